@@ -1,0 +1,70 @@
+"""Every error this project raises on purpose, and the exit code each one ends a command with.
+
+    ProjectError                    (never raised itself)
+    ├── InputError            2     the caller gave something that cannot be used
+    │   ├── ConfigError             a key, value or file of a configuration
+    │   ├── CheckpointError         a checkpoint folder or its tensors
+    │   ├── DatasetError            an image, a label or a split of a labelled folder
+    │   ├── ArtifactError           a file of a bundle or a stage that is missing or altered
+    │   └── GraphError              an ONNX or OpenVINO graph that breaks a stage's precondition
+    ├── RegressionFailed      1     a compiled model is not within its budgets
+    └── TargetUnavailable     3     a runtime or device is missing on this machine
+"""
+
+from typing import ClassVar
+
+
+class ProjectError(Exception):
+    """A failure that says what was expected, what came, where, and how to mend it."""
+
+    exit_code: ClassVar[int] = 2
+
+    def __init__(self, message: str, *, expected: str, got: str, where: str, fix: str) -> None:
+        super().__init__(message)
+        self.message = message
+        self.expected = expected
+        self.got = got
+        self.where = where
+        self.fix = fix
+
+    def __str__(self) -> str:
+        return (
+            f"{self.message}\n  expected: {self.expected}\n  got:      {self.got}"
+            f"\n  where:    {self.where}\n  fix:      {self.fix}"
+        )
+
+
+class InputError(ProjectError):
+    """The caller gave something that cannot be used."""
+
+
+class ConfigError(InputError):
+    """A key, a value or a file of a configuration is wrong."""
+
+
+class CheckpointError(InputError):
+    """A checkpoint folder or one of its tensors is wrong."""
+
+
+class DatasetError(InputError):
+    """An image, a label or a split of a labelled folder is wrong."""
+
+
+class ArtifactError(InputError):
+    """A file of a bundle or of a stage is missing or was altered."""
+
+
+class GraphError(InputError):
+    """A graph breaks the precondition of the stage that reads it."""
+
+
+class RegressionFailed(ProjectError):
+    """A compiled model is not within its budgets on every task."""
+
+    exit_code: ClassVar[int] = 1
+
+
+class TargetUnavailable(ProjectError):
+    """A runtime or a device that a target needs is missing on this machine."""
+
+    exit_code: ClassVar[int] = 3

@@ -1,0 +1,107 @@
+"""What a checkpoint is made of: the frozen configuration read from its ``config.toml``."""
+
+from typing import Annotated, Literal, TypeAlias
+
+from pydantic import Field, model_validator
+
+from bundle.frozen import Frozen
+
+Gate: TypeAlias = Literal["static", "dynamic"]
+Positive: TypeAlias = Annotated[int, Field(gt=0)]
+
+
+class ImageConfig(Frozen):
+    """The image a model takes: RGB, ``height`` × ``width`` pixels, normalised as (x/255 − mean)/std."""
+
+    height: Positive
+    width: Positive
+    mean: tuple[float, float, float] = (0.485, 0.456, 0.406)
+    std: tuple[float, float, float] = (0.229, 0.224, 0.225)
+
+
+class SwinConfig(Frozen):
+    """A Swin transformer (Liu et al., ICCV 2021) without its classifier."""
+
+    kind: Literal["swin"] = "swin"
+    embed_dim: Positive
+    depths: tuple[Positive, ...]
+    heads: tuple[Positive, ...]
+    window: Positive = 7
+    mlp_ratio: Annotated[float, Field(gt=0)] = 4.0
+    patch: Positive = 4
+    drop_path: Annotated[float, Field(ge=0, lt=1)] = 0.0
+
+    @model_validator(mode="after")
+    def _stages_agree(self) -> "SwinConfig":
+        if len(self.depths) != len(self.heads):
+            raise ValueError(f"depths has {len(self.depths)} stages, heads has {len(self.heads)}")
+        for stage, heads in enumerate(self.heads):
+            if self.width(stage) % heads:
+                raise ValueError(f"stage {stage}: width {self.width(stage)} is not a multiple of {heads} heads")
+        return self
+
+    def width(self, stage: int) -> int:
+        """Channels of a stage's output."""
+        return int(self.embed_dim * 2**stage)
+
+
+class TdssConfig(Frozen):
+    """TDSS adapters; every equation is in ``tdss/adapters/tdss.py``, each choice a switch.
+
+    ``gates`` holds one list per stage with one gate kind per block.
+    ``top_k`` = 0 keeps every skill; otherwise only the k largest gate values of each task stay.
+    """
+
+    kind: Literal["tdss"] = "tdss"
+    experts: Positive
+    rank: Positive
+    gates: tuple[tuple[Gate, ...], ...]
+    activation: Literal["none", "relu", "gelu"] = "gelu"
+    top_k: Annotated[int, Field(ge=0)] = 0
+    insertion: Literal["mlp", "attention", "both"] = "mlp"
+    tsai: Literal["off", "static", "dynamic"] = "static"
+    temperature: Annotated[float, Field(gt=0)] = 1.0
+    alpha: float = 1.0
+
+
+class NoAdapterConfig(Frozen):
+    """No adapter: every task reads the frozen backbone's stages. The baseline."""
+
+    kind: Literal["none"] = "none"
+
+
+class HrnetConfig(Frozen):
+    """The hrnet-style decoder: one downsampler per stage, resize to one grid, concat, two 1×1 convs.
+
+    ``stride`` is the grid's: 8 means that the maps are joined at H/8 × W/8.
+    """
+
+    kind: Literal["hrnet"] = "hrnet"
+    widths: tuple[Positive, ...] = (18, 36, 72, 144)
+    hidden: Positive
+    stride: Positive = 8
+
+
+AdapterConfig: TypeAlias = Annotated[TdssConfig | NoAdapterConfig, Field(discriminator="kind")]
+
+
+class ModelConfig(Frozen):
+    """A multi-task model. ``tasks`` maps each task of bundle/tasks.py to its output channels, in output order."""
+
+    schema_version: Literal[1] = 1
+    name: Annotated[str, Field(pattern=r"^[a-z0-9][a-z0-9._-]*$")]
+    image: ImageConfig
+    backbone: SwinConfig
+    adapter: AdapterConfig
+    decoder: HrnetConfig
+    tasks: dict[str, Positive]
+
+    @model_validator(mode="after")
+    def _gates_match_blocks(self) -> "ModelConfig":
+        if isinstance(self.adapter, TdssConfig):
+            gates = tuple(len(stage) for stage in self.adapter.gates)
+            if gates != self.backbone.depths:
+                raise ValueError(f"adapter.gates has {gates} blocks per stage, backbone.depths is {self.backbone.depths}")
+        if len(self.decoder.widths) != len(self.backbone.depths):
+            raise ValueError(f"decoder.widths has {len(self.decoder.widths)} entries, the backbone {len(self.backbone.depths)} stages")
+        return self
