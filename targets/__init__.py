@@ -1,0 +1,1 @@
+"""The devices one can compile for; the explicit table is in targets/table.py."""

@@ -1,0 +1,273 @@
+"""The contract between the compiler and a device: what a target can do, what it wants, how it runs a graph.
+
+A target is data plus three verbs. ``convert`` writes the graph in the format the target quantizes,
+``build`` makes what the device loads (or says why that must wait), ``open`` gives a ``Session``.
+``Session.infer`` checks names, dtypes and shapes in one public method; a backend writes ``_infer`` only.
+"""
+
+from abc import ABC, abstractmethod
+from collections.abc import Mapping
+from pathlib import Path
+from types import TracebackType
+from typing import Literal, Protocol, TypeAlias
+
+import numpy as np
+from numpy.typing import NDArray
+from pydantic import Field, model_validator
+
+from bundle.artifacts import TensorSpec
+from bundle.errors import ArtifactError, InputError
+from bundle.frozen import Frozen
+
+Array: TypeAlias = NDArray[np.generic]
+Precision: TypeAlias = Literal["f32", "f16", "bf16", "int8"]
+GraphFormat: TypeAlias = Literal["onnx", "openvino"]
+Execute: TypeAlias = Literal["auto", "device", "emulation"]
+ExecutedOn: TypeAlias = Literal["device", "emulation"]
+
+
+class Capabilities(Frozen):
+    """What one device of this machine can do. ``precisions`` are those it computes in natively.
+
+    ``isa`` names the vector and matrix extensions that decide speed and saturation, e.g. ``avx512_vnni``.
+    """
+
+    device: str
+    device_name: str
+    isa: tuple[str, ...]
+    precisions: tuple[Precision, ...]
+    runtime: str
+
+
+class RunConfig(Frozen):
+    """Where and how a graph runs. ``threads`` 0 and ``device`` "" leave the choice to the target, which records it."""
+
+    device: str = ""
+    threads: int = Field(default=0, ge=0)
+    model_cache: Path | Literal["off"] = "off"
+
+
+class IgnoredPattern(Frozen):
+    """Nodes that stay in float: a regular expression over node names, and why."""
+
+    pattern: str
+    reason: str
+
+
+class QuantizationScheme(Frozen):
+    """How NNCF is to quantize for one device. ``reasons`` holds one sentence per choice, keyed by field name.
+
+    ``thin_below``: a GEMM with K or N below it stays in float (0: none does). ``subset_size`` counts images.
+    ``per_channel_depthwise_activations`` allows NNCF one activation scale per channel before a depthwise convolution.
+    """
+
+    preset: Literal["performance", "mixed"]
+    model_type: Literal["transformer", "none"]
+    smooth_quant_alpha: float | Literal["off"]
+    fast_bias_correction: bool
+    overflow_fix: Literal["enable", "first_layer_only", "disable"]
+    thin_below: int = Field(ge=0)
+    subset_size: int = Field(gt=0)
+    per_channel_depthwise_activations: bool
+    ignored: tuple[IgnoredPattern, ...]
+    reasons: dict[str, str]
+
+    @model_validator(mode="after")
+    def _every_choice_has_a_reason(self) -> "QuantizationScheme":
+        choices = set(type(self).model_fields) - {"ignored", "reasons"}
+        if set(self.reasons) != choices:
+            raise ValueError(f"reasons must name {sorted(choices)}, it names {sorted(self.reasons)}")
+        return self
+
+
+class VariantRecipe(Frozen):
+    """One precision a target offers. ``graph`` says which graph it runs, ``hint`` the float type of its other layers."""
+
+    name: Precision
+    graph: Literal["float", "quantized"]
+    hint: Literal["f32", "f16", "bf16"]
+    reason: str
+
+
+class Variant(Frozen):
+    """A recipe together with its files, relative to their folder; the first one is the graph."""
+
+    recipe: VariantRecipe
+    files: tuple[str, ...] = Field(min_length=1)
+
+
+class EngineBuilt(Frozen):
+    """An engine exists. ``files`` are relative to the folder it was built in; ``settings`` are the effective ones."""
+
+    status: Literal["built"] = "built"
+    variants: tuple[Variant, ...]
+    files: tuple[str, ...]
+    settings: dict[str, str]
+
+
+class DeferredEngine(Frozen):
+    """The engine can only be built on the device; ``reason`` says why, for people."""
+
+    status: Literal["deferred"] = "deferred"
+    reason: str
+
+
+EngineStatus: TypeAlias = EngineBuilt | DeferredEngine
+
+
+class SessionInfo(Frozen):
+    """What a session runs on, as read back from the runtime, not as asked for."""
+
+    target: str
+    capabilities: Capabilities
+    precision: Precision
+    executed_on: ExecutedOn
+    settings: dict[str, str]
+
+
+def _wrong(message: str, expected: str, got: str, fix: str) -> InputError:
+    return InputError(message, expected=expected, got=got, where="the feed of Session.infer", fix=fix)
+
+
+def check_feed(feed: Mapping[str, Array], specs: tuple[TensorSpec, ...]) -> None:
+    """Check that ``feed`` has exactly the arrays ``specs`` names, with their dtypes and shapes. Values are free: NaN passes.
+
+    Raises:
+        InputError: a name, type, dtype or shape is wrong; the message says how to mend it.
+    """
+    names = [spec.name for spec in specs]
+    missing, extra = [name for name in names if name not in feed], sorted(set(feed) - set(names))
+    if missing:
+        raise _wrong(
+            f"input {missing[0]!r} is missing",
+            f"inputs {names}",
+            f"inputs {sorted(feed)}",
+            f"feed an array as {missing[0]!r}",
+        )
+    if extra:
+        raise _wrong(
+            f"there is no input {extra[0]!r}", f"inputs {names}", f"inputs {sorted(feed)}", f"leave {extra[0]!r} out"
+        )
+    for spec in specs:
+        _check_array(feed[spec.name], spec)
+
+
+def _check_array(array: object, spec: TensorSpec) -> None:
+    if not isinstance(array, np.ndarray):
+        raise _wrong(
+            f"input {spec.name!r} is no NumPy array",
+            f"numpy.ndarray of {spec.dtype}",
+            type(array).__name__,
+            "convert it with numpy.asarray",
+        )
+    if array.dtype != np.dtype(spec.dtype):
+        raise _wrong(
+            f"input {spec.name!r} has the wrong dtype",
+            spec.dtype,
+            str(array.dtype),
+            f"convert it with .astype({spec.dtype!r})",
+        )
+    if array.shape != spec.shape:
+        fix = "shapes are static: resize the image, or export the model at this size"
+        if array.shape == spec.shape[1:]:
+            fix = "add the batch axis: array[None]"
+        raise _wrong(f"input {spec.name!r} has the wrong shape", str(spec.shape), str(array.shape), fix)
+
+
+def check_outputs(outputs: Mapping[str, Array], specs: tuple[TensorSpec, ...], where: str) -> None:
+    """Check that a backend returned what the graph's record promises.
+
+    Raises:
+        ArtifactError: an output is missing, or has another dtype or shape than was recorded.
+    """
+    for spec in specs:
+        got = f"{outputs[spec.name].dtype} {outputs[spec.name].shape}" if spec.name in outputs else "no such output"
+        if got != f"{spec.dtype} {spec.shape}":
+            raise ArtifactError(
+                f"output {spec.name!r} is not what was recorded",
+                expected=f"{spec.dtype} {spec.shape}",
+                got=got,
+                where=where,
+                fix="the engine does not belong to this bundle, or its build is broken: build it again",
+            )
+
+
+class Session(ABC):
+    """A loaded graph, ready to run; close it, or use it in a ``with`` block. ``info`` says what really runs."""
+
+    def __init__(self, info: SessionInfo, inputs: tuple[TensorSpec, ...], outputs: tuple[TensorSpec, ...]) -> None:
+        self.info = info
+        self.inputs = inputs
+        self.outputs = outputs
+        self._open = True
+
+    def __enter__(self) -> "Session":
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self.close()
+
+    def infer(self, feed: Mapping[str, Array]) -> dict[str, Array]:
+        """Run the graph once. The arrays returned belong to the caller: a later call does not change them.
+
+        Raises:
+            InputError: the feed breaks ``inputs``, or the session is closed.
+            ArtifactError: the backend returned something other than ``outputs``.
+        """
+        if not self._open:
+            raise _wrong("the session is closed", "an open session", "a closed one", "open a new session")
+        check_feed(feed, self.inputs)
+        outputs = self._infer(feed)
+        check_outputs(
+            outputs,
+            self.outputs,
+            where=f"target {self.info.target}, {self.info.precision} on {self.info.capabilities.device}",
+        )
+        return {spec.name: outputs[spec.name] for spec in self.outputs}
+
+    def close(self) -> None:
+        """Free what the backend holds; a second call does nothing."""
+        if self._open:
+            self._open = False
+            self._close()
+
+    @abstractmethod
+    def _infer(self, feed: Mapping[str, Array]) -> dict[str, Array]:
+        """Run the graph on a checked feed; return fresh arrays by output name."""
+
+    @abstractmethod
+    def _close(self) -> None:
+        """Free the backend's handles."""
+
+
+class Target(Protocol):
+    """A kind of device one can compile for. ``passes`` names the ONNX rewrites it wants, in order."""
+
+    @property
+    def name(self) -> str: ...
+
+    @property
+    def graph_format(self) -> GraphFormat: ...
+
+    @property
+    def passes(self) -> tuple[str, ...]: ...
+
+    def capabilities(self, run: RunConfig) -> Capabilities:
+        """Ask the runtime what ``run.device`` can do; TargetUnavailable if it is not here."""
+
+    def variants(self, capabilities: Capabilities) -> tuple[VariantRecipe, ...]:
+        """The precisions worth offering on such a device, the plainest first."""
+
+    def scheme(self, capabilities: Capabilities) -> QuantizationScheme:
+        """How to quantize for such a device; InputError if the target never quantizes."""
+
+    def convert(self, onnx_path: Path, out_path: Path) -> tuple[str, ...]:
+        """Write the ONNX graph in ``graph_format`` as ``out_path``; return the names of the files written, the graph first."""
+
+    def build(self, folder: Path, variants: tuple[Variant, ...], run: RunConfig) -> EngineStatus:
+        """Make what the device loads from the variants' graphs in ``folder``, or say why that must wait."""
+
+    def open(self, folder: Path, variant: Variant, run: RunConfig, execute: Execute) -> Session:
+        """Load a variant's graph or engine from ``folder``; TargetUnavailable if ``execute`` cannot be had here."""
