@@ -1,0 +1,1 @@
+"""The models: backbones, adapters and decoders in pure PyTorch, and their checkpoints."""

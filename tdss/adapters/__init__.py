@@ -1,0 +1,1 @@
+"""Adapters: one file per published system, and base.py, their contract."""

@@ -1,0 +1,48 @@
+"""The hrnet-style decoder of MTLoRA and its descendants: all stages joined on one grid, then two 1×1 convolutions."""
+
+from collections.abc import Sequence
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional
+
+from tdss.config import HrnetConfig
+
+
+def resize(x: Tensor, size: tuple[int, int]) -> Tensor:
+    """Resize ``[batch, channels, height, width]`` bilinearly, half-pixel centres, no antialiasing."""
+    if tuple(x.shape[2:]) == size:
+        return x
+    return functional.interpolate(x, size=size, mode="bilinear", align_corners=False)
+
+
+class HrnetHead(nn.Module):
+    """The part after the downsamplers: resize to one grid, concat, Conv1×1 + BN + ReLU + Conv1×1, resize to the image."""
+
+    def __init__(self, config: HrnetConfig, channels: int, image: tuple[int, int]) -> None:
+        super().__init__()
+        self.image = image
+        self.grid = (-(-image[0] // config.stride), -(-image[1] // config.stride))
+        self.mix = nn.Conv2d(sum(config.widths), config.hidden, 1, bias=False)
+        self.norm = nn.BatchNorm2d(config.hidden)
+        self.classify = nn.Conv2d(config.hidden, channels, 1)
+
+    def forward(self, maps: Sequence[Tensor]) -> Tensor:
+        """Map one ``[batch, height, width, channels]`` per stage to ``[batch, channels, *image]``."""
+        joined = torch.cat([resize(x.permute(0, 3, 1, 2), self.grid) for x in maps], 1)
+        return resize(self.classify(functional.relu(self.norm(self.mix(joined)))), self.image)
+
+
+class HrnetDecoder(nn.Module):
+    """One task's decoder: a bias-free 1×1 downsampler per stage, then the head."""
+
+    def __init__(self, config: HrnetConfig, widths: Sequence[int], channels: int, image: tuple[int, int]) -> None:
+        super().__init__()
+        self.downsamplers = nn.ModuleList(
+            nn.Linear(wide, narrow, bias=False) for wide, narrow in zip(widths, config.widths, strict=True)
+        )
+        self.head = HrnetHead(config, channels, image)
+
+    def forward(self, features: Sequence[Tensor]) -> Tensor:
+        """Map one ``[batch, height, width, channels]`` per stage to the task's raw output ``[batch, channels, *image]``."""
+        return self.head([down(x) for down, x in zip(self.downsamplers, features, strict=True)])  # type: ignore[no-any-return]

@@ -1,0 +1,35 @@
+"""The multi-task model: one backbone, one adapter, a decoder per task."""
+
+from torch import Tensor, nn
+
+from tdss.adapters.base import Adapter, NoAdapter
+from tdss.adapters.tdss import Tdss
+from tdss.backbones.swin import Swin
+from tdss.config import ModelConfig, TdssConfig
+from tdss.decoders.hrnet import HrnetDecoder
+
+
+class MultiTaskModel(nn.Module):
+    """Maps an image to one raw output per task, in the order of ``config.tasks``."""
+
+    def __init__(self, config: ModelConfig) -> None:
+        super().__init__()
+        self.config = config
+        size = (config.image.height, config.image.width)
+        widths = [config.backbone.width(stage) for stage in range(len(config.backbone.depths))]
+        self.backbone = Swin(config.backbone, config.image)
+        self.adapter = _adapter(config, widths)
+        self.decoders = nn.ModuleDict(
+            {task: HrnetDecoder(config.decoder, widths, channels, size) for task, channels in config.tasks.items()}
+        )
+
+    def forward(self, image: Tensor) -> dict[str, Tensor]:
+        """Map a normalised image ``[batch, 3, height, width]`` to raw outputs ``[batch, channels, height, width]``."""
+        features = self.adapter(self.backbone(image))
+        return {task: decoder([stage[task] for stage in features]) for task, decoder in self.decoders.items()}
+
+
+def _adapter(config: ModelConfig, widths: list[int]) -> Adapter:
+    if isinstance(config.adapter, TdssConfig):
+        return Tdss(config.adapter, tuple(config.tasks), widths)
+    return NoAdapter(tuple(config.tasks))

@@ -1,0 +1,94 @@
+"""Random views of a batch: one crop per sample for the image and every label, one colour matrix per image.
+
+Geometry. A crop ``[top, left, height, width]`` is resized to the full size: bilinear with antialiasing for the image,
+nearest for labels. A flip mirrors x, so a normal ``(x, y, z)`` becomes ``(−x, y, z)``. A crop that is zoomed by ``z``
+shows things as large as they are at ``depth / z``, the only cue a single image has, so depth is divided by ``z``
+(the geometric mean of the two axes' zooms); normals stay: the camera did not turn.
+
+Colour. Brightness, contrast, saturation and channel gain are affine in RGB, so they and the normalisation compose to one
+``y = M x + d`` per image with ``M`` 3×3.
+"""
+
+import math
+
+import torch
+from torch import Tensor
+from torch.nn import functional
+
+from tdss.config import ImageConfig
+from tdss.training.config import AugmentConfig
+
+LUMA = (0.299, 0.587, 0.114)  # ITU-R BT.601
+
+
+def crops(count: int, height: int, width: int, config: AugmentConfig, generator: torch.Generator) -> list[list[int]]:
+    """Draw one ``[top, left, height, width]`` in pixels per sample."""
+    draws = torch.rand(count, 5, generator=generator).tolist()
+    boxes = []
+    for zoom, scale, stretch, down, across in draws:
+        side = config.scale + (1 - config.scale) * scale if zoom < config.zoom else 1.0
+        aspect = math.exp((2 * stretch - 1) * math.log1p(config.stretch) / 2) if zoom < config.zoom else 1.0
+        rows = min(height, max(1, round(height * side * aspect)))
+        columns = min(width, max(1, round(width * side / aspect)))
+        boxes.append([round(down * (height - rows)), round(across * (width - columns)), rows, columns])
+    return boxes
+
+
+def view_images(images: Tensor, boxes: list[list[int]], flips: list[bool]) -> Tensor:
+    """Crop, resize and flip uint8 images [B, 3, H, W]; the result has the same shape and type."""
+    result = torch.empty_like(images)
+    for index, ((top, left, rows, columns), flip) in enumerate(zip(boxes, flips, strict=True)):
+        part = images[index : index + 1, :, top : top + rows, left : left + columns]
+        if (rows, columns) != images.shape[2:]:
+            part = functional.interpolate(part, images.shape[2:], mode="bilinear", antialias=True)
+        result[index] = part[0].flip(-1) if flip else part[0]
+    return result
+
+
+def view_labels(labels: Tensor, boxes: list[list[int]], flips: list[bool]) -> Tensor:
+    """Crop, resize by nearest neighbour and flip labels [B, ..., H, W] of any type."""
+    height, width = labels.shape[-2:]
+    result = torch.empty_like(labels)
+    for index, ((top, left, rows, columns), flip) in enumerate(zip(boxes, flips, strict=True)):
+        across = nearest(left, columns, width)
+        across = across.flip(0) if flip else across
+        result[index] = labels[index].index_select(-2, nearest(top, rows, height)).index_select(-1, across)
+    return result
+
+
+def nearest(start: int, length: int, size: int) -> Tensor:
+    """Return the ``size`` source indices of a crop of ``length`` from ``start``, by the pixels' centres."""
+    return start + ((torch.arange(size) + 0.5) * (length / size)).long()
+
+
+def flip_normals(normals: Tensor, flips: list[bool]) -> Tensor:
+    """Negate x of the mirrored samples of normals [B, 3, H, W]."""
+    sign = torch.ones(len(flips), 3, 1, 1, dtype=normals.dtype)
+    sign[torch.tensor(flips), 0] = -1
+    return normals * sign
+
+
+def scale_depth(depth: Tensor, boxes: list[list[int]]) -> Tensor:
+    """Divide depth [B, H, W] in metres by each sample's zoom; 0 (invalid) stays 0."""
+    height, width = depth.shape[-2:]
+    zoom = [math.sqrt(rows * columns / (height * width)) for _, _, rows, columns in boxes]
+    return depth * torch.tensor(zoom, dtype=depth.dtype)[:, None, None]
+
+
+def colour(count: int, image: ImageConfig, config: AugmentConfig, generator: torch.Generator) -> tuple[Tensor, Tensor]:
+    """Draw ``M`` [B, 3, 3] and ``d`` [B, 3, 1] that map x in 0…255 to the jittered, normalised input."""
+    draw = 2 * torch.rand(count, 6, generator=generator) - 1
+    contrast = 1 + config.contrast * draw[:, 0]
+    saturation = (1 + config.saturation * draw[:, 1])[:, None, None]
+    gain = 1 + config.gain * draw[:, 2:5]
+    shift = config.brightness * draw[:, 5] + 0.5 * (1 - contrast)
+    grey = torch.tensor(LUMA).expand(3, 3)
+    matrix = (saturation * torch.eye(3) + (1 - saturation) * grey) * (contrast[:, None] * gain)[:, :, None]
+    mean, std = torch.tensor(image.mean), torch.tensor(image.std)
+    return matrix / (255 * std[:, None]), ((shift[:, None] * gain - mean) / std)[:, :, None]
+
+
+def recolour(images: Tensor, matrix: Tensor, shift: Tensor) -> Tensor:
+    """Apply one colour map per image: uint8 [B, 3, H, W] to float32 [B, 3, H, W]."""
+    flat = images.flatten(2).float()
+    return torch.baddbmm(shift, matrix, flat).view(images.shape)
