@@ -1,0 +1,242 @@
+"""What ``manifest.json`` of a bundle holds, and the one way to open a bundle: with every byte checked.
+
+``files`` lists every file of the bundle with its sha256, except the manifest itself and what a device writes
+later (``RESULTS`` and the folder ``engines/``). The manifest protects itself: ``seal`` is the sha256 of its own
+bytes with the seal's 64 digits replaced by zeros. That finds damage and careless edits; it is no signature.
+"""
+
+import hashlib
+import re
+from pathlib import Path, PurePosixPath
+from typing import Annotated, Literal
+
+from pydantic import Field, JsonValue, ValidationError, model_validator
+
+from bundle.artifacts import TensorSpec, hash_file, verify_files, write_text
+from bundle.dataset import DatasetSpec
+from bundle.errors import ArtifactError
+from bundle.frozen import Frozen
+from bundle.preprocess import Preprocess
+from bundle.tasks import Activation, task
+
+MANIFEST = "manifest.json"
+VECTORS = "vectors.npz"
+RESULTS = ("regression.json", "bench.json", "report.html")
+ENGINES = "engines"
+UNSEALED = "0" * 64
+STRICT = 0.1  # `strict` budgets are this fraction of the task table's: 99.9 % instead of 99 %
+
+Io = Literal["raw", "edge"]
+Digest = Annotated[str, Field(pattern=r"^[0-9a-f]{64}$")]
+Budget = Annotated[float, Field(ge=0, allow_inf_nan=False)]
+
+
+class BundleVariant(Frozen):
+    """One precision of the graph: its files relative to the bundle (the graph first) and the recipe that made it.
+
+    ``recipe`` holds the target's own words for it (its ``VariantRecipe`` as a mapping of strings).
+    """
+
+    name: str
+    precision: str
+    files: tuple[str, ...] = Field(min_length=1)
+    recipe: dict[str, str]
+
+
+class Engine(Frozen):
+    """Whether the engine was built where the bundle was; a deferred one says why."""
+
+    status: Literal["built", "deferred"]
+    reason: str = ""
+
+    @model_validator(mode="after")
+    def _deferral_has_a_reason(self) -> "Engine":
+        if self.status == "deferred" and not self.reason:
+            raise ValueError("a deferred engine says why")
+        return self
+
+
+class Reference(Frozen):
+    """What every drop is measured against: the eager float32 output of the unfolded checkpoint."""
+
+    checkpoint_sha256: str
+    framework: str  # e.g. "torch 2.13.0, eager, float32, unfolded"
+
+
+class Seeds(Frozen):
+    """Every seed that decides a number of the bundle."""
+
+    sampling: int
+    bootstrap: int
+
+
+class Manifest(Frozen):
+    """A bundle's table of contents and the terms it is judged by.
+
+    ``tasks`` maps each task to its raw output channels, in output order; ``budgets`` to the largest tolerated
+    relative drop of its metric. ``parents`` maps a stage's name to the sha256 of its artifact.
+    """
+
+    schema_version: Literal[1] = 1
+    seal: Digest = UNSEALED
+    name: str
+    target: str
+    io: Io
+    tasks: dict[str, Annotated[int, Field(gt=0)]]
+    dataset: DatasetSpec
+    preprocess: Preprocess
+    inputs: tuple[TensorSpec, ...]
+    outputs: tuple[TensorSpec, ...]
+    variants: tuple[BundleVariant, ...]
+    shipped: str
+    engine: Engine
+    reference: Reference
+    budgets: dict[str, Budget]
+    seeds: Seeds
+    tools: dict[str, str]
+    settings: dict[str, JsonValue]
+    parents: dict[str, str]
+    files: dict[str, Digest]
+
+    @model_validator(mode="after")
+    def _agrees_with_itself(self) -> "Manifest":
+        if tuple(self.budgets) != tuple(self.tasks):
+            raise ValueError(f"budgets are for {list(self.budgets)}, tasks are {list(self.tasks)}")
+        if self.shipped not in [variant.name for variant in self.variants]:
+            raise ValueError(f"the shipped variant {self.shipped!r} is none of {[variant.name for variant in self.variants]}")
+        inputs, outputs = interface(self.io, self.preprocess, self.tasks)
+        if (self.inputs, self.outputs) != (inputs, outputs):
+            raise ValueError(f"a bundle with io {self.io!r} takes {inputs} and gives {outputs}")
+        for name in [*self.files, *(name for variant in self.variants for name in variant.files)]:
+            if not _inside(name):
+                raise ValueError(f"{name!r} is no plain path inside the bundle")
+        return self
+
+    def variant(self, name: str) -> BundleVariant:
+        """Return the variant called ``name``.
+
+        Raises:
+            ArtifactError: the bundle has no such variant.
+        """
+        for variant in self.variants:
+            if variant.name == name:
+                return variant
+        names = [variant.name for variant in self.variants]
+        raise ArtifactError(
+            f"this bundle has no variant {name!r}", expected=f"one of {names}", got=repr(name), where=MANIFEST,
+            fix="name a variant the bundle holds",
+        )
+
+
+class Bundle(Frozen):
+    """A bundle that was opened, so every file in it is what its build wrote."""
+
+    folder: Path
+    manifest: Manifest
+
+    @property
+    def vectors(self) -> Path:
+        """Path of the stored images, labels and reference results."""
+        return self.folder / VECTORS
+
+
+def _inside(name: str) -> bool:
+    path = PurePosixPath(name)
+    return bool(name) and not path.is_absolute() and ".." not in path.parts and "\\" not in name and str(path) == name
+
+
+def _edge_spec(activation: Activation) -> tuple[str, tuple[int, ...]]:
+    table: dict[Activation, tuple[str, tuple[int, ...]]] = {
+        "argmax": ("uint8", ()), "sigmoid": ("float32", ()), "unit": ("float32", (3,)), "relu": ("float32", ()),
+    }
+    return table[activation]
+
+
+def interface(io: Io, preprocess: Preprocess, tasks: dict[str, int]) -> tuple[tuple[TensorSpec, ...], tuple[TensorSpec, ...]]:
+    """Return the input and output specs of a graph: batch 1, static size, outputs in the order of ``tasks``.
+
+    ``raw``: float32 ``[1,3,H,W]`` in, float32 ``[1,C,H,W]`` out. ``edge``: uint8 ``[1,H,W,3]`` in; uint8 label maps
+    ``[1,H,W]``, float32 probabilities ``[1,H,W]``, unit normals ``[1,3,H,W]`` and metres ``[1,H,W]`` out.
+    """
+    size = (preprocess.height, preprocess.width)
+    if io == "raw":
+        outputs = tuple(TensorSpec(name=name, dtype="float32", shape=(1, channels, *size)) for name, channels in tasks.items())
+        return (TensorSpec(name="image", dtype="float32", shape=(1, 3, *size)),), outputs
+    specs = ((name, *_edge_spec(task(name).activation)) for name in tasks)
+    outputs = tuple(TensorSpec(name=name, dtype=dtype, shape=(1, *axes, *size)) for name, dtype, axes in specs)
+    return (TensorSpec(name="image", dtype="uint8", shape=(1, *size, 3)),), outputs
+
+
+def default_budgets(tasks: dict[str, int], *, strict: bool) -> dict[str, float]:
+    """Return each task's budget from the task table (MLPerf's 99 % rule), or a tenth of it (99.9 %)."""
+    return {name: task(name).budget * (STRICT if strict else 1.0) for name in tasks}
+
+
+def hash_bundle(folder: Path) -> dict[str, str]:
+    """Hash every file that ``files`` must list; keys are POSIX paths relative to ``folder``, sorted."""
+    names = sorted(path.relative_to(folder).as_posix() for path in folder.rglob("*") if path.is_file())
+    later = {MANIFEST, *RESULTS}
+    return {name: hash_file(folder / name) for name in names if name not in later and not name.startswith(f"{ENGINES}/")}
+
+
+def _seal(text: bytes) -> str:
+    return hashlib.sha256(re.sub(rb'("seal": ")[0-9a-f]{64}(")', rb"\g<1>" + UNSEALED.encode() + rb"\g<2>", text, count=1)).hexdigest()
+
+
+def write_manifest(folder: Path, manifest: Manifest) -> Manifest:
+    """Seal the manifest, write it as ``manifest.json`` atomically, and return it sealed."""
+    blank = manifest.model_copy(update={"seal": UNSEALED})
+    sealed = manifest.model_copy(update={"seal": _seal(_render(blank).encode())})
+    write_text(folder / MANIFEST, _render(sealed))
+    return sealed
+
+
+def _render(manifest: Manifest) -> str:
+    return manifest.model_dump_json(indent=2) + "\n"
+
+
+def read_manifest(folder: Path) -> Manifest:
+    """Read ``manifest.json`` and check its seal, without hashing the other files.
+
+    Raises:
+        ArtifactError: there is none, it was altered, or it is not of this schema.
+    """
+    path = folder / MANIFEST
+    try:
+        text = path.read_bytes()
+    except (FileNotFoundError, NotADirectoryError) as error:
+        raise ArtifactError(
+            "no bundle here", expected=MANIFEST, got="no such file", where=str(folder),
+            fix="give the folder build/<model>/<target> that a build wrote",
+        ) from error
+    found = re.search(rb'"seal": "([0-9a-f]{64})"', text)
+    seal = found.group(1).decode() if found else "no seal"
+    if seal != _seal(text):
+        raise ArtifactError(
+            f"{MANIFEST} was altered", expected=f"seal {_seal(text)}", got=f"seal {seal}", where=str(path),
+            fix="copy the bundle again, or build it again",
+        )
+    try:
+        return Manifest.model_validate_json(text)
+    except ValidationError as error:
+        raise ArtifactError(
+            f"{MANIFEST} cannot be read", expected="schema_version 1", got=str(error), where=str(path),
+            fix="build the bundle again with this version of the project",
+        ) from error
+
+
+def load_bundle(folder: Path) -> Bundle:
+    """Open a bundle: read its manifest and hash every file it lists.
+
+    Raises:
+        ArtifactError: the manifest or a file is missing or was altered; the file is named.
+    """
+    manifest = read_manifest(folder)
+    verify_files(folder, dict(manifest.files))
+    unlisted = sorted({name for variant in manifest.variants for name in variant.files} - set(manifest.files))
+    for name in [*unlisted, *({VECTORS} - set(manifest.files))]:
+        raise ArtifactError(
+            f"{name} is not listed in {MANIFEST}", expected="a sha256 for every file", got="none", where=str(folder),
+            fix="build the bundle again",
+        )
+    return Bundle(folder=folder, manifest=manifest)

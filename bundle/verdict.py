@@ -1,0 +1,156 @@
+"""Is a compiled model worse than its reference? Relative drops, a paired bootstrap over images, and a verdict.
+
+Both models are measured on the same images, so images are resampled in pairs (Efron & Tibshirani 1993, ch. 13):
+one draw of N images with replacement gives both sums, both metrics and one drop. The interval is the central 95 %
+of the drops over all draws. ``pass``: its upper end is within the budget; ``regression``: its lower end is beyond it;
+``inconclusive``: the images cannot tell.
+
+What is undefined is defined here. A drop relative to a reference of 0 is 0 where both are equal, else infinite with
+its sign. A draw whose reference is NaN (no image of it has a label) is left out; one where only the compiled metric
+is NaN counts as an infinite drop. If the reference is NaN over all images nothing can be judged: ``inconclusive``.
+If the compiled metric is NaN or its arrays are not finite, the verdict is ``regression``.
+"""
+
+from collections.abc import Callable, Iterator, Sequence
+from typing import Literal, TypeAlias, Union
+
+import numpy as np
+from numpy.typing import NDArray
+
+from bundle.errors import InputError
+from bundle.frozen import Frozen
+from bundle.tasks import Direction
+
+Verdict: TypeAlias = Literal["pass", "regression", "inconclusive"]
+Floats: TypeAlias = NDArray[np.float64]
+Reduce: TypeAlias = Callable[[Floats], Union[float, Floats]]
+
+RESAMPLES = 10_000
+CONFIDENCE = 0.95
+CHUNK = 1_000  # draws held in memory at a time: 1000 × 511 float64 is 4 MB
+
+
+class Judgement(Frozen):
+    """One task judged. ``drop`` and ``interval`` are relative to the reference, positive is worse, NaN is undefined."""
+
+    reference: float
+    compiled: float
+    drop: float
+    interval: tuple[float, float]
+    verdict: Verdict
+    reason: str  # empty for an ordinary verdict
+
+
+def relative_drop(reference: Floats, compiled: Floats, direction: Direction) -> Floats:
+    """Return how much worse ``compiled`` is, relative to ``|reference|``, elementwise; see the module for 0 and NaN."""
+    worse = reference - compiled if direction == "higher" else compiled - reference
+    zero = reference == 0
+    ratio = worse / np.where(zero, 1.0, np.abs(reference))
+    ratio = np.where(zero & (worse != 0), np.copysign(np.inf, worse), ratio)
+    ratio = np.where(np.isnan(compiled), np.inf, ratio)
+    drops: Floats = np.where(np.isnan(reference), np.nan, ratio)
+    return drops
+
+
+def _draws(images: int, resamples: int, seed: int) -> Iterator[Floats]:
+    """Yield float64 count matrices ``[≤CHUNK, images]``: how often each draw holds each image."""
+    generator = np.random.default_rng(seed)
+    for start in range(0, resamples, CHUNK):
+        rows = min(CHUNK, resamples - start)
+        picks = generator.integers(0, images, size=(rows, images)) + np.arange(rows)[:, None] * images
+        yield np.bincount(picks.ravel(), minlength=rows * images).reshape(rows, images).astype(np.float64)
+
+
+def bootstrap(
+    reference: Floats, compiled: Floats, reduce: Reduce, direction: Direction, *, resamples: int, seed: int
+) -> Floats:
+    """Return the drop of each draw, float64 ``[resamples]``; NaN where the draw's reference is undefined.
+
+    ``reference`` and ``compiled`` are float64 ``[N, …]``, one metric array per image in the same order; ``reduce``
+    maps sums ``[R, …]`` to metrics ``[R]``.
+    """
+    flat = np.stack([reference, compiled]).reshape(2, len(reference), -1)
+    shape = reference.shape[1:]
+    drops = []
+    for counts in _draws(len(reference), resamples, seed):
+        ours, theirs = (np.asarray(reduce((counts @ sums).reshape(len(counts), *shape)), dtype=np.float64) for sums in flat)
+        drops.append(relative_drop(ours, theirs, direction))
+    return np.concatenate(drops)
+
+
+def interval(drops: Floats) -> tuple[float, float]:
+    """Return the central 95 % of the defined drops, by order statistics that widen it (infinities stay whole)."""
+    defined = np.sort(drops[~np.isnan(drops)])
+    if defined.size == 0:
+        return float("nan"), float("nan")
+    tail = (1 - CONFIDENCE) / 2 * (defined.size - 1)
+    return float(defined[int(np.floor(tail))]), float(defined[int(np.ceil(defined.size - 1 - tail))])
+
+
+def _verdict(low: float, high: float, budget: float) -> Verdict:
+    if high <= budget:
+        return "pass"
+    return "regression" if low > budget else "inconclusive"
+
+
+def judge(
+    reference: Floats, compiled: Floats, reduce: Reduce, direction: Direction, *,
+    budget: float, seed: int, resamples: int = RESAMPLES,
+) -> Judgement:
+    """Judge one task from per-image metric arrays, float64 ``[N, …]`` each, in the same order of images.
+
+    ``reduce`` maps sums ``[R, …]`` to metrics ``[R]``; ``budget`` is the largest tolerated relative drop.
+
+    Raises:
+        InputError: there is no image, the arrays differ in shape, or the reference's are not finite.
+    """
+    _check(reference, compiled)
+    ours = _metric(reference, reduce)
+    if not np.isfinite(compiled).all():
+        bad = int((~np.isfinite(compiled).reshape(len(compiled), -1).all(axis=1)).sum())
+        return _failed(ours, f"the output is not finite on {bad} of {len(compiled)} images")
+    theirs = _metric(compiled, reduce)
+    if np.isnan(ours):
+        return Judgement(
+            reference=ours, compiled=theirs, drop=float("nan"), interval=(float("nan"), float("nan")),
+            verdict="inconclusive", reason="the metric is undefined: no image has a label for this task",
+        )
+    if np.isnan(theirs):
+        return _failed(ours, "the metric of the compiled model is undefined, the reference's is not")
+    drop = float(relative_drop(np.float64(ours), np.float64(theirs), direction))
+    low, high = interval(bootstrap(reference, compiled, reduce, direction, resamples=resamples, seed=seed))
+    return Judgement(
+        reference=ours, compiled=theirs, drop=drop, interval=(low, high), verdict=_verdict(low, high, budget), reason=""
+    )
+
+
+def _check(reference: Floats, compiled: Floats) -> None:
+    if len(reference) == 0 or reference.shape != compiled.shape:
+        raise InputError(
+            "the metric arrays cannot be compared", expected=f"arrays [N ≥ 1, …] of one shape, like {reference.shape}",
+            got=str(compiled.shape), where="the bootstrap", fix="measure both models on the same images",
+        )
+    if not np.isfinite(reference).all():
+        raise InputError(
+            "the reference's metric arrays are not finite", expected="finite float64", got="NaN or infinity",
+            where="the bootstrap", fix="the checkpoint itself gives NaN: mend it, then build again",
+        )
+
+
+def _metric(arrays: Floats, reduce: Reduce) -> float:
+    return float(np.asarray(reduce(arrays.sum(axis=0)[None]))[0])
+
+
+def _failed(reference: float, reason: str) -> Judgement:
+    nan = float("nan")
+    return Judgement(reference=reference, compiled=nan, drop=nan, interval=(nan, nan), verdict="regression", reason=reason)
+
+
+def delta_m(drops: Sequence[float]) -> float:
+    """Return Δm in percent over tasks: the mean signed relative change, positive is better; NaN if one is undefined.
+
+    The field's formula, (100/T) Σ_t (−1)^{l_t} (M_t − S_t)/S_t with l = 1 where lower is better, is minus the mean drop.
+    """
+    if not drops or not np.isfinite(np.asarray(drops, dtype=np.float64)).all():
+        return float("nan")
+    return -100.0 * float(np.mean(np.asarray(drops, dtype=np.float64))) + 0.0
