@@ -27,11 +27,14 @@ class Task(Frozen):
     direction: Direction
     budget: float
     channels: int | None  # None: one channel per class of the dataset's spec
+    empty_class: int | None = None  # argmax: an image that shows this class alone does not count (no people: no parts)
 
 
 TASKS: tuple[Task, ...] = (
     Task(name="semseg", activation="argmax", metric="miou", direction="higher", budget=0.01, channels=None),
-    Task(name="human_parts", activation="argmax", metric="miou", direction="higher", budget=0.01, channels=None),
+    Task(
+        name="human_parts", activation="argmax", metric="miou", direction="higher", budget=0.01, channels=None, empty_class=0
+    ),
     Task(name="saliency", activation="sigmoid", metric="max_f", direction="higher", budget=0.01, channels=1),
     Task(name="normals", activation="unit", metric="mean_angular_error_deg", direction="lower", budget=0.01, channels=3),
     Task(name="depth", activation="relu", metric="rmse_m", direction="lower", budget=0.01, channels=1),
