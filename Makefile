@@ -1,0 +1,98 @@
+# The project's commands; `make` alone lists them. Each one makes the virtual environment .venv and installs what it
+# needs there, once: a stamp beside the environment carries the checksum of pyproject.toml and the pins.
+
+SHELL := /bin/sh
+PYTHON ?= python3
+VENV := .venv
+BIN := $(VENV)/bin
+TARGETS := intel jetson
+
+target ?=
+model ?=
+data ?=
+bundle ?=
+
+ifneq ($(target),)
+ifeq ($(filter $(target),$(TARGETS)),)
+$(error unknown target '$(target)': expected one of: $(TARGETS))
+endif
+.DEFAULT_GOAL := road
+else
+.DEFAULT_GOAL := help
+endif
+
+KEY := $(firstword $(shell cat pyproject.toml constraints/host.txt constraints/device.txt | cksum))
+ready = $(VENV)/.ready-$(1)-$(KEY)
+
+# On a Jetson the environment sees the system's tensorrt, and only the device side is installed.
+ON_JETSON := $(if $(filter jetson,$(target)),$(shell [ "$$(uname -m)" = aarch64 ] && $(PYTHON) -c \
+	'import importlib.util, sys; sys.exit(not importlib.util.find_spec("tensorrt"))' 2>/dev/null && echo yes))
+EXTRA := $(if $(ON_JETSON),device,$(target))
+PIP := $(BIN)/python -m pip --quiet --disable-pip-version-check --no-input
+
+.PHONY: help road env test check format clean
+.DELETE_ON_ERROR:
+
+help:
+	@echo "make target=intel|jetson     compile the shipped model; ends with the regression table of build/<model>/<target>/"
+	@echo "     model=DIR data=DIR      ... your own checkpoint, your own labelled folder"
+	@echo "make target=... bundle=DIR   judge a bundle on this machine; on a Jetson this is the command to run"
+	@echo "make env                     only the environment; then: . $(BIN)/activate, and tdss --help"
+	@echo "make test                    run every test"
+	@echo "make check                   format, lint, types and the architecture's rules"
+	@echo "make format                  rewrite the source as make check wants it"
+	@echo "make clean                   remove build/ and the tools' caches (the environment is $(VENV)/)"
+
+ifneq ($(bundle),)
+road: $(call ready,$(EXTRA))
+	@$(BIN)/python -m pytest tests/regression --bundle "$(bundle)"
+else ifneq ($(ON_JETSON),)
+road:
+	@echo "a Jetson judges a bundle, it does not make one: compile on a host with 'make target=jetson'," >&2
+	@echo "copy build/<model>/jetson here and type 'make target=jetson bundle=DIR'" >&2
+	@exit 2
+else
+road: $(call ready,$(EXTRA))
+	@$(BIN)/tdss make --target $(target) $(if $(model),--model "$(model)") $(if $(data),--data "$(data)")
+endif
+
+env: $(call ready,dev)
+	@echo "ready: . $(BIN)/activate"
+
+test: $(call ready,dev)
+	$(BIN)/python -m pytest
+
+check: $(call ready,dev)
+	$(BIN)/ruff format --check .
+	$(BIN)/ruff check .
+	$(BIN)/mypy
+	$(BIN)/python -m pytest -q tests/architecture
+
+format: $(call ready,dev)
+	$(BIN)/ruff format .
+	$(BIN)/ruff check --fix .
+
+clean:
+	rm -rf build .pytest_cache .mypy_cache .ruff_cache .hypothesis *.egg-info
+
+$(VENV)/.made:
+	@rm -rf $(VENV)
+	@$(PYTHON) -m venv $(if $(ON_JETSON),--system-site-packages) $(VENV) || { \
+		echo "no virtual environment could be made: expected Python 3.11 with venv and pip as '$(PYTHON)'" >&2; \
+		echo "fix: install python3-venv, or name another one: make PYTHON=python3.11 ..." >&2; exit 2; }
+	@touch $@
+
+# dev holds the two targets' extras, so it stamps them too.
+COVERS_dev := intel jetson
+PINS_device := constraints/device.txt
+NEEDS := 3.11
+NEEDS_device := 3.10
+
+$(VENV)/.ready-%-$(KEY): $(VENV)/.made
+	@$(BIN)/python -c 'import sys; sys.exit(sys.version_info < tuple(map(int, "$(or $(NEEDS_$*),$(NEEDS))".split("."))))' || { \
+		echo "the $* extra needs Python $(or $(NEEDS_$*),$(NEEDS)) or newer, and $(VENV) has $$($(BIN)/python -V)" >&2; \
+		echo "fix: rm -r $(VENV); make PYTHON=python3.11 ... (on a Jetson: make target=jetson bundle=DIR)" >&2; exit 2; }
+	@echo "installing the $* extra into $(VENV), once; a few minutes on a fresh machine"
+	@$(PIP) install --constraint $(or $(PINS_$*),constraints/host.txt) --editable '.[$*]'
+	@find $(VENV) -maxdepth 1 -name '.ready-*' ! -name '*-$(KEY)' -delete
+	@touch $(foreach extra,$* $(COVERS_$*),$(call ready,$(extra)))

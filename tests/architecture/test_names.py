@@ -1,0 +1,39 @@
+"""No file hides a module of the standard library, a dependency or a package of ours, and none is a drawer of odds and ends."""
+
+import re
+import sys
+import tomllib
+
+from tests.architecture.source import ROOMS, ROOT, library
+
+DRAWERS = {"common", "helper", "helpers", "manager", "misc", "util", "utils"}
+# The module a distribution is imported as, where the names differ.
+IMPORTED_AS = {"pillow": "PIL", "tensorrt-rtx-cu13": "tensorrt_rtx", "torch-tensorrt": "torch_tensorrt", "pytest-xdist": "xdist"}
+# `bundle.artifacts` and the like are looked up below their package, so they hide nothing; scripts are the exception:
+# Python puts the folder of a script on the path, and compile/_path.py takes it off again only after it was found.
+EXEMPT = {"compile/code.py": "only asked for by its full name; the stdlib's code is loaded by pdb, after _path ran"}
+
+
+def _dependencies() -> set[str]:
+    project = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
+    lines = [*project["dependencies"], *sum(project["optional-dependencies"].values(), [])]
+    names = {re.split(r"[\[<>=!~ ]", line)[0] for line in lines} - {project["name"]}
+    return {IMPORTED_AS.get(name, name.replace("-", "_")) for name in names}
+
+
+def test_no_file_hides_another_module() -> None:
+    taken = set(sys.stdlib_module_names) | _dependencies() | set(ROOMS)
+    wrong = [
+        name
+        for path in library()
+        if path.stem in taken and (name := path.relative_to(ROOT).as_posix()) not in EXEMPT and path.stem != "__init__"
+    ]
+    assert wrong == []
+
+
+def test_no_drawers() -> None:
+    assert [str(path) for path in library() if DRAWERS & set(path.stem.split("_"))] == []
+
+
+def test_dependencies_are_read() -> None:
+    assert {"numpy", "torch", "PIL", "openvino", "xdist"} <= _dependencies()

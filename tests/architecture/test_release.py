@@ -1,0 +1,85 @@
+"""The frame agrees with itself: versions, packages, extras, pins and decision notes."""
+
+import re
+import tomllib
+from pathlib import Path
+
+import pytest
+from packaging.requirements import Requirement
+from tests.architecture.source import ROOMS, ROOT, library
+
+PROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text())
+EXTRAS: dict[str, list[str]] = PROJECT["project"]["optional-dependencies"]
+# Not installable where the host pins were tested: they need a GPU, or a library from the vendor's own index.
+UNPINNED = {"tensorrt", "torch-tensorrt"}
+RANGES = {"bundle": 1, "tdss": 2, "targets": 3, "compile": 4, "report": 5}
+
+
+def _pins(name: str) -> dict[str, str]:
+    lines = (ROOT / "constraints" / name).read_text().splitlines()
+    return dict(line.lower().replace("_", "-").split("==") for line in lines if line and not line.startswith("#"))
+
+
+def _requirements(extras: list[str]) -> list[Requirement]:
+    lines = [*PROJECT["project"]["dependencies"], *(line for extra in extras for line in EXTRAS[extra])]
+    found = [Requirement(line) for line in lines]
+    return [requirement for requirement in found if requirement.name != PROJECT["project"]["name"]]
+
+
+def test_the_changelog_knows_this_version() -> None:
+    [newest, *_] = re.findall(r"^## \[(\d+\.\d+\.\d+)\]", (ROOT / "CHANGELOG.md").read_text(), flags=re.MULTILINE)
+    assert newest == PROJECT["project"]["version"]
+
+
+def test_every_package_is_listed() -> None:
+    packages = {path.parent.relative_to(ROOT).as_posix().replace("/", ".") for path in library()}
+    assert set(PROJECT["tool"]["setuptools"]["packages"]) == packages
+
+
+def test_every_package_has_an_init() -> None:
+    assert [str(path.parent) for path in library() if not (path.parent / "__init__.py").is_file()] == []
+
+
+@pytest.mark.parametrize(("pins", "extras"), [("host.txt", sorted(set(EXTRAS) - UNPINNED - {"device"})), ("device.txt", ["device"])])
+def test_every_requirement_is_pinned_within_its_range(pins: str, extras: list[str]) -> None:
+    tested = _pins(pins)
+    wrong = [
+        f"{requirement}: pinned {tested.get(requirement.name.lower())}"
+        for requirement in _requirements(extras)
+        if not requirement.specifier.contains(tested.get(requirement.name.lower(), "0"))
+    ]
+    assert wrong == []
+
+
+def test_the_device_installs_no_host_package() -> None:
+    assert {requirement.name for requirement in _requirements(["device"])} == {"numpy", "pydantic", "pytest"}
+
+
+def test_errors_name_extras_that_exist() -> None:
+    named = {
+        extra
+        for path in library()
+        for extra in re.findall(r"(?:tdss-compiler|-e \.|'\.|\"\.)\[([a-z-]+)\]", path.read_text(encoding="utf-8"))
+    }
+    assert named <= set(EXTRAS)
+
+
+def _notes() -> list[Path]:
+    return sorted((ROOT / "docs" / "decisions").glob("[0-9]*.md"))
+
+
+def test_decision_notes_are_numbered_once() -> None:
+    numbers = [path.name[:4] for path in _notes()]
+    assert numbers and len(numbers) == len(set(numbers))
+
+
+@pytest.mark.parametrize("path", _notes(), ids=lambda path: path.stem)
+def test_a_decision_note_says_what_and_why(path: Path) -> None:
+    text = path.read_text(encoding="utf-8")
+    assert re.fullmatch(r"\d{4}-[a-z0-9-]+", path.stem)
+    assert text.startswith(f"# {int(path.name[:4]):04d}") or text.startswith("# ")
+    assert len(text.split()) >= 40
+
+
+def test_rooms_are_typed_and_checked() -> None:
+    assert sorted(PROJECT["tool"]["mypy"]["packages"]) == sorted(ROOMS)

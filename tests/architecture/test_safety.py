@@ -1,0 +1,88 @@
+"""Nothing is unpickled, nothing is swallowed, nothing hidden: rules a linter does not have."""
+
+import ast
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+from tests.architecture.source import library, place, tree
+
+PICKLES = {"cPickle", "cloudpickle", "dill", "joblib", "marshal", "pickle", "shelve"}
+MAY_LOAD_TORCH_FILES = {"tdss/foreign.py"}  # the one module that reads a foreign .pth, with weights_only=True
+
+
+def _calls(module: ast.Module) -> Iterator[tuple[ast.Call, str]]:
+    for node in ast.walk(module):
+        if isinstance(node, ast.Call):
+            yield node, ast.unparse(node.func)
+
+
+def _argument(call: ast.Call, name: str) -> str:
+    return next((ast.unparse(keyword.value) for keyword in call.keywords if keyword.arg == name), "")
+
+
+def unsafe(module: ast.Module) -> list[tuple[str, int]]:
+    """Name every way a module could run what a file says, with its line."""
+    found = [
+        (alias.name, node.lineno)
+        for node in ast.walk(module)
+        if isinstance(node, ast.Import | ast.ImportFrom)
+        for alias in node.names
+        if {alias.name.partition(".")[0], getattr(node, "module", None) or ""} & PICKLES
+    ]
+    for call, name in _calls(module):
+        if name in {"eval", "exec"} or name == "torch.load":
+            found.append((name, call.lineno))
+        if name.endswith("np.load") and _argument(call, "allow_pickle") != "False":
+            found.append((f"{name} without allow_pickle=False", call.lineno))
+    return found
+
+
+def test_nothing_is_unpickled() -> None:
+    wrong = [
+        f"{place(path, line)} {name}"
+        for path in library()
+        if not any(path.as_posix().endswith(name) for name in MAY_LOAD_TORCH_FILES)
+        for name, line in unsafe(tree(path))
+    ]
+    assert wrong == []
+
+
+def test_no_empty_bodies_and_no_marks_of_unfinished_work() -> None:
+    marks = ("TO" + "DO", "FIX" + "ME", "XX" + "X", "NotImplemented" + "Error")
+    lines = [(p, n, line) for p in library() for n, line in enumerate(p.read_text(encoding="utf-8").splitlines(), 1)]
+    assert [place(path, number) for path, number, line in lines if any(mark in line for mark in marks)] == []
+
+
+def test_no_error_is_swallowed() -> None:
+    wrong = [
+        place(path, node.lineno)
+        for path in library()
+        for node in ast.walk(tree(path))
+        if isinstance(node, ast.ExceptHandler) and all(isinstance(line, ast.Pass) for line in node.body)
+    ]
+    assert wrong == []
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "import pickle",
+        "from joblib import load",
+        "torch.load('x', weights_only=True)",
+        "np.load('x')",
+        "np.load('x', allow_pickle=True)",
+        "eval('1')",
+    ],
+)
+def test_the_check_sees_unsafe_calls(text: str) -> None:
+    assert len(unsafe(ast.parse(text))) == 1
+
+
+def test_the_check_lets_safe_calls_pass() -> None:
+    assert unsafe(ast.parse("np.load('x', allow_pickle=False)\nmodel.eval()")) == []
+
+
+def test_every_library_file_has_a_docstring() -> None:
+    missing: list[Path] = [path for path in library() if not ast.get_docstring(tree(path))]
+    assert missing == []
