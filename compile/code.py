@@ -1,0 +1,55 @@
+"""Which source files a stage's answer depends on: the closure of its imports over the project's own packages."""
+
+import ast
+import hashlib
+from collections.abc import Iterator
+from functools import cache
+from pathlib import Path
+
+ROOT = Path(__file__).resolve().parent.parent
+PACKAGES = ("bundle", "tdss", "targets", "calibration", "report", "compile")
+
+
+def code_hash(*modules: str) -> str:
+    """Return the sha256 over the sources of ``modules`` and of everything of ours they import, wherever they do it."""
+    digest = hashlib.sha256()
+    for path in source_files(*modules):
+        digest.update(f"{path.relative_to(ROOT).as_posix()}\0".encode())
+        digest.update(hashlib.sha256(path.read_bytes()).digest())
+    return digest.hexdigest()
+
+
+def source_files(*modules: str) -> tuple[Path, ...]:
+    """Return the files of ``modules`` and of what they import, themselves or through others, sorted."""
+    found: set[Path] = set()
+    waiting = list(modules)
+    while waiting:
+        path = _file(waiting.pop())
+        if path is not None and path not in found:
+            found.add(path)
+            waiting.extend(_imports(path))
+    return tuple(sorted(found))
+
+
+def _file(module: str) -> Path | None:
+    """Return the file of a module of ours; None for another's, or where the last part is a name inside a module."""
+    if module.partition(".")[0] not in PACKAGES:
+        return None
+    path = ROOT / module.replace(".", "/")
+    candidates = (path / "__init__.py", path.parent / f"{path.name}.py")
+    return next((candidate for candidate in candidates if candidate.is_file()), None)
+
+
+@cache
+def _imports(path: Path) -> tuple[str, ...]:
+    """Return the modules a file may import: each ``import a.b`` and each ``from a import b`` as a and a.b."""
+    return tuple(_names(ast.parse(path.read_bytes())))
+
+
+def _names(tree: ast.AST) -> Iterator[str]:
+    for node in ast.walk(tree):
+        if isinstance(node, ast.Import):
+            yield from (alias.name for alias in node.names)
+        elif isinstance(node, ast.ImportFrom) and node.module is not None:
+            yield node.module
+            yield from (f"{node.module}.{alias.name}" for alias in node.names)

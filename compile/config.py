@@ -1,0 +1,103 @@
+"""What a build is asked to do: a TOML file or command-line options, read into one frozen value."""
+
+import tomllib
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Annotated, Literal, TypeAlias
+
+from pydantic import Field, JsonValue, ValidationError
+
+from bundle.errors import ConfigError
+from bundle.frozen import Frozen
+from bundle.manifest import Io
+
+Positive: TypeAlias = Annotated[int, Field(gt=0)]
+Natural: TypeAlias = Annotated[int, Field(ge=0)]
+
+
+class CalibrationConfig(Frozen):
+    """Which images quantization sees: ``count`` of them, drawn from ``split`` with the build's seed."""
+
+    split: str = "train"
+    count: Positive = 64
+
+
+class EvaluationConfig(Frozen):
+    """Which images the bundle is judged on: ``count`` of them, drawn from ``split`` with the build's seed."""
+
+    split: str = "val"
+    count: Positive = 128
+
+
+class TimingConfig(Frozen):
+    """The timing protocol: ``runs`` interleaved rounds after ``warmup`` untimed ones; medians are quoted.
+
+    A less precise variant is shipped only if its median is below ``gain`` times the more precise one's.
+    """
+
+    runs: Positive = 15
+    warmup: Natural = 3
+    gain: Annotated[float, Field(gt=0, le=1)] = 0.95
+
+
+class BuildConfig(Frozen):
+    """One build. ``budgets`` is a tier's name, or the largest relative drop of each task that differs from it.
+
+    ``threads`` 0 and ``device`` "" leave the choice to the target, which records what it took.
+    """
+
+    target: str
+    checkpoint: Path = Path("models/default")
+    data: Path = Path("data/scenes")
+    dataset: Path | None = None  # None: dataset.json in the data folder
+    calibration: CalibrationConfig = CalibrationConfig()
+    evaluation: EvaluationConfig = EvaluationConfig()
+    io: Io = "raw"
+    device: str = ""
+    threads: Natural = 0
+    budgets: Literal["default", "strict"] | dict[str, Annotated[float, Field(gt=0)]] = "default"
+    allow_inconclusive: bool = False
+    timing: TimingConfig = TimingConfig()
+    seed: int = 0
+    out: Path = Path("build")
+
+
+def load_config(path: Path | None, options: Mapping[str, JsonValue | Path]) -> BuildConfig:
+    """Read a build's configuration: the TOML file at ``path``, if any, then ``options`` over it.
+
+    An option's name may be dotted (``calibration.count``).
+
+    Raises:
+        ConfigError: the file cannot be read, or a key or value is not one a build knows.
+    """
+    values: dict[str, object] = {} if path is None else dict(_read(path))
+    for name, value in options.items():
+        _set(values, name, value)
+    where = "the command line" if path is None else str(path)
+    try:
+        return BuildConfig.model_validate(values)
+    except ValidationError as error:
+        raise ConfigError(
+            "this is no build configuration", expected=f"keys {', '.join(BuildConfig.model_fields)}",
+            got="; ".join(f"{'.'.join(map(str, line['loc']))}: {line['msg']}" for line in error.errors()),
+            where=where, fix="correct or remove the keys named above",
+        ) from error
+
+
+def _set(values: dict[str, object], name: str, value: JsonValue | Path) -> None:
+    head, _, rest = name.partition(".")
+    if not rest:
+        values[head] = value
+        return
+    inner = values.get(head, {})
+    values[head] = {**inner, rest: value} if isinstance(inner, dict) else {rest: value}
+
+
+def _read(path: Path) -> dict[str, object]:
+    try:
+        return tomllib.loads(path.read_text(encoding="utf-8"))
+    except (OSError, UnicodeDecodeError, tomllib.TOMLDecodeError) as error:
+        raise ConfigError(
+            "the build configuration cannot be read", expected="a TOML file", got=str(error), where=str(path),
+            fix="correct the path or the file",
+        ) from error

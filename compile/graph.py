@@ -1,0 +1,62 @@
+"""What every graph of a compilation carries with it: how an image becomes its input, and which tasks it answers."""
+
+from collections.abc import Mapping
+from typing import TypeAlias
+
+import numpy as np
+from numpy.typing import NDArray
+from pydantic import JsonValue
+
+from bundle.artifacts import Artifact, TensorSpec
+from bundle.dataset import Image, check_image
+from bundle.errors import DatasetError
+from bundle.frozen import Frozen
+from bundle.manifest import Io, interface
+from bundle.preprocess import Preprocess
+
+Array: TypeAlias = NDArray[np.generic]
+INPUT = "image"
+GRAPH_FILE = "model.onnx"
+
+
+class GraphInfo(Frozen):
+    """A graph's contract. ``io`` raw: float32 ``[1, 3, H, W]`` in, raw outputs ``[1, C, H, W]`` out; edge: uint8
+    ``[1, H, W, 3]`` in, predictions ``[1, H, W]`` (normals ``[1, 3, H, W]``) out. ``tasks`` maps a task to its channels.
+    """
+
+    io: Io
+    preprocess: Preprocess
+    tasks: dict[str, int]
+
+    @property
+    def interface(self) -> tuple[tuple[TensorSpec, ...], tuple[TensorSpec, ...]]:
+        """The graph's input and output specs."""
+        return interface(self.io, self.preprocess, self.tasks)
+
+    def feed(self, image: Image, *, name: str = "the image given") -> dict[str, Array]:
+        """Turn a uint8 ``[H, W, 3]`` image into the graph's input.
+
+        Raises:
+            DatasetError: the image has another size or dtype; ``name`` says which one.
+        """
+        if self.io == "raw":
+            return {INPUT: self.preprocess.apply(image, name=name)}
+        checked = check_image(image, where=name)
+        size = (self.preprocess.height, self.preprocess.width)
+        if checked.shape[:2] != size:
+            raise DatasetError(
+                "the image has the wrong size", expected=f"height {size[0]}, width {size[1]}",
+                got=f"height {checked.shape[0]}, width {checked.shape[1]}", where=name,
+                fix="resize or crop the image yourself (nothing is resized silently), or build for this size",
+            )  # fmt: skip
+        return {INPUT: np.ascontiguousarray(checked[None])}
+
+
+def graph_info(artifact: Artifact) -> GraphInfo:
+    """Read the graph's contract from the record of the artifact that holds it."""
+    return GraphInfo.model_validate(artifact.record.settings["graph"])
+
+
+def graph_settings(info: GraphInfo, more: Mapping[str, JsonValue]) -> dict[str, JsonValue]:
+    """Return the settings that a graph's record stores: its contract, and ``more`` beside it."""
+    return {"graph": info.model_dump(mode="json"), **more}

@@ -1,0 +1,71 @@
+"""The real images that calibrate a quantizer and check a graph: files, read one at a time, hashed for the store."""
+
+import hashlib
+from collections.abc import Iterator
+from pathlib import Path
+
+from bundle.artifacts import hash_file
+from bundle.dataset import IMAGE_SUFFIXES, FolderDataset, Image, read_ids, read_image
+from bundle.errors import DatasetError
+from bundle.frozen import Frozen
+
+IMAGE_FOLDER = "image"
+
+
+class ImageFiles(Frozen):
+    """Image files in the order in which they are used."""
+
+    paths: tuple[Path, ...]
+
+    @property
+    def sha256(self) -> str:
+        """The hash of every file's name and bytes, in order."""
+        lines = "".join(f"{path.name}\0{hash_file(path)}\n" for path in self.paths)
+        return hashlib.sha256(lines.encode()).hexdigest()
+
+    def first(self, count: int) -> "ImageFiles":
+        """Return the first ``count`` of them."""
+        return ImageFiles(paths=self.paths[:count])
+
+    def read(self) -> Iterator[tuple[str, Image]]:
+        """Yield each file's path and its image, uint8 ``[H, W, 3]``.
+
+        Raises:
+            DatasetError: a file is unreadable, not 8-bit RGB, or holds NaN.
+        """
+        for path in self.paths:
+            yield str(path), read_image(path)
+
+
+def dataset_images(dataset: FolderDataset, ids: tuple[str, ...]) -> ImageFiles:
+    """Return the images of these ids.
+
+    Raises:
+        DatasetError: an id has no image file, or more than one.
+    """
+    return ImageFiles(paths=tuple(dataset.image_path(identifier) for identifier in ids))
+
+
+def folder_images(folder: Path, split: str) -> ImageFiles:
+    """Return the images in ``folder``: a labelled folder's ``split``, or every image of a plain folder, by name.
+
+    Raises:
+        DatasetError: the folder is missing or holds no image.
+    """
+    labelled = folder / IMAGE_FOLDER
+    if labelled.is_dir():
+        wanted = set(read_ids(folder / f"{split}.txt"))
+        paths = [path for path in _images(labelled) if path.stem in wanted]
+    else:
+        paths = _images(folder) if folder.is_dir() else []
+    if not paths:
+        raise DatasetError(
+            "no calibration image here", expected=f"a labelled folder, or files ending in {', '.join(IMAGE_SUFFIXES)}",
+            got="an empty folder" if folder.is_dir() else "no such folder", where=str(folder),
+            fix="give a folder with the images that the model will see in use",
+        )  # fmt: skip
+    return ImageFiles(paths=tuple(paths))
+
+
+def _images(folder: Path) -> list[Path]:
+    return sorted(path for path in folder.iterdir() if path.suffix in IMAGE_SUFFIXES)

@@ -1,0 +1,38 @@
+"""How a stage becomes a command: options from a function's signature, its exit code from the error raised."""
+
+import json
+import sys
+from collections.abc import Callable
+
+import typer
+
+from bundle.artifacts import Artifact
+from bundle.errors import ProjectError
+
+
+def run_script(main: Callable[..., None]) -> None:
+    """Run ``main`` as a command line and end the process: 0 good, else the ``exit_code`` of the ProjectError raised.
+
+    An unknown option or a bad value ends with 2, as typer does.
+    """
+    application = typer.Typer(add_completion=False, pretty_exceptions_enable=False)
+    application.command()(main)
+    try:
+        application()
+    except ProjectError as error:
+        say(f"error: {error}")
+        raise SystemExit(error.exit_code) from None
+
+
+def say(text: str) -> None:
+    """Write one line of progress to standard error, so that standard output stays the answer."""
+    sys.stderr.write(f"{text}\n")
+
+
+def announce(artifact: Artifact, *, as_json: bool) -> None:
+    """Write where an artifact lies and its hash to standard output, as one line or as its whole record."""
+    if as_json:
+        record = artifact.record.model_dump(mode="json")
+        sys.stdout.write(json.dumps({"folder": str(artifact.folder), "sha256": artifact.sha256, "record": record}) + "\n")
+    else:
+        sys.stdout.write(f"{artifact.kind} {artifact.sha256[:12]} {artifact.folder}\n")

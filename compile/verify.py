@@ -1,0 +1,116 @@
+"""The numeric check at the end of each stage: how far its graph is from its predecessor, on real images."""
+
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import TypeAlias
+
+import numpy as np
+from numpy.typing import NDArray
+
+from bundle.errors import GraphError
+from bundle.frozen import Frozen
+from compile.graph import GraphInfo
+from targets.base import RunConfig, Session, Variant
+from targets.reference.target import F32, REFERENCE
+
+Array: TypeAlias = NDArray[np.generic]
+Outputs: TypeAlias = Mapping[str, Array]
+
+TOLERANCE = {
+    "export": 1e-4,  # float32 against float32, other kernels and other order of sums; measured 2e-7 to 3e-6
+    "simplify": 1e-5,  # the same operators in the same order, constants folded; measured 0 to 1e-6
+    "convert": 1e-4,  # ONNX Runtime against the target's runtime at f32; measured 3e-7 to 3e-6
+    "legalise": 0.05,  # int8 in place of uint8: one bit less for non-negative activations; measured .01 to .03
+}
+
+
+class OutputError(Frozen):
+    """How far one output is from its reference over all images.
+
+    ``relative`` is ‖got − reference‖₂ / ‖reference‖₂ of a float output, the share of unequal pixels of a label map.
+    """
+
+    output: str
+    relative: float
+    max_abs: float
+
+    @property
+    def sqnr_db(self) -> float:
+        """Signal to quantization noise ratio, −20·log10 of ``relative``; infinite where the outputs are equal."""
+        return float("inf") if self.relative == 0 else -20.0 * float(np.log10(self.relative))
+
+
+def compare(got: Sequence[Outputs], reference: Sequence[Outputs]) -> tuple[OutputError, ...]:
+    """Compare the outputs for each image; both sequences hold one mapping per image, with the same names.
+
+    Raises:
+        GraphError: a name, shape or dtype differs, or a value is not finite where the reference's is.
+    """
+    names = list(reference[0])
+    for index, (one, other) in enumerate(zip(got, reference, strict=True)):
+        for name in names:
+            _check_like(name, one.get(name), other[name], index)
+    return tuple(_error(name, [one[name] for one in got], [other[name] for other in reference]) for name in names)
+
+
+def require(stage: str, errors: Sequence[OutputError]) -> tuple[OutputError, ...]:
+    """Return ``errors`` if each is within the stage's tolerance.
+
+    Raises:
+        GraphError: naming the worst output.
+    """
+    worst = max(errors, key=lambda error: error.relative)
+    if not worst.relative <= TOLERANCE[stage]:
+        raise GraphError(
+            f"{stage} changed what the model computes: output {worst.output!r}",
+            expected=f"relative error at most {TOLERANCE[stage]:g}", got=f"{worst.relative:.3g} (largest difference {worst.max_abs:.3g})",
+            where=f"the check that ends {stage}", fix="report it: this is a defect of the stage or of the tool it calls",
+        )  # fmt: skip
+    return tuple(errors)
+
+
+def run_graph(graph: Path, info: GraphInfo, feeds: Sequence[Outputs], *, exact: bool, threads: int) -> list[Outputs]:
+    """Run an ONNX graph in ONNX Runtime on every feed; ``exact`` computes Q/DQ as the operators are defined.
+
+    Raises:
+        GraphError: the graph's inputs or outputs are not those of ``info``, or ONNX Runtime refuses it.
+    """
+    variant = Variant(recipe=F32.model_copy(update={"graph": "quantized" if exact else "float"}), files=(graph.name,))
+    with REFERENCE.open(graph.parent, variant, RunConfig(threads=threads), "auto") as session:
+        _check_interface(session, info, graph)
+        return [session.infer(feed) for feed in feeds]
+
+
+def _check_interface(session: Session, info: GraphInfo, graph: Path) -> None:
+    if (session.inputs, session.outputs) != info.interface:
+        raise GraphError(
+            "the graph's inputs or outputs are not what its record says", expected=f"{info.interface}",
+            got=f"{(session.inputs, session.outputs)}", where=str(graph), fix="export the model again",
+        )  # fmt: skip
+
+
+def _check_like(name: str, got: Array | None, reference: Array, index: int) -> None:
+    found = "no such output" if got is None else f"{got.dtype} {got.shape}"
+    if got is None or found != f"{reference.dtype} {reference.shape}":
+        raise GraphError(
+            f"output {name!r} is not what the predecessor gives", expected=f"{reference.dtype} {reference.shape}",
+            got=found, where=f"image {index}", fix="report it: a stage must keep names, types and shapes",
+        )  # fmt: skip
+    if not np.isfinite(got.astype(np.float64)).all():
+        raise GraphError(
+            f"output {name!r} is not finite", expected="finite numbers", got="NaN or infinity", where=f"image {index}",
+            fix="check the checkpoint's weights; keep the layers that overflow in float32",
+        )  # fmt: skip
+
+
+def _error(name: str, got: list[Array], reference: list[Array]) -> OutputError:
+    one, other = np.stack(got), np.stack(reference)
+    if np.issubdtype(other.dtype, np.integer):
+        unequal = float(np.mean(one != other))
+        return OutputError(output=name, relative=unequal, max_abs=float(np.max(one != other)))
+    difference = one.astype(np.float64) - other.astype(np.float64)
+    norm = float(np.linalg.norm(other.astype(np.float64)))
+    return OutputError(
+        output=name, relative=float(np.linalg.norm(difference)) / max(norm, np.finfo(np.float64).tiny),
+        max_abs=float(np.abs(difference).max()),
+    )  # fmt: skip
