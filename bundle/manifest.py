@@ -103,7 +103,9 @@ class Manifest(Frozen):
         if tuple(self.budgets) != tuple(self.tasks):
             raise ValueError(f"budgets are for {list(self.budgets)}, tasks are {list(self.tasks)}")
         if self.shipped not in [variant.name for variant in self.variants]:
-            raise ValueError(f"the shipped variant {self.shipped!r} is none of {[variant.name for variant in self.variants]}")
+            raise ValueError(
+                f"the shipped variant {self.shipped!r} is none of {[variant.name for variant in self.variants]}"
+            )
         inputs, outputs = interface(self.io, self.preprocess, self.tasks)
         if (self.inputs, self.outputs) != (inputs, outputs):
             raise ValueError(f"a bundle with io {self.io!r} takes {inputs} and gives {outputs}")
@@ -123,7 +125,10 @@ class Manifest(Frozen):
                 return variant
         names = [variant.name for variant in self.variants]
         raise ArtifactError(
-            f"this bundle has no variant {name!r}", expected=f"one of {names}", got=repr(name), where=MANIFEST,
+            f"this bundle has no variant {name!r}",
+            expected=f"one of {names}",
+            got=repr(name),
+            where=MANIFEST,
             fix="name a variant the bundle holds",
         )
 
@@ -147,12 +152,17 @@ def _inside(name: str) -> bool:
 
 def _edge_spec(activation: Activation) -> tuple[str, tuple[int, ...]]:
     table: dict[Activation, tuple[str, tuple[int, ...]]] = {
-        "argmax": ("uint8", ()), "sigmoid": ("float32", ()), "unit": ("float32", (3,)), "relu": ("float32", ()),
+        "argmax": ("uint8", ()),
+        "sigmoid": ("float32", ()),
+        "unit": ("float32", (3,)),
+        "relu": ("float32", ()),
     }
     return table[activation]
 
 
-def interface(io: Io, preprocess: Preprocess, tasks: dict[str, int]) -> tuple[tuple[TensorSpec, ...], tuple[TensorSpec, ...]]:
+def interface(
+    io: Io, preprocess: Preprocess, tasks: dict[str, int]
+) -> tuple[tuple[TensorSpec, ...], tuple[TensorSpec, ...]]:
     """Return the input and output specs of a graph: batch 1, static size, outputs in the order of ``tasks``.
 
     ``raw``: float32 ``[1,3,H,W]`` in, float32 ``[1,C,H,W]`` out. ``edge``: uint8 ``[1,H,W,3]`` in; uint8 label maps
@@ -160,7 +170,9 @@ def interface(io: Io, preprocess: Preprocess, tasks: dict[str, int]) -> tuple[tu
     """
     size = (preprocess.height, preprocess.width)
     if io == "raw":
-        outputs = tuple(TensorSpec(name=name, dtype="float32", shape=(1, channels, *size)) for name, channels in tasks.items())
+        outputs = tuple(
+            TensorSpec(name=name, dtype="float32", shape=(1, channels, *size)) for name, channels in tasks.items()
+        )
         return (TensorSpec(name="image", dtype="float32", shape=(1, 3, *size)),), outputs
     specs = ((name, *_edge_spec(task(name).activation)) for name in tasks)
     outputs = tuple(TensorSpec(name=name, dtype=dtype, shape=(1, *axes, *size)) for name, dtype, axes in specs)
@@ -176,11 +188,15 @@ def hash_bundle(folder: Path) -> dict[str, str]:
     """Hash every file that ``files`` must list; keys are POSIX paths relative to ``folder``, sorted."""
     names = sorted(path.relative_to(folder).as_posix() for path in folder.rglob("*") if path.is_file())
     later = {MANIFEST, *RESULTS}
-    return {name: hash_file(folder / name) for name in names if name not in later and not name.startswith(f"{ENGINES}/")}
+    return {
+        name: hash_file(folder / name) for name in names if name not in later and not name.startswith(f"{ENGINES}/")
+    }
 
 
 def _seal(text: bytes) -> str:
-    return hashlib.sha256(re.sub(rb'("seal": ")[0-9a-f]{64}(")', rb"\g<1>" + UNSEALED.encode() + rb"\g<2>", text, count=1)).hexdigest()
+    return hashlib.sha256(
+        re.sub(rb'("seal": ")[0-9a-f]{64}(")', rb"\g<1>" + UNSEALED.encode() + rb"\g<2>", text, count=1)
+    ).hexdigest()
 
 
 def write_manifest(folder: Path, manifest: Manifest) -> Manifest:
@@ -206,21 +222,30 @@ def read_manifest(folder: Path) -> Manifest:
         text = path.read_bytes()
     except (FileNotFoundError, NotADirectoryError) as error:
         raise ArtifactError(
-            "no bundle here", expected=MANIFEST, got="no such file", where=str(folder),
+            "no bundle here",
+            expected=MANIFEST,
+            got="no such file",
+            where=str(folder),
             fix="give the folder build/<model>/<target> that a build wrote",
         ) from error
     found = re.search(rb'"seal": "([0-9a-f]{64})"', text)
     seal = found.group(1).decode() if found else "no seal"
     if seal != _seal(text):
         raise ArtifactError(
-            f"{MANIFEST} was altered", expected=f"seal {_seal(text)}", got=f"seal {seal}", where=str(path),
+            f"{MANIFEST} was altered",
+            expected=f"seal {_seal(text)}",
+            got=f"seal {seal}",
+            where=str(path),
             fix="copy the bundle again, or build it again",
         )
     try:
         return Manifest.model_validate_json(text)
     except ValidationError as error:
         raise ArtifactError(
-            f"{MANIFEST} cannot be read", expected="schema_version 1", got=str(error), where=str(path),
+            f"{MANIFEST} cannot be read",
+            expected="schema_version 1",
+            got=str(error),
+            where=str(path),
             fix="build the bundle again with this version of the project",
         ) from error
 
@@ -236,7 +261,10 @@ def load_bundle(folder: Path) -> Bundle:
     unlisted = sorted({name for variant in manifest.variants for name in variant.files} - set(manifest.files))
     for name in [*unlisted, *({VECTORS} - set(manifest.files))]:
         raise ArtifactError(
-            f"{name} is not listed in {MANIFEST}", expected="a sha256 for every file", got="none", where=str(folder),
+            f"{name} is not listed in {MANIFEST}",
+            expected="a sha256 for every file",
+            got="none",
+            where=str(folder),
             fix="build the bundle again",
         )
     return Bundle(folder=folder, manifest=manifest)

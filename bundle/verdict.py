@@ -12,7 +12,7 @@ If the compiled metric is NaN or its arrays are not finite, the verdict is ``reg
 """
 
 from collections.abc import Callable, Iterator, Sequence
-from typing import Literal, TypeAlias, Union
+from typing import Literal, TypeAlias
 
 import numpy as np
 from numpy.typing import NDArray
@@ -23,7 +23,7 @@ from bundle.tasks import Direction
 
 Verdict: TypeAlias = Literal["pass", "regression", "inconclusive"]
 Floats: TypeAlias = NDArray[np.float64]
-Reduce: TypeAlias = Callable[[Floats], Union[float, Floats]]
+Reduce: TypeAlias = Callable[[Floats], Floats]
 
 RESAMPLES = 10_000
 CONFIDENCE = 0.95
@@ -73,7 +73,9 @@ def bootstrap(
     shape = reference.shape[1:]
     drops = []
     for counts in _draws(len(reference), resamples, seed):
-        ours, theirs = (np.asarray(reduce((counts @ sums).reshape(len(counts), *shape)), dtype=np.float64) for sums in flat)
+        ours, theirs = (
+            np.asarray(reduce((counts @ sums).reshape(len(counts), *shape)), dtype=np.float64) for sums in flat
+        )
         drops.append(relative_drop(ours, theirs, direction))
     return np.concatenate(drops)
 
@@ -94,8 +96,14 @@ def _verdict(low: float, high: float, budget: float) -> Verdict:
 
 
 def judge(
-    reference: Floats, compiled: Floats, reduce: Reduce, direction: Direction, *,
-    budget: float, seed: int, resamples: int = RESAMPLES,
+    reference: Floats,
+    compiled: Floats,
+    reduce: Reduce,
+    direction: Direction,
+    *,
+    budget: float,
+    seed: int,
+    resamples: int = RESAMPLES,
 ) -> Judgement:
     """Judge one task from per-image metric arrays, float64 ``[N, …]`` each, in the same order of images.
 
@@ -112,12 +120,16 @@ def judge(
     theirs = _metric(compiled, reduce)
     if np.isnan(ours):
         return Judgement(
-            reference=ours, compiled=theirs, drop=float("nan"), interval=(float("nan"), float("nan")),
-            verdict="inconclusive", reason="the metric is undefined: no image has a label for this task",
+            reference=ours,
+            compiled=theirs,
+            drop=float("nan"),
+            interval=(float("nan"), float("nan")),
+            verdict="inconclusive",
+            reason="the metric is undefined: no image has a label for this task",
         )
     if np.isnan(theirs):
         return _failed(ours, "the metric of the compiled model is undefined, the reference's is not")
-    drop = float(relative_drop(np.float64(ours), np.float64(theirs), direction))
+    drop = float(relative_drop(np.asarray(ours), np.asarray(theirs), direction))
     low, high = interval(bootstrap(reference, compiled, reduce, direction, resamples=resamples, seed=seed))
     return Judgement(
         reference=ours, compiled=theirs, drop=drop, interval=(low, high), verdict=_verdict(low, high, budget), reason=""
@@ -127,13 +139,19 @@ def judge(
 def _check(reference: Floats, compiled: Floats) -> None:
     if len(reference) == 0 or reference.shape != compiled.shape:
         raise InputError(
-            "the metric arrays cannot be compared", expected=f"arrays [N ≥ 1, …] of one shape, like {reference.shape}",
-            got=str(compiled.shape), where="the bootstrap", fix="measure both models on the same images",
+            "the metric arrays cannot be compared",
+            expected=f"arrays [N ≥ 1, …] of one shape, like {reference.shape}",
+            got=str(compiled.shape),
+            where="the bootstrap",
+            fix="measure both models on the same images",
         )
     if not np.isfinite(reference).all():
         raise InputError(
-            "the reference's metric arrays are not finite", expected="finite float64", got="NaN or infinity",
-            where="the bootstrap", fix="the checkpoint itself gives NaN: mend it, then build again",
+            "the reference's metric arrays are not finite",
+            expected="finite float64",
+            got="NaN or infinity",
+            where="the bootstrap",
+            fix="the checkpoint itself gives NaN: mend it, then build again",
         )
 
 
@@ -143,7 +161,9 @@ def _metric(arrays: Floats, reduce: Reduce) -> float:
 
 def _failed(reference: float, reason: str) -> Judgement:
     nan = float("nan")
-    return Judgement(reference=reference, compiled=nan, drop=nan, interval=(nan, nan), verdict="regression", reason=reason)
+    return Judgement(
+        reference=reference, compiled=nan, drop=nan, interval=(nan, nan), verdict="regression", reason=reason
+    )
 
 
 def delta_m(drops: Sequence[float]) -> float:

@@ -1,0 +1,336 @@
+"""``vectors.npz``: the evaluation images of a bundle, their labels, and what the reference made of them.
+
+    ids, tasks             unicode [N], [T]
+    images                 uint8 [N, H, W, 3]
+    label_<task>           the encoded label (bundle/dataset.py): uint8 [N, H, W] or [N, H, W, 3], uint16 [N, H, W]
+    ref_metric_<task>      float64 [N, …], the reference's per-image metric arrays (bundle/metrics.py)
+    ref_pred_<task>        the reference's predictions, compact: label maps uint8, probabilities uint8 (p·255),
+                           normals int8 (n·127), depth float16
+    ref_raw_<task>         float32 [F, C, H, W], the reference's raw outputs for the first F ≤ 8 images
+
+Members are .npy files in a deflated zip with fixed time stamps: equal arrays give equal bytes. Every array of pixels is
+stored as differences of its bit pattern along the rows and then the columns, modulo 2ⁿ; two running sums restore
+it exactly and it deflates to about half (docs/decisions/0102). float32 is split into its four bytes first to last.
+Both directions hold one image at a time: each member is a stream of its own.
+"""
+
+import io
+import math
+import zipfile
+import zlib
+from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from tempfile import TemporaryDirectory
+from types import TracebackType
+from typing import IO
+
+import numpy as np
+from numpy.typing import NDArray
+
+from bundle.dataset import Array, DatasetSpec, check_encoded, check_ids, check_image, decode_label
+from bundle.errors import ArtifactError, CheckpointError, DatasetError
+from bundle.metrics import Floats, metric
+from bundle.postprocess import predict
+from bundle.tasks import Activation, task
+
+FULL = 8  # images with full raw outputs
+_TIMESTAMP = (1980, 1, 1, 0, 0, 0)
+_COMPACT: dict[Activation, type[np.generic]] = {
+    "argmax": np.uint8, "sigmoid": np.uint8, "unit": np.int8, "relu": np.float16,
+}  # fmt: skip
+
+
+@dataclass(frozen=True, kw_only=True)
+class Evaluated:
+    """One image to store: uint8 ``[H, W, 3]``, its encoded labels, the reference's raw float32 ``[C, H, W]`` by task."""
+
+    id: str
+    image: NDArray[np.uint8]
+    labels: Mapping[str, Array]
+    outputs: Mapping[str, Array]
+
+
+@dataclass(frozen=True, kw_only=True)
+class Stored:
+    """One image read back: ``labels`` are encoded; ``predictions`` have the dtypes of bundle/postprocess.py, to the
+    precision they are kept in; ``outputs`` is empty after the first ``FULL`` images."""
+
+    id: str
+    image: NDArray[np.uint8]
+    labels: dict[str, Array]
+    predictions: dict[str, Array]
+    outputs: dict[str, Array]
+
+
+def compact(activation: Activation, prediction: Array) -> Array:
+    """Return a prediction in the dtype it is stored in."""
+    if activation == "argmax":
+        return prediction.astype(np.uint8, copy=False)
+    values = prediction.astype(np.float32, copy=False)
+    if activation == "sigmoid":
+        return np.rint(values * 255).astype(np.uint8)
+    if activation == "unit":
+        return np.rint(values * 127).astype(np.int8)
+    return np.minimum(values, np.finfo(np.float16).max).astype(np.float16)
+
+
+def expand(activation: Activation, stored: Array) -> Array:
+    """Return a compact prediction in the dtype of bundle/postprocess.py: the inverse of ``compact`` up to rounding."""
+    scale = {"sigmoid": np.float32(255), "unit": np.float32(127), "relu": np.float32(1)}
+    return stored if activation == "argmax" else stored.astype(np.float32) / scale[activation]
+
+
+def difference(pixels: Array, row_axis: int) -> Array:
+    """Return the differences of an array's bit pattern along its columns, then its rows, modulo 2ⁿ; float32 as bytes
+    ``[4, …]``, lowest first. ``restore`` is the exact inverse."""
+    bits = np.ascontiguousarray(pixels).view(f"<u{pixels.dtype.itemsize}")
+    for axis in (row_axis + 1, row_axis):
+        bits = np.diff(bits, axis=axis, prepend=np.zeros_like(bits.take([0], axis=axis)))
+    if bits.dtype.itemsize < 4:
+        return bits
+    return np.ascontiguousarray(np.moveaxis(bits[..., None].view(np.uint8), -1, 0))
+
+
+def restore(stored: Array, dtype: np.dtype[np.generic], row_axis: int) -> Array:
+    """Return the array of ``dtype`` whose ``difference`` is ``stored``."""
+    bits: Array = stored
+    if dtype.itemsize == 4:
+        bits = np.ascontiguousarray(np.moveaxis(stored, 0, -1)).view("<u4")[..., 0]
+    for axis in (row_axis, row_axis + 1):
+        bits = np.add.accumulate(bits, axis=axis, dtype=bits.dtype)
+    return bits.view(dtype)
+
+
+@dataclass(frozen=True, kw_only=True)
+class _Member:
+    """How one array of pixels is stored: the dtype it has outside, and which axis of an image holds the rows."""
+
+    name: str
+    dtype: np.dtype[np.generic]
+    row_axis: int
+
+
+def _members(tasks: Iterable[str]) -> dict[str, _Member]:
+    found = [_Member(name="images", dtype=np.dtype(np.uint8), row_axis=0)]
+    for name in tasks:
+        activation = task(name).activation
+        label = np.dtype(np.uint16 if activation == "relu" else np.uint8)
+        found += [
+            _Member(name=f"label_{name}", dtype=label, row_axis=0),
+            _Member(name=f"ref_pred_{name}", dtype=np.dtype(_COMPACT[activation]), row_axis=int(activation == "unit")),
+            _Member(name=f"ref_raw_{name}", dtype=np.dtype(np.float32), row_axis=1),
+        ]
+    return {member.name: member for member in found}
+
+
+class _Spool:
+    """A member being written: its images lie one after the other in a file, until their number is known."""
+
+    def __init__(self, member: _Member, folder: Path) -> None:
+        self.member = member
+        self.path = folder / member.name
+        self.count = 0
+        self.layout: tuple[np.dtype[np.generic], tuple[int, ...]] | None = None
+        self._stream = self.path.open("wb")
+
+    def add(self, pixels: Array, identifier: str) -> None:
+        """Append one image's array; every one has the first one's shape."""
+        if pixels.dtype != self.member.dtype:
+            raise _unfit(self.member.name, identifier, str(self.member.dtype), str(pixels.dtype))
+        stored = difference(pixels, self.member.row_axis)
+        if self.layout not in (None, (stored.dtype, stored.shape)):
+            raise _unfit(self.member.name, identifier, str(self.layout), str((stored.dtype, stored.shape)))
+        self.layout = (stored.dtype, stored.shape)
+        self.count += 1
+        self._stream.write(stored.tobytes())
+
+    def close(self) -> None:
+        """Finish the file."""
+        self._stream.close()
+
+
+def _unfit(name: str, identifier: str, expected: str, got: str) -> DatasetError:
+    return DatasetError(
+        f"{name} of image {identifier!r} does not fit the others", expected=expected, got=got, where="vectors.npz",
+        fix="evaluation images have one size; raw outputs are float32",
+    )  # fmt: skip
+
+
+def write_vectors(path: Path, images: Iterable[Evaluated], *, tasks: Mapping[str, int], spec: DatasetSpec) -> int:
+    """Write ``vectors.npz`` from images and the reference's raw outputs; return the number of images.
+
+    ``tasks`` maps each task to its raw output channels. Predictions and metric arrays are computed here.
+
+    Raises:
+        DatasetError: there is no image, an id occurs twice, or an image or label does not fit.
+        CheckpointError: the reference gives NaN or infinity.
+    """
+    ids: list[str] = []
+    metrics: dict[str, list[Floats]] = {name: [] for name in tasks}
+    with TemporaryDirectory(prefix=".vectors.", dir=path.parent) as folder:
+        spools = {name: _Spool(member, Path(folder)) for name, member in _members(tasks).items()}
+        try:
+            for evaluated in images:
+                ids.append(evaluated.id)
+                _add(evaluated, tasks, spec, spools, metrics, full=len(ids) <= FULL)
+        finally:
+            for spool in spools.values():
+                spool.close()
+        if not ids:
+            raise DatasetError(
+                "there is no evaluation image",
+                expected="at least 1",
+                got="0",
+                where=str(path),
+                fix="add ids to the split",
+            )
+        check_ids(tuple(ids), where=str(path))
+        small: dict[str, Array] = {"ids": np.array(ids), "tasks": np.array(list(tasks))}
+        small |= {f"ref_metric_{name}": np.stack(arrays) for name, arrays in metrics.items()}
+        temporary = Path(folder) / path.name
+        _pack(temporary, small, spools)
+        temporary.replace(path)
+    return len(ids)
+
+
+def _add(
+    evaluated: Evaluated, tasks: Mapping[str, int], spec: DatasetSpec,
+    spools: Mapping[str, _Spool], metrics: Mapping[str, list[Floats]], *, full: bool,
+) -> None:  # fmt: skip
+    name = evaluated.id
+    spools["images"].add(check_image(evaluated.image, where=f"image {name!r}"), name)
+    for key, channels in tasks.items():
+        row, raw, label = task(key), evaluated.outputs[key], evaluated.labels[key]
+        check_encoded(key, label, spec, where=f"label {key} of image {name!r}")
+        if not np.isfinite(raw).all():
+            raise CheckpointError(
+                f"the reference's {key} output is not finite", expected="finite float32", got="NaN or infinity",
+                where=f"image {name!r}", fix="the checkpoint itself overflows: train it again, or give a sound one",
+            )  # fmt: skip
+        prediction = predict(row, raw)
+        metrics[key].append(metric(row, channels).per_image(prediction, decode_label(key, label, spec)))
+        spools[f"label_{key}"].add(label, name)
+        spools[f"ref_pred_{key}"].add(compact(row.activation, prediction), name)
+        if full:
+            spools[f"ref_raw_{key}"].add(raw, name)
+
+
+def _pack(path: Path, small: Mapping[str, Array], spools: Mapping[str, _Spool]) -> None:
+    with zipfile.ZipFile(path, "w", zipfile.ZIP_DEFLATED, compresslevel=9) as archive:
+        for name, array in small.items():
+            buffer = io.BytesIO()
+            np.lib.format.write_array(buffer, array, version=(1, 0), allow_pickle=False)
+            archive.writestr(_entry(name), buffer.getvalue(), zipfile.ZIP_DEFLATED)
+        for name, spool in spools.items():
+            if spool.layout is None:
+                continue
+            dtype, shape = spool.layout
+            header = {
+                "descr": np.lib.format.dtype_to_descr(dtype),
+                "fortran_order": False,
+                "shape": (spool.count, *shape),
+            }
+            with archive.open(_entry(name), "w", force_zip64=True) as sink, spool.path.open("rb") as source:
+                np.lib.format.write_array_header_1_0(sink, header)
+                while chunk := source.read(1 << 20):
+                    sink.write(chunk)
+
+
+def _entry(name: str) -> zipfile.ZipInfo:
+    entry = zipfile.ZipInfo(f"{name}.npy", _TIMESTAMP)
+    entry.compress_type = zipfile.ZIP_DEFLATED
+    entry.external_attr = 0o644 << 16
+    return entry
+
+
+class _Reader:
+    """A member being read, one image after the other."""
+
+    def __init__(self, archive: zipfile.ZipFile, member: _Member) -> None:
+        self.member = member
+        self._stream: IO[bytes] = archive.open(f"{member.name}.npy")
+        version = np.lib.format.read_magic(self._stream)
+        if version != (1, 0):
+            raise ValueError(f"{member.name}.npy has format {version}")
+        shape, _, self._dtype = np.lib.format.read_array_header_1_0(self._stream)
+        self.count, self._shape = int(shape[0]), tuple(shape[1:])
+
+    def next(self) -> Array:
+        """Return the next image's array, in the dtype it has outside."""
+        size = math.prod(self._shape) * self._dtype.itemsize
+        buffer = self._stream.read(size)
+        if len(buffer) != size:
+            raise ValueError(f"{self.member.name}.npy ends early")
+        stored = np.frombuffer(buffer, self._dtype).reshape(self._shape)
+        return restore(stored, self.member.dtype, self.member.row_axis)
+
+
+class Vectors:
+    """An open ``vectors.npz``; use it in a ``with`` block. ``ids`` and ``tasks`` are in the order of the build."""
+
+    def __init__(self, path: Path) -> None:
+        """Open the file.
+
+        Raises:
+            ArtifactError: it is missing or is no vectors.npz.
+        """
+        self._path = path
+        try:
+            self._archive = zipfile.ZipFile(path)
+            self.ids: tuple[str, ...] = tuple(str(name) for name in self._small("ids"))
+            self.tasks: tuple[str, ...] = tuple(str(name) for name in self._small("tasks"))
+        except (OSError, KeyError, ValueError, zipfile.BadZipFile) as error:
+            raise self._unreadable(error) from error
+
+    def __enter__(self) -> "Vectors":
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self._archive.close()
+
+    def metric(self, name: str) -> Floats:
+        """Return the reference's per-image metric arrays of a task, float64 ``[N, …]``.
+
+        Raises:
+            ArtifactError: the file holds none for this task.
+        """
+        try:
+            return self._small(f"ref_metric_{name}").astype(np.float64, copy=False)
+        except (KeyError, ValueError, zipfile.BadZipFile) as error:
+            raise self._unreadable(error) from error
+
+    def images(self) -> Iterator[Stored]:
+        """Yield the images in order, each read and restored when it is asked for.
+
+        Raises:
+            ArtifactError: an array is missing or ends early.
+        """
+        try:
+            readers = {name: _Reader(self._archive, member) for name, member in _members(self.tasks).items()}
+            for index, identifier in enumerate(self.ids):
+                yield self._stored(identifier, {name: r.next() for name, r in readers.items() if index < r.count})
+        except (KeyError, ValueError, EOFError, zipfile.BadZipFile, zlib.error) as error:
+            raise self._unreadable(error) from error
+
+    def _stored(self, identifier: str, arrays: Mapping[str, Array]) -> Stored:
+        return Stored(
+            id=identifier,
+            image=arrays["images"].astype(np.uint8, copy=False),
+            labels={name: arrays[f"label_{name}"] for name in self.tasks},
+            predictions={name: expand(task(name).activation, arrays[f"ref_pred_{name}"]) for name in self.tasks},
+            outputs={name: arrays[f"ref_raw_{name}"] for name in self.tasks if f"ref_raw_{name}" in arrays},
+        )
+
+    def _small(self, name: str) -> Array:
+        with self._archive.open(f"{name}.npy") as stream:
+            array: Array = np.lib.format.read_array(stream, allow_pickle=False)
+            return array
+
+    def _unreadable(self, error: Exception) -> ArtifactError:
+        return ArtifactError(
+            f"{self._path.name} cannot be read", expected="the arrays of bundle/vectors.py",
+            got=f"{type(error).__name__}: {error}", where=str(self._path), fix="copy the bundle again, or build it again",
+        )  # fmt: skip
