@@ -84,7 +84,7 @@ class VariantRecipe(Frozen):
     """One precision a target offers. ``graph`` says which graph it runs, ``hint`` the float type of its other layers."""
 
     name: Precision
-    graph: Literal["float", "quantized"]
+    graph: Literal["float", "half", "quantized"]
     hint: Literal["f32", "f16", "bf16"]
     reason: str
 
@@ -242,17 +242,41 @@ class Session(ABC):
         """Free the backend's handles."""
 
 
+def check_specs(session: Session, inputs: tuple[TensorSpec, ...], outputs: tuple[TensorSpec, ...], where: str) -> None:
+    """Check that a session takes and gives what was recorded, in any order; close it if not.
+
+    Raises:
+        ArtifactError: an input or output has another name, dtype or shape.
+    """
+    for kind, got, expected in (("inputs", session.inputs, inputs), ("outputs", session.outputs, outputs)):
+        if sorted(got, key=lambda spec: spec.name) != sorted(expected, key=lambda spec: spec.name):
+            session.close()
+            raise ArtifactError(
+                f"the graph's {kind} are not what was recorded",
+                expected=str([f"{spec.name} {spec.dtype} {spec.shape}" for spec in expected]),
+                got=str([f"{spec.name} {spec.dtype} {spec.shape}" for spec in got]),
+                where=where,
+                fix="build it again",
+            )
+
+
 class Target(Protocol):
     """A kind of device one can compile for. ``passes`` names the ONNX rewrites it wants, in order."""
 
     @property
-    def name(self) -> str: ...
+    def name(self) -> str:
+        """What the command line and a manifest call it."""
+        ...
 
     @property
-    def graph_format(self) -> GraphFormat: ...
+    def graph_format(self) -> GraphFormat:
+        """The format its graphs are quantized and shipped in."""
+        ...
 
     @property
-    def passes(self) -> tuple[str, ...]: ...
+    def passes(self) -> tuple[str, ...]:
+        """The ONNX rewrites it wants, by name and in order."""
+        ...
 
     def capabilities(self, run: RunConfig) -> Capabilities:
         """Ask the runtime what ``run.device`` can do; TargetUnavailable if it is not here."""

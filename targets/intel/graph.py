@@ -1,0 +1,77 @@
+"""OpenVINO graphs on disk: ONNX → IR, read, and a save whose bytes depend on the graph alone.
+
+OpenVINO names constants by a counter that runs through the whole process (``Transpose_1940``), so the same graph
+converted twice gives two files. ``save`` renames them by their place in the graph. An operation's friendly name is
+the name of the ONNX *value* it produces: that is what NNCF's ignored patterns see.
+"""
+
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from bundle.errors import ArtifactError, GraphError
+from targets.intel.runtime import import_openvino
+
+if TYPE_CHECKING:
+    from openvino import Model
+
+
+def convert(onnx_path: Path) -> "Model":
+    """Read an ONNX graph as an OpenVINO model with all its precision kept.
+
+    Raises:
+        GraphError: OpenVINO refuses the graph.
+    """
+    openvino = import_openvino()
+    if not onnx_path.is_file():
+        raise _absent(onnx_path)
+    try:
+        return openvino.convert_model(onnx_path)
+    except RuntimeError as error:
+        raise GraphError(
+            "OpenVINO refuses this graph",
+            expected="an ONNX graph of operators it knows",
+            got=str(error),
+            where=str(onnx_path),
+            fix="see which operator the text names, and export it another way",
+        ) from error
+
+
+def read(path: Path) -> "Model":
+    """Read an IR (``.xml`` with its ``.bin`` beside it).
+
+    Raises:
+        ArtifactError: a file is missing, or cannot be read.
+    """
+    core = import_openvino().Core()
+    for needed in (path, path.with_suffix(".bin")):
+        if not needed.is_file():
+            raise _absent(needed)
+    try:
+        return core.read_model(path)
+    except RuntimeError as error:
+        raise ArtifactError(
+            "this IR cannot be read", expected="an OpenVINO IR", got=str(error), where=str(path), fix="build it again"
+        ) from error
+
+
+def save(model: "Model", path: Path) -> tuple[str, str]:
+    """Write ``path`` (``.xml``) and its ``.bin`` without FP16 compression; return both names. The model's constants are renamed."""
+    name_by_place(model)
+    import_openvino().save_model(model, path, compress_to_fp16=False)
+    return path.name, path.with_suffix(".bin").name
+
+
+def name_by_place(model: "Model") -> None:
+    """Rename, in place, what has no name of its own: ``constant_<i>`` and ``<type>_<i>``, i counting in topological order."""
+    for place, operation in enumerate(model.get_ordered_ops()):
+        kind = operation.get_type_name()
+        if kind == "Constant":
+            operation.set_friendly_name(f"constant_{place}")
+        elif operation.get_friendly_name() == operation.get_name():
+            operation.set_friendly_name(f"{kind}_{place}")
+
+
+def _absent(path: Path) -> ArtifactError:
+    return ArtifactError(
+        "a graph is missing", expected=path.name, got="no such file", where=str(path.parent), fix="build it again"
+    )

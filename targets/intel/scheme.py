@@ -1,0 +1,44 @@
+"""How NNCF quantizes an OpenVINO graph for an Intel device."""
+
+from targets.base import Capabilities, QuantizationScheme, VariantRecipe
+from targets.isa import accumulates_int8_exactly
+from targets.scheme import GATE, REASONS, SUBSET
+
+
+def scheme(capabilities: Capabilities) -> QuantizationScheme:
+    """Choose the scheme; only the overflow fix depends on the device."""
+    exact = accumulates_int8_exactly(capabilities.isa) or not capabilities.device.startswith("CPU")
+    reason = (
+        "uint8 × int8 products are summed in 32 bits here (VNNI, AMX, GPU or NPU)"
+        if exact
+        else "vpmaddubsw sums pairs of products in 16 bits and saturates: weights keep to half their range"
+    )
+    return QuantizationScheme(
+        preset="performance", model_type="transformer", smooth_quant_alpha="off", fast_bias_correction=True,
+        overflow_fix="disable" if exact else "enable", thin_below=0, subset_size=SUBSET, per_channel_depthwise_activations=True,
+        ignored=(GATE,),
+        reasons=REASONS | {
+            "overflow_fix": reason,
+            "thin_below": "OpenVINO has INT8 kernels for every GEMM size, and falls back to float by itself",
+            "per_channel_depthwise_activations": "OpenVINO runs them, and depthwise channels differ widely in range",
+        },
+    )  # fmt: skip
+
+
+def variants(capabilities: Capabilities) -> tuple[VariantRecipe, ...]:
+    """Offer what the device computes natively: f32 or, where there is none, f16 first; INT8 last."""
+    native = capabilities.precisions
+    rest = "f32" if "f32" in native else "f16"
+    offers = (
+        VariantRecipe(name="f32", graph="float", hint="f32", reason="the plain graph, float32 throughout"),
+        VariantRecipe(
+            name="bf16", graph="float", hint="bf16", reason="the device multiplies in bfloat16; the graph stays float32"
+        ),
+        VariantRecipe(
+            name="f16", graph="float", hint="f16", reason="the device multiplies in float16; the graph stays float32"
+        ),
+        VariantRecipe(
+            name="int8", graph="quantized", hint=rest, reason=f"quantized layers in INT8, the others in {rest}"
+        ),
+    )
+    return tuple(offer for offer in offers if offer.name in native)

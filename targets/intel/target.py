@@ -1,0 +1,89 @@
+"""The Intel target: OpenVINO IR, quantized as IR, compiled by the runtime each time it is opened."""
+
+from pathlib import Path
+from typing import Literal
+
+from bundle.errors import TargetUnavailable
+from targets.base import (
+    Capabilities,
+    EngineBuilt,
+    Execute,
+    QuantizationScheme,
+    RunConfig,
+    Session,
+    SessionInfo,
+    Variant,
+    VariantRecipe,
+)  # fmt: skip
+from targets.intel import graph
+from targets.intel.scheme import scheme, variants
+from targets.intel.session import OpenVinoSession, capabilities
+
+
+class Intel:
+    """OpenVINO on CPU, GPU, NPU or AUTO."""
+
+    name = "intel"
+    graph_format: Literal["openvino"] = "openvino"
+    passes: tuple[str, ...] = ()
+
+    def capabilities(self, run: RunConfig) -> Capabilities:
+        """Ask OpenVINO what the device can do.
+
+        Raises:
+            TargetUnavailable: OpenVINO is not installed, or the device is not here.
+        """
+        return capabilities(run)
+
+    def variants(self, capabilities: Capabilities) -> tuple[VariantRecipe, ...]:
+        """Offer what the device computes natively."""
+        return variants(capabilities)
+
+    def scheme(self, capabilities: Capabilities) -> QuantizationScheme:
+        """Choose how NNCF quantizes the IR."""
+        return scheme(capabilities)
+
+    def convert(self, onnx_path: Path, out_path: Path) -> tuple[str, ...]:
+        """Write the graph as IR (``.xml``, ``.bin``) in full float32.
+
+        Raises:
+            GraphError: OpenVINO refuses the graph.
+        """
+        return graph.save(graph.convert(onnx_path), out_path)
+
+    def build(self, folder: Path, variants: tuple[Variant, ...], run: RunConfig) -> EngineBuilt:
+        """Need nothing stored: OpenVINO compiles an IR in seconds. Every variant is compiled once here, so one that cannot be fails now.
+
+        Raises:
+            TargetUnavailable: the device is not here or does not compute in a variant's precision.
+            GraphError: the device cannot compile a graph.
+        """
+        effective: dict[str, str] = {}
+        for variant in variants:
+            with self.open(folder, variant, run, "auto") as session:
+                effective |= {f"{variant.recipe.name}.{key}": value for key, value in session.info.settings.items()}
+        return EngineBuilt(variants=variants, files=(), settings=effective)
+
+    def open(self, folder: Path, variant: Variant, run: RunConfig, execute: Execute) -> Session:
+        """Compile a variant's IR for the device with its precision pinned.
+
+        Raises:
+            TargetUnavailable: emulation is asked for, or the device is not here.
+            GraphError: the device cannot compile the graph.
+        """
+        if execute == "emulation":
+            raise TargetUnavailable(
+                "OpenVINO emulates no device", expected="--execute auto or device", got="emulation", where="the execute setting",
+                fix="leave --execute out; every OpenVINO device that is here runs for real",
+            )  # fmt: skip
+        info = SessionInfo(
+            target=self.name,
+            capabilities=capabilities(run),
+            precision=variant.recipe.name,
+            executed_on="device",
+            settings={},
+        )
+        return OpenVinoSession(folder / variant.files[0], info, run, variant.recipe.hint)
+
+
+INTEL = Intel()

@@ -1,0 +1,98 @@
+"""Is there a TensorRT here, and which? Asked in a subprocess, for its import can end the process."""
+
+import json
+import re
+import subprocess
+import sys
+from functools import lru_cache
+from pathlib import Path
+from types import ModuleType
+
+from bundle.errors import TargetUnavailable
+from bundle.frozen import Frozen
+from targets.jetson.cuda import Cuda
+from targets.missing import missing_runtime
+
+PROBE = "import json, tensorrt; print(json.dumps(tensorrt.__version__))"
+TIMEOUT_S = 120
+BOARD = Path("/proc/device-tree/model")
+L4T = Path("/etc/nv_tegra_release")
+MINIMUM = (10, 3)
+
+
+class Device(Frozen):
+    """One NVIDIA device: its board, compute capability, Jetson Linux release ("" off Jetson) and TensorRT version."""
+
+    board: str
+    compute_capability: str
+    jetson_linux: str
+    tensorrt: str
+
+
+@lru_cache(maxsize=1)
+def tensorrt_version() -> str:
+    """Return TensorRT's version, asked in a subprocess once per process.
+
+    Raises:
+        TargetUnavailable: it is not installed, cannot be imported, or is older than 10.3.
+    """
+    command = [sys.executable, "-c", PROBE]
+    done = subprocess.run(command, capture_output=True, text=True, timeout=TIMEOUT_S, check=False)
+    if done.returncode:
+        last = (done.stderr.strip().splitlines() or [f"exit code {done.returncode}"])[-1]
+        raise TargetUnavailable(
+            "TensorRT cannot be imported", expected="the Python package tensorrt of a JetPack", got=last, where=sys.executable,
+            fix="on a Jetson make the environment with system packages (make target=jetson bundle=DIR does); "
+            "on another device pip install -e .[tensorrt]; on a host use --execute emulation",
+        )  # fmt: skip
+    version = str(json.loads(done.stdout.splitlines()[-1]))
+    if version_of(version) < MINIMUM:
+        raise TargetUnavailable(
+            "this TensorRT is too old",
+            expected="10.3 or newer",
+            got=version,
+            where=sys.executable,
+            fix="install JetPack 6.1 or newer",
+        )
+    return version
+
+
+def version_of(text: str) -> tuple[int, int]:
+    """Return (major, minor) of a version such as "10.3.0.30"."""
+    major, minor = text.split(".")[:2]
+    return int(major), int(minor)
+
+
+def find_device() -> Device:
+    """Describe the device this process would run on.
+
+    Raises:
+        TargetUnavailable: TensorRT or the CUDA runtime is missing.
+    """
+    version = tensorrt_version()
+    cuda = Cuda()
+    capability = cuda.compute_capability()
+    cuda.close()
+    board = BOARD.read_text(encoding="utf-8").rstrip("\0\n") if BOARD.is_file() else "NVIDIA GPU"
+    return Device(board=board, compute_capability=capability, jetson_linux=_jetson_linux(), tensorrt=version)
+
+
+def import_tensorrt() -> ModuleType:
+    """Import TensorRT after ``tensorrt_version`` found it usable.
+
+    Raises:
+        TargetUnavailable: it is not installed or unusable.
+    """
+    tensorrt_version()
+    try:
+        import tensorrt
+    except ModuleNotFoundError as error:
+        raise missing_runtime("tensorrt", "tensorrt") from error
+    module: ModuleType = tensorrt
+    return module
+
+
+def _jetson_linux() -> str:
+    text = L4T.read_text(encoding="utf-8") if L4T.is_file() else ""
+    found = re.search(r"R(\d+).*?REVISION: ([\d.]+)", text)
+    return f"{found.group(1)}.{found.group(2)}" if found else ""

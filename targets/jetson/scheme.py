@@ -1,0 +1,39 @@
+"""How NNCF quantizes an ONNX graph for TensorRT, and which precisions a Jetson is offered."""
+
+from targets.base import Capabilities, QuantizationScheme, VariantRecipe
+from targets.scheme import GATE, REASONS, SUBSET
+
+F32 = VariantRecipe(
+    name="f32",
+    graph="float",
+    hint="f32",
+    reason="the plain graph, float32 throughout: what the others are judged beside",
+)
+F16 = VariantRecipe(
+    name="f16",
+    graph="half",
+    hint="f16",
+    reason="strongly typed: precision lives in the graph's casts; often the fastest for transformers",
+)
+INT8 = VariantRecipe(
+    name="int8", graph="quantized", hint="f32", reason="explicit Q/DQ: the only quantization TensorRT 11 knows"
+)
+
+
+def scheme(capabilities: Capabilities) -> QuantizationScheme:
+    """Return the one scheme for TensorRT; it does not depend on the device, so a host's bundle serves every Jetson."""
+    return QuantizationScheme(
+        preset="performance", model_type="transformer", smooth_quant_alpha="off", fast_bias_correction=True,
+        overflow_fix="disable", thin_below=16, subset_size=SUBSET, per_channel_depthwise_activations=False,
+        ignored=(GATE,),
+        reasons=REASONS | {
+            "overflow_fix": "tensor cores sum int8 products in 32 bits",
+            "thin_below": "TensorRT wants K and N of 16 or more: thinner INT8 GEMMs run slower than their float form",
+            "per_channel_depthwise_activations": "TensorRT allows one scale per activation; its parser accepts more and is wrong",
+        },
+    )  # fmt: skip
+
+
+def variants(capabilities: Capabilities) -> tuple[VariantRecipe, ...]:
+    """Offer all three whatever the host: the device measures which one to ship."""
+    return (F32, F16, INT8)

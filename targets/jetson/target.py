@@ -1,0 +1,124 @@
+"""The Jetson target: a host makes and proves the ONNX graphs, the device builds its engines from them."""
+
+import shutil
+from pathlib import Path
+from typing import Literal
+
+from bundle.errors import TargetUnavailable
+from targets.base import (
+    Capabilities,
+    DeferredEngine,
+    EngineBuilt,
+    EngineStatus,
+    Execute,
+    QuantizationScheme,
+    RunConfig,
+    Session,
+    SessionInfo,
+    Variant,
+    VariantRecipe,
+)
+from targets.jetson.builder import BuilderConfig, ensure_engine
+from targets.jetson.device import Device, find_device
+from targets.jetson.emulation import emulated_capabilities, open_emulation
+from targets.jetson.scheme import scheme, variants
+from targets.jetson.session import TensorRtSession
+
+EMULATION = "emulation"
+
+
+class Jetson:
+    """TensorRT on the device, its emulation elsewhere."""
+
+    name = "jetson"
+    graph_format: Literal["onnx"] = "onnx"
+    passes: tuple[str, ...] = ("make_activations_signed",)
+
+    def capabilities(self, run: RunConfig) -> Capabilities:
+        """Describe the device or, where there is none, the emulation: ``device`` says which.
+
+        Raises:
+            TargetUnavailable: ``run.device`` names a device, and it is not here.
+        """
+        found = None if run.device == EMULATION else _device(run)
+        return emulated_capabilities() if found is None else _describe(found)
+
+    def variants(self, capabilities: Capabilities) -> tuple[VariantRecipe, ...]:
+        """Offer FP32, FP16 and INT8 graphs."""
+        return variants(capabilities)
+
+    def scheme(self, capabilities: Capabilities) -> QuantizationScheme:
+        """Choose how NNCF quantizes the ONNX graph."""
+        return scheme(capabilities)
+
+    def convert(self, onnx_path: Path, out_path: Path) -> tuple[str, ...]:
+        """Copy the graph: it is quantized, and shipped, as ONNX."""
+        shutil.copyfile(onnx_path, out_path)
+        return (out_path.name,)
+
+    def build(self, folder: Path, variants: tuple[Variant, ...], run: RunConfig) -> EngineStatus:
+        """Build every variant's engine on the device; on a host, defer them.
+
+        Raises:
+            GraphError: TensorRT refuses a graph.
+            TargetUnavailable: the builder fails.
+        """
+        try:
+            device = find_device()
+        except TargetUnavailable as missing:
+            return DeferredEngine(
+                reason="a TensorRT engine can only be built on the device it runs on, and there is none here "
+                f"({missing.message}: {missing.got}); run 'make target=jetson bundle=DIR' on the device"
+            )
+        engines = [self._engine(folder, variant, device) for variant in variants]
+        files = tuple(engine.relative_to(folder).as_posix() for engine in engines)
+        return EngineBuilt(
+            variants=variants, files=files, settings=device.model_dump() | BuilderConfig().model_dump(mode="json")
+        )
+
+    def open(self, folder: Path, variant: Variant, run: RunConfig, execute: Execute) -> Session:
+        """Open the engine on a device, the emulation elsewhere; ``execute`` device or emulation forbids the other.
+
+        Raises:
+            TargetUnavailable: ``execute`` is device, and there is none here.
+            ArtifactError: a file is missing or was altered.
+        """
+        if execute == EMULATION or run.device == EMULATION:
+            return open_emulation(folder, variant, run)
+        device = find_device() if execute == "device" else _device(run)
+        if device is None:
+            return open_emulation(folder, variant, run)
+        info = SessionInfo(
+            target=self.name,
+            capabilities=_describe(device),
+            precision=variant.recipe.name,
+            executed_on="device",
+            settings=device.model_dump(),
+        )
+        return TensorRtSession(self._engine(folder, variant, device), info)
+
+    def _engine(self, folder: Path, variant: Variant, device: Device) -> Path:
+        return ensure_engine(folder / variant.files[0], folder, device, variant.recipe.name, BuilderConfig())
+
+
+def _device(run: RunConfig) -> Device | None:
+    """Return the device, or None if there is none and none was asked for by name."""
+    try:
+        return find_device()
+    except TargetUnavailable:
+        if run.device:
+            raise
+        return None
+
+
+def _describe(device: Device) -> Capabilities:
+    return Capabilities(
+        device="cuda:0",
+        device_name=device.board,
+        isa=(f"sm_{device.compute_capability.replace('.', '')}",),
+        precisions=("f32", "f16", "int8"),
+        runtime=f"tensorrt {device.tensorrt}",
+    )
+
+
+JETSON = Jetson()

@@ -1,0 +1,58 @@
+"""Open a bundle's graph for inference: what tests/regression and the pipeline call."""
+
+from pathlib import Path
+
+from pydantic import ValidationError
+
+from bundle.errors import ArtifactError
+from bundle.manifest import Bundle, BundleVariant
+from targets.base import Execute, ExecutedOn, RunConfig, Session, Variant, VariantRecipe, check_specs
+from targets.table import target
+
+
+def open_session(bundle: Bundle, *, execute: Execute, variant: str, run: RunConfig) -> tuple[Session, ExecutedOn]:
+    """Open a variant of a bundle ("" is the shipped one) on its target; return the session and what it runs on.
+
+    Raises:
+        ArtifactError: no such variant, a file is missing or altered, or the graph is not what the manifest says.
+        TargetUnavailable: what ``execute`` or ``run.device`` asks for is not on this machine.
+    """
+    manifest = bundle.manifest
+    chosen = as_variant(manifest.variant(variant or manifest.shipped))
+    session = target(manifest.target).open(bundle.folder, chosen, run, execute)
+    check_specs(session, manifest.inputs, manifest.outputs, where=str(bundle.folder / chosen.files[0]))
+    return session, session.info.executed_on
+
+
+def as_variant(stored: BundleVariant) -> Variant:
+    """Read a manifest's variant as the target's own value.
+
+    Raises:
+        ArtifactError: its recipe is not one of this version.
+    """
+    try:
+        return Variant(recipe=VariantRecipe.model_validate(stored.recipe), files=stored.files)
+    except ValidationError as error:
+        raise ArtifactError(
+            f"the recipe of variant {stored.name!r} cannot be read", expected=f"keys {', '.join(VariantRecipe.model_fields)}",
+            got=str(error), where="manifest.json", fix="build the bundle again with this version of the project",
+        ) from error  # fmt: skip
+
+
+def as_bundle_variant(variant: Variant) -> BundleVariant:
+    """Write a target's variant as the manifest stores it."""
+    recipe = {name: str(value) for name, value in variant.recipe.model_dump().items()}
+    return BundleVariant(name=variant.recipe.name, precision=variant.recipe.name, files=variant.files, recipe=recipe)
+
+
+def open_folder(
+    name: str, folder: Path, variant: Variant, *, execute: Execute, run: RunConfig
+) -> tuple[Session, ExecutedOn]:
+    """Open a variant that is not in a bundle yet; the pipeline measures variants this way before it ships one.
+
+    Raises:
+        ConfigError: there is no target called ``name``.
+        TargetUnavailable: what ``execute`` or ``run.device`` asks for is not on this machine.
+    """
+    session = target(name).open(folder, variant, run, execute)
+    return session, session.info.executed_on

@@ -1,0 +1,145 @@
+"""Run an ONNX graph with ONNX Runtime on the CPU.
+
+With graph optimizations ONNX Runtime fuses Q/DQ into integer kernels that saturate on CPUs without VNNI; with
+``ORT_DISABLE_ALL`` every node is computed as the ONNX operator says. So the exact semantics of an INT8 graph are
+those with optimizations off.
+"""
+
+from collections.abc import Mapping
+from pathlib import Path
+from types import ModuleType
+from typing import Protocol
+
+from bundle.artifacts import TensorSpec
+from bundle.errors import ArtifactError, GraphError
+from targets.base import Array, Capabilities, Session, SessionInfo
+from targets.isa import cpu_isa, cpu_name, read_cpuinfo
+from targets.missing import missing_runtime
+
+DTYPES = {
+    "tensor(float)": "float32",
+    "tensor(float16)": "float16",
+    "tensor(double)": "float64",
+    "tensor(uint8)": "uint8",
+    "tensor(int8)": "int8",
+    "tensor(uint16)": "uint16",
+    "tensor(int32)": "int32",
+    "tensor(int64)": "int64",
+    "tensor(bool)": "bool",
+}
+
+
+class _Argument(Protocol):
+    """One input or output as ONNX Runtime describes it."""
+
+    name: str
+    type: str
+    shape: list[int | str | None]
+
+
+def import_onnxruntime() -> ModuleType:
+    """Import ONNX Runtime.
+
+    Raises:
+        TargetUnavailable: it is not installed.
+    """
+    try:
+        import onnxruntime
+    except ModuleNotFoundError as error:
+        raise missing_runtime("onnxruntime", "jetson") from error
+    module: ModuleType = onnxruntime
+    return module
+
+
+def cpu_capabilities() -> Capabilities:
+    """Describe this machine's CPU as ONNX Runtime uses it: in f32, and Q/DQ as the operators say."""
+    text = read_cpuinfo()
+    runtime = f"onnxruntime {import_onnxruntime().__version__}"
+    return Capabilities(
+        device="CPU", device_name=cpu_name(text), isa=cpu_isa(text), precisions=("f32", "int8"), runtime=runtime
+    )
+
+
+def specs(arguments: list[_Argument], where: Path) -> tuple[TensorSpec, ...]:
+    """Describe a graph's inputs or outputs.
+
+    Raises:
+        GraphError: a shape is not static, or a type is not one of ``DTYPES``.
+    """
+    for argument in arguments:
+        if argument.type not in DTYPES or not all(isinstance(size, int) for size in argument.shape):
+            raise GraphError(
+                f"{argument.name!r} cannot be fed or read",
+                expected="a tensor of a plain type and static shape",
+                got=f"{argument.type} {argument.shape}",
+                where=str(where),
+                fix="export the model with static shapes",
+            )
+    return tuple(
+        TensorSpec(name=a.name, dtype=DTYPES[a.type], shape=tuple(int(str(size)) for size in a.shape))
+        for a in arguments
+    )
+
+
+class OnnxRuntimeSession(Session):
+    """An ONNX graph in ONNX Runtime; ``optimizations`` False computes every node as its operator is defined."""
+
+    def __init__(self, path: Path, info: SessionInfo, *, optimizations: bool, threads: int) -> None:
+        runtime = import_onnxruntime()
+        level = runtime.GraphOptimizationLevel
+        options = runtime.SessionOptions()
+        options.graph_optimization_level = level.ORT_ENABLE_ALL if optimizations else level.ORT_DISABLE_ALL
+        options.intra_op_num_threads = threads
+        options.log_severity_level = 3
+        if not path.is_file():
+            raise ArtifactError(
+                "the graph is missing",
+                expected=path.name,
+                got="no such file",
+                where=str(path.parent),
+                fix="build it again",
+            )
+        try:
+            self._session = runtime.InferenceSession(str(path), options, providers=["CPUExecutionProvider"])
+        except _refusals() as error:
+            raise _refused(path, error) from error
+        settings = info.settings | {
+            "provider": "CPUExecutionProvider",
+            "graph_optimizations": "all" if optimizations else "off",
+            "threads": str(threads or "all"),
+        }
+        super().__init__(
+            info.model_copy(update={"settings": settings}),
+            specs(self._session.get_inputs(), path),
+            specs(self._session.get_outputs(), path),
+        )
+
+    def _infer(self, feed: Mapping[str, Array]) -> dict[str, Array]:
+        names = [spec.name for spec in self.outputs]
+        return dict(zip(names, self._session.run(names, dict(feed)), strict=True))
+
+    def _close(self) -> None:
+        del self._session
+
+
+def _refusals() -> tuple[type[Exception], ...]:
+    from onnxruntime.capi import onnxruntime_pybind11_state as state
+
+    return (
+        state.Fail,
+        state.InvalidArgument,
+        state.InvalidGraph,
+        state.InvalidProtobuf,
+        state.NotImplemented,
+        state.RuntimeException,
+    )
+
+
+def _refused(path: Path, error: Exception) -> GraphError:
+    return GraphError(
+        "ONNX Runtime refuses this graph",
+        expected="a valid ONNX graph of operators it knows",
+        got=str(error),
+        where=str(path),
+        fix="check the graph with onnx.checker, and its opset",
+    )

@@ -1,0 +1,17 @@
+"""The choices both devices share: what stays in float whatever the device, and why."""
+
+from targets.base import IgnoredPattern
+
+# Names are ONNX node names in the ONNX backend and ONNX value names in the OpenVINO backend; both carry module scopes.
+GATE = IgnoredPattern(
+    pattern=r"(.*[./_])?gates?([./_].*)?",
+    reason="a gate is one vector per image: quantizing it saves nothing and multiplies its error into every channel",
+)
+REASONS = {
+    "preset": "symmetric activations: the mixed preset gives non-zero zero-points, which TensorRT refuses",
+    "model_type": "keeps residual adds, LayerNorm, softmax and GELU internals in float, as a transformer needs",
+    "smooth_quant_alpha": "SmoothQuant costs accuracy on Swin (NNCF's own table: Swin-B 83.57 with it, 85.21 without)",
+    "fast_bias_correction": "corrects the mean shift of each layer from statistics already collected; the exact one costs an inference per layer",
+    "subset_size": "as many images as the shipped calibration set holds; range estimates settle well before",
+}
+SUBSET = 64
