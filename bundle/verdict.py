@@ -131,8 +131,14 @@ def judge(
         return _failed(ours, "the metric of the compiled model is undefined, the reference's is not")
     drop = float(relative_drop(np.asarray(ours), np.asarray(theirs), direction))
     low, high = interval(bootstrap(reference, compiled, reduce, direction, resamples=resamples, seed=seed))
+    reason = "" if np.isfinite(drop) else "the reference's metric is 0, so no drop relative to it is finite"
     return Judgement(
-        reference=ours, compiled=theirs, drop=drop, interval=(low, high), verdict=_verdict(low, high, budget), reason=""
+        reference=ours,
+        compiled=theirs,
+        drop=drop,
+        interval=(low, high),
+        verdict=_verdict(low, high, budget),
+        reason=reason,
     )
 
 
