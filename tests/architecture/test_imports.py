@@ -30,7 +30,7 @@ OWNERS = {
     "jinja2": {"report"},
     "matplotlib": {"report"},
     "typer": {"cli", "compile"},
-    "rich": {"cli", "compile", "report"},
+    "rich": {"cli", "compile", "report", "tdss"},
 }
 
 

@@ -9,9 +9,8 @@ from tests.architecture.source import ROOMS, ROOT, library
 DRAWERS = {"common", "helper", "helpers", "manager", "misc", "util", "utils"}
 # The module a distribution is imported as, where the names differ.
 IMPORTED_AS = {"pillow": "PIL", "tensorrt-rtx-cu13": "tensorrt_rtx", "torch-tensorrt": "torch_tensorrt", "pytest-xdist": "xdist"}
-# `bundle.artifacts` and the like are looked up below their package, so they hide nothing; scripts are the exception:
-# Python puts the folder of a script on the path, and compile/_path.py takes it off again only after it was found.
-EXEMPT = {"compile/code.py": "only asked for by its full name; the stdlib's code is loaded by pdb, after _path ran"}
+# Looked up below their package only, and named by the design; _path.py takes the folder of a script off the path.
+EXEMPT = {"compile/code.py", "tdss/adapters/tdss.py"}
 
 
 def _dependencies() -> set[str]:
