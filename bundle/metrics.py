@@ -17,6 +17,7 @@ from numpy.typing import NDArray
 from pydantic import Field
 
 from bundle.dataset import IGNORE, Array
+from bundle.edges import THRESHOLDS, edge_counts
 from bundle.errors import DatasetError
 from bundle.frozen import Frozen
 from bundle.tasks import Task
@@ -176,6 +177,27 @@ class RmseM(Metric):
         return np.sqrt(_ratio(sums[:, 0], sums[:, 1]))
 
 
+class OdsF(Metric):
+    """The edge F measure at the best threshold for the whole set (ODS), see bundle/edges.py for the protocol.
+
+    The array is ``[3, 33]``: matched, predicted and labelled edge pixels per threshold. F = 2·matched / (predicted +
+    labelled), which is 2PR/(P + R) as the matching is one to one. NaN if no image has an edge in its label.
+    """
+
+    @property
+    def shape(self) -> tuple[int, ...]:
+        """``[3, 33]``."""
+        return (3, THRESHOLDS)
+
+    def _measure(self, prediction: Array, label: Array) -> Floats:
+        return edge_counts(prediction, label)
+
+    def reduce_many(self, sums: Floats) -> Floats:
+        """Map ``[R, 3, 33]`` to the largest F measure, ``[R]``."""
+        matched, predicted, labelled = sums[:, 0], sums[:, 1], sums[:, 2]
+        return np.asarray(_ratio(2 * matched, np.where(labelled == 0, 0.0, predicted + labelled)).max(axis=1))
+
+
 def _ratio(top: Array, bottom: Array, *, empty: float = float("nan")) -> Floats:
     """Divide in float64; ``empty`` where the divisor is 0. NaN stays NaN."""
     over, under = top.astype(np.float64), bottom.astype(np.float64)
@@ -197,6 +219,7 @@ METRICS: dict[str, Callable[[Task, int], Metric]] = {
     "max_f": lambda row, channels: MaxF(),
     "mean_angular_error_deg": lambda row, channels: MeanAngularErrorDeg(),
     "rmse_m": lambda row, channels: RmseM(),
+    "ods_f": lambda row, channels: OdsF(),
 }
 
 
