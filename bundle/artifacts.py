@@ -6,21 +6,24 @@ Loading hashes every file again. Each stage has a type of its own, so a type che
 ``quantize(exported)``.
 """
 
+import ctypes
+import errno
 import hashlib
 import os
 import shutil
 import uuid
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import contextmanager
-from pathlib import Path
+from pathlib import Path, PurePosixPath
 from typing import ClassVar, Literal, TypeVar
 
-from pydantic import JsonValue, ValidationError
+from pydantic import JsonValue, ValidationError, field_validator
 
 from bundle.errors import ArtifactError
 from bundle.frozen import Frozen
 
 SIDECAR = "artifact.json"
+_AT_FDCWD, _RENAME_EXCHANGE = -100, 2  # linux/fcntl.h, linux/fs.h
 
 
 class TensorSpec(Frozen):
@@ -42,6 +45,14 @@ class Record(Frozen):
     outputs: tuple[TensorSpec, ...]
     settings: dict[str, JsonValue]
     tools: dict[str, str]
+
+    @field_validator("files")
+    @classmethod
+    def _lie_inside(cls, files: dict[str, str]) -> dict[str, str]:
+        for name in files:
+            if not inside(name):
+                raise ValueError(f"{name!r} is no plain path inside the folder")
+        return files
 
     @property
     def sha256(self) -> str:
@@ -70,8 +81,11 @@ class Artifact(Frozen):
         """
         if name not in self.record.files:
             raise ArtifactError(
-                f"this {self.kind} artifact has no file {name!r}", expected=f"one of {sorted(self.record.files)}",
-                got=repr(name), where=str(self.folder), fix="build the artifact again",
+                f"this {self.kind} artifact has no file {name!r}",
+                expected=f"one of {sorted(self.record.files)}",
+                got=repr(name),
+                where=str(self.folder),
+                fix="build the artifact again",
             )
         return self.folder / name
 
@@ -109,49 +123,71 @@ class Engine(Artifact):
 ArtifactT = TypeVar("ArtifactT", bound=Artifact)
 
 
+def inside(name: str) -> bool:
+    """Say whether ``name`` is a plain relative POSIX path, so that it cannot lead out of the folder it is joined to."""
+    path = PurePosixPath(name)
+    return str(path) == name != "." and not path.is_absolute() and ".." not in path.parts and "\\" not in name
+
+
 def hash_file(path: Path) -> str:
     """Return the sha256 of a file's bytes, as hex."""
-    with path.open("rb") as stream:
-        return hashlib.file_digest(stream, "sha256").hexdigest() if hasattr(hashlib, "file_digest") else _digest(stream.read)
-
-
-def _digest(read: Callable[[int], bytes]) -> str:
     digest = hashlib.sha256()
-    while chunk := read(1 << 20):
-        digest.update(chunk)
+    with path.open("rb") as stream:
+        while chunk := stream.read(1 << 20):
+            digest.update(chunk)
     return digest.hexdigest()
 
 
 def hash_folder(folder: Path) -> dict[str, str]:
     """Hash every file below ``folder`` but the sidecar; keys are POSIX paths relative to it, sorted."""
-    paths = sorted(path for path in folder.rglob("*") if path.is_file() and path.name != SIDECAR)
+    paths = sorted(path for path in folder.rglob("*") if path.is_file() and path != folder / SIDECAR)
     return {path.relative_to(folder).as_posix(): hash_file(path) for path in paths}
 
 
 def write_text(path: Path, text: str) -> None:
     """Write a file so that a reader sees the old text or the new one, never half."""
     temporary = path.with_name(f".{path.name}.{uuid.uuid4().hex}.tmp")
-    temporary.write_text(text, encoding="utf-8")
-    os.replace(temporary, path)
+    try:
+        temporary.write_text(text, encoding="utf-8")
+        os.replace(temporary, path)
+    finally:
+        temporary.unlink(missing_ok=True)
 
 
 @contextmanager
 def replacing(folder: Path) -> Iterator[Path]:
-    """Yield an empty temporary folder that takes ``folder``'s place when the block ends without an error."""
+    """Yield an empty temporary folder that takes ``folder``'s place when the block ends without an error.
+
+    Linux exchanges the two in one step. Where the file system cannot, the old folder steps aside first under the name
+    ``.<name>.<hex>.old``: a kill between the two renames leaves it there.
+    """
     folder.parent.mkdir(parents=True, exist_ok=True)
     temporary = folder.with_name(f".{folder.name}.{uuid.uuid4().hex}.tmp")
     temporary.mkdir()
     try:
         yield temporary
-        if folder.exists():
-            old = folder.with_name(f".{folder.name}.{uuid.uuid4().hex}.old")
+        if not folder.exists():
+            os.replace(temporary, folder)
+        elif not _exchange(temporary, folder):
+            old = temporary.with_suffix(".old")
             os.replace(folder, old)
             os.replace(temporary, folder)
             shutil.rmtree(old)
-        else:
-            os.replace(temporary, folder)
     finally:
         shutil.rmtree(temporary, ignore_errors=True)
+
+
+def _exchange(one: Path, other: Path) -> bool:
+    """Swap two names in one step, renameat2(2); False where libc or the file system has no such call."""
+    rename = getattr(ctypes.CDLL(None, use_errno=True), "renameat2", None)
+    if rename is None:
+        return False
+    if rename(_AT_FDCWD, os.fsencode(one), _AT_FDCWD, os.fsencode(other), _RENAME_EXCHANGE) == 0:
+        return True
+    code = ctypes.get_errno()
+    if code in (errno.EINVAL, errno.ENOSYS, errno.EXDEV):
+        return False
+    raise OSError(code, os.strerror(code), str(other))
 
 
 def verify_files(folder: Path, files: dict[str, str]) -> None:
@@ -164,13 +200,19 @@ def verify_files(folder: Path, files: dict[str, str]) -> None:
         path = folder / name
         if not path.is_file():
             raise ArtifactError(
-                f"{name} is missing", expected="the file", got="no file", where=str(folder),
+                f"{name} is missing",
+                expected="the file",
+                got="no file",
+                where=str(folder),
                 fix="copy the whole folder again, or build it again",
             )
         got = hash_file(path)
         if got != expected:
             raise ArtifactError(
-                f"{name} was altered", expected=f"sha256 {expected}", got=f"sha256 {got}", where=str(path),
+                f"{name} was altered",
+                expected=f"sha256 {expected}",
+                got=f"sha256 {got}",
+                where=str(path),
                 fix="copy the file again, or build the folder again",
             )
 
@@ -186,18 +228,27 @@ def load(kind: type[ArtifactT], folder: Path) -> ArtifactT:
         record = Record.model_validate_json(sidecar.read_bytes())
     except (FileNotFoundError, NotADirectoryError) as error:
         raise ArtifactError(
-            f"no {kind.kind} artifact here", expected=SIDECAR, got="no such file", where=str(folder),
+            f"no {kind.kind} artifact here",
+            expected=SIDECAR,
+            got="no such file",
+            where=str(folder),
             fix="run the stage that makes it",
         ) from error
     except ValidationError as error:
         raise ArtifactError(
-            f"{SIDECAR} cannot be read", expected="schema_version 1", got=str(error), where=str(sidecar),
+            f"{SIDECAR} cannot be read",
+            expected="schema_version 1",
+            got=str(error),
+            where=str(sidecar),
             fix="build the artifact again with this version of the project",
         ) from error
     if record.kind != kind.kind:
         raise ArtifactError(
-            f"this is no {kind.kind} artifact", expected=kind.kind, got=record.kind, where=str(folder),
-            fix=f"give the folder that the stage before this one wrote",
+            f"this is no {kind.kind} artifact",
+            expected=kind.kind,
+            got=record.kind,
+            where=str(folder),
+            fix="give the folder that the stage before this one wrote",
         )
     verify_files(folder, record.files)
     return kind(folder=folder, record=record)

@@ -7,12 +7,12 @@ bytes with the seal's 64 digits replaced by zeros. That finds damage and careles
 
 import hashlib
 import re
-from pathlib import Path, PurePosixPath
+from pathlib import Path
 from typing import Annotated, Literal
 
 from pydantic import Field, JsonValue, ValidationError, model_validator
 
-from bundle.artifacts import TensorSpec, hash_file, verify_files, write_text
+from bundle.artifacts import TensorSpec, hash_file, inside, verify_files, write_text
 from bundle.dataset import DatasetSpec
 from bundle.errors import ArtifactError
 from bundle.frozen import Frozen
@@ -110,7 +110,7 @@ class Manifest(Frozen):
         if (self.inputs, self.outputs) != (inputs, outputs):
             raise ValueError(f"a bundle with io {self.io!r} takes {inputs} and gives {outputs}")
         for name in [*self.files, *(name for variant in self.variants for name in variant.files)]:
-            if not _inside(name):
+            if not inside(name):
                 raise ValueError(f"{name!r} is no plain path inside the bundle")
         return self
 
@@ -143,11 +143,6 @@ class Bundle(Frozen):
     def vectors(self) -> Path:
         """Path of the stored images, labels and reference results."""
         return self.folder / VECTORS
-
-
-def _inside(name: str) -> bool:
-    path = PurePosixPath(name)
-    return bool(name) and not path.is_absolute() and ".." not in path.parts and "\\" not in name and str(path) == name
 
 
 def _edge_spec(activation: Activation) -> tuple[str, tuple[int, ...]]:
