@@ -113,16 +113,7 @@ class FolderDataset(Frozen):
         Raises:
             DatasetError: there is none, or more than one.
         """
-        stem = self.root / "image" / identifier
-        found = [path for suffix in IMAGE_SUFFIXES if (path := stem.with_name(identifier + suffix)).is_file()]
-        if len(found) != 1:
-            raise DatasetError(
-                f"image {identifier!r} has {'no file' if not found else 'more than one file'}",
-                expected=f"one of {', '.join(identifier + suffix for suffix in IMAGE_SUFFIXES)}",
-                got=", ".join(path.name for path in found) or "none of them", where=str(stem.parent),
-                fix="add the file, or take the id out of the split" if not found else "delete all but one of them",
-            )  # fmt: skip
-        return found[0]
+        return find_image(self.root, identifier)
 
     def image(self, identifier: str) -> Image:
         """Return an image as uint8 ``[height, width, 3]``, RGB.
@@ -152,6 +143,24 @@ class FolderDataset(Frozen):
     def label(self, task_name: str, identifier: str) -> Array:
         """Return a decoded label, see ``decode_label``."""
         return decode_label(task_name, self.encoded_label(task_name, identifier), self.spec)
+
+
+def find_image(root: Path, identifier: str) -> Path:
+    """Return the one file ``<root>/image/<identifier>.*`` that holds an image.
+
+    Raises:
+        DatasetError: there is none, or more than one.
+    """
+    stem = root / "image" / identifier
+    found = [path for suffix in IMAGE_SUFFIXES if (path := stem.with_name(identifier + suffix)).is_file()]
+    if len(found) != 1:
+        raise DatasetError(
+            f"image {identifier!r} has {'no file' if not found else 'more than one file'}",
+            expected=f"one of {', '.join(identifier + suffix for suffix in IMAGE_SUFFIXES)}",
+            got=", ".join(path.name for path in found) or "none of them", where=str(stem.parent),
+            fix="add the file, or take the id out of the split" if not found else "delete all but one of them",
+        )  # fmt: skip
+    return found[0]
 
 
 def read_ids(path: Path) -> tuple[str, ...]:

@@ -1,0 +1,67 @@
+"""Cut a small labelled folder out of a large one: seeded calibration images, and one whole split with its labels.
+
+    python -m calibration.subset --source ../scenes --spec data/scenes/dataset.json --out data/scenes
+
+Files are copied byte for byte, so the same source and seed give the same hashes.
+"""
+
+import argparse
+import shutil
+import sys
+from pathlib import Path
+
+from bundle.dataset import SPEC_FILE, find_image, load_spec, read_ids
+from bundle.errors import ProjectError
+from bundle.tasks import TASKS
+from calibration.sampling import choose
+
+CALIBRATION_COUNT = 64
+SEED = 0
+
+
+def cut(source: Path, spec: Path, out: Path, *, count: int, seed: int) -> None:
+    """Write ``out``: the spec, ``calibration.txt`` (images of ``train`` only) and ``val.txt`` with every label.
+
+    Raises:
+        DatasetError: the spec, a split or an image of the source is missing or wrong.
+    """
+    load_spec(spec)
+    calibration = choose(read_ids(source / "train.txt"), count, seed=seed)
+    evaluation = read_ids(source / "val.txt")
+    (out / "image").mkdir(parents=True, exist_ok=True)
+    for identifier in (*calibration, *evaluation):
+        path = find_image(source, identifier)
+        shutil.copyfile(path, out / "image" / path.name)
+    for row in TASKS:
+        (out / row.name).mkdir(exist_ok=True)
+        for identifier in evaluation:
+            shutil.copyfile(source / row.name / f"{identifier}.png", out / row.name / f"{identifier}.png")
+    _write_ids(out / "calibration.txt", calibration)
+    _write_ids(out / "val.txt", evaluation)
+    if spec.resolve() != (out / SPEC_FILE).resolve():
+        shutil.copyfile(spec, out / SPEC_FILE)
+
+
+def _write_ids(path: Path, ids: tuple[str, ...]) -> None:
+    path.write_text("".join(f"{identifier}\n" for identifier in ids), encoding="utf-8")
+
+
+def main(arguments: list[str]) -> int:
+    """Run ``cut`` from the command line; return the exit code."""
+    parser = argparse.ArgumentParser(prog="python -m calibration.subset", description="Cut a small labelled folder.")
+    parser.add_argument("--source", type=Path, required=True, help="a labelled folder with train.txt and val.txt")
+    parser.add_argument("--spec", type=Path, required=True, help="the dataset.json of the source")
+    parser.add_argument("--out", type=Path, required=True, help="the folder to write")
+    parser.add_argument("--count", type=int, default=CALIBRATION_COUNT, help="calibration images")
+    parser.add_argument("--seed", type=int, default=SEED, help="of the draw")
+    options = parser.parse_args(arguments)
+    try:
+        cut(options.source, options.spec, options.out, count=options.count, seed=options.seed)
+    except ProjectError as error:
+        sys.stderr.write(f"{error}\n")
+        return error.exit_code
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main(sys.argv[1:]))
