@@ -10,15 +10,18 @@ from bundle.artifacts import Artifact
 from bundle.errors import ProjectError
 
 
-def run_script(main: Callable[..., None]) -> None:
+def run_script(
+    main: Callable[..., None], arguments: list[str] | None = None, *, name: str | None = None, example: str = ""
+) -> None:
     """Run ``main`` as a command line and end the process: 0 good, else the ``exit_code`` of the ProjectError raised.
 
-    An unknown option or a bad value ends with 2, as typer does.
+    An unknown option or a bad value ends with 2, as typer does. ``arguments`` None are the process's own; ``name`` and
+    ``example`` stand in the help.
     """
     application = typer.Typer(add_completion=False, pretty_exceptions_enable=False)
-    application.command()(main)
+    application.command(epilog=f"Example: {example}" if example else None)(main)
     try:
-        application()
+        application(args=arguments, prog_name=name)
     except ProjectError as error:
         say(f"error: {error}")
         raise SystemExit(error.exit_code) from None

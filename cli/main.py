@@ -1,0 +1,95 @@
+"""The command ``tdss``: a table of subcommands, each loaded only when it is called.
+
+``tdss --help`` needs the standard library only; a subcommand loads its own module, so a machine that lacks a package
+can still run every command that does without it. Exit codes: 0 good, 1 regression, 2 bad input, 3 target unavailable.
+"""
+
+import sys
+from difflib import get_close_matches
+from importlib import import_module
+from importlib.metadata import version
+
+from bundle.errors import InputError, ProjectError, TargetUnavailable
+from cli.commands import COMMANDS, Command
+
+DISTRIBUTION = "tdss-compiler"
+OURS = ("bundle", "calibration", "cli", "compile", "report", "targets", "tdss")
+EXTRAS = {"lightning": "train", "openvino": "intel", "tensorrt_rtx": "proof"}  # any other package: host
+ENDING = """\
+tdss COMMAND --help shows a command's options and an example.
+Exit codes: 0 good, 1 regression, 2 bad input, 3 target unavailable.
+"""
+
+
+def run(arguments: list[str] | None = None) -> None:
+    """Run the command line and end the process with its exit code."""
+    words = sys.argv[1:] if arguments is None else arguments
+    try:
+        _dispatch(words)
+    except ProjectError as error:
+        sys.stderr.write(f"error: {error}\n")
+        raise SystemExit(error.exit_code) from None
+
+
+def _dispatch(words: list[str]) -> None:
+    if words[:1] == ["--version"]:
+        sys.stdout.write(f"tdss {version(DISTRIBUTION)}\n")
+        return
+    command = find(words)
+    if command is not None:
+        _call(command, words[len(command.words) :])
+        return
+    group = [word for word in words if not word.startswith("-")]
+    rows = [row for row in COMMANDS if list(row.words[: len(group)]) == group]
+    if not rows:
+        raise _unknown(" ".join(group))
+    sys.stdout.write(overview(rows))
+    if not {"--help", "-h"} & set(words):
+        raise SystemExit(InputError.exit_code)
+
+
+def find(words: list[str]) -> Command | None:
+    """Return the row whose words ``words`` begin with, None if there is none."""
+    return next((row for row in COMMANDS if tuple(words[: len(row.words)]) == row.words), None)
+
+
+def overview(rows: list[Command]) -> str:
+    """Return the help of several commands: one line each."""
+    width = max(len(row.name) for row in rows) + 2
+    lines = "".join(f"  {row.name:<{width}}{row.summary}\n" for row in rows)
+    return f"usage: tdss COMMAND [OPTIONS]\n\n{lines}\n{ENDING}"
+
+
+def _unknown(name: str) -> InputError:
+    names = [row.name for row in COMMANDS]
+    close = get_close_matches(name, names, n=1)
+    fix = f"did you mean 'tdss {close[0]}'?" if close else "tdss --help says what each does"
+    return InputError(
+        f"there is no command {name!r}", expected=f"one of {', '.join(names)}", got=repr(name), where="the command line", fix=fix
+    )
+
+
+def _call(command: Command, rest: list[str]) -> None:
+    try:
+        from compile.script import run_script
+
+        main = import_module(command.module).main
+    except ModuleNotFoundError as error:
+        raise _missing(command, error) from error
+    run_script(main, rest, name=f"tdss {command.name}", example=command.example)
+
+
+def _missing(command: Command, error: ModuleNotFoundError) -> ModuleNotFoundError | TargetUnavailable:
+    package = (error.name or "").partition(".")[0]
+    if package in OURS:
+        return error
+    extra = EXTRAS.get(package, "host")
+    return TargetUnavailable(
+        f"tdss {command.name} needs {package}, which is not installed", expected=f"the Python package {package}",
+        got="ModuleNotFoundError", where=sys.executable,
+        fix=f"make env, or: pip install --constraint constraints/host.txt --editable '.[{extra}]'",
+    )  # fmt: skip
+
+
+if __name__ == "__main__":
+    run()
