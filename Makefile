@@ -53,7 +53,7 @@ road:
 	@exit 2
 else
 road: $(call ready,$(EXTRA))
-	@$(BIN)/tdss make --target $(target) $(if $(model),--model "$(model)") $(if $(data),--data "$(data)")
+	@$(BIN)/tdss pipeline --target $(target) $(if $(model),--checkpoint "$(model)") $(if $(data),--data "$(data)")
 endif
 
 env: $(call ready,dev)

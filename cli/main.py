@@ -7,7 +7,7 @@ can still run every command that does without it. Exit codes: 0 good, 1 regressi
 import sys
 from difflib import get_close_matches
 from importlib import import_module
-from importlib.metadata import version
+from importlib.metadata import PackageNotFoundError, version
 
 from bundle.errors import InputError, ProjectError, TargetUnavailable
 from cli.commands import COMMANDS, Command
@@ -33,7 +33,7 @@ def run(arguments: list[str] | None = None) -> None:
 
 def _dispatch(words: list[str]) -> None:
     if words[:1] == ["--version"]:
-        sys.stdout.write(f"tdss {version(DISTRIBUTION)}\n")
+        sys.stdout.write(f"tdss {_version()}\n")
         return
     command = find(words)
     if command is not None:
@@ -46,6 +46,13 @@ def _dispatch(words: list[str]) -> None:
     sys.stdout.write(overview(rows))
     if not {"--help", "-h"} & set(words):
         raise SystemExit(InputError.exit_code)
+
+
+def _version() -> str:
+    try:
+        return version(DISTRIBUTION)
+    except PackageNotFoundError:
+        return "of a checkout that is not installed; make env installs it"
 
 
 def find(words: list[str]) -> Command | None:

@@ -1,0 +1,82 @@
+"""What the Makefile would do, without doing it: ``make -n`` prints the commands."""
+
+import os
+import subprocess
+from pathlib import Path
+
+import pytest
+from tests.architecture.source import ROOT
+
+
+def make(*arguments: str, path: Path | None = None) -> subprocess.CompletedProcess[str]:
+    """Run make in the repository; ``path`` comes first on PATH and on PYTHONPATH."""
+    environment = {name: value for name, value in os.environ.items() if not name.startswith(("MAKE", "MFLAGS"))}
+    if path is not None:
+        environment |= {"PATH": f"{path}:{environment['PATH']}", "PYTHONPATH": str(path)}
+    command = ["make", "VENV=.venv-none", *arguments]
+    return subprocess.run(command, cwd=ROOT, env=environment, capture_output=True, text=True, check=False, timeout=60)
+
+
+@pytest.fixture
+def jetson(tmp_path: Path) -> Path:
+    """A folder that makes this machine look like a Jetson: aarch64, with the system's tensorrt."""
+    uname = tmp_path / "uname"
+    uname.write_text("#!/bin/sh\necho aarch64\n")
+    uname.chmod(0o755)
+    (tmp_path / "tensorrt.py").write_text("")
+    return tmp_path
+
+
+def test_make_alone_lists_the_goals() -> None:
+    answer = make()
+    assert answer.returncode == 0
+    assert all(goal in answer.stdout for goal in ("target=intel|jetson", "make test", "make check", "make format", "make clean"))
+
+
+def test_an_unknown_target_is_refused() -> None:
+    answer = make("target=tpu")
+    assert answer.returncode == 2
+    assert "unknown target 'tpu': expected one of: intel jetson" in answer.stderr
+
+
+@pytest.mark.parametrize("target", ["intel", "jetson"])
+def test_a_target_installs_its_extra_and_runs_the_pipeline(target: str) -> None:
+    answer = make("-n", f"target={target}")
+    assert answer.returncode == 0
+    assert f"--constraint constraints/host.txt --editable '.[{target}]'" in answer.stdout
+    assert f"tdss pipeline --target {target}" in answer.stdout
+    assert "--system-site-packages" not in answer.stdout
+
+
+def test_model_and_data_are_passed_on() -> None:
+    assert '--checkpoint "my model" --data "my data"' in make("-n", "target=intel", "model=my model", "data=my data").stdout
+
+
+def test_a_bundle_is_judged_and_not_built() -> None:
+    answer = make("-n", "target=intel", "bundle=build/default/intel")
+    assert 'pytest tests/regression --bundle "build/default/intel"' in answer.stdout
+    assert "pipeline" not in answer.stdout
+
+
+def test_a_jetson_sees_the_systems_tensorrt_and_installs_the_device_side(jetson: Path) -> None:
+    answer = make("-n", "target=jetson", "bundle=b", path=jetson)
+    assert answer.returncode == 0
+    assert "-m venv --system-site-packages" in answer.stdout
+    assert "--constraint constraints/device.txt --editable '.[device]'" in answer.stdout
+    assert 'pytest tests/regression --bundle "b"' in answer.stdout
+
+
+def test_a_jetson_makes_no_bundle(jetson: Path) -> None:
+    answer = make("target=jetson", path=jetson)
+    assert answer.returncode == 2
+    assert "make target=jetson bundle=DIR" in answer.stderr
+
+
+def test_another_aarch64_machine_is_a_host(jetson: Path) -> None:
+    (jetson / "tensorrt.py").unlink()
+    assert "'.[jetson]'" in make("-n", "target=jetson", path=jetson).stdout
+
+
+@pytest.mark.parametrize("goal", ["test", "check", "format", "env"])
+def test_the_tools_come_with_the_dev_extra(goal: str) -> None:
+    assert "--constraint constraints/host.txt --editable '.[dev]'" in make("-n", goal).stdout
