@@ -1,0 +1,1 @@
+"""The page and the tables, drawn from the files that a build leaves."""

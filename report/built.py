@@ -1,0 +1,173 @@
+"""From manifest.json, bench.json and fold.json to the page: latency, variants, folds and provenance."""
+
+import json
+from pathlib import Path
+
+from bundle.artifacts import TensorSpec
+from bundle.manifest import Manifest
+from bundle.regression import RegressionReport
+from report import wording
+from report.charts import bar
+from report.facts import Bench, FoldLine, FoldRule, fold_rules
+from report.view import Bar, BenchView, FoldView, Group, LineRow, RuleRow, VariantRow
+
+NO_BENCH = "This bundle has no bench.json: its latency was not measured yet."
+NO_FOLD = "This bundle has no fold.json."
+
+
+def bench_view(bench: Bench | None) -> BenchView:
+    """Return the latency bars, on a scale from 0 to the slowest."""
+    if bench is None:
+        return BenchView(bars=(), note=NO_BENCH)
+    rows = (
+        ("eager f32", bench.eager_ms, "other"),
+        ("compiled f32", bench.f32_compiled_ms, "other"),
+        (f"shipped {bench.shipped_precision}", bench.shipped_ms, "shipped"),
+    )
+    known = [(label, ms, kind) for label, ms, kind in rows if ms is not None]
+    missing = [label for label, ms, _ in rows if ms is None]
+    note = (
+        f"Medians of {wording.plural(bench.runs, 'run')} after {bench.warmup} to warm up, batch 1, all in one interleaved run; × is the speed against eager."
+        + (f" Not measured here: {', '.join(missing)}." if missing else "")
+    )
+    slowest = max((ms for _, ms, _ in known), default=0.0)
+    return BenchView(bars=tuple(_bar(label, ms, kind, slowest, bench.eager_ms) for label, ms, kind in known), note=note)
+
+
+def _bar(label: str, ms: float, kind: str, slowest: float, eager: float | None) -> Bar:
+    ratio = f"{eager / ms:.2f}×" if eager is not None and ms > 0 and ms != eager else ""
+    text = f"{ms:.1f} ms"
+    svg = bar(ms / slowest if slowest > 0 else 0.0, kind, f"{label}: {text}")
+    return Bar(label=label, text=text, ratio=ratio, svg=svg)
+
+
+def variant_rows(manifest: Manifest, folder: Path) -> tuple[VariantRow, ...]:
+    """Return one row per variant with the size of its files together."""
+    return tuple(
+        VariantRow(
+            name=variant.name,
+            precision=variant.precision,
+            size=wording.file_size(sum((folder / name).stat().st_size for name in variant.files)),
+            shipped=variant.name == manifest.shipped,
+            recipe=tuple(variant.recipe.items()),
+        )
+        for variant in manifest.variants
+    )
+
+
+def engine_sentence(manifest: Manifest) -> str:
+    """Say whether the engine exists, or why not yet."""
+    if manifest.engine.status == "built":
+        return "The engine was built where the bundle was made."
+    return f"The engine is deferred to the device: {manifest.engine.reason}"
+
+
+def fold_view(lines: tuple[FoldLine, ...] | None) -> FoldView:
+    """Return the folds by rule and one by one."""
+    if lines is None:
+        return FoldView(summary=NO_FOLD, rules=(), lines=())
+    if not lines:
+        return FoldView(summary="The fold stage found nothing to decide.", rules=(), lines=())
+    folded = [line for line in lines if line.decision == "folded"]
+    exact = sum(line.exact for line in folded)
+    summary = (
+        f"{len(folded)} of {wording.plural(len(lines), 'decision')} folded, {exact} of them exact; "
+        f"{wording.plural(len(lines) - len(folded), 'module')} kept as they were. "
+        f"Parameters {_change(sum(_params(line) for line in lines))}, MACs {_change(sum(_macs(line) for line in lines))}."
+    )
+    return FoldView(summary=summary, rules=tuple(map(_rule, fold_rules(lines))), lines=tuple(map(_line, lines)))
+
+
+def _params(line: FoldLine) -> int:
+    return line.params_after - line.params_before
+
+
+def _macs(line: FoldLine) -> int:
+    return line.macs_after - line.macs_before
+
+
+def _change(difference: int) -> str:
+    if difference == 0:
+        return "unchanged"
+    return f"{wording.count(abs(difference))} {'fewer' if difference < 0 else 'more'}"
+
+
+def _pair(before: int, after: int) -> str:
+    same = before == after
+    return wording.count(before) if same else f"{wording.count(before)} → {wording.count(after)}"
+
+
+def _error(value: float | None) -> str:
+    return "" if value is None else f"{value:.1e}".replace("-", wording.MINUS)
+
+
+def _rule(rule: FoldRule) -> RuleRow:
+    return RuleRow(
+        name=rule.rule,
+        folded=str(rule.folded) + (f" ({rule.approximate} approximate)" if rule.approximate else ""),
+        kept=str(rule.kept),
+        params=_pair(rule.params_before, rule.params_after),
+        macs=_pair(rule.macs_before, rule.macs_after),
+        error=_error(rule.max_abs_error),
+    )
+
+
+def _line(line: FoldLine) -> LineRow:
+    exactness = "" if line.decision == "kept" else "exact" if line.exact else "approximate"
+    error = _error(line.max_abs_error)
+    return LineRow(
+        module=line.module,
+        rule=line.rule,
+        decision=line.decision,
+        reason=line.reason,
+        exactness=exactness + (f", error {error}" if error and exactness else ""),
+        params=_pair(line.params_before, line.params_after),
+        macs=_pair(line.macs_before, line.macs_after),
+    )
+
+
+def provenance(manifest: Manifest, report: RegressionReport | None) -> tuple[Group, ...]:
+    """Return where everything came from: device, tools, hashes, settings."""
+    where = () if report is None else _device(report)
+    return (
+        Group(title="Where it was judged", open=True, rows=where),
+        Group(title="What it is", open=True, rows=_identity(manifest)),
+        Group(title="Tool versions", open=False, rows=tuple(manifest.tools.items())),
+        Group(title="Parent artifacts (sha256)", open=False, rows=tuple(manifest.parents.items())),
+        Group(
+            title="Settings", open=False, rows=tuple((key, _json(value)) for key, value in manifest.settings.items())
+        ),
+        Group(title="Files (sha256)", open=False, rows=tuple(manifest.files.items())),
+    )
+
+
+def _json(value: object) -> str:
+    return value if isinstance(value, str) else json.dumps(value, ensure_ascii=False)
+
+
+def _device(report: RegressionReport) -> tuple[tuple[str, str], ...]:
+    return (
+        ("device", report.device.name),
+        ("ISA", ", ".join(report.device.isa) or "none recorded"),
+        ("executed on", report.executed_on),
+        ("precision", report.precision),
+        ("images", str(report.images)),
+    )
+
+
+def _spec(spec: TensorSpec) -> str:
+    return f"{spec.name}: {spec.dtype} [{', '.join(map(str, spec.shape))}]"
+
+
+def _identity(manifest: Manifest) -> tuple[tuple[str, str], ...]:
+    size = manifest.preprocess
+    return (
+        ("manifest seal", manifest.seal),
+        ("checkpoint sha256", manifest.reference.checkpoint_sha256),
+        ("reference", manifest.reference.framework),
+        ("data", manifest.dataset.name),
+        ("inputs", "; ".join(map(_spec, manifest.inputs))),
+        ("outputs", "; ".join(map(_spec, manifest.outputs))),
+        ("preprocessing", f"{size.height} × {size.width}, mean {list(size.mean)}, std {list(size.std)}"),
+        ("seeds", f"sampling {manifest.seeds.sampling}, bootstrap {manifest.seeds.bootstrap}"),
+    )

@@ -1,0 +1,86 @@
+"""Arrays as pictures in a file or a page: the one module of this room that imports Pillow."""
+
+import base64
+import io
+from types import ModuleType
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from bundle.errors import TargetUnavailable
+from report.draw import Rgb
+
+if TYPE_CHECKING:
+    from PIL.Image import Image
+
+PALETTE_SIZE = 256
+TEXT_SIZE = 15
+
+
+def _pillow() -> ModuleType:
+    """Import Pillow's Image module, or say which extra has it."""
+    try:
+        import PIL.Image
+    except ImportError as error:
+        raise TargetUnavailable(
+            "pictures need Pillow", expected="the package pillow", got=str(error), where="report.encode",
+            fix="install the extra host: pip install 'tdss-compiler[host]'",
+        ) from error  # fmt: skip
+    return PIL.Image
+
+
+def _image(picture: Rgb) -> "Image":
+    image: Image = _pillow().fromarray(np.ascontiguousarray(picture))
+    return image
+
+
+def png(picture: Rgb) -> bytes:
+    """Return uint8 RGB ``[H, W, 3]`` as PNG, without loss; at most 256 colours are stored as a palette."""
+    image = _image(picture)
+    red, green, blue = np.moveaxis(picture.astype(np.int32), -1, 0)
+    colours, indices = np.unique((red << 16) | (green << 8) | blue, return_inverse=True)
+    if len(colours) <= PALETTE_SIZE:
+        image = _image(indices.reshape(picture.shape[:2]).astype(np.uint8))
+        image.putpalette(
+            np.stack([colours >> 16, colours >> 8 & 255, colours & 255], axis=-1).astype(np.uint8).tobytes()
+        )
+    return _file(image, "PNG", optimize=True)
+
+
+def jpeg(picture: Rgb) -> bytes:
+    """Return a photograph, uint8 RGB ``[H, W, 3]``, as JPEG of quality 90."""
+    return _file(_image(picture), "JPEG", quality=90)
+
+
+def _file(image: "Image", kind: str, *, optimize: bool = False, quality: int = 75) -> bytes:
+    stream = io.BytesIO()
+    image.save(stream, kind, optimize=optimize, quality=quality)
+    return stream.getvalue()
+
+
+def png_address(picture: Rgb) -> str:
+    """Return a ``data:image/png`` address of a map."""
+    return "data:image/png;base64," + base64.b64encode(png(picture)).decode()
+
+
+def jpeg_address(picture: Rgb) -> str:
+    """Return a ``data:image/jpeg`` address of a photograph."""
+    return "data:image/jpeg;base64," + base64.b64encode(jpeg(picture)).decode()
+
+
+def resized(picture: Rgb, width: int) -> Rgb:
+    """Return uint8 RGB ``[H, W, 3]`` at another width, its proportions kept, by area averaging and Lanczos."""
+    height = max(1, round(picture.shape[0] * width / picture.shape[1]))
+    if picture.shape[:2] == (height, width):
+        return picture
+    return np.asarray(_image(picture).resize((width, height), _pillow().Resampling.LANCZOS))
+
+
+def written(text: str, width: int, height: int) -> Rgb:
+    """Return black text in the middle of a white tile, uint8 RGB ``[height, width, 3]``."""
+    image = _pillow().new("RGB", (width, height), "white")
+    from PIL import ImageDraw, ImageFont
+
+    pen = ImageDraw.Draw(image)
+    pen.text((width / 2, height / 2), text, fill="black", anchor="mm", font=ImageFont.load_default(TEXT_SIZE))
+    return np.asarray(image)

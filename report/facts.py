@@ -1,0 +1,108 @@
+"""The two result files that no other room reads back, as frozen values: ``bench.json`` and ``fold.json``."""
+
+from pathlib import Path
+from typing import Literal, TypeVar
+
+from pydantic import Field, TypeAdapter, ValidationError
+
+from bundle.errors import ArtifactError
+from bundle.frozen import Frozen
+
+BENCH = "bench.json"
+FOLD = "fold.json"
+ReadT = TypeVar("ReadT")
+
+
+class Bench(Frozen):
+    """Medians of one interleaved run, batch 1, in milliseconds; None was not measured where the file was written."""
+
+    eager_ms: float | None
+    f32_compiled_ms: float | None
+    shipped_ms: float | None
+    shipped_precision: str
+    runs: int = Field(ge=0)
+    warmup: int = Field(ge=0)
+
+
+class FoldLine(Frozen):
+    """One decision of the fold stage. Parameters and MACs are those of the module, before and after."""
+
+    module: str
+    rule: str
+    decision: Literal["folded", "kept"]
+    reason: str
+    exact: bool
+    max_abs_error: float | None
+    params_before: int
+    params_after: int
+    macs_before: int
+    macs_after: int
+
+
+class FoldRule(Frozen):
+    """All decisions of one rule together; ``max_abs_error`` is the largest that was recorded."""
+
+    rule: str
+    folded: int
+    kept: int
+    approximate: int
+    max_abs_error: float | None
+    params_before: int
+    params_after: int
+    macs_before: int
+    macs_after: int
+
+
+def _read(path: Path, kind: TypeAdapter[ReadT], expected: str) -> ReadT | None:
+    """Return the file's value, or None if there is no such file."""
+    if not path.is_file():
+        return None
+    try:
+        return kind.validate_json(path.read_bytes())
+    except ValidationError as error:
+        raise ArtifactError(
+            f"{path.name} cannot be read", expected=expected, got=str(error), where=str(path),
+            fix="build the bundle again with this version of the project",
+        ) from error  # fmt: skip
+
+
+def read_bench(folder: Path) -> Bench | None:
+    """Read ``bench.json`` of a bundle; None if nothing was measured.
+
+    Raises:
+        ArtifactError: the file is there and does not hold the six keys.
+    """
+    return _read(folder / BENCH, TypeAdapter(Bench), "latencies in milliseconds")
+
+
+def read_fold(folder: Path) -> tuple[FoldLine, ...] | None:
+    """Read ``fold.json`` of a bundle; None if there is none.
+
+    Raises:
+        ArtifactError: the file is there and is no list of fold decisions.
+    """
+    return _read(folder / FOLD, TypeAdapter(tuple[FoldLine, ...]), "a list of fold decisions")
+
+
+def fold_rules(lines: tuple[FoldLine, ...]) -> tuple[FoldRule, ...]:
+    """Sum the decisions by rule, in the order in which the rules first appear."""
+    groups: dict[str, list[FoldLine]] = {}
+    for line in lines:
+        groups.setdefault(line.rule, []).append(line)
+    return tuple(_sum(rule, group) for rule, group in groups.items())
+
+
+def _sum(rule: str, group: list[FoldLine]) -> FoldRule:
+    folded = [line for line in group if line.decision == "folded"]
+    errors = [line.max_abs_error for line in folded if line.max_abs_error is not None]
+    return FoldRule(
+        rule=rule,
+        folded=len(folded),
+        kept=len(group) - len(folded),
+        approximate=sum(not line.exact for line in folded),
+        max_abs_error=max(errors, default=None),
+        params_before=sum(line.params_before for line in group),
+        params_after=sum(line.params_after for line in group),
+        macs_before=sum(line.macs_before for line in group),
+        macs_after=sum(line.macs_after for line in group),
+    )

@@ -1,0 +1,85 @@
+"""The page of a bundle: report.html, one file that needs no network, no script and nothing beside it."""
+
+from pathlib import Path
+
+from bundle.artifacts import write_text
+from bundle.errors import TargetUnavailable
+from bundle.manifest import Bundle, load_bundle
+from bundle.regression import RESULT, Infer, RegressionReport, read_report
+from report import built, judged, wording
+from report.examples import examples_view
+from report.facts import read_bench, read_fold
+from report.view import Page
+
+REPORT = "report.html"
+ROOM = Path(__file__).resolve().parent
+
+TASK_COLUMNS = (
+    ("Task", ""), ("Metric", ""), ("Reference", "number"), ("Compiled", "number"), ("Drop", "number"),
+    ("95% interval", "number"), ("Budget", "number"), ("SQNR", "number"), ("Verdict", ""),
+)  # fmt: skip
+
+
+def render(bundle_dir: Path, infer: Infer | None = None) -> Path:
+    """Write ``report.html`` of a bundle from the files in it, and return its path.
+
+    ``infer`` runs the shipped model, as for ``bundle.regression.run``; it is called once for each image shown. Without
+    it the page says so and shows the reference only. A bundle without regression.json or bench.json gets a page that
+    says what is missing.
+
+    Raises:
+        ArtifactError: the bundle or one of its results is missing, altered or of another schema.
+        TargetUnavailable: Jinja2 or Pillow is not installed, as on a device.
+    """
+    page = describe(load_bundle(bundle_dir), infer)
+    write_text(bundle_dir / REPORT, _print(page))
+    return bundle_dir / REPORT
+
+
+def describe(bundle: Bundle, infer: Infer | None) -> Page:
+    """Return everything the page says about a bundle."""
+    manifest, folder = bundle.manifest, bundle.folder
+    report = _report(folder)
+    return Page(
+        model=manifest.name,
+        target=manifest.target,
+        subtitle=_subtitle(bundle, report),
+        verdict=judged.headline(report),
+        banner=judged.banner(report, manifest),
+        tasks=() if report is None else judged.task_rows(report),
+        no_tasks=judged.UNJUDGED,
+        delta_m=judged.delta_m(report),
+        ticks=() if report is None else judged.ticks(report),
+        images=examples_view(bundle, infer),
+        bench=built.bench_view(read_bench(folder)),
+        engine=built.engine_sentence(manifest),
+        variants=built.variant_rows(manifest, folder),
+        fold=built.fold_view(read_fold(folder)),
+        provenance=built.provenance(manifest, report),
+        attribution=manifest.dataset.attribution,
+    )
+
+
+def _report(folder: Path) -> RegressionReport | None:
+    return read_report(folder) if (folder / RESULT).is_file() else None
+
+
+def _subtitle(bundle: Bundle, report: RegressionReport | None) -> str:
+    manifest = bundle.manifest
+    where = "not judged yet" if report is None else f"{report.precision} on {report.device.name} ({report.executed_on})"
+    tasks = wording.plural(len(manifest.tasks), "task")
+    return f"{where} · {tasks} at {manifest.preprocess.height} × {manifest.preprocess.width} · io {manifest.io}"
+
+
+def _print(page: Page) -> str:
+    try:
+        from jinja2 import Environment, StrictUndefined
+    except ImportError as error:
+        raise TargetUnavailable(
+            "the page needs Jinja2", expected="the package jinja2", got=str(error), where="report.page",
+            fix="install the extra host: pip install 'tdss-compiler[host]'",
+        ) from error  # fmt: skip
+    environment = Environment(autoescape=True, undefined=StrictUndefined, trim_blocks=True)
+    template = environment.from_string((ROOM / "page.html.j2").read_text(encoding="utf-8"))
+    css = (ROOM / "page.css").read_text(encoding="utf-8")
+    return template.render(page=page, css=css, task_columns=TASK_COLUMNS)

@@ -1,0 +1,72 @@
+"""The table a build ends with: six tasks, what the reference and the compiled model reach, and the verdict."""
+
+from typing import TYPE_CHECKING
+
+from bundle.errors import TargetUnavailable
+from bundle.regression import RegressionReport, TaskResult
+from report import wording
+
+if TYPE_CHECKING:
+    from rich.table import Table
+
+STYLES: dict[wording.Verdict, str] = {"pass": "green", "regression": "bold red", "inconclusive": "yellow"}
+
+COLUMNS = ("task", "metric", "reference", "compiled", "drop", "95% interval", "budget", "verdict")
+LEFT = ("task", "metric", "verdict")
+MAY_WRAP = ("metric", "95% interval")
+
+
+def title(report: RegressionReport) -> str:
+    """Return the table's heading: model, target, what ran where, and on how many images."""
+    semantics = "on the device" if report.executed_on == "device" else "emulated, not executed on a device"
+    return (
+        f"{report.model} → {report.target}, {report.precision} {semantics} ({report.device.name}), "
+        f"{wording.plural(report.images, 'image')}"
+    )
+
+
+def tasks_table(report: RegressionReport) -> "Table":
+    """Return one row per task: reference, compiled, drop (positive is worse), interval, budget and verdict.
+
+    Raises:
+        TargetUnavailable: rich is not installed, as on a device.
+    """
+    try:
+        from rich.table import Table
+        from rich.text import Text
+    except ImportError as error:
+        raise TargetUnavailable(
+            "the table needs rich", expected="the package rich", got=str(error), where="report.tables",
+            fix="install the extra host: pip install 'tdss-compiler[host]'",
+        ) from error  # fmt: skip
+    table = Table(title=Text(title(report)), caption=Text(ending(report)), title_justify="left", caption_justify="left")
+    for name in COLUMNS:
+        table.add_column(name, justify="left" if name in LEFT else "right", no_wrap=name not in MAY_WRAP)
+    for name, result in report.tasks.items():
+        table.add_row(*map(Text, cells(name, result)), Text(verdict(result), style=STYLES[result.verdict]))
+    return table
+
+
+def ending(report: RegressionReport) -> str:
+    """Return the line under the table: Δm and whether the bundle passed."""
+    outcome = "every task is within its budget" if report.passed else "FAILED: not every task is within its budget"
+    return f"Δm {wording.points(report.delta_m)}: {outcome}"
+
+
+def verdict(result: TaskResult) -> str:
+    """Return a verdict with its sign."""
+    return f"{wording.MARKS[result.verdict]} {result.verdict}"
+
+
+def cells(name: str, result: TaskResult) -> tuple[str, ...]:
+    """Return a row's texts but the last, in the order of ``COLUMNS``."""
+    arrow = "↑" if result.direction == "higher" else "↓"
+    return (
+        name,
+        f"{wording.metric_name(result.metric)} {arrow}",
+        wording.metric_value(result.metric, result.reference),
+        wording.metric_value(result.metric, result.compiled),
+        wording.percent(result.drop_relative),
+        wording.interval(result.interval),
+        wording.budget(result.budget),
+    )

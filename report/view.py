@@ -1,0 +1,176 @@
+"""What the page's template is given: frozen values whose every string is ready to print (the template escapes them)."""
+
+from bundle.frozen import Frozen
+from report.wording import Verdict
+
+
+class Headline(Frozen):
+    """The box at the top. ``kind`` is a verdict's name, or "none" where nothing was judged."""
+
+    kind: str
+    mark: str
+    headline: str
+    sentences: tuple[str, ...]
+
+
+class TaskRow(Frozen):
+    """One row of the task table; ``svg`` is markup made by report/charts.py, "" if there is nothing to draw."""
+
+    name: str
+    metric: str
+    better: str
+    reference: str
+    compiled: str
+    drop: str
+    interval: str
+    budget: str
+    sqnr: str
+    verdict: Verdict
+    mark: str
+    svg: str
+
+
+class Tick(Frozen):
+    """One label of the budget chart's axis, at ``at`` percent; ``edge`` is "first", "last" or ""."""
+
+    at: float
+    text: str
+    edge: str
+
+
+class Bar(Frozen):
+    """One latency; ``svg`` is markup made by report/charts.py."""
+
+    label: str
+    text: str
+    ratio: str
+    svg: str
+
+
+class BenchView(Frozen):
+    """The latency chart; without bars, ``note`` is the reason."""
+
+    bars: tuple[Bar, ...]
+    note: str
+
+
+class VariantRow(Frozen):
+    """One precision that the bundle holds."""
+
+    name: str
+    precision: str
+    size: str
+    shipped: bool
+    recipe: tuple[tuple[str, str], ...]
+
+
+class RuleRow(Frozen):
+    """All decisions of one fold rule."""
+
+    name: str
+    folded: str
+    kept: str
+    params: str
+    macs: str
+    error: str
+
+
+class LineRow(Frozen):
+    """One fold decision."""
+
+    module: str
+    rule: str
+    decision: str
+    reason: str
+    exactness: str
+    params: str
+    macs: str
+
+
+class FoldView(Frozen):
+    """The fold tables; without rules, ``summary`` is the reason."""
+
+    summary: str
+    rules: tuple[RuleRow, ...]
+    lines: tuple[LineRow, ...]
+
+
+class Group(Frozen):
+    """A table of keys and values in the provenance."""
+
+    title: str
+    open: bool
+    rows: tuple[tuple[str, str], ...]
+
+
+class Picture(Frozen):
+    """One picture: a ``data:`` address, what it is, and its score on this image or ""."""
+
+    address: str
+    name: str
+    score: str
+
+
+class Sheet(Frozen):
+    """The pictures of one task on one image."""
+
+    task: str
+    note: str
+    pictures: tuple[Picture, ...]
+
+
+class Example(Frozen):
+    """One image with its sheets; ``width`` and ``height`` in pixels."""
+
+    title: str
+    note: str
+    id: str
+    image: str
+    width: int
+    height: int
+    sheets: tuple[Sheet, ...]
+
+
+class LegendEntry(Frozen):
+    """A class and its colour, as CSS."""
+
+    colour: str
+    name: str
+
+
+class Legend(Frozen):
+    """The classes of one task."""
+
+    task: str
+    entries: tuple[LegendEntry, ...]
+
+
+class ImagesView(Frozen):
+    """The examples, how they were chosen, and why something is not shown (or "")."""
+
+    how: str
+    reason: str
+    examples: tuple[Example, ...]
+    legends: tuple[Legend, ...]
+    scales: str
+
+
+class Page(Frozen):
+    """Everything the template prints."""
+
+    model: str
+    target: str
+    subtitle: str
+    verdict: Headline
+    banner: str
+    tasks: tuple[TaskRow, ...]
+    no_tasks: str
+    delta_m: str
+    ticks: tuple[Tick, ...]
+    images: ImagesView
+    bench: BenchView
+    engine: str
+    variants: tuple[VariantRow, ...]
+    fold: FoldView
+    provenance: tuple[Group, ...]
+    attribution: str

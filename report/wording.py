@@ -1,0 +1,82 @@
+"""How numbers, metrics and verdicts are written, on the page and in the terminal alike."""
+
+import math
+from typing import Literal, TypeAlias
+
+Verdict: TypeAlias = Literal["pass", "regression", "inconclusive"]
+
+METRIC_NAMES = {"miou": "mIoU", "max_f": "max F", "ods_f": "ODS F", "rmse": "RMSE"}
+"""Names that the key does not spell; any other metric is its key with spaces, its unit cut off."""
+
+UNITS = {"_deg": "°", "_m": " m"}
+"""Unit by a metric key's ending."""
+
+MARKS: dict[Verdict, str] = {"pass": "✓", "regression": "✗", "inconclusive": "?"}
+"""One sign per verdict, so that colour is never the only signal."""
+
+MINUS = "\N{MINUS SIGN}"
+UNDEFINED = "undefined"
+
+
+def metric_name(key: str) -> str:
+    """Return a metric's name for people, without its unit: ``rmse_m`` is RMSE."""
+    stem = next((key[: -len(end)] for end in UNITS if key.endswith(end)), key)
+    return METRIC_NAMES.get(stem, stem.replace("_", " "))
+
+
+def metric_unit(key: str) -> str:
+    """Return the unit a metric's key ends with, as it follows a number: ``rmse_m`` gives ' m', ``miou`` ''."""
+    return next((unit for end, unit in UNITS.items() if key.endswith(end)), "")
+
+
+def metric_value(key: str, value: float | None) -> str:
+    """Write a metric's value with its unit: three digits after the point for degrees, else four; None is undefined."""
+    if value is None or math.isnan(value):
+        return UNDEFINED
+    digits = 3 if metric_unit(key) == "°" else 4
+    return f"{value:.{digits}f}{metric_unit(key)}".replace("-", MINUS)
+
+
+def percent(fraction: float | None, digits: int = 2) -> str:
+    """Write a fraction as a signed percentage; a value that rounds to zero has no sign, None is undefined."""
+    return UNDEFINED if fraction is None or math.isnan(fraction) else _signed(100 * fraction, digits) + "%"
+
+
+def points(value: float | None) -> str:
+    """Write a number that is already in percent, as Δm is."""
+    return percent(None if value is None else value / 100)
+
+
+def budget(fraction: float) -> str:
+    """Write a budget, which has no sign, with as many digits as it needs: 0.01 is 1%."""
+    return f"{100 * fraction:.4g}%"
+
+
+def _signed(value: float, digits: int) -> str:
+    if math.isinf(value):
+        return "+∞" if value > 0 else f"{MINUS}∞"
+    text = f"{value:+.{digits}f}"
+    return (text[1:] if float(text) == 0 else text).replace("-", MINUS)
+
+
+def interval(ends: tuple[float | None, float | None]) -> str:
+    """Write a confidence interval of fractions as percentages."""
+    return UNDEFINED if None in ends else f"[{percent(ends[0])}, {percent(ends[1])}]"
+
+
+def count(number: float) -> str:
+    """Write a large count with three digits and a letter: 12_345_678 is 12.3 M."""
+    for scale, letter in ((1e9, "G"), (1e6, "M"), (1e3, "k")):
+        if abs(number) >= scale:
+            return f"{number / scale:.3g} {letter}"
+    return f"{number:.0f}"
+
+
+def file_size(size_bytes: int) -> str:
+    """Write a number of bytes in kB or MB (powers of 1000)."""
+    return f"{size_bytes / 1e6:.1f} MB" if size_bytes >= 100_000 else f"{size_bytes / 1e3:.1f} kB"
+
+
+def plural(number: int, noun: str) -> str:
+    """Write a number and its noun: ``1 image``, ``2 images``."""
+    return f"{number:,} {noun}" + ("" if number == 1 else "s")

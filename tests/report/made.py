@@ -1,0 +1,156 @@
+"""A bundle of six tasks on made-up scenes, without a model: what the page is tested on."""
+
+import json
+from collections.abc import Mapping
+from pathlib import Path
+
+import numpy as np
+from numpy.typing import NDArray
+
+from bundle.dataset import Array, DatasetSpec
+from bundle.manifest import (
+    BundleVariant,
+    Engine,
+    Manifest,
+    Reference,
+    Seeds,
+    default_budgets,
+    hash_bundle,
+    interface,
+    write_manifest,
+)  # fmt: skip
+from bundle.preprocess import Preprocess
+from bundle.tasks import TASKS
+from bundle.vectors import Evaluated, write_vectors
+
+HEIGHT, WIDTH, IMAGES = 40, 56, 5
+CLASSES = ("wall", "floor", "box")
+PARTS = ("background", "head")
+COLOURS = ((200, 80, 80), (80, 160, 80), (90, 90, 210))
+SPEC = DatasetSpec(
+    name="made-up",
+    classes={"semseg": CLASSES, "human_parts": PARTS},
+    palettes={"semseg": COLOURS, "human_parts": ((0, 0, 0), (250, 200, 60))},
+    attribution="Made for a test.",
+)
+CHANNELS = {row.name: SPEC.channels(row) for row in TASKS}
+PREPROCESS = Preprocess(height=HEIGHT, width=WIDTH)
+
+
+def scene(seed: int, noise: float) -> Evaluated:
+    """One image: a box before a wall on a floor, and outputs that are right but for ``noise``."""
+    generator = np.random.default_rng(seed)
+    rows, columns = np.mgrid[:HEIGHT, :WIDTH]
+    box = (abs(rows - 22) < 9) & (abs(columns - 10 - 6 * (seed % 5)) < 8)
+    classes = np.where(box, 2, (rows > 25).astype(int)).astype(np.uint8)
+    normals = np.where((classes == 1)[..., None], (128, 255, 128), (128, 128, 255)).astype(np.uint8)
+    labels: dict[str, Array] = {
+        "semseg": classes,
+        "human_parts": (box & (rows < 18)).astype(np.uint8),
+        "saliency": np.where(box, 255, 0).astype(np.uint8),
+        "normals": normals,
+        "depth": np.where(box, 1500, 4000 - 60 * rows).astype(np.uint16),
+        "edge": np.where(np.abs(np.gradient(classes.astype(float))[1]) > 0.4, 255, 0).astype(np.uint8),
+    }
+    image = np.asarray(COLOURS, np.uint8)[classes] // 2 + generator.integers(0, 60, (HEIGHT, WIDTH, 3), np.uint8)
+    outputs = {name: _output(name, label, noise, generator) for name, label in labels.items()}
+    return Evaluated(id=f"{seed:05d}", image=image, labels=labels, outputs=outputs)
+
+
+def _output(name: str, label: Array, noise: float, generator: np.random.Generator) -> NDArray[np.float32]:
+    if name in SPEC.classes:
+        raw = 4.0 * (label[None] == np.arange(CHANNELS[name])[:, None, None])
+    elif name == "normals":
+        raw = label.transpose(2, 0, 1) / 127.5 - 1
+    elif name == "depth":
+        raw = label[None] * 0.001
+    else:
+        raw = 6.0 * (label[None] > 0) - 3
+    return (raw + noise * generator.normal(size=raw.shape)).astype(np.float32)
+
+
+def regression(**changes: object) -> dict[str, object]:
+    """The contract's regression.json: one task passes, one fails, one is undecided, the rest pass."""
+    worse = {"higher": 0.499, "lower": 0.501}
+    tasks = {
+        row.name: task(row.metric, row.direction, 0.5, worse[row.direction], (0.001, 0.004), "pass", 31.5)
+        for row in TASKS
+    }
+    values: dict[str, object] = {
+        "schema": 1, "model": "made", "target": "intel", "device": {"name": "Test CPU", "isa": ["avx2"]},
+        "precision": "int8", "executed_on": "device", "images": IMAGES, "tasks": tasks, "delta_m": -0.2, "passed": True,
+    }  # fmt: skip
+    return {**values, **changes}
+
+
+def task(
+    metric: str, direction: str, reference: float | None, compiled: float | None,
+    interval: tuple[float | None, float | None], verdict: str, sqnr: float | None,
+) -> dict[str, object]:  # fmt: skip
+    """One task of regression.json, with a budget of 1 %."""
+    known = reference is not None and compiled is not None
+    sign = 1 if direction == "higher" else -1
+    return {
+        "metric": metric, "direction": direction, "reference": reference, "compiled": compiled,
+        "drop_relative": sign * (reference - compiled) / reference if known else None, "interval": list(interval),
+        "budget": 0.01, "verdict": verdict, "sqnr_db": sqnr,
+    }  # fmt: skip
+
+
+def failing() -> dict[str, object]:
+    """A regression.json with every verdict, an undefined drop and one far off the chart."""
+    report = regression(executed_on="emulation", passed=False)
+    tasks = dict(report["tasks"])  # type: ignore[call-overload]
+    tasks["normals"] = task("mean_angular_error_deg", "lower", 18.2, 20.0, (0.08, 0.12), "regression", 12.0)
+    tasks["depth"] = task("rmse_m", "lower", 0.4, 0.401, (-0.004, 0.013), "inconclusive", 24.0)
+    tasks["edge"] = task("ods_f", "higher", 0.6, None, (None, None), "regression", None)
+    return {**report, "tasks": tasks}
+
+
+BENCH = {
+    "eager_ms": 128.0, "f32_compiled_ms": 100.0, "shipped_ms": 80.0, "shipped_precision": "int8", "runs": 15, "warmup": 3,
+}  # fmt: skip
+FOLD = [
+    {
+        "module": "backbone.stages.0.blocks.0.mlp.fc1", "rule": "static gates", "decision": "folded",
+        "reason": "the gate does not depend on the image", "exact": True, "max_abs_error": 1.4e-12,
+        "params_before": 12_000, "params_after": 10_000, "macs_before": 9_000_000, "macs_after": 7_000_000,
+    },
+    {
+        "module": "backbone.stages.0.blocks.1.mlp.fc1", "rule": "static gates", "decision": "kept",
+        "reason": "the gate is dynamic", "exact": True, "max_abs_error": None,
+        "params_before": 12_000, "params_after": 12_000, "macs_before": 9_000_000, "macs_after": 9_000_000,
+    },
+]  # fmt: skip
+
+
+def manifest(files: Mapping[str, str], **changes: object) -> Manifest:
+    """The bundle's manifest, with ``changes`` to its fields."""
+    inputs, outputs = interface("raw", PREPROCESS, CHANNELS)
+    graph = BundleVariant(name="f32", precision="f32", files=("f32/model.onnx",), recipe={"reason": "the plain one"})
+    values: dict[str, object] = {
+        "name": "made", "target": "intel", "io": "raw", "tasks": CHANNELS, "dataset": SPEC, "preprocess": PREPROCESS,
+        "inputs": inputs, "outputs": outputs, "variants": (graph,), "shipped": "f32", "engine": Engine(status="built"),
+        "reference": Reference(checkpoint_sha256="ab" * 32, framework="torch 2.13.0, eager, float32, unfolded"),
+        "budgets": default_budgets(CHANNELS, strict=False), "seeds": Seeds(sampling=0, bootstrap=1),
+        "tools": {"numpy": np.__version__}, "settings": {"threads": 2}, "parents": {"quantized": "cd" * 32}, "files": dict(files),
+    }  # fmt: skip
+    return Manifest.model_validate({**values, **changes})
+
+
+def make(
+    folder: Path, report: Mapping[str, object] | None, *, bench: bool = True, fold: bool = True, **changes: object
+) -> Path:
+    """Write the bundle and its results; ``changes`` go to the manifest."""
+    (folder / "f32").mkdir(parents=True)
+    (folder / "f32" / "model.onnx").write_bytes(b"graph" * 1000)
+    scenes = (scene(seed, 0.3 + 0.5 * seed) for seed in range(IMAGES))
+    write_vectors(folder / "vectors.npz", scenes, tasks=CHANNELS, spec=SPEC)
+    if fold:
+        (folder / "fold.json").write_text(json.dumps(FOLD))
+    write_manifest(folder, manifest(hash_bundle(folder), **changes))
+    if report is not None:
+        (folder / "regression.json").write_text(json.dumps(report))
+    if bench:
+        (folder / "bench.json").write_text(json.dumps(BENCH))
+    return folder
