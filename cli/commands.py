@@ -3,14 +3,13 @@
 from dataclasses import dataclass
 
 
-@dataclass(frozen=True, kw_only=True)
+@dataclass(frozen=True)
 class Command:
-    """One subcommand: its words after ``tdss``, the module whose ``main`` it is, one sentence, and an example."""
+    """One subcommand: its words after ``tdss``, the module whose ``main`` it is, and one sentence."""
 
     name: str
     module: str
     summary: str
-    example: str
 
     @property
     def words(self) -> tuple[str, ...]:
@@ -20,15 +19,23 @@ class Command:
 
 COMMANDS = (
     Command(
-        name="bundle verify",
-        module="cli.verify_bundle",
-        summary="Hash every file of a bundle and refuse, by name, one that was altered.",
-        example="tdss bundle verify build/default/intel",
+        "pipeline",
+        "compile.pipeline",
+        "Compile a checkpoint for a target: every stage, the bundle, the regression table.",
     ),
     Command(
-        name="bundle info",
-        module="cli.show_bundle",
-        summary="Say what a bundle holds: tasks, variants, the engine, budgets.",
-        example="tdss bundle info build/default/intel --json",
+        "fold", "compile.fold", "Merge away everything static in a checkpoint, and prove that the outputs are the same."
     ),
+    Command("export", "compile.export", "Export a folded model to ONNX."),
+    Command("simplify", "compile.simplify", "Simplify an exported graph."),
+    Command("quantize", "compile.quantize", "Quantize a simplified graph for a target."),
+    Command(
+        "build", "compile.build", "Build what the device loads from the quantized variants, or defer it to the device."
+    ),
+    Command("regress", "cli.regress", "Judge every task of a bundle on this machine against the stored reference."),
+    Command("report", "cli.draw_report", "Draw the page of a bundle, report.html."),
+    Command(
+        "bundle verify", "cli.verify_bundle", "Hash every file of a bundle and refuse, by name, one that was altered."
+    ),
+    Command("bundle info", "cli.show_bundle", "Say what a bundle holds: tasks, variants, the engine, budgets."),
 )

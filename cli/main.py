@@ -72,7 +72,11 @@ def _unknown(name: str) -> InputError:
     close = get_close_matches(name, names, n=1)
     fix = f"did you mean 'tdss {close[0]}'?" if close else "tdss --help says what each does"
     return InputError(
-        f"there is no command {name!r}", expected=f"one of {', '.join(names)}", got=repr(name), where="the command line", fix=fix
+        f"there is no command {name!r}",
+        expected=f"one of {', '.join(names)}",
+        got=repr(name),
+        where="the command line",
+        fix=fix,
     )
 
 
@@ -83,7 +87,7 @@ def _call(command: Command, rest: list[str]) -> None:
         main = import_module(command.module).main
     except ModuleNotFoundError as error:
         raise _missing(command, error) from error
-    run_script(main, rest, name=f"tdss {command.name}", example=command.example)
+    run_script(main, rest, name=f"tdss {command.name}")
 
 
 def _missing(command: Command, error: ModuleNotFoundError) -> ModuleNotFoundError | TargetUnavailable:

@@ -14,7 +14,10 @@ def main(
     bundle: Annotated[Path, typer.Argument(help="A bundle: build/<model>/<target>.")],
     as_json: Annotated[bool, typer.Option("--json", help="Print the manifest as JSON.")] = False,
 ) -> None:
-    """Say what a bundle holds: tasks, variants, the engine, budgets; its files are hashed first."""
+    """Say what a bundle holds: tasks, variants, the engine, budgets; its files are hashed first.
+
+    Example: tdss bundle info build/default/intel --json
+    """
     opened = load_bundle(bundle)
     if as_json:
         sys.stdout.write(opened.manifest.model_dump_json() + "\n")

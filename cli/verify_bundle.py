@@ -14,7 +14,10 @@ def main(
     bundle: Annotated[Path, typer.Argument(help="A bundle: build/<model>/<target>.")],
     as_json: Annotated[bool, typer.Option("--json", help="Print what was checked as JSON.")] = False,
 ) -> None:
-    """Hash every file of a bundle and refuse, by name, one that was altered."""
+    """Hash every file of a bundle and refuse, by name, one that was altered.
+
+    Example: tdss bundle verify build/default/intel
+    """
     manifest = load_bundle(bundle).manifest
     if as_json:
         answer = {"bundle": str(bundle), "model": manifest.name, "target": manifest.target, "files": manifest.files}

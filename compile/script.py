@@ -11,15 +11,15 @@ from bundle.errors import ProjectError
 
 
 def run_script(
-    main: Callable[..., None], arguments: list[str] | None = None, *, name: str | None = None, example: str = ""
+    main: Callable[..., None], arguments: list[str] | None = None, *, name: str | None = None
 ) -> None:
     """Run ``main`` as a command line and end the process: 0 good, else the ``exit_code`` of the ProjectError raised.
 
-    An unknown option or a bad value ends with 2, as typer does. ``arguments`` None are the process's own; ``name`` and
-    ``example`` stand in the help.
+    An unknown option or a bad value ends with 2, as typer does. ``arguments`` None are the process's own; ``name`` is
+    the command's in the help.
     """
     application = typer.Typer(add_completion=False, pretty_exceptions_enable=False)
-    application.command(epilog=f"Example: {example}" if example else None)(main)
+    application.command()(main)
     try:
         application(args=arguments, prog_name=name)
     except ProjectError as error:

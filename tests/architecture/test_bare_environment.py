@@ -6,6 +6,7 @@ import sys
 from pathlib import Path
 
 import pytest
+
 from tests.architecture.source import ROOMS, ROOT, library
 
 CORE = ("numpy", "pydantic")
@@ -68,7 +69,9 @@ def scope(module: str) -> str:
 def refused(allowed: tuple[str, ...], modules: list[str]) -> dict[str, str]:
     """Import ``modules`` in a new process where our files may import ``allowed`` only; what failed, and why."""
     payload = json.dumps([str(ROOT), [*ROOMS, *allowed], modules])
-    result = subprocess.run([sys.executable, "-c", PROBE, payload], capture_output=True, text=True, check=False, cwd="/")
+    result = subprocess.run(
+        [sys.executable, "-c", PROBE, payload], capture_output=True, text=True, check=False, cwd="/"
+    )
     assert result.returncode == 0, result.stderr
     answer: dict[str, str] = json.loads(result.stdout)
     return answer

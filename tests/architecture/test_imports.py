@@ -3,6 +3,7 @@
 from pathlib import Path
 
 import pytest
+
 from tests.architecture.source import ROOMS, ROOT, device_side, imports, library, place
 
 MAY_IMPORT = {

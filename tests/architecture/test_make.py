@@ -5,6 +5,7 @@ import subprocess
 from pathlib import Path
 
 import pytest
+
 from tests.architecture.source import ROOT
 
 
@@ -30,7 +31,10 @@ def jetson(tmp_path: Path) -> Path:
 def test_make_alone_lists_the_goals() -> None:
     answer = make()
     assert answer.returncode == 0
-    assert all(goal in answer.stdout for goal in ("target=intel|jetson", "make test", "make check", "make format", "make clean"))
+    assert all(
+        goal in answer.stdout
+        for goal in ("target=intel|jetson", "make test", "make check", "make format", "make clean")
+    )
 
 
 def test_an_unknown_target_is_refused() -> None:
@@ -49,7 +53,10 @@ def test_a_target_installs_its_extra_and_runs_the_pipeline(target: str) -> None:
 
 
 def test_model_and_data_are_passed_on() -> None:
-    assert '--checkpoint "my model" --data "my data"' in make("-n", "target=intel", "model=my model", "data=my data").stdout
+    assert (
+        '--checkpoint "my model" --data "my data"'
+        in make("-n", "target=intel", "model=my model", "data=my data").stdout
+    )
 
 
 def test_a_bundle_is_judged_and_not_built() -> None:

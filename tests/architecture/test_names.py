@@ -2,20 +2,27 @@
 
 import re
 import sys
+from itertools import chain
+
 import tomllib
 
 from tests.architecture.source import ROOMS, ROOT, library
 
 DRAWERS = {"common", "helper", "helpers", "manager", "misc", "util", "utils"}
 # The module a distribution is imported as, where the names differ.
-IMPORTED_AS = {"pillow": "PIL", "tensorrt-rtx-cu13": "tensorrt_rtx", "torch-tensorrt": "torch_tensorrt", "pytest-xdist": "xdist"}
+IMPORTED_AS = {
+    "pillow": "PIL",
+    "tensorrt-rtx-cu13": "tensorrt_rtx",
+    "torch-tensorrt": "torch_tensorrt",
+    "pytest-xdist": "xdist",
+}
 # Looked up below their package only, and named by the design; _path.py takes the folder of a script off the path.
 EXEMPT = {"compile/code.py", "tdss/adapters/tdss.py"}
 
 
 def _dependencies() -> set[str]:
     project = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
-    lines = [*project["dependencies"], *sum(project["optional-dependencies"].values(), [])]
+    lines = [*project["dependencies"], *chain.from_iterable(project["optional-dependencies"].values())]
     names = {re.split(r"[\[<>=!~ ]", line)[0] for line in lines} - {project["name"]}
     return {IMPORTED_AS.get(name, name.replace("-", "_")) for name in names}
 

@@ -4,6 +4,7 @@ import ast
 from pathlib import Path
 
 import pytest
+
 from tests.architecture.source import ROOT, device_side, place, tree
 
 # Modules, and names in modules, that came after 3.10.
@@ -37,7 +38,9 @@ def newer_than_310(module: ast.Module) -> list[tuple[str, int]]:
             found += [(f"{node.module}.{a.name}", node.lineno) for a in node.names if a.name in new]
             found += [(str(node.module), node.lineno)] if node.module in NEW_MODULES else []
         elif isinstance(node, ast.Attribute) and isinstance(node.value, ast.Name):
-            if node.attr in NEW_NAMES.get(node.value.id, set()) or (node.attr in NEW_METHODS and node.value.id != "ast"):
+            if node.attr in NEW_NAMES.get(node.value.id, set()) or (
+                node.attr in NEW_METHODS and node.value.id != "ast"
+            ):
                 found.append((f"{node.value.id}.{node.attr}", node.lineno))
         elif isinstance(node, ast.Name) and node.id in NEW_BUILTINS:
             found.append((node.id, node.lineno))
@@ -68,7 +71,9 @@ def test_the_check_sees_new_names(text: str, name: str) -> None:
     assert [found for found, _ in newer_than_310(ast.parse(text))] == [name]
 
 
-@pytest.mark.parametrize("text", ["try:\n  pass\nexcept* ValueError:\n  pass", "type X = int", "def f[T](x: T) -> T: ..."])
+@pytest.mark.parametrize(
+    "text", ["try:\n  pass\nexcept* ValueError:\n  pass", "type X = int", "def f[T](x: T) -> T: ..."]
+)
 def test_the_check_refuses_new_grammar(text: str) -> None:
     with pytest.raises(SyntaxError):
         ast.parse(text, feature_version=(3, 10))

@@ -1,0 +1,118 @@
+"""tdss finds its subcommands, says what is wrong, and ends with the promised exit codes."""
+
+import subprocess
+import sys
+from importlib import import_module
+from pathlib import Path
+
+import pytest
+
+from bundle.errors import ArtifactError, ConfigError, ProjectError, RegressionFailed, TargetUnavailable
+from cli import main as command_line
+from cli.commands import COMMANDS, Command
+from tests.architecture.source import ROOT
+
+NAMES = [command.name for command in COMMANDS]
+
+
+def tdss(*arguments: str, capsys: pytest.CaptureFixture[str]) -> tuple[int, str, str]:
+    """Run the command line in this process; return exit code, standard output, standard error."""
+    try:
+        command_line.run(list(arguments))
+        code = 0
+    except SystemExit as ended:
+        code = int(ended.code or 0)
+    return code, *capsys.readouterr()
+
+
+def test_names_are_unique_and_none_hides_another() -> None:
+    words = [command.words for command in COMMANDS]
+    assert len(set(words)) == len(words)
+    assert not [(a, b) for a in words for b in words if a != b and b[: len(a)] == a]
+
+
+def test_help_lists_every_command(capsys: pytest.CaptureFixture[str]) -> None:
+    code, out, _ = tdss("--help", capsys=capsys)
+    assert code == 0
+    assert all(f"  {name} " in out for name in NAMES)
+
+
+def test_without_a_command_the_help_comes_with_exit_2(capsys: pytest.CaptureFixture[str]) -> None:
+    code, out, _ = tdss(capsys=capsys)
+    assert code == 2
+    assert "usage: tdss COMMAND" in out
+
+
+def test_a_group_lists_its_own_commands_only(capsys: pytest.CaptureFixture[str]) -> None:
+    code, out, _ = tdss("bundle", "--help", capsys=capsys)
+    assert code == 0
+    assert "bundle verify" in out and "quantize" not in out
+
+
+@pytest.mark.parametrize("command", COMMANDS, ids=NAMES)
+def test_every_command_has_help_with_an_example(command: Command, capsys: pytest.CaptureFixture[str]) -> None:
+    code, out, err = tdss(*command.words, "--help", capsys=capsys)
+    assert (code, err) == (0, "")
+    assert f"Usage: tdss {command.name} " in out
+    assert "Example:" in out
+    assert "--json" in out
+
+
+@pytest.mark.parametrize("command", COMMANDS, ids=NAMES)
+def test_the_summary_is_how_the_command_describes_itself(command: Command) -> None:
+    text = " ".join((import_module(command.module).main.__doc__ or "").split())
+    assert text.startswith(command.summary.rstrip("."))
+
+
+def test_an_unknown_command_is_exit_2_and_names_the_nearest(capsys: pytest.CaptureFixture[str]) -> None:
+    code, _, err = tdss("quantise", capsys=capsys)
+    assert code == 2
+    assert "there is no command 'quantise'" in err and "did you mean 'tdss quantize'?" in err
+
+
+def test_an_unknown_option_is_exit_2(capsys: pytest.CaptureFixture[str]) -> None:
+    code, _, err = tdss("bundle", "verify", "--colour", capsys=capsys)
+    assert code == 2
+    assert "--colour" in err
+
+
+def test_an_error_says_expected_got_where_and_fix(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    code, out, err = tdss("bundle", "verify", str(tmp_path), capsys=capsys)
+    assert (code, out) == (2, "")
+    assert err.startswith("error: no bundle here")
+    assert [line.split(":")[0].strip() for line in err.splitlines()[1:]] == ["expected", "got", "where", "fix"]
+
+
+@pytest.mark.parametrize(
+    ("kind", "code"), [(RegressionFailed, 1), (ConfigError, 2), (ArtifactError, 2), (TargetUnavailable, 3)]
+)
+def test_each_kind_of_error_has_its_exit_code(
+    kind: type[ProjectError], code: int, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    def fail(words: list[str]) -> None:
+        raise kind("no", expected="a", got="b", where="c", fix="d")
+
+    monkeypatch.setattr(command_line, "_dispatch", fail)
+    assert tdss("fold", capsys=capsys)[0] == code
+
+
+def test_a_missing_package_names_its_extra(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
+    monkeypatch.setattr(command_line, "COMMANDS", (Command("none", "lightning.of_which_there_is_none", "."),))
+    code, _, err = tdss("none", capsys=capsys)
+    assert code == 3
+    assert "tdss none needs lightning" in err and "'.[train]'" in err
+
+
+def test_a_bug_of_ours_is_no_missing_package(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(command_line, "COMMANDS", (Command("none", "bundle.of_which_there_is_none", "."),))
+    with pytest.raises(ModuleNotFoundError, match="of_which_there_is_none"):
+        command_line.run(["none"])
+
+
+def test_help_needs_no_package_at_all() -> None:
+    program = "import sys; sys.path.insert(0, sys.argv[1]); from cli.main import run; run(['--help'])"
+    answer = subprocess.run(
+        [sys.executable, "-I", "-S", "-c", program, str(ROOT)], capture_output=True, text=True, check=False
+    )
+    assert answer.returncode == 0, answer.stderr
+    assert "bundle verify" in answer.stdout
