@@ -12,9 +12,8 @@ import torch
 from torch import Tensor
 from torch.nn import functional
 
+from bundle.dataset import IGNORE
 from bundle.tasks import Activation
-
-IGNORE = 255
 
 
 def cross_entropy(raw: Tensor, label: Tensor, weight: Tensor | None) -> Tensor:

@@ -1,0 +1,67 @@
+"""Metrics of a model on a split, computed as the bundle's regression does: same input, activation, metric and labels."""
+
+from collections.abc import Callable, Sequence
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+
+from bundle.dataset import Array, FolderDataset
+from bundle.metrics import metric
+from bundle.postprocess import predict
+from bundle.preprocess import Preprocess
+from bundle.tasks import task as task_row
+from tdss.config import ModelConfig
+
+Predictor = Callable[[str], dict[str, Array]]
+
+
+def evaluate(model: nn.Module, config: ModelConfig, dataset: FolderDataset, ids: Sequence[str], tasks: Sequence[str]) -> dict[str, float]:
+    """Return each task's metric over the images ``ids``; the model runs in float32 and evaluation mode."""
+    preprocess = Preprocess(**config.image.model_dump())
+    device = next(model.parameters()).device
+    was_training = model.training
+    model.eval()
+
+    def outputs(name: str) -> dict[str, Array]:
+        image = torch.from_numpy(preprocess.apply(dataset.image(name), name=name)).to(device)
+        with torch.inference_mode():
+            raw: dict[str, Tensor] = model(image)
+        return {task: predict(task_row(task), raw[task][0].cpu().numpy()) for task in tasks}
+
+    try:
+        return measure(outputs, config, dataset, ids, tasks)
+    finally:
+        model.train(was_training)
+
+
+def measure(predictor: Predictor, config: ModelConfig, dataset: FolderDataset, ids: Sequence[str], tasks: Sequence[str]) -> dict[str, float]:
+    """Return each task's metric of any predictor over the images ``ids``."""
+    judges = {task: metric(task_row(task), config.tasks[task]) for task in tasks}
+    sums: dict[str, Array] = {}
+    for name in ids:
+        predictions = predictor(name)
+        for task, judge in judges.items():
+            part = judge.per_image(predictions[task], dataset.label(task, name))
+            sums[task] = part if task not in sums else sums[task] + part
+    return {task: float(judge.reduce(sums[task])) for task, judge in judges.items()}
+
+
+def trivial(config: ModelConfig, dataset: FolderDataset, train_ids: Sequence[str], ids: Sequence[str]) -> dict[str, float]:
+    """Return the metrics of the constant predictors: the mean normal and the mean depth of the training split."""
+    constants = {task: mean_label(task, dataset, train_ids) for task in ("normals", "depth") if task in config.tasks}
+    return measure(lambda name: constants, config, dataset, ids, tuple(constants)) if constants else {}
+
+
+def mean_label(task: str, dataset: FolderDataset, ids: Sequence[str]) -> Array:
+    """Return the mean over valid pixels as a constant prediction: unit [3, H, W] for normals, metres [H, W] for depth."""
+    total, count, shape = np.zeros(3 if task == "normals" else 1), 0, (0, 0)
+    for name in ids:
+        label = np.atleast_3d(dataset.label(task, name).transpose() if task == "depth" else dataset.label(task, name).T)
+        valid = (label != 0).any(-1)
+        total, count, shape = total + label[valid].sum(0, dtype=np.float64), count + int(valid.sum()), valid.T.shape
+    mean = total / max(count, 1)
+    if task == "normals":
+        mean = mean / np.linalg.norm(mean)
+        return np.broadcast_to(mean[:, None, None], (3, *shape)).astype(np.float32)
+    return np.full(shape, mean[0], np.float32)

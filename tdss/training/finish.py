@@ -1,0 +1,103 @@
+"""What a finished run leaves: a checkpoint folder whose card says what it was trained on, how long, and what it can do."""
+
+from pathlib import Path
+
+import numpy as np
+import torch
+from torch import nn
+
+from bundle.artifacts import write_text
+from bundle.dataset import FolderDataset
+from bundle.errors import CheckpointError
+from bundle.tasks import task as task_row
+from bundle.verdict import delta_m, relative_drop
+from tdss import checkpoint
+from tdss.model import MultiTaskModel
+from tdss.training.config import TrainConfig
+from tdss.training.evaluate import evaluate, trivial
+from tdss.training.progress import Display, Log
+from tdss.training.state import Counters
+
+
+def finish(
+    config: TrainConfig, model: MultiTaskModel, dataset: FolderDataset, counters: Counters, display: Display, log: Log
+) -> None:
+    """Round the weights to FP16, measure them as stored, and write the run's checkpoint folder."""
+    round_to_half(model)
+    ids, tasks = dataset.ids(config.data.validation), tuple(config.model.tasks)
+    display.say(f"evaluates {len(ids)} images on {len(tasks)} tasks")
+    metrics = evaluate(model, config.model, dataset, ids, tasks)
+    constant = trivial(config.model, dataset, dataset.ids(config.data.train), ids)
+    log.add({"step": counters.step, "images": len(ids), "metrics": metrics, "stored": 1})
+    card = make_card(config, model, dataset, counters, metrics, constant)
+    checkpoint.save(config.folder / "checkpoint", config.model, model, card, storage="float16")
+    if config.baseline_of is not None:
+        compare(config.baseline_of / "checkpoint", config.name, metrics)
+    display.say("done: " + "  ".join(f"{task} {value:.4f}" for task, value in metrics.items()))
+
+
+def make_card(
+    config: TrainConfig, model: nn.Module, dataset: FolderDataset, counters: Counters, metrics: dict[str, float],
+    constant: dict[str, float],
+) -> checkpoint.Card:  # fmt: skip
+    """Return the card of a run; the constant predictors are its first baseline."""
+    train, validation = (len(dataset.ids(split)) for split in (config.data.train, config.data.validation))
+    millions = sum(parameter.numel() for parameter in model.parameters()) / 1e6
+    backbone = "trained from scratch"
+    if config.init_backbone is not None:
+        backbone = f"{'frozen' if config.freeze_backbone else 'trained on'} from {config.init_backbone.as_posix()}"
+    return checkpoint.Card(
+        trained_on=f"{dataset.spec.name}: {train} training images, metrics on {validation} validation images",
+        steps=counters.step,
+        hours=round(counters.seconds / 3600, 3),
+        metrics=metrics,
+        baselines={"trivial": constant} if constant else {},
+        notes=f"Run {config.name!r}, config sha256 {counters.config_sha256}; batch {config.batch}, seed {config.seed}; "
+        f"backbone {backbone}; {millions:.2f} M parameters stored as FP16. {dataset.spec.attribution}",
+    )
+
+
+def round_to_half(model: nn.Module) -> None:
+    """Round every float tensor to the nearest FP16 value in place; the dtype stays.
+
+    Raises:
+        CheckpointError: a value is not finite in FP16; its tensor is named.
+    """
+    with torch.no_grad():
+        for name, tensor in model.state_dict().items():
+            if not tensor.is_floating_point():
+                continue
+            tensor.copy_(tensor.half())
+            if not tensor.isfinite().all():
+                raise CheckpointError(
+                    f"{name} does not fit FP16", expected="finite values of at most 65504", got="infinity or NaN",
+                    where=name, fix="train with a smaller learning rate or more weight decay",
+                )  # fmt: skip
+
+
+def compare(folder: Path, name: str, baseline: dict[str, float]) -> None:
+    """Add a baseline's metrics and the Δm against it to a finished run's card.
+
+    Raises:
+        CheckpointError: there is no such card.
+    """
+    card = checkpoint.load_card(folder)
+    if card is None:
+        raise CheckpointError(
+            "the run to compare with has no card", expected=checkpoint.CARD, got="no such file", where=str(folder),
+            fix="train that run first, or take baseline_of out of the config",
+        )  # fmt: skip
+    shared = [task for task in card.metrics if task in baseline]
+    drops = [
+        float(relative_drop(np.asarray(baseline[task]), np.asarray(card.metrics[task]), task_row(task).direction))
+        for task in shared
+    ]
+    gain = {**card.delta_m_percent, name: delta_m(drops)}
+    card = card.model_copy(update={"baselines": {**card.baselines, name: baseline}, "delta_m_percent": gain})
+    write_text(folder / checkpoint.CARD, card.model_dump_json(indent=2) + "\n")
+
+
+def is_done(config: TrainConfig, fingerprint: str) -> bool:
+    """Whether the run's folder holds the checkpoint of exactly this config."""
+    card = checkpoint.load_card(config.folder / "checkpoint")
+    return card is not None and fingerprint in card.notes

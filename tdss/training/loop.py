@@ -1,0 +1,215 @@
+"""The loop: one process or many, resumable at any moment, every step a function of (seed, step) and the state."""
+
+import hashlib
+import time
+
+import torch
+from lightning.fabric import Fabric
+from torch import Tensor, nn
+from torch.optim import AdamW
+
+from bundle.errors import ConfigError
+from bundle.tasks import task as task_row
+from tdss import checkpoint
+from tdss.model import MultiTaskModel
+from tdss.training import data, finish, losses, state
+from tdss.training.config import TrainConfig
+from tdss.training.evaluate import evaluate
+from tdss.training.progress import Display, Log
+from tdss.training.schedule import ema_decay, learning_rate
+
+TIMED = 12  # steps that are timed before minutes become steps
+LOG_EVERY = 20
+
+
+class Run:
+    """Everything one run holds while it trains."""
+
+    def __init__(self, config: TrainConfig, fabric: Fabric, display: Display) -> None:
+        self.config, self.fabric, self.display = config, fabric, display
+        self.dataset = data.open_dataset(config.data.root, config.data.spec)
+        self.log = Log(config.folder / "log.jsonl")
+        self.counters = state.Counters(
+            step=0, total=config.steps or 0, seed=config.seed, seconds=0.0, config_sha256=fingerprint(config)
+        )
+        torch.manual_seed(config.seed)
+        self.model = build_model(config)
+        self.optimizer = make_optimizer(self.model, config)
+        self.ema = {name: tensor.detach().clone() for name, tensor in averaged(self.model).items()}
+        self.module, self.wrapped = fabric.setup(self.model, self.optimizer)
+        self.weights: dict[str, Tensor] = {}
+
+    def resume(self) -> None:
+        """Take up the last state of this run, if there is one."""
+        found = state.load(self.config.folder / "last", self.model, self.ema, self.optimizer)
+        if found is None:
+            self.log.rewind(-1)
+            return
+        if found.config_sha256 != self.counters.config_sha256:
+            raise ConfigError(
+                f"run {self.config.name!r} was started with another config", expected=f"sha256 {found.config_sha256}",
+                got=f"sha256 {self.counters.config_sha256}", where=str(self.config.folder),
+                fix="give the run another name, or remove its folder",
+            )  # fmt: skip
+        self.counters = found
+        self.log.rewind(found.step)
+        self.display.say(f"resumes at step {found.step} of {found.total}")
+
+    def train(self) -> None:
+        """Train to the last step."""
+        ram = self._decode()
+        size = self.config.batch * self.fabric.world_size
+        saved = time.monotonic()
+        while not self.counters.total or self.counters.step < self.counters.total:
+            start, step = time.monotonic(), self.counters.step
+            chosen = data.indices(len(ram), size, step, self.config.seed)[self.fabric.global_rank :: self.fabric.world_size]
+            draw = data.generator(self.config.seed, step, 2 + self.fabric.global_rank)
+            batch = data.make_batch(ram, chosen, self.config.model.image, self.config.augment, draw)
+            loaded = time.monotonic() - start
+            values = self.step(batch, step, draw)
+            self._count(values, time.monotonic() - start, loaded)
+            if time.monotonic() - saved >= self.config.save_seconds:
+                self.save()
+                saved = time.monotonic()
+            if self.counters.step in self._evaluation_steps():
+                self.evaluate()
+        self.save()
+
+    def step(self, batch: data.Batch, step: int, draw: torch.Generator) -> dict[str, float]:
+        """Do one step of the optimizer; return each task's unweighted loss."""
+        torch.manual_seed(int(torch.randint(2**62, (), generator=draw)))  # drop-path
+        set_training(self.model, self.config)
+        rate = learning_rate(step, self.counters.total or 10**9, self.config.optimizer)
+        for group in self.wrapped.param_groups:
+            group["lr"] = rate
+        raw: dict[str, Tensor] = self.module(self.fabric.to_device(batch.images))
+        parts = {task: self._loss(task, raw[task], self.fabric.to_device(batch.labels[task]), draw) for task in raw}
+        weighted = [self.config.losses[task].weight * value for task, value in parts.items()]
+        self.wrapped.zero_grad()
+        self.fabric.backward(torch.stack(weighted).sum())
+        self.fabric.clip_gradients(self.module, self.wrapped, max_norm=self.config.optimizer.clip, error_if_nonfinite=False)
+        self.wrapped.step()
+        self._average(step)
+        return {task: float(value.detach()) for task, value in parts.items()}
+
+    def evaluate(self) -> None:
+        """Log the metrics of the averaged weights on some validation images; the slow edge metric waits for the end."""
+        if not self.fabric.is_global_zero:
+            return
+        ids = self.dataset.ids(self.config.data.validation)[: self.config.evaluation_images]
+        tasks = [task for task in self.config.model.tasks if task != "edge"]
+        values = evaluate(self.averaged_model(), self.config.model, self.dataset, ids, tasks)
+        self.log.add({"step": self.counters.step, "images": len(ids), "metrics": values})
+        self.display.say(f"step {self.counters.step}: " + "  ".join(f"{task} {value:.4f}" for task, value in values.items()))
+
+    def averaged_model(self) -> MultiTaskModel:
+        """Return a copy of the model with the averaged weights."""
+        model = MultiTaskModel(self.config.model).to(self.fabric.device)
+        model.load_state_dict({**self.model.state_dict(), **self.ema})
+        return model.eval()
+
+    def save(self) -> None:
+        """Replace the last state on disk."""
+        if self.fabric.is_global_zero:
+            state.save(self.config.folder / "last", self.counters, self.model, self.ema, self.optimizer)
+
+    def _decode(self) -> data.Ram:
+        ids = self.dataset.ids(self.config.data.train)
+        self.display.say(f"decodes {len(ids)} images")
+        ram = data.decode(self.dataset, ids, tuple(self.config.model.tasks), self.config.model.image)
+        for task, loss in self.config.losses.items():
+            if loss.balance and task_row(task).activation == "argmax":
+                weights = losses.class_weights(ram.labels[task], self.config.model.tasks[task], loss.balance)
+                self.weights[task] = self.fabric.to_device(weights)
+        return ram
+
+    def _loss(self, task: str, raw: Tensor, label: Tensor, draw: torch.Generator) -> Tensor:
+        stride = self.config.losses[task].stride
+        down, across = (int(torch.randint(stride, (), generator=draw)) for _ in range(2))
+        raw, label = raw[..., down::stride, across::stride], label[..., down::stride, across::stride]
+        return losses.LOSSES[task_row(task).activation](raw.float(), label, self.weights.get(task))
+
+    def _average(self, step: int) -> None:
+        decay = ema_decay(step, self.config.optimizer.ema)
+        current = averaged(self.model)
+        torch._foreach_lerp_(list(self.ema.values()), [current[name].detach() for name in self.ema], 1 - decay)
+
+    def _count(self, values: dict[str, float], seconds: float, loaded: float) -> None:
+        counters = self.counters
+        counters = counters.model_copy(update={"step": counters.step + 1, "seconds": counters.seconds + seconds})
+        if not counters.total and counters.step >= TIMED and self.config.minutes is not None:
+            counters = counters.model_copy(update={"total": round(self.config.minutes * 60 * counters.step / counters.seconds)})
+        self.counters = counters
+        total = sum(self.config.losses[task].weight * value for task, value in values.items())
+        self.display.step(counters.step, counters.total, total, counters.seconds / counters.step)
+        if self.fabric.is_global_zero and (counters.step % LOG_EVERY == 0 or counters.step == counters.total):
+            rate = learning_rate(counters.step - 1, counters.total or 10**9, self.config.optimizer)
+            timing = {"seconds": round(counters.seconds, 2), "step_seconds": round(seconds, 4), "data_seconds": round(loaded, 4)}
+            self.log.add({"step": counters.step, "loss": total, "losses": values, "lr": rate, **timing})
+
+    def _evaluation_steps(self) -> set[int]:
+        parts = self.config.evaluations + 1
+        return {self.counters.total * part // parts for part in range(1, parts)} if self.counters.total else set()
+
+
+def train(config: TrainConfig, fabric: Fabric, display: Display) -> None:
+    """Run one phase to its end and write its checkpoint; a phase that has one already is left as it is."""
+    if finish.is_done(config, fingerprint(config)):
+        display.say(f"is done: {config.folder / 'checkpoint'}")
+        return
+    config.folder.mkdir(parents=True, exist_ok=True)
+    run = Run(config, fabric, display)
+    run.resume()
+    run.train()
+    if fabric.is_global_zero:
+        finish.finish(config, run.averaged_model().cpu(), run.dataset, run.counters, display, run.log)
+    fabric.barrier()
+
+
+def fingerprint(config: TrainConfig) -> str:
+    """Return the sha256 of everything in a config that is not a default."""
+    return hashlib.sha256(config.model_dump_json(exclude_defaults=True).encode()).hexdigest()
+
+
+def build_model(config: TrainConfig) -> MultiTaskModel:
+    """Make the model, take the backbone of ``init_backbone`` and freeze it, as the config says.
+
+    Raises:
+        ConfigError: the two backbones differ in more than drop-path.
+    """
+    model = MultiTaskModel(config.model)
+    if config.init_backbone is not None:
+        source_config, source = checkpoint.load(config.init_backbone)
+        wanted = config.model.backbone.model_copy(update={"drop_path": source_config.backbone.drop_path})
+        if wanted != source_config.backbone or config.model.image != source_config.image:
+            raise ConfigError(
+                "init_backbone holds another backbone", expected=str(config.model.backbone), got=str(source_config.backbone),
+                where=str(config.init_backbone), fix="make [model.backbone] and [model.image] equal to the checkpoint's",
+            )  # fmt: skip
+        model.backbone.load_state_dict(source.backbone.state_dict())
+    model.backbone.requires_grad_(not config.freeze_backbone)
+    return model
+
+
+def make_optimizer(model: nn.Module, config: TrainConfig) -> AdamW:
+    """Return AdamW over what is trained; biases, norms, gate logits and bias tables are not decayed."""
+    parameters = state.trainable(model)
+    decayed = [p for name, p in parameters.items() if p.ndim > 1 and not name.endswith(("bias_table", "logits"))]
+    known = {id(p) for p in decayed}
+    free = [p for p in parameters.values() if id(p) not in known]
+    groups = [{"params": decayed, "weight_decay": config.optimizer.weight_decay}, {"params": free, "weight_decay": 0.0}]
+    return AdamW(groups, lr=config.optimizer.lr)
+
+
+def set_training(model: MultiTaskModel, config: TrainConfig) -> None:
+    """Put the model into training mode; a frozen backbone stays in evaluation mode."""
+    model.train()
+    if config.freeze_backbone:
+        model.backbone.eval()
+
+
+def averaged(model: nn.Module) -> dict[str, Tensor]:
+    """Return what the running average follows: the trained parameters and the float buffers of the batch norms."""
+    buffers = {name: tensor for name, tensor in model.named_buffers() if name.endswith(("running_mean", "running_var"))}
+    return {**state.trainable(model), **buffers}
+

@@ -1,0 +1,65 @@
+"""What a person sees and what a file keeps of a run: a progress bar with ETA, and one JSON object a line."""
+
+import json
+import time
+from collections.abc import Mapping
+from pathlib import Path
+from types import TracebackType
+
+from rich.console import Console
+from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
+
+from bundle.artifacts import write_text
+
+Value = float | int | str | dict[str, float]
+
+
+class Log:
+    """``log.jsonl``: one object a line, appended at once. A resumed run drops the lines beyond its step."""
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+
+    def rewind(self, step: int) -> None:
+        """Drop lines of later steps and a last line that a kill cut short."""
+        if not self.path.is_file():
+            return
+        lines = [line for line in self.path.read_text(encoding="utf-8").split("\n")[:-1] if json.loads(line)["step"] <= step]
+        write_text(self.path, "".join(f"{line}\n" for line in lines))
+
+    def add(self, entry: Mapping[str, Value]) -> None:
+        """Append one line."""
+        with self.path.open("a", encoding="utf-8") as stream:
+            stream.write(json.dumps(dict(entry), allow_nan=False) + "\n")
+
+
+class Display:
+    """A bar on a terminal; elsewhere a line at most every ``every`` seconds. Both say what remains."""
+
+    def __init__(self, name: str, console: Console, every: float = 30.0) -> None:
+        self.name, self.console, self.every = name, console, every
+        self.last = 0.0
+        columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeElapsedColumn(), TimeRemainingColumn())
+        self.bar = Progress(*columns, console=console, disable=not console.is_terminal)
+        self.row = self.bar.add_task(name, total=None)
+
+    def __enter__(self) -> "Display":
+        self.bar.start()
+        return self
+
+    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None) -> None:
+        self.bar.stop()
+
+    def step(self, step: int, total: int, loss: float, seconds_per_step: float) -> None:
+        """Show that ``step`` of ``total`` steps are done."""
+        self.bar.update(self.row, completed=step, total=total, description=f"{self.name} loss {loss:.3f}")
+        now = time.monotonic()
+        if self.console.is_terminal or now - self.last < self.every:
+            return
+        self.last = now
+        left = time.strftime("%H:%M:%S", time.gmtime((total - step) * seconds_per_step))
+        self.say(f"step {step}/{total}  loss {loss:.3f}  {seconds_per_step:.3f} s/step  {left} left")
+
+    def say(self, text: str) -> None:
+        """Print one line."""
+        self.console.print(f"{time.strftime('%H:%M:%S', time.gmtime())} {self.name}: {text}", highlight=False, soft_wrap=True)

@@ -1,0 +1,87 @@
+"""The state of a run on disk: weights, running average and optimizer in one safetensors file, counters in JSON.
+
+Both lie in one folder that is replaced whole, so a kill leaves the old state or the new one. Nothing is pickled.
+AdamW keeps two moments per parameter and a count of steps that all parameters share.
+"""
+
+from pathlib import Path
+from typing import Literal
+
+import torch
+from pydantic import ValidationError
+from safetensors.torch import load_file, save_file
+from torch import Tensor, nn
+from torch.optim import AdamW
+
+from bundle.artifacts import replacing, write_text
+from bundle.errors import CheckpointError
+from bundle.frozen import Frozen
+
+TENSORS = "state.safetensors"
+COUNTERS = "state.json"
+MOMENTS = ("exp_avg", "exp_avg_sq")
+
+
+class Counters(Frozen):
+    """Where a run stands: ``step`` steps are done, ``seconds`` of training; ``total`` is the schedule's length."""
+
+    schema_version: Literal[1] = 1
+    step: int
+    total: int
+    seed: int
+    seconds: float
+    config_sha256: str
+
+
+def trainable(model: nn.Module) -> dict[str, nn.Parameter]:
+    """Return the parameters that are trained, by name."""
+    return {name: parameter for name, parameter in model.named_parameters() if parameter.requires_grad}
+
+
+def save(folder: Path, counters: Counters, model: nn.Module, ema: dict[str, Tensor], optimizer: AdamW) -> None:
+    """Replace the state in ``folder``."""
+    tensors = {f"model.{name}": tensor for name, tensor in model.state_dict().items()}
+    tensors |= {f"ema.{name}": tensor for name, tensor in ema.items()}
+    for name, parameter in trainable(model).items():
+        moments = optimizer.state.get(parameter, {})
+        tensors |= {f"{key}.{name}": moments[key] for key in MOMENTS if key in moments}
+    with replacing(folder) as temporary:
+        save_file({name: tensor.detach().contiguous().cpu() for name, tensor in tensors.items()}, temporary / TENSORS)
+        write_text(temporary / COUNTERS, counters.model_dump_json(indent=2))
+
+
+def load(folder: Path, model: nn.Module, ema: dict[str, Tensor], optimizer: AdamW) -> Counters | None:
+    """Restore what ``save`` wrote in place and return the counters; None if there is no state.
+
+    Raises:
+        CheckpointError: the counters cannot be read, or the tensors are not those of this model.
+    """
+    if not (folder / COUNTERS).is_file():
+        return None
+    try:
+        counters = Counters.model_validate_json((folder / COUNTERS).read_bytes())
+    except ValidationError as error:
+        raise _refuse(folder, "counters of schema_version 1", str(error)) from error
+    tensors = load_file(folder / TENSORS)
+    _expect(folder, "model", set(model.state_dict()), tensors)
+    _expect(folder, "ema", set(ema), tensors)
+    model.load_state_dict({name: tensors[f"model.{name}"] for name in model.state_dict()})
+    for name, tensor in ema.items():
+        tensor.copy_(tensors[f"ema.{name}"])
+    for name, parameter in trainable(model).items() if counters.step else ():
+        moments = {key: tensors[f"{key}.{name}"].to(parameter.device) for key in MOMENTS}
+        optimizer.state[parameter] = {"step": torch.tensor(float(counters.step)), **moments}
+    return counters
+
+
+def _expect(folder: Path, group: str, names: set[str], tensors: dict[str, Tensor]) -> None:
+    found = {name.removeprefix(f"{group}.") for name in tensors if name.startswith(f"{group}.")}
+    if found != names:
+        raise _refuse(folder, f"the {len(names)} {group} tensors of this config", f"other names: {sorted(found ^ names)[:4]}")
+
+
+def _refuse(folder: Path, expected: str, got: str) -> CheckpointError:
+    return CheckpointError(
+        "the last state of this run cannot be resumed", expected=expected, got=got, where=str(folder),
+        fix="give the run another name, or remove this folder to start again",
+    )  # fmt: skip
