@@ -90,6 +90,17 @@ def read_weights(path: Path) -> dict[str, Tensor]:
     return {name: tensor.float() if tensor.is_floating_point() else tensor for name, tensor in tensors.items()}
 
 
+def write_config(path: Path, config: ModelConfig) -> None:
+    """Write a model's configuration as TOML."""
+    write_text(path, tomli_w.dumps(config.model_dump(mode="json")))
+
+
+def write_weights(path: Path, tensors: dict[str, Tensor]) -> None:
+    """Write tensors as a safetensors file that everyone may read."""
+    save_file(tensors, path)
+    path.chmod(0o644)
+
+
 def match(expected: dict[str, Tensor], got: dict[str, Tensor], where: str) -> None:
     """Compare tensor names and shapes.
 
@@ -159,6 +170,6 @@ def save(
         for name, tensor in model.state_dict().items()
     }
     with replacing(folder) as temporary:
-        save_file(tensors, temporary / WEIGHTS)
-        write_text(temporary / CONFIG, tomli_w.dumps(config.model_dump(mode="json")))
+        write_weights(temporary / WEIGHTS, tensors)
+        write_config(temporary / CONFIG, config)
         write_text(temporary / CARD, card.model_dump_json(indent=2) + "\n")

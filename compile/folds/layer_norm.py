@@ -1,0 +1,106 @@
+"""Merge a layer norm's affine part into every linear that reads it.
+
+    before   y = W (w ⊙ n̂ + β) + b          n̂ = (x − mean)/√(var + ε)
+    after    y = W' n̂ + b'                   W' = W·diag(w),  b' = b + W β
+
+It must hold for *all* readers at once: LN1 feeds qkv and the skills inserted at the attention, LN2 feeds fc1 and the
+skills inserted at the MLP; a dynamic gate reads GAP(n), which is linear too. Refused where
+- windows are padded: zeros are padded after LN1, so a padded token reads b, and would read b' after the fold;
+- the readers' new biases would take more parameters than the affine part frees;
+- the norm feeds the residual stream (patch embedding).
+"""
+
+from collections.abc import Iterator
+from typing import NamedTuple
+
+from torch import nn
+
+from compile.folds.base import Candidate, set_module
+from tdss.adapters.tdss import DynamicGate, SkillBank
+from tdss.backbones.swin import PatchMerging, SwinBlock
+from tdss.model import MultiTaskModel
+
+
+class _Readers(NamedTuple):
+    norm: str
+    linears: tuple[str, ...]
+    obstacle: str | None
+
+
+class FoldLayerNorm:
+    """Every layer norm's affine part into its readers."""
+
+    name = "layer_norm"
+
+    def candidates(self, model: MultiTaskModel) -> Iterator[Candidate]:
+        """Yield every layer norm of the backbone with the decision for it."""
+        for readers in _all_readers(model):
+            norm = model.get_submodule(readers.norm)
+            if not isinstance(norm, nn.LayerNorm) or not norm.elementwise_affine:
+                continue
+            touches = (readers.norm, *readers.linears)
+            obstacle = readers.obstacle or _too_dear(model, norm, readers.linears)
+            if obstacle:
+                yield Candidate(readers.norm, "kept", obstacle, touches)
+            else:
+                reason = f"all its {len(readers.linears)} readers are linear"
+                yield Candidate(readers.norm, "folded", reason, touches)
+
+    def apply(self, model: MultiTaskModel, module: str) -> None:
+        """Scale each reader's columns, give it a bias, and drop the affine part."""
+        readers = next(entry for entry in _all_readers(model) if entry.norm == module)
+        norm = model.get_submodule(module)
+        if not isinstance(norm, nn.LayerNorm):
+            raise TypeError(f"{module} is no LayerNorm")
+        for path in readers.linears:
+            set_module(model, path, _absorb(_linear(model, path), norm))
+        plain = nn.LayerNorm(norm.normalized_shape, norm.eps, elementwise_affine=False)
+        set_module(model, module, plain)
+
+
+def _absorb(linear: nn.Linear, norm: nn.LayerNorm) -> nn.Linear:
+    merged = nn.Linear(
+        linear.in_features, linear.out_features, device=linear.weight.device, dtype=linear.weight.dtype
+    )  # fmt: skip
+    shift = linear.weight @ norm.bias
+    merged.weight = nn.Parameter((linear.weight * norm.weight).detach())
+    merged.bias = nn.Parameter((shift if linear.bias is None else linear.bias + shift).detach())
+    return merged
+
+
+def _linear(model: MultiTaskModel, path: str) -> nn.Linear:
+    module = model.get_submodule(path)
+    if not isinstance(module, nn.Linear):
+        raise TypeError(f"{path} is no Linear")
+    return module
+
+
+def _too_dear(model: MultiTaskModel, norm: nn.LayerNorm, linears: tuple[str, ...]) -> str | None:
+    freed = 2 * norm.weight.numel()
+    added = sum(_linear(model, path).out_features for path in linears if _linear(model, path).bias is None)
+    return f"new biases take {added} parameters, the affine part frees {freed}" if added > freed else None
+
+
+def _all_readers(model: MultiTaskModel) -> Iterator[_Readers]:
+    yield _Readers("backbone.patch_embed.norm", (), "it feeds the residual stream")
+    for path, module in model.backbone.named_modules(prefix="backbone"):
+        if isinstance(module, SwinBlock):
+            padded = "windows are padded with zeros after the norm" if module.padded != module.size else None
+            yield _Readers(f"{path}.norm1", (f"{path}.attn.qkv", *_bank_readers(model, path, "attention")), padded)
+            yield _Readers(f"{path}.norm2", (f"{path}.mlp.fc1", *_bank_readers(model, path, "mlp")), None)
+        elif isinstance(module, PatchMerging):
+            yield _Readers(f"{path}.norm", (f"{path}.reduction",), None)
+
+
+def _bank_readers(model: MultiTaskModel, block: str, site: str) -> Iterator[str]:
+    path = f"{block.replace('backbone', 'adapter', 1)}.banks.{site}"
+    try:
+        bank = model.get_submodule(path)
+    except AttributeError:
+        return
+    if isinstance(bank, SkillBank):
+        yield f"{path}.down"
+        if isinstance(bank.gate, DynamicGate):
+            yield f"{path}.gate.logits"
+
+

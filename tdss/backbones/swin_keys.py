@@ -1,0 +1,112 @@
+"""Published Swin checkpoints' key layouts, translated to ours.
+
+    official   layers.0.blocks.1.attn.qkv.weight               (also MTLoRA's and most detection code)
+    timm       layers.1.downsample.reduction.weight            the merging stands at the *start* of the next stage
+    hf         [swin.]encoder.layers.0.blocks.1.attention.self.query.weight, query, key and value apart;
+               transformers 5 names them attention.q_proj in memory
+
+Which one a file is in is read off its keys. Classifier, last norm and derived buffers are left out, and named.
+"""
+
+import re
+from collections.abc import Mapping
+from typing import Literal, TypeAlias
+
+import torch
+from torch import Tensor
+
+from bundle.errors import CheckpointError
+
+Layout: TypeAlias = Literal["official", "timm", "hf"]
+
+DERIVED = re.compile(r"(relative_position_index|attn_mask)$")
+UNUSED = re.compile(r"^(head|classifier|norm|layernorm|pooler)\.")
+WRAPPERS = re.compile(r"^(module|model|backbone|swin)\.")
+STAGE = re.compile(r"^layers\.(\d+)\.")
+HF_NAMES = (
+    (re.compile(r"^embeddings\.patch_embeddings\.projection\."), "patch_embed.proj."),
+    (re.compile(r"^embeddings\.norm\."), "patch_embed.norm."),
+    (re.compile(r"^encoder\.layers\."), "layers."),
+    (re.compile(r"\.layernorm_before\."), ".norm1."),
+    (re.compile(r"\.layernorm_after\."), ".norm2."),
+    (re.compile(r"\.attention\.(?:self\.)?(?:relative_position_bias\.)?relative_position_bias_table$"),
+     ".attn.relative_position_bias_table"),
+    (re.compile(r"\.attention\.(?:output\.dense|o_proj)\."), ".attn.proj."),
+    (re.compile(r"\.attention\.self\.(query|key|value)\."), r".attn.\1."),
+    (re.compile(r"\.attention\.q_proj\."), ".attn.query."),
+    (re.compile(r"\.attention\.k_proj\."), ".attn.key."),
+    (re.compile(r"\.attention\.v_proj\."), ".attn.value."),
+    (re.compile(r"\.intermediate\.dense\."), ".mlp.fc1."),
+    (re.compile(r"(\.blocks\.\d+)\.output\.dense\."), r"\1.mlp.fc2."),
+)  # fmt: skip
+
+
+def detect_layout(keys: set[str]) -> Layout:
+    """Tell which published layout the keys are in, without any ``module.``, ``model.``, … prefix.
+
+    Raises:
+        CheckpointError: they are in none.
+    """
+    if any(key.startswith("encoder.layers.") for key in keys):
+        return "hf"
+    if not any(STAGE.match(key) for key in keys):
+        raise CheckpointError(
+            "these are not the weights of a published Swin", expected="keys like layers.0.blocks.0.attn.qkv.weight",
+            got=", ".join(sorted(keys)[:3]) or "no key", where="the checkpoint's keys",
+            fix="give an ImageNet Swin of the official, timm or HF layout",
+        )  # fmt: skip
+    if any(key.startswith("layers.0.downsample.") for key in keys):
+        return "official"
+    return "timm" if any(re.match(r"layers\.\d+\.downsample\.", key) for key in keys) else "official"
+
+
+def from_published(weights: Mapping[str, Tensor]) -> tuple[dict[str, Tensor], tuple[str, ...]]:
+    """Return the backbone's state in our layout, and the keys left out (classifier, last norm, derived buffers).
+
+    Raises:
+        CheckpointError: the layout is none of the three.
+    """
+    bare = {_unwrap(key): tensor for key, tensor in weights.items()}
+    layout = detect_layout(set(bare))
+    ours: dict[str, Tensor] = {}
+    left: list[str] = []
+    for key, tensor in bare.items():
+        name = _hf(key) if layout == "hf" else key
+        if DERIVED.search(name) or UNUSED.match(name):
+            left.append(key)
+        else:
+            ours[_ours(name, layout)] = tensor
+    return _join_qkv(ours), tuple(left)
+
+
+def _unwrap(key: str) -> str:
+    while match := WRAPPERS.match(key):
+        key = key[match.end() :]
+    return key
+
+
+def _hf(key: str) -> str:
+    for pattern, replacement in HF_NAMES:
+        key = pattern.sub(replacement, key)
+    return key
+
+
+def _ours(key: str, layout: Layout) -> str:
+    match = STAGE.match(key)
+    if match is None:
+        return key
+    rest, stage = key[match.end() :], int(match[1])
+    if layout == "timm" and rest.startswith("downsample."):
+        stage -= 1
+    return f"stages.{stage}.{rest.replace('relative_position_bias_table', 'bias_table')}"
+
+
+def _join_qkv(weights: dict[str, Tensor]) -> dict[str, Tensor]:
+    joined = {key: tensor for key, tensor in weights.items() if not re.search(r"\.attn\.(query|key|value)\.", key)}
+    for key in weights:
+        if ".attn.query." in key:
+            parts = [weights.get(key.replace(".query.", f".{part}.")) for part in ("query", "key", "value")]
+            present = [part for part in parts if part is not None]
+            if len(present) == 3:
+                joined[key.replace(".query.", ".qkv.")] = torch.cat(present)
+    return joined
