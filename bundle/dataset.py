@@ -30,7 +30,7 @@ SPEC_FILE = "dataset.json"
 IMAGE_SUFFIXES = (".jpg", ".jpeg", ".png", ".npy")
 _ID = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]*")
 _LABEL_MODES: dict[str, tuple[str, ...]] = {
-    "argmax": ("L", "P"), "sigmoid": ("L",), "unit": ("RGB",), "relu": ("I;16", "I;16B", "I"),
+    "argmax": ("L", "P"), "sigmoid": ("L",), "unit": ("RGB",), "relu": ("I;16",),
 }  # fmt: skip
 
 
@@ -315,18 +315,7 @@ def _read_png(path: Path, row: Task) -> Array:
             f"the {row.name} label is missing", expected=path.name, got="no such file", where=str(path),
             fix="add the label, or leave the task or the id out",
         )  # fmt: skip
-    array = _decode(path, _LABEL_MODES[row.activation])
-    return _as_uint16(array, path) if row.activation == "relu" else array
-
-
-def _as_uint16(array: Array, path: Path) -> NDArray[np.uint16]:
-    low, high = int(np.min(array.astype(np.int64))), int(np.max(array.astype(np.int64)))
-    if low < 0 or high > 65535:
-        raise DatasetError(
-            "the depth label is out of range", expected="0 to 65535", got=f"{low} to {high}", where=str(path),
-            fix="save it as 16-bit PNG",
-        )  # fmt: skip
-    return array.astype(np.uint16)
+    return _decode(path, _LABEL_MODES[row.activation])
 
 
 def _decode(path: Path, modes: tuple[str, ...]) -> Array:

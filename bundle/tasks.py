@@ -33,10 +33,18 @@ class Task(Frozen):
 TASKS: tuple[Task, ...] = (
     Task(name="semseg", activation="argmax", metric="miou", direction="higher", budget=0.01, channels=None),
     Task(
-        name="human_parts", activation="argmax", metric="miou", direction="higher", budget=0.01, channels=None, empty_class=0
+        name="human_parts",
+        activation="argmax",
+        metric="miou",
+        direction="higher",
+        budget=0.01,
+        channels=None,
+        empty_class=0,
     ),
     Task(name="saliency", activation="sigmoid", metric="max_f", direction="higher", budget=0.01, channels=1),
-    Task(name="normals", activation="unit", metric="mean_angular_error_deg", direction="lower", budget=0.01, channels=3),
+    Task(
+        name="normals", activation="unit", metric="mean_angular_error_deg", direction="lower", budget=0.01, channels=3
+    ),
     Task(name="depth", activation="relu", metric="rmse_m", direction="lower", budget=0.01, channels=1),
     Task(name="edge", activation="sigmoid", metric="ods_f", direction="higher", budget=0.01, channels=1),
 )
@@ -53,6 +61,9 @@ def task(name: str) -> Task:
             return row
     known = ", ".join(row.name for row in TASKS)
     raise ConfigError(
-        f"unknown task {name!r}", expected=f"one of {known}", got=repr(name), where="the list of tasks",
+        f"unknown task {name!r}",
+        expected=f"one of {known}",
+        got=repr(name),
+        where="the list of tasks",
         fix="correct the name, or add a row to bundle/tasks.py",
     )

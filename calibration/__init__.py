@@ -1,0 +1,1 @@
+"""Which images a quantizer sees: drawing, checking and cutting calibration sets."""

@@ -11,7 +11,7 @@ import sys
 from pathlib import Path
 
 from bundle.dataset import SPEC_FILE, find_image, load_spec, read_ids
-from bundle.errors import ProjectError
+from bundle.errors import DatasetError, ProjectError
 from bundle.tasks import TASKS
 from calibration.sampling import choose
 
@@ -23,23 +23,31 @@ def cut(source: Path, spec: Path, out: Path, *, count: int, seed: int) -> None:
     """Write ``out``: the spec, ``calibration.txt`` (images of ``train`` only) and ``val.txt`` with every label.
 
     Raises:
-        DatasetError: the spec, a split or an image of the source is missing or wrong.
+        DatasetError: the spec, a split, an image or a label of the source is missing.
     """
     load_spec(spec)
     calibration = choose(read_ids(source / "train.txt"), count, seed=seed)
     evaluation = read_ids(source / "val.txt")
     (out / "image").mkdir(parents=True, exist_ok=True)
     for identifier in (*calibration, *evaluation):
-        path = find_image(source, identifier)
-        shutil.copyfile(path, out / "image" / path.name)
+        _copy(find_image(source, identifier), out / "image")
     for row in TASKS:
         (out / row.name).mkdir(exist_ok=True)
         for identifier in evaluation:
-            shutil.copyfile(source / row.name / f"{identifier}.png", out / row.name / f"{identifier}.png")
+            _copy(source / row.name / f"{identifier}.png", out / row.name)
     _write_ids(out / "calibration.txt", calibration)
     _write_ids(out / "val.txt", evaluation)
     if spec.resolve() != (out / SPEC_FILE).resolve():
         shutil.copyfile(spec, out / SPEC_FILE)
+
+
+def _copy(path: Path, folder: Path) -> None:
+    if not path.is_file():
+        raise DatasetError(
+            "a file of the source is missing", expected=path.name, got="no such file", where=str(path),
+            fix="add it, or take its id out of the split",
+        )  # fmt: skip
+    shutil.copyfile(path, folder / path.name)
 
 
 def _write_ids(path: Path, ids: tuple[str, ...]) -> None:

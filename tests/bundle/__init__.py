@@ -1,0 +1,1 @@
+"""The ground floor, checked against what we did not write."""
