@@ -1,0 +1,204 @@
+"""vectors.npz: exact, deterministic, streamed, and readable from its documentation alone."""
+
+import tracemalloc
+from collections.abc import Iterator
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from bundle.dataset import Array, decode_label
+from bundle.errors import ArtifactError, CheckpointError, DatasetError
+from bundle.metrics import metric
+from bundle.postprocess import predict
+from bundle.tasks import task
+from bundle.vectors import FULL, Evaluated, Vectors, compact, difference, expand, restore, write_vectors
+from tests.bundle.made import SPEC, TASKS, evaluated
+
+COUNT = 11
+
+
+@pytest.fixture(scope="module")
+def stored(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    path = tmp_path_factory.mktemp("vectors") / "vectors.npz"
+    assert write_vectors(path, evaluated(COUNT), tasks=TASKS, spec=SPEC) == COUNT
+    return path
+
+
+def write(path: Path, images: Iterator[Evaluated]) -> None:
+    write_vectors(path / "vectors.npz", images, tasks=TASKS, spec=SPEC)
+
+
+def test_everything_comes_back_exactly(stored: Path) -> None:
+    with Vectors(stored) as vectors:
+        assert vectors.tasks == tuple(TASKS) and len(vectors.ids) == COUNT
+        for index, (back, given) in enumerate(zip(vectors.images(), evaluated(COUNT), strict=True)):
+            assert back.id == given.id
+            np.testing.assert_array_equal(back.image, given.image, strict=True)
+            for name in TASKS:
+                np.testing.assert_array_equal(back.labels[name], given.labels[name], strict=True)
+            assert set(back.outputs) == (set(TASKS) if index < FULL else set())
+            for name, raw in back.outputs.items():
+                np.testing.assert_array_equal(raw, given.outputs[name], strict=True)
+
+
+def test_predictions_come_back_to_the_precision_they_are_kept_in(stored: Path) -> None:
+    bounds = {"argmax": 0.0, "sigmoid": 0.5 / 255, "unit": 0.5 / 127, "relu": 8 * 2.0**-11}
+    with Vectors(stored) as vectors:
+        for back, given in zip(vectors.images(), evaluated(COUNT), strict=True):
+            for name, got in back.predictions.items():
+                exact = predict(task(name), given.outputs[name])
+                assert (got.dtype, got.shape) == (exact.dtype, exact.shape)
+                off = np.abs(got.astype(np.float64) - exact.astype(np.float64)).max()
+                assert off <= bounds[task(name).activation] + 1e-7
+
+
+def test_metric_arrays_are_the_references(stored: Path) -> None:
+    with Vectors(stored) as vectors:
+        for name, channels in TASKS.items():
+            judge = metric(task(name), channels)
+            expected = [
+                judge.per_image(predict(task(name), e.outputs[name]), decode_label(name, e.labels[name], SPEC))
+                for e in evaluated(COUNT)
+            ]
+            np.testing.assert_array_equal(vectors.metric(name), np.stack(expected), strict=True)
+
+
+def test_numpy_alone_reads_the_file_as_documented(stored: Path) -> None:
+    given = list(evaluated(COUNT))
+    with np.load(stored, allow_pickle=False) as arrays:
+        assert arrays["ids"].tolist() == [e.id for e in given]
+        images = arrays["images"].cumsum(axis=1, dtype=np.uint8).cumsum(axis=2, dtype=np.uint8)
+        np.testing.assert_array_equal(images, np.stack([e.image for e in given]))
+        depth = (
+            arrays["ref_pred_depth"].cumsum(axis=1, dtype=np.uint16).cumsum(axis=2, dtype=np.uint16).view(np.float16)
+        )
+        np.testing.assert_allclose(depth, np.stack([np.maximum(e.outputs["depth"][0], 0) for e in given]), rtol=1e-3)
+        bits = sum(arrays["ref_raw_semseg"][:, byte].astype(np.uint32) << (8 * byte) for byte in range(4))
+        raw = bits.cumsum(axis=2, dtype=np.uint32).cumsum(axis=3, dtype=np.uint32).view(np.float32)
+        np.testing.assert_array_equal(raw, np.stack([e.outputs["semseg"] for e in given[:FULL]]))
+
+
+def test_equal_arrays_give_equal_bytes(stored: Path, tmp_path: Path) -> None:
+    write(tmp_path, evaluated(COUNT))
+    assert (tmp_path / "vectors.npz").read_bytes() == stored.read_bytes()
+    assert [path.name for path in tmp_path.iterdir()] == ["vectors.npz"]
+
+
+@pytest.mark.parametrize("dtype", ["uint8", "int8", "uint16", "float16", "float32"])
+@pytest.mark.parametrize(("shape", "row_axis"), [((5, 7), 0), ((5, 7, 3), 0), ((3, 5, 7), 1), ((1, 1), 0)])
+def test_differences_are_reversible_for_any_bits(dtype: str, shape: tuple[int, ...], row_axis: int) -> None:
+    kind = np.dtype(dtype)
+    size = int(np.prod(shape)) * kind.itemsize
+    pixels = np.frombuffer(np.random.default_rng(0).bytes(size), kind).reshape(shape)  # NaNs, infinities, both zeros
+    back = restore(difference(pixels, row_axis), kind, row_axis)
+    assert (back.dtype, back.shape, back.tobytes()) == (pixels.dtype, pixels.shape, pixels.tobytes())
+
+
+def test_a_ramp_becomes_zeros() -> None:
+    ramp = (np.arange(20)[:, None] * 3 + np.arange(30) * 5).astype(np.uint16)
+    assert np.count_nonzero(difference(ramp, 0)) == 29 + 19  # the steps of the first row and the first column
+
+
+@pytest.mark.parametrize("name", list(TASKS))
+def test_compact_rounds_to_the_nearest(name: str) -> None:
+    activation = task(name).activation
+    for given in evaluated(2):
+        once = compact(activation, predict(task(name), given.outputs[name]))
+        np.testing.assert_array_equal(compact(activation, expand(activation, once)), once, strict=True)
+
+
+def test_compact_depth_stays_finite() -> None:
+    assert np.isfinite(compact("relu", np.array([[1e9]], np.float32))).all()
+
+
+def test_reading_holds_one_image_at_a_time(tmp_path: Path) -> None:
+    path, size = tmp_path / "vectors.npz", (192, 192)
+    random = np.random.default_rng(0)
+
+    def images() -> Iterator[Evaluated]:
+        for index in range(40):
+            raw = random.normal(size=(1, *size)).astype(np.float32)
+            pixels = random.integers(0, 256, (*size, 3), dtype=np.uint8)
+            yield Evaluated(
+                id=str(index), image=pixels, labels={"depth": np.ones(size, np.uint16)}, outputs={"depth": raw}
+            )
+
+    tracemalloc.start()
+    write_vectors(path, images(), tasks={"depth": 1}, spec=SPEC)
+    writing = tracemalloc.get_traced_memory()[1]
+    tracemalloc.reset_peak()
+    with Vectors(path) as vectors:
+        assert sum(1 for _ in vectors.images()) == 40
+    reading = tracemalloc.get_traced_memory()[1]
+    tracemalloc.stop()
+    whole = 40 * 192 * 192 * (3 + 2 + 2)  # 10.3 MB
+    assert writing < whole / 3 and reading < whole / 3
+
+
+def broken(**changes: object) -> Iterator[Evaluated]:
+    first, second = evaluated(2)
+    yield first
+    yield replace(second, **changes)  # type: ignore[arg-type]
+
+
+def outputs(name: str, value: Array) -> dict[str, Array]:
+    return {**dict(next(iter(evaluated(1))).outputs), name: value}
+
+
+@pytest.mark.parametrize(
+    ("changes", "error", "message"),
+    [
+        (
+            {"outputs": outputs("depth", np.full((1, 24, 32), np.nan, np.float32))},
+            CheckpointError,
+            "depth output is not finite",
+        ),
+        (
+            {"outputs": outputs("depth", np.zeros((1, 24, 32), np.float64))},
+            DatasetError,
+            "ref_raw_depth of image 'image-1'",
+        ),
+        ({"id": "image-0"}, DatasetError, "occurs twice"),
+        ({"image": np.zeros((8, 8, 3), np.uint8)}, DatasetError, "images of image 'image-1' does not fit"),
+        ({"image": np.zeros((24, 32, 3), np.float32)}, DatasetError, "wrong dtype or shape"),
+    ],
+)
+def test_what_cannot_be_stored_is_refused(
+    tmp_path: Path, changes: dict[str, object], error: type[Exception], message: str
+) -> None:
+    with pytest.raises(error, match=message):
+        write(tmp_path, broken(**changes))
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_no_image_is_refused(tmp_path: Path) -> None:
+    with pytest.raises(DatasetError, match="no evaluation image"):
+        write(tmp_path, evaluated(0))
+
+
+def test_a_missing_file_is_named(tmp_path: Path) -> None:
+    with pytest.raises(ArtifactError, match="vectors.npz cannot be read"):
+        Vectors(tmp_path / "vectors.npz")
+
+
+@pytest.mark.parametrize("keep", [0, 10, 0.5])
+def test_a_truncated_file_is_refused(stored: Path, tmp_path: Path, keep: float) -> None:
+    content = stored.read_bytes()
+    (tmp_path / "vectors.npz").write_bytes(content[: int(keep if keep >= 1 else len(content) * keep)])
+    with pytest.raises(ArtifactError, match="vectors.npz cannot be read"):
+        Vectors(tmp_path / "vectors.npz")
+
+
+def test_a_damaged_member_is_refused_when_it_is_read(stored: Path, tmp_path: Path) -> None:
+    content = bytearray(stored.read_bytes())
+    content[content.index(b"images.npy") + 500] ^= 0xFF
+    (tmp_path / "vectors.npz").write_bytes(content)
+    with Vectors(tmp_path / "vectors.npz") as vectors, pytest.raises(ArtifactError, match="vectors.npz cannot be read"):
+        list(vectors.images())
+
+
+def test_a_task_that_is_not_stored_is_named(stored: Path) -> None:
+    with Vectors(stored) as vectors, pytest.raises(ArtifactError, match="ref_metric_flow"):
+        vectors.metric("flow")

@@ -1,0 +1,196 @@
+"""Drops, intervals and verdicts, against a plain loop, SciPy's bootstrap and published Δm."""
+
+import numpy as np
+import pytest
+
+from bundle.errors import InputError
+from bundle.metrics import metric
+from bundle.tasks import TASKS, Direction
+from bundle.verdict import CHUNK, Floats, bootstrap, delta_m, interval, judge, relative_drop
+
+NAN, INF = float("nan"), float("inf")
+
+
+def mean(sums: Floats) -> Floats:
+    """A metric of ``[2]`` arrays: a sum and a count."""
+    with np.errstate(invalid="ignore", divide="ignore"):
+        return np.asarray(sums[:, 0] / sums[:, 1])
+
+
+def pairs(seed: int, count: int, shift: float, noise: float) -> tuple[Floats, Floats]:
+    random = np.random.default_rng(seed)
+    reference = np.stack([random.uniform(0.4, 0.8, count), np.ones(count)], axis=1)
+    compiled = reference.copy()
+    compiled[:, 0] *= 1 - shift + random.normal(0, noise, count)
+    return reference, compiled
+
+
+@pytest.mark.parametrize(
+    ("reference", "compiled", "direction", "drop"),
+    [
+        (0.5, 0.4, "higher", 0.2), (0.5, 0.6, "higher", -0.2), (20.0, 21.0, "lower", 0.05), (20.0, 19.0, "lower", -0.05),
+        (0.0, 0.0, "higher", 0.0), (0.0, 0.1, "higher", -INF), (0.0, 0.1, "lower", INF), (0.0, 0.0, "lower", 0.0),
+        (0.5, NAN, "higher", INF), (20.0, NAN, "lower", INF), (NAN, 0.5, "higher", NAN), (NAN, NAN, "lower", NAN),
+        (0.0, NAN, "higher", INF),
+    ],
+)  # fmt: skip
+def test_relative_drop(reference: float, compiled: float, direction: Direction, drop: float) -> None:
+    got = relative_drop(np.array([reference]), np.array([compiled]), direction)
+    np.testing.assert_allclose(got, [drop], rtol=1e-12)
+
+
+@pytest.mark.parametrize("direction", ["higher", "lower"])
+def test_the_bootstrap_is_the_plain_loop(direction: Direction) -> None:
+    reference, compiled = pairs(1, 9, 0.02, 0.02)
+    resamples = CHUNK + 7  # more than one chunk, the last one not full
+    fast = bootstrap(reference, compiled, mean, direction, resamples=resamples, seed=5)
+    generator = np.random.default_rng(5)
+    sign = 1 if direction == "higher" else -1
+    slow = []
+    for size in (CHUNK, 7):
+        for row in generator.integers(0, 9, size=(size, 9)):
+            ours, theirs = reference[row, 0].mean(), compiled[row, 0].mean()
+            slow.append(sign * (ours - theirs) / ours)
+    np.testing.assert_allclose(fast, slow, rtol=1e-9, atol=1e-15)
+
+
+def test_the_interval_is_scipys_paired_percentile_bootstrap() -> None:
+    stats = pytest.importorskip("scipy.stats", reason="SciPy is on the host only")
+    reference, compiled = pairs(2, 100, 0.01, 0.03)
+    ours = interval(bootstrap(reference, compiled, mean, "higher", resamples=10_000, seed=0))
+    theirs = stats.bootstrap(
+        (reference[:, 0], compiled[:, 0]), lambda a, b, axis: 1 - b.mean(axis=axis) / a.mean(axis=axis),
+        paired=True, method="percentile", n_resamples=10_000, rng=np.random.default_rng(1),
+    ).confidence_interval  # fmt: skip
+    width = ours[1] - ours[0]
+    assert abs(ours[0] - theirs.low) < 0.05 * width and abs(ours[1] - theirs.high) < 0.05 * width
+
+
+def test_about_95_percent_of_the_intervals_hold_the_truth() -> None:
+    held = 0
+    for seed in range(200):
+        low, high = interval(bootstrap(*pairs(seed, 60, 0.02, 0.03), mean, "higher", resamples=500, seed=seed))
+        held += low <= 0.02 <= high
+    assert 180 <= held <= 199
+
+
+@pytest.mark.parametrize(
+    ("shift", "noise", "verdict"),
+    [(0.0, 0.001, "pass"), (0.05, 0.01, "regression"), (0.01, 0.05, "inconclusive"), (-0.1, 0, "pass")],
+)
+@pytest.mark.parametrize("direction", ["higher", "lower"])
+def test_verdicts(shift: float, noise: float, verdict: str, direction: Direction) -> None:
+    reference, compiled = pairs(3, 100, shift if direction == "higher" else -shift, noise)
+    judged = judge(reference, compiled, mean, direction, budget=0.01, seed=0)
+    assert judged.verdict == verdict
+    assert judged.interval[0] - 1e-12 <= judged.drop <= judged.interval[1] + 1e-12
+
+
+def test_the_budget_itself_still_passes() -> None:
+    reference = np.ones((5, 2))
+    compiled = reference * [0.75, 1]  # a drop of exactly 0.25 in every draw
+    assert judge(reference, compiled, mean, "higher", budget=0.25, seed=0).verdict == "pass"
+    assert judge(reference, compiled, mean, "higher", budget=0.2499, seed=0).verdict == "regression"
+
+
+@pytest.mark.parametrize("row", TASKS, ids=lambda row: row.name)
+def test_no_change_is_a_drop_of_zero_for_every_metric(row: object) -> None:
+    chosen = metric(row, 5)  # type: ignore[arg-type]
+    arrays = np.abs(np.random.default_rng(0).normal(size=(20, *chosen.shape)))
+    judged = judge(arrays, arrays.copy(), chosen.reduce_many, "higher", budget=0.0, seed=0, resamples=300)
+    assert (judged.drop, judged.interval, judged.verdict, judged.reason) == (0.0, (0.0, 0.0), "pass", "")
+
+
+def test_the_seed_decides_the_interval() -> None:
+    one, same, other = (judge(*pairs(4, 30, 0.01, 0.05), mean, "higher", budget=0.01, seed=seed) for seed in (1, 1, 2))
+    assert one == same
+    assert one.interval != other.interval and one.drop == other.drop
+
+
+def test_one_image_is_judged_by_its_drop_alone() -> None:
+    judged = judge(np.array([[0.5, 1.0]]), np.array([[0.4, 1.0]]), mean, "higher", budget=0.01, seed=0)
+    assert judged.interval == (judged.drop, judged.drop) and judged.verdict == "regression"
+
+
+def test_a_reference_of_zero_that_stays_zero_passes() -> None:
+    zero = np.array([[0.0, 1.0]] * 4)
+    assert judge(zero, zero, mean, "higher", budget=0.01, seed=0).verdict == "pass"
+
+
+def test_a_perfect_reference_error_that_is_lost_is_a_regression() -> None:
+    zero = np.array([[0.0, 1.0]] * 4)
+    judged = judge(zero, zero + [0.1, 0], mean, "lower", budget=0.01, seed=0)
+    assert judged.verdict == "regression" and judged.drop == INF and judged.interval == (INF, INF)
+    assert "metric is 0" in judged.reason
+
+
+def test_draws_without_a_label_are_left_out() -> None:
+    reference = np.array(
+        [[0.5, 1.0]] + [[0.0, 0.0]] * 9
+    )  # one image of ten has labels: about a third of the draws none
+    drops = bootstrap(reference, reference * [0.9, 1], mean, "higher", resamples=2000, seed=0)
+    assert 0.25 < np.isnan(drops).mean() < 0.45
+    np.testing.assert_allclose(interval(drops), (0.1, 0.1))
+
+
+def test_no_label_at_all_is_inconclusive() -> None:
+    nothing = np.zeros((5, 2))
+    judged = judge(nothing, nothing, mean, "higher", budget=0.01, seed=0)
+    assert judged.verdict == "inconclusive" and "no image has a label" in judged.reason
+    assert np.isnan(judged.drop)
+
+
+@pytest.mark.parametrize("value", [NAN, INF])
+def test_an_output_that_is_not_finite_is_a_regression(value: float) -> None:
+    reference, compiled = pairs(5, 8, 0, 0)
+    compiled[3] = value
+    judged = judge(reference, compiled, mean, "higher", budget=0.01, seed=0)
+    assert judged.verdict == "regression" and judged.reason == "the output is not finite on 1 of 8 images"
+    assert judged.reference == pytest.approx(reference[:, 0].mean())
+
+
+def test_a_compiled_metric_that_vanishes_is_a_regression() -> None:
+    reference = np.ones((4, 2))
+    assert judge(reference, reference * [1, 0] * 0, mean, "higher", budget=0.01, seed=0).verdict == "regression"
+
+
+@pytest.mark.parametrize(
+    ("reference", "compiled", "message"),
+    [
+        (np.ones((3, 2)), np.ones((4, 2)), "cannot be compared"),
+        (np.ones((0, 2)), np.ones((0, 2)), "cannot be compared"),
+        (np.full((3, 2), NAN), np.ones((3, 2)), "reference's metric arrays are not finite"),
+    ],
+)
+def test_arrays_that_cannot_be_judged_are_refused(reference: Floats, compiled: Floats, message: str) -> None:
+    with pytest.raises(InputError, match=message):
+        judge(reference, compiled, mean, "higher", budget=0.01, seed=0)
+
+
+SINGLE_TASK = (67.21, 61.93, 62.35, 17.97)  # PASCAL-Context, Swin-T: semseg, parts, saliency, normals (lower is better)
+
+
+@pytest.mark.parametrize(
+    ("row", "published"),
+    [
+        ((67.90, 59.84, 65.40, 16.60), 2.55),  # MTLoRA, rank 64
+        ((70.82, 60.45, 65.88, 16.48), 4.24),  # TADFormer, rank 64
+        ((72.02, 61.25, 66.11, 16.35), 5.28),  # FAAR
+    ],
+)
+def test_delta_m_reproduces_published_rows(row: tuple[float, ...], published: float) -> None:
+    directions: tuple[Direction, ...] = ("higher", "higher", "higher", "lower")
+    drops = [
+        float(relative_drop(np.array(single), np.array(multi), direction))
+        for single, multi, direction in zip(SINGLE_TASK, row, directions, strict=True)
+    ]
+    assert delta_m(drops) == pytest.approx(published, abs=0.01)  # of two-digit inputs
+
+
+@pytest.mark.parametrize("drops", [[], [0.1, NAN], [INF]])
+def test_delta_m_of_something_undefined_is_undefined(drops: list[float]) -> None:
+    assert np.isnan(delta_m(drops))
+
+
+def test_delta_m_of_no_change_is_plus_zero() -> None:
+    assert str(delta_m([0.0, 0.0])) == "0.0"
