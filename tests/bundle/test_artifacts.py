@@ -82,7 +82,7 @@ def test_a_flipped_byte_is_refused_by_name(tmp_path: Path, name: str, position: 
 
 def test_a_missing_file_is_named(tmp_path: Path) -> None:
     make(tmp_path / "a").file("model.safetensors").unlink()
-    with pytest.raises(ArtifactError, match="model.safetensors is missing"):
+    with pytest.raises(ArtifactError, match=r"model\.safetensors is missing"):
         load(Folded, tmp_path / "a")
 
 
@@ -105,7 +105,7 @@ def test_a_broken_sidecar_is_refused(tmp_path: Path, text: str) -> None:
 
 
 def test_an_unknown_file_of_an_artifact_is_an_error(tmp_path: Path) -> None:
-    with pytest.raises(ArtifactError, match="has no file 'model.onnx'"):
+    with pytest.raises(ArtifactError, match=r"has no file 'model\.onnx'"):
         make(tmp_path / "a").file("model.onnx")
 
 

@@ -266,5 +266,5 @@ def test_a_sentence_names_task_metric_drop_interval_and_budget(bundles: dict[Io,
 def test_a_report_that_cannot_be_read_is_refused(tmp_path: Path, text: str | None) -> None:
     if text is not None:
         (tmp_path / "regression.json").write_text(text)
-    with pytest.raises(ArtifactError, match="regression.json cannot be read"):
+    with pytest.raises(ArtifactError, match=r"regression\.json cannot be read"):
         read_report(tmp_path)

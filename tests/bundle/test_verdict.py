@@ -119,7 +119,7 @@ def test_a_reference_of_zero_that_stays_zero_passes() -> None:
 
 def test_a_perfect_reference_error_that_is_lost_is_a_regression() -> None:
     zero = np.array([[0.0, 1.0]] * 4)
-    judged = judge(zero, zero + [0.1, 0], mean, "lower", budget=0.01, seed=0)
+    judged = judge(zero, zero + np.array([0.1, 0]), mean, "lower", budget=0.01, seed=0)
     assert judged.verdict == "regression" and judged.drop == INF and judged.interval == (INF, INF)
     assert "metric is 0" in judged.reason
 
