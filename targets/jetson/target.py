@@ -32,7 +32,7 @@ class Jetson:
 
     name = "jetson"
     graph_format: Literal["onnx"] = "onnx"
-    passes: tuple[str, ...] = ("make_activations_signed",)
+    passes: tuple[str, ...] = ("make_activations_signed", "make_activations_per_tensor", "drop_bias_dequantization")
 
     def capabilities(self, run: RunConfig) -> Capabilities:
         """Describe the device or, where there is none, the emulation: ``device`` says which.

@@ -1,0 +1,99 @@
+"""A graph from anywhere as the input of ``quantize``: a folder that export or simplify wrote, or an ONNX file.
+
+A file must keep the contract of an exported graph: an input ``image`` of batch 1 and static size, float32
+``[1, 3, H, W]`` or uint8 ``[1, H, W, 3]``, and one output per task, named after it, at full resolution.
+"""
+
+import shutil
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from bundle.artifacts import SIDECAR, Artifact, Exported, Record, Simplified, TensorSpec, load, replacing
+from bundle.errors import GraphError
+from bundle.manifest import Io
+from bundle.preprocess import Preprocess, Triple
+from compile.graph import GRAPH_FILE, INPUT, GraphInfo, graph_info, graph_settings
+from compile.store import seal, tool_versions
+
+if TYPE_CHECKING:
+    import onnx_ir
+
+NOTE = "taken as it is"
+
+
+def adopt_graph(path: Path, scratch: Path, *, mean: Triple, std: Triple) -> Simplified:
+    """Return the graph at ``path`` as an artifact; what is none yet is copied to ``scratch``, which must not exist.
+
+    ``mean`` and ``std`` are the normalisation of a bare file; an artifact knows its own.
+
+    Raises:
+        ArtifactError: the folder holds no graph, or a file of it was altered.
+        GraphError: the file is no such graph.
+    """
+    if path.is_dir():
+        kind = Record.model_validate_json((path / SIDECAR).read_bytes()).kind if (path / SIDECAR).is_file() else ""
+        if kind != Exported.kind:
+            return load(Simplified, path)
+        exported = load(Exported, path)
+        return _wrap(exported.file(GRAPH_FILE), graph_info(exported), scratch, parent=exported.sha256)
+    return _wrap(path, read_contract(path, mean=mean, std=std), scratch, parent=None)
+
+
+def read_contract(path: Path, *, mean: Triple, std: Triple) -> GraphInfo:
+    """Read from an ONNX file which images it takes and which tasks it answers.
+
+    Raises:
+        GraphError: it is no ONNX file, or its inputs or outputs are not those of an exported graph.
+    """
+    graph = _load(path)
+    inputs = tuple(_spec(value, path) for value in graph.inputs)
+    outputs = tuple(_spec(value, path) for value in graph.outputs)
+    if [spec.name for spec in inputs] != [INPUT] or len(inputs[0].shape) != 4:
+        raise _refused(path, f"one input {INPUT!r} with 4 axes", f"inputs {[(s.name, s.shape) for s in inputs]}")
+    io: Io = "edge" if inputs[0].dtype == "uint8" else "raw"
+    height, width = inputs[0].shape[1:3] if io == "edge" else inputs[0].shape[2:4]
+    tasks = {spec.name: _channels(spec, io) for spec in outputs}
+    info = GraphInfo(io=io, preprocess=Preprocess(height=height, width=width, mean=mean, std=std), tasks=tasks)
+    if (inputs, outputs) != info.interface:
+        raise _refused(path, str(info.interface), str((inputs, outputs)))
+    return info
+
+
+def _wrap(graph: Path, info: GraphInfo, scratch: Path, *, parent: str | None) -> Simplified:
+    inputs, outputs = info.interface
+    with replacing(scratch) as folder:
+        shutil.copyfile(graph, folder / GRAPH_FILE)
+        settings = graph_settings(info, {"outcome": NOTE})
+        seal(
+            Simplified, folder, parent=parent, inputs=inputs, outputs=outputs, settings=settings,
+            tools=tool_versions("onnx"),
+        )  # fmt: skip
+    return load(Simplified, scratch)
+
+
+def _load(path: Path) -> "onnx_ir.Graph":
+    import onnx_ir
+    from google.protobuf.message import DecodeError
+
+    try:
+        return onnx_ir.load(path).graph
+    except (OSError, DecodeError, ValueError) as error:
+        raise _refused(path, "an ONNX file", f"{type(error).__name__}: {error}") from error
+
+
+def _spec(value: "onnx_ir.Value", path: Path) -> TensorSpec:
+    if value.shape is None or value.dtype is None or not value.shape.is_static():
+        raise _refused(path, "static shapes", f"{value.name}: {value.shape}")
+    shape = tuple(int(str(size)) for size in value.shape)
+    return TensorSpec(name=str(value.name), dtype=str(value.dtype.numpy()), shape=shape)
+
+
+def _channels(spec: TensorSpec, io: Io) -> int:
+    return spec.shape[1] if io == "raw" and len(spec.shape) > 1 else 1
+
+
+def _refused(path: Path, expected: str, got: str) -> GraphError:
+    return GraphError(
+        "this is no graph that can be quantized", expected=expected, got=got, where=str(path),
+        fix="export it with compile/export.py, or name its input and outputs as docs say",
+    )  # fmt: skip

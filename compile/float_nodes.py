@@ -1,0 +1,117 @@
+"""Which nodes of a graph stay in float when it is quantized, and why: found by structure, and by a scheme's patterns.
+
+    gate path    from a mean that leaves one vector per image to the product that applies it: nothing saved, much lost
+    head         before the first weighted operator: arithmetic on pixels
+    tail         after the last weighted operator: nothing that follows gains from INT8, the answer only gets coarser
+    thin         a GEMM or convolution whose K or N is below what the device multiplies well (``thin_below``)
+"""
+
+import re
+from math import prod
+from pathlib import Path
+
+import onnx_ir as ir
+from onnx_ir.passes.common import ShapeInferencePass
+
+from targets.base import QuantizationScheme
+
+WEIGHTED = frozenset({"Conv", "ConvTranspose", "Gemm", "MatMul"})
+MEANS = frozenset({"GlobalAveragePool", "ReduceMean"})
+ELEMENTWISE = frozenset({"Add", "Div", "Mul", "Sub", "Where"})
+GATE = "gate path: one vector per image, its error would go into every channel"
+HEAD = "before the first weighted operator: arithmetic on pixels"
+TAIL = "after the last weighted operator: it only gives the answer"
+
+
+def float_nodes(graph_path: Path, scheme: QuantizationScheme) -> dict[str, str]:
+    """Return the reason for each node of an ONNX graph that is not to be quantized, by node name.
+
+    A node that several rules name keeps the first one's reason; a node's outputs are named as the node is.
+    """
+    model = ir.load(graph_path)
+    graph = ShapeInferencePass()(model).model.graph
+    found = _gate_path(graph) | end_nodes(graph) | _thin(graph, scheme.thin_below)
+    for ignored in scheme.ignored:
+        matched = {name: ignored.reason for name in _names(graph) if re.fullmatch(ignored.pattern, name)}
+        found = matched | found
+    return {name: found[name] for name in _names(graph) if name in found}
+
+
+def value_names(graph_path: Path, nodes: dict[str, str]) -> dict[str, str]:
+    """Return the same reasons by the name of the node's first output: what OpenVINO calls an operation."""
+    graph = ir.load(graph_path).graph
+    return {str(node.outputs[0].name): nodes[node.name] for node in graph if node.name in nodes}
+
+
+def _names(graph: ir.Graph) -> list[str]:
+    return [node.name for node in graph if node.name is not None]
+
+
+def _shape(value: ir.Value | None) -> tuple[int, ...] | None:
+    if value is None or value.shape is None or not value.shape.is_static():
+        return None
+    return tuple(int(str(size)) for size in value.shape)
+
+
+def _live(node: ir.Node) -> list[ir.Value]:
+    """Return a node's inputs that depend on the image."""
+    return [value for value in node.inputs if value is not None and value.const_value is None]
+
+
+def _gate_path(graph: ir.Graph) -> dict[str, str]:
+    gate: set[ir.Value] = set()
+    found: dict[str, str] = {}
+    for node in graph:
+        inputs = _live(node)
+        starts = node.op_type in MEANS and _is_vector(node.outputs[0])
+        inside = bool(inputs) and all(value in gate for value in inputs)
+        applies = node.op_type in ELEMENTWISE and any(value in gate for value in inputs)
+        if starts or inside:
+            gate.update(node.outputs)
+        if (starts or inside or applies) and node.name:
+            found[node.name] = GATE
+    return found
+
+
+def _is_vector(value: ir.Value) -> bool:
+    """Say whether at most one axis is larger than 1."""
+    shape = _shape(value)
+    return shape is not None and sum(size > 1 for size in shape) <= 1
+
+
+def end_nodes(graph: ir.Graph) -> dict[str, str]:
+    """Name, with the reason, the nodes that no weighted operator comes before, and those that none comes after."""
+    nodes = list(graph)
+    behind: set[ir.Node] = set()
+    for node in nodes:
+        producers = [producer for value in _live(node) if (producer := value.producer()) is not None]
+        if any(producer.op_type in WEIGHTED or producer in behind for producer in producers):
+            behind.add(node)
+    ahead: set[ir.Node] = set()
+    for node in reversed(nodes):
+        consumers = [consumer for value in node.outputs for consumer, _ in value.uses()]
+        if any(consumer.op_type in WEIGHTED or consumer in ahead for consumer in consumers):
+            ahead.add(node)
+    rest = [node for node in nodes if node.op_type not in WEIGHTED and node.name]
+    found = {str(node.name): TAIL for node in rest if node not in ahead}
+    return found | {str(node.name): HEAD for node in rest if node not in behind}
+
+
+def _thin(graph: ir.Graph, least: int) -> dict[str, str]:
+    found = {}
+    for node in graph:
+        size = _gemm_size(node) if node.op_type in WEIGHTED else None
+        if size is not None and node.name and (min(size[1:]) < least or (least and min(size) == 1)):
+            found[node.name] = f"thin: M {size[0]}, K {size[1]}, N {size[2]}; INT8 wants at least {least}"
+    return found
+
+
+def _gemm_size(node: ir.Node) -> tuple[int, int, int] | None:
+    """Return (M, K, N) of a weighted operator as the matrix product it is; None where a shape is unknown."""
+    left, right, out = _shape(node.inputs[0]), _shape(node.inputs[1]), _shape(node.outputs[0])
+    if left is None or right is None or out is None:
+        return None
+    if node.op_type in ("Conv", "ConvTranspose"):
+        return prod(out[2:]), prod(right[1:]), out[1]
+    transposed = node.op_type == "Gemm" and (attribute := node.attributes.get("transA")) is not None and attribute.as_int()
+    return out[-2] if len(out) > 1 else 1, left[0] if transposed else left[-1], out[-1]

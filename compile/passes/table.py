@@ -1,0 +1,59 @@
+"""The explicit table of passes, and the one way to run a target's list of them on a graph file."""
+
+from collections.abc import Sequence
+from pathlib import Path
+from types import MappingProxyType
+
+import onnx_ir as ir
+from onnx_ir.passes.common import CheckerPass, RemoveUnusedNodesPass
+
+from bundle.errors import ConfigError, GraphError
+from compile.passes.base import Pass
+from compile.passes.drop_bias_dequantization import drop_bias_dequantization
+from compile.passes.make_activations_per_tensor import make_activations_per_tensor
+from compile.passes.make_activations_signed import make_activations_signed
+from compile.passes.make_half import emulate_half, make_half
+
+PASSES: MappingProxyType[str, Pass] = MappingProxyType(
+    {
+        "make_activations_signed": make_activations_signed,
+        "make_activations_per_tensor": make_activations_per_tensor,
+        "drop_bias_dequantization": drop_bias_dequantization,
+        "make_half": make_half,
+        "emulate_half": emulate_half,
+    }
+)
+
+
+def apply_passes(names: Sequence[str], source: Path, target: Path) -> dict[str, bool]:
+    """Run the named passes in order on the graph in ``source``, write ``target``; return which ones changed it.
+
+    Raises:
+        ConfigError: a name is not in the table.
+        GraphError: a pass left an invalid graph; it and those that ran before it are named.
+    """
+    for name in names:
+        if name not in PASSES:
+            raise ConfigError(
+                f"unknown pass {name!r}", expected=f"one of {', '.join(PASSES)}", got=repr(name),
+                where="a target's list of passes", fix="correct the name, or add a line to compile/passes/table.py",
+            )  # fmt: skip
+    model, modified = ir.load(source), {}
+    for name in names:
+        model, modified[name] = PASSES[name](model)
+        _check(model, name, list(modified))
+    RemoveUnusedNodesPass()(model)
+    ir.save(model, target)
+    return modified
+
+
+def _check(model: ir.Model, name: str, ran: list[str]) -> None:
+    import onnx
+
+    try:
+        CheckerPass(full_check=True)(model)
+    except (onnx.checker.ValidationError, onnx.shape_inference.InferenceError) as error:
+        raise GraphError(
+            f"the pass {name} left an invalid graph", expected="a graph that onnx.checker accepts", got=str(error),
+            where=f"after {', '.join(ran)}", fix="report it: this is a defect of the pass",
+        ) from error  # fmt: skip

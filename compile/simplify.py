@@ -1,0 +1,107 @@
+"""Simplify: constants folded by onnxsim, in a process of its own; kept only if nothing was added and nothing changed.
+
+The result is kept if it has no more nodes of any type than the input and computes the same on real images. Otherwise
+the input goes on as it is, and the artifact's ``outcome`` says why.
+"""
+
+if not __package__:
+    import _path  # noqa: F401
+
+import shutil
+import subprocess
+import sys
+from collections import Counter
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from bundle.artifacts import Exported, Simplified, load, replacing
+from bundle.errors import GraphError
+from compile.code import ROOT
+from compile.graph import GRAPH_FILE, GraphInfo, graph_info, graph_settings
+from compile.images import ImageFiles, folder_images
+from compile.script import announce, run_script
+from compile.store import seal, tool_versions
+from compile.verify import Outputs, compare, require, run_graph
+
+TOOLS = ("onnx", "onnxsim", "onnxruntime")
+TIMEOUT_S = 900
+
+
+def simplify(exported: Exported, out: Path, images: ImageFiles, *, threads: int) -> Simplified:
+    """Write a ``Simplified`` artifact in ``out``: the simplified graph, or the exported one with the reason why not.
+
+    ``threads`` are those of the check; 0 leaves their number to the runtime.
+    """
+    info = graph_info(exported)
+    feeds = [info.feed(image, name=name) for name, image in images.read()]
+    source = exported.file(GRAPH_FILE)
+    with replacing(out) as folder:
+        target = folder / GRAPH_FILE
+        refusal = _simplify_apart(source, target) or _refusal(source, target, info, feeds, threads)
+        if refusal:
+            target.unlink(missing_ok=True)
+            shutil.copyfile(source, target)
+        outcome = f"kept the exported graph: {refusal}" if refusal else "simplified"
+        nodes = {name: dict(sorted(operators(path).items())) for name, path in (("before", source), ("after", target))}
+        seal(
+            Simplified, folder, parent=exported.sha256, inputs=exported.record.inputs, outputs=exported.record.outputs,
+            settings=graph_settings(info, {"outcome": outcome, "nodes": nodes}), tools=tool_versions(*TOOLS),
+        )  # fmt: skip
+    return load(Simplified, out)
+
+
+def operators(graph: Path) -> Counter[str]:
+    """Count a graph's nodes by operator."""
+    from onnx import load
+
+    return Counter(node.op_type for node in load(graph, load_external_data=False).graph.node)
+
+
+def _simplify_apart(source: Path, target: Path) -> str:
+    """Run onnxsim in a process of its own; return why there is no result, or nothing."""
+    command = [sys.executable, "-m", "compile.simplify_worker", str(source), str(target)]
+    try:
+        process = subprocess.run(
+            command, cwd=ROOT, capture_output=True, text=True, check=False, timeout=TIMEOUT_S, errors="replace"
+        )
+    except subprocess.TimeoutExpired:
+        return f"onnxsim did not end within {TIMEOUT_S} s"
+    if process.returncode < 0:
+        return f"onnxsim was ended by signal {-process.returncode}"
+    if process.returncode > 0 or not target.is_file():
+        last = process.stderr.strip().splitlines()[-1:] or ["it said nothing"]
+        return f"onnxsim failed: {last[0]}"
+    return ""
+
+
+def _refusal(source: Path, target: Path, info: GraphInfo, feeds: list[Outputs], threads: int) -> str:
+    """Return why a simplified graph is not kept, or nothing."""
+    added = operators(target) - operators(source)
+    if added:
+        return "it adds " + ", ".join(f"{count} {name}" for name, count in sorted(added.items()))
+    runs = [run_graph(path, info, feeds, exact=False, threads=threads) for path in (target, source)]
+    try:
+        require("simplify", compare(*runs))
+    except GraphError as error:
+        return f"{error.message}, {error.got}"
+    return ""
+
+
+def main(
+    model: Annotated[Path, typer.Option(help="The folder that export wrote.")],
+    images: Annotated[Path, typer.Option(help="Images for the check: a labelled folder, or a folder of images.")],
+    out: Annotated[Path, typer.Option(help="The folder to write.")],
+    split: Annotated[str, typer.Option(help="The split of a labelled folder.")] = "train",
+    count: Annotated[int, typer.Option(min=1, help="How many images the check uses.")] = 4,
+    threads: Annotated[int, typer.Option(min=0, help="Threads of the check; 0: the runtime's choice.")] = 0,
+    as_json: Annotated[bool, typer.Option("--json", help="Print the artifact's record as JSON.")] = False,
+) -> None:
+    """Simplify an exported graph."""
+    chosen = folder_images(images, split).first(count)
+    announce(simplify(load(Exported, model), out, chosen, threads=threads), as_json=as_json)
+
+
+if __name__ == "__main__":
+    run_script(main)
