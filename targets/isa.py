@@ -13,6 +13,7 @@ KNOWN = {
     "amx_tile": "amx_tile",
     "amx_int8": "amx_int8",
     "amx_bf16": "amx_bf16",
+    "amx_fp16": "amx_fp16",
     "asimd": "neon",
     "asimddp": "neon_dotprod",
     "i8mm": "neon_i8mm",

@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from bundle.errors import ArtifactError, GraphError
-from targets.intel.runtime import import_openvino
+from targets.intel.runtime import import_openvino, shared_core
 
 if TYPE_CHECKING:
     from openvino import Model
@@ -26,7 +26,7 @@ def convert(onnx_path: Path) -> "Model":
         raise _absent(onnx_path)
     try:
         return openvino.convert_model(onnx_path)
-    except RuntimeError as error:
+    except _refusals() as error:
         raise GraphError(
             "OpenVINO refuses this graph",
             expected="an ONNX graph of operators it knows",
@@ -42,7 +42,7 @@ def read(path: Path) -> "Model":
     Raises:
         ArtifactError: a file is missing, or cannot be read.
     """
-    core = import_openvino().Core()
+    core = shared_core()
     for needed in (path, path.with_suffix(".bin")):
         if not needed.is_file():
             raise _absent(needed)
@@ -69,6 +69,19 @@ def name_by_place(model: "Model") -> None:
             operation.set_friendly_name(f"constant_{place}")
         elif operation.get_friendly_name() == operation.get_name():
             operation.set_friendly_name(f"{kind}_{place}")
+
+
+def _refusals() -> tuple[type[Exception], ...]:
+    from openvino import frontend
+
+    return (
+        RuntimeError,
+        frontend.GeneralFailure,
+        frontend.InitializationFailure,
+        frontend.NotImplementedFailure,
+        frontend.OpConversionFailure,
+        frontend.OpValidationFailure,
+    )
 
 
 def _absent(path: Path) -> ArtifactError:

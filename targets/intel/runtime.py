@@ -1,5 +1,6 @@
 """The OpenVINO runtime: importing it, naming its devices, and the NumPy names of its types."""
 
+from functools import lru_cache
 from types import ModuleType
 from typing import TYPE_CHECKING
 
@@ -38,6 +39,16 @@ def import_openvino() -> ModuleType:
     return module
 
 
+@lru_cache(maxsize=1)
+def shared_core() -> "Core":
+    """Return this process's one OpenVINO core, for loading the device plugins takes time; properties are given per model.
+
+    Raises:
+        TargetUnavailable: OpenVINO is not installed.
+    """
+    return import_openvino().Core()
+
+
 def check_device(core: "Core", device: str) -> None:
     """Check that every device in ``device`` is on this machine: "CPU", "GPU.1", "AUTO", "AUTO:GPU,CPU".
 
@@ -56,6 +67,11 @@ def check_device(core: "Core", device: str) -> None:
                 where="the device setting",
                 fix=f"choose a device that is here, or install the driver of {name}",
             )
+
+
+def may_use_cpu(device: str) -> bool:
+    """Say whether a device setting can end on the CPU: "CPU", or a virtual device, which falls back on it."""
+    return device.partition(":")[0] in ("CPU", *VIRTUAL)
 
 
 def tensor_spec(name: str, dtype: str, shape: tuple[int, ...] | None, where: str) -> TensorSpec:

@@ -1,13 +1,14 @@
 """How NNCF quantizes an OpenVINO graph for an Intel device."""
 
 from targets.base import Capabilities, QuantizationScheme, VariantRecipe
+from targets.intel.runtime import may_use_cpu
 from targets.isa import accumulates_int8_exactly
 from targets.scheme import GATE, REASONS, SUBSET
 
 
 def scheme(capabilities: Capabilities) -> QuantizationScheme:
     """Choose the scheme; only the overflow fix depends on the device."""
-    exact = accumulates_int8_exactly(capabilities.isa) or not capabilities.device.startswith("CPU")
+    exact = accumulates_int8_exactly(capabilities.isa) or not may_use_cpu(capabilities.device)
     reason = (
         "uint8 × int8 products are summed in 32 bits here (VNNI, AMX, GPU or NPU)"
         if exact
@@ -26,8 +27,12 @@ def scheme(capabilities: Capabilities) -> QuantizationScheme:
 
 
 def variants(capabilities: Capabilities) -> tuple[VariantRecipe, ...]:
-    """Offer what the device computes natively: f32 or, where there is none, f16 first; INT8 last."""
-    native = capabilities.precisions
+    """Offer what the device computes natively: f32 or, where there is none, f16 first; INT8 last.
+
+    A CPU without AMX-FP16 is not offered f16: it multiplies half as fast as f32 (docs/decisions/0303).
+    """
+    slow = {"f16"} if may_use_cpu(capabilities.device) and "amx_fp16" not in capabilities.isa else set()
+    native = [name for name in capabilities.precisions if name not in slow]
     rest = "f32" if "f32" in native else "f16"
     offers = (
         VariantRecipe(name="f32", graph="float", hint="f32", reason="the plain graph, float32 throughout"),

@@ -8,7 +8,7 @@ from bundle.artifacts import TensorSpec
 from bundle.errors import GraphError, TargetUnavailable
 from targets.base import Array, Capabilities, Precision, RunConfig, Session, SessionInfo
 from targets.intel.graph import read
-from targets.intel.runtime import check_device, import_openvino, tensor_spec
+from targets.intel.runtime import check_device, import_openvino, may_use_cpu, shared_core, tensor_spec
 from targets.isa import cpu_isa, read_cpuinfo
 
 if TYPE_CHECKING:
@@ -41,9 +41,9 @@ def capabilities(run: RunConfig) -> Capabilities:
         TargetUnavailable: OpenVINO is not installed, or the device is not here.
     """
     openvino = import_openvino()
-    core, device = openvino.Core(), device_of(run)
+    core, device = shared_core(), device_of(run)
     check_device(core, device)
-    asked = device if device.partition(":")[0] not in ("AUTO", "HETERO", "MULTI") else "CPU"
+    asked = "CPU" if may_use_cpu(device) else device
     known = core.get_property(asked, "OPTIMIZATION_CAPABILITIES")
     return Capabilities(
         device=device,
@@ -58,7 +58,7 @@ class OpenVinoSession(Session):
     """An IR compiled for one device; ``info.settings`` holds the properties read back after compilation."""
 
     def __init__(self, path: Path, info: SessionInfo, run: RunConfig, hint: str) -> None:
-        core = import_openvino().Core()
+        core = shared_core()
         device = device_of(run)
         check_device(core, device)
         model = read(path)

@@ -29,15 +29,13 @@ class Device(Frozen):
     tensorrt: str
 
 
-@lru_cache(maxsize=1)
 def tensorrt_version() -> str:
     """Return TensorRT's version, asked in a subprocess once per process.
 
     Raises:
         TargetUnavailable: it is not installed, cannot be imported, or is older than 10.3.
     """
-    command = [sys.executable, "-c", PROBE]
-    done = subprocess.run(command, capture_output=True, text=True, timeout=TIMEOUT_S, check=False)
+    done = _probe()
     if done.returncode:
         last = (done.stderr.strip().splitlines() or [f"exit code {done.returncode}"])[-1]
         raise TargetUnavailable(
@@ -55,6 +53,11 @@ def tensorrt_version() -> str:
             fix="install JetPack 6.1 or newer",
         )
     return version
+
+
+@lru_cache(maxsize=1)
+def _probe() -> "subprocess.CompletedProcess[str]":
+    return subprocess.run([sys.executable, "-c", PROBE], capture_output=True, text=True, timeout=TIMEOUT_S, check=False)
 
 
 def version_of(text: str) -> tuple[int, int]:

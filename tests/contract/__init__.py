@@ -1,0 +1,1 @@
+"""Every target runs every tiny graph."""

@@ -1,0 +1,74 @@
+"""Black box: what a session refuses, and what it promises about the arrays it returns."""
+
+from collections.abc import Iterator
+
+import numpy as np
+import pytest
+
+from bundle.errors import InputError
+from targets.base import Session
+from tests.contract.flows import FLOWS, open_case
+from tests.contract.graphs import CASES
+
+X = CASES["matmul_bias"].feed["x"]
+
+
+@pytest.fixture(scope="module", params=FLOWS.values(), ids=list(FLOWS))
+def session(request, tmp_path_factory) -> Iterator[Session]:
+    with open_case(request.param, CASES["matmul_bias"], tmp_path_factory.mktemp("session")) as opened:
+        yield opened
+
+
+BAD_FEEDS = {
+    "missing": ({}, "input 'x' is missing", "feed an array as 'x'"),
+    "wrong name": ({"image": X}, "input 'x' is missing", "feed an array as 'x'"),
+    "extra": ({"x": X, "y": X}, "there is no input 'y'", "leave 'y' out"),
+    "float64": ({"x": X.astype(np.float64)}, "wrong dtype", "convert it with .astype('float32')"),
+    "integers": ({"x": np.ones(X.shape, np.uint8)}, "wrong dtype", "convert it with .astype('float32')"),
+    "no batch axis": ({"x": X[0]}, "wrong shape", "add the batch axis: array[None]"),
+    "wrong size": ({"x": X[:, :3]}, "wrong shape", "shapes are static"),
+    "batch of two": ({"x": np.concatenate([X, X])}, "wrong shape", "shapes are static"),
+    "a list": ({"x": X.tolist()}, "no NumPy array", "numpy.asarray"),
+}
+
+
+@pytest.mark.parametrize(("feed", "message", "fix"), BAD_FEEDS.values(), ids=list(BAD_FEEDS))
+def test_refuses_a_bad_feed_and_says_how_to_mend_it(session, feed, message: str, fix: str) -> None:
+    with pytest.raises(InputError) as caught:
+        session.infer(feed)
+    assert message in caught.value.message
+    assert fix in caught.value.fix
+    assert caught.value.exit_code == 2
+
+
+def test_values_are_free(session) -> None:
+    poisoned = X.copy()
+    poisoned[0, 2] = np.nan
+    rows = np.isnan(session.infer({"x": poisoned})["y"]).all(-1)[0]
+    assert rows.tolist() == [row == 2 for row in range(X.shape[1])]
+
+
+def test_outputs_belong_to_the_caller(session) -> None:
+    first = session.infer({"x": X})["y"]
+    kept = first.copy()
+    session.infer({"x": -X})
+    np.testing.assert_array_equal(first, kept)
+    first[:] = 0
+    np.testing.assert_array_equal(session.infer({"x": X})["y"], kept)
+
+
+def test_the_feed_is_not_touched_and_need_not_be_contiguous(session) -> None:
+    strided = np.asfortranarray(X)
+    np.testing.assert_array_equal(session.infer({"x": strided})["y"], session.infer({"x": X})["y"])
+
+
+def test_a_closed_session_says_so(tmp_path, session) -> None:
+    opened = open_case(FLOWS[_flow_of(session)], CASES["matmul_bias"], tmp_path)
+    opened.close()
+    opened.close()
+    with pytest.raises(InputError, match="the session is closed"):
+        opened.infer({"x": X})
+
+
+def _flow_of(session: Session) -> str:
+    return session.info.target

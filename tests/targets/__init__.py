@@ -1,0 +1,1 @@
+"""What each target promises beside the contract all of them share."""

@@ -1,0 +1,69 @@
+from pathlib import Path
+
+import onnx
+import pytest
+
+from bundle.errors import ArtifactError, GraphError
+from targets.intel import graph
+from tests.contract.graphs import CASES, case, draw, node
+
+
+@pytest.fixture
+def source(tmp_path: Path) -> Path:
+    path = tmp_path / "model.onnx"
+    onnx.save(CASES["attention"].model, path)
+    return path
+
+
+def test_two_conversions_give_the_same_bytes(source: Path, tmp_path: Path) -> None:
+    """OpenVINO's own names count on through the process: without ``name_by_place`` the second file differs."""
+    first = [(tmp_path / name).read_bytes() for name in graph.save(graph.convert(source), tmp_path / "first.xml")]
+    graph.convert(source)
+    second = [(tmp_path / name).read_bytes() for name in graph.save(graph.convert(source), tmp_path / "second.xml")]
+    assert first == second
+
+
+def test_saving_what_was_read_changes_nothing(source: Path, tmp_path: Path) -> None:
+    graph.save(graph.convert(source), tmp_path / "first.xml")
+    graph.save(graph.read(tmp_path / "first.xml"), tmp_path / "second.xml")
+    again = graph.read(tmp_path / "second.xml")
+    names = [operation.get_friendly_name() for operation in graph.read(tmp_path / "first.xml").get_ordered_ops()]
+    assert [operation.get_friendly_name() for operation in again.get_ordered_ops()] == names
+
+
+def test_weights_keep_their_precision_and_no_local_path_is_left(tmp_path: Path) -> None:
+    path = tmp_path / "model.onnx"
+    onnx.save(CASES["matmul_bias"].model, path)
+    files = graph.save(graph.convert(path), tmp_path / "f32.xml")
+    assert files == ("f32.xml", "f32.bin")
+    text = (tmp_path / "f32.xml").read_text()
+    assert 'element_type="f16"' not in text
+    assert str(tmp_path) not in text
+
+
+def test_operations_are_named_as_their_onnx_values(source: Path) -> None:
+    names = {operation.get_friendly_name() for operation in graph.convert(source).get_ops()}
+    assert {"scores", "weights", "biased"} <= names
+
+
+def test_an_unknown_operator_is_a_graph_error(tmp_path: Path) -> None:
+    model = case("relu", [node("Relu", ["x"], ["y"])], {"x": draw(2)}, {"y": draw(2).astype("float64")}).model
+    model.graph.node[0].op_type = "Frobnicate"
+    onnx.save(model, tmp_path / "bad.onnx")
+    with pytest.raises(GraphError, match="OpenVINO refuses this graph") as caught:
+        graph.convert(tmp_path / "bad.onnx")
+    assert "Frobnicate" in caught.value.got
+
+
+def test_a_missing_or_broken_file_is_named(source: Path, tmp_path: Path) -> None:
+    with pytest.raises(ArtifactError) as caught:
+        graph.convert(tmp_path / "none.onnx")
+    assert caught.value.expected == "none.onnx"
+    graph.save(graph.convert(source), tmp_path / "model.xml")
+    (tmp_path / "model.xml").write_text("<net>", encoding="utf-8")
+    with pytest.raises(ArtifactError, match="cannot be read"):
+        graph.read(tmp_path / "model.xml")
+    (tmp_path / "model.bin").unlink()
+    with pytest.raises(ArtifactError) as caught:
+        graph.read(tmp_path / "model.xml")
+    assert caught.value.expected == "model.bin"

@@ -1,0 +1,1 @@
+"""The jetson target."""
