@@ -136,7 +136,7 @@ def peaks(path: Path, count: int) -> tuple[int, int]:
 
 
 def test_memory_does_not_grow_with_the_images(tmp_path: Path) -> None:
-    few, many = peaks(tmp_path / "few.npz", 12), peaks(tmp_path / "many.npz", 60)
+    few, many = peaks(tmp_path / "few.npz", 30), peaks(tmp_path / "many.npz", 90)
     assert many[0] < 1.3 * few[0] and many[1] < 1.3 * few[1]
 
 
