@@ -3,8 +3,8 @@
 The protocol is that of the BSDS boundary benchmark (Martin, Fowlkes & Malik 2004; Arbeláez et al. 2011), in NumPy, so
 that it runs on a device. It is **not** the BSDS program, and differs from it where this list says so:
 
-1. Non-maximum suppression of the probability map across the ridge, whose direction comes from the Hessian of the
-   smoothed map (Dollár & Zitnick 2015 use the same smoothing and slack).
+1. Non-maximum suppression of the probability map across the ridge, in the direction of the largest curvature of the
+   smoothed map (smoothing and slack as in Dollár & Zitnick 2015).
 2. At each of the thresholds k/34, k = 1…33, the suppressed map is thinned to one-pixel lines (Guo & Hall 1989).
    The *label* is thinned as well (BSDS leaves it), so a perfect prediction scores exactly 1.
 3. Prediction and label pixels no farther apart than 0.0075 of the image's diagonal are matched one to one: nearest
@@ -74,12 +74,16 @@ def suppress(probability: Floats) -> Floats:
 
 
 def _across(probability: Floats, rows: Indices, columns: Indices) -> tuple[Floats, Floats]:
-    """Unit steps (down, right) across the ridge: the eigenvector of the Hessian's most negative eigenvalue."""
+    """Unit steps (down, right) across the ridge: the direction in which the smoothed map curves most, either way.
+
+    A crest curves down across, its flanks curve up; along the ridge both are straight. The angle below belongs to the
+    larger eigenvalue of the Hessian; where the sum of both is negative, the other one is larger in magnitude.
+    """
     down, right = np.gradient(_smooth(probability))
     (down_down, down_right), right_right = np.gradient(down), np.gradient(right, axis=1)
     xx, xy, yy = right_right[rows, columns], down_right[rows, columns], down_down[rows, columns]
-    along = 0.5 * np.arctan2(2 * xy, xx - yy)
-    return np.cos(along).astype(np.float32), -np.sin(along).astype(np.float32)
+    angle = 0.5 * np.arctan2(2 * xy, xx - yy) + np.where(xx + yy < 0, np.pi / 2, 0.0)
+    return np.sin(angle).astype(np.float32), np.cos(angle).astype(np.float32)
 
 
 def _smooth(image: Floats) -> Floats:

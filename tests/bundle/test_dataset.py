@@ -9,8 +9,15 @@ from PIL import Image
 
 from bundle.artifacts import hash_folder
 from bundle.dataset import (
-    DatasetSpec, FolderDataset, check_encoded, check_image, decode_label, load_spec, read_ids, read_image,
-)  # fmt: skip
+    DatasetSpec,
+    FolderDataset,
+    check_encoded,
+    check_image,
+    decode_label,
+    load_spec,
+    read_ids,
+    read_image,
+)
 from bundle.errors import DatasetError
 from bundle.tasks import TASKS, task
 from tests.bundle import made_scenes
@@ -129,10 +136,13 @@ def test_a_missing_split_lists_those_there_are(made: FolderDataset) -> None:
     [
         ('{"name": "x"}', "classes"),
         ('{"name": "x", "classes": {}, "palettes": {}, "attribution": "", "colour": 1}', "colour"),
-        ('{"name": "x", "classes": {"semseg": ["a"]}, "palettes": {"semseg": []}, "attribution": ""}', "colours per task"),
+        (
+            '{"name": "x", "classes": {"semseg": ["a"]}, "palettes": {"semseg": []}, "attribution": ""}',
+            "colours per task",
+        ),
         ("{", "JSON"),
     ],
-)  # fmt: skip
+)
 def test_a_wrong_spec_is_refused_with_the_key(tmp_path: Path, text: str, got: str) -> None:
     (tmp_path / "dataset.json").write_text(text)
     with pytest.raises(DatasetError) as caught:
@@ -156,8 +166,12 @@ def test_channels_come_from_the_row_or_the_classes() -> None:
 
 @pytest.mark.parametrize(
     ("name", "encoded"),
-    [("depth", np.zeros((4, 4), np.uint8)), ("normals", np.zeros((4, 4), np.uint8)), ("edge", np.zeros((4, 4, 3), np.uint8))],
-)  # fmt: skip
+    [
+        ("depth", np.zeros((4, 4), np.uint8)),
+        ("normals", np.zeros((4, 4), np.uint8)),
+        ("edge", np.zeros((4, 4, 3), np.uint8)),
+    ],
+)
 def test_stored_labels_of_another_kind_are_refused(name: str, encoded: np.ndarray) -> None:
     with pytest.raises(DatasetError, match="wrong dtype or shape"):
         check_encoded(name, encoded, made_scenes.SPEC, where="vectors.npz")
