@@ -185,8 +185,8 @@ def test_thinning_keeps_what_is_connected_and_cannot_be_repeated(kind: str) -> N
     for k in SHOWN:
         before, after = (ndimage.label(planes(each, k), np.ones((3, 3)))[1] for each in (words, thin))
         assert before == after
-        solid = ndimage.binary_erosion(planes(thin, k), np.ones((3, 3))).sum()
-        assert solid <= 0.003 * planes(thin, k).sum()  # in noise a block can be all bridges
+        solid = ndimage.binary_erosion(planes(thin, k), np.ones((3, 3))).any()
+        assert not solid or kind == "noise"  # in noise a block can be all bridges
 
 
 @pytest.mark.parametrize(("radius", "count"), [(0.4, 1), (1.0, 5), (2.38, 21), (3.0, 29)])
