@@ -8,10 +8,10 @@ import typer
 from rich.console import Console
 
 from bundle.manifest import load_bundle
-from bundle.regression import Device, Execution, RegressionReport, require_passed, run, write_report
+from bundle.regression import RegressionReport, require_passed, run, write_report
 from report.tables import tasks_table
-from targets.base import Execute, RunConfig, Session
-from targets.open import open_session
+from targets.base import Execute, RunConfig
+from targets.open import execution, open_session
 
 
 def main(
@@ -41,15 +41,6 @@ def main(
         write_report(bundle, report)
     _show(report, as_json=as_json)
     require_passed(report)
-
-
-def execution(session: Session) -> Execution:
-    """Say how a session runs, in the words of regression.json."""
-    able = session.info.capabilities
-    return Execution(
-        device=Device(name=able.device_name, isa=able.isa), precision=session.info.precision,
-        executed_on=session.info.executed_on,
-    )  # fmt: skip
 
 
 def _show(report: RegressionReport, *, as_json: bool) -> None:

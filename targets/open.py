@@ -6,6 +6,7 @@ from pydantic import ValidationError
 
 from bundle.errors import ArtifactError
 from bundle.manifest import Bundle, BundleVariant
+from bundle.regression import Device, Execution
 from targets.base import Execute, ExecutedOn, RunConfig, Session, Variant, VariantRecipe, check_specs
 from targets.table import target
 
@@ -22,6 +23,13 @@ def open_session(bundle: Bundle, *, execute: Execute, variant: str, run: RunConf
     session = target(manifest.target).open(bundle.folder, chosen, run, execute)
     check_specs(session, manifest.inputs, manifest.outputs, where=str(bundle.folder / chosen.files[0]))
     return session, session.info.executed_on
+
+
+def execution(session: Session) -> Execution:
+    """Say how a session runs, in the words of regression.json."""
+    able = session.info.capabilities
+    device = Device(name=able.device_name, isa=able.isa)
+    return Execution(device=device, precision=session.info.precision, executed_on=session.info.executed_on)
 
 
 def as_variant(stored: BundleVariant) -> Variant:

@@ -8,10 +8,10 @@ import pytest
 
 from bundle.errors import ArtifactError
 from bundle.manifest import Bundle, load_bundle, read_manifest
-from bundle.regression import Device, Execution, RegressionReport, run, write_report
+from bundle.regression import RegressionReport, run, write_report
 from bundle.tasks import TASKS
 from targets.base import RunConfig, Session
-from targets.open import open_session
+from targets.open import execution, open_session
 
 HERE = Path(__file__).parent
 
@@ -65,10 +65,3 @@ def judged(bundle: Bundle, request: pytest.FixtureRequest) -> Iterator[Judged]:
         if option("variant") in ("", bundle.manifest.shipped):
             write_report(bundle.folder, report)
         yield Judged(bundle=bundle, session=session, report=report)
-
-
-def execution(session: Session) -> Execution:
-    """Say how a session runs, in the words of regression.json."""
-    able = session.info.capabilities
-    device = Device(name=able.device_name, isa=able.isa)
-    return Execution(device=device, precision=session.info.precision, executed_on=session.info.executed_on)
