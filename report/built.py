@@ -128,9 +128,9 @@ def _line(line: FoldLine) -> LineRow:
 
 def provenance(manifest: Manifest, report: RegressionReport | None) -> tuple[Group, ...]:
     """Return where everything came from: device, tools, hashes, settings."""
-    where = () if report is None else _device(report)
+    where = () if report is None else (Group(title="Where it was judged", open=True, rows=_device(report)),)
     return (
-        Group(title="Where it was judged", open=True, rows=where),
+        *where,
         Group(title="What it is", open=True, rows=_identity(manifest)),
         Group(title="Tool versions", open=False, rows=tuple(manifest.tools.items())),
         Group(title="Parent artifacts (sha256)", open=False, rows=tuple(manifest.parents.items())),

@@ -132,7 +132,7 @@ CHANGE_SCALE: dict[Activation, tuple[float, str]] = {
 def change(row: Task, before: NDArray[np.generic], after: NDArray[np.generic]) -> NDArray[np.float64]:
     """Return how far two predictions are apart, ``[H, W]``: 0/1 for classes, else probability, degrees or metres."""
     if row.activation == "argmax":
-        return (before != after).astype(np.float64)
+        return np.asarray(before != after, dtype=np.float64)
     left, right = before.astype(np.float64), after.astype(np.float64)
     if row.activation != "unit":
         return np.asarray(np.abs(left - right), dtype=np.float64)

@@ -11,9 +11,9 @@ if TYPE_CHECKING:
 
 STYLES: dict[wording.Verdict, str] = {"pass": "green", "regression": "bold red", "inconclusive": "yellow"}
 
-COLUMNS = ("task", "metric", "reference", "compiled", "drop", "95% interval", "budget", "verdict")
-LEFT = ("task", "metric", "verdict")
-MAY_WRAP = ("metric", "95% interval")
+COLUMNS = ("task", "reference", "compiled", "drop", "95% interval", "budget", "verdict")
+LEFT = ("task", "verdict")
+DASH = "–"
 
 
 def title(report: RegressionReport) -> str:
@@ -26,12 +26,13 @@ def title(report: RegressionReport) -> str:
 
 
 def tasks_table(report: RegressionReport) -> "Table":
-    """Return one row per task: reference, compiled, drop (positive is worse), interval, budget and verdict.
+    """Return one row per task, at most 80 columns wide: reference, compiled, drop (positive is worse), interval, budget, verdict.
 
     Raises:
         TargetUnavailable: rich is not installed, as on a device.
     """
     try:
+        from rich.box import SIMPLE_HEAD
         from rich.table import Table
         from rich.text import Text
     except ImportError as error:
@@ -39,11 +40,20 @@ def tasks_table(report: RegressionReport) -> "Table":
             "the table needs rich", expected="the package rich", got=str(error), where="report.tables",
             fix="install the extra host: pip install 'tdss-compiler[host]'",
         ) from error  # fmt: skip
-    table = Table(title=Text(title(report)), caption=Text(ending(report)), title_justify="left", caption_justify="left")
+    table = Table(
+        title=Text(title(report)),
+        caption=Text(ending(report)),
+        title_justify="left",
+        caption_justify="left",
+        box=SIMPLE_HEAD,
+        padding=0,
+        pad_edge=False,
+    )
     for name in COLUMNS:
-        table.add_column(name, justify="left" if name in LEFT else "right", no_wrap=name not in MAY_WRAP)
+        table.add_column(name, justify="left" if name in LEFT else "right", no_wrap=True)
     for name, result in report.tasks.items():
-        table.add_row(*map(Text, cells(name, result)), Text(verdict(result), style=STYLES[result.verdict]))
+        words = (Text(cell.replace(wording.UNDEFINED, DASH)) for cell in cells(name, result))
+        table.add_row(*words, Text(verdict(result), style=STYLES[result.verdict]))
     return table
 
 
@@ -60,10 +70,8 @@ def verdict(result: TaskResult) -> str:
 
 def cells(name: str, result: TaskResult) -> tuple[str, ...]:
     """Return a row's texts but the last, in the order of ``COLUMNS``."""
-    arrow = "↑" if result.direction == "higher" else "↓"
     return (
         name,
-        f"{wording.metric_name(result.metric)} {arrow}",
         wording.metric_value(result.metric, result.reference),
         wording.metric_value(result.metric, result.compiled),
         wording.percent(result.drop_relative),

@@ -37,9 +37,9 @@ def metric_value(key: str, value: float | None) -> str:
     return f"{value:.{digits}f}{metric_unit(key)}".replace("-", MINUS)
 
 
-def percent(fraction: float | None, digits: int = 2) -> str:
-    """Write a fraction as a signed percentage; a value that rounds to zero has no sign, None is undefined."""
-    return UNDEFINED if fraction is None or math.isnan(fraction) else _signed(100 * fraction, digits) + "%"
+def percent(fraction: float | None) -> str:
+    """Write a fraction as a signed percentage of three digits; what rounds to zero has no sign, None is undefined."""
+    return UNDEFINED if fraction is None or math.isnan(fraction) else _signed(100 * fraction) + "%"
 
 
 def points(value: float | None) -> str:
@@ -52,9 +52,10 @@ def budget(fraction: float) -> str:
     return f"{100 * fraction:.4g}%"
 
 
-def _signed(value: float, digits: int) -> str:
+def _signed(value: float) -> str:
     if math.isinf(value):
         return "+∞" if value > 0 else f"{MINUS}∞"
+    digits = 2 if abs(value) < 9.995 else 1 if abs(value) < 99.95 else 0
     text = f"{value:+.{digits}f}"
     return (text[1:] if float(text) == 0 else text).replace("-", MINUS)
 

@@ -139,12 +139,18 @@ def manifest(files: Mapping[str, str], **changes: object) -> Manifest:
 
 
 def make(
-    folder: Path, report: Mapping[str, object] | None, *, bench: bool = True, fold: bool = True, **changes: object
+    folder: Path,
+    report: Mapping[str, object] | None,
+    *,
+    bench: bool = True,
+    fold: bool = True,
+    images: int = IMAGES,
+    **changes: object,
 ) -> Path:
     """Write the bundle and its results; ``changes`` go to the manifest."""
     (folder / "f32").mkdir(parents=True)
     (folder / "f32" / "model.onnx").write_bytes(b"graph" * 1000)
-    scenes = (scene(seed, 0.3 + 0.5 * seed) for seed in range(IMAGES))
+    scenes = (scene(seed, 0.3 + 0.5 * seed) for seed in range(images))
     write_vectors(folder / "vectors.npz", scenes, tasks=CHANNELS, spec=SPEC)
     if fold:
         (folder / "fold.json").write_text(json.dumps(FOLD))
@@ -154,3 +160,22 @@ def make(
     if bench:
         (folder / "bench.json").write_text(json.dumps(BENCH))
     return folder
+
+
+class Compiled:
+    """A compiled model of the made-up scenes: it knows an image by its bytes and answers with ``noise``."""
+
+    def __init__(self, noise: float, *, broken: tuple[str, ...] = ()) -> None:
+        self.noise = noise
+        self.broken = broken
+        self.calls = 0
+        self.seeds = {PREPROCESS.apply(scene(seed, 0.0).image, name="").tobytes(): seed for seed in range(IMAGES)}
+
+    def __call__(self, feed: dict[str, Array]) -> dict[str, Array]:
+        """Answer one feed of ``bundle.regression.feed``; the outputs of ``broken`` tasks hold a NaN."""
+        self.calls += 1
+        outputs = scene(self.seeds[feed["image"].tobytes()], self.noise).outputs
+        batch: dict[str, Array] = {name: output[None].copy() for name, output in outputs.items()}
+        for name in self.broken:
+            batch[name] = np.full_like(batch[name], np.nan)
+        return batch

@@ -1,0 +1,78 @@
+from pathlib import Path
+
+import pytest
+
+from bundle.regression import RegressionReport
+from report import built
+from report.facts import Bench, FoldLine
+from tests.report import made
+
+LINES = tuple(FoldLine.model_validate(line) for line in made.FOLD)
+
+
+def test_bars_are_in_proportion_to_the_slowest() -> None:
+    view = built.bench_view(Bench.model_validate(made.BENCH))
+    assert [bar.text for bar in view.bars] == ["128.0 ms", "100.0 ms", "80.0 ms"]
+    assert [bar.ratio for bar in view.bars] == ["", "1.28×", "1.60×"]
+    assert 'width="62.5%"' in view.bars[2].svg and "shipped int8" in view.bars[2].label
+    assert "15 runs after 3 to warm up" in view.note
+
+
+def test_what_was_not_measured_has_no_bar() -> None:
+    view = built.bench_view(Bench.model_validate({**made.BENCH, "shipped_ms": None}))
+    assert len(view.bars) == 2 and view.note.endswith("Not measured here: shipped int8.")
+    assert built.bench_view(None) == built.BenchView(bars=(), note=built.NO_BENCH)
+
+
+def test_variants_have_a_size_and_one_is_shipped(tmp_path: Path) -> None:
+    folder = made.make(tmp_path / "b", None)
+    [row] = built.variant_rows(made.manifest({}), folder)
+    assert (row.name, row.size, row.shipped, row.recipe) == ("f32", "5.0 kB", True, (("reason", "the plain one"),))
+
+
+@pytest.mark.parametrize("reason", ["TensorRT builds on the device"])
+def test_a_deferred_engine_says_why(reason: str) -> None:
+    deferred = made.manifest({}, engine={"status": "deferred", "reason": reason})
+    assert built.engine_sentence(deferred).endswith(reason)
+    assert "deferred" not in built.engine_sentence(made.manifest({}))
+
+
+def test_the_fold_is_summed_up() -> None:
+    view = built.fold_view(LINES)
+    assert view.summary == (
+        "1 of 2 decisions folded, 1 of them exact; 1 module kept as they were. Parameters 2 k fewer, MACs 2 M fewer."
+    )
+    [rule] = view.rules
+    assert (rule.folded, rule.kept, rule.params, rule.macs, rule.error) == (
+        "1",
+        "1",
+        "24 k → 22 k",
+        "18 M → 16 M",
+        "1.4e−12",
+    )
+    assert [line.exactness for line in view.lines] == ["exact, error 1.4e−12", ""]
+    assert [line.params for line in view.lines] == ["12 k → 10 k", "12 k"]
+
+
+def test_an_approximate_fold_is_called_so() -> None:
+    view = built.fold_view((LINES[0].model_copy(update={"exact": False}),))
+    assert view.rules[0].folded == "1 (1 approximate)" and view.lines[0].exactness.startswith("approximate")
+
+
+def test_no_fold_says_so() -> None:
+    assert built.fold_view(None).summary == built.NO_FOLD
+    assert "nothing to decide" in built.fold_view(()).summary
+
+
+def test_the_provenance_names_hashes_device_and_tools() -> None:
+    report = RegressionReport.model_validate(made.regression())
+    groups = {group.title: dict(group.rows) for group in built.provenance(made.manifest({"a.bin": "0" * 64}), report)}
+    assert groups["Where it was judged"]["ISA"] == "avx2"
+    assert groups["Where it was judged"]["executed on"] == "device"
+    assert groups["What it is"]["checkpoint sha256"] == "ab" * 32
+    assert groups["What it is"]["inputs"] == "image: float32 [1, 3, 40, 56]"
+    assert groups["Files (sha256)"] == {"a.bin": "0" * 64}
+    assert groups["Settings"] == {"threads": "2"}
+    assert groups["Parent artifacts (sha256)"] == {"quantized": "cd" * 32}
+    unjudged = built.provenance(made.manifest({}), None)
+    assert "Where it was judged" not in [group.title for group in unjudged]

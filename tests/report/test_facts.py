@@ -1,0 +1,50 @@
+import json
+from pathlib import Path
+
+import pytest
+
+from bundle.errors import ArtifactError
+from report.facts import FoldLine, fold_rules, read_bench, read_fold
+from tests.report.made import BENCH, FOLD
+
+
+def write(folder: Path, name: str, value: object) -> Path:
+    (folder / name).write_text(json.dumps(value))
+    return folder
+
+
+def test_what_is_not_there_is_none(tmp_path: Path) -> None:
+    assert read_bench(tmp_path) is None and read_fold(tmp_path) is None
+
+
+def test_the_six_keys_of_bench(tmp_path: Path) -> None:
+    bench = read_bench(write(tmp_path, "bench.json", BENCH))
+    assert bench is not None and bench.model_dump() == BENCH
+
+
+@pytest.mark.parametrize("spoil", [{"runs": -1}, {"eager_ms": "fast"}, {"surprise": 1}])
+def test_a_wrong_bench_is_refused_by_name(tmp_path: Path, spoil: dict[str, object]) -> None:
+    with pytest.raises(ArtifactError, match=r"bench\.json cannot be read") as caught:
+        read_bench(write(tmp_path, "bench.json", {**BENCH, **spoil}))
+    assert next(iter(spoil)) in caught.value.got
+
+
+def test_a_fold_that_is_no_list_is_refused(tmp_path: Path) -> None:
+    with pytest.raises(ArtifactError, match=r"fold\.json cannot be read"):
+        read_fold(write(tmp_path, "fold.json", {"lines": FOLD}))
+
+
+def test_decisions_are_summed_by_rule(tmp_path: Path) -> None:
+    other = {**FOLD[0], "rule": "batch norm", "exact": False, "max_abs_error": 0.25}
+    lines = read_fold(write(tmp_path, "fold.json", [*FOLD, other, {**other, "max_abs_error": None}]))
+    assert lines is not None
+    gates, norm = fold_rules(lines)
+    assert (gates.rule, gates.folded, gates.kept, gates.approximate) == ("static gates", 1, 1, 0)
+    assert (gates.params_before, gates.params_after) == (24_000, 22_000)
+    assert (gates.macs_before, gates.macs_after) == (18_000_000, 16_000_000)
+    assert (norm.folded, norm.kept, norm.approximate, norm.max_abs_error) == (2, 0, 2, 0.25)
+
+
+def test_the_fold_stage_writes_what_is_read_here() -> None:
+    written = pytest.importorskip("compile.folds.base", reason="the fold stage needs torch").FoldRecord
+    assert set(written.model_fields) == set(FoldLine.model_fields)

@@ -1,0 +1,45 @@
+import io
+
+import pytest
+from rich.console import Console
+
+from bundle.regression import RegressionReport
+from report.tables import tasks_table
+from tests.report import made
+
+
+def printed(report: dict[str, object], width: int = 80) -> list[str]:
+    stream = io.StringIO()
+    Console(file=stream, width=width, color_system=None).print(tasks_table(RegressionReport.model_validate(report)))
+    return stream.getvalue().splitlines()
+
+
+def line(lines: list[str], task: str) -> list[str]:
+    [found] = [text.split() for text in lines if text.split()[:1] == [task]]
+    return found
+
+
+def test_a_row_holds_the_six_figures_at_eighty_columns() -> None:
+    lines = printed(made.failing())
+    assert line(lines, "depth") == [
+        "depth", "0.4000", "m", "0.4010", "m", "+0.25%", "[−0.40%,", "+1.30%]", "1%", "?", "inconclusive",
+    ]  # fmt: skip
+    assert line(lines, "normals")[-2:] == ["✗", "regression"]
+    assert line(lines, "edge") == ["edge", "0.6000", "–", "–", "–", "1%", "✗", "regression"]
+    assert not any("…" in text for text in lines) and max(map(len, lines)) <= 80
+
+
+def test_every_task_has_a_row_and_the_outcome_is_said() -> None:
+    lines = printed(made.regression())
+    assert [text.split()[0] for text in lines if text.rstrip().endswith("✓ pass")] == list(made.CHANNELS)
+    assert lines[-1].strip() == "Δm −0.20%: every task is within its budget"
+    assert printed(made.failing())[-1].strip() == "Δm −0.20%: FAILED: not every task is within its budget"
+
+
+@pytest.mark.parametrize(("where", "words"), [("device", "on the device"), ("emulation", "not executed on a device")])
+def test_the_title_says_what_ran(where: str, words: str) -> None:
+    assert words in " ".join(printed(made.regression(executed_on=where), width=200))
+
+
+def test_markup_in_a_name_stays_text() -> None:
+    assert "[red]model[/red]" in " ".join(printed(made.regression(model="[red]model[/red]"), width=200))

@@ -1,0 +1,56 @@
+import math
+
+import pytest
+
+from bundle.tasks import TASKS
+from report import wording
+
+
+def test_every_metric_of_the_task_table_has_a_name_without_underscores() -> None:
+    names = {row.metric: wording.metric_name(row.metric) + wording.metric_unit(row.metric) for row in TASKS}
+    assert names == {
+        "miou": "mIoU", "max_f": "max F", "mean_angular_error_deg": "mean angular error°", "rmse_m": "RMSE m", "ods_f": "ODS F",
+    }  # fmt: skip
+
+
+def test_values_carry_their_unit() -> None:
+    assert wording.metric_value("miou", 0.41236) == "0.4124"
+    assert wording.metric_value("mean_angular_error_deg", 18.20049) == "18.200°"
+    assert wording.metric_value("rmse_m", 0.4) == "0.4000 m"
+    assert wording.metric_value("rmse_m", None) == wording.metric_value("rmse_m", math.nan) == "undefined"
+
+
+@pytest.mark.parametrize(
+    ("fraction", "text"),
+    [
+        (0.0123, "+1.23%"), (-0.0123, "−1.23%"), (-0.00001, "0.00%"), (0.0, "0.00%"), (0.09999, "+10.0%"), (0.12, "+12.0%"),
+        (1.5, "+150%"), (math.inf, "+∞%"), (None, "undefined"), (math.nan, "undefined"),
+    ],
+)  # fmt: skip
+def test_percentages_have_a_sign_unless_they_are_zero(fraction: float | None, text: str) -> None:
+    assert wording.percent(fraction) == text
+
+
+def test_budgets_show_what_they_are() -> None:
+    assert (wording.budget(0.01), wording.budget(0.001), wording.budget(0.0025)) == ("1%", "0.1%", "0.25%")
+
+
+def test_intervals_need_both_ends() -> None:
+    assert wording.interval((-0.001, 0.004)) == "[−0.10%, +0.40%]"
+    assert wording.interval((None, 0.004)) == "undefined"
+
+
+def test_points_are_in_percent_already() -> None:
+    assert wording.points(-0.2) == "−0.20%" and wording.points(None) == "undefined"
+
+
+@pytest.mark.parametrize(
+    ("number", "text"), [(0, "0"), (999, "999"), (12_345, "12.3 k"), (8_100_000, "8.1 M"), (1.796e10, "18 G")]
+)
+def test_counts_have_three_digits(number: float, text: str) -> None:
+    assert wording.count(number) == text
+
+
+def test_sizes_and_plurals() -> None:
+    assert (wording.file_size(5_000), wording.file_size(17_040_000)) == ("5.0 kB", "17.0 MB")
+    assert (wording.plural(1, "image"), wording.plural(1024, "image")) == ("1 image", "1,024 images")
