@@ -6,7 +6,10 @@ import pytest
 
 from bundle.errors import GraphError, TargetUnavailable
 from targets.base import Precision, RunConfig, Session, Variant, VariantRecipe
+from targets.intel.graph import read
+from targets.intel.runtime import shared_core
 from targets.intel.target import INTEL
+from targets.isa import accumulates_int8_exactly
 from tests.contract.graphs import CASES
 
 CASE = CASES["attention"]
@@ -107,3 +110,16 @@ def test_the_host_s_capabilities_agree_with_the_kernel_s() -> None:
     assert CPU.runtime.startswith("openvino 20")
     if "amx_bf16" in CPU.isa:
         assert "bf16" in CPU.precisions
+
+
+@pytest.mark.skipif(not accumulates_int8_exactly(CPU.isa), reason="without VNNI OpenVINO may choose a float kernel")
+def test_a_quantized_product_runs_on_integers_and_does_not_saturate(tmp_path: Path) -> None:
+    """The runtime's own graph must name an 8-bit kernel: an INT8 variant that runs in float proves nothing."""
+    case = CASES["q_dq_extreme"]
+    onnx.save(case.model, tmp_path / "q.onnx")
+    INTEL.convert(tmp_path / "q.onnx", tmp_path / "q.xml")
+    compiled = shared_core().compile_model(read(tmp_path / "q.xml"), "CPU", {"INFERENCE_PRECISION_HINT": "f32"})
+    info = [operation.get_rt_info() for operation in compiled.get_runtime_model().get_ops()]
+    kernels = [row["runtimePrecision"].value for row in info if row["layerType"].value in ("FullyConnected", "MatMul")]
+    assert kernels in (["i8"], ["u8"])
+    np.testing.assert_array_equal(compiled(case.feed)[0], case.expected["y"])
