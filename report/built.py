@@ -8,10 +8,11 @@ from bundle.manifest import Manifest
 from bundle.regression import RegressionReport
 from report import wording
 from report.charts import bar
-from report.facts import Bench, FoldLine, FoldRule, fold_rules
+from report.facts import Bench, FoldLine, FoldProof, FoldRule, fold_rules
 from report.view import Bar, BenchView, FoldView, Group, LineRow, RuleRow, VariantRow
 
 NO_BENCH = "This bundle has no bench.json: its latency was not measured yet."
+NO_TIMING = "Nothing was timed where this bundle was judged: only the device can say how fast it is there."
 NO_FOLD = "This bundle has no fold.json."
 
 
@@ -25,12 +26,14 @@ def bench_view(bench: Bench | None) -> BenchView:
         (f"shipped {bench.shipped_precision}", bench.shipped_ms, "shipped"),
     )
     known = [(label, ms, kind) for label, ms, kind in rows if ms is not None]
+    if not known:
+        return BenchView(bars=(), note=NO_TIMING)
     missing = [label for label, ms, _ in rows if ms is None]
     note = (
         f"Medians of {wording.plural(bench.runs, 'run')} after {bench.warmup} to warm up, batch 1, all in one interleaved run; × is the speed against eager."
         + (f" Not measured here: {', '.join(missing)}." if missing else "")
     )
-    slowest = max((ms for _, ms, _ in known), default=0.0)
+    slowest = max(ms for _, ms, _ in known)
     return BenchView(bars=tuple(_bar(label, ms, kind, slowest, bench.eager_ms) for label, ms, kind in known), note=note)
 
 
@@ -56,18 +59,20 @@ def variant_rows(manifest: Manifest, folder: Path) -> tuple[VariantRow, ...]:
 
 
 def engine_sentence(manifest: Manifest) -> str:
-    """Say whether the engine exists, or why not yet."""
+    """Say which variant is shipped and why, and whether the engine exists or why not yet."""
+    choice = manifest.settings.get("choice")
+    shipped = f"Shipped: {manifest.shipped}, {choice}." if isinstance(choice, str) else f"Shipped: {manifest.shipped}."
     if manifest.engine.status == "built":
-        return "The engine was built where the bundle was made."
-    return f"The engine is deferred to the device: {manifest.engine.reason}"
+        return f"{shipped} The engine was built where the bundle was made."
+    return f"{shipped} The engine is deferred to the device: {manifest.engine.reason}"
 
 
-def fold_view(lines: tuple[FoldLine, ...] | None) -> FoldView:
-    """Return the folds by rule and one by one."""
+def fold_view(lines: tuple[FoldLine, ...] | None, proof: FoldProof | None) -> FoldView:
+    """Return the folds by rule and one by one, and how it was proven that they change nothing."""
     if lines is None:
-        return FoldView(summary=NO_FOLD, rules=(), lines=())
+        return FoldView(summary=NO_FOLD, proof="", rules=(), lines=())
     if not lines:
-        return FoldView(summary="The fold stage found nothing to decide.", rules=(), lines=())
+        return FoldView(summary="The fold stage found nothing to decide.", proof="", rules=(), lines=())
     folded = [line for line in lines if line.decision == "folded"]
     exact = sum(line.exact for line in folded)
     summary = (
@@ -75,7 +80,19 @@ def fold_view(lines: tuple[FoldLine, ...] | None) -> FoldView:
         f"{wording.plural(len(lines) - len(folded), 'module')} kept as they were. "
         f"Parameters {_change(sum(_params(line) for line in lines))}, MACs {_change(sum(_macs(line) for line in lines))}."
     )
-    return FoldView(summary=summary, rules=tuple(map(_rule, fold_rules(lines))), lines=tuple(map(_line, lines)))
+    return FoldView(
+        summary=summary, proof=_proof(proof), rules=tuple(map(_rule, fold_rules(lines))), lines=tuple(map(_line, lines))
+    )
+
+
+def _proof(proof: FoldProof | None) -> str:
+    if proof is None:
+        return ""
+    wide, narrow = (_error(max(errors.values(), default=None)) for errors in (proof.float64, proof.float32))
+    return (
+        f"Folded against unfolded on {wording.plural(proof.images, 'real image')}: the largest relative difference of any "
+        f"output is {wide} in float64 and {narrow} in float32."
+    )
 
 
 def _params(line: FoldLine) -> int:
@@ -98,7 +115,9 @@ def _pair(before: int, after: int) -> str:
 
 
 def _error(value: float | None) -> str:
-    return "" if value is None else f"{value:.1e}".replace("-", wording.MINUS)
+    if value is None:
+        return ""
+    return f"{value:.1e}".replace("-", wording.MINUS) if value else "0"
 
 
 def _rule(rule: FoldRule) -> RuleRow:

@@ -7,6 +7,7 @@ from pydantic import Field, TypeAdapter, ValidationError
 
 from bundle.errors import ArtifactError
 from bundle.frozen import Frozen
+from bundle.manifest import Manifest
 
 BENCH = "bench.json"
 FOLD = "fold.json"
@@ -37,6 +38,21 @@ class FoldLine(Frozen):
     params_after: int
     macs_before: int
     macs_after: int
+
+
+class FoldProof(Frozen):
+    """The fold stage's own check: the largest relative difference of each output, folded against unfolded."""
+
+    images: int
+    float64: dict[str, float]
+    float32: dict[str, float]
+
+
+class FoldSettings(Frozen):
+    """How the fold stage ran, as the manifest's settings hold it under ``fold``."""
+
+    mode: str
+    proof: FoldProof
 
 
 class FoldRule(Frozen):
@@ -82,6 +98,23 @@ def read_fold(folder: Path) -> tuple[FoldLine, ...] | None:
         ArtifactError: the file is there and is no list of fold decisions.
     """
     return _read(folder / FOLD, TypeAdapter(tuple[FoldLine, ...]), "a list of fold decisions")
+
+
+def read_proof(manifest: Manifest) -> FoldProof | None:
+    """Return the fold stage's check from the manifest's settings; None if they hold none.
+
+    Raises:
+        ArtifactError: the settings hold something else under ``fold``.
+    """
+    if "fold" not in manifest.settings:
+        return None
+    try:
+        return FoldSettings.model_validate(manifest.settings["fold"]).proof
+    except ValidationError as error:
+        raise ArtifactError(
+            "the fold's settings cannot be read", expected="mode and proof", got=str(error), where="manifest.json",
+            fix="build the bundle again with this version of the project",
+        ) from error  # fmt: skip
 
 
 def fold_rules(lines: tuple[FoldLine, ...]) -> tuple[FoldRule, ...]:

@@ -8,7 +8,7 @@ from bundle.manifest import Bundle, load_bundle
 from bundle.regression import RESULT, Infer, RegressionReport, read_report
 from report import built, judged, wording
 from report.examples import examples_view
-from report.facts import read_bench, read_fold
+from report.facts import read_bench, read_fold, read_proof
 from report.view import Page
 
 REPORT = "report.html"
@@ -54,7 +54,7 @@ def describe(bundle: Bundle, infer: Infer | None) -> Page:
         bench=built.bench_view(read_bench(folder)),
         engine=built.engine_sentence(manifest),
         variants=built.variant_rows(manifest, folder),
-        fold=built.fold_view(read_fold(folder)),
+        fold=built.fold_view(read_fold(folder), read_proof(manifest)),
         provenance=built.provenance(manifest, report),
         attribution=manifest.dataset.attribution,
     )

@@ -91,6 +91,7 @@ class FoldView(Frozen):
     """The fold tables; without rules, ``summary`` is the reason."""
 
     summary: str
+    proof: str
     rules: tuple[RuleRow, ...]
     lines: tuple[LineRow, ...]
 

@@ -1,10 +1,8 @@
 from pathlib import Path
 
-import pytest
-
 from bundle.regression import RegressionReport
 from report import built
-from report.facts import Bench, FoldLine
+from report.facts import Bench, FoldLine, FoldProof
 from tests.report import made
 
 LINES = tuple(FoldLine.model_validate(line) for line in made.FOLD)
@@ -21,6 +19,8 @@ def test_bars_are_in_proportion_to_the_slowest() -> None:
 def test_what_was_not_measured_has_no_bar() -> None:
     view = built.bench_view(Bench.model_validate({**made.BENCH, "shipped_ms": None}))
     assert len(view.bars) == 2 and view.note.endswith("Not measured here: shipped int8.")
+    emulated = {**made.BENCH, "eager_ms": None, "f32_compiled_ms": None, "shipped_ms": None, "runs": 0, "warmup": 0}
+    assert built.bench_view(Bench.model_validate(emulated)) == built.BenchView(bars=(), note=built.NO_TIMING)
     assert built.bench_view(None) == built.BenchView(bars=(), note=built.NO_BENCH)
 
 
@@ -30,15 +30,19 @@ def test_variants_have_a_size_and_one_is_shipped(tmp_path: Path) -> None:
     assert (row.name, row.size, row.shipped, row.recipe) == ("f32", "5.0 kB", True, (("reason", "the plain one"),))
 
 
-@pytest.mark.parametrize("reason", ["TensorRT builds on the device"])
-def test_a_deferred_engine_says_why(reason: str) -> None:
-    deferred = made.manifest({}, engine={"status": "deferred", "reason": reason})
-    assert built.engine_sentence(deferred).endswith(reason)
+def test_a_deferred_engine_says_why() -> None:
+    deferred = made.manifest({}, engine={"status": "deferred", "reason": "TensorRT is not here"})
+    assert built.engine_sentence(deferred).endswith("deferred to the device: TensorRT is not here")
     assert "deferred" not in built.engine_sentence(made.manifest({}))
 
 
+def test_the_choice_of_a_variant_has_its_reason() -> None:
+    chosen = made.manifest({}, settings={"choice": "the fastest variant within its budgets"})
+    assert built.engine_sentence(chosen).startswith("Shipped: f32, the fastest variant within its budgets.")
+
+
 def test_the_fold_is_summed_up() -> None:
-    view = built.fold_view(LINES)
+    view = built.fold_view(LINES, None)
     assert view.summary == (
         "1 of 2 decisions folded, 1 of them exact; 1 module kept as they were. Parameters 2 k fewer, MACs 2 M fewer."
     )
@@ -55,13 +59,19 @@ def test_the_fold_is_summed_up() -> None:
 
 
 def test_an_approximate_fold_is_called_so() -> None:
-    view = built.fold_view((LINES[0].model_copy(update={"exact": False}),))
+    view = built.fold_view((LINES[0].model_copy(update={"exact": False}),), None)
     assert view.rules[0].folded == "1 (1 approximate)" and view.lines[0].exactness.startswith("approximate")
 
 
+def test_the_proof_is_the_worst_output() -> None:
+    proof = FoldProof(images=2, float64={"depth": 2e-14, "edge": 3e-15}, float32={"depth": 1e-7, "edge": 0.0})
+    assert "2 real images" in built.fold_view(LINES, proof).proof
+    assert built.fold_view(LINES, proof).proof.endswith("is 2.0e−14 in float64 and 1.0e−07 in float32.")
+
+
 def test_no_fold_says_so() -> None:
-    assert built.fold_view(None).summary == built.NO_FOLD
-    assert "nothing to decide" in built.fold_view(()).summary
+    assert built.fold_view(None, None).summary == built.NO_FOLD
+    assert "nothing to decide" in built.fold_view((), None).summary
 
 
 def test_the_provenance_names_hashes_device_and_tools() -> None:

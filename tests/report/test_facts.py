@@ -4,8 +4,8 @@ from pathlib import Path
 import pytest
 
 from bundle.errors import ArtifactError
-from report.facts import FoldLine, fold_rules, read_bench, read_fold
-from tests.report.made import BENCH, FOLD
+from report.facts import FoldLine, fold_rules, read_bench, read_fold, read_proof
+from tests.report.made import BENCH, FOLD, manifest
 
 
 def write(folder: Path, name: str, value: object) -> Path:
@@ -48,3 +48,12 @@ def test_decisions_are_summed_by_rule(tmp_path: Path) -> None:
 def test_the_fold_stage_writes_what_is_read_here() -> None:
     written = pytest.importorskip("compile.folds.base", reason="the fold stage needs torch").FoldRecord
     assert set(written.model_fields) == set(FoldLine.model_fields)
+
+
+def test_the_proof_is_read_from_the_settings() -> None:
+    proof = {"images": 2, "float64": {"depth": 1e-14}, "float32": {"depth": 1e-7}}
+    found = read_proof(manifest({}, settings={"fold": {"mode": "all", "proof": proof}}))
+    assert found is not None and found.float64 == {"depth": 1e-14}
+    assert read_proof(manifest({})) is None
+    with pytest.raises(ArtifactError, match="fold's settings"):
+        read_proof(manifest({}, settings={"fold": {"mode": "all"}}))
