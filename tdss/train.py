@@ -18,7 +18,9 @@ def main(arguments: list[str] | None = None) -> int:
     parser = argparse.ArgumentParser(prog="python -m tdss.train", description=__doc__)
     parser.add_argument("--config", nargs="+", type=Path, required=True, help="one TOML file per run, in order")
     parser.add_argument("--devices", type=int, default=1, help="processes, one per GPU (default 1)")
-    parser.add_argument("--accelerator", default="auto", choices=("auto", "cpu", "cuda"), help="default: a GPU if there is one")
+    parser.add_argument(
+        "--accelerator", default="auto", choices=("auto", "cpu", "cuda"), help="default: a GPU if there is one"
+    )
     options = parser.parse_args(arguments)
     console = Console(stderr=True)
     try:
@@ -26,6 +28,7 @@ def main(arguments: list[str] | None = None) -> int:
         for config in configs:
             fabric = Fabric(accelerator=options.accelerator, devices=options.devices, precision=config.precision)
             fabric.launch()
+            console.quiet = not fabric.is_global_zero
             with Display(config.name, console) as display:
                 loop.train(config, fabric, display)
     except ProjectError as error:

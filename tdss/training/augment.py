@@ -1,7 +1,7 @@
 """Random views of a batch: one crop per sample for the image and every label, one colour matrix per image.
 
 Geometry. A crop ``[top, left, height, width]`` is resized to the full size: bilinear with antialiasing for the image,
-nearest for labels. A flip mirrors x, so a normal ``(x, y, z)`` becomes ``(−x, y, z)``. A crop that is zoomed by ``z``
+nearest for labels, and edges stay one pixel wide. A flip mirrors x, so a normal ``(x, y, z)`` becomes ``(−x, y, z)``. A crop that is zoomed by ``z``
 shows things as large as they are at ``depth / z``, the only cue a single image has, so depth is divided by ``z``
 (the geometric mean of the two axes' zooms); normals stay: the camera did not turn.
 
@@ -54,6 +54,29 @@ def view_labels(labels: Tensor, boxes: list[list[int]], flips: list[bool]) -> Te
         across = across.flip(0) if flip else across
         result[index] = labels[index].index_select(-2, nearest(top, rows, height)).index_select(-1, across)
     return result
+
+
+def view_edges(edges: Tensor, boxes: list[list[int]], flips: list[bool]) -> Tensor:
+    """Crop, resize and flip one-pixel edges [B, H, W] in {0, 1} so that they stay one pixel wide.
+
+    Enlarging repeats rows and columns. The second copy of a column is kept only where the edge goes on to the right
+    in the source, the second copy of a row only where it goes on below; a diagonal may get gaps of one pixel.
+    """
+    height, width = edges.shape[-2:]
+    right = functional.pad(edges[..., 1:], (0, 1))
+    below = functional.pad(edges[..., 1:, :], (0, 0, 0, 1))
+    result = torch.empty_like(edges)
+    for index, ((top, left, rows, columns), flip) in enumerate(zip(boxes, flips, strict=True)):
+        down, across = nearest(top, rows, height), nearest(left, columns, width)
+        here, onward, under = (part[index][down][:, across] for part in (edges, right, below))
+        thin = here * torch.where(repeats(across), onward, 1) * torch.where(repeats(down)[:, None], under, 1)
+        result[index] = thin.flip(-1) if flip else thin
+    return result
+
+
+def repeats(indices: Tensor) -> Tensor:
+    """Return which entries of ascending source indices repeat the one before: bool, same length."""
+    return functional.pad(indices[1:] == indices[:-1], (1, 0))
 
 
 def nearest(start: int, length: int, size: int) -> Tensor:

@@ -1,9 +1,9 @@
 """One training run as frozen data, read from a TOML file."""
 
-import tomllib
 from pathlib import Path
 from typing import Annotated, Literal, TypeAlias
 
+import tomllib
 from pydantic import Field, ValidationError, model_validator
 
 from bundle.errors import ConfigError

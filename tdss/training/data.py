@@ -86,7 +86,9 @@ def indices(size: int, batch: int, step: int, seed: int) -> list[int]:
     return [int(index) for index in torch.cat(order)[start : start + batch]]
 
 
-def make_batch(ram: Ram, chosen: Sequence[int], image: ImageConfig, config: AugmentConfig, draw: torch.Generator) -> Batch:
+def make_batch(
+    ram: Ram, chosen: Sequence[int], image: ImageConfig, config: AugmentConfig, draw: torch.Generator
+) -> Batch:
     """Gather and augment the samples ``chosen``; ``draw`` decides every random choice."""
     count, (height, width) = len(chosen), ram.images.shape[2:]
     boxes = augment.crops(count, height, width, config, draw)
@@ -94,7 +96,8 @@ def make_batch(ram: Ram, chosen: Sequence[int], image: ImageConfig, config: Augm
     matrix, shift = augment.colour(count, image, config, draw)
     where = torch.tensor(chosen)
     images = augment.recolour(augment.view_images(ram.images[where], boxes, flips), matrix, shift)
-    labels = {task: augment.view_labels(rows[where], boxes, flips) for task, rows in ram.labels.items()}
+    views = {task: augment.view_edges if task == "edge" else augment.view_labels for task in ram.labels}
+    labels = {task: views[task](rows[where], boxes, flips) for task, rows in ram.labels.items()}
     for task in labels.keys() & set(KEPT_AS_HALF):
         labels[task] = labels[task].float()
     if "normals" in labels:

@@ -16,7 +16,9 @@ from tdss.config import ModelConfig
 Predictor = Callable[[str], dict[str, Array]]
 
 
-def evaluate(model: nn.Module, config: ModelConfig, dataset: FolderDataset, ids: Sequence[str], tasks: Sequence[str]) -> dict[str, float]:
+def evaluate(
+    model: nn.Module, config: ModelConfig, dataset: FolderDataset, ids: Sequence[str], tasks: Sequence[str]
+) -> dict[str, float]:
     """Return each task's metric over the images ``ids``; the model runs in float32 and evaluation mode."""
     preprocess = Preprocess(**config.image.model_dump())
     device = next(model.parameters()).device
@@ -35,7 +37,9 @@ def evaluate(model: nn.Module, config: ModelConfig, dataset: FolderDataset, ids:
         model.train(was_training)
 
 
-def measure(predictor: Predictor, config: ModelConfig, dataset: FolderDataset, ids: Sequence[str], tasks: Sequence[str]) -> dict[str, float]:
+def measure(
+    predictor: Predictor, config: ModelConfig, dataset: FolderDataset, ids: Sequence[str], tasks: Sequence[str]
+) -> dict[str, float]:
     """Return each task's metric of any predictor over the images ``ids``."""
     judges = {task: metric(task_row(task), config.tasks[task]) for task in tasks}
     sums: dict[str, Array] = {}
@@ -47,7 +51,9 @@ def measure(predictor: Predictor, config: ModelConfig, dataset: FolderDataset, i
     return {task: float(judge.reduce(sums[task])) for task, judge in judges.items()}
 
 
-def trivial(config: ModelConfig, dataset: FolderDataset, train_ids: Sequence[str], ids: Sequence[str]) -> dict[str, float]:
+def trivial(
+    config: ModelConfig, dataset: FolderDataset, train_ids: Sequence[str], ids: Sequence[str]
+) -> dict[str, float]:
     """Return the metrics of the constant predictors: the mean normal and the mean depth of the training split."""
     constants = {task: mean_label(task, dataset, train_ids) for task in ("normals", "depth") if task in config.tasks}
     return measure(lambda name: constants, config, dataset, ids, tuple(constants)) if constants else {}

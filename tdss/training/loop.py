@@ -62,17 +62,19 @@ class Run:
         saved = time.monotonic()
         while not self.counters.total or self.counters.step < self.counters.total:
             start, step = time.monotonic(), self.counters.step
-            chosen = data.indices(len(ram), size, step, self.config.seed)[self.fabric.global_rank :: self.fabric.world_size]
+            chosen = data.indices(len(ram), size, step, self.config.seed)[
+                self.fabric.global_rank :: self.fabric.world_size
+            ]
             draw = data.generator(self.config.seed, step, 2 + self.fabric.global_rank)
             batch = data.make_batch(ram, chosen, self.config.model.image, self.config.augment, draw)
             loaded = time.monotonic() - start
             values = self.step(batch, step, draw)
             self._count(values, time.monotonic() - start, loaded)
+            if self.counters.step in self._evaluation_steps():
+                self.evaluate()
             if time.monotonic() - saved >= self.config.save_seconds:
                 self.save()
                 saved = time.monotonic()
-            if self.counters.step in self._evaluation_steps():
-                self.evaluate()
         self.save()
 
     def step(self, batch: data.Batch, step: int, draw: torch.Generator) -> dict[str, float]:
@@ -87,7 +89,9 @@ class Run:
         weighted = [self.config.losses[task].weight * value for task, value in parts.items()]
         self.wrapped.zero_grad()
         self.fabric.backward(torch.stack(weighted).sum())
-        self.fabric.clip_gradients(self.module, self.wrapped, max_norm=self.config.optimizer.clip, error_if_nonfinite=False)
+        self.fabric.clip_gradients(
+            self.module, self.wrapped, max_norm=self.config.optimizer.clip, error_if_nonfinite=False
+        )
         self.wrapped.step()
         self._average(step)
         return {task: float(value.detach()) for task, value in parts.items()}
@@ -100,7 +104,9 @@ class Run:
         tasks = [task for task in self.config.model.tasks if task != "edge"]
         values = evaluate(self.averaged_model(), self.config.model, self.dataset, ids, tasks)
         self.log.add({"step": self.counters.step, "images": len(ids), "metrics": values})
-        self.display.say(f"step {self.counters.step}: " + "  ".join(f"{task} {value:.4f}" for task, value in values.items()))
+        self.display.say(
+            f"step {self.counters.step}: " + "  ".join(f"{task} {value:.4f}" for task, value in values.items())
+        )
 
     def averaged_model(self) -> MultiTaskModel:
         """Return a copy of the model with the averaged weights."""
@@ -138,13 +144,19 @@ class Run:
         counters = self.counters
         counters = counters.model_copy(update={"step": counters.step + 1, "seconds": counters.seconds + seconds})
         if not counters.total and counters.step >= TIMED and self.config.minutes is not None:
-            counters = counters.model_copy(update={"total": round(self.config.minutes * 60 * counters.step / counters.seconds)})
+            counters = counters.model_copy(
+                update={"total": round(self.config.minutes * 60 * counters.step / counters.seconds)}
+            )
         self.counters = counters
         total = sum(self.config.losses[task].weight * value for task, value in values.items())
-        self.display.step(counters.step, counters.total, total, counters.seconds / counters.step)
+        self.display.step(counters.step, counters.total, total, seconds)
         if self.fabric.is_global_zero and (counters.step % LOG_EVERY == 0 or counters.step == counters.total):
             rate = learning_rate(counters.step - 1, counters.total or 10**9, self.config.optimizer)
-            timing = {"seconds": round(counters.seconds, 2), "step_seconds": round(seconds, 4), "data_seconds": round(loaded, 4)}
+            timing = {
+                "seconds": round(counters.seconds, 2),
+                "step_seconds": round(seconds, 4),
+                "data_seconds": round(loaded, 4),
+            }
             self.log.add({"step": counters.step, "loss": total, "losses": values, "lr": rate, **timing})
 
     def _evaluation_steps(self) -> set[int]:
@@ -212,4 +224,3 @@ def averaged(model: nn.Module) -> dict[str, Tensor]:
     """Return what the running average follows: the trained parameters and the float buffers of the batch norms."""
     buffers = {name: tensor for name, tensor in model.named_buffers() if name.endswith(("running_mean", "running_var"))}
     return {**state.trainable(model), **buffers}
-

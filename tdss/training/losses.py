@@ -60,5 +60,5 @@ def class_weights(labels: Tensor, classes: int, power: float) -> Tensor:
     """Return frequency^−power per class over labels (255 ignored), scaled so that the mean over pixels is 1; at most 20."""
     counts = torch.bincount(labels.flatten(), minlength=256)[:classes].double()
     share = counts.clamp(min=1) / counts.sum().clamp(min=1)
-    weights = share ** -power
+    weights = share**-power
     return (weights / (weights * share).sum()).clamp(max=20).float()

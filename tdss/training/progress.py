@@ -24,7 +24,9 @@ class Log:
         """Drop lines of later steps and a last line that a kill cut short."""
         if not self.path.is_file():
             return
-        lines = [line for line in self.path.read_text(encoding="utf-8").split("\n")[:-1] if json.loads(line)["step"] <= step]
+        lines = [
+            line for line in self.path.read_text(encoding="utf-8").split("\n")[:-1] if json.loads(line)["step"] <= step
+        ]
         write_text(self.path, "".join(f"{line}\n" for line in lines))
 
     def add(self, entry: Mapping[str, Value]) -> None:
@@ -39,7 +41,14 @@ class Display:
     def __init__(self, name: str, console: Console, every: float = 30.0) -> None:
         self.name, self.console, self.every = name, console, every
         self.last = 0.0
-        columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeElapsedColumn(), TimeRemainingColumn())
+        self.pace = 0.0  # seconds per step, smoothed over about 50 steps
+        columns = (
+            TextColumn("{task.description}"),
+            BarColumn(),
+            MofNCompleteColumn(),
+            TimeElapsedColumn(),
+            TimeRemainingColumn(),
+        )
         self.bar = Progress(*columns, console=console, disable=not console.is_terminal)
         self.row = self.bar.add_task(name, total=None)
 
@@ -47,19 +56,24 @@ class Display:
         self.bar.start()
         return self
 
-    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None) -> None:
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
         self.bar.stop()
 
-    def step(self, step: int, total: int, loss: float, seconds_per_step: float) -> None:
-        """Show that ``step`` of ``total`` steps are done."""
+    def step(self, step: int, total: int, loss: float, seconds: float) -> None:
+        """Show that ``step`` of ``total`` steps are done, the last one in ``seconds``."""
+        self.pace = seconds if self.pace == 0.0 else 0.98 * self.pace + 0.02 * seconds
         self.bar.update(self.row, completed=step, total=total, description=f"{self.name} loss {loss:.3f}")
         now = time.monotonic()
         if self.console.is_terminal or now - self.last < self.every:
             return
         self.last = now
-        left = time.strftime("%H:%M:%S", time.gmtime((total - step) * seconds_per_step))
-        self.say(f"step {step}/{total}  loss {loss:.3f}  {seconds_per_step:.3f} s/step  {left} left")
+        left = time.strftime("%H:%M:%S", time.gmtime((total - step) * self.pace))
+        self.say(f"step {step}/{total}  loss {loss:.3f}  {self.pace:.3f} s/step  {left} left")
 
     def say(self, text: str) -> None:
         """Print one line."""
-        self.console.print(f"{time.strftime('%H:%M:%S', time.gmtime())} {self.name}: {text}", highlight=False, soft_wrap=True)
+        self.console.print(
+            f"{time.strftime('%H:%M:%S', time.gmtime())} {self.name}: {text}", highlight=False, soft_wrap=True
+        )

@@ -77,7 +77,9 @@ def load(folder: Path, model: nn.Module, ema: dict[str, Tensor], optimizer: Adam
 def _expect(folder: Path, group: str, names: set[str], tensors: dict[str, Tensor]) -> None:
     found = {name.removeprefix(f"{group}.") for name in tensors if name.startswith(f"{group}.")}
     if found != names:
-        raise _refuse(folder, f"the {len(names)} {group} tensors of this config", f"other names: {sorted(found ^ names)[:4]}")
+        raise _refuse(
+            folder, f"the {len(names)} {group} tensors of this config", f"other names: {sorted(found ^ names)[:4]}"
+        )
 
 
 def _refuse(folder: Path, expected: str, got: str) -> CheckpointError:

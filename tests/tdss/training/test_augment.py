@@ -1,0 +1,95 @@
+"""Views against what geometry and torch say."""
+
+import colorsys
+
+import pytest
+import torch
+from torch import Tensor
+from torch.nn import functional
+
+from tdss.config import ImageConfig
+from tdss.training import augment
+from tdss.training.config import AugmentConfig
+from tdss.training.data import generator
+
+WHOLE = [0, 0, 8, 8]
+IMAGE = ImageConfig(height=8, width=8)
+
+
+def plane_normals(x: float) -> Tensor:
+    """A wall that faces (x, 0, z): float32 [1, 3, 8, 8]."""
+    return torch.tensor([x, 0.0, (1 - x * x) ** 0.5]).view(1, 3, 1, 1).expand(1, 3, 8, 8).clone()
+
+
+def test_a_flip_negates_the_normals_x_only() -> None:
+    normals = torch.cat([plane_normals(0.6), plane_normals(0.6)])
+    flipped = augment.flip_normals(augment.view_labels(normals, [WHOLE, WHOLE], [True, False]), [True, False])
+    torch.testing.assert_close(flipped[0], plane_normals(-0.6)[0])
+    torch.testing.assert_close(flipped[1], normals[1])
+
+
+def test_normals_of_a_mirrored_depth_are_the_flipped_normals() -> None:
+    """Normals computed from a mirrored depth map are the mirror image of those of the depth map, x negated."""
+    depth = torch.rand(1, 8, 8)
+
+    def from_depth(z: Tensor) -> Tensor:
+        across = functional.pad((z[..., 2:] - z[..., :-2]) / 2, (1, 1))
+        return functional.normalize(torch.stack([across, torch.zeros_like(z), torch.ones_like(z)], 1), dim=1)
+
+    expected = from_depth(augment.view_labels(depth, [WHOLE], [True]))
+    got = augment.flip_normals(augment.view_labels(from_depth(depth), [WHOLE], [True]), [True])
+    torch.testing.assert_close(got, expected)
+
+
+def test_labels_follow_the_image() -> None:
+    """An image that shows its label stays equal to it under any crop of nearest pixels and any flip."""
+    label = torch.arange(64, dtype=torch.uint8).view(1, 8, 8)
+    boxes, flips = [[2, 1, 4, 4]], [True]
+    got = augment.view_labels(label, boxes, flips)[0]
+    expected = functional.interpolate(label[:, None, 2:6, 1:5].float(), (8, 8), mode="nearest-exact")[0, 0].flip(-1)
+    torch.testing.assert_close(got.float(), expected)
+    image = augment.view_images(label[:, None].expand(1, 3, 8, 8).contiguous(), boxes, flips)[0, 0]
+    assert (image.float() - expected).abs().max().item() <= 5  # bilinear between neighbours that differ by 8
+
+
+def test_a_zoom_brings_things_nearer() -> None:
+    depth = torch.full((1, 8, 8), 4.0)
+    assert augment.scale_depth(depth, [[0, 0, 4, 4]])[0, 0, 0].item() == pytest.approx(2.0)
+    assert augment.scale_depth(torch.zeros(1, 8, 8), [[0, 0, 4, 4]]).abs().max().item() == 0.0
+
+
+@pytest.mark.parametrize("flip", [False, True])
+def test_edges_stay_one_pixel_wide(flip: bool) -> None:
+    edges = torch.zeros(1, 8, 8, dtype=torch.uint8)
+    edges[0, :, 3] = 1
+    got = augment.view_edges(edges, [[0, 0, 4, 4]], [flip])[0]
+    assert got.sum(1).tolist() == [1] * 8
+    assert augment.view_edges(edges.mT.contiguous(), [[0, 0, 4, 4]], [flip])[0].sum(0).tolist() == [1] * 8
+    torch.testing.assert_close(augment.view_edges(edges, [WHOLE], [False]), edges)
+
+
+def test_colour_without_strength_is_the_normalisation() -> None:
+    matrix, shift = augment.colour(2, IMAGE, AugmentConfig(), generator(0, 0, 0))
+    pixels = torch.randint(0, 256, (2, 3, 8, 8), dtype=torch.uint8)
+    mean, std = (torch.tensor(values).view(1, 3, 1, 1) for values in (IMAGE.mean, IMAGE.std))
+    torch.testing.assert_close(augment.recolour(pixels, matrix, shift), (pixels / 255 - mean) / std, atol=1e-5, rtol=0)
+
+
+def test_saturation_keeps_the_luma_and_scales_the_chroma() -> None:
+    config = AugmentConfig(saturation=0.5)
+    plain = ImageConfig(height=8, width=8, mean=(0, 0, 0), std=(1, 1, 1))
+    matrix, shift = augment.colour(1, plain, config, generator(1, 2, 3))
+    pixel = torch.tensor([200, 90, 40], dtype=torch.uint8).view(1, 3, 1, 1)
+    before, after = (pixel / 255).flatten().tolist(), augment.recolour(pixel, matrix, shift).flatten().tolist()
+    (y0, i0, q0), (y1, i1, q1) = (colorsys.rgb_to_yiq(*rgb) for rgb in (before, after))
+    assert y1 == pytest.approx(y0, abs=2e-3)  # colorsys rounds the luma weights to two digits
+    assert i1 / i0 == pytest.approx(q1 / q0, abs=0.05)
+    assert 0.5 <= i1 / i0 <= 1.5
+
+
+def test_crops_lie_inside_and_respect_the_scale() -> None:
+    config = AugmentConfig(scale=0.5, stretch=0.3)
+    for top, left, rows, columns in augment.crops(200, 64, 48, config, generator(0, 0, 0)):
+        assert top >= 0 and left >= 0 and top + rows <= 64 and left + columns <= 48
+        assert rows >= 0.4 * 64 and columns >= 0.4 * 48
+    assert augment.crops(1, 64, 48, AugmentConfig(zoom=0.0, scale=0.5), generator(0, 0, 0)) == [[0, 0, 64, 48]]

@@ -1,0 +1,50 @@
+"""A wrong training config is refused, and the message names what is wrong."""
+
+from pathlib import Path
+
+import pytest
+
+from bundle.errors import ConfigError
+from tdss.training.config import read
+from tests.tdss.training.tiny import settings, write_config
+
+SHIPPED = sorted((Path(__file__).parents[3] / "models" / "default" / "training").glob("*.toml"))
+
+
+def refused(tmp_path: Path, **changes: object) -> str:
+    keys = {key: value for key, value in {**settings(tmp_path, tmp_path), **changes}.items() if value is not None}
+    with pytest.raises(ConfigError) as caught:
+        read(write_config(tmp_path / "bad.toml", keys))
+    return str(caught.value)
+
+
+def test_what_is_wrong_is_named(tmp_path: Path) -> None:
+    assert "learning_rate" in refused(tmp_path, learning_rate=1.0)
+    assert "batch" in refused(tmp_path, batch=0)
+    assert "optimizer.ema" in refused(tmp_path, optimizer={"lr": 1.0, "ema": 1.0})
+    assert "exactly one of steps and minutes" in refused(tmp_path, minutes=1.0)
+    assert "exactly one of steps and minutes" in refused(tmp_path, steps=None)
+    assert "losses are ['depth']" in refused(tmp_path, losses={"depth": {}})
+    assert "needs init_backbone" in refused(tmp_path, freeze_backbone=True)
+
+
+def test_a_missing_and_a_broken_file_are_refused(tmp_path: Path) -> None:
+    with pytest.raises(ConfigError, match="cannot be read"):
+        read(tmp_path / "none.toml")
+    (tmp_path / "broken.toml").write_text("name = ")
+    with pytest.raises(ConfigError, match="no TOML"):
+        read(tmp_path / "broken.toml")
+
+
+@pytest.mark.parametrize("path", SHIPPED, ids=lambda path: path.stem)
+def test_the_shipped_configs_are_read(path: Path) -> None:
+    assert read(path).name == path.stem
+
+
+def test_the_baseline_differs_from_the_model_in_its_adapter_only() -> None:
+    phases = {path.stem: read(path) for path in SHIPPED}
+    model, baseline = phases["tdss"], phases["heads"]
+    assert baseline.baseline_of == model.folder
+    same = {"name": model.name, "baseline_of": None, "model": model.model}
+    assert baseline.model_copy(update=same) == model
+    assert baseline.model.model_copy(update={"name": model.model.name, "adapter": model.model.adapter}) == model.model
