@@ -1,14 +1,14 @@
 """Every error this project raises on purpose, and the exit code each one ends a command with.
 
-    ProjectError                    (never raised itself)
-    ├── InputError            2     the caller gave something that cannot be used
-    │   ├── ConfigError             a key, value or file of a configuration
-    │   ├── CheckpointError         a checkpoint folder or its tensors
-    │   ├── DatasetError            an image, a label or a split of a labelled folder
-    │   ├── ArtifactError           a file of a bundle or a stage that is missing or altered
-    │   └── GraphError              an ONNX or OpenVINO graph that breaks a stage's precondition
-    ├── RegressionFailed      1     a compiled model is not within its budgets
-    └── TargetUnavailable     3     a runtime or device is missing on this machine
+ProjectError                    (never raised itself)
+├── InputError            2     the caller gave something that cannot be used
+│   ├── ConfigError             a key, value or file of a configuration
+│   ├── CheckpointError         a checkpoint folder or its tensors
+│   ├── DatasetError            an image, a label or a split of a labelled folder
+│   ├── ArtifactError           a file of a bundle or a stage that is missing or altered
+│   └── GraphError              an ONNX or OpenVINO graph that breaks a stage's precondition
+├── RegressionFailed      1     a compiled model is not within its budgets
+└── TargetUnavailable     3     a runtime or device is missing on this machine
 """
 
 from typing import ClassVar

@@ -21,7 +21,7 @@ from bundle.tasks import Activation, task
 
 MANIFEST = "manifest.json"
 VECTORS = "vectors.npz"
-RESULTS = ("regression.json", "bench.json", "report.html")
+RESULTS = ("regression.json", "bench.json", "choice.json", "report.html")
 ENGINES = "engines"
 UNSEALED = "0" * 64
 STRICT = 0.1  # `strict` budgets are this fraction of the task table's: 99.9 % instead of 99 %

@@ -80,7 +80,7 @@ class TaskCheck(Frozen):
 class RegressionReport(Frozen):
     """What ``regression.json`` holds, and ``checks``, which it does not."""
 
-    model_config = ConfigDict(frozen=True, extra="forbid", ser_json_inf_nan="null", populate_by_name=True)
+    model_config = ConfigDict(populate_by_name=True)
 
     schema_version: Literal[1] = Field(default=1, alias="schema")
     model: str
