@@ -7,7 +7,7 @@ import torch
 from torch import Tensor, nn
 
 from bundle.dataset import Array, FolderDataset
-from bundle.metrics import metric
+from bundle.metrics import Floats, metric
 from bundle.postprocess import predict
 from bundle.preprocess import Preprocess
 from bundle.tasks import task as task_row
@@ -42,7 +42,7 @@ def measure(
 ) -> dict[str, float]:
     """Return each task's metric of any predictor over the images ``ids``."""
     judges = {task: metric(task_row(task), config.tasks[task]) for task in tasks}
-    sums: dict[str, Array] = {}
+    sums: dict[str, Floats] = {}
     for name in ids:
         predictions = predictor(name)
         for task, judge in judges.items():
@@ -55,7 +55,9 @@ def trivial(
     config: ModelConfig, dataset: FolderDataset, train_ids: Sequence[str], ids: Sequence[str]
 ) -> dict[str, float]:
     """Return the metrics of the constant predictors: the mean normal and the mean depth of the training split."""
-    constants = {task: mean_label(task, dataset, train_ids) for task in ("normals", "depth") if task in config.tasks}
+    constants: dict[str, Array] = {
+        task: mean_label(task, dataset, train_ids) for task in ("normals", "depth") if task in config.tasks
+    }
     return measure(lambda name: constants, config, dataset, ids, tuple(constants)) if constants else {}
 
 
