@@ -148,7 +148,7 @@ class _Tally:
 def agreement(activation: Activation, reference: Array, prediction: Array) -> float:
     """Return how alike two predictions are, 0…1, over all pixels.
 
-    ``argmax``: the share of equal pixels. ``sigmoid``: 1 − mean |Δp|. ``unit``: the mean cosine, at least 0.
+    ``argmax``: the share of equal pixels. ``sigmoid``: 1 − mean |Δp|. ``unit``: the mean cosine, within 0…1.
     ``relu``: 1 − Σ|Δd| / Σ max(d), the weighted Jaccard index.
     """
     if activation == "argmax":
@@ -157,7 +157,7 @@ def agreement(activation: Activation, reference: Array, prediction: Array) -> fl
     if activation == "sigmoid":
         return 1.0 - float(np.abs(ours - theirs).mean())
     if activation == "unit":
-        return max(0.0, float((ours * theirs).sum(axis=0).mean()))
+        return float(np.clip((ours * theirs).sum(axis=0).mean(), 0, 1))
     larger = float(np.maximum(ours, theirs).sum())
     return 1.0 - float(np.abs(ours - theirs).sum()) / larger if larger > 0 else 1.0
 
