@@ -9,13 +9,16 @@ import hashlib
 import os
 import uuid
 from pathlib import Path
-from types import ModuleType
+from typing import TYPE_CHECKING
 
 from bundle.artifacts import hash_file, write_text
 from bundle.errors import ArtifactError, GraphError, TargetUnavailable
 from bundle.frozen import Frozen
 from targets.base import Precision
-from targets.jetson.device import Device, import_tensorrt, version_of
+from targets.jetson.device import Device, tensorrt_version, version_of
+
+if TYPE_CHECKING:
+    import tensorrt
 
 ENGINES = "engines"
 TIMING_CACHE = "timing.cache"
@@ -56,7 +59,7 @@ def ensure_engine(onnx_path: Path, folder: Path, device: Device, precision: Prec
     if digest.is_file():
         return verified(engine, digest)
     cache.mkdir(exist_ok=True)
-    _write_bytes(engine, _build(import_tensorrt(), onnx_path, cache / TIMING_CACHE, device, config))
+    _write_bytes(engine, _build(onnx_path, cache / TIMING_CACHE, device, config))
     write_text(cache / f"{key.stem}.json", key.model_dump_json(indent=2))
     write_text(digest, hash_file(engine))
     return engine
@@ -78,10 +81,13 @@ def verified(engine: Path, digest: Path) -> Path:
     return engine
 
 
-def _build(trt: ModuleType, onnx_path: Path, timing_cache: Path, device: Device, config: BuilderConfig) -> bytes:
+def _build(onnx_path: Path, timing_cache: Path, device: Device, config: BuilderConfig) -> bytes:
+    tensorrt_version()
+    import tensorrt as trt
+
     logger = trt.Logger(trt.Logger.WARNING)
     builder = trt.Builder(logger)
-    network = builder.create_network(_network_flags(trt, device))
+    network = builder.create_network(_network_flags(device))
     _parse(trt.OnnxParser(network, logger), onnx_path)
     settings = builder.create_builder_config()
     settings.set_memory_pool_limit(trt.MemoryPoolType.WORKSPACE, config.workspace_mib << 20)
@@ -98,17 +104,19 @@ def _build(trt: ModuleType, onnx_path: Path, timing_cache: Path, device: Device,
     return bytes(serialized)
 
 
-def _network_flags(trt: ModuleType, device: Device) -> int:
+def _network_flags(device: Device) -> int:
     """TensorRT 11 is always strongly typed; 10.x must be asked."""
     if version_of(device.tensorrt) >= (11, 0):
         return 0
+    import tensorrt as trt
+
     return 1 << int(trt.NetworkDefinitionCreationFlag.STRONGLY_TYPED)
 
 
-def _parse(parser: "object", onnx_path: Path) -> None:
-    if parser.parse_from_file(str(onnx_path)):  # type: ignore[attr-defined]
+def _parse(parser: "tensorrt.OnnxParser", onnx_path: Path) -> None:
+    if parser.parse_from_file(str(onnx_path)):
         return
-    errors = [parser.get_error(index) for index in range(parser.num_errors)]  # type: ignore[attr-defined]
+    errors = [parser.get_error(index) for index in range(parser.num_errors)]
     text = "; ".join(f"{error.node_name()}: {error.desc()}" for error in errors)
     raise GraphError(
         "TensorRT's parser refuses this graph", expected="operators and types this TensorRT knows", got=text, where=str(onnx_path),

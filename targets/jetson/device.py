@@ -6,12 +6,10 @@ import subprocess
 import sys
 from functools import lru_cache
 from pathlib import Path
-from types import ModuleType
 
 from bundle.errors import TargetUnavailable
 from bundle.frozen import Frozen
 from targets.jetson.cuda import Cuda
-from targets.missing import missing_runtime
 
 PROBE = "import json, tensorrt; print(json.dumps(tensorrt.__version__))"
 TIMEOUT_S = 120
@@ -78,21 +76,6 @@ def find_device() -> Device:
     cuda.close()
     board = BOARD.read_text(encoding="utf-8").rstrip("\0\n") if BOARD.is_file() else "NVIDIA GPU"
     return Device(board=board, compute_capability=capability, jetson_linux=_jetson_linux(), tensorrt=version)
-
-
-def import_tensorrt() -> ModuleType:
-    """Import TensorRT after ``tensorrt_version`` found it usable.
-
-    Raises:
-        TargetUnavailable: it is not installed or unusable.
-    """
-    tensorrt_version()
-    try:
-        import tensorrt
-    except ModuleNotFoundError as error:
-        raise missing_runtime("tensorrt", "tensorrt") from error
-    module: ModuleType = tensorrt
-    return module
 
 
 def _jetson_linux() -> str:

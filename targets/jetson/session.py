@@ -9,7 +9,7 @@ from bundle.artifacts import TensorSpec
 from bundle.errors import ArtifactError, TargetUnavailable
 from targets.base import Array, Session, SessionInfo
 from targets.jetson.cuda import Cuda
-from targets.jetson.device import import_tensorrt
+from targets.jetson.device import tensorrt_version
 
 DTYPES = {
     "FLOAT": "float32", "HALF": "float16", "UINT8": "uint8", "INT8": "int8", "INT32": "int32", "INT64": "int64", "BOOL": "bool",
@@ -20,7 +20,9 @@ class TensorRtSession(Session):
     """A deserialized engine with its buffers; give it only an engine whose hash was verified."""
 
     def __init__(self, engine: Path, info: SessionInfo) -> None:
-        trt = import_tensorrt()
+        tensorrt_version()
+        import tensorrt as trt
+
         self._logger = trt.Logger(trt.Logger.WARNING)
         self._runtime = trt.Runtime(self._logger)
         self._engine = self._runtime.deserialize_cuda_engine(engine.read_bytes())
@@ -41,17 +43,15 @@ class TensorRtSession(Session):
             self._context.set_tensor_address(name, address)
 
     def _spec(self, name: str) -> TensorSpec:
-        kind, shape = (
-            self._engine.get_tensor_dtype(name).name,
-            tuple(int(size) for size in self._engine.get_tensor_shape(name)),
-        )
+        kind, dims = self._engine.get_tensor_dtype(name).name, self._engine.get_tensor_shape(name)
+        shape = tuple(int(dims[axis]) for axis in range(len(dims)))
         return TensorSpec(name=name, dtype=DTYPES[kind], shape=shape)
 
     def _infer(self, feed: Mapping[str, Array]) -> dict[str, Array]:
         arrays = {name: np.ascontiguousarray(array) for name, array in feed.items()}
         for name, array in arrays.items():
             self._cuda.copy_in(self._addresses[name], array.ctypes.data, array.nbytes)
-        if not self._context.execute_async_v3(self._cuda.stream.value):
+        if not self._context.execute_async_v3(self._cuda.stream.value or 0):
             raise TargetUnavailable(
                 "the engine did not run", expected="execute_async_v3 to queue it", got="False; TensorRT's log says why",
                 where=self.info.capabilities.device_name, fix="free GPU memory, or delete the engines folder and build again",

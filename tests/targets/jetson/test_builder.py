@@ -1,5 +1,6 @@
 """The builder's control flow, with a recorded FAKE of TensorRT: no engine is built here."""
 
+import sys
 from pathlib import Path
 
 import pytest
@@ -21,7 +22,8 @@ def onnx_path(tmp_path: Path) -> Path:
 
 
 def use(monkeypatch: pytest.MonkeyPatch, fake: FakeTensorRt) -> FakeTensorRt:
-    monkeypatch.setattr(builder, "import_tensorrt", lambda: fake)
+    monkeypatch.setitem(sys.modules, "tensorrt", fake)
+    monkeypatch.setattr(builder, "tensorrt_version", lambda: ORIN.tensorrt)
     return fake
 
 
