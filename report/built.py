@@ -4,11 +4,11 @@ import json
 from pathlib import Path
 
 from bundle.artifacts import TensorSpec
-from bundle.manifest import Manifest
+from bundle.manifest import BundleVariant, Manifest
 from bundle.regression import RegressionReport
 from report import wording
 from report.charts import bar
-from report.facts import Bench, FoldLine, FoldProof, FoldRule, fold_rules
+from report.facts import Bench, Candidate, Choice, FoldLine, FoldProof, FoldRule, fold_rules
 from report.view import Bar, BenchView, FoldView, Group, LineRow, RuleRow, VariantRow
 
 NO_BENCH = "This bundle has no bench.json: its latency was not measured yet."
@@ -16,25 +16,34 @@ NO_TIMING = "Nothing was timed where this bundle was judged: only the device can
 NO_FOLD = "This bundle has no fold.json."
 
 
-def bench_view(bench: Bench | None) -> BenchView:
-    """Return the latency bars, on a scale from 0 to the slowest."""
+def bench_view(bench: Bench | None, choice: Choice | None) -> BenchView:
+    """Return the latency bars, on a scale from 0 to the slowest: eager, f32, the shipped variant, any other one timed."""
     if bench is None:
         return BenchView(bars=(), note=NO_BENCH)
-    rows = (
-        ("eager f32", bench.eager_ms, "other"),
-        ("compiled f32", bench.f32_compiled_ms, "other"),
-        (f"shipped {bench.shipped_precision}", bench.shipped_ms, "shipped"),
-    )
+    rows = _latencies(bench, choice)
     known = [(label, ms, kind) for label, ms, kind in rows if ms is not None]
     if not known:
         return BenchView(bars=(), note=NO_TIMING)
     missing = [label for label, ms, _ in rows if ms is None]
     note = (
-        f"Medians of {wording.plural(bench.runs, 'run')} after {bench.warmup} to warm up, batch 1, all in one interleaved run; × is the speed against eager."
-        + (f" Not measured here: {', '.join(missing)}." if missing else "")
+        f"Medians of {wording.plural(bench.runs, 'run')} after {bench.warmup} to warm up, batch 1, all in one interleaved "
+        "run; × is the speed against eager." + (f" Not measured here: {', '.join(missing)}." if missing else "")
     )
     slowest = max(ms for _, ms, _ in known)
     return BenchView(bars=tuple(_bar(label, ms, kind, slowest, bench.eager_ms) for label, ms, kind in known), note=note)
+
+
+def _latencies(bench: Bench, choice: Choice | None) -> list[tuple[str, float | None, str]]:
+    """Return (label, milliseconds, class of the bar); f32 has one bar if it is the shipped one."""
+    shipped = bench.shipped_precision
+    plain = [] if shipped == "f32" else [("compiled f32", bench.f32_compiled_ms, "other")]
+    others = [] if choice is None else [one for one in choice.candidates if one.name not in {"f32", shipped}]
+    return [
+        ("eager f32", bench.eager_ms, "other"),
+        *plain,
+        *((f"compiled {one.name}", one.latency_ms, "other") for one in others if one.latency_ms is not None),
+        (f"shipped {shipped}", bench.shipped_ms, "shipped"),
+    ]
 
 
 def _bar(label: str, ms: float, kind: str, slowest: float, eager: float | None) -> Bar:
@@ -44,17 +53,22 @@ def _bar(label: str, ms: float, kind: str, slowest: float, eager: float | None) 
     return Bar(label=label, text=text, ratio=ratio, svg=svg)
 
 
-def variant_rows(manifest: Manifest, folder: Path) -> tuple[VariantRow, ...]:
-    """Return one row per variant with the size of its files together."""
-    return tuple(
-        VariantRow(
-            name=variant.name,
-            precision=variant.precision,
-            size=wording.file_size(sum((folder / name).stat().st_size for name in variant.files)),
-            shipped=variant.name == manifest.shipped,
-            recipe=tuple(variant.recipe.items()),
-        )
-        for variant in manifest.variants
+def variant_rows(manifest: Manifest, folder: Path, choice: Choice | None) -> tuple[VariantRow, ...]:
+    """Return one row per variant, with the size of its files together and why it is shipped or not."""
+    candidates = {} if choice is None else {one.name: one for one in choice.candidates}
+    return tuple(_variant(variant, manifest, folder, candidates.get(variant.name)) for variant in manifest.variants)
+
+
+def _variant(variant: BundleVariant, manifest: Manifest, folder: Path, one: Candidate | None) -> VariantRow:
+    shown = {variant.name, variant.precision}
+    return VariantRow(
+        name=variant.name,
+        precision=variant.precision,
+        size=wording.file_size(sum((folder / name).stat().st_size for name in variant.files)),
+        latency="not timed" if one is None or one.latency_ms is None else f"{one.latency_ms:.1f} ms",
+        shipped=variant.name == manifest.shipped,
+        outcome="" if one is None or variant.name == manifest.shipped else one.reason,
+        recipe=tuple((key, value) for key, value in variant.recipe.items() if key != "name" or value not in shown),
     )
 
 
@@ -161,7 +175,7 @@ def provenance(manifest: Manifest, report: RegressionReport | None) -> tuple[Gro
 
 
 def _json(value: object) -> str:
-    return value if isinstance(value, str) else json.dumps(value, ensure_ascii=False)
+    return value if isinstance(value, str) else json.dumps(value, ensure_ascii=False, indent=1)
 
 
 def _device(report: RegressionReport) -> tuple[tuple[str, str], ...]:

@@ -9,8 +9,8 @@ from html import escape
 from bundle.frozen import Frozen
 from report.wording import Verdict
 
-WIDEST = 4.0
-"""Drops beyond this many budgets are cut at the chart's edge and drawn as an arrow."""
+WORST, BEST = 4.0, -2.0
+"""What lies beyond these, in budgets, is cut at the chart's edge and drawn as an arrow."""
 
 MARKERS: dict[Verdict, str] = {
     "pass": "M-6,0A6,6 0 1 0 6,0A6,6 0 1 0 -6,0Z",
@@ -43,10 +43,10 @@ class Scale(Frozen):
 
 
 def budget_scale(rows: tuple[Drop, ...]) -> Scale:
-    """Choose the span: 0 and the budget always, every finite interval up to ``WIDEST`` budgets, whole steps of one budget."""
+    """Choose the span: 0 and the budget always, every finite interval between ``BEST`` and ``WORST``, whole budgets."""
     ends = [end for row in rows for end in (row.low, row.high, row.value) if math.isfinite(end)]
-    low = -min(math.ceil(max([1.0, *(-end for end in ends)])), WIDEST)
-    high = min(math.ceil(max([2.0, *ends])), WIDEST)
+    low = max(math.floor(min([-1.0, *ends])), BEST)
+    high = min(math.ceil(max([2.0, *ends])), WORST)
     return Scale(low=low, high=high, ticks=tuple(float(step) for step in range(int(low), int(high) + 1)))
 
 

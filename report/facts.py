@@ -1,4 +1,4 @@
-"""The two result files that no other room reads back, as frozen values: ``bench.json`` and ``fold.json``."""
+"""The files of a bundle that only the page reads back, as frozen values: bench.json, choice.json and fold.json."""
 
 from pathlib import Path
 from typing import Literal, TypeVar
@@ -10,6 +10,7 @@ from bundle.frozen import Frozen
 from bundle.manifest import Manifest
 
 BENCH = "bench.json"
+CHOICE = "choice.json"
 FOLD = "fold.json"
 ReadT = TypeVar("ReadT")
 
@@ -23,6 +24,24 @@ class Bench(Frozen):
     shipped_precision: str
     runs: int = Field(ge=0)
     warmup: int = Field(ge=0)
+
+
+class Candidate(Frozen):
+    """One variant as it was measured: ``latency_ms`` is None where time means nothing, ``verdicts`` empty if unjudged."""
+
+    name: str
+    latency_ms: float | None
+    verdicts: dict[str, str]
+    reason: str
+
+
+class Choice(Frozen):
+    """Which variant is shipped and why, and every candidate."""
+
+    shipped: str
+    reason: str
+    eager_ms: float | None
+    candidates: tuple[Candidate, ...]
 
 
 class FoldLine(Frozen):
@@ -89,6 +108,15 @@ def read_bench(folder: Path) -> Bench | None:
         ArtifactError: the file is there and does not hold the six keys.
     """
     return _read(folder / BENCH, TypeAdapter(Bench), "latencies in milliseconds")
+
+
+def read_choice(folder: Path) -> Choice | None:
+    """Read ``choice.json`` of a bundle; None if there is none.
+
+    Raises:
+        ArtifactError: the file is there and holds something else.
+    """
+    return _read(folder / CHOICE, TypeAdapter(Choice), "the shipped variant and the candidates")
 
 
 def read_fold(folder: Path) -> tuple[FoldLine, ...] | None:

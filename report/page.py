@@ -8,7 +8,7 @@ from bundle.manifest import Bundle, load_bundle
 from bundle.regression import RESULT, Infer, RegressionReport, read_report
 from report import built, judged, wording
 from report.examples import examples_view
-from report.facts import read_bench, read_fold, read_proof
+from report.facts import read_bench, read_choice, read_fold, read_proof
 from report.view import Page
 
 REPORT = "report.html"
@@ -39,7 +39,7 @@ def render(bundle_dir: Path, infer: Infer | None = None) -> Path:
 def describe(bundle: Bundle, infer: Infer | None) -> Page:
     """Return everything the page says about a bundle."""
     manifest, folder = bundle.manifest, bundle.folder
-    report = _report(folder)
+    report, choice = _report(folder), read_choice(folder)
     return Page(
         model=manifest.name,
         target=manifest.target,
@@ -51,9 +51,9 @@ def describe(bundle: Bundle, infer: Infer | None) -> Page:
         delta_m=judged.delta_m(report),
         ticks=() if report is None else judged.ticks(report),
         images=examples_view(bundle, infer),
-        bench=built.bench_view(read_bench(folder)),
+        bench=built.bench_view(read_bench(folder), choice),
         engine=built.engine_sentence(manifest),
-        variants=built.variant_rows(manifest, folder),
+        variants=built.variant_rows(manifest, folder, choice),
         fold=built.fold_view(read_fold(folder), read_proof(manifest)),
         provenance=built.provenance(manifest, report),
         attribution=manifest.dataset.attribution,

@@ -60,7 +60,9 @@ class VariantRow(Frozen):
     name: str
     precision: str
     size: str
+    latency: str
     shipped: bool
+    outcome: str
     recipe: tuple[tuple[str, str], ...]
 
 

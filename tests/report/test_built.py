@@ -2,14 +2,14 @@ from pathlib import Path
 
 from bundle.regression import RegressionReport
 from report import built
-from report.facts import Bench, FoldLine, FoldProof
+from report.facts import Bench, Candidate, Choice, FoldLine, FoldProof
 from tests.report import made
 
 LINES = tuple(FoldLine.model_validate(line) for line in made.FOLD)
 
 
 def test_bars_are_in_proportion_to_the_slowest() -> None:
-    view = built.bench_view(Bench.model_validate(made.BENCH))
+    view = built.bench_view(Bench.model_validate(made.BENCH), None)
     assert [bar.text for bar in view.bars] == ["128.0 ms", "100.0 ms", "80.0 ms"]
     assert [bar.ratio for bar in view.bars] == ["", "1.28×", "1.60×"]
     assert 'width="62.5%"' in view.bars[2].svg and "shipped int8" in view.bars[2].label
@@ -17,17 +17,47 @@ def test_bars_are_in_proportion_to_the_slowest() -> None:
 
 
 def test_what_was_not_measured_has_no_bar() -> None:
-    view = built.bench_view(Bench.model_validate({**made.BENCH, "shipped_ms": None}))
+    view = built.bench_view(Bench.model_validate({**made.BENCH, "shipped_ms": None}), None)
     assert len(view.bars) == 2 and view.note.endswith("Not measured here: shipped int8.")
     emulated = {**made.BENCH, "eager_ms": None, "f32_compiled_ms": None, "shipped_ms": None, "runs": 0, "warmup": 0}
-    assert built.bench_view(Bench.model_validate(emulated)) == built.BenchView(bars=(), note=built.NO_TIMING)
-    assert built.bench_view(None) == built.BenchView(bars=(), note=built.NO_BENCH)
+    assert built.bench_view(Bench.model_validate(emulated), None) == built.BenchView(bars=(), note=built.NO_TIMING)
+    assert built.bench_view(None, None) == built.BenchView(bars=(), note=built.NO_BENCH)
 
 
 def test_variants_have_a_size_and_one_is_shipped(tmp_path: Path) -> None:
     folder = made.make(tmp_path / "b", None)
-    [row] = built.variant_rows(made.manifest({}), folder)
+    [row] = built.variant_rows(made.manifest({}), folder, None)
     assert (row.name, row.size, row.shipped, row.recipe) == ("f32", "5.0 kB", True, (("reason", "the plain one"),))
+    assert (row.latency, row.outcome) == ("not timed", "")
+
+
+def candidate(name: str, latency_ms: float | None, reason: str) -> Candidate:
+    return Candidate(name=name, latency_ms=latency_ms, verdicts={}, reason=reason)
+
+
+CANDIDATES = (
+    candidate("f32", 100.0, "shipped"),
+    candidate("bf16", 90.0, "slow"),
+    candidate("int8", 60.0, "beyond: depth"),
+)
+CHOICE = Choice(shipped="f32", reason="the only one", eager_ms=128.0, candidates=CANDIDATES)
+
+
+def test_a_variant_that_is_not_shipped_says_why(tmp_path: Path) -> None:
+    folder = made.make(tmp_path / "b", None)
+    graph = made.manifest({}).variants[0]
+    manifest = made.manifest({}, variants=(graph, graph.model_copy(update={"name": "int8", "precision": "int8"})))
+    plain, narrow = built.variant_rows(manifest, folder, CHOICE)
+    assert (plain.shipped, plain.latency, plain.outcome) == (True, "100.0 ms", "")
+    assert (narrow.shipped, narrow.latency, narrow.outcome) == (False, "60.0 ms", "beyond: depth")
+
+
+def test_every_timed_variant_has_one_bar() -> None:
+    bench = Bench.model_validate({**made.BENCH, "shipped_ms": 100.0, "shipped_precision": "f32"})
+    labels = [bar.label for bar in built.bench_view(bench, CHOICE).bars]
+    assert labels == ["eager f32", "compiled bf16", "compiled int8", "shipped f32"]
+    narrow = [bar.label for bar in built.bench_view(Bench.model_validate(made.BENCH), CHOICE).bars]
+    assert narrow == ["eager f32", "compiled f32", "compiled bf16", "shipped int8"]
 
 
 def test_a_deferred_engine_says_why() -> None:

@@ -5,7 +5,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from report.charts import MARKERS, WIDEST, Drop, bar, budget_scale, drop_row
+from report.charts import BEST, MARKERS, WORST, Drop, bar, budget_scale, drop_row
 from report.wording import Verdict
 
 
@@ -27,8 +27,8 @@ def test_the_scale_always_shows_no_drop_and_the_budget() -> None:
 
 
 def test_the_scale_grows_with_the_intervals_up_to_a_limit() -> None:
-    assert budget_scale((row(-2.5, 0.0, 2.2),)).ticks == (-3.0, -2.0, -1.0, 0.0, 1.0, 2.0, 3.0)
-    assert (budget_scale((row(-90, 0, 90),)).low, budget_scale((row(-90, 0, 90),)).high) == (-WIDEST, WIDEST)
+    assert budget_scale((row(-1.5, 0.0, 2.2),)).ticks == (-2.0, -1.0, 0.0, 1.0, 2.0, 3.0)
+    assert (budget_scale((row(-90, 0, 90),)).low, budget_scale((row(-90, 0, 90),)).high) == (BEST, WORST)
 
 
 ENDS = st.floats(-50, 50)

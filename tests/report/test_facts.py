@@ -4,7 +4,8 @@ from pathlib import Path
 import pytest
 
 from bundle.errors import ArtifactError
-from report.facts import FoldLine, fold_rules, read_bench, read_fold, read_proof
+from bundle.frozen import Frozen
+from report.facts import Candidate, Choice, FoldLine, FoldProof, fold_rules, read_bench, read_fold, read_proof
 from tests.report.made import BENCH, FOLD, manifest
 
 
@@ -45,9 +46,18 @@ def test_decisions_are_summed_by_rule(tmp_path: Path) -> None:
     assert (norm.folded, norm.kept, norm.approximate, norm.max_abs_error) == (2, 0, 2, 0.25)
 
 
-def test_the_fold_stage_writes_what_is_read_here() -> None:
-    written = pytest.importorskip("compile.folds.base", reason="the fold stage needs torch").FoldRecord
-    assert set(written.model_fields) == set(FoldLine.model_fields)
+@pytest.mark.parametrize(
+    ("module", "name", "ours"),
+    [
+        ("compile.folds.base", "FoldRecord", FoldLine),
+        ("compile.fold", "Proof", FoldProof),
+        ("compile.stored", "Choice", Choice),
+        ("compile.stored", "Candidate", Candidate),
+    ],
+)
+def test_the_stages_write_what_is_read_here(module: str, name: str, ours: type[Frozen]) -> None:
+    written = getattr(pytest.importorskip(module, reason="the stages need the host's extras"), name)
+    assert set(written.model_fields) == set(ours.model_fields)
 
 
 def test_the_proof_is_read_from_the_settings() -> None:
