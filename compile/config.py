@@ -18,7 +18,7 @@ Natural: TypeAlias = Annotated[int, Field(ge=0)]
 class CalibrationConfig(Frozen):
     """Which images quantization sees: ``count`` of them, drawn from ``split`` with the build's seed."""
 
-    split: str = "train"
+    split: str = "calibration"
     count: Positive = 64
 
 
@@ -26,7 +26,7 @@ class EvaluationConfig(Frozen):
     """Which images the bundle is judged on: ``count`` of them, drawn from ``split`` with the build's seed."""
 
     split: str = "val"
-    count: Positive = 128
+    count: Positive = 148
 
 
 class TimingConfig(Frozen):

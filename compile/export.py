@@ -141,7 +141,10 @@ def main(
     threads: Annotated[int, typer.Option(min=0, help="Threads of the check; 0: the runtime's choice.")] = 0,
     as_json: Annotated[bool, typer.Option("--json", help="Print the artifact's record as JSON.")] = False,
 ) -> None:
-    """Export a folded model to ONNX."""
+    """Export a folded model to ONNX.
+
+    Example: python compile/export.py --model build/folded --images data/scenes --split calibration --out build/exported
+    """
     chosen = folder_images(images, split).first(count)
     announce(export(load(Folded, model), out, io, chosen, threads=threads), as_json=as_json)
 

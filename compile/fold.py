@@ -28,6 +28,7 @@ if TYPE_CHECKING:
     from torch import Tensor
 
     from compile.folds.base import Candidate, Fold, FoldRecord
+    from compile.folds.cost import Macs
     from tdss.config import ModelConfig
     from tdss.model import MultiTaskModel
 
@@ -84,13 +85,16 @@ def fold_model(
     model: "MultiTaskModel", batch: "Tensor", *, mode: FoldMode
 ) -> "tuple[MultiTaskModel, list[FoldRecord]]":
     """Return a folded float64 copy of ``model`` and every decision; ``batch`` is float64 ``[batch, 3, H, W]``."""
+    from compile.folds.cost import count_macs
     from compile.folds.table import FOLDS
 
     folded = deepcopy(model).double().eval()
     records: list[FoldRecord] = []
     if mode == "all":
+        macs = count_macs(folded, batch)
         for rule in FOLDS:
-            records += _run_fold(rule, folded, batch)
+            lines, macs = _run_fold(rule, folded, batch, macs)
+            records += lines
     return folded, records
 
 
@@ -128,25 +132,27 @@ def read_batch(config: "ModelConfig", images: ImageFiles) -> "Tensor":
     return torch.cat([torch.from_numpy(preprocess.apply(image, name=name)) for name, image in images.read()])
 
 
-def _run_fold(rule: "Fold", model: "MultiTaskModel", batch: "Tensor") -> "list[FoldRecord]":
+def _run_fold(rule: "Fold", model: "MultiTaskModel", batch: "Tensor", macs: "Macs") -> "tuple[list[FoldRecord], Macs]":
+    """Apply one rule wherever it may; ``macs`` are the model's before, the second result those after."""
     from compile.folds.cost import count_macs, count_params
 
     candidates = list(rule.candidates(model))
     chosen = [candidate for candidate in candidates if candidate.decision == "folded"]
-    macs, params = count_macs(model, batch), [count_params(model, line.touches) for line in candidates]
-    error = 0.0
+    params = [count_params(model, line.touches) for line in candidates]
+    error, macs_after = 0.0, macs
     if chosen:
         before = _run(model, batch)
         for candidate in chosen:
             rule.apply(model, candidate.module)
         after = _run(model, batch)
         error = max(float((after[task] - before[task]).abs().max()) for task in before)
-    macs_after = count_macs(model, batch)
-    return [
+        macs_after = count_macs(model, batch)
+    lines = [
         _record(rule.name, candidate, error, (was, count_params(model, candidate.touches)),
                 (macs.of(candidate.touches), macs_after.of(candidate.touches)))
         for candidate, was in zip(candidates, params, strict=True)
     ]  # fmt: skip
+    return lines, macs_after
 
 
 def _record(

@@ -7,6 +7,7 @@ passes then make legal. Calibration images go through the same ``bundle/preproce
 if not __package__:
     import _path  # noqa: F401
 
+import json
 import logging
 import warnings
 from collections.abc import Iterator
@@ -20,15 +21,16 @@ from typing import TYPE_CHECKING, Annotated, NamedTuple, TypeVar
 import typer
 from pydantic import JsonValue, TypeAdapter
 
-from bundle.artifacts import Quantized, Simplified, load, replacing
+from bundle.artifacts import Engine, Quantized, Simplified, load, replacing
+from bundle.dataset import read_image
 from bundle.errors import DatasetError, GraphError, TargetUnavailable
 from bundle.preprocess import Preprocess, Triple
+from calibration.sampling import CalibrationSet, from_folder
 from compile.adopt import adopt_graph
 from compile.float_nodes import float_nodes, value_names
-from compile.graph import GRAPH_FILE, GraphInfo, graph_info, graph_settings
-from compile.images import ImageFiles, folder_images
+from compile.graph import GRAPH_FILE, Array, GraphInfo, graph_info, graph_settings
 from compile.passes.table import apply_passes
-from compile.script import announce, run_script
+from compile.script import announce, run_script, say
 from compile.store import seal, tool_versions
 from compile.verify import Outputs, compare, require, run_graph
 from targets.base import QuantizationScheme, RunConfig, Target, Variant, VariantRecipe
@@ -49,13 +51,13 @@ class Job(NamedTuple):
 
     source: Path  # the simplified ONNX graph
     info: GraphInfo
-    calibration: ImageFiles
+    calibration: CalibrationSet
     folder: Path
     target: Target
     run: RunConfig
 
 
-def quantize(simplified: Simplified, calibration: ImageFiles, out: Path, target: Target, run: RunConfig) -> Quantized:
+def quantize(simplified: Simplified, calibration: CalibrationSet, out: Path, target: Target, run: RunConfig) -> Quantized:
     """Write a ``Quantized`` artifact in ``out``: the graph of each of the target's variants, each checked on real images.
 
     Raises:
@@ -80,9 +82,9 @@ def quantize(simplified: Simplified, calibration: ImageFiles, out: Path, target:
     return load(Quantized, out)
 
 
-def variants_of(quantized: Quantized) -> tuple[Variant, ...]:
+def variants_of(quantized: Quantized | Engine) -> tuple[Variant, ...]:
     """Return the variants an artifact holds."""
-    return TypeAdapter(tuple[Variant, ...]).validate_python(quantized.record.settings["variants"])
+    return TypeAdapter(tuple[Variant, ...]).validate_json(json.dumps(quantized.record.settings["variants"]))
 
 
 def _dump(variants: list[Variant]) -> JsonValue:
@@ -139,7 +141,7 @@ def _quantize_openvino(job: Job, scheme: QuantizationScheme, kept: dict[str, str
 
 def _run_nncf(model: Graph, job: Job, scheme: QuantizationScheme, kept: list[str]) -> Graph:
     nncf = _import_nncf()
-    feeds = [dict(job.info.feed(image, name=name)) for name, image in job.calibration.read()]
+    feeds = _feeds(job, len(job.calibration.paths))
     if not feeds:
         raise DatasetError(
             "there is no calibration image", expected="at least 1", got="0", where="quantize",
@@ -160,6 +162,11 @@ def _run_nncf(model: Graph, job: Job, scheme: QuantizationScheme, kept: list[str
             fix="see which node the text names; a pattern in the target's scheme keeps it in float",
         ) from error  # fmt: skip
     return quantized
+
+
+def _feeds(job: Job, count: int) -> list[dict[str, Array]]:
+    """Return the first ``count`` calibration images as the graph takes them."""
+    return [job.info.feed(read_image(path), name=str(path)) for path in job.calibration.paths[:count]]
 
 
 def _advanced(scheme: QuantizationScheme) -> "AdvancedQuantizationParameters":
@@ -207,7 +214,7 @@ def _check(job: Job, variants: list[Variant]) -> dict[str, JsonValue]:
 
     A float graph must compute the same; how far a narrower one is off is recorded, and judged by the regression.
     """
-    feeds = [job.info.feed(image, name=name) for name, image in job.calibration.first(CHECK_IMAGES).read()]
+    feeds = _feeds(job, CHECK_IMAGES)
     reference = run_graph(job.source, job.info, feeds, exact=False, threads=job.run.threads)
     found: dict[str, JsonValue] = {}
     for variant in variants:
@@ -225,20 +232,26 @@ def main(
     model: Annotated[Path, typer.Option(help="A folder that export or simplify wrote, or an ONNX file.")],
     calibration: Annotated[Path, typer.Option(help="A labelled folder, or a folder of images of the model's size.")],
     out: Annotated[Path, typer.Option(help="The folder to write.")],
-    split: Annotated[str, typer.Option(help="The split of a labelled folder.")] = "train",
+    split: Annotated[str, typer.Option(help="The split of a labelled folder.")] = "calibration",
     count: Annotated[int, typer.Option(min=1, help="How many images to calibrate on.")] = 64,
     mean: Annotated[Triple, typer.Option(help="Normalisation of an ONNX file; an artifact knows its own.")] = MEAN,
     std: Annotated[Triple, typer.Option(help="Normalisation of an ONNX file; an artifact knows its own.")] = STD,
+    seed: Annotated[int, typer.Option(help="Of the draw, where the folder holds more images than count.")] = 0,
     device: Annotated[str, typer.Option(help="The runtime's device; empty: the target's choice.")] = "",
     threads: Annotated[int, typer.Option(min=0, help="Threads of the check; 0: the runtime's choice.")] = 0,
     as_json: Annotated[bool, typer.Option("--json", help="Print the artifact's record as JSON.")] = False,
 ) -> None:
-    """Quantize a graph for a target."""
-    chosen = folder_images(calibration, split).first(count)
-    run = RunConfig(device=device, threads=threads)
+    """Quantize a simplified graph for a target.
+
+    Example: python compile/quantize.py --target intel --model build/simplified --calibration data/scenes --out build/int8
+    """
+    run, chosen = RunConfig(device=device, threads=threads), find_target(target)
     with TemporaryDirectory() as scratch:
         graph = adopt_graph(model, Path(scratch) / "adopted", mean=mean, std=std)
-        announce(quantize(graph, chosen, out, find_target(target), run), as_json=as_json)
+        drawn = from_folder(calibration, split, count, seed=seed, preprocess=graph_info(graph).preprocess)
+        for finding in drawn.findings:
+            say(f"calibration: {finding}")
+        announce(quantize(graph, drawn, out, chosen, run), as_json=as_json)
 
 
 if __name__ == "__main__":

@@ -18,7 +18,7 @@ import typer
 
 from bundle.artifacts import Exported, Simplified, load, replacing
 from bundle.errors import GraphError
-from compile.code import ROOT
+from compile.sources import ROOT
 from compile.graph import GRAPH_FILE, GraphInfo, graph_info, graph_settings
 from compile.images import ImageFiles, folder_images
 from compile.script import announce, run_script
@@ -98,7 +98,10 @@ def main(
     threads: Annotated[int, typer.Option(min=0, help="Threads of the check; 0: the runtime's choice.")] = 0,
     as_json: Annotated[bool, typer.Option("--json", help="Print the artifact's record as JSON.")] = False,
 ) -> None:
-    """Simplify an exported graph."""
+    """Simplify an exported graph.
+
+    Example: python compile/simplify.py --model build/exported --images data/scenes --split calibration --out build/simplified
+    """
     chosen = folder_images(images, split).first(count)
     announce(simplify(load(Exported, model), out, chosen, threads=threads), as_json=as_json)
 

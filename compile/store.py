@@ -21,7 +21,7 @@ from pydantic import JsonValue
 from bundle.artifacts import SIDECAR, Artifact, ArtifactT, Record, TensorSpec, hash_folder, load
 from bundle.errors import ArtifactError
 from bundle.frozen import Frozen
-from compile.code import code_hash
+from compile.sources import code_hash
 
 KEY_LENGTH = 24
 

@@ -1,7 +1,7 @@
-"""Merge an inference batch norm into the bias-free 1×1 convolution before it.
+"""Merge an inference batch norm into the 1×1 convolution before it.
 
-    before   y = a ⊙ (W x − μ) + β         a = w / √(σ² + ε)
-    after    y = W' x + b'                 W' = diag(a)·W,  b' = β − a ⊙ μ
+    before   y = a ⊙ (W x + b − μ) + β     a = w / √(σ² + ε),  b = 0 where the convolution has no bias
+    after    y = W' x + b'                 W' = diag(a)·W,  b' = β + a ⊙ (b − μ)
 
 The four vectors of the norm become one bias.
 """
@@ -39,6 +39,7 @@ class FoldBatchNorm:
         gain = norm.weight / torch.sqrt(norm.running_var + norm.eps)
         merged = nn.Conv2d(mix.in_channels, mix.out_channels, 1, device=mix.weight.device, dtype=mix.weight.dtype)
         merged.weight = nn.Parameter((mix.weight * gain[:, None, None, None]).detach())
-        merged.bias = nn.Parameter((norm.bias - gain * norm.running_mean).detach())
+        shift = -norm.running_mean if mix.bias is None else mix.bias - norm.running_mean
+        merged.bias = nn.Parameter((norm.bias + gain * shift).detach())
         head.mix = merged
         head.norm = nn.Identity()  # type: ignore[assignment]

@@ -13,7 +13,7 @@ skills inserted at the MLP; a dynamic gate reads GAP(n), which is linear too. Re
 from collections.abc import Iterator
 from typing import NamedTuple
 
-from torch import nn
+from torch import Tensor, nn
 
 from compile.folds.base import Candidate, set_module
 from tdss.adapters.tdss import DynamicGate, SkillBank
@@ -64,8 +64,12 @@ def _absorb(linear: nn.Linear, norm: nn.LayerNorm) -> nn.Linear:
     )  # fmt: skip
     shift = linear.weight @ norm.bias
     merged.weight = nn.Parameter((linear.weight * norm.weight).detach())
-    merged.bias = nn.Parameter((shift if linear.bias is None else linear.bias + shift).detach())
+    merged.bias = nn.Parameter(_add(linear.bias, shift).detach())
     return merged
+
+
+def _add(bias: Tensor | None, shift: Tensor) -> Tensor:
+    return shift if bias is None else bias + shift
 
 
 def _linear(model: MultiTaskModel, path: str) -> nn.Linear:
@@ -102,5 +106,3 @@ def _bank_readers(model: MultiTaskModel, block: str, site: str) -> Iterator[str]
         yield f"{path}.down"
         if isinstance(bank.gate, DynamicGate):
             yield f"{path}.gate.logits"
-
-

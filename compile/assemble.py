@@ -1,0 +1,144 @@
+"""Assemble: the stages' artifacts become one bundle folder, written whole or not at all."""
+
+import shutil
+from collections.abc import Mapping
+from pathlib import Path
+from typing import TYPE_CHECKING, NamedTuple
+
+from pydantic import JsonValue
+
+from bundle.artifacts import Engine, Exported, Folded, Quantized, Simplified, replacing
+from bundle.dataset import FolderDataset
+from bundle.errors import ArtifactError, ConfigError
+from bundle.manifest import (
+    RESULTS, UNSEALED, VECTORS, Manifest, Reference, Seeds, default_budgets, load_bundle, write_manifest,
+)  # fmt: skip
+from bundle.manifest import Engine as EngineEntry
+from calibration.sampling import CalibrationSet
+from compile.build import status_of
+from compile.config import BuildConfig
+from compile.graph import graph_info
+from compile.quantize import variants_of
+from compile.store import sweep
+from compile.stored import Choice, Judged, ReferenceVectors
+from report.page import REPORT, render
+from targets.base import DeferredEngine, RunConfig
+from targets.open import as_bundle_variant, open_session
+
+if TYPE_CHECKING:
+    from tdss.config import ModelConfig
+
+FOLD = "fold.json"
+
+
+class Parts(NamedTuple):
+    """The artifacts a bundle is put together from, in the order of the stages."""
+
+    folded: Folded
+    exported: Exported
+    simplified: Simplified
+    quantized: Quantized
+    engine: Engine
+    vectors: ReferenceVectors
+
+    @property
+    def sources(self) -> dict[str, Path]:
+        """Where each file that the manifest lists comes from, by its name in the bundle."""
+        engine = {name: self.engine.file(name) for name in self.engine.record.files}
+        return {**engine, VECTORS: self.vectors.file(VECTORS), FOLD: self.folded.file(FOLD)}
+
+    @property
+    def hashes(self) -> dict[str, str]:
+        """The sha256 of each of those files, as the stages recorded them."""
+        others = {VECTORS: self.vectors.record.files[VECTORS], FOLD: self.folded.record.files[FOLD]}
+        return dict(sorted({**self.engine.record.files, **others}.items()))
+
+    @property
+    def tools(self) -> dict[str, str]:
+        """The versions of the tools that all stages called."""
+        return dict(sorted({name: version for part in self for name, version in part.record.tools.items()}.items()))
+
+
+def budgets_of(config: BuildConfig, tasks: Mapping[str, int]) -> dict[str, float]:
+    """Return each task's budget: a tier's, or the default with those the configuration names.
+
+    Raises:
+        ConfigError: a budget is for a task that the model does not have.
+    """
+    if not isinstance(config.budgets, dict):
+        return default_budgets(dict(tasks), strict=config.budgets == "strict")
+    unknown = sorted(set(config.budgets) - set(tasks))
+    if unknown:
+        raise ConfigError(
+            f"there is a budget for {unknown[0]!r}, which the model does not do", expected=f"tasks {', '.join(tasks)}",
+            got=", ".join(unknown), where="budgets", fix="correct the name or remove it",
+        )  # fmt: skip
+    return default_budgets(dict(tasks), strict=False) | config.budgets
+
+
+def draft_manifest(
+    config: BuildConfig, model: "ModelConfig", dataset: FolderDataset, calibration: CalibrationSet, checkpoint: str,
+    parts: Parts, budgets: dict[str, float],
+) -> Manifest:  # fmt: skip
+    """Return the manifest of the bundle these parts make; which variant is shipped is still open."""
+    from compile.eager import FRAMEWORK
+
+    info, status, variants = graph_info(parts.quantized), status_of(parts.engine), variants_of(parts.engine)
+    inputs, outputs = info.interface
+    reason = status.reason if isinstance(status, DeferredEngine) else ""
+    return Manifest(
+        name=model.name, target=config.target, io=info.io, tasks=info.tasks, dataset=dataset.spec,
+        preprocess=info.preprocess, inputs=inputs, outputs=outputs,
+        variants=tuple(as_bundle_variant(variant) for variant in variants), shipped=variants[0].recipe.name,
+        engine=EngineEntry(status=status.status, reason=reason),
+        reference=Reference(checkpoint_sha256=checkpoint, framework=FRAMEWORK), budgets=budgets,
+        seeds=Seeds(sampling=config.seed, bootstrap=config.seed), tools=parts.tools,
+        settings=_settings(config, calibration, parts),
+        parents={part.kind: part.sha256 for part in parts}, files=parts.hashes,
+    )  # fmt: skip
+
+
+def _settings(config: BuildConfig, calibration: CalibrationSet, parts: Parts) -> dict[str, JsonValue]:
+    return {
+        "calibration": {
+            "split": config.calibration.split, "images": len(calibration.ids), "sha256": calibration.sha256,
+            "findings": list(calibration.findings),
+        },
+        "evaluation": config.evaluation.model_dump(mode="json"),
+        "timing": config.timing.model_dump(mode="json"),
+        "fold": parts.folded.record.settings,
+        "simplify": parts.simplified.record.settings["outcome"],
+        "quantize": parts.quantized.record.settings["notes"],
+        "engine": parts.engine.record.settings["status"],
+    }  # fmt: skip
+
+
+def ship(draft: Manifest, choice: Choice) -> Manifest:
+    """Return the manifest with the chosen variant, and the reason in words."""
+    settings = draft.settings | {"choice": choice.reason}
+    return Manifest.model_validate(draft.model_dump() | {"shipped": choice.shipped, "settings": settings})
+
+
+def unchanged(folder: Path, manifest: Manifest) -> bool:
+    """Say whether the bundle that lies there is the one ``manifest`` describes, whole, with its results."""
+    try:
+        there = load_bundle(folder).manifest
+    except ArtifactError:
+        return False
+    same = there.model_copy(update={"seal": UNSEALED}) == manifest
+    return same and all((folder / name).is_file() for name in RESULTS)
+
+
+def publish(folder: Path, manifest: Manifest, parts: Parts, judged: Judged, run: RunConfig) -> None:
+    """Write the bundle as ``folder``: its files, the manifest, the results, and the page drawn from them."""
+    folder.parent.mkdir(parents=True, exist_ok=True)
+    sweep(folder.parent)
+    with replacing(folder) as temporary:
+        for name, source in parts.sources.items():
+            shutil.copyfile(source, temporary / name)
+        for name in set(RESULTS) - {REPORT}:
+            shutil.copyfile(judged.file(name), temporary / name)
+        write_manifest(temporary, manifest)
+        session, _ = open_session(load_bundle(temporary), execute="auto", variant="", run=run)
+        with session:
+            render(temporary, session.infer)

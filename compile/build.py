@@ -1,0 +1,71 @@
+"""Build: what the device loads, made from the quantized graphs; or the reason why only the device can make it."""
+
+if not __package__:
+    import _path  # noqa: F401
+
+import json
+import shutil
+from pathlib import Path
+from typing import Annotated
+
+import typer
+from pydantic import JsonValue, TypeAdapter
+
+from bundle.artifacts import Engine, Quantized, load, replacing
+from compile.quantize import variants_of
+from compile.script import announce, run_script
+from compile.store import seal, tool_versions
+from targets.base import EngineStatus, RunConfig, Target
+from targets.table import target as find_target
+
+TOOLS = ("openvino", "onnxruntime", "tensorrt")
+
+
+def build(quantized: Quantized, out: Path, target: Target, run: RunConfig) -> Engine:
+    """Write an ``Engine`` artifact in ``out``: every variant's graph, and the engines if they can be built here.
+
+    Raises:
+        GraphError: the device's compiler refuses a graph.
+        TargetUnavailable: the runtime or the device is not here, or does not compute in a variant's precision.
+    """
+    variants = variants_of(quantized)
+    with replacing(out) as folder:
+        for name in quantized.record.files:
+            shutil.copyfile(quantized.file(name), folder / name)
+        status = target.build(folder, variants, run)
+        settings: dict[str, JsonValue] = {
+            "target": target.name,
+            "variants": [variant.model_dump(mode="json") for variant in variants],
+            "status": status.model_dump(mode="json"),
+        }
+        seal(
+            Engine, folder, parent=quantized.sha256, inputs=quantized.record.inputs, outputs=quantized.record.outputs,
+            settings=settings, tools=tool_versions(*TOOLS),
+        )  # fmt: skip
+    return load(Engine, out)
+
+
+def status_of(engine: Engine) -> EngineStatus:
+    """Return whether the engine was built here, and how, or why not."""
+    status: EngineStatus = TypeAdapter(EngineStatus).validate_json(json.dumps(engine.record.settings["status"]))
+    return status
+
+
+def main(
+    target: Annotated[str, typer.Option(help="The device to build for: intel or jetson.")],
+    model: Annotated[Path, typer.Option(help="The folder that quantize wrote.")],
+    out: Annotated[Path, typer.Option(help="The folder to write.")],
+    device: Annotated[str, typer.Option(help="The runtime's device; empty: the target's choice.")] = "",
+    threads: Annotated[int, typer.Option(min=0, help="Threads; 0: the runtime's choice.")] = 0,
+    as_json: Annotated[bool, typer.Option("--json", help="Print the artifact's record as JSON.")] = False,
+) -> None:
+    """Build what the device loads from the quantized variants, or defer it to the device.
+
+    Example: python compile/build.py --target intel --model build/int8 --out build/engine
+    """
+    run = RunConfig(device=device, threads=threads)
+    announce(build(load(Quantized, model), out, find_target(target), run), as_json=as_json)
+
+
+if __name__ == "__main__":
+    run_script(main)

@@ -1,0 +1,49 @@
+"""The reference: the unfolded checkpoint in eager PyTorch, float32, on the CPU."""
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+
+from bundle.dataset import Image
+from bundle.preprocess import Preprocess
+from tdss.checkpoint import load
+from tdss.config import ModelConfig
+
+FRAMEWORK = f"torch {torch.__version__}, eager, float32, unfolded"
+
+
+class EagerModel:
+    """A checkpoint ready to run; ``config`` is its configuration."""
+
+    def __init__(self, checkpoint: Path) -> None:
+        """Load it.
+
+        Raises:
+            ConfigError: its config.toml is wrong.
+            CheckpointError: its weights are wrong.
+        """
+        self.config: ModelConfig
+        self.config, model = load(checkpoint)
+        self._model = model.float().eval()
+        self.preprocess = Preprocess(**self.config.image.model_dump())
+
+    def run(self, image: Image, *, name: str) -> dict[str, NDArray[np.float32]]:
+        """Return the raw output of each task, float32 ``[C, H, W]``, for a uint8 image ``[H, W, 3]``."""
+        feed = torch.from_numpy(self.preprocess.apply(image, name=name))
+        with torch.no_grad():
+            return {task: output[0].numpy() for task, output in self._model(feed).items()}
+
+
+@contextmanager
+def torch_threads(count: int) -> Iterator[None]:
+    """Let PyTorch use ``count`` threads within the block; 0 leaves its own choice."""
+    before = torch.get_num_threads()
+    torch.set_num_threads(count or before)
+    try:
+        yield
+    finally:
+        torch.set_num_threads(before)

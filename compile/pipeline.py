@@ -1,0 +1,259 @@
+"""The road end to end: a checkpoint to a judged bundle, stage by stage through the store.
+
+    fold → export → simplify → quantize → build ┐
+                                     vectors ───┴→ judge → the bundle
+"""
+
+if not __package__:
+    import _path  # noqa: F401
+
+import json
+import sys
+from collections.abc import Callable
+from pathlib import Path
+from time import perf_counter
+from typing import TYPE_CHECKING, Annotated, NamedTuple, TypeAlias
+
+import typer
+from pydantic import JsonValue
+from rich.console import Console
+
+from bundle.artifacts import ArtifactT, Engine, Exported, Folded, Quantized, Simplified, hash_file
+from bundle.dataset import SPEC_FILE, FolderDataset, load_spec
+from bundle.manifest import Io
+from bundle.preprocess import Preprocess
+from bundle.regression import read_report, require_passed
+from calibration.sampling import CalibrationSet, from_split
+from compile import build, export, fold, judge, quantize, simplify, vectors
+from compile.assemble import Parts, budgets_of, draft_manifest, publish, ship, unchanged
+from compile.config import BuildConfig, load_config
+from compile.images import ImageFiles
+from compile.script import run_script, say
+from compile.store import obtain, stage_key
+from compile.stored import Choice, Judged, ReferenceVectors
+from report.tables import tasks_table
+from targets.base import RunConfig, Target
+from targets.table import target as find_target
+
+if TYPE_CHECKING:
+    from tdss.config import ModelConfig
+
+Say: TypeAlias = Callable[[str], None]
+STORE = ".store"
+CHECK_IMAGES = 2
+
+
+class Road(NamedTuple):
+    """What every stage of one build shares; ``checkpoint_sha256`` covers its configuration and its weights."""
+
+    config: BuildConfig
+    model: "ModelConfig"
+    checkpoint_sha256: str
+    target: Target
+    run: RunConfig
+    dataset: FolderDataset
+    calibration: CalibrationSet
+    say: Say
+
+
+def build_bundle(config: BuildConfig, progress: Say) -> Path:
+    """Compile a checkpoint into the bundle ``<out>/<model>/<target>/``, judge it, and return its folder.
+
+    ``progress`` gets a line for each stage. A bundle that is not within its budgets is written too and says so:
+    ``bundle.regression.require_passed`` on its regression.json tells them apart.
+
+    Raises:
+        InputError: the configuration, the checkpoint or the data cannot be used.
+        TargetUnavailable: a runtime or device is missing.
+    """
+    road = open_road(config, progress)
+    folded = _fold(road)
+    exported = _export(road, folded)
+    simplified = _simplify(road, exported)
+    quantized = _quantize(road, simplified)
+    engine = _build(road, quantized)
+    parts = Parts(folded, exported, simplified, quantized, engine, _vectors(road))
+    budgets = budgets_of(config, road.model.tasks)
+    draft = draft_manifest(config, road.model, road.dataset, road.calibration, road.checkpoint_sha256, parts, budgets)
+    judged = _judge(road, parts, judge.Terms(draft, config.timing, config.allow_inconclusive))
+    choice = judge.read_choice(judged)
+    manifest, folder = ship(draft, choice), config.out / road.model.name / config.target
+    start = perf_counter()
+    if unchanged(folder, manifest):
+        progress(f"bundle: unchanged, {folder}")
+    else:
+        publish(folder, manifest, parts, judged, road.run)
+        progress(f"bundle: {folder} ({perf_counter() - start:.1f} s)")
+    for line in describe(choice):
+        progress(line)
+    return folder
+
+
+def open_road(config: BuildConfig, progress: Say) -> Road:
+    """Read and check what a build needs before any stage runs.
+
+    Raises:
+        ConfigError: the target, a task or the checkpoint's configuration is wrong.
+        DatasetError: the data cannot be used, or is of other classes than the model.
+        TargetUnavailable: the target's runtime or device is not here.
+    """
+    from tdss.checkpoint import CONFIG, WEIGHTS, read_config
+
+    target, run = find_target(config.target), RunConfig(device=config.device, threads=config.threads)
+    target.capabilities(run)
+    model = read_config(config.checkpoint / CONFIG)
+    dataset = FolderDataset(root=config.data, spec=load_spec(config.dataset or config.data / SPEC_FILE))
+    vectors.check_channels(model.tasks, dataset)
+    preprocess = Preprocess(**model.image.model_dump())
+    drawn = from_split(
+        config.data, config.calibration.split, config.calibration.count, seed=config.seed, preprocess=preprocess
+    )
+    for finding in drawn.findings:
+        progress(f"calibration: {finding}")
+    files = (config.checkpoint / CONFIG, config.checkpoint / WEIGHTS)
+    sha256 = "-".join(hash_file(path)[:32] if path.is_file() else "missing" for path in files)
+    return Road(config, model, sha256, target, run, dataset, drawn, progress)
+
+
+def _stage(
+    road: Road, kind: type[ArtifactT], name: str, *, inputs: tuple[str, ...], settings: dict[str, JsonValue],
+    tools: tuple[str, ...], make: Callable[[Path], ArtifactT],
+) -> ArtifactT:  # fmt: skip
+    """Take a stage's artifact from the store or make it, and say which and how long it took."""
+    start = perf_counter()
+    notes: list[str] = []
+    key = stage_key(name, inputs=inputs, settings=settings, tools=tools)
+    artifact = obtain(road.config.out / STORE, kind, key, make, notes.append)
+    road.say("; ".join(notes) or f"{name}: done in {perf_counter() - start:.1f} s")
+    return artifact
+
+
+def _check_images(road: Road) -> ImageFiles:
+    return ImageFiles(paths=road.calibration.paths[:CHECK_IMAGES])
+
+
+def _fold(road: Road) -> Folded:
+    images = _check_images(road)
+    return _stage(
+        road, Folded, "fold", inputs=(road.checkpoint_sha256, images.sha256), settings={"mode": "all"},
+        tools=fold.TOOLS, make=lambda out: fold.fold(road.config.checkpoint, out, images, mode="all"),
+    )  # fmt: skip
+
+
+def _export(road: Road, folded: Folded) -> Exported:
+    images, io, threads = _check_images(road), road.config.io, road.config.threads
+    return _stage(
+        road, Exported, "export", inputs=(folded.sha256, images.sha256), settings={"io": io}, tools=export.TOOLS,
+        make=lambda out: export.export(folded, out, io, images, threads=threads),
+    )  # fmt: skip
+
+
+def _simplify(road: Road, exported: Exported) -> Simplified:
+    images, threads = _check_images(road), road.config.threads
+    return _stage(
+        road, Simplified, "simplify", inputs=(exported.sha256, images.sha256), settings={}, tools=simplify.TOOLS,
+        make=lambda out: simplify.simplify(exported, out, images, threads=threads),
+    )  # fmt: skip
+
+
+def _target_settings(road: Road) -> dict[str, JsonValue]:
+    """What a target's answer depends on besides the graph: its name, the run settings and what the device can do."""
+    able = road.target.capabilities(road.run)
+    return {
+        "target": road.target.name, "run": road.run.model_dump(mode="json"), "capabilities": able.model_dump(mode="json"),
+    }  # fmt: skip
+
+
+def _quantize(road: Road, simplified: Simplified) -> Quantized:
+    return _stage(
+        road, Quantized, "quantize", inputs=(simplified.sha256, road.calibration.sha256),
+        settings=_target_settings(road), tools=quantize.TOOLS,
+        make=lambda out: quantize.quantize(simplified, road.calibration, out, road.target, road.run),
+    )  # fmt: skip
+
+
+def _build(road: Road, quantized: Quantized) -> Engine:
+    return _stage(
+        road, Engine, "build", inputs=(quantized.sha256,), settings=_target_settings(road), tools=build.TOOLS,
+        make=lambda out: build.build(quantized, out, road.target, road.run),
+    )  # fmt: skip
+
+
+def _vectors(road: Road) -> ReferenceVectors:
+    config, tasks = road.config, tuple(road.model.tasks)
+    ids = vectors.choose_evaluation(road.dataset, config.evaluation, seed=config.seed, tasks=tasks)
+    seen = vectors.hash_evaluation(road.dataset, ids, tasks)
+    return _stage(
+        road, ReferenceVectors, "vectors", inputs=(road.checkpoint_sha256, seen), settings={"ids": list(ids)},
+        tools=vectors.TOOLS,
+        make=lambda out: vectors.record_vectors(config.checkpoint, road.dataset, ids, out, threads=config.threads),
+    )  # fmt: skip
+
+
+def _judge(road: Road, parts: Parts, terms: judge.Terms) -> Judged:
+    settings = _target_settings(road) | {
+        "budgets": dict(terms.draft.budgets), "seed": terms.draft.seeds.bootstrap,
+        "timing": terms.timing.model_dump(mode="json"), "allow_inconclusive": terms.allow_inconclusive,
+    }  # fmt: skip
+    return _stage(
+        road, Judged, "judge", inputs=(parts.engine.sha256, parts.vectors.sha256, road.checkpoint_sha256),
+        settings=settings, tools=judge.TOOLS,
+        make=lambda out: judge.judge(
+            parts.engine, parts.vectors, road.config.checkpoint, out, road.target, road.run, terms
+        ),
+    )  # fmt: skip
+
+
+def describe(choice: Choice) -> list[str]:
+    """Say in a line for each variant how fast it is, whether it is within its budgets, and why it is shipped or not."""
+    lines = [] if choice.eager_ms is None else [f"  eager {choice.eager_ms:8.2f} ms"]
+    for one in choice.candidates:
+        latency = "   no timing" if one.latency_ms is None else f"{one.latency_ms:8.2f} ms"
+        lines.append(f"  {one.name:5} {latency}  {one.reason}")
+    return [*lines, f"shipped: {choice.shipped}, {choice.reason}"]
+
+
+def main(
+    target: Annotated[str | None, typer.Option(help="The device to compile for: intel or jetson.")] = None,
+    checkpoint: Annotated[Path | None, typer.Option(help="The checkpoint's folder.  [models/default]")] = None,
+    data: Annotated[Path | None, typer.Option(help="A labelled folder.  [data/scenes]")] = None,
+    dataset: Annotated[Path | None, typer.Option(help="The data's spec.  [dataset.json in the data]")] = None,
+    config: Annotated[Path | None, typer.Option(help="A TOML file with these settings; options go over it.")] = None,
+    calibration_split: Annotated[str | None, typer.Option(help="Whose images calibrate.  [calibration]")] = None,
+    calibration_count: Annotated[int | None, typer.Option(help="How many.  [64]")] = None,
+    evaluation_split: Annotated[str | None, typer.Option(help="Whose images judge.  [val]")] = None,
+    evaluation_count: Annotated[int | None, typer.Option(help="How many.  [148]")] = None,
+    io: Annotated[Io | None, typer.Option(help="raw: tensors. edge: camera frames in, maps out.  [raw]")] = None,
+    device: Annotated[str | None, typer.Option(help="The runtime's device.  [the target's choice]")] = None,
+    threads: Annotated[int | None, typer.Option(help="Threads.  [the runtime's choice]")] = None,
+    budgets: Annotated[str | None, typer.Option(help="default (99 %) or strict (99.9 %).  [default]")] = None,
+    allow_inconclusive: Annotated[
+        bool | None, typer.Option("--allow-inconclusive", help="Let a verdict pass that more images would settle.")
+    ] = None,
+    seed: Annotated[int | None, typer.Option(help="Of the draws and the bootstrap.  [0]")] = None,
+    out: Annotated[Path | None, typer.Option(help="Where bundles and the stage store lie.  [build]")] = None,
+    as_json: Annotated[bool, typer.Option("--json", help="Print the bundle's folder and regression.json.")] = False,
+) -> None:
+    """Compile a checkpoint for a target: every stage, the bundle, the regression table.
+
+    Example: tdss pipeline --target intel --checkpoint models/default --data data/scenes
+    """
+    given: dict[str, JsonValue | Path | None] = {
+        "target": target, "checkpoint": checkpoint, "data": data, "dataset": dataset, "io": io, "device": device,
+        "calibration.split": calibration_split, "calibration.count": calibration_count,
+        "evaluation.split": evaluation_split, "evaluation.count": evaluation_count, "threads": threads,
+        "budgets": budgets, "allow_inconclusive": allow_inconclusive, "seed": seed, "out": out,
+    }  # fmt: skip
+    chosen = {name: value for name, value in given.items() if value is not None}
+    folder = build_bundle(load_config(config, chosen), say)
+    report = read_report(folder)
+    if as_json:
+        answer = {"bundle": str(folder), "regression": report.model_dump(mode="json", by_alias=True)}
+        sys.stdout.write(json.dumps(answer) + "\n")
+    else:
+        Console().print(tasks_table(report))
+    require_passed(report)
+
+
+if __name__ == "__main__":
+    run_script(main)
