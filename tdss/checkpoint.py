@@ -3,11 +3,11 @@
 Weights may be stored as FP16; they are always loaded as FP32. Nothing is ever unpickled.
 """
 
-import tomllib
 from pathlib import Path
 from typing import Literal
 
 import tomli_w
+import tomllib
 import torch
 from pydantic import Field, ValidationError
 from safetensors import SafetensorError

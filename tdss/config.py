@@ -73,13 +73,15 @@ class NoAdapterConfig(Frozen):
 class HrnetConfig(Frozen):
     """The hrnet-style decoder: one downsampler per stage, resize to one grid, concat, two 1×1 convs.
 
-    ``stride`` is the grid's: 8 means that the maps are joined at H/8 × W/8.
+    ``stride`` is the grid's: 8 means that the maps are joined at H/8 × W/8. ``mix_bias`` gives the first convolution
+    the bias that MTLoRA's has; the batch norm after it makes it redundant.
     """
 
     kind: Literal["hrnet"] = "hrnet"
     widths: tuple[Positive, ...] = (18, 36, 72, 144)
     hidden: Positive
     stride: Positive = 8
+    mix_bias: bool = False
 
 
 AdapterConfig: TypeAlias = Annotated[TdssConfig | NoAdapterConfig, Field(discriminator="kind")]
@@ -101,7 +103,11 @@ class ModelConfig(Frozen):
         if isinstance(self.adapter, TdssConfig):
             gates = tuple(len(stage) for stage in self.adapter.gates)
             if gates != self.backbone.depths:
-                raise ValueError(f"adapter.gates has {gates} blocks per stage, backbone.depths is {self.backbone.depths}")
+                raise ValueError(
+                    f"adapter.gates has {gates} blocks per stage, backbone.depths is {self.backbone.depths}"
+                )
         if len(self.decoder.widths) != len(self.backbone.depths):
-            raise ValueError(f"decoder.widths has {len(self.decoder.widths)} entries, the backbone {len(self.backbone.depths)} stages")
+            raise ValueError(
+                f"decoder.widths has {len(self.decoder.widths)} entries, the backbone {len(self.backbone.depths)} stages"
+            )
         return self

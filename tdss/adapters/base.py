@@ -33,4 +33,4 @@ class NoAdapter(Adapter):
 
     def forward(self, taps: Sequence[StageTap]) -> tuple[TaskFeatures, ...]:
         """Return each stage's output for every task, as it is."""
-        return tuple({task: tap.output for task in self.tasks} for tap in taps)
+        return tuple(dict.fromkeys(self.tasks, tap.output) for tap in taps)

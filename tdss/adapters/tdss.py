@@ -105,7 +105,7 @@ class Tsai(nn.Module):
         """Return γ_t of each task, broadcastable over ``[batch, height, width, dim]``."""
         if self.weight is not None:
             return [row.sigmoid() for row in self.weight]
-        assert self.gate is not None  # noqa: S101 - one of the two is always there
+        assert self.gate is not None
         pooled = generic.mean((1, 2))
         rows = self.gate.weight.chunk(len(adapted))
         return [

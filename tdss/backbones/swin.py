@@ -122,14 +122,14 @@ class SwinBlock(nn.Module):
         super().__init__()
         self.window = window
         self.size = size
-        self.padded = tuple(-(-side // window) * window for side in size)
+        self.padded = (-(-size[0] // window) * window, -(-size[1] // window) * window)
         self.shift = window // 2 if shifted and min(size) > window else 0
         self.norm1 = nn.LayerNorm(dim)
         self.attn = WindowAttention(dim, heads, window)
         self.norm2 = nn.LayerNorm(dim)
         self.mlp = Mlp(dim, int(dim * mlp))
         self.drop_path = DropPath(drop)
-        mask = shift_mask(*self.padded, window, self.shift) if self.shift else None
+        mask = shift_mask(self.padded[0], self.padded[1], window, self.shift) if self.shift else None
         self.register_buffer("mask", mask, persistent=False)
 
     def forward(self, x: Tensor) -> tuple[Tensor, BlockTap]:

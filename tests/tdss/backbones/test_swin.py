@@ -60,8 +60,7 @@ def published_hf(weights: dict[str, Tensor]) -> dict[str, Tensor]:
 
 # 60 and 116 give odd maps: padded windows, and a merging that pads. In 112 the last map is one window.
 @pytest.mark.parametrize(
-    ("preset", "size"),
-    [("tiny", 60), ("tiny", 64), ("three stages, 7 windows", 112), ("three stages, 7 windows", 116)],
+    ("preset", "size"), [("tiny", 60), ("tiny", 64), ("three stages, 7 windows", 112), ("three stages, 7 windows", 116)]
 )
 def test_equals_hf_swin(preset: str, size: int) -> None:
     config = PRESETS[preset]

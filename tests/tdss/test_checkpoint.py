@@ -1,0 +1,127 @@
+"""A checkpoint folder: what is written is what is read, and each fault is named."""
+
+import pickle
+from pathlib import Path
+
+import pytest
+import torch
+from safetensors.torch import load_file, save_file
+
+from bundle.errors import CheckpointError, ConfigError
+from tdss import checkpoint
+from tdss.config import HrnetConfig, ImageConfig, ModelConfig, SwinConfig, TdssConfig
+from tdss.model import MultiTaskModel
+
+CARD = checkpoint.Card(trained_on="nothing", steps=0, hours=0.0, metrics={})
+
+
+def small() -> ModelConfig:
+    return ModelConfig(
+        name="small",
+        image=ImageConfig(height=32, width=32),
+        backbone=SwinConfig(embed_dim=8, depths=(1, 1), heads=(2, 4), window=4),
+        adapter=TdssConfig(experts=2, rank=2, gates=(("static",), ("dynamic",))),
+        decoder=HrnetConfig(widths=(3, 5), hidden=7),
+        tasks={"semseg": 4, "depth": 1},
+    )
+
+
+@pytest.fixture
+def folder(tmp_path: Path) -> Path:
+    torch.manual_seed(0)
+    config = small()
+    checkpoint.save(tmp_path / "c", config, MultiTaskModel(config), CARD, storage="float32")
+    return tmp_path / "c"
+
+
+def test_round_trip(folder: Path) -> None:
+    config, model = checkpoint.load(folder)
+    assert config == small()
+    assert not model.training
+    stored = load_file(folder / checkpoint.WEIGHTS)
+    assert all(torch.equal(tensor, stored[name]) for name, tensor in model.state_dict().items())
+    assert checkpoint.load_card(folder) == CARD
+
+
+def test_half_storage_is_rounded_once(folder: Path) -> None:
+    config, model = checkpoint.load(folder)
+    half = folder.parent / "half"
+    checkpoint.save(half, config, model, CARD, storage="float16")
+    _, again = checkpoint.load(half)
+    weight, want = again.backbone.patch_embed.proj.weight, model.backbone.patch_embed.proj.weight
+    assert weight.dtype == torch.float32
+    assert torch.equal(weight, want.half().float())
+    assert (half / checkpoint.WEIGHTS).stat().st_size < 0.6 * (folder / checkpoint.WEIGHTS).stat().st_size
+
+
+def change(folder: Path, **tensors: torch.Tensor | None) -> None:
+    weights = load_file(folder / checkpoint.WEIGHTS)
+    for name, tensor in tensors.items():
+        key = name.replace("__", ".")
+        if tensor is None:
+            del weights[key]
+        else:
+            weights[key] = tensor
+    save_file(weights, folder / checkpoint.WEIGHTS)
+
+
+@pytest.mark.parametrize(
+    ("tensors", "named"),
+    [
+        ({"backbone__patch_embed__norm__bias": None}, "missing backbone.patch_embed.norm.bias"),
+        ({"backbone__extra": torch.zeros(1)}, "unexpected backbone.extra"),
+        ({"backbone__patch_embed__norm__bias": torch.zeros(3)}, r"norm.bias is \(3,\), not \(8,\)"),
+        ({"backbone__patch_embed__norm__bias": torch.full((8,), float("nan"))}, "norm.bias holds NaN"),
+    ],
+)
+def test_wrong_tensors_are_named(folder: Path, tensors: dict[str, torch.Tensor | None], named: str) -> None:
+    change(folder, **tensors)
+    with pytest.raises(CheckpointError, match=named) as caught:
+        checkpoint.load(folder)
+    assert caught.value.exit_code == 2
+
+
+def test_a_pickle_is_refused_unread(folder: Path) -> None:
+    class Bomb:
+        def __reduce__(self) -> tuple[object, tuple[str]]:
+            return (open, (str(folder / "opened"),))
+
+    (folder / checkpoint.WEIGHTS).write_bytes(pickle.dumps(Bomb()))
+    with pytest.raises(CheckpointError, match="no safetensors file"):
+        checkpoint.load(folder)
+
+
+def test_missing_files_are_named(folder: Path) -> None:
+    (folder / checkpoint.WEIGHTS).unlink()
+    with pytest.raises(CheckpointError, match="weights are missing"):
+        checkpoint.load(folder)
+    (folder / checkpoint.CONFIG).unlink()
+    with pytest.raises(ConfigError, match="configuration is missing"):
+        checkpoint.load(folder)
+
+
+@pytest.mark.parametrize(
+    ("old", "new", "named"),
+    [
+        ("hidden = 7", "hidden = 7\nhiden = 8", "decoder.*hiden"),
+        ("semseg = 4", "semsegg = 4", "unknown task 'semsegg'"),
+        ("rank = 2", 'rank = "two"', "rank"),
+        ("rank = 2", "rank = ", "no TOML"),
+        ('["static"', '["sometimes"', "gates"),
+    ],
+)
+def test_wrong_config_is_named(folder: Path, old: str, new: str, named: str) -> None:
+    path = folder / checkpoint.CONFIG
+    text = path.read_text()
+    compact = text.replace('[\n        "static",\n    ]', '["static"]')
+    assert old in compact
+    path.write_text(compact.replace(old, new))
+    with pytest.raises(ConfigError, match=f"(?s){named}"):
+        checkpoint.load(folder)
+
+
+def test_gates_must_match_the_blocks() -> None:
+    config = small().model_dump()
+    config["adapter"]["gates"] = (("static", "static"), ("dynamic",))
+    with pytest.raises(ValueError, match="blocks per stage"):
+        ModelConfig.model_validate(config)
