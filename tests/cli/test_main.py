@@ -97,10 +97,10 @@ def test_each_kind_of_error_has_its_exit_code(
 
 
 def test_a_missing_package_names_its_extra(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
-    monkeypatch.setattr(command_line, "COMMANDS", (Command("none", "lightning.of_which_there_is_none", "."),))
+    monkeypatch.setattr(command_line, "COMMANDS", (Command("none", "tensorrt_rtx.of_which_there_is_none", "."),))
     code, _, err = tdss("none", capsys=capsys)
     assert code == 3
-    assert "tdss none needs lightning" in err and "'.[train]'" in err
+    assert "tdss none needs tensorrt_rtx" in err and "'.[proof]'" in err
 
 
 def test_a_bug_of_ours_is_no_missing_package(monkeypatch: pytest.MonkeyPatch) -> None:
