@@ -18,6 +18,7 @@ class Command:
 
 
 COMMANDS = (
+    Command("import", "cli.import_backbone", "Put a published Swin backbone into a checkpoint to train from."),
     Command(
         "pipeline",
         "compile.pipeline",

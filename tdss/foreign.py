@@ -1,0 +1,72 @@
+"""The one module that reads weights others wrote: published backbones, as safetensors or as a PyTorch file.
+
+A ``.pth`` is read with ``weights_only=True``, which loads tensors and plain containers and refuses any other object.
+"""
+
+import pickle
+from pathlib import Path
+
+import torch
+from torch import Tensor
+
+from bundle.errors import CheckpointError
+from tdss import checkpoint
+from tdss.backbones.swin_keys import from_published
+from tdss.model import MultiTaskModel
+
+NESTED = ("model", "state_dict", "model_state", "net")  # where published files keep the weights
+
+
+def read_foreign(path: Path) -> dict[str, Tensor]:
+    """Read a file of weights: safetensors, or a PyTorch file of tensors.
+
+    Raises:
+        CheckpointError: the file is missing, holds anything but tensors, or holds none.
+    """
+    if path.suffix == ".safetensors":
+        return checkpoint.read_weights(path)
+    try:
+        content = torch.load(path, map_location="cpu", weights_only=True)
+    except FileNotFoundError as error:
+        raise CheckpointError(
+            "the weights are missing", expected="a file", got="no such file", where=str(path), fix="correct the path",
+        ) from error  # fmt: skip
+    except (pickle.UnpicklingError, RuntimeError, EOFError) as error:
+        raise CheckpointError(
+            "the weights cannot be read safely", expected="a PyTorch file of tensors only, or safetensors",
+            got=str(error).splitlines()[0], where=str(path), fix="save the state_dict alone where the file was made",
+        ) from error  # fmt: skip
+    for name in NESTED:
+        if isinstance(content, dict) and isinstance(content.get(name), dict):
+            content = content[name]
+    tensors = (
+        {key: value for key, value in content.items() if isinstance(value, Tensor)} if isinstance(content, dict) else {}
+    )
+    if not tensors:
+        raise CheckpointError(
+            "there are no weights in this file", expected="tensors by name", got=type(content).__name__,
+            where=str(path), fix="save the state_dict where the file was made",
+        )  # fmt: skip
+    return {name: tensor.float() if tensor.is_floating_point() else tensor for name, tensor in tensors.items()}
+
+
+def import_backbone(weights: Path, config: Path, out: Path, *, seed: int) -> tuple[str, ...]:
+    """Write a checkpoint whose backbone is a published one; adapters and decoders are new, drawn from ``seed``.
+
+    ``config`` is a model's config.toml. Returns the keys of the file that were left out (classifier, last norm).
+
+    Raises:
+        ConfigError: the configuration is wrong.
+        CheckpointError: the weights cannot be read, or are of another Swin than the configuration's.
+    """
+    model_config = checkpoint.read_config(config)
+    state, left = from_published(read_foreign(weights))
+    torch.manual_seed(seed)
+    model = MultiTaskModel(model_config)
+    checkpoint.match(model.backbone.state_dict(), state, str(weights))
+    model.backbone.load_state_dict(state)
+    card = checkpoint.Card(
+        trained_on=f"backbone from {weights.name}; adapters and decoders are untrained", steps=0, hours=0.0, metrics={}
+    )
+    checkpoint.save(out, model_config, model, card, storage="float32")
+    return left

@@ -1,0 +1,69 @@
+"""Published weights: each layout becomes a checkpoint, anything but tensors is refused."""
+
+from pathlib import Path
+
+import pytest
+import torch
+from safetensors.torch import save_file
+
+from bundle.errors import CheckpointError
+from tdss import checkpoint
+from tdss.foreign import import_backbone, read_foreign
+from tdss.model import MultiTaskModel
+from tests.tdss.test_checkpoint import small
+
+
+@pytest.fixture
+def config(tmp_path: Path) -> Path:
+    path = tmp_path / "config.toml"
+    checkpoint.write_config(path, small())
+    return path
+
+
+def official() -> dict[str, torch.Tensor]:
+    torch.manual_seed(5)
+    ours = MultiTaskModel(small()).backbone.state_dict()
+    named = {
+        name.replace("stages.", "layers.").replace("bias_table", "relative_position_bias_table"): x
+        for name, x in ours.items()
+    }
+    return named | {"head.weight": torch.zeros(10, 16), "norm.weight": torch.ones(16)}
+
+
+@pytest.mark.parametrize("suffix", [".pth", ".safetensors"])
+def test_an_official_file_becomes_a_checkpoint(tmp_path: Path, config: Path, suffix: str) -> None:
+    weights = tmp_path / f"swin{suffix}"
+    if suffix == ".pth":
+        torch.save({"model": official(), "epoch": 300}, weights)
+    else:
+        save_file(official(), weights)
+    left = import_backbone(weights, config, tmp_path / "out", seed=0)
+    assert set(left) == {"head.weight", "norm.weight"}
+    _, model = checkpoint.load(tmp_path / "out")
+    assert torch.equal(model.backbone.patch_embed.proj.weight, official()["patch_embed.proj.weight"])
+
+
+def test_a_hostile_file_is_refused_unrun(tmp_path: Path) -> None:
+    class Bomb:
+        def __reduce__(self) -> tuple[object, tuple[str, str]]:
+            return (open, (str(tmp_path / "opened"), "w"))
+
+    torch.save({"model": Bomb()}, tmp_path / "bad.pth")
+    with pytest.raises(CheckpointError, match="cannot be read safely"):
+        read_foreign(tmp_path / "bad.pth")
+    assert not (tmp_path / "opened").exists()
+
+
+def test_another_swin_is_refused_by_tensor(tmp_path: Path, config: Path) -> None:
+    weights = official()
+    del weights["layers.0.blocks.0.attn.qkv.weight"]
+    save_file(weights, tmp_path / "swin.safetensors")
+    with pytest.raises(CheckpointError, match=r"missing stages.0.blocks.0.attn.qkv.weight"):
+        import_backbone(tmp_path / "swin.safetensors", config, tmp_path / "out", seed=0)
+    assert not (tmp_path / "out").exists()
+
+
+def test_a_file_without_tensors_is_refused(tmp_path: Path) -> None:
+    torch.save({"epoch": 3}, tmp_path / "empty.pth")
+    with pytest.raises(CheckpointError, match="no weights in this file"):
+        read_foreign(tmp_path / "empty.pth")
