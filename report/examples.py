@@ -1,6 +1,7 @@
 """Which images the page shows, and their pictures: input, label, reference, compiled, and what changed."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from typing import TypeAlias
 
 import numpy as np
@@ -8,7 +9,7 @@ from numpy.typing import NDArray
 
 from bundle.dataset import Array, DatasetSpec, decode_label
 from bundle.manifest import Bundle, Manifest
-from bundle.metrics import Metric, metric
+from bundle.metrics import metric
 from bundle.postprocess import predict
 from bundle.regression import Infer, feed
 from bundle.tasks import Task, task
@@ -37,26 +38,26 @@ def ranks(values: NDArray[np.float64], row: Task) -> NDArray[np.float64]:
     return np.where(np.isnan(good), np.nan, middle / (counted.size - 1))
 
 
-def choose(manifest: Manifest, vectors: Vectors) -> dict[str, str]:
-    """Return id → place for the worst, the median and the best image by the reference's mean rank over the tasks.
+def reference_scores(manifest: Manifest, vectors: Vectors) -> dict[str, NDArray[np.float64]]:
+    """Return each task's scores of all images, from the stored arrays: they were measured on exact predictions."""
+    return {name: scores(task(name), n, vectors.metric(name)) for name, n in manifest.tasks.items()}
 
-    The choice needs no compiled model, so a device and a host show the same images.
+
+def choose(ids: Sequence[str], table: Mapping[str, NDArray[np.float64]]) -> dict[str, str]:
+    """Return id → place for the worst, the median and the best image by the mean rank of its scores over the tasks.
+
+    ``table`` is ``reference_scores``: the choice needs no compiled model, so a device and a host show the same images.
     """
-    table = [_task_ranks(name, channels, vectors) for name, channels in manifest.tasks.items()]
-    counts = (~np.isnan(table)).sum(axis=0)
-    mean = np.nansum(table, axis=0) / np.maximum(counts, 1)
+    ranked = np.stack([ranks(values, task(name)) for name, values in table.items()])
+    counts = (~np.isnan(ranked)).sum(axis=0)
+    mean = np.nansum(ranked, axis=0) / np.maximum(counts, 1)
     full = np.flatnonzero(counts == counts.max())
     order = full[np.argsort(mean[full], kind="stable")]
     picks = (order[0], order[(len(order) - 1) // 2], order[-1])
     places: dict[str, str] = {}
     for place, index in zip(PLACES, picks, strict=True):
-        places.setdefault(vectors.ids[index], place)
+        places.setdefault(ids[index], place)
     return places
-
-
-def _task_ranks(name: str, channels: int, vectors: Vectors) -> NDArray[np.float64]:
-    row = task(name)
-    return ranks(scores(row, channels, vectors.metric(name)), row)
 
 
 Answers: TypeAlias = Mapping[str, Array | None]
@@ -79,26 +80,44 @@ def _prediction(manifest: Manifest, row: Task, output: Array) -> Array | None:
     return output if manifest.io == "edge" else predict(row, output)
 
 
+@dataclass(frozen=True, kw_only=True)
+class Shown:
+    """One image to show: what the bundle holds of it, the reference's scores by task, the compiled model's answers."""
+
+    stored: Stored
+    reference: Mapping[str, float]
+    compiled: Answers
+
+
 def examples_view(bundle: Bundle, infer: Infer | None) -> ImagesView:
     """Draw the chosen images, with the compiled model's answers if ``infer`` runs it."""
     manifest = bundle.manifest
     with Vectors(bundle.vectors) as vectors:
-        picks, total = choose(manifest, vectors), len(vectors.ids)
-        found = {stored.id: stored for stored in vectors.images() if stored.id in picks}
-    compiled = {} if infer is None else {name: answer(manifest, stored, infer) for name, stored in found.items()}
+        ids, table = vectors.ids, reference_scores(manifest, vectors)
+        picks = choose(ids, table)
+        shown = {
+            stored.id: Shown(
+                stored=stored,
+                reference={name: float(values[index]) for name, values in table.items()},
+                compiled={} if infer is None else answer(manifest, stored, infer),
+            )
+            for index, stored in enumerate(vectors.images())
+            if stored.id in picks
+        }
     return ImagesView(
         how=(
-            f"The worst, the median and the best of {wording.plural(total, 'image')} by the reference's mean rank over the "
-            "tasks, among the images that count for the most tasks. The score under a picture is this image's alone."
+            f"The worst, the median and the best of {wording.plural(len(ids), 'image')} by the reference's mean rank over "
+            "the tasks, among the images that count for the most tasks. The score under a picture is this image's alone."
         ),
         reason=NOT_RUN if infer is None else "",
-        examples=tuple(_example(place, found[name], manifest, compiled.get(name, {})) for name, place in picks.items()),
+        examples=tuple(_example(place, shown[name], manifest) for name, place in picks.items()),
         legends=_legends(manifest.dataset),
         scales=_scales(shown=infer is not None),
     )
 
 
-def _example(place: str, stored: Stored, manifest: Manifest, compiled: Answers) -> Example:
+def _example(place: str, shown: Shown, manifest: Manifest) -> Example:
+    stored = shown.stored
     height, width = stored.image.shape[:2]
     return Example(
         title=f"The {place} image:",
@@ -107,7 +126,7 @@ def _example(place: str, stored: Stored, manifest: Manifest, compiled: Answers) 
         image=jpeg_address(stored.image),
         width=width,
         height=height,
-        sheets=tuple(_sheet(task(name), n, stored, manifest.dataset, compiled) for name, n in manifest.tasks.items()),
+        sheets=tuple(_sheet(task(name), n, shown, manifest.dataset) for name, n in manifest.tasks.items()),
     )
 
 
@@ -117,22 +136,24 @@ def inks(row: Task, label: Array, spec: DatasetSpec) -> Inks:
     return Inks(palette=spec.palettes.get(row.name, ()), near_m=near, far_m=far)
 
 
-def _sheet(row: Task, channels: int, stored: Stored, spec: DatasetSpec, compiled: Answers) -> Sheet:
+def _sheet(row: Task, channels: int, shown: Shown, spec: DatasetSpec) -> Sheet:
+    stored, ours = shown.stored, shown.compiled.get(row.name)
     label, reference = decode_label(row.name, stored.labels[row.name], spec), stored.predictions[row.name]
-    colours, judge = inks(row, label, spec), metric(row, channels)
+    colours = inks(row, label, spec)
     pictures = [
-        Picture(address=png_address(draw(row, label, colours)), name="label", score=""),
-        _answer("reference", row, reference, label, colours, judge),
+        _picture(row, label, colours, "label", ""),
+        _picture(row, reference, colours, "reference", _score(row, shown.reference[row.name])),
     ]
     note = wording.metric_name(row.metric) + _span(row, colours)
-    ours = compiled.get(row.name)
     if ours is not None:
+        judge = metric(row, channels)
+        score = _score(row, judge.reduce(judge.per_image(ours, label)))
         changed = png_address(draw_change(row, reference, ours))
         pictures += [
-            _answer("compiled", row, ours, label, colours, judge),
+            _picture(row, ours, colours, "compiled", score),
             Picture(address=changed, name="what changed", score=f"yellow: {CHANGE_SCALE[row.activation][1]}"),
         ]
-    elif row.name in compiled:
+    elif row.name in shown.compiled:
         note += "; the compiled model's output holds NaN or infinity and cannot be drawn"
     return Sheet(task=row.name, note=note, pictures=tuple(pictures))
 
@@ -141,10 +162,12 @@ def _span(row: Task, colours: Inks) -> str:
     return f", {colours.near_m:.1f} to {colours.far_m:.1f} m" if row.activation == "relu" else ""
 
 
-def _answer(name: str, row: Task, prediction: Array, label: Array, colours: Inks, judge: Metric) -> Picture:
-    score = judge.reduce(judge.per_image(prediction, label))
-    text = "does not count here" if np.isnan(score) else wording.metric_value(row.metric, score)
-    return Picture(address=png_address(draw(row, prediction, colours)), name=name, score=text)
+def _score(row: Task, value: float) -> str:
+    return "does not count here" if np.isnan(value) else wording.metric_value(row.metric, value)
+
+
+def _picture(row: Task, values: Array, colours: Inks, name: str, score: str) -> Picture:
+    return Picture(address=png_address(draw(row, values, colours)), name=name, score=score)
 
 
 def _legends(spec: DatasetSpec) -> tuple[Legend, ...]:

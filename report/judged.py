@@ -63,7 +63,7 @@ def banner(report: RegressionReport | None, manifest: Manifest) -> str:
     """Return what the page says where nothing ran on the device itself, "" where it did."""
     if report is not None and report.executed_on == "emulation":
         return (
-            f"The figures below come from an emulation of {report.precision} on {report.device.name}. They say how the "
+            f"The figures below come from an emulation of {report.precision} ({report.device.name}). They say how the "
             f"numbers round, not how the device runs ({report.target}): run tests/regression there to know."
         )
     if report is None and manifest.engine.status == "deferred":

@@ -66,7 +66,11 @@ def _report(folder: Path) -> RegressionReport | None:
 
 def _subtitle(bundle: Bundle, report: RegressionReport | None) -> str:
     manifest = bundle.manifest
-    where = "not judged yet" if report is None else f"{report.precision} on {report.device.name} ({report.executed_on})"
+    where = (
+        "not judged yet"
+        if report is None
+        else f"{report.precision}, {report.device.name}, executed on: {report.executed_on}"
+    )
     tasks = wording.plural(len(manifest.tasks), "task")
     return f"{where} · {tasks} at {manifest.preprocess.height} × {manifest.preprocess.width} · io {manifest.io}"
 

@@ -19,7 +19,7 @@ from bundle.tasks import task
 from bundle.vectors import Stored, Vectors
 from report.draw import Rgb, draw
 from report.encode import png, resized, written
-from report.examples import choose, inks
+from report.examples import choose, inks, reference_scores
 
 GAP = 6  # white pixels between two tiles
 MARGIN = 64  # width of the column that names the rows, where there are labels
@@ -35,7 +35,7 @@ def picture(bundle: Bundle, *, ids: tuple[str, ...], tile: int, labels: bool) ->
         InputError: the bundle has no image of one of the ids.
     """
     with Vectors(bundle.vectors) as vectors:
-        names = ids or tuple(reversed(choose(bundle.manifest, vectors)))
+        names = ids or tuple(reversed(choose(vectors.ids, reference_scores(bundle.manifest, vectors))))
         unknown = [name for name in names if name not in vectors.ids]
         if unknown:
             raise InputError(

@@ -18,7 +18,7 @@ DASH = "–"
 
 def title(report: RegressionReport) -> str:
     """Return the table's heading: model, target, what ran where, and on how many images."""
-    semantics = "on the device" if report.executed_on == "device" else "emulated, not executed on a device"
+    semantics = "on the device" if report.executed_on == "device" else "not executed on a device"
     return (
         f"{report.model} → {report.target}, {report.precision} {semantics} ({report.device.name}), "
         f"{wording.plural(report.images, 'image')}"

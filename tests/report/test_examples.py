@@ -11,8 +11,9 @@ from bundle.manifest import Bundle, load_bundle
 from bundle.tasks import task
 from bundle.vectors import Vectors
 from report.draw import Inks, draw
-from report.examples import NOT_RUN, answer, choose, examples_view, ranks
+from report.examples import NOT_RUN, answer, choose, examples_view, ranks, reference_scores
 from report.view import Picture
+from report.wording import metric_value
 from tests.report import made
 
 
@@ -38,7 +39,7 @@ def test_one_image_has_no_rank() -> None:
 
 def test_the_noisiest_image_is_the_worst(bundle: Bundle) -> None:
     with Vectors(bundle.vectors) as vectors:
-        chosen = choose(bundle.manifest, vectors)
+        chosen = choose(vectors.ids, reference_scores(bundle.manifest, vectors))
     assert chosen["00004"] == "worst" and chosen["00000"] == "best" and len(chosen) == 3
 
 
@@ -70,6 +71,16 @@ def test_a_better_model_has_better_scores_and_its_own_pixels(bundle: Bundle) -> 
     near = np.abs(pixels(compiled).astype(int) - pixels(label)).mean()
     assert near < 3 < np.abs(pixels(reference).astype(int) - pixels(label)).mean()
     assert changed.score == "yellow: 0.1 m or more"
+
+
+def test_the_score_of_the_reference_is_the_exact_one_not_that_of_its_compact_picture(bundle: Bundle) -> None:
+    with Vectors(bundle.vectors) as vectors:
+        table, ids = reference_scores(bundle.manifest, vectors), vectors.ids
+    for example in examples_view(bundle, None).examples:
+        index = ids.index(example.id)
+        for sheet in example.sheets:
+            exact = table[sheet.task][index]
+            assert sheet.pictures[1].score == metric_value(task(sheet.task).metric, exact)
 
 
 def test_the_label_picture_is_the_label(bundle: Bundle) -> None:
