@@ -54,7 +54,7 @@ def _bar(label: str, ms: float, kind: str, slowest: float, eager: float | None) 
 
 
 def variant_rows(manifest: Manifest, folder: Path, choice: Choice | None) -> tuple[VariantRow, ...]:
-    """Return one row per variant, with the size of its files together and why it is shipped or not."""
+    """Return one row per variant, with its files, its latency and why it is shipped or not."""
     candidates = {} if choice is None else {one.name: one for one in choice.candidates}
     return tuple(_variant(variant, manifest, folder, candidates.get(variant.name)) for variant in manifest.variants)
 
@@ -64,7 +64,7 @@ def _variant(variant: BundleVariant, manifest: Manifest, folder: Path, one: Cand
     return VariantRow(
         name=variant.name,
         precision=variant.precision,
-        size=wording.file_size(sum((folder / name).stat().st_size for name in variant.files)),
+        files=tuple((name, wording.file_size((folder / name).stat().st_size)) for name in variant.files),
         latency="not timed" if one is None or one.latency_ms is None else f"{one.latency_ms:.1f} ms",
         shipped=variant.name == manifest.shipped,
         outcome="" if one is None or variant.name == manifest.shipped else one.reason,

@@ -55,11 +55,11 @@ class BenchView(Frozen):
 
 
 class VariantRow(Frozen):
-    """One precision that the bundle holds."""
+    """One precision that the bundle holds; ``files`` are names and sizes, the graph first."""
 
     name: str
     precision: str
-    size: str
+    files: tuple[tuple[str, str], ...]
     latency: str
     shipped: bool
     outcome: str

@@ -27,7 +27,8 @@ def test_what_was_not_measured_has_no_bar() -> None:
 def test_variants_have_a_size_and_one_is_shipped(tmp_path: Path) -> None:
     folder = made.make(tmp_path / "b", None)
     [row] = built.variant_rows(made.manifest({}), folder, None)
-    assert (row.name, row.size, row.shipped, row.recipe) == ("f32", "5.0 kB", True, (("reason", "the plain one"),))
+    assert (row.name, row.shipped, row.recipe) == ("f32", True, (("reason", "the plain one"),))
+    assert row.files == (("f32/model.onnx", "5.0 kB"),)
     assert (row.latency, row.outcome) == ("not timed", "")
 
 
