@@ -8,7 +8,7 @@ import shutil
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from bundle.artifacts import SIDECAR, Artifact, Exported, Record, Simplified, TensorSpec, load, replacing
+from bundle.artifacts import SIDECAR, Exported, Record, Simplified, TensorSpec, load, replacing
 from bundle.errors import GraphError
 from bundle.manifest import Io
 from bundle.preprocess import Preprocess, Triple

@@ -11,7 +11,15 @@ from bundle.artifacts import Engine, Exported, Folded, Quantized, Simplified, re
 from bundle.dataset import FolderDataset
 from bundle.errors import ArtifactError, ConfigError
 from bundle.manifest import (
-    RESULTS, UNSEALED, VECTORS, Manifest, Reference, Seeds, default_budgets, load_bundle, write_manifest,
+    RESULTS,
+    UNSEALED,
+    VECTORS,
+    Manifest,
+    Reference,
+    Seeds,
+    default_budgets,
+    load_bundle,
+    write_manifest,
 )  # fmt: skip
 from bundle.manifest import Engine as EngineEntry
 from calibration.sampling import CalibrationSet
@@ -19,8 +27,9 @@ from compile.build import status_of
 from compile.config import BuildConfig
 from compile.graph import graph_info
 from compile.quantize import variants_of
-from compile.store import sweep
-from compile.stored import Choice, Judged, ReferenceVectors
+from compile.store import locked
+from compile.stored import Judged, ReferenceVectors
+from report.facts import Choice
 from report.page import REPORT, render
 from targets.base import DeferredEngine, RunConfig
 from targets.open import as_bundle_variant, open_session
@@ -105,6 +114,7 @@ def _settings(config: BuildConfig, calibration: CalibrationSet, parts: Parts) ->
             "findings": list(calibration.findings),
         },
         "evaluation": config.evaluation.model_dump(mode="json"),
+        "allow_inconclusive": config.allow_inconclusive,
         "timing": config.timing.model_dump(mode="json"),
         "fold": parts.folded.record.settings,
         "simplify": parts.simplified.record.settings["outcome"],
@@ -131,9 +141,7 @@ def unchanged(folder: Path, manifest: Manifest) -> bool:
 
 def publish(folder: Path, manifest: Manifest, parts: Parts, judged: Judged, run: RunConfig) -> None:
     """Write the bundle as ``folder``: its files, the manifest, the results, and the page drawn from them."""
-    folder.parent.mkdir(parents=True, exist_ok=True)
-    sweep(folder.parent)
-    with replacing(folder) as temporary:
+    with locked(folder.parent), replacing(folder) as temporary:
         for name, source in parts.sources.items():
             shutil.copyfile(source, temporary / name)
         for name in set(RESULTS) - {REPORT}:

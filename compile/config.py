@@ -1,16 +1,17 @@
 """What a build is asked to do: a TOML file or command-line options, read into one frozen value."""
 
-import tomllib
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Annotated, Literal, TypeAlias
 
+import tomllib
 from pydantic import Field, JsonValue, ValidationError
 
 from bundle.errors import ConfigError
 from bundle.frozen import Frozen
 from bundle.manifest import Io
 
+FoldMode: TypeAlias = Literal["all", "none"]
 Positive: TypeAlias = Annotated[int, Field(gt=0)]
 Natural: TypeAlias = Annotated[int, Field(ge=0)]
 
@@ -52,6 +53,7 @@ class BuildConfig(Frozen):
     dataset: Path | None = None  # None: dataset.json in the data folder
     calibration: CalibrationConfig = CalibrationConfig()
     evaluation: EvaluationConfig = EvaluationConfig()
+    fold: FoldMode = "all"
     io: Io = "raw"
     device: str = ""
     threads: Natural = 0
@@ -78,9 +80,11 @@ def load_config(path: Path | None, options: Mapping[str, JsonValue | Path]) -> B
         return BuildConfig.model_validate(values)
     except ValidationError as error:
         raise ConfigError(
-            "this is no build configuration", expected=f"keys {', '.join(BuildConfig.model_fields)}",
+            "this is no build configuration",
+            expected=f"keys {', '.join(BuildConfig.model_fields)}",
             got="; ".join(f"{'.'.join(map(str, line['loc']))}: {line['msg']}" for line in error.errors()),
-            where=where, fix="correct or remove the keys named above",
+            where=where,
+            fix="correct or remove the keys named above",
         ) from error
 
 
@@ -98,6 +102,9 @@ def _read(path: Path) -> dict[str, object]:
         return tomllib.loads(path.read_text(encoding="utf-8"))
     except (OSError, UnicodeDecodeError, tomllib.TOMLDecodeError) as error:
         raise ConfigError(
-            "the build configuration cannot be read", expected="a TOML file", got=str(error), where=str(path),
+            "the build configuration cannot be read",
+            expected="a TOML file",
+            got=str(error),
+            where=str(path),
             fix="correct the path or the file",
         ) from error

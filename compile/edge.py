@@ -27,7 +27,10 @@ class Preprocessing(nn.Module):
 
     def __init__(self, preprocess: Preprocess) -> None:
         super().__init__()
-        mean, std = torch.tensor(preprocess.mean, dtype=torch.float64), torch.tensor(preprocess.std, dtype=torch.float64)
+        mean, std = (
+            torch.tensor(preprocess.mean, dtype=torch.float64),
+            torch.tensor(preprocess.std, dtype=torch.float64),
+        )
         self.register_buffer("scale", (1.0 / (255.0 * std)).float(), persistent=False)
         self.register_buffer("shift", (mean / std).float(), persistent=False)
 

@@ -62,7 +62,9 @@ def export_module(
     with replacing(out) as folder:
         save(graph, folder / GRAPH_FILE)
         eager = [_run_eager(wrapped, info, feed) for feed in feeds]
-        errors = require("export", compare(run_graph(folder / GRAPH_FILE, info, feeds, exact=False, threads=threads), eager))
+        errors = require(
+            "export", compare(run_graph(folder / GRAPH_FILE, info, feeds, exact=False, threads=threads), eager)
+        )
         inputs, outputs = info.interface
         settings = graph_settings(info, {"opset": OPSET, "check": [error.model_dump() for error in errors]})
         seal(
@@ -119,16 +121,18 @@ def _run_eager(wrapped: "nn.Module", info: GraphInfo, feed: Outputs) -> Outputs:
 @contextmanager
 def _quiet() -> Iterator[None]:
     """Silence what the exporter says about packages this project does not use and about its own internals."""
-    logger = logging.getLogger("torch.onnx")
-    level = logger.level
-    logger.setLevel(logging.ERROR)
+    loggers = [logging.getLogger(name) for name in ("torch.onnx", "onnxscript")]
+    levels = [logger.level for logger in loggers]
+    for logger in loggers:
+        logger.setLevel(logging.ERROR)
     try:
         with warnings.catch_warnings():
             warnings.filterwarnings("ignore", category=FutureWarning)
             warnings.filterwarnings("ignore", category=DeprecationWarning)
             yield
     finally:
-        logger.setLevel(level)
+        for logger, level in zip(loggers, levels, strict=True):
+            logger.setLevel(level)
 
 
 def main(

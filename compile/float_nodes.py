@@ -1,9 +1,9 @@
 """Which nodes of a graph stay in float when it is quantized, and why: found by structure, and by a scheme's patterns.
 
-    gate path    from a mean that leaves one vector per image to the product that applies it: nothing saved, much lost
-    head         before the first weighted operator: arithmetic on pixels
-    tail         after the last weighted operator: nothing that follows gains from INT8, the answer only gets coarser
-    thin         a GEMM or convolution whose K or N is below what the device multiplies well (``thin_below``)
+gate path    from a mean that leaves one vector per image to the product that applies it: nothing saved, much lost
+head         before the first weighted operator: arithmetic on pixels
+tail         after the last weighted operator: nothing that follows gains from INT8, the answer only gets coarser
+thin         a GEMM or convolution whose K or N is below what the device multiplies well (``thin_below``)
 """
 
 import re
@@ -113,5 +113,7 @@ def _gemm_size(node: ir.Node) -> tuple[int, int, int] | None:
         return None
     if node.op_type in ("Conv", "ConvTranspose"):
         return prod(out[2:]), prod(right[1:]), out[1]
-    transposed = node.op_type == "Gemm" and (attribute := node.attributes.get("transA")) is not None and attribute.as_int()
-    return out[-2] if len(out) > 1 else 1, left[0] if transposed else left[-1], out[-1]
+    attribute = node.attributes.get("transA")
+    depth = left[0] if attribute is not None and attribute.as_int() else left[-1]
+    shared = len(right) == 2  # one weight for all leading axes: they are rows of one product
+    return prod(out[:-1]) if shared else out[-2], depth, out[-1]

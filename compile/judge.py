@@ -17,16 +17,15 @@ from bundle.regression import feed as feed_of
 from bundle.vectors import Stored, Vectors
 from compile.bench import measure
 from compile.config import TimingConfig
-from compile.quantize import variants_of
 from compile.eager import EagerModel, torch_threads
+from compile.quantize import variants_of
 from compile.store import seal, tool_versions
-from compile.stored import Candidate, Choice, Judged, ReferenceVectors
-from report.facts import BENCH, Bench
+from compile.stored import Judged, ReferenceVectors
+from report.facts import BENCH, CHOICE, Bench, Candidate, Choice
 from targets.base import Precision, RunConfig, Session, Target
 from targets.open import execution
 
 TOOLS = ("openvino", "onnxruntime", "torch", "numpy")
-CHOICE = "choice.json"
 NARROWER: dict[Precision, int] = {"f32": 0, "f16": 1, "bf16": 1, "int8": 2}
 
 
@@ -50,7 +49,10 @@ def judge(
     """
     model = EagerModel(checkpoint)
     with ExitStack() as stack:
-        sessions = {v.recipe.name: stack.enter_context(target.open(engine.folder, v, run_config, "auto")) for v in variants_of(engine)}
+        sessions = {
+            v.recipe.name: stack.enter_context(target.open(engine.folder, v, run_config, "auto"))
+            for v in variants_of(engine)
+        }
         latency, eager_ms = _latencies(sessions, model, vectors, terms, run_config.threads)
         choice, report = _choose(sessions, latency, eager_ms, vectors, terms)
     emulated = eager_ms is None

@@ -1,7 +1,7 @@
 """The road end to end: a checkpoint to a judged bundle, stage by stage through the store.
 
-    fold → export → simplify → quantize → build ┐
-                                     vectors ───┴→ judge → the bundle
+fold → export → simplify → quantize → build ┐
+                                 vectors ───┴→ judge → the bundle
 """
 
 if not __package__:
@@ -26,11 +26,12 @@ from bundle.regression import read_report, require_passed
 from calibration.sampling import CalibrationSet, from_split
 from compile import build, export, fold, judge, quantize, simplify, vectors
 from compile.assemble import Parts, budgets_of, draft_manifest, publish, ship, unchanged
-from compile.config import BuildConfig, load_config
+from compile.config import BuildConfig, FoldMode, load_config
 from compile.images import ImageFiles
 from compile.script import run_script, say
 from compile.store import obtain, stage_key
-from compile.stored import Choice, Judged, ReferenceVectors
+from compile.stored import Judged, ReferenceVectors
+from report.facts import Choice
 from report.tables import tasks_table
 from targets.base import RunConfig, Target
 from targets.table import target as find_target
@@ -133,10 +134,10 @@ def _check_images(road: Road) -> ImageFiles:
 
 
 def _fold(road: Road) -> Folded:
-    images = _check_images(road)
+    images, mode = _check_images(road), road.config.fold
     return _stage(
-        road, Folded, "fold", inputs=(road.checkpoint_sha256, images.sha256), settings={"mode": "all"},
-        tools=fold.TOOLS, make=lambda out: fold.fold(road.config.checkpoint, out, images, mode="all"),
+        road, Folded, "fold", inputs=(road.checkpoint_sha256, images.sha256), settings={"mode": mode},
+        tools=fold.TOOLS, make=lambda out: fold.fold(road.config.checkpoint, out, images, mode=mode),
     )  # fmt: skip
 
 
@@ -224,6 +225,7 @@ def main(
     evaluation_split: Annotated[str | None, typer.Option(help="Whose images judge.  [val]")] = None,
     evaluation_count: Annotated[int | None, typer.Option(help="How many.  [148]")] = None,
     io: Annotated[Io | None, typer.Option(help="raw: tensors. edge: camera frames in, maps out.  [raw]")] = None,
+    fold_mode: Annotated[FoldMode | None, typer.Option("--fold", help="all exact folds, or none.  [all]")] = None,
     device: Annotated[str | None, typer.Option(help="The runtime's device.  [the target's choice]")] = None,
     threads: Annotated[int | None, typer.Option(help="Threads.  [the runtime's choice]")] = None,
     budgets: Annotated[str | None, typer.Option(help="default (99 %) or strict (99.9 %).  [default]")] = None,
@@ -239,7 +241,7 @@ def main(
     Example: tdss pipeline --target intel --checkpoint models/default --data data/scenes
     """
     given: dict[str, JsonValue | Path | None] = {
-        "target": target, "checkpoint": checkpoint, "data": data, "dataset": dataset, "io": io, "device": device,
+        "target": target, "checkpoint": checkpoint, "data": data, "dataset": dataset, "io": io, "fold": fold_mode, "device": device,
         "calibration.split": calibration_split, "calibration.count": calibration_count,
         "evaluation.split": evaluation_split, "evaluation.count": evaluation_count, "threads": threads,
         "budgets": budgets, "allow_inconclusive": allow_inconclusive, "seed": seed, "out": out,

@@ -57,7 +57,9 @@ class Job(NamedTuple):
     run: RunConfig
 
 
-def quantize(simplified: Simplified, calibration: CalibrationSet, out: Path, target: Target, run: RunConfig) -> Quantized:
+def quantize(
+    simplified: Simplified, calibration: CalibrationSet, out: Path, target: Target, run: RunConfig
+) -> Quantized:
     """Write a ``Quantized`` artifact in ``out``: the graph of each of the target's variants, each checked on real images.
 
     Raises:
@@ -100,12 +102,11 @@ def _write(recipe: VariantRecipe, job: Job) -> tuple[Variant, JsonValue]:
         return Variant(recipe=recipe, files=job.target.convert(job.source, job.folder / f"float{suffix}")), {}
     scheme = job.target.scheme(job.target.capabilities(job.run))
     kept = float_nodes(job.source, scheme)
-    if job.target.graph_format == "openvino":
-        files, changed = _quantize_openvino(job, scheme, kept, job.folder / f"{recipe.name}.xml"), {}
-    else:
-        files, changed = _quantize_onnx(job, scheme, kept, job.folder / f"{recipe.name}.onnx")
-    note = {"scheme": scheme.model_dump(mode="json"), "float_nodes": dict(kept), "passes": dict(changed)}
-    return Variant(recipe=recipe, files=files), note
+    path = job.folder / f"{recipe.name}{suffix}"
+    quantize_graph = _quantize_openvino if job.target.graph_format == "openvino" else _quantize_onnx
+    files, passes = quantize_graph(job, scheme, kept, path)
+    note: dict[str, JsonValue] = {"scheme": scheme.model_dump(mode="json")}
+    return Variant(recipe=recipe, files=files), note | {"float_nodes": dict(kept), "passes": dict(passes)}
 
 
 def _write_half(job: Job, name: str) -> tuple[str, ...]:
@@ -129,14 +130,16 @@ def _quantize_onnx(
     return (path.name,), changed
 
 
-def _quantize_openvino(job: Job, scheme: QuantizationScheme, kept: dict[str, str], path: Path) -> tuple[str, ...]:
+def _quantize_openvino(
+    job: Job, scheme: QuantizationScheme, kept: dict[str, str], path: Path
+) -> tuple[tuple[str, ...], dict[str, bool]]:
     from targets.intel.graph import convert, save
 
     model = convert(job.source)
     values = set(value_names(job.source, kept))
     names = [operation.get_friendly_name() for operation in model.get_ordered_ops()]
     ours = [name for name in names if name in values or name.rpartition("/")[0] in values]
-    return save(_run_nncf(model, job, scheme, ours), path)
+    return save(_run_nncf(model, job, scheme, ours), path), {}
 
 
 def _run_nncf(model: Graph, job: Job, scheme: QuantizationScheme, kept: list[str]) -> Graph:
@@ -171,7 +174,10 @@ def _feeds(job: Job, count: int) -> list[dict[str, Array]]:
 
 def _advanced(scheme: QuantizationScheme) -> "AdvancedQuantizationParameters":
     from nncf.quantization.advanced_parameters import (
-        AdvancedQuantizationParameters, AdvancedSmoothQuantParameters, OverflowFix, QuantizationParameters,
+        AdvancedQuantizationParameters,
+        AdvancedSmoothQuantParameters,
+        OverflowFix,
+        QuantizationParameters,
     )  # fmt: skip
 
     alpha = -1.0 if scheme.smooth_quant_alpha == "off" else scheme.smooth_quant_alpha
@@ -191,7 +197,7 @@ def _import_nncf() -> ModuleType:
             "nncf is not installed", expected="the Python package nncf", got="ModuleNotFoundError",
             where="this Python environment", fix="pip install -e .[intel] or .[jetson]",
         ) from error  # fmt: skip
-    return nncf
+    return nncf  # type: ignore[no-any-return,unused-ignore]
 
 
 @contextmanager

@@ -10,9 +10,7 @@ from bundle.artifacts import Artifact
 from bundle.errors import ProjectError
 
 
-def run_script(
-    main: Callable[..., None], arguments: list[str] | None = None, *, name: str | None = None
-) -> None:
+def run_script(main: Callable[..., None], arguments: list[str] | None = None, *, name: str | None = None) -> None:
     """Run ``main`` as a command line and end the process: 0 good, else the ``exit_code`` of the ProjectError raised.
 
     An unknown option or a bad value ends with 2, as typer does. ``arguments`` None are the process's own; ``name`` is
@@ -36,6 +34,8 @@ def announce(artifact: Artifact, *, as_json: bool) -> None:
     """Write where an artifact lies and its hash to standard output, as one line or as its whole record."""
     if as_json:
         record = artifact.record.model_dump(mode="json")
-        sys.stdout.write(json.dumps({"folder": str(artifact.folder), "sha256": artifact.sha256, "record": record}) + "\n")
+        sys.stdout.write(
+            json.dumps({"folder": str(artifact.folder), "sha256": artifact.sha256, "record": record}) + "\n"
+        )
     else:
         sys.stdout.write(f"{artifact.kind} {artifact.sha256[:12]} {artifact.folder}\n")

@@ -11,17 +11,19 @@ import shutil
 import subprocess
 import sys
 from collections import Counter
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Annotated
 
 import typer
+from pydantic import JsonValue
 
 from bundle.artifacts import Exported, Simplified, load, replacing
 from bundle.errors import GraphError
-from compile.sources import ROOT
 from compile.graph import GRAPH_FILE, GraphInfo, graph_info, graph_settings
 from compile.images import ImageFiles, folder_images
 from compile.script import announce, run_script
+from compile.sources import ROOT
 from compile.store import seal, tool_versions
 from compile.verify import Outputs, compare, require, run_graph
 
@@ -44,7 +46,7 @@ def simplify(exported: Exported, out: Path, images: ImageFiles, *, threads: int)
             target.unlink(missing_ok=True)
             shutil.copyfile(source, target)
         outcome = f"kept the exported graph: {refusal}" if refusal else "simplified"
-        nodes = {name: dict(sorted(operators(path).items())) for name, path in (("before", source), ("after", target))}
+        nodes: dict[str, JsonValue] = {"before": dict(operators(source)), "after": dict(operators(target))}
         seal(
             Simplified, folder, parent=exported.sha256, inputs=exported.record.inputs, outputs=exported.record.outputs,
             settings=graph_settings(info, {"outcome": outcome, "nodes": nodes}), tools=tool_versions(*TOOLS),
@@ -56,7 +58,8 @@ def operators(graph: Path) -> Counter[str]:
     """Count a graph's nodes by operator."""
     from onnx import load
 
-    return Counter(node.op_type for node in load(graph, load_external_data=False).graph.node)
+    found = Counter(node.op_type for node in load(graph, load_external_data=False).graph.node)
+    return Counter(dict(sorted(found.items())))
 
 
 def _simplify_apart(source: Path, target: Path) -> str:
@@ -76,7 +79,7 @@ def _simplify_apart(source: Path, target: Path) -> str:
     return ""
 
 
-def _refusal(source: Path, target: Path, info: GraphInfo, feeds: list[Outputs], threads: int) -> str:
+def _refusal(source: Path, target: Path, info: GraphInfo, feeds: Sequence[Outputs], threads: int) -> str:
     """Return why a simplified graph is not kept, or nothing."""
     added = operators(target) - operators(source)
     if added:

@@ -19,6 +19,7 @@ def simplify_file(source: Path, target: Path) -> None:
     model, passed = simplify(onnx.load(source), perform_optimization=False)
     if not passed:
         raise RuntimeError("onnxsim's own comparison of outputs failed")
+    del model.metadata_props[:]
     onnx.save(model, target)
 
 

@@ -42,7 +42,9 @@ class StageKey(Frozen):
         return hashlib.sha256(text.encode()).hexdigest()[:KEY_LENGTH]
 
 
-def stage_key(stage: str, *, inputs: tuple[str, ...], settings: dict[str, JsonValue], tools: tuple[str, ...]) -> StageKey:
+def stage_key(
+    stage: str, *, inputs: tuple[str, ...], settings: dict[str, JsonValue], tools: tuple[str, ...]
+) -> StageKey:
     """Make the key of ``compile/<stage>.py`` with these inputs, settings and installed distributions."""
     return StageKey(
         stage=stage, inputs=inputs, settings=settings, code=code_hash(f"compile.{stage}"), tools=tool_versions(*tools)
@@ -69,8 +71,7 @@ def obtain(
     An entry with an altered or missing file is made again; ``say`` gets one line that tells so.
     """
     stage = root / key.stage
-    with _locked(stage):
-        sweep(stage)
+    with locked(stage):
         entry = stage / key.digest
         if not entry.exists():
             return make(entry)
@@ -97,10 +98,12 @@ def sweep(folder: Path) -> None:
 
 
 @contextmanager
-def _locked(folder: Path) -> Iterator[None]:
+def locked(folder: Path) -> Iterator[None]:
+    """Hold the only lock on ``folder``, made if missing and swept of what killed runs left; wait while another has it."""
     folder.mkdir(parents=True, exist_ok=True)
     with (folder / ".lock").open("w") as stream:
         fcntl.flock(stream, fcntl.LOCK_EX)
+        sweep(folder)
         yield
 
 
@@ -116,7 +119,12 @@ def seal(
 ) -> None:
     """Hash the files in ``folder`` and write the record that makes it an artifact of ``kind``."""
     record = Record(
-        kind=kind.kind, files=hash_folder(folder), parent=parent, inputs=inputs, outputs=outputs, settings=settings,
+        kind=kind.kind,
+        files=hash_folder(folder),
+        parent=parent,
+        inputs=inputs,
+        outputs=outputs,
+        settings=settings,
         tools=tools,
     )
     (folder / SIDECAR).write_text(record.model_dump_json(indent=2) + "\n", encoding="utf-8")

@@ -1,12 +1,13 @@
 """Vectors: which images judge a bundle, and what the unfolded checkpoint makes of them, stored once."""
 
+import hashlib
 from collections.abc import Iterator
 from pathlib import Path
 
 import numpy as np
 
 from bundle.artifacts import hash_file, load, replacing
-from bundle.dataset import FolderDataset
+from bundle.dataset import IGNORE, FolderDataset
 from bundle.errors import DatasetError
 from bundle.manifest import VECTORS
 from bundle.tasks import task
@@ -39,8 +40,6 @@ def choose_evaluation(
 
 def hash_evaluation(dataset: FolderDataset, ids: tuple[str, ...], tasks: tuple[str, ...]) -> str:
     """Return one hash over every image and label file of these ids, and the data set's spec."""
-    import hashlib
-
     digest = hashlib.sha256(dataset.spec.model_dump_json().encode())
     for identifier in ids:
         labels = [dataset.root / name / f"{identifier}.png" for name in tasks]
@@ -66,7 +65,9 @@ def check_channels(model_tasks: dict[str, int], dataset: FolderDataset) -> None:
             )  # fmt: skip
 
 
-def record_vectors(checkpoint: Path, dataset: FolderDataset, ids: tuple[str, ...], out: Path, *, threads: int) -> ReferenceVectors:
+def record_vectors(
+    checkpoint: Path, dataset: FolderDataset, ids: tuple[str, ...], out: Path, *, threads: int
+) -> ReferenceVectors:
     """Run the unfolded checkpoint on the evaluation images and write a ``ReferenceVectors`` artifact in ``out``.
 
     Raises:
@@ -92,5 +93,5 @@ def _evaluated(model: EagerModel, dataset: FolderDataset, ids: tuple[str, ...]) 
 
 
 def _has_people(dataset: FolderDataset, identifier: str) -> bool:
-    label = dataset.label(PARTS, identifier)
-    return bool(((label > 0) & (label != dataset.spec.ignore_index)).any())
+    label = dataset.label(PARTS, identifier).astype(np.uint8)
+    return bool(((label > 0) & (label != IGNORE)).any())

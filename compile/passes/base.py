@@ -60,6 +60,6 @@ def add_constant(model: ir.Model, name: str, array: Array) -> ir.Value:
     taken = model.graph.initializers
     unique = next(n for n in (name, *(f"{name}_{count}" for count in range(1, len(taken) + 2))) if n not in taken)
     tensor = ir.tensor(array, name=unique)
-    value = ir.Value(name=unique, type=ir.TensorType(tensor.dtype), shape=tensor.shape, const_value=tensor)
+    value = ir.Value(name=unique, type=ir.TensorType(tensor.dtype), shape=ir.Shape(array.shape), const_value=tensor)
     model.graph.register_initializer(value)
     return value

@@ -1,7 +1,7 @@
 """A bias stored as int32 with a DequantizeLinear becomes a float initializer: TensorRT rejects an int32 DQ.
 
-    before   b̂_c = s_c · q_c                 DequantizeLinear(q int32, s, zero-point absent or 0)
-    after    b_c = s_c · q_c                 an initializer, the product computed here in float64 and rounded once
+before   b̂_c = s_c · q_c                 DequantizeLinear(q int32, s, zero-point absent or 0)
+after    b_c = s_c · q_c                 an initializer, the product computed here in float64 and rounded once
 """
 
 import numpy as np
@@ -38,7 +38,7 @@ def why_not(node: ir.Node) -> str:
 
 def _dequantized(node: ir.Node) -> Array:
     quantized, scale = constant(node.inputs[0]), constant(node.inputs[1])
-    assert quantized is not None and scale is not None  # noqa: S101 - why_not has looked
+    assert quantized is not None and scale is not None
     attribute = node.attributes.get("axis")
     axis = 1 if attribute is None else attribute.as_int()
     factors = scale.astype(np.float64)

@@ -21,7 +21,7 @@ def make_activations_per_tensor(model: ir.Model) -> tuple[ir.Model, bool]:
         if why_not(node) or isinstance(readers, str):
             continue
         scale, zero = constant(node.inputs[1]), constant(node.inputs[2])
-        assert scale is not None and zero is not None  # noqa: S101 - why_not has looked
+        assert scale is not None and zero is not None
         set_parameters(model, node, readers, np.asarray(scale.max(), scale.dtype), np.zeros((), zero.dtype))
         for changed in (node, *readers):
             changed.attributes.pop("axis", None)

@@ -22,7 +22,7 @@ def make_activations_signed(model: ir.Model) -> tuple[ir.Model, bool]:
         if why_not(node) or isinstance(readers, str):
             continue
         scale = constant(node.inputs[1])
-        assert scale is not None  # noqa: S101 - why_not has looked
+        assert scale is not None
         signed = (scale.astype(np.float64) * (255.0 / 127.0)).astype(scale.dtype)
         set_parameters(model, node, readers, signed, np.zeros(scale.shape, np.int8))
         node.outputs[0].dtype = ir.DataType.INT8
