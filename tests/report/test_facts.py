@@ -5,7 +5,7 @@ import pytest
 
 from bundle.errors import ArtifactError
 from bundle.frozen import Frozen
-from report.facts import Candidate, Choice, FoldLine, FoldProof, fold_rules, read_bench, read_fold, read_proof
+from report.facts import FoldLine, FoldProof, fold_rules, read_bench, read_choice, read_fold, read_proof
 from tests.report.made import BENCH, FOLD, manifest
 
 
@@ -47,13 +47,7 @@ def test_decisions_are_summed_by_rule(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize(
-    ("module", "name", "ours"),
-    [
-        ("compile.folds.base", "FoldRecord", FoldLine),
-        ("compile.fold", "Proof", FoldProof),
-        ("compile.stored", "Choice", Choice),
-        ("compile.stored", "Candidate", Candidate),
-    ],
+    ("module", "name", "ours"), [("compile.folds.base", "FoldRecord", FoldLine), ("compile.fold", "Proof", FoldProof)]
 )
 def test_the_stages_write_what_is_read_here(module: str, name: str, ours: type[Frozen]) -> None:
     written = getattr(pytest.importorskip(module, reason="the stages need the host's extras"), name)
@@ -67,3 +61,17 @@ def test_the_proof_is_read_from_the_settings() -> None:
     assert read_proof(manifest({})) is None
     with pytest.raises(ArtifactError, match="fold's settings"):
         read_proof(manifest({}, settings={"fold": {"mode": "all"}}))
+
+
+def test_the_choice_is_read_whole(tmp_path: Path) -> None:
+    one = {
+        "name": "int8",
+        "latency_ms": None,
+        "verdicts": {"depth": "regression"},
+        "reason": "not within its budgets: depth",
+    }
+    value = {"shipped": "f32", "reason": "the only one left", "eager_ms": 52.0, "candidates": [one]}
+    choice = read_choice(write(tmp_path, "choice.json", value))
+    assert choice is not None and choice.model_dump(mode="json") == value
+    with pytest.raises(ArtifactError, match=r"choice\.json cannot be read"):
+        read_choice(write(tmp_path, "choice.json", {**value, "candidates": [{"name": "int8"}]}))
