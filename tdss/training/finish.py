@@ -1,6 +1,5 @@
 """What a finished run leaves: a checkpoint folder whose card says what it was trained on, how long, and what it can do."""
 
-from pathlib import Path
 
 import numpy as np
 import torch
@@ -31,8 +30,6 @@ def finish(
     log.add({"step": counters.step, "images": len(ids), "metrics": metrics, "stored": 1})
     card = make_card(config, model, dataset, counters, metrics, constant)
     checkpoint.save(config.folder / "checkpoint", config.model, model, card, storage="float16")
-    if config.baseline_of is not None:
-        compare(config.baseline_of / "checkpoint", config.name, metrics)
     display.say("done: " + "  ".join(f"{task} {value:.4f}" for task, value in metrics.items()))
 
 
@@ -75,25 +72,31 @@ def round_to_half(model: nn.Module) -> None:
                 )  # fmt: skip
 
 
-def compare(folder: Path, name: str, baseline: dict[str, float]) -> None:
-    """Add a baseline's metrics and the Δm against it to a finished run's card.
+def compare(config: TrainConfig) -> None:
+    """Add a finished baseline's metrics, and the Δm against it, to the card of the run it is a baseline of.
+
+    Saying it twice changes nothing, so a baseline that ended before its run is compared by calling training again.
 
     Raises:
         CheckpointError: there is no such card.
     """
-    card = checkpoint.load_card(folder)
-    if card is None:
+    if config.baseline_of is None:
+        return
+    folder = config.baseline_of / "checkpoint"
+    card, own = checkpoint.load_card(folder), checkpoint.load_card(config.folder / "checkpoint")
+    if card is None or own is None:
         raise CheckpointError(
             "the run to compare with has no card", expected=checkpoint.CARD, got="no such file", where=str(folder),
             fix="train that run first, or take baseline_of out of the config",
         )  # fmt: skip
+    baseline = own.metrics
     shared = [task for task in card.metrics if task in baseline]
     drops = [
         float(relative_drop(np.asarray(baseline[task]), np.asarray(card.metrics[task]), task_row(task).direction))
         for task in shared
     ]
-    gain = {**card.delta_m_percent, name: delta_m(drops)}
-    card = card.model_copy(update={"baselines": {**card.baselines, name: baseline}, "delta_m_percent": gain})
+    gain = {**card.delta_m_percent, config.name: delta_m(drops)}
+    card = card.model_copy(update={"baselines": {**card.baselines, config.name: baseline}, "delta_m_percent": gain})
     write_text(folder / checkpoint.CARD, card.model_dump_json(indent=2) + "\n")
 
 

@@ -168,14 +168,16 @@ def train(config: TrainConfig, fabric: Fabric, display: Display) -> None:
     """Run one phase to its end and write its checkpoint; a phase that has one already is left as it is."""
     if finish.is_done(config, fingerprint(config)):
         display.say(f"is done: {config.folder / 'checkpoint'}")
-        return
-    config.folder.mkdir(parents=True, exist_ok=True)
-    run = Run(config, fabric, display)
-    run.resume()
-    run.train()
+    else:
+        config.folder.mkdir(parents=True, exist_ok=True)
+        run = Run(config, fabric, display)
+        run.resume()
+        run.train()
+        if fabric.is_global_zero:
+            finish.finish(config, run.averaged_model().cpu(), run.dataset, run.counters, display, run.log)
+        fabric.barrier()
     if fabric.is_global_zero:
-        finish.finish(config, run.averaged_model().cpu(), run.dataset, run.counters, display, run.log)
-    fabric.barrier()
+        finish.compare(config)
 
 
 def fingerprint(config: TrainConfig) -> str:

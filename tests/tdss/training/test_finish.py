@@ -7,7 +7,10 @@ import torch
 from torch import nn
 
 from bundle.errors import CheckpointError
+from tdss.training.config import read
 from tdss.training.finish import compare, round_to_half
+
+HEADS = Path(__file__).resolve().parents[3] / "models/default/training/heads.toml"
 
 
 def test_weights_are_rounded_to_half_and_stay_float32() -> None:
@@ -27,6 +30,8 @@ def test_a_weight_beyond_half_is_named() -> None:
         round_to_half(layer)
 
 
-def test_a_baseline_of_nothing_is_refused(tmp_path: Path) -> None:
+def test_a_baseline_of_nothing_is_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    config = read(HEADS)
+    monkeypatch.chdir(tmp_path)
     with pytest.raises(CheckpointError, match="no card"):
-        compare(tmp_path, "heads", {"semseg": 0.1})
+        compare(config)
