@@ -87,7 +87,7 @@ def _to_onnx(wrapped: "nn.Module", info: GraphInfo, feed: Outputs) -> "onnx_ir.M
 
     with _quiet(), torch.no_grad():
         program = torch.onnx.export(
-            wrapped, (torch.from_numpy(feed[INPUT]),), dynamo=True, opset_version=OPSET, input_names=[INPUT],
+            wrapped, (torch.tensor(feed[INPUT]),), dynamo=True, opset_version=OPSET, input_names=[INPUT],
             output_names=list(info.tasks), external_data=False, verbose=False,
         )  # fmt: skip
     if program is None:
@@ -114,7 +114,7 @@ def _run_eager(wrapped: "nn.Module", info: GraphInfo, feed: Outputs) -> Outputs:
     import torch
 
     with torch.no_grad():
-        outputs = wrapped(torch.from_numpy(feed[INPUT]))
+        outputs = wrapped(torch.tensor(feed[INPUT]))
     return {name: output.numpy() for name, output in zip(info.tasks, outputs, strict=True)}
 
 

@@ -29,6 +29,7 @@ from compile.verify import Outputs, compare, require, run_graph
 
 TOOLS = ("onnx", "onnxsim", "onnxruntime")
 TIMEOUT_S = 900
+WORKER = (sys.executable, "-m", "compile.simplify_worker")
 
 
 def simplify(exported: Exported, out: Path, images: ImageFiles, *, threads: int) -> Simplified:
@@ -64,7 +65,7 @@ def operators(graph: Path) -> Counter[str]:
 
 def _simplify_apart(source: Path, target: Path) -> str:
     """Run onnxsim in a process of its own; return why there is no result, or nothing."""
-    command = [sys.executable, "-m", "compile.simplify_worker", str(source), str(target)]
+    command = [*WORKER, str(source), str(target)]
     try:
         process = subprocess.run(
             command, cwd=ROOT, capture_output=True, text=True, check=False, timeout=TIMEOUT_S, errors="replace"

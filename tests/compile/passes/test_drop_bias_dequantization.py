@@ -18,7 +18,9 @@ g (float[1,2] x) => (float[1,2] y)
 X = np.array([[1.0, 2.0]], np.float32)
 
 
-@pytest.mark.parametrize("text", [BIAS, BIAS.replace("float[2] s = {0.5, 0.25}", "float s = {0.5}").replace(" <axis = 0>", "")])
+@pytest.mark.parametrize(
+    "text", [BIAS, BIAS.replace("float[2] s = {0.5, 0.25}", "float s = {0.5}").replace(" <axis = 0>", "")]
+)
 def test_the_same_numbers_without_the_node(text: str) -> None:
     model, modified = drop_bias_dequantization(graph(text))
     assert modified
@@ -41,7 +43,10 @@ def test_it_is_idempotent() -> None:
     ("text", "reason"),
     [
         (BIAS.replace("int32[2] q = {1000, -7}", "int8[2] q = {100, -7}"), "int8"),
-        (BIAS.replace("int32[2] q = {1000, -7}, ", "").replace("(float[1,2] x)", "(float[1,2] x, int32[2] q)"), "something computed"),
+        (
+            BIAS.replace("int32[2] q = {1000, -7}, ", "").replace("(float[1,2] x)", "(float[1,2] x, int32[2] q)"),
+            "something computed",
+        ),
         (BIAS.replace("=> (float[1,2] y)", "=> (float[1,2] y, float[2] b)"), "leaves the graph"),
     ],
 )

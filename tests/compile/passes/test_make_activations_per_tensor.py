@@ -42,9 +42,9 @@ def test_it_is_idempotent() -> None:
     [
         (DEPTHWISE.replace("{0, 0, 0}", "{0, 1, 0}"), "no common scale"),
         (
-            DEPTHWISE.replace("float[3] s = {0.01, 0.02, 0.04}, int8[3] z = {0, 0, 0}", "float s = {0.01}, int8 z = {0}").replace(
-                " <axis = 1>", ""
-            ),
+            DEPTHWISE.replace(
+                "float[3] s = {0.01, 0.02, 0.04}, int8[3] z = {0, 0, 0}", "float s = {0.01}, int8 z = {0}"
+            ).replace(" <axis = 1>", ""),
             "one scale already",
         ),
         (

@@ -59,7 +59,10 @@ def test_it_is_idempotent() -> None:
     [
         (RELU.replace("{ZERO}", "{3}"), "zero-point is not 0"),
         (UNSIGNED.replace("uint8 z", "int8 z"), "int8"),
-        (UNSIGNED.replace("float s = {0.02}, ", "").replace("(float[1,8] x)", "(float[1,8] x, float s)"), "not a constant"),
+        (
+            UNSIGNED.replace("float s = {0.02}, ", "").replace("(float[1,8] x)", "(float[1,8] x, float s)"),
+            "not a constant",
+        ),
         (UNSIGNED.replace("=> (float[1,8] y)", "=> (float[1,8] y, uint8[1,8] q)"), "leaves the graph"),
         (UNSIGNED.replace("y = DequantizeLinear (q, s, z)", "c = Cast <to = 1> (q)\n y = Mul (c, s)"), "read by Cast"),
         (

@@ -22,7 +22,9 @@ g (float[1,4] x) => (float[1,4] y)
 """
 GENERATOR = np.random.default_rng(3)
 WEIGHTS = GENERATOR.normal(size=(2, 16)).round(3)
-TEXT = MLP.replace("{A}", "{" + ", ".join(map(str, WEIGHTS[0])) + "}").replace("{B}", "{" + ", ".join(map(str, WEIGHTS[1])) + "}")
+TEXT = MLP.replace("{A}", "{" + ", ".join(map(str, WEIGHTS[0])) + "}").replace(
+    "{B}", "{" + ", ".join(map(str, WEIGHTS[1])) + "}"
+)
 X = GENERATOR.normal(size=(1, 4)).astype(np.float32)
 
 

@@ -1,0 +1,57 @@
+"""The first stages run once for all tests of this folder."""
+
+from pathlib import Path
+
+import pytest
+
+from bundle.artifacts import Exported, Simplified
+from bundle.manifest import Io
+from calibration.sampling import CalibrationSet, from_split
+from compile.export import export_module
+from compile.images import ImageFiles
+from compile.simplify import simplify
+from tests.compile import made
+
+
+@pytest.fixture(scope="session")
+def scenes(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The tiny labelled folder."""
+    return made.scenes(tmp_path_factory.mktemp("data") / "scenes")
+
+
+@pytest.fixture(scope="session")
+def checkpoint(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The tiny checkpoint."""
+    return made.checkpoint(tmp_path_factory.mktemp("model") / "tiny")
+
+
+@pytest.fixture(scope="session")
+def calibration(scenes: Path) -> CalibrationSet:
+    """All its calibration images."""
+    return from_split(scenes, "calibration", 64, seed=0, preprocess=made.INFO["raw"].preprocess)
+
+
+@pytest.fixture(scope="session")
+def images(calibration: CalibrationSet) -> ImageFiles:
+    """Two images for a stage's check."""
+    return ImageFiles(paths=calibration.paths[:2])
+
+
+@pytest.fixture(scope="session", params=["raw", "edge"])
+def io(request: pytest.FixtureRequest) -> Io:
+    """Both interfaces."""
+    chosen: Io = request.param
+    return chosen
+
+
+@pytest.fixture(scope="session")
+def exported(io: Io, images: ImageFiles, tmp_path_factory: pytest.TempPathFactory) -> Exported:
+    """The tiny model as ONNX."""
+    out = tmp_path_factory.mktemp("exported") / io
+    return export_module(made.model(), made.info(io), out, images, parent=None, threads=1)
+
+
+@pytest.fixture(scope="session")
+def simplified(exported: Exported, images: ImageFiles, tmp_path_factory: pytest.TempPathFactory) -> Simplified:
+    """The same, simplified."""
+    return simplify(exported, tmp_path_factory.mktemp("simplified") / "graph", images, threads=1)

@@ -1,0 +1,98 @@
+"""A tiny checkpoint and a tiny labelled folder, small enough for every stage to run in seconds."""
+
+from pathlib import Path
+
+import numpy as np
+import torch
+from PIL import Image
+
+from bundle.dataset import DatasetSpec
+from bundle.manifest import Io
+from bundle.preprocess import Preprocess
+from compile.graph import GraphInfo
+from tdss.checkpoint import Card, save
+from tdss.config import HrnetConfig, ImageConfig, ModelConfig, SwinConfig, TdssConfig
+from tdss.model import MultiTaskModel
+
+SIDE = 32
+TASKS = {"semseg": 3, "human_parts": 2, "saliency": 1, "normals": 3, "depth": 1, "edge": 1}
+CONFIG = ModelConfig(
+    name="tiny",
+    image=ImageConfig(height=SIDE, width=SIDE),
+    backbone=SwinConfig(embed_dim=16, depths=(1, 2), heads=(1, 2), window=4),
+    adapter=TdssConfig(experts=2, rank=2, gates=(("static",), ("dynamic", "static"))),
+    decoder=HrnetConfig(widths=(8, 8), hidden=16),
+    tasks=TASKS,
+)
+INFO = {io: GraphInfo(io=io, preprocess=Preprocess(height=SIDE, width=SIDE), tasks=TASKS) for io in ("raw", "edge")}
+SPEC = DatasetSpec(
+    name="made",
+    classes={"semseg": ("wall", "floor", "person"), "human_parts": ("background", "head")},
+    palettes={"semseg": ((9, 9, 9), (0, 255, 0), (255, 0, 0)), "human_parts": ((0, 0, 0), (1, 2, 3))},
+    attribution="made by a test",
+)
+CALIBRATION = tuple(f"c{number}" for number in range(6))
+EVALUATION = tuple(f"v{number}" for number in range(6))
+
+
+def info(io: Io) -> GraphInfo:
+    """The tiny model's contract."""
+    return INFO[io]
+
+
+def model() -> MultiTaskModel:
+    """The tiny model with fixed weights, none of them zero."""
+    torch.manual_seed(0)
+    made = MultiTaskModel(CONFIG).eval()
+    with torch.no_grad():
+        for parameter in made.parameters():
+            parameter.add_(0.05 * torch.randn_like(parameter))
+    return made
+
+
+def checkpoint(folder: Path) -> Path:
+    """Write the tiny model as a checkpoint folder."""
+    save(folder, CONFIG, model(), Card(trained_on="nothing", steps=0, hours=0.0, metrics={}), storage="float16")
+    return folder
+
+
+def image(seed: int) -> np.ndarray:
+    """One smooth RGB image with a little noise, uint8 ``[32, 32, 3]``."""
+    generator = np.random.default_rng(seed)
+    ramp = np.linspace(0, 1, SIDE)
+    base = np.stack([np.outer(ramp, ramp[::-1]), np.outer(ramp**2, np.ones(SIDE)), np.outer(np.ones(SIDE), ramp)], -1)
+    noisy = 200 * base * generator.uniform(0.3, 1, 3) + generator.normal(0, 12, base.shape) + 20
+    return noisy.clip(0, 255).astype(np.uint8)
+
+
+def labels(seed: int) -> dict[str, np.ndarray]:
+    """Encoded labels of one image: blocks, so that edges are few."""
+    generator = np.random.default_rng(seed + 1000)
+    blocks = generator.integers(0, 3, (4, 4)).repeat(8, 0).repeat(8, 1).astype(np.uint8)
+    normals = np.zeros((SIDE, SIDE, 3), np.uint8)
+    normals[...] = (128, 128, 255)
+    edge = np.zeros((SIDE, SIDE), np.uint8)
+    edge[1:][blocks[1:] != blocks[:-1]] = 255
+    return {
+        "semseg": blocks,
+        "human_parts": (blocks == 2).astype(np.uint8) * (seed % 2),
+        "saliency": (blocks == 2).astype(np.uint8) * 255,
+        "normals": normals,
+        "depth": (1000 + 500 * blocks.astype(np.uint16)).astype(np.uint16),
+        "edge": edge,
+    }
+
+
+def scenes(root: Path) -> Path:
+    """Write the labelled folder: splits ``calibration`` (images only) and ``val``, and the spec."""
+    for folder in ("image", *labels(0)):
+        (root / folder).mkdir(parents=True, exist_ok=True)
+    for seed, identifier in enumerate((*CALIBRATION, *EVALUATION)):
+        Image.fromarray(image(seed)).save(root / "image" / f"{identifier}.png")
+    for seed, identifier in enumerate(EVALUATION):
+        for task, encoded in labels(seed).items():
+            Image.fromarray(encoded).save(root / task / f"{identifier}.png")
+    (root / "calibration.txt").write_text("\n".join(CALIBRATION) + "\n")
+    (root / "val.txt").write_text("\n".join(EVALUATION) + "\n")
+    (root / "dataset.json").write_text(SPEC.model_dump_json())
+    return root

@@ -1,0 +1,71 @@
+"""A graph from anywhere as quantize's input."""
+
+import shutil
+from pathlib import Path
+
+import onnx
+import pytest
+
+from bundle.artifacts import Exported, Simplified
+from bundle.errors import ArtifactError, GraphError
+from compile.adopt import adopt_graph, read_contract
+from compile.graph import GRAPH_FILE, graph_info
+
+NORMAL = {"mean": (0.485, 0.456, 0.406), "std": (0.229, 0.224, 0.225)}
+
+
+def test_a_simplified_folder_is_taken_as_it_is(simplified: Simplified, tmp_path: Path) -> None:
+    assert adopt_graph(simplified.folder, tmp_path / "x", mean=(0, 0, 0), std=(1, 1, 1)) == simplified
+    assert not (tmp_path / "x").exists()
+
+
+def test_an_exported_folder_keeps_its_own_contract(exported: Exported, tmp_path: Path) -> None:
+    adopted = adopt_graph(exported.folder, tmp_path / "x", mean=(0, 0, 0), std=(1, 1, 1))
+    assert graph_info(adopted) == graph_info(exported)
+    assert adopted.record.parent == exported.sha256
+
+
+def test_a_bare_file_is_read_for_what_it_takes_and_gives(exported: Exported, tmp_path: Path) -> None:
+    path = tmp_path / "some.onnx"
+    shutil.copyfile(exported.file(GRAPH_FILE), path)
+    read = read_contract(path, **NORMAL)
+    assert read.io == graph_info(exported).io and read.preprocess == graph_info(exported).preprocess
+    assert list(read.tasks) == list(graph_info(exported).tasks)
+    if read.io == "raw":  # the channels of a label map cannot be read from an edge graph
+        assert read == graph_info(exported)
+
+
+@pytest.mark.parametrize("io", ["raw"], indirect=True)
+def test_another_input_is_refused(exported: Exported, tmp_path: Path) -> None:
+    model = onnx.load(exported.file(GRAPH_FILE))
+    for node in model.graph.node:
+        node.input[:] = ["picture" if name == "image" else name for name in node.input]
+    model.graph.input[0].name = "picture"
+    onnx.save(model, tmp_path / "other.onnx")
+    with pytest.raises(GraphError, match="no graph that can be quantized") as caught:
+        read_contract(tmp_path / "other.onnx", **NORMAL)
+    assert "picture" in caught.value.got
+
+
+@pytest.mark.parametrize("io", ["raw"], indirect=True)
+def test_a_dynamic_shape_is_refused(exported: Exported, tmp_path: Path) -> None:
+    model = onnx.load(exported.file(GRAPH_FILE))
+    model.graph.input[0].type.tensor_type.shape.dim[0].dim_param = "batch"
+    onnx.save(model, tmp_path / "dynamic.onnx")
+    with pytest.raises(GraphError) as caught:
+        read_contract(tmp_path / "dynamic.onnx", **NORMAL)
+    assert "static" in caught.value.expected
+
+
+@pytest.mark.parametrize("content", [b"", b"this is a text", None])
+def test_what_is_no_onnx_file_is_refused(content: bytes | None, tmp_path: Path) -> None:
+    path = tmp_path / "file.onnx"
+    if content is not None:
+        path.write_bytes(content)
+    with pytest.raises(GraphError):
+        read_contract(path, **NORMAL)
+
+
+def test_a_folder_without_a_graph_is_refused(tmp_path: Path) -> None:
+    with pytest.raises(ArtifactError):
+        adopt_graph(tmp_path, tmp_path / "x", **NORMAL)

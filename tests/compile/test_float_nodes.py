@@ -1,0 +1,73 @@
+"""What stays in float, found in small graphs."""
+
+from pathlib import Path
+
+import onnx_ir as ir
+import pytest
+
+from bundle.artifacts import Simplified
+from compile.float_nodes import GATE, HEAD, TAIL, float_nodes, value_names
+from compile.graph import GRAPH_FILE
+from targets.base import IgnoredPattern, QuantizationScheme, RunConfig
+from targets.jetson.scheme import scheme as jetson_scheme
+from targets.table import TARGETS
+
+GATED = """<ir_version: 10, opset_import: ["" : 20]>
+g (float[1,8,8,16] image) => (float[1,8,8,16] answer)
+<float[16,16] a = {ONES}, float[16,16] b = {ONES}, float[16,16] v = {ONES}, int64[2] axes = {1, 2}, float[16] bias = {FEW}>
+{
+    [pixels] scaled = Mul (image, bias)
+    [first] h = MatMul (scaled, a)
+    [shifted] s = Add (h, bias)
+    [pool] p = ReduceMean <keepdims = 0> (s, axes)
+    [logits] l = Gemm (p, v, bias)
+    [soft] w = Softmax (l)
+    [applied] m = Mul (s, w)
+    [second] o = MatMul (m, b)
+    [out] answer = Sigmoid (o)
+}
+"""
+
+
+@pytest.fixture
+def gated(tmp_path: Path) -> Path:
+    """A graph with a head, a gate path and a tail."""
+    text = GATED.replace("ONES", ", ".join(["1"] * 256)).replace("FEW", ", ".join(["1"] * 16))
+    ir.save(ir.from_onnx_text(text), tmp_path / "g.onnx")
+    return tmp_path / "g.onnx"
+
+
+def scheme(*, thin_below: int, ignored: tuple[IgnoredPattern, ...]) -> QuantizationScheme:
+    """The Jetson scheme with other exceptions."""
+    able = TARGETS["jetson"].capabilities(RunConfig(device="emulation"))
+    return jetson_scheme(able).model_copy(update={"thin_below": thin_below, "ignored": ignored})
+
+
+def test_head_gate_path_and_tail_are_found_by_structure(gated: Path) -> None:
+    found = float_nodes(gated, scheme(thin_below=0, ignored=()))
+    assert found == {"pixels": HEAD, "pool": GATE, "logits": GATE, "soft": GATE, "applied": GATE, "out": TAIL}
+
+
+def test_a_pattern_adds_what_it_names_in_full(gated: Path) -> None:
+    pattern = IgnoredPattern(pattern="sec.*|hift", reason="because")
+    found = float_nodes(gated, scheme(thin_below=0, ignored=(pattern,)))
+    assert found["second"] == "because"
+    assert "shifted" not in found
+
+
+def test_thin_products_say_their_size(gated: Path) -> None:
+    assert "first" not in float_nodes(gated, scheme(thin_below=16, ignored=()))
+    found = float_nodes(gated, scheme(thin_below=17, ignored=()))
+    assert found["first"] == "thin: M 64, K 16, N 16; INT8 wants at least 17"
+
+
+def test_the_names_openvino_uses_are_those_of_the_values(gated: Path) -> None:
+    assert value_names(gated, {"pool": GATE, "out": TAIL}) == {"p": GATE, "answer": TAIL}
+
+
+def test_the_tiny_model_keeps_gates_and_ends_in_float(simplified: Simplified) -> None:
+    found = float_nodes(simplified.file(GRAPH_FILE), scheme(thin_below=0, ignored=()))
+    gate = "adapter.stages.1.blocks.0.banks.mlp"
+    assert {found[f"{gate}.gate/ReduceMean"], found[f"{gate}.gate.logits/Gemm"], found[f"{gate}/Mul"]} == {GATE}
+    assert found["decoders.depth.head/Resize_1"] == TAIL
+    assert not {name for name in found if name.endswith(".mlp.fc1/MatMul") or ".attn" in name}

@@ -1,0 +1,154 @@
+"""Quantized graphs of both targets: what they hold, what stays in float, what is refused."""
+
+import shutil
+from collections import Counter
+from pathlib import Path
+
+import numpy as np
+import onnx
+import pytest
+from PIL import Image
+
+from bundle.artifacts import Quantized, Simplified
+from bundle.errors import ArtifactError, DatasetError
+from calibration.sampling import CalibrationSet, from_folder
+from compile.graph import GRAPH_FILE, graph_info
+from compile.quantize import main, quantize, variants_of
+from targets.base import RunConfig
+from targets.table import TARGETS
+from tests.compile import made
+
+RUN = RunConfig(threads=1)
+
+
+@pytest.fixture(scope="module", params=["intel", "jetson"])
+def quantized(
+    request: pytest.FixtureRequest, simplified: Simplified, calibration: CalibrationSet,
+    tmp_path_factory: pytest.TempPathFactory,
+) -> Quantized:  # fmt: skip
+    """Every variant of the tiny model for a target."""
+    out = tmp_path_factory.mktemp("quantized") / request.param
+    return quantize(simplified, calibration, out, TARGETS[request.param], RUN)
+
+
+def target_of(quantized: Quantized) -> str:
+    """The name of the target an artifact is for."""
+    return str(quantized.record.settings["target"])
+
+
+def int8_graph(quantized: Quantized) -> Path:
+    """The file of the INT8 variant's graph."""
+    [int8] = [variant for variant in variants_of(quantized) if variant.recipe.name == "int8"]
+    return quantized.file(int8.files[0])
+
+
+def test_each_variant_of_the_target_is_there(quantized: Quantized) -> None:
+    target = TARGETS[target_of(quantized)]
+    recipes = target.variants(target.capabilities(RUN))
+    assert tuple(variant.recipe for variant in variants_of(quantized)) == recipes
+    assert {name for variant in variants_of(quantized) for name in variant.files} == set(quantized.record.files)
+
+
+def test_its_numbers_are_near_the_float_model_and_not_equal(quantized: Quantized) -> None:
+    checks = quantized.record.settings["checks"]
+    assert isinstance(checks, dict)
+    worst = {name: max(error["relative"] for error in errors) for name, errors in checks.items()}
+    assert worst["f32"] < 1e-4
+    assert 1e-4 < worst["int8"] < 0.1
+
+
+def test_the_float_variant_is_no_worse_than_float16(quantized: Quantized) -> None:
+    names = [variant.recipe.name for variant in variants_of(quantized)]
+    assert names[0] == "f32" and names[-1] == "int8"
+
+
+def test_int8_weights_and_activations_are_where_they_belong(quantized: Quantized) -> None:
+    names = quantizers(quantized)
+    assert any("mlp.fc1" in name or "norm2" in name for name in names)
+    assert not [name for name in names if "gate" in name or "postprocess" in name or "preprocess/Mul" in name]
+
+
+def quantizers(quantized: Quantized) -> list[str]:
+    """Names of the nodes that quantize an activation."""
+    if target_of(quantized) == "jetson":
+        model = onnx.load(int8_graph(quantized))
+        constants = {initializer.name for initializer in model.graph.initializer}
+        return [n.name for n in model.graph.node if n.op_type == "QuantizeLinear" and n.input[0] not in constants]
+    text = int8_graph(quantized).read_text()
+    return [line.split('name="')[1].split('"')[0] for line in text.splitlines() if 'type="FakeQuantize"' in line]
+
+
+def test_what_tensorrt_forbids_is_gone(quantized: Quantized) -> None:
+    if target_of(quantized) != "jetson":
+        assert 'type="FakeQuantize"' in int8_graph(quantized).read_text()
+        return
+    model = onnx.load(int8_graph(quantized))
+    constants = {initializer.name: onnx.numpy_helper.to_array(initializer) for initializer in model.graph.initializer}
+    kinds = Counter()
+    for node in model.graph.node:
+        if node.op_type in ("QuantizeLinear", "DequantizeLinear"):
+            scale, zero = constants[node.input[1]], constants[node.input[2]]
+            weight = node.input[0] in constants
+            kinds[(node.op_type, str(zero.dtype), weight)] += 1
+            assert zero.dtype == np.int8 and not zero.any() and (scale > 0).all()
+            assert weight or scale.ndim == 0
+    assert kinds[("QuantizeLinear", "int8", False)] > 0 and kinds[("DequantizeLinear", "int8", True)] > 0
+
+
+def test_reasons_are_recorded(quantized: Quantized) -> None:
+    notes = quantized.record.settings["notes"]
+    assert isinstance(notes, dict) and isinstance(notes["int8"], dict)
+    assert notes["int8"]["float_nodes"] and notes["int8"]["scheme"]
+
+
+@pytest.mark.parametrize("io", ["raw"], indirect=True)
+class TestRefusals:
+    """What cannot be used ends in one clear error, before anything is written."""
+
+    def call(self, simplified: Simplified, folder: Path, calibration: Path) -> None:
+        """Quantize as the script does."""
+        main("jetson", simplified.folder, calibration, folder / "out", split="calibration", count=4, threads=1)
+
+    def test_an_empty_calibration_folder(self, simplified: Simplified, tmp_path: Path) -> None:
+        (tmp_path / "none").mkdir()
+        with pytest.raises(DatasetError, match="no image to calibrate"):
+            self.call(simplified, tmp_path, tmp_path / "none")
+        assert not (tmp_path / "out").exists()
+
+    def test_an_image_of_another_size(self, simplified: Simplified, tmp_path: Path) -> None:
+        (tmp_path / "images").mkdir()
+        Image.fromarray(made.image(0)[:16]).save(tmp_path / "images" / "half.png")
+        with pytest.raises(DatasetError, match="wrong size") as caught:
+            self.call(simplified, tmp_path, tmp_path / "images")
+        assert "half.png" in caught.value.where
+
+    def test_an_image_with_nan(self, simplified: Simplified, tmp_path: Path) -> None:
+        (tmp_path / "images").mkdir()
+        spoiled = made.image(0).astype(np.float32)
+        spoiled[3, 3] = np.nan
+        np.save(tmp_path / "images" / "spoiled.npy", spoiled)
+        with pytest.raises(DatasetError, match="NaN"):
+            self.call(simplified, tmp_path, tmp_path / "images")
+
+    def test_an_altered_graph(self, simplified: Simplified, scenes: Path, tmp_path: Path) -> None:
+        copy = tmp_path / "graph"
+        shutil.copytree(simplified.folder, copy)
+        content = bytearray((copy / GRAPH_FILE).read_bytes())
+        content[len(content) // 2] ^= 1
+        (copy / GRAPH_FILE).write_bytes(content)
+        with pytest.raises(ArtifactError, match=f"{GRAPH_FILE} was altered"):
+            main("jetson", copy, scenes, tmp_path / "out", split="calibration", count=4)
+
+
+@pytest.mark.parametrize("io", ["raw"], indirect=True)
+def test_bare_images_and_a_bare_file_are_enough(simplified: Simplified, scenes: Path, tmp_path: Path) -> None:
+    images = tmp_path / "images"
+    images.mkdir()
+    for name in made.CALIBRATION:
+        shutil.copyfile(scenes / "image" / f"{name}.png", images / f"{name}.png")
+    main("jetson", simplified.file(GRAPH_FILE), images, tmp_path / "bare", count=64, threads=1)
+    main("jetson", simplified.folder, scenes, tmp_path / "known", count=64, threads=1)
+    both = [(tmp_path / name / "int8.onnx").read_bytes() for name in ("bare", "known")]
+    assert both[0] == both[1]
+    drawn = from_folder(images, "", 64, seed=0, preprocess=graph_info(simplified).preprocess)
+    assert len(drawn.ids) == len(made.CALIBRATION)
