@@ -1,0 +1,101 @@
+"""The stage store: what makes a key, what a killed run leaves, what happens to a damaged entry."""
+
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+
+from bundle.artifacts import Exported, load, replacing
+from compile import store
+from compile.store import StageKey, obtain, seal, stage_key, sweep
+
+KEY = StageKey(stage="export", inputs=("a",), settings={"io": "raw"}, code="c", tools={"torch": "2"})
+
+
+def make(folder: Path, text: str = "graph") -> Exported:
+    """Write an artifact whose one file holds ``text``."""
+    with replacing(folder) as temporary:
+        (temporary / "model.onnx").write_text(text)
+        seal(Exported, temporary, parent=None, inputs=(), outputs=(), settings={}, tools={})
+    return load(Exported, folder)
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        {"stage": "fold"}, {"inputs": ("b",)}, {"inputs": ("a", "a")}, {"settings": {"io": "edge"}}, {"code": "d"},
+        {"tools": {"torch": "3"}},
+    ],
+)  # fmt: skip
+def test_a_key_depends_on_everything_that_decides_the_answer(change: dict[str, object]) -> None:
+    assert KEY.model_copy(update=change).digest != KEY.digest
+    assert KEY.model_copy(update={"settings": {"io": "raw"}}).digest == KEY.digest
+
+
+def test_a_key_has_the_code_and_the_tools_of_its_stage() -> None:
+    key = stage_key("export", inputs=(), settings={}, tools=("onnx", "no-such-tool"))
+    assert key.tools["no-such-tool"] == "absent" and key.tools["onnx"][0].isdigit()
+    assert key.code != stage_key("judge", inputs=(), settings={}, tools=()).code
+
+
+def test_a_stage_runs_once(tmp_path: Path) -> None:
+    said: list[str] = []
+    first = obtain(tmp_path, Exported, KEY, make, said.append)
+    again = obtain(tmp_path, Exported, KEY, lambda folder: pytest.fail("it ran again"), said.append)
+    assert first == again
+    assert said == [f"export: unchanged, taken from {KEY.digest}"]
+
+
+def test_a_damaged_entry_is_made_again_and_named(tmp_path: Path) -> None:
+    said: list[str] = []
+    entry = obtain(tmp_path, Exported, KEY, make, said.append).folder
+    (entry / "model.onnx").write_text("grapf")
+    assert obtain(tmp_path, Exported, KEY, make, said.append).file("model.onnx").read_text() == "graph"
+    assert said == [f"export: model.onnx was altered in {KEY.digest}: made again"]
+
+
+def test_what_a_killed_run_left_is_swept_before_the_next(tmp_path: Path) -> None:
+    stage = tmp_path / "export"
+    half = stage / f".{KEY.digest}.0123.tmp"
+    half.mkdir(parents=True)
+    (half / "model.onnx").write_text("gra")
+    obtain(tmp_path, Exported, KEY, make, lambda line: None)
+    assert sorted(path.name for path in stage.iterdir()) == [".lock", KEY.digest]
+
+
+def test_a_folder_caught_between_two_renames_is_put_back(tmp_path: Path) -> None:
+    old = make(tmp_path / "intel")
+    (tmp_path / "intel").rename(tmp_path / ".intel.0123.old")
+    sweep(tmp_path)
+    assert load(Exported, tmp_path / "intel") == old
+    make(tmp_path / ".intel.4567.old")
+    sweep(tmp_path)
+    assert [path.name for path in tmp_path.iterdir()] == ["intel"]
+
+
+def test_a_stage_that_fails_leaves_nothing(tmp_path: Path) -> None:
+    def fail(folder: Path) -> Exported:
+        with replacing(folder) as temporary:
+            (temporary / "model.onnx").write_text("gra")
+            raise RuntimeError
+
+    with pytest.raises(RuntimeError):
+        obtain(tmp_path, Exported, KEY, fail, lambda line: None)
+    assert [path.name for path in (tmp_path / "export").iterdir()] == [".lock"]
+
+
+def test_a_second_build_waits_for_the_first_and_a_killed_one_lets_go(tmp_path: Path) -> None:
+    root = Path(store.__file__).resolve().parents[1]
+    hold = f"import sys, time; sys.path.insert(0, {str(root)!r})\nfrom pathlib import Path\n"
+    hold += f"from compile.store import locked\nwith locked(Path({str(tmp_path)!r})):\n    print('held', flush=True)\n    time.sleep(60)\n"
+    with subprocess.Popen([sys.executable, "-c", hold], stdout=subprocess.PIPE, text=True) as holder:
+        assert holder.stdout is not None and holder.stdout.readline() == "held\n"
+        waiting = subprocess.Popen([sys.executable, "-c", hold], stdout=subprocess.PIPE, text=True)
+        time.sleep(0.5)
+        assert waiting.poll() is None
+        holder.kill()
+        assert waiting.stdout is not None and waiting.stdout.readline() == "held\n"
+        waiting.kill()
+        waiting.communicate()
