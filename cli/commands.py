@@ -18,7 +18,11 @@ class Command:
 
 
 COMMANDS = (
-    Command("import", "cli.import_backbone", "Put a published Swin backbone into a checkpoint to train from."),
+    Command(
+        "import",
+        "cli.import_backbone",
+        "Put a published Swin backbone into a checkpoint whose adapters and decoders are untrained.",
+    ),
     Command(
         "pipeline",
         "compile.pipeline",
@@ -32,6 +36,11 @@ COMMANDS = (
     Command("quantize", "compile.quantize", "Quantize a simplified graph for a target."),
     Command(
         "build", "compile.build", "Build what the device loads from the quantized variants, or defer it to the device."
+    ),
+    Command(
+        "evaluate",
+        "cli.evaluate",
+        "Measure every task of a checkpoint on a labelled split, without compiling anything.",
     ),
     Command("regress", "cli.regress", "Judge every task of a bundle on this machine against the stored reference."),
     Command("report", "cli.draw_report", "Draw the page of a bundle, report.html."),

@@ -1,6 +1,6 @@
 """Metrics of a model on a split, computed as the bundle's regression does: same input, activation, metric and labels."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 
 import numpy as np
 import torch
@@ -17,7 +17,7 @@ Predictor = Callable[[str], dict[str, Array]]
 
 
 def evaluate(
-    model: nn.Module, config: ModelConfig, dataset: FolderDataset, ids: Sequence[str], tasks: Sequence[str]
+    model: nn.Module, config: ModelConfig, dataset: FolderDataset, ids: Iterable[str], tasks: Sequence[str]
 ) -> dict[str, float]:
     """Return each task's metric over the images ``ids``; the model runs in float32 and evaluation mode."""
     preprocess = Preprocess(**config.image.model_dump())
@@ -38,7 +38,7 @@ def evaluate(
 
 
 def measure(
-    predictor: Predictor, config: ModelConfig, dataset: FolderDataset, ids: Sequence[str], tasks: Sequence[str]
+    predictor: Predictor, config: ModelConfig, dataset: FolderDataset, ids: Iterable[str], tasks: Sequence[str]
 ) -> dict[str, float]:
     """Return each task's metric of any predictor over the images ``ids``."""
     judges = {task: metric(task_row(task), config.tasks[task]) for task in tasks}

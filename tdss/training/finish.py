@@ -1,6 +1,5 @@
 """What a finished run leaves: a checkpoint folder whose card says what it was trained on, how long, and what it can do."""
 
-
 import numpy as np
 import torch
 from torch import nn
