@@ -30,7 +30,7 @@ ON_JETSON := $(if $(filter jetson,$(target)),$(shell [ "$$(uname -m)" = aarch64 
 EXTRA := $(if $(ON_JETSON),device,$(target))
 PIP := $(BIN)/python -m pip --quiet --disable-pip-version-check --no-input
 
-.PHONY: help road env test check format clean
+.PHONY: help road env test check format goldens train clean
 .DELETE_ON_ERROR:
 
 help:
@@ -40,6 +40,8 @@ help:
 	@echo "make env                     only the environment; then: . $(BIN)/activate, and tdss --help"
 	@echo "make test                    run every test"
 	@echo "make check                   format, lint, types and the architecture's rules"
+	@echo "make goldens                 rewrite the golden values of the shipped model, after explaining the change"
+	@echo "make train                   train the shipped model again, from scratch: hours; a killed run resumes"
 	@echo "make format                  rewrite the source as make check wants it"
 	@echo "make clean                   remove build/ and the tools' caches (the environment is $(VENV)/)"
 
@@ -71,6 +73,14 @@ check: $(call ready,dev)
 format: $(call ready,dev)
 	$(BIN)/ruff format .
 	$(BIN)/ruff check --fix .
+
+goldens: $(call ready,dev)
+	$(BIN)/python -m tests.goldens.measure
+
+TRAINING := models/default/training
+train: $(call ready,dev)
+	$(BIN)/python -m tdss.train --config $(TRAINING)/pretrain.toml $(TRAINING)/tdss.toml $(TRAINING)/heads.toml
+	@echo "the model is runs/tdss/checkpoint; tdss evaluate runs/tdss/checkpoint measures it"
 
 clean:
 	rm -rf build .pytest_cache .mypy_cache .ruff_cache .hypothesis *.egg-info

@@ -1,0 +1,64 @@
+"""Measure the shipped model: `make goldens` writes default.json; the test compares with it.
+
+Parameters, MACs and fold decisions are exact. Metrics are those of the eager float32 checkpoint on a few validation
+images, compared within ``RELATIVE``: another processor sums in another order.
+"""
+
+import json
+from pathlib import Path
+
+import torch
+from pydantic import Field
+
+from bundle.artifacts import write_text
+from bundle.dataset import SPEC_FILE, FolderDataset, load_spec
+from bundle.frozen import Frozen
+from compile.fold import fold_model
+from compile.folds.cost import count_macs
+from tdss.checkpoint import load
+from tdss.training.evaluate import evaluate
+
+ROOT = Path(__file__).resolve().parents[2]
+MODEL, DATA = ROOT / "models/default", ROOT / "data/scenes"
+FILE = Path(__file__).with_name("default.json")
+IMAGES = 12
+RELATIVE = 2e-3  # one pixel in 10⁵ may change its class; 12 images hold 6 × 10⁵
+
+
+class Golden(Frozen):
+    """What is remembered of the shipped model."""
+
+    parameters: dict[str, int]
+    macs_unfolded: int
+    macs_folded: int
+    decisions: dict[str, int] = Field(description="'rule folded' or 'rule kept' to how many modules")
+    images: int
+    metrics: dict[str, float]
+
+
+def measure() -> Golden:
+    """Measure the checkpoint in models/default on data/scenes."""
+    config, model = load(MODEL)
+    dataset = FolderDataset(root=DATA, spec=load_spec(DATA / SPEC_FILE))
+    image = torch.zeros(1, 3, config.image.height, config.image.width)
+    folded, records = fold_model(model, image.double(), mode="all")
+    decisions: dict[str, int] = {}
+    for record in records:
+        name = f"{record.rule} {record.decision}"
+        decisions[name] = decisions.get(name, 0) + 1
+    parameters = {name: sum(p.numel() for p in part.parameters()) for name, part in model.named_children()}
+    ids = dataset.ids("val")[:IMAGES]
+    metrics = evaluate(model, config, dataset, ids, tuple(config.tasks))
+    return Golden(
+        parameters=parameters, macs_unfolded=count_macs(model, image).total,
+        macs_folded=count_macs(folded.float(), image).total, decisions=decisions, images=IMAGES, metrics=metrics,
+    )  # fmt: skip
+
+
+def main() -> None:
+    """Write the golden file."""
+    write_text(FILE, json.dumps(measure().model_dump(), indent=2) + "\n")
+
+
+if __name__ == "__main__":
+    main()
