@@ -54,6 +54,7 @@ class Road(NamedTuple):
     run: RunConfig
     dataset: FolderDataset
     calibration: CalibrationSet
+    budgets: dict[str, float]
     say: Say
 
 
@@ -74,8 +75,9 @@ def build_bundle(config: BuildConfig, progress: Say) -> Path:
     quantized = _quantize(road, simplified)
     engine = _build(road, quantized)
     parts = Parts(folded, exported, simplified, quantized, engine, _vectors(road))
-    budgets = budgets_of(config, road.model.tasks)
-    draft = draft_manifest(config, road.model, road.dataset, road.calibration, road.checkpoint_sha256, parts, budgets)
+    draft = draft_manifest(
+        config, road.model, road.dataset, road.calibration, road.checkpoint_sha256, parts, road.budgets
+    )
     judged = _judge(road, parts, judge.Terms(draft, config.timing, config.allow_inconclusive))
     choice = judge.read_choice(judged)
     manifest, folder = ship(draft, choice), config.out / road.model.name / config.target
@@ -105,6 +107,7 @@ def open_road(config: BuildConfig, progress: Say) -> Road:
     model = read_config(config.checkpoint / CONFIG)
     dataset = FolderDataset(root=config.data, spec=load_spec(config.dataset or config.data / SPEC_FILE))
     vectors.check_channels(model.tasks, dataset)
+    budgets = budgets_of(config, model.tasks)
     preprocess = Preprocess(**model.image.model_dump())
     drawn = from_split(
         config.data, config.calibration.split, config.calibration.count, seed=config.seed, preprocess=preprocess
@@ -113,7 +116,7 @@ def open_road(config: BuildConfig, progress: Say) -> Road:
         progress(f"calibration: {finding}")
     files = (config.checkpoint / CONFIG, config.checkpoint / WEIGHTS)
     sha256 = "-".join(hash_file(path)[:32] if path.is_file() else "missing" for path in files)
-    return Road(config, model, sha256, target, run, dataset, drawn, progress)
+    return Road(config, model, sha256, target, run, dataset, drawn, budgets, progress)
 
 
 def _stage(

@@ -1,0 +1,186 @@
+"""The whole road on a tiny model: what it leaves, what it refuses, and that a kill changes nothing."""
+
+import hashlib
+import json
+import os
+import shutil
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+
+from bundle.artifacts import hash_file
+from bundle.errors import ArtifactError, CheckpointError, ConfigError, DatasetError
+from bundle.manifest import RESULTS, load_bundle
+from bundle.regression import read_report
+from compile.config import BuildConfig, CalibrationConfig, TimingConfig
+from compile.pipeline import STORE, build_bundle, describe
+from report.facts import read_bench, read_choice
+from tests.compile import made
+
+ROOT = Path(__file__).resolve().parents[2]
+STAGES = ("fold", "export", "simplify", "quantize", "build", "vectors", "judge")
+GENEROUS = dict.fromkeys(made.TASKS, 10.0)  # an untrained model has no metric worth a budget
+
+
+def config(target: str, checkpoint: Path, scenes: Path, out: Path, **changes: object) -> BuildConfig:
+    """A build of the tiny model."""
+    return BuildConfig(
+        target=target, checkpoint=checkpoint, data=scenes, out=out, threads=1, budgets=GENEROUS,
+        timing=TimingConfig(runs=2, warmup=1),
+    ).model_copy(update=changes)  # fmt: skip
+
+
+@pytest.fixture(scope="module", params=["intel", "jetson"])
+def built(
+    request: pytest.FixtureRequest, checkpoint: Path, scenes: Path, tmp_path_factory: pytest.TempPathFactory
+) -> tuple[BuildConfig, Path]:
+    """A bundle with camera frames in, and how it was asked for."""
+    asked = config(request.param, checkpoint, scenes, tmp_path_factory.mktemp("out"), io="edge")
+    return asked, build_bundle(asked, lambda line: None)
+
+
+def test_the_bundle_is_whole_and_where_it_belongs(built: tuple[BuildConfig, Path]) -> None:
+    asked, folder = built
+    manifest = load_bundle(folder).manifest
+    assert folder == asked.out / "tiny" / asked.target
+    assert {path.name for path in folder.iterdir()} == {*manifest.files, "manifest.json", *RESULTS}
+    assert manifest.io == "edge" and manifest.inputs[0].dtype == "uint8"
+    assert {variant.name for variant in manifest.variants} >= {"f32", "int8"}
+    assert set(manifest.parents) == {"folded", "exported", "simplified", "quantized", "engine", "vectors"}
+    assert json.loads((folder / "fold.json").read_text())
+
+
+def test_its_results_keep_the_contract(built: tuple[BuildConfig, Path]) -> None:
+    asked, folder = built
+    report, bench, choice = read_report(folder), read_bench(folder), read_choice(folder)
+    assert list(report.tasks) == list(made.TASKS) and report.images == len(made.EVALUATION)
+    assert report.executed_on == ("device" if asked.target == "intel" else "emulation")
+    assert bench is not None and choice is not None
+    assert set(json.loads((folder / "bench.json").read_text())) == {
+        "eager_ms", "f32_compiled_ms", "shipped_ms", "shipped_precision", "runs", "warmup",
+    }  # fmt: skip
+    assert report.precision == bench.shipped_precision == choice.shipped == load_bundle(folder).manifest.shipped
+    assert (bench.eager_ms is not None) == (asked.target == "intel")
+    assert load_bundle(folder).manifest.engine.status == ("built" if asked.target == "intel" else "deferred")
+    assert describe(choice)[-1].startswith(f"shipped: {choice.shipped}, ")
+
+
+def test_a_second_build_does_nothing(built: tuple[BuildConfig, Path]) -> None:
+    asked, folder = built
+    before = {path: path.stat().st_mtime_ns for path in folder.iterdir()}
+    lines: list[str] = []
+    assert build_bundle(asked, lines.append) == folder
+    assert {path: path.stat().st_mtime_ns for path in folder.iterdir()} == before
+    assert len([line for line in lines if "unchanged" in line]) == len(STAGES) + 1
+    assert not [line for line in lines if "done in" in line]
+
+
+def test_a_damaged_bundle_is_refused_by_name_and_published_again(built: tuple[BuildConfig, Path]) -> None:
+    asked, folder = built
+    good = hash_file(folder / "vectors.npz")
+    content = bytearray((folder / "vectors.npz").read_bytes())
+    content[100] ^= 1
+    (folder / "vectors.npz").write_bytes(content)
+    with pytest.raises(ArtifactError, match=r"vectors\.npz was altered"):
+        load_bundle(folder)
+    build_bundle(asked, lambda line: None)
+    assert hash_file(load_bundle(folder).vectors) == good
+
+
+def test_budgets_are_part_of_the_question(built: tuple[BuildConfig, Path]) -> None:
+    asked, folder = built
+    lines: list[str] = []
+    stricter = asked.model_copy(update={"budgets": GENEROUS | {"depth": 0.0}})
+    build_bundle(stricter, lines.append)
+    report = read_report(folder)
+    assert report.tasks["depth"].budget == 0.0
+    assert not [line for line in lines if line.startswith(("quantize: done", "vectors: done"))]
+    assert report.passed == (report.tasks["depth"].verdict == "pass")
+    assert load_bundle(folder).manifest.budgets["depth"] == 0.0
+    build_bundle(asked, lambda line: None)
+    assert read_report(folder).tasks["depth"].budget == 10.0
+
+
+class TestRefusals:
+    """What cannot be built is refused before a stage runs, and leaves nothing behind."""
+
+    def refuse(self, asked: BuildConfig, error: type[Exception], text: str) -> None:
+        """Build; expect the error; see that no bundle is there."""
+        with pytest.raises(error, match=text):
+            build_bundle(asked, lambda line: None)
+        assert not (asked.out / "tiny").exists()
+
+    def test_an_unknown_target(self, checkpoint: Path, scenes: Path, tmp_path: Path) -> None:
+        self.refuse(config("phone", checkpoint, scenes, tmp_path), ConfigError, "unknown target 'phone'")
+
+    def test_a_missing_checkpoint(self, scenes: Path, tmp_path: Path) -> None:
+        self.refuse(config("jetson", tmp_path / "none", scenes, tmp_path), ConfigError, "configuration is missing")
+
+    def test_a_missing_split(self, checkpoint: Path, scenes: Path, tmp_path: Path) -> None:
+        asked = config("jetson", checkpoint, scenes, tmp_path, calibration=CalibrationConfig(split="train"))
+        self.refuse(asked, DatasetError, "no split 'train'")
+
+    def test_a_budget_for_another_task(self, checkpoint: Path, scenes: Path, tmp_path: Path) -> None:
+        asked = config("jetson", checkpoint, scenes, tmp_path, budgets={"flow": 0.1})
+        self.refuse(asked, ConfigError, "budget for 'flow'")
+
+    def test_data_of_other_classes(self, checkpoint: Path, scenes: Path, tmp_path: Path) -> None:
+        spec = tmp_path / "other.json"
+        classes = {
+            "classes": {**made.SPEC.classes, "semseg": ("wall",)},
+            "palettes": {**made.SPEC.palettes, "semseg": ((0, 0, 0),)},
+        }
+        spec.write_text(made.SPEC.model_copy(update=classes).model_dump_json())
+        self.refuse(config("jetson", checkpoint, scenes, tmp_path, dataset=spec), DatasetError, "disagree on semseg")
+
+    def test_a_pickle_in_place_of_weights(self, checkpoint: Path, scenes: Path, tmp_path: Path) -> None:
+        copy = tmp_path / "checkpoint"
+        shutil.copytree(checkpoint, copy)
+        (copy / "model.safetensors").write_bytes(b"\x80\x04\x95\x10\x00\x00\x00}\x94.")
+        self.refuse(config("jetson", copy, scenes, tmp_path), CheckpointError, "safetensors")
+
+
+def command(checkpoint: Path, scenes: Path, out: Path) -> list[str]:
+    """The command line of a build whose every byte is decided by its inputs (an emulation has no timings)."""
+    path = out.with_suffix(".toml")
+    budgets = "".join(f"{name} = 10.0\n" for name in made.TASKS)
+    path.write_text(
+        f'target = "jetson"\ncheckpoint = "{checkpoint}"\ndata = "{scenes}"\nout = "{out}"\nthreads = 1\n[budgets]\n{budgets}'
+    )
+    return [sys.executable, str(ROOT / "compile" / "pipeline.py"), "--config", str(path)]
+
+
+def snapshot(out: Path) -> dict[str, str]:
+    """Hashes of every file of the store and the bundle, without what a lock or a page may hold."""
+    files = [path for path in out.rglob("*") if path.is_file() and path.name not in (".lock", "report.html")]
+    return {path.relative_to(out).as_posix(): hashlib.sha256(path.read_bytes()).hexdigest() for path in files}
+
+
+def kill_when(line: list[str], folder: Path) -> None:
+    """Start a build; kill it and all it started as soon as a temporary folder appears in ``folder``."""
+    with subprocess.Popen(
+        line, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL, start_new_session=True
+    ) as process:
+        while process.poll() is None and not any(folder.glob(".*.tmp")):
+            time.sleep(0.002)
+        assert process.poll() is None, f"the build ended before it wrote below {folder}"
+        os.killpg(process.pid, signal.SIGKILL)
+    assert process.returncode == -signal.SIGKILL
+    assert not [path for path in folder.iterdir() if not path.name.startswith(".")]
+
+
+def test_a_kill_in_each_stage_changes_nothing(checkpoint: Path, scenes: Path, tmp_path: Path) -> None:
+    calm, rough = tmp_path / "calm", tmp_path / "rough"
+    subprocess.run(command(checkpoint, scenes, calm), check=True, capture_output=True)
+    line = command(checkpoint, scenes, rough)
+    for folder in (*(rough / STORE / stage for stage in STAGES), rough / "tiny"):
+        kill_when(line, folder)
+    subprocess.run(line, check=True, capture_output=True)
+    expected = snapshot(calm)
+    assert len(expected) > 20 and "tiny/jetson/manifest.json" in expected
+    assert snapshot(rough) == expected
+    assert not [path for path in rough.rglob("*") if path.name.endswith((".tmp", ".old"))]
