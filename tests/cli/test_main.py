@@ -11,18 +11,9 @@ from bundle.errors import ArtifactError, ConfigError, ProjectError, RegressionFa
 from cli import main as command_line
 from cli.commands import COMMANDS, Command
 from tests.architecture.source import ROOT
+from tests.cli.run import tdss
 
 NAMES = [command.name for command in COMMANDS]
-
-
-def tdss(*arguments: str, capsys: pytest.CaptureFixture[str]) -> tuple[int, str, str]:
-    """Run the command line in this process; return exit code, standard output, standard error."""
-    try:
-        command_line.run(list(arguments))
-        code = 0
-    except SystemExit as ended:
-        code = int(ended.code or 0)
-    return code, *capsys.readouterr()
 
 
 def test_names_are_unique_and_none_hides_another() -> None:

@@ -1,0 +1,91 @@
+"""What the commands do with a bundle: one that is sound, one that is worse, one that was altered."""
+
+import json
+from pathlib import Path
+
+import pytest
+
+from tests.bundle.made import TASKS
+from tests.cli.run import tdss
+from tests.contract.test_regression_suite import COUNT, make
+
+
+@pytest.fixture(scope="module")
+def sound(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A bundle for the reference target that answers as its reference did."""
+    return make(tmp_path_factory.mktemp("sound") / "bundle", "reference")
+
+
+def test_regress_prints_the_table_and_writes_the_result(sound: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    code, out, err = tdss("regress", str(sound), capsys=capsys)
+    assert (code, err) == (0, "")
+    assert all(name in out for name in TASKS)
+    assert json.loads((sound / "regression.json").read_text())["images"] == COUNT
+
+
+def test_regress_as_json_prints_what_it_writes(sound: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    _, out, _ = tdss("regress", str(sound), "--json", capsys=capsys)
+    assert json.loads(out) == json.loads((sound / "regression.json").read_text())
+
+
+def test_regress_ends_with_1_and_names_the_task_that_is_worse(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    folder = make(tmp_path / "worse", "reference", noise=0.5)
+    code, _, err = tdss("regress", str(folder), capsys=capsys)
+    assert code == 1
+    assert "depth: rmse_m" in err and "semseg:" not in err
+    assert json.loads((folder / "regression.json").read_text())["passed"] is False
+
+
+def test_regress_ends_with_2_without_such_a_variant(sound: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    code, _, err = tdss("regress", str(sound), "--variant", "int8", capsys=capsys)
+    assert code == 2
+    assert "no variant 'int8'" in err
+
+
+def test_regress_ends_with_3_where_the_device_is_missing(sound: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    code, _, err = tdss("regress", str(sound), "--device", "NPU", capsys=capsys)
+    assert code == 3
+    assert "NPU" in err
+
+
+def test_verify_counts_the_files(sound: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    files = json.loads((sound / "manifest.json").read_text())["files"]
+    code, out, _ = tdss("bundle", "verify", str(sound), "--json", capsys=capsys)
+    assert code == 0
+    assert json.loads(out)["files"] == files
+    assert tdss("bundle", "verify", str(sound), capsys=capsys)[1].startswith(f"{sound}: {len(files)} files")
+
+
+@pytest.mark.parametrize("command", ["verify", "info"])
+def test_an_altered_file_is_refused_by_name(command: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    folder = make(tmp_path / "altered", "reference")
+    graph = folder / "f32" / "model.onnx"
+    content = bytearray(graph.read_bytes())
+    content[-1] ^= 1
+    graph.write_bytes(content)
+    code, out, err = tdss("bundle", command, str(folder), capsys=capsys)
+    assert (code, out) == (2, "")
+    assert "f32/model.onnx was altered" in err
+
+
+def test_info_names_what_the_bundle_holds(sound: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    code, out, _ = tdss("bundle", "info", str(sound), capsys=capsys)
+    assert code == 0
+    assert all(f"{name}: {channels} channels, budget 1.00%" in out for name, channels in TASKS.items())
+    assert "f32: f32/model.onnx" in out and "shipped" in out
+
+
+def test_info_as_json_is_the_manifest(sound: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    _, out, _ = tdss("bundle", "info", str(sound), "--json", capsys=capsys)
+    assert json.loads(out) == json.loads((sound / "manifest.json").read_text())
+
+
+@pytest.mark.parametrize("options", [(), ("--stored-only",)])
+def test_report_draws_the_page(sound: Path, options: tuple[str, ...], capsys: pytest.CaptureFixture[str]) -> None:
+    code, out, _ = tdss("report", str(sound), "--json", *options, capsys=capsys)
+    assert code == 0
+    page = Path(json.loads(out)["report"])
+    assert page == sound / "report.html"
+    assert "<html" in page.read_text(encoding="utf-8")
