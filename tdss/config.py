@@ -2,7 +2,7 @@
 
 from typing import Annotated, Literal, TypeAlias
 
-from pydantic import Field, model_validator
+from pydantic import Discriminator, Field, Tag, model_validator
 
 from bundle.frozen import Frozen
 
@@ -45,6 +45,29 @@ class SwinConfig(Frozen):
         return int(self.embed_dim * 2**stage)
 
 
+class VitConfig(Frozen):
+    """A vision transformer as DINOv2 uses it; its blocks are grouped into stages of ``depths`` blocks, all of one width."""
+
+    kind: Literal["vit"]
+    dim: Positive
+    depths: tuple[Positive, ...]
+    heads: Positive
+    patch: Positive = 14
+    mlp_ratio: Annotated[float, Field(gt=0)] = 4.0
+    norm_eps: Annotated[float, Field(gt=0)] = 1e-6
+    drop_path: Annotated[float, Field(ge=0, lt=1)] = 0.0
+
+    @model_validator(mode="after")
+    def _heads_divide(self) -> "VitConfig":
+        if self.dim % self.heads:
+            raise ValueError(f"dim {self.dim} is not a multiple of {self.heads} heads")
+        return self
+
+    def width(self, stage: int) -> int:
+        """Channels of a stage's output: the same in every stage."""
+        return self.dim
+
+
 class TdssConfig(Frozen):
     """TDSS adapters; every equation is in ``tdss/adapters/tdss.py``, each choice a switch.
 
@@ -84,6 +107,14 @@ class HrnetConfig(Frozen):
     mix_bias: bool = False
 
 
+def _backbone_kind(value: object) -> str:
+    """Tell which backbone a configuration is of; "swin" may be left out."""
+    return str(value.get("kind", "swin")) if isinstance(value, dict) else str(getattr(value, "kind", "swin"))
+
+
+BackboneConfig: TypeAlias = Annotated[
+    Annotated[SwinConfig, Tag("swin")] | Annotated[VitConfig, Tag("vit")], Discriminator(_backbone_kind)
+]
 AdapterConfig: TypeAlias = Annotated[TdssConfig | NoAdapterConfig, Field(discriminator="kind")]
 
 
@@ -93,19 +124,23 @@ class ModelConfig(Frozen):
     schema_version: Literal[1] = 1
     name: Annotated[str, Field(pattern=r"^[a-z0-9][a-z0-9._-]*$")]
     image: ImageConfig
-    backbone: SwinConfig
+    backbone: BackboneConfig
     adapter: AdapterConfig
     decoder: HrnetConfig
     tasks: dict[str, Positive]
 
     @model_validator(mode="after")
-    def _gates_match_blocks(self) -> "ModelConfig":
+    def _parts_agree(self) -> "ModelConfig":
         if isinstance(self.adapter, TdssConfig):
             gates = tuple(len(stage) for stage in self.adapter.gates)
             if gates != self.backbone.depths:
                 raise ValueError(
                     f"adapter.gates has {gates} blocks per stage, backbone.depths is {self.backbone.depths}"
                 )
+        if isinstance(self.backbone, VitConfig):
+            patch, size = self.backbone.patch, (self.image.height, self.image.width)
+            if size[0] % patch or size[1] % patch:
+                raise ValueError(f"image {size[0]}×{size[1]} is not a multiple of the backbone's patch {patch}")
         if len(self.decoder.widths) != len(self.backbone.depths):
             raise ValueError(
                 f"decoder.widths has {len(self.decoder.widths)} entries, the backbone {len(self.backbone.depths)} stages"

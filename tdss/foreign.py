@@ -12,6 +12,8 @@ from torch import Tensor
 from bundle.errors import CheckpointError
 from tdss import checkpoint
 from tdss.backbones.swin_keys import from_published
+from tdss.backbones.vit_keys import from_dinov2
+from tdss.config import ModelConfig, VitConfig
 from tdss.model import MultiTaskModel
 
 NESTED = ("model", "state_dict", "model_state", "net")  # where published files keep the weights
@@ -57,10 +59,10 @@ def import_backbone(weights: Path, config: Path, out: Path, *, seed: int) -> tup
 
     Raises:
         ConfigError: the configuration is wrong.
-        CheckpointError: the weights cannot be read, or are of another Swin than the configuration's.
+        CheckpointError: the weights cannot be read, or are of another backbone than the configuration's.
     """
     model_config = checkpoint.read_config(config)
-    state, left = from_published(read_foreign(weights))
+    state, left = _translate(read_foreign(weights), model_config)
     torch.manual_seed(seed)
     model = MultiTaskModel(model_config)
     checkpoint.match(model.backbone.state_dict(), state, str(weights))
@@ -70,3 +72,10 @@ def import_backbone(weights: Path, config: Path, out: Path, *, seed: int) -> tup
     )
     checkpoint.save(out, model_config, model, card, storage="float32")
     return left
+
+
+def _translate(weights: dict[str, Tensor], config: ModelConfig) -> tuple[dict[str, Tensor], tuple[str, ...]]:
+    if isinstance(config.backbone, VitConfig):
+        patch = config.backbone.patch
+        return from_dinov2(weights, config.backbone.depths, (config.image.height // patch, config.image.width // patch))
+    return from_published(weights)

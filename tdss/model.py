@@ -5,7 +5,8 @@ from torch import Tensor, nn
 from tdss.adapters.base import Adapter, NoAdapter
 from tdss.adapters.tdss import Tdss
 from tdss.backbones.swin import Swin
-from tdss.config import ModelConfig, TdssConfig
+from tdss.backbones.vit import Vit
+from tdss.config import ModelConfig, TdssConfig, VitConfig
 from tdss.decoders.hrnet import HrnetDecoder
 
 
@@ -17,7 +18,7 @@ class MultiTaskModel(nn.Module):
         self.config = config
         size = (config.image.height, config.image.width)
         widths = [config.backbone.width(stage) for stage in range(len(config.backbone.depths))]
-        self.backbone = Swin(config.backbone, config.image)
+        self.backbone = _backbone(config)
         self.adapter = _adapter(config, widths)
         self.decoders = nn.ModuleDict(
             {task: HrnetDecoder(config.decoder, widths, channels, size) for task, channels in config.tasks.items()}
@@ -27,6 +28,12 @@ class MultiTaskModel(nn.Module):
         """Map a normalised image ``[batch, 3, height, width]`` to raw outputs ``[batch, channels, height, width]``."""
         features = self.adapter(self.backbone(image))
         return {task: decoder([stage[task] for stage in features]) for task, decoder in self.decoders.items()}
+
+
+def _backbone(config: ModelConfig) -> Swin | Vit:
+    if isinstance(config.backbone, VitConfig):
+        return Vit(config.backbone, config.image)
+    return Swin(config.backbone, config.image)
 
 
 def _adapter(config: ModelConfig, widths: list[int]) -> Adapter:

@@ -13,27 +13,28 @@ import torch
 
 from compile.folds.base import Candidate
 from tdss.backbones.swin import WindowAttention
+from tdss.backbones.vit import Attention
 from tdss.model import MultiTaskModel
 
 
 class FoldAttentionScale:
-    """s into W_q and b_q of every window attention."""
+    """s into W_q and b_q of every attention."""
 
     name = "attention_scale"
 
     def candidates(self, model: MultiTaskModel) -> Iterator[Candidate]:
-        """Yield every window attention; all fold, a scale that is 1 already is kept."""
+        """Yield every attention; all fold, a scale that is 1 already is kept."""
         for path, module in model.named_modules():
-            if isinstance(module, WindowAttention) and module.scale == 1.0:
+            if isinstance(module, WindowAttention | Attention) and module.scale == 1.0:
                 yield Candidate(path, "kept", "the scale is 1 already", (path,))
-            elif isinstance(module, WindowAttention):
+            elif isinstance(module, WindowAttention | Attention):
                 yield Candidate(path, "folded", f"the scale {module.scale:.6g} is a constant", (path,))
 
     def apply(self, model: MultiTaskModel, module: str) -> None:
         """Scale the query rows and set the scale to 1."""
         attention = model.get_submodule(module)
-        if not isinstance(attention, WindowAttention):
-            raise TypeError(f"{module} is no WindowAttention")
+        if not isinstance(attention, WindowAttention | Attention):
+            raise TypeError(f"{module} is no attention")
         dim = attention.proj.in_features
         with torch.no_grad():
             attention.qkv.weight[:dim].mul_(attention.scale)

@@ -18,6 +18,7 @@ from torch import Tensor, nn
 from compile.folds.base import Candidate, set_module
 from tdss.adapters.tdss import DynamicGate, SkillBank
 from tdss.backbones.swin import PatchMerging, SwinBlock
+from tdss.backbones.vit import Vit, VitBlock
 from tdss.model import MultiTaskModel
 
 
@@ -86,10 +87,12 @@ def _too_dear(model: MultiTaskModel, norm: nn.LayerNorm, linears: tuple[str, ...
 
 
 def _all_readers(model: MultiTaskModel) -> Iterator[_Readers]:
-    yield _Readers("backbone.patch_embed.norm", (), "it feeds the residual stream")
+    if not isinstance(model.backbone, Vit):
+        yield _Readers("backbone.patch_embed.norm", (), "it feeds the residual stream")
     for path, module in model.backbone.named_modules(prefix="backbone"):
-        if isinstance(module, SwinBlock):
-            padded = "windows are padded with zeros after the norm" if module.padded != module.size else None
+        if isinstance(module, SwinBlock | VitBlock):
+            pads = isinstance(module, SwinBlock) and module.padded != module.size
+            padded = "windows are padded with zeros after the norm" if pads else None
             yield _Readers(f"{path}.norm1", (f"{path}.attn.qkv", *_bank_readers(model, path, "attention")), padded)
             yield _Readers(f"{path}.norm2", (f"{path}.mlp.fc1", *_bank_readers(model, path, "mlp")), None)
         elif isinstance(module, PatchMerging):

@@ -8,8 +8,9 @@ from compile.folds.base import Fold
 from compile.folds.batch_norm import FoldBatchNorm
 from compile.folds.compose import FoldCompose
 from compile.folds.layer_norm import FoldLayerNorm
+from compile.folds.layer_scale import FoldLayerScale
 
-FOLDS: tuple[Fold, ...] = (FoldAttentionScale(), FoldLayerNorm(), FoldCompose(), FoldBatchNorm())
+FOLDS: tuple[Fold, ...] = (FoldAttentionScale(), FoldLayerScale(), FoldLayerNorm(), FoldCompose(), FoldBatchNorm())
 
 
 def fold_named(name: str) -> Fold:

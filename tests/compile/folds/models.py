@@ -4,21 +4,28 @@ import torch
 from hypothesis import strategies
 from torch import nn
 
-from tdss.config import HrnetConfig, ImageConfig, ModelConfig, SwinConfig, TdssConfig
+from tdss.config import HrnetConfig, ImageConfig, ModelConfig, SwinConfig, TdssConfig, VitConfig
 from tdss.model import MultiTaskModel
 
 TASKS = {"semseg": 5, "human_parts": 3, "saliency": 1, "normals": 3, "depth": 1, "edge": 1}
 
 
 def make_config(
-    adapter: TdssConfig, *, size: int = 32, tasks: tuple[str, ...] = tuple(TASKS), mix_bias: bool = False
+    adapter: TdssConfig,
+    *,
+    size: int = 32,
+    tasks: tuple[str, ...] = tuple(TASKS),
+    mix_bias: bool = False,
+    vit_patch: int = 0,
 ) -> ModelConfig:
-    """A two-stage model of a few thousand parameters, with windows of 4 at H/4 and H/8."""
+    """A two-stage model of a few thousand parameters: a Swin with windows of 4 at H/4 and H/8, or a ViT."""
     depths = tuple(len(gates) for gates in adapter.gates)
+    swin = SwinConfig(embed_dim=8, depths=depths, heads=(2, 4), window=4, mlp_ratio=2)
+    vit = VitConfig(kind="vit", dim=8, depths=depths, heads=2, patch=vit_patch or 4, mlp_ratio=2)
     return ModelConfig(
         name="small",
         image=ImageConfig(height=size, width=size),
-        backbone=SwinConfig(embed_dim=8, depths=depths, heads=(2, 4), window=4, mlp_ratio=2),
+        backbone=vit if vit_patch else swin,
         adapter=adapter,
         decoder=HrnetConfig(widths=(3, 5), hidden=7, mix_bias=mix_bias),
         tasks={task: TASKS[task] for task in tasks},
@@ -60,6 +67,14 @@ adapters = strategies.builds(
     alpha=strategies.floats(0.25, 4),
 )
 subsets = strategies.lists(strategies.sampled_from(list(TASKS)), min_size=1, max_size=6, unique=True).map(tuple)
-configs = strategies.builds(
+swins = strategies.builds(
     make_config, adapters, size=strategies.sampled_from([24, 32, 40, 44]), tasks=subsets, mix_bias=strategies.booleans()
 )  # 24, 40, 44: padded windows; 44: an odd map that the decoder cannot halve
+vits = strategies.builds(
+    make_config,
+    adapters,
+    size=strategies.sampled_from([16, 40]),
+    tasks=subsets,
+    vit_patch=strategies.sampled_from([4, 8]),
+)
+configs = swins | vits

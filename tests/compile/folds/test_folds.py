@@ -10,6 +10,7 @@ from compile.folds.compose import ComposedStage, DynamicSource, StaticSource, ha
 from compile.folds.cost import count_macs, count_params
 from compile.folds.table import FOLDS
 from tdss.adapters.tdss import TdssStage
+from tdss.backbones.vit import LayerScale
 from tdss.config import ModelConfig, TdssConfig
 from tdss.decoders.hrnet import resize
 from tdss.model import MultiTaskModel
@@ -43,7 +44,7 @@ def test_all_folds_together_are_exact(config: ModelConfig) -> None:
 
 @pytest.mark.parametrize("rule", FOLDS, ids=lambda rule: rule.name)
 def test_each_fold_alone(rule: Fold) -> None:
-    config = make_config(BOTH)
+    config = make_config(BOTH, vit_patch=4 if rule.name == "layer_scale" else 0)
     model, image = make_model(config), make_image(config)
     before = outputs(model, image)
     chosen = [candidate for candidate in rule.candidates(model) if candidate.decision == "folded"]
@@ -120,6 +121,14 @@ def test_costs_are_those_of_hand_counts() -> None:
     assert macs.of(["backbone.stages.0.blocks.0.mlp"]) == 64 * 8 * 16 * 2
     assert macs.of(["decoders.semseg.head.mix"]) == 16 * 8 * 7
     assert count_params(model, ["backbone.stages.0.blocks.0.mlp"]) == 8 * 16 + 16 + 16 * 8 + 8
+
+
+def test_a_vit_keeps_no_scale_and_no_affine_part() -> None:
+    config = make_config(BOTH.model_copy(update={"experts": 1}), vit_patch=4)
+    folded, records = fold_model(make_model(config), make_image(config), mode="all")
+    assert not [module for module in folded.modules() if isinstance(module, LayerScale)]
+    assert {record.decision for record in records if record.rule in ("layer_scale", "attention_scale")} == {"folded"}
+    assert [record.module for record in records if record.decision == "kept"] == []
 
 
 def test_mode_none_folds_nothing() -> None:

@@ -1,0 +1,123 @@
+"""Vision transformer (Dosovitskiy et al., ICLR 2021) as DINOv2 uses it (Oquab et al., 2023): LayerScale, no last norm.
+
+The image size is fixed when the model is made, so the position table has one row per token and is never interpolated
+at run time. Blocks are grouped into stages of one resolution, H/patch × W/patch, so that adapters and decoders see what
+a hierarchical backbone gives them. The class token goes through every block; taps and outputs hold patch tokens only.
+"""
+
+import torch
+from torch import Tensor, nn
+
+from tdss.backbones.base import BlockTap, StageTap
+from tdss.backbones.swin import DropPath, Mlp
+from tdss.config import ImageConfig, VitConfig
+
+
+class Attention(nn.Module):
+    """Multi-head attention over all tokens; ``scale`` multiplies the queries, a fold sets it to 1."""
+
+    def __init__(self, dim: int, heads: int) -> None:
+        super().__init__()
+        self.heads = heads
+        self.scale = (dim // heads) ** -0.5
+        self.qkv = nn.Linear(dim, 3 * dim)
+        self.proj = nn.Linear(dim, dim)
+
+    def forward(self, x: Tensor) -> Tensor:
+        """Attend: ``[batch, tokens, dim]`` to the same shape."""
+        batch, tokens, dim = x.shape
+        query, key, value = self.qkv(x).view(batch, tokens, 3, self.heads, -1).permute(2, 0, 3, 1, 4).unbind(0)
+        if self.scale != 1.0:
+            query = query * self.scale
+        mixed = (query @ key.transpose(-2, -1)).softmax(-1) @ value
+        return self.proj(mixed.transpose(1, 2).reshape(batch, tokens, dim))  # type: ignore[no-any-return]
+
+
+class LayerScale(nn.Module):
+    """One learned gain per channel (Touvron et al., 2021); a fold merges it into the linear before it."""
+
+    def __init__(self, dim: int) -> None:
+        super().__init__()
+        self.gain = nn.Parameter(torch.full((dim,), 1e-5))
+
+    def forward(self, x: Tensor) -> Tensor:
+        """Scale the channels of ``[…, dim]``."""
+        return x * self.gain
+
+
+class VitBlock(nn.Module):
+    """One block: x' = x + λ1 ⊙ Attention(LN1 x), then x' + λ2 ⊙ MLP(LN2 x')."""
+
+    def __init__(self, config: VitConfig, size: tuple[int, int], drop: float) -> None:
+        super().__init__()
+        dim = config.dim
+        self.size = size
+        self.norm1 = nn.LayerNorm(dim, config.norm_eps)
+        self.attn = Attention(dim, config.heads)
+        self.scale1 = LayerScale(dim)
+        self.norm2 = nn.LayerNorm(dim, config.norm_eps)
+        self.mlp = Mlp(dim, int(dim * config.mlp_ratio))
+        self.scale2 = LayerScale(dim)
+        self.drop_path = DropPath(drop)
+
+    def forward(self, x: Tensor) -> tuple[Tensor, BlockTap]:
+        """Map ``[batch, 1 + height·width, dim]`` to the same shape and the patch tokens' taps."""
+        attention_input = self.norm1(x)
+        x = x + self.drop_path(self.scale1(self.attn(attention_input)))
+        mlp_input = self.norm2(x)
+        tap = BlockTap(patches(attention_input, self.size), patches(mlp_input, self.size))
+        return x + self.drop_path(self.scale2(self.mlp(mlp_input))), tap
+
+
+class VitStage(nn.Module):
+    """A run of blocks whose last output is a tap."""
+
+    def __init__(self, config: VitConfig, depth: int, size: tuple[int, int], drops: tuple[float, ...]) -> None:
+        super().__init__()
+        self.size = size
+        self.blocks = nn.ModuleList(VitBlock(config, size, drops[block]) for block in range(depth))
+
+    def forward(self, x: Tensor) -> tuple[Tensor, StageTap]:
+        """Return the tokens for the next stage, ``[batch, 1 + height·width, dim]``, and this stage's taps."""
+        taps = []
+        for block in self.blocks:
+            x, tap = block(x)
+            taps.append(tap)
+        return x, StageTap(tuple(taps), patches(x, self.size))
+
+
+class Vit(nn.Module):
+    """The backbone: an image to one ``StageTap`` per stage, all of one size and width."""
+
+    def __init__(self, config: VitConfig, image: ImageConfig) -> None:
+        super().__init__()
+        self.config = config
+        size = (image.height // config.patch, image.width // config.patch)
+        self.sizes = tuple(size for _ in config.depths)
+        self.patch_embed = nn.Conv2d(3, config.dim, config.patch, stride=config.patch)
+        self.class_token = nn.Parameter(torch.zeros(1, 1, config.dim))
+        self.positions = nn.Parameter(torch.zeros(1, 1 + size[0] * size[1], config.dim))
+        for token in (self.class_token, self.positions):
+            nn.init.trunc_normal_(token, std=0.02)
+        depth = sum(config.depths)
+        drops = [config.drop_path * block / max(depth - 1, 1) for block in range(depth)]
+        firsts = [sum(config.depths[:stage]) for stage in range(len(config.depths))]
+        self.stages = nn.ModuleList(
+            VitStage(config, count, size, tuple(drops[first : first + count]))
+            for first, count in zip(firsts, config.depths, strict=True)
+        )
+
+    def forward(self, image: Tensor) -> tuple[StageTap, ...]:
+        """Map ``[batch, 3, height, width]`` to the taps of every stage."""
+        tokens = self.patch_embed(image).flatten(2).transpose(1, 2)
+        x = torch.cat([self.class_token.expand(len(tokens), -1, -1), tokens], 1) + self.positions
+        taps = []
+        for stage in self.stages:
+            x, tap = stage(x)
+            taps.append(tap)
+        return tuple(taps)
+
+
+def patches(tokens: Tensor, size: tuple[int, int]) -> Tensor:
+    """Drop the class token and lay the patch tokens out: ``[batch, 1 + h·w, dim]`` to ``[batch, h, w, dim]``."""
+    return tokens[:, 1:].reshape(len(tokens), *size, -1)

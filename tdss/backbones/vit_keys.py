@@ -1,0 +1,106 @@
+"""DINOv2's published key layouts, translated to ours.
+
+    original   blocks.3.attn.qkv.weight, blocks.3.ls1.gamma, pos_embed, cls_token, patch_embed.proj.weight
+    hf         [dinov2.]encoder.layer.3.attention.attention.query.weight, layer_scale1.lambda1, embeddings.…;
+               transformers 5 names them attention.q_proj in memory
+
+A position table of another grid is resized bicubically, once, here (Oquab et al. do it at run time).
+"""
+
+import re
+from collections.abc import Mapping, Sequence
+
+import torch
+from torch import Tensor
+from torch.nn import functional
+
+from bundle.errors import CheckpointError
+
+UNUSED = re.compile(
+    r"(^|\.)(mask_token|register_tokens|head\..*|classifier\..*|norm\.(weight|bias)|layernorm\.(weight|bias))$"
+)
+PREFIX = re.compile(r"^(module|model|backbone|dinov2|teacher)\.")
+BLOCK = re.compile(r"^(?:encoder\.layer|blocks)\.(\d+)\.(.*)$")
+TOP = {
+    "embeddings.cls_token": "class_token", "cls_token": "class_token",
+    "embeddings.position_embeddings": "positions", "pos_embed": "positions",
+    "embeddings.patch_embeddings.projection.weight": "patch_embed.weight", "patch_embed.proj.weight": "patch_embed.weight",
+    "embeddings.patch_embeddings.projection.bias": "patch_embed.bias", "patch_embed.proj.bias": "patch_embed.bias",
+}  # fmt: skip
+INSIDE = (
+    (re.compile(r"^attention\.(?:attention\.(query|key|value)|(q|k|v)_proj)\."), r"attn.\1\2."),
+    (re.compile(r"^attention\.(?:output\.dense|o_proj)\."), "attn.proj."),
+    (re.compile(r"^(?:layer_scale(\d)\.lambda1|ls(\d)\.gamma)$"), r"scale\1\2.gain"),
+)
+PARTS = (("query", "q"), ("key", "k"), ("value", "v"))
+
+
+def from_dinov2(
+    weights: Mapping[str, Tensor], depths: Sequence[int], grid: tuple[int, int]
+) -> tuple[dict[str, Tensor], tuple[str, ...]]:
+    """Return the backbone's state in our layout, and the keys left out (classifier, last norm, mask token).
+
+    ``depths`` are the blocks of each stage, ``grid`` is (height, width) in patches.
+
+    Raises:
+        CheckpointError: the keys are not DINOv2's, or there are more blocks than the stages hold.
+    """
+    ours: dict[str, Tensor] = {}
+    left: list[str] = []
+    places = [(stage, block) for stage, depth in enumerate(depths) for block in range(depth)]
+    for key, tensor in weights.items():
+        name = _translate(PREFIX.sub("", key), places)
+        if name is None:
+            left.append(key)
+        else:
+            ours[name] = tensor
+    if "positions" not in ours:
+        raise CheckpointError(
+            "these are not the weights of a DINOv2", expected="keys like blocks.0.attn.qkv.weight and pos_embed",
+            got=", ".join(sorted(weights)[:3]) or "no key", where="the checkpoint's keys",
+            fix="give a DINOv2 of the original or HF layout",
+        )  # fmt: skip
+    ours["positions"] = resize_positions(ours["positions"], grid)
+    return _join(ours), tuple(left)
+
+
+def resize_positions(table: Tensor, grid: tuple[int, int]) -> Tensor:
+    """Resize a square position table ``[1, 1 + n², dim]`` bicubically to ``[1, 1 + height·width, dim]``."""
+    side = round((table.shape[1] - 1) ** 0.5)
+    if (side, side) == grid:
+        return table
+    square = table[:, 1:].unflatten(1, (side, side)).permute(0, 3, 1, 2)
+    resized = functional.interpolate(square, size=grid, mode="bicubic", align_corners=False)
+    return torch.cat([table[:, :1], resized.flatten(2).transpose(1, 2)], 1)
+
+
+def _translate(key: str, places: Sequence[tuple[int, int]]) -> str | None:
+    if UNUSED.search(key) and not BLOCK.match(key):
+        return None
+    match = BLOCK.match(key)
+    if match is None:
+        return TOP.get(key, key)
+    number, inside = int(match[1]), match[2]
+    if number >= len(places):
+        raise CheckpointError(
+            "the weights have more blocks than the configuration", expected=f"{len(places)} blocks (the sum of depths)",
+            got=f"block {number}", where=key, fix="make the sum of depths the number of the checkpoint's blocks",
+        )  # fmt: skip
+    for pattern, replacement in INSIDE:
+        inside = pattern.sub(replacement, inside)
+    stage, block = places[number]
+    return f"stages.{stage}.blocks.{block}.{inside}"
+
+
+def _join(weights: dict[str, Tensor]) -> dict[str, Tensor]:
+    """Stack query, key and value, which HF keeps apart, into one ``qkv``."""
+    apart = re.compile(r"\.attn\.(query|key|value|q|k|v)\.")
+    joined = {key: tensor for key, tensor in weights.items() if not apart.search(key)}
+    for key in weights:
+        match = apart.search(key)
+        if match and match[1] in PARTS[0]:
+            names = [pair[PARTS[0].index(match[1])] for pair in PARTS]
+            parts = [key.replace(f".attn.{match[1]}.", f".attn.{name}.") for name in names]
+            if all(part in weights for part in parts):
+                joined[key.replace(f".attn.{match[1]}.", ".attn.qkv.")] = torch.cat([weights[part] for part in parts])
+    return joined

@@ -1,0 +1,109 @@
+"""Our vision transformer against HF transformers' Dinov2, on random weights, in every published key layout."""
+
+import os
+import re
+
+import pytest
+import torch
+from torch import Tensor
+
+from bundle.errors import CheckpointError
+from tdss.backbones.vit import Vit
+from tdss.backbones.vit_keys import from_dinov2, resize_positions
+from tdss.config import ImageConfig, VitConfig
+
+os.environ["HF_HUB_OFFLINE"] = "1"
+PARITY = 1e-5
+CONFIG = VitConfig(kind="vit", dim=24, depths=(1, 2), heads=3, patch=14)
+GRID = (4, 4)
+
+
+@pytest.fixture(scope="module")
+def hf() -> torch.nn.Module:
+    from transformers import Dinov2Config, Dinov2Model
+
+    torch.manual_seed(2)
+    model = Dinov2Model(
+        Dinov2Config(hidden_size=24, num_hidden_layers=3, num_attention_heads=3, image_size=56, patch_size=14)
+    )
+    for parameter in model.parameters():
+        torch.nn.init.normal_(parameter, std=0.3)
+    return model.eval()
+
+
+def test_equals_hf_dinov2(hf: torch.nn.Module) -> None:
+    ours = Vit(CONFIG, ImageConfig(height=56, width=56)).eval()
+    ours.load_state_dict(from_dinov2(hf.state_dict(), CONFIG.depths, GRID)[0])
+    image = torch.randn(2, 3, 56, 56)
+    with torch.no_grad():
+        states = hf(image, output_hidden_states=True).hidden_states
+        stages = ours(image)
+    for stage, state in zip(stages, (states[1], states[3]), strict=True):
+        want = state[:, 1:].unflatten(1, GRID)
+        assert (stage.output - want).abs().max() / want.abs().max() < PARITY
+
+
+def original(weights: dict[str, Tensor]) -> dict[str, Tensor]:
+    """Give HF's in-memory names the form of the original release."""
+    renamed = {}
+    for key, tensor in weights.items():
+        key = re.sub(r"^encoder\.layer\.", "blocks.", key)
+        key = re.sub(r"layer_scale(\d)\.lambda1", r"ls\1.gamma", key).replace("attention.o_proj", "attn.proj")
+        renamed[key] = tensor
+    for block in range(3):
+        for kind in ("weight", "bias"):
+            parts = [renamed.pop(f"blocks.{block}.attention.{part}_proj.{kind}") for part in "qkv"]
+            renamed[f"blocks.{block}.attn.qkv.{kind}"] = torch.cat(parts)
+    names = {
+        "embeddings.cls_token": "cls_token", "embeddings.position_embeddings": "pos_embed",
+        "embeddings.mask_token": "mask_token", "layernorm.weight": "norm.weight", "layernorm.bias": "norm.bias",
+        "embeddings.patch_embeddings.projection.weight": "patch_embed.proj.weight",
+        "embeddings.patch_embeddings.projection.bias": "patch_embed.proj.bias",
+    }  # fmt: skip
+    return {names.get(key, key): tensor for key, tensor in renamed.items()}
+
+
+def published(weights: dict[str, Tensor]) -> dict[str, Tensor]:
+    """Give HF's in-memory names the form of its published files."""
+    renamed = {}
+    for key, tensor in weights.items():
+        for part, name in (("q", "query"), ("k", "key"), ("v", "value")):
+            key = key.replace(f"attention.{part}_proj", f"attention.attention.{name}")
+        renamed[f"dinov2.{key.replace('attention.o_proj', 'attention.output.dense')}"] = tensor
+    return renamed
+
+
+def test_every_layout_gives_the_same_weights(hf: torch.nn.Module) -> None:
+    memory = hf.state_dict()
+    ours, left = from_dinov2(memory, CONFIG.depths, GRID)
+    assert set(left) == {"embeddings.mask_token", "layernorm.weight", "layernorm.bias"}
+    assert set(ours) == set(Vit(CONFIG, ImageConfig(height=56, width=56)).state_dict())
+    for weights in (original(memory), published(memory)):
+        got, _ = from_dinov2(weights, CONFIG.depths, GRID)
+        assert set(got) == set(ours)
+        assert all(torch.equal(got[key], ours[key]) for key in ours)
+
+
+def test_positions_are_resized_as_the_class_token_stays() -> None:
+    table = torch.randn(1, 17, 5)
+    assert torch.equal(resize_positions(table, (4, 4)), table)
+    resized = resize_positions(table, (8, 6))
+    assert resized.shape == (1, 49, 5)
+    assert torch.equal(resized[:, 0], table[:, 0])
+    flat = torch.cat([torch.zeros(1, 1, 5), torch.ones(1, 16, 5)], 1)
+    assert torch.allclose(resize_positions(flat, (5, 7))[:, 1:], torch.ones(1, 35, 5))
+
+
+def test_wrong_weights_are_refused(hf: torch.nn.Module) -> None:
+    with pytest.raises(CheckpointError, match="more blocks"):
+        from_dinov2(hf.state_dict(), (1, 1), GRID)
+    with pytest.raises(CheckpointError, match="not the weights of a DINOv2"):
+        from_dinov2({"conv.weight": torch.zeros(1)}, (1, 2), GRID)
+
+
+def test_small_dinov2_has_its_published_parameters() -> None:
+    """ViT-S/14 at 518²: 22,056,576 in the release, less its last norm (2·384) and mask token (384)."""
+    config = VitConfig(kind="vit", dim=384, depths=(3, 3, 3, 3), heads=6)
+    with torch.device("meta"):
+        vit = Vit(config, ImageConfig(height=518, width=518))
+    assert sum(parameter.numel() for parameter in vit.parameters()) == 22_056_576 - 3 * 384
