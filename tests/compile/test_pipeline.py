@@ -23,6 +23,7 @@ from tests.compile import made
 
 ROOT = Path(__file__).resolve().parents[2]
 STAGES = ("fold", "export", "simplify", "quantize", "build", "vectors", "judge")
+IO = {"intel": "raw", "jetson": "edge"}
 GENEROUS = dict.fromkeys(made.TASKS, 10.0)  # an untrained model has no metric worth a budget
 
 
@@ -38,8 +39,8 @@ def config(target: str, checkpoint: Path, scenes: Path, out: Path, **changes: ob
 def built(
     request: pytest.FixtureRequest, checkpoint: Path, scenes: Path, tmp_path_factory: pytest.TempPathFactory
 ) -> tuple[BuildConfig, Path]:
-    """A bundle with camera frames in, and how it was asked for."""
-    asked = config(request.param, checkpoint, scenes, tmp_path_factory.mktemp("out"), io="edge")
+    """A bundle of either target, one with tensors and one with camera frames in, and how it was asked for."""
+    asked = config(request.param, checkpoint, scenes, tmp_path_factory.mktemp("out"), io=IO[request.param])
     return asked, build_bundle(asked, lambda line: None)
 
 
@@ -48,7 +49,8 @@ def test_the_bundle_is_whole_and_where_it_belongs(built: tuple[BuildConfig, Path
     manifest = load_bundle(folder).manifest
     assert folder == asked.out / "tiny" / asked.target
     assert {path.name for path in folder.iterdir()} == {*manifest.files, "manifest.json", *RESULTS}
-    assert manifest.io == "edge" and manifest.inputs[0].dtype == "uint8"
+    assert manifest.io == IO[asked.target]
+    assert manifest.inputs[0].dtype == {"raw": "float32", "edge": "uint8"}[manifest.io]
     assert {variant.name for variant in manifest.variants} >= {"f32", "int8"}
     assert set(manifest.parents) == {"folded", "exported", "simplified", "quantized", "engine", "vectors"}
     assert json.loads((folder / "fold.json").read_text())

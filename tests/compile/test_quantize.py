@@ -19,6 +19,8 @@ from targets.table import TARGETS
 from tests.compile import made
 
 RUN = RunConfig(threads=1)
+# The wider interface: it has a head and a tail to keep in float. Raw graphs of both targets run in test_pipeline.
+EDGE = pytest.mark.parametrize("io", ["edge"], indirect=True)
 
 
 @pytest.fixture(scope="module", params=["intel", "jetson"])
@@ -42,6 +44,7 @@ def int8_graph(quantized: Quantized) -> Path:
     return quantized.file(int8.files[0])
 
 
+@EDGE
 def test_each_variant_of_the_target_is_there(quantized: Quantized) -> None:
     target = TARGETS[target_of(quantized)]
     recipes = target.variants(target.capabilities(RUN))
@@ -49,6 +52,7 @@ def test_each_variant_of_the_target_is_there(quantized: Quantized) -> None:
     assert {name for variant in variants_of(quantized) for name in variant.files} == set(quantized.record.files)
 
 
+@EDGE
 def test_its_numbers_are_near_the_float_model_and_not_equal(quantized: Quantized) -> None:
     checks = quantized.record.settings["checks"]
     assert isinstance(checks, dict)
@@ -57,11 +61,13 @@ def test_its_numbers_are_near_the_float_model_and_not_equal(quantized: Quantized
     assert 1e-4 < worst["int8"] < 0.1
 
 
+@EDGE
 def test_the_float_variant_is_no_worse_than_float16(quantized: Quantized) -> None:
     names = [variant.recipe.name for variant in variants_of(quantized)]
     assert names[0] == "f32" and names[-1] == "int8"
 
 
+@EDGE
 def test_int8_weights_and_activations_are_where_they_belong(quantized: Quantized) -> None:
     names = quantizers(quantized)
     assert any("mlp.fc1" in name or "norm2" in name for name in names)
@@ -78,6 +84,7 @@ def quantizers(quantized: Quantized) -> list[str]:
     return [line.split('name="')[1].split('"')[0] for line in text.splitlines() if 'type="FakeQuantize"' in line]
 
 
+@EDGE
 def test_what_tensorrt_forbids_is_gone(quantized: Quantized) -> None:
     if target_of(quantized) != "jetson":
         assert 'type="FakeQuantize"' in int8_graph(quantized).read_text()
@@ -95,6 +102,7 @@ def test_what_tensorrt_forbids_is_gone(quantized: Quantized) -> None:
     assert kinds[("QuantizeLinear", "int8", False)] > 0 and kinds[("DequantizeLinear", "int8", True)] > 0
 
 
+@EDGE
 def test_reasons_are_recorded(quantized: Quantized) -> None:
     notes = quantized.record.settings["notes"]
     assert isinstance(notes, dict) and isinstance(notes["int8"], dict)
