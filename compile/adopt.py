@@ -8,12 +8,12 @@ import shutil
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from bundle.artifacts import SIDECAR, Exported, Record, Simplified, TensorSpec, load, replacing
+from bundle.artifacts import SIDECAR, Exported, Record, Simplified, TensorSpec, load
 from bundle.errors import GraphError
 from bundle.manifest import Io
 from bundle.preprocess import Preprocess, Triple
 from compile.graph import GRAPH_FILE, INPUT, GraphInfo, graph_info, graph_settings
-from compile.store import seal, tool_versions
+from compile.store import seal, tool_versions, writing
 
 if TYPE_CHECKING:
     import onnx_ir
@@ -61,7 +61,7 @@ def read_contract(path: Path, *, mean: Triple, std: Triple) -> GraphInfo:
 
 def _wrap(graph: Path, info: GraphInfo, scratch: Path, *, parent: str | None) -> Simplified:
     inputs, outputs = info.interface
-    with replacing(scratch) as folder:
+    with writing(scratch) as folder:
         shutil.copyfile(graph, folder / GRAPH_FILE)
         settings = graph_settings(info, {"outcome": NOTE})
         seal(

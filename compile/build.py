@@ -11,10 +11,10 @@ from typing import Annotated
 import typer
 from pydantic import JsonValue, TypeAdapter
 
-from bundle.artifacts import Engine, Quantized, load, replacing
+from bundle.artifacts import Engine, Quantized, load
 from compile.quantize import variants_of
 from compile.script import announce, run_script
-from compile.store import seal, tool_versions
+from compile.store import seal, tool_versions, writing
 from targets.base import EngineStatus, RunConfig, Target
 from targets.table import target as find_target
 
@@ -29,7 +29,7 @@ def build(quantized: Quantized, out: Path, target: Target, run: RunConfig) -> En
         TargetUnavailable: the runtime or the device is not here, or does not compute in a variant's precision.
     """
     variants = variants_of(quantized)
-    with replacing(out) as folder:
+    with writing(out) as folder:
         for name in quantized.record.files:
             shutil.copyfile(quantized.file(name), folder / name)
         status = target.build(folder, variants, run)

@@ -16,14 +16,14 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from bundle.artifacts import Exported, Folded, load, replacing
+from bundle.artifacts import Exported, Folded, load
 from bundle.errors import GraphError
 from bundle.manifest import Io
 from bundle.preprocess import Preprocess
 from compile.graph import GRAPH_FILE, INPUT, GraphInfo, graph_settings
 from compile.images import ImageFiles, folder_images
 from compile.script import announce, run_script
-from compile.store import seal, tool_versions
+from compile.store import seal, tool_versions, writing
 from compile.verify import Outputs, compare, require, run_graph
 
 if TYPE_CHECKING:
@@ -59,7 +59,7 @@ def export_module(
     wrapped = _with_io(model.eval(), info)
     feeds = [info.feed(image, name=name) for name, image in images.read()]
     graph = _to_onnx(wrapped, info, feeds[0])
-    with replacing(out) as folder:
+    with writing(out) as folder:
         save(graph, folder / GRAPH_FILE)
         eager = [_run_eager(wrapped, info, feed) for feed in feeds]
         errors = require(

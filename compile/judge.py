@@ -10,7 +10,7 @@ from contextlib import ExitStack
 from pathlib import Path
 from typing import NamedTuple
 
-from bundle.artifacts import Engine, load, replacing, write_text
+from bundle.artifacts import Engine, load, write_text
 from bundle.manifest import VECTORS, Bundle, Manifest
 from bundle.regression import RegressionReport, run, write_report
 from bundle.regression import feed as feed_of
@@ -19,7 +19,7 @@ from compile.bench import measure
 from compile.config import TimingConfig
 from compile.eager import EagerModel, torch_threads
 from compile.quantize import variants_of
-from compile.store import seal, tool_versions
+from compile.store import seal, tool_versions, writing
 from compile.stored import Judged, ReferenceVectors
 from report.facts import BENCH, CHOICE, Bench, Candidate, Choice
 from targets.base import Precision, RunConfig, Session, Target
@@ -61,7 +61,7 @@ def judge(
         eager_ms=eager_ms, f32_compiled_ms=latency.get("f32"), shipped_ms=latency.get(choice.shipped),
         shipped_precision=choice.shipped, runs=timing[0], warmup=timing[1],
     )  # fmt: skip
-    with replacing(out) as folder:
+    with writing(out) as folder:
         write_report(folder, report)
         write_text(folder / BENCH, bench.model_dump_json(indent=2) + "\n")
         write_text(folder / CHOICE, choice.model_dump_json(indent=2) + "\n")

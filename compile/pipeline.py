@@ -219,24 +219,28 @@ def describe(choice: Choice) -> list[str]:
 
 def main(
     target: Annotated[str | None, typer.Option(help="The device to compile for: intel or jetson.")] = None,
-    checkpoint: Annotated[Path | None, typer.Option(help="The checkpoint's folder.  [models/default]")] = None,
-    data: Annotated[Path | None, typer.Option(help="A labelled folder.  [data/scenes]")] = None,
-    dataset: Annotated[Path | None, typer.Option(help="The data's spec.  [dataset.json in the data]")] = None,
+    checkpoint: Annotated[Path | None, typer.Option(help="The checkpoint's folder. Default: models/default.")] = None,
+    data: Annotated[Path | None, typer.Option(help="A labelled folder. Default: data/scenes.")] = None,
+    dataset: Annotated[Path | None, typer.Option(help="The data's spec. Default: dataset.json in the data.")] = None,
     config: Annotated[Path | None, typer.Option(help="A TOML file with these settings; options go over it.")] = None,
-    calibration_split: Annotated[str | None, typer.Option(help="Whose images calibrate.  [calibration]")] = None,
-    calibration_count: Annotated[int | None, typer.Option(help="How many.  [64]")] = None,
-    evaluation_split: Annotated[str | None, typer.Option(help="Whose images judge.  [val]")] = None,
-    evaluation_count: Annotated[int | None, typer.Option(help="How many.  [148]")] = None,
-    io: Annotated[Io | None, typer.Option(help="raw: tensors. edge: camera frames in, maps out.  [raw]")] = None,
-    fold_mode: Annotated[FoldMode | None, typer.Option("--fold", help="all exact folds, or none.  [all]")] = None,
-    device: Annotated[str | None, typer.Option(help="The runtime's device.  [the target's choice]")] = None,
-    threads: Annotated[int | None, typer.Option(help="Threads.  [the runtime's choice]")] = None,
-    budgets: Annotated[str | None, typer.Option(help="default (99 %) or strict (99.9 %).  [default]")] = None,
+    calibration_split: Annotated[str | None, typer.Option(help="Whose images calibrate. Default: calibration.")] = None,
+    calibration_count: Annotated[int | None, typer.Option(help="How many. Default: 64.")] = None,
+    evaluation_split: Annotated[str | None, typer.Option(help="Whose images judge. Default: val.")] = None,
+    evaluation_count: Annotated[int | None, typer.Option(help="How many. Default: 148.")] = None,
+    io: Annotated[Io | None, typer.Option(help="raw: tensors. edge: camera frames in, maps out. Default: raw.")] = None,
+    fold_mode: Annotated[
+        FoldMode | None, typer.Option("--fold", help="all exact folds, or none. Default: all.")
+    ] = None,
+    device: Annotated[str | None, typer.Option(help="The runtime's device. Default: the target's choice.")] = None,
+    threads: Annotated[int | None, typer.Option(help="Threads. Default: the runtime's choice.")] = None,
+    budgets: Annotated[str | None, typer.Option(help="default (99 %) or strict (99.9 %). Default: default.")] = None,
     allow_inconclusive: Annotated[
         bool | None, typer.Option("--allow-inconclusive", help="Let a verdict pass that more images would settle.")
     ] = None,
-    seed: Annotated[int | None, typer.Option(help="Of the draws and the bootstrap.  [0]")] = None,
-    out: Annotated[Path | None, typer.Option(help="Where bundles and the stage store lie.  [build]")] = None,
+    timing_runs: Annotated[int | None, typer.Option(help="Timed rounds. Default: 15.")] = None,
+    timing_warmup: Annotated[int | None, typer.Option(help="Untimed rounds before them. Default: 3.")] = None,
+    seed: Annotated[int | None, typer.Option(help="Of the draws and the bootstrap. Default: 0.")] = None,
+    out: Annotated[Path | None, typer.Option(help="Where bundles and the stage store lie. Default: build.")] = None,
     as_json: Annotated[bool, typer.Option("--json", help="Print the bundle's folder and regression.json.")] = False,
 ) -> None:
     """Compile a checkpoint for a target: every stage, the bundle, the regression table.
@@ -247,7 +251,8 @@ def main(
         "target": target, "checkpoint": checkpoint, "data": data, "dataset": dataset, "io": io, "fold": fold_mode, "device": device,
         "calibration.split": calibration_split, "calibration.count": calibration_count,
         "evaluation.split": evaluation_split, "evaluation.count": evaluation_count, "threads": threads,
-        "budgets": budgets, "allow_inconclusive": allow_inconclusive, "seed": seed, "out": out,
+        "timing.runs": timing_runs, "timing.warmup": timing_warmup, "budgets": budgets,
+        "allow_inconclusive": allow_inconclusive, "seed": seed, "out": out,
     }  # fmt: skip
     chosen = {name: value for name, value in given.items() if value is not None}
     folder = build_bundle(load_config(config, chosen), say)

@@ -21,7 +21,7 @@ from typing import TYPE_CHECKING, Annotated, NamedTuple, TypeVar
 import typer
 from pydantic import JsonValue, TypeAdapter
 
-from bundle.artifacts import Engine, Quantized, Simplified, load, replacing
+from bundle.artifacts import Engine, Quantized, Simplified, load
 from bundle.dataset import read_image
 from bundle.errors import DatasetError, GraphError, TargetUnavailable
 from bundle.preprocess import Preprocess, Triple
@@ -31,7 +31,7 @@ from compile.float_nodes import float_nodes, value_names
 from compile.graph import GRAPH_FILE, Array, GraphInfo, graph_info, graph_settings
 from compile.passes.table import apply_passes
 from compile.script import announce, run_script, say
-from compile.store import seal, tool_versions
+from compile.store import seal, tool_versions, writing
 from compile.verify import Outputs, compare, require, run_graph
 from targets.base import QuantizationScheme, RunConfig, Target, Variant, VariantRecipe
 from targets.table import target as find_target
@@ -68,7 +68,7 @@ def quantize(
         TargetUnavailable: NNCF or the target's runtime is not installed.
     """
     info = graph_info(simplified)
-    with replacing(out) as folder:
+    with writing(out) as folder:
         job = Job(simplified.file(GRAPH_FILE), info, calibration, folder, target, run)
         variants, notes = [], dict[str, JsonValue]()
         for recipe in target.variants(target.capabilities(run)):

@@ -18,13 +18,13 @@ from typing import Annotated
 import typer
 from pydantic import JsonValue
 
-from bundle.artifacts import Exported, Simplified, load, replacing
+from bundle.artifacts import Exported, Simplified, load
 from bundle.errors import GraphError
 from compile.graph import GRAPH_FILE, GraphInfo, graph_info, graph_settings
 from compile.images import ImageFiles, folder_images
 from compile.script import announce, run_script
 from compile.sources import ROOT
-from compile.store import seal, tool_versions
+from compile.store import seal, tool_versions, writing
 from compile.verify import Outputs, compare, require, run_graph
 
 TOOLS = ("onnx", "onnxsim", "onnxruntime")
@@ -40,7 +40,7 @@ def simplify(exported: Exported, out: Path, images: ImageFiles, *, threads: int)
     info = graph_info(exported)
     feeds = [info.feed(image, name=name) for name, image in images.read()]
     source = exported.file(GRAPH_FILE)
-    with replacing(out) as folder:
+    with writing(out) as folder:
         target = folder / GRAPH_FILE
         refusal = _simplify_apart(source, target) or _refusal(source, target, info, feeds, threads)
         if refusal:

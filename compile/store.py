@@ -18,7 +18,7 @@ from pathlib import Path
 
 from pydantic import JsonValue
 
-from bundle.artifacts import SIDECAR, Artifact, ArtifactT, Record, TensorSpec, hash_folder, load
+from bundle.artifacts import SIDECAR, Artifact, ArtifactT, Record, TensorSpec, hash_folder, load, replacing
 from bundle.errors import ArtifactError
 from bundle.frozen import Frozen
 from compile.sources import code_hash
@@ -85,15 +85,15 @@ def obtain(
         return artifact
 
 
-def sweep(folder: Path) -> None:
-    """Remove what a killed run left in ``folder``; an entry caught between two renames is put back."""
-    for old in folder.glob(".*.old"):
+def sweep(folder: Path, name: str = "*") -> None:
+    """Remove what a killed run left of ``name`` in ``folder``; an entry caught between two renames is put back."""
+    for old in folder.glob(f".{name}.*.old"):
         entry = folder / old.name[1:].rsplit(".", 2)[0]
         if entry.exists():
             shutil.rmtree(old)
         else:
             os.replace(old, entry)
-    for temporary in folder.glob(".*.tmp"):
+    for temporary in folder.glob(f".{name}.*.tmp"):
         shutil.rmtree(temporary) if temporary.is_dir() else temporary.unlink()
 
 
@@ -105,6 +105,14 @@ def locked(folder: Path) -> Iterator[None]:
         fcntl.flock(stream, fcntl.LOCK_EX)
         sweep(folder)
         yield
+
+
+@contextmanager
+def writing(out: Path) -> Iterator[Path]:
+    """Yield an empty temporary folder that becomes ``out``, as ``replacing`` does, after what a killed run left is gone."""
+    sweep(out.parent, out.name)
+    with replacing(out) as folder:
+        yield folder
 
 
 def seal(

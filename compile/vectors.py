@@ -6,7 +6,7 @@ from pathlib import Path
 
 import numpy as np
 
-from bundle.artifacts import hash_file, load, replacing
+from bundle.artifacts import hash_file, load
 from bundle.dataset import IGNORE, FolderDataset
 from bundle.errors import DatasetError
 from bundle.manifest import VECTORS
@@ -15,7 +15,7 @@ from bundle.vectors import Evaluated, write_vectors
 from calibration.sampling import choose
 from compile.config import EvaluationConfig
 from compile.eager import EagerModel, torch_threads
-from compile.store import seal, tool_versions
+from compile.store import seal, tool_versions, writing
 from compile.stored import ReferenceVectors
 
 TOOLS = ("torch", "numpy")
@@ -75,7 +75,7 @@ def record_vectors(
         DatasetError: an image or label is wrong.
     """
     model = EagerModel(checkpoint)
-    with replacing(out) as folder, torch_threads(threads):
+    with writing(out) as folder, torch_threads(threads):
         write_vectors(folder / VECTORS, _evaluated(model, dataset, ids), tasks=model.config.tasks, spec=dataset.spec)
         seal(
             ReferenceVectors, folder, parent=None, inputs=(), outputs=(), settings={"images": len(ids)},

@@ -9,7 +9,7 @@ import pytest
 
 from bundle.artifacts import Exported, load, replacing
 from compile import store
-from compile.store import StageKey, obtain, seal, stage_key, sweep
+from compile.store import StageKey, obtain, seal, stage_key, sweep, writing
 
 KEY = StageKey(stage="export", inputs=("a",), settings={"io": "raw"}, code="c", tools={"torch": "2"})
 
@@ -73,6 +73,15 @@ def test_a_folder_caught_between_two_renames_is_put_back(tmp_path: Path) -> None
     make(tmp_path / ".intel.4567.old")
     sweep(tmp_path)
     assert [path.name for path in tmp_path.iterdir()] == ["intel"]
+
+
+def test_a_script_sweeps_what_was_left_of_its_own_folder_only(tmp_path: Path) -> None:
+    mine, other = tmp_path / ".out.0123.tmp", tmp_path / ".else.0123.tmp"
+    mine.mkdir()
+    other.mkdir()
+    with writing(tmp_path / "out") as folder:
+        assert not mine.exists() and folder.is_dir()
+    assert other.exists() and (tmp_path / "out").is_dir()
 
 
 def test_a_stage_that_fails_leaves_nothing(tmp_path: Path) -> None:
