@@ -11,7 +11,7 @@ if not __package__:
 import json
 from copy import deepcopy
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Literal, TypeAlias
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 from pydantic import JsonValue, TypeAdapter
@@ -20,6 +20,7 @@ from bundle.artifacts import Folded, hash_file, load, replacing, write_text
 from bundle.errors import CheckpointError
 from bundle.frozen import Frozen
 from bundle.preprocess import Preprocess
+from compile.config import FoldMode
 from compile.images import ImageFiles, folder_images
 from compile.script import announce, run_script
 from compile.store import seal, tool_versions
@@ -32,7 +33,6 @@ if TYPE_CHECKING:
     from tdss.config import ModelConfig
     from tdss.model import MultiTaskModel
 
-FoldMode: TypeAlias = Literal["all", "none"]
 TOOLS = ("torch", "safetensors")
 PLAN, REPORT = "plan.json", "fold.json"
 EXACT_RELATIVE = 1e-11  # float64: largest |a − b| of an output over its largest |b|
