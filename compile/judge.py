@@ -139,8 +139,8 @@ def _candidate(
     elif report is None:
         reason = "not judged: it would not have been chosen over the shipped one"
     else:
-        beyond = [task for task, result in report.tasks.items() if result.verdict != "pass"]
-        reason = f"not within its budgets: {', '.join(beyond)}"
+        beyond = [f"{task} {result.verdict}" for task, result in report.tasks.items() if result.verdict != "pass"]
+        reason = f"not shown to be within its budgets: {', '.join(beyond)}"
     verdicts = {} if report is None else {task: str(result.verdict) for task, result in report.tasks.items()}
     return Candidate(name=name, latency_ms=latency.get(name), verdicts=verdicts, reason=reason)
 
