@@ -84,7 +84,6 @@ class TrainConfig(Frozen):
     minutes: Annotated[float, Field(gt=0)] | None = None
     batch: Count
     precision: Precision = "32-true"
-    channels_last: bool = False
     save_seconds: Annotated[float, Field(ge=0)] = 120.0
     evaluations: Annotated[int, Field(ge=0)] = 5
     evaluation_images: Count = 148
