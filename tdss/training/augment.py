@@ -5,6 +5,9 @@ nearest for labels, and edges stay one pixel wide. A flip mirrors x, so a normal
 shows things as large as they are at ``depth / z``, the only cue a single image has, so depth is divided by ``z``
 (the geometric mean of the two axes' zooms); normals stay: the camera did not turn.
 
+Paste. A rectangle of a sample is replaced, in the image and in every label, by the same rectangle of the next sample
+of the batch (CutMix; Yun et al., ICCV 2019; as for segmentation in French et al., BMVC 2020). The seam is in no label.
+
 Colour. Brightness, contrast, saturation and channel gain are affine in RGB, so they and the normalisation compose to one
 ``y = M x + d`` per image with ``M`` 3×3.
 """
@@ -82,6 +85,30 @@ def repeats(indices: Tensor) -> Tensor:
 def nearest(start: int, length: int, size: int) -> Tensor:
     """Return the ``size`` source indices of a crop of ``length`` from ``start``, by the pixels' centres."""
     return start + ((torch.arange(size) + 0.5) * (length / size)).long()
+
+
+def pastes(
+    count: int, height: int, width: int, config: AugmentConfig, generator: torch.Generator
+) -> list[list[int] | None]:
+    """Draw one rectangle ``[top, left, height, width]`` in pixels per sample, or None: a quarter to half of the area."""
+    boxes: list[list[int] | None] = []
+    for chance, area, stretch, down, across in torch.rand(count, 5, generator=generator).tolist():
+        side, aspect = math.sqrt(0.25 + 0.25 * area), math.exp((stretch - 0.5) * math.log(2))
+        rows, columns = round(height * side * aspect), round(width * side / aspect)
+        box = [round(down * (height - rows)), round(across * (width - columns)), rows, columns]
+        boxes.append(box if chance < config.paste else None)
+    return boxes
+
+
+def paste(batch: Tensor, boxes: list[list[int] | None]) -> Tensor:
+    """Replace each sample's rectangle by the next sample's pixels there; batch [B, ..., H, W] of any type."""
+    result = batch.clone()
+    for index, box in enumerate(boxes):
+        if box is not None:
+            (top, left, rows, columns), source = box, batch[(index + 1) % len(batch)]
+            part = (..., slice(top, top + rows), slice(left, left + columns))
+            result[index][part] = source[part]
+    return result
 
 
 def flip_normals(normals: Tensor, flips: list[bool]) -> Tensor:

@@ -30,7 +30,8 @@ class AugmentConfig(Frozen):
 
     ``scale`` is the smallest side of a crop as a fraction of the image, ``stretch`` the largest relative change
     of its aspect, ``zoom`` the probability that a sample is cropped at all. ``brightness`` shifts, ``contrast``,
-    ``saturation`` and ``gain`` (per channel) scale, each by at most that fraction.
+    ``saturation`` and ``gain`` (per channel) scale, each by at most that fraction. ``paste`` is the probability that
+    a rectangle comes from the next sample of the batch.
     """
 
     flip: Annotated[float, Field(ge=0, le=1)] = 0.5
@@ -41,6 +42,7 @@ class AugmentConfig(Frozen):
     contrast: Fraction = 0.0
     saturation: Fraction = 0.0
     gain: Fraction = 0.0
+    paste: Annotated[float, Field(ge=0, le=1)] = 0.0
 
 
 class OptimizerConfig(Frozen):

@@ -104,4 +104,8 @@ def make_batch(
         labels["normals"] = augment.flip_normals(labels["normals"], flips)
     if "depth" in labels:
         labels["depth"] = augment.scale_depth(labels["depth"], boxes)
+    if config.paste:
+        holes = augment.pastes(count, height, width, config, draw)
+        images = augment.paste(images, holes)
+        labels = {task: augment.paste(rows, holes) for task, rows in labels.items()}
     return Batch(images=images, labels=labels)

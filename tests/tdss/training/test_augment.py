@@ -93,3 +93,20 @@ def test_crops_lie_inside_and_respect_the_scale() -> None:
         assert top >= 0 and left >= 0 and top + rows <= 64 and left + columns <= 48
         assert rows >= 0.4 * 64 and columns >= 0.4 * 48
     assert augment.crops(1, 64, 48, AugmentConfig(zoom=0.0, scale=0.5), generator(0, 0, 0)) == [[0, 0, 64, 48]]
+
+
+def test_paste_takes_the_rectangle_of_the_next_sample_and_nothing_else() -> None:
+    config = AugmentConfig(paste=1.0)
+    boxes = augment.pastes(3, 40, 30, config, generator(0, 0, 0))
+    batch = torch.arange(3.0)[:, None, None, None].expand(3, 2, 40, 30)
+    for index, (row, box) in enumerate(zip(augment.paste(batch, boxes), boxes, strict=True)):
+        assert box is not None
+        _, _, rows, columns = box
+        assert 0.2 * 1200 <= rows * columns <= 0.55 * 1200
+        assert (row == (index + 1) % 3).sum() == 2 * rows * columns
+        assert (row == index).sum() == 2 * (1200 - rows * columns)
+
+
+def test_pastes_are_as_frequent_as_asked() -> None:
+    boxes = augment.pastes(2000, 40, 30, AugmentConfig(paste=0.25), generator(3, 0, 0))
+    assert 0.2 < sum(box is not None for box in boxes) / len(boxes) < 0.3
