@@ -77,8 +77,39 @@ class TaskCheck(Frozen):
     reason: str
 
 
+class VariantTask(Frozen):
+    """One task of one variant: a ``TaskResult`` without its metric's name, which the report's ``tasks`` say."""
+
+    reference: Number
+    compiled: Number
+    drop_relative: Number
+    interval: tuple[Number, Number]
+    budget: float
+    verdict: Verdict
+    sqnr_db: Number = None
+
+
+class VariantRow(Frozen):
+    """One variant that was tried, shipped or not, and why; ``tasks`` is empty where it was not judged.
+
+    ``median_ms`` is null where time says nothing (an emulation) or was not taken; ``bytes`` are those of its files.
+    """
+
+    name: str
+    precision: str
+    tasks: dict[str, VariantTask] = Field(default_factory=dict)
+    passed: bool
+    median_ms: Number = None
+    bytes: int
+    isa: tuple[str, ...] = ()
+    reason: str = ""
+
+
 class RegressionReport(Frozen):
-    """What ``regression.json`` holds, and ``checks``, which it does not."""
+    """What ``regression.json`` holds, and ``checks``, which it does not.
+
+    ``variants`` has a row for every variant that was tried, where whoever made the report compared several.
+    """
 
     model_config = ConfigDict(populate_by_name=True)
 
@@ -92,6 +123,7 @@ class RegressionReport(Frozen):
     tasks: dict[str, TaskResult]
     delta_m: Number
     passed: bool
+    variants: tuple[VariantRow, ...] = ()
     checks: dict[str, TaskCheck] = Field(default_factory=dict, exclude=True)
 
 
@@ -205,6 +237,12 @@ def run(
         passed=all(judgement.verdict in accepted for judgement in judged.values()),
         checks={name: tallies[name].check(judgement) for name, judgement in judged.items()},
     )  # fmt: skip
+
+
+def variant_tasks(report: RegressionReport) -> dict[str, VariantTask]:
+    """Return the ``tasks`` of a variant's row from its own report."""
+    kept = set(VariantTask.model_fields)
+    return {name: VariantTask.model_validate(result.model_dump(include=kept)) for name, result in report.tasks.items()}
 
 
 def _result(tally: _Tally, judgement: Judgement, budget: float) -> TaskResult:

@@ -13,12 +13,14 @@ from bundle.manifest import Bundle, Io
 from bundle.postprocess import predict
 from bundle.regression import (
     RegressionReport,
+    VariantRow,
     agreement,
     feed,
     read_report,
     require_passed,
     run,
     sentence,
+    variant_tasks,
     write_report,
 )  # fmt: skip
 from bundle.tasks import TASKS as ROWS
@@ -91,6 +93,7 @@ def test_the_keys_are_the_contracts(bundles: dict[Io, Bundle], tmp_path: Path) -
     written = json.loads(write_report(tmp_path, report).read_text())
     assert list(written) == [
         "schema", "model", "target", "device", "precision", "executed_on", "images", "tasks", "delta_m", "passed",
+        "variants",
     ]  # fmt: skip
     assert written["schema"] == 1 and written["device"] == {"name": "test", "isa": ["none"]}
     assert list(written["tasks"]) == list(TASKS)
@@ -101,6 +104,18 @@ def test_the_keys_are_the_contracts(bundles: dict[Io, Bundle], tmp_path: Path) -
         ]  # fmt: skip
         assert (result["metric"], result["direction"], result["budget"]) == (row.metric, row.direction, row.budget)
     assert read_report(tmp_path) == report.model_copy(update={"checks": {}})
+
+
+def test_the_rows_of_the_variants_survive_the_file(bundles: dict[Io, Bundle], tmp_path: Path) -> None:
+    report = judge(bundles["raw"], session("raw", noisy("depth", 0.2)))
+    tried = VariantRow(
+        name="int8", precision="int8", tasks=variant_tasks(report), passed=False, median_ms=7.5, bytes=10, isa=("avx2",)
+    )
+    skipped = VariantRow(name="f16", precision="f16", passed=False, bytes=20, reason="this processor has no FP16")
+    write_report(tmp_path, report.model_copy(update={"variants": (tried, skipped)}))
+    assert read_report(tmp_path).variants == (tried, skipped)
+    assert tried.tasks["depth"].drop_relative == report.tasks["depth"].drop_relative
+    assert json.loads((tmp_path / "regression.json").read_text())["variants"][1]["median_ms"] is None
 
 
 @pytest.mark.parametrize("io", ["raw", "edge"])
