@@ -1,7 +1,8 @@
 """How a prediction is judged: each metric as a per-image array that is summed over images, then reduced.
 
-Because the arrays add, a bootstrap resamples stored arrays and never touches a prediction again. The tables by task:
-``METRICS`` maps the ``metric`` of a row of bundle/tasks.py to its class.
+Because the arrays add, a bootstrap resamples stored arrays and never touches a prediction again. The tables:
+``METRICS`` maps the ``metric`` of a row of bundle/tasks.py, the one its budget gates, to its class; ``SECONDARY`` maps
+it to the other figures the field prints beside it, which are reported and gate nothing.
 
 What is undefined is defined here. An image without a single valid pixel contributes zeros. A class that occurs in
 neither the labels nor the predictions of the whole set is left out of the mean. Reducing a sum to which no image
@@ -10,7 +11,7 @@ contributed gives NaN. A prediction that is not finite gives an array of NaN, so
 
 from abc import abstractmethod
 from collections.abc import Callable
-from typing import Annotated, TypeAlias
+from typing import Annotated, NamedTuple, TypeAlias
 
 import numpy as np
 from numpy.typing import NDArray
@@ -20,12 +21,13 @@ from bundle.dataset import IGNORE, Array
 from bundle.edges import THRESHOLDS, edge_counts
 from bundle.errors import DatasetError
 from bundle.frozen import Frozen
-from bundle.tasks import Task
+from bundle.tasks import Direction, Task
 
 Floats: TypeAlias = NDArray[np.float64]
 
 BETA_SQUARED = 0.3
 SALIENCY_THRESHOLDS = 255
+MASK_THRESHOLDS = np.linspace(0.2, 0.9, 15)
 
 
 class Metric(Frozen):
@@ -132,6 +134,29 @@ class MaxF(Metric):
         return np.where(count[:, 0] == 0, np.nan, f.max(axis=1))
 
 
+class MaxThresholdIou(Metric):
+    """The largest mean Jaccard index over 15 thresholds, 0.2 to 0.9: the saliency "mIoU" of the multi-task papers.
+
+    A pixel is salient where p > threshold; the index of an image whose label and answer are both empty is 1, and the
+    mean is over all images. The array is ``[16]``: 15 indices, 1 for the image. Protocol of Maninis et al. (2019).
+    """
+
+    @property
+    def shape(self) -> tuple[int, ...]:
+        """``[16]``."""
+        return (len(MASK_THRESHOLDS) + 1,)
+
+    def _measure(self, prediction: Array, label: Array) -> Floats:
+        truth = label != 0
+        everywhere, salient = _above(prediction), _above(prediction[truth])
+        union = everywhere + int(truth.sum()) - salient
+        return np.concatenate([_ratio(salient, union, empty=1.0), [1.0]])
+
+    def reduce_many(self, sums: Floats) -> Floats:
+        """Map ``[R, 16]`` to the largest mean index, ``[R]``."""
+        return np.asarray(_ratio(sums[:, :-1], sums[:, -1:]).max(axis=1))
+
+
 class MeanAngularErrorDeg(Metric):
     """The mean angle in degrees between predicted and true normals, over the valid pixels of all images.
 
@@ -146,13 +171,42 @@ class MeanAngularErrorDeg(Metric):
 
     def _measure(self, prediction: Array, label: Array) -> Floats:
         valid = label.any(axis=0)
-        p, t = prediction[:, valid].astype(np.float64), label[:, valid].astype(np.float64)
-        cross = np.stack([p[1] * t[2] - p[2] * t[1], p[2] * t[0] - p[0] * t[2], p[0] * t[1] - p[1] * t[0]])
-        angles = np.degrees(np.arctan2(np.sqrt((cross * cross).sum(axis=0)), (p * t).sum(axis=0)))
-        return np.array([np.where(p.any(axis=0), angles, 90.0).sum(), valid.sum()], dtype=np.float64)
+        angles = angles_deg(prediction[:, valid], label[:, valid])
+        return np.array([angles.sum(), valid.sum()], dtype=np.float64)
 
     def reduce_many(self, sums: Floats) -> Floats:
         """Map ``[R, 2]`` to degrees, ``[R]``."""
+        return _ratio(sums[:, 0], sums[:, 1])
+
+
+def angles_deg(prediction: Array, truth: Array) -> Floats:
+    """Return the angle between the vectors ``[3, …]`` of two arrays, in degrees ``[…]``; see ``MeanAngularErrorDeg``."""
+    p, t = prediction.astype(np.float64), truth.astype(np.float64)
+    cross = np.stack([p[1] * t[2] - p[2] * t[1], p[2] * t[0] - p[0] * t[2], p[0] * t[1] - p[1] * t[0]])
+    angles = np.degrees(np.arctan2(np.sqrt((cross * cross).sum(axis=0)), (p * t).sum(axis=0)))
+    return np.where(p.any(axis=0), angles, 90.0)
+
+
+class ShareUnderDeg(Metric):
+    """The share of valid pixels whose normal is less than ``angle_deg`` off, over all images (Eigen & Fergus 2015).
+
+    The array is ``[2]``: pixels under the angle, valid pixels.
+    """
+
+    angle_deg: Annotated[float, Field(gt=0, le=180)]
+
+    @property
+    def shape(self) -> tuple[int, ...]:
+        """``[2]``."""
+        return (2,)
+
+    def _measure(self, prediction: Array, label: Array) -> Floats:
+        valid = label.any(axis=0)
+        under = angles_deg(prediction[:, valid], label[:, valid]) < self.angle_deg
+        return np.array([under.sum(), under.size], dtype=np.float64)
+
+    def reduce_many(self, sums: Floats) -> Floats:
+        """Map ``[R, 2]`` to a share 0…1, ``[R]``."""
         return _ratio(sums[:, 0], sums[:, 1])
 
 
@@ -175,6 +229,30 @@ class RmseM(Metric):
     def reduce_many(self, sums: Floats) -> Floats:
         """Map ``[R, 2]`` to metres, ``[R]``."""
         return np.sqrt(_ratio(sums[:, 0], sums[:, 1]))
+
+
+class ShareWithinFactor(Metric):
+    """The share of valid pixels with max(p/t, t/p) < ``factor`` over all images: the field's δ (Eigen et al. 2014).
+
+    A prediction of 0 m is outside. The array is ``[2]``: pixels within the factor, valid pixels.
+    """
+
+    factor: Annotated[float, Field(gt=1)]
+
+    @property
+    def shape(self) -> tuple[int, ...]:
+        """``[2]``."""
+        return (2,)
+
+    def _measure(self, prediction: Array, label: Array) -> Floats:
+        valid = label != 0
+        p, t = prediction[valid].astype(np.float64), label[valid].astype(np.float64)
+        within = (p < self.factor * t) & (t < self.factor * p)
+        return np.array([within.sum(), within.size], dtype=np.float64)
+
+    def reduce_many(self, sums: Floats) -> Floats:
+        """Map ``[R, 2]`` to a share 0…1, ``[R]``."""
+        return _ratio(sums[:, 0], sums[:, 1])
 
 
 class OdsF(Metric):
@@ -210,6 +288,13 @@ def _at_least(levels: NDArray[np.int64]) -> NDArray[np.int64]:
     return np.cumsum(counts[::-1])[::-1][1:].astype(np.int64)
 
 
+def _above(prediction: Array) -> NDArray[np.int64]:
+    """Count, for each of ``MASK_THRESHOLDS``, the pixels above it."""
+    ranks = np.searchsorted(MASK_THRESHOLDS, prediction.reshape(-1).astype(np.float64), side="left")
+    counts = np.bincount(ranks, minlength=len(MASK_THRESHOLDS) + 1)
+    return np.cumsum(counts[::-1])[::-1][1:].astype(np.int64)
+
+
 def _mean_iou(row: Task, channels: int) -> Metric:
     return MeanIou(classes=channels, empty_class=row.empty_class)
 
@@ -226,3 +311,27 @@ METRICS: dict[str, Callable[[Task, int], Metric]] = {
 def metric(row: Task, channels: int) -> Metric:
     """Return the metric of a task whose model output has ``channels`` channels (``DatasetSpec.channels``)."""
     return METRICS[row.metric](row, channels)
+
+
+class Measure(NamedTuple):
+    """A figure of a task: its key in regression.json, which way is better, and how it is measured."""
+
+    name: str
+    direction: Direction
+    metric: Metric
+
+
+SECONDARY: dict[str, tuple[Measure, ...]] = {
+    "max_f": (Measure("max_threshold_miou", "higher", MaxThresholdIou()),),
+    "mean_angular_error_deg": (
+        Measure("share_under_11.25_deg", "higher", ShareUnderDeg(angle_deg=11.25)),
+        Measure("share_under_22.5_deg", "higher", ShareUnderDeg(angle_deg=22.5)),
+        Measure("share_under_30_deg", "higher", ShareUnderDeg(angle_deg=30.0)),
+    ),
+    "rmse_m": (Measure("delta_1.25", "higher", ShareWithinFactor(factor=1.25)),),
+}
+
+
+def measures(row: Task, channels: int) -> tuple[Measure, ...]:
+    """Return a task's figures: the one its budget gates first, then those that are only reported."""
+    return (Measure(row.metric, row.direction, metric(row, channels)), *SECONDARY.get(row.metric, ()))

@@ -3,7 +3,11 @@
 Both models are measured on the same images, so images are resampled in pairs (Efron & Tibshirani 1993, ch. 13):
 one draw of N images with replacement gives both sums, both metrics and one drop. The interval is the central 95 %
 of the drops over all draws. ``pass``: its upper end is within the budget; ``regression``: its lower end is beyond it;
-``inconclusive``: the images cannot tell.
+``inconclusive``: the images cannot tell. The two-sided gate holds a gain to the budget too, for a compiled model that
+is better than its reference is as unexplained as one that is worse: ``improvement`` is an interval below −budget.
+
+Every task draws the same images (one seed, one number of images), so the draws of several tasks are paired as well:
+their mean is Δm's draw, and its interval is Δm's.
 
 What is undefined is defined here. A drop relative to a reference of 0 is 0 where both are equal, else infinite with
 its sign. A draw whose reference is NaN (no image of it has a label) is left out; one where only the compiled metric
@@ -12,7 +16,7 @@ If the compiled metric is NaN or its arrays are not finite, the verdict is ``reg
 """
 
 from collections.abc import Callable, Iterator, Sequence
-from typing import Literal, TypeAlias
+from typing import Literal, NamedTuple, TypeAlias
 
 import numpy as np
 from numpy.typing import NDArray
@@ -21,7 +25,8 @@ from bundle.errors import InputError
 from bundle.frozen import Frozen
 from bundle.tasks import Direction
 
-Verdict: TypeAlias = Literal["pass", "regression", "inconclusive"]
+Verdict: TypeAlias = Literal["pass", "regression", "inconclusive", "improvement"]
+Gate: TypeAlias = Literal["one-sided", "two-sided"]
 Floats: TypeAlias = NDArray[np.float64]
 Reduce: TypeAlias = Callable[[Floats], Floats]
 
@@ -31,7 +36,10 @@ CHUNK = 1_000  # draws held in memory at a time: 1000 × 511 float64 is 4 MB
 
 
 class Judgement(Frozen):
-    """One task judged. ``drop`` and ``interval`` are relative to the reference, positive is worse, NaN is undefined."""
+    """One task judged. ``drop`` and ``interval`` are relative to the reference, positive is worse, NaN is undefined.
+
+    ``images_needed`` says how many images would settle an inconclusive verdict (see ``images_needed``), else None.
+    """
 
     reference: float
     compiled: float
@@ -39,6 +47,7 @@ class Judgement(Frozen):
     interval: tuple[float, float]
     verdict: Verdict
     reason: str  # empty for an ordinary verdict
+    images_needed: int | None = None
 
 
 def relative_drop(reference: Floats, compiled: Floats, direction: Direction) -> Floats:
@@ -89,10 +98,31 @@ def interval(drops: Floats) -> tuple[float, float]:
     return float(defined[int(np.floor(tail))]), float(defined[int(np.ceil(defined.size - 1 - tail))])
 
 
-def _verdict(low: float, high: float, budget: float) -> Verdict:
-    if high <= budget:
-        return "pass"
-    return "regression" if low > budget else "inconclusive"
+def decide(low: float, high: float, budget: float, gate: Gate = "one-sided") -> Verdict:
+    """Return the verdict of an interval of drops under a gate; see the module."""
+    if low > budget:
+        return "regression"
+    if gate == "two-sided" and high < -budget:
+        return "improvement"
+    settled = high <= budget and (gate == "one-sided" or low >= -budget)
+    return "pass" if settled else "inconclusive"
+
+
+def images_needed(
+    drop: float, ends: tuple[float, float], budget: float, images: int, gate: Gate = "one-sided"
+) -> int | None:
+    """Return about how many images would move the interval off the budget if the drop stayed as it is.
+
+    An interval shrinks as 1/√N about the drop, so a half width w that must shrink to the distance d from the budget needs N·(w/d)²
+    images. None: the interval holds no end of the gate, or the drop lies on one, or an end is infinite.
+    """
+    low, high = ends
+    gates = (budget,) if gate == "one-sided" else (-budget, budget)
+    held = [limit for limit in gates if low <= limit < high or (limit < 0 and low < limit <= high)]
+    if not held or not np.isfinite([drop, low, high]).all() or any(drop == limit for limit in held):
+        return None
+    widths = [(high - drop if drop < limit else drop - low) / abs(drop - limit) for limit in held]
+    return max(images + 1, int(np.ceil(images * max(widths) ** 2)))
 
 
 def judge(
@@ -104,6 +134,7 @@ def judge(
     budget: float,
     seed: int,
     resamples: int = RESAMPLES,
+    gate: Gate = "one-sided",
 ) -> Judgement:
     """Judge one task from per-image metric arrays, float64 ``[N, …]`` each, in the same order of images.
 
@@ -112,6 +143,30 @@ def judge(
     Raises:
         InputError: there is no image, the arrays differ in shape, or the reference's are not finite.
     """
+    return weigh(
+        reference, compiled, reduce, direction, budget=budget, seed=seed, resamples=resamples, gate=gate
+    ).judgement
+
+
+class Weighed(NamedTuple):
+    """A judgement and the drop of every draw behind it, float64 ``[resamples]``; no draws where nothing was drawn."""
+
+    judgement: Judgement
+    draws: Floats
+
+
+def weigh(
+    reference: Floats,
+    compiled: Floats,
+    reduce: Reduce,
+    direction: Direction,
+    *,
+    budget: float,
+    seed: int,
+    resamples: int = RESAMPLES,
+    gate: Gate = "one-sided",
+) -> Weighed:
+    """Judge one task as ``judge`` does, and return the draws too: ``delta_m_interval`` takes those of all tasks."""
     _check(reference, compiled)
     ours = _metric(reference, reduce)
     if not np.isfinite(compiled).all():
@@ -119,27 +174,37 @@ def judge(
         return _failed(ours, f"the output is not finite on {bad} of {len(compiled)} images")
     theirs = _metric(compiled, reduce)
     if np.isnan(ours):
-        return Judgement(
-            reference=ours,
-            compiled=theirs,
-            drop=float("nan"),
-            interval=(float("nan"), float("nan")),
-            verdict="inconclusive",
-            reason="the metric is undefined: no image has a label for this task",
-        )
+        return _undrawn(ours, theirs, "inconclusive", "the metric is undefined: no image has a label for this task")
     if np.isnan(theirs):
         return _failed(ours, "the metric of the compiled model is undefined, the reference's is not")
     drop = float(relative_drop(np.asarray(ours), np.asarray(theirs), direction))
-    low, high = interval(bootstrap(reference, compiled, reduce, direction, resamples=resamples, seed=seed))
-    reason = "" if np.isfinite(drop) else "the reference's metric is 0, so no drop relative to it is finite"
+    draws = bootstrap(reference, compiled, reduce, direction, resamples=resamples, seed=seed)
+    return Weighed(_judgement((ours, theirs, drop), interval(draws), budget, len(reference), gate), draws)
+
+
+def _judgement(
+    values: tuple[float, float, float], ends: tuple[float, float], budget: float, images: int, gate: Gate
+) -> Judgement:
+    reference, compiled, drop = values
+    verdict = decide(*ends, budget, gate)
+    needed = images_needed(drop, ends, budget, images, gate) if verdict == "inconclusive" else None
+    reason = ""
+    if not np.isfinite(drop):
+        reason = "the reference's metric is 0, so no drop relative to it is finite"
+    elif needed is not None:
+        reason = f"about {rounded(needed)} images would decide it if the drop stayed as it is"
+    elif ends[1] < -budget:
+        reason = "better than the reference by more than the budget: an improvement to be explained, not to be trusted"
     return Judgement(
-        reference=ours,
-        compiled=theirs,
-        drop=drop,
-        interval=(low, high),
-        verdict=_verdict(low, high, budget),
-        reason=reason,
-    )
+        reference=reference, compiled=compiled, drop=drop, interval=ends, verdict=verdict, reason=reason,
+        images_needed=needed,
+    )  # fmt: skip
+
+
+def rounded(number: int) -> str:
+    """Write a count that is only an estimate, to two digits: 1,234 is 1,200."""
+    digits = max(0, len(str(number)) - 2)
+    return f"{round(number, -digits):,}"
 
 
 def _check(reference: Floats, compiled: Floats) -> None:
@@ -165,11 +230,16 @@ def _metric(arrays: Floats, reduce: Reduce) -> float:
     return float(np.asarray(reduce(arrays.sum(axis=0)[None]))[0])
 
 
-def _failed(reference: float, reason: str) -> Judgement:
+def _failed(reference: float, reason: str) -> Weighed:
+    return _undrawn(reference, float("nan"), "regression", reason)
+
+
+def _undrawn(reference: float, compiled: float, verdict: Verdict, reason: str) -> Weighed:
     nan = float("nan")
-    return Judgement(
-        reference=reference, compiled=nan, drop=nan, interval=(nan, nan), verdict="regression", reason=reason
+    judgement = Judgement(
+        reference=reference, compiled=compiled, drop=nan, interval=(nan, nan), verdict=verdict, reason=reason
     )
+    return Weighed(judgement, np.zeros(0))
 
 
 def delta_m(drops: Sequence[float]) -> float:
@@ -180,3 +250,15 @@ def delta_m(drops: Sequence[float]) -> float:
     if not drops or not np.isfinite(np.asarray(drops, dtype=np.float64)).all():
         return float("nan")
     return -100.0 * float(np.mean(np.asarray(drops, dtype=np.float64))) + 0.0
+
+
+def delta_m_interval(draws: Sequence[Floats]) -> tuple[float, float]:
+    """Return the central 95 % of Δm in percent over the paired draws of all tasks, ``[resamples]`` each.
+
+    NaN where a task has no draws; a draw in which one task's reference is undefined is left out.
+    """
+    if not draws or any(len(row) == 0 for row in draws):
+        return float("nan"), float("nan")
+    with np.errstate(invalid="ignore"):  # +∞ and −∞ in one draw have no mean: it is left out
+        low, high = interval(np.mean(np.stack(draws), axis=0))
+    return -100.0 * high + 0.0, -100.0 * low + 0.0

@@ -16,8 +16,9 @@ MARKERS: dict[Verdict, str] = {
     "pass": "M-6,0A6,6 0 1 0 6,0A6,6 0 1 0 -6,0Z",
     "regression": "M-6,-6L6,6M6,-6L-6,6",
     "inconclusive": "M0,-7L7,6L-7,6Z",
+    "improvement": "M-6,-6H6V6H-6Z",
 }
-"""A disc, a cross and a triangle: the verdict without its colour."""
+"""A disc, a cross, a triangle and a square: the verdict without its colour."""
 
 
 class Drop(Frozen):

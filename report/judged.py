@@ -16,7 +16,10 @@ def headline(report: RegressionReport | None) -> Headline:
     if report is None:
         return Headline(kind="none", mark="–", headline="Not judged", sentences=(UNJUDGED,))
     kind = _kind(report)
-    words = {"pass": "Pass", "regression": "Regression", "inconclusive": "Inconclusive"}
+    words = {
+        "pass": "Pass", "regression": "Regression", "inconclusive": "Inconclusive",
+        "improvement": "Unexplained improvement",
+    }  # fmt: skip
     return Headline(kind=kind, mark=wording.MARKS[kind], headline=words[kind], sentences=_sentences(report, kind))
 
 
@@ -24,6 +27,8 @@ def _kind(report: RegressionReport) -> wording.Verdict:
     verdicts = {result.verdict for result in report.tasks.values()}
     if "regression" in verdicts:
         return "regression"
+    if "improvement" in verdicts:
+        return "improvement"
     return "inconclusive" if "inconclusive" in verdicts or not report.passed else "pass"
 
 
@@ -36,6 +41,7 @@ def _sentences(report: RegressionReport, kind: wording.Verdict) -> tuple[str, ..
         parts = [
             f"beyond budget: {', '.join(by['regression'])}" if by["regression"] else "",
             f"undecided by these images: {', '.join(by['inconclusive'])}" if by["inconclusive"] else "",
+            f"better by more than the budget: {', '.join(by['improvement'])}" if by["improvement"] else "",
         ]
         first = f"On {images}; " + "; ".join(part for part in parts if part) + "."
         first += " The build allowed this." if report.passed else ""

@@ -9,7 +9,9 @@ from report import wording
 if TYPE_CHECKING:
     from rich.table import Table
 
-STYLES: dict[wording.Verdict, str] = {"pass": "green", "regression": "bold red", "inconclusive": "yellow"}
+STYLES: dict[wording.Verdict, str] = {
+    "pass": "green", "regression": "bold red", "inconclusive": "yellow", "improvement": "bold magenta",
+}  # fmt: skip
 
 COLUMNS = ("task", "reference", "compiled", "drop", "95% interval", "budget", "verdict")
 LEFT = ("task", "verdict")

@@ -3,15 +3,19 @@
 import math
 from typing import Literal, TypeAlias
 
-Verdict: TypeAlias = Literal["pass", "regression", "inconclusive"]
+Verdict: TypeAlias = Literal["pass", "regression", "inconclusive", "improvement"]
 
-METRIC_NAMES = {"miou": "mIoU", "max_f": "max F", "ods_f": "ODS F", "rmse": "RMSE"}
+METRIC_NAMES = {
+    "miou": "mIoU", "max_f": "max F", "ods_f": "ODS F", "rmse": "RMSE", "max_threshold_miou": "max-threshold mIoU",
+    "share_under_11.25": "share < 11.25°", "share_under_22.5": "share < 22.5°", "share_under_30": "share < 30°",
+    "delta_1.25": "δ < 1.25",
+}  # fmt: skip
 """Names that the key does not spell; any other metric is its key with spaces, its unit cut off."""
 
 UNITS = {"_deg": "°", "_m": " m"}
 """Unit by a metric key's ending."""
 
-MARKS: dict[Verdict, str] = {"pass": "✓", "regression": "✗", "inconclusive": "?"}
+MARKS: dict[Verdict, str] = {"pass": "✓", "regression": "✗", "inconclusive": "?", "improvement": "↑"}
 """One sign per verdict, so that colour is never the only signal."""
 
 MINUS = "\N{MINUS SIGN}"
@@ -26,6 +30,8 @@ def metric_name(key: str) -> str:
 
 def metric_unit(key: str) -> str:
     """Return the unit a metric's key ends with, as it follows a number: ``rmse_m`` gives ' m', ``miou`` ''."""
+    if key.startswith("share_"):  # its unit belongs to the limit, not to the share
+        return ""
     return next((unit for end, unit in UNITS.items() if key.endswith(end)), "")
 
 

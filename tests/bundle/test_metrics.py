@@ -6,10 +6,24 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from torchmetrics import JaccardIndex, MeanSquaredError
-from torchmetrics.functional.classification import binary_precision_recall_curve
+from torchmetrics.functional.classification import binary_jaccard_index, binary_precision_recall_curve
 
 from bundle.errors import DatasetError
-from bundle.metrics import METRICS, MaxF, MeanAngularErrorDeg, MeanIou, Metric, OdsF, RmseM, metric
+from bundle.metrics import (
+    METRICS,
+    SECONDARY,
+    MaxF,
+    MaxThresholdIou,
+    MeanAngularErrorDeg,
+    MeanIou,
+    Metric,
+    OdsF,
+    RmseM,
+    ShareUnderDeg,
+    ShareWithinFactor,
+    measures,
+    metric,
+)  # fmt: skip
 from bundle.tasks import TASKS, task
 
 SIZE = (24, 20)
@@ -99,6 +113,81 @@ def test_max_f_is_that_of_torchmetrics_curves() -> None:
     expected = (1.3 * precision * recall / (0.3 * precision + recall)).nan_to_num().max()
     measure = MaxF()
     assert measure.reduce(total(measure, pairs)) == pytest.approx(float(expected), abs=1e-6)
+
+
+def test_max_threshold_iou_is_torchmetrics_jaccard_per_image_and_threshold() -> None:
+    pairs = [random_pair("saliency", seed) for seed in range(4)]
+    for probability, label in pairs:
+        probability[label != 0] = np.sqrt(probability[label != 0])  # so that thresholds differ
+    found = [
+        np.mean([
+            float(binary_jaccard_index(torch.from_numpy(p).double(), torch.from_numpy(t.astype(int)), threshold=float(cut)))
+            for p, t in pairs
+        ])
+        for cut in np.linspace(0.2, 0.9, 15)
+    ]  # fmt: skip
+    measure = MaxThresholdIou()
+    sums = total(measure, pairs)
+    np.testing.assert_allclose(sums[:15] / 4, found, atol=1e-6)
+    assert measure.reduce(sums) == pytest.approx(max(found), abs=1e-6) and np.argmax(found) > 0
+
+
+def test_an_empty_answer_to_an_empty_label_has_index_1_and_any_answer_0() -> None:
+    measure, label = MaxThresholdIou(), np.zeros(SIZE, np.uint8)
+    low, high = np.full(SIZE, 0.1, np.float32), np.full(SIZE, 0.95, np.float32)
+    assert (measure.reduce(measure.per_image(low, label)), measure.reduce(measure.per_image(high, label))) == (1.0, 0.0)
+
+
+@pytest.mark.parametrize("angle", [11.25, 22.5, 30.0])
+def test_share_under_is_counted_on_the_arccosine_of_torchs_cosine(angle: float) -> None:
+    pairs = []
+    for seed in range(3):
+        prediction, label = random_pair("normals", seed)
+        mixed = label + 0.7 * prediction  # most pixels are right, roughly
+        pairs.append(((mixed / np.linalg.norm(mixed, axis=0)).astype(np.float32), label))
+    under = []
+    for prediction, label in pairs:
+        valid = label.any(axis=0)
+        p, t = (torch.from_numpy(array[:, valid].astype(np.float64)) for array in (prediction, label))
+        under.append(
+            torch.rad2deg(torch.arccos(torch.nn.functional.cosine_similarity(p, t, dim=0).clamp(-1, 1))) < angle
+        )
+    share = float(torch.cat(under).double().mean())
+    measure = ShareUnderDeg(angle_deg=angle)
+    assert measure.reduce(total(measure, pairs)) == pytest.approx(share, abs=1e-12) and 0.02 < share < 0.99
+
+
+def test_delta_is_the_share_within_the_larger_of_both_ratios() -> None:
+    pairs = [random_pair("depth", seed) for seed in range(3)]
+    pairs[0][0][0, :3] = 0.0  # no depth at all: a ratio of infinity
+    p, t = (np.concatenate([pair[side][pair[1] > 0] for pair in pairs]).astype(np.float64) for side in (0, 1))
+    with np.errstate(divide="ignore"):
+        share = float((np.maximum(p / t, t / p) < 1.25).mean())
+    measure = ShareWithinFactor(factor=1.25)
+    assert measure.reduce(total(measure, pairs)) == pytest.approx(share, abs=1e-12) and share > 0.05
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_the_gated_figure_comes_first_and_the_others_follow_the_same_rules(name: str) -> None:
+    row = task(name)
+    first, *others = measures(row, CLASSES if row.channels is None else row.channels)
+    assert (first.name, first.direction) == (row.metric, row.direction) and first.metric == measure_of(name)
+    prediction, label = random_pair(name, 0)
+    for other in others:
+        array = other.metric.per_image(prediction, label)
+        assert array.shape == other.metric.shape and other.direction == "higher"
+        assert other.metric.reduce(other.metric.per_image(perfect(name, label), label)) == 1.0
+        assert np.isnan(other.metric.per_image(np.full_like(prediction, np.nan), label)).all()
+        assert np.isnan(other.metric.reduce(np.zeros(other.metric.shape)))
+
+
+def test_the_other_figures_are_those_of_the_field() -> None:
+    found = {name: [one.name for one in rows] for name, rows in SECONDARY.items()}
+    assert found == {
+        "max_f": ["max_threshold_miou"],
+        "mean_angular_error_deg": ["share_under_11.25_deg", "share_under_22.5_deg", "share_under_30_deg"],
+        "rmse_m": ["delta_1.25"],
+    }
 
 
 # What is defined where it could be undefined

@@ -6,7 +6,22 @@ import pytest
 from bundle.errors import InputError
 from bundle.metrics import metric
 from bundle.tasks import TASKS, Direction
-from bundle.verdict import CHUNK, Floats, bootstrap, delta_m, interval, judge, relative_drop
+from bundle.verdict import (
+    CHUNK,
+    Floats,
+    Gate,
+    Verdict,
+    bootstrap,
+    decide,
+    delta_m,
+    delta_m_interval,
+    images_needed,
+    interval,
+    judge,
+    relative_drop,
+    rounded,
+    weigh,
+)  # fmt: skip
 
 NAN, INF = float("nan"), float("inf")
 
@@ -194,3 +209,80 @@ def test_delta_m_of_something_undefined_is_undefined(drops: list[float]) -> None
 
 def test_delta_m_of_no_change_is_plus_zero() -> None:
     assert str(delta_m([0.0, 0.0])) == "0.0"
+
+
+# The two-sided gate, the images that would decide, Δm's interval
+
+
+@pytest.mark.parametrize(
+    ("low", "high", "one_sided", "two_sided"),
+    [
+        (-0.002, 0.004, "pass", "pass"), (0.011, 0.02, "regression", "regression"),
+        (0.005, 0.02, "inconclusive", "inconclusive"), (-0.05, -0.011, "pass", "improvement"),
+        (-0.02, -0.005, "pass", "inconclusive"), (-0.01, 0.01, "pass", "pass"), (-0.02, 0.02, "inconclusive", "inconclusive"),
+    ],
+)  # fmt: skip
+def test_gates(low: float, high: float, one_sided: Verdict, two_sided: Verdict) -> None:
+    assert (decide(low, high, 0.01), decide(low, high, 0.01, "two-sided")) == (one_sided, two_sided)
+
+
+@pytest.mark.parametrize("gate", ["one-sided", "two-sided"])
+def test_an_improvement_nobody_can_explain_is_reported_and_fails_where_asked(gate: Gate) -> None:
+    judged = judge(*pairs(3, 60, -0.1, 0.01), mean, "higher", budget=0.01, seed=0, resamples=500, gate=gate)
+    assert judged.verdict == ("pass" if gate == "one-sided" else "improvement")
+    assert "improvement to be explained" in judged.reason
+
+
+@pytest.mark.parametrize(("shift", "gate"), [(0.012, "one-sided"), (0.007, "one-sided"), (0.004, "two-sided")])
+def test_as_many_images_as_were_asked_for_do_decide(shift: float, gate: Gate) -> None:
+    """Drawn from the same population, that many images mostly settle the verdict; a third as many mostly do not."""
+    few = judge(*pairs(11, 30, shift, 0.03), mean, "higher", budget=0.01, seed=0, resamples=800, gate=gate)
+    assert few.verdict == "inconclusive" and few.images_needed is not None and few.images_needed > 30
+    assert f"about {rounded(few.images_needed)} images would decide it" in few.reason
+    wide = [judge(*pairs(seed, 4 * _true_need(shift, gate), shift, 0.03), mean, "higher", budget=0.01, seed=0,
+                  resamples=400, gate=gate).verdict for seed in range(12)]  # fmt: skip
+    thin = [judge(*pairs(seed, _true_need(shift, gate) // 3, shift, 0.03), mean, "higher", budget=0.01, seed=0,
+                  resamples=400, gate=gate).verdict for seed in range(12)]  # fmt: skip
+    assert wide.count("inconclusive") <= 2 and thin.count("inconclusive") >= 6
+
+
+def _true_need(shift: float, gate: Gate) -> int:
+    """The textbook number for the true drop: N with 1.96·σ/√N equal to the distance from the budget."""
+    distance = min(abs(shift - limit) for limit in ((0.01,) if gate == "one-sided" else (-0.01, 0.01)))
+    return int((1.96 * 0.03 * 1.05 / distance) ** 2)
+
+
+def test_images_needed_is_the_square_of_width_over_distance() -> None:
+    assert images_needed(0.005, (-0.005, 0.015), 0.01, 50) == 200  # half width 0.01 must become 0.005
+    assert images_needed(0.02, (0.0, 0.04), 0.01, 10) == 40
+    assert images_needed(0.004, (-0.016, 0.02), 0.01, 10, "two-sided") == 72  # the farther end of the two
+    assert images_needed(0.01, (0.0, 0.02), 0.01, 50) is None  # on the budget: no number would do
+    assert images_needed(0.0, (0.0, INF), 0.01, 50) is None
+    assert images_needed(0.0, (-0.001, 0.001), 0.01, 50) is None  # decided already
+
+
+def test_an_estimate_is_written_with_two_digits() -> None:
+    assert [rounded(number) for number in (7, 99, 123, 1_234, 98_765)] == ["7", "99", "120", "1,200", "99,000"]
+
+
+def test_the_interval_of_delta_m_is_that_of_the_mean_over_paired_draws() -> None:
+    tasks = [
+        weigh(*pairs(seed, 40, 0.01, 0.02), mean, "higher", budget=0.01, seed=9, resamples=2_000) for seed in (1, 2)
+    ]
+    low, high = delta_m_interval([one.draws for one in tasks])
+    middle = delta_m([one.judgement.drop for one in tasks])
+    assert low < middle < high
+    both = [pairs(seed, 40, 0.01, 0.02) for seed in (1, 2)]
+    random = np.random.default_rng(4)
+    loop = []
+    for _ in range(2_000):
+        row = random.integers(0, 40, 40)
+        loop.append(-50 * sum(1 - compiled[row, 0].mean() / reference[row, 0].mean() for reference, compiled in both))
+    np.testing.assert_allclose((low, high), np.percentile(loop, (2.5, 97.5)), atol=0.1 * (high - low))
+
+
+def test_delta_m_has_no_interval_where_a_task_was_not_drawn() -> None:
+    drawn = weigh(*pairs(1, 9, 0.01, 0.02), mean, "higher", budget=0.01, seed=9, resamples=50)
+    broken = weigh(np.ones((9, 2)), np.full((9, 2), NAN), mean, "higher", budget=0.01, seed=9, resamples=50)
+    assert broken.draws.size == 0 and broken.judgement.verdict == "regression"
+    assert np.isnan(delta_m_interval([drawn.draws, broken.draws])).all() and np.isnan(delta_m_interval([])).all()

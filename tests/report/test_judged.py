@@ -25,6 +25,7 @@ def with_verdicts(passed: bool, **verdicts: str) -> RegressionReport:
         ({"depth": "inconclusive"}, True, "inconclusive"),
         ({"depth": "inconclusive", "edge": "regression"}, False, "regression"),
         ({}, False, "inconclusive"),
+        ({"depth": "inconclusive", "edge": "improvement"}, False, "improvement"),
     ],
 )
 def test_the_headline_is_the_worst_verdict(verdicts: dict[str, str], passed: bool, kind: str) -> None:
