@@ -4,6 +4,7 @@
     images                 uint8 [N, H, W, 3]
     label_<task>           the encoded label (bundle/dataset.py): uint8 [N, H, W] or [N, H, W, 3], uint16 [N, H, W]
     ref_metric_<task>      float64 [N, …], the reference's per-image metric arrays (bundle/metrics.py)
+    ref_metric_<task>.<f>  float64 [N, …], the same for each other figure of the task (metrics.SECONDARY)
     ref_pred_<task>        the reference's predictions, compact: label maps uint8, probabilities uint8 (p·255),
                            normals int8 (n·127), depth float16
     ref_raw_<task>         float32 [F, C, H, W], the reference's raw outputs for the first F ≤ 8 images
@@ -30,7 +31,7 @@ from numpy.typing import NDArray
 
 from bundle.dataset import Array, DatasetSpec, check_encoded, check_ids, check_image, decode_label
 from bundle.errors import ArtifactError, CheckpointError, DatasetError
-from bundle.metrics import Floats, metric
+from bundle.metrics import Floats, Measure, measures
 from bundle.postprocess import predict
 from bundle.tasks import Activation, task
 
@@ -167,7 +168,7 @@ def write_vectors(path: Path, images: Iterable[Evaluated], *, tasks: Mapping[str
         CheckpointError: the reference gives NaN or infinity.
     """
     ids: list[str] = []
-    metrics: dict[str, list[Floats]] = {name: [] for name in tasks}
+    metrics: dict[str, list[Floats]] = {}
     with TemporaryDirectory(prefix=".vectors.", dir=path.parent) as folder:
         spools = {name: _Spool(member, Path(folder)) for name, member in _members(tasks).items()}
         try:
@@ -187,7 +188,7 @@ def write_vectors(path: Path, images: Iterable[Evaluated], *, tasks: Mapping[str
             )
         check_ids(tuple(ids), where=str(path))
         small: dict[str, Array] = {"ids": np.array(ids), "tasks": np.array(list(tasks))}
-        small |= {f"ref_metric_{name}": np.stack(arrays) for name, arrays in metrics.items()}
+        small |= {name: np.stack(arrays) for name, arrays in metrics.items()}
         temporary = Path(folder) / path.name
         _pack(temporary, small, spools)
         temporary.replace(path)
@@ -196,7 +197,7 @@ def write_vectors(path: Path, images: Iterable[Evaluated], *, tasks: Mapping[str
 
 def _add(
     evaluated: Evaluated, tasks: Mapping[str, int], spec: DatasetSpec,
-    spools: Mapping[str, _Spool], metrics: Mapping[str, list[Floats]], *, full: bool,
+    spools: Mapping[str, _Spool], metrics: dict[str, list[Floats]], *, full: bool,
 ) -> None:  # fmt: skip
     name = evaluated.id
     spools["images"].add(check_image(evaluated.image, where=f"image {name!r}"), name)
@@ -209,11 +210,17 @@ def _add(
                 where=f"image {name!r}", fix="the checkpoint itself overflows: train it again, or give a sound one",
             )  # fmt: skip
         prediction = predict(row, raw)
-        metrics[key].append(metric(row, channels).per_image(prediction, decode_label(key, label, spec)))
+        truth = decode_label(key, label, spec)
+        for figure in measures(row, channels):
+            metrics.setdefault(_metric_name(key, figure), []).append(figure.metric.per_image(prediction, truth))
         spools[f"label_{key}"].add(label, name)
         spools[f"ref_pred_{key}"].add(compact(row.activation, prediction), name)
         if full:
             spools[f"ref_raw_{key}"].add(raw, name)
+
+
+def _metric_name(key: str, figure: Measure) -> str:
+    return f"ref_metric_{key}" if figure.name == task(key).metric else f"ref_metric_{key}.{figure.name}"
 
 
 def _pack(path: Path, small: Mapping[str, Array], spools: Mapping[str, _Spool]) -> None:
@@ -301,6 +308,15 @@ class Vectors:
             return self._small(f"ref_metric_{name}").astype(np.float64, copy=False)
         except (KeyError, ValueError, zipfile.BadZipFile) as error:
             raise self._unreadable(error) from error
+
+    def figure(self, name: str, figure: Measure) -> Floats | None:
+        """Return the reference's per-image arrays of one figure of a task, None if the file was written without it.
+
+        Raises:
+            ArtifactError: they cannot be read.
+        """
+        member = _metric_name(name, figure)
+        return self.metric(member.removeprefix("ref_metric_")) if f"{member}.npy" in self._archive.namelist() else None
 
     def images(self) -> Iterator[Stored]:
         """Yield the images in order, each read and restored when it is asked for.

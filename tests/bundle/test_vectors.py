@@ -10,7 +10,7 @@ import pytest
 
 from bundle.dataset import Array, decode_label
 from bundle.errors import ArtifactError, CheckpointError, DatasetError
-from bundle.metrics import metric
+from bundle.metrics import Measure, ShareUnderDeg, measures, metric
 from bundle.postprocess import predict
 from bundle.tasks import task
 from bundle.vectors import FULL, Evaluated, Vectors, compact, difference, expand, restore, write_vectors
@@ -208,3 +208,24 @@ def test_a_damaged_member_is_refused_when_it_is_read(stored: Path, tmp_path: Pat
 def test_a_task_that_is_not_stored_is_named(stored: Path) -> None:
     with Vectors(stored) as vectors, pytest.raises(ArtifactError, match="ref_metric_flow"):
         vectors.metric("flow")
+
+
+def test_every_figure_of_a_task_is_kept_exactly(stored: Path) -> None:
+    rows = {name: measures(task(name), channels) for name, channels in TASKS.items()}
+    with Vectors(stored) as vectors:
+        images = list(evaluated(COUNT))
+        for name, figures in rows.items():
+            for figure in figures:
+                kept = vectors.figure(name, figure)
+                assert kept is not None and kept.shape == (COUNT, *figure.metric.shape)
+                fresh = figure.metric.per_image(
+                    predict(task(name), images[0].outputs[name]), decode_label(name, images[0].labels[name], SPEC)
+                )
+                np.testing.assert_array_equal(kept[0], fresh)
+            np.testing.assert_array_equal(vectors.figure(name, figures[0]), vectors.metric(name))
+
+
+def test_a_figure_the_file_was_written_without_is_none(stored: Path) -> None:
+    unknown = Measure("share_under_1_deg", "higher", ShareUnderDeg(angle_deg=1.0))
+    with Vectors(stored) as vectors:
+        assert vectors.figure("normals", unknown) is None
