@@ -1,12 +1,10 @@
 """What ``manifest.json`` of a bundle holds, and the one way to open a bundle: with every byte checked.
 
 ``files`` lists every file of the bundle with its sha256, except the manifest itself and what a device writes
-later (``RESULTS`` and the folder ``engines/``). The manifest protects itself: ``seal`` is the sha256 of its own
-bytes with the seal's 64 digits replaced by zeros. That finds damage and careless edits; it is no signature.
+later. The manifest and the results protect themselves (bundle/seals.py, bundle/results.py), and so does the folder
+``engines/`` (bundle/engines.py).
 """
 
-import hashlib
-import re
 from pathlib import Path
 from typing import Annotated, Literal
 
@@ -14,16 +12,15 @@ from pydantic import Field, JsonValue, ValidationError, model_validator
 
 from bundle.artifacts import TensorSpec, hash_file, inside, verify_files, write_text
 from bundle.dataset import DatasetSpec
+from bundle.engines import ENGINES, check_engines
 from bundle.errors import ArtifactError
 from bundle.frozen import Frozen
 from bundle.preprocess import Preprocess
+from bundle.results import RESULTS, check_results, require_results
+from bundle.seals import MANIFEST, UNSEALED, manifest_digest, read_sealed_manifest
 from bundle.tasks import Activation, task
 
-MANIFEST = "manifest.json"
 VECTORS = "vectors.npz"
-RESULTS = ("regression.json", "bench.json", "choice.json", "report.html")
-ENGINES = "engines"
-UNSEALED = "0" * 64
 STRICT = 0.1  # `strict` budgets are this fraction of the task table's: 99.9 % instead of 99 %
 
 Io = Literal["raw", "edge"]
@@ -74,7 +71,8 @@ class Manifest(Frozen):
     """A bundle's table of contents and the terms it is judged by.
 
     ``tasks`` maps each task to its raw output channels, in output order; ``budgets`` to the largest tolerated
-    relative drop of its metric. ``parents`` maps a stage's name to the sha256 of its artifact.
+    relative drop of its metric. ``parents`` maps a stage's name to the sha256 of its artifact. ``results`` names the
+    results the bundle was shipped with; their bytes may change (bundle/results.py).
     """
 
     schema_version: Literal[1] = 1
@@ -97,6 +95,7 @@ class Manifest(Frozen):
     settings: dict[str, JsonValue]
     parents: dict[str, str]
     files: dict[str, Digest]
+    results: tuple[str, ...] = ()
 
     @model_validator(mode="after")
     def _agrees_with_itself(self) -> "Manifest":
@@ -112,6 +111,8 @@ class Manifest(Frozen):
         for name in [*self.files, *(name for variant in self.variants for name in variant.files)]:
             if not inside(name):
                 raise ValueError(f"{name!r} is no plain path inside the bundle")
+        if not set(self.results) <= set(RESULTS):
+            raise ValueError(f"results are among {list(RESULTS)}, not {list(self.results)}")
         return self
 
     def variant(self, name: str) -> BundleVariant:
@@ -188,16 +189,10 @@ def hash_bundle(folder: Path) -> dict[str, str]:
     }
 
 
-def _seal(text: bytes) -> str:
-    return hashlib.sha256(
-        re.sub(rb'("seal": ")[0-9a-f]{64}(")', rb"\g<1>" + UNSEALED.encode() + rb"\g<2>", text, count=1)
-    ).hexdigest()
-
-
 def write_manifest(folder: Path, manifest: Manifest) -> Manifest:
     """Seal the manifest, write it as ``manifest.json`` atomically, and return it sealed."""
     blank = manifest.model_copy(update={"seal": UNSEALED})
-    sealed = manifest.model_copy(update={"seal": _seal(_render(blank).encode())})
+    sealed = manifest.model_copy(update={"seal": manifest_digest(_render(blank).encode())})
     write_text(folder / MANIFEST, _render(sealed))
     return sealed
 
@@ -212,41 +207,22 @@ def read_manifest(folder: Path) -> Manifest:
     Raises:
         ArtifactError: there is none, it was altered, or it is not of this schema.
     """
-    path = folder / MANIFEST
     try:
-        text = path.read_bytes()
-    except (FileNotFoundError, NotADirectoryError) as error:
-        raise ArtifactError(
-            "no bundle here",
-            expected=MANIFEST,
-            got="no such file",
-            where=str(folder),
-            fix="give the folder build/<model>/<target> that a build wrote",
-        ) from error
-    found = re.search(rb'"seal": "([0-9a-f]{64})"', text)
-    seal = found.group(1).decode() if found else "no seal"
-    if seal != _seal(text):
-        raise ArtifactError(
-            f"{MANIFEST} was altered",
-            expected=f"seal {_seal(text)}",
-            got=f"seal {seal}",
-            where=str(path),
-            fix="copy the bundle again, or build it again",
-        )
-    try:
-        return Manifest.model_validate_json(text)
+        return Manifest.model_validate_json(read_sealed_manifest(folder).content)
     except ValidationError as error:
         raise ArtifactError(
             f"{MANIFEST} cannot be read",
             expected="schema_version 1",
             got=str(error),
-            where=str(path),
+            where=str(folder / MANIFEST),
             fix="build the bundle again with this version of the project",
         ) from error
 
 
 def load_bundle(folder: Path) -> Bundle:
-    """Open a bundle: read its manifest and hash every file it lists.
+    """Open a bundle: read its manifest and check every file it lists, every result and every engine that is there.
+
+    A result that is missing is no obstacle, for the caller may be about to write it; ``verify_bundle`` asks for it.
 
     Raises:
         ArtifactError: the manifest or a file is missing or was altered; the file is named.
@@ -262,4 +238,17 @@ def load_bundle(folder: Path) -> Bundle:
             where=str(folder),
             fix="build the bundle again",
         )
+    check_results(folder, manifest.seal)
+    check_engines(folder)
     return Bundle(folder=folder, manifest=manifest)
+
+
+def verify_bundle(folder: Path) -> Bundle:
+    """Open a bundle as ``load_bundle`` does, and see that it is whole: with the results it was shipped with.
+
+    Raises:
+        ArtifactError: a file is missing or was altered; it is named.
+    """
+    bundle = load_bundle(folder)
+    require_results(folder, bundle.manifest.results)
+    return bundle

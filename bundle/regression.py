@@ -11,13 +11,14 @@ from typing import Annotated, Literal, TypeAlias
 import numpy as np
 from pydantic import BeforeValidator, ConfigDict, Field, ValidationError
 
-from bundle.artifacts import TensorSpec, write_text
+from bundle.artifacts import TensorSpec
 from bundle.dataset import Array, decode_label
 from bundle.errors import ArtifactError, RegressionFailed
 from bundle.frozen import Frozen
 from bundle.manifest import Bundle, Manifest
 from bundle.metrics import Floats, metric
 from bundle.postprocess import predict
+from bundle.results import read_result, write_result
 from bundle.tasks import Activation, Direction, task
 from bundle.vectors import Stored, Vectors
 from bundle.verdict import RESAMPLES, Judgement, Verdict, delta_m, judge
@@ -292,21 +293,19 @@ def _broken(message: str, expected: str, got: str, identifier: str) -> ArtifactE
 
 
 def write_report(folder: Path, report: RegressionReport) -> Path:
-    """Write ``regression.json`` into a folder, atomically, and return its path."""
-    path = folder / RESULT
-    write_text(path, report.model_dump_json(by_alias=True, indent=2) + "\n")
-    return path
+    """Write ``regression.json`` into a folder, atomically, sealed if that is a bundle, and return its path."""
+    return write_result(folder, RESULT, report.model_dump_json(by_alias=True, indent=2) + "\n")
 
 
 def read_report(folder: Path) -> RegressionReport:
     """Read ``regression.json`` from a folder; its ``checks`` are empty.
 
     Raises:
-        ArtifactError: there is none, or it is not of this schema.
+        ArtifactError: there is none, it was altered or belongs to another bundle, or it is not of this schema.
     """
     path = folder / RESULT
     try:
-        return RegressionReport.model_validate_json(path.read_bytes())
+        return RegressionReport.model_validate_json(read_result(folder, RESULT))
     except (FileNotFoundError, NotADirectoryError, ValidationError) as error:
         raise ArtifactError(
             f"{RESULT} cannot be read", expected="schema 1", got=str(error), where=str(path),

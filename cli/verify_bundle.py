@@ -7,7 +7,7 @@ from typing import Annotated
 
 import typer
 
-from bundle.manifest import load_bundle
+from bundle.manifest import verify_bundle
 
 
 def main(
@@ -18,7 +18,7 @@ def main(
 
     Example: tdss bundle verify build/default/intel
     """
-    manifest = load_bundle(bundle).manifest
+    manifest = verify_bundle(bundle).manifest
     if as_json:
         answer = {"bundle": str(bundle), "model": manifest.name, "target": manifest.target, "files": manifest.files}
         sys.stdout.write(json.dumps(answer) + "\n")

@@ -11,17 +11,18 @@ from bundle.artifacts import Engine, Exported, Folded, Quantized, Simplified, re
 from bundle.dataset import FolderDataset
 from bundle.errors import ArtifactError, ConfigError
 from bundle.manifest import (
-    RESULTS,
-    UNSEALED,
     VECTORS,
     Manifest,
     Reference,
     Seeds,
     default_budgets,
     load_bundle,
+    verify_bundle,
     write_manifest,
 )  # fmt: skip
 from bundle.manifest import Engine as EngineEntry
+from bundle.results import RESULTS, write_result
+from bundle.seals import UNSEALED
 from calibration.sampling import CalibrationSet
 from compile.build import status_of
 from compile.config import BuildConfig
@@ -103,7 +104,7 @@ def draft_manifest(
         reference=Reference(checkpoint_sha256=checkpoint, framework=FRAMEWORK), budgets=budgets,
         seeds=Seeds(sampling=config.seed, bootstrap=config.seed), tools=parts.tools,
         settings=_settings(config, calibration, parts),
-        parents={part.kind: part.sha256 for part in parts}, files=parts.hashes,
+        parents={part.kind: part.sha256 for part in parts}, files=parts.hashes, results=RESULTS,
     )  # fmt: skip
 
 
@@ -132,11 +133,10 @@ def ship(draft: Manifest, choice: Choice) -> Manifest:
 def unchanged(folder: Path, manifest: Manifest) -> bool:
     """Say whether the bundle that lies there is the one ``manifest`` describes, whole, with its results."""
     try:
-        there = load_bundle(folder).manifest
+        there = verify_bundle(folder).manifest
     except ArtifactError:
         return False
-    same = there.model_copy(update={"seal": UNSEALED}) == manifest
-    return same and all((folder / name).is_file() for name in RESULTS)
+    return there.model_copy(update={"seal": UNSEALED}) == manifest
 
 
 def publish(folder: Path, manifest: Manifest, parts: Parts, judged: Judged, run: RunConfig) -> None:
@@ -144,9 +144,9 @@ def publish(folder: Path, manifest: Manifest, parts: Parts, judged: Judged, run:
     with locked(folder.parent), replacing(folder) as temporary:
         for name, source in parts.sources.items():
             shutil.copyfile(source, temporary / name)
-        for name in set(RESULTS) - {REPORT}:
-            shutil.copyfile(judged.file(name), temporary / name)
         write_manifest(temporary, manifest)
+        for name in set(RESULTS) - {REPORT}:
+            write_result(temporary, name, judged.file(name).read_text(encoding="utf-8"))
         session, _ = open_session(load_bundle(temporary), execute="auto", variant="", run=run)
         with session:
             render(temporary, session.infer)

@@ -10,10 +10,11 @@ from contextlib import ExitStack
 from pathlib import Path
 from typing import NamedTuple
 
-from bundle.artifacts import Engine, load, write_text
+from bundle.artifacts import Engine, load
 from bundle.manifest import VECTORS, Bundle, Manifest
 from bundle.regression import RegressionReport, run, write_report
 from bundle.regression import feed as feed_of
+from bundle.results import write_result
 from bundle.vectors import Stored, Vectors
 from compile.bench import measure
 from compile.config import TimingConfig
@@ -63,8 +64,8 @@ def judge(
     )  # fmt: skip
     with writing(out) as folder:
         write_report(folder, report)
-        write_text(folder / BENCH, bench.model_dump_json(indent=2) + "\n")
-        write_text(folder / CHOICE, choice.model_dump_json(indent=2) + "\n")
+        write_result(folder, BENCH, bench.model_dump_json(indent=2) + "\n")
+        write_result(folder, CHOICE, choice.model_dump_json(indent=2) + "\n")
         seal(Judged, folder, parent=engine.sha256, inputs=(), outputs=(), settings={}, tools=tool_versions(*TOOLS))
     return load(Judged, out)
 

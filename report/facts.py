@@ -8,6 +8,7 @@ from pydantic import Field, TypeAdapter, ValidationError
 from bundle.errors import ArtifactError
 from bundle.frozen import Frozen
 from bundle.manifest import Manifest
+from bundle.results import RESULTS, read_result
 
 BENCH = "bench.json"
 CHOICE = "choice.json"
@@ -88,12 +89,13 @@ class FoldRule(Frozen):
     macs_after: int
 
 
-def _read(path: Path, kind: TypeAdapter[ReadT], expected: str) -> ReadT | None:
-    """Return the file's value, or None if there is no such file."""
+def _read(folder: Path, name: str, kind: TypeAdapter[ReadT], expected: str) -> ReadT | None:
+    """Return the file's value, or None if there is no such file; a result's seal is checked."""
+    path = folder / name
     if not path.is_file():
         return None
     try:
-        return kind.validate_json(path.read_bytes())
+        return kind.validate_json(read_result(folder, name) if name in RESULTS else path.read_bytes())
     except ValidationError as error:
         raise ArtifactError(
             f"{path.name} cannot be read", expected=expected, got=str(error), where=str(path),
@@ -107,7 +109,7 @@ def read_bench(folder: Path) -> Bench | None:
     Raises:
         ArtifactError: the file is there and does not hold the six keys.
     """
-    return _read(folder / BENCH, TypeAdapter(Bench), "latencies in milliseconds")
+    return _read(folder, BENCH, TypeAdapter(Bench), "latencies in milliseconds")
 
 
 def read_choice(folder: Path) -> Choice | None:
@@ -116,7 +118,7 @@ def read_choice(folder: Path) -> Choice | None:
     Raises:
         ArtifactError: the file is there and holds something else.
     """
-    return _read(folder / CHOICE, TypeAdapter(Choice), "the shipped variant and the candidates")
+    return _read(folder, CHOICE, TypeAdapter(Choice), "the shipped variant and the candidates")
 
 
 def read_fold(folder: Path) -> tuple[FoldLine, ...] | None:
@@ -125,7 +127,7 @@ def read_fold(folder: Path) -> tuple[FoldLine, ...] | None:
     Raises:
         ArtifactError: the file is there and is no list of fold decisions.
     """
-    return _read(folder / FOLD, TypeAdapter(tuple[FoldLine, ...]), "a list of fold decisions")
+    return _read(folder, FOLD, TypeAdapter(tuple[FoldLine, ...]), "a list of fold decisions")
 
 
 def read_proof(manifest: Manifest) -> FoldProof | None:

@@ -2,10 +2,10 @@
 
 from pathlib import Path
 
-from bundle.artifacts import write_text
 from bundle.errors import TargetUnavailable
 from bundle.manifest import Bundle, load_bundle
 from bundle.regression import RESULT, Infer, RegressionReport, read_report
+from bundle.results import write_result
 from report import built, judged, wording
 from report.examples import examples_view
 from report.facts import read_bench, read_choice, read_fold, read_proof
@@ -32,8 +32,7 @@ def render(bundle_dir: Path, infer: Infer | None = None) -> Path:
         TargetUnavailable: Jinja2 or Pillow is not installed, as on a device.
     """
     page = describe(load_bundle(bundle_dir), infer)
-    write_text(bundle_dir / REPORT, _print(page))
-    return bundle_dir / REPORT
+    return write_result(bundle_dir, REPORT, _print(page))
 
 
 def describe(bundle: Bundle, infer: Infer | None) -> Page:

@@ -1,18 +1,17 @@
 """Build TensorRT engines on the device from a bundle's ONNX graphs, strongly typed, each one once.
 
 An engine belongs to one device and one TensorRT version, so ``EngineKey`` names it by everything that decides its
-bytes. An engine is executable code: its sha256 is stored beside it and checked before it is loaded.
+bytes. An engine is executable code: its sha256 is stored beside it and checked before it is loaded (bundle/engines.py).
 Written against TensorRT 10.3 and 11; it has not run on hardware yet.
 """
 
 import hashlib
-import os
-import uuid
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from bundle.artifacts import hash_file, write_text
-from bundle.errors import ArtifactError, GraphError, TargetUnavailable
+from bundle.artifacts import hash_file
+from bundle.engines import engine_file, write_engine_file
+from bundle.errors import GraphError, TargetUnavailable
 from bundle.frozen import Frozen
 from targets.base import Precision
 from targets.jetson.device import Device, tensorrt_version, version_of
@@ -20,7 +19,6 @@ from targets.jetson.device import Device, tensorrt_version, version_of
 if TYPE_CHECKING:
     import tensorrt
 
-ENGINES = "engines"
 TIMING_CACHE = "timing.cache"
 
 
@@ -54,34 +52,15 @@ def ensure_engine(onnx_path: Path, folder: Path, device: Device, precision: Prec
         ArtifactError: the cached engine was altered.
     """
     key = EngineKey(onnx_sha256=hash_file(onnx_path), device=device, precision=precision, config=config)
-    cache = folder / ENGINES
-    engine, digest = cache / f"{key.stem}.engine", cache / f"{key.stem}.sha256"
-    if digest.is_file():
-        return verified(engine, digest)
-    cache.mkdir(exist_ok=True)
-    _write_bytes(engine, _build(onnx_path, cache / TIMING_CACHE, device, config))
-    write_text(cache / f"{key.stem}.json", key.model_dump_json(indent=2))
-    write_text(digest, hash_file(engine))
-    return engine
+    cached = engine_file(folder, f"{key.stem}.engine")
+    if cached is not None:
+        return cached
+    serialized = _build(onnx_path, folder, device, config)
+    write_engine_file(folder, f"{key.stem}.json", key.model_dump_json(indent=2).encode())
+    return write_engine_file(folder, f"{key.stem}.engine", serialized)
 
 
-def verified(engine: Path, digest: Path) -> Path:
-    """Return ``engine`` if its bytes are those that were recorded.
-
-    Raises:
-        ArtifactError: they are not, or it is missing.
-    """
-    expected = digest.read_text(encoding="utf-8").strip()
-    got = hash_file(engine) if engine.is_file() else "no such file"
-    if got != expected:
-        raise ArtifactError(
-            "a cached engine was altered", expected=f"sha256 {expected}", got=got, where=str(engine),
-            fix=f"delete the folder {engine.parent}; the engines are built again",
-        )  # fmt: skip
-    return engine
-
-
-def _build(onnx_path: Path, timing_cache: Path, device: Device, config: BuilderConfig) -> bytes:
+def _build(onnx_path: Path, folder: Path, device: Device, config: BuilderConfig) -> bytes:
     tensorrt_version()
     import tensorrt as trt
 
@@ -92,7 +71,8 @@ def _build(onnx_path: Path, timing_cache: Path, device: Device, config: BuilderC
     settings = builder.create_builder_config()
     settings.set_memory_pool_limit(trt.MemoryPoolType.WORKSPACE, config.workspace_mib << 20)
     settings.builder_optimization_level = config.optimization_level
-    cache = settings.create_timing_cache(timing_cache.read_bytes() if timing_cache.is_file() else b"")
+    timings = engine_file(folder, TIMING_CACHE)
+    cache = settings.create_timing_cache(timings.read_bytes() if timings is not None else b"")
     settings.set_timing_cache(cache, ignore_mismatch=False)
     serialized = builder.build_serialized_network(network, settings)
     if serialized is None:
@@ -100,7 +80,7 @@ def _build(onnx_path: Path, timing_cache: Path, device: Device, config: BuilderC
             "TensorRT built no engine", expected="a serialized engine", got="nothing; its own log above says why", where=str(onnx_path),
             fix=f"if memory ran out, close other programs and build with less than {config.workspace_mib} MiB of workspace",
         )  # fmt: skip
-    _write_bytes(timing_cache, bytes(settings.get_timing_cache().serialize()))
+    write_engine_file(folder, TIMING_CACHE, bytes(settings.get_timing_cache().serialize()))
     return bytes(serialized)
 
 
@@ -122,9 +102,3 @@ def _parse(parser: "tensorrt.OnnxParser", onnx_path: Path) -> None:
         "TensorRT's parser refuses this graph", expected="operators and types this TensorRT knows", got=text, where=str(onnx_path),
         fix="report it with the TensorRT version: the compiler's lint rules should have caught it",
     )  # fmt: skip
-
-
-def _write_bytes(path: Path, data: bytes) -> None:
-    temporary = path.with_name(f".{path.name}.{uuid.uuid4().hex}.tmp")
-    temporary.write_bytes(data)
-    os.replace(temporary, path)

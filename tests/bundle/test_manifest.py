@@ -7,11 +7,9 @@ import pytest
 from pydantic import ValidationError
 
 from bundle.artifacts import TensorSpec
+from bundle.engines import ENGINES, write_engine_file
 from bundle.errors import ArtifactError
 from bundle.manifest import (
-    ENGINES,
-    MANIFEST,
-    RESULTS,
     BundleVariant,
     Engine,
     Manifest,
@@ -20,8 +18,11 @@ from bundle.manifest import (
     interface,
     load_bundle,
     read_manifest,
+    verify_bundle,
     write_manifest,
 )  # fmt: skip
+from bundle.results import RESULTS, write_result
+from bundle.seals import MANIFEST
 from tests.bundle.made import HEIGHT, PREPROCESS, TASKS, WIDTH, make_bundle, manifest
 
 FILES = ["f32/model.onnx", "fold.json", "vectors.npz"]
@@ -55,11 +56,22 @@ def test_every_file_is_listed(folder: Path) -> None:
 
 
 def test_what_a_device_writes_is_not_listed(folder: Path) -> None:
-    (folder / ENGINES).mkdir()
-    for name in [*RESULTS, f"{ENGINES}/one.plan"]:
-        (folder / name).write_text("written later")
+    for name in RESULTS:
+        write_result(folder, name, "<head>\n" if name.endswith(".html") else "{}")
+    write_engine_file(folder, "one.plan", b"built later")
     assert list(hash_bundle(folder)) == FILES
+    assert (folder / ENGINES / "one.plan").is_file()
     load_bundle(folder)
+
+
+def test_a_result_the_bundle_was_shipped_with_must_be_there(folder: Path) -> None:
+    write_manifest(folder, manifest(folder).model_copy(update={"results": ("regression.json",)}))
+    load_bundle(folder)  # whoever judges it is about to write it
+    with pytest.raises(ArtifactError, match=r"^regression\.json is missing") as caught:
+        verify_bundle(folder)
+    assert "run pytest tests/regression" in caught.value.fix
+    write_result(folder, "regression.json", "{}")
+    assert verify_bundle(folder).manifest.results == ("regression.json",)
 
 
 def test_a_result_in_a_subfolder_is_an_ordinary_file(folder: Path) -> None:
@@ -133,6 +145,7 @@ def test_a_manifest_of_another_schema_says_so(folder: Path) -> None:
         ({"outputs": ()}, "a bundle with io 'raw' takes"),
         ({"files": {"../vectors.npz": "0" * 64}}, "no plain path"),
         ({"files": {"vectors.npz": "short"}}, "pattern"),
+        ({"results": ("notes.txt",)}, "results are among"),
         ({"variants": (BundleVariant(name="f32", precision="f32", files=("/model",), recipe={}),)}, "no plain path"),
     ],
 )

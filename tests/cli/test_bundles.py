@@ -5,6 +5,7 @@ from pathlib import Path
 
 import pytest
 
+from bundle.results import read_result
 from tests.bundle.made import TASKS
 from tests.cli.run import tdss
 from tests.contract.test_regression_suite import COUNT, make
@@ -25,7 +26,7 @@ def test_regress_prints_the_table_and_writes_the_result(sound: Path, capsys: pyt
 
 def test_regress_as_json_prints_what_it_writes(sound: Path, capsys: pytest.CaptureFixture[str]) -> None:
     _, out, _ = tdss("regress", str(sound), "--json", capsys=capsys)
-    assert json.loads(out) == json.loads((sound / "regression.json").read_text())
+    assert json.loads(out) == json.loads(read_result(sound, "regression.json"))
 
 
 def test_regress_ends_with_1_and_names_the_task_that_is_worse(

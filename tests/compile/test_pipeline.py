@@ -10,12 +10,15 @@ import sys
 import time
 from pathlib import Path
 
+import numpy as np
 import pytest
 
 from bundle.artifacts import hash_file
+from bundle.engines import write_engine_file
 from bundle.errors import ArtifactError, CheckpointError, ConfigError, DatasetError
-from bundle.manifest import RESULTS, load_bundle
+from bundle.manifest import load_bundle, verify_bundle
 from bundle.regression import read_report
+from bundle.results import RESULTS, read_result
 from compile.config import BuildConfig, CalibrationConfig, TimingConfig
 from compile.pipeline import STORE, build_bundle, describe
 from report.facts import read_bench, read_choice
@@ -62,7 +65,7 @@ def test_its_results_keep_the_contract(built: tuple[BuildConfig, Path]) -> None:
     assert list(report.tasks) == list(made.TASKS) and report.images == len(made.EVALUATION)
     assert report.executed_on == ("device" if asked.target == "intel" else "emulation")
     assert bench is not None and choice is not None
-    assert set(json.loads((folder / "bench.json").read_text())) == {
+    assert set(json.loads(read_result(folder, "bench.json"))) == {
         "eager_ms", "f32_compiled_ms", "shipped_ms", "shipped_precision", "runs", "warmup",
     }  # fmt: skip
     assert report.precision == bench.shipped_precision == choice.shipped == load_bundle(folder).manifest.shipped
@@ -91,6 +94,26 @@ def test_a_damaged_bundle_is_refused_by_name_and_published_again(built: tuple[Bu
         load_bundle(folder)
     build_bundle(asked, lambda line: None)
     assert hash_file(load_bundle(folder).vectors) == good
+
+
+def test_a_flipped_byte_in_any_file_is_refused_by_name(built: tuple[BuildConfig, Path]) -> None:
+    _, folder = built
+    write_engine_file(folder, "int8.engine", b"what a device would build")
+    generator = np.random.default_rng(0)
+    files = sorted(path for path in folder.rglob("*") if path.is_file())
+    assert {*RESULTS, "manifest.json", "fold.json", "vectors.npz", "int8.engine"} <= {path.name for path in files}
+    for path in files:
+        whole = path.read_bytes()
+        for place in {0, len(whole) - 1, *generator.integers(len(whole), size=3).tolist()}:
+            spoilt = bytearray(whole)
+            spoilt[place] ^= 1 << int(generator.integers(8))
+            path.write_bytes(spoilt)
+            with pytest.raises(ArtifactError) as caught:
+                verify_bundle(folder)
+            assert path.name in caught.value.message, (path.name, place)
+        path.write_bytes(whole)
+    shutil.rmtree(folder / "engines")
+    verify_bundle(folder)
 
 
 def test_budgets_are_part_of_the_question(built: tuple[BuildConfig, Path]) -> None:

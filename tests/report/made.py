@@ -20,6 +20,7 @@ from bundle.manifest import (
     write_manifest,
 )  # fmt: skip
 from bundle.preprocess import Preprocess
+from bundle.results import write_result
 from bundle.tasks import TASKS
 from bundle.vectors import Evaluated, write_vectors
 
@@ -156,9 +157,9 @@ def make(
         (folder / "fold.json").write_text(json.dumps(FOLD))
     write_manifest(folder, manifest(hash_bundle(folder), **changes))
     if report is not None:
-        (folder / "regression.json").write_text(json.dumps(report))
+        write_result(folder, "regression.json", json.dumps(report))
     if bench:
-        (folder / "bench.json").write_text(json.dumps(BENCH))
+        write_result(folder, "bench.json", json.dumps(BENCH))
     return folder
 
 

@@ -6,6 +6,7 @@ from pathlib import Path
 import pytest
 
 from bundle.errors import ArtifactError
+from bundle.results import read_result, write_result
 from report.page import render
 from tests.report import made
 
@@ -97,7 +98,7 @@ def test_hostile_words_elsewhere_stay_text(tmp_path: Path) -> None:
     report = made.regression(device={"name": HOSTILE, "isa": [HOSTILE]}, precision=HOSTILE)
     changes: dict[str, object] = {"dataset": spec, "tools": {HOSTILE: HOSTILE}, "settings": {HOSTILE: [HOSTILE]}}
     folder = made.make(tmp_path / "b", report, engine={"status": "deferred", "reason": HOSTILE}, **changes)
-    (folder / "bench.json").write_text((folder / "bench.json").read_text().replace('"int8"', '"<script>"'))
+    write_result(folder, "bench.json", read_result(folder, "bench.json").replace('"int8"', '"<script>"'))
     page = Reader(render(folder).read_text(encoding="utf-8"))
     assert page.tags["script"] == 0 and page.text.count("<script>alert(1)</script>") >= 6
 

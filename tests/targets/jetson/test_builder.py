@@ -65,7 +65,7 @@ def test_another_graph_makes_another_engine(monkeypatch, onnx_path: Path) -> Non
 def test_an_altered_engine_is_never_loaded(monkeypatch, onnx_path: Path) -> None:
     use(monkeypatch, FakeTensorRt())
     build(onnx_path).write_bytes(b"An engine")
-    with pytest.raises(ArtifactError, match="a cached engine was altered") as caught:
+    with pytest.raises(ArtifactError, match=r"\.engine was altered") as caught:
         build(onnx_path)
     assert "delete the folder" in caught.value.fix
 
@@ -82,4 +82,4 @@ def test_a_failed_build_leaves_nothing_and_speaks_of_memory(monkeypatch, onnx_pa
     with pytest.raises(TargetUnavailable, match="TensorRT built no engine") as caught:
         build(onnx_path)
     assert "memory" in caught.value.fix
-    assert list((onnx_path.parent / "engines").iterdir()) == []
+    assert not (onnx_path.parent / "engines").exists()
