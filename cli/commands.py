@@ -38,6 +38,11 @@ COMMANDS = (
         "build", "compile.build", "Build what the device loads from the quantized variants, or defer it to the device."
     ),
     Command(
+        "lint",
+        "cli.lint",
+        "Say what TensorRT would reject, get wrong or run slowly in an ONNX file, and how to mend it.",
+    ),
+    Command(
         "evaluate",
         "cli.evaluate",
         "Measure every task of a checkpoint on a labelled split, without compiling anything.",

@@ -1,0 +1,83 @@
+"""``tdss lint``: what TensorRT would reject, get wrong or run slowly in anybody's ONNX file."""
+
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Annotated, Literal
+
+import typer
+
+from compile.lint.findings import Finding, LintReport
+
+SHOWN = 3
+
+
+def main(
+    model: Annotated[Path, typer.Argument(help="An ONNX file; its external data lies beside it.")],
+    target: Annotated[Literal["jetson"], typer.Option(help="Whose rules: jetson is TensorRT 10.3.")] = "jetson",
+    accept: Annotated[
+        Path | None, typer.Option(help="A TOML file of accepted warnings: [[accept]] rule, node, reason, measured.")
+    ] = None,
+    every: Annotated[bool, typer.Option("--all", help="Print every finding, not the first ones of each rule.")] = False,
+    strict: Annotated[
+        bool, typer.Option("--strict", help="Exit with 1 on a warning that was not accepted, too.")
+    ] = False,
+    as_json: Annotated[bool, typer.Option("--json", help="Print the report as JSON.")] = False,
+) -> None:
+    """Say what TensorRT would reject, get wrong or run slowly in an ONNX file, and how to mend it.
+
+    Exit codes: 0 no error, 1 errors were found, 2 the file cannot be read.
+
+    Example: tdss lint model.onnx --json
+    """
+    from compile.lint.accepted import read_accepted
+    from compile.lint.run import lint_file
+
+    report = lint_file(model, () if accept is None else read_accepted(accept))
+    if as_json:
+        sys.stdout.write(report.model_dump_json() + "\n")
+    else:
+        sys.stdout.writelines(f"{line}\n" for line in lines(report, sys.maxsize if every else SHOWN))
+    if report.errors or (strict and report.warnings):
+        raise typer.Exit(1)
+
+
+def lines(report: LintReport, shown: int) -> Iterator[str]:
+    """Yield the report as text, at most ``shown`` findings of a rule."""
+    from compile.lint.table import RULES
+
+    yield (
+        f"{report.graph}: opset {report.opset}, {report.nodes} nodes, {report.quantizers} of them QuantizeLinear; "
+        f"rules of TensorRT {report.tensorrt}"
+    )
+    for rule in RULES:
+        found = [finding for finding in report.findings if finding.rule == rule.name]
+        if found:
+            number = f" (rule {rule.number})" if rule.number else ""
+            yield f"\n{rule.severity} {rule.name}{number}: {rule.says}; {len(found)} found"
+            yield from _group(found, shown)
+    for name in report.unused:
+        yield f"\naccepted but not found: {name}"
+    counts = (len(report.errors), len(report.warnings), len(report.accepted))
+    yield "\n{} errors, {} warnings, {} more accepted by name".format(*counts)
+
+
+def _group(found: list[Finding], shown: int) -> Iterator[str]:
+    """Yield a rule's findings; the same effect, mend and acceptance is said once for all its nodes."""
+    groups: dict[tuple[str, str, str | None], list[Finding]] = {}
+    for finding in found:
+        groups.setdefault((_first(finding.effect), finding.mend, finding.accepted), []).append(finding)
+    for (_, mend, accepted), same in list(groups.items())[:shown]:
+        for finding in same[:shown]:
+            yield f"  {finding.node}" + (f"  [{finding.tensor}]" if finding.tensor else "")
+        if len(same) > shown:
+            yield f"  ... and {len(same) - shown} more (--all)"
+        yield f"    TensorRT: {same[0].effect}"
+        yield f"    accepted: {accepted}" if accepted else f"    mend: {mend}"
+    if len(groups) > shown:
+        yield f"  ... and {len(groups) - shown} more kinds (--all)"
+
+
+def _first(effect: str) -> str:
+    """Return what two findings of one kind share of their effect: its words without names and numbers."""
+    return " ".join(word for word in effect.split() if word.isalpha())

@@ -1,0 +1,76 @@
+"""Lint: read anybody's ONNX file and say where TensorRT would reject it, get it wrong, or be slow."""
+
+from collections.abc import Sequence
+from pathlib import Path
+
+import onnx_ir as ir
+from onnx_ir.passes.common import InlinePass, ShapeInferencePass
+
+from bundle.errors import GraphError
+from compile.lint.findings import Accepted, Finding, LintReport
+from compile.lint.table import RULES
+from compile.lint.tensorrt_10_3 import VERSION
+from compile.lint.view import View
+from compile.passes.base import QUANTIZE
+
+
+def lint_file(path: Path, accepted: Sequence[Accepted] = ()) -> LintReport:
+    """Read an ONNX file, with external data where it has some, and check every rule.
+
+    Weights are mapped, not read, unless a rule needs their values: a file of many gigabytes is no trouble.
+
+    Raises:
+        GraphError: the file cannot be read as ONNX.
+    """
+    return lint_model(read_model(path), path.name, accepted)
+
+
+def lint_model(model: ir.Model, name: str, accepted: Sequence[Accepted] = ()) -> LintReport:
+    """Check every rule on a model, whose functions are inlined and shapes inferred in place."""
+    view = view_of(model)
+    findings = [_accept(finding, accepted) for rule in RULES for finding in rule.check(view)]
+    used = {one for one in accepted if any(one.covers(finding) for finding in findings)}
+    return LintReport(
+        graph=name, tensorrt=VERSION, opset=view.opset, nodes=len(view.nodes),
+        quantizers=sum(1 for _ in view.each(QUANTIZE)), findings=tuple(findings),
+        unused=tuple(f"{one.rule}: {one.node}" for one in accepted if one not in used),
+    )  # fmt: skip
+
+
+def read_model(path: Path) -> ir.Model:
+    """Read an ONNX file; what its tensors hold stays on disk where it lies beside the file.
+
+    Raises:
+        GraphError: there is no such file, it is no ONNX, or data it names is missing.
+    """
+    from google.protobuf.message import DecodeError
+
+    try:
+        model = ir.load(path)
+        for tensor in (value.const_value for value in model.graph.initializers.values()):
+            if isinstance(tensor, ir.ExternalTensor) and not Path(tensor.path).is_file():
+                raise FileNotFoundError(f"external data {tensor.location} is missing")
+    except (OSError, DecodeError, ValueError, TypeError, KeyError) as error:
+        raise GraphError(
+            f"{path.name} cannot be read as ONNX", expected="an ONNX model, with its external data beside it",
+            got=f"{type(error).__name__}: {error}", where=str(path), fix="name another file, or export it again",
+        ) from error  # fmt: skip
+    if not len(model.graph):
+        raise GraphError(
+            f"{path.name} holds no node", expected="an ONNX model", got="an empty graph", where=str(path),
+            fix="name another file, or export it again",
+        )  # fmt: skip
+    return model
+
+
+def view_of(model: ir.Model) -> View:
+    """Inline a model's functions, infer its shapes as far as they can be, and list the nodes of all its graphs."""
+    if model.functions:
+        model = InlinePass()(model).model
+    model = ShapeInferencePass(check_type=False, strict_mode=False, data_prop=True)(model).model
+    return View(model=model, nodes=tuple(model.graph.all_nodes()), opset=model.graph.opset_imports.get("", 0))
+
+
+def _accept(finding: Finding, accepted: Sequence[Accepted]) -> Finding:
+    one = next((one for one in accepted if one.covers(finding)), None)
+    return finding if one is None else finding.model_copy(update={"accepted": one.reason})

@@ -1,0 +1,79 @@
+"""Reading anybody's file, and the report as a whole."""
+
+from pathlib import Path
+
+import numpy as np
+import onnx
+import onnx_ir as ir
+import pytest
+
+from bundle.errors import GraphError
+from compile.lint.findings import Accepted
+from compile.lint.run import lint_file, lint_model
+from tests.compile.lint.made import GOOD, parse
+from tests.compile.lint.test_residual import FLOAT_SKIP
+
+KNOWN = Accepted(rule="residual-input", node="Add.*", reason="exactness", measured="by hand")
+
+
+def test_external_data_beside_the_file_is_read_where_a_rule_needs_it(tmp_path: Path) -> None:
+    model = parse(GOOD.replace("int8 z = {0}", "int8 z = {1}"))
+    ir.save(model, tmp_path / "model.onnx", external_data="weights.bin", size_threshold_bytes=0)
+    assert (tmp_path / "weights.bin").is_file()
+    assert [finding.rule for finding in lint_file(tmp_path / "model.onnx").findings] == ["symmetric-int8"]
+
+
+def test_missing_external_data_is_named(tmp_path: Path) -> None:
+    ir.save(parse(GOOD), tmp_path / "model.onnx", external_data="weights.bin", size_threshold_bytes=0)
+    (tmp_path / "weights.bin").unlink()
+    with pytest.raises(GraphError, match="cannot be read as ONNX") as caught:
+        lint_file(tmp_path / "model.onnx")
+    assert "weights.bin" in caught.value.got
+
+
+@pytest.mark.parametrize("content", [b"", b"no model at all", b"\x08\x0a"])
+def test_a_file_that_is_no_model(content: bytes, tmp_path: Path) -> None:
+    path = tmp_path / "model.onnx"
+    path.write_bytes(content)
+    with pytest.raises(GraphError):
+        lint_file(path)
+
+
+def test_a_model_of_many_gigabytes_is_not_read_whole(tmp_path: Path) -> None:
+    weight = onnx.TensorProto(name="w", data_type=onnx.TensorProto.FLOAT, dims=[1 << 16, 1 << 14])
+    weight.data_location = onnx.TensorProto.EXTERNAL
+    weight.external_data.add(key="location", value="weights.bin")
+    with (tmp_path / "weights.bin").open("wb") as stream:
+        stream.truncate(1 << 32)  # 4 GiB, and not a block of it on the disk
+    io = [onnx.helper.make_tensor_value_info(name, 1, [1, size]) for name, size in (("x", 1 << 16), ("y", 1 << 14))]
+    graph = onnx.helper.make_graph([onnx.helper.make_node("MatMul", ["x", "w"], ["y"])], "g", io[:1], io[1:], [weight])
+    model = onnx.helper.make_model(graph, opset_imports=[onnx.helper.make_opsetid("", 20)])
+    (tmp_path / "model.onnx").write_bytes(model.SerializeToString())
+    assert lint_file(tmp_path / "model.onnx").findings == ()
+
+
+def test_an_accepted_warning_carries_its_reason_and_counts_apart() -> None:
+    report = lint_model(parse(FLOAT_SKIP), "made", (KNOWN,))
+    assert [finding.accepted for finding in report.findings] == ["exactness"]
+    assert (report.errors, report.warnings, len(report.accepted), report.unused) == ((), (), 1, ())
+
+
+def test_an_acceptance_of_other_nodes_covers_nothing_and_is_named() -> None:
+    report = lint_model(parse(FLOAT_SKIP), "made", (KNOWN.model_copy(update={"node": "Mul.*"}),))
+    assert len(report.warnings) == 1
+    assert report.unused == ("residual-input: Mul.*",)
+
+
+def test_an_error_cannot_be_accepted() -> None:
+    accepted = Accepted(rule="symmetric-int8", reason="because", measured="nothing")
+    report = lint_model(parse(GOOD.replace("int8 z = {0}", "uint8 z = {0}")), "made", (accepted,))
+    assert len(report.errors) == 1 and report.errors[0].accepted is None
+
+
+def test_linting_changes_no_number(tmp_path: Path) -> None:
+    path = tmp_path / "model.onnx"
+    ir.save(parse(GOOD), path)
+    before = path.read_bytes()
+    lint_file(path)
+    assert path.read_bytes() == before
+    assert np.frombuffer(before, np.uint8).size > 0

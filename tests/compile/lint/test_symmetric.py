@@ -1,0 +1,49 @@
+"""Rule 1: signed and symmetric."""
+
+import pytest
+
+from tests.compile.lint.made import GOOD, broken, lint
+
+UNSIGNED = GOOD.replace("int8 z = {0}", "uint8 z = {0}")
+
+
+def test_the_good_graph_keeps_every_rule() -> None:
+    assert lint(GOOD) == []
+
+
+def test_an_unsigned_zero_point_is_one_finding_for_the_pair() -> None:
+    [finding] = lint(UNSIGNED)
+    assert (finding.rule, finding.severity, finding.tensor) == ("symmetric-int8", "error", "x")
+    assert "int8" in finding.effect and "make_activations_signed" in finding.mend
+
+
+def test_a_quantizer_without_a_zero_point_is_unsigned_by_the_standard() -> None:
+    [finding] = lint(GOOD.replace("(x, s, z)", "(x, s)").replace("(q, s, z)", "(q, s)"))
+    assert finding.rule == "symmetric-int8" and "without a zero-point" in finding.effect
+
+
+def test_a_signed_output_type_needs_no_zero_point() -> None:
+    text = GOOD.replace("QuantizeLinear (x, s, z)", "QuantizeLinear <output_dtype = 3> (x, s)")
+    assert "symmetric-int8" not in broken(
+        text.replace("DequantizeLinear (q, s, z)", "DequantizeLinear (q, s)"), opset=21
+    )
+
+
+@pytest.mark.parametrize(
+    ("old", "new", "word"),
+    [
+        ("int8 z = {0}", "int8 z = {3}", "other than 0"),
+        ("int8 z = {0}", "int8[2] z = {0, 0}", "2 zero-points for 1"),
+        ("int8 z = {0}", "int16 z = {0}", "INT16"),
+        ("wz = {0, 0", "wz = {0, -1", "other than 0"),
+    ],
+)
+def test_what_else_is_not_symmetric(old: str, new: str, word: str) -> None:
+    text = GOOD.replace(old, new)
+    assert text != GOOD
+    assert [word in finding.effect for finding in lint(text) if finding.rule == "symmetric-int8"] == [True]
+
+
+def test_a_computed_zero_point() -> None:
+    text = GOOD.replace("int8 z = {0}, ", "").replace("x) =>", "x, int8 z) =>")
+    assert "symmetric-int8" in broken(text)
