@@ -1,8 +1,9 @@
-"""Judge: measure every variant of an engine in one interleaved run, and ship the fastest that is within its budgets.
+"""Judge: time every variant of an engine in one interleaved run, judge each, and ship the fastest within its budgets.
 
 Where variants only run as an emulation, time says nothing: the narrowest precision within the budgets is shipped, and
 the device has the last word. A narrower variant must beat a wider one by the timing's ``gain``, so that noise does not
-decide between equals. If no variant is within the budgets, the most precise one is shipped and the build fails.
+decide between equals. If no variant is within the budgets, the most precise one is shipped and the build fails. The
+table of all variants goes into regression.json, with a reason for each.
 """
 
 from collections.abc import Callable
@@ -12,7 +13,7 @@ from typing import NamedTuple
 
 from bundle.artifacts import Engine, load
 from bundle.manifest import VECTORS, Bundle, Manifest
-from bundle.regression import RegressionReport, run, write_report
+from bundle.regression import RegressionReport, VariantRow, run, variant_tasks, write_report
 from bundle.regression import feed as feed_of
 from bundle.results import write_result
 from bundle.vectors import Stored, Vectors
@@ -27,7 +28,8 @@ from targets.base import Precision, RunConfig, Session, Target
 from targets.open import execution
 
 TOOLS = ("openvino", "onnxruntime", "torch", "numpy")
-NARROWER: dict[Precision, int] = {"f32": 0, "f16": 1, "bf16": 1, "int8": 2}
+NARROWER: dict[Precision, int] = {"f32": 0, "f16": 1, "bf16": 1, "int8_weights": 2, "int8_mixed": 3, "int8": 4}
+"""How much a variant gives up: of two that are equally fast, the one with the smaller number is shipped."""
 
 
 class Terms(NamedTuple):
@@ -48,14 +50,16 @@ def judge(
         ArtifactError: a variant answers something other than the manifest says.
         TargetUnavailable: the runtime or the device is not here.
     """
-    model = EagerModel(checkpoint)
+    model, variants = EagerModel(checkpoint), variants_of(engine)
+    sizes = {v.recipe.name: sum(engine.file(name).stat().st_size for name in v.files) for v in variants}
     with ExitStack() as stack:
         sessions = {
-            v.recipe.name: stack.enter_context(target.open(engine.folder, v, run_config, "auto"))
-            for v in variants_of(engine)
+            v.recipe.name: stack.enter_context(target.open(engine.folder, v, run_config, "auto")) for v in variants
         }
         latency, eager_ms = _latencies(sessions, model, vectors, terms, run_config.threads)
-        choice, report = _choose(sessions, latency, eager_ms, vectors, terms)
+        reports = {name: _judge_one(session, vectors, terms) for name, session in sessions.items()}
+    choice = choose(reports, latency, eager_ms, terms.timing.gain)
+    report = with_variants(reports, choice, sizes)
     emulated = eager_ms is None
     timing = (0, 0) if emulated else (terms.timing.runs, terms.timing.warmup)
     bench = Bench(
@@ -102,28 +106,40 @@ def _inference(session: Session, draft: Manifest, stored: Stored) -> Callable[[]
 def order(names: list[Precision], latency: dict[str, float], gain: float) -> list[Precision]:
     """Return the variants in the order in which they deserve to be shipped.
 
-    With latencies: by latency / gainⁿ, n being 0 for f32, 1 for f16 and bf16, 2 for int8. Without: the narrowest first.
+    With latencies: the fastest first, but of two the wider one unless the narrower takes less than ``gain`` of its time;
+    so by latency / gainⁿ, n being 0 for f32, 1 for f16 and bf16, 2 for any kind of INT8. Without: the narrowest first.
     """
     if not latency:
         return sorted(names, key=lambda name: -NARROWER[name])
-    return sorted(names, key=lambda name: latency[name] / gain ** NARROWER[name])
+    return sorted(names, key=lambda name: (latency[name] / gain ** min(NARROWER[name], 2), NARROWER[name]))
 
 
-def _choose(
-    sessions: dict[Precision, Session], latency: dict[str, float], eager_ms: float | None, vectors: ReferenceVectors,
-    terms: Terms,
-) -> tuple[Choice, RegressionReport]:  # fmt: skip
-    """Judge the variants in order until one passes."""
-    reports: dict[Precision, RegressionReport] = {}
-    ranked = order(list(sessions), latency, terms.timing.gain)
-    for name in ranked:
-        reports[name] = _judge_one(sessions[name], vectors, terms)
-        if reports[name].passed:
-            break
-    shipped = next((name for name in reports if reports[name].passed), min(ranked, key=lambda name: NARROWER[name]))
-    candidates = tuple(_candidate(name, latency, reports, shipped) for name in sessions)
-    reason = _reason(shipped, reports, emulated=not latency)
-    return Choice(shipped=shipped, reason=reason, eager_ms=eager_ms, candidates=candidates), reports[shipped]
+def choose(
+    reports: dict[Precision, RegressionReport], latency: dict[str, float], eager_ms: float | None, gain: float
+) -> Choice:
+    """Choose the first variant in ``order`` that passed, else the most precise one; give every one its reason."""
+    ranked = order(list(reports), latency, gain)
+    within = [name for name in ranked if reports[name].passed]
+    shipped = within[0] if within else min(ranked, key=lambda name: NARROWER[name])
+    candidates = tuple(_candidate(name, latency, report, shipped) for name, report in reports.items())
+    reason = _reason(shipped, ranked, reports, latency)
+    return Choice(shipped=shipped, reason=reason, eager_ms=eager_ms, candidates=candidates)
+
+
+def with_variants(
+    reports: dict[Precision, RegressionReport], choice: Choice, sizes: dict[Precision, int]
+) -> RegressionReport:
+    """Return the shipped variant's report with the row of every variant; ``sizes`` are the bytes of its files."""
+    told = {one.name: one for one in choice.candidates}
+    rows = tuple(
+        VariantRow(
+            name=name, precision=report.precision, tasks=variant_tasks(report), passed=report.passed,
+            median_ms=told[name].latency_ms, bytes=sizes[name], isa=report.device.isa, reason=told[name].reason,
+        )
+        for name, report in reports.items()
+    )  # fmt: skip
+    [shipped] = [report for name, report in reports.items() if name == choice.shipped]
+    return shipped.model_copy(update={"variants": rows})
 
 
 def _judge_one(session: Session, vectors: ReferenceVectors, terms: Terms) -> RegressionReport:
@@ -131,24 +147,41 @@ def _judge_one(session: Session, vectors: ReferenceVectors, terms: Terms) -> Reg
     return run(opened, session.infer, execution(session), allow_inconclusive=terms.allow_inconclusive)
 
 
-def _candidate(
-    name: Precision, latency: dict[str, float], reports: dict[Precision, RegressionReport], shipped: Precision
-) -> Candidate:
-    report = reports.get(name)
+def _candidate(name: Precision, latency: dict[str, float], report: RegressionReport, shipped: Precision) -> Candidate:
     if name == shipped:
         reason = "shipped"
-    elif report is None:
-        reason = "not judged: it would not have been chosen over the shipped one"
+    elif not report.passed:
+        reason = f"not shown to be within its budgets: {_beyond(report)}"
+    elif not latency:
+        reason = f"within its budgets; {shipped} is narrower"
+    elif latency[name] < latency[shipped]:
+        reason = f"within its budgets; too little faster than {shipped} to be shipped instead of it"
     else:
-        beyond = [f"{task} {result.verdict}" for task, result in report.tasks.items() if result.verdict != "pass"]
-        reason = f"not shown to be within its budgets: {', '.join(beyond)}"
-    verdicts = {} if report is None else {task: str(result.verdict) for task, result in report.tasks.items()}
+        reason = f"within its budgets; {latency[name] / latency[shipped]:.2f} times as slow as {shipped}"
+    verdicts = {task: str(result.verdict) for task, result in report.tasks.items()}
     return Candidate(name=name, latency_ms=latency.get(name), verdicts=verdicts, reason=reason)
 
 
-def _reason(shipped: Precision, reports: dict[Precision, RegressionReport], *, emulated: bool) -> str:
+def _beyond(report: RegressionReport) -> str:
+    return ", ".join(f"{task} {result.verdict}" for task, result in report.tasks.items() if result.verdict != "pass")
+
+
+def _reason(
+    shipped: Precision, ranked: list[Precision], reports: dict[Precision, RegressionReport], latency: dict[str, float]
+) -> str:
+    """Say in one sentence why a variant is shipped."""
     if not reports[shipped].passed:
         return "no variant is within its budgets; the most precise one is shipped, and the build fails"
-    if emulated:
+    if not latency:
         return "the narrowest precision within its budgets under emulation; the device decides by measuring"
-    return "the fastest variant within its budgets, measured here"
+    said = f"the fastest variant within its budgets, measured here: {latency[shipped]:.1f} ms"
+    if shipped != "f32" and "f32" in latency:
+        said += f", f32 {latency['f32']:.1f} ms"
+    faster = [name for name in ranked[: ranked.index(shipped)] if latency[name] < latency[shipped]]
+    if faster:
+        return f"{said}; {faster[0]} is faster ({latency[faster[0]]:.1f} ms), but {_beyond(reports[faster[0]])}"
+    narrower = [name for name in latency if name in NARROWER and NARROWER[name] > NARROWER[shipped]]
+    if shipped == "f32" and narrower:
+        best = min(narrower, key=lambda name: latency[name])
+        return f"{said}; nothing narrower gains enough ({best} {latency[best]:.1f} ms)"
+    return said

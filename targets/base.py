@@ -20,7 +20,7 @@ from bundle.errors import ArtifactError, InputError
 from bundle.frozen import Frozen
 
 Array: TypeAlias = NDArray[np.generic]
-Precision: TypeAlias = Literal["f32", "f16", "bf16", "int8"]
+Precision: TypeAlias = Literal["f32", "f16", "bf16", "int8_weights", "int8_mixed", "int8"]
 GraphFormat: TypeAlias = Literal["onnx", "openvino"]
 Execute: TypeAlias = Literal["auto", "device", "emulation"]
 ExecutedOn: TypeAlias = Literal["device", "emulation"]
@@ -81,10 +81,13 @@ class QuantizationScheme(Frozen):
 
 
 class VariantRecipe(Frozen):
-    """One precision a target offers. ``graph`` says which graph it runs, ``hint`` the float type of its other layers."""
+    """One precision a target offers. ``graph`` says which graph it runs, ``hint`` the float type of its other layers.
+
+    A ``mixed`` graph is a quantized one with some layers returned to float; ``weights`` has float activations.
+    """
 
     name: Precision
-    graph: Literal["float", "half", "quantized"]
+    graph: Literal["float", "half", "quantized", "mixed", "weights"]
     hint: Literal["f32", "f16", "bf16"]
     reason: str
 

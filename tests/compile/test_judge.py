@@ -10,6 +10,7 @@ from bundle.artifacts import load, replacing
 from bundle.dataset import FolderDataset
 from bundle.manifest import VECTORS, BundleVariant, Manifest, Reference, Seeds, default_budgets
 from bundle.manifest import Engine as EngineEntry
+from bundle.regression import RegressionReport, VariantRow
 from bundle.vectors import Evaluated, write_vectors
 from compile import judge
 from compile.config import TimingConfig
@@ -86,14 +87,25 @@ def terms() -> Terms:
     return Terms(draft, TimingConfig(runs=1, warmup=0), allow_inconclusive=False)
 
 
+SIZES: dict[Precision, int] = dict.fromkeys(judge.NARROWER, 1000)
+
+
 def choose(
     model: EagerModel, noise: dict[Precision, float], latency: dict[str, float], vectors: ReferenceVectors, terms: Terms
-) -> tuple[str, str, dict[str, str]]:
-    """Judge sessions of these noises; return what is shipped, why, and each variant's reason."""
-    sessions: dict[Precision, Session] = {name: Made(model, name, size) for name, size in noise.items()}
-    choice, report = judge._choose(sessions, latency, 1.0 if latency else None, vectors, terms)
+) -> tuple[RegressionReport, str]:
+    """Judge sessions of these noises; return the shipped one's report with the table of all, and why it is shipped."""
+    reports = {name: judge._judge_one(Made(model, name, size), vectors, terms) for name, size in noise.items()}
+    choice = judge.choose(reports, latency, 1.0 if latency else None, 0.95)
+    report = judge.with_variants(reports, choice, SIZES)
     assert report.precision == choice.shipped
-    return choice.shipped, choice.reason, {one.name: one.reason for one in choice.candidates}
+    assert [row.name for row in report.variants] == list(noise)
+    return report, choice.reason
+
+
+def row(report: RegressionReport, name: str) -> VariantRow:
+    """The row of one variant."""
+    [found] = [row for row in report.variants if row.name == name]
+    return found
 
 
 def test_with_latencies_the_fastest_comes_first_and_a_tie_goes_to_the_wider() -> None:
@@ -101,35 +113,53 @@ def test_with_latencies_the_fastest_comes_first_and_a_tie_goes_to_the_wider() ->
     assert order(names, {"f32": 10.0, "f16": 8.0, "int8": 5.0}, 0.95) == ["int8", "f16", "f32"]
     assert order(names, {"f32": 10.0, "f16": 9.9, "int8": 9.7}, 0.95) == ["f32", "f16", "int8"]
     assert order(names, {"f32": 10.0, "f16": 9.9, "int8": 9.7}, 1.0) == ["int8", "f16", "f32"]
+    assert order(["int8", "int8_mixed"], {"int8": 5.0, "int8_mixed": 5.0}, 0.95) == ["int8_mixed", "int8"]
 
 
 def test_without_latencies_the_narrowest_comes_first() -> None:
-    assert order(list(NAMES), {}, 0.95) == ["int8", "f16", "f32"]
+    assert order([*NAMES, "int8_mixed"], {}, 0.95) == ["int8", "int8_mixed", "f16", "f32"]
 
 
 def test_the_fastest_within_its_budgets_is_shipped(model: EagerModel, vectors: ReferenceVectors, terms: Terms) -> None:
-    fast = {"f32": 10.0, "int8": 5.0}
-    shipped, reason, reasons = choose(model, {"f32": 0.0, "int8": 0.0}, fast, vectors, terms)
-    assert (shipped, reasons["int8"]) == ("int8", "shipped")
-    assert "fastest" in reason and "not judged" in reasons["f32"]
+    report, reason = choose(model, {"f32": 0.0, "int8": 0.0}, {"f32": 10.0, "int8": 5.0}, vectors, terms)
+    assert row(report, "int8").reason == "shipped" and row(report, "int8").median_ms == 5.0
+    assert "fastest" in reason and "f32 10.0 ms" in reason
+    assert "2.00 times as slow as int8" in row(report, "f32").reason
+
+
+def test_every_variant_has_its_row_with_every_task(model: EagerModel, vectors: ReferenceVectors, terms: Terms) -> None:
+    report, _ = choose(model, {"f32": 0.0, "int8": 3.0}, {"f32": 10.0, "int8": 5.0}, vectors, terms)
+    spoilt, good = row(report, "int8"), row(report, "f32")
+    assert good.tasks["depth"].drop_relative == pytest.approx(0.0, abs=1e-6) and good.passed
+    assert (spoilt.tasks["depth"].drop_relative or 0) > 0.01 and not spoilt.passed
+    assert list(spoilt.tasks) == list(made.TASKS) and spoilt.bytes == 1000
+    assert good.tasks["depth"].verdict == report.tasks["depth"].verdict == "pass"
 
 
 def test_a_faster_one_beyond_its_budgets_is_not(model: EagerModel, vectors: ReferenceVectors, terms: Terms) -> None:
-    fast = {"f32": 10.0, "int8": 5.0}
-    shipped, _, reasons = choose(model, {"f32": 0.0, "int8": 3.0}, fast, vectors, terms)
-    assert shipped == "f32"
-    assert "not shown to be within its budgets" in reasons["int8"] and "depth regression" in reasons["int8"]
+    report, reason = choose(model, {"f32": 0.0, "int8": 3.0}, {"f32": 10.0, "int8": 5.0}, vectors, terms)
+    assert report.precision == "f32"
+    told = row(report, "int8").reason
+    assert "not shown to be within its budgets" in told and "depth regression" in told
+    assert "int8 is faster (5.0 ms), but" in reason
+
+
+def test_a_gain_too_small_is_said(model: EagerModel, vectors: ReferenceVectors, terms: Terms) -> None:
+    report, reason = choose(model, {"f32": 0.0, "int8": 0.0}, {"f32": 10.0, "int8": 9.9}, vectors, terms)
+    assert report.precision == "f32" and "nothing narrower gains enough (int8 9.9 ms)" in reason
+    assert "too little faster than f32" in row(report, "int8").reason
 
 
 def test_where_none_is_the_most_precise_is_shipped_and_the_reason_says_so(
     model: EagerModel, vectors: ReferenceVectors, terms: Terms
 ) -> None:
-    shipped, reason, _ = choose(model, {"f32": 3.0, "int8": 4.0}, {"f32": 10.0, "int8": 5.0}, vectors, terms)
-    assert shipped == "f32" and "the build fails" in reason
+    report, reason = choose(model, {"f32": 3.0, "int8": 4.0}, {"f32": 10.0, "int8": 5.0}, vectors, terms)
+    assert report.precision == "f32" and "the build fails" in reason
 
 
 def test_an_emulation_leaves_the_last_word_to_the_device(
     model: EagerModel, vectors: ReferenceVectors, terms: Terms
 ) -> None:
-    shipped, reason, _ = choose(model, {"f32": 0.0, "f16": 0.0, "int8": 3.0}, {}, vectors, terms)
-    assert shipped == "f16" and "the device decides" in reason
+    report, reason = choose(model, {"f32": 0.0, "f16": 0.0, "int8": 3.0}, {}, vectors, terms)
+    assert report.precision == "f16" and "the device decides" in reason
+    assert "f16 is narrower" in row(report, "f32").reason and row(report, "f16").median_ms is None
