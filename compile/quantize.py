@@ -29,7 +29,9 @@ from calibration.sampling import CalibrationSet, from_folder
 from compile.adopt import adopt_graph
 from compile.float_nodes import float_nodes, value_names
 from compile.graph import GRAPH_FILE, Array, GraphInfo, graph_info, graph_settings
+from compile.half import write_half, write_ranges
 from compile.passes.table import apply_passes
+from compile.ranges import Range
 from compile.script import announce, run_script, say
 from compile.store import seal, tool_versions, writing
 from compile.verify import Outputs, compare, require, run_graph
@@ -71,8 +73,10 @@ def quantize(
     with writing(out) as folder:
         job = Job(simplified.file(GRAPH_FILE), info, calibration, folder, target, run)
         variants, notes = [], dict[str, JsonValue]()
-        for recipe in target.variants(target.capabilities(run)):
-            variant, note = _write(recipe, job)
+        recipes = target.variants(target.capabilities(run))
+        ranges = _ranges(job, recipes)
+        for recipe in recipes:
+            variant, note = _write(recipe, job, ranges)
             variants.append(variant)
             notes[recipe.name] = note
         settings = graph_settings(info, {"target": target.name, "variants": _dump(variants), "notes": notes})
@@ -93,10 +97,11 @@ def _dump(variants: list[Variant]) -> JsonValue:
     return [variant.model_dump(mode="json") for variant in variants]
 
 
-def _write(recipe: VariantRecipe, job: Job) -> tuple[Variant, JsonValue]:
+def _write(recipe: VariantRecipe, job: Job, ranges: tuple[Range, ...]) -> tuple[Variant, JsonValue]:
     """Write one variant's graph; return it with what there is to say about it."""
     if recipe.graph == "half":
-        return Variant(recipe=recipe, files=_write_half(job, recipe.name)), {}
+        files, typed = write_half(job.source, job.folder, recipe.name, ranges)
+        return Variant(recipe=recipe, files=files), {"half": typed}
     suffix = SUFFIX[job.target.graph_format]
     if recipe.graph == "float":
         return Variant(recipe=recipe, files=job.target.convert(job.source, job.folder / f"float{suffix}")), {}
@@ -106,15 +111,17 @@ def _write(recipe: VariantRecipe, job: Job) -> tuple[Variant, JsonValue]:
     quantize_graph = _quantize_openvino if job.target.graph_format == "openvino" else _quantize_onnx
     files, passes = quantize_graph(job, scheme, kept, path)
     note: dict[str, JsonValue] = {"scheme": scheme.model_dump(mode="json")}
-    return Variant(recipe=recipe, files=files), note | {"float_nodes": dict(kept), "passes": dict(passes)}
+    note |= {"float_nodes": dict(kept), "passes": dict(passes)}
+    if job.target.graph_format == "onnx" and recipe.hint == "f16":
+        files, note["half"] = write_half(path, job.folder, recipe.name, ranges)
+    return Variant(recipe=recipe, files=files), note
 
 
-def _write_half(job: Job, name: str) -> tuple[str, ...]:
-    """Write the FP16 graph for the device and, beside it, the one whose roundings a host can compute."""
-    files = {f"{name}.onnx": "make_half", f"{name}.emulation.onnx": "emulate_half"}
-    for file, rewrite in files.items():
-        apply_passes((rewrite,), job.source, job.folder / file)
-    return tuple(files)
+def _ranges(job: Job, recipes: tuple[VariantRecipe, ...]) -> tuple[Range, ...]:
+    """Measure how large each tensor gets on the calibration images, where FP16 is written into a graph."""
+    if job.target.graph_format != "onnx" or all(recipe.hint != "f16" for recipe in recipes):
+        return ()
+    return write_ranges(job.source, job.folder, _feeds(job, len(job.calibration.paths)), threads=job.run.threads)
 
 
 def _quantize_onnx(

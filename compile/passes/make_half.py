@@ -1,152 +1,177 @@
-"""A float32 graph becomes strongly typed FP16, except where FP16 overflows or only the answer is written.
+"""A float32 graph becomes strongly typed FP16, except where FP16 is too narrow or only the answer is written.
 
     before   y = op(x, w)                         all float32
     after    y₁₆ = op(x₁₆, w₁₆)                   x₁₆ = Cast(x) where x was float32, w₁₆ = w rounded once
              y₃₂ = op(Cast(x₁₆), w)               for the operators in ``FLOAT32``, before the first and after the last
-                                                  weighted operator; graph outputs stay float32
+                                                  weighted operator, and where a range says so; outputs stay float32
 
-``emulate_half`` writes what that computes as a float32 graph: each value that FP16 holds is rounded by an explicit pair
-Cast(→ FP16), Cast(→ float32), which a runtime must honour, while an FP16 kernel on a CPU computes in float32 inside.
 LayerNormalization and Softmax stay in float32: their sums overflow (facts: a decomposed LayerNorm cost a peer 5 AP).
+
+Q and DQ. A Q with its DQs is float16 or float32 as one, scales included: strong typing wants a scale of its data's type,
+and TensorRT's builder (1.7 for RTX, measured) also wants both operands of one product to be scaled in one type. So where
+a scale would be off by more than ``SCALE_ERROR`` in FP16 (it is subnormal there), the product that reads it stays in
+float32, its other operand with it, and so on until nothing changes. Q's data is cast to FP16 even behind a float32
+LayerNormalization: its values are small, and it is INT8 that they become.
 """
 
-from collections.abc import Sequence
+from collections.abc import Mapping
+from types import MappingProxyType
 
 import numpy as np
 import onnx_ir as ir
 
-from bundle.errors import GraphError
-from compile.float_nodes import end_nodes
-from compile.passes.base import add_constant, constant
+from compile.float_nodes import WEIGHTED, end_nodes
+from compile.passes.base import DEQUANTIZE, QUANTIZE, Array, add_constant, constant
 
 FLOAT32 = frozenset({"Cast", "LayerNormalization", "Pow", "ReduceMean", "ReduceSum", "Softmax", "Sqrt"})
 SHAPE_INPUTS = {"Resize": (1, 2)}  # inputs that are float32 by the standard, whatever the data's type
 LARGEST = float(np.finfo(np.float16).max)
+SMALLEST = float(np.finfo(np.float16).smallest_normal)
+SCALE_ERROR = 2.0**-9  # four times the rounding of a normal FP16 number; measured: INT8 weights are off by 2⁻⁸ and more
+NOTHING: Mapping[str, str] = MappingProxyType({})
 
 
-def make_half(model: ir.Model) -> tuple[ir.Model, bool]:
-    """Type the graph FP16 with explicit casts.
-
-    Raises:
-        GraphError: a weight does not fit into FP16.
-    """
-    return _Rewrite(model, emulate=False).run()
+def make_half(model: ir.Model, keep: Mapping[str, str] = NOTHING) -> tuple[ir.Model, bool]:
+    """Type the graph FP16 with explicit casts; nodes named in ``keep``, with the reason, stay in float32."""
+    if any(value.dtype == ir.DataType.FLOAT16 for node in model.graph for value in node.outputs):
+        return model, False
+    return _Rewrite(model, float32_nodes(model.graph, keep)).run()
 
 
-def emulate_half(model: ir.Model) -> tuple[ir.Model, bool]:
-    """Round every value that ``make_half`` would hold in FP16, in a graph that stays float32.
+def float32_nodes(graph: ir.Graph, keep: Mapping[str, str]) -> dict[ir.Node, str]:
+    """Return the nodes that ``make_half`` leaves in float32, each with its reason."""
+    pairs = {QUANTIZE, DEQUANTIZE}  # they follow what they feed, wherever they stand
+    named = end_nodes(graph)
+    ends = {node: named.get(str(node.name), "") for node in graph if node.op_type not in pairs}
+    found: dict[ir.Node, str] = {}
+    for node in graph:
+        reason = keep.get(str(node.name), "") or ends.get(node, "") or _too_narrow(node)
+        if node.op_type in FLOAT32:
+            found[node] = f"{node.op_type} is computed in float32"
+        elif reason:
+            found[node] = reason
+    while _spread(graph, found):
+        pass
+    return found
 
-    Raises:
-        GraphError: a weight does not fit into FP16.
-    """
-    return _Rewrite(model, emulate=True).run()
+
+def _spread(graph: ir.Graph, found: dict[ir.Node, str]) -> bool:
+    """Add the Q, DQ and products that must be float32 because what they share a scale with is; say if there were any."""
+    before = len(found)
+    for node in graph:
+        if node.op_type == QUANTIZE and node in found:
+            found |= {reader: found[node] for reader in _readers(node) if reader not in found}
+        if node.op_type != DEQUANTIZE:
+            continue
+        readers = _readers(node)
+        kept = [reader for reader in readers if reader in found]
+        products = [reader for reader in kept if reader.op_type in WEIGHTED]
+        if node not in found and (products or (kept and len(kept) == len(readers))):
+            found[node] = f"its reader {(products or kept)[0].name} is computed in float32"
+        if node in found:
+            tied = [reader for reader in readers if reader.op_type in WEIGHTED]
+            producer = node.inputs[0].producer() if node.inputs[0] is not None else None
+            found |= {other: found[node] for other in [*tied, producer] if other is not None and other not in found}
+    return len(found) > before
+
+
+def _readers(node: ir.Node) -> list[ir.Node]:
+    return [reader for reader, _ in node.outputs[0].uses()]
+
+
+def _too_narrow(node: ir.Node) -> str:
+    """Say which constant of a node, or scale of a DQ that feeds it, does not survive FP16; "" if all do."""
+    for place, value in enumerate(node.inputs):
+        array = constant(value)
+        if array is None or value is None or place in SHAPE_INPUTS.get(node.op_type, ()):
+            scale = _scale_before(value)
+            if scale is not None and _loss(scale) > SCALE_ERROR:
+                return f"the scale of {value.name if value else ''} is too small for FP16: off by {_loss(scale):.1%}"
+        elif value.dtype == ir.DataType.FLOAT and node.op_type not in (QUANTIZE, DEQUANTIZE):
+            peak = float(np.abs(array.astype(np.float64)).max(initial=0.0))
+            if not (peak == 0 or SMALLEST <= peak <= LARGEST):
+                return f"constant {value.name} reaches {peak:.3g}, FP16 holds {SMALLEST:.3g} to {LARGEST:g}"
+    return ""
+
+
+def _scale_before(value: ir.Value | None) -> Array | None:
+    producer = None if value is None else value.producer()
+    return constant(producer.inputs[1]) if producer is not None and producer.op_type == DEQUANTIZE else None
+
+
+def _loss(scale: Array) -> float:
+    """Return the largest relative error of scales in FP16."""
+    exact = scale.astype(np.float64)
+    with np.errstate(over="ignore"):
+        return float((np.abs(scale.astype(np.float16).astype(np.float64) - exact) / exact).max())
 
 
 class _Rewrite:
     """One run over a graph: what was cast already is cast once."""
 
-    def __init__(self, model: ir.Model, *, emulate: bool) -> None:
+    def __init__(self, model: ir.Model, float32: dict[ir.Node, str]) -> None:
         self.model = model
         self.graph = model.graph
-        self.emulate = emulate
-        self.ends = end_nodes(model.graph)
+        self.float32 = float32
         self.half: set[ir.Value] = set()
         self.casts: dict[tuple[ir.Value, ir.DataType], ir.Value] = {}
-        self.weights: dict[ir.Value, ir.Value] = {}
+        self.constants: dict[ir.Value, ir.Value] = {}
 
     def run(self) -> tuple[ir.Model, bool]:
         """Rewrite every node in order."""
-        if any(value.dtype == ir.DataType.FLOAT16 for node in self.graph for value in node.outputs):
-            return self.model, False
         for node in list(self.graph):
-            if node.op_type in FLOAT32 or node.name in self.ends:
+            typed = node.op_type == QUANTIZE or any(value.dtype == ir.DataType.FLOAT for value in node.outputs)
+            if node in self.float32 or not typed:
                 self._keep(node)
             else:
                 self._make_half(node)
         for index, output in enumerate(self.graph.outputs):
-            if output in self.half and not self.emulate:
+            if output in self.half:
                 self._widen_output(index, output)
         return self.model, bool(self.half)
 
     def _keep(self, node: ir.Node) -> None:
         for place, value in enumerate(node.inputs):
-            if value in self.half and not self.emulate:
+            if value in self.half:
                 node.replace_input_with(place, self._cast(value, ir.DataType.FLOAT, before=node))
 
     def _make_half(self, node: ir.Node) -> None:
-        floats = [value for value in node.outputs if value.dtype == ir.DataType.FLOAT]
-        if not floats:
-            self._keep(node)
-            return
         for place, value in enumerate(node.inputs):
             if value is None or value.dtype != ir.DataType.FLOAT or place in SHAPE_INPUTS.get(node.op_type, ()):
                 continue
-            if constant(value) is not None:
-                node.replace_input_with(place, self._weight(value))
-            elif value not in self.half:
-                node.replace_input_with(place, self._narrow(value, before=node))
-        for value in floats:
-            self._type_output(node, value)
-
-    def _type_output(self, node: ir.Node, value: ir.Value) -> None:
-        if not self.emulate:
-            value.dtype = ir.DataType.FLOAT16
-            self.half.add(value)
-            return
-        users = list(value.uses())
-        rounded = self._pair(value, after=node)
-        for user, place in users:
-            user.replace_input_with(place, rounded)
-        self.half.update((value, rounded))
-        for index, output in enumerate(self.graph.outputs):
-            if output is value:
-                self._rename_output(index, value, rounded)
-
-    def _weight(self, value: ir.Value) -> ir.Value:
-        if value not in self.weights:
             array = constant(value)
-            if array is None or not np.abs(array.astype(np.float64)).max(initial=0.0) <= LARGEST:
-                raise GraphError(
-                    "a weight does not fit into FP16", expected=f"magnitudes up to {LARGEST:g}", got=str(value.name),
-                    where="make_half", fix="leave the f16 variant out for this model",
-                )  # fmt: skip
-            narrow = array.astype(np.float16)
-            kept = narrow.astype(np.float32) if self.emulate else narrow
-            self.weights[value] = add_constant(self.model, f"{value.name}/f16", kept)
-        return self.weights[value]
+            if array is not None:
+                node.replace_input_with(place, self._constant(value, array))
+            elif value not in self.half:
+                node.replace_input_with(place, self._cast(value, ir.DataType.FLOAT16, before=node))
+        for value in node.outputs:
+            if value.dtype == ir.DataType.FLOAT:
+                value.dtype = ir.DataType.FLOAT16
+                self.half.add(value)
 
-    def _narrow(self, value: ir.Value, *, before: ir.Node) -> ir.Value:
-        if not self.emulate:
-            return self._cast(value, ir.DataType.FLOAT16, before=before)
-        wide = self._cast(self._cast(value, ir.DataType.FLOAT16, before=before), ir.DataType.FLOAT, before=before)
-        return wide
+    def _constant(self, value: ir.Value, array: Array) -> ir.Value:
+        if value not in self.constants:
+            self.constants[value] = add_constant(self.model, f"{value.name}/f16", array.astype(np.float16))
+        return self.constants[value]
 
     def _cast(self, value: ir.Value, dtype: ir.DataType, *, before: ir.Node) -> ir.Value:
         key = (value, dtype)
         if key not in self.casts:
-            node = _cast_node(value, dtype)
+            node = cast_node(value, dtype)
             self.graph.insert_before(before, node)
             self.casts[key] = node.outputs[0]
         return self.casts[key]
 
-    def _pair(self, value: ir.Value, *, after: ir.Node) -> ir.Value:
-        narrow = _cast_node(value, ir.DataType.FLOAT16)
-        wide = _cast_node(narrow.outputs[0], ir.DataType.FLOAT)
-        self.graph.insert_after(after, [narrow, wide])
-        return wide.outputs[0]
-
     def _widen_output(self, index: int, output: ir.Value) -> None:
-        node = _cast_node(output, ir.DataType.FLOAT)
+        node = cast_node(output, ir.DataType.FLOAT)
         self.graph.append(node)
-        self._rename_output(index, output, node.outputs[0])
-
-    def _rename_output(self, index: int, old: ir.Value, new: ir.Value) -> None:
-        old.name, new.name = f"{old.name}/half", old.name
+        new = node.outputs[0]
+        output.name, new.name = f"{output.name}/half", output.name
         self.graph.outputs[index] = new
 
 
-def _cast_node(value: ir.Value, dtype: ir.DataType) -> ir.Node:
+def cast_node(value: ir.Value, dtype: ir.DataType) -> ir.Node:
+    """Return a Cast of ``value``, named after it, that is in no graph yet."""
     name = f"{value.name}/to_{dtype.name.lower()}"
-    attributes: Sequence[ir.Attr] = [ir.AttrInt64("to", dtype.value)]
     output = ir.Value(name=name, type=ir.TensorType(dtype), shape=value.shape)
-    return ir.Node("", "Cast", [value], attributes, outputs=[output], name=name)
+    return ir.Node("", "Cast", [value], [ir.AttrInt64("to", dtype.value)], outputs=[output], name=name)

@@ -10,9 +10,10 @@ from onnx_ir.passes.common import CheckerPass, RemoveUnusedNodesPass
 from bundle.errors import ConfigError, GraphError
 from compile.passes.base import Pass
 from compile.passes.drop_bias_dequantization import drop_bias_dequantization
+from compile.passes.emulate_half import emulate_half
 from compile.passes.make_activations_per_tensor import make_activations_per_tensor
 from compile.passes.make_activations_signed import make_activations_signed
-from compile.passes.make_half import emulate_half, make_half
+from compile.passes.make_half import make_half
 
 PASSES: MappingProxyType[str, Pass] = MappingProxyType(
     {
@@ -41,13 +42,18 @@ def apply_passes(names: Sequence[str], source: Path, target: Path) -> dict[str, 
     model, modified = ir.load(source), {}
     for name in names:
         model, modified[name] = PASSES[name](model)
-        _check(model, name, list(modified))
+        check_graph(model, name, list(modified))
     RemoveUnusedNodesPass()(model)
     ir.save(model, target)
     return modified
 
 
-def _check(model: ir.Model, name: str, ran: list[str]) -> None:
+def check_graph(model: ir.Model, name: str, ran: list[str]) -> None:
+    """Check a graph after the pass ``name``, the last of those that ``ran``.
+
+    Raises:
+        GraphError: onnx.checker or shape inference refuses it.
+    """
     import onnx
 
     try:

@@ -2,8 +2,9 @@
 
 INT8: ONNX Runtime with every optimization off computes each Q and DQ as the standard says, so weights and activations
 take the very values TensorRT's would; the products are summed in float32. FP16: ONNX Runtime computes FP16 in float32
-inside, so an ``f16`` variant carries a second graph, ``*.emulation.onnx``, with the roundings as explicit Cast pairs.
-An emulation says nothing about speed.
+inside, so a variant that holds FP16 carries a second graph, ``*.emulation.onnx``, with the roundings as explicit Cast
+pairs; its weights lie in the first one's file. A device may round less often (a fused chain keeps float32 inside) and
+may sum in FP16. An emulation says nothing about speed.
 """
 
 from pathlib import Path
@@ -31,12 +32,12 @@ def emulated_graph(variant: Variant) -> str:
     """Return the file to emulate: the emulation graph where there is one, else the graph itself.
 
     Raises:
-        ArtifactError: an FP16 graph without one, which a host would compute in float32.
+        ArtifactError: a graph with FP16 in it but without one, which a host would compute in float32.
     """
     for name in variant.files:
         if name.endswith(SUFFIX):
             return name
-    if variant.recipe.graph == "half":
+    if variant.recipe.hint == "f16":
         raise ArtifactError(
             "an FP16 graph cannot be emulated as it is", expected=f"a file *{SUFFIX} beside it", got=str(variant.files),
             where="the variant's files", fix="build the bundle again, or emulate another variant",

@@ -16,7 +16,10 @@ F16 = VariantRecipe(
     reason="strongly typed: precision lives in the graph's casts; often the fastest for transformers",
 )
 INT8 = VariantRecipe(
-    name="int8", graph="quantized", hint="f32", reason="explicit Q/DQ: the only quantization TensorRT 11 knows"
+    name="int8",
+    graph="quantized",
+    hint="f16",
+    reason="explicit Q/DQ, the only quantization TensorRT 11 knows; what is not INT8 is FP16",
 )
 
 

@@ -1,36 +1,66 @@
-"""FP16 typing, and the float32 graph that emulates its roundings."""
+"""FP16 typing: what becomes half, what stays float32 and why, and how scales are typed."""
 
 import numpy as np
 import onnx_ir as ir
 import pytest
 import torch
+from onnx_ir.passes.common import CheckerPass, ShapeInferencePass
 
-from bundle.errors import GraphError
-from compile.passes.make_half import emulate_half, make_half
+from compile.passes.make_half import float32_nodes, make_half
 from tests.compile.passes.made import graph, operators, run
 
-MLP = """
+WEIGHTS = np.random.default_rng(3).normal(size=(2, 16)).round(3)
+X = np.random.default_rng(4).normal(size=(1, 4)).astype(np.float32)
+
+
+def numbers(array: np.ndarray) -> str:
+    """An array as ONNX text."""
+    return "{" + ", ".join(map(str, array)) + "}"
+
+
+TEXT = f"""
 g (float[1,4] x) => (float[1,4] y)
-<float[4,4] a = {A}, float[4,4] b = {B}, float[4] w = {1, 1, 1, 1}, float[4] c = {0.1, 0.2, 0.3, 0.4}>
-{
-    h = MatMul (x, a)
-    n = LayerNormalization (h, w, c)
-    t = Tanh (n)
-    o = MatMul (t, b)
-    y = Add (o, c)
-}
+<float[4,4] a = {numbers(WEIGHTS[0])}, float[4,4] b = {numbers(WEIGHTS[1])},
+ float[4] w = {{1, 1, 1, 1}}, float[4] c = {{0.1, 0.2, 0.3, 0.4}}>
+{{
+    [first] h = MatMul (x, a)
+    [norm] n = LayerNormalization (h, w, c)
+    [tanh] t = Tanh (n)
+    [second] o = MatMul (t, b)
+    [last] y = Add (o, c)
+}}
 """
-GENERATOR = np.random.default_rng(3)
-WEIGHTS = GENERATOR.normal(size=(2, 16)).round(3)
-TEXT = MLP.replace("{A}", "{" + ", ".join(map(str, WEIGHTS[0])) + "}").replace(
-    "{B}", "{" + ", ".join(map(str, WEIGHTS[1])) + "}"
-)
-X = GENERATOR.normal(size=(1, 4)).astype(np.float32)
+
+
+def quantized(weight_scale: float = 0.02) -> str:
+    """Two INT8 products behind a LayerNorm, each operand with its DQ."""
+    weight = numbers(np.arange(-8, 8))
+    return f"""
+g (float[1,4] x) => (float[1,4] y)
+<float s = {{0.015}}, float t = {{0.03}}, float[4] v = {numbers(np.full(4, weight_scale))}, int8 z = {{0}},
+ int8[4] zs = {{0, 0, 0, 0}}, int8[4,4] a = {weight}, int8[4,4] b = {weight}, float[4] w = {{1, 1, 1, 1}}>
+{{
+    [norm] n = LayerNormalization (x, w, w)
+    [q1] qn = QuantizeLinear (n, s, z)
+    [dq1] dn = DequantizeLinear (qn, s, z)
+    [dqa] da = DequantizeLinear <axis: int = 1> (a, v, zs)
+    [first] h = MatMul (dn, da)
+    [q2] qh = QuantizeLinear (h, t, z)
+    [dq2] dh = DequantizeLinear (qh, t, z)
+    [dqb] db = DequantizeLinear <axis: int = 1> (b, s, z)
+    [second] y = MatMul (dh, db)
+}}
+"""
 
 
 def typed(text: str) -> ir.Model:
     """Parse a graph and infer its types."""
-    return ir.passes.common.ShapeInferencePass()(graph(text)).model
+    return ShapeInferencePass()(graph(text)).model
+
+
+def types(model: ir.Model) -> dict[str, str]:
+    """Each named node's output type."""
+    return {str(node.name): node.outputs[0].dtype.name for node in model.graph if node.op_type != "Cast"}
 
 
 def half_by_torch() -> np.ndarray:
@@ -44,36 +74,19 @@ def half_by_torch() -> np.ndarray:
 
 def test_weights_and_activations_are_half_and_layer_norm_and_the_interface_float() -> None:
     model, modified = make_half(typed(TEXT))
-    kinds = {node.op_type: node.outputs[0].dtype for node in model.graph if node.op_type != "Cast"}
+    CheckerPass(full_check=True)(model)
     assert modified
-    assert kinds["MatMul"] == kinds["Tanh"] == ir.DataType.FLOAT16
-    assert kinds["LayerNormalization"] == ir.DataType.FLOAT
+    assert types(model) == {
+        "first": "FLOAT16", "norm": "FLOAT", "tanh": "FLOAT16", "second": "FLOAT16", "last": "FLOAT",
+    }  # fmt: skip
     assert [value.dtype for value in (*model.graph.inputs, *model.graph.outputs)] == [ir.DataType.FLOAT] * 2
     assert [value.name for value in model.graph.outputs] == ["y"]
 
 
-def test_both_graphs_agree_with_torch_half() -> None:
-    [emulated] = run(emulate_half(typed(TEXT))[0], x=X)
+def test_it_agrees_with_torch_half() -> None:
     [typed_half] = run(make_half(typed(TEXT))[0], x=X)
-    assert np.abs(emulated - half_by_torch()).max() < 4e-3
-    assert np.abs(typed_half - half_by_torch()).max() < 4e-3
-    assert np.abs(emulated - run(graph(TEXT), x=X)[0]).max() > 0
-
-
-def test_the_emulation_overflows_where_half_does() -> None:
-    text = "g (float[1,2] x) => (float[1,2] y)\n<float[2,2] a = {300, 0, 0, 300}>\n{\n h = MatMul (x, a)\n k = Mul (h, h)\n y = MatMul (k, a)\n}\n"
-    [y] = run(emulate_half(typed(text))[0], x=np.ones((1, 2), np.float32))
-    assert not np.isfinite(y).any()
-    [exact] = run(graph(text), x=np.ones((1, 2), np.float32))
-    assert np.isfinite(exact).all()
-
-
-def test_the_emulation_stays_float32_with_a_pair_of_casts_after_each_half_value() -> None:
-    model, modified = emulate_half(typed(TEXT))
-    narrow = [node for node in model.graph if node.op_type == "Cast" and node.outputs[0].dtype == ir.DataType.FLOAT16]
-    assert modified
-    assert operators(model)["Cast"] == 2 * len(narrow) and narrow
-    assert all(node.outputs[0].dtype == ir.DataType.FLOAT for node in model.graph if node.op_type != "Cast")
+    assert np.abs(typed_half - half_by_torch()).max() < 4e-3  # the order of the sum's own roundings
+    assert np.abs(typed_half - run(graph(TEXT), x=X)[0]).max() > 0
 
 
 def test_it_is_idempotent() -> None:
@@ -83,7 +96,41 @@ def test_it_is_idempotent() -> None:
     assert operators(model) == count
 
 
-def test_a_weight_beyond_half_is_refused_by_name() -> None:
-    with pytest.raises(GraphError, match="does not fit into FP16") as caught:
-        make_half(typed(TEXT.replace(f"{{{WEIGHTS[0][0]}", "{70000")))
-    assert caught.value.got == "a"
+def test_what_is_to_be_kept_stays_float32_with_its_reason() -> None:
+    kept = float32_nodes(typed(TEXT).graph, {"tanh": "x reaches 9e4"})
+    assert {str(node.name): reason for node, reason in kept.items()}["tanh"] == "x reaches 9e4"
+    assert types(make_half(typed(TEXT), {"tanh": "x reaches 9e4"})[0])["tanh"] == "FLOAT"
+
+
+@pytest.mark.parametrize("value", ["70000", "1e-38"])
+def test_a_constant_outside_half_keeps_its_operator_float32(value: str) -> None:
+    text = TEXT.replace(numbers(WEIGHTS[1]), numbers(np.full(16, value, dtype=object)))
+    model = typed(text)
+    [reason] = [why for node, why in float32_nodes(model.graph, {}).items() if node.name == "second"]
+    assert "constant b reaches" in reason
+    model, _ = make_half(model)
+    CheckerPass(full_check=True)(model)
+    assert types(model)["second"] == "FLOAT" and types(model)["first"] == "FLOAT16"
+
+
+def test_scales_have_the_type_of_their_data_and_both_operands_one_type() -> None:
+    model, _ = make_half(typed(quantized()))
+    CheckerPass(full_check=True)(model)
+    assert {types(model)[name] for name in ("dq1", "dqa", "dq2", "dqb", "first", "second")} == {"FLOAT16"}
+    scales = {
+        str(node.name): node.inputs[1].dtype.name
+        for node in model.graph
+        if node.op_type in ("QuantizeLinear", "DequantizeLinear")
+    }
+    assert set(scales.values()) == {"FLOAT16"}, scales
+
+
+def test_a_scale_that_half_spoils_keeps_all_that_shares_it_in_float32() -> None:
+    model = typed(quantized(weight_scale=3e-7))
+    kept = {str(node.name): reason for node, reason in float32_nodes(model.graph, {}).items()}
+    assert "too small for FP16" in kept["first"]
+    assert {"q1", "dq1", "dqa", "first"} <= set(kept) and not {"q2", "dq2", "dqb", "second"} & set(kept)
+    model, _ = make_half(model)
+    CheckerPass(full_check=True)(model)
+    assert {types(model)[name] for name in ("dq1", "dqa", "first")} == {"FLOAT"}
+    assert {types(model)[name] for name in ("dq2", "dqb", "second")} == {"FLOAT16"}

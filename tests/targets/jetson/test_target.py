@@ -21,11 +21,12 @@ def a_host_without_tensorrt(monkeypatch) -> None:
 
 @pytest.fixture
 def folder(tmp_path: Path) -> Path:
-    onnx.save(CASES["q_dq"].model, tmp_path / "int8.onnx")
+    for name in VARIANT.files:
+        onnx.save(CASES["q_dq"].model, tmp_path / name)
     return tmp_path
 
 
-VARIANT = Variant(recipe=INT8, files=("int8.onnx",))
+VARIANT = Variant(recipe=INT8, files=("int8.onnx", "int8.emulation.onnx"))
 
 
 def test_a_host_defers_the_engine_and_says_why(folder: Path) -> None:
@@ -33,7 +34,7 @@ def test_a_host_defers_the_engine_and_says_why(folder: Path) -> None:
     assert engine.status == "deferred"
     assert "only be built on the device" in engine.reason
     assert "No module named 'tensorrt'" in engine.reason
-    assert [path.name for path in folder.iterdir()] == ["int8.onnx"]
+    assert sorted(path.name for path in folder.iterdir()) == sorted(VARIANT.files)
 
 
 @pytest.mark.parametrize("execute", ["auto", "emulation"])
@@ -54,9 +55,10 @@ def test_execute_device_never_falls_back(folder: Path) -> None:
         JETSON.capabilities(RunConfig(device="cuda:0"))
 
 
-def test_a_half_graph_is_emulated_by_its_own_graph_or_not_at_all(folder: Path) -> None:
+@pytest.mark.parametrize("recipe", [F16, INT8])
+def test_a_graph_with_half_is_emulated_by_its_own_graph_or_not_at_all(folder: Path, recipe) -> None:
     with pytest.raises(ArtifactError, match="cannot be emulated as it is"):
-        JETSON.open(folder, Variant(recipe=F16, files=("f16.onnx",)), RunConfig(), "auto")
+        JETSON.open(folder, Variant(recipe=recipe, files=(f"{recipe.name}.onnx",)), RunConfig(), "auto")
     onnx.save(CASES["gelu"].model, folder / "f16.emulation.onnx")
     with JETSON.open(
         folder, Variant(recipe=F16, files=("f16.onnx", "f16.emulation.onnx")), RunConfig(), "auto"
