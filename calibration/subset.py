@@ -1,4 +1,4 @@
-"""Cut a small labelled folder out of a large one: seeded calibration images, and one whole split with its labels.
+"""Cut a small labelled folder out of a large one: seeded calibration images and one whole split, with their labels.
 
     python -m calibration.subset --source ../scenes --spec data/scenes/dataset.json --out data/scenes
 
@@ -20,7 +20,7 @@ SEED = 0
 
 
 def cut(source: Path, spec: Path, out: Path, *, count: int, seed: int) -> None:
-    """Write ``out``: the spec, ``calibration.txt`` (images of ``train`` only) and ``val.txt`` with every label.
+    """Write ``out``: the spec, ``calibration.txt`` (images of ``train`` only) and ``val.txt``, both with every label.
 
     Raises:
         DatasetError: the spec, a split, an image or a label of the source is missing.
@@ -33,7 +33,7 @@ def cut(source: Path, spec: Path, out: Path, *, count: int, seed: int) -> None:
         _copy(find_image(source, identifier), out / "image")
     for row in TASKS:
         (out / row.name).mkdir(exist_ok=True)
-        for identifier in evaluation:
+        for identifier in (*calibration, *evaluation):
             _copy(source / row.name / f"{identifier}.png", out / row.name)
     _write_ids(out / "calibration.txt", calibration)
     _write_ids(out / "val.txt", evaluation)
