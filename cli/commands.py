@@ -43,6 +43,11 @@ COMMANDS = (
         "Say what TensorRT would reject, get wrong or run slowly in an ONNX file, and how to mend it.",
     ),
     Command(
+        "prove",
+        "compile.prove",
+        "Have NVIDIA's own parser and builder take a graph on the CPU, and count what runs in INT8.",
+    ),
+    Command(
         "evaluate",
         "cli.evaluate",
         "Measure every task of a checkpoint on a labelled split, without compiling anything.",
@@ -53,4 +58,8 @@ COMMANDS = (
         "bundle verify", "cli.verify_bundle", "Hash every file of a bundle and refuse, by name, one that was altered."
     ),
     Command("bundle info", "cli.show_bundle", "Say what a bundle holds: tasks, variants, the engine, budgets."),
+    Command("bundle pack", "cli.pack_bundle", "Write a bundle as one archive, the same bytes each time."),
+    Command("bundle unpack", "cli.unpack_bundle", "Unpack an archive, whole and verified, or not at all."),
+    Command("bundle sign", "cli.sign_bundle", "Sign a bundle's manifest with a private key."),
+    Command("bundle keygen", "cli.make_keys", "Make a pair of ed25519 keys: KEY signs, KEY.pub checks."),
 )

@@ -7,7 +7,7 @@ from typing import Annotated, Literal
 
 import typer
 
-from compile.lint.findings import Finding, LintReport
+from compile.lint.findings import Accepted, Finding, LintReport
 
 SHOWN = 3
 
@@ -16,8 +16,11 @@ def main(
     model: Annotated[Path, typer.Argument(help="An ONNX file; its external data lies beside it.")],
     target: Annotated[Literal["jetson"], typer.Option(help="Whose rules: jetson is TensorRT 10.3.")] = "jetson",
     accept: Annotated[
-        Path | None, typer.Option(help="A TOML file of accepted warnings: [[accept]] rule, node, reason, measured.")
-    ] = None,
+        str,
+        typer.Option(
+            help="Accepted warnings: a TOML file ([[accept]] rule, node, reason, measured), or 'jetson' for ours."
+        ),
+    ] = "",
     every: Annotated[bool, typer.Option("--all", help="Print every finding, not the first ones of each rule.")] = False,
     strict: Annotated[
         bool, typer.Option("--strict", help="Exit with 1 on a warning that was not accepted, too.")
@@ -30,16 +33,22 @@ def main(
 
     Example: tdss lint model.onnx --json
     """
-    from compile.lint.accepted import read_accepted
     from compile.lint.run import lint_file
 
-    report = lint_file(model, () if accept is None else read_accepted(accept))
+    report = lint_file(model, _accepted(accept))
     if as_json:
         sys.stdout.write(report.model_dump_json() + "\n")
     else:
         sys.stdout.writelines(f"{line}\n" for line in lines(report, sys.maxsize if every else SHOWN))
     if report.errors or (strict and report.warnings):
         raise typer.Exit(1)
+
+
+def _accepted(name: str) -> tuple[Accepted, ...]:
+    from compile.legality import ACCEPTED
+    from compile.lint.accepted import read_accepted
+
+    return () if not name else ACCEPTED[name] if name in ACCEPTED else read_accepted(Path(name))
 
 
 def lines(report: LintReport, shown: int) -> Iterator[str]:

@@ -12,26 +12,28 @@ import typer
 from pydantic import JsonValue, TypeAdapter
 
 from bundle.artifacts import Engine, Quantized, load
+from compile.legality import write_legality
 from compile.quantize import variants_of
 from compile.script import announce, run_script
 from compile.store import seal, tool_versions, writing
 from targets.base import EngineStatus, RunConfig, Target
 from targets.table import target as find_target
 
-TOOLS = ("openvino", "onnxruntime", "tensorrt")
+TOOLS = ("openvino", "onnxruntime", "tensorrt", "tensorrt-rtx-cu13")
 
 
 def build(quantized: Quantized, out: Path, target: Target, run: RunConfig) -> Engine:
-    """Write an ``Engine`` artifact in ``out``: every variant's graph, and the engines if they can be built here.
+    """Write an ``Engine`` artifact in ``out``: every variant's graph, what is legal in it, and engines that can be built here.
 
     Raises:
-        GraphError: the device's compiler refuses a graph.
+        GraphError: the device's compiler refuses a graph, or a graph breaks a rule that compiler has.
         TargetUnavailable: the runtime or the device is not here, or does not compute in a variant's precision.
     """
     variants = variants_of(quantized)
     with writing(out) as folder:
         for name in quantized.record.files:
             shutil.copyfile(quantized.file(name), folder / name)
+        write_legality(folder, target.name, variants)
         status = target.build(folder, variants, run)
         settings: dict[str, JsonValue] = {
             "target": target.name,

@@ -1,0 +1,60 @@
+"""The process in which TensorRT-RTX runs: ``python -m targets.jetson.rtx_worker GRAPH OUT``; a crash in it ends only this.
+
+It parses and builds one ONNX graph on the CPU, strongly typed, for compute capability 8.6: the Ampere generation that an
+Orin (8.7) belongs to, and which this library builds for. OUT gets JSON: the versions, what the parser said, and the lines of
+the verbose log that name the kernels.
+"""
+
+import json
+import sys
+from pathlib import Path
+
+import tensorrt_rtx as trt
+
+LAYERS = "Layers:"
+
+
+class Log(trt.ILogger):  # type: ignore[misc]
+    """Keep what the builder says."""
+
+    def __init__(self) -> None:
+        trt.ILogger.__init__(self)
+        self.problems: list[str] = []
+        self.layers: list[str] = []
+
+    def log(self, severity: trt.ILogger.Severity, message: str) -> None:
+        """Sort one message: an error, the block that names the kernels, or neither."""
+        if severity in (trt.ILogger.Severity.ERROR, trt.ILogger.Severity.INTERNAL_ERROR):
+            self.problems.append(message)
+        if message.lstrip().startswith(LAYERS):
+            self.layers += [line for line in message.splitlines() if line.startswith("Name: ")]
+
+
+def build(path: str) -> dict[str, object]:
+    """Parse and build one graph; say how far it came."""
+    log = Log()
+    builder = trt.Builder(log)
+    network = builder.create_network(1 << int(trt.NetworkDefinitionCreationFlag.STRONGLY_TYPED))
+    parser = trt.OnnxParser(network, log)
+    parsed = parser.parse_from_file(path)
+    complaints = [str(parser.get_error(index)) for index in range(parser.num_errors)]
+    size = 0
+    if parsed:
+        config = builder.create_builder_config()
+        config.profiling_verbosity = trt.ProfilingVerbosity.DETAILED
+        config.num_compute_capabilities = 1
+        config.set_compute_capability(trt.ComputeCapability.SM86, 0)
+        engine = builder.build_serialized_network(network, config)
+        size = 0 if engine is None else int(engine.nbytes)
+    return {
+        "version": str(trt.__version__),
+        "parsed": bool(parsed),
+        "built": size > 0,
+        "complaints": complaints or log.problems,
+        "layers": log.layers,
+        "engine_bytes": size,
+    }
+
+
+if __name__ == "__main__":
+    Path(sys.argv[2]).write_text(json.dumps(build(sys.argv[1])), encoding="utf-8")

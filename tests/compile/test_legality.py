@@ -1,0 +1,56 @@
+"""The rules and the proof as files of a bundle."""
+
+import json
+from pathlib import Path
+
+import onnx_ir as ir
+import pytest
+
+from bundle.errors import GraphError
+from compile import legality
+from compile.prove import Proof, read_proof
+from targets.base import Variant, VariantRecipe
+from tests.compile.lint.made import GOOD, parse
+
+RECIPE = VariantRecipe(name="int8", graph="quantized", hint="f32", reason="a test")
+VARIANT = Variant(recipe=RECIPE, files=("int8.onnx", "int8.emulation.onnx"))
+NOT_RUN = Proof(status="not run", reason="a test")
+
+
+@pytest.fixture(autouse=True)
+def _no_builder(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(legality, "prove", lambda graphs: NOT_RUN)
+
+
+def test_both_files_are_written_about_the_graphs_that_ship(tmp_path: Path) -> None:
+    ir.save(parse(GOOD), tmp_path / "int8.onnx")
+    legality.write_legality(tmp_path, "jetson", [VARIANT])
+    [report] = json.loads((tmp_path / "lint.json").read_text())["graphs"]
+    assert (report["graph"], report["findings"]) == ("int8.onnx", [])
+    assert read_proof(tmp_path / "proof.json") == NOT_RUN
+
+
+def test_a_target_without_rules_gets_no_file(tmp_path: Path) -> None:
+    legality.write_legality(tmp_path, "intel", [VARIANT])
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_an_error_fails_the_build_and_says_where_and_how_to_mend_it(tmp_path: Path) -> None:
+    ir.save(parse(GOOD.replace("int8 z = {0}", "uint8 z = {0}")), tmp_path / "int8.onnx")
+    with pytest.raises(GraphError, match=r"int8\.onnx breaks 1 rules for TensorRT 10\.3") as caught:
+        legality.write_legality(tmp_path, "jetson", [VARIANT])
+    assert "symmetric-int8" in caught.value.got and "make_activations_signed" in caught.value.fix
+
+
+def test_a_refusal_by_the_parser_fails_the_build(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(legality, "prove", lambda graphs: Proof(status="refused", reason="int8.onnx: no"))
+    ir.save(parse(GOOD), tmp_path / "int8.onnx")
+    with pytest.raises(GraphError, match="refuses a graph") as caught:
+        legality.write_legality(tmp_path, "jetson", [VARIANT])
+    assert caught.value.got == "int8.onnx: no"
+
+
+def test_the_row_of_a_graph(tmp_path: Path) -> None:
+    ir.save(parse(GOOD.replace("int8 z = {0}", "uint8 z = {0}")), tmp_path / "naive.onnx")
+    row = legality.legality(tmp_path / "naive.onnx")
+    assert (row.errors, row.broken, row.parsed, row.reason) == (1, ("symmetric-int8",), None, "a test")

@@ -1,0 +1,95 @@
+"""The proof by NVIDIA's parser and builder; the builds themselves run where TensorRT-RTX is installed (make prove)."""
+
+from pathlib import Path
+
+import onnx_ir as ir
+import pytest
+
+from bundle.errors import GraphError
+from compile import prove
+from targets.jetson.rtx import Kernel, RtxBuild, why_not
+from tests.cli.run import tdss
+from tests.compile.lint.made import GOOD, parse
+
+NAMED = GOOD.replace("m = MatMul (d, v)", "[product] m = MatMul (d, v)")
+MACS = 64 * 32 * 32
+
+
+def kernel(kind: str, inputs: tuple[str, ...], *nodes: str, name: str = "k") -> Kernel:
+    """One kernel of an engine."""
+    return Kernel(name=name, kind=kind, inputs=inputs, outputs=("Float",), nodes=nodes)
+
+
+@pytest.mark.parametrize(
+    ("text", "macs"),
+    [
+        ("g (float[1,8,5,5] x, float[6,4,3,3] w) => (float[1,6,3,3] y) { [n] y = Conv <group = 2> (x, w) }", 54 * 36),
+        ("g (float[1,4,5,5] x, float[4,3,2,2] w) => (float[1,3,10,10] y) { [n] y = ConvTranspose <strides = [2, 2]> (x, w) }", 100 * 12),
+        ("g (float[2,7,5] x, float[2,5,3] w) => (float[2,7,3] y) { [n] y = MatMul (x, w) }", 2 * 7 * 3 * 5),
+        ("g (float[5,7] x, float[3,5] w) => (float[7,3] y) { [n] y = Gemm <transA = 1, transB = 1> (x, w) }", 7 * 3 * 5),
+    ],
+)  # fmt: skip
+def test_the_work_of_an_operator(text: str, macs: int) -> None:
+    assert prove.products(parse(text)) == {"n": macs}
+
+
+def test_work_that_cannot_be_counted_is_refused() -> None:
+    with pytest.raises(GraphError, match="cannot be counted"):
+        prove.products(parse("g (float[n,5] x, float[5,3] w) => (float[n,3] y) { [n] y = MatMul (x, w) }"))
+
+
+@pytest.mark.parametrize(
+    ("kernels", "expected"),
+    [
+        ([kernel("gemm", ("Int8",), "n")], "int8"),
+        ([kernel("gemm", ("Half",), "n"), kernel("kgen", ("Int8",), "n")], "half"),  # the kgen only converts
+        ([kernel("kgen", ("Int8",), "n")], "int8"),  # so small that it is a pointwise kernel
+        ([kernel("gemm", ("Int8",), "other")], "float"),
+        ([], "float"),
+    ],
+)
+def test_a_product_counts_for_the_type_its_kernel_reads(kernels: list[Kernel], expected: str) -> None:
+    assert prove.precision("n", kernels) == expected
+
+
+def test_shares_moves_and_casts_of_a_build(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    kernels = (
+        kernel("gemm", ("Int8",), "product"),
+        kernel("kgen", ("Float",), name="__myl_ReshTran_myl0_1"),
+        kernel("kgen", ("Float",), name="__myl_MulMinMaxRounCast_myl0_2"),
+        kernel("kgen", ("Float",), name="__myl_AddReluMove_myl0_3"),
+    )
+    answer = RtxBuild(version="1", parsed=True, built=True, complaints=(), kernels=kernels, engine_bytes=9)
+    monkeypatch.setattr(prove, "why_not", lambda: "")
+    monkeypatch.setattr(prove, "build_graph", lambda path: answer)
+    ir.save(parse(NAMED), tmp_path / "int8.onnx")
+    [one] = prove.prove([tmp_path / "int8.onnx"]).graphs
+    assert (one.macs, one.int8_share, one.kernels, one.moves, one.casts) == (MACS, 1.0, 4, 1, 1)
+
+
+def test_a_refusal_names_graph_and_complaint(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    answer = RtxBuild(version="1", parsed=False, built=False, complaints=("In node 3: no",), kernels=(), engine_bytes=0)
+    monkeypatch.setattr(prove, "why_not", lambda: "")
+    monkeypatch.setattr(prove, "build_graph", lambda path: answer)
+    ir.save(parse(NAMED), tmp_path / "int8.onnx")
+    proof = prove.prove([tmp_path / "int8.onnx"])
+    assert proof.status == "refused" and proof.reason == "int8.onnx: In node 3: no"
+
+
+def test_where_it_cannot_run_nothing_is_proven_and_it_says_why(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setattr(prove, "why_not", lambda: "no such machine")
+    ir.save(parse(NAMED), tmp_path / "int8.onnx")
+    code, out, _ = tdss("prove", str(tmp_path / "int8.onnx"), capsys=capsys)
+    assert code == 3
+    assert out == "not run: no such machine\n"
+
+
+@pytest.mark.skipif(bool(why_not()), reason=f"a build by TensorRT-RTX needs it: {why_not()}")
+def test_nvidias_builder_takes_the_good_graph_in_int8_and_refuses_an_unknown_operator(tmp_path: Path) -> None:
+    ir.save(parse(NAMED), tmp_path / "int8.onnx")
+    ir.save(parse("g (float[2,2] x) => (float y) { y = Det (x) }"), tmp_path / "det.onnx")
+    good, bad = (prove.prove([tmp_path / name]) for name in ("int8.onnx", "det.onnx"))
+    assert good.status == "accepted" and good.graphs[0].int8_share == 1.0
+    assert bad.status == "refused" and "Det" in bad.reason
