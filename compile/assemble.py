@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, NamedTuple
 from pydantic import JsonValue
 
 from bundle.artifacts import Engine, Exported, Folded, Quantized, Simplified, replacing
+from bundle.choice import Choice
 from bundle.dataset import FolderDataset
 from bundle.errors import ArtifactError, ConfigError
 from bundle.manifest import (
@@ -30,7 +31,6 @@ from compile.graph import graph_info
 from compile.quantize import variants_of
 from compile.store import locked
 from compile.stored import Judged, ReferenceVectors
-from report.facts import Choice
 from report.page import REPORT, render
 from targets.base import DeferredEngine, RunConfig
 from targets.open import as_bundle_variant, open_session

@@ -12,8 +12,9 @@ from pathlib import Path
 from typing import NamedTuple
 
 from bundle.artifacts import Engine, load
+from bundle.choice import BENCH, CHOICE, Bench, Choice, choose, with_variants
 from bundle.manifest import VECTORS, Bundle, Manifest
-from bundle.regression import RegressionReport, VariantRow, run, variant_tasks, write_report
+from bundle.regression import RegressionReport, run, write_report
 from bundle.regression import feed as feed_of
 from bundle.results import write_result
 from bundle.vectors import Stored, Vectors
@@ -23,13 +24,10 @@ from compile.eager import EagerModel, torch_threads
 from compile.quantize import variants_of
 from compile.store import seal, tool_versions, writing
 from compile.stored import Judged, ReferenceVectors
-from report.facts import BENCH, CHOICE, Bench, Candidate, Choice
 from targets.base import Precision, RunConfig, Session, Target
 from targets.open import execution
 
 TOOLS = ("openvino", "onnxruntime", "torch", "numpy")
-NARROWER: dict[Precision, int] = {"f32": 0, "f16": 1, "bf16": 1, "int8_weights": 2, "int8_mixed": 3, "int8": 4}
-"""How much a variant gives up: of two that are equally fast, the one with the smaller number is shipped."""
 
 
 class Terms(NamedTuple):
@@ -51,13 +49,15 @@ def judge(
         TargetUnavailable: the runtime or the device is not here.
     """
     model, variants = EagerModel(checkpoint), variants_of(engine)
-    sizes = {v.recipe.name: sum(engine.file(name).stat().st_size for name in v.files) for v in variants}
+    sizes: dict[str, int] = {v.recipe.name: sum(engine.file(name).stat().st_size for name in v.files) for v in variants}
     with ExitStack() as stack:
         sessions = {
             v.recipe.name: stack.enter_context(target.open(engine.folder, v, run_config, "auto")) for v in variants
         }
         latency, eager_ms = _latencies(sessions, model, vectors, terms, run_config.threads)
-        reports = {name: _judge_one(session, vectors, terms) for name, session in sessions.items()}
+        reports: dict[str, RegressionReport] = {
+            name: _judge_one(session, vectors, terms) for name, session in sessions.items()
+        }
     choice = choose(reports, latency, eager_ms, terms.timing.gain)
     report = with_variants(reports, choice, sizes)
     emulated = eager_ms is None
@@ -103,85 +103,6 @@ def _inference(session: Session, draft: Manifest, stored: Stored) -> Callable[[]
     return lambda: session.infer(fed)
 
 
-def order(names: list[Precision], latency: dict[str, float], gain: float) -> list[Precision]:
-    """Return the variants in the order in which they deserve to be shipped.
-
-    With latencies: the fastest first, but of two the wider one unless the narrower takes less than ``gain`` of its time;
-    so by latency / gainⁿ, n being 0 for f32, 1 for f16 and bf16, 2 for any kind of INT8. Without: the narrowest first.
-    """
-    if not latency:
-        return sorted(names, key=lambda name: -NARROWER[name])
-    return sorted(names, key=lambda name: (latency[name] / gain ** min(NARROWER[name], 2), NARROWER[name]))
-
-
-def choose(
-    reports: dict[Precision, RegressionReport], latency: dict[str, float], eager_ms: float | None, gain: float
-) -> Choice:
-    """Choose the first variant in ``order`` that passed, else the most precise one; give every one its reason."""
-    ranked = order(list(reports), latency, gain)
-    within = [name for name in ranked if reports[name].passed]
-    shipped = within[0] if within else min(ranked, key=lambda name: NARROWER[name])
-    candidates = tuple(_candidate(name, latency, report, shipped) for name, report in reports.items())
-    reason = _reason(shipped, ranked, reports, latency)
-    return Choice(shipped=shipped, reason=reason, eager_ms=eager_ms, candidates=candidates)
-
-
-def with_variants(
-    reports: dict[Precision, RegressionReport], choice: Choice, sizes: dict[Precision, int]
-) -> RegressionReport:
-    """Return the shipped variant's report with the row of every variant; ``sizes`` are the bytes of its files."""
-    told = {one.name: one for one in choice.candidates}
-    rows = tuple(
-        VariantRow(
-            name=name, precision=report.precision, tasks=variant_tasks(report), passed=report.passed,
-            median_ms=told[name].latency_ms, bytes=sizes[name], isa=report.device.isa, reason=told[name].reason,
-        )
-        for name, report in reports.items()
-    )  # fmt: skip
-    [shipped] = [report for name, report in reports.items() if name == choice.shipped]
-    return shipped.model_copy(update={"variants": rows})
-
-
 def _judge_one(session: Session, vectors: ReferenceVectors, terms: Terms) -> RegressionReport:
     opened = Bundle(folder=vectors.folder, manifest=terms.draft)
     return run(opened, session.infer, execution(session), allow_inconclusive=terms.allow_inconclusive)
-
-
-def _candidate(name: Precision, latency: dict[str, float], report: RegressionReport, shipped: Precision) -> Candidate:
-    if name == shipped:
-        reason = "shipped"
-    elif not report.passed:
-        reason = f"not shown to be within its budgets: {_beyond(report)}"
-    elif not latency:
-        reason = f"within its budgets; {shipped} is narrower"
-    elif latency[name] < latency[shipped]:
-        reason = f"within its budgets; too little faster than {shipped} to be shipped instead of it"
-    else:
-        reason = f"within its budgets; {latency[name] / latency[shipped]:.2f} times as slow as {shipped}"
-    verdicts = {task: str(result.verdict) for task, result in report.tasks.items()}
-    return Candidate(name=name, latency_ms=latency.get(name), verdicts=verdicts, reason=reason)
-
-
-def _beyond(report: RegressionReport) -> str:
-    return ", ".join(f"{task} {result.verdict}" for task, result in report.tasks.items() if result.verdict != "pass")
-
-
-def _reason(
-    shipped: Precision, ranked: list[Precision], reports: dict[Precision, RegressionReport], latency: dict[str, float]
-) -> str:
-    """Say in one sentence why a variant is shipped."""
-    if not reports[shipped].passed:
-        return "no variant is within its budgets; the most precise one is shipped, and the build fails"
-    if not latency:
-        return "the narrowest precision within its budgets under emulation; the device decides by measuring"
-    said = f"the fastest variant within its budgets, measured here: {latency[shipped]:.1f} ms"
-    if shipped != "f32" and "f32" in latency:
-        said += f", f32 {latency['f32']:.1f} ms"
-    faster = [name for name in ranked[: ranked.index(shipped)] if latency[name] < latency[shipped]]
-    if faster:
-        return f"{said}; {faster[0]} is faster ({latency[faster[0]]:.1f} ms), but {_beyond(reports[faster[0]])}"
-    narrower = [name for name in latency if name in NARROWER and NARROWER[name] > NARROWER[shipped]]
-    if shipped == "f32" and narrower:
-        best = min(narrower, key=lambda name: latency[name])
-        return f"{said}; nothing narrower gains enough ({best} {latency[best]:.1f} ms)"
-    return said

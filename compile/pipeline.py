@@ -19,6 +19,7 @@ from pydantic import JsonValue
 from rich.console import Console
 
 from bundle.artifacts import ArtifactT, Engine, Exported, Folded, Quantized, Simplified, hash_file
+from bundle.choice import Choice
 from bundle.dataset import SPEC_FILE, FolderDataset, load_spec
 from bundle.manifest import Io
 from bundle.preprocess import Preprocess
@@ -31,7 +32,6 @@ from compile.images import ImageFiles
 from compile.script import run_script, say
 from compile.store import obtain, stage_key
 from compile.stored import Judged, ReferenceVectors
-from report.facts import Choice
 from report.tables import tasks_table
 from targets.base import RunConfig, Target
 from targets.table import target as find_target

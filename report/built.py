@@ -4,11 +4,12 @@ import json
 from pathlib import Path
 
 from bundle.artifacts import TensorSpec
+from bundle.choice import Bench, Candidate, Choice
 from bundle.manifest import BundleVariant, Manifest
 from bundle.regression import RegressionReport
 from report import wording
 from report.charts import bar
-from report.facts import Bench, Candidate, Choice, FoldLine, FoldProof, FoldRule, fold_rules
+from report.facts import FoldLine, FoldProof, FoldRule, fold_rules
 from report.view import Bar, BenchView, FoldView, Group, LineRow, RuleRow, VariantRow
 
 NO_BENCH = "This bundle has no bench.json: its latency was not measured yet."

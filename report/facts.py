@@ -3,46 +3,16 @@
 from pathlib import Path
 from typing import Literal, TypeVar
 
-from pydantic import Field, TypeAdapter, ValidationError
+from pydantic import TypeAdapter, ValidationError
 
+from bundle.choice import BENCH, CHOICE, Bench, Choice
 from bundle.errors import ArtifactError
 from bundle.frozen import Frozen
 from bundle.manifest import Manifest
 from bundle.results import RESULTS, read_result
 
-BENCH = "bench.json"
-CHOICE = "choice.json"
 FOLD = "fold.json"
 ReadT = TypeVar("ReadT")
-
-
-class Bench(Frozen):
-    """Medians of one interleaved run, batch 1, in milliseconds; None was not measured where the file was written."""
-
-    eager_ms: float | None
-    f32_compiled_ms: float | None
-    shipped_ms: float | None
-    shipped_precision: str
-    runs: int = Field(ge=0)
-    warmup: int = Field(ge=0)
-
-
-class Candidate(Frozen):
-    """One variant as it was measured: ``latency_ms`` is None where time means nothing, ``verdicts`` empty if unjudged."""
-
-    name: str
-    latency_ms: float | None
-    verdicts: dict[str, str]
-    reason: str
-
-
-class Choice(Frozen):
-    """Which variant is shipped and why, and every candidate."""
-
-    shipped: str
-    reason: str
-    eager_ms: float | None
-    candidates: tuple[Candidate, ...]
 
 
 class FoldLine(Frozen):

@@ -6,7 +6,9 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from bundle import choice as choice_rule
 from bundle.artifacts import load, replacing
+from bundle.choice import order
 from bundle.dataset import FolderDataset
 from bundle.manifest import VECTORS, BundleVariant, Manifest, Reference, Seeds, default_budgets
 from bundle.manifest import Engine as EngineEntry
@@ -15,7 +17,7 @@ from bundle.vectors import Evaluated, write_vectors
 from compile import judge
 from compile.config import TimingConfig
 from compile.eager import EagerModel
-from compile.judge import Terms, order
+from compile.judge import Terms
 from compile.store import seal
 from compile.stored import ReferenceVectors
 from targets.base import Array, Capabilities, Precision, Session, SessionInfo
@@ -87,7 +89,7 @@ def terms() -> Terms:
     return Terms(draft, TimingConfig(runs=1, warmup=0), allow_inconclusive=False)
 
 
-SIZES: dict[Precision, int] = dict.fromkeys(judge.NARROWER, 1000)
+SIZES: dict[str, int] = dict.fromkeys(choice_rule.NARROWER, 1000)
 
 
 def choose(
@@ -95,8 +97,8 @@ def choose(
 ) -> tuple[RegressionReport, str]:
     """Judge sessions of these noises; return the shipped one's report with the table of all, and why it is shipped."""
     reports = {name: judge._judge_one(Made(model, name, size), vectors, terms) for name, size in noise.items()}
-    choice = judge.choose(reports, latency, 1.0 if latency else None, 0.95)
-    report = judge.with_variants(reports, choice, SIZES)
+    choice = choice_rule.choose(reports, latency, 1.0 if latency else None, 0.95)
+    report = choice_rule.with_variants(reports, choice, SIZES)
     assert report.precision == choice.shipped
     assert [row.name for row in report.variants] == list(noise)
     return report, choice.reason

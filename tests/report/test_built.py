@@ -1,8 +1,9 @@
 from pathlib import Path
 
+from bundle.choice import Bench, Candidate, Choice
 from bundle.regression import RegressionReport
 from report import built
-from report.facts import Bench, Candidate, Choice, FoldLine, FoldProof
+from report.facts import FoldLine, FoldProof
 from tests.report import made
 
 LINES = tuple(FoldLine.model_validate(line) for line in made.FOLD)
