@@ -8,6 +8,7 @@ ProjectError                    (never raised itself)
 │   ├── ArtifactError           a file of a bundle or a stage that is missing or altered
 │   └── GraphError              an ONNX or OpenVINO graph that breaks a stage's precondition
 ├── RegressionFailed      1     a compiled model is not within its budgets
+├── SessionFailed         3     a runtime raised an error of its own while it ran a model, or hung
 └── TargetUnavailable     3     a runtime or device is missing on this machine
 """
 
@@ -62,6 +63,12 @@ class RegressionFailed(ProjectError):
     """A compiled model is not within its budgets on every task."""
 
     exit_code: ClassVar[int] = 1
+
+
+class SessionFailed(ProjectError):
+    """A runtime raised an error of its own in the middle of a run, or did not come back in time."""
+
+    exit_code: ClassVar[int] = 3
 
 
 class TargetUnavailable(ProjectError):

@@ -6,12 +6,19 @@ from typing import Annotated
 
 import typer
 from rich.console import Console
+from rich.progress import Progress
 
-from bundle.manifest import load_bundle
-from bundle.regression import RegressionReport, require_passed, run, write_report
-from report.tables import tasks_table
-from targets.base import Execute, RunConfig
+from bundle.artifacts import write_text
+from bundle.checks import answers, require_agreement, require_passed
+from bundle.harness import TIME_LIMIT_S, Judged, Options, judge_bundle
+from bundle.manifest import Bundle, load_bundle
+from bundle.outcome import RegressionReport
+from report.junit import junit
+from report.tables import notes, tasks_table
+from targets.base import Execute, RunConfig, Session
 from targets.open import execution, open_session
+
+TO_STDERR = Console(stderr=True)
 
 
 def main(
@@ -25,26 +32,65 @@ def main(
     allow_inconclusive: Annotated[
         bool, typer.Option(help="Let a verdict pass that more images would have to settle.")
     ] = False,
-    as_json: Annotated[bool, typer.Option("--json", help="Print regression.json.")] = False,
+    two_sided: Annotated[bool, typer.Option(help="Fail on an improvement beyond the budget, too.")] = False,
+    data: Annotated[
+        Path | None, typer.Option(help="A labelled folder to judge on, instead of the bundle's images.")
+    ] = None,
+    split: Annotated[str, typer.Option(help="Which split of --data.")] = "val",
+    reference: Annotated[
+        Path | None, typer.Option(help="With --data: the reference's arrays, from tdss evaluate --arrays.")
+    ] = None,
+    baseline: Annotated[
+        Path | None, typer.Option(help="An earlier regression.json: compare image by image, and fail if this is worse.")
+    ] = None,
+    time_limit: Annotated[
+        float, typer.Option(min=0, help="The longest one image may take, in seconds; 0: no limit.")
+    ] = TIME_LIMIT_S,
+    out: Annotated[Path | None, typer.Option(help="Write the report here, not into the bundle.")] = None,
+    junit_file: Annotated[Path | None, typer.Option("--junit", help="Write the checks as JUnit XML.")] = None,
+    as_json: Annotated[bool, typer.Option("--json", help="Print regression.json, without its arrays.")] = False,
 ) -> None:
     """Judge every task of a bundle on this machine against the stored reference; exit 1 if one is beyond its budget.
 
-    The result of the shipped variant is written to the bundle's regression.json.
+    The result of the shipped variant is written to the bundle's regression.json. A killed run resumes.
 
-    Example: tdss regress build/default/intel --device CPU
+    Example: tdss regress build/default/intel --device CPU --baseline last-week/regression.json
     """
     opened = load_bundle(bundle)
+    options = Options(
+        allow_inconclusive=allow_inconclusive, gate="two-sided" if two_sided else "one-sided", data=data, split=split,
+        reference=reference, baseline=baseline, time_limit_s=time_limit,
+    )  # fmt: skip
     session, _ = open_session(opened, execute=execute, variant=variant, run=RunConfig(device=device, threads=threads))
     with session:
-        report = run(opened, session.infer, execution(session), allow_inconclusive=allow_inconclusive)
-    if variant in ("", opened.manifest.shipped):
-        write_report(bundle, report)
-    _show(report, as_json=as_json)
-    require_passed(report)
+        judged = _judge(opened, session, options, variant, out)
+    if junit_file is not None:
+        write_text(junit_file, junit(judged.report, answers(judged.report, allow_inconclusive=allow_inconclusive)))
+    _show(judged, as_json=as_json)
+    require_passed(judged.report)
+    require_agreement(judged.report)
 
 
-def _show(report: RegressionReport, *, as_json: bool) -> None:
+def _judge(bundle: Bundle, session: Session, options: Options, variant: str, out: Path | None) -> Judged:
+    """Judge with a progress bar, where the error stream is a terminal."""
+    with Progress(console=TO_STDERR, transient=True, disable=not TO_STDERR.is_terminal) as bar:
+        row = bar.add_task("images", total=None)
+        return judge_bundle(
+            bundle, session.infer, execution(session), options, variant=variant, out=out,
+            progress=lambda done, total: bar.update(row, completed=done, total=total),
+        )  # fmt: skip
+
+
+def _show(judged: Judged, *, as_json: bool) -> None:
+    report: RegressionReport = judged.report
     if as_json:
-        sys.stdout.write(report.model_dump_json(by_alias=True) + "\n")
-    else:
-        Console().print(tasks_table(report))
+        sys.stdout.write(report.model_dump_json(by_alias=True, exclude={"arrays"}) + "\n")
+        return
+    console = Console()
+    console.print(tasks_table(report))
+    for line in notes(report):
+        console.print(line, style="dim", markup=False, highlight=False, soft_wrap=True)
+    if judged.resumed:
+        console.print(f"{judged.resumed} of {report.images} images were measured before the last run was killed")
+    if judged.path is not None:
+        console.print(f"written: {judged.path}", soft_wrap=True)

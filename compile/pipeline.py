@@ -1,6 +1,6 @@
 """The road end to end: a checkpoint to a judged bundle, stage by stage through the store.
 
-fold → export → simplify → quantize → build ┐
+fold → export → simplify → rewrite → quantize → build ┐
                                  vectors ───┴→ judge → the bundle
 """
 
@@ -19,13 +19,14 @@ from pydantic import JsonValue
 from rich.console import Console
 
 from bundle.artifacts import ArtifactT, Engine, Exported, Folded, Quantized, Simplified, hash_file
+from bundle.checks import require_passed
 from bundle.choice import Choice
 from bundle.dataset import SPEC_FILE, FolderDataset, load_spec
 from bundle.manifest import Io
 from bundle.preprocess import Preprocess
-from bundle.regression import read_report, require_passed
+from bundle.regression import read_report
 from calibration.sampling import CalibrationSet, from_split
-from compile import build, export, fold, judge, quantize, simplify, vectors
+from compile import build, export, fold, judge, quantize, rewrite, simplify, vectors
 from compile.assemble import Parts, budgets_of, draft_manifest, publish, ship, unchanged
 from compile.config import BuildConfig, FoldMode, load_config
 from compile.images import ImageFiles
@@ -71,7 +72,7 @@ def build_bundle(config: BuildConfig, progress: Say) -> Path:
     road = open_road(config, progress)
     folded = _fold(road)
     exported = _export(road, folded)
-    simplified = _simplify(road, exported)
+    simplified = _rewrite(road, _simplify(road, exported))
     quantized = _quantize(road, simplified)
     engine = _build(road, quantized)
     parts = Parts(folded, exported, simplified, quantized, engine, _vectors(road))
@@ -157,6 +158,15 @@ def _simplify(road: Road, exported: Exported) -> Simplified:
     return _stage(
         road, Simplified, "simplify", inputs=(exported.sha256, images.sha256), settings={}, tools=simplify.TOOLS,
         make=lambda out: simplify.simplify(exported, out, images, threads=threads),
+    )  # fmt: skip
+
+
+def _rewrite(road: Road, simplified: Simplified) -> Simplified:
+    images, threads = _check_images(road), road.config.threads
+    names = road.target.rewrites(road.target.capabilities(road.run))
+    return _stage(
+        road, Simplified, "rewrite", inputs=(simplified.sha256, images.sha256), settings={"rewrites": list(names)},
+        tools=rewrite.TOOLS, make=lambda out: rewrite.rewrite(simplified, out, names, images, threads=threads),
     )  # fmt: skip
 
 

@@ -3,7 +3,7 @@
 from typing import TYPE_CHECKING
 
 from bundle.errors import TargetUnavailable
-from bundle.regression import RegressionReport, TaskResult
+from bundle.outcome import BaselineResult, RegressionReport, TaskResult
 from report import wording
 
 if TYPE_CHECKING:
@@ -62,7 +62,28 @@ def tasks_table(report: RegressionReport) -> "Table":
 def ending(report: RegressionReport) -> str:
     """Return the line under the table: Δm and whether the bundle passed."""
     outcome = "every task is within its budget" if report.passed else "FAILED: not every task is within its budget"
-    return f"Δm {wording.points(report.delta_m)}: {outcome}"
+    ends = "" if None in report.delta_m_interval else f" {wording.interval_of_points(report.delta_m_interval)}"
+    return f"Δm {wording.points(report.delta_m)}{ends}: {outcome}"
+
+
+def notes(report: RegressionReport) -> tuple[str, ...]:
+    """Return what the table has no room for: what explains a verdict, the other figures, and the earlier run."""
+    lines = [f"{name}: {check.reason}" for name, check in report.checks.items() if check.reason]
+    for name, result in report.tasks.items():
+        figures = ", ".join(
+            f"{wording.metric_name(key)} {wording.metric_value(key, one.reference)} → {wording.metric_value(key, one.compiled)}"
+            for key, one in result.figures.items()
+        )
+        lines += [f"{name}: {figures}"] if figures else []
+    if report.baseline is not None:
+        lines.append(_against(report.baseline))
+    return tuple(lines)
+
+
+def _against(earlier: BaselineResult) -> str:
+    worse = [f"{name} {row.verdict}" for name, row in earlier.tasks.items() if row.verdict != "pass"]
+    outcome = ", ".join(worse) if worse else "no task is worse by more than its budget"
+    return f"against the earlier run ({earlier.precision}, {earlier.device.name}): Δm {wording.points(earlier.delta_m)}; {outcome}"
 
 
 def verdict(result: TaskResult) -> str:

@@ -71,6 +71,12 @@ def interval(ends: tuple[float | None, float | None]) -> str:
     return UNDEFINED if None in ends else f"[{percent(ends[0])}, {percent(ends[1])}]"
 
 
+def interval_of_points(ends: tuple[float | None, float | None]) -> str:
+    """Write an interval of numbers that are already in percent, as Δm's is."""
+    low, high = (None if end is None else end / 100 for end in ends)
+    return interval((low, high))
+
+
 def count(number: float) -> str:
     """Write a large count with three digits and a letter: 12_345_678 is 12.3 M."""
     for scale, letter in ((1e9, "G"), (1e6, "M"), (1e3, "k")):

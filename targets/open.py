@@ -29,7 +29,8 @@ def execution(session: Session) -> Execution:
     """Say how a session runs, in the words of regression.json."""
     able = session.info.capabilities
     device = Device(name=able.device_name, isa=able.isa)
-    return Execution(device=device, precision=session.info.precision, executed_on=session.info.executed_on)
+    facts = {"device": able.device, "runtime": able.runtime, **session.info.settings}
+    return Execution(device=device, precision=session.info.precision, executed_on=session.info.executed_on, facts=facts)
 
 
 def as_variant(stored: BundleVariant) -> Variant:

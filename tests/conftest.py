@@ -13,7 +13,25 @@ def pytest_addoption(parser: pytest.Parser) -> None:
         "--data",
         type=Path,
         metavar="DIR",
-        help="a labelled folder: check that the bundle's images and labels are its own",
+        help="a labelled folder: judge on a whole split of it instead of the bundle's images",
+    )
+    group.addoption("--split", default="val", metavar="NAME", help="which split of --data (default: val)")
+    group.addoption(
+        "--reference", type=Path, metavar="FILE",
+        help="with --data: the reference's per-image arrays, from tdss evaluate --arrays on the host",
+    )  # fmt: skip
+    group.addoption(
+        "--baseline", type=Path, metavar="FILE",
+        help="an earlier regression.json: compare image by image, and fail if this run is worse",
+    )  # fmt: skip
+    group.addoption(
+        "--out", type=Path, metavar="FILE", help="write the report here (default: the bundle's regression.json)"
+    )
+    group.addoption(
+        "--two-sided", action="store_true", help="an improvement beyond the budget fails as well: it wants explaining"
+    )
+    group.addoption(
+        "--time-limit", type=float, default=300.0, metavar="SECONDS", help="the longest one image may take; 0: no limit"
     )
     group.addoption(
         "--execute", choices=("auto", "device", "emulation"), default="auto",

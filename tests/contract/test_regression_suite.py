@@ -6,14 +6,21 @@ The graph is the arithmetic of tests/bundle/made.py as ONNX, converted for each 
 import json
 import subprocess
 import sys
+import xml.etree.ElementTree as xml
 from pathlib import Path
 
 import numpy as np
 import onnx
 import pytest
 from onnx import TensorProto, helper, numpy_helper
+from PIL import Image
 
+from bundle.dataset import decode_label
 from bundle.manifest import BundleVariant, hash_bundle, write_manifest
+from bundle.metrics import measures
+from bundle.postprocess import predict
+from bundle.sources import write_arrays
+from bundle.tasks import task
 from bundle.vectors import write_vectors
 from targets.base import RunConfig
 from targets.table import target
@@ -89,7 +96,8 @@ def test_a_sound_bundle_passes_and_says_so(tmp_path: Path, name: str, executed_o
     report = json.loads((tmp_path / name / "regression.json").read_text())
     assert report["passed"] and report["executed_on"] == executed_on and report["images"] == COUNT
     assert report["device"]["name"] and set(report["tasks"]) == set(TASKS)
-    assert f"{4 * len(TASKS) + 3} passed, 1 skipped" in done.stdout  # no --data given
+    skipped = len(TASKS) + 1  # no --baseline, no --data given
+    assert f"{4 * len(TASKS) + 3} passed, {skipped} skipped" in done.stdout
 
 
 def test_a_worse_task_fails_alone_and_is_named(tmp_path: Path) -> None:
@@ -112,3 +120,80 @@ def test_an_altered_file_is_refused_by_name(tmp_path: Path, name: str) -> None:
     done = judge(folder)
     assert done.returncode != 0 and f"{name} was altered" in done.stdout + done.stderr
     assert not (folder / "regression.json").exists()
+    assert "Traceback" not in done.stdout and "fix:" in done.stdout
+
+
+def test_the_junit_file_has_a_case_per_task_and_check_with_the_figures(tmp_path: Path) -> None:
+    folder, junit = make(tmp_path / "worse", "reference", noise=0.5), tmp_path / "junit.xml"
+    judge(folder, "--junitxml", str(junit))
+    cases = {case.get("name"): case for case in xml.parse(junit).iter("testcase")}
+    assert {f"test_{check}[{name}]" for check in ("budget", "finite", "shapes", "agreement") for name in TASKS} <= set(
+        cases
+    )
+    failure = cases["test_budget[depth]"].find("failure")
+    assert failure is not None and "depth: rmse_m" in (failure.get("message") or "")
+    values = {one.get("name"): one.get("value") for one in cases["test_budget[depth]"].iter("property")}
+    assert values["verdict"] == "regression" and float(str(values["drop_relative"])) > 0.01
+    assert cases["test_budget[edge]"].find("failure") is None
+
+
+def test_a_baseline_gates_the_difference_and_two_sided_an_improvement(tmp_path: Path) -> None:
+    """The worse bundle has a lax budget, so only the earlier run finds it out."""
+    folder = make(tmp_path / "sound", "reference")
+    old = tmp_path / "old.json"
+    assert judge(folder, "--out", str(old)).returncode == 0
+    assert not (folder / "regression.json").exists() and json.loads(old.read_text())["bundle"]
+    same = judge(folder, "--baseline", str(old))
+    assert same.returncode == 0 and f"{5 * len(TASKS) + 3} passed" in same.stdout
+    worse = make(tmp_path / "worse", "reference", noise=0.5)
+    newer = tmp_path / "worse.json"
+    judge(worse, "--baseline", str(old), "--out", str(newer))
+    row = json.loads(newer.read_text())["baseline"]["tasks"]
+    assert row["depth"]["verdict"] == "regression" and row["edge"]["drop_relative"] == 0
+    better = judge(folder, "--baseline", str(newer), "--two-sided")
+    assert better.returncode == 1 and "test_baseline[depth]" in better.stdout and "improvement" in better.stdout
+
+
+def test_a_labelled_folder_is_judged_instead_and_needs_its_reference(tmp_path: Path) -> None:
+    folder, data = make(tmp_path / "bundle", "reference"), labelled_folder(tmp_path / "data")
+    alone = judge(folder, "--data", str(data), "--out", str(tmp_path / "alone.json"))
+    assert alone.returncode == 1 and "the reference was not measured on these images" in alone.stdout
+    write_arrays(tmp_path / "arrays.npz", IDS, reference_arrays(), "0" * 64)
+    options = ("--data", str(data), "--reference", str(tmp_path / "arrays.npz"), "--out", str(tmp_path / "data.json"))
+    done = judge(folder, *options)
+    assert done.returncode == 0, done.stdout
+    report = json.loads((tmp_path / "data.json").read_text())
+    assert (report["images"], report["source"]) == (len(IDS), "data/val") and report["passed"]
+    assert report["checks"]["depth"]["agreement"] is None and not (folder / "regression.json").exists()
+
+
+IDS = tuple(f"image-{index}" for index in range(3, 8))
+
+
+def labelled_folder(root: Path) -> Path:
+    """Some images of tests/bundle/made.py as a labelled folder."""
+    (root / "image").mkdir(parents=True)
+    (root / "val.txt").write_text("\n".join(IDS) + "\n")
+    for one in evaluated(8):
+        if one.id not in IDS:
+            continue
+        Image.fromarray(one.image).save(root / "image" / f"{one.id}.png")
+        for name, label in one.labels.items():
+            (root / name).mkdir(exist_ok=True)
+            Image.fromarray(label).save(root / name / f"{one.id}.png")
+    return root
+
+
+def reference_arrays() -> dict[str, dict[str, np.ndarray]]:
+    """What the host would measure of the reference on them."""
+    chosen = [one for one in evaluated(8) if one.id in IDS]
+    return {
+        name: {
+            figure.name: np.stack([
+                figure.metric.per_image(predict(task(name), one.outputs[name]), decode_label(name, one.labels[name], SPEC))
+                for one in chosen
+            ])
+            for figure in measures(task(name), channels)
+        }
+        for name, channels in TASKS.items()
+    }  # fmt: skip

@@ -1,28 +1,34 @@
 """The bundle given on the command line, opened and judged once for all tests of this folder."""
 
+import time
 from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
 import pytest
 
-from bundle.errors import ArtifactError
+from bundle.errors import ArtifactError, ProjectError
+from bundle.harness import Options, judge_bundle
 from bundle.manifest import Bundle, load_bundle, read_manifest
-from bundle.regression import RegressionReport, run, write_report
+from bundle.outcome import RegressionReport
+from bundle.regression import Progress
 from bundle.tasks import TASKS
 from targets.base import RunConfig, Session
 from targets.open import execution, open_session
 
 HERE = Path(__file__).parent
+PROGRESS_S = 10.0
 
 
 @dataclass(frozen=True, kw_only=True)
-class Judged:
-    """A bundle after its run: the report, and the session that made it."""
+class Run:
+    """A bundle after its run: the report, where it lies, and the session that made it."""
 
     bundle: Bundle
     session: Session
     report: RegressionReport
+    path: Path | None
 
 
 def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
@@ -51,17 +57,55 @@ def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item
 @pytest.fixture(scope="session")
 def bundle(request: pytest.FixtureRequest) -> Bundle:
     """The bundle, every file of it verified."""
-    return load_bundle(request.config.getoption("bundle"))
+    with said():
+        return load_bundle(request.config.getoption("bundle"))
 
 
 @pytest.fixture(scope="session")
-def judged(bundle: Bundle, request: pytest.FixtureRequest) -> Iterator[Judged]:
+def options(request: pytest.FixtureRequest) -> Options:
+    """How to judge, from the command line."""
+    given = request.config.getoption
+    return Options(
+        allow_inconclusive=given("allow_inconclusive"), gate="two-sided" if given("two_sided") else "one-sided",
+        data=given("data"), split=given("split"), reference=given("reference"), baseline=given("baseline"),
+        time_limit_s=given("time_limit"),
+    )  # fmt: skip
+
+
+@pytest.fixture(scope="session")
+def judged(bundle: Bundle, options: Options, request: pytest.FixtureRequest) -> Iterator[Run]:
     """Run the harness once; the shipped variant's result is written beside the bundle as regression.json."""
-    option = request.config.getoption
-    device = RunConfig(device=option("device"))
-    opened = open_session(bundle, execute=option("execute"), variant=option("variant"), run=device)
-    with opened[0] as session:
-        report = run(bundle, session.infer, execution(session), allow_inconclusive=option("allow_inconclusive"))
-        if option("variant") in ("", bundle.manifest.shipped):
-            write_report(bundle.folder, report)
-        yield Judged(bundle=bundle, session=session, report=report)
+    given = request.config.getoption
+    variant, device = given("variant"), RunConfig(device=given("device"))
+    with said():
+        session, _ = open_session(bundle, execute=given("execute"), variant=variant, run=device)
+    with session:
+        with said():
+            result = judge_bundle(
+                bundle, session.infer, execution(session), options, variant=variant, out=given("out"),
+                progress=_progress(request.config),
+            )  # fmt: skip
+        yield Run(bundle=bundle, session=session, report=result.report, path=result.path)
+
+
+@contextmanager
+def said() -> Iterator[None]:
+    """Fail every test that needs this with the error's own text, without a traceback; JUnit lists them all."""
+    try:
+        yield
+    except ProjectError as error:
+        pytest.fail(str(error), pytrace=False)
+
+
+def _progress(config: pytest.Config) -> Progress:
+    """Say every few seconds how far the run is, where pytest reports."""
+    reporter = config.pluginmanager.get_plugin("terminalreporter")
+    last = time.monotonic()
+
+    def tell(done: int, total: int) -> None:
+        nonlocal last
+        if reporter is not None and time.monotonic() - last > PROGRESS_S:
+            last = time.monotonic()
+            reporter.write_line(f"{done} of {total} images")
+
+    return tell

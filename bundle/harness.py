@@ -1,0 +1,94 @@
+"""One judgement from its options to its report: what ``pytest tests/regression`` and ``tdss regress`` have in common.
+
+It opens the images, goes on where a killed run stopped, compares with an earlier run, writes the report, and only then
+removes the journal. What opens the session is not known here.
+"""
+
+from collections.abc import Iterable
+from pathlib import Path
+
+from pydantic import Field
+
+from bundle.artifacts import write_text
+from bundle.dataset import find_image
+from bundle.frozen import Frozen
+from bundle.journal import Journal, run_key
+from bundle.manifest import Bundle
+from bundle.measure import Infer
+from bundle.outcome import RESULT, Execution, RegressionReport, open_report, render, write_report
+from bundle.regression import Progress, run
+from bundle.results import seal_result
+from bundle.sources import Source, labelled
+from bundle.verdict import RESAMPLES, Gate
+
+TIME_LIMIT_S = 300.0
+
+
+class Options(Frozen):
+    """How to judge. ``data`` replaces the bundle's images by a split of a labelled folder (``reference``: its arrays).
+
+    ``baseline`` is an earlier regression.json; ``time_limit_s`` bounds one image's inference, 0 does not.
+    """
+
+    allow_inconclusive: bool = False
+    gate: Gate = "one-sided"
+    data: Path | None = None
+    split: str = "val"
+    reference: Path | None = None
+    baseline: Path | None = None
+    time_limit_s: float = Field(default=TIME_LIMIT_S, ge=0)
+    resamples: int = Field(default=RESAMPLES, gt=0)
+
+
+class Judged(Frozen):
+    """A report, where it was written (None: nowhere), and how many images a killed run had measured before."""
+
+    report: RegressionReport
+    path: Path | None
+    resumed: int
+
+
+def judge_bundle(
+    bundle: Bundle, infer: Infer, execution: Execution, options: Options, *, variant: str = "", out: Path | None = None,
+    progress: Progress | None = None,
+) -> Judged:  # fmt: skip
+    """Judge an opened session that runs ``variant`` ("": the shipped one), and write its report.
+
+    ``out`` is the file to write; without it the shipped variant's judgement on the bundle's own images is written into
+    the bundle, and no other one anywhere.
+
+    Raises:
+        ProjectError: see ``bundle.regression.run`` and bundle/sources.py.
+    """
+    name = variant or bundle.manifest.shipped
+    baseline = None if options.baseline is None else open_report(options.baseline)
+    source = None if options.data is None else labelled(bundle.manifest, options.data, options.split, options.reference)
+    journal = Journal(bundle.folder, _key(bundle, execution, options, name, source))
+    report = run(
+        bundle, infer, execution, allow_inconclusive=options.allow_inconclusive, resamples=options.resamples,
+        gate=options.gate, source=source, journal=journal, limit_s=options.time_limit_s, baseline=baseline, progress=progress,
+    )  # fmt: skip
+    own = source is None and name == bundle.manifest.shipped
+    path = _write(bundle, report, out) if out is not None else write_report(bundle.folder, report) if own else None
+    journal.remove()
+    return Judged(report=report, path=path, resumed=len(journal.seen))
+
+
+def _key(bundle: Bundle, execution: Execution, options: Options, variant: str, source: Source | None) -> str:
+    """Name everything that decides what an image shows: the bundle, what runs, and the images."""
+    facts = execution.model_dump(mode="json")
+    images = [] if source is None or options.data is None else list(_stamps(options.data, source.ids, bundle))
+    return run_key(seal=bundle.manifest.seal, variant=variant, session=facts, images=images)
+
+
+def _stamps(root: Path, ids: Iterable[str], bundle: Bundle) -> Iterable[tuple[str, int, int]]:
+    for identifier in ids:
+        labels = [root / name / f"{identifier}.png" for name in bundle.manifest.tasks]
+        for path in (find_image(root, identifier), *(label for label in labels if label.is_file())):
+            yield str(path), path.stat().st_size, path.stat().st_mtime_ns
+
+
+def _write(bundle: Bundle, report: RegressionReport, out: Path) -> Path:
+    out.parent.mkdir(parents=True, exist_ok=True)
+    write_text(out, seal_result(RESULT, render(report), bundle.manifest.seal))
+    return out

@@ -1,0 +1,75 @@
+"""An earlier run: its arrays survive the file, and what cannot be compared is refused."""
+
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from hypothesis.extra.numpy import array_shapes, arrays
+
+from bundle.baseline import compare, pack, unpack
+from bundle.errors import InputError
+from bundle.outcome import RegressionReport
+from bundle.regression import run
+from tests.bundle.made import HERE, TASKS, Bundle, Io, make_bundle, session, unchanged
+
+
+@given(arrays(np.float64, array_shapes(min_dims=2, max_dims=3, max_side=5), elements=st.floats(width=64)))
+def test_packed_arrays_come_back_to_the_last_bit(array: np.ndarray) -> None:
+    np.testing.assert_array_equal(unpack(pack(("a",), {"x": array}).tasks["x"], array.shape), array, strict=True)
+
+
+@pytest.mark.parametrize("text", ["", "!!!", "AAAA", pack((), {"x": np.zeros((2, 2))}).tasks["x"]])
+def test_something_else_is_refused(text: str) -> None:
+    with pytest.raises(InputError, match="cannot be read"):
+        unpack(text, (3, 2))
+
+
+@pytest.fixture(scope="module")
+def bundle(tmp_path_factory: pytest.TempPathFactory) -> Bundle:
+    return make_bundle(tmp_path_factory.mktemp("baseline") / "b", io="raw", count=8)
+
+
+def judged(bundle: Bundle, scale: float = 0.0, baseline: RegressionReport | None = None) -> RegressionReport:
+    random = np.random.default_rng(0)
+    io: Io = "raw"
+
+    def change(name: str, raw: np.ndarray) -> np.ndarray:
+        return raw + random.normal(scale=scale, size=raw.shape).astype(np.float32) if name == "depth" else raw
+
+    return run(bundle, session(io, change if scale else unchanged), HERE, resamples=300, baseline=baseline)
+
+
+def test_a_run_is_gated_by_the_earlier_one_too(bundle: Bundle) -> None:
+    good, bad = judged(bundle), judged(bundle, 1.0)
+    worse = judged(bundle, 1.0, baseline=good)
+    assert worse.baseline is not None and not worse.baseline.passed and worse.baseline.precision == "f32"
+    rows = worse.baseline.tasks
+    assert {name: row.verdict for name, row in rows.items()} == {**dict.fromkeys(TASKS, "pass"), "depth": "regression"}
+    assert rows["depth"].drop_relative == worse.tasks["depth"].drop_relative  # the earlier run is the reference itself
+    better = judged(bundle, baseline=bad)
+    assert better.passed and better.baseline is not None
+    assert better.baseline.tasks["depth"].reference == bad.tasks["depth"].compiled
+
+
+def test_equal_drops_against_the_reference_still_show_their_difference(bundle: Bundle) -> None:
+    """Fails although both runs fail their budget alike: what counts here is the difference between them."""
+    same = judged(bundle, 1.0, baseline=judged(bundle, 1.0))
+    assert same.baseline is not None and same.baseline.passed and not same.passed
+    assert same.baseline.tasks["depth"].interval == (0.0, 0.0)
+
+
+@pytest.mark.parametrize("fault", ["no arrays", "other tasks", "other images", "another order"])
+def test_what_cannot_be_compared_is_refused(bundle: Bundle, fault: str) -> None:
+    earlier = judged(bundle)
+    kept = earlier.arrays
+    assert kept is not None
+    changes = {
+        "no arrays": None, "other tasks": kept.model_copy(update={"tasks": {"depth": kept.tasks["depth"]}}),
+        "other images": kept.model_copy(update={"ids": ("else", *kept.ids[1:])}),
+        "another order": kept.model_copy(update={"ids": kept.ids[::-1]}),
+    }  # fmt: skip
+    broken = earlier.model_copy(update={"arrays": changes[fault]})
+    arrays = {name: np.zeros((8, 2)) for name in TASKS}
+    with pytest.raises(InputError, match="the earlier run") as caught:
+        compare(broken, kept.ids, arrays, bundle.manifest, gate="one-sided", resamples=9, allow_inconclusive=False)
+    assert "--baseline" in str(caught.value)
