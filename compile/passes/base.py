@@ -27,6 +27,11 @@ def nodes_of(model: ir.Model, operator: str) -> Iterator[ir.Node]:
     yield from [node for node in model.graph if node.op_type == operator and node.domain == ""]
 
 
+def label(node: ir.Node) -> str:
+    """Return a node's name, its first output's where it has none: what a pass names its own nodes after."""
+    return node.name or str(node.outputs[0].name)
+
+
 def dequantizers(quantize: ir.Node) -> tuple[ir.Node, ...] | str:
     """Return the DQ nodes that read a Q node's output, or why they are not its counterparts."""
     output = quantize.outputs[0]

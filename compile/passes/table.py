@@ -14,12 +14,20 @@ from compile.passes.emulate_half import emulate_half
 from compile.passes.make_activations_per_tensor import make_activations_per_tensor
 from compile.passes.make_activations_signed import make_activations_signed
 from compile.passes.make_half import make_half
+from compile.passes.move_weight_dequantization import move_weight_dequantization
+from compile.passes.quantize_residual_inputs import quantize_residual_inputs
+from compile.passes.scale_query_first import scale_query_first
+from compile.passes.share_concat_scales import share_concat_scales
 
 PASSES: MappingProxyType[str, Pass] = MappingProxyType(
     {
         "make_activations_signed": make_activations_signed,
         "make_activations_per_tensor": make_activations_per_tensor,
         "drop_bias_dequantization": drop_bias_dequantization,
+        "move_weight_dequantization": move_weight_dequantization,
+        "scale_query_first": scale_query_first,
+        "share_concat_scales": share_concat_scales,
+        "quantize_residual_inputs": quantize_residual_inputs,
         "make_half": make_half,
         "emulate_half": emulate_half,
     }

@@ -32,7 +32,15 @@ class Jetson:
 
     name = "jetson"
     graph_format: Literal["onnx"] = "onnx"
-    passes: tuple[str, ...] = ("make_activations_signed", "make_activations_per_tensor", "drop_bias_dequantization")
+    passes: tuple[str, ...] = (
+        "make_activations_signed",
+        "make_activations_per_tensor",
+        "drop_bias_dequantization",
+        "move_weight_dequantization",
+        "scale_query_first",
+        "share_concat_scales",
+        "quantize_residual_inputs",
+    )
 
     def capabilities(self, run: RunConfig) -> Capabilities:
         """Describe the device or, where there is none, the emulation: ``device`` says which.
