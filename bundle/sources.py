@@ -116,12 +116,12 @@ def read_arrays(path: Path, manifest: Manifest, ids: tuple[str, ...]) -> Referen
         InputError: it is of another checkpoint, other tasks, or lacks an image.
     """
     try:
-        with np.load(path, allow_pickle=False) as kept:
+        with path.open("rb") as stream, np.load(stream, allow_pickle=False) as kept:
             arrays = {name: kept[name] for name in kept.files}
         _check_tasks(tuple(str(name) for name in arrays["tasks"]), manifest, path.name)
         rows = {str(name): row for row, name in enumerate(arrays["ids"])}
         checkpoint = str(arrays["checkpoint"])
-    except (OSError, KeyError, ValueError, zipfile.BadZipFile) as error:
+    except (OSError, EOFError, KeyError, ValueError, zipfile.BadZipFile) as error:
         raise ArtifactError(
             f"{path.name} cannot be read", expected="the arrays of bundle/sources.py", got=f"{type(error).__name__}: {error}",
             where=str(path), fix="write it again: tdss evaluate CHECKPOINT --data DIR --arrays FILE",

@@ -2,6 +2,7 @@
 
 import json
 import sys
+from collections.abc import Iterable
 from pathlib import Path
 from typing import Annotated
 
@@ -11,6 +12,7 @@ from rich.progress import track
 from rich.table import Table
 
 from bundle.dataset import SPEC_FILE, FolderDataset, load_spec
+from bundle.metrics import metric
 from bundle.tasks import task
 
 
@@ -18,24 +20,49 @@ def main(
     checkpoint: Annotated[Path, typer.Argument(help="A checkpoint folder: config.toml + model.safetensors.")],
     data: Annotated[Path, typer.Option(help="A labelled folder.")] = Path("data/scenes"),
     split: Annotated[str, typer.Option(help="Which of its images.")] = "val",
+    arrays: Annotated[
+        Path | None, typer.Option(help="Also keep the per-image arrays here: tdss regress --data DIR --reference FILE.")
+    ] = None,
     as_json: Annotated[bool, typer.Option("--json", help="Print the metrics as JSON.")] = False,
 ) -> None:
     """Measure every task of a checkpoint on a labelled split, without compiling anything.
 
     Example: tdss evaluate models/default --data data/scenes --split val
     """
-    from tdss.checkpoint import load, load_card
-    from tdss.training.evaluate import evaluate
+    from tdss.checkpoint import load_card
 
-    config, model = load(checkpoint)
     dataset = FolderDataset(root=data, spec=load_spec(data / SPEC_FILE))
-    ids = track(dataset.ids(split), description="images", console=Console(stderr=True))
-    metrics = evaluate(model, config, dataset, ids, tuple(config.tasks))
+    metrics = _evaluate(checkpoint, dataset, split) if arrays is None else _record(checkpoint, dataset, split, arrays)
     if as_json:
         sys.stdout.write(json.dumps(metrics) + "\n")
         return
     card = load_card(checkpoint)
     Console().print(_table(metrics, card.metrics if card else {}))
+
+
+def _progress(ids: Iterable[str]) -> Iterable[str]:
+    return track(list(ids), description="images", console=Console(stderr=True))
+
+
+def _evaluate(checkpoint: Path, dataset: FolderDataset, split: str) -> dict[str, float]:
+    from tdss.checkpoint import load
+    from tdss.training.evaluate import evaluate
+
+    config, model = load(checkpoint)
+    return evaluate(model, config, dataset, _progress(dataset.ids(split)), tuple(config.tasks))
+
+
+def _record(checkpoint: Path, dataset: FolderDataset, split: str, out: Path) -> dict[str, float]:
+    """Measure as the bundle's reference is measured, and keep every figure's arrays."""
+    from compile.reference_arrays import record_reference
+
+    found = record_reference(checkpoint, dataset, dataset.ids(split), out, _progress)
+    sys.stderr.write(f"written: {out}\n")
+    gated = {name: next(iter(rows.values())) for name, rows in found.items()}
+    channels = {name: dataset.spec.channels(task(name)) for name in found}
+    return {
+        name: metric(task(name), channels[name]).reduce(array.sum(axis=0)) for name, array in gated.items()
+    }  # fmt: skip
 
 
 def _table(metrics: dict[str, float], stated: dict[str, float]) -> Table:

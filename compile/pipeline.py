@@ -18,7 +18,7 @@ import typer
 from pydantic import JsonValue
 from rich.console import Console
 
-from bundle.artifacts import ArtifactT, Engine, Exported, Folded, Quantized, Simplified, hash_file
+from bundle.artifacts import ArtifactT, Engine, Exported, Folded, Quantized, Simplified
 from bundle.checks import require_passed
 from bundle.choice import Choice
 from bundle.dataset import SPEC_FILE, FolderDataset, load_spec
@@ -30,6 +30,7 @@ from compile import build, export, fold, judge, quantize, rewrite, simplify, vec
 from compile.assemble import Parts, budgets_of, draft_manifest, publish, ship, unchanged
 from compile.config import BuildConfig, FoldMode, load_config
 from compile.images import ImageFiles
+from compile.reference_arrays import checkpoint_digest
 from compile.script import run_script, say
 from compile.store import obtain, stage_key
 from compile.stored import Judged, ReferenceVectors
@@ -101,7 +102,7 @@ def open_road(config: BuildConfig, progress: Say) -> Road:
         DatasetError: the data cannot be used, or is of other classes than the model.
         TargetUnavailable: the target's runtime or device is not here.
     """
-    from tdss.checkpoint import CONFIG, WEIGHTS, read_config
+    from tdss.checkpoint import CONFIG, read_config
 
     target, run = find_target(config.target), RunConfig(device=config.device, threads=config.threads)
     target.capabilities(run)
@@ -115,9 +116,7 @@ def open_road(config: BuildConfig, progress: Say) -> Road:
     )
     for finding in drawn.findings:
         progress(f"calibration: {finding}")
-    files = (config.checkpoint / CONFIG, config.checkpoint / WEIGHTS)
-    sha256 = "-".join(hash_file(path)[:32] if path.is_file() else "missing" for path in files)
-    return Road(config, model, sha256, target, run, dataset, drawn, budgets, progress)
+    return Road(config, model, checkpoint_digest(config.checkpoint), target, run, dataset, drawn, budgets, progress)
 
 
 def _stage(

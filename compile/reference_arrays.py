@@ -1,0 +1,51 @@
+"""The reference's per-image arrays of a whole labelled split, for a device that judges on one (bundle/sources.py)."""
+
+from collections.abc import Callable, Iterable
+from pathlib import Path
+
+import numpy as np
+
+from bundle.artifacts import hash_file
+from bundle.dataset import FolderDataset
+from bundle.metrics import Floats, measures
+from bundle.postprocess import predict
+from bundle.sources import References, write_arrays
+from bundle.tasks import task
+from compile.eager import EagerModel
+from tdss.checkpoint import CONFIG, WEIGHTS
+
+Track = Callable[[Iterable[str]], Iterable[str]]
+
+
+def checkpoint_digest(checkpoint: Path) -> str:
+    """Return what a manifest calls ``reference.checkpoint_sha256``: half of the sha256 of its configuration and of its weights."""
+    files = (checkpoint / CONFIG, checkpoint / WEIGHTS)
+    return "-".join(hash_file(path)[:32] if path.is_file() else "missing" for path in files)
+
+
+def measure_reference(checkpoint: Path, dataset: FolderDataset, ids: tuple[str, ...], track: Track) -> References:
+    """Run the checkpoint in eager PyTorch on the images ``ids`` and return every figure's arrays, float64 ``[N, …]``.
+
+    Raises:
+        DatasetError: an image or a label is missing or does not fit.
+        RegressionFailed: the reference's output is not finite.
+    """
+    model = EagerModel(checkpoint)
+    found: dict[str, dict[str, list[Floats]]] = {name: {} for name in model.config.tasks}
+    for identifier in track(ids):
+        outputs = model.run(dataset.image(identifier), name=identifier)
+        for name, channels in model.config.tasks.items():
+            prediction, label = predict(task(name), outputs[name]), dataset.label(name, identifier)
+            for figure in measures(task(name), channels):
+                found[name].setdefault(figure.name, []).append(figure.metric.per_image(prediction, label))
+    return {name: {key: np.stack(arrays) for key, arrays in rows.items()} for name, rows in found.items()}
+
+
+def record_reference(
+    checkpoint: Path, dataset: FolderDataset, ids: tuple[str, ...], out: Path, track: Track
+) -> References:
+    """Measure the reference and write its arrays to ``out``; see ``measure_reference``."""
+    arrays = measure_reference(checkpoint, dataset, ids, track)
+    out.parent.mkdir(parents=True, exist_ok=True)
+    write_arrays(out, ids, arrays, checkpoint_digest(checkpoint))
+    return arrays

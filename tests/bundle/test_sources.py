@@ -1,0 +1,109 @@
+"""Images of a labelled folder and the reference's arrays for them: exact, in the split's order, refused where they do not fit."""
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from bundle.errors import ArtifactError, DatasetError, InputError
+from bundle.manifest import Manifest
+from bundle.metrics import measures
+from bundle.sources import bundled, labelled, read_arrays, write_arrays
+from bundle.tasks import task
+from tests.bundle.made import SPEC, TASKS, evaluated, make_bundle, manifest
+
+IDS = ("image-2", "image-0")
+
+
+@pytest.fixture
+def terms(tmp_path: Path) -> Manifest:
+    (tmp_path / "empty").mkdir()
+    return manifest(tmp_path / "empty")
+
+
+def folder(root: Path, *, side: int | None = None) -> Path:
+    (root / "image").mkdir(parents=True)
+    (root / "val.txt").write_text("\n".join(IDS) + "\n")
+    for one in evaluated(3):
+        Image.fromarray(one.image[:side, :side]).save(root / "image" / f"{one.id}.png")
+        for name, label in one.labels.items():
+            (root / name).mkdir(exist_ok=True)
+            Image.fromarray(label[:side, :side]).save(root / name / f"{one.id}.png")
+    return root
+
+
+def arrays(seed: int = 0) -> dict[str, dict[str, np.ndarray]]:
+    random = np.random.default_rng(seed)
+    return {
+        name: {one.name: random.random((3, *one.metric.shape)) for one in measures(task(name), channels)}
+        for name, channels in TASKS.items()
+    }
+
+
+def test_a_folder_gives_its_images_and_labels_in_the_splits_order(tmp_path: Path, terms: Manifest) -> None:
+    source = labelled(terms, folder(tmp_path / "rooms"), "val", None)
+    assert (source.name, source.ids, source.references) == ("rooms/val", IDS, {})
+    given = {one.id: one for one in evaluated(3)}
+    for stored in source.images():
+        np.testing.assert_array_equal(stored.image, given[stored.id].image)
+        for name in TASKS:
+            np.testing.assert_array_equal(stored.labels[name], given[stored.id].labels[name])
+        assert stored.predictions == stored.outputs == {}
+
+
+def test_an_image_of_another_size_is_named(tmp_path: Path, terms: Manifest) -> None:
+    source = labelled(terms, folder(tmp_path / "rooms", side=16), "val", None)
+    with pytest.raises(DatasetError, match="image 'image-2' has another size") as caught:
+        next(source.images())
+    assert "[24, 32]" in str(caught.value) and "[16, 16]" in str(caught.value)
+
+
+def test_a_missing_split_is_named(tmp_path: Path, terms: Manifest) -> None:
+    with pytest.raises(DatasetError, match="no split 'test'"):
+        labelled(terms, folder(tmp_path / "rooms"), "test", None)
+
+
+def test_the_references_arrays_come_back_in_the_splits_order(tmp_path: Path, terms: Manifest) -> None:
+    given = arrays()
+    write_arrays(tmp_path / "a.npz", ("image-0", "image-1", "image-2"), given, "0" * 64)
+    source = labelled(terms, folder(tmp_path / "rooms"), "val", tmp_path / "a.npz")
+    for name, rows in given.items():
+        assert list(source.references[name]) == list(rows)
+        for figure, array in rows.items():
+            np.testing.assert_array_equal(source.references[name][figure], array[[2, 0]])
+
+
+@pytest.mark.parametrize(
+    ("ids", "checkpoint", "got"),
+    [(("image-0", "x", "y"), "0" * 64, "no image 'image-2'"), (("image-0", "image-1", "image-2"), "f" * 64, "ffff")],
+)
+def test_arrays_of_other_images_or_another_checkpoint_are_refused(
+    tmp_path: Path, terms: Manifest, ids: tuple[str, ...], checkpoint: str, got: str
+) -> None:
+    write_arrays(tmp_path / "a.npz", ids, arrays(), checkpoint)
+    with pytest.raises(InputError, match="another checkpoint or other images") as caught:
+        read_arrays(tmp_path / "a.npz", terms, IDS)
+    assert got in str(caught.value) and "tdss evaluate" in str(caught.value)
+
+
+@pytest.mark.parametrize("content", [None, b"", b"PK\x03\x04 no archive"])
+def test_a_file_that_holds_no_arrays_is_refused(tmp_path: Path, terms: Manifest, content: bytes | None) -> None:
+    if content is not None:
+        (tmp_path / "a.npz").write_bytes(content)
+    with pytest.raises(ArtifactError, match=r"a\.npz cannot be read"):
+        read_arrays(tmp_path / "a.npz", terms, IDS)
+
+
+def test_arrays_of_other_tasks_are_refused(tmp_path: Path, terms: Manifest) -> None:
+    write_arrays(tmp_path / "a.npz", IDS, {"depth": {"rmse_m": np.zeros((2, 2))}}, "0" * 64)
+    with pytest.raises(ArtifactError, match="name different tasks"):
+        read_arrays(tmp_path / "a.npz", terms, IDS)
+
+
+def test_the_bundles_own_images_carry_every_figure_of_the_reference(tmp_path: Path) -> None:
+    bundle = make_bundle(tmp_path / "b", count=4)
+    with bundled(bundle) as source:
+        assert len(source.ids) == 4 and bundle.manifest.dataset == SPEC
+        for name, channels in TASKS.items():
+            assert list(source.references[name]) == [one.name for one in measures(task(name), channels)]
