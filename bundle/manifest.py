@@ -16,7 +16,7 @@ from bundle.engines import ENGINES, check_engines
 from bundle.errors import ArtifactError
 from bundle.frozen import Frozen
 from bundle.preprocess import Preprocess
-from bundle.results import RESULTS, check_results, require_results
+from bundle.results import RESULTS, SEALED, check_results, require_results
 from bundle.seals import MANIFEST, UNSEALED, manifest_digest, read_sealed_manifest
 from bundle.tasks import Activation, task
 
@@ -111,6 +111,8 @@ class Manifest(Frozen):
         for name in [*self.files, *(name for variant in self.variants for name in variant.files)]:
             if not inside(name):
                 raise ValueError(f"{name!r} is no plain path inside the bundle")
+        if {MANIFEST, *SEALED} & set(self.files):
+            raise ValueError("files that are written later are not listed")
         if not set(self.results) <= set(RESULTS):
             raise ValueError(f"results are among {list(RESULTS)}, not {list(self.results)}")
         return self
@@ -183,7 +185,7 @@ def default_budgets(tasks: dict[str, int], *, strict: bool) -> dict[str, float]:
 def hash_bundle(folder: Path) -> dict[str, str]:
     """Hash every file that ``files`` must list; keys are POSIX paths relative to ``folder``, sorted."""
     names = sorted(path.relative_to(folder).as_posix() for path in folder.rglob("*") if path.is_file())
-    later = {MANIFEST, *RESULTS}
+    later = {MANIFEST, *SEALED}
     return {
         name: hash_file(folder / name) for name in names if name not in later and not name.startswith(f"{ENGINES}/")
     }

@@ -8,7 +8,7 @@
 
 and ``report.html`` has both as ``<meta name="…" content="…">`` behind ``<head>``. One file is replaced at a time,
 atomically, and whoever reads it can tell whether it is whole (docs/decisions/0105). A file that was sent back alone
-still carries the seal, and says which bundle it belongs to.
+still carries the seal, and says which bundle it belongs to. ``signature.json`` (bundle/signature.py) is sealed likewise.
 """
 
 import hashlib
@@ -20,6 +20,8 @@ from bundle.errors import ArtifactError
 from bundle.seals import MANIFEST, UNSEALED, read_sealed_manifest
 
 RESULTS = ("regression.json", "bench.json", "choice.json", "report.html")
+SIGNATURE = "signature.json"
+SEALED = (*RESULTS, SIGNATURE)  # every file of a bundle that carries a seal, besides the manifest
 _HEAD = "<head>\n"
 _JSON = re.compile(rb',?\n  "bundle": "([0-9a-f]{64})",\n  "seal": "([0-9a-f]{64})"\n(?=}\n\Z)')
 _HTML = re.compile(rb'(?<=<head>\n)<meta name="bundle" content="([0-9a-f]{64})">\n<meta name="seal" content="([0-9a-f]{64})">\n')  # fmt: skip
@@ -95,12 +97,12 @@ def open_result(path: Path, name: str) -> str:
 
 
 def check_results(folder: Path, bundle: str) -> None:
-    """Check every result that is there against its seal and the manifest's.
+    """Check every sealed file that is there against its seal and the manifest's.
 
     Raises:
         ArtifactError: one was altered or cut short, or it belongs to another bundle; it is named.
     """
-    for name in RESULTS:
+    for name in SEALED:
         if (folder / name).exists():
             check_result(folder, name, bundle)
 
@@ -165,5 +167,6 @@ def _mend(name: str) -> str:
     makers = {
         "regression.json": "run pytest tests/regression --bundle on the bundle, or tdss regress",
         "report.html": "run tdss report on the bundle",
+        SIGNATURE: "sign the bundle again",
     }
     return f"copy {name} again; or delete it, then {makers.get(name, 'build the bundle again')}"

@@ -33,6 +33,7 @@ COMMANDS = (
     ),
     Command("export", "compile.export", "Export a folded model to ONNX."),
     Command("simplify", "compile.simplify", "Simplify an exported graph."),
+    Command("rewrite", "compile.rewrite", "Rewrite a simplified graph into the form that a target runs fastest."),
     Command("quantize", "compile.quantize", "Quantize a simplified graph for a target."),
     Command(
         "build", "compile.build", "Build what the device loads from the quantized variants, or defer it to the device."

@@ -1,4 +1,4 @@
-"""``tdss bundle verify``: hash every file of a bundle again."""
+"""``tdss bundle verify``: hash every file of a bundle again; ``python -m bundle verify`` is the same on a device."""
 
 import json
 import sys
@@ -7,20 +7,17 @@ from typing import Annotated
 
 import typer
 
-from bundle.manifest import verify_bundle
+from bundle import commands
 
 
 def main(
     bundle: Annotated[Path, typer.Argument(help="A bundle: build/<model>/<target>.")],
-    as_json: Annotated[bool, typer.Option("--json", help="Print what was checked as JSON.")] = False,
+    key: Annotated[Path | None, typer.Option(help="Refuse one that is not signed with this public key.")] = None,
+    as_json: Annotated[bool, typer.Option("--json", help="Print the answer as JSON.")] = False,
 ) -> None:
     """Hash every file of a bundle and refuse, by name, one that was altered.
 
-    Example: tdss bundle verify build/default/intel
+    Example: tdss bundle verify build/default/intel --key release.pub
     """
-    manifest = verify_bundle(bundle).manifest
-    if as_json:
-        answer = {"bundle": str(bundle), "model": manifest.name, "target": manifest.target, "files": manifest.files}
-        sys.stdout.write(json.dumps(answer) + "\n")
-    else:
-        sys.stdout.write(f"{bundle}: {len(manifest.files)} files are what the build wrote\n")
+    answer = commands.verify(bundle, key)
+    sys.stdout.write(json.dumps(answer.value) + "\n" if as_json else answer.text)

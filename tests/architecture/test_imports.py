@@ -28,6 +28,7 @@ OWNERS = {
     "tensorrt": {"targets"},
     "tensorrt_rtx": {"targets"},
     "nncf": {"targets", "compile"},
+    "cryptography": {"bundle"},
     "jinja2": {"report"},
     "matplotlib": {"report"},
     "typer": {"cli", "compile"},

@@ -1,6 +1,7 @@
 """What the commands do with a bundle: one that is sound, one that is worse, one that was altered."""
 
 import json
+import shutil
 from pathlib import Path
 
 import pytest
@@ -26,7 +27,30 @@ def test_regress_prints_the_table_and_writes_the_result(sound: Path, capsys: pyt
 
 def test_regress_as_json_prints_what_it_writes(sound: Path, capsys: pytest.CaptureFixture[str]) -> None:
     _, out, _ = tdss("regress", str(sound), "--json", capsys=capsys)
-    assert json.loads(out) == json.loads(read_result(sound, "regression.json"))
+    written = json.loads(read_result(sound, "regression.json"))
+    assert written.pop("arrays")["ids"] and json.loads(out) == written
+
+
+def test_regress_compares_with_an_earlier_run_and_writes_junit(
+    sound: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    old, junit = tmp_path / "old.json", tmp_path / "junit.xml"
+    assert tdss("regress", str(sound), "--out", str(old), capsys=capsys)[0] == 0
+    code, out, _ = tdss(
+        "regress", str(sound), "--baseline", str(old), "--two-sided", "--junit", str(junit), capsys=capsys
+    )
+    assert code == 0 and "against the earlier run" in out and "no task is worse by more than its budget" in out
+    assert junit.read_text().count("<testcase") == 4 * len(TASKS) and "share < 30°" in out
+    worse = make(tmp_path / "worse", "reference", noise=0.5)
+    code, out, err = tdss("regress", str(worse), "--baseline", str(old), "--junit", str(junit), capsys=capsys)
+    assert code == 1 and "against the earlier run: depth" in err and junit.read_text().count("<failure") == 2
+
+
+def test_regress_refuses_a_baseline_that_is_none(
+    sound: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    code, _, err = tdss("regress", str(sound), "--baseline", str(tmp_path / "no.json"), capsys=capsys)
+    assert code == 2 and "no.json is no result of a regression" in err
 
 
 def test_regress_ends_with_1_and_names_the_task_that_is_worse(
@@ -90,3 +114,17 @@ def test_report_draws_the_page(sound: Path, options: tuple[str, ...], capsys: py
     page = Path(json.loads(out)["report"])
     assert page == sound / "report.html"
     assert "<html" in page.read_text(encoding="utf-8")
+
+
+def test_a_bundle_is_signed_packed_and_unpacked_as_on_a_device(
+    sound: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    folder, key, out = str(shutil.copytree(sound, tmp_path / "b")), str(tmp_path / "key"), str(tmp_path / "out")
+    steps = [
+        ("keygen", key), ("sign", folder, "--key", key), ("pack", folder), ("unpack", f"{folder}.zip", "--out", out),
+        ("verify", out, "--key", f"{key}.pub"), ("info", out),
+    ]  # fmt: skip
+    for step in steps:
+        assert tdss("bundle", *step, capsys=capsys)[0] == 0, step
+    code, _, err = tdss("bundle", "verify", str(sound), "--key", f"{key}.pub", capsys=capsys)
+    assert code == 2 and "not signed" in err

@@ -1,0 +1,191 @@
+"""A bundle as one file, and back: a zip archive that is the same bytes each time, and is trusted in nothing.
+
+``pack`` writes ``manifest.json`` first, then the other files in the order of their names, with fixed time stamps and
+modes; what is deflated already is stored. Engines stay behind: they belong to one device.
+
+``unpack`` takes an archive from anywhere. Its manifest is read first, and only the files that the manifest lists may be
+there, as regular files, each once, within a limit of bytes. They are written to a temporary folder, hashed there, and take
+their place together; an archive that is refused leaves nothing.
+"""
+
+import os
+import shutil
+import stat
+import struct
+import uuid
+import zipfile
+import zlib
+from pathlib import Path
+from typing import IO, BinaryIO
+
+from bundle.artifacts import inside, replacing
+from bundle.errors import ArtifactError, InputError
+from bundle.manifest import VECTORS, Bundle, Manifest, read_manifest, verify_bundle
+from bundle.results import SEALED
+from bundle.seals import MANIFEST
+from bundle.signature import require_signature
+
+MAX_BYTES = 2 << 30  # of all files together, unpacked
+MAX_MANIFEST = 16 << 20
+MAX_FILES = 4096
+_TIMESTAMP = (1980, 1, 1, 0, 0, 0)
+_MODE = stat.S_IFREG | 0o644
+_ENCRYPTED = 1  # a bit of an entry's flags
+_LONGEST, _LONGEST_PART = 1024, 255  # bytes of a path and of a name in it
+_CHUNK = 1 << 20
+# What zipfile and zlib raise for an archive that is damaged or made to harm.
+_UNREADABLE = (zipfile.BadZipFile, zlib.error, struct.error, EOFError, RuntimeError, ValueError)
+
+
+def pack(folder: Path, out: Path) -> Path:
+    """Write the bundle in ``folder`` as the archive ``out``, atomically, and return its path.
+
+    Raises:
+        ArtifactError: a file of the bundle is missing or was altered.
+    """
+    names = packed_names(folder, verify_bundle(folder).manifest)
+    out.parent.mkdir(parents=True, exist_ok=True)
+    temporary = out.with_name(f".{out.name}.{uuid.uuid4().hex}.tmp")
+    try:
+        with zipfile.ZipFile(temporary, "w") as archive:
+            for name in names:
+                _add(archive, name, folder / name)
+        os.replace(temporary, out)
+    finally:
+        temporary.unlink(missing_ok=True)
+    return out
+
+
+def packed_names(folder: Path, manifest: Manifest) -> list[str]:
+    """Return the files of a bundle that an archive holds, the manifest first."""
+    later = [name for name in SEALED if (folder / name).is_file()]
+    return [MANIFEST, *sorted([*manifest.files, *later])]
+
+
+def _add(archive: zipfile.ZipFile, name: str, path: Path) -> None:
+    entry = zipfile.ZipInfo(name, _TIMESTAMP)
+    entry.create_system, entry.external_attr = 3, _MODE << 16  # Unix
+    entry.compress_type = zipfile.ZIP_STORED if name == VECTORS else zipfile.ZIP_DEFLATED
+    entry.file_size = path.stat().st_size
+    with archive.open(entry, "w") as sink, path.open("rb") as source:
+        shutil.copyfileobj(source, sink, _CHUNK)
+
+
+def unpack(archive: Path, out: Path, *, key: Path | None = None, max_bytes: int = MAX_BYTES) -> Bundle:
+    """Unpack an archive as the folder ``out`` and return the verified bundle; with ``key``, only if that key signed it.
+
+    Raises:
+        InputError: there is something at ``out`` already.
+        ArtifactError: it is no archive, holds what no bundle holds, is larger than ``max_bytes``, or a file in it was
+            altered; or it is not signed with the key. Nothing is left at ``out``.
+        TargetUnavailable: a signature is asked for, and the library that checks it is not installed.
+    """
+    if out.exists() and (not out.is_dir() or any(out.iterdir())):
+        raise InputError(
+            "there is something here already", expected="no such folder, or an empty one", got="files",
+            where=str(out), fix="give another --out, or remove what is there",
+        )  # fmt: skip
+    _sweep(out)
+    try:
+        with zipfile.ZipFile(archive) as opened, replacing(out) as folder:
+            _extract(opened, archive, folder, max_bytes)
+            bundle = verify_bundle(folder)
+            if key is not None:
+                require_signature(folder, key)
+    except _UNREADABLE as error:
+        raise _refusal(archive, "the archive cannot be read", "a whole zip archive", str(error)) from error
+    except FileNotFoundError as error:
+        raise _refusal(archive, "there is no such archive", "a file", str(error)) from error
+    except IsADirectoryError as error:
+        raise _refusal(archive, "this is a folder, no archive", "a file that pack wrote", "a folder") from error
+    return bundle.model_copy(update={"folder": out})
+
+
+def _sweep(out: Path) -> None:
+    """Remove what a killed run left of ``out``."""
+    for left in out.parent.glob(f".{out.name}.*.tmp"):
+        shutil.rmtree(left, ignore_errors=True)
+
+
+def _extract(archive: zipfile.ZipFile, path: Path, folder: Path, max_bytes: int) -> None:
+    entries = check_entries(archive.infolist(), path, max_bytes)
+    if MANIFEST not in entries or entries[MANIFEST].file_size > MAX_MANIFEST:
+        got = f"{entries[MANIFEST].file_size} bytes" if MANIFEST in entries else "none"
+        raise _refusal(path, f"this is no bundle: {MANIFEST}", f"one of at most {MAX_MANIFEST} bytes", got)
+    _write(archive, entries.pop(MANIFEST), folder)
+    manifest = read_manifest(folder)
+    for name in sorted(set(manifest.files) - set(entries)):
+        raise _refusal(path, f"{name} is missing", f"every file that {MANIFEST} lists", "no such entry")
+    for name in sorted(set(entries) - set(manifest.files) - set(SEALED)):
+        raise _refusal(path, f"{name!r} is no file of this bundle", f"what {MANIFEST} lists, and results", repr(name))
+    for entry in entries.values():
+        _write(archive, entry, folder)
+
+
+def _write(archive: zipfile.ZipFile, entry: zipfile.ZipInfo, folder: Path) -> None:
+    path = folder / entry.filename
+    path.parent.mkdir(parents=True, exist_ok=True)
+    with archive.open(entry) as source, path.open("xb") as sink:
+        _copy(source, sink, entry.file_size)
+
+
+def _copy(source: IO[bytes], sink: BinaryIO, size: int) -> None:
+    """Copy exactly ``size`` bytes, a little at a time."""
+    left = size
+    while chunk := source.read(min(_CHUNK, left + 1)):
+        left -= len(chunk)
+        if left < 0:
+            raise zipfile.BadZipFile("an entry holds more bytes than it says")
+        sink.write(chunk)
+    if left:
+        raise zipfile.BadZipFile("an entry holds fewer bytes than it says")
+
+
+def check_entries(found: list[zipfile.ZipInfo], path: Path, max_bytes: int) -> dict[str, zipfile.ZipInfo]:
+    """Return an archive's entries by name, if each could be a file of a bundle and all of them fit.
+
+    Raises:
+        ArtifactError: a name leads out of the folder, occurs twice (in any case), or is a folder to another; an entry is
+            no plain file; there are too many, or they are too large.
+    """
+    if len(found) > MAX_FILES:
+        raise _refusal(path, "there are too many entries", f"at most {MAX_FILES}", str(len(found)))
+    seen: dict[str, str] = {}
+    for entry in found:
+        _check_entry(entry, path)
+        folded = entry.filename.casefold()
+        if folded in seen:
+            got = f"{seen[folded]!r} and {entry.filename!r}"
+            raise _refusal(path, f"{entry.filename!r} occurs twice", "each name once, in any case", got)
+        seen[folded] = entry.filename
+    for name in seen:
+        parts = name.split("/")
+        for folder in ("/".join(parts[:depth]) for depth in range(1, len(parts))):
+            if folder in seen:
+                raise _refusal(path, f"{seen[folder]!r} is a file and a folder", "one of them", repr(seen[name]))
+    total = sum(entry.file_size for entry in found)
+    if total > max_bytes:
+        raise _refusal(path, "the archive is too large", f"at most {max_bytes} bytes unpacked", f"{total} bytes")
+    return {entry.filename: entry for entry in found}
+
+
+def _check_entry(entry: zipfile.ZipInfo, path: Path) -> None:
+    name, mode = entry.filename, entry.external_attr >> 16
+    parts = [len(part.encode()) for part in name.split("/")]
+    short = max(parts) <= _LONGEST_PART and sum(parts) <= _LONGEST
+    if not (inside(name) and entry.orig_filename == name and name.isprintable() and short):
+        raise _refusal(
+            path, f"{name!r} is no plain path", "a relative path inside the bundle", repr(entry.orig_filename)
+        )
+    if entry.is_dir() or stat.S_IFMT(mode) not in (0, stat.S_IFREG):
+        raise _refusal(path, f"{name!r} is no plain file", "a regular file", stat.filemode(mode))
+    if entry.flag_bits & _ENCRYPTED:
+        raise _refusal(path, f"{name!r} is encrypted", "plain bytes", "an encrypted entry")
+    if entry.compress_type not in (zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED):
+        raise _refusal(path, f"{name!r} is compressed in another way", "stored or deflated", str(entry.compress_type))
+
+
+def _refusal(path: Path, message: str, expected: str, got: str) -> ArtifactError:
+    return ArtifactError(
+        message, expected=expected, got=got, where=str(path), fix="ask for the archive again, from one you trust"
+    )

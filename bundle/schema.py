@@ -1,0 +1,23 @@
+"""The JSON Schemas of a bundle's JSON files, from the very models that read them; docs/schemas/ holds them as text."""
+
+import json
+
+from bundle.frozen import Frozen
+from bundle.manifest import Manifest
+from bundle.signature import Signature
+
+SCHEMAS: dict[str, type[Frozen]] = {"manifest": Manifest, "signature": Signature}
+SEAL_KEYS = {
+    "bundle": {"description": "The seal of the manifest this file belongs to.", "pattern": "^[0-9a-f]{64}$", "type": "string"},
+    "seal": {"description": "See bundle/results.py.", "pattern": "^[0-9a-f]{64}$", "type": "string"},
+}  # fmt: skip
+
+
+def schema_text(name: str) -> str:
+    """Return the JSON Schema of ``<name>.json`` as it stands in a bundle; a result has its two seal keys there."""
+    schema = SCHEMAS[name].model_json_schema(by_alias=True, mode="serialization")
+    schema = {"$schema": "https://json-schema.org/draft/2020-12/schema", **schema}
+    if name != "manifest":
+        schema["properties"] = {**schema["properties"], **SEAL_KEYS}
+        schema["required"] = [*schema.get("required", []), *SEAL_KEYS]
+    return json.dumps(schema, indent=2, ensure_ascii=False) + "\n"

@@ -1,0 +1,193 @@
+"""Who made this bundle: an optional, detached ed25519 signature of its manifest, in ``signature.json``.
+
+What is signed are the bytes of ``manifest.json`` behind a prefix of their own, and the manifest holds the sha256 of every
+file of the build. What a device writes later, results and engines, is sealed and hashed but not signed.
+``cryptography`` does the arithmetic; it is needed only to sign, and where a signature is asked for.
+"""
+
+import os
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Literal
+
+from pydantic import Field, ValidationError
+
+from bundle.artifacts import write_text
+from bundle.errors import ArtifactError, InputError, TargetUnavailable
+from bundle.frozen import Frozen
+from bundle.manifest import Bundle, load_bundle
+from bundle.results import SIGNATURE, read_result, write_result
+from bundle.seals import read_sealed_manifest
+
+if TYPE_CHECKING:
+    from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey, Ed25519PublicKey
+
+PREFIX = b"tdss bundle manifest, version 1\0"
+
+
+class Signature(Frozen):
+    """What ``signature.json`` holds: the public key it was made with and the signature, both as hex digits."""
+
+    schema_version: Literal[1] = 1
+    algorithm: Literal["ed25519"] = "ed25519"
+    public_key: Annotated[str, Field(pattern=r"^[0-9a-f]{64}$")]
+    signature: Annotated[str, Field(pattern=r"^[0-9a-f]{128}$")]
+
+
+def make_keys(path: Path) -> tuple[Path, Path]:
+    """Write a new private key as ``path`` (PEM, readable by its owner only) and its public key as ``<path>.pub``.
+
+    Raises:
+        InputError: one of the two files is there already.
+        TargetUnavailable: the package cryptography is not installed.
+    """
+    require_library()
+    from cryptography.hazmat.primitives import serialization
+    from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
+
+    public_path = path.with_name(f"{path.name}.pub")
+    for taken in (path, public_path):
+        if taken.exists():
+            raise InputError(
+                "a key is never written over", expected="no such file", got="a file", where=str(taken),
+                fix="give another name",
+            )  # fmt: skip
+    key = Ed25519PrivateKey.generate()
+    private = key.private_bytes(
+        serialization.Encoding.PEM, serialization.PrivateFormat.PKCS8, serialization.NoEncryption()
+    )
+    public = key.public_key().public_bytes(serialization.Encoding.PEM, serialization.PublicFormat.SubjectPublicKeyInfo)
+    path.parent.mkdir(parents=True, exist_ok=True)
+    with os.fdopen(os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600), "wb") as stream:
+        stream.write(private)
+    write_text(public_path, public.decode())
+    return path, public_path
+
+
+def sign(folder: Path, key: Path) -> Path:
+    """Sign the bundle in ``folder`` with the private key in the file ``key``; return the path of ``signature.json``.
+
+    Raises:
+        ArtifactError: a file of the bundle was altered: only a sound bundle is signed.
+        InputError: there is no private ed25519 key in the file.
+        TargetUnavailable: the package cryptography is not installed.
+    """
+    private = _private_key(key)
+    load_bundle(folder)
+    made = private.sign(PREFIX + read_sealed_manifest(folder).content)
+    signature = Signature(public_key=private.public_key().public_bytes_raw().hex(), signature=made.hex())
+    return write_result(folder, SIGNATURE, signature.model_dump_json(indent=2) + "\n")
+
+
+def load_trusted(folder: Path, key: Path | None) -> Bundle:
+    """Open a bundle as ``load_bundle`` does; with ``key``, only if it is signed with that key.
+
+    Raises:
+        ArtifactError: a file was altered, or the bundle is unsigned or not signed with the key.
+        InputError: there is no public ed25519 key in the file ``key``.
+        TargetUnavailable: a key is given and the package cryptography is not installed.
+    """
+    bundle = load_bundle(folder)
+    if key is not None:
+        require_signature(folder, key)
+    return bundle
+
+
+def require_signature(folder: Path, key: Path) -> None:
+    """Do nothing if the manifest in ``folder`` is signed with the public key in the file ``key``.
+
+    Raises:
+        ArtifactError: it is unsigned, signed with another key, or the signature does not hold.
+        InputError: there is no public ed25519 key in the file.
+        TargetUnavailable: the package cryptography is not installed.
+    """
+    trusted = _public_key(key)
+    from cryptography.exceptions import InvalidSignature
+
+    signature = read_signature(folder)
+    if signature is None:
+        raise _unsigned(folder, "this bundle is not signed", f"{SIGNATURE}, made with the key of {key}", "none")
+    if signature.public_key != trusted.public_bytes_raw().hex():
+        expected = f"public key {trusted.public_bytes_raw().hex()}"
+        raise _unsigned(folder, "this bundle is signed with another key", expected, signature.public_key)
+    try:
+        trusted.verify(bytes.fromhex(signature.signature), PREFIX + read_sealed_manifest(folder).content)
+    except InvalidSignature as error:
+        raise _unsigned(
+            folder, f"the signature in {SIGNATURE} does not hold", "a signature of this manifest", "of something else"
+        ) from error
+
+
+def read_signature(folder: Path) -> Signature | None:
+    """Read ``signature.json``; None where there is none. This checks its form, not that it holds.
+
+    Raises:
+        ArtifactError: it was altered, belongs to another bundle, or is of another schema.
+    """
+    if not (folder / SIGNATURE).is_file():
+        return None
+    try:
+        return Signature.model_validate_json(read_result(folder, SIGNATURE))
+    except ValidationError as error:
+        raise _unsigned(folder, f"{SIGNATURE} cannot be read", "schema_version 1", str(error)) from error
+
+
+def require_library() -> None:
+    """Do nothing if the package cryptography can be imported.
+
+    Raises:
+        TargetUnavailable: it is not installed.
+    """
+    try:
+        import cryptography.exceptions  # noqa: F401
+    except ImportError as error:
+        raise TargetUnavailable(
+            "signatures need the package cryptography", expected="cryptography", got=str(error), where="this Python",
+            fix="pip install 'tdss-compiler[sign]', or do not ask for a signature",
+        ) from error  # fmt: skip
+
+
+def _private_key(path: Path) -> "Ed25519PrivateKey":
+    require_library()
+    from cryptography.exceptions import UnsupportedAlgorithm
+    from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
+    from cryptography.hazmat.primitives.serialization import load_pem_private_key
+
+    try:
+        key = load_pem_private_key(path.read_bytes(), password=None)
+    except (OSError, ValueError, TypeError, UnsupportedAlgorithm) as error:
+        raise _no_key(path, "private", str(error)) from error
+    if not isinstance(key, Ed25519PrivateKey):
+        raise _no_key(path, "private", type(key).__name__)
+    return key
+
+
+def _public_key(path: Path) -> "Ed25519PublicKey":
+    require_library()
+    from cryptography.exceptions import UnsupportedAlgorithm
+    from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PublicKey
+    from cryptography.hazmat.primitives.serialization import load_pem_public_key
+
+    try:
+        key = load_pem_public_key(path.read_bytes())
+    except (OSError, ValueError, UnsupportedAlgorithm) as error:
+        raise _no_key(path, "public", str(error)) from error
+    if not isinstance(key, Ed25519PublicKey):
+        raise _no_key(path, "public", type(key).__name__)
+    return key
+
+
+def _no_key(path: Path, kind: str, got: str) -> InputError:
+    return InputError(
+        f"this is no {kind} key", expected=f"a {kind} ed25519 key as PEM, without a password", got=got, where=str(path),
+        fix="python -m bundle keygen makes a pair: KEY signs, KEY.pub checks",
+    )  # fmt: skip
+
+
+def _unsigned(folder: Path, message: str, expected: str, got: str) -> ArtifactError:
+    return ArtifactError(
+        message,
+        expected=expected,
+        got=got,
+        where=str(folder),
+        fix="ask whoever built the bundle for one that they signed",
+    )

@@ -1,0 +1,22 @@
+"""``tdss bundle keygen``: a pair of keys to sign with; ``python -m bundle keygen`` is the same on a device."""
+
+import json
+import sys
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from bundle import commands
+
+
+def main(
+    path: Annotated[Path, typer.Argument(metavar="KEY", help="The private key to write; KEY.pub is written too.")],
+    as_json: Annotated[bool, typer.Option("--json", help="Print the answer as JSON.")] = False,
+) -> None:
+    """Make a pair of ed25519 keys: KEY signs, KEY.pub checks.
+
+    Example: tdss bundle keygen release
+    """
+    answer = commands.make_keys(path)
+    sys.stdout.write(json.dumps(answer.value) + "\n" if as_json else answer.text)

@@ -1,0 +1,23 @@
+"""``tdss bundle sign``: say who built a bundle; ``python -m bundle sign`` is the same on a device."""
+
+import json
+import sys
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from bundle import commands
+
+
+def main(
+    bundle: Annotated[Path, typer.Argument(help="A bundle: build/<model>/<target>.")],
+    key: Annotated[Path, typer.Option(help="The private key to sign with.")],
+    as_json: Annotated[bool, typer.Option("--json", help="Print the answer as JSON.")] = False,
+) -> None:
+    """Sign a bundle's manifest with a private key; verify, unpack and regress check it with --key.
+
+    Example: tdss bundle sign build/default/jetson --key release
+    """
+    answer = commands.sign(bundle, key)
+    sys.stdout.write(json.dumps(answer.value) + "\n" if as_json else answer.text)

@@ -1,0 +1,26 @@
+"""``tdss bundle unpack``: an archive as a bundle again; ``python -m bundle unpack`` is the same on a device."""
+
+import json
+import sys
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from bundle import commands
+from bundle.archive import MAX_BYTES
+
+
+def main(
+    archive: Annotated[Path, typer.Argument(help="A file that pack wrote.")],
+    out: Annotated[Path, typer.Option(help="The folder to write; there must be nothing in it.")],
+    key: Annotated[Path | None, typer.Option(help="Refuse one that is not signed with this public key.")] = None,
+    max_bytes: Annotated[int, typer.Option(help="Refuse more than this, unpacked.")] = MAX_BYTES,
+    as_json: Annotated[bool, typer.Option("--json", help="Print the answer as JSON.")] = False,
+) -> None:
+    """Unpack an archive, whole and verified, or not at all.
+
+    Example: tdss bundle unpack default-jetson.zip --out bundle --key release.pub
+    """
+    answer = commands.unpack(archive, out, key, max_bytes)
+    sys.stdout.write(json.dumps(answer.value) + "\n" if as_json else answer.text)

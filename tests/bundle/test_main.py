@@ -1,0 +1,110 @@
+"""``python -m bundle`` as a person types it, where nothing but NumPy and pydantic can be imported."""
+
+import json
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from bundle.__main__ import main
+from bundle.results import write_result
+from tests.bundle.made import make_bundle
+
+ROOT = Path(__file__).resolve().parents[2]
+BARE = """
+import runpy, sys
+class Refuse:
+    def find_spec(self, name, path=None, target=None):
+        if name.partition(".")[0] in {"torch", "typer", "rich", "onnx", "click", "PIL", "safetensors", "cryptography"}:
+            raise ModuleNotFoundError(f"No module named {name!r}", name=name)
+sys.meta_path.insert(0, Refuse())
+runpy.run_module("bundle", run_name="__main__", alter_sys=True)
+"""
+
+
+@pytest.fixture(scope="module")
+def sound(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    made = make_bundle(tmp_path_factory.mktemp("main") / "bundle", count=1).folder
+    write_result(made, "regression.json", "{}")
+    return made
+
+
+def run(*arguments: str, capsys: pytest.CaptureFixture[str]) -> tuple[int, str, str]:
+    try:
+        main(list(arguments))
+        code = 0
+    except SystemExit as ended:
+        code = int(ended.code or 0)
+    return code, *capsys.readouterr()
+
+
+def test_the_road_of_a_bundle(sound: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    key, packed, out = (str(tmp_path / name) for name in ("release", "bundle.zip", "out"))
+    folder = str(shutil.copytree(sound, tmp_path / "bundle"))
+    steps = [
+        ("keygen", key), ("sign", folder, "--key", key), ("verify", folder, "--key", f"{key}.pub"),
+        ("pack", folder, "--out", packed), ("unpack", packed, "--out", out, "--key", f"{key}.pub"), ("info", out),
+    ]  # fmt: skip
+    for step in steps:
+        assert run(*step, capsys=capsys)[0] == 0, step
+    code, text, _ = run("verify", out, "--json", "--key", f"{key}.pub", capsys=capsys)
+    answer = json.loads(text)
+    assert code == 0 and answer["results"] == ["regression.json", "signature.json"]
+    assert answer["signed"].endswith("checked") and set(answer["files"]) == {
+        "f32/model.onnx",
+        "fold.json",
+        "vectors.npz",
+    }
+
+
+def test_verify_says_what_it_checked(sound: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    _, text, _ = run("verify", str(sound), capsys=capsys)
+    assert text == f"{sound}: 3 files are what the build wrote; 1 sealed later are whole; not signed\n"
+
+
+def test_an_altered_bundle_ends_with_2_and_its_name(
+    sound: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    folder = Path(shutil.copytree(sound, tmp_path / "bundle"))
+    (folder / "fold.json").write_text("[1]")
+    for command in (["verify", str(folder)], ["info", str(folder)], ["pack", str(folder)]):
+        code, out, err = run(*command, capsys=capsys)
+        assert (code, out) == (2, "") and "fold.json was altered" in err
+
+
+def test_an_unsigned_bundle_ends_with_2_where_a_key_is_given(
+    sound: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    run("keygen", str(tmp_path / "release"), capsys=capsys)
+    code, _, err = run("verify", str(sound), "--key", str(tmp_path / "release.pub"), capsys=capsys)
+    assert code == 2 and "this bundle is not signed" in err
+
+
+def test_pack_writes_beside_the_bundle(sound: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    folder = Path(shutil.copytree(sound, tmp_path / "intel"))
+    _, text, _ = run("pack", str(folder), "--json", capsys=capsys)
+    assert json.loads(text) == {
+        "archive": str(tmp_path / "intel.zip"),
+        "bytes": (tmp_path / "intel.zip").stat().st_size,
+    }
+
+
+@pytest.mark.parametrize("arguments", [[], ["burn"], ["unpack", "x.zip"], ["sign", "x"]])
+def test_a_wrong_command_line_ends_with_2(arguments: list[str], capsys: pytest.CaptureFixture[str]) -> None:
+    code, _, err = run(*arguments, capsys=capsys)
+    assert code == 2 and "usage: python -m bundle" in err
+
+
+def test_it_needs_numpy_and_pydantic_only_and_never_passes_a_signature_in_silence(sound: Path, tmp_path: Path) -> None:
+    def bare(*arguments: str) -> "subprocess.CompletedProcess[str]":
+        command = [sys.executable, "-c", BARE, *arguments]
+        return subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=False)
+
+    done = bare("verify", str(sound))
+    assert done.returncode == 0, done.stderr
+    done = bare("verify", str(sound), "--key", str(tmp_path / "any.pub"))
+    assert done.returncode == 3 and "pip install 'tdss-compiler[sign]'" in done.stderr
+    done = bare("--help")
+    assert done.returncode == 0 and "python -m bundle unpack" in done.stdout
