@@ -30,7 +30,7 @@ ON_JETSON := $(if $(filter jetson,$(target)),$(shell [ "$$(uname -m)" = aarch64 
 EXTRA := $(if $(ON_JETSON),device,$(target))
 PIP := $(BIN)/python -m pip --quiet --disable-pip-version-check --no-input
 
-.PHONY: help road env test check format goldens train clean
+.PHONY: help road env test check format goldens prove train clean
 .DELETE_ON_ERROR:
 
 help:
@@ -42,6 +42,8 @@ help:
 	@echo "make check                   format, lint, types and the architecture's rules"
 	@echo "make goldens                 rewrite the golden values of the shipped model, after explaining the change"
 	@echo "make train                   train the shipped model again, from scratch: hours; a killed run resumes"
+	@echo "make prove                   have NVIDIA's own parser and builder take the jetson graphs, on this CPU (x86-64, 230 MB)"
+	@echo "     bundle=DIR              ... those of a bundle that exists"
 	@echo "make format                  rewrite the source as make check wants it"
 	@echo "make clean                   remove build/ and the tools' caches (the environment is $(VENV)/)"
 
@@ -77,6 +79,14 @@ format: $(call ready,dev)
 goldens: $(call ready,dev)
 	$(BIN)/python -m tests.goldens.measure
 
+# TensorRT-RTX is a proprietary package, so only this goal installs it; the bundle then carries proof.json.
+prove: $(call ready,proof)
+ifneq ($(bundle),)
+	@$(BIN)/tdss prove "$(bundle)"
+else
+	@$(BIN)/tdss pipeline --target jetson $(if $(model),--checkpoint "$(model)") $(if $(data),--data "$(data)")
+endif
+
 TRAINING := models/default/training
 train: $(call ready,dev)
 	$(BIN)/python -m tdss.train --config $(TRAINING)/pretrain.toml $(TRAINING)/tdss.toml $(TRAINING)/heads.toml
@@ -94,6 +104,7 @@ $(VENV)/.made:
 
 # dev holds the two targets' extras, so it stamps them too.
 COVERS_dev := intel jetson
+COVERS_proof := jetson
 PINS_device := constraints/device.txt
 NEEDS := 3.11
 NEEDS_device := 3.10

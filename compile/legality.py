@@ -3,7 +3,7 @@
 ``lint.json`` holds the rules' findings, ``proof.json`` what TensorRT-RTX made of each graph, or why it was not asked.
 """
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from types import MappingProxyType
 from typing import Literal
@@ -15,7 +15,7 @@ from compile.lint import jetson
 from compile.lint.accepted import check_accepted
 from compile.lint.findings import Accepted, LintReport
 from compile.lint.run import lint_file
-from compile.prove import PROOF, Proof, prove
+from compile.prove import PROOF, Proof, graph_lines, prove, read_proof
 from targets.base import Variant
 
 LINT = "lint.json"
@@ -78,6 +78,20 @@ def write_legality(folder: Path, target: str, variants: Sequence[Variant]) -> No
     _require_accepted(proof)
     write_text(folder / LINT, reports.model_dump_json(indent=1) + "\n")
     write_text(folder / PROOF, proof.model_dump_json(indent=1) + "\n")
+
+
+def describe(folder: Path) -> Iterator[str]:
+    """Yield what ``lint.json`` and ``proof.json`` of a folder say, a line for each graph; nothing where there are none."""
+    if (folder / LINT).is_file():
+        for report in LintReports.model_validate_json((folder / LINT).read_bytes()).graphs:
+            yield (
+                f"  {report.graph:<14}{len(report.errors)} lint errors, {len(report.warnings)} warnings, "
+                f"{len(report.accepted)} more accepted by name (TensorRT {report.tensorrt})"
+            )
+    if (folder / PROOF).is_file():
+        proof = read_proof(folder / PROOF)
+        yield f"  proof by NVIDIA's parser and builder: {proof.status}: {proof.reason or proof.builder}"
+        yield from graph_lines(proof)
 
 
 def _require_legal(reports: LintReports) -> None:

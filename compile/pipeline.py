@@ -26,7 +26,7 @@ from bundle.manifest import Io
 from bundle.preprocess import Preprocess
 from bundle.regression import read_report
 from calibration.sampling import CalibrationSet, from_split
-from compile import build, export, fold, judge, quantize, rewrite, simplify, vectors
+from compile import build, export, fold, judge, legality, quantize, rewrite, simplify, vectors
 from compile.assemble import Parts, budgets_of, draft_manifest, publish, ship, unchanged
 from compile.config import BuildConfig, FoldMode, load_config
 from compile.images import ImageFiles
@@ -186,10 +186,13 @@ def _quantize(road: Road, simplified: Simplified) -> Quantized:
 
 
 def _build(road: Road, quantized: Quantized) -> Engine:
-    return _stage(
+    engine = _stage(
         road, Engine, "build", inputs=(quantized.sha256,), settings=_target_settings(road), tools=build.TOOLS,
         make=lambda out: build.build(quantized, out, road.target, road.run),
     )  # fmt: skip
+    for line in legality.describe(engine.folder):
+        road.say(line)
+    return engine
 
 
 def _vectors(road: Road) -> ReferenceVectors:

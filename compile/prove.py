@@ -178,14 +178,19 @@ def graphs_of(path: Path) -> list[Path]:
 def lines(proof: Proof) -> Iterable[str]:
     """Yield the proof as text."""
     yield f"{proof.status}: {proof.reason or proof.builder}"
+    yield from graph_lines(proof)
+    if proof.graphs:
+        yield proof.caveat
+
+
+def graph_lines(proof: Proof) -> Iterable[str]:
+    """Yield a line for each graph."""
     for one in proof.graphs:
         took = "built" if one.built else "parsed, not built" if one.parsed else "not parsed"
         yield (
             f"  {one.graph:<14}{took}; {one.int8_share:6.1%} of {one.macs / 1e6:,.0f} M MACs in INT8, {one.half_share:.1%} in FP16; "
             f"{one.kernels} kernels, {one.moves} only move data, {one.casts} only convert"
         )
-    if proof.graphs:
-        yield proof.caveat
 
 
 def main(

@@ -52,6 +52,13 @@ def test_a_target_installs_its_extra_and_runs_the_pipeline(target: str) -> None:
     assert "--system-site-packages" not in answer.stdout
 
 
+def test_the_proof_installs_its_extra_and_proves_the_pipelines_graphs_or_a_bundles() -> None:
+    answer = make("-n", "prove")
+    assert "--constraint constraints/host.txt --editable '.[proof]'" in answer.stdout
+    assert "tdss pipeline --target jetson" in answer.stdout
+    assert 'tdss prove "b"' in make("-n", "prove", "bundle=b").stdout
+
+
 def test_model_and_data_are_passed_on() -> None:
     assert (
         '--checkpoint "my model" --data "my data"'
