@@ -8,6 +8,7 @@ A target is data plus three verbs. ``convert`` writes the graph in the format th
 from abc import ABC, abstractmethod
 from collections.abc import Mapping
 from pathlib import Path
+from time import perf_counter
 from types import TracebackType
 from typing import Literal, Protocol, TypeAlias
 
@@ -40,11 +41,16 @@ class Capabilities(Frozen):
 
 
 class RunConfig(Frozen):
-    """Where and how a graph runs. ``threads`` 0 and ``device`` "" leave the choice to the target, which records it."""
+    """Where and how a graph runs. ``threads`` 0 and ``device`` "" leave the choice to the target, which records it.
+
+    ``model_cache`` keeps what OpenVINO compiled; ``workspace_mib`` and ``builder`` are TensorRT's.
+    """
 
     device: str = ""
     threads: int = Field(default=0, ge=0)
     model_cache: Path | Literal["off"] = "off"
+    workspace_mib: int = Field(default=2048, gt=0)
+    builder: Literal["onnx", "torch-tensorrt"] = "onnx"
 
 
 class IgnoredPattern(Frozen):
@@ -195,6 +201,13 @@ def check_outputs(outputs: Mapping[str, Array], specs: tuple[TensorSpec, ...], w
             )
 
 
+class Latency(Frozen):
+    """One inference in milliseconds: the whole call, and the device's own work without copies (None: not known)."""
+
+    total_ms: float
+    compute_ms: float | None = None
+
+
 class Session(ABC):
     """A loaded graph, ready to run; close it, or use it in a ``with`` block. ``info`` says what really runs."""
 
@@ -229,6 +242,17 @@ class Session(ABC):
             where=f"target {self.info.target}, {self.info.precision} on {self.info.capabilities.device}",
         )
         return {spec.name: outputs[spec.name] for spec in self.outputs}
+
+    def timed(self, feed: Mapping[str, Array]) -> Latency:
+        """Run the graph once and say how long it took; the outputs are dropped. A device with a clock of its own uses it.
+
+        Raises:
+            InputError: the feed breaks ``inputs``.
+        """
+        check_feed(feed, self.inputs)
+        start = perf_counter()
+        self._infer(feed)
+        return Latency(total_ms=(perf_counter() - start) * 1e3)
 
     def close(self) -> None:
         """Free what the backend holds; a second call does nothing."""

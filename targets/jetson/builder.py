@@ -1,13 +1,17 @@
-"""Build TensorRT engines on the device from a bundle's ONNX graphs, strongly typed, each one once.
+"""Build TensorRT engines on the device from a bundle's graphs, strongly typed, each one once.
 
 An engine belongs to one device and one TensorRT version, so ``EngineKey`` names it by everything that decides its
 bytes. An engine is executable code: its sha256 is stored beside it and checked before it is loaded (bundle/engines.py).
+Each build is a process of its own (``python -m targets.jetson.apart``): the builder's memory is free again before the
+engine runs, and where the system kills the builder for memory, this process lives and says so.
 Written against TensorRT 10.3 and 11; it has not run on hardware yet.
 """
 
 import hashlib
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Literal, TypeAlias
+
+from pydantic import Field
 
 from bundle.artifacts import hash_file
 from bundle.engines import engine_file, write_engine_file
@@ -15,18 +19,26 @@ from bundle.errors import GraphError, TargetUnavailable
 from bundle.frozen import Frozen
 from targets.base import Precision
 from targets.jetson.device import Device, tensorrt_version, version_of
+from targets.jetson.log import last, no_memory, ran_out, recording_logger
 
 if TYPE_CHECKING:
     import tensorrt
 
-TIMING_CACHE = "timing.cache"
+EngineBuilder: TypeAlias = Literal["onnx", "torch-tensorrt"]
+STRONGLY_TYPED, NO_TF32 = "strongly-typed", "no-tf32"
 
 
 class BuilderConfig(Frozen):
-    """How to build: ``workspace_mib`` of scratch memory per layer, ``optimization_level`` 0 to 5."""
+    """How to build: ``workspace_mib`` of scratch memory per layer, ``optimization_level`` 0 to 5, and the ``flags``.
 
-    workspace_mib: int = 2048
-    optimization_level: int = 3
+    TF32 is off, so that what a graph calls float32 is float32. ``builder`` torch-tensorrt is an engine that
+    compile/torch_engine.py converted from the folded PyTorch module; this module only finds it.
+    """
+
+    workspace_mib: int = Field(default=2048, gt=0)
+    optimization_level: int = Field(default=3, ge=0, le=5)
+    builder: EngineBuilder = "onnx"
+    flags: tuple[str, ...] = (STRONGLY_TYPED, NO_TF32)
 
 
 class EngineKey(Frozen):
@@ -43,18 +55,37 @@ class EngineKey(Frozen):
         return f"{self.precision}-{hashlib.sha256(self.model_dump_json().encode()).hexdigest()[:24]}"
 
 
+def engine_key(onnx_path: Path, device: Device, precision: Precision, config: BuilderConfig) -> EngineKey:
+    """Name the engine of a graph on a device."""
+    return EngineKey(onnx_sha256=hash_file(onnx_path), device=device, precision=precision, config=config)
+
+
+def cached_engine(folder: Path, key: EngineKey) -> Path | None:
+    """Return the engine from ``folder/engines``; None if it is not built yet.
+
+    Raises:
+        ArtifactError: the cached engine was altered.
+    """
+    return engine_file(folder, f"{key.stem}.engine")
+
+
 def ensure_engine(onnx_path: Path, folder: Path, device: Device, precision: Precision, config: BuilderConfig) -> Path:
-    """Return the engine of a graph from the cache ``folder/engines``, built now if it is not there.
+    """Return the engine of a graph from the cache, built now, in this process, if it is not there.
 
     Raises:
         GraphError: TensorRT's parser refuses the graph.
-        TargetUnavailable: the builder fails, for memory mostly.
+        TargetUnavailable: the builder fails; the text says what to do where memory ran out.
         ArtifactError: the cached engine was altered.
     """
-    key = EngineKey(onnx_sha256=hash_file(onnx_path), device=device, precision=precision, config=config)
-    cached = engine_file(folder, f"{key.stem}.engine")
+    key = engine_key(onnx_path, device, precision, config)
+    cached = cached_engine(folder, key)
     if cached is not None:
         return cached
+    if config.builder != "onnx":
+        raise TargetUnavailable(
+            f"there is no {precision} engine from torch-tensorrt for this device", expected=f"{key.stem}.engine", got="no such file",
+            where=str(folder), fix="where torch-tensorrt is installed: python compile/torch_engine.py --help; or --builder onnx",
+        )  # fmt: skip
     serialized = _build(onnx_path, folder, device, config)
     write_engine_file(folder, f"{key.stem}.json", key.model_dump_json(indent=2).encode())
     return write_engine_file(folder, f"{key.stem}.engine", serialized)
@@ -64,29 +95,48 @@ def _build(onnx_path: Path, folder: Path, device: Device, config: BuilderConfig)
     tensorrt_version()
     import tensorrt as trt
 
-    logger = trt.Logger(trt.Logger.WARNING)
+    lines: list[str] = []
+    logger = recording_logger(lines)
     builder = trt.Builder(logger)
-    network = builder.create_network(_network_flags(device))
+    network = builder.create_network(_network_flags(device, config))
     _parse(trt.OnnxParser(network, logger), onnx_path)
-    settings = builder.create_builder_config()
-    settings.set_memory_pool_limit(trt.MemoryPoolType.WORKSPACE, config.workspace_mib << 20)
-    settings.builder_optimization_level = config.optimization_level
-    timings = engine_file(folder, TIMING_CACHE)
-    cache = settings.create_timing_cache(timings.read_bytes() if timings is not None else b"")
-    settings.set_timing_cache(cache, ignore_mismatch=False)
+    settings = _settings(builder, folder, device, config)
     serialized = builder.build_serialized_network(network, settings)
+    if serialized is None and ran_out(lines):
+        raise no_memory("TensorRT built an engine", last(lines), str(onnx_path), config.workspace_mib)
     if serialized is None:
         raise TargetUnavailable(
-            "TensorRT built no engine", expected="a serialized engine", got="nothing; its own log above says why", where=str(onnx_path),
-            fix=f"if memory ran out, close other programs and build with less than {config.workspace_mib} MiB of workspace",
+            "TensorRT built no engine", expected="a serialized engine", got=last(lines), where=str(onnx_path),
+            fix="send this text with the TensorRT version, and build another variant meanwhile: --variant NAME",
         )  # fmt: skip
-    write_engine_file(folder, TIMING_CACHE, bytes(settings.get_timing_cache().serialize()))
+    write_engine_file(folder, _timings(device), bytes(settings.get_timing_cache().serialize()))
     return bytes(serialized)
 
 
-def _network_flags(device: Device) -> int:
+def _settings(
+    builder: "tensorrt.Builder", folder: Path, device: Device, config: BuilderConfig
+) -> "tensorrt.IBuilderConfig":
+    import tensorrt as trt
+
+    settings = builder.create_builder_config()
+    settings.set_memory_pool_limit(trt.MemoryPoolType.WORKSPACE, config.workspace_mib << 20)
+    settings.builder_optimization_level = config.optimization_level
+    if NO_TF32 in config.flags:
+        settings.clear_flag(trt.BuilderFlag.TF32)
+    timings = engine_file(folder, _timings(device))
+    cache = settings.create_timing_cache(timings.read_bytes() if timings is not None else b"")
+    settings.set_timing_cache(cache, ignore_mismatch=False)
+    return settings
+
+
+def _timings(device: Device) -> str:
+    """Name the timing cache: how fast each kernel is belongs to one device and TensorRT version."""
+    return f"timing-{hashlib.sha256(device.model_dump_json().encode()).hexdigest()[:12]}.cache"
+
+
+def _network_flags(device: Device, config: BuilderConfig) -> int:
     """TensorRT 11 is always strongly typed; 10.x must be asked."""
-    if version_of(device.tensorrt) >= (11, 0):
+    if version_of(device.tensorrt) >= (11, 0) or STRONGLY_TYPED not in config.flags:
         return 0
     import tensorrt as trt
 

@@ -3,6 +3,9 @@
 import ctypes
 from collections.abc import Callable
 
+import numpy as np
+from numpy.typing import NDArray
+
 from bundle.errors import TargetUnavailable
 
 LIBRARIES = ("libcudart.so", "libcudart.so.13", "libcudart.so.12")
@@ -37,6 +40,7 @@ class Cuda:
         self._lib = load_cudart()
         self._lib.cudaGetErrorString.restype = ctypes.c_char_p
         self.stream = ctypes.c_void_p()
+        self._events: list[ctypes.c_void_p] = []
         self._call(self._lib.cudaStreamCreate, ctypes.byref(self.stream))
 
     def compute_capability(self) -> str:
@@ -52,6 +56,42 @@ class Cuda:
         address = ctypes.c_void_p()
         self._call(self._lib.cudaMalloc, ctypes.byref(address), ctypes.c_size_t(size))
         return int(address.value or 0)
+
+    def allocate_host(self, shape: tuple[int, ...], dtype: str) -> NDArray[np.generic]:
+        """Return a page-locked host array, which a copy needs to run beside the device's work."""
+        size = int(np.prod(shape, dtype=np.int64)) * np.dtype(dtype).itemsize
+        address = ctypes.c_void_p()
+        self._call(self._lib.cudaMallocHost, ctypes.byref(address), ctypes.c_size_t(max(size, 1)))
+        memory = memoryview((ctypes.c_byte * size).from_address(int(address.value or 0))).cast("B")
+        array: NDArray[np.generic] = np.frombuffer(memory, dtype=np.dtype(dtype)).reshape(shape)
+        return array
+
+    def free_host(self, array: NDArray[np.generic]) -> None:
+        """Give a page-locked array back; it must not be used any more."""
+        self._call(self._lib.cudaFreeHost, ctypes.c_void_p(array.ctypes.data))
+
+    def memory_mib(self) -> tuple[int, int]:
+        """Return the device's free and total memory in MiB."""
+        free, total = ctypes.c_size_t(), ctypes.c_size_t()
+        self._call(self._lib.cudaMemGetInfo, ctypes.byref(free), ctypes.byref(total))
+        return free.value >> 20, total.value >> 20
+
+    def event(self) -> ctypes.c_void_p:
+        """Return a new event; ``close`` destroys it."""
+        event = ctypes.c_void_p()
+        self._call(self._lib.cudaEventCreate, ctypes.byref(event))
+        self._events.append(event)
+        return event
+
+    def record(self, event: ctypes.c_void_p) -> None:
+        """Let an event happen when everything queued so far is done."""
+        self._call(self._lib.cudaEventRecord, event, self.stream)
+
+    def elapsed_ms(self, start: ctypes.c_void_p, end: ctypes.c_void_p) -> float:
+        """Return the milliseconds between two events that have happened, half a microsecond exact."""
+        spent = ctypes.c_float()
+        self._call(self._lib.cudaEventElapsedTime, ctypes.byref(spent), start, end)
+        return float(spent.value)
 
     def free(self, address: int) -> None:
         """Give device memory back."""
@@ -70,7 +110,9 @@ class Cuda:
         self._call(self._lib.cudaStreamSynchronize, self.stream)
 
     def close(self) -> None:
-        """Destroy the stream."""
+        """Destroy the events and the stream."""
+        while self._events:
+            self._call(self._lib.cudaEventDestroy, self._events.pop())
         self._call(self._lib.cudaStreamDestroy, self.stream)
 
     def _copy(self, to: int, source: int, size: int, kind: int) -> None:

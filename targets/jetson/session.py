@@ -1,5 +1,6 @@
 """Run a TensorRT engine on the device. Written against TensorRT 10.3 and 11; it has not run on hardware yet."""
 
+import json
 from collections.abc import Mapping
 from pathlib import Path
 
@@ -7,13 +8,15 @@ import numpy as np
 
 from bundle.artifacts import TensorSpec
 from bundle.errors import ArtifactError, TargetUnavailable
-from targets.base import Array, Session, SessionInfo
+from targets.base import Array, Latency, Session, SessionInfo, check_feed
 from targets.jetson.cuda import Cuda
 from targets.jetson.device import tensorrt_version
+from targets.jetson.log import last, no_memory, ran_out, recording_logger
 
 DTYPES = {
     "FLOAT": "float32", "HALF": "float16", "UINT8": "uint8", "INT8": "int8", "INT32": "int32", "INT64": "int64", "BOOL": "bool",
 }  # fmt: skip
+NAMES = ".names.json"  # beside an engine whose tensors have other names than the bundle's
 
 
 class TensorRtSession(Session):
@@ -23,50 +26,92 @@ class TensorRtSession(Session):
         tensorrt_version()
         import tensorrt as trt
 
-        self._logger = trt.Logger(trt.Logger.WARNING)
+        self._lines: list[str] = []
+        self._logger = recording_logger(self._lines)
         self._runtime = trt.Runtime(self._logger)
-        self._engine = self._runtime.deserialize_cuda_engine(engine.read_bytes())
-        if self._engine is None:
-            raise ArtifactError(
-                "TensorRT cannot load this engine", expected="an engine of this device and version", got="nothing", where=str(engine),
-                fix=f"delete the folder {engine.parent}; the engines are built again",
-            )  # fmt: skip
-        self._context = self._engine.create_execution_context()
-        names = [self._engine.get_tensor_name(index) for index in range(self._engine.num_io_tensors)]
-        inputs = [name for name in names if self._engine.get_tensor_mode(name) == trt.TensorIOMode.INPUT]
+        loaded = self._runtime.deserialize_cuda_engine(engine.read_bytes())
+        if loaded is None:
+            raise self._failed("an engine was loaded", engine)
+        self._engine = loaded
+        context = loaded.create_execution_context()
+        if context is None:
+            raise self._failed("an engine got its scratch memory", engine)
+        self._context = context
+        self._ours = _names(engine)
+        names = [loaded.get_tensor_name(index) for index in range(loaded.num_io_tensors)]
+        inputs = [name for name in names if loaded.get_tensor_mode(name) == trt.TensorIOMode.INPUT]
         super().__init__(
             info, tuple(map(self._spec, inputs)), tuple(self._spec(name) for name in names if name not in inputs)
         )
         self._cuda = Cuda()
-        self._addresses = {spec.name: self._cuda.allocate(_bytes(spec)) for spec in (*self.inputs, *self.outputs)}
-        for name, address in self._addresses.items():
-            self._context.set_tensor_address(name, address)
+        specs = (*self.inputs, *self.outputs)
+        self._addresses = {spec.name: self._cuda.allocate(_bytes(spec)) for spec in specs}
+        self._host = {spec.name: self._cuda.allocate_host(spec.shape, spec.dtype) for spec in specs}
+        self._events = [self._cuda.event() for _ in range(4)]
+        for name in names:
+            self._context.set_tensor_address(name, self._addresses[self._ours.get(name, name)])
 
     def _spec(self, name: str) -> TensorSpec:
         kind, dims = self._engine.get_tensor_dtype(name).name, self._engine.get_tensor_shape(name)
         shape = tuple(int(dims[axis]) for axis in range(len(dims)))
-        return TensorSpec(name=name, dtype=DTYPES[kind], shape=shape)
+        return TensorSpec(name=self._ours.get(name, name), dtype=DTYPES[kind], shape=shape)
 
     def _infer(self, feed: Mapping[str, Array]) -> dict[str, Array]:
-        arrays = {name: np.ascontiguousarray(array) for name, array in feed.items()}
-        for name, array in arrays.items():
-            self._cuda.copy_in(self._addresses[name], array.ctypes.data, array.nbytes)
+        self._run(feed)
+        return {spec.name: self._host[spec.name].copy() for spec in self.outputs}
+
+    def timed(self, feed: Mapping[str, Array]) -> Latency:
+        """Run the engine once between CUDA events: the copies from and to page-locked memory included, and without them.
+
+        Raises:
+            InputError: the feed breaks ``inputs``.
+        """
+        check_feed(feed, self.inputs)
+        self._run(feed)
+        start, queued, done, end = self._events
+        return Latency(total_ms=self._cuda.elapsed_ms(start, end), compute_ms=self._cuda.elapsed_ms(queued, done))
+
+    def _run(self, feed: Mapping[str, Array]) -> None:
+        """Copy in, execute and copy out on the one stream, with an event before, between and after, and wait."""
+        start, queued, done, end = self._events
+        for name, array in feed.items():
+            np.copyto(self._host[name], array)
+        self._cuda.record(start)
+        for spec in self.inputs:
+            self._cuda.copy_in(self._addresses[spec.name], self._host[spec.name].ctypes.data, _bytes(spec))
+        self._cuda.record(queued)
         if not self._context.execute_async_v3(self._cuda.stream.value or 0):
-            raise TargetUnavailable(
-                "the engine did not run", expected="execute_async_v3 to queue it", got="False; TensorRT's log says why",
-                where=self.info.capabilities.device_name, fix="free GPU memory, or delete the engines folder and build again",
-            )  # fmt: skip
-        outputs: dict[str, Array] = {spec.name: np.empty(spec.shape, spec.dtype) for spec in self.outputs}
-        for name, array in outputs.items():
-            self._cuda.copy_out(array.ctypes.data, self._addresses[name], array.nbytes)
+            raise self._failed("an engine ran", Path(self.info.capabilities.device_name))
+        self._cuda.record(done)
+        for spec in self.outputs:
+            self._cuda.copy_out(self._host[spec.name].ctypes.data, self._addresses[spec.name], _bytes(spec))
+        self._cuda.record(end)
         self._cuda.wait()
-        return outputs
+
+    def _failed(self, doing: str, where: Path) -> ArtifactError | TargetUnavailable:
+        if ran_out(self._lines):
+            return no_memory(doing, last(self._lines), str(where), 1024)
+        return ArtifactError(
+            "TensorRT cannot run this engine", expected="an engine of this device and version", got=last(self._lines),
+            where=str(where), fix="delete the bundle's folder engines/; the engines are built again",
+        )  # fmt: skip
 
     def _close(self) -> None:
         for address in self._addresses.values():
             self._cuda.free(address)
+        for array in self._host.values():
+            self._cuda.free_host(array)
         self._cuda.close()
         del self._context, self._engine, self._runtime
+
+
+def _names(engine: Path) -> dict[str, str]:
+    """Return the bundle's name for each of the engine's tensors that is called something else."""
+    path = engine.with_name(f"{engine.stem}{NAMES}")
+    if not path.is_file():
+        return {}
+    found = json.loads(path.read_text(encoding="utf-8"))
+    return {str(theirs): str(ours) for theirs, ours in found.items()}
 
 
 def _bytes(spec: TensorSpec) -> int:

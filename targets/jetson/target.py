@@ -18,7 +18,8 @@ from targets.base import (
     Variant,
     VariantRecipe,
 )
-from targets.jetson.builder import BuilderConfig, ensure_engine
+from targets.jetson.apart import engine_of
+from targets.jetson.builder import BuilderConfig
 from targets.jetson.device import Device, find_device
 from targets.jetson.emulation import emulated_capabilities, open_emulation
 from targets.jetson.scheme import scheme, variants
@@ -78,11 +79,10 @@ class Jetson:
                 reason="a TensorRT engine can only be built on the device it runs on, and there is none here "
                 f"({missing.message}: {missing.got}); run 'make target=jetson bundle=DIR' on the device"
             )
-        engines = [self._engine(folder, variant, device) for variant in variants]
+        engines = [_engine(folder, variant, device, run) for variant in variants]
         files = tuple(engine.relative_to(folder).as_posix() for engine in engines)
-        return EngineBuilt(
-            variants=variants, files=files, settings=device.model_dump() | BuilderConfig().model_dump(mode="json")
-        )
+        settings = {name: str(value) for name, value in builder_config(run).model_dump(mode="json").items()}
+        return EngineBuilt(variants=variants, files=files, settings=device.model_dump() | settings)
 
     def open(self, folder: Path, variant: Variant, run: RunConfig, execute: Execute) -> Session:
         """Open the engine on a device, the emulation elsewhere; ``execute`` device or emulation forbids the other.
@@ -101,12 +101,18 @@ class Jetson:
             capabilities=_describe(device),
             precision=variant.recipe.name,
             executed_on="device",
-            settings=device.model_dump(),
+            settings=device.model_dump() | {"builder": run.builder},
         )
-        return TensorRtSession(self._engine(folder, variant, device), info)
+        return TensorRtSession(_engine(folder, variant, device, run), info)
 
-    def _engine(self, folder: Path, variant: Variant, device: Device) -> Path:
-        return ensure_engine(folder / variant.files[0], folder, device, variant.recipe.name, BuilderConfig())
+
+def builder_config(run: RunConfig) -> BuilderConfig:
+    """Return how an engine is built for these run settings."""
+    return BuilderConfig(workspace_mib=run.workspace_mib, builder=run.builder)
+
+
+def _engine(folder: Path, variant: Variant, device: Device, run: RunConfig) -> Path:
+    return engine_of(folder / variant.files[0], folder, device, variant.recipe.name, builder_config(run))
 
 
 def _device(run: RunConfig) -> Device | None:

@@ -1,0 +1,66 @@
+"""Build one engine in a process of its own: ``python -m targets.jetson.apart GRAPH FOLDER PRECISION CONFIG``.
+
+A device with shared memory may kill a builder that takes too much of it. This way the killed process is not the one
+that judges, and what the builder held is free again before the engine runs.
+"""
+
+import signal
+import subprocess
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+from typing import get_args
+
+from bundle.errors import ProjectError, TargetUnavailable
+from targets.base import Precision
+from targets.jetson.builder import BuilderConfig, cached_engine, engine_key, ensure_engine
+from targets.jetson.device import Device, find_device
+from targets.jetson.log import no_memory
+
+ROOT = Path(__file__).resolve().parents[2]
+TIMEOUT_S = 4 * 3600
+
+
+def engine_of(onnx_path: Path, folder: Path, device: Device, precision: Precision, config: BuilderConfig) -> Path:
+    """Return a graph's engine from the cache, built in a process of its own if it is not there.
+
+    Raises:
+        ArtifactError: the cached engine was altered.
+        TargetUnavailable: the builder failed, was killed, or left no engine; its own words are in the text.
+    """
+    key = engine_key(onnx_path, device, precision, config)
+    cached = cached_engine(folder, key)
+    if cached is not None:
+        return cached
+    command = [str(onnx_path.resolve()), str(folder.resolve()), precision, config.model_dump_json()]
+    done = _run([sys.executable, "-m", "targets.jetson.apart", *command])
+    if done.returncode == -signal.SIGKILL:
+        killed = "the system killed the builder"
+        raise no_memory("TensorRT built an engine", killed, str(onnx_path), config.workspace_mib)
+    built = cached_engine(folder, key) if done.returncode == 0 else None
+    if built is None:
+        raise TargetUnavailable(
+            f"the {precision} engine was not built", expected="an engine", got=done.stderr.strip() or f"exit code {done.returncode}",
+            where=str(onnx_path), fix="follow the text above; the other variants do not need this one: --variant NAME",
+        )  # fmt: skip
+    return built
+
+
+def _run(command: Sequence[str]) -> "subprocess.CompletedProcess[str]":
+    return subprocess.run(command, cwd=ROOT, stderr=subprocess.PIPE, text=True, timeout=TIMEOUT_S, check=False)
+
+
+def main(arguments: Sequence[str]) -> int:
+    """Build the engine that the arguments name; return the exit code."""
+    graph, folder, name, config = arguments
+    try:
+        [precision] = [known for known in get_args(Precision) if known == name]
+        ensure_engine(Path(graph), Path(folder), find_device(), precision, BuilderConfig.model_validate_json(config))
+    except ProjectError as error:
+        sys.stderr.write(f"{error}\n")
+        return error.exit_code
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main(sys.argv[1:]))
