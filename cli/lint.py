@@ -7,7 +7,8 @@ from typing import Annotated, Literal
 
 import typer
 
-from compile.lint.findings import Accepted, Finding, LintReport
+from compile.lint.findings import Accepted
+from report.legal import Finding, LintReport
 
 SHOWN = 3
 

@@ -6,30 +6,22 @@
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 from types import MappingProxyType
-from typing import Literal
 
 from bundle.artifacts import write_text
 from bundle.errors import GraphError
 from bundle.frozen import Frozen
 from compile.lint import jetson
 from compile.lint.accepted import check_accepted
-from compile.lint.findings import Accepted, LintReport
+from compile.lint.findings import Accepted
 from compile.lint.run import lint_file
-from compile.prove import PROOF, Proof, graph_lines, prove, read_proof
+from compile.prove import graph_lines, prove
+from report.legal import LINT, PROOF, LintReports, Proof, read_lint, read_proof
 from targets.base import Variant
 
-LINT = "lint.json"
 # The targets whose graphs are linted and proven, each with its accepted warnings.
 ACCEPTED: MappingProxyType[str, tuple[Accepted, ...]] = MappingProxyType(
     {"jetson": check_accepted(jetson.ACCEPTED, "compile/lint/jetson.py")}
 )
-
-
-class LintReports(Frozen):
-    """What ``lint.json`` holds: one report per graph."""
-
-    schema_version: Literal[1] = 1
-    graphs: tuple[LintReport, ...]
 
 
 class Legality(Frozen):
@@ -82,14 +74,13 @@ def write_legality(folder: Path, target: str, variants: Sequence[Variant]) -> No
 
 def describe(folder: Path) -> Iterator[str]:
     """Yield what ``lint.json`` and ``proof.json`` of a folder say, a line for each graph; nothing where there are none."""
-    if (folder / LINT).is_file():
-        for report in LintReports.model_validate_json((folder / LINT).read_bytes()).graphs:
-            yield (
-                f"  {report.graph:<14}{len(report.errors)} lint errors, {len(report.warnings)} warnings, "
-                f"{len(report.accepted)} more accepted by name (TensorRT {report.tensorrt})"
-            )
-    if (folder / PROOF).is_file():
-        proof = read_proof(folder / PROOF)
+    lint, proof = read_lint(folder), read_proof(folder)
+    for report in () if lint is None else lint.graphs:
+        yield (
+            f"  {report.graph:<14}{len(report.errors)} lint errors, {len(report.warnings)} warnings, "
+            f"{len(report.accepted)} more accepted by name (TensorRT {report.tensorrt})"
+        )
+    if proof is not None:
         yield f"  proof by NVIDIA's parser and builder: {proof.status}: {proof.reason or proof.builder}"
         yield from graph_lines(proof)
 

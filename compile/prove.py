@@ -18,60 +18,17 @@ import onnx_ir as ir
 import typer
 
 from bundle.errors import GraphError
-from bundle.frozen import Frozen
 from compile.lint.run import read_model, view_of
 from compile.lint.view import WEIGHTED, gemm_size, place, shape_of
 from compile.script import run_script
+from report.legal import FloatProduct, GraphProof, Proof
 from targets.jetson.rtx import COMPUTE_CAPABILITY, Kernel, build_graph, why_not
 
-PROOF = "proof.json"
-CAVEAT = (
-    "Necessary, not sufficient: TensorRT-RTX accepts types that TensorRT 10.3 refuses, and its kernels are not a Jetson's. "
-    "The lint keeps 10.3's own table."
-)
 GENERATED = "kgen"  # pointwise kernels; products are of other kinds unless they are as small as a pointwise one
 TOKEN = re.compile(r"[A-Z][a-z0-9]*")
 NAME = re.compile(r"__myl_(\w+?)_myl\d+_\d+$")
 MOVES = frozenset({"Conc", "Gath", "Move", "Resh", "Slic", "Tran"})
 CONVERSIONS = MOVES | {"Cast", "Max", "Min", "Mul", "Roun"}  # a quantization is Mul, Min, Max, Round, Cast
-
-
-class FloatProduct(Frozen):
-    """A GEMM or convolution that does not run in INT8."""
-
-    node: str
-    macs: int
-
-
-class GraphProof(Frozen):
-    """What became of one graph. Shares are of the multiply-accumulates of all GEMMs and convolutions.
-
-    ``moves`` counts kernels that only move data (reformats), ``casts`` those that only convert between types.
-    """
-
-    graph: str
-    parsed: bool
-    built: bool
-    complaints: tuple[str, ...]
-    kernels: int
-    moves: int
-    casts: int
-    macs: int
-    int8_share: float
-    half_share: float
-    not_int8: tuple[FloatProduct, ...]
-    engine_bytes: int
-
-
-class Proof(Frozen):
-    """What ``proof.json`` holds; ``reason`` says why nothing was proven, or which graph was refused."""
-
-    schema_version: Literal[1] = 1
-    status: Literal["accepted", "refused", "not run"]
-    reason: str = ""
-    builder: str = ""
-    caveat: str = CAVEAT
-    graphs: tuple[GraphProof, ...] = ()
 
 
 def prove(graphs: Iterable[Path]) -> Proof:
@@ -147,11 +104,6 @@ def _judge(name: str, macs: dict[str, int], kernels: tuple[Kernel, ...]) -> Grap
         not_int8=tuple(FloatProduct(node=node, macs=count) for count, node in wide) if share["int8"] else (),
         engine_bytes=0,
     )  # fmt: skip
-
-
-def read_proof(path: Path) -> Proof:
-    """Read a ``proof.json``."""
-    return Proof.model_validate_json(path.read_bytes())
 
 
 def graphs_of(path: Path) -> list[Path]:

@@ -9,6 +9,7 @@ from bundle.results import write_result
 from report import built, judged, wording
 from report.examples import examples_view
 from report.facts import read_bench, read_choice, read_fold, read_proof
+from report.legal import legal_view
 from report.view import Page
 
 REPORT = "report.html"
@@ -54,6 +55,7 @@ def describe(bundle: Bundle, infer: Infer | None) -> Page:
         engine=built.engine_sentence(manifest),
         variants=built.variant_rows(manifest, folder, choice),
         fold=built.fold_view(read_fold(folder), read_proof(manifest)),
+        legal=legal_view(folder),
         provenance=built.provenance(manifest, report),
         attribution=manifest.dataset.attribution,
     )

@@ -1,6 +1,7 @@
 """What the page's template is given: frozen values whose every string is ready to print (the template escapes them)."""
 
 from bundle.frozen import Frozen
+from report.legal import LegalView
 from report.wording import Verdict
 
 
@@ -175,5 +176,6 @@ class Page(Frozen):
     engine: str
     variants: tuple[VariantRow, ...]
     fold: FoldView
+    legal: LegalView
     provenance: tuple[Group, ...]
     attribution: str

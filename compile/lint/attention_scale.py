@@ -4,9 +4,9 @@ from collections.abc import Iterator
 
 import onnx_ir as ir
 
-from compile.lint.findings import Finding
 from compile.lint.view import View, is_constant, is_standard, name_of, place, producer, tensor_of
 from compile.passes.base import constant
+from report.legal import Finding
 
 NAME = "attention-scale"
 BEFORE_SOFTMAX = frozenset({"Add", "Cast", "Identity", "Reshape", "Where"})

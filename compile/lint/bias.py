@@ -4,9 +4,9 @@ from collections.abc import Iterator
 
 import onnx_ir as ir
 
-from compile.lint.findings import Finding
 from compile.lint.view import View, is_constant, name_of, place, producer, shape_of, tensor_of
 from compile.passes.base import DEQUANTIZE
+from report.legal import Finding
 
 NAME = "float-bias"
 WITH_BIAS = ("Conv", "ConvTranspose", "Gemm")

@@ -5,9 +5,9 @@ from collections.abc import Iterator
 import numpy as np
 import onnx_ir as ir
 
-from compile.lint.findings import Finding
 from compile.lint.view import View, data_scale, name_of, place, quantized, tensor_of
 from compile.passes.base import DEQUANTIZE, QUANTIZE
+from report.legal import Finding
 
 NAME = "shared-scale"
 SCALAR = "the graph is rejected: TensorRT quantizes no 0-D tensor"

@@ -4,8 +4,8 @@ from collections.abc import Iterator
 
 import onnx_ir as ir
 
-from compile.lint.findings import Finding
 from compile.lint.view import View, name_of, place, producer, tensor_of
+from report.legal import Finding
 
 NAME = "native-norm"
 DECOMPOSED = (

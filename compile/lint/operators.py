@@ -5,8 +5,8 @@ from collections.abc import Iterator
 import onnx_ir as ir
 
 from compile.lint import tensorrt_10_3 as table
-from compile.lint.findings import Finding
 from compile.lint.view import View, integer, is_constant, is_standard, name_of, place, tensor_of
+from report.legal import Finding
 
 NAME = "known-operator"
 NARROWED = "narrowed-type"

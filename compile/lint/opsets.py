@@ -3,8 +3,8 @@
 from collections.abc import Iterator
 
 from compile.lint import tensorrt_10_3 as table
-from compile.lint.findings import Finding
 from compile.lint.view import View, tensor_of
+from report.legal import Finding
 
 NAME = "known-opset"
 LEAST, MOST = table.OPSETS

@@ -4,8 +4,8 @@ from collections.abc import Iterator
 
 import onnx_ir as ir
 
-from compile.lint.findings import Finding
 from compile.lint.view import WEIGHTED, View, is_constant, name_of, place, producer, quantized, shape_of, tensor_of
+from report.legal import Finding
 
 NAME = "residual-input"
 EFFECT = "{operator} and this Add are two kernels: with the skip input in float, the INT8 kernel writes float and the sum reads it"

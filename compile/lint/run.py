@@ -7,11 +7,12 @@ import onnx_ir as ir
 from onnx_ir.passes.common import InlinePass, ShapeInferencePass
 
 from bundle.errors import GraphError
-from compile.lint.findings import Accepted, Finding, LintReport
+from compile.lint.findings import Accepted
 from compile.lint.table import RULES
 from compile.lint.tensorrt_10_3 import VERSION
 from compile.lint.view import View
 from compile.passes.base import QUANTIZE
+from report.legal import Finding, LintReport
 
 
 def lint_file(path: Path, accepted: Sequence[Accepted] = ()) -> LintReport:

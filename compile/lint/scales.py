@@ -5,7 +5,6 @@ from collections.abc import Iterator
 import numpy as np
 import onnx_ir as ir
 
-from compile.lint.findings import Finding
 from compile.lint.view import (
     WEIGHTED,
     View,
@@ -20,6 +19,7 @@ from compile.lint.view import (
     tensor_of,
 )
 from compile.passes.base import DEQUANTIZE, QUANTIZE
+from report.legal import Finding
 
 NAME = "constant-scales"
 

@@ -4,9 +4,9 @@ from collections.abc import Iterator
 
 import onnx_ir as ir
 
-from compile.lint.findings import Finding
 from compile.lint.view import View, data_scale, name_of, pair_of, place, tensor_of
 from compile.passes.base import DEQUANTIZE, QUANTIZE, constant
+from report.legal import Finding
 
 NAME = "symmetric-int8"
 UNSIGNED = (

@@ -4,7 +4,6 @@ from collections.abc import Iterator
 
 import onnx_ir as ir
 
-from compile.lint.findings import Finding
 from compile.lint.view import (
     WEIGHTED,
     View,
@@ -21,6 +20,7 @@ from compile.lint.view import (
     tensor_of,
 )
 from compile.passes.base import DEQUANTIZE
+from report.legal import Finding
 
 NAME = "float-operator"
 LEAST = 16  # channels an INT8 tensor-core tile is filled with

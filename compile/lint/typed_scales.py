@@ -4,10 +4,10 @@ from collections.abc import Iterator
 
 import onnx_ir as ir
 
-from compile.lint.findings import Finding
 from compile.lint.symmetric import quantized_type
 from compile.lint.view import View, name_of, place, tensor_of
 from compile.passes.base import DEQUANTIZE, QUANTIZE
+from report.legal import Finding
 
 NAME = "typed-scales"
 FIRST, HALF, BLOCKS = 13, 19, 21  # opsets: INT8 Q/DQ per channel, scales in FP16, INT4 and blocks

@@ -5,8 +5,8 @@ from typing import NamedTuple, TypeAlias
 
 import onnx_ir as ir
 
-from compile.lint.findings import Finding, Severity
 from compile.passes.base import DEQUANTIZE, QUANTIZE, Array, constant
+from report.legal import Finding, Severity
 
 WEIGHTED = frozenset({"Conv", "ConvTranspose", "Gemm", "MatMul"})
 # TensorRT moves a Q or DQ across these, so that what stands beyond still runs in INT8 (guide: "commuting layers").

@@ -4,9 +4,9 @@ from collections.abc import Iterator
 
 import onnx_ir as ir
 
-from compile.lint.findings import Finding
 from compile.lint.view import WEIGHTED, View, is_constant, is_standard, name_of, tensor_of
 from compile.passes.base import DEQUANTIZE, QUANTIZE
+from report.legal import Finding
 
 NAME = "adjacent-weight"
 BETWEEN = frozenset(

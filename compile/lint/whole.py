@@ -4,9 +4,9 @@ from collections.abc import Iterator
 
 import onnx_ir as ir
 
-from compile.lint.findings import Finding
 from compile.lint.view import WEIGHTED, View, beyond, is_constant, is_standard, name_of, pair_of, quantized, tensor_of
 from compile.passes.base import DEQUANTIZE, QUANTIZE
+from report.legal import Finding
 
 NAME = "whole-operator"
 # What has INT8 kernels, or fuses with a neighbour that has: a Q/DQ pair before any of these may pay.

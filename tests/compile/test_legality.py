@@ -8,7 +8,7 @@ import pytest
 
 from bundle.errors import GraphError
 from compile import legality
-from compile.prove import Proof, read_proof
+from report.legal import Proof, read_proof
 from targets.base import Variant, VariantRecipe
 from tests.compile.lint.made import GOOD, parse
 
@@ -27,7 +27,7 @@ def test_both_files_are_written_about_the_graphs_that_ship(tmp_path: Path) -> No
     legality.write_legality(tmp_path, "jetson", [VARIANT])
     [report] = json.loads((tmp_path / "lint.json").read_text())["graphs"]
     assert (report["graph"], report["findings"]) == ("int8.onnx", [])
-    assert read_proof(tmp_path / "proof.json") == NOT_RUN
+    assert read_proof(tmp_path) == NOT_RUN
 
 
 def test_a_target_without_rules_gets_no_file(tmp_path: Path) -> None:

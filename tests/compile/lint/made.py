@@ -2,8 +2,8 @@
 
 import onnx_ir as ir
 
-from compile.lint.findings import Finding
 from compile.lint.run import lint_model
+from report.legal import Finding
 
 SIZE = 32
 
