@@ -11,6 +11,8 @@ target ?=
 model ?=
 data ?=
 bundle ?=
+options ?=
+tasks ?=
 
 ifneq ($(target),)
 ifeq ($(filter $(target),$(TARGETS)),)
@@ -36,7 +38,9 @@ PIP := $(BIN)/python -m pip --quiet --disable-pip-version-check --no-input
 help:
 	@echo "make target=intel|jetson     compile the shipped model; ends with the regression table of build/<model>/<target>/"
 	@echo "     model=DIR data=DIR      ... your own checkpoint, your own labelled folder"
-	@echo "make target=... bundle=DIR   judge a bundle on this machine; on a Jetson this is the command to run"
+	@echo "     tasks=semseg,depth      ... these tasks only: what only the others need is gone"
+	@echo "make target=... bundle=DIR   choose, prove and time a bundle's variants on this machine: what a Jetson runs"
+	@echo "     options='...'           ... see python -m targets --help"
 	@echo "make env                     only the environment; then: . $(BIN)/activate, and tdss --help"
 	@echo "make test                    run every test"
 	@echo "make check                   format, lint, types and the architecture's rules"
@@ -49,7 +53,7 @@ help:
 
 ifneq ($(bundle),)
 road: $(call ready,$(EXTRA))
-	@$(BIN)/python -m pytest tests/regression --bundle "$(bundle)"
+	@$(BIN)/python -m targets "$(bundle)" $(options)
 else ifneq ($(ON_JETSON),)
 road:
 	@echo "a Jetson judges a bundle, it does not make one: compile on a host with 'make target=jetson'," >&2
@@ -57,7 +61,8 @@ road:
 	@exit 2
 else
 road: $(call ready,$(EXTRA))
-	@$(BIN)/tdss pipeline --target $(target) $(if $(model),--checkpoint "$(model)") $(if $(data),--data "$(data)")
+	@$(BIN)/tdss pipeline --target $(target) $(if $(model),--checkpoint "$(model)") $(if $(data),--data "$(data)") \
+		$(if $(tasks),--tasks "$(tasks)")
 endif
 
 env: $(call ready,dev)

@@ -31,11 +31,13 @@ class Percentiles(Frozen):
 class VariantLatency(Frozen):
     """One variant's latency: the whole call, the device's own work without copies, and the runtime's own tool.
 
-    None: it was not measured. ``tool_settings`` are the tool's name, arguments and what it said besides.
+    None: it was not measured. ``settings`` are the session's, read back from the runtime (the effective precision, the
+    devices, whether a cache was used); ``tool_settings`` the tool's arguments and what it said besides.
     """
 
     with_copies: Percentiles
     compute: Percentiles | None = None
+    settings: dict[str, str] = Field(default_factory=dict)
     tool_median_ms: float | None = None
     tool_settings: dict[str, str] = Field(default_factory=dict)
 

@@ -68,16 +68,16 @@ def test_model_and_data_are_passed_on() -> None:
 
 def test_a_bundle_is_judged_and_not_built() -> None:
     answer = make("-n", "target=intel", "bundle=build/default/intel")
-    assert 'pytest tests/regression --bundle "build/default/intel"' in answer.stdout
+    assert 'python -m targets "build/default/intel"' in answer.stdout
     assert "pipeline" not in answer.stdout
 
 
 def test_a_jetson_sees_the_systems_tensorrt_and_installs_the_device_side(jetson: Path) -> None:
-    answer = make("-n", "target=jetson", "bundle=b", path=jetson)
+    answer = make("-n", "target=jetson", "bundle=b", "options=--workspace 512", path=jetson)
     assert answer.returncode == 0
     assert "-m venv --system-site-packages" in answer.stdout
     assert "--constraint constraints/device.txt --editable '.[device]'" in answer.stdout
-    assert 'pytest tests/regression --bundle "b"' in answer.stdout
+    assert 'python -m targets "b" --workspace 512' in answer.stdout
 
 
 def test_a_jetson_makes_no_bundle(jetson: Path) -> None:

@@ -1,0 +1,101 @@
+"""``python -m targets BUNDLE``: decide on this machine which variant of a bundle to run, and prove that none is worse.
+
+It verifies every file, builds what the device loads (once), times every variant, judges every task of each, chooses the
+fastest within its budgets, writes the results into the bundle and one small file to send back.
+Exit codes: 0 good, 1 a task regressed, 2 bad input, 3 the device or a runtime is missing.
+"""
+
+import argparse
+import sys
+from pathlib import Path
+
+from bundle.checks import require_passed, sentence
+from bundle.errors import ProjectError
+from bundle.harness import Options
+from bundle.manifest import verify_bundle
+from targets.base import RunConfig
+from targets.decide import Decision, Plan, Protocol, decide, latency_line
+from targets.sendback import sendback_path, write_sendback
+
+EXAMPLES = """\
+examples:
+  python -m targets build/default/jetson                        on a Jetson; 'make target=jetson bundle=DIR' is the same
+  python -m targets build/default/jetson --execute emulation    on a host: accuracy only, time says nothing
+  python -m targets build/default/intel --device GPU --tool-seconds 10 --send arc.zip
+"""
+
+
+def main(arguments: list[str] | None = None) -> None:
+    """Run the command line and end the process with its exit code."""
+    given = _parser().parse_args(arguments)
+    try:
+        plan = _plan(given)
+        decision = decide(plan, _say)
+        sent = write_sendback(given.bundle, given.send or sendback_path(given.bundle, decision.report.device.name))
+        sys.stdout.write(_json(decision) if given.json else _text(decision, sent))
+        require_passed(decision.report)
+    except ProjectError as error:
+        sys.stderr.write(f"error: {error}\n")
+        raise SystemExit(error.exit_code) from None
+
+
+def _say(line: str) -> None:
+    sys.stderr.write(f"{line}\n")
+    sys.stderr.flush()
+
+
+def _plan(given: argparse.Namespace) -> Plan:
+    run = RunConfig(
+        device=given.device, threads=given.threads, model_cache=given.model_cache or "off",
+        workspace_mib=given.workspace, builder=given.builder,
+    )  # fmt: skip
+    return Plan(
+        bundle=verify_bundle(given.bundle), run=run, execute=given.execute,
+        options=Options(allow_inconclusive=given.allow_inconclusive),
+        protocol=Protocol(runs=given.runs, warmup=given.warmup, tool_seconds=given.tool_seconds),
+        only=tuple(given.variant),
+    )  # fmt: skip
+
+
+def _text(decision: Decision, sent: Path) -> str:
+    report, lines = decision.report, []
+    lines += [latency_line(name, row) for name, row in decision.bench.variants.items()]
+    lines += [f"{one.name:12} {one.reason}" for one in decision.choice.candidates]
+    lines += [f"chosen: {decision.choice.shipped}, {decision.choice.reason}"]
+    lines += [sentence(name, row, report.checks[name].reason) for name, row in report.tasks.items()]
+    verdict = "PASS" if report.passed else "FAIL"
+    where = f"{report.device.name}, {report.precision}, {report.executed_on}, {report.images} images"
+    if "clocks" in decision.bench.machine and report.executed_on == "device":
+        where += f"; clocks: {decision.bench.machine['clocks']}"
+    return "\n".join([*lines, f"{verdict}: {where}", f"send this file back: {sent}"]) + "\n"
+
+
+def _json(decision: Decision) -> str:
+    return decision.report.model_dump_json(by_alias=True, indent=2) + "\n"
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(
+        prog="python -m targets", description="Choose, prove and time the variants of a bundle on this machine.",
+        epilog=EXAMPLES, formatter_class=argparse.RawDescriptionHelpFormatter,
+    )  # fmt: skip
+    add = parser.add_argument
+    add("bundle", type=Path, help="a bundle: build/<model>/<target>")
+    add("--execute", choices=("auto", "device", "emulation"), default="auto", help="what may run (default: auto)")
+    add("--device", default="", help="the target's device: CPU, GPU, NPU, AUTO (default: the target's choice)")
+    add("--variant", action="append", default=[], metavar="NAME", help="only this one; may be given again")
+    add("--runs", type=int, default=100, help="rounds that are timed (default: 100)")
+    add("--warmup", type=int, default=10, help="rounds before them (default: 10)")
+    add("--threads", type=int, default=0, help="CPU threads (default: the runtime's choice)")
+    add("--tool-seconds", type=int, default=0, help="also run the runtime's own benchmark that long (default: no)")
+    add("--model-cache", type=Path, metavar="DIR", help="keep what OpenVINO compiles here")
+    add("--workspace", type=int, default=2048, metavar="MIB", help="TensorRT's scratch memory (default: 2048)")
+    add("--builder", choices=("onnx", "torch-tensorrt"), default="onnx", help="who made the engine (default: onnx)")
+    add("--allow-inconclusive", action="store_true", help="let a verdict pass that the images cannot settle")
+    add("--send", type=Path, metavar="FILE", help="the file to send back (default: beside the bundle)")
+    add("--json", action="store_true", help="print regression.json instead of text")
+    return parser
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,183 @@
+"""Decide on the device: open every variant of a bundle, time them in one interleaved run, judge each, choose, write.
+
+This is what a device is carried a bundle for. It needs NumPy, pydantic and the device's runtime, no torch.
+"""
+
+from collections.abc import Callable, Mapping
+from contextlib import ExitStack
+from typing import NamedTuple, TypeAlias
+
+from pydantic import Field
+
+from bundle.choice import BENCH, CHOICE, Bench, Candidate, Choice, VariantLatency, choose, percentiles, with_variants
+from bundle.errors import GraphError, ProjectError, TargetUnavailable
+from bundle.frozen import Frozen
+from bundle.harness import Options, judge_bundle
+from bundle.manifest import Bundle
+from bundle.measure import feed as feed_of
+from bundle.outcome import RegressionReport, VariantRow, write_report
+from bundle.results import write_result
+from bundle.vectors import Vectors
+from targets.base import Execute, Latency, RunConfig, Session
+from targets.intel.benchmark import time_with_tool
+from targets.jetson.power import machine_facts
+from targets.open import as_variant, execution, open_session
+
+Say: TypeAlias = Callable[[str], None]
+
+
+class Protocol(Frozen):
+    """How to time: ``runs`` interleaved rounds after ``warmup`` untimed ones. ``gain`` is the rule of bundle/choice.py.
+
+    ``tool_seconds`` is how long the runtime's own benchmark runs for each variant; 0: it does not.
+    """
+
+    runs: int = Field(default=100, gt=0)
+    warmup: int = Field(default=10, ge=0)
+    gain: float = Field(default=0.95, gt=0, le=1)
+    tool_seconds: int = Field(default=0, ge=0)
+
+
+class Plan(NamedTuple):
+    """What is decided on, and how. ``only`` names variants; empty: all of the bundle's."""
+
+    bundle: Bundle
+    run: RunConfig
+    execute: Execute
+    options: Options
+    protocol: Protocol
+    only: tuple[str, ...] = ()
+
+
+class Decision(NamedTuple):
+    """The shipped variant's report with every variant's row, the choice, and the latencies."""
+
+    report: RegressionReport
+    choice: Choice
+    bench: Bench
+
+
+def decide(plan: Plan, say: Say) -> Decision:
+    """Open, time, judge, choose; write regression.json, bench.json and choice.json into the bundle.
+
+    A variant that cannot be built or opened is a candidate with the reason, as long as another one can.
+
+    Raises:
+        TargetUnavailable: no variant can be opened here.
+        ProjectError: see ``bundle.harness.judge_bundle``.
+    """
+    with ExitStack() as stack:
+        sessions, failed = _open_all(plan, stack, say)
+        emulated = any(session.info.executed_on == "emulation" for session in sessions.values())
+        latencies = {} if emulated else _time_all(plan, sessions, say)
+        if not emulated and plan.protocol.tool_seconds:
+            latencies = {name: _with_tool(plan, name, row, say) for name, row in latencies.items()}
+        reports = {name: _judge(plan, name, session, say) for name, session in sessions.items()}
+    medians = {name: row.with_copies.p50_ms for name, row in latencies.items()}
+    decision = _decision(plan, reports, failed, latencies, choose(reports, medians, None, plan.protocol.gain))
+    folder = plan.bundle.folder
+    write_report(folder, decision.report)
+    write_result(folder, BENCH, decision.bench.model_dump_json(indent=2) + "\n")
+    write_result(folder, CHOICE, decision.choice.model_dump_json(indent=2) + "\n")
+    return decision
+
+
+def _open_all(plan: Plan, stack: ExitStack, say: Say) -> tuple[dict[str, Session], dict[str, ProjectError]]:
+    """Open each variant, the plainest first; return the sessions, and why the others could not be."""
+    names = plan.only or tuple(variant.name for variant in plan.bundle.manifest.variants)
+    sessions: dict[str, Session] = {}
+    failed: dict[str, ProjectError] = {}
+    for name in names:
+        say(f"{name}: opening (an engine is built once, for minutes)")
+        try:
+            session, _ = open_session(plan.bundle, execute=plan.execute, variant=name, run=plan.run)
+        except (GraphError, TargetUnavailable) as error:
+            failed[name] = error
+            say(f"{name}: not opened: {error}")
+        else:
+            sessions[name] = stack.enter_context(session)
+    if not sessions:
+        raise next(iter(failed.values()))
+    return sessions, failed
+
+
+def _time_all(plan: Plan, sessions: Mapping[str, Session], say: Say) -> dict[str, VariantLatency]:
+    with Vectors(plan.bundle.vectors) as vectors:
+        fed = feed_of(plan.bundle.manifest, next(vectors.images()))
+    protocol = plan.protocol
+    say(f"timing {', '.join(sessions)}: {protocol.warmup} rounds of warm-up, then {protocol.runs}, interleaved")
+    spent: dict[str, list[Latency]] = {name: [] for name in sessions}
+    for number in range(protocol.warmup + protocol.runs):
+        for name, session in sessions.items():
+            latency = session.timed(fed)
+            if number >= protocol.warmup:
+                spent[name].append(latency)
+    return {name: _summary(rows, sessions[name]) for name, rows in spent.items()}
+
+
+def _summary(rows: list[Latency], session: Session) -> VariantLatency:
+    compute = [row.compute_ms for row in rows if row.compute_ms is not None]
+    return VariantLatency(
+        with_copies=percentiles([row.total_ms for row in rows]),
+        compute=percentiles(compute) if compute else None,
+        settings=session.info.settings,
+    )
+
+
+def _with_tool(plan: Plan, name: str, row: VariantLatency, say: Say) -> VariantLatency:
+    if plan.bundle.manifest.target != "intel":
+        say("the runtime's own benchmark is run for the intel target only")
+        return row
+    say(f"{name}: OpenVINO's benchmark_app, {plan.protocol.tool_seconds} s")
+    variant = as_variant(plan.bundle.manifest.variant(name))
+    graph = plan.bundle.folder / variant.files[0]
+    median, settings = time_with_tool(graph, plan.run, variant.recipe.hint, seconds=plan.protocol.tool_seconds)
+    return row.model_copy(update={"tool_median_ms": median, "tool_settings": settings})
+
+
+def _judge(plan: Plan, name: str, session: Session, say: Say) -> RegressionReport:
+    def progress(done: int, total: int) -> None:
+        if done == total or done % 25 == 0:
+            say(f"{name}: {done} of {total} images")
+
+    judged = judge_bundle(plan.bundle, session.infer, execution(session), plan.options, variant=name, progress=progress)
+    return judged.report
+
+
+def _decision(
+    plan: Plan, reports: dict[str, RegressionReport], failed: Mapping[str, ProjectError],
+    latencies: dict[str, VariantLatency], choice: Choice,
+) -> Decision:  # fmt: skip
+    sizes = {name: _bytes(plan, name) for name in (*reports, *failed)}
+    report = with_variants(reports, choice, sizes)
+    reasons = {name: f"not opened: {error.message}: {error.got}" for name, error in failed.items()}
+    rows = [
+        VariantRow(name=name, precision=name, passed=False, bytes=sizes[name], reason=reason)
+        for name, reason in reasons.items()
+    ]
+    more = [Candidate(name=name, latency_ms=None, verdicts={}, reason=reason) for name, reason in reasons.items()]
+    shipped = latencies.get(choice.shipped)
+    bench = Bench(
+        eager_ms=None, f32_compiled_ms=latencies["f32"].with_copies.p50_ms if "f32" in latencies else None,
+        shipped_ms=shipped.with_copies.p50_ms if shipped else None, shipped_precision=choice.shipped,
+        runs=plan.protocol.runs if latencies else 0, warmup=plan.protocol.warmup if latencies else 0,
+        variants=latencies, machine=machine_facts(),
+    )  # fmt: skip
+    return Decision(
+        report=report.model_copy(update={"variants": (*report.variants, *rows)}),
+        choice=choice.model_copy(update={"candidates": (*choice.candidates, *more)}),
+        bench=bench,
+    )
+
+
+def _bytes(plan: Plan, name: str) -> int:
+    return sum((plan.bundle.folder / file).stat().st_size for file in plan.bundle.manifest.variant(name).files)
+
+
+def latency_line(name: str, row: VariantLatency) -> str:
+    """Say how fast a variant is, in one line for people."""
+    both = {"with copies": row.with_copies, "without": row.compute}
+    told = [f"{kind} p50 {p.p50_ms:.2f}, p90 {p.p90_ms:.2f}, p99 {p.p99_ms:.2f} ms" for kind, p in both.items() if p]
+    if row.tool_median_ms is not None:
+        told.append(f"benchmark_app median {row.tool_median_ms:.2f} ms")
+    return f"{name:12} {'; '.join(told)}"

@@ -1,0 +1,150 @@
+"""The decision on a device: several variants timed and judged, one chosen, the results written and sent back."""
+
+import json
+import zipfile
+from collections.abc import Mapping
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from bundle.choice import BENCH, CHOICE
+from bundle.errors import TargetUnavailable
+from bundle.harness import Options
+from bundle.manifest import BundleVariant, load_bundle, verify_bundle, write_manifest
+from bundle.results import read_result
+from targets import decide as decide_module
+from targets.__main__ import main
+from targets.base import Capabilities, ExecutedOn, Latency, RunConfig, Session, SessionInfo
+from targets.decide import Decision, Plan, Protocol, decide
+from tests.bundle.made import make_bundle
+from tests.bundle.made import session as model_of
+
+SPEEDS = {"f32": 20.0, "f16": 10.0, "int8": 5.0}
+ABLE = Capabilities(
+    device="cuda:0", device_name="A Fake Orin", isa=("sm_87",), precisions=("f16",), runtime="fake 10.3"
+)
+
+
+class Fake(Session):
+    """The made model with noise on depth, as slow as it says; a fake device."""
+
+    def __init__(self, folder: Path, name, noise: float, executed_on: ExecutedOn) -> None:
+        manifest = load_bundle(folder).manifest
+        info = SessionInfo(
+            target="jetson", capabilities=ABLE, precision=name, executed_on=executed_on, settings={"x": "y"}
+        )
+        super().__init__(info, manifest.inputs, manifest.outputs)
+        self.noise, self.calls = noise, 0
+
+    def _infer(self, feed: Mapping[str, np.ndarray]) -> dict[str, np.ndarray]:
+        return model_of("raw", lambda name, raw: raw * (1 + self.noise) if name == "depth" else raw)(dict(feed))
+
+    def timed(self, feed: Mapping[str, np.ndarray]) -> Latency:
+        self.calls += 1
+        first = 1000.0 if self.calls == 1 else 0.0  # what a warm-up is for
+        return Latency(total_ms=SPEEDS[self.info.precision] + first, compute_ms=SPEEDS[self.info.precision] - 1)
+
+    def _close(self) -> None:
+        self.noise = 0.0
+
+
+@pytest.fixture
+def folder(tmp_path: Path) -> Path:
+    opened = make_bundle(tmp_path / "made" / "jetson", count=6)
+    variants = tuple(
+        BundleVariant(name=name, precision=name, files=("f32/model.onnx",), recipe={"name": name}) for name in SPEEDS
+    )
+    changes = {"variants": variants, "target": "jetson", "name": "made"}
+    write_manifest(opened.folder, opened.manifest.model_copy(update=changes))
+    return opened.folder
+
+
+def use(
+    monkeypatch, folder: Path, noise: dict[str, float] | None = None, broken: tuple[str, ...] = (),
+    executed_on: ExecutedOn = "device",
+) -> None:  # fmt: skip
+    """Let variants open as fakes; those in ``broken`` cannot be."""
+
+    def open_session(bundle, *, execute, variant, run):
+        if variant in broken:
+            raise TargetUnavailable("the device ran out of memory", expected="a", got="killed", where="c", fix="d")
+        return Fake(folder, variant, (noise or {}).get(variant, 0.0), executed_on), executed_on
+
+    monkeypatch.setattr(decide_module, "open_session", open_session)
+
+
+def run(folder: Path, only: tuple[str, ...] = ()) -> Decision:
+    plan = Plan(
+        bundle=verify_bundle(folder), run=RunConfig(), execute="auto", options=Options(resamples=200),
+        protocol=Protocol(runs=5, warmup=1), only=only,
+    )  # fmt: skip
+    return decide(plan, lambda line: None)
+
+
+def test_the_fastest_within_its_budgets_is_chosen_and_everything_is_written(monkeypatch, folder: Path) -> None:
+    use(monkeypatch, folder, noise={"int8": 0.5})
+    decision = run(folder)
+    assert decision.choice.shipped == "f16"
+    assert "int8 is faster (5.0 ms), but depth regression" in decision.choice.reason
+    rows = {row.name: row for row in decision.report.variants}
+    assert [rows[name].passed for name in SPEEDS] == [True, True, False]
+    assert rows["int8"].tasks["depth"].verdict == "regression" and decision.report.passed
+    bench = json.loads(read_result(folder, BENCH))
+    assert bench["variants"]["f16"]["with_copies"] == {"p50_ms": 10.0, "p90_ms": 10.0, "p99_ms": 10.0, "runs": 5}
+    assert bench["variants"]["f16"]["compute"]["p50_ms"] == 9.0 and bench["variants"]["f16"]["settings"] == {"x": "y"}
+    assert (bench["shipped_ms"], bench["f32_compiled_ms"], bench["warmup"]) == (10.0, 20.0, 1)
+    assert "nvpmodel" in bench["machine"]
+    assert json.loads(read_result(folder, CHOICE))["shipped"] == "f16"
+    verify_bundle(folder)
+
+
+def test_a_variant_that_cannot_be_built_is_said_and_another_one_chosen(monkeypatch, folder: Path) -> None:
+    use(monkeypatch, folder, broken=("int8",))
+    decision = run(folder)
+    assert decision.choice.shipped == "f16"
+    [row] = [row for row in decision.report.variants if row.name == "int8"]
+    assert not row.passed and "ran out of memory: killed" in row.reason and row.tasks == {}
+    assert decision.choice.candidates[-1].reason == row.reason
+
+
+def test_if_none_can_be_built_its_error_ends_the_run(monkeypatch, folder: Path) -> None:
+    use(monkeypatch, folder, broken=tuple(SPEEDS))
+    with pytest.raises(TargetUnavailable, match="ran out of memory"):
+        run(folder)
+
+
+def test_an_emulation_is_judged_and_not_timed(monkeypatch, folder: Path) -> None:
+    use(monkeypatch, folder, executed_on="emulation")
+    decision = run(folder, only=("f16", "int8"))
+    assert decision.choice.shipped == "int8" and "emulation" in decision.choice.reason
+    assert decision.bench.variants == {} and decision.bench.shipped_ms is None and decision.bench.runs == 0
+
+
+def test_one_command_ends_with_a_verdict_per_task_and_a_file_to_send(monkeypatch, folder: Path, capsys) -> None:
+    use(monkeypatch, folder)
+    main([str(folder), "--runs", "3", "--warmup", "1"])
+    said = capsys.readouterr().out
+    assert "chosen: int8" in said and "semseg: miou" in said and "PASS: A Fake Orin, int8, device, 6 images" in said
+    sent = folder.parent / "made-jetson-a-fake-orin-results.zip"
+    assert str(sent) in said
+    with zipfile.ZipFile(sent) as archive:
+        assert set(archive.namelist()) == {"regression.json", "bench.json", "choice.json", "manifest.json"}
+        assert json.loads(archive.read("regression.json"))["seal"]
+
+
+def test_a_regression_of_every_variant_is_exit_code_1_by_name(monkeypatch, folder: Path, capsys) -> None:
+    use(monkeypatch, folder, noise=dict.fromkeys(SPEEDS, 0.5))
+    with pytest.raises(SystemExit) as ended:
+        main([str(folder), "--runs", "2", "--json"])
+    assert ended.value.code == 1
+    captured = capsys.readouterr()
+    assert json.loads(captured.out)["passed"] is False and "depth" in captured.err
+
+
+def test_an_altered_bundle_is_refused_before_anything_runs(monkeypatch, folder: Path) -> None:
+    use(monkeypatch, folder)
+    (folder / "f32" / "model.onnx").write_bytes(b"other bytes")
+    with pytest.raises(SystemExit) as ended:
+        main([str(folder)])
+    assert ended.value.code == 2
