@@ -1,24 +1,51 @@
 """The timing protocol: several callables in one interleaved run, so that a noisy machine disturbs them alike."""
 
 from collections.abc import Callable, Mapping
-from statistics import median
-from time import perf_counter
+from statistics import median, quantiles
+from time import perf_counter, process_time
+from typing import Literal, NamedTuple, TypeAlias
 
 from compile.config import TimingConfig
 
+Clock: TypeAlias = Literal["wall", "cpu"]
+CLOCKS: dict[Clock, Callable[[], float]] = {"wall": perf_counter, "cpu": process_time}
+
+
+class Ratio(NamedTuple):
+    """One subject's latency over another's: the median of the ratios of each round, and their quartiles."""
+
+    median: float
+    low: float
+    high: float
+
 
 def measure(subjects: Mapping[str, Callable[[], object]], timing: TimingConfig) -> dict[str, float]:
-    """Return each subject's median latency in milliseconds.
+    """Return each subject's median latency in milliseconds; see ``sample``."""
+    return {name: median(values) for name, values in sample(subjects, timing).items()}
+
+
+def sample(
+    subjects: Mapping[str, Callable[[], object]], timing: TimingConfig, clock: Clock = "wall"
+) -> dict[str, list[float]]:
+    """Return each subject's latencies in milliseconds, one per round.
 
     Every round calls each subject once, in order; the first ``timing.warmup`` rounds are not counted, the next
-    ``timing.runs`` are.
+    ``timing.runs`` are. ``clock`` cpu counts the process's CPU time, which a busy machine does not stretch.
     """
     spent: dict[str, list[float]] = {name: [] for name in subjects}
+    now = CLOCKS[clock]
     for number in range(timing.warmup + timing.runs):
         for name, subject in subjects.items():
-            start = perf_counter()
+            start = now()
             subject()
-            elapsed_ms = (perf_counter() - start) * 1e3
+            elapsed_ms = (now() - start) * 1e3
             if number >= timing.warmup:
                 spent[name].append(elapsed_ms)
-    return {name: median(values) for name, values in spent.items()}
+    return spent
+
+
+def ratio(values: list[float], base: list[float]) -> Ratio:
+    """Compare two subjects of one run, round by round."""
+    each = [one / other for one, other in zip(values, base, strict=True)]
+    low, middle, high = quantiles(each, n=4, method="inclusive") if len(each) > 1 else (each[0],) * 3
+    return Ratio(middle, low, high)

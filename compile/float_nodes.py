@@ -13,6 +13,7 @@ from pathlib import Path
 import onnx_ir as ir
 from onnx_ir.passes.common import ShapeInferencePass
 
+from compile.passes.resize_as_products import MARK as INTERPOLATION
 from targets.base import QuantizationScheme
 
 WEIGHTED = frozenset({"Conv", "ConvTranspose", "Gemm", "MatMul"})
@@ -85,22 +86,27 @@ def end_nodes(graph: ir.Graph) -> dict[str, str]:
     behind: set[ir.Node] = set()
     for node in nodes:
         producers = [producer for value in _live(node) if (producer := value.producer()) is not None]
-        if any(producer.op_type in WEIGHTED or producer in behind for producer in producers):
+        if any(_weighted(producer) or producer in behind for producer in producers):
             behind.add(node)
     ahead: set[ir.Node] = set()
     for node in reversed(nodes):
         consumers = [consumer for value in node.outputs for consumer, _ in value.uses()]
-        if any(consumer.op_type in WEIGHTED or consumer in ahead for consumer in consumers):
+        if any(_weighted(consumer) or consumer in ahead for consumer in consumers):
             ahead.add(node)
-    rest = [node for node in nodes if node.op_type not in WEIGHTED and node.name]
+    rest = [node for node in nodes if not _weighted(node) and node.name]
     found = {str(node.name): TAIL for node in rest if node not in ahead}
     return found | {str(node.name): HEAD for node in rest if node not in behind}
+
+
+def _weighted(node: ir.Node) -> bool:
+    """Say whether a node multiplies by learned weights; the products of a rewritten resize interpolate, and stay float."""
+    return node.op_type in WEIGHTED and f"/{INTERPOLATION}/" not in str(node.name)
 
 
 def _thin(graph: ir.Graph, least: int) -> dict[str, str]:
     found = {}
     for node in graph:
-        size = _gemm_size(node) if node.op_type in WEIGHTED else None
+        size = _gemm_size(node) if _weighted(node) else None
         if size is not None and node.name and (min(size[1:]) < least or (least and min(size) == 1)):
             found[node.name] = f"thin: M {size[0]}, K {size[1]}, N {size[2]}; INT8 wants at least {least}"
     return found

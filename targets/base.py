@@ -288,7 +288,7 @@ def check_specs(session: Session, inputs: tuple[TensorSpec, ...], outputs: tuple
 
 
 class Target(Protocol):
-    """A kind of device one can compile for. ``passes`` names the ONNX rewrites it wants, in order."""
+    """A kind of device one can compile for. ``passes`` names what makes its quantized ONNX graph legal, in order."""
 
     @property
     def name(self) -> str:
@@ -302,8 +302,11 @@ class Target(Protocol):
 
     @property
     def passes(self) -> tuple[str, ...]:
-        """The ONNX rewrites it wants, by name and in order."""
+        """The passes over its quantized ONNX graph, by name and in order."""
         ...
+
+    def rewrites(self, capabilities: Capabilities) -> tuple[str, ...]:
+        """The passes over the float graph, in order: those that a stored measurement switched on for such a device."""
 
     def capabilities(self, run: RunConfig) -> Capabilities:
         """Ask the runtime what ``run.device`` can do; TargetUnavailable if it is not here."""

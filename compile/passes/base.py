@@ -1,6 +1,6 @@
 """What passes share: their type, the constant behind a value, and the pairs of Q and DQ nodes around a tensor.
 
-A pass maps a model to (model, modified) and edits the model it is given; ``compile.passes.table`` runs them.
+A pass maps a model to (model, sites it rewrote or whether it did) and edits the model it is given; ``compile.passes.table`` runs them.
 """
 
 from collections.abc import Callable, Iterator
@@ -10,7 +10,7 @@ import numpy as np
 import onnx_ir as ir
 from numpy.typing import NDArray
 
-Pass: TypeAlias = Callable[[ir.Model], tuple[ir.Model, bool]]
+Pass: TypeAlias = Callable[[ir.Model], tuple[ir.Model, int]]
 Array: TypeAlias = NDArray[np.generic]
 
 QUANTIZE, DEQUANTIZE = "QuantizeLinear", "DequantizeLinear"

@@ -11,11 +11,16 @@ from bundle.errors import ConfigError, GraphError
 from compile.passes.base import Pass
 from compile.passes.drop_bias_dequantization import drop_bias_dequantization
 from compile.passes.emulate_half import emulate_half
+from compile.passes.gather_windows import gather_windows
 from compile.passes.make_activations_per_tensor import make_activations_per_tensor
 from compile.passes.make_activations_signed import make_activations_signed
 from compile.passes.make_half import make_half
+from compile.passes.merge_attention_mask import merge_attention_mask
+from compile.passes.mix_before_resize import mix_before_resize
 from compile.passes.move_weight_dequantization import move_weight_dequantization
+from compile.passes.pool_in_two_steps import pool_in_two_steps
 from compile.passes.quantize_residual_inputs import quantize_residual_inputs
+from compile.passes.resize_as_products import resize_as_products
 from compile.passes.scale_query_first import scale_query_first
 from compile.passes.share_concat_scales import share_concat_scales
 
@@ -30,12 +35,17 @@ PASSES: MappingProxyType[str, Pass] = MappingProxyType(
         "quantize_residual_inputs": quantize_residual_inputs,
         "make_half": make_half,
         "emulate_half": emulate_half,
+        "pool_in_two_steps": pool_in_two_steps,
+        "gather_windows": gather_windows,
+        "mix_before_resize": mix_before_resize,
+        "merge_attention_mask": merge_attention_mask,
+        "resize_as_products": resize_as_products,
     }
 )
 
 
-def apply_passes(names: Sequence[str], source: Path, target: Path) -> dict[str, bool]:
-    """Run the named passes in order on the graph in ``source``, write ``target``; return which ones changed it.
+def apply_passes(names: Sequence[str], source: Path, target: Path) -> dict[str, int]:
+    """Run the named passes in order on the graph in ``source``, write ``target``; return how many sites each one changed.
 
     Raises:
         ConfigError: a name is not in the table.

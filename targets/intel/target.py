@@ -18,6 +18,7 @@ from targets.base import (
 from targets.intel import graph
 from targets.intel.scheme import scheme, variants
 from targets.intel.session import OpenVinoSession, capabilities
+from targets.rewrites import read_rewrites
 
 
 class Intel:
@@ -38,6 +39,10 @@ class Intel:
     def variants(self, capabilities: Capabilities) -> tuple[VariantRecipe, ...]:
         """Offer what the device computes natively."""
         return variants(capabilities)
+
+    def rewrites(self, capabilities: Capabilities) -> tuple[str, ...]:
+        """Name the rewrites that ``rewrites.json`` found faster on this kind of device."""
+        return read_rewrites(Path(__file__).parent).chosen(capabilities.device)
 
     def scheme(self, capabilities: Capabilities) -> QuantizationScheme:
         """Choose how NNCF quantizes the IR."""

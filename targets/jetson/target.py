@@ -24,6 +24,7 @@ from targets.jetson.device import Device, find_device
 from targets.jetson.emulation import emulated_capabilities, open_emulation
 from targets.jetson.scheme import scheme, variants
 from targets.jetson.session import TensorRtSession
+from targets.rewrites import read_rewrites
 
 EMULATION = "emulation"
 
@@ -55,6 +56,10 @@ class Jetson:
     def variants(self, capabilities: Capabilities) -> tuple[VariantRecipe, ...]:
         """Offer FP32, FP16 and INT8 graphs."""
         return variants(capabilities)
+
+    def rewrites(self, capabilities: Capabilities) -> tuple[str, ...]:
+        """Name the rewrites that ``rewrites.json`` has on: those that were measured on a device."""
+        return read_rewrites(Path(__file__).parent).chosen(capabilities.device)
 
     def scheme(self, capabilities: Capabilities) -> QuantizationScheme:
         """Choose how NNCF quantizes the ONNX graph."""

@@ -48,6 +48,10 @@ class Reference:
         """Offer float32 only."""
         return (F32,)
 
+    def rewrites(self, capabilities: Capabilities) -> tuple[str, ...]:
+        """Name none: an oracle runs the graph as it is."""
+        return ()
+
     def scheme(self, capabilities: Capabilities) -> QuantizationScheme:
         """Refuse: an oracle has nothing to gain from INT8.
 

@@ -8,6 +8,7 @@ import pytest
 from bundle.artifacts import Simplified
 from compile.float_nodes import GATE, HEAD, TAIL, float_nodes, value_names
 from compile.graph import GRAPH_FILE
+from compile.passes.table import apply_passes
 from targets.base import IgnoredPattern, QuantizationScheme, RunConfig
 from targets.jetson.scheme import scheme as jetson_scheme
 from targets.table import TARGETS
@@ -71,3 +72,11 @@ def test_the_tiny_model_keeps_gates_and_ends_in_float(simplified: Simplified) ->
     assert {found[f"{gate}.gate/ReduceMean"], found[f"{gate}.gate.logits/Gemm"], found[f"{gate}/Mul"]} == {GATE}
     assert found["decoders.depth.head/Resize_1"] == TAIL
     assert not {name for name in found if name.endswith(".mlp.fc1/MatMul") or ".attn" in name}
+
+
+def test_the_products_of_a_rewritten_resize_are_part_of_the_tail(simplified: Simplified, tmp_path: Path) -> None:
+    apply_passes(("resize_as_products",), simplified.file(GRAPH_FILE), tmp_path / "g.onnx")
+    found = float_nodes(tmp_path / "g.onnx", scheme(thin_below=0, ignored=()))
+    products = {name: reason for name, reason in found.items() if "/resize_as_products/" in name}
+    assert set(products.values()) <= {TAIL}
+    assert "decoders.depth.head.classify/Conv" not in found

@@ -5,6 +5,7 @@ from collections import Counter
 import numpy as np
 import onnx_ir as ir
 import onnxruntime
+from onnx_ir.passes.common import ShapeInferencePass
 
 HEADER = '<ir_version: 10, opset_import: ["" : 20]>\n'
 
@@ -12,6 +13,11 @@ HEADER = '<ir_version: 10, opset_import: ["" : 20]>\n'
 def graph(text: str) -> ir.Model:
     """Parse ONNX text without its header."""
     return ir.from_onnx_text(HEADER + text)
+
+
+def shaped(text: str) -> ir.Model:
+    """Parse ONNX text and infer every shape, as an exported graph has them."""
+    return ShapeInferencePass()(graph(text)).model
 
 
 def operators(model: ir.Model) -> Counter[str]:
@@ -22,6 +28,7 @@ def operators(model: ir.Model) -> Counter[str]:
 def run(model: ir.Model, **feed: np.ndarray) -> list[np.ndarray]:
     """Run a graph with every optimization off."""
     options = onnxruntime.SessionOptions()
+    options.log_severity_level = 3  # errors only
     options.graph_optimization_level = onnxruntime.GraphOptimizationLevel.ORT_DISABLE_ALL
     text = ir.to_proto(model).SerializeToString()
     session = onnxruntime.InferenceSession(text, options, providers=["CPUExecutionProvider"])

@@ -1,0 +1,162 @@
+"""Measure each rewrite of the float graph on a target, and store what was found beside the target.
+
+Greedy, in the order of the target's rows: a graph with the rewrites that are on so far, against the same graph with one more,
+in one interleaved run on each model. A rewrite is switched on where it is faster on every model: the median of the rounds'
+ratios is below ``GAIN`` and their upper quartile below 1.
+"""
+
+if not __package__:
+    import _path  # noqa: F401
+
+import json
+import sys
+from collections.abc import Mapping, Sequence
+from contextlib import ExitStack
+from pathlib import Path
+from tempfile import TemporaryDirectory
+from typing import Annotated, Literal, NamedTuple
+
+import typer
+
+from bundle.artifacts import Simplified
+from bundle.errors import ConfigError
+from compile.bench import Clock, ratio, sample
+from compile.config import TimingConfig
+from compile.graph import GRAPH_FILE, graph_info
+from compile.images import ImageFiles, folder_images
+from compile.passes.table import apply_passes
+from compile.script import run_script, say
+from targets.base import Array, RunConfig, Session, Target, Variant
+from targets.reference.target import F32
+from targets.rewrites import FILE, RewriteRow, Rewrites, Sample
+from targets.table import target as find_target
+
+CANDIDATES = (
+    "pool_in_two_steps", "resize_as_products", "gather_windows", "mix_before_resize", "merge_attention_mask",
+)  # fmt: skip
+GAIN = 0.99
+DEFAULT = Path("models/default")
+
+
+class Model(NamedTuple):
+    """A float graph to measure on, and what to feed it."""
+
+    name: str
+    graph: Path
+    feed: Mapping[str, Array]
+
+
+class Bench(NamedTuple):
+    """How to measure."""
+
+    target: Target
+    run: RunConfig
+    timing: TimingConfig
+    clock: Clock
+
+
+def measure_rewrites(
+    models: Sequence[Model], bench: Bench, names: Sequence[str] = CANDIDATES
+) -> tuple[RewriteRow, ...]:
+    """Measure the named rewrites one after the other, each over those that are on before it."""
+    rows: list[RewriteRow] = []
+    for name in names:
+        on = tuple(row.name for row in rows if row.on)
+        samples = tuple(_compare(model, on, name, bench) for model in models)
+        rows.append(decide(name, samples))
+        say(f"{name}: {'on' if rows[-1].on else 'off'}, {rows[-1].reason}")
+    return tuple(rows)
+
+
+def decide(name: str, samples: tuple[Sample, ...]) -> RewriteRow:
+    """Switch a rewrite on where it is faster on every model it applies to."""
+    found = [one for one in samples if one.sites]
+    if not found:
+        return RewriteRow(name=name, on=False, reason="no model has a site for it", samples=samples)
+    slow = [one for one in found if one.ratio >= GAIN or one.quartiles[1] >= 1.0]
+    worst = max(found, key=lambda one: one.ratio)
+    reason = f"{worst.ratio:.3f}× the latency without it, on {worst.model}"
+    if slow:
+        reason += f"; on from {GAIN}× down, with the upper quartile below 1"
+    return RewriteRow(name=name, on=not slow, reason=reason, samples=samples)
+
+
+def _compare(model: Model, on: tuple[str, ...], name: str, bench: Bench) -> Sample:
+    with TemporaryDirectory() as scratch, ExitStack() as sessions:
+        folder = Path(scratch)
+        apply_passes(on, model.graph, folder / "without.onnx")
+        sites = apply_passes((name,), folder / "without.onnx", folder / "with.onnx")[name]
+        if not sites:
+            return Sample(model=model.name, sites=0, ratio=1.0, quartiles=(1.0, 1.0))
+        opened = {
+            kind: sessions.enter_context(open_graph(folder / f"{kind}.onnx", bench)) for kind in ("without", "with")
+        }
+        subjects = {kind: (lambda session=session: session.infer(model.feed)) for kind, session in opened.items()}
+        spent = sample(subjects, bench.timing, bench.clock)
+    found = ratio(spent["with"], spent["without"])
+    return Sample(
+        model=model.name, sites=sites, ratio=round(found.median, 4), quartiles=(round(found.low, 4), round(found.high, 4))
+    )  # fmt: skip
+
+
+def open_graph(graph: Path, bench: Bench) -> Session:
+    """Open an ONNX graph in float32 on the target's runtime."""
+    suffix = {"onnx": ".float.onnx", "openvino": ".xml"}[bench.target.graph_format]
+    files = bench.target.convert(graph, graph.with_suffix(suffix))
+    return bench.target.open(graph.parent, Variant(recipe=F32, files=files), bench.run, "auto")
+
+
+def simplified_graph(checkpoint: Path, images: ImageFiles, out: Path, *, threads: int) -> Simplified:
+    """Fold, export and simplify a checkpoint in ``out``."""
+    from compile.config import FoldOptions
+    from compile.export import export
+    from compile.fold import fold
+    from compile.simplify import simplify
+
+    folded = fold(checkpoint, out / "folded", images, FoldOptions(), ImageFiles(paths=()), say)
+    exported = export(folded, out / "exported", "raw", images, threads=threads)
+    return simplify(exported, out / "simplified", images, threads=threads)
+
+
+def main(
+    target: Annotated[str, typer.Option(help="Whose runtime to measure on: intel, or reference.")] = "intel",
+    checkpoint: Annotated[
+        list[Path] | None, typer.Option(help="A checkpoint to measure on; may be repeated. Default: models/default.")
+    ] = None,
+    images: Annotated[Path, typer.Option(help="Images of the models' size.")] = Path("data/scenes"),
+    split: Annotated[str, typer.Option(help="The split of a labelled folder.")] = "calibration",
+    rounds: Annotated[int, typer.Option(min=1, help="Timed rounds of each comparison.")] = 25,
+    threads: Annotated[int, typer.Option(min=0, help="Threads; 0: the runtime's choice.")] = 2,
+    clock: Annotated[Literal["wall", "cpu"], typer.Option(help="cpu where other work disturbs wall time.")] = "wall",
+    write: Annotated[bool, typer.Option("--write", help="Store the rows beside the target.")] = False,
+) -> None:
+    """Measure which rewrites of the float graph pay on a target.
+
+    Example: python compile/bench_rewrites.py --target intel --write
+    """
+    bench = Bench(find_target(target), RunConfig(threads=threads), TimingConfig(runs=rounds, warmup=2), clock)
+    able = bench.target.capabilities(bench.run)
+    if able.device == "emulation":
+        raise ConfigError(
+            "an emulation has no latency", expected="a device", got=able.device, where=f"--target {target}",
+            fix="run this on the device; its rows stay off until then",
+        )  # fmt: skip
+    with TemporaryDirectory() as scratch:
+        models = []
+        for number, path in enumerate(checkpoint or [DEFAULT]):
+            found = folder_images(images, split).first(1)
+            graph = simplified_graph(path, found, Path(scratch) / str(number), threads=threads)
+            [(name, image)] = found.read()
+            models.append(Model(path.name, graph.file(GRAPH_FILE), graph_info(graph).feed(image, name=name)))
+        rows = measure_rewrites(models, bench)
+    command = f"python compile/bench_rewrites.py --target {target} --rounds {rounds} --threads {threads} --clock {clock} --write"
+    answer = Rewrites(device=able.device.split(".")[0], measured_on=able.device_name, runtime=able.runtime, clock=clock,
+                      command=command, rows=rows)  # fmt: skip
+    text = json.dumps(answer.model_dump(mode="json"), indent=1, ensure_ascii=False) + "\n"
+    if write:
+        (Path(__file__).resolve().parent.parent / "targets" / target / FILE).write_text(text)
+    sys.stdout.write(text)
+
+
+if __name__ == "__main__":
+    run_script(main)

@@ -1,0 +1,80 @@
+"""Rewrite: the float graph as one target runs it fastest; the same function, checked against its predecessor.
+
+Which rewrites run is the target's choice by measurement (``targets/<target>/rewrites.json``). They come before
+quantization, so every variant has them; the target's ``passes`` come after it. A target with none gets the graph as it is.
+"""
+
+if not __package__:
+    import _path  # noqa: F401
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+from pydantic import JsonValue
+
+from bundle.artifacts import Simplified, load
+from compile.graph import GRAPH_FILE, graph_info, graph_settings
+from compile.images import ImageFiles, folder_images
+from compile.passes.table import apply_passes
+from compile.script import announce, run_script
+from compile.simplify import operators
+from compile.store import seal, tool_versions, writing
+from compile.verify import compare, require, run_graph
+from targets.base import RunConfig
+from targets.table import target as find_target
+
+TOOLS = ("onnx", "onnx-ir", "onnxruntime")
+
+
+def rewrite(
+    simplified: Simplified, out: Path, names: tuple[str, ...], images: ImageFiles, *, threads: int
+) -> Simplified:
+    """Write a ``Simplified`` artifact in ``out``: the graph after the named passes, with the sites each of them found.
+
+    Raises:
+        ConfigError: a name is not in the table of passes.
+        GraphError: a pass left an invalid graph, or one that computes something else.
+    """
+    info, source = graph_info(simplified), simplified.file(GRAPH_FILE)
+    feeds = [info.feed(image, name=name) for name, image in images.read()]
+    with writing(out) as folder:
+        target = folder / GRAPH_FILE
+        sites = apply_passes(names, source, target)
+        runs = [run_graph(path, info, feeds, exact=False, threads=threads) for path in (target, source)]
+        errors = require("rewrite", compare(*runs))
+        own: dict[str, JsonValue] = {
+            "outcome": simplified.record.settings["outcome"], "rewrites": dict(sites),
+            "check": [error.model_dump() for error in errors],
+            "nodes": {"before": dict(operators(source)), "after": dict(operators(target))},
+        }  # fmt: skip
+        seal(
+            Simplified, folder, parent=simplified.sha256, inputs=simplified.record.inputs,
+            outputs=simplified.record.outputs, settings=graph_settings(info, own), tools=tool_versions(*TOOLS),
+        )  # fmt: skip
+    return load(Simplified, out)
+
+
+def main(
+    target: Annotated[str, typer.Option(help="The device to rewrite for: intel or jetson.")],
+    model: Annotated[Path, typer.Option(help="The folder that simplify wrote.")],
+    images: Annotated[Path, typer.Option(help="Images for the check: a labelled folder, or a folder of images.")],
+    out: Annotated[Path, typer.Option(help="The folder to write.")],
+    split: Annotated[str, typer.Option(help="The split of a labelled folder.")] = "train",
+    count: Annotated[int, typer.Option(min=1, help="How many images the check uses.")] = 4,
+    device: Annotated[str, typer.Option(help="The runtime's device; empty: the target's choice.")] = "",
+    threads: Annotated[int, typer.Option(min=0, help="Threads of the check; 0: the runtime's choice.")] = 0,
+    as_json: Annotated[bool, typer.Option("--json", help="Print the artifact's record as JSON.")] = False,
+) -> None:
+    """Rewrite a simplified graph into the form that a target runs fastest.
+
+    Example: python compile/rewrite.py --target intel --model build/simplified --images data/scenes --split calibration --out build/rewritten
+    """
+    chosen = find_target(target)
+    names = chosen.rewrites(chosen.capabilities(RunConfig(device=device, threads=threads)))
+    checked = folder_images(images, split).first(count)
+    announce(rewrite(load(Simplified, model), out, names, checked, threads=threads), as_json=as_json)
+
+
+if __name__ == "__main__":
+    run_script(main)

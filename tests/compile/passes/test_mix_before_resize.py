@@ -1,0 +1,96 @@
+"""A 1×1 convolution moves before the resizes of what it mixes; float64 NumPy says what is right."""
+
+from itertools import pairwise
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from compile.passes.mix_before_resize import mix_before_resize
+from compile.passes.resize_as_products import interpolation
+from tests.compile.passes.made import operators, run, shaped
+
+BRANCHES = ((2, 8), (3, 4), (4, 2), (5, 2))
+
+
+def mixed(branches: tuple[tuple[int, int], ...], *, bias: bool = True, conv: str = "kernel_shape = [1, 1]") -> str:
+    """Branches of (channels, side), resized to 8×8 where they are smaller, joined and mixed into 6 channels."""
+    inputs = ", ".join(f"float[1,{channels},{side},{side}] x{i}" for i, (channels, side) in enumerate(branches))
+    sizes = ", ".join(f"int64[4] s{i} = {{1, {channels}, 8, 8}}" for i, (channels, _) in enumerate(branches))
+    lines = [f'r{i} = Resize <mode = "linear"> (x{i}, , , s{i})' for i, (_, side) in enumerate(branches) if side != 8]
+    names = ", ".join(f"r{i}" if side != 8 else f"x{i}" for i, (_, side) in enumerate(branches))
+    total = sum(channels for channels, _ in branches)
+    rows = "\n    ".join(
+        [*lines, f"j = Concat <axis = 1> ({names})", f"c = Conv <{conv}> (j, w{', b' if bias else ''})"]
+    )
+    weight = ", ".join(f"{value:.4f}" for value in WEIGHT[:, :total].ravel())
+    offset = ", ".join(f"{value:.4f}" for value in BIAS)
+    return f"""
+g ({inputs}) => (float[1,6,8,8] y)
+<{sizes}, float[6,{total},1,1] w = {{{weight}}}, float[6] b = {{{offset}}}>
+{{
+    {rows}
+    y = Relu (c)
+}}
+"""
+
+
+WEIGHT = np.random.default_rng(0).normal(size=(6, 40)).round(4)
+BIAS = np.random.default_rng(1).normal(size=6).round(4)
+
+
+def feeds(branches: tuple[tuple[int, int], ...]) -> dict[str, np.ndarray]:
+    """Random maps."""
+    generator = np.random.default_rng(2)
+    return {
+        f"x{i}": generator.normal(size=(1, c, side, side)).astype(np.float32) for i, (c, side) in enumerate(branches)
+    }
+
+
+def expected(branches: tuple[tuple[int, int], ...], feed: dict[str, np.ndarray], *, bias: bool) -> np.ndarray:
+    """Σ_i W_i (A x_i Aᵀ) + b in float64."""
+    edges = np.cumsum([0, *(channels for channels, _ in branches)])
+    total = np.zeros((6, 8, 8)) + (BIAS[:, None, None] if bias else 0)
+    for i, (start, end) in enumerate(pairwise(edges)):
+        a = interpolation(branches[i][1], 8)
+        total += np.einsum("oc,chw->ohw", WEIGHT[:, start:end], a @ feed[f"x{i}"][0].astype(np.float64) @ a.T)
+    return total.clip(0)[None]
+
+
+@pytest.mark.parametrize("bias", [True, False])
+def test_one_convolution_per_size_and_one_resize_per_smaller_size(bias: bool) -> None:
+    feed = feeds(BRANCHES)
+    model, sites = mix_before_resize(shaped(mixed(BRANCHES, bias=bias)))
+    assert sites == 1
+    assert operators(model) == {"Conv": 3, "Resize": 2, "Add": 2, "Concat": 1, "Relu": 1}
+    assert np.abs(run(model, **feed)[0] - expected(BRANCHES, feed, bias=bias)).max() < 1e-5
+    assert mix_before_resize(model)[1] == 0
+
+
+@settings(max_examples=15, deadline=None)
+@given(st.lists(st.tuples(st.integers(1, 4), st.sampled_from([1, 2, 3, 4, 8])), min_size=2, max_size=5))
+def test_any_branches(drawn: list[tuple[int, int]]) -> None:
+    branches = tuple(drawn)
+    feed = feeds(branches)
+    model, sites = mix_before_resize(shaped(mixed(branches)))
+    assert sites == any(side != 8 for _, side in branches)
+    assert np.abs(run(model, **feed)[0] - expected(branches, feed, bias=True)).max() < 1e-5
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        ('mode = "linear"', 'mode = "nearest"'),
+        ("kernel_shape = [1, 1]", "kernel_shape = [1, 1], pads = [0, 0, 0, 0], strides = [2, 2]"),
+        ("y = Relu (c)", "d = Relu (c)\n    e = Abs (j)\n    f = ReduceMean (e)\n    y = Add (d, f)"),
+    ],
+)
+def test_it_does_not_fire(change: tuple[str, str]) -> None:
+    text = mixed(BRANCHES).replace(*change)
+    if "strides" in change[1]:
+        text = text.replace("float[1,6,8,8] y", "float[1,6,4,4] y")
+    model = shaped(text)
+    before = operators(model)
+    assert mix_before_resize(model)[1] == 0
+    assert operators(model) == before

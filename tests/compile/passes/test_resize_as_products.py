@@ -1,0 +1,58 @@
+"""A final enlargement becomes two products; PyTorch's interpolation says what is right."""
+
+import numpy as np
+import pytest
+import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from compile.passes.resize_as_products import interpolation, resize_as_products
+from tests.compile.passes.made import operators, run, shaped
+
+
+def enlarged(channels: int, before: tuple[int, int], after: tuple[int, int], options: str = 'mode = "linear"') -> str:
+    """A map, enlarged as the graph's output."""
+    return f"""
+g (float[1,{channels},{before[0]},{before[1]}] x) => (float[1,{channels},{after[0]},{after[1]}] y)
+<int64[4] sizes = {{1, {channels}, {after[0]}, {after[1]}}}>
+{{
+    c = Relu (x)
+    y = Resize <{options}> (c, , , sizes)
+}}
+"""
+
+
+@settings(max_examples=20, deadline=None)
+@given(st.integers(1, 3), st.integers(1, 6), st.integers(1, 6), st.integers(0, 9), st.integers(0, 9))
+def test_it_is_pytorchs_interpolation(channels: int, tall: int, wide: int, more: int, wider: int) -> None:
+    before, after = (tall, wide), (tall + more, wide + wider)
+    x = np.random.default_rng(tall).normal(size=(1, channels, *before)).astype(np.float32)
+    model, sites = resize_as_products(shaped(enlarged(channels, before, after)))
+    want = torch.nn.functional.interpolate(torch.tensor(x).double().relu(), after, mode="bilinear", align_corners=False)
+    assert sites == 1 and operators(model) == {"Relu": 1, "MatMul": 2}
+    assert [value.name for value in model.graph.outputs] == ["y"]
+    assert np.abs(run(model, x=x)[0] - want.numpy()).max() < 1e-6
+
+
+@given(st.integers(1, 12), st.integers(1, 40))
+def test_every_row_of_weights_sums_to_one(size: int, to: int) -> None:
+    weights = interpolation(size, to)
+    assert weights.shape == (to, size)
+    assert np.allclose(weights.sum(1), 1) and (weights >= 0).all() and (np.count_nonzero(weights, axis=1) <= 2).all()
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        enlarged(2, (4, 4), (8, 8), 'mode = "nearest"'),
+        enlarged(2, (4, 4), (8, 8), 'mode = "linear", coordinate_transformation_mode = "align_corners"'),
+        enlarged(2, (8, 8), (4, 4)),  # a reduction is cheap, and its products are not
+        enlarged(2, (4, 4), (8, 8))
+        .replace("y = Resize", "d = Resize")
+        .replace("sizes)\n}", "sizes)\n    y = Neg (d)\n}"),
+    ],
+)
+def test_it_does_not_fire(text: str) -> None:
+    model, sites = resize_as_products(shaped(text))
+    assert sites == 0
+    assert operators(model)["Resize"] == 1
