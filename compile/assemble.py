@@ -119,6 +119,7 @@ def _settings(config: BuildConfig, calibration: CalibrationSet, parts: Parts) ->
         "timing": config.timing.model_dump(mode="json"),
         "fold": parts.folded.record.settings,
         "simplify": parts.simplified.record.settings["outcome"],
+        "rewrites": parts.simplified.record.settings["rewrites"],
         "quantize": parts.quantized.record.settings["notes"],
         "engine": parts.engine.record.settings["status"],
     }  # fmt: skip

@@ -25,7 +25,7 @@ from report.facts import read_bench, read_choice
 from tests.compile import made
 
 ROOT = Path(__file__).resolve().parents[2]
-STAGES = ("fold", "export", "simplify", "quantize", "build", "vectors", "judge")
+STAGES = ("fold", "export", "simplify", "rewrite", "quantize", "build", "vectors", "judge")
 IO = {"intel": "raw", "jetson": "edge"}
 GENEROUS = dict.fromkeys(made.TASKS, 10.0)  # an untrained model has no metric worth a budget
 
