@@ -11,7 +11,7 @@ from bundle.errors import ConfigError
 from bundle.frozen import Frozen
 from bundle.manifest import Io
 
-FoldMode: TypeAlias = Literal["all", "none"]
+FoldMode: TypeAlias = Literal["all", "cost", "none"]
 Positive: TypeAlias = Annotated[int, Field(gt=0)]
 Natural: TypeAlias = Annotated[int, Field(ge=0)]
 
@@ -41,6 +41,19 @@ class TimingConfig(Frozen):
     gain: Annotated[float, Field(gt=0, le=1)] = 0.95
 
 
+class FoldOptions(Frozen):
+    """What the fold stage does: which exact folds, which tasks stay (empty: all), whether gates may be frozen.
+
+    ``budgets`` are the relative drops that freezing may spend, by task; the default of its row in bundle/tasks.py
+    where a task is not named.
+    """
+
+    mode: FoldMode = "all"
+    tasks: tuple[str, ...] = ()
+    freeze_gates: bool = False
+    budgets: dict[str, Annotated[float, Field(gt=0)]] = Field(default_factory=dict)
+
+
 class BuildConfig(Frozen):
     """One build. ``budgets`` is a tier's name, or the largest relative drop of each task that differs from it.
 
@@ -54,6 +67,8 @@ class BuildConfig(Frozen):
     calibration: CalibrationConfig = CalibrationConfig()
     evaluation: EvaluationConfig = EvaluationConfig()
     fold: FoldMode = "all"
+    tasks: tuple[str, ...] = ()  # empty: every task of the model
+    freeze_gates: bool = False
     io: Io = "raw"
     device: str = ""
     threads: Natural = 0

@@ -1,6 +1,6 @@
 """The reference: the unfolded checkpoint in eager PyTorch, float32, on the CPU."""
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 
@@ -30,6 +30,11 @@ class EagerModel:
         self.config, model = load(checkpoint)
         self._model = model.float().eval()
         self.preprocess = Preprocess(**self.config.image.model_dump())
+
+    def keep(self, tasks: Sequence[str]) -> None:
+        """Answer ``tasks`` only; what is answered is unchanged."""
+        self._model.keep(tasks)
+        self.config = self._model.config
 
     def run(self, image: Image, *, name: str) -> dict[str, NDArray[np.float32]]:
         """Return the raw output of each task, float32 ``[C, H, W]``, for a uint8 image ``[H, W, 3]``."""

@@ -1,108 +1,123 @@
 """Fold: a checkpoint to the same function with everything static merged away, proven in float64 on real images.
 
-The artifact holds config.toml, plan.json (which rewrites, on which modules), model.safetensors (float32) and fold.json
-(every decision with its numbers). ``load_folded`` rebuilds the module by code: it repeats the plan on a fresh model and
-loads the weights; nothing is unpickled.
+The artifact holds config.toml (of the whole checkpoint), plan.json (which rewrites, on which modules), model.safetensors
+(float32), fold.json (every decision with its numbers) and analysis.json (what of the model is static, module by module).
+``load_folded`` rebuilds the module by code: it repeats the plan on a fresh model and loads the weights; nothing is
+unpickled.
 """
 
 if not __package__:
     import _path  # noqa: F401
 
 import json
-from copy import deepcopy
+import sys
+from collections.abc import Callable
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from tempfile import TemporaryDirectory
+from typing import TYPE_CHECKING, Annotated, NamedTuple
 
 import typer
 from pydantic import JsonValue, TypeAdapter
+from rich.console import Console
 
 from bundle.artifacts import Folded, hash_file, load, replacing, write_text
-from bundle.errors import CheckpointError
-from bundle.frozen import Frozen
+from bundle.manifest import default_budgets
 from bundle.preprocess import Preprocess
-from compile.config import FoldMode
+from compile.config import FoldMode, FoldOptions
 from compile.images import ImageFiles, folder_images
-from compile.script import announce, run_script
+from compile.script import announce, run_script, say
 from compile.store import seal, tool_versions
 
 if TYPE_CHECKING:
     from torch import Tensor
 
-    from compile.folds.base import Candidate, Fold, FoldRecord
-    from compile.folds.cost import Macs
+    from compile.analysis import Finding
+    from compile.folding import Proof
+    from compile.folds.base import FoldRecord
     from tdss.config import ModelConfig
     from tdss.model import MultiTaskModel
 
 TOOLS = ("torch", "safetensors")
 PLAN, REPORT = "plan.json", "fold.json"
-EXACT_RELATIVE = 1e-11  # float64: largest |a − b| of an output over its largest |b|
-FLOAT32_RELATIVE = 1e-4  # float32: the order of summation changes; 1e-5 is usual
 
 
-class PlanStep(Frozen):
-    """One rewrite that was done: which fold, on which module."""
+class Folding(NamedTuple):
+    """What the stage found: the model as it came, the folded one (float64), every decision, the proof and the analysis."""
 
-    rule: str
-    module: str
-
-
-class Proof(Frozen):
-    """The largest relative difference of each output, folded against unfolded, on ``images`` real images."""
-
-    images: int
-    float64: dict[str, float]
-    float32: dict[str, float]
+    config: "ModelConfig"
+    original: "MultiTaskModel"
+    folded: "MultiTaskModel"
+    records: "list[FoldRecord]"
+    proof: "Proof"
+    findings: "tuple[Finding, ...]"
 
 
-def fold(checkpoint: Path, out: Path, images: ImageFiles, *, mode: FoldMode) -> Folded:
-    """Fold the checkpoint into the artifact ``out``, proven on ``images``; ``mode`` none rewrites nothing.
+def fold(
+    checkpoint: Path, out: Path, images: ImageFiles, options: FoldOptions, calibration: ImageFiles,
+    progress: Callable[[str], None],
+) -> Folded:  # fmt: skip
+    """Fold the checkpoint into the artifact ``out``, proven on ``images``, analysed on ``calibration``.
 
     Raises:
-        ConfigError: the checkpoint's config.toml is wrong.
+        ConfigError: the checkpoint's config.toml is wrong, or a task is not one of the model's.
         CheckpointError: its weights are wrong, or a fold changed what the model computes.
         DatasetError: an image cannot be read or has another size than the model's.
     """
+    from compile.explain import ANALYSIS, explain_rows, write_rows
+    from compile.folding import Traced, part_costs
+    from compile.folds.cost import trace_cost
     from tdss.checkpoint import CONFIG, WEIGHTS, write_config, write_weights
-    from tdss.checkpoint import load as load_checkpoint
 
-    config, model = load_checkpoint(checkpoint)
-    batch = read_batch(config, images)
-    folded, records = fold_model(model, batch.double(), mode=mode)
-    proof = _prove(model, folded, batch)
-    steps = [PlanStep(rule=line.rule, module=line.module) for line in records if line.decision == "folded"]
+    done = fold_checkpoint(checkpoint, images, options, calibration, progress)
+    folded, shape = done.folded.float(), (1, 3, done.config.image.height, done.config.image.width)
+    before, after = (Traced(model, trace_cost(model, shape)) for model in (done.original, folded))
+    parts, rows = part_costs(before, after), explain_rows(before, after, done.findings, done.records)
+    steps = [line.step.model_dump() for line in done.records if line.decision == "folded"]
     with replacing(out) as folder:
-        write_config(folder / CONFIG, config)
-        write_weights(folder / WEIGHTS, {name: x.contiguous() for name, x in folded.float().state_dict().items()})
-        write_text(folder / PLAN, TypeAdapter(list[PlanStep]).dump_json(steps, indent=1).decode())
-        write_text(folder / REPORT, json.dumps([line.model_dump() for line in records], indent=1))
-        settings: dict[str, JsonValue] = {"mode": mode, "proof": proof.model_dump()}
+        write_config(folder / CONFIG, done.config)
+        write_weights(folder / WEIGHTS, {name: x.contiguous() for name, x in folded.state_dict().items()})
+        write_text(folder / PLAN, json.dumps(steps, indent=1))
+        write_text(folder / REPORT, json.dumps([line.model_dump() for line in done.records], indent=1))
+        write_rows(folder / ANALYSIS, rows)
+        settings: dict[str, JsonValue] = {
+            "mode": options.mode, "tasks": list(folded.config.tasks), "freeze_gates": options.freeze_gates,
+            "proof": done.proof.model_dump(), "parts": [part.model_dump() for part in parts],
+        }  # fmt: skip
         parent = hash_file(checkpoint / WEIGHTS)
         seal(Folded, folder, parent=parent, inputs=(), outputs=(), settings=settings, tools=tool_versions(*TOOLS))
     return load(Folded, out)
 
 
-def fold_model(
-    model: "MultiTaskModel", batch: "Tensor", *, mode: FoldMode
-) -> "tuple[MultiTaskModel, list[FoldRecord]]":
-    """Return a folded float64 copy of ``model`` and every decision; ``batch`` is float64 ``[batch, 3, H, W]``."""
-    from compile.folds.cost import count_macs
-    from compile.folds.table import FOLDS
+def fold_checkpoint(
+    checkpoint: Path, images: ImageFiles, options: FoldOptions, calibration: ImageFiles, progress: Callable[[str], None]
+) -> Folding:
+    """Analyse, restrict to the tasks asked for, freeze if asked to, fold and prove; nothing is written."""
+    from compile.analysis import analyse
+    from compile.folding import prove, rewrite, with_error
+    from tdss.checkpoint import load as load_checkpoint
 
-    folded = deepcopy(model).double().eval()
-    records: list[FoldRecord] = []
-    if mode == "all":
-        macs = count_macs(folded, batch)
-        for rule in FOLDS:
-            lines, macs = _run_fold(rule, folded, batch, macs)
-            records += lines
-    return folded, records
+    config, model = load_checkpoint(checkpoint)
+    batch = read_batch(config, images)
+    seen = list(read_batch(config, calibration).split(1)) if calibration.paths else []
+    findings = analyse(model, seen, progress)
+    base, records = _restrict(model, options.tasks, batch)
+    if options.freeze_gates:
+        base, frozen = _freeze(checkpoint, base, seen, options, progress)
+        records += frozen
+    folded, exact = rewrite(base, batch.shape, mode=options.mode)
+    proof = prove(base if options.freeze_gates else model, folded, batch)
+    return Folding(config, model, folded, [*records, *with_error(exact, proof.float64_max_abs)], proof, findings)
 
 
 def folded_config(folded: Folded) -> "ModelConfig":
-    """Return the configuration of the model that was folded."""
+    """Return the configuration of the folded model: the checkpoint's, with the tasks that were kept."""
+    from compile.folding import TASK_SUBSET
     from tdss.checkpoint import CONFIG, read_config
+    from tdss.config import keep_tasks
 
-    return read_config(folded.file(CONFIG))
+    config = read_config(folded.file(CONFIG))
+    subset = next((step for step in _plan(folded) if step["rule"] == TASK_SUBSET), None)
+    return config if subset is None else keep_tasks(config, str(subset["form"]).split(","))
 
 
 def load_folded(folded: Folded) -> "MultiTaskModel":
@@ -111,17 +126,31 @@ def load_folded(folded: Folded) -> "MultiTaskModel":
     Raises:
         CheckpointError: the weights do not fit the plan (another version of the project wrote them).
     """
-    from compile.folds.table import fold_named
-    from tdss.checkpoint import WEIGHTS, match, read_weights
+    from compile.folding import apply_steps
+    from compile.folds.base import Step
+    from tdss.checkpoint import CONFIG, WEIGHTS, match, read_config, read_weights
     from tdss.model import MultiTaskModel
 
-    model = MultiTaskModel(folded_config(folded)).eval()
-    for step in TypeAdapter(list[PlanStep]).validate_json(folded.file(PLAN).read_bytes()):
-        fold_named(step.rule).apply(model, step.module)
+    model = MultiTaskModel(read_config(folded.file(CONFIG))).eval()
+    apply_steps(model, [Step.model_validate(step) for step in _plan(folded)])
     weights = read_weights(folded.file(WEIGHTS))
     match(model.state_dict(), weights, str(folded.folder / WEIGHTS))
     model.load_state_dict(weights)
     return model
+
+
+def savings(folded: Folded) -> str:
+    """Say in one line what folding, and leaving tasks out, saved: MACs, megabytes moved and parameters of one image."""
+    from compile.explain import total
+    from compile.folding import PartCost
+
+    parts = TypeAdapter(tuple[PartCost, ...]).validate_python(folded.record.settings["parts"])
+    whole = total(parts)
+    return (
+        f"{whole.macs_before / 1e9:.3g} → {whole.macs_after / 1e9:.3g} GMAC, "
+        f"{whole.bytes_before / 1e6:.3g} → {whole.bytes_after / 1e6:.3g} MB moved, "
+        f"{whole.params_before / 1e6:.3g} → {whole.params_after / 1e6:.3g} M parameters"
+    )
 
 
 def read_batch(config: "ModelConfig", images: ImageFiles) -> "Tensor":
@@ -132,85 +161,79 @@ def read_batch(config: "ModelConfig", images: ImageFiles) -> "Tensor":
     return torch.cat([torch.from_numpy(preprocess.apply(image, name=name)) for name, image in images.read()])
 
 
-def _run_fold(rule: "Fold", model: "MultiTaskModel", batch: "Tensor", macs: "Macs") -> "tuple[list[FoldRecord], Macs]":
-    """Apply one rule wherever it may; ``macs`` are the model's before, the second result those after."""
-    from compile.folds.cost import count_macs, count_params
-
-    candidates = list(rule.candidates(model))
-    chosen = [candidate for candidate in candidates if candidate.decision == "folded"]
-    params = [count_params(model, line.touches) for line in candidates]
-    error, macs_after = 0.0, macs
-    if chosen:
-        before = _run(model, batch)
-        for candidate in chosen:
-            rule.apply(model, candidate.module)
-        after = _run(model, batch)
-        error = max(float((after[task] - before[task]).abs().max()) for task in before)
-        macs_after = count_macs(model, batch)
-    lines = [
-        _record(rule.name, candidate, error, (was, count_params(model, candidate.touches)),
-                (macs.of(candidate.touches), macs_after.of(candidate.touches)))
-        for candidate, was in zip(candidates, params, strict=True)
-    ]  # fmt: skip
-    return lines, macs_after
+def _plan(folded: Folded) -> list[dict[str, JsonValue]]:
+    return TypeAdapter(list[dict[str, JsonValue]]).validate_json(folded.file(PLAN).read_bytes())
 
 
-def _record(
-    rule: str, candidate: "Candidate", error: float, params: tuple[int, int], macs: tuple[int, int]
-) -> "FoldRecord":
-    from compile.folds.base import FoldRecord
+def _restrict(
+    model: "MultiTaskModel", tasks: tuple[str, ...], batch: "Tensor"
+) -> "tuple[MultiTaskModel, list[FoldRecord]]":
+    from compile.folding import restrict
 
-    return FoldRecord(
-        module=candidate.module, rule=rule, decision=candidate.decision, reason=candidate.reason, exact=True,
-        max_abs_error=error if candidate.decision == "folded" else 0.0, params_before=params[0],
-        params_after=params[1], macs_before=macs[0], macs_after=macs[1],
-    )  # fmt: skip
+    return restrict(model, tasks, batch.shape) if tasks else (model, [])
 
 
-def _run(model: "MultiTaskModel", batch: "Tensor") -> "dict[str, Tensor]":
-    import torch
+def _freeze(
+    checkpoint: Path, model: "MultiTaskModel", images: "list[Tensor]", options: FoldOptions,
+    progress: Callable[[str], None],
+) -> "tuple[MultiTaskModel, list[FoldRecord]]":  # fmt: skip
+    from compile.freeze import freeze_gates
+    from tdss.checkpoint import load_card
 
-    with torch.no_grad():
-        outputs: dict[str, Tensor] = model(batch)
-    return outputs
-
-
-def _prove(model: "MultiTaskModel", folded: "MultiTaskModel", batch: "Tensor") -> Proof:
-    wide = _relative(_run(deepcopy(model).double(), batch.double()), _run(folded, batch.double()))
-    narrow = _relative(_run(model, batch), _run(deepcopy(folded).float(), batch))
-    for errors, limit, dtype in ((wide, EXACT_RELATIVE, "float64"), (narrow, FLOAT32_RELATIVE, "float32")):
-        worst = max(errors, key=lambda task: errors[task])
-        if not errors[worst] <= limit:
-            raise CheckpointError(
-                "folding changed what the model computes", expected=f"relative difference ≤ {limit:g} in {dtype}",
-                got=f"{errors[worst]:.3g} on {worst}", where="the fold stage's own check",
-                fix="build with folding off and report the model's config.toml",
-            )  # fmt: skip
-    return Proof(images=len(batch), float64=wide, float32=narrow)
-
-
-def _relative(reference: "dict[str, Tensor]", other: "dict[str, Tensor]") -> dict[str, float]:
-    return {
-        task: float((other[task] - want).abs().max() / want.abs().max().clamp_min(1e-30))
-        for task, want in reference.items()
+    card = load_card(checkpoint)
+    budgets = default_budgets(dict(model.config.tasks), strict=False) | {
+        task: budget for task, budget in options.budgets.items() if task in model.config.tasks
     }
+    scales = {} if card is None else card.metrics
+    return freeze_gates(model, images, budgets=budgets, scales=scales, progress=progress)
 
 
 def main(
-    checkpoint: Annotated[Path, typer.Option(help="A checkpoint folder: config.toml + model.safetensors.")],
-    images: Annotated[Path, typer.Option(help="Images for the proof: a labelled folder, or a folder of images.")],
-    out: Annotated[Path, typer.Option(help="The folder to write.")],
-    mode: Annotated[FoldMode, typer.Option(help="all: every exact fold. none: keep the model as it is.")] = "all",
-    split: Annotated[str, typer.Option(help="The split of a labelled folder.")] = "train",
+    checkpoint: Annotated[Path, typer.Argument(help="A checkpoint folder: config.toml + model.safetensors.")],
+    images: Annotated[Path, typer.Option(help="A labelled folder, or a folder of images.")] = Path("data/scenes"),
+    out: Annotated[Path | None, typer.Option(help="The folder to write; not needed with --explain.")] = None,
+    mode: Annotated[FoldMode, typer.Option("--fold", help="all exact folds, those that pay (cost), or none.")] = "all",
+    tasks: Annotated[str, typer.Option(help="Keep these only: semseg,depth. Default: every task.")] = "",
+    freeze_gates: Annotated[
+        bool, typer.Option("--freeze-gates", help="Approximate: freeze the gates that the budgets allow.")
+    ] = False,
+    explain: Annotated[bool, typer.Option("--explain", help="Print the analysis, module by module.")] = False,
+    split: Annotated[str, typer.Option(help="The split of a labelled folder.")] = "calibration",
     count: Annotated[int, typer.Option(min=1, help="How many images the proof uses.")] = 2,
-    as_json: Annotated[bool, typer.Option("--json", help="Print the artifact's record as JSON.")] = False,
+    calibration: Annotated[int, typer.Option(min=0, help="How many images the analysis and the freezing use.")] = 8,
+    as_json: Annotated[
+        bool, typer.Option("--json", help="Print the record, or with --explain the table, as JSON.")
+    ] = False,
 ) -> None:
     """Merge away everything static in a checkpoint, and prove that the outputs are the same.
 
-    Example: python compile/fold.py --checkpoint models/default --images data/scenes --split calibration --out build/folded
+    Example: python compile/fold.py models/default --explain
     """
-    chosen = folder_images(images, split).first(count)
-    announce(fold(checkpoint, out, chosen, mode=mode), as_json=as_json)
+    if out is None and not explain:
+        raise typer.BadParameter("give the folder to write with --out, or --explain to look only")
+    chosen = folder_images(images, split)
+    options = FoldOptions(mode=mode, tasks=tuple(filter(None, tasks.split(","))), freeze_gates=freeze_gates)
+    with TemporaryDirectory() as temporary:
+        place = out or Path(temporary) / "folded"
+        folded = fold(checkpoint, place, chosen.first(count), options, chosen.first(calibration), say)
+        if explain:
+            _explain(folded, as_json=as_json)
+        else:
+            announce(folded, as_json=as_json)
+
+
+def _explain(folded: Folded, *, as_json: bool) -> None:
+    from compile.explain import draw, read_rows
+    from compile.folding import PartCost
+
+    rows = read_rows(folded)
+    parts = TypeAdapter(tuple[PartCost, ...]).validate_python(folded.record.settings["parts"])
+    if as_json:
+        answer = {"settings": folded.record.settings, "modules": [row.model_dump() for row in rows]}
+        sys.stdout.write(json.dumps(answer) + "\n")
+    else:
+        console = Console(width=None if sys.stdout.isatty() else 200)
+        console.print(draw(rows, parts))
 
 
 if __name__ == "__main__":

@@ -49,6 +49,7 @@ def judge(
         TargetUnavailable: the runtime or the device is not here.
     """
     model, variants = EagerModel(checkpoint), variants_of(engine)
+    model.keep(tuple(terms.draft.tasks))
     sizes: dict[str, int] = {v.recipe.name: sum(engine.file(name).stat().st_size for name in v.files) for v in variants}
     with ExitStack() as stack:
         sessions = {

@@ -28,7 +28,7 @@ from bundle.regression import read_report
 from calibration.sampling import CalibrationSet, from_split
 from compile import build, export, fold, judge, legality, quantize, rewrite, simplify, vectors
 from compile.assemble import Parts, budgets_of, draft_manifest, publish, ship, unchanged
-from compile.config import BuildConfig, FoldMode, load_config
+from compile.config import BuildConfig, FoldMode, FoldOptions, load_config
 from compile.images import ImageFiles
 from compile.reference_arrays import checkpoint_digest
 from compile.script import run_script, say
@@ -44,6 +44,7 @@ if TYPE_CHECKING:
 Say: TypeAlias = Callable[[str], None]
 STORE = ".store"
 CHECK_IMAGES = 2
+ANALYSED_IMAGES = 8
 
 
 class Road(NamedTuple):
@@ -103,10 +104,12 @@ def open_road(config: BuildConfig, progress: Say) -> Road:
         TargetUnavailable: the target's runtime or device is not here.
     """
     from tdss.checkpoint import CONFIG, read_config
+    from tdss.config import keep_tasks
 
     target, run = find_target(config.target), RunConfig(device=config.device, threads=config.threads)
     target.capabilities(run)
     model = read_config(config.checkpoint / CONFIG)
+    model = keep_tasks(model, config.tasks or tuple(model.tasks))
     dataset = FolderDataset(root=config.data, spec=load_spec(config.dataset or config.data / SPEC_FILE))
     vectors.check_channels(model.tasks, dataset)
     budgets = budgets_of(config, model.tasks)
@@ -137,11 +140,17 @@ def _check_images(road: Road) -> ImageFiles:
 
 
 def _fold(road: Road) -> Folded:
-    images, mode = _check_images(road), road.config.fold
-    return _stage(
-        road, Folded, "fold", inputs=(road.checkpoint_sha256, images.sha256), settings={"mode": mode},
-        tools=fold.TOOLS, make=lambda out: fold.fold(road.config.checkpoint, out, images, mode=mode),
+    config, images = road.config, _check_images(road)
+    seen = ImageFiles(paths=road.calibration.paths[:ANALYSED_IMAGES])
+    spent = dict(road.budgets) if config.freeze_gates else {}
+    options = FoldOptions(mode=config.fold, tasks=config.tasks, freeze_gates=config.freeze_gates, budgets=spent)
+    folded = _stage(
+        road, Folded, "fold", inputs=(road.checkpoint_sha256, images.sha256, seen.sha256),
+        settings=options.model_dump(mode="json"), tools=fold.TOOLS,
+        make=lambda out: fold.fold(config.checkpoint, out, images, options, seen, road.say),
     )  # fmt: skip
+    road.say(f"  {fold.savings(folded)}")
+    return folded
 
 
 def _export(road: Road, folded: Folded) -> Exported:
@@ -202,7 +211,9 @@ def _vectors(road: Road) -> ReferenceVectors:
     return _stage(
         road, ReferenceVectors, "vectors", inputs=(road.checkpoint_sha256, seen), settings={"ids": list(ids)},
         tools=vectors.TOOLS,
-        make=lambda out: vectors.record_vectors(config.checkpoint, road.dataset, ids, out, threads=config.threads),
+        make=lambda out: vectors.record_vectors(
+            config.checkpoint, road.dataset, ids, out, tasks=tasks, threads=config.threads
+        ),
     )  # fmt: skip
 
 
@@ -241,7 +252,11 @@ def main(
     evaluation_count: Annotated[int | None, typer.Option(help="How many. Default: 148.")] = None,
     io: Annotated[Io | None, typer.Option(help="raw: tensors. edge: camera frames in, maps out. Default: raw.")] = None,
     fold_mode: Annotated[
-        FoldMode | None, typer.Option("--fold", help="all exact folds, or none. Default: all.")
+        FoldMode | None, typer.Option("--fold", help="all exact folds, those that pay (cost), or none. Default: all.")
+    ] = None,
+    tasks: Annotated[str | None, typer.Option(help="Build these only: semseg,depth. Default: every task.")] = None,
+    freeze_gates: Annotated[
+        bool | None, typer.Option("--freeze-gates", help="Approximate: freeze the gates that the budgets allow.")
     ] = None,
     device: Annotated[str | None, typer.Option(help="The runtime's device. Default: the target's choice.")] = None,
     threads: Annotated[int | None, typer.Option(help="Threads. Default: the runtime's choice.")] = None,
@@ -261,6 +276,7 @@ def main(
     """
     given: dict[str, JsonValue | Path | None] = {
         "target": target, "checkpoint": checkpoint, "data": data, "dataset": dataset, "io": io, "fold": fold_mode, "device": device,
+        "tasks": None if tasks is None else list(filter(None, tasks.split(","))), "freeze_gates": freeze_gates,
         "calibration.split": calibration_split, "calibration.count": calibration_count,
         "evaluation.split": evaluation_split, "evaluation.count": evaluation_count, "threads": threads,
         "timing.runs": timing_runs, "timing.warmup": timing_warmup, "budgets": budgets,

@@ -66,15 +66,18 @@ def check_channels(model_tasks: dict[str, int], dataset: FolderDataset) -> None:
 
 
 def record_vectors(
-    checkpoint: Path, dataset: FolderDataset, ids: tuple[str, ...], out: Path, *, threads: int
+    checkpoint: Path, dataset: FolderDataset, ids: tuple[str, ...], out: Path, *, tasks: tuple[str, ...], threads: int
 ) -> ReferenceVectors:
     """Run the unfolded checkpoint on the evaluation images and write a ``ReferenceVectors`` artifact in ``out``.
+
+    ``tasks`` are those that are judged; no other has to be labelled.
 
     Raises:
         CheckpointError: the checkpoint is wrong or gives NaN.
         DatasetError: an image or label is wrong.
     """
     model = EagerModel(checkpoint)
+    model.keep(tasks)
     with writing(out) as folder, torch_threads(threads):
         write_vectors(folder / VECTORS, _evaluated(model, dataset, ids), tasks=model.config.tasks, spec=dataset.spec)
         seal(

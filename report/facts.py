@@ -3,7 +3,7 @@
 from pathlib import Path
 from typing import Literal, TypeVar
 
-from pydantic import TypeAdapter, ValidationError
+from pydantic import Field, TypeAdapter, ValidationError
 
 from bundle.choice import BENCH, CHOICE, Bench, Choice
 from bundle.errors import ArtifactError
@@ -28,14 +28,33 @@ class FoldLine(Frozen):
     params_after: int
     macs_before: int
     macs_after: int
+    bytes_before: int = 0
+    bytes_after: int = 0
+    keep: tuple[int, ...] = ()
+    form: str = ""
+    drops: dict[str, float] = Field(default_factory=dict)
 
 
 class FoldProof(Frozen):
-    """The fold stage's own check: the largest relative difference of each output, folded against unfolded."""
+    """The fold stage's own check: the largest difference of each output, relative and absolute, folded against unfolded."""
 
     images: int
     float64: dict[str, float]
     float32: dict[str, float]
+    float64_max_abs: dict[str, float] = Field(default_factory=dict)
+    float32_max_abs: dict[str, float] = Field(default_factory=dict)
+
+
+class FoldPart(Frozen):
+    """What one part of the model costs for one image, unfolded and folded."""
+
+    part: str
+    macs_before: int
+    macs_after: int
+    bytes_before: int
+    bytes_after: int
+    params_before: int
+    params_after: int
 
 
 class FoldSettings(Frozen):
@@ -43,6 +62,9 @@ class FoldSettings(Frozen):
 
     mode: str
     proof: FoldProof
+    tasks: tuple[str, ...] = ()
+    freeze_gates: bool = False
+    parts: tuple[FoldPart, ...] = ()
 
 
 class FoldRule(Frozen):

@@ -1,9 +1,11 @@
 """What a checkpoint is made of: the frozen configuration read from its ``config.toml``."""
 
+from collections.abc import Sequence
 from typing import Annotated, Literal, TypeAlias
 
 from pydantic import Discriminator, Field, Tag, model_validator
 
+from bundle.errors import ConfigError
 from bundle.frozen import Frozen
 
 Gate: TypeAlias = Literal["static", "dynamic"]
@@ -146,3 +148,20 @@ class ModelConfig(Frozen):
                 f"decoder.widths has {len(self.decoder.widths)} entries, the backbone {len(self.backbone.depths)} stages"
             )
         return self
+
+
+def keep_tasks(config: ModelConfig, tasks: Sequence[str]) -> ModelConfig:
+    """Return the configuration of a model that answers ``tasks`` only, in its own order; its name tells which.
+
+    Raises:
+        ConfigError: a task is not one of the model's, occurs twice, or there is none.
+    """
+    known = tuple(config.tasks)
+    if not tasks or len(set(tasks)) < len(tasks) or not set(tasks) <= set(known):
+        raise ConfigError(
+            "these tasks cannot be kept", expected=f"one or more of {', '.join(known)}, each once",
+            got=", ".join(tasks) or "no task", where="tasks", fix="correct the list, as in tasks=semseg,depth",
+        )  # fmt: skip
+    kept = {task: channels for task, channels in config.tasks.items() if task in tasks}
+    name = config.name if len(kept) == len(known) else "-".join([config.name, *kept])
+    return config.model_copy(update={"tasks": kept, "name": name})

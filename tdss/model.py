@@ -1,12 +1,14 @@
 """The multi-task model: one backbone, one adapter, a decoder per task."""
 
+from collections.abc import Sequence
+
 from torch import Tensor, nn
 
 from tdss.adapters.base import Adapter, NoAdapter
 from tdss.adapters.tdss import Tdss
 from tdss.backbones.swin import Swin
 from tdss.backbones.vit import Vit
-from tdss.config import ModelConfig, TdssConfig, VitConfig
+from tdss.config import ModelConfig, TdssConfig, VitConfig, keep_tasks
 from tdss.decoders.hrnet import HrnetDecoder
 
 
@@ -28,6 +30,17 @@ class MultiTaskModel(nn.Module):
         """Map a normalised image ``[batch, 3, height, width]`` to raw outputs ``[batch, channels, height, width]``."""
         features = self.adapter(self.backbone(image))
         return {task: decoder([stage[task] for stage in features]) for task, decoder in self.decoders.items()}
+
+    def keep(self, tasks: Sequence[str]) -> None:
+        """Answer ``tasks`` only, in place and in the model's order; every weight that only other tasks need is gone.
+
+        Raises:
+            ConfigError: a task is not one of the model's, occurs twice, or there is none.
+        """
+        self.config = keep_tasks(self.config, tasks)
+        kept = tuple(self.config.tasks)
+        self.adapter.keep(kept)
+        self.decoders = nn.ModuleDict({task: self.decoders[task] for task in kept})
 
 
 def _backbone(config: ModelConfig) -> Swin | Vit:

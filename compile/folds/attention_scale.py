@@ -11,7 +11,7 @@ from collections.abc import Iterator
 
 import torch
 
-from compile.folds.base import Candidate
+from compile.folds.base import Candidate, Step
 from tdss.backbones.swin import WindowAttention
 from tdss.backbones.vit import Attention
 from tdss.model import MultiTaskModel
@@ -30,11 +30,11 @@ class FoldAttentionScale:
             elif isinstance(module, WindowAttention | Attention):
                 yield Candidate(path, "folded", f"the scale {module.scale:.6g} is a constant", (path,))
 
-    def apply(self, model: MultiTaskModel, module: str) -> None:
+    def apply(self, model: MultiTaskModel, step: Step) -> None:
         """Scale the query rows and set the scale to 1."""
-        attention = model.get_submodule(module)
+        attention = model.get_submodule(step.module)
         if not isinstance(attention, WindowAttention | Attention):
-            raise TypeError(f"{module} is no attention")
+            raise TypeError(f"{step.module} is no attention")
         dim = attention.proj.in_features
         with torch.no_grad():
             attention.qkv.weight[:dim].mul_(attention.scale)

@@ -11,7 +11,7 @@ from collections.abc import Iterator
 import torch
 from torch import nn
 
-from compile.folds.base import Candidate
+from compile.folds.base import Candidate, Step
 from tdss.decoders.hrnet import HrnetHead
 from tdss.model import MultiTaskModel
 
@@ -28,14 +28,14 @@ class FoldBatchNorm:
                 reason = "running statistics are constants at inference"
                 yield Candidate(f"{path}.norm", "folded", reason, (f"{path}.mix", f"{path}.norm"))
 
-    def apply(self, model: MultiTaskModel, module: str) -> None:
+    def apply(self, model: MultiTaskModel, step: Step) -> None:
         """Replace ``mix`` by a convolution with bias, and the norm by an identity."""
-        head = model.get_submodule(module.rpartition(".")[0])
+        head = model.get_submodule(step.module.rpartition(".")[0])
         if not isinstance(head, HrnetHead):
-            raise TypeError(f"{module} is not the norm of an HrnetHead")
+            raise TypeError(f"{step.module} is not the norm of an HrnetHead")
         norm, mix = head.norm, head.mix
         if norm.running_mean is None or norm.running_var is None:
-            raise TypeError(f"{module} tracks no running statistics")
+            raise TypeError(f"{step.module} tracks no running statistics")
         gain = norm.weight / torch.sqrt(norm.running_var + norm.eps)
         merged = nn.Conv2d(mix.in_channels, mix.out_channels, 1, device=mix.weight.device, dtype=mix.weight.dtype)
         merged.weight = nn.Parameter((mix.weight * gain[:, None, None, None]).detach())

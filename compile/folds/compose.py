@@ -1,7 +1,7 @@
 """Compose up-projections, gates, stage sum, TSAI and downsampler of one stage into one matrix per source.
 
 With u_l the stacked hidden units of skill bank l, G the stage's output, P_t the task's downsampler, ĝ a gate repeated
-over the rank, ḡ its mean over tasks, [W_c1 W_c2] the two halves of the TSAI bridge:
+over the rank, ḡ its mean over all trained tasks, [W_c1 W_c2] the two halves of the TSAI bridge:
 
     before   D_t = α Σ_l B_l (ĝ_t,l ⊙ u_l)      C = W_c1 G + W_c2 mean_t D_t      z_t = P_t (G + D_t + γ_t ⊙ C)
     after    z_t = M_t,G G + Σ_l M_t,l u_l
@@ -9,121 +9,65 @@ over the rank, ḡ its mean over tasks, [W_c1 W_c2] the two halves of the TSAI b
              M_t,l = α (P_t B_l diag(ĝ_t,l) + P_t diag(γ_t) W_c2 B_l diag(ḡ_l))
 
 so D_t, C and F_t are never formed. A static gate makes M_t,l a constant. A dynamic gate scales only its columns, so
-the two products are constants and M_t,l is built per image from ``own`` and ``shared``. All tasks' rows are stacked:
-one GEMM per source whatever the number of tasks. Where the decoder halves the map (H/4 to H/8) bilinearly, a 2×2 mean,
-G and u are pooled first: linear maps commute with it.
-
-Refused where γ is dynamic: M would need a P_t diag(γ) W_c per image.
+the two products are constants, and either M_t,l is built per image or the hidden units are scaled: whichever moves less
+(``gate_form``). A γ that depends on the image has its own stage, see gamma.py. All tasks' rows are stacked: one GEMM per
+source whatever the number of tasks. Where the decoder halves the map (H/4 to H/8) bilinearly, a 2×2 mean, G and u are
+pooled first: linear maps commute with it.
 """
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
+from typing import NamedTuple
 
 import torch
 from torch import Tensor, nn
 
-from compile.folds.base import Candidate, set_module
-from tdss.adapters.base import TaskFeatures
-from tdss.adapters.tdss import DynamicGate, SkillBank, StaticGate, TdssBlock, TdssStage
-from tdss.backbones.base import StageTap
+from compile.folds.base import Candidate, Step, set_module
+from compile.folds.composed import ComposedStage, DynamicSource, Hidden, StaticSource, gate_form, mixed
+from compile.folds.gamma import GammaSource, GammaStage, gamma_form
+from compile.folds.gates import DeadBank, constant_of, is_static
+from tdss.adapters.tdss import SkillBank, TdssBlock, TdssStage
 from tdss.decoders.hrnet import HrnetDecoder
 from tdss.model import MultiTaskModel
 
 
-class StaticSource(nn.Module):
-    """One skill bank with a static gate: hidden units and their constant matrix, ``[tasks·narrow, experts·rank]``."""
+class _Place(NamedTuple):
+    """A stage's banks by source name, its downsamplers P ``[tasks, narrow, dim]``, and how many pixels z has."""
 
-    def __init__(self, bank: SkillBank, mix: Tensor) -> None:
-        super().__init__()
-        self.down, self.activation = bank.down, bank.activation
-        self.mix = linear_of(mix)
-
-    def forward(self, n: Tensor, pooled: bool) -> Tensor:
-        """Map the block's input ``[batch, height, width, dim]`` to its share of z, ``[batch, …, tasks·narrow]``."""
-        hidden = self.activation(self.down(n))
-        return self.mix(halve(hidden) if pooled else hidden)  # type: ignore[no-any-return]
-
-
-class DynamicSource(nn.Module):
-    """One skill bank with a dynamic gate: its matrix is built per image from two constants.
-
-    ``own`` is α P_t B and ``shared`` is α P_t diag(γ_t) W_c2 B, each ``[tasks, narrow, experts, rank]``.
-    """
-
-    def __init__(self, bank: SkillBank, own: Tensor, shared: Tensor | None) -> None:
-        super().__init__()
-        self.down, self.activation, self.gate = bank.down, bank.activation, bank.gate
-        self.own = nn.Parameter(own)
-        self.shared = None if shared is None else nn.Parameter(shared)
-
-    def forward(self, n: Tensor, pooled: bool) -> Tensor:
-        """Map the block's input ``[batch, height, width, dim]`` to its share of z, ``[batch, …, tasks·narrow]``."""
-        hidden = self.activation(self.down(n))
-        hidden = halve(hidden) if pooled else hidden
-        batch, height, width, units = hidden.shape
-        matrix = self.matrix(self.gate(n)).flatten(3).flatten(1, 2)
-        return (hidden.view(batch, height * width, units) @ matrix.transpose(1, 2)).view(batch, height, width, -1)
-
-    def matrix(self, gate: Tensor) -> Tensor:
-        """Build M from the gate ``[batch, tasks, experts]``: ``[batch, tasks, narrow, experts, rank]``."""
-        matrix = self.own * gate[:, :, None, :, None]
-        if self.shared is not None:
-            matrix = matrix + self.shared * gate.mean(1)[:, None, None, :, None]
-        return matrix
-
-
-class ComposedStage(nn.Module):
-    """A stage's adapters, interaction and downsamplers as one GEMM per source, summed."""
-
-    def __init__(self, tasks: Sequence[str], generic: Tensor, sources: dict[str, nn.Module], *, pooled: bool) -> None:
-        super().__init__()
-        self.tasks = tuple(tasks)
-        self.pooled = pooled
-        self.generic = linear_of(generic)
-        self.sources = nn.ModuleDict(sources)
-
-    def forward(self, tap: StageTap) -> TaskFeatures:
-        """Return z_t of each task, ``[batch, height, width, narrow]``, halved where the decoder would halve it."""
-        total = self.generic(halve(tap.output) if self.pooled else tap.output)
-        for name, source in self.sources.items():
-            block, site = name.split("_")
-            total = total + source(getattr(tap.blocks[int(block)], site), self.pooled)
-        return dict(zip(self.tasks, total.chunk(len(self.tasks), -1), strict=True))
+    banks: dict[str, SkillBank]
+    narrow: Tensor
+    pixels: int
+    pooled: bool
 
 
 class FoldCompose:
-    """Every TDSS stage into a ``ComposedStage``, its downsamplers into identities."""
+    """Every TDSS stage into a ``ComposedStage`` or ``GammaStage``, its downsamplers into identities."""
 
     name = "compose"
 
     def candidates(self, model: MultiTaskModel) -> Iterator[Candidate]:
-        """Yield every TDSS stage, and every gate in it."""
+        """Yield every TDSS stage with the forms chosen for its dynamic gates."""
         for path, stage in model.named_modules():
             if isinstance(stage, TdssStage):
+                form = choose_form(stage, _place(model, path, stage))
                 touches = (path, *_downsamplers(model, path))
-                if stage.tsai is not None and stage.tsai.weight is None:
-                    yield Candidate(path, "kept", "the TSAI gate γ depends on the image", touches)
-                else:
-                    yield Candidate(path, "folded", _summary(stage), touches)
+                yield Candidate(path, "folded", _summary(stage, form), touches, form=form)
 
-    def apply(self, model: MultiTaskModel, module: str) -> None:
+    def apply(self, model: MultiTaskModel, step: Step) -> None:
         """Replace the stage and the downsamplers that read it."""
-        stage = model.get_submodule(module)
+        stage = model.get_submodule(step.module)
         if not isinstance(stage, TdssStage):
-            raise TypeError(f"{module} is no TdssStage")
-        index = int(module.rpartition(".")[2])
-        decoders = [_decoder(model, task) for task in stage.tasks]
-        narrow = torch.stack([_weight(decoder.downsamplers[index]) for decoder in decoders])
-        height, width = model.backbone.sizes[index]
-        pooled = (height, width) == tuple(2 * side for side in decoders[0].head.grid)
+            raise TypeError(f"{step.module} is no TdssStage")
+        place = _place(model, step.module, stage)
+        build = compose if stage.tsai is None or stage.tsai.weight is not None else compose_gamma
         with torch.no_grad():
-            set_module(model, module, compose(stage, narrow, pooled=pooled))
-        for path in _downsamplers(model, module):
+            set_module(model, step.module, build(stage, place, step.form))
+        for path in _downsamplers(model, step.module):
             set_module(model, path, nn.Identity())
 
 
-def compose(stage: TdssStage, narrow: Tensor, *, pooled: bool) -> ComposedStage:
-    """Compose a stage with its downsamplers P, ``narrow`` = ``[tasks, narrow, dim]``."""
-    gated = None
+def compose(stage: TdssStage, place: _Place, form: str) -> ComposedStage:
+    """Compose a stage whose γ is static or absent with its downsamplers."""
+    narrow, gated = place.narrow, None
     generic = narrow
     if stage.tsai is not None and stage.tsai.weight is not None:
         first, second = stage.tsai.bridge.weight.chunk(2, 1)
@@ -131,48 +75,79 @@ def compose(stage: TdssStage, narrow: Tensor, *, pooled: bool) -> ComposedStage:
         generic = narrow + scaled @ first
         gated = scaled @ second
     sources: dict[str, nn.Module] = {}
+    for name, bank in place.banks.items():
+        split = (-1, bank.rank)
+        own = (bank.alpha * (narrow @ bank.up.weight)).unflatten(-1, split)
+        shared = None if gated is None else (bank.alpha * (gated @ bank.up.weight)).unflatten(-1, split)
+        hidden = Hidden(bank, pooled=place.pooled)
+        if is_static(bank.gate):
+            mix = mixed(own, shared, constant_of(bank.gate)[None], stage.answers)[0]
+            sources[name] = StaticSource(hidden, mix.flatten(2).flatten(0, 1))
+        else:
+            sources[name] = DynamicSource(hidden, bank.gate, own, shared, stage.answers, form)
+    return ComposedStage(stage.tasks, generic.flatten(0, 1), sources, pooled=place.pooled)
+
+
+def compose_gamma(stage: TdssStage, place: _Place, form: str) -> GammaStage:
+    """Compose a stage whose γ depends on the image with its downsamplers."""
+    if stage.tsai is None or stage.tsai.gate is None:
+        raise TypeError("the stage has no dynamic γ")
+    first, second = stage.tsai.bridge.weight.chunk(2, 1)
+    sources: dict[str, nn.Module] = {}
+    for name, bank in place.banks.items():
+        up = bank.alpha * bank.up.weight
+        hidden = Hidden(bank, pooled=place.pooled)
+        sources[name] = GammaSource(hidden, bank.gate, up, place.narrow @ up, second @ up, bank.rank)
+    gate = stage.tsai.gate.weight.unflatten(0, (len(stage.tasks), -1))
+    return GammaStage(
+        stage.tasks, place.narrow, first.clone(), gate, sources, answers=stage.answers, pooled=place.pooled, form=form
+    )
+
+
+def choose_form(stage: TdssStage, place: _Place) -> str:
+    """Return how what depends on the image is computed, by cost; "" where nothing does."""
+    rows, dim = place.narrow.shape[0] * place.narrow.shape[1], place.narrow.shape[2]
+    units = [bank.up.in_features for bank in place.banks.values()]
+    if stage.tsai is not None and stage.tsai.weight is None:
+        return gamma_form(rows=rows, dim=dim, units=sum(units), pixels=place.pixels)
+    if all(is_static(bank.gate) for bank in place.banks.values()):
+        return ""
+    shared = stage.tsai is not None
+    return gate_form(rows=rows, units=max(units), tasks=len(stage.tasks), pixels=place.pixels, shared=shared)
+
+
+def _place(model: MultiTaskModel, path: str, stage: TdssStage) -> _Place:
+    index = int(path.rpartition(".")[2])
+    decoders = [_decoder(model, task) for task in stage.tasks]
+    height, width = model.backbone.sizes[index]
+    pooled = (height, width) == tuple(2 * side for side in decoders[0].head.grid)
+    narrow = torch.stack([_weight(decoder.downsamplers[index]) for decoder in decoders]).detach()
+    return _Place(dict(_banks(stage)), narrow, height * width // (4 if pooled else 1), pooled)
+
+
+def _banks(stage: TdssStage) -> Iterator[tuple[str, SkillBank]]:
     for number, block in enumerate(stage.blocks):
         if not isinstance(block, TdssBlock):
             raise TypeError(f"block {number} is no TdssBlock")
         for site, bank in block.banks.items():
-            if not isinstance(bank, SkillBank):
+            if isinstance(bank, SkillBank):
+                yield f"{number}_{site}", bank
+            elif not isinstance(bank, DeadBank):
                 raise TypeError(f"bank {site} of block {number} is no SkillBank")
-            sources[f"{number}_{site}"] = _source(bank, narrow, gated)
-    return ComposedStage(stage.tasks, generic.flatten(0, 1), sources, pooled=pooled)
 
 
-def _source(bank: SkillBank, narrow: Tensor, gated: Tensor | None) -> nn.Module:
-    """``narrow`` is P and ``gated`` is P diag(γ) W_c2, both ``[tasks, narrow, dim]``."""
-    split = (-1, bank.rank)
-    own = (bank.alpha * (narrow @ bank.up.weight)).unflatten(-1, split)
-    shared = None if gated is None else (bank.alpha * (gated @ bank.up.weight)).unflatten(-1, split)
-    dynamic = DynamicSource(bank, own, shared)
-    if isinstance(bank.gate, StaticGate):
-        mix = dynamic.matrix(bank.gate(own))[0]
-        return StaticSource(bank, mix.flatten(2).flatten(0, 1))
-    return dynamic
+FORMS = {
+    "": "nothing depends on the image", "matrix": "a dynamic gate scales the small matrix, once per image",
+    "units": "a dynamic gate scales the hidden units, the matrices are constants",
+    "built": "γ depends on the image: the small matrices are built once per image",
+    "bridge": "γ depends on the image: the bridge's map is formed once for all tasks",
+}  # fmt: skip
 
 
-def halve(x: Tensor) -> Tensor:
-    """Average 2×2 neighbours of ``[batch, height, width, channels]``: the bilinear resize to half the size."""
-    batch, height, width, channels = x.shape
-    return x.view(batch, height // 2, 2, width // 2, 2, channels).mean((2, 4))
-
-
-def linear_of(weight: Tensor) -> nn.Linear:
-    """Make a bias-free linear of a matrix ``[out, in]``, in its dtype and on its device."""
-    linear = nn.Linear(weight.shape[1], weight.shape[0], bias=False, device=weight.device, dtype=weight.dtype)
-    linear.weight = nn.Parameter(weight.detach())
-    return linear
-
-
-def _summary(stage: TdssStage) -> str:
+def _summary(stage: TdssStage, form: str) -> str:
     gates = [bank.gate for bank in stage.modules() if isinstance(bank, SkillBank)]
-    dynamic = sum(isinstance(gate, DynamicGate) for gate in gates)
-    return (
-        f"{len(gates) - dynamic} static gates merged into constants; "
-        f"{dynamic} dynamic gates scale constant matrices per image"
-    )
+    dynamic = sum(not is_static(gate) for gate in gates)
+    return f"{len(gates) - dynamic} static and {dynamic} dynamic gates; {FORMS[form]}"
 
 
 def _downsamplers(model: MultiTaskModel, stage: str) -> tuple[str, ...]:

@@ -15,7 +15,7 @@ from typing import NamedTuple
 
 from torch import Tensor, nn
 
-from compile.folds.base import Candidate, set_module
+from compile.folds.base import Candidate, Step, set_module
 from tdss.adapters.tdss import DynamicGate, SkillBank
 from tdss.backbones.swin import PatchMerging, SwinBlock
 from tdss.backbones.vit import Vit, VitBlock
@@ -44,19 +44,20 @@ class FoldLayerNorm:
             if obstacle:
                 yield Candidate(readers.norm, "kept", obstacle, touches)
             else:
-                reason = f"all its {len(readers.linears)} readers are linear"
+                count = len(readers.linears)
+                reason = "its only reader is linear" if count == 1 else f"all its {count} readers are linear"
                 yield Candidate(readers.norm, "folded", reason, touches)
 
-    def apply(self, model: MultiTaskModel, module: str) -> None:
+    def apply(self, model: MultiTaskModel, step: Step) -> None:
         """Scale each reader's columns, give it a bias, and drop the affine part."""
-        readers = next(entry for entry in _all_readers(model) if entry.norm == module)
-        norm = model.get_submodule(module)
+        readers = next(entry for entry in _all_readers(model) if entry.norm == step.module)
+        norm = model.get_submodule(step.module)
         if not isinstance(norm, nn.LayerNorm):
-            raise TypeError(f"{module} is no LayerNorm")
+            raise TypeError(f"{step.module} is no LayerNorm")
         for path in readers.linears:
             set_module(model, path, _absorb(_linear(model, path), norm))
         plain = nn.LayerNorm(norm.normalized_shape, norm.eps, elementwise_affine=False)
-        set_module(model, module, plain)
+        set_module(model, step.module, plain)
 
 
 def _absorb(linear: nn.Linear, norm: nn.LayerNorm) -> nn.Linear:
@@ -107,5 +108,4 @@ def _bank_readers(model: MultiTaskModel, block: str, site: str) -> Iterator[str]
         return
     if isinstance(bank, SkillBank):
         yield f"{path}.down"
-        if isinstance(bank.gate, DynamicGate):
-            yield f"{path}.gate.logits"
+        yield from (f"{name}.logits" for name, gate in bank.named_modules(prefix=path) if isinstance(gate, DynamicGate))

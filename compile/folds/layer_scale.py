@@ -11,7 +11,7 @@ from collections.abc import Iterator
 import torch
 from torch import nn
 
-from compile.folds.base import Candidate, set_module
+from compile.folds.base import Candidate, Step, set_module
 from tdss.backbones.vit import LayerScale, VitBlock
 from tdss.model import MultiTaskModel
 
@@ -33,13 +33,13 @@ class FoldLayerScale:
                     touches = (f"{path}.{scale}", f"{path}.{linear}")
                     yield Candidate(f"{path}.{scale}", "folded", "the gain is a constant after a linear", touches)
 
-    def apply(self, model: MultiTaskModel, module: str) -> None:
+    def apply(self, model: MultiTaskModel, step: Step) -> None:
         """Scale the rows of the branch's last linear and put an identity in the scale's place."""
-        block, _, name = module.rpartition(".")
-        scale, linear = model.get_submodule(module), model.get_submodule(f"{block}.{dict(BRANCHES)[name]}")
+        block, _, name = step.module.rpartition(".")
+        scale, linear = model.get_submodule(step.module), model.get_submodule(f"{block}.{dict(BRANCHES)[name]}")
         if not isinstance(scale, LayerScale) or not isinstance(linear, nn.Linear):
-            raise TypeError(f"{module} is no LayerScale after a Linear")
+            raise TypeError(f"{step.module} is no LayerScale after a Linear")
         with torch.no_grad():
             linear.weight.mul_(scale.gain[:, None])
             linear.bias.mul_(scale.gain)
-        set_module(model, module, nn.Identity())
+        set_module(model, step.module, nn.Identity())

@@ -1,22 +1,34 @@
 """The folds in the order in which they run.
 
-Affine parts go first, since the composition moves the skills' linears into modules of its own.
+Gates that are constants by value become constants first. Dead skills leave before anything gives their projections a bias. Affine parts go before the composition, which moves
+the skills' linears into modules of its own; linear skills are multiplied out after it.
 """
 
 from compile.folds.attention_scale import FoldAttentionScale
-from compile.folds.base import Fold
+from compile.folds.base import Fold, Rewrite
 from compile.folds.batch_norm import FoldBatchNorm
 from compile.folds.compose import FoldCompose
+from compile.folds.dead_skills import FoldDeadSkills
+from compile.folds.freeze_gate import DropSkills, FreezeGate
 from compile.folds.layer_norm import FoldLayerNorm
 from compile.folds.layer_scale import FoldLayerScale
+from compile.folds.linear_skills import FoldLinearSkills
+from compile.folds.static_value import FoldStaticValue
+from compile.folds.training_only import FoldTrainingOnly
 
-FOLDS: tuple[Fold, ...] = (FoldAttentionScale(), FoldLayerScale(), FoldLayerNorm(), FoldCompose(), FoldBatchNorm())
+FOLDS: tuple[Fold, ...] = (
+    FoldTrainingOnly(), FoldStaticValue(), FoldDeadSkills(), FoldAttentionScale(), FoldLayerScale(), FoldLayerNorm(),
+    FoldCompose(), FoldLinearSkills(), FoldBatchNorm(),
+)  # fmt: skip
+
+APPROXIMATE: tuple[Rewrite, ...] = (FreezeGate(), DropSkills())
+"""What compile/freeze.py may do where it was asked for."""
 
 
-def fold_named(name: str) -> Fold:
-    """Return the fold called ``name``.
+def fold_named(name: str) -> Rewrite:
+    """Return the rewrite called ``name``.
 
     Raises:
         KeyError: there is none; only plans that this project wrote are read, after their hash was checked.
     """
-    return {fold.name: fold for fold in FOLDS}[name]
+    return {rewrite.name: rewrite for rewrite in (*FOLDS, *APPROXIMATE)}[name]

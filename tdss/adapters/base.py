@@ -23,6 +23,10 @@ class Adapter(nn.Module):
         """Adapt every stage for every task."""
         raise TypeError(f"{type(self).__name__} does not say how it adapts")  # a subclass must
 
+    def keep(self, tasks: Sequence[str]) -> None:
+        """Answer ``tasks`` only, in place, and drop every weight that only other tasks need; what is kept is unchanged."""
+        self.tasks = tuple(tasks)
+
 
 class NoAdapter(Adapter):
     """Every task reads the backbone's own stages."""

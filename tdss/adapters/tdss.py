@@ -43,6 +43,10 @@ class StaticGate(nn.Module):
         self.config = config
         self.logits = nn.Parameter(torch.randn(tasks, config.experts) * 0.5)
 
+    def keep(self, places: Sequence[int]) -> None:
+        """Keep the rows of these tasks."""
+        self.logits = nn.Parameter(self.logits.detach()[list(places)])
+
     def forward(self, n: Tensor) -> Tensor:
         """Return the gate, the same for every image: ``[1, tasks, experts]``."""
         gate = normalise_gate(self.logits, temperature=self.config.temperature, top_k=self.config.top_k)
@@ -59,6 +63,11 @@ class DynamicGate(nn.Module):
         self.logits = nn.Linear(dim, tasks * config.experts)
         nn.init.normal_(self.logits.bias, std=0.5)
         nn.init.normal_(self.logits.weight, std=0.02)
+
+    def keep(self, places: Sequence[int]) -> None:
+        """Keep the rows of these tasks."""
+        self.tasks = len(places)
+        self.logits = _rows(self.logits, places, self.config.experts)
 
     def forward(self, n: Tensor) -> Tensor:
         """Map the block's input ``[batch, height, width, dim]`` to the gate ``[batch, tasks, experts]``."""
@@ -101,6 +110,13 @@ class Tsai(nn.Module):
         self.gate = nn.Linear(2 * dim, tasks * dim, bias=False) if dynamic else None
         self.weight = None if dynamic else nn.Parameter(torch.zeros(tasks, dim))
 
+    def keep(self, places: Sequence[int]) -> None:
+        """Keep γ of these tasks."""
+        if self.gate is not None:
+            self.gate = _rows(self.gate, places, self.bridge.out_features)
+        if self.weight is not None:
+            self.weight = nn.Parameter(self.weight.detach()[list(places)])
+
     def gamma(self, generic: Tensor, adapted: list[Tensor]) -> list[Tensor]:
         """Return γ_t of each task, broadcastable over ``[batch, height, width, dim]``."""
         if self.weight is not None:
@@ -113,12 +129,13 @@ class Tsai(nn.Module):
             for own, row in zip(adapted, rows, strict=True)
         ]
 
-    def forward(self, generic: Tensor, adapted: list[Tensor]) -> list[Tensor]:
-        """Map G and every D_t to F_t; all are ``[batch, height, width, dim]``."""
+    def forward(self, generic: Tensor, adapted: list[Tensor], answers: Sequence[int]) -> list[Tensor]:
+        """Map G and the D_t of every trained task to F_t of those in ``answers``; all ``[batch, height, width, dim]``."""
         mean = torch.stack(adapted).mean(0)
         bridge = self.bridge(torch.cat([generic, mean], -1))
-        gammas = self.gamma(generic, adapted)
-        return [generic + own + gamma * bridge for own, gamma in zip(adapted, gammas, strict=True)]
+        answered = [adapted[index] for index in answers]
+        gammas = self.gamma(generic, answered)
+        return [generic + own + gamma * bridge for own, gamma in zip(answered, gammas, strict=True)]
 
 
 class TdssBlock(nn.Module):
@@ -136,11 +153,16 @@ class TdssBlock(nn.Module):
 
 
 class TdssStage(nn.Module):
-    """The adapters of one stage and the interaction at its end."""
+    """The adapters of one stage and the interaction at its end.
+
+    ``tasks`` are those that are answered, ``answers`` their places among those the gates were trained for: the mean over
+    tasks in TSAI runs over all of these, also where only some are answered.
+    """
 
     def __init__(self, config: TdssConfig, dim: int, tasks: Sequence[str], gates: Sequence[Gate]) -> None:
         super().__init__()
         self.tasks = tuple(tasks)
+        self.answers = tuple(range(len(self.tasks)))
         self.blocks = nn.ModuleList(TdssBlock(config, dim, len(self.tasks), gate) for gate in gates)
         self.tsai = None if config.tsai == "off" else Tsai(dim, len(self.tasks), dynamic=config.tsai == "dynamic")
 
@@ -149,8 +171,20 @@ class TdssStage(nn.Module):
         per_block = [block(block_tap) for block, block_tap in zip(self.blocks, tap.blocks, strict=True)]
         adapted = [sum(deltas[1:], deltas[0]) for deltas in zip(*per_block, strict=True)]
         if self.tsai is None:
-            return {task: tap.output + own for task, own in zip(self.tasks, adapted, strict=True)}
-        return dict(zip(self.tasks, self.tsai(tap.output, adapted), strict=True))
+            return {task: tap.output + adapted[index] for task, index in zip(self.tasks, self.answers, strict=True)}
+        return dict(zip(self.tasks, self.tsai(tap.output, adapted, self.answers), strict=True))
+
+    def keep(self, tasks: Sequence[str]) -> None:
+        """Answer ``tasks`` only and drop what no answered task needs: γ's rows, and without TSAI the gates' too."""
+        places = [self.tasks.index(task) for task in tasks]
+        self.answers, self.tasks = tuple(self.answers[place] for place in places), tuple(tasks)
+        if self.tsai is not None:
+            self.tsai.keep(places)
+            return
+        for bank in self.modules():
+            if isinstance(bank, SkillBank):
+                bank.gate.keep(self.answers)
+        self.answers = tuple(range(len(tasks)))
 
 
 class Tdss(Adapter):
@@ -163,6 +197,25 @@ class Tdss(Adapter):
             TdssStage(config, dim, self.tasks, gates) for dim, gates in zip(widths, config.gates, strict=True)
         )
 
+    def keep(self, tasks: Sequence[str]) -> None:
+        """Answer ``tasks`` only."""
+        self.tasks = tuple(tasks)
+        for stage in self.stages:
+            if isinstance(stage, TdssStage):
+                stage.keep(tasks)
+
     def forward(self, taps: Sequence[StageTap]) -> tuple[TaskFeatures, ...]:
         """Adapt every stage for every task."""
         return tuple(stage(tap) for stage, tap in zip(self.stages, taps, strict=True))
+
+
+def _rows(linear: nn.Linear, places: Sequence[int], group: int) -> nn.Linear:
+    """Return a linear with the groups of ``group`` output rows at ``places``."""
+    weight = linear.weight.detach().unflatten(0, (-1, group))[list(places)].flatten(0, 1)
+    kept = nn.Linear(
+        weight.shape[1], weight.shape[0], linear.bias is not None, device=weight.device, dtype=weight.dtype
+    )
+    kept.weight = nn.Parameter(weight)
+    if linear.bias is not None:
+        kept.bias = nn.Parameter(linear.bias.detach().unflatten(0, (-1, group))[list(places)].flatten(0, 1))
+    return kept

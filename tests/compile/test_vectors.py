@@ -29,7 +29,7 @@ def dataset(scenes: Path) -> FolderDataset:
 def test_the_reference_is_the_unfolded_checkpoint_in_float32(
     checkpoint: Path, dataset: FolderDataset, tmp_path: Path
 ) -> None:
-    stored = record_vectors(checkpoint, dataset, made.EVALUATION[:2], tmp_path / "v", threads=1)
+    stored = record_vectors(checkpoint, dataset, made.EVALUATION[:2], tmp_path / "v", tasks=tuple(made.TASKS), threads=1)
     with Vectors(stored.file(VECTORS)) as opened:
         first = next(opened.images())
     halved = made.model().half().float()  # the checkpoint is stored as FP16
@@ -40,7 +40,10 @@ def test_the_reference_is_the_unfolded_checkpoint_in_float32(
 
 
 def test_the_same_inputs_give_the_same_bytes(checkpoint: Path, dataset: FolderDataset, tmp_path: Path) -> None:
-    both = [record_vectors(checkpoint, dataset, made.EVALUATION, tmp_path / name, threads=1) for name in "ab"]
+    tasks = tuple(made.TASKS)
+    both = [
+        record_vectors(checkpoint, dataset, made.EVALUATION, tmp_path / name, tasks=tasks, threads=1) for name in "ab"
+    ]
     assert both[0].sha256 == both[1].sha256
 
 

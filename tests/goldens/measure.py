@@ -7,14 +7,13 @@ images, compared within ``RELATIVE``: another processor sums in another order.
 import json
 from pathlib import Path
 
-import torch
 from pydantic import Field
 
 from bundle.artifacts import write_text
 from bundle.dataset import SPEC_FILE, FolderDataset, load_spec
 from bundle.frozen import Frozen
-from compile.fold import fold_model
-from compile.folds.cost import count_macs
+from compile.folding import rewrite
+from compile.folds.cost import trace_cost
 from tdss.checkpoint import load
 from tdss.training.evaluate import evaluate
 
@@ -40,8 +39,8 @@ def measure() -> Golden:
     """Measure the checkpoint in models/default on data/scenes."""
     config, model = load(MODEL)
     dataset = FolderDataset(root=DATA, spec=load_spec(DATA / SPEC_FILE))
-    image = torch.zeros(1, 3, config.image.height, config.image.width)
-    folded, records = fold_model(model, image.double(), mode="all")
+    shape = (1, 3, config.image.height, config.image.width)
+    folded, records = rewrite(model, shape, mode="all")
     decisions: dict[str, int] = {}
     for record in records:
         name = f"{record.rule} {record.decision}"
@@ -50,8 +49,8 @@ def measure() -> Golden:
     ids = dataset.ids("val")[:IMAGES]
     metrics = evaluate(model, config, dataset, ids, tuple(config.tasks))
     return Golden(
-        parameters=parameters, macs_unfolded=count_macs(model, image).total,
-        macs_folded=count_macs(folded.float(), image).total, decisions=decisions, images=IMAGES, metrics=metrics,
+        parameters=parameters, macs_unfolded=trace_cost(model, shape).total.macs,
+        macs_folded=trace_cost(folded, shape).total.macs, decisions=decisions, images=IMAGES, metrics=metrics,
     )  # fmt: skip
 
 

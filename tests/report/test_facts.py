@@ -47,7 +47,7 @@ def test_decisions_are_summed_by_rule(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize(
-    ("module", "name", "ours"), [("compile.folds.base", "FoldRecord", FoldLine), ("compile.fold", "Proof", FoldProof)]
+    ("module", "name", "ours"), [("compile.folds.base", "FoldRecord", FoldLine), ("compile.folding", "Proof", FoldProof)]
 )
 def test_the_stages_write_what_is_read_here(module: str, name: str, ours: type[Frozen]) -> None:
     written = getattr(pytest.importorskip(module, reason="the stages need the host's extras"), name)

@@ -78,3 +78,15 @@ vits = strategies.builds(
     vit_patch=strategies.sampled_from([4, 8]),
 )
 configs = swins | vits
+
+
+def outputs(model: MultiTaskModel, image: torch.Tensor) -> dict[str, torch.Tensor]:
+    """Run a model without gradients."""
+    with torch.no_grad():
+        result: dict[str, torch.Tensor] = model(image)
+    return result
+
+
+def relative(reference: dict[str, torch.Tensor], other: dict[str, torch.Tensor]) -> float:
+    """The largest relative difference of any output that ``other`` has."""
+    return max(float((got - reference[task]).abs().max() / reference[task].abs().max()) for task, got in other.items())
