@@ -19,7 +19,7 @@ from bundle.manifest import Manifest
 from bundle.metrics import measures
 from bundle.postprocess import predict
 from bundle.tasks import Activation, task
-from bundle.vectors import Stored
+from bundle.vectors import Stored, kept, kept_output
 
 Floats: TypeAlias = NDArray[np.float64]
 Infer: TypeAlias = Callable[[dict[str, Array]], Mapping[str, Array]]
@@ -71,14 +71,15 @@ def _see(name: str, output: Array, stored: Stored, manifest: Manifest) -> Seen:
     prediction = output if manifest.io == "edge" else predict(row, output)
     label = decode_label(name, stored.labels[name], manifest.dataset)
     arrays = {figure.name: figure.metric.per_image(prediction, label) for figure in figures}
-    kept, full = stored.predictions.get(name), stored.outputs.get(name)
+    known, full = stored.predictions.get(name), stored.outputs.get(name)
     exact = None if full is None else predict(row, full)
+    ours, ours_full = kept(row.activation, prediction), kept_output(prediction)
     return Seen(
-        figures=arrays, finite=True, alike=NAN if kept is None else agreement(row.activation, kept, prediction),
-        change=NAN if kept is None else change(row.activation, kept, prediction),
-        exact_change=NAN if exact is None else change(row.activation, exact, prediction),
+        figures=arrays, finite=True, alike=NAN if known is None else agreement(row.activation, known, ours),
+        change=NAN if known is None else change(row.activation, known, ours),
+        exact_change=NAN if exact is None else change(row.activation, exact, ours_full),
         powers=nothing if full is None or exact is None
-        else power(full, output) if manifest.io == "raw" else _edge_power(row.activation, exact, prediction),
+        else power(full, kept_output(output)) if manifest.io == "raw" else _edge_power(row.activation, exact, ours_full),
     )  # fmt: skip
 
 

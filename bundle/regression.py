@@ -96,7 +96,7 @@ def _measure(
             journal.add(stored.id, found)
         seen[stored.id] = found
         if progress is not None:
-            progress(len(seen), len(source.ids))
+            progress(len(seen), max(len(seen), len(source.ids)))
     return seen
 
 

@@ -32,7 +32,7 @@ References: TypeAlias = dict[str, dict[str, Floats]]
 
 @dataclass(frozen=True, kw_only=True)
 class Source:
-    """Images to judge on. ``ids`` are those that count, in order; ``images`` yields one at a time.
+    """Images to judge on. ``ids`` are those that count, in order; ``images`` yields one at a time, hard ones among them.
 
     ``references`` maps a task and a figure to the reference's arrays ``[N, …]``; a figure that is missing was not measured.
     """
@@ -62,9 +62,10 @@ def bundled(bundle: Bundle) -> Iterator[Source]:
             for figure in figures:
                 arrays = vectors.figure(name, figure)
                 if arrays is not None:
-                    references[name][figure.name] = arrays
-            references[name][figures[0].name] = vectors.metric(name)
-        yield Source(name="the bundle's images", ids=vectors.ids, images=vectors.images, references=references)
+                    references[name][figure.name] = arrays[vectors.counted]
+            references[name][figures[0].name] = vectors.metric(name)[vectors.counted]
+        ids = tuple(name for name, counts in zip(vectors.ids, vectors.counted, strict=True) if counts)
+        yield Source(name="the bundle's images", ids=ids, images=vectors.images, references=references)
 
 
 def labelled(manifest: Manifest, root: Path, split: str, reference: Path | None) -> Source:

@@ -1,17 +1,16 @@
 """``vectors.npz``: the evaluation images of a bundle, their labels, and what the reference made of them.
 
-    ids, tasks             unicode [N], [T]
+    ids, roles, tasks      unicode [N], [N], [T]; a role says what an image is there for, see ``Role``
     images                 uint8 [N, H, W, 3]
     label_<task>           the encoded label (bundle/dataset.py): uint8 [N, H, W] or [N, H, W, 3], uint16 [N, H, W]
     ref_metric_<task>      float64 [N, …], the reference's per-image metric arrays (bundle/metrics.py)
     ref_metric_<task>.<f>  float64 [N, …], the same for each other figure of the task (metrics.SECONDARY)
-    ref_pred_<task>        the reference's predictions, compact: label maps uint8, probabilities uint8 (p·255),
-                           normals int8 (n·127), depth float16
-    ref_raw_<task>         float32 [F, C, H, W], the reference's raw outputs for the first F ≤ 8 images
+    ref_pred_<task>        the reference's predictions, compact: label maps uint8 of every pixel; of every fourth row and
+                           column probabilities uint8 (p·255), normals int8 (n·127), depth float16
+    ref_raw_<task>         float32, the reference's raw outputs for the first F ≤ 8 images, of every seventh row and column
 
-Members are .npy files in a deflated zip with fixed time stamps: equal arrays give equal bytes. Every array of pixels is
-stored as differences of its bit pattern along the rows and then the columns, modulo 2ⁿ; two running sums restore
-it exactly and it deflates to about half (docs/decisions/0102). float32 is split into its four bytes first to last.
+Members are .npy files in a deflated zip with fixed time stamps: equal arrays give equal bytes. Arrays of pixels are
+written in the ways of bundle/pixels.py, which ``_members`` names (docs/decisions/0102, 0107).
 Both directions hold one image at a time: each member is a stream of its own.
 """
 
@@ -24,7 +23,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from types import TracebackType
-from typing import IO
+from typing import IO, Literal, TypeAlias
 
 import numpy as np
 from numpy.typing import NDArray
@@ -32,11 +31,16 @@ from numpy.typing import NDArray
 from bundle.dataset import Array, DatasetSpec, check_encoded, check_ids, check_image, decode_label
 from bundle.errors import ArtifactError, CheckpointError, DatasetError
 from bundle.metrics import Floats, Measure, measures
+from bundle.pixels import Way, decode, encode
 from bundle.postprocess import predict
 from bundle.tasks import Activation, task
+from bundle.zipped import NOISY, REPEATING, ZipWriter
 
-FULL = 8  # images with full raw outputs
-_TIMESTAMP = (1980, 1, 1, 0, 0, 0)
+Role: TypeAlias = Literal["random", "hard"]
+"""``random``: drawn at random, counts for the metrics. ``hard``: chosen because it is hard, so it counts for none; how
+alike the two models' answers are is seen on it too."""
+FULL = 8  # images with raw outputs
+PREDICTION_STEP, OUTPUT_STEP = 4, 7  # of which rows and columns pixels are kept
 _COMPACT: dict[Activation, type[np.generic]] = {
     "argmax": np.uint8, "sigmoid": np.uint8, "unit": np.int8, "relu": np.float16,
 }  # fmt: skip
@@ -50,18 +54,38 @@ class Evaluated:
     image: NDArray[np.uint8]
     labels: Mapping[str, Array]
     outputs: Mapping[str, Array]
+    role: Role = "random"
 
 
 @dataclass(frozen=True, kw_only=True)
 class Stored:
     """One image read back: ``labels`` are encoded; ``predictions`` have the dtypes of bundle/postprocess.py, to the
-    precision they are kept in; ``outputs`` is empty after the first ``FULL`` images."""
+    precision they are kept in, and the pixels of ``kept``; ``outputs`` has those of ``kept_output``, and is empty after
+    the first ``FULL`` images."""
 
     id: str
     image: NDArray[np.uint8]
     labels: dict[str, Array]
     predictions: dict[str, Array]
     outputs: dict[str, Array]
+
+    def shown(self, name: str) -> Array:
+        """Return a kept prediction in the size of the image, for a picture: what was left out is interpolated."""
+        height, width = self.image.shape[:2]
+        prediction = self.predictions[name]
+        if prediction.shape[-2:] == (height, width):
+            return prediction
+        return _stretched(_stretched(prediction, -2, height), -1, width)
+
+
+def _stretched(pixels: Array, axis: int, size: int) -> Array:
+    """Interpolate linearly between every fourth row or column; behind the last one, repeat it."""
+    places = np.arange(size) / PREDICTION_STEP
+    before = places.astype(np.intp)
+    after = np.minimum(before + 1, pixels.shape[axis] - 1)
+    share = (places - before).astype(np.float32).reshape(-1, *([1] * (-1 - axis)))
+    first, second = (pixels.take(index, axis=axis).astype(np.float32) for index in (before, after))
+    return first + share * (second - first)
 
 
 def compact(activation: Activation, prediction: Array) -> Array:
@@ -82,46 +106,43 @@ def expand(activation: Activation, stored: Array) -> Array:
     return stored if activation == "argmax" else stored.astype(np.float32) / scale[activation]
 
 
-def difference(pixels: Array, row_axis: int) -> Array:
-    """Return the differences of an array's bit pattern along its columns, then its rows, modulo 2ⁿ; float32 as bytes
-    ``[4, …]``, lowest first. ``restore`` is the exact inverse."""
-    bits = np.ascontiguousarray(pixels).view(f"<u{pixels.dtype.itemsize}")
-    for axis in (row_axis + 1, row_axis):
-        bits = np.diff(bits, axis=axis, prepend=np.zeros_like(bits.take([0], axis=axis)))
-    if bits.dtype.itemsize < 4:
-        return bits
-    return np.ascontiguousarray(np.moveaxis(bits[..., None].view(np.uint8), -1, 0))
+def kept(activation: Activation, prediction: Array) -> Array:
+    """Return the pixels of a prediction ``[…, H, W]`` that are kept: all of a label map, else every fourth row and column."""
+    step = 1 if activation == "argmax" else PREDICTION_STEP
+    return prediction[..., ::step, ::step]
 
 
-def restore(stored: Array, dtype: np.dtype[np.generic], row_axis: int) -> Array:
-    """Return the array of ``dtype`` whose ``difference`` is ``stored``."""
-    bits: Array = stored
-    if dtype.itemsize == 4:
-        bits = np.ascontiguousarray(np.moveaxis(stored, 0, -1)).view("<u4")[..., 0]
-    for axis in (row_axis, row_axis + 1):
-        bits = np.add.accumulate(bits, axis=axis, dtype=bits.dtype)
-    return bits.view(dtype)
+def kept_output(output: Array) -> Array:
+    """Return the pixels of a raw output ``[…, H, W]`` that are kept: every seventh row and column."""
+    return output[..., ::OUTPUT_STEP, ::OUTPUT_STEP]
 
 
 @dataclass(frozen=True, kw_only=True)
 class _Member:
-    """How one array of pixels is stored: the dtype it has outside, and which axis of an image holds the rows."""
+    """How one array of pixels is stored: its dtype outside, the axis of an image's rows, the way, zlib's strategy."""
 
     name: str
     dtype: np.dtype[np.generic]
-    row_axis: int
+    row_axis: int = 0
+    way: Way = "difference"
+    strategy: int = NOISY
 
 
 def _members(tasks: Iterable[str]) -> dict[str, _Member]:
-    found = [_Member(name="images", dtype=np.dtype(np.uint8), row_axis=0)]
+    byte, word = np.dtype(np.uint8), np.dtype(np.uint16)
+    found = [_Member(name="images", dtype=byte, way="colour")]
     for name in tasks:
-        activation = task(name).activation
-        label = np.dtype(np.uint16 if activation == "relu" else np.uint8)
-        found += [
-            _Member(name=f"label_{name}", dtype=label, row_axis=0),
-            _Member(name=f"ref_pred_{name}", dtype=np.dtype(_COMPACT[activation]), row_axis=int(activation == "unit")),
-            _Member(name=f"ref_raw_{name}", dtype=np.dtype(np.float32), row_axis=1),
-        ]
+        kind = task(name).activation
+        if kind == "relu":
+            found += [_Member(name=f"label_{name}", dtype=word, strategy=REPEATING)]
+        else:
+            found += [_Member(name=f"label_{name}", dtype=byte, way="plain", strategy=REPEATING)]
+        if kind == "argmax":
+            found += [_Member(name=f"ref_pred_{name}", dtype=byte, way="plain", strategy=REPEATING)]
+        else:
+            dtype = np.dtype(_COMPACT[kind])
+            found += [_Member(name=f"ref_pred_{name}", dtype=dtype, row_axis=int(kind == "unit"))]
+        found += [_Member(name=f"ref_raw_{name}", dtype=np.dtype(np.float32), row_axis=1)]
     return {member.name: member for member in found}
 
 
@@ -139,7 +160,7 @@ class _Spool:
         """Append one image's array; every one has the first one's shape."""
         if pixels.dtype != self.member.dtype:
             raise _unfit(self.member.name, identifier, str(self.member.dtype), str(pixels.dtype))
-        stored = difference(pixels, self.member.row_axis)
+        stored = encode(pixels, self.member.way, self.member.row_axis)
         if self.layout not in (None, (stored.dtype, stored.shape)):
             raise _unfit(self.member.name, identifier, str(self.layout), str((stored.dtype, stored.shape)))
         self.layout = (stored.dtype, stored.shape)
@@ -149,6 +170,20 @@ class _Spool:
     def close(self) -> None:
         """Finish the file."""
         self._stream.close()
+
+    def chunks(self) -> Iterator[bytes]:
+        """Yield the member's bytes as an .npy file, a little at a time."""
+        if self.layout is None:
+            return
+        dtype, shape = self.layout
+        descr, header = np.lib.format.dtype_to_descr(dtype), io.BytesIO()
+        np.lib.format.write_array_header_1_0(
+            header, {"descr": descr, "fortran_order": False, "shape": (self.count, *shape)}
+        )
+        yield header.getvalue()
+        with self.path.open("rb") as source:
+            while chunk := source.read(1 << 20):
+                yield chunk
 
 
 def _unfit(name: str, identifier: str, expected: str, got: str) -> DatasetError:
@@ -168,12 +203,14 @@ def write_vectors(path: Path, images: Iterable[Evaluated], *, tasks: Mapping[str
         CheckpointError: the reference gives NaN or infinity.
     """
     ids: list[str] = []
+    roles: list[str] = []
     metrics: dict[str, list[Floats]] = {}
     with TemporaryDirectory(prefix=".vectors.", dir=path.parent) as folder:
         spools = {name: _Spool(member, Path(folder)) for name, member in _members(tasks).items()}
         try:
             for evaluated in images:
                 ids.append(evaluated.id)
+                roles.append(evaluated.role)
                 _add(evaluated, tasks, spec, spools, metrics, full=len(ids) <= FULL)
         finally:
             for spool in spools.values():
@@ -187,7 +224,7 @@ def write_vectors(path: Path, images: Iterable[Evaluated], *, tasks: Mapping[str
                 fix="add ids to the split",
             )
         check_ids(tuple(ids), where=str(path))
-        small: dict[str, Array] = {"ids": np.array(ids), "tasks": np.array(list(tasks))}
+        small: dict[str, Array] = {"ids": np.array(ids), "roles": np.array(roles), "tasks": np.array(list(tasks))}
         small |= {name: np.stack(arrays) for name, arrays in metrics.items()}
         temporary = Path(folder) / path.name
         _pack(temporary, small, spools)
@@ -214,9 +251,9 @@ def _add(
         for figure in measures(row, channels):
             metrics.setdefault(_metric_name(key, figure), []).append(figure.metric.per_image(prediction, truth))
         spools[f"label_{key}"].add(label, name)
-        spools[f"ref_pred_{key}"].add(compact(row.activation, prediction), name)
+        spools[f"ref_pred_{key}"].add(compact(row.activation, kept(row.activation, prediction)), name)
         if full:
-            spools[f"ref_raw_{key}"].add(raw, name)
+            spools[f"ref_raw_{key}"].add(kept_output(raw), name)
 
 
 def _metric_name(key: str, figure: Measure) -> str:
@@ -224,31 +261,14 @@ def _metric_name(key: str, figure: Measure) -> str:
 
 
 def _pack(path: Path, small: Mapping[str, Array], spools: Mapping[str, _Spool]) -> None:
-    with zipfile.ZipFile(path, "w", zipfile.ZIP_DEFLATED, compresslevel=9) as archive:
+    with ZipWriter(path) as archive:
         for name, array in small.items():
             buffer = io.BytesIO()
             np.lib.format.write_array(buffer, array, version=(1, 0), allow_pickle=False)
-            archive.writestr(_entry(name), buffer.getvalue(), zipfile.ZIP_DEFLATED)
+            archive.add(f"{name}.npy", [buffer.getvalue()], REPEATING)
         for name, spool in spools.items():
-            if spool.layout is None:
-                continue
-            dtype, shape = spool.layout
-            header = {
-                "descr": np.lib.format.dtype_to_descr(dtype),
-                "fortran_order": False,
-                "shape": (spool.count, *shape),
-            }
-            with archive.open(_entry(name), "w", force_zip64=True) as sink, spool.path.open("rb") as source:
-                np.lib.format.write_array_header_1_0(sink, header)
-                while chunk := source.read(1 << 20):
-                    sink.write(chunk)
-
-
-def _entry(name: str) -> zipfile.ZipInfo:
-    entry = zipfile.ZipInfo(f"{name}.npy", _TIMESTAMP)
-    entry.compress_type = zipfile.ZIP_DEFLATED
-    entry.external_attr = 0o644 << 16
-    return entry
+            if spool.layout is not None:
+                archive.add(f"{name}.npy", spool.chunks(), spool.member.strategy)
 
 
 class _Reader:
@@ -270,11 +290,11 @@ class _Reader:
         if len(buffer) != size:
             raise ValueError(f"{self.member.name}.npy ends early")
         stored = np.frombuffer(buffer, self._dtype).reshape(self._shape)
-        return restore(stored, self.member.dtype, self.member.row_axis)
+        return decode(stored, self.member.dtype, self.member.way, self.member.row_axis)
 
 
 class Vectors:
-    """An open ``vectors.npz``; use it in a ``with`` block. ``ids`` and ``tasks`` are in the order of the build."""
+    """An open ``vectors.npz``; use it in a ``with`` block. ``ids``, ``roles`` and ``tasks`` are in the order of the build."""
 
     def __init__(self, path: Path) -> None:
         """Open the file.
@@ -286,6 +306,7 @@ class Vectors:
         try:
             self._archive = zipfile.ZipFile(path)
             self.ids: tuple[str, ...] = tuple(str(name) for name in self._small("ids"))
+            self.roles: tuple[str, ...] = tuple(str(name) for name in self._small("roles"))
             self.tasks: tuple[str, ...] = tuple(str(name) for name in self._small("tasks"))
         except (OSError, KeyError, ValueError, zipfile.BadZipFile) as error:
             raise self._unreadable(error) from error
@@ -317,6 +338,11 @@ class Vectors:
         """
         member = _metric_name(name, figure)
         return self.metric(member.removeprefix("ref_metric_")) if f"{member}.npy" in self._archive.namelist() else None
+
+    @property
+    def counted(self) -> NDArray[np.bool_]:
+        """Which images count for the metrics, bool ``[N]``; the others only show how alike the answers are."""
+        return np.array([role == "random" for role in self.roles])
 
     def images(self) -> Iterator[Stored]:
         """Yield the images in order, each read and restored when it is asked for.

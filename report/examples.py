@@ -138,7 +138,7 @@ def inks(row: Task, label: Array, spec: DatasetSpec) -> Inks:
 
 def _sheet(row: Task, channels: int, shown: Shown, spec: DatasetSpec) -> Sheet:
     stored, ours = shown.stored, shown.compiled.get(row.name)
-    label, reference = decode_label(row.name, stored.labels[row.name], spec), stored.predictions[row.name]
+    label, reference = decode_label(row.name, stored.labels[row.name], spec), stored.shown(row.name)
     colours = inks(row, label, spec)
     pictures = [
         _picture(row, label, colours, "label", ""),

@@ -54,7 +54,7 @@ def _rows(stored: Stored, manifest: Manifest, tile: int, labels: bool) -> list[R
         row, label = task(name), decode_label(name, stored.labels[name], manifest.dataset)
         colours = inks(row, label, manifest.dataset)
         truth.append(resized(draw(row, label, colours), tile))
-        answers.append(resized(draw(row, stored.predictions[name], colours), tile))
+        answers.append(resized(draw(row, stored.shown(name), colours), tile))
     photo = resized(stored.image, tile)
     if not labels:
         return [_stack([photo, *answers], axis=1)]
