@@ -1,4 +1,4 @@
-"""``tdss report``: draw the page of a bundle."""
+"""``tdss report``: draw the page of a bundle, or one page over many results."""
 
 import json
 import sys
@@ -9,24 +9,37 @@ import typer
 
 from bundle.manifest import load_bundle
 from report.page import render
+from report.sweep import render_sweep
 from targets.base import Execute, RunConfig
 from targets.open import open_session
 
 
 def main(
-    bundle: Annotated[Path, typer.Argument(help="A bundle: build/<model>/<target>.")],
+    results: Annotated[
+        list[Path],
+        typer.Argument(
+            help="A bundle, for its page; or several bundles, regression.json files or archives sent back, for one over all."
+        ),
+    ],
     execute: Annotated[
         Execute, typer.Option(help="What runs the pictures: the device, its emulation, or what is here.")
     ] = "auto",
     device: Annotated[str, typer.Option(help="A device of the target: CPU, GPU, NPU, AUTO.")] = "",
     stored_only: Annotated[bool, typer.Option(help="Show the stored reference only; run nothing.")] = False,
+    out: Annotated[Path, typer.Option(help="Where the page over many results goes.")] = Path("report.html"),
     as_json: Annotated[bool, typer.Option("--json", help="Print the page's path as JSON.")] = False,
 ) -> None:
-    """Draw the page of a bundle, report.html, from the files in it.
+    """Draw the page of a bundle, report.html, from the files in it; of several results one page: models × targets × devices.
 
     Example: tdss report build/default/intel
+
+    Example: tdss report results/*.json --out results.html
     """
-    path = render(bundle) if stored_only else _render(bundle, execute, device)
+    [first, *others] = results
+    if others or not first.is_dir():
+        path = render_sweep(results, out)
+    else:
+        path = render(first) if stored_only else _render(first, execute, device)
     sys.stdout.write((json.dumps({"report": str(path)}) if as_json else str(path)) + "\n")
 
 

@@ -185,7 +185,9 @@ def _device(report: RegressionReport) -> tuple[tuple[str, str], ...]:
         ("ISA", ", ".join(report.device.isa) or "none recorded"),
         ("executed on", report.executed_on),
         ("precision", report.precision),
-        ("images", str(report.images)),
+        ("images", f"{report.images}: {report.source}"),
+        ("gate", report.gate),
+        *report.session.items(),
     )
 
 

@@ -21,6 +21,7 @@ from report.view import Example, ImagesView, Legend, LegendEntry, Picture, Sheet
 
 NOT_RUN = "The compiled model's answers are not shown: it was not at hand when this page was written."
 PLACES = ("worst", "median", "best")
+CHANGED = "most changed"
 
 
 def scores(row: Task, channels: int, arrays: NDArray[np.float64]) -> NDArray[np.float64]:
@@ -89,12 +90,17 @@ class Shown:
     compiled: Answers
 
 
-def examples_view(bundle: Bundle, infer: Infer | None) -> ImagesView:
-    """Draw the chosen images, with the compiled model's answers if ``infer`` runs it."""
+def examples_view(bundle: Bundle, infer: Infer | None, changed: str | None = None) -> ImagesView:
+    """Draw the chosen images, with the compiled model's answers if ``infer`` runs it.
+
+    ``changed`` is the image that the judgement found changed most; it is shown too.
+    """
     manifest = bundle.manifest
     with Vectors(bundle.vectors) as vectors:
         ids, table = vectors.ids, reference_scores(manifest, vectors)
         picks = choose(ids, table)
+        if changed in ids:
+            picks.setdefault(str(changed), CHANGED)
         shown = {
             stored.id: Shown(
                 stored=stored,
@@ -107,7 +113,7 @@ def examples_view(bundle: Bundle, infer: Infer | None) -> ImagesView:
     return ImagesView(
         how=(
             f"The worst, the median and the best of {wording.plural(len(ids), 'image')} by the reference's mean rank over "
-            "the tasks, among the images that count for the most tasks. The score under a picture is this image's alone."
+            "the tasks, among the images that count for the most tasks; then the one whose answers changed most, if it is another. The score under a picture is this image's alone."
         ),
         reason=NOT_RUN if infer is None else "",
         examples=tuple(_example(place, shown[name], manifest) for name, place in picks.items()),

@@ -81,7 +81,8 @@ def delta_m(report: RegressionReport | None) -> str:
     """Return the sentence about Δm, or ""."""
     if report is None:
         return ""
-    return f"Δm {wording.points(report.delta_m)} (the mean relative change over the tasks; positive is better)."
+    ends = "" if None in report.delta_m_interval else f" {wording.interval_of_points(report.delta_m_interval)}"
+    return f"Δm {wording.points(report.delta_m)}{ends} (the mean relative change over the tasks; positive is better)."
 
 
 def task_rows(report: RegressionReport) -> tuple[TaskRow, ...]:
@@ -94,7 +95,11 @@ def task_rows(report: RegressionReport) -> tuple[TaskRow, ...]:
 def ticks(report: RegressionReport) -> tuple[Tick, ...]:
     """Return the labels of the budget chart's axis."""
     drops = tuple(value for name, result in report.tasks.items() if (value := drop(name, result)) is not None)
-    scale = budget_scale(drops)
+    return scale_ticks(budget_scale(drops))
+
+
+def scale_ticks(scale: Scale) -> tuple[Tick, ...]:
+    """Return the labels of a scale's ticks: its zero and the budget by name, the others in budgets."""
     names = {0.0: "no drop", 1.0: "budget"}
     edges = {scale.ticks[0]: "first", scale.ticks[-1]: "last"}
     return tuple(

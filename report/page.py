@@ -2,7 +2,6 @@
 
 from pathlib import Path
 
-from bundle.errors import TargetUnavailable
 from bundle.manifest import Bundle, load_bundle
 from bundle.regression import RESULT, Infer, RegressionReport, read_report
 from bundle.results import write_result
@@ -10,10 +9,12 @@ from report import built, judged, wording
 from report.examples import examples_view
 from report.facts import read_bench, read_choice, read_fold, read_proof
 from report.legal import legal_view
+from report.measured import changed_most, measured_view
+from report.sensitivity import sensitivity_view
+from report.template import printed
 from report.view import Page
 
 REPORT = "report.html"
-ROOM = Path(__file__).resolve().parent
 
 TASK_COLUMNS = (
     ("Task", ""), ("Metric", ""), ("Reference", "number"), ("Compiled", "number"), ("Drop", "number"),
@@ -33,7 +34,7 @@ def render(bundle_dir: Path, infer: Infer | None = None) -> Path:
         TargetUnavailable: Jinja2 or Pillow is not installed, as on a device.
     """
     page = describe(load_bundle(bundle_dir), infer)
-    return write_result(bundle_dir, REPORT, _print(page))
+    return write_result(bundle_dir, REPORT, printed("page.html.j2", page, task_columns=TASK_COLUMNS))
 
 
 def describe(bundle: Bundle, infer: Infer | None) -> Page:
@@ -47,14 +48,16 @@ def describe(bundle: Bundle, infer: Infer | None) -> Page:
         verdict=judged.headline(report),
         banner=judged.banner(report, manifest),
         tasks=() if report is None else judged.task_rows(report),
+        measured=measured_view(report),
         no_tasks=judged.UNJUDGED,
         delta_m=judged.delta_m(report),
         ticks=() if report is None else judged.ticks(report),
-        images=examples_view(bundle, infer),
+        images=examples_view(bundle, infer, changed_most(report)),
         bench=built.bench_view(read_bench(folder), choice),
         engine=built.engine_sentence(manifest),
         variants=built.variant_rows(manifest, folder, choice),
         fold=built.fold_view(read_fold(folder), read_proof(manifest)),
+        sensitivity=sensitivity_view(folder),
         legal=legal_view(folder),
         provenance=built.provenance(manifest, report),
         attribution=manifest.dataset.attribution,
@@ -74,17 +77,3 @@ def _subtitle(bundle: Bundle, report: RegressionReport | None) -> str:
     )
     tasks = wording.plural(len(manifest.tasks), "task")
     return f"{where} · {tasks} at {manifest.preprocess.height} × {manifest.preprocess.width} · io {manifest.io}"
-
-
-def _print(page: Page) -> str:
-    try:
-        from jinja2 import Environment, StrictUndefined
-    except ImportError as error:
-        raise TargetUnavailable(
-            "the page needs Jinja2", expected="the package jinja2", got=str(error), where="report.page",
-            fix="install the extra host: pip install 'tdss-compiler[host]'",
-        ) from error  # fmt: skip
-    environment = Environment(autoescape=True, undefined=StrictUndefined, trim_blocks=True)
-    template = environment.from_string((ROOM / "page.html.j2").read_text(encoding="utf-8"))
-    css = (ROOM / "page.css").read_text(encoding="utf-8")
-    return template.render(page=page, css=css, task_columns=TASK_COLUMNS)

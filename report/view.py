@@ -2,6 +2,7 @@
 
 from bundle.frozen import Frozen
 from report.legal import LegalView
+from report.sensitivity import SensitivityView
 from report.wording import Verdict
 
 
@@ -159,6 +160,62 @@ class ImagesView(Frozen):
     scales: str
 
 
+class FigureRow(Frozen):
+    """One figure that is reported and gates nothing."""
+
+    task: str
+    name: str
+    reference: str
+    compiled: str
+    drop: str
+    interval: str
+
+
+class AgreementRow(Frozen):
+    """How alike a task's answers and the reference's are; ``worst`` names images."""
+
+    task: str
+    sqnr: str
+    cosine: str
+    change: str
+    worst: str
+
+
+class Standing(Frozen):
+    """One task of one variant: its drop, and its verdict as a class and a mark."""
+
+    text: str
+    kind: str
+    mark: str
+
+
+class TriedRow(Frozen):
+    """One variant that was tried; ``tasks`` are in the order of ``MeasuredView.tasks``, ``svg`` its latency's bar or ""."""
+
+    name: str
+    precision: str
+    latency: str
+    size: str
+    svg: str
+    outcome: str
+    kind: str
+    reason: str
+    isa: str
+    tasks: tuple[Standing, ...]
+
+
+class MeasuredView(Frozen):
+    """What a judgement says besides its verdicts; empty where there is none."""
+
+    reasons: tuple[str, ...] = ()
+    figures: tuple[FigureRow, ...] = ()
+    agreement: tuple[AgreementRow, ...] = ()
+    tasks: tuple[str, ...] = ()
+    variants: tuple[TriedRow, ...] = ()
+    baseline: str = ""
+    source: str = ""
+
+
 class Page(Frozen):
     """Everything the template prints."""
 
@@ -168,6 +225,7 @@ class Page(Frozen):
     verdict: Headline
     banner: str
     tasks: tuple[TaskRow, ...]
+    measured: MeasuredView
     no_tasks: str
     delta_m: str
     ticks: tuple[Tick, ...]
@@ -176,6 +234,7 @@ class Page(Frozen):
     engine: str
     variants: tuple[VariantRow, ...]
     fold: FoldView
+    sensitivity: SensitivityView
     legal: LegalView
     provenance: tuple[Group, ...]
     attribution: str

@@ -7,6 +7,7 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
+from bundle.agreement import CHANGE_UNITS
 from bundle.dataset import Array, DatasetSpec
 from bundle.manifest import (
     BundleVariant,
@@ -108,6 +109,55 @@ def failing() -> dict[str, object]:
     return {**report, "tasks": tasks}
 
 
+def rich(**changes: object) -> dict[str, object]:
+    """``failing`` with all that is optional: figures, agreement, every variant, an earlier run, the session's facts."""
+    report = failing()
+    tasks = {name: {**row} for name, row in report["tasks"].items()}  # type: ignore[attr-defined]
+    share = {
+        "direction": "higher",
+        "reference": 0.41,
+        "compiled": 0.4,
+        "drop_relative": 0.0244,
+        "interval": [0.02, 0.03],
+    }
+    tasks["normals"]["figures"] = {"share_under_11.25_deg": share}
+    tasks["depth"]["images_needed"] = 431
+    checks = {
+        name: {
+            "nonfinite_images": 0, "agreement": 0.97, "reason": "about 430 images would decide it" if name == "depth" else "",
+            "cosine": 0.9991, "change": 0.0123, "change_unit": CHANGE_UNITS[row.activation],
+            "worst": [{"id": CHANGED_MOST, "change": 0.2}, {"id": "00001", "change": 0.1}],
+        }
+        for name, row in ((row.name, row) for row in TASKS)
+    }  # fmt: skip
+    kept = ("reference", "compiled", "drop_relative", "interval", "budget", "verdict", "sqnr_db")
+    standing = {name: {key: row[key] for key in kept} for name, row in tasks.items()}
+    variants = [
+        {"name": "f32", "precision": "f32", "tasks": standing, "passed": True, "median_ms": 100.0, "bytes": 37_000_000,
+         "isa": ["avx2"], "reason": "the plain graph"},
+        {"name": "int8", "precision": "int8", "tasks": standing, "passed": False, "median_ms": 80.0, "bytes": 10_000_000},
+        {"name": "f16", "precision": "f16", "passed": False, "bytes": 18_000_000, "reason": "no FP16 here"},
+    ]  # fmt: skip
+    earlier = {
+        "model": "older", "target": "intel", "device": {"name": "Test CPU", "isa": []}, "precision": "f32",
+        "executed_on": "device", "tasks": standing, "delta_m": -3.2, "passed": False,
+    }  # fmt: skip
+    more = {
+        "tasks": tasks, "checks": checks, "variants": variants, "baseline": earlier, "delta_m_interval": [-0.4, 0.1],
+        "session": {"runtime": "test 1.0", "threads": "2"}, "source": "rooms/val",
+    }  # fmt: skip
+    return {**report, **more, **changes}
+
+
+CHANGED_MOST = "00003"
+SENSITIVITY = {
+    "schema_version": 1, "outcome": "2 layers with 3.1% of the MACs in float.", "images": 24, "returned": ["stem/conv"],
+    "config": {}, "budgets": {}, "never_quantized_share": 0.1, "steps": [],
+    "layers": [
+        {"name": "stem/conv", "macs_share": 0.02, "sqnr_db": {"depth": 12.0, "edge": 30.0}, "drop": {"depth": 0.02, "edge": 0.0}},
+        {"name": "head/fc", "macs_share": 0.4, "sqnr_db": {"depth": 32.0, "edge": None}, "drop": {"depth": 0.001, "edge": 0.0}},
+    ],
+}  # fmt: skip
 BENCH = {
     "eager_ms": 128.0, "f32_compiled_ms": 100.0, "shipped_ms": 80.0, "shipped_precision": "int8", "runs": 15, "warmup": 3,
 }  # fmt: skip
@@ -146,6 +196,7 @@ def make(
     bench: bool = True,
     fold: bool = True,
     images: int = IMAGES,
+    sensitivity: bool = False,
     **changes: object,
 ) -> Path:
     """Write the bundle and its results; ``changes`` go to the manifest."""
@@ -155,6 +206,8 @@ def make(
     write_vectors(folder / "vectors.npz", scenes, tasks=CHANNELS, spec=SPEC)
     if fold:
         (folder / "fold.json").write_text(json.dumps(FOLD))
+    if sensitivity:
+        (folder / "sensitivity.json").write_text(json.dumps(SENSITIVITY))
     write_manifest(folder, manifest(hash_bundle(folder), **changes))
     if report is not None:
         write_result(folder, "regression.json", json.dumps(report))

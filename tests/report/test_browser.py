@@ -10,7 +10,7 @@ PHONE = 360
 
 @pytest.fixture(scope="module")
 def page(tmp_path_factory: pytest.TempPathFactory) -> bytes:
-    folder = made.make(tmp_path_factory.mktemp("bundle") / "made", made.failing(), name="n" * 150)
+    folder = made.make(tmp_path_factory.mktemp("bundle") / "made", made.rich(), name="n" * 150, sensitivity=True)
     return render(folder, made.Compiled(0.6)).read_bytes()
 
 
@@ -19,7 +19,7 @@ def test_the_page_stands_alone_and_fits(page: bytes, width: int) -> None:
     seen = browser.look(page, width=width)
     assert seen.title.startswith("Regression")
     assert (seen.client, seen.scroll) == (width, width)
-    assert len(seen.pictures) == 3 * (1 + 4 * 6) and min(seen.pictures) == made.WIDTH
+    assert len(seen.pictures) == 4 * (1 + 4 * 6) and min(seen.pictures) == made.WIDTH
     assert seen.nameless == 0
     assert (seen.resources, seen.requests, seen.console, seen.scripts) == ([], [], [], 0)
 

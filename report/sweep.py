@@ -1,0 +1,209 @@
+"""One page over many results: models × targets × devices, from the regression.json files that came back.
+
+A result is a regression.json wherever it lies and whatever it is called, a bundle's folder, or the archive that a device
+sends back. Nothing is run and no picture is drawn: what the files do not say, the page does not say either.
+"""
+
+import tempfile
+import zipfile
+from collections.abc import Sequence
+from pathlib import Path
+
+from bundle.artifacts import write_text
+from bundle.choice import BENCH
+from bundle.errors import ArtifactError, InputError
+from bundle.frozen import Frozen
+from bundle.outcome import RESULT, RegressionReport, open_report
+from report import judged, wording
+from report.charts import bar, budget_scale, drop_row
+from report.facts import read_bench
+from report.template import printed
+from report.view import Standing, Tick
+
+LARGEST = 50_000_000  # bytes of one member of an archive: a result is under a megabyte
+
+
+class Result(Frozen):
+    """One result: where it came from, the report, and the shipped variant's latency (None: not timed)."""
+
+    source: str
+    report: RegressionReport
+    latency_ms: float | None
+
+
+class ResultRow(Frozen):
+    """One line of the page's table; ``tasks`` are in the order of ``SweepPage.tasks``."""
+
+    number: int
+    model: str
+    target: str
+    device: str
+    how: str
+    images: str
+    delta_m: str
+    latency: str
+    svg: str
+    kind: str
+    mark: str
+    verdict: str
+    tasks: tuple[Standing, ...]
+
+
+class Strip(Frozen):
+    """One result's interval in a task's chart; ``svg`` is "" where the drop is undefined."""
+
+    label: str
+    said: str
+    kind: str
+    svg: str
+
+
+class TaskChart(Frozen):
+    """One task over all results, in units of its budget."""
+
+    name: str
+    metric: str
+    ticks: tuple[Tick, ...]
+    strips: tuple[Strip, ...]
+
+
+class SweepPage(Frozen):
+    """Everything the template prints."""
+
+    headline: str
+    kind: str
+    mark: str
+    sentences: tuple[str, ...]
+    tasks: tuple[str, ...]
+    rows: tuple[ResultRow, ...]
+    charts: tuple[TaskChart, ...]
+    sources: tuple[tuple[str, str], ...]
+
+
+def read_result(path: Path) -> Result:
+    """Read one result: a file, a bundle's folder or an archive.
+
+    Raises:
+        ArtifactError: it holds no regression.json, or one that was altered or is of another schema.
+    """
+    if path.is_dir():
+        return _from_folder(path, str(path))
+    if zipfile.is_zipfile(path):
+        with tempfile.TemporaryDirectory() as folder:
+            _take_out(path, Path(folder))
+            return _from_folder(Path(folder), str(path))
+    report = open_report(path)
+    return Result(source=str(path), report=report, latency_ms=_own_latency(report))
+
+
+def _take_out(path: Path, folder: Path) -> None:
+    """Write an archive's two results into a folder, under their own names and no other."""
+    with zipfile.ZipFile(path) as archive:
+        for name in (RESULT, BENCH):
+            members = [one for one in archive.infolist() if one.filename == name]
+            if len(members) == 1 and members[0].file_size <= LARGEST:
+                (folder / name).write_bytes(archive.read(members[0]))
+    if not (folder / RESULT).is_file():
+        raise ArtifactError(
+            f"{path.name} holds no result", expected=f"one {RESULT}", got="none", where=str(path),
+            fix="give the archive that python -m targets wrote on the device",
+        )  # fmt: skip
+
+
+def _from_folder(folder: Path, source: str) -> Result:
+    report = open_report(folder / RESULT)
+    bench = read_bench(folder)
+    shipped = None if bench is None or bench.shipped_precision != report.precision else bench.shipped_ms
+    return Result(source=source, report=report, latency_ms=_own_latency(report) if shipped is None else shipped)
+
+
+def _own_latency(report: RegressionReport) -> float | None:
+    """Return the latency that the table of variants gives the judged one."""
+    return next((row.median_ms for row in report.variants if row.name == report.precision), None)
+
+
+def render_sweep(paths: Sequence[Path], out: Path) -> Path:
+    """Write the page over all results to ``out`` and return its path.
+
+    Raises:
+        InputError: there is no result.
+        ArtifactError: a file is no result.
+        TargetUnavailable: Jinja2 is not installed.
+    """
+    if not paths:
+        raise InputError(
+            "there is nothing to report", expected="at least one result", got="none", where="tdss report",
+            fix="name bundles, regression.json files, or archives that devices sent back",
+        )  # fmt: skip
+    page = describe_sweep([read_result(path) for path in paths])
+    out.parent.mkdir(parents=True, exist_ok=True)
+    write_text(out, printed("sweep.html.j2", page))
+    return out
+
+
+def describe_sweep(results: Sequence[Result]) -> SweepPage:
+    """Return everything the page says, the results ordered by model, target, device and precision."""
+    ordered = sorted(results, key=_order)
+    tasks = tuple(dict.fromkeys(name for one in ordered for name in one.report.tasks))
+    slowest = max((one.latency_ms for one in ordered if one.latency_ms is not None), default=0.0)
+    failed = [number for number, one in enumerate(ordered, 1) if not one.report.passed]
+    kind = "regression" if failed else "pass"
+    emulated = sum(one.report.executed_on == "emulation" for one in ordered)
+    sentences = [
+        f"{len(ordered) - len(failed)} of {wording.plural(len(ordered), 'result')} within every budget"
+        + (f"; not: {', '.join(f'no. {number}' for number in failed)}." if failed else "."),
+        f"{emulated} of them were not executed on a device: they say how the numbers round, not how a device runs."
+        if emulated else "All of them were executed on the device they name.",
+    ]  # fmt: skip
+    return SweepPage(
+        headline="Not every result passes" if failed else "Every result passes", kind=kind,
+        mark=wording.MARKS["regression" if failed else "pass"], sentences=tuple(sentences), tasks=tasks,
+        rows=tuple(_row(number, one, tasks, slowest) for number, one in enumerate(ordered, 1)),
+        charts=tuple(_chart(name, ordered) for name in tasks),
+        sources=tuple((f"no. {number}", one.source) for number, one in enumerate(ordered, 1)),
+    )  # fmt: skip
+
+
+def _order(one: Result) -> tuple[str, str, str, str]:
+    return one.report.model, one.report.target, one.report.device.name, one.report.precision
+
+
+def _row(number: int, one: Result, tasks: tuple[str, ...], slowest: float) -> ResultRow:
+    report = one.report
+    head = judged.headline(report)
+    latency = "not timed" if one.latency_ms is None else f"{one.latency_ms:.1f} ms"
+    timed = one.latency_ms is not None and slowest > 0
+    ends = "" if None in report.delta_m_interval else f" {wording.interval_of_points(report.delta_m_interval)}"
+    return ResultRow(
+        number=number, model=report.model, target=report.target, device=report.device.name,
+        how=f"{report.precision}, {'on the device' if report.executed_on == 'device' else 'emulation'}",
+        images=f"{report.images:,}", delta_m=f"{wording.points(report.delta_m)}{ends}", latency=latency,
+        svg=bar((one.latency_ms or 0.0) / slowest, "shipped", f"{report.model}: {latency}", height=10) if timed else "",
+        kind=head.kind, mark=head.mark, verdict=head.headline, tasks=tuple(_standing(report, name) for name in tasks),
+    )  # fmt: skip
+
+
+def _standing(report: RegressionReport, name: str) -> Standing:
+    if name not in report.tasks:
+        return Standing(text="–", kind="none", mark="")
+    result = report.tasks[name]
+    return Standing(text=wording.percent(result.drop_relative), kind=result.verdict, mark=wording.MARKS[result.verdict])
+
+
+def _chart(name: str, results: Sequence[Result]) -> TaskChart:
+    """Draw one task of every result on one scale."""
+    rows = [(number, one.report.tasks[name]) for number, one in enumerate(results, 1) if name in one.report.tasks]
+    drawn = {number: judged.drop(f"no. {number}", result) for number, result in rows}
+    scale = budget_scale(tuple(one for one in drawn.values() if one is not None))
+    strips = tuple(
+        Strip(
+            label=f"no. {number}", said=f"{wording.percent(result.drop_relative)} of {wording.budget(result.budget)}",
+            kind=result.verdict,
+            svg="" if (one := drawn[number]) is None
+            else drop_row(one, scale, f"{name}, no. {number}: drop {wording.percent(result.drop_relative)}"),
+        )
+        for number, result in rows
+    )  # fmt: skip
+    return TaskChart(
+        name=name, metric=wording.metric_name(rows[0][1].metric), ticks=judged.scale_ticks(scale), strips=strips
+    )

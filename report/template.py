@@ -1,0 +1,26 @@
+"""From values to HTML: the one module of this room that imports Jinja2."""
+
+from pathlib import Path
+
+from bundle.errors import TargetUnavailable
+
+ROOM = Path(__file__).resolve().parent
+
+
+def printed(template: str, page: object, **more: object) -> str:
+    """Return the page of a template of this room; every string is escaped, what is undefined is an error.
+
+    Raises:
+        TargetUnavailable: Jinja2 is not installed, as on a device.
+    """
+    try:
+        from jinja2 import Environment, StrictUndefined
+    except ImportError as error:
+        raise TargetUnavailable(
+            "the page needs Jinja2", expected="the package jinja2", got=str(error), where="report.template",
+            fix="install the extra host: pip install 'tdss-compiler[host]'",
+        ) from error  # fmt: skip
+    environment = Environment(autoescape=True, undefined=StrictUndefined, trim_blocks=True)
+    css = (ROOM / "page.css").read_text(encoding="utf-8")
+    source = environment.from_string((ROOM / template).read_text(encoding="utf-8"))
+    return source.render(page=page, css=css, **more)

@@ -1,0 +1,98 @@
+"""One page over many results: from files, folders and archives; ordered, honest about emulation, in a real browser."""
+
+import json
+import shutil
+import zipfile
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from bundle.errors import ArtifactError, InputError
+from report.sweep import describe_sweep, read_result, render_sweep
+from tests.report import browser, made
+from tests.report.test_page import HOSTILE, Reader
+
+
+def write(path: Path, values: dict[str, Any]) -> Path:
+    path.write_text(json.dumps(values))
+    return path
+
+
+@pytest.fixture
+def results(tmp_path: Path) -> list[Path]:
+    """A failing emulation, a passing device result as a file, and one in a folder with its bench."""
+    device = {"name": "Arc GPU", "isa": []}
+    folder = made.make(tmp_path / "bundle", made.regression(precision="int8"))
+    return [
+        write(tmp_path / "b.json", made.rich(model="zebra", target="jetson")),
+        write(tmp_path / "a.json", made.regression(model="adder", device=device)), folder,
+    ]  # fmt: skip
+
+
+def test_results_are_ordered_and_judged_together(results: list[Path]) -> None:
+    page = describe_sweep([read_result(path) for path in results])
+    assert [row.model for row in page.rows] == ["adder", "made", "zebra"]
+    assert (
+        page.headline == "Not every result passes"
+        and "2 of 3 results" in page.sentences[0]
+        and "no. 3" in page.sentences[0]
+    )
+    assert "1 of them were not executed on a device" in page.sentences[1]
+    assert [row.latency for row in page.rows] == ["not timed", "80.0 ms", "80.0 ms"]
+    assert page.tasks == tuple(made.CHANNELS) and [len(chart.strips) for chart in page.charts] == [3] * 6
+    edge = page.rows[2].tasks[page.tasks.index("edge")]
+    assert (edge.text, edge.mark) == ("undefined", "✗") and page.charts[-1].strips[2].svg == ""
+
+
+def test_a_result_without_a_task_has_a_gap(tmp_path: Path) -> None:
+    values = made.regression()
+    depth = {"depth": values["tasks"]["depth"]}  # type: ignore[index]
+    whole, part = (
+        write(tmp_path / "w.json", values),
+        write(tmp_path / "p.json", {**values, "model": "z", "tasks": depth}),
+    )
+    page = describe_sweep([read_result(whole), read_result(part)])
+    assert page.kind == "pass" and [one.text for one in page.rows[1].tasks].count("–") == 5
+
+
+def test_an_archive_that_a_device_sent_is_read_without_unpacking_anything_else(tmp_path: Path) -> None:
+    archive = tmp_path / "sent.zip"
+    with zipfile.ZipFile(archive, "w") as sent:
+        sent.writestr("regression.json", json.dumps(made.regression()))
+        sent.writestr("bench.json", json.dumps(made.BENCH))
+        sent.writestr("../../escaped.txt", "no")
+    assert read_result(archive).latency_ms == 80.0 and not list(tmp_path.parent.glob("escaped.txt"))
+    with zipfile.ZipFile(archive, "w") as empty:
+        empty.writestr("other.json", "{}")
+    with pytest.raises(ArtifactError, match=r"sent\.zip holds no result"):
+        read_result(archive)
+
+
+@pytest.mark.parametrize("text", ["", "{}", "[1]", '{"schema": 9}'])
+def test_a_file_that_is_no_result_is_named(tmp_path: Path, text: str) -> None:
+    (tmp_path / "x.json").write_text(text)
+    with pytest.raises(ArtifactError, match=r"x\.json is no result"):
+        render_sweep([tmp_path / "x.json"], tmp_path / "out.html")
+    assert not (tmp_path / "out.html").exists()
+
+
+def test_nothing_to_report_is_said(tmp_path: Path) -> None:
+    with pytest.raises(InputError, match="nothing to report"):
+        render_sweep([], tmp_path / "out.html")
+
+
+def test_hostile_words_stay_text(tmp_path: Path) -> None:
+    path = write(tmp_path / "h.json", made.regression(model=HOSTILE, device={"name": HOSTILE, "isa": []}))
+    page = Reader(render_sweep([path], tmp_path / "out.html").read_text(encoding="utf-8"))
+    assert HOSTILE in page.text and page.tags["script"] == 0 and page.tags["img"] == 0
+
+
+@pytest.mark.skipif(browser.BROWSER is None, reason="no Chromium here: apt-get install chromium")
+@pytest.mark.parametrize("width", [360, 1200])
+def test_the_page_stands_alone_and_fits(results: list[Path], tmp_path: Path, width: int) -> None:
+    shutil.copy(results[0], tmp_path / "c.json")
+    page = render_sweep([*results, tmp_path / "c.json"], tmp_path / "out.html").read_bytes()
+    seen = browser.look(page, width=width)
+    assert seen.title == "Not every result passes: 4 results" and (seen.client, seen.scroll) == (width, width)
+    assert (seen.resources, seen.requests, seen.console, seen.scripts) == ([], [], [], 0)
