@@ -7,6 +7,7 @@ from pathlib import Path
 import numpy as np
 
 from bundle.artifacts import TensorSpec
+from bundle.engines import engine_file
 from bundle.errors import ArtifactError, TargetUnavailable
 from targets.base import Array, Latency, Session, SessionInfo, check_feed
 from targets.jetson.cuda import Cuda
@@ -106,9 +107,9 @@ class TensorRtSession(Session):
 
 
 def _names(engine: Path) -> dict[str, str]:
-    """Return the bundle's name for each of the engine's tensors that is called something else."""
-    path = engine.with_name(f"{engine.stem}{NAMES}")
-    if not path.is_file():
+    """Return the bundle's name for each of the engine's tensors that is called something else; the file is hashed, too."""
+    path = engine_file(engine.parent.parent, f"{engine.stem}{NAMES}")
+    if path is None:
         return {}
     found = json.loads(path.read_text(encoding="utf-8"))
     return {str(theirs): str(ours) for theirs, ours in found.items()}

@@ -7,6 +7,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from bundle.engines import write_engine_file
 from bundle.errors import ArtifactError, InputError, TargetUnavailable
 from targets.base import Capabilities, SessionInfo
 from targets.jetson import session as session_module
@@ -20,9 +21,7 @@ FEED = {"in": np.array([[1.5, -2.0]], np.float32)}
 
 @pytest.fixture
 def engine(tmp_path: Path) -> Path:
-    path = tmp_path / "f16-abc.engine"
-    path.write_bytes(b"an engine")
-    return path
+    return write_engine_file(tmp_path, "f16-abc.engine", b"an engine")
 
 
 def open_fake(monkeypatch, engine: Path, fake: FakeTensorRt) -> TensorRtSession:
@@ -54,10 +53,13 @@ def test_time_is_told_by_events_with_and_without_copies(monkeypatch, engine: Pat
 
 def test_tensors_with_other_names_are_those_of_the_bundle(monkeypatch, engine: Path) -> None:
     names = {"in": "image", "output0": "depth"}
-    engine.with_name("f16-abc.names.json").write_text(json.dumps(names))
+    path = write_engine_file(engine.parent.parent, "f16-abc.names.json", json.dumps(names).encode())
     with open_fake(monkeypatch, engine, FakeTensorRt()) as session:
         assert [spec.name for spec in (*session.inputs, *session.outputs)] == ["image", "depth"]
         np.testing.assert_array_equal(session.infer({"image": FEED["in"]})["depth"], [[3.0, -4.0]])
+    path.write_text(json.dumps({"in": "image", "output0": "edge"}))
+    with pytest.raises(ArtifactError, match="was altered"):
+        open_fake(monkeypatch, engine, FakeTensorRt())
 
 
 def test_an_engine_of_another_device_is_refused_with_tensorrts_words(monkeypatch, engine: Path) -> None:
