@@ -1,0 +1,295 @@
+"""Plant regressions of known size in a model and see how often the gate finds them.
+
+    python -m compile.power --bundle build/default/jetson
+
+Every task gets Gaussian noise on the weights of its last layer with weights, which is its own, so that one sweep serves all tasks: the
+body of the float graph runs once per image, the six heads once per level. The levels are chosen on a few images so
+that the drops lie around the budget; the drop over *all* images is then the truth, and each trial judges a random
+draw of N of them, as if only those had been at hand.
+"""
+
+import argparse
+import sys
+from collections.abc import Iterable, Iterator
+from contextlib import ExitStack
+from pathlib import Path
+from tempfile import TemporaryDirectory
+from typing import NamedTuple
+
+import numpy as np
+import onnx
+from onnx import TensorProto, helper, numpy_helper
+from rich.console import Console
+from rich.progress import track
+
+from bundle.artifacts import write_text
+from bundle.dataset import Array, decode_label
+from bundle.errors import GraphError, InputError, ProjectError
+from bundle.manifest import Bundle, Manifest, load_bundle
+from bundle.measure import feed
+from bundle.metrics import Floats, Measure
+from bundle.postprocess import predict
+from bundle.sources import Source, bundled, figures_of
+from bundle.tasks import task
+from bundle.vectors import Stored
+from bundle.verdict import RESAMPLES, judge, relative_drop
+from report.power import Planted, Power, Trials, publish
+from targets.base import RunConfig, Session, Variant
+from targets.reference.target import F32, REFERENCE
+
+SEED = 0
+LADDER = tuple(float(level) for level in np.geomspace(0.02, 2.0, 9))
+SIZES = (0.25, 0.5, 0.75, 1.25, 1.5, 2.0, 3.0, 5.0)  # the drops aimed at, in budgets
+PILOT = 32  # images the levels are chosen on
+COUNTS = (48, 148, 444)
+TRIALS = 100
+TRIAL_RESAMPLES = 500
+
+
+class Layer(NamedTuple):
+    """A task's last layer with weights: the node's weight and the activation that enters it."""
+
+    weight: str
+    activation: str
+
+
+def last_layer(graph: onnx.GraphProto, output: str) -> Layer:
+    """Walk back from an output to the first node with a weight of two axes or more.
+
+    Raises:
+        GraphError: there is none.
+    """
+    constants = {one.name: one for one in graph.initializer}
+    makers = {name: node for node in graph.node for name in node.output}
+    name = output
+    while name in makers:
+        inputs = list(makers[name].input)
+        weights = [one for one in inputs if one in constants and len(constants[one].dims) >= 2]
+        name = next((one for one in inputs if one not in constants), "")
+        if weights:
+            return Layer(weights[0], name)
+    raise GraphError(
+        f"output {output!r} has no layer with weights", expected="a Conv, Gemm or MatMul with a constant", got="none",
+        where="the float graph", fix="give the bundle of a trained model",
+    )  # fmt: skip
+
+
+class Cut(NamedTuple):
+    """The graph in two: a body that ends in the activations, heads that take them and the weights; both opened."""
+
+    body: Session
+    heads: Session
+    layers: dict[str, Layer]
+    weights: dict[str, Array]
+
+
+def cut(path: Path, tasks: Iterable[str], folder: Path) -> tuple[dict[str, Layer], dict[str, Array]]:
+    """Write ``body.onnx`` and ``heads.onnx`` into ``folder``; return each task's layer, and the weights by name."""
+    model = onnx.load(path)
+    layers = {name: last_layer(model.graph, name) for name in tasks}
+    activations = list(dict.fromkeys(layer.activation for layer in layers.values()))
+    inputs = [one.name for one in model.graph.input]
+    onnx.utils.extract_model(str(path), str(folder / "body.onnx"), inputs, activations)
+    onnx.utils.extract_model(str(path), str(folder / "heads.onnx"), activations, list(layers))
+    heads = onnx.load(folder / "heads.onnx")
+    taken = {layer.weight for layer in layers.values()}
+    weights = {one.name: numpy_helper.to_array(one) for one in heads.graph.initializer if one.name in taken}
+    kept = [one for one in heads.graph.initializer if one.name not in taken]
+    del heads.graph.initializer[:]
+    heads.graph.initializer.extend(kept)
+    heads.graph.input.extend(
+        helper.make_tensor_value_info(name, TensorProto.FLOAT, array.shape) for name, array in weights.items()
+    )
+    onnx.save(heads, folder / "heads.onnx")
+    return layers, weights
+
+
+def opened(folder: Path, name: str, threads: int) -> Session:
+    """Open one of the two graphs in ONNX Runtime."""
+    return REFERENCE.open(folder, Variant(recipe=F32, files=(name,)), RunConfig(threads=threads), "auto")
+
+
+def planted(weights: dict[str, Array], levels: dict[str, float]) -> dict[str, Array]:
+    """Return the weights with noise: its deviation is ``level`` times their root mean square, its direction is fixed."""
+    found: dict[str, Array] = {}
+    for number, (name, array) in enumerate(weights.items()):
+        noise = np.random.default_rng([SEED, number]).normal(size=array.shape)
+        scale = levels[name] * float(np.sqrt((array.astype(np.float64) ** 2).mean()))
+        found[name] = (array.astype(np.float64) + scale * noise).astype(np.float32)
+    return found
+
+
+def sweep(
+    parts: Cut, images: Iterable[Stored], manifest: Manifest, levels: dict[str, list[float]]
+) -> dict[str, Floats]:
+    """Return each task's gated per-image arrays, float64 ``[levels, N, …]``; ``levels`` is by task, of one length."""
+    figures = {name: rows[0] for name, rows in figures_of(manifest).items()}
+    found: dict[str, list[list[Floats]]] = {name: [] for name in figures}
+    steps = len(next(iter(levels.values())))
+    disturbed = [
+        planted(parts.weights, {parts.layers[name].weight: rows[step] for name, rows in levels.items()})
+        for step in range(steps)
+    ]
+    for stored in images:
+        activations = parts.body.infer(feed(manifest, stored))
+        labels = {name: decode_label(name, stored.labels[name], manifest.dataset) for name in figures}
+        rows: dict[str, list[Floats]] = {name: [] for name in figures}
+        for weights in disturbed:
+            outputs = parts.heads.infer({**activations, **weights})
+            for name, figure in figures.items():
+                rows[name].append(figure.metric.per_image(predict(task(name), outputs[name][0]), labels[name]))
+        for name, arrays in rows.items():
+            found[name].append(arrays)
+    return {name: np.swapaxes(np.array(arrays, dtype=np.float64), 0, 1) for name, arrays in found.items()}
+
+
+def drops(figure: Measure, reference: Floats, arrays: Floats) -> Floats:
+    """Return the relative drop of each level, ``[levels]``, over the images of ``arrays`` ``[levels, N, …]``."""
+    ours = np.asarray(figure.metric.reduce_many(arrays.sum(axis=1)))
+    theirs = np.asarray(figure.metric.reduce_many(reference[: arrays.shape[1]].sum(axis=0)[None]))
+    return relative_drop(np.broadcast_to(theirs, ours.shape), ours, figure.direction)
+
+
+def choose_levels(pilot: Floats, budget: float) -> list[float]:
+    """Return the level at which the pilot's drop, linear in log level between its steps, first reaches each size."""
+    chosen = []
+    for size in SIZES:
+        above = np.flatnonzero(pilot >= size * budget)
+        step = int(above[0]) if above.size else len(LADDER) - 1
+        if step == 0 or not above.size:
+            chosen.append(LADDER[step])
+            continue
+        share = (size * budget - pilot[step - 1]) / (pilot[step] - pilot[step - 1])
+        low, high = np.log(LADDER[step - 1]), np.log(LADDER[step])
+        chosen.append(float(np.exp(low + share * (high - low))))
+    return chosen
+
+
+def try_often(
+    figure: Measure, reference: Floats, arrays: Floats, budget: float, options: "Options"
+) -> Iterator[Trials]:
+    """Judge random draws of the images, with replacement, as if only those had been at hand."""
+    for count in options.counts:
+        random = np.random.default_rng([SEED, count])
+        verdicts = []
+        for number in range(options.trials):
+            picks = random.integers(0, len(reference), count)
+            judged = judge(
+                reference[picks], arrays[picks], figure.metric.reduce_many, figure.direction, budget=budget, seed=number,
+                resamples=options.resamples,
+            )  # fmt: skip
+            verdicts.append(judged.verdict)
+        shares = {
+            verdict: verdicts.count(verdict) / len(verdicts) for verdict in ("regression", "inconclusive", "pass")
+        }
+        yield Trials(
+            images=count, regression=shares["regression"], inconclusive=shares["inconclusive"], passed=shares["pass"]
+        )
+
+
+class Options(NamedTuple):
+    """What the measurement costs: images of the pilot, draws per row and resamples per judgement."""
+
+    pilot: int = PILOT
+    counts: tuple[int, ...] = COUNTS
+    trials: int = TRIALS
+    resamples: int = TRIAL_RESAMPLES
+    threads: int = 1
+
+
+def measure_power(bundle: Bundle, options: Options) -> Power:
+    """Measure the power of the gate on a bundle's float graph and its own images.
+
+    Raises:
+        InputError: the bundle keeps no ONNX graph in float32.
+    """
+    manifest = bundle.manifest
+    graph = bundle.folder / manifest.variant("f32").files[0]
+    if graph.suffix != ".onnx":
+        raise InputError(
+            "the noise is planted in an ONNX graph", expected="a bundle whose f32 variant is .onnx", got=graph.name,
+            where=str(bundle.folder), fix="give the jetson bundle",
+        )  # fmt: skip
+    figures = {name: rows[0] for name, rows in figures_of(manifest).items()}
+    with ExitStack() as stack:
+        folder = Path(stack.enter_context(TemporaryDirectory()))
+        layers, weights = cut(graph, manifest.tasks, folder)
+        body, heads = (
+            stack.enter_context(opened(folder, name, options.threads)) for name in ("body.onnx", "heads.onnx")
+        )
+        parts = Cut(body, heads, layers, weights)
+        with bundled(bundle) as source:
+            references = {name: source.references[name][figure.name] for name, figure in figures.items()}
+            total = len(source.ids)
+            few = _shown(source, min(options.pilot, total), "choosing levels")
+            pilot = sweep(parts, few, manifest, {name: list(LADDER) for name in figures})
+            levels = {
+                name: choose_levels(drops(figure, references[name], pilot[name]), manifest.budgets[name])
+                for name, figure in figures.items()
+            }
+            arrays = sweep(parts, _shown(source, total, "planting noise"), manifest, levels)
+    rows = [(name, step) for name in figures for step in range(len(SIZES))]
+    points = [
+        _point(
+            manifest,
+            figures[name],
+            layers[name],
+            levels[name][step],
+            references[name],
+            arrays[name][step],
+            options,
+            name,
+        )
+        for name, step in track(rows, "judging draws", console=Console(stderr=True))
+    ]
+    return Power(
+        model=manifest.name, images=total, trials=options.trials, resamples=options.resamples, points=tuple(points)
+    )
+
+
+def _shown(source: Source, count: int, what: str) -> Iterable[Stored]:
+    """Yield the first images that count for the metrics, with progress."""
+    wanted = set(source.ids[:count])
+    images = (stored for stored in source.images() if stored.id in wanted)
+    return track(images, what, total=count, console=Console(stderr=True))
+
+
+def _point(
+    manifest: Manifest, figure: Measure, layer: Layer, noise: float, reference: Floats, arrays: Floats, options: Options,
+    name: str,
+) -> Planted:  # fmt: skip
+    budget = manifest.budgets[name]
+    judged = judge(
+        reference, arrays, figure.metric.reduce_many, figure.direction, budget=budget, seed=manifest.seeds.bootstrap,
+        resamples=RESAMPLES,
+    )  # fmt: skip
+    return Planted(
+        task=name, layer=layer.weight, noise=noise, drop=judged.drop, interval=judged.interval, budget=budget,
+        verdict=judged.verdict, trials=tuple(try_often(figure, reference, arrays, budget, options)),
+    )  # fmt: skip
+
+
+def main(arguments: list[str] | None = None) -> int:
+    """Measure and publish; return the exit code."""
+    parser = argparse.ArgumentParser(prog="python -m compile.power", description=__doc__)
+    parser.add_argument(
+        "--bundle", type=Path, required=True, help="a bundle whose f32 variant is ONNX: build/default/jetson"
+    )
+    parser.add_argument("--out", type=Path, default=Path("docs/regression-power.json"), help="the measurement")
+    parser.add_argument("--doc", type=Path, default=Path("docs/regression.md"), help="the Markdown file with the marks")
+    parser.add_argument("--figure", type=Path, default=Path("docs/pictures/regression-power.png"), help="the PNG")
+    parser.add_argument("--trials", type=int, default=TRIALS, help="draws per planted regression and number of images")
+    parser.add_argument("--threads", type=int, default=1, help="threads of ONNX Runtime; 0: all")
+    options = parser.parse_args(arguments)
+    try:
+        power = measure_power(load_bundle(options.bundle), Options(trials=options.trials, threads=options.threads))
+        write_text(options.out, power.model_dump_json(indent=1) + "\n")
+        publish(power, options.doc, options.figure)
+    except ProjectError as error:
+        sys.stderr.write(f"error: {error}\n")
+        return error.exit_code
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,218 @@
+"""The power of the gate: how often planted regressions of known size are found, as a figure and a table.
+
+    python -m report.power --power docs/regression-power.json --doc docs/regression.md --figure docs/pictures/regression-power.png
+
+``compile.power`` measures it; here its result is drawn, and written between two marks of a Markdown file.
+"""
+
+import argparse
+import sys
+from pathlib import Path
+
+from pydantic import ValidationError
+
+from bundle.artifacts import write_text
+from bundle.errors import InputError, ProjectError, TargetUnavailable
+from bundle.frozen import Frozen
+from bundle.verdict import Verdict
+from report import wording
+
+BEGIN, END = "<!-- power: begin, written by python -m compile.power -->", "<!-- power: end -->"
+PANEL_INCHES = (4.2, 3.1)
+COLOURS: dict[Verdict, str] = {"regression": "#c0271c", "pass": "#1a7f37"}
+LINES = (":", "--", "-")
+
+
+class Trials(Frozen):
+    """The shares of the verdicts over repeated draws of ``images`` images."""
+
+    images: int
+    regression: float
+    inconclusive: float
+    passed: float
+
+
+class Planted(Frozen):
+    """A regression of known size: ``noise`` on one layer's weights, relative to their root mean square.
+
+    ``drop`` is the relative drop over all images, the truth the trials are held against; ``verdict`` is the gate's on them.
+    """
+
+    task: str
+    layer: str
+    noise: float
+    drop: float
+    interval: tuple[float, float]
+    budget: float
+    verdict: Verdict
+    trials: tuple[Trials, ...]
+
+
+class Power(Frozen):
+    """A whole measurement: every planted regression of a model, judged ``trials`` times per number of images."""
+
+    schema_version: int = 1
+    model: str
+    images: int
+    trials: int
+    resamples: int
+    points: tuple[Planted, ...]
+
+    def tasks(self) -> tuple[str, ...]:
+        """Return the tasks in order."""
+        return tuple(dict.fromkeys(point.task for point in self.points))
+
+    def of(self, name: str) -> tuple[Planted, ...]:
+        """Return a task's planted regressions, the smallest drop first."""
+        return tuple(sorted((point for point in self.points if point.task == name), key=lambda point: point.drop))
+
+
+def read_power(path: Path) -> Power:
+    """Read what ``compile.power`` wrote.
+
+    Raises:
+        InputError: there is no such file, or it holds something else.
+    """
+    try:
+        return Power.model_validate_json(path.read_bytes())
+    except (FileNotFoundError, ValidationError) as error:
+        raise InputError(
+            "this is no measurement of the gate's power", expected="the file python -m compile.power writes",
+            got=str(error), where=str(path), fix="run python -m compile.power --bundle build/default/jetson",
+        ) from error  # fmt: skip
+
+
+def table(power: Power) -> str:
+    """Return the Markdown table: a row per planted regression, and per number of images the three shares."""
+    counts = [trial.images for trial in power.points[0].trials]
+    head = ["task", "noise", "true drop / budget", "interval / budget", f"verdict on {power.images}"]
+    head += [f"N = {count}: regression / inconclusive / pass" for count in counts]
+    lines = [f"| {' | '.join(head)} |", f"|{'---|' * len(head)}"]
+    for name in power.tasks():
+        lines += [_line(point) for point in power.of(name)]
+    return "\n".join(lines)
+
+
+def _line(point: Planted) -> str:
+    low, high = (end / point.budget for end in point.interval)
+    shares = [f"{_share(t.regression)} / {_share(t.inconclusive)} / {_share(t.passed)}" for t in point.trials]
+    cells = [
+        point.task,
+        f"{point.noise:.3g}",
+        f"{point.drop / point.budget:.2f}",
+        f"{low:.2f} … {high:.2f}",
+        point.verdict,
+    ]
+    return f"| {' | '.join([*cells, *shares])} |".replace("-", wording.MINUS)
+
+
+def _share(value: float) -> str:
+    return f"{100 * value:.0f} %"
+
+
+def mistakes(power: Power) -> tuple[float, float]:
+    """Return the worst share of false alarms (within budget, called regression) and of misses (beyond it, called pass)."""
+    alarms = [t.regression for p in power.points if p.drop <= p.budget for t in p.trials]
+    misses = [t.passed for p in power.points if p.drop > p.budget for t in p.trials]
+    return max(alarms, default=0.0), max(misses, default=0.0)
+
+
+def overall(power: Power) -> tuple[float, float]:
+    """Return the mean shares of the same two mistakes over all planted regressions and numbers of images."""
+    alarms = [t.regression for p in power.points if p.drop <= p.budget for t in p.trials]
+    misses = [t.passed for p in power.points if p.drop > p.budget for t in p.trials]
+    return sum(alarms) / max(len(alarms), 1), sum(misses) / max(len(misses), 1)
+
+
+def section(power: Power, figure: str) -> str:
+    """Return the Markdown between the marks."""
+    (alarm, miss), (alarms, misses) = mistakes(power), overall(power)
+    total = sum(len(point.trials) for point in power.points) * power.trials
+    return (
+        f"{total:,} judgements of {len(power.points)} planted regressions of `{power.model}` ({power.trials} draws of N of its "
+        f"{power.images} images each, {power.resamples} resamples per judgement). Within the budget, {_share(alarms)} were called "
+        f"`regression` (at worst {_share(alarm)} of one row's draws); beyond it, {_share(misses)} were called `pass` (at worst {_share(miss)}).\n\n"
+        f"![How often a planted regression is found, by its size]({figure})\n\n{table(power)}\n"
+    )
+
+
+def write_section(doc: Path, text: str) -> None:
+    """Put ``text`` between the two marks of a Markdown file.
+
+    Raises:
+        InputError: the file has no such marks.
+    """
+    content = doc.read_text(encoding="utf-8") if doc.is_file() else ""
+    if content.count(BEGIN) != 1 or content.count(END) != 1:
+        raise InputError(
+            "there is no place for the power table", expected=f"one line {BEGIN} and one {END}", got="none or several",
+            where=str(doc), fix="put the two lines where the table belongs",
+        )  # fmt: skip
+    before, rest = content.split(BEGIN)
+    write_text(doc, f"{before}{BEGIN}\n\n{text}\n{END}{rest.split(END)[1]}")
+
+
+def draw_power(power: Power, out: Path) -> None:
+    """Draw one panel per task: the shares of ``regression`` and ``pass`` against the true drop in budgets, into a PNG.
+
+    Raises:
+        TargetUnavailable: matplotlib is not installed.
+    """
+    try:
+        from matplotlib.backends.backend_agg import FigureCanvasAgg
+        from matplotlib.figure import Figure
+    except ImportError as error:
+        raise TargetUnavailable(
+            "the figure needs matplotlib", expected="the package matplotlib", got=str(error), where="report.power",
+            fix="install the extra host: pip install 'tdss-compiler[host]'",
+        ) from error  # fmt: skip
+    names = power.tasks()
+    columns = min(3, len(names))
+    rows = -(-len(names) // columns)
+    figure = Figure(figsize=(PANEL_INCHES[0] * columns, PANEL_INCHES[1] * rows), layout="constrained")
+    FigureCanvasAgg(figure)
+    for panel, name in zip(figure.subplots(rows, columns, squeeze=False).flat, names, strict=False):
+        points = power.of(name)
+        drops = [point.drop / point.budget for point in points]
+        for number, trial in enumerate(points[0].trials):
+            style = LINES[number % len(LINES)]
+            for verdict, shares in (
+                ("regression", [point.trials[number].regression for point in points]),
+                ("pass", [point.trials[number].passed for point in points]),
+            ):
+                label = f"{verdict}, N = {trial.images}"
+                panel.plot(drops, shares, style, marker=".", color=COLOURS[verdict], label=label)  # type: ignore[index]
+        panel.axvline(1.0, color="#59636e", lw=1)
+        panel.axhline(0.025, color="#59636e", lw=0.5, ls=":")
+        panel.set(title=name, xlabel="true drop / budget", ylabel="share of judgements", ylim=(-0.03, 1.03))
+        panel.grid(alpha=0.3)
+    handles, labels = panel.get_legend_handles_labels()
+    figure.legend(handles, labels, loc="outside lower center", ncols=len(handles) // 2, frameon=False)
+    out.parent.mkdir(parents=True, exist_ok=True)
+    figure.savefig(out, dpi=110)
+
+
+def publish(power: Power, doc: Path, figure: Path) -> None:
+    """Draw the figure and write the section of the document, which links it relative to itself."""
+    draw_power(power, figure)
+    relative = figure.resolve().relative_to(doc.resolve().parent).as_posix()
+    write_section(doc, section(power, relative))
+
+
+def main(arguments: list[str] | None = None) -> int:
+    """Publish what the command line names; return the exit code."""
+    parser = argparse.ArgumentParser(prog="python -m report.power", description=__doc__)
+    parser.add_argument("--power", type=Path, required=True, help="the file python -m compile.power wrote")
+    parser.add_argument("--doc", type=Path, default=Path("docs/regression.md"), help="the Markdown file with the marks")
+    parser.add_argument("--figure", type=Path, default=Path("docs/pictures/regression-power.png"), help="the PNG")
+    options = parser.parse_args(arguments)
+    try:
+        publish(read_power(options.power), options.doc, options.figure)
+    except ProjectError as error:
+        sys.stderr.write(f"error: {error}\n")
+        return error.exit_code
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,127 @@
+"""Planted regressions: the noise lands in one layer of one task, and the gate's verdicts follow the true drop."""
+
+from pathlib import Path
+
+import numpy as np
+import onnx
+import pytest
+
+from bundle.errors import GraphError, InputError
+from bundle.manifest import load_bundle
+from bundle.measure import feed
+from bundle.regression import run
+from bundle.vectors import Vectors
+from compile import power
+from report.power import BEGIN, END, Power, mistakes, overall, publish, read_power, section, write_section
+from targets.base import RunConfig
+from targets.open import open_session
+from tests.bundle.made import HERE, TASKS
+from tests.contract.test_regression_suite import graph, make
+
+OPTIONS = power.Options(pilot=6, counts=(9, 60), trials=6, resamples=100)
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return make(tmp_path_factory.mktemp("power") / "bundle", "reference")
+
+
+@pytest.fixture(scope="module")
+def measured(folder: Path) -> Power:
+    return power.measure_power(load_bundle(folder), OPTIONS)
+
+
+def test_the_last_layer_is_the_tasks_own() -> None:
+    model = graph()
+    layers = {name: power.last_layer(model.graph, name) for name in TASKS}
+    assert layers == {name: power.Layer(f"{name}.weight", "image") for name in TASKS}
+    with pytest.raises(GraphError, match="no layer with weights"):
+        power.last_layer(onnx.GraphProto(), "depth")
+
+
+def test_the_two_halves_are_the_graph(folder: Path, tmp_path: Path) -> None:
+    bundle = load_bundle(folder)
+    layers, weights = power.cut(folder / "f32" / "model.onnx", TASKS, tmp_path)
+    assert set(weights) == {layer.weight for layer in layers.values()}
+    with (
+        power.opened(tmp_path, "body.onnx", 1) as body, power.opened(tmp_path, "heads.onnx", 1) as heads,
+        open_session(bundle, execute="auto", variant="", run=RunConfig())[0] as whole, Vectors(bundle.vectors) as vectors,
+    ):  # fmt: skip
+        fed = feed(bundle.manifest, next(vectors.images()))
+        plain = heads.infer({**body.infer(fed), **weights})
+        noisy = heads.infer(
+            {**body.infer(fed), **power.planted(weights, {**dict.fromkeys(weights, 0.0), "depth.weight": 0.3})}
+        )
+        for name, output in whole.infer(fed).items():
+            np.testing.assert_allclose(plain[name], output, rtol=1e-5, atol=1e-6)
+            assert np.array_equal(noisy[name], plain[name]) == (name != "depth")
+
+
+def test_the_noise_is_relative_to_the_weights_and_keeps_its_direction() -> None:
+    weights = {"a": np.full((40, 50), 3.0, np.float32)}
+    small, large = (power.planted(weights, {"a": level})["a"] - 3.0 for level in (0.01, 0.1))
+    assert large.std() == pytest.approx(0.3, rel=0.1)
+    np.testing.assert_allclose(large, 10 * small, atol=1e-4)
+
+
+def test_levels_are_read_off_the_pilot() -> None:
+    pilot = np.linspace(0, 0.06, len(power.LADDER))
+    levels = power.choose_levels(pilot, budget=0.01)
+    assert levels == sorted(levels) and power.LADDER[0] <= levels[0] and levels[-1] <= power.LADDER[-1]
+    at = np.interp(np.log(levels), np.log(power.LADDER), pilot) / 0.01
+    np.testing.assert_allclose(at, power.SIZES, rtol=1e-6)
+    assert set(power.choose_levels(np.full(len(power.LADDER), np.nan), 0.01)) == {power.LADDER[-1]}
+
+
+def test_the_truth_is_the_gates_own_drop(folder: Path, measured: Power) -> None:
+    """What the sweep measures of a level is what the harness measures of a model with that noise."""
+    bundle, point = load_bundle(folder), measured.of("depth")[-1]
+    _, weights = power.cut(folder / "f32" / "model.onnx", TASKS, folder.parent)
+    noisy = power.planted(weights, {**dict.fromkeys(weights, 0.0), point.layer: point.noise})[point.layer]
+
+    def infer(fed: dict[str, np.ndarray]) -> dict[str, np.ndarray]:
+        with power.opened(folder.parent, "heads.onnx", 1) as heads:
+            return heads.infer({"image": fed["image"], **weights, point.layer: noisy})
+
+    result = run(bundle, infer, HERE, resamples=200).tasks["depth"]
+    assert result.drop_relative == pytest.approx(point.drop, rel=1e-4) and point.layer == "depth.weight"
+
+
+def test_what_is_far_beyond_the_budget_is_found_and_what_is_far_within_passes(measured: Power) -> None:
+    assert measured.tasks() == tuple(TASKS) and len(measured.points) == len(TASKS) * len(power.SIZES)
+    for point in measured.points:
+        assert all(t.regression + t.inconclusive + t.passed == pytest.approx(1.0) for t in point.trials)
+        if point.interval[0] > 3 * point.budget:
+            assert point.verdict == "regression" and point.trials[-1].regression == 1.0
+        if point.interval[1] < 0.2 * point.budget:
+            assert point.verdict == "pass" and point.trials[-1].passed == 1.0
+    assert all(0 <= share <= 1 for share in (*mistakes(measured), *overall(measured)))
+
+
+def test_the_section_is_written_between_its_marks_and_again(measured: Power, tmp_path: Path) -> None:
+    doc, figure = tmp_path / "docs" / "regression.md", tmp_path / "docs" / "pictures" / "power.png"
+    doc.parent.mkdir()
+    doc.write_text(f"before\n\n{BEGIN}\nold\n{END}\n\nafter\n", encoding="utf-8")
+    publish(measured, doc, figure)
+    text = doc.read_text(encoding="utf-8")
+    assert (
+        text.startswith("before") and text.endswith("after\n") and "old" not in text and "(pictures/power.png)" in text
+    )
+    assert text.count("| depth |") == len(power.SIZES) and figure.read_bytes()[:4] == b"\x89PNG"
+    write_section(doc, section(measured, "pictures/power.png"))
+    assert doc.read_text(encoding="utf-8") == text
+    (tmp_path / "power.json").write_text(measured.model_dump_json())
+    assert read_power(tmp_path / "power.json") == measured
+
+
+def test_a_document_without_the_marks_and_a_file_without_a_measurement_are_refused(tmp_path: Path) -> None:
+    (tmp_path / "doc.md").write_text("no marks")
+    with pytest.raises(InputError, match="no place for the power table"):
+        write_section(tmp_path / "doc.md", "text")
+    with pytest.raises(InputError, match="no measurement"):
+        read_power(tmp_path / "none.json")
+
+
+def test_the_command_says_what_is_wrong(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert power.main(["--bundle", str(tmp_path)]) == 2
+    assert "no bundle here" in capsys.readouterr().err
