@@ -46,7 +46,7 @@ def explain_rows(
     paths = list(dict.fromkeys([*was, *now, *decided]))
     none = Cost(0, 0, 0)
     rows = (_row(path, judged, decided, was.get(path, none), now.get(path, none)) for path in paths)
-    return tuple(row for row in rows if row.finding or row.decisions or row.macs_before or row.macs_after
+    return tuple(row for row in rows if row.finding or row.decisions or row.bytes_before or row.bytes_after
                  or row.params_before or row.params_after)  # fmt: skip
 
 
@@ -105,7 +105,7 @@ def read_rows(folded: Folded) -> tuple[Row, ...]:
 def draw(rows: Sequence[Row], parts: Sequence[PartCost]) -> Group:
     """Draw the table for a terminal, with the parts of the model below it."""
     table = Table("module", "is", "mean", "spread", "effect", "MACs", "parameters", "decision", title="Per module")
-    for row in rows:
+    for row in filter(_shown, rows):
         found = row.finding
         numbers = ("", "", "") if found is None else tuple(map(_number, (found.mean, found.spread, found.effect)))
         said = "; ".join([*([found.reason] if found else []), *row.decisions])
@@ -114,6 +114,12 @@ def draw(rows: Sequence[Row], parts: Sequence[PartCost]) -> Group:
             _pair(row.macs_before, row.macs_after), _pair(row.params_before, row.params_after), said,
         )  # fmt: skip
     return Group(table, draw_parts(parts))
+
+
+def _shown(row: Row) -> bool:
+    """Leave out what only moves values: residual sums, activations."""
+    cost = row.macs_before or row.macs_after or row.params_before or row.params_after
+    return bool(row.finding or row.decisions or cost)
 
 
 def draw_parts(parts: Sequence[PartCost]) -> Table:

@@ -51,14 +51,15 @@ class FoldDeadSkills:
 def live_skills(bank: SkillBank) -> Tensor:
     """Say which skills can add something: bool ``[experts]``."""
     down, up = (_by_skill(weight, bank.rank) for weight in (bank.down.weight, bank.up.weight.T))
-    live: Tensor = (down != 0).any(2).any(1).logical_and((up != 0).any(2).any(1))
+    live = torch.logical_and((down != 0).any(2).any(1), (up != 0).any(2).any(1))
     if is_static(bank.gate):
-        return torch.logical_and(live, (constant_of(bank.gate) != 0).any(0))
+        live = torch.logical_and(live, (constant_of(bank.gate) != 0).any(0))
     return live
 
 
 def _by_skill(rows: Tensor, rank: int) -> Tensor:
-    return rows.detach().unflatten(0, (-1, rank))
+    split: Tensor = rows.detach().unflatten(0, (-1, rank))
+    return split
 
 
 def _slice(linear: nn.Linear, weight: Tensor) -> nn.Linear:
