@@ -1,0 +1,195 @@
+"""What the accepted warnings cost: each one mended in a copy of a bundle's INT8 graph, and both measured.
+
+``python -m compile.lint.measure BUNDLE`` prints a Markdown table: the signal-to-noise ratio of every task's output against
+the float graph, as shipped and with one rule's warnings mended, and the kernels NVIDIA's builder makes of each.
+"""
+
+import sys
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from tempfile import TemporaryDirectory
+from types import MappingProxyType
+from typing import Annotated, NamedTuple, TypeAlias
+
+import numpy as np
+import onnx_ir as ir
+import typer
+from onnx_ir.passes.common import RemoveUnusedNodesPass
+
+from bundle.dataset import read_image
+from bundle.errors import GraphError
+from bundle.manifest import Bundle, load_bundle
+from calibration.sampling import from_folder
+from compile.graph import Array, GraphInfo
+from compile.lint.run import lint_model, read_model, view_of
+from compile.lint.view import name_of, pair_of, place, quantized
+from compile.passes.base import DEQUANTIZE, QUANTIZE, add_constant, constant, label
+from compile.prove import prove
+from compile.script import run_script
+from report.legal import Finding
+from targets.base import RunConfig, Variant, VariantRecipe
+from targets.reference.target import REFERENCE
+
+Feeds: TypeAlias = Sequence[dict[str, Array]]
+RECIPE = VariantRecipe(name="int8", graph="quantized", hint="f32", reason="measured, not shipped")
+LARGEST_STEP = 127.0
+
+
+class Row(NamedTuple):
+    """One graph: worst and mean SQNR of its tasks in dB, and its kernels ("" where nothing could build it)."""
+
+    name: str
+    sites: int
+    worst_task: str
+    worst_db: float
+    mean_db: float
+    kernels: str
+
+
+def run(path: Path, feeds: Feeds) -> list[dict[str, Array]]:
+    """Run a graph as its operators are defined, on every feed."""
+    with REFERENCE.open(path.parent, Variant(recipe=RECIPE, files=(path.name,)), RunConfig(), "auto") as session:
+        return [session.infer(feed) for feed in feeds]
+
+
+def ratio_db(outputs: list[dict[str, Array]], reference: list[dict[str, Array]], task: str) -> float:
+    """Return 10·log₁₀(Σ reference² / Σ (output − reference)²) over all images."""
+    pairs = [
+        (one[task].astype(np.float64), other[task].astype(np.float64))
+        for one, other in zip(outputs, reference, strict=True)
+    ]
+    noise = sum(float(np.square(one - other).sum()) for one, other in pairs)
+    power = sum(float(np.square(other).sum()) for _, other in pairs)
+    return float(10 * np.log10(power / noise)) if noise else float("inf")
+
+
+def quantize_skips(model: ir.Model, findings: Sequence[Finding], path: Path, feeds: Feeds) -> None:
+    """Quantize the skip input of every residual Add found, its scale the largest magnitude seen on the feeds."""
+    names = sorted({finding.tensor for finding in findings})
+    largest = _ranges(path, names, feeds)
+    wanted = {(finding.node, finding.tensor) for finding in findings}
+    for node in list(model.graph):
+        for index, value in enumerate(node.inputs):
+            if value is None or (name_of(node), value.name) not in wanted:
+                continue
+            kind = np.float16 if value.dtype == ir.DataType.FLOAT16 else np.float32
+            scale = add_constant(
+                model, f"{label(node)}/skip_scale", np.asarray(largest[str(value.name)] / LARGEST_STEP, kind)
+            )
+            zero = add_constant(model, f"{label(node)}/skip_zero", np.zeros((), np.int8))
+            q = ir.Node("", QUANTIZE, [value, scale, zero], name=f"{label(node)}/skip_q")
+            d = ir.Node("", DEQUANTIZE, [q.outputs[0], scale, zero], name=f"{label(node)}/skip_dq")
+            q.outputs[0].name, d.outputs[0].name = f"{label(node)}/skip_q", f"{label(node)}/skip_dq"
+            model.graph.insert_before(node, [q, d])
+            node.replace_input_with(index, d.outputs[0])
+
+
+def _ranges(path: Path, names: list[str], feeds: Feeds) -> dict[str, float]:
+    """Return the largest magnitude of tensors on the feeds."""
+    model = view_of(read_model(path)).model
+    values = {value.name: value for node in model.graph for value in node.outputs}
+    model.graph.outputs.extend(values[name] for name in names if not values[name].is_graph_output())
+    with TemporaryDirectory() as scratch:
+        ir.save(model, Path(scratch) / "ranges.onnx")
+        answers = run(Path(scratch) / "ranges.onnx", feeds)
+    return {name: max(float(np.abs(one[name].astype(np.float64)).max()) for one in answers) for name in names}
+
+
+def return_to_float(model: ir.Model, findings: Sequence[Finding], path: Path, feeds: Feeds) -> None:
+    """Take the Q/DQ off every input of the operators found."""
+    wanted = {finding.node for finding in findings}
+    for node in list(model.graph):
+        for index in (0, 1) if name_of(node) in wanted else ():
+            dequantize = quantized(place(node, index))
+            if dequantize is None or dequantize.outputs[0] is not place(node, index):
+                continue
+            pair = pair_of(dequantize)
+            value = pair.inputs[0] if pair is not None else add_constant(model, f"{label(node)}/w", _weight(dequantize))
+            node.replace_input_with(index, value)
+
+
+def _weight(node: ir.Node) -> Array:
+    data, scale = constant(place(node, 0)), constant(place(node, 1))
+    if data is None or scale is None:
+        raise GraphError(
+            "a weight is no constant",
+            expected="an int8 initializer",
+            got=name_of(node),
+            where="measure",
+            fix="see tdss lint",
+        )
+    attribute = node.attributes.get("axis")
+    shape = [1] * data.ndim
+    if scale.size > 1:
+        shape[1 if attribute is None else attribute.as_int()] = scale.size
+    return np.asarray(data.astype(np.float64) * scale.astype(np.float64).reshape(shape)).astype(scale.dtype)
+
+
+Mend: TypeAlias = Callable[[ir.Model, Sequence[Finding], Path, Feeds], None]
+MENDS: MappingProxyType[str, Mend] = MappingProxyType(
+    {"residual-input": quantize_skips, "float-operator": return_to_float}
+)
+
+
+def measure(opened: Bundle, feeds: Feeds, calibration: Feeds) -> list[Row]:
+    """Return a row for the INT8 graph as it is, and one for each rule that it breaks, mended."""
+    graphs = {variant.name: opened.folder / variant.files[0] for variant in opened.manifest.variants}
+    int8, reference = graphs["int8"], run(graphs["f32"], feeds)
+    tasks = tuple(opened.manifest.tasks)
+    findings = lint_model(read_model(int8), int8.name).findings
+    rows = [_row("as shipped", len(findings), int8, feeds, reference, tasks)]
+    with TemporaryDirectory() as scratch:
+        for rule, mend in MENDS.items():
+            found = [finding for finding in findings if finding.rule == rule]
+            if not found:
+                continue
+            model = view_of(read_model(int8)).model
+            mend(model, found, int8, calibration)
+            RemoveUnusedNodesPass()(model)
+            path = Path(scratch) / f"{rule}.onnx"
+            ir.save(model, path)
+            rows.append(_row(f"{rule} mended", len(found), path, feeds, reference, tasks))
+    return rows
+
+
+def _row(
+    name: str, sites: int, path: Path, feeds: Feeds, reference: list[dict[str, Array]], tasks: tuple[str, ...]
+) -> Row:
+    outputs = run(path, feeds)
+    found = {task: ratio_db(outputs, reference, task) for task in tasks}
+    worst = min(found, key=lambda task: found[task])
+    proof = prove([path])
+    kernels = "; ".join(
+        f"{one.kernels}, {one.moves} move, {one.casts} convert, {one.int8_share:.1%} INT8" for one in proof.graphs
+    )
+    return Row(name, sites, worst, found[worst], float(np.mean(list(found.values()))), kernels)
+
+
+def main(
+    bundle: Annotated[Path, typer.Argument(help="A bundle for jetson with an int8 variant.")],
+    data: Annotated[Path, typer.Option(help="A labelled folder.")] = Path("data/scenes"),
+    count: Annotated[int, typer.Option(min=1, help="How many images of each split.")] = 8,
+) -> None:
+    """Mend the accepted warnings of a bundle's INT8 graph one rule at a time, and measure what that changes.
+
+    Example: python -m compile.lint.measure build/default/jetson
+    """
+    opened = load_bundle(bundle)
+    manifest = opened.manifest
+    info = GraphInfo(io=manifest.io, preprocess=manifest.preprocess, tasks=manifest.tasks)
+    sets = [
+        [
+            info.feed(read_image(path), name=str(path))
+            for path in from_folder(data, split, count, seed=0, preprocess=info.preprocess).paths
+        ]
+        for split in ("val", "calibration")
+    ]
+    sys.stdout.write("| INT8 graph | sites | worst task's SQNR | mean SQNR | kernels |\n|---|---|---|---|---|\n")
+    for row in measure(opened, *sets):
+        sys.stdout.write(
+            f"| {row.name} | {row.sites} | {row.worst_db:.1f} dB ({row.worst_task}) | {row.mean_db:.1f} dB | {row.kernels} |\n"
+        )
+
+
+if __name__ == "__main__":
+    run_script(main)

@@ -1,0 +1,105 @@
+"""Naive: what ``nncf.quantize`` makes of the same graph without a word about TensorRT, and what TensorRT says to it.
+
+Two graphs: NNCF's defaults, and its defaults with ``model_type=TRANSFORMER``. They are the yardstick of ours: linted,
+given to NVIDIA's parser, never shipped.
+"""
+
+if not __package__:
+    import _path  # noqa: F401
+
+import json
+import logging
+import sys
+import warnings
+from collections.abc import Sequence
+from contextlib import redirect_stdout
+from io import StringIO
+from pathlib import Path
+from tempfile import TemporaryDirectory
+from typing import Annotated
+
+import typer
+
+from bundle.dataset import read_image
+from bundle.errors import GraphError
+from calibration.sampling import from_folder
+from compile.adopt import adopt_graph
+from compile.graph import GRAPH_FILE, Array, graph_info
+from compile.legality import Legality, legality
+from compile.quantize import MEAN, STD
+from compile.script import run_script
+
+REASON = 220  # characters of the parser's complaint that a table shows
+KINDS = ("defaults", "transformer")
+
+
+def quantize_naively(graph: Path, feeds: Sequence[dict[str, Array]], out: Path) -> tuple[Path, ...]:
+    """Write ``naive-defaults.onnx`` and ``naive-transformer.onnx`` in ``out``; return both.
+
+    Raises:
+        GraphError: NNCF refuses the graph.
+    """
+    import nncf
+    import onnx
+
+    found = []
+    out.mkdir(parents=True, exist_ok=True)
+    logging.getLogger("nncf").setLevel(logging.ERROR)
+    for kind in KINDS:
+        chosen = nncf.ModelType.TRANSFORMER if kind == "transformer" else None
+        with warnings.catch_warnings(), redirect_stdout(StringIO()):
+            warnings.simplefilter("ignore")
+            try:
+                model = nncf.quantize(
+                    onnx.load(graph), nncf.Dataset(list(feeds)), model_type=chosen, subset_size=len(feeds)
+                )
+            except (nncf.ValidationError, nncf.InternalError, nncf.UnsupportedModelError) as error:
+                raise GraphError(
+                    "NNCF refuses this graph", expected="a graph it can quantize", got=str(error), where=str(graph),
+                    fix="simplify it first",
+                ) from error  # fmt: skip
+        path = out / f"naive-{kind}.onnx"
+        onnx.save(model, path)
+        found.append(path)
+    return tuple(found)
+
+
+def row(one: Legality) -> str:
+    """Return a graph's legality as a line of a Markdown table."""
+    built = "not run" if one.built is None else "yes" if one.built else f"no: {one.reason[:REASON]}"
+    share = "" if one.int8_share is None else f"{one.int8_share:.1%}"
+    return f"| {one.graph} | {one.errors} | {', '.join(one.broken) or '–'} | {one.warnings} | {built} | {share} |"
+
+
+def main(
+    model: Annotated[Path, typer.Option(help="A folder that export or simplify wrote, or an ONNX file.")],
+    calibration: Annotated[Path, typer.Option(help="A labelled folder, or a folder of images of the model's size.")],
+    out: Annotated[Path, typer.Option(help="The folder to write.")],
+    ours: Annotated[Path | None, typer.Option(help="Our quantized graph, for the last row.")] = None,
+    split: Annotated[str, typer.Option(help="The split of a labelled folder.")] = "calibration",
+    count: Annotated[int, typer.Option(min=1, help="How many images to calibrate on.")] = 64,
+    seed: Annotated[int, typer.Option(help="Of the draw.")] = 0,
+    as_json: Annotated[bool, typer.Option("--json", help="Print the rows as JSON.")] = False,
+) -> None:
+    """Quantize a graph as nncf.quantize does by default, and ask the rules and NVIDIA's parser about the result.
+
+    Example: python compile/naive.py --model build/simplified --calibration data/scenes --out build/naive
+    """
+    with TemporaryDirectory() as scratch:
+        graph = adopt_graph(model, Path(scratch) / "adopted", mean=MEAN, std=STD)
+        info = graph_info(graph)
+        drawn = from_folder(calibration, split, count, seed=seed, preprocess=info.preprocess)
+        feeds = [info.feed(read_image(path), name=str(path)) for path in drawn.paths]
+        paths = quantize_naively(graph.file(GRAPH_FILE), feeds, out)
+    rows = [legality(path) for path in (*paths, *(() if ours is None else (ours,)))]
+    if as_json:
+        sys.stdout.write(json.dumps([one.model_dump() for one in rows]) + "\n")
+        return
+    sys.stdout.write(
+        "| graph | errors | rules broken | warnings | parsed and built | MACs in INT8 |\n|---|---|---|---|---|---|\n"
+    )
+    sys.stdout.writelines(f"{row(one)}\n" for one in rows)
+
+
+if __name__ == "__main__":
+    run_script(main)

@@ -1,0 +1,48 @@
+"""Mending an accepted warning in a copy, to see what it costs."""
+
+from pathlib import Path
+
+import numpy as np
+import onnx_ir as ir
+import pytest
+
+from compile.lint.measure import MENDS, quantize_skips, ratio_db, return_to_float
+from compile.lint.run import lint_file, lint_model, read_model
+from tests.compile.lint.made import SIZE, parse
+from tests.compile.lint.test_residual import FLOAT_SKIP
+from tests.compile.lint.test_thin import product
+from tests.compile.passes.made import operators, run
+
+FEEDS = [{"x": np.random.default_rng(seed).normal(size=(64, SIZE)).astype(np.float32)} for seed in range(2)]
+
+
+def test_a_skip_input_is_quantized_by_what_was_seen(tmp_path: Path) -> None:
+    text = FLOAT_SKIP.replace("Add (n, x)", "Add (n, r)").replace("n = Add", "r = Relu (x)\n    n = Add")
+    ir.save(parse(text), tmp_path / "m.onnx")
+    model, findings = read_model(tmp_path / "m.onnx"), lint_file(tmp_path / "m.onnx").findings
+    quantize_skips(model, findings, tmp_path / "m.onnx", FEEDS)
+    assert operators(model)["QuantizeLinear"] == 2
+    assert "residual-input" not in {finding.rule for finding in lint_model(model, "after").findings}
+    [before], [after] = run(parse(text), **FEEDS[0]), run(model, **FEEDS[0])
+    step = max(float(feed["x"].max()) for feed in FEEDS) / 127
+    assert 0 < np.abs(before - after).max() <= 0.5 * step + 1e-5
+
+
+def test_an_operator_goes_back_to_float_with_the_weight_it_had(tmp_path: Path) -> None:
+    ir.save(parse(product(64, 8, 32)), tmp_path / "m.onnx")
+    model, findings = read_model(tmp_path / "m.onnx"), lint_file(tmp_path / "m.onnx").findings
+    return_to_float(model, findings, tmp_path / "m.onnx", [])
+    x = np.random.default_rng(0).normal(size=(64, 8)).astype(np.float32)
+    assert np.allclose(run(model, x=x)[0], x.astype(np.float64) @ np.full((8, 32), 3 * 0.02), atol=1e-5)
+
+
+def test_every_mend_is_of_a_rule_that_warns() -> None:
+    from compile.lint.accepted import WARNINGS
+
+    assert set(MENDS) <= WARNINGS
+
+
+@pytest.mark.parametrize(("noise", "decibels"), [(0.1, 20), (0.01, 40)])
+def test_the_ratio_is_of_powers(noise: float, decibels: float) -> None:
+    reference = [{"a": np.ones((4, 4), np.float32)}]
+    assert ratio_db([{"a": reference[0]["a"] + np.float32(noise)}], reference, "a") == pytest.approx(decibels, abs=1e-3)
