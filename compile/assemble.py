@@ -114,7 +114,7 @@ def _settings(config: BuildConfig, calibration: CalibrationSet, parts: Parts) ->
             "split": config.calibration.split, "images": len(calibration.ids), "sha256": calibration.sha256,
             "findings": list(calibration.findings),
         },
-        "evaluation": config.evaluation.model_dump(mode="json"),
+        "evaluation": config.evaluation.model_dump(mode="json") | {"chosen": parts.vectors.record.settings},
         "allow_inconclusive": config.allow_inconclusive,
         "timing": config.timing.model_dump(mode="json"),
         "fold": parts.folded.record.settings,

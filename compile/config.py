@@ -24,10 +24,14 @@ class CalibrationConfig(Frozen):
 
 
 class EvaluationConfig(Frozen):
-    """Which images the bundle is judged on: ``count`` of them, drawn from ``split`` with the build's seed."""
+    """Which images the bundle is judged on: ``count`` of them, drawn from ``split`` with the build's seed.
+
+    Up to ``hard`` more, rare or badly answered, show how alike the two models' answers are, and count for no metric.
+    """
 
     split: str = "val"
-    count: Positive = 148
+    count: Positive = 100
+    hard: Natural = 8
 
 
 class TimingConfig(Frozen):

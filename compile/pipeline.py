@@ -206,13 +206,14 @@ def _build(road: Road, quantized: Quantized) -> Engine:
 
 def _vectors(road: Road) -> ReferenceVectors:
     config, tasks = road.config, tuple(road.model.tasks)
-    ids = vectors.choose_evaluation(road.dataset, config.evaluation, seed=config.seed, tasks=tasks)
-    seen = vectors.hash_evaluation(road.dataset, ids, tasks)
+    drawn = vectors.choose_evaluation(road.dataset, config.evaluation, seed=config.seed, tasks=tasks)
+    seen = vectors.hash_evaluation(road.dataset, drawn.ids + drawn.rest, tasks)
     return _stage(
-        road, ReferenceVectors, "vectors", inputs=(road.checkpoint_sha256, seen), settings={"ids": list(ids)},
+        road, ReferenceVectors, "vectors", inputs=(road.checkpoint_sha256, seen), settings={"ids": list(drawn.ids), "candidates": list(drawn.rest), "hard": config.evaluation.hard},
         tools=vectors.TOOLS,
         make=lambda out: vectors.record_vectors(
-            config.checkpoint, road.dataset, ids, out, tasks=tasks, threads=config.threads
+            config.checkpoint, road.dataset, drawn, out, tasks=tasks, hard=config.evaluation.hard,
+            threads=config.threads,
         ),
     )  # fmt: skip
 
@@ -249,7 +250,7 @@ def main(
     calibration_split: Annotated[str | None, typer.Option(help="Whose images calibrate. Default: calibration.")] = None,
     calibration_count: Annotated[int | None, typer.Option(help="How many. Default: 64.")] = None,
     evaluation_split: Annotated[str | None, typer.Option(help="Whose images judge. Default: val.")] = None,
-    evaluation_count: Annotated[int | None, typer.Option(help="How many. Default: 148.")] = None,
+    evaluation_count: Annotated[int | None, typer.Option(help="How many. Default: 100.")] = None,
     io: Annotated[Io | None, typer.Option(help="raw: tensors. edge: camera frames in, maps out. Default: raw.")] = None,
     fold_mode: Annotated[
         FoldMode | None, typer.Option("--fold", help="all exact folds, those that pay (cost), or none. Default: all.")

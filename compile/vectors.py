@@ -2,40 +2,54 @@
 
 import hashlib
 from collections.abc import Iterator
+from itertools import chain, islice
 from pathlib import Path
+from typing import NamedTuple
 
 import numpy as np
+from pydantic import JsonValue
 
 from bundle.artifacts import hash_file, load
-from bundle.dataset import IGNORE, FolderDataset
+from bundle.dataset import IGNORE, FolderDataset, decode_label
 from bundle.errors import DatasetError
 from bundle.manifest import VECTORS
+from bundle.metrics import metric
+from bundle.postprocess import predict
 from bundle.tasks import task
-from bundle.vectors import Evaluated, write_vectors
-from calibration.sampling import choose
+from bundle.vectors import Evaluated, Role, write_vectors
 from compile.config import EvaluationConfig
 from compile.eager import EagerModel, torch_threads
+from compile.hard import Case, choose_hard, class_shares
 from compile.store import seal, tool_versions, writing
 from compile.stored import ReferenceVectors
 
 TOOLS = ("torch", "numpy")
 PEOPLE, PARTS = 100, "human_parts"
+CANDIDATES = 64  # the reference is run on so many images more, to find hard ones
 
 
-def choose_evaluation(
-    dataset: FolderDataset, config: EvaluationConfig, *, seed: int, tasks: tuple[str, ...]
-) -> tuple[str, ...]:
-    """Draw the evaluation ids; for the parts task, add images with people until there are 100 or no more in the split."""
+class Drawn(NamedTuple):
+    """A seeded draw from a split: the ids that judge, in the split's order, and the next ones, among which are hard ones."""
+
+    ids: tuple[str, ...]
+    rest: tuple[str, ...]
+
+
+def choose_evaluation(dataset: FolderDataset, config: EvaluationConfig, *, seed: int, tasks: tuple[str, ...]) -> Drawn:
+    """Draw the evaluation ids: the first ``config.count`` of one random order of the split.
+
+    For the parts task it goes on in that same order until 100 of them show people, if the split has so many; an
+    image is never taken *because* it shows people, which would bend the other tasks' sample.
+    """
     ids = dataset.ids(config.split)
-    chosen = choose(ids, config.count, seed=seed)
-    if PARTS not in tasks or len(chosen) == len(ids):
-        return chosen
-    missing = PEOPLE - sum(_has_people(dataset, identifier) for identifier in chosen)
-    rest = [identifier for identifier in ids if identifier not in set(chosen)]
-    order = np.random.default_rng(seed).permutation(len(rest))
-    more = [rest[place] for place in order if _has_people(dataset, rest[place])][: max(missing, 0)]
-    wanted = {*chosen, *more}
-    return tuple(identifier for identifier in ids if identifier in wanted)
+    order = [ids[place] for place in np.random.default_rng(seed).permutation(len(ids))]
+    count = min(config.count, len(order))
+    if PARTS in tasks and count < len(order):
+        showing = (place for place, identifier in enumerate(order) if _has_people(dataset, identifier))
+        enough = next(islice(showing, PEOPLE - 1, None), None)
+        count = count if enough is None else max(count, enough + 1)
+    chosen, rest = set(order[:count]), order[count : count + CANDIDATES] if config.hard else []
+    return Drawn(tuple(identifier for identifier in ids if identifier in chosen), tuple(rest))
 
 
 def hash_evaluation(dataset: FolderDataset, ids: tuple[str, ...], tasks: tuple[str, ...]) -> str:
@@ -66,11 +80,19 @@ def check_channels(model_tasks: dict[str, int], dataset: FolderDataset) -> None:
 
 
 def record_vectors(
-    checkpoint: Path, dataset: FolderDataset, ids: tuple[str, ...], out: Path, *, tasks: tuple[str, ...], threads: int
+    checkpoint: Path,
+    dataset: FolderDataset,
+    drawn: Drawn,
+    out: Path,
+    *,
+    tasks: tuple[str, ...],
+    hard: int,
+    threads: int,
 ) -> ReferenceVectors:
     """Run the unfolded checkpoint on the evaluation images and write a ``ReferenceVectors`` artifact in ``out``.
 
-    ``tasks`` are those that are judged; no other has to be labelled.
+    ``tasks`` are those that are judged; no other has to be labelled. Up to ``hard`` of ``drawn.rest`` are added as hard
+    images; ids, roles and reasons are recorded in the artifact's settings.
 
     Raises:
         CheckpointError: the checkpoint is wrong or gives NaN.
@@ -79,20 +101,38 @@ def record_vectors(
     model = EagerModel(checkpoint)
     model.keep(tasks)
     with writing(out) as folder, torch_threads(threads):
-        write_vectors(folder / VECTORS, _evaluated(model, dataset, ids), tasks=model.config.tasks, spec=dataset.spec)
+        cases = [_case(one, model, dataset) for one in _evaluated(model, dataset, drawn.rest if hard else (), "hard")]
+        reasons = choose_hard(cases, hard, model.config.tasks, dataset.spec)
+        images = chain(
+            _evaluated(model, dataset, drawn.ids, "random"), _evaluated(model, dataset, tuple(reasons), "hard")
+        )
+        write_vectors(folder / VECTORS, images, tasks=model.config.tasks, spec=dataset.spec)
+        settings: dict[str, JsonValue] = {
+            "images": len(drawn.ids), "hard": dict(reasons), "candidates": len(cases), "ids": list(drawn.ids),
+        }  # fmt: skip
         seal(
-            ReferenceVectors, folder, parent=None, inputs=(), outputs=(), settings={"images": len(ids)},
-            tools=tool_versions(*TOOLS),
-        )  # fmt: skip
+            ReferenceVectors, folder, parent=None, inputs=(), outputs=(), settings=settings, tools=tool_versions(*TOOLS)
+        )
     return load(ReferenceVectors, out)
 
 
-def _evaluated(model: EagerModel, dataset: FolderDataset, ids: tuple[str, ...]) -> Iterator[Evaluated]:
+def _evaluated(model: EagerModel, dataset: FolderDataset, ids: tuple[str, ...], role: Role) -> Iterator[Evaluated]:
     for identifier in ids:
         image = dataset.image(identifier)
         labels = {name: dataset.encoded_label(name, identifier) for name in model.config.tasks}
         outputs = model.run(image, name=str(dataset.image_path(identifier)))
-        yield Evaluated(id=identifier, image=image, labels=labels, outputs=outputs)
+        yield Evaluated(id=identifier, image=image, labels=labels, outputs=outputs, role=role)
+
+
+def _case(one: Evaluated, model: EagerModel, dataset: FolderDataset) -> Case:
+    shares, arrays = {}, {}
+    for name, channels in model.config.tasks.items():
+        row = task(name)
+        if row.activation == "argmax":
+            shares[name] = class_shares(one.labels[name], channels)
+        label = decode_label(name, one.labels[name], dataset.spec)
+        arrays[name] = metric(row, channels).per_image(predict(row, one.outputs[name]), label)
+    return Case(one.id, shares, arrays)
 
 
 def _has_people(dataset: FolderDataset, identifier: str) -> bool:

@@ -21,7 +21,7 @@ def test_options_go_over_the_file(tmp_path: Path) -> None:
 
 def test_a_dotted_option_alone_keeps_the_other_defaults() -> None:
     config = load_config(None, {"target": "intel", "evaluation.split": "test"})
-    assert (config.evaluation.split, config.evaluation.count) == ("test", 148)
+    assert (config.evaluation.split, config.evaluation.count) == ("test", 100)
 
 
 @pytest.mark.parametrize(
