@@ -44,6 +44,11 @@ COMMANDS = (
         "Say what TensorRT would reject, get wrong or run slowly in an ONNX file, and how to mend it.",
     ),
     Command(
+        "ranges",
+        "cli.show_ranges",
+        "Print how large each tensor gets, against FP16's range, and what stays in float32.",
+    ),
+    Command(
         "prove",
         "compile.prove",
         "Have NVIDIA's own parser and builder take a graph on the CPU, and count what runs in INT8.",

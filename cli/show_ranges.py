@@ -1,0 +1,56 @@
+"""``tdss ranges``: how large each tensor of a compiled model got on the calibration images, and what that left in FP32."""
+
+import json
+import sys
+from pathlib import Path
+from typing import Annotated
+
+import typer
+from pydantic import TypeAdapter, ValidationError
+
+from bundle.errors import ArtifactError
+from compile.half import RANGES
+from compile.passes.make_half import LARGEST
+from compile.ranges import HEADROOM, Range, too_wide
+
+
+def main(
+    bundle: Annotated[Path, typer.Argument(help="A jetson bundle, or a folder that quantize wrote.")],
+    count: Annotated[int, typer.Option(min=1, help="How many tensors to print, the widest first.")] = 20,
+    as_json: Annotated[bool, typer.Option("--json", help="Print every tensor as JSON.")] = False,
+) -> None:
+    """Print the range of each tensor against FP16's, the widest first, and which ones stay in float32.
+
+    Example: tdss ranges build/default/jetson --count 10
+    """
+    ranges = sorted(read_ranges(bundle), key=lambda row: -row.largest)
+    wide = too_wide(ranges)
+    if as_json:
+        rows = [row.model_dump() | {"kept": wide.get(row.tensor, "")} for row in ranges]
+        sys.stdout.write(json.dumps(rows) + "\n")
+        return
+    lines = [f"{row.largest:12.4g}  {row.largest / LARGEST:8.3%}  {_kept(row, wide)}{row.tensor}" for row in ranges]
+    head = (
+        f"{len(ranges)} tensors, {len(wide)} of them left in float32; FP16 ends at {LARGEST:g}, headroom {HEADROOM:g}"
+    )
+    sys.stdout.write("\n".join([head, *lines[:count]]) + "\n")
+
+
+def _kept(row: Range, wide: dict[str, str]) -> str:
+    return "float32  " if row.tensor in wide else ""
+
+
+def read_ranges(folder: Path) -> tuple[Range, ...]:
+    """Read ``ranges.json``.
+
+    Raises:
+        ArtifactError: it is missing or holds something else.
+    """
+    path = folder / RANGES
+    try:
+        return TypeAdapter(tuple[Range, ...]).validate_json(path.read_bytes())
+    except (OSError, ValidationError) as error:
+        raise ArtifactError(
+            f"{RANGES} cannot be read", expected="the largest magnitude of each tensor", got=str(error), where=str(path),
+            fix="give a jetson bundle; build it again if it is an older one",
+        ) from error  # fmt: skip

@@ -1,0 +1,35 @@
+"""``tdss ranges`` on the ranges a build measured."""
+
+import json
+from pathlib import Path
+
+import pytest
+
+from tests.cli.run import tdss
+
+ROWS = [{"tensor": "h", "largest": 120.5}, {"tensor": "k", "largest": 65504.0}, {"tensor": "z", "largest": 0.0}]
+
+
+@pytest.fixture
+def folder(tmp_path: Path) -> Path:
+    (tmp_path / "ranges.json").write_text(json.dumps(ROWS))
+    return tmp_path
+
+
+def test_the_widest_comes_first_and_what_stays_float32_is_marked(folder: Path, capsys) -> None:
+    code, out, err = tdss("ranges", str(folder), "--count", "2", capsys=capsys)
+    assert (code, err) == (0, "")
+    head, first, second = out.splitlines()
+    assert head.startswith("3 tensors, 1 of them left in float32")
+    assert first.split() == ["6.55e+04", "100.000%", "float32", "k"] and second.split()[-1] == "h"
+
+
+def test_as_json_every_tensor_has_its_reason(folder: Path, capsys) -> None:
+    _, out, _ = tdss("ranges", str(folder), "--json", capsys=capsys)
+    rows = {row["tensor"]: row["kept"] for row in json.loads(out)}
+    assert "k reaches 6.55e+04" in rows["k"] and rows["h"] == rows["z"] == ""
+
+
+def test_a_folder_without_ranges_is_refused(tmp_path: Path, capsys) -> None:
+    code, _, err = tdss("ranges", str(tmp_path), capsys=capsys)
+    assert code == 2 and "ranges.json cannot be read" in err
