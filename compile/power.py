@@ -3,8 +3,8 @@
     python -m compile.power --bundle build/default/jetson
 
 Every task gets Gaussian noise on the weights of its last layer with weights, which is its own, so that one sweep serves all tasks: the
-body of the float graph runs once per image, the six heads once per level. The levels are chosen on a few images so
-that the drops lie around the budget; the drop over *all* images is then the truth, and each trial judges a random
+body of the float graph runs once per image, the six heads once per level. The levels, and which of two opposite
+directions, are chosen on a few images so that the drops lie around the budget; the drop over *all* images is then the truth, and each trial judges a random
 draw of N of them, as if only those had been at hand.
 """
 
@@ -18,6 +18,7 @@ from typing import NamedTuple
 
 import numpy as np
 import onnx
+from numpy.typing import NDArray
 from onnx import TensorProto, helper, numpy_helper
 from rich.console import Console
 from rich.progress import track
@@ -38,10 +39,10 @@ from targets.base import RunConfig, Session, Variant
 from targets.reference.target import F32, REFERENCE
 
 SEED = 0
-LADDER = tuple(float(level) for level in np.geomspace(0.02, 2.0, 9))
+LADDER = tuple(float(level) for level in np.geomspace(0.03, 6.0, 10))
 SIZES = (0.25, 0.5, 0.75, 1.25, 1.5, 2.0, 3.0, 5.0)  # the drops aimed at, in budgets
-PILOT = 32  # images the levels are chosen on
-COUNTS = (48, 148, 444)
+PILOT = 32  # images the levels are chosen on, spread over all
+SHARES = (1 / 3, 1.0, 3.0)  # the numbers of images judged on, in those of the bundle
 TRIALS = 100
 TRIAL_RESAMPLES = 500
 
@@ -110,7 +111,10 @@ def opened(folder: Path, name: str, threads: int) -> Session:
 
 
 def planted(weights: dict[str, Array], levels: dict[str, float]) -> dict[str, Array]:
-    """Return the weights with noise: its deviation is ``level`` times their root mean square, its direction is fixed."""
+    """Return the weights with noise: its deviation is ``level`` times their root mean square, its direction is fixed.
+
+    A negative level is the opposite direction.
+    """
     found: dict[str, Array] = {}
     for number, (name, array) in enumerate(weights.items()):
         noise = np.random.default_rng([SEED, number]).normal(size=array.shape)
@@ -144,14 +148,25 @@ def sweep(
 
 
 def drops(figure: Measure, reference: Floats, arrays: Floats) -> Floats:
-    """Return the relative drop of each level, ``[levels]``, over the images of ``arrays`` ``[levels, N, …]``."""
+    """Return the relative drop of each level, ``[levels]``, of ``arrays`` ``[levels, N, …]`` against ``reference`` ``[N, …]``."""
     ours = np.asarray(figure.metric.reduce_many(arrays.sum(axis=1)))
-    theirs = np.asarray(figure.metric.reduce_many(reference[: arrays.shape[1]].sum(axis=0)[None]))
+    theirs = np.asarray(figure.metric.reduce_many(reference.sum(axis=0)[None]))
     return relative_drop(np.broadcast_to(theirs, ours.shape), ours, figure.direction)
 
 
 def choose_levels(pilot: Floats, budget: float) -> list[float]:
-    """Return the level at which the pilot's drop, linear in log level between its steps, first reaches each size."""
+    """Return the signed level at which the pilot's drop first reaches each size.
+
+    ``pilot`` holds the drops of ``LADDER`` and of its opposite; the direction that costs more on the way to the largest size is
+    taken (a small step the other way may even help), and the drop is linear in the log of the level between two steps.
+    """
+    there, back = np.split(np.nan_to_num(pilot), 2)
+    ceiling = SIZES[-1] * budget
+    sign, pilot = max(((1.0, there), (-1.0, back)), key=lambda one: float(np.minimum(one[1], ceiling).sum()))
+    return [sign * level for level in _levels(pilot, budget)]
+
+
+def _levels(pilot: Floats, budget: float) -> list[float]:
     chosen = []
     for size in SIZES:
         above = np.flatnonzero(pilot >= size * budget)
@@ -169,7 +184,8 @@ def try_often(
     figure: Measure, reference: Floats, arrays: Floats, budget: float, options: "Options"
 ) -> Iterator[Trials]:
     """Judge random draws of the images, with replacement, as if only those had been at hand."""
-    for count in options.counts:
+    for share in options.shares:
+        count = max(2, round(share * len(reference)))
         random = np.random.default_rng([SEED, count])
         verdicts = []
         for number in range(options.trials):
@@ -191,7 +207,7 @@ class Options(NamedTuple):
     """What the measurement costs: images of the pilot, draws per row and resamples per judgement."""
 
     pilot: int = PILOT
-    counts: tuple[int, ...] = COUNTS
+    shares: tuple[float, ...] = SHARES
     trials: int = TRIALS
     resamples: int = TRIAL_RESAMPLES
     threads: int = 1
@@ -221,13 +237,14 @@ def measure_power(bundle: Bundle, options: Options) -> Power:
         with bundled(bundle) as source:
             references = {name: source.references[name][figure.name] for name, figure in figures.items()}
             total = len(source.ids)
-            few = _shown(source, min(options.pilot, total), "choosing levels")
-            pilot = sweep(parts, few, manifest, {name: list(LADDER) for name in figures})
+            few = np.linspace(0, total - 1, min(options.pilot, total)).round().astype(int)
+            both = [*LADDER, *(-level for level in LADDER)]
+            pilot = sweep(parts, _shown(source, few, "choosing levels"), manifest, dict.fromkeys(figures, both))
             levels = {
-                name: choose_levels(drops(figure, references[name], pilot[name]), manifest.budgets[name])
+                name: choose_levels(drops(figure, references[name][few], pilot[name]), manifest.budgets[name])
                 for name, figure in figures.items()
             }
-            arrays = sweep(parts, _shown(source, total, "planting noise"), manifest, levels)
+            arrays = sweep(parts, _shown(source, np.arange(total), "planting noise"), manifest, levels)
     rows = [(name, step) for name in figures for step in range(len(SIZES))]
     points = [
         _point(
@@ -247,11 +264,11 @@ def measure_power(bundle: Bundle, options: Options) -> Power:
     )
 
 
-def _shown(source: Source, count: int, what: str) -> Iterable[Stored]:
-    """Yield the first images that count for the metrics, with progress."""
-    wanted = set(source.ids[:count])
+def _shown(source: Source, places: NDArray[np.int64], what: str) -> Iterable[Stored]:
+    """Yield some of the images that count for the metrics, with progress."""
+    wanted = {source.ids[place] for place in places}
     images = (stored for stored in source.images() if stored.id in wanted)
-    return track(images, what, total=count, console=Console(stderr=True))
+    return track(images, what, total=len(wanted), console=Console(stderr=True))
 
 
 def _point(

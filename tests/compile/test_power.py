@@ -18,7 +18,7 @@ from targets.open import open_session
 from tests.bundle.made import HERE, TASKS
 from tests.contract.test_regression_suite import graph, make
 
-OPTIONS = power.Options(pilot=6, counts=(9, 60), trials=6, resamples=100)
+OPTIONS = power.Options(pilot=6, shares=(1.0, 6.0), trials=6, resamples=100)
 
 
 @pytest.fixture(scope="module")
@@ -64,13 +64,20 @@ def test_the_noise_is_relative_to_the_weights_and_keeps_its_direction() -> None:
     np.testing.assert_allclose(large, 10 * small, atol=1e-4)
 
 
-def test_levels_are_read_off_the_pilot() -> None:
-    pilot = np.linspace(0, 0.06, len(power.LADDER))
-    levels = power.choose_levels(pilot, budget=0.01)
-    assert levels == sorted(levels) and power.LADDER[0] <= levels[0] and levels[-1] <= power.LADDER[-1]
-    at = np.interp(np.log(levels), np.log(power.LADDER), pilot) / 0.01
-    np.testing.assert_allclose(at, power.SIZES, rtol=1e-6)
-    assert set(power.choose_levels(np.full(len(power.LADDER), np.nan), 0.01)) == {power.LADDER[-1]}
+@pytest.mark.parametrize("sign", [1.0, -1.0])
+def test_levels_are_read_off_the_pilot_in_the_direction_that_costs(sign: float) -> None:
+    rising = np.linspace(0, 0.06, len(power.LADDER))
+    helping = rising - 0.005
+    levels = power.choose_levels(np.concatenate([rising, helping][:: int(sign)]), budget=0.01)
+    assert all(sign * level > 0 for level in levels)
+    sizes = sorted(abs(level) for level in levels)
+    assert sizes == [abs(level) for level in levels] and power.LADDER[0] <= sizes[0] and sizes[-1] <= power.LADDER[-1]
+    np.testing.assert_allclose(np.interp(np.log(sizes), np.log(power.LADDER), rising) / 0.01, power.SIZES, rtol=1e-6)
+
+
+def test_a_pilot_that_never_drops_gives_the_largest_level() -> None:
+    levels = power.choose_levels(np.full(2 * len(power.LADDER), np.nan), 0.01)
+    assert {abs(level) for level in levels} == {power.LADDER[-1]}
 
 
 def test_the_truth_is_the_gates_own_drop(folder: Path, measured: Power) -> None:
