@@ -21,7 +21,8 @@ def everything() -> list[Path]:
 
 def device_side() -> list[Path]:
     """The files that run on a device, and all that they import of ours: no torch, Python 3.10."""
-    seeds = [*(ROOT / "bundle").rglob("*.py"), *(ROOT / "targets").glob("*/session.py")]
+    targets = ROOT / "targets"
+    seeds = [*(ROOT / "bundle").rglob("*.py"), *targets.glob("*/session.py"), targets / "__main__.py"]
     return closure([*seeds, *(ROOT / "tests" / "regression").rglob("*.py")])
 
 
