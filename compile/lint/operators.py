@@ -13,6 +13,8 @@ NARROWED = "narrowed-type"
 UNKNOWN = f"the parser of TensorRT {table.VERSION} has no importer for {{operator}}: the graph is rejected"
 CUSTOM = "TensorRT looks for a plugin called {operator} (domain {domain}); without one the graph is rejected"
 MEND_UNKNOWN = "write it with operators of the table (compile/lint/tensorrt_10_3.py), or bring a plugin"
+STORED = "the engine is not built: an {kind} tensor may feed a DequantizeLinear only, and here it feeds {operator}"
+MEND_STORED = "write the conversion as one DequantizeLinear with the scale, not as Cast and Mul or the like"
 QUANTIZERS = ("QuantizeLinear", "DequantizeLinear")  # their types are the business of rules 1, 3 and 9
 
 
@@ -47,6 +49,9 @@ def _types(node: ir.Node) -> Iterator[Finding]:
     allowed = table.OPERATORS[node.op_type]
     first = place(node, 0)
     if first is None or first.dtype is None or first.dtype in allowed or node.op_type in ("If", "Loop", "Scan"):
+        return
+    if first.dtype in table.STORED:
+        yield _finding(node, tensor_of(first), STORED.format(kind=first.dtype.name, operator=node.op_type), MEND_STORED)
         return
     names = ", ".join(sorted(kind.name for kind in allowed))
     effect = f"the graph is rejected: {node.op_type} takes {names}, not {first.dtype.name}"

@@ -21,6 +21,7 @@ UINT8 = frozenset({DataType.UINT8})
 NUMBERS = FLOATS | INTEGERS
 ANY = NUMBERS | BOOL
 QUANTIZED = frozenset({DataType.INT8, DataType.UINT8, DataType.INT32, DataType.FLOAT8E4M3FN, DataType.INT4})
+STORED = QUANTIZED - UINT8 - INTEGERS  # storage only: Q makes them, DQ reads them
 # Types a tensor of the network may have at all; UINT8 only as an input, an output, or around Cast.
 TENSORS = ANY | UINT8 | QUANTIZED
 

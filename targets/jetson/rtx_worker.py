@@ -12,6 +12,7 @@ from pathlib import Path
 import tensorrt_rtx as trt
 
 LAYERS = "Layers:"
+UNKNOWN = 64
 
 
 class Log(trt.ILogger):  # type: ignore[misc]
@@ -30,6 +31,18 @@ class Log(trt.ILogger):  # type: ignore[misc]
             self.layers += [line for line in message.splitlines() if line.startswith("Name: ")]
 
 
+def _fix_shapes(builder: trt.Builder, network: trt.INetworkDefinition, config: trt.IBuilderConfig) -> None:
+    """Give every axis of unknown length one: what is to be known is whether the graph is taken, not how fast it would be."""
+    inputs = [network.get_input(index) for index in range(network.num_inputs)]
+    if all(size >= 0 for tensor in inputs for size in tensor.shape):
+        return
+    profile = builder.create_optimization_profile()
+    for tensor in inputs:
+        shape = [UNKNOWN if size < 0 else size for size in tensor.shape]
+        profile.set_shape(tensor.name, shape, shape, shape)
+    config.add_optimization_profile(profile)
+
+
 def build(path: str) -> dict[str, object]:
     """Parse and build one graph; say how far it came."""
     log = Log()
@@ -42,6 +55,7 @@ def build(path: str) -> dict[str, object]:
     if parsed:
         config = builder.create_builder_config()
         config.profiling_verbosity = trt.ProfilingVerbosity.DETAILED
+        _fix_shapes(builder, network, config)
         config.num_compute_capabilities = 1
         config.set_compute_capability(trt.ComputeCapability.SM86, 0)
         engine = builder.build_serialized_network(network, config)

@@ -4,7 +4,7 @@ import onnx_ir as ir
 import pytest
 
 from compile.lint.run import lint_model
-from tests.compile.lint.made import broken, lint
+from tests.compile.lint.made import GOOD, broken, lint
 
 ONE = "g (float[2,8] x) => (float[2,8] y) { y = OP }"
 
@@ -40,6 +40,12 @@ def test_a_type_the_operator_does_not_take(text: str, word: str) -> None:
 def test_the_modes_of_a_resize(attributes: str, bad: bool) -> None:
     text = f"g (float[1,2,4,4] x) => (float[1,2,8,8] y) <float[4] s = {{1, 1, 2, 2}}> {{ y = Resize <{attributes}> (x, , s) }}"
     assert broken(text) == (["known-operator"] if bad else [])
+
+
+def test_an_int8_weight_that_is_cast_is_no_weight_for_tensorrt() -> None:
+    text = GOOD.replace("v = DequantizeLinear <axis = 1> (w, ws, wz)", "f = Cast <to = 1> (w)\n    v = Mul (f, ws)")
+    [finding] = [finding for finding in lint(text) if finding.rule == "known-operator"]
+    assert finding.tensor == "w" and "not built" in finding.effect and "DequantizeLinear" in finding.mend
 
 
 def test_a_second_output_that_something_reads() -> None:
