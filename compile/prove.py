@@ -131,11 +131,16 @@ def lines(proof: Proof) -> Iterable[str]:
 def graph_lines(proof: Proof) -> Iterable[str]:
     """Yield a line for each graph."""
     for one in proof.graphs:
-        took = "built" if one.built else "parsed, not built" if one.parsed else "not parsed"
-        yield (
-            f"  {one.graph:<14}{took}; {one.int8_share:6.1%} of {one.macs / 1e6:,.0f} M MACs in INT8, {one.half_share:.1%} in FP16; "
-            f"{one.kernels} kernels, {one.moves} only move data, {one.casts} only convert"
+        if not one.built:
+            yield f"  {one.graph:<14} {'parsed, not built' if one.parsed else 'not parsed'}"
+            continue
+        kernels = f"{one.kernels} kernels, {one.moves} only move data, {one.casts} only convert"
+        share = (
+            f"{one.int8_share:6.1%} of {one.macs / 1e6:,.0f} M MACs in INT8, {one.half_share:.1%} in FP16; "
+            if one.macs
+            else ""
         )
+        yield f"  {one.graph:<14} built; {share}{kernels}"
 
 
 def main(

@@ -12,6 +12,12 @@ ACCEPTED: tuple[Accepted, ...] = (
         rule="residual-input",
         node=r"backbone\..*",
         reason="the residual stream stays in float: every block adds to it, so what is rounded there stays to the end",
-        measured=f"SQNR of every task with the skip inputs quantized and without: {_WHERE}",
+        measured=f"with the skip inputs quantized every task's SQNR falls and no kernel is saved: {_WHERE}",
+    ),
+    Accepted(
+        rule="residual-input",
+        node=r"adapter\..*",
+        reason="an adapter's branches are summed in float: the sum goes to every decoder, whose own quantizer rounds it once",
+        measured=f"with the skip inputs quantized every task's SQNR falls and no kernel is saved: {_WHERE}",
     ),
 )  # fmt: skip
