@@ -65,7 +65,7 @@ def _text(decision: Decision, sent: Path) -> str:
     lines += [sentence(name, row, report.checks[name].reason) for name, row in report.tasks.items()]
     verdict = "PASS" if report.passed else "FAIL"
     where = f"{report.device.name}, {report.precision}, {report.executed_on}, {report.images} images"
-    if "clocks" in decision.bench.machine and report.executed_on == "device":
+    if report.target == "jetson" and report.executed_on == "device":
         where += f"; clocks: {decision.bench.machine['clocks']}"
     return "\n".join([*lines, f"{verdict}: {where}", f"send this file back: {sent}"]) + "\n"
 

@@ -88,12 +88,12 @@ def _open_all(plan: Plan, stack: ExitStack, say: Say) -> tuple[dict[str, Session
     sessions: dict[str, Session] = {}
     failed: dict[str, ProjectError] = {}
     for name in names:
-        say(f"{name}: opening (an engine is built once, for minutes)")
+        say(f"{name}: opening; what the device loads is built once")
         try:
             session, _ = open_session(plan.bundle, execute=plan.execute, variant=name, run=plan.run)
         except (GraphError, TargetUnavailable) as error:
             failed[name] = error
-            say(f"{name}: not opened: {error}")
+            say(f"{name}: not opened: {error.message}: {error.got}")
         else:
             sessions[name] = stack.enter_context(session)
     if not sessions:
