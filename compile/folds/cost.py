@@ -104,14 +104,42 @@ class _Counter(TorchDispatchMode):
         self.moved: Counter[str] = Counter()
 
     def __torch_dispatch__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
-        out = func(*args, **(kwargs or {}))
         name = func.overloadpacket.__name__
+        known = _SHAPES.get(name)
+        out = known(args) if known and not kwargs else func(*args, **(kwargs or {}))
         macs = _MACS[name](args, out) if name in _MACS else 0
         moved = 0 if func.is_view or name in _UNMOVED else _values((args, out)) * BYTES_PER_VALUE
         for path in self.tracker.parents:
             self.macs[path] += macs
             self.moved[path] += moved
         return out
+
+
+def _joined(args: Any) -> Tensor:
+    """Return an empty tensor of the shape that two operands broadcast to."""
+    left, right = args[0], args[1]
+    shape = torch.broadcast_shapes(left.shape, right.shape) if isinstance(right, Tensor) else left.shape
+    return torch.empty(shape, dtype=left.dtype, device="meta")
+
+
+def _like(args: Any) -> Tensor:
+    return torch.empty(args[0].shape, dtype=args[0].dtype, device="meta")
+
+
+def _norm(args: Any) -> tuple[Tensor, Tensor, Tensor]:
+    rows = torch.empty((*args[0].shape[: -len(args[1])], *(1,) * len(args[1])), dtype=args[0].dtype, device="meta")
+    return _like(args), rows, rows
+
+
+def _resized(args: Any) -> Tensor:
+    return torch.empty((*args[0].shape[:2], *args[1]), dtype=args[0].dtype, device="meta")
+
+
+# PyTorch's own shape functions for these walk through Python decompositions: seconds per trace of a large model.
+_SHAPES: dict[str, Callable[[Any], Any]] = {
+    "add": _joined, "mul": _joined, "gelu": _like, "relu": _like, "sigmoid": _like, "_softmax": _like, "clone": _like,
+    "native_layer_norm": _norm, "upsample_bilinear2d": _resized,
+}  # fmt: skip
 
 
 def _values(nest: Any) -> int:
