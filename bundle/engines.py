@@ -62,7 +62,7 @@ def check_engines(folder: Path) -> None:
 
 def _check(path: Path) -> None:
     digest = path.with_name(f"{path.name}{DIGEST}")
-    content = digest.read_text(encoding="utf-8", errors="replace")
+    content = digest.read_text(encoding="utf-8", errors="replace") if digest.is_file() else ""
     found = re.fullmatch(rf"([0-9a-f]{{64}})  {re.escape(path.name)}\n", content)
     got = hash_file(path) if path.is_file() else "no such file"
     if found is None or got != found.group(1):

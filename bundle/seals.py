@@ -44,9 +44,9 @@ def read_sealed_manifest(folder: Path) -> Sealed:
     path = folder / MANIFEST
     try:
         content = path.read_bytes()
-    except (FileNotFoundError, NotADirectoryError) as error:
+    except (FileNotFoundError, NotADirectoryError, IsADirectoryError) as error:
         raise ArtifactError(
-            "no bundle here", expected=MANIFEST, got="no such file", where=str(folder),
+            "no bundle here", expected=MANIFEST, got=str(error), where=str(folder),
             fix="give the folder build/<model>/<target> that a build wrote",
         ) from error  # fmt: skip
     found, expected = _JSON.search(content), manifest_digest(content)
