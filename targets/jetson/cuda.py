@@ -70,12 +70,6 @@ class Cuda:
         """Give a page-locked array back; it must not be used any more."""
         self._call(self._lib.cudaFreeHost, ctypes.c_void_p(array.ctypes.data))
 
-    def memory_mib(self) -> tuple[int, int]:
-        """Return the device's free and total memory in MiB."""
-        free, total = ctypes.c_size_t(), ctypes.c_size_t()
-        self._call(self._lib.cudaMemGetInfo, ctypes.byref(free), ctypes.byref(total))
-        return free.value >> 20, total.value >> 20
-
     def event(self) -> ctypes.c_void_p:
         """Return a new event; ``close`` destroys it."""
         event = ctypes.c_void_p()

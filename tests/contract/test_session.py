@@ -48,6 +48,13 @@ def test_values_are_free(session) -> None:
     assert rows.tolist() == [row == 2 for row in range(X.shape[1])]
 
 
+def test_it_tells_how_long_a_run_takes(session) -> None:
+    latency = session.timed({"x": X})
+    assert 0 < latency.total_ms < 10_000 and latency.compute_ms is None
+    with pytest.raises(InputError, match="input 'x' is missing"):
+        session.timed({})
+
+
 def test_outputs_belong_to_the_caller(session) -> None:
     first = session.infer({"x": X})["y"]
     kept = first.copy()
