@@ -192,9 +192,7 @@ def _check(name: str, weighed: Weighed, seen: dict[str, Seen]) -> TaskCheck:
     """Return the direct agreement; label maps are kept exactly, other answers are compared where they are kept in full."""
     activation = task(name).activation
     exact = [one.change if activation == "argmax" else one.exact_change for one in seen.values()]
-    known = sorted(
-        ((one.change, key) for key, one in seen.items() if not np.isnan(one.change)), key=lambda pair: -pair[0]
-    )
+    known = sorted(((one.change, key) for key, one in seen.items() if one.change > 0), key=lambda pair: -pair[0])
     return TaskCheck(
         nonfinite_images=sum(not one.finite for one in seen.values()), agreement=_mean([one.alike for one in seen.values()]),
         reason=weighed.judgement.reason, cosine=cosine(_powers(seen)), change=_mean(exact), change_unit=CHANGE_UNITS[activation],
