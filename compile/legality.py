@@ -15,7 +15,7 @@ from compile.lint.accepted import check_accepted
 from compile.lint.findings import Accepted
 from compile.lint.run import lint_file
 from compile.prove import graph_lines, prove
-from report.legal import LINT, PROOF, LintReports, Proof, read_lint, read_proof
+from report.legal import LINT, PROOF, LintReport, LintReports, Proof, read_lint, read_proof
 from targets.base import Variant
 
 # The targets whose graphs are linted and proven, each with its accepted warnings.
@@ -64,12 +64,18 @@ def write_legality(folder: Path, target: str, variants: Sequence[Variant]) -> No
         return
     accepted = ACCEPTED[target]
     graphs = [folder / variant.files[0] for variant in variants]
-    reports = LintReports(graphs=tuple(lint_file(graph, accepted) for graph in graphs))
+    reports = LintReports(graphs=tuple(_report(graph, accepted) for graph in graphs))
     _require_legal(reports)
     proof = prove(graphs)
     _require_accepted(proof)
     write_text(folder / LINT, reports.model_dump_json(indent=1) + "\n")
     write_text(folder / PROOF, proof.model_dump_json(indent=1) + "\n")
+
+
+def _report(graph: Path, accepted: Sequence[Accepted]) -> LintReport:
+    """Lint a graph; one without quantizers has no use for the acceptances, which is not worth saying."""
+    report = lint_file(graph, accepted)
+    return report if report.quantizers else report.model_copy(update={"unused": ()})
 
 
 def describe(folder: Path) -> Iterator[str]:
