@@ -32,7 +32,7 @@ ON_JETSON := $(if $(filter jetson,$(target)),$(shell [ "$$(uname -m)" = aarch64 
 EXTRA := $(if $(ON_JETSON),device,$(target))
 PIP := $(BIN)/python -m pip --quiet --disable-pip-version-check --no-input
 
-.PHONY: help road env test check format goldens prove train clean
+.PHONY: help road env test check format bench-fold goldens prove train clean
 .DELETE_ON_ERROR:
 
 help:
@@ -44,6 +44,7 @@ help:
 	@echo "make env                     only the environment; then: . $(BIN)/activate, and tdss --help"
 	@echo "make test                    run every test"
 	@echo "make check                   format, lint, types and the architecture's rules"
+	@echo "make bench-fold              what folding gains and a folded Swin-T costs, in one interleaved run; half an hour, resumes"
 	@echo "make goldens                 rewrite the golden values of the shipped model, after explaining the change"
 	@echo "make train                   train the shipped model again, from scratch: hours; a killed run resumes"
 	@echo "make prove                   have NVIDIA's own parser and builder take the jetson graphs, on this CPU (x86-64, 230 MB)"
@@ -80,6 +81,9 @@ check: $(call ready,dev)
 format: $(call ready,dev)
 	$(BIN)/ruff format .
 	$(BIN)/ruff check --fix .
+
+bench-fold: $(call ready,dev)
+	$(BIN)/python compile/bench_fold.py
 
 goldens: $(call ready,dev)
 	$(BIN)/python -m tests.goldens.measure

@@ -14,15 +14,16 @@ from collections.abc import Mapping, Sequence
 from contextlib import ExitStack
 from pathlib import Path
 from tempfile import TemporaryDirectory
-from typing import Annotated, Literal, NamedTuple
+from typing import TYPE_CHECKING, Annotated, Literal, NamedTuple
 
 import typer
 
 from bundle.artifacts import Simplified
 from bundle.errors import ConfigError
+from bundle.preprocess import Preprocess
 from compile.bench import Clock, ratio, sample
 from compile.config import TimingConfig
-from compile.graph import GRAPH_FILE, graph_info
+from compile.graph import GRAPH_FILE, GraphInfo, graph_info
 from compile.images import ImageFiles, folder_images
 from compile.passes.table import apply_passes
 from compile.script import run_script, say
@@ -30,6 +31,11 @@ from targets.base import Array, RunConfig, Session, Target, Variant
 from targets.reference.target import F32
 from targets.rewrites import FILE, RewriteRow, Rewrites, Sample
 from targets.table import target as find_target
+
+if TYPE_CHECKING:
+    from torch import nn
+
+    from tdss.config import ModelConfig
 
 CANDIDATES = (
     "pool_in_two_steps", "resize_as_products", "gather_windows", "mix_before_resize", "merge_attention_mask",
@@ -108,13 +114,23 @@ def open_graph(graph: Path, bench: Bench) -> Session:
 
 def simplified_graph(checkpoint: Path, images: ImageFiles, out: Path, *, threads: int) -> Simplified:
     """Fold, export and simplify a checkpoint in ``out``."""
-    from compile.config import FoldOptions
-    from compile.export import export
-    from compile.fold import fold
+    from compile.folding import rewrite
+    from tdss.checkpoint import load
+
+    config, model = load(checkpoint)
+    folded, _ = rewrite(model, (1, 3, config.image.height, config.image.width), mode="all")
+    return simplified_module(folded.float(), config, images, out, threads=threads)
+
+
+def simplified_module(
+    model: "nn.Module", config: "ModelConfig", images: ImageFiles, out: Path, *, threads: int
+) -> Simplified:
+    """Export and simplify a model that answers as ``config`` says, in ``out``."""
+    from compile.export import export_module
     from compile.simplify import simplify
 
-    folded = fold(checkpoint, out / "folded", images, FoldOptions(), ImageFiles(paths=()), say)
-    exported = export(folded, out / "exported", "raw", images, threads=threads)
+    info = GraphInfo(io="raw", preprocess=Preprocess(**config.image.model_dump()), tasks=dict(config.tasks))
+    exported = export_module(model, info, out / "exported", images, parent=None, threads=threads)
     return simplify(exported, out / "simplified", images, threads=threads)
 
 

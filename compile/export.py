@@ -85,7 +85,7 @@ def _to_onnx(wrapped: "nn.Module", info: GraphInfo, feed: Outputs) -> "onnx_ir.M
 
     from compile.clean import clean_export
 
-    with _quiet(), torch.no_grad():
+    with quiet_export(), torch.no_grad():
         program = torch.onnx.export(
             wrapped, (torch.tensor(feed[INPUT]),), dynamo=True, opset_version=OPSET, input_names=[INPUT],
             output_names=list(info.tasks), external_data=False, verbose=False,
@@ -119,7 +119,7 @@ def _run_eager(wrapped: "nn.Module", info: GraphInfo, feed: Outputs) -> Outputs:
 
 
 @contextmanager
-def _quiet() -> Iterator[None]:
+def quiet_export() -> Iterator[None]:
     """Silence what the exporter says about packages this project does not use and about its own internals."""
     loggers = [logging.getLogger(name) for name in ("torch.onnx", "onnxscript")]
     levels = [logger.level for logger in loggers]

@@ -1,0 +1,245 @@
+"""The graphs that ``make bench-fold`` times, made by the project's own stages, and the fold's own time, memory and error.
+
+Every graph is folded, exported and simplified like a build's; those that are to be rewritten run each runtime's rewrites.
+The fold is the command a person types, in a process of its own, so that its time and its peak memory are its own.
+"""
+
+import json
+import os
+import subprocess
+import sys
+from collections.abc import Callable, Mapping
+from functools import partial
+from pathlib import Path
+from tempfile import TemporaryDirectory
+from time import perf_counter
+from typing import Literal, NamedTuple, TypeAlias
+
+import numpy as np
+import torch
+from PIL import Image
+from torch import Tensor, nn
+
+from bundle.artifacts import Folded, load
+from bundle.errors import CheckpointError
+from bundle.frozen import Frozen
+from bundle.preprocess import Preprocess
+from compile.bench_models import AdapterPart, Form, batch_tasks, random_model, stack_baseline, swin_t, tiny
+from compile.bench_rewrites import simplified_module
+from compile.clean import clean_export
+from compile.export import OPSET, quiet_export
+from compile.fold import load_folded
+from compile.folding import rewrite as fold_in_memory
+from compile.graph import GRAPH_FILE, INPUT
+from compile.images import ImageFiles
+from compile.passes.table import apply_passes
+from compile.script import say
+from compile.sources import ROOT
+from targets.base import Array
+from tdss.backbones.swin import stage_sizes
+from tdss.checkpoint import Card, save
+from tdss.config import Gate, ModelConfig, SwinConfig
+from tdss.model import MultiTaskModel
+
+Preset: TypeAlias = Literal["swin-t", "tiny"]
+GATES: tuple[Gate, ...] = ("static", "dynamic")
+SEED = 0
+TASK_COUNT: dict[Preset, int] = {"swin-t": 6, "tiny": 2}
+
+
+class FoldCost(Frozen):
+    """What folding one checkpoint took: seconds of wall and of CPU time, MiB at the peak, the worst relative errors."""
+
+    seconds: float
+    cpu_seconds: float
+    peak_mib: float
+    float64: float
+    float32: float
+
+
+class Graph(NamedTuple):
+    """One graph to time. ``rewritten``: the runtime's rewrites are run on it first."""
+
+    name: str
+    path: Path
+    feed: Mapping[str, Array]
+    rewritten: bool
+
+
+class Made(NamedTuple):
+    """Everything that is timed, what folding cost by gate, and the eager outputs of the unfolded models by gate."""
+
+    graphs: tuple[Graph, ...]
+    folds: dict[Gate, FoldCost]
+    eager: dict[Gate, dict[str, Array]]
+
+
+def config_of(preset: Preset, gate: Gate | None, *, tasks: int = 6) -> ModelConfig:
+    """Return the preset's configuration."""
+    return (swin_t if preset == "swin-t" else tiny)(gate, tasks=tasks)
+
+
+def make_graphs(preset: Preset, out: Path, *, threads: int) -> Made:
+    """Make every graph of the benchmark in ``out``, or take what a killed run left there; threads are the checks'."""
+    config = config_of(preset, None)
+    images = write_image(out / "images", config)
+    feed = {INPUT: Preprocess(**config.image.model_dump()).apply(_read(images), name="image")}
+    folds = {gate: _fold_once(preset, gate, images, out) for gate in GATES}
+    eager = {gate: _run(random_model(config_of(preset, gate), SEED), feed) for gate in GATES}
+    graphs = []
+    for name, (make, rewritten) in _recipes(preset, out).items():
+        path = out / f"{name}.onnx"
+        if not path.is_file():
+            say(f"  {name}")
+            with TemporaryDirectory(dir=out) as scratch:
+                made = simplified_module(make(), config, images, Path(scratch), threads=threads)
+                made.file(GRAPH_FILE).replace(path)
+        graphs.append(Graph(name, path, feed, rewritten))
+    return Made((*graphs, *adapter_parts(preset, out)), folds, eager)
+
+
+def _recipes(preset: Preset, out: Path) -> dict[str, tuple[Callable[[], MultiTaskModel], bool]]:
+    """Return, by graph, what makes its model and whether the graph is rewritten."""
+
+    def unfolded(gate: Gate, form: Form) -> MultiTaskModel:
+        return batch_tasks(random_model(config_of(preset, gate), SEED), form)
+
+    recipes: dict[str, tuple[Callable[[], MultiTaskModel], bool]] = {"baseline": (lambda: _baseline(preset), True)}
+    for gate in GATES:
+        recipes[f"folded_{gate}"] = (partial(_load_folded, out / f"{gate}_folded"), True)
+        recipes[f"unfolded_{gate}"] = (partial(unfolded, gate, "hidden"), False)
+    return recipes | {"unfolded_static_skills": (partial(unfolded, "static", "skills"), False)}
+
+
+def _baseline(preset: Preset) -> MultiTaskModel:
+    config = config_of(preset, None)
+    folded, _ = fold_in_memory(random_model(config, SEED), image_shape(config), mode="all")
+    return stack_baseline(folded).float()
+
+
+def _load_folded(folder: Path) -> MultiTaskModel:
+    return load_folded(load(Folded, folder))
+
+
+def _fold_once(preset: Preset, gate: Gate, images: ImageFiles, out: Path) -> FoldCost:
+    """Fold in a process of its own, once for a folder; what it took lies beside the artifact."""
+    kept = out / f"{gate}_fold.json"
+    if not kept.is_file():
+        say(f"  fold, {gate} gates")
+        checkpoint = write_checkpoint(out / gate, config_of(preset, gate))
+        kept.write_text(fold_apart(checkpoint, images, out / f"{gate}_folded").model_dump_json())
+    return FoldCost.model_validate_json(kept.read_bytes())
+
+
+def image_shape(config: ModelConfig) -> tuple[int, ...]:
+    """Return the shape of a model's input."""
+    return (1, 3, config.image.height, config.image.width)
+
+
+def adapter_parts(preset: Preset, out: Path) -> list[Graph]:
+    """Make the folded adapters alone, for one task and more and each kind of gate: ``adapter_<gate>_<tasks>``."""
+    return [_adapter_part(preset, gate, tasks, out) for gate in GATES for tasks in range(1, TASK_COUNT[preset] + 1)]
+
+
+def _adapter_part(preset: Preset, gate: Gate, tasks: int, out: Path) -> Graph:
+    """Make one of them; its feed is random."""
+    config, path = config_of(preset, gate, tasks=tasks), out / f"adapter_{gate}_{tasks}.onnx"
+    taps = _random_taps(config)
+    if not path.is_file():
+        say(f"  {path.stem}")
+        model, _ = fold_in_memory(random_model(config, SEED), image_shape(config), mode="all")
+        _export_part(model.float(), list(taps.values()), list(taps), path)
+    return Graph(path.stem, path, {name: tap.numpy() for name, tap in taps.items()}, rewritten=True)
+
+
+def _export_part(model: MultiTaskModel, taps: list[Tensor], names: list[str], path: Path) -> None:
+    """Export a folded model's adapters."""
+    from onnx_ir import save as save_graph
+
+    with quiet_export(), torch.no_grad():
+        program = torch.onnx.export(
+            AdapterPart(model).eval(), tuple(taps), dynamo=True, opset_version=OPSET, input_names=names,
+            external_data=False, verbose=False,
+        )  # fmt: skip
+    if program is None:
+        raise CheckpointError(
+            "the exporter returned nothing", expected="an ONNX program", got="None", where=path.stem,
+            fix="use the pinned version of torch",
+        )  # fmt: skip
+    save_graph(clean_export(program.model), path)
+
+
+def _random_taps(config: ModelConfig) -> dict[str, Tensor]:
+    """Make one MLP input per block and the output of each stage."""
+    assert isinstance(config.backbone, SwinConfig)
+    generator = torch.Generator().manual_seed(SEED)
+    shapes = [
+        (1, *size, config.backbone.width(stage))
+        for stage, size in enumerate(stage_sizes(config.backbone, config.image))
+        for _ in range(config.backbone.depths[stage] + 1)
+    ]
+    return {f"tap_{number}": torch.randn(shape, generator=generator) for number, shape in enumerate(shapes)}
+
+
+def rewritten(graph: Graph, names: tuple[str, ...], folder: Path) -> Path:
+    """Return the graph's file after the named passes, if it is one of those that get them; else the file itself."""
+    if not graph.rewritten:
+        return graph.path
+    path = folder / f"{graph.name}.onnx"
+    apply_passes(names, graph.path, path)
+    return path
+
+
+def write_checkpoint(folder: Path, config: ModelConfig) -> Path:
+    """Write the seeded random model as a checkpoint."""
+    card = Card(trained_on="nothing: seeded random weights", steps=0, hours=0.0, metrics={})
+    save(folder, config, random_model(config, SEED), card, storage="float32")
+    return folder
+
+
+def write_image(folder: Path, config: ModelConfig) -> ImageFiles:
+    """Write one smooth random image of the model's size."""
+    folder.mkdir(parents=True, exist_ok=True)
+    coarse = np.random.default_rng(SEED).integers(0, 256, (8, 8, 3), dtype=np.uint8)
+    path = folder / "image.png"
+    Image.fromarray(coarse).resize((config.image.width, config.image.height), Image.Resampling.BICUBIC).save(path)
+    return ImageFiles(paths=(path,))
+
+
+def fold_apart(checkpoint: Path, images: ImageFiles, out: Path) -> FoldCost:
+    """Fold a checkpoint by the command line, in a process of its own.
+
+    Raises:
+        CheckpointError: the command failed.
+    """
+    command = [
+        sys.executable, "compile/fold.py", str(checkpoint), "--images", str(images.paths[0].parent), "--out", str(out),
+        "--count", "1", "--calibration", "0",
+    ]  # fmt: skip
+    start = perf_counter()
+    process = subprocess.Popen(command, cwd=ROOT, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True)
+    said = process.stderr.read() if process.stderr is not None else ""
+    _, status, usage = os.wait4(process.pid, 0)
+    seconds = perf_counter() - start
+    if status:
+        raise CheckpointError(
+            "the fold command failed", expected="exit code 0", got=f"status {status}: {said.strip()[-400:]}",
+            where=" ".join(command), fix="run it by hand",
+        )  # fmt: skip
+    folded = load(Folded, out)
+    proof = json.loads(json.dumps(folded.record.settings["proof"]))
+    return FoldCost(
+        seconds=seconds, cpu_seconds=usage.ru_utime + usage.ru_stime, peak_mib=usage.ru_maxrss / 1024,
+        float64=max(proof["float64"].values()), float32=max(proof["float32"].values()),
+    )  # fmt: skip
+
+
+def _read(images: ImageFiles) -> Array:
+    [(_, image)] = images.read()
+    return image
+
+
+def _run(model: nn.Module, feed: Mapping[str, Array]) -> dict[str, Array]:
+    with torch.no_grad():
+        outputs: dict[str, Tensor] = model(torch.tensor(feed[INPUT]))
+    return {task: output.numpy() for task, output in outputs.items()}
