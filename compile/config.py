@@ -34,6 +34,19 @@ class EvaluationConfig(Frozen):
     hard: Natural = 8
 
 
+class SearchConfig(Frozen):
+    """How mixed precision is searched where plain INT8 breaks a budget on the calibration images.
+
+    A task holds if its drop's interval lies within ± ``margin`` of its budget; at most ``limit`` of the MACs stay in
+    float; each layer's sensitivity is measured on ``images`` images.
+    """
+
+    enabled: bool = True
+    margin: Annotated[float, Field(gt=0, le=1)] = 0.5
+    limit: Annotated[float, Field(ge=0, le=1)] = 0.1
+    images: Positive = 3
+
+
 class TimingConfig(Frozen):
     """The timing protocol: ``runs`` interleaved rounds after ``warmup`` untimed ones; medians are quoted.
 
@@ -70,6 +83,7 @@ class BuildConfig(Frozen):
     dataset: Path | None = None  # None: dataset.json in the data folder
     calibration: CalibrationConfig = CalibrationConfig()
     evaluation: EvaluationConfig = EvaluationConfig()
+    search: SearchConfig = SearchConfig()
     fold: FoldMode = "all"
     tasks: tuple[str, ...] = ()  # empty: every task of the model
     freeze_gates: bool = False

@@ -1,7 +1,7 @@
 """The road end to end: a checkpoint to a judged bundle, stage by stage through the store.
 
-fold → export → simplify → rewrite → quantize → build ┐
-                                 vectors ───┴→ judge → the bundle
+fold → export → simplify → rewrite → quantize → search → build ┐
+                                          vectors ───┴→ judge → the bundle
 """
 
 if not __package__:
@@ -26,7 +26,7 @@ from bundle.manifest import Io
 from bundle.preprocess import Preprocess
 from bundle.regression import read_report
 from calibration.sampling import CalibrationSet, from_split
-from compile import build, export, fold, judge, legality, quantize, rewrite, simplify, vectors
+from compile import build, export, fold, judge, legality, quantize, rewrite, search, simplify, vectors
 from compile.assemble import Parts, budgets_of, draft_manifest, publish, ship, unchanged
 from compile.config import BuildConfig, FoldMode, FoldOptions, load_config
 from compile.images import ImageFiles
@@ -43,6 +43,7 @@ if TYPE_CHECKING:
 
 Say: TypeAlias = Callable[[str], None]
 STORE = ".store"
+CALIBRATIONS = "calibrations"
 CHECK_IMAGES = 2
 ANALYSED_IMAGES = 8
 
@@ -75,7 +76,7 @@ def build_bundle(config: BuildConfig, progress: Say) -> Path:
     folded = _fold(road)
     exported = _export(road, folded)
     simplified = _rewrite(road, _simplify(road, exported))
-    quantized = _quantize(road, simplified)
+    quantized = _search(road, simplified, _quantize(road, simplified))
     engine = _build(road, quantized)
     parts = Parts(folded, exported, simplified, quantized, engine, _vectors(road))
     draft = draft_manifest(
@@ -190,8 +191,32 @@ def _quantize(road: Road, simplified: Simplified) -> Quantized:
     return _stage(
         road, Quantized, "quantize", inputs=(simplified.sha256, road.calibration.sha256),
         settings=_target_settings(road), tools=quantize.TOOLS,
-        make=lambda out: quantize.quantize(simplified, road.calibration, out, road.target, road.run),
+        make=lambda out: quantize.quantize(
+            simplified, road.calibration, out, road.target, road.run, cache=_calibrations(road)
+        ),
     )  # fmt: skip
+
+
+def _calibrations(road: Road) -> Path:
+    return road.config.out / STORE / CALIBRATIONS
+
+
+def _search(road: Road, simplified: Simplified, quantized: Quantized) -> Quantized:
+    """Add a mixed graph where plain INT8 breaks a budget on the calibration images; never asks those that judge."""
+    config, terms = road.config, search.Terms(road.dataset, road.budgets, road.config.seed, road.config.search)
+    labels = vectors.hash_evaluation(road.dataset, road.calibration.ids, tuple(road.model.tasks))
+    settings = _target_settings(road) | {
+        "budgets": dict(road.budgets), "seed": config.seed, "search": config.search.model_dump(mode="json"),
+    }  # fmt: skip
+    found = _stage(
+        road, Quantized, "search", inputs=(quantized.sha256, labels), settings=settings, tools=search.TOOLS,
+        make=lambda out: search.search(
+            quantized, simplified, road.calibration, out, road.target, road.run, terms, cache=_calibrations(road),
+            progress=road.say,
+        ),
+    )  # fmt: skip
+    road.say(f"  mixed precision: {found.record.settings['search']}")
+    return found
 
 
 def _build(road: Road, quantized: Quantized) -> Engine:
@@ -237,7 +262,7 @@ def describe(choice: Choice) -> list[str]:
     lines = [] if choice.eager_ms is None else [f"  eager {choice.eager_ms:8.2f} ms"]
     for one in choice.candidates:
         latency = "   no timing" if one.latency_ms is None else f"{one.latency_ms:8.2f} ms"
-        lines.append(f"  {one.name:5} {latency}  {one.reason}")
+        lines.append(f"  {one.name:12} {latency}  {one.reason}")
     return [*lines, f"shipped: {choice.shipped}, {choice.reason}"]
 
 

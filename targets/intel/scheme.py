@@ -43,7 +43,10 @@ def variants(capabilities: Capabilities) -> tuple[VariantRecipe, ...]:
             name="f16", graph="float", hint="f16", reason="the device multiplies in float16; the graph stays float32"
         ),
         VariantRecipe(
+            name="int8_weights", graph="weights", hint=rest, reason=f"weights stored as INT8, computed with in {rest}"
+        ),
+        VariantRecipe(
             name="int8", graph="quantized", hint=rest, reason=f"quantized layers in INT8, the others in {rest}"
         ),
     )
-    return tuple(offer for offer in offers if offer.name in native)
+    return tuple(offer for offer in offers if offer.name.partition("_")[0] in native)

@@ -63,7 +63,7 @@ def test_thin_products_say_their_size(gated: Path) -> None:
 
 
 @pytest.mark.parametrize(
-    ("channels", "groups", "least", "thin"), [(3, 1, 16, True), (4, 1, 16, False), (3, 1, 0, False), (1, 32, 16, False)]
+    ("channels", "groups", "least", "thin"), [(3, 1, 16, True), (4, 1, 16, False), (3, 1, 0, True), (1, 32, 16, False)]
 )
 def test_a_convolution_of_three_channels_is_thin_whatever_its_k(
     channels: int, groups: int, least: int, thin: bool, tmp_path: Path

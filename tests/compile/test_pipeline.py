@@ -25,7 +25,7 @@ from report.facts import read_bench, read_choice
 from tests.compile import made
 
 ROOT = Path(__file__).resolve().parents[2]
-STAGES = ("fold", "export", "simplify", "rewrite", "quantize", "build", "vectors", "judge")
+STAGES = ("fold", "export", "simplify", "rewrite", "quantize", "search", "build", "vectors", "judge")
 IO = {"intel": "raw", "jetson": "edge"}
 GENEROUS = dict.fromkeys(made.TASKS, 10.0)  # an untrained model has no metric worth a budget
 
@@ -54,7 +54,8 @@ def test_the_bundle_is_whole_and_where_it_belongs(built: tuple[BuildConfig, Path
     assert {path.name for path in folder.iterdir()} == {*manifest.files, "manifest.json", *RESULTS}
     assert manifest.io == IO[asked.target]
     assert manifest.inputs[0].dtype == {"raw": "float32", "edge": "uint8"}[manifest.io]
-    assert {variant.name for variant in manifest.variants} >= {"f32", "int8"}
+    expected = {"intel": {"f32", "int8"}, "jetson": {"f16", "int8"}}[asked.target]
+    assert {variant.name for variant in manifest.variants} >= expected
     assert set(manifest.parents) == {"folded", "exported", "simplified", "quantized", "engine", "vectors"}
     assert json.loads((folder / "fold.json").read_text())
 

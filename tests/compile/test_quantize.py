@@ -30,7 +30,7 @@ def quantized(
 ) -> Quantized:  # fmt: skip
     """Every variant of the tiny model for a target."""
     out = tmp_path_factory.mktemp("quantized") / request.param
-    return quantize(simplified, calibration, out, TARGETS[request.param], RUN)
+    return quantize(simplified, calibration, out, TARGETS[request.param], RUN, cache=out.parent / "cache")
 
 
 def target_of(quantized: Quantized) -> str:

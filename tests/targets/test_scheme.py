@@ -66,11 +66,11 @@ def test_tensorrt_gets_one_scale_per_activation_and_no_thin_gemm() -> None:
 @pytest.mark.parametrize(
     ("given", "names"),
     [
-        (capabilities("CPU", "amx_bf16"), ["f32", "bf16", "int8"]),
-        (capabilities("CPU", "amx_fp16"), ["f32", "bf16", "f16", "int8"]),
-        (capabilities("CPU", "avx2", precisions=("f32", "int8")), ["f32", "int8"]),
-        (capabilities("GPU", precisions=("f32", "f16", "int8")), ["f32", "f16", "int8"]),
-        (capabilities("NPU", precisions=("f16", "int8")), ["f16", "int8"]),
+        (capabilities("CPU", "amx_bf16"), ["f32", "bf16", "int8_weights", "int8"]),
+        (capabilities("CPU", "amx_fp16"), ["f32", "bf16", "f16", "int8_weights", "int8"]),
+        (capabilities("CPU", "avx2", precisions=("f32", "int8")), ["f32", "int8_weights", "int8"]),
+        (capabilities("GPU", precisions=("f32", "f16", "int8")), ["f32", "f16", "int8_weights", "int8"]),
+        (capabilities("NPU", precisions=("f16", "int8")), ["f16", "int8_weights", "int8"]),
     ],
 )
 def test_variants_are_what_the_device_computes(given: Capabilities, names: list[str]) -> None:

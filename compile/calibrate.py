@@ -1,0 +1,185 @@
+"""Calibrate: NNCF puts quantizers into a graph from what it sees on calibration images; the one module that imports it.
+
+What it makes is kept in a cache whose key names the graph, the images, the preprocessing, the scheme and the tools, so
+that a second question about the same calibration (another pass list, a search for mixed precision) costs nothing.
+"""
+
+import logging
+import warnings
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager, redirect_stdout
+from io import StringIO
+from pathlib import Path
+from types import ModuleType
+from typing import TYPE_CHECKING, NamedTuple, TypeVar
+
+from bundle.artifacts import hash_file
+from bundle.dataset import read_image
+from bundle.errors import DatasetError, GraphError, TargetUnavailable
+from calibration.cache import CalibrationKey, keep, look_up
+from calibration.sampling import CalibrationSet
+from compile.float_nodes import float_nodes, value_names
+from compile.graph import Array, GraphInfo
+from compile.store import tool_versions
+from targets.base import GraphFormat, QuantizationScheme
+
+if TYPE_CHECKING:
+    from nncf import AdvancedQuantizationParameters
+
+SUFFIX: dict[GraphFormat, str] = {"onnx": ".onnx", "openvino": ".xml"}
+TOOLS: dict[GraphFormat, tuple[str, ...]] = {"onnx": ("nncf", "onnx", "onnxruntime"), "openvino": ("nncf", "openvino")}
+NAME = "calibrated"
+Graph = TypeVar("Graph")
+
+
+class Question(NamedTuple):
+    """What a calibration depends on: the float graph, its contract, the images, how to quantize and in which format."""
+
+    source: Path
+    info: GraphInfo
+    calibration: CalibrationSet
+    scheme: QuantizationScheme
+    format: GraphFormat
+
+
+def cache_key(question: Question) -> CalibrationKey:
+    """Name everything the answer depends on."""
+    drawn = question.calibration
+    return CalibrationKey(
+        graph=hash_file(question.source), images=drawn.sha256, ids=drawn.ids[: question.scheme.subset_size],
+        preprocess=question.info.preprocess, scheme=question.scheme.model_dump(mode="json"), format=question.format,
+        tools=tool_versions(*TOOLS[question.format]),
+    )  # fmt: skip
+
+
+def calibrate(question: Question, cache: Path) -> Path:
+    """Return the graph with NNCF's quantizers, from its entry in the folder ``cache`` or, if there is none, made and kept.
+
+    Raises:
+        DatasetError: there is no calibration image, or one has another size or type than the model takes.
+        GraphError: NNCF refuses the graph.
+        ArtifactError: the entry answers another question, or was altered; what differs is named.
+        TargetUnavailable: NNCF is not installed.
+    """
+    key, name = cache_key(question), NAME + SUFFIX[question.format]
+    entry = cache / key.digest
+    if not look_up(entry, key):
+        with keep(entry, key) as folder:
+            write_calibrated(question, folder / name)
+    return entry / name
+
+
+def write_calibrated(question: Question, path: Path) -> None:
+    """Quantize and write the graph as ``path``; raises as ``calibrate`` does."""
+    kept = float_nodes(question.source, question.scheme)
+    if question.format == "onnx":
+        import onnx
+
+        onnx.save(run_nncf(onnx.load(question.source), question, list(kept)), path)
+        return
+    from targets.intel.graph import convert, save
+    from targets.intel.returned import operations_named
+
+    model, values = convert(question.source), set(value_names(question.source, kept))
+    save(run_nncf(model, question, operations_named(model, values)), path)
+
+
+def run_nncf(model: Graph, question: Question, kept: list[str]) -> Graph:
+    """Return ``model`` quantized, except the operations named in ``kept``; raises as ``calibrate`` does."""
+    nncf = _import_nncf()
+    scheme = question.scheme
+    feeds = feeds_of(question.info, question.calibration.paths[: scheme.subset_size])
+    if not feeds:
+        raise DatasetError(
+            "there is no calibration image", expected="at least 1", got="0", where="quantize",
+            fix="give a folder with images, or a larger count",
+        )  # fmt: skip
+    kind = nncf.ModelType.TRANSFORMER if scheme.model_type == "transformer" else None
+    try:
+        with quiet():
+            quantized: Graph = nncf.quantize(
+                model, nncf.Dataset(feeds), preset=nncf.QuantizationPreset(scheme.preset), model_type=kind,
+                target_device=nncf.TargetDevice.ANY, subset_size=min(scheme.subset_size, len(feeds)),
+                fast_bias_correction=scheme.fast_bias_correction,
+                ignored_scope=nncf.IgnoredScope(names=kept, validate=False), advanced_parameters=_advanced(scheme),
+            )  # fmt: skip
+    except (nncf.ValidationError, nncf.InternalError, nncf.UnsupportedModelError) as error:
+        raise _refused(question.source, error) from error
+    return quantized
+
+
+def feeds_of(info: GraphInfo, paths: Sequence[Path]) -> list[dict[str, Array]]:
+    """Read images as the graph takes them.
+
+    Raises:
+        DatasetError: an image cannot be read, or has another size or type than the model takes.
+    """
+    return [info.feed(read_image(path), name=str(path)) for path in paths]
+
+
+def weights_only(path: Path, out: Path) -> tuple[str, ...]:
+    """Write an OpenVINO graph with its weights stored as INT8, one scale per output channel; return the files' names.
+
+    Raises:
+        GraphError: NNCF refuses the graph.
+        TargetUnavailable: NNCF is not installed.
+    """
+    from targets.intel.graph import read, save
+
+    nncf = _import_nncf()
+    try:
+        with quiet():
+            compressed = nncf.compress_weights(read(path), mode=nncf.CompressWeightsMode.INT8_SYM)
+    except (nncf.ValidationError, nncf.InternalError, nncf.UnsupportedModelError) as error:
+        raise _refused(path, error) from error
+    return save(compressed, out)
+
+
+def _refused(path: Path, error: Exception) -> GraphError:
+    return GraphError(
+        "NNCF refuses this graph", expected="a graph it can quantize", got=str(error), where=str(path),
+        fix="see which node the text names; a pattern in the target's scheme keeps it in float",
+    )  # fmt: skip
+
+
+def _advanced(scheme: QuantizationScheme) -> "AdvancedQuantizationParameters":
+    from nncf.quantization.advanced_parameters import (
+        AdvancedQuantizationParameters,
+        AdvancedSmoothQuantParameters,
+        OverflowFix,
+        QuantizationParameters,
+    )  # fmt: skip
+
+    alpha = -1.0 if scheme.smooth_quant_alpha == "off" else scheme.smooth_quant_alpha
+    activations = None if scheme.per_channel_depthwise_activations else QuantizationParameters(per_channel=False)
+    return AdvancedQuantizationParameters(
+        overflow_fix=OverflowFix(scheme.overflow_fix),
+        smooth_quant_alphas=AdvancedSmoothQuantParameters(convolution=-1.0, matmul=alpha),
+        activations_quantization_params=activations,
+    )
+
+
+def _import_nncf() -> ModuleType:
+    try:
+        import nncf
+    except ModuleNotFoundError as error:
+        raise TargetUnavailable(
+            "nncf is not installed", expected="the Python package nncf", got="ModuleNotFoundError",
+            where="this Python environment", fix="pip install -e .[intel] or .[jetson]",
+        ) from error  # fmt: skip
+    return nncf  # type: ignore[no-any-return,unused-ignore]
+
+
+@contextmanager
+def quiet() -> Iterator[None]:
+    """Keep NNCF's progress bars off standard output and its notes below a warning out of the log."""
+    logger = logging.getLogger("nncf")
+    level = logger.level
+    logger.setLevel(logging.ERROR)
+    try:
+        with redirect_stdout(StringIO()), warnings.catch_warnings():
+            warnings.filterwarnings("ignore", category=DeprecationWarning)
+            warnings.filterwarnings("ignore", category=FutureWarning)
+            yield
+    finally:
+        logger.setLevel(level)

@@ -1,0 +1,259 @@
+"""Search: where plain INT8 breaks a task's budget, return the layers to float that buy the most, until every task holds.
+
+    int8 on the calibration images ── every task holds ──▶ nothing to do
+          │ else
+    each layer's noise at each task's output (sensitivity.py)
+          │  order by Σ over broken tasks of the layer's part of the noise, per multiply-accumulate
+    the longest prefix that leaves at most ``limit`` of the MACs in float, then by bisection the shortest that holds
+
+Only calibration images are asked: those that judge the bundle never choose its layers. A model may have been trained on
+its calibration images, and there are few of them, so a task *holds* only if its drop's interval lies within ± ``margin``
+of its budget, in both directions: an improvement is as much a sign of noise as a drop. What is found is one more variant,
+``int8_mixed``; the judgement and the device decide whether it is shipped.
+"""
+
+import shutil
+from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
+from tempfile import TemporaryDirectory
+from typing import NamedTuple
+
+import onnx_ir as ir
+from pydantic import JsonValue
+
+from bundle.artifacts import Quantized, Simplified, load, write_text
+from bundle.dataset import FolderDataset
+from bundle.frozen import Frozen
+from calibration.sampling import CalibrationSet
+from compile.calibrate import Question, calibrate
+from compile.config import SearchConfig
+from compile.graph import GRAPH_FILE, graph_info
+from compile.layers import layers_of, read_macs
+from compile.passes.table import apply_passes
+from compile.quantize import Job, ranges_for, variants_of, write_quantized
+from compile.sensitivity import LayerSensitivity, Subject, measure_layers, open_graph
+from compile.store import seal, tool_versions, writing
+from compile.trial import Standing, Trial, labelled, without_labels
+from targets.base import RunConfig, Target, Variant, VariantRecipe
+
+TOOLS = ("nncf", "onnx", "onnx-ir", "openvino", "onnxruntime", "numpy")
+SENSITIVITY = "sensitivity.json"
+PLAIN, MIXED = "int8", "int8_mixed"
+BISECTIONS = 3
+
+
+class Step(Frozen):
+    """One graph that was tried: how many layers were in float, their share of the MACs, how each task stood."""
+
+    returned: int
+    macs_share: float
+    tasks: dict[str, Standing]
+    held: bool
+
+
+class SearchReport(Frozen):
+    """What ``sensitivity.json`` holds: why there is a mixed graph or none, which layers are in float, what each costs."""
+
+    schema_version: int = 1
+    outcome: str
+    images: int
+    config: SearchConfig
+    budgets: dict[str, float]
+    never_quantized_share: float
+    steps: tuple[Step, ...]
+    returned: tuple[str, ...]
+    layers: tuple[LayerSensitivity, ...]
+
+
+class Terms(NamedTuple):
+    """What a search is asked: the labelled folder of the calibration images, the budgets, how far to go."""
+
+    dataset: FolderDataset
+    budgets: dict[str, float]
+    seed: int
+    config: SearchConfig
+
+
+def search(
+    quantized: Quantized, simplified: Simplified, calibration: CalibrationSet, out: Path, target: Target, run: RunConfig,
+    terms: Terms, *, cache: Path, progress: Callable[[str], None],
+) -> Quantized:  # fmt: skip
+    """Write a ``Quantized`` artifact in ``out``: all of ``quantized``, sensitivity.json, and a mixed graph if one is needed.
+
+    Raises:
+        DatasetError: an image or label of the calibration split is wrong.
+        GraphError: a graph cannot be made.
+        TargetUnavailable: a runtime is missing.
+    """
+    settings = dict(quantized.record.settings)
+    with writing(out) as folder:
+        for name in quantized.record.files:
+            shutil.copyfile(quantized.file(name), folder / name)
+        job = Job(simplified.file(GRAPH_FILE), graph_info(simplified), calibration, folder, target, run, cache)
+        report, mixed, note = _search(quantized, job, terms, progress)
+        if mixed is not None:
+            settings["variants"] = [one.model_dump(mode="json") for one in (*variants_of(quantized), mixed)]
+            settings["notes"] = _extend(settings["notes"], MIXED, note)
+        write_text(folder / SENSITIVITY, report.model_dump_json(indent=1) + "\n")
+        seal(
+            Quantized, folder, parent=quantized.sha256, inputs=quantized.record.inputs, outputs=quantized.record.outputs,
+            settings=settings | {"search": report.outcome}, tools=tool_versions(*TOOLS),
+        )  # fmt: skip
+    return load(Quantized, out)
+
+
+def read_sensitivity(path: Path) -> SearchReport:
+    """Read ``sensitivity.json``."""
+    return SearchReport.model_validate_json(path.read_bytes())
+
+
+def order_layers(rows: Sequence[LayerSensitivity], tasks: Sequence[str]) -> tuple[LayerSensitivity, ...]:
+    """Return the layers in the order in which their return to float buys most for ``tasks`` per multiply-accumulate.
+
+    A layer's gain is its part of all layers' noise at a task's output, summed over the tasks.
+    """
+    totals = {name: sum(row.noise(name) for row in rows) or 1.0 for name in tasks}
+
+    def gain(row: LayerSensitivity) -> float:
+        return sum(row.noise(name) / totals[name] for name in tasks) / max(row.macs_share, 1e-9)
+
+    return tuple(sorted(rows, key=lambda row: (-gain(row), row.name)))
+
+
+def prefix_within(rows: Sequence[LayerSensitivity], share: float) -> int:
+    """Return how many of the first layers together have at most ``share`` of the MACs."""
+    total, count = 0.0, 0
+    for row in rows:
+        total += row.macs_share
+        if total > share:
+            break
+        count += 1
+    return count
+
+
+def broken(tasks: Mapping[str, Standing], budgets: Mapping[str, float], margin: float) -> tuple[str, ...]:
+    """Return the tasks whose interval is not within ± ``margin`` of the budget."""
+    return tuple(
+        name for name, one in tasks.items() if not all(abs(end) <= margin * budgets[name] for end in one.interval)
+    )
+
+
+def shortest(longest: int, attempt: Callable[[int], Step]) -> tuple[Step, ...]:
+    """Try the longest prefix; if it holds, bisect for the shortest that does. Return the steps, the best one last."""
+    steps = [attempt(longest)]
+    best, low, high = steps[0], 0, longest
+    for _ in range(BISECTIONS):
+        if not best.held or high - low < 2:
+            break
+        middle = (low + high) // 2
+        steps.append(attempt(middle))
+        if steps[-1].held:
+            best, high = steps[-1], middle
+        else:
+            low = middle
+    return (*(step for step in steps if step is not best), best)
+
+
+def _search(
+    quantized: Quantized, job: Job, terms: Terms, progress: Callable[[str], None]
+) -> tuple[SearchReport, Variant | None, dict[str, JsonValue]]:
+    plain = next((one for one in variants_of(quantized) if one.recipe.name == PLAIN), None)
+    missing = without_labels(terms.dataset, job.calibration.ids, tuple(job.info.tasks))
+    if plain is None or missing or not terms.config.enabled:
+        reason = "there is no INT8 graph" if plain is None else _no_labels(missing, len(job.calibration.ids))
+        return _report(terms, "not searched: " + ("switched off" if not terms.config.enabled else reason)), None, {}
+    trial = Trial(labelled(terms.dataset, job.calibration.ids, job.info), job.info, terms.budgets, terms.seed)
+    with open_graph(job.source, exact=False, threads=job.run.threads) as session:
+        trial.set_reference(session.infer)
+    first = _try(job, plain, trial, terms, returned=0, share=0.0)
+    if first.held:
+        return _report(terms, "not needed: every task holds in plain INT8", trial=trial, steps=(first,)), None, {}
+    failing = broken(first.tasks, terms.budgets, terms.config.margin)
+    progress(f"search: INT8 does not hold {', '.join(failing)} on the calibration images")
+    return _mix(job, plain.recipe, trial, terms, first, progress)
+
+
+def _mix(
+    job: Job, plain: VariantRecipe, trial: Trial, terms: Terms, first: Step, progress: Callable[[str], None]
+) -> tuple[SearchReport, Variant, dict[str, JsonValue]]:
+    rows, never = _sensitivities(job, trial, terms, progress)
+    failing = broken(first.tasks, terms.budgets, terms.config.margin)
+    ordered = order_layers(rows, failing)
+    longest = max(1, prefix_within(ordered, terms.config.limit - never))
+    ranges = ranges_for(job, (plain,))
+    recipe = plain.model_copy(
+        update={"name": MIXED, "graph": "mixed", "reason": "INT8, and in float the layers that cost a task most"}
+    )
+    kept: dict[int, tuple[Variant, dict[str, JsonValue], Path]] = {}
+    with TemporaryDirectory(prefix=".mixed.", dir=job.folder) as scratch:
+
+        def attempt(count: int) -> Step:
+            folder = Path(scratch) / str(count)
+            folder.mkdir()
+            names = frozenset(row.name for row in ordered[:count])
+            inner = job._replace(folder=folder)
+            kept[count] = (*write_quantized(recipe, inner, ranges, names), folder)
+            share = sum(row.macs_share for row in ordered[:count])
+            step = _try(inner, kept[count][0], trial, terms, returned=count, share=share)
+            progress(f"search: {count} layers in float, {share:.1%} of the MACs: {_words(step, terms)}")
+            return step
+
+        steps = shortest(longest, attempt)
+        best = steps[-1]
+        variant, note, folder = kept[best.returned]
+        for name in variant.files:
+            shutil.copyfile(folder / name, job.folder / name)
+    outcome = f"{best.returned} layers with {best.macs_share:.1%} of the MACs in float; {_words(best, terms)}"
+    names = tuple(row.name for row in ordered[: best.returned])
+    report = _report(terms, outcome, trial=trial, steps=(first, *steps), rows=rows, returned=names, never=never)
+    return report, variant, note
+
+
+def _sensitivities(
+    job: Job, trial: Trial, terms: Terms, progress: Callable[[str], None]
+) -> tuple[tuple[LayerSensitivity, ...], float]:
+    """Measure every layer of the calibrated graph as the target's passes leave it; and the share never quantized."""
+    scheme = job.target.scheme(job.target.capabilities(job.run))
+    question = Question(job.source, job.info, job.calibration, scheme, "onnx")
+    calibrated = calibrate(question, job.cache)
+    macs = read_macs(job.source)
+    with TemporaryDirectory(prefix=".sensitivity.", dir=job.folder) as scratch:
+        graph = Path(scratch) / GRAPH_FILE
+        passes = job.target.passes if job.target.graph_format == "onnx" else ()
+        apply_passes(passes, calibrated, graph)
+        layers = layers_of(ir.load(graph), macs)
+        subject = Subject(graph, job.source, trial.first(terms.config.images), threads=job.run.threads)
+        journal = calibrated.with_name(f"sensitivity-{job.target.name}-{terms.config.images}.jsonl")
+        rows = measure_layers(subject, layers, sum(macs.values()), journal, progress)
+    return rows, 1.0 - sum(layer.macs for layer in layers) / sum(macs.values())
+
+
+def _try(job: Job, variant: Variant, trial: Trial, terms: Terms, *, returned: int, share: float) -> Step:
+    with job.target.open(job.folder, variant, job.run, "auto") as session:
+        tasks = trial.stand(trial.measure(session.infer))
+    held = not broken(tasks, terms.budgets, terms.config.margin)
+    return Step(returned=returned, macs_share=share, tasks=tasks, held=held)
+
+
+def _words(step: Step, terms: Terms) -> str:
+    if step.held:
+        return "every task holds"
+    return "not held: " + ", ".join(broken(step.tasks, terms.budgets, terms.config.margin))
+
+
+def _no_labels(missing: Sequence[str], count: int) -> str:
+    return f"{len(missing)} of {count} calibration images lack a label; with labels the search knows what a layer costs"
+
+
+def _extend(notes: JsonValue, name: str, note: dict[str, JsonValue]) -> JsonValue:
+    return {**notes, name: note} if isinstance(notes, dict) else {name: note}
+
+
+def _report(
+    terms: Terms, outcome: str, *, trial: Trial | None = None, steps: tuple[Step, ...] = (), never: float = 0.0,
+    rows: tuple[LayerSensitivity, ...] = (), returned: tuple[str, ...] = (),
+) -> SearchReport:  # fmt: skip
+    return SearchReport(
+        outcome=outcome, images=0 if trial is None else len(trial.samples), config=terms.config, budgets=terms.budgets,
+        never_quantized_share=never, steps=steps, returned=returned, layers=rows,
+    )  # fmt: skip

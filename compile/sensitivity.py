@@ -1,0 +1,144 @@
+"""Sensitivity: how much each layer's quantization costs each task, measured one layer at a time.
+
+For each layer, every other one is returned to float; what is left at a task's output is that layer's own noise: its SQNR
+against the float graph, and the drop of the metric. Noise of different layers is nearly uncorrelated, so powers add:
+Σ_layers 10^(−SQNR/10) ≈ 10^(−SQNR_int8/10), and a layer's part of the sum is what its return to float takes away.
+
+Measured in exact emulation (ONNX Runtime, no optimizations) on a few calibration images, whatever the target. Each result
+is appended to a journal as it comes, so a killed run goes on where it was.
+"""
+
+from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
+from tempfile import TemporaryDirectory
+
+import numpy as np
+import onnx_ir as ir
+from pydantic import ValidationError
+
+from bundle.errors import ArtifactError
+from bundle.frozen import Frozen
+from bundle.tasks import task
+from bundle.verdict import relative_drop
+from compile.graph import Array
+from compile.layers import Layer, return_to_float
+from compile.trial import Trial, sqnr_db
+from targets.base import RunConfig, Session, Variant
+from targets.reference.target import F32, REFERENCE
+
+NOTHING_DB = 200.0
+"""The SQNR that is recorded where there is no difference at all: JSON has no infinity."""
+
+
+class LayerSensitivity(Frozen):
+    """One layer: its share of the graph's MACs, and for each task the SQNR in dB and the relative drop it causes alone."""
+
+    name: str
+    macs_share: float
+    sqnr_db: dict[str, float]
+    drop: dict[str, float]
+
+    def noise(self, task_name: str) -> float:
+        """The layer's noise power at a task's output, relative to the output's power."""
+        return float(10.0 ** (-self.sqnr_db[task_name] / 10.0))
+
+
+def open_graph(path: Path, *, exact: bool, threads: int) -> Session:
+    """Open an ONNX graph in ONNX Runtime; ``exact`` computes Q/DQ as the operators are defined."""
+    recipe = F32.model_copy(update={"graph": "quantized" if exact else "float"})
+    return REFERENCE.open(path.parent, Variant(recipe=recipe, files=(path.name,)), RunConfig(threads=threads), "auto")
+
+
+class Subject:
+    """The graphs a measurement compares, the images it uses, and what the float graph answers on them."""
+
+    def __init__(self, quantized: Path, original: Path, trial: Trial, *, threads: int) -> None:
+        self.quantized = quantized
+        self.original = ir.load(original)
+        self.trial = trial
+        self.threads = threads
+        self.reference, self.metrics = self._run(original, exact=False)
+
+    def measure(self, returned: Sequence[str]) -> tuple[dict[str, float], dict[str, float]]:
+        """Return each task's SQNR in dB and its relative drop with the named operators in float.
+
+        Raises:
+            GraphError: a name is not one of the graph's weighted operators.
+        """
+        model = ir.load(self.quantized)
+        return_to_float(model, self.original, returned)
+        with TemporaryDirectory() as scratch:
+            path = Path(scratch) / self.quantized.name
+            ir.save(model, path)
+            outputs, metrics = self._run(path, exact=True)
+        noise = {name: min(sqnr_db(outputs[name], self.reference[name]), NOTHING_DB) for name in outputs}
+        return noise, {name: _drop(name, self.metrics[name], value) for name, value in metrics.items()}
+
+    def _run(self, graph: Path, *, exact: bool) -> tuple[dict[str, list[Array]], dict[str, float]]:
+        answers: dict[str, list[Array]] = {name: [] for name in self.trial.info.tasks}
+        with open_graph(graph, exact=exact, threads=self.threads) as session:
+
+            def infer(feed: Mapping[str, Array]) -> Mapping[str, Array]:
+                outputs = session.infer(feed)
+                for name in answers:
+                    answers[name].append(outputs[name])
+                return outputs
+
+            measured = self.trial.measure(infer)
+        return answers, {name: self.trial.metric(name, arrays) for name, arrays in measured.items()}
+
+
+def measure_layers(
+    subject: Subject, layers: Sequence[Layer], total_macs: int, journal: Path, progress: Callable[[str], None]
+) -> tuple[LayerSensitivity, ...]:
+    """Measure every layer, one quantized at a time; results in ``journal`` are not measured again.
+
+    Raises:
+        ArtifactError: the journal holds something else.
+    """
+    known = read_journal(journal)
+    names = [layer.name for layer in layers]
+    for number, layer in enumerate(layers, start=1):
+        if layer.name not in known:
+            noise, drop = subject.measure([name for name in names if name != layer.name])
+            row = LayerSensitivity(name=layer.name, macs_share=layer.macs / total_macs, sqnr_db=noise, drop=drop)
+            known[layer.name] = row
+            with journal.open("a", encoding="utf-8") as stream:
+                stream.write(row.model_dump_json() + "\n")
+        if number % 10 == 0 or number == len(layers):
+            progress(f"sensitivity: {number} of {len(layers)} layers")
+    return tuple(known[name] for name in names)
+
+
+def read_journal(path: Path) -> dict[str, LayerSensitivity]:
+    """Read the rows that a run has left, by layer; a last line cut short by a kill is left out.
+
+    Raises:
+        ArtifactError: a whole line is not such a row.
+    """
+    if not path.is_file():
+        return {}
+    text = path.read_text(encoding="utf-8")
+    whole = text[: text.rfind("\n") + 1]
+    if whole != text:
+        path.write_text(whole, encoding="utf-8")
+    try:
+        rows = [LayerSensitivity.model_validate_json(line) for line in whole.splitlines()]
+    except ValidationError as error:
+        raise ArtifactError(
+            "the journal of a sensitivity run cannot be read", expected="a layer's row on each line", got=str(error),
+            where=str(path), fix="remove the file: it is measured again",
+        ) from error  # fmt: skip
+    return {row.name: row for row in rows}
+
+
+def costliest(rows: Sequence[LayerSensitivity], task_name: str, count: int) -> tuple[tuple[str, float], ...]:
+    """Return the layers with most noise at a task's output, each with its part of all layers' noise there."""
+    total = sum(row.noise(task_name) for row in rows)
+    ranked = sorted(rows, key=lambda row: -row.noise(task_name))[:count]
+    return tuple((row.name, row.noise(task_name) / total if total else 0.0) for row in ranked)
+
+
+def _drop(name: str, reference: float, compiled: float) -> float:
+    drop = float(relative_drop(np.asarray(reference), np.asarray(compiled), task(name).direction))
+    return drop if np.isfinite(drop) else 0.0 if np.isnan(drop) else NOTHING_DB

@@ -1,0 +1,130 @@
+"""A trial: how far a graph's answers fall behind the float graph's on labelled images, task by task.
+
+What the search for mixed precision asks again and again, on calibration images only; ``bundle.regression`` judges the
+bundle, on others. Held in memory: the images and labels, and of the reference the metric's array for each image.
+"""
+
+from collections.abc import Callable, Mapping, Sequence
+from typing import NamedTuple, TypeAlias
+
+import numpy as np
+from numpy.typing import NDArray
+
+from bundle.dataset import Array, FolderDataset, decode_label
+from bundle.frozen import Frozen
+from bundle.metrics import Floats, Metric, metric
+from bundle.postprocess import predict
+from bundle.tasks import task
+from bundle.verdict import Verdict, judge
+from compile.graph import GraphInfo
+
+Infer: TypeAlias = Callable[[Mapping[str, Array]], Mapping[str, Array]]
+Measured: TypeAlias = dict[str, Floats]
+RESAMPLES = 2_000
+
+
+class Sample(NamedTuple):
+    """One image as the graph takes it, and its decoded labels by task."""
+
+    feed: dict[str, Array]
+    labels: dict[str, Array]
+
+
+class Standing(Frozen):
+    """How one task stands: its relative drop, the drop's interval, and the verdict that the budget gives it."""
+
+    drop: float
+    interval: tuple[float, float]
+    verdict: Verdict
+
+
+class Trial:
+    """Labelled images and what the reference makes of them."""
+
+    def __init__(self, samples: Sequence[Sample], info: GraphInfo, budgets: Mapping[str, float], seed: int) -> None:
+        self.samples = tuple(samples)
+        self.info = info
+        self.budgets = dict(budgets)
+        self.seed = seed
+        self._metrics: dict[str, Metric] = {name: metric(task(name), info.tasks[name]) for name in info.tasks}
+        self._reference: Measured = {}
+
+    def set_reference(self, infer: Infer) -> None:
+        """Measure the float graph, which every drop is relative to."""
+        self._reference = self.measure(infer)
+
+    def measure(self, infer: Infer) -> Measured:
+        """Return each task's metric array for each image, float64 ``[N, …]``; NaN where an output is not finite."""
+        rows: dict[str, list[Floats]] = {name: [] for name in self._metrics}
+        for sample in self.samples:
+            outputs = infer(sample.feed)
+            for name in rows:
+                rows[name].append(self._measure(name, outputs[name][0], sample.labels[name]))
+        return {name: np.stack(arrays) for name, arrays in rows.items()}
+
+    def first(self, count: int) -> "Trial":
+        """Return a trial on the first images only, without a reference."""
+        return Trial(self.samples[:count], self.info, self.budgets, self.seed)
+
+    def metric(self, name: str, measured: Floats) -> float:
+        """Return a task's metric over all images."""
+        return self._metrics[name].reduce(measured.sum(axis=0))
+
+    def stand(self, measured: Measured) -> dict[str, Standing]:
+        """Judge what ``measure`` returned against the reference, by the rule that judges the bundle."""
+        return {name: self._stand(name, measured[name]) for name in self._metrics}
+
+    def _measure(self, name: str, output: Array, label: Array) -> Floats:
+        if not np.isfinite(output).all():
+            return np.full(self._metrics[name].shape, np.nan)
+        prediction = predict(task(name), output) if self.info.io == "raw" else output
+        return self._metrics[name].per_image(prediction, label)
+
+    def _stand(self, name: str, measured: Floats) -> Standing:
+        judged = judge(
+            self._reference[name], measured, self._metrics[name].reduce_many, task(name).direction,
+            budget=self.budgets[name], seed=self.seed, resamples=RESAMPLES,
+        )  # fmt: skip
+        return Standing(drop=judged.drop, interval=judged.interval, verdict=judged.verdict)
+
+
+def labelled(dataset: FolderDataset, ids: Sequence[str], info: GraphInfo) -> tuple[Sample, ...]:
+    """Read images and labels of these ids.
+
+    Raises:
+        DatasetError: an image or a label is missing or wrong.
+    """
+    return tuple(
+        Sample(
+            feed=info.feed(dataset.image(identifier), name=identifier),
+            labels={
+                name: decode_label(name, dataset.encoded_label(name, identifier), dataset.spec) for name in info.tasks
+            },
+        )
+        for identifier in ids
+    )
+
+
+def without_labels(dataset: FolderDataset, ids: Sequence[str], tasks: Sequence[str]) -> tuple[str, ...]:
+    """Return those of the ids that lack a label for one of the tasks."""
+    return tuple(
+        identifier
+        for identifier in ids
+        if not all((dataset.root / name / f"{identifier}.png").is_file() for name in tasks)
+    )
+
+
+def worst(standing: Mapping[str, Standing]) -> tuple[str, float]:
+    """Return the task with the largest relative drop, and the drop."""
+    name = max(standing, key=lambda one: standing[one].drop)
+    return name, standing[name].drop
+
+
+def sqnr_db(outputs: Sequence[NDArray[np.generic]], references: Sequence[NDArray[np.generic]]) -> float:
+    """Return 10·log10(Σ reference² / Σ difference²) in dB over images; infinite where nothing differs."""
+    signal = sum(float((one.astype(np.float64) ** 2).sum()) for one in references)
+    noise = sum(
+        float(((one.astype(np.float64) - other.astype(np.float64)) ** 2).sum())
+        for one, other in zip(outputs, references, strict=True)
+    )
+    return float("inf") if noise == 0 else 10.0 * float(np.log10(signal / noise)) if signal > 0 else -float("inf")

@@ -1,0 +1,189 @@
+"""Which layers go back to float, and that the search asks calibration images only, resumes, and says what it found."""
+
+from collections.abc import Sequence
+from pathlib import Path
+
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from bundle.artifacts import Quantized, Simplified, load
+from bundle.dataset import FolderDataset
+from bundle.errors import ArtifactError
+from calibration.sampling import CalibrationSet, from_split
+from compile import calibrate, sensitivity
+from compile.config import SearchConfig
+from compile.quantize import quantize, variants_of
+from compile.search import (
+    MIXED,
+    SENSITIVITY,
+    Step,
+    Terms,
+    broken,
+    order_layers,
+    prefix_within,
+    read_sensitivity,
+    search,
+    shortest,
+)
+from compile.sensitivity import LayerSensitivity, costliest, read_journal
+from compile.trial import Standing
+from targets.base import RunConfig
+from targets.table import TARGETS
+from tests.compile import made
+
+RUN = RunConfig(threads=1)
+RAW = pytest.mark.parametrize("io", ["raw"], indirect=True)
+
+
+def layer(name: str, share: float, **sqnr_db: float) -> LayerSensitivity:
+    """A layer with these SQNRs by task."""
+    return LayerSensitivity(name=name, macs_share=share, sqnr_db=sqnr_db, drop=dict.fromkeys(sqnr_db, 0.0))
+
+
+def standing(low: float, high: float) -> Standing:
+    """A task with this interval."""
+    return Standing(drop=(low + high) / 2, interval=(low, high), verdict="pass")
+
+
+def test_layers_are_ordered_by_what_their_macs_buy_the_broken_task() -> None:
+    rows = [
+        layer("large", 0.5, depth=20.0, edge=60.0), layer("small", 0.01, depth=30.0, edge=60.0),
+        layer("quiet", 0.01, depth=60.0, edge=10.0),
+    ]  # fmt: skip
+    assert [row.name for row in order_layers(rows, ["depth"])] == ["small", "large", "quiet"]
+    assert next(row.name for row in order_layers(rows, ["edge"])) == "quiet"
+    assert prefix_within(order_layers(rows, ["depth"]), 0.1) == 1
+    [(name, part)] = costliest(rows, "depth", 1)
+    assert name == "large" and part == pytest.approx(0.01 / 0.011001)
+
+
+def test_a_task_holds_only_if_it_moves_little_in_either_direction() -> None:
+    tasks = {"depth": standing(-0.002, 0.004), "edge": standing(-0.009, 0.001), "semseg": standing(0.0, float("nan"))}
+    assert broken(tasks, dict.fromkeys(tasks, 0.01), 0.5) == ("edge", "semseg")
+    assert broken(tasks, dict.fromkeys(tasks, 0.02), 0.5) == ("semseg",)
+
+
+@given(longest=st.integers(1, 40), needed=st.integers(0, 60))
+def test_the_bisection_ends_at_a_prefix_that_holds_if_the_longest_does(longest: int, needed: int) -> None:
+    def attempt(count: int) -> Step:
+        return Step(returned=count, macs_share=0.0, tasks={}, held=count >= needed)
+
+    steps = shortest(longest, attempt)
+    best = steps[-1]
+    assert best.held == (longest >= needed)
+    if best.held:
+        assert all(step.returned >= best.returned for step in steps if step.held)
+        assert best.returned - needed <= max(1, -(-longest // 8)) or needed == 0
+    else:
+        assert best.returned == longest and len(steps) == 1
+
+
+@pytest.fixture(scope="module")
+def drawn(scenes: Path) -> CalibrationSet:
+    """Calibration images that have labels."""
+    return from_split(scenes, "val", 4, seed=0, preprocess=made.INFO["raw"].preprocess)
+
+
+@pytest.fixture(scope="module", params=["jetson"])
+def quantized(
+    request: pytest.FixtureRequest, simplified: Simplified, drawn: CalibrationSet,
+    tmp_path_factory: pytest.TempPathFactory,
+) -> Quantized:  # fmt: skip
+    """Every variant of the tiny model for a target."""
+    out = tmp_path_factory.mktemp("quantized") / request.param
+    return quantize(simplified, drawn, out, TARGETS[request.param], RUN, cache=out.parent / "cache")
+
+
+def ask(
+    quantized: Quantized, simplified: Simplified, drawn: CalibrationSet, scenes: Path, out: Path, *, budget: float,
+    **config: float,
+) -> tuple[Quantized, list[str]]:  # fmt: skip
+    """Search with one budget for all tasks; return the artifact and the lines of progress."""
+    target = TARGETS[str(quantized.record.settings["target"])]
+    terms = Terms(
+        FolderDataset(root=scenes, spec=made.SPEC), dict.fromkeys(made.TASKS, budget), 0,
+        SearchConfig.model_validate({"images": 1, **config}),
+    )  # fmt: skip
+    lines: list[str] = []
+    cache = quantized.folder.parent / "cache"
+    search(quantized, simplified, drawn, out, target, RUN, terms, cache=cache, progress=lines.append)
+    return load(Quantized, out), lines
+
+
+@RAW
+class TestSearch:
+    """The whole search on the tiny model."""
+
+    def test_a_budget_that_breaks_brings_a_mixed_graph_within_the_limit(
+        self, quantized: Quantized, simplified: Simplified, drawn: CalibrationSet, scenes: Path, tmp_path: Path
+    ) -> None:
+        found, lines = ask(quantized, simplified, drawn, scenes, tmp_path / "out", budget=1e-7, limit=0.9)
+        report = read_sensitivity(found.file(SENSITIVITY))
+        [mixed] = [one for one in variants_of(found) if one.recipe.name == MIXED]
+        assert set(mixed.files) <= set(found.record.files) and mixed.recipe.graph == "mixed"
+        assert 0 < len(report.returned) <= len(report.layers)
+        assert sum(row.macs_share for row in report.layers if row.name in report.returned) <= 0.9
+        assert any(line.startswith("sensitivity: ") for line in lines)
+        assert all(list(row.sqnr_db) == list(made.TASKS) for row in report.layers)
+        noise = 10 ** (-np.array([[row.sqnr_db["depth"], row.sqnr_db["edge"]] for row in report.layers]) / 10)
+        assert (noise >= 0).all() and noise.sum() > 0
+
+    def test_it_goes_on_from_what_a_killed_run_left(
+        self, quantized: Quantized, simplified: Simplified, drawn: CalibrationSet, scenes: Path, tmp_path: Path,
+        monkeypatch: pytest.MonkeyPatch,
+    ) -> None:  # fmt: skip
+        ask(quantized, simplified, drawn, scenes, tmp_path / "first", budget=1e-7)
+        [journal] = (quantized.folder.parent / "cache").rglob(
+            f"sensitivity-{quantized.record.settings['target']}-*.jsonl"
+        )
+        whole = journal.read_text().splitlines()
+        journal.write_text("\n".join(whole[:-2]) + "\n" + whole[-2][:20])
+        measured: list[int] = []
+        original = sensitivity.Subject.measure
+
+        def counted(subject: sensitivity.Subject, returned: Sequence[str]) -> tuple[dict[str, float], dict[str, float]]:
+            measured.append(len(returned))
+            return original(subject, returned)
+
+        monkeypatch.setattr(sensitivity.Subject, "measure", counted)
+        ask(quantized, simplified, drawn, scenes, tmp_path / "second", budget=1e-7)
+        assert len(measured) == 2
+        assert journal.read_text().splitlines() == whole
+
+    def test_generous_budgets_need_no_search(
+        self, quantized: Quantized, simplified: Simplified, drawn: CalibrationSet, scenes: Path, tmp_path: Path
+    ) -> None:
+        found, _ = ask(quantized, simplified, drawn, scenes, tmp_path / "out", budget=50.0)
+        assert str(found.record.settings["search"]).startswith("not needed")
+        assert variants_of(found) == variants_of(quantized)
+
+    def test_without_labels_it_says_so(
+        self, quantized: Quantized, simplified: Simplified, calibration: CalibrationSet, scenes: Path, tmp_path: Path
+    ) -> None:
+        found, _ = ask(quantized, simplified, calibration, scenes, tmp_path / "out", budget=1e-7)
+        assert "6 of 6 calibration images lack a label" in str(found.record.settings["search"])
+        assert read_sensitivity(found.file(SENSITIVITY)).layers == ()
+
+
+def test_a_foreign_journal_is_refused(tmp_path: Path) -> None:
+    (tmp_path / "j.jsonl").write_text('{"name": 3}\n')
+    with pytest.raises(ArtifactError, match="journal"):
+        read_journal(tmp_path / "j.jsonl")
+
+
+@RAW
+def test_a_calibration_is_made_once(
+    simplified: Simplified, drawn: CalibrationSet, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from compile.graph import GRAPH_FILE, graph_info
+
+    target = TARGETS["jetson"]
+    scheme = target.scheme(target.capabilities(RUN))
+    question = calibrate.Question(simplified.file(GRAPH_FILE), graph_info(simplified), drawn, scheme, "onnx")
+    first = calibrate.calibrate(question, tmp_path)
+    monkeypatch.setattr(calibrate, "run_nncf", None)
+    assert calibrate.calibrate(question, tmp_path) == first
+    other = question._replace(scheme=scheme.model_copy(update={"smooth_quant_alpha": 0.5}))
+    assert calibrate.cache_key(other).digest != calibrate.cache_key(question).digest
