@@ -39,6 +39,9 @@ if TYPE_CHECKING:
     from tdss.config import ModelConfig
 
 FOLD = "fold.json"
+# Variants that are judged at build and left out of the bundle unless one of them is the shipped one: a Jetson's f32 graph is
+# larger than all the rest together, and slower than f16 on every device that has tensor cores.
+LEFT_OUT = {"jetson": frozenset({"f32"})}
 
 
 class Parts(NamedTuple):
@@ -126,9 +129,17 @@ def _settings(config: BuildConfig, calibration: CalibrationSet, parts: Parts) ->
 
 
 def ship(draft: Manifest, choice: Choice) -> Manifest:
-    """Return the manifest with the chosen variant, and the reason in words."""
-    settings = draft.settings | {"choice": choice.reason}
-    return Manifest.model_validate(draft.model_dump() | {"shipped": choice.shipped, "settings": settings})
+    """Return the manifest with the chosen variant, the reason in words, and without what ``LEFT_OUT`` leaves out."""
+    out = LEFT_OUT.get(draft.target, frozenset()) - {choice.shipped}
+    kept = tuple(variant for variant in draft.variants if variant.name not in out)
+    needed = {name for variant in kept for name in variant.files}
+    dropped = {name for variant in draft.variants if variant.name in out for name in variant.files} - needed
+    changes = {
+        "shipped": choice.shipped, "settings": draft.settings | {"choice": choice.reason},
+        "variants": [variant.model_dump() for variant in kept],
+        "files": {name: digest for name, digest in draft.files.items() if name not in dropped},
+    }  # fmt: skip
+    return Manifest.model_validate(draft.model_dump() | changes)
 
 
 def unchanged(folder: Path, manifest: Manifest) -> bool:
@@ -143,8 +154,8 @@ def unchanged(folder: Path, manifest: Manifest) -> bool:
 def publish(folder: Path, manifest: Manifest, parts: Parts, judged: Judged, run: RunConfig) -> None:
     """Write the bundle as ``folder``: its files, the manifest, the results, and the page drawn from them."""
     with locked(folder.parent), replacing(folder) as temporary:
-        for name, source in parts.sources.items():
-            shutil.copyfile(source, temporary / name)
+        for name in manifest.files:
+            shutil.copyfile(parts.sources[name], temporary / name)
         write_manifest(temporary, manifest)
         for name in set(RESULTS) - {REPORT}:
             write_result(temporary, name, judged.file(name).read_text(encoding="utf-8"))

@@ -1,0 +1,40 @@
+"""What of the judged variants goes into a bundle."""
+
+from pathlib import Path
+
+import pytest
+
+from bundle.choice import Choice
+from bundle.manifest import BundleVariant, Manifest
+from compile.assemble import ship
+from tests.bundle.made import make_bundle
+
+FILES = {"f32": ("float.onnx",), "f16": ("f16.onnx", "shared.bin"), "int8": ("int8.onnx", "shared.bin")}
+
+
+def draft(folder: Path, target: str) -> Manifest:
+    """A manifest with three variants, two of which share a file."""
+    made = make_bundle(folder, count=1).manifest
+    variants = tuple(BundleVariant(name=n, precision=n, files=files, recipe={"name": n}) for n, files in FILES.items())
+    names = {name for files in FILES.values() for name in files} | {"vectors.npz"}
+    return made.model_copy(update={"target": target, "variants": variants, "files": dict.fromkeys(sorted(names), "0" * 64)})
+
+
+@pytest.mark.parametrize(
+    ("target", "shipped", "names"),
+    [
+        ("jetson", "int8", ["f16", "int8"]),
+        ("jetson", "f16", ["f16", "int8"]),
+        ("jetson", "f32", ["f32", "f16", "int8"]),
+        ("intel", "int8", ["f32", "f16", "int8"]),
+    ],
+)
+def test_a_jetson_bundle_leaves_the_float_graph_out_unless_it_is_what_ships(
+    tmp_path: Path, target: str, shipped: str, names: list[str]
+) -> None:
+    made = draft(tmp_path / "bundle", target)
+    choice = Choice(shipped=shipped, reason="because", eager_ms=None, candidates=())
+    manifest = ship(made, choice)
+    assert [variant.name for variant in manifest.variants] == names and manifest.shipped == shipped
+    assert set(manifest.files) == {"vectors.npz", *(name for n in names for name in FILES[n])}
+    assert manifest.settings["choice"] == "because"
