@@ -4,13 +4,13 @@ import json
 from pathlib import Path
 
 from bundle.artifacts import TensorSpec
-from bundle.choice import Bench, Candidate, Choice
+from bundle.choice import Bench, Candidate, Choice, Percentiles, VariantLatency
 from bundle.manifest import BundleVariant, Manifest
 from bundle.regression import RegressionReport
 from report import wording
 from report.charts import bar
-from report.facts import FoldLine, FoldProof, FoldRule, fold_rules
-from report.view import Bar, BenchView, FoldView, Group, LineRow, RuleRow, VariantRow
+from report.facts import FoldLine, FoldPart, FoldProof, FoldRule, fold_rules
+from report.view import Bar, BenchView, FoldView, Group, LatencyRow, LineRow, PartRow, RuleRow, VariantRow
 
 NO_BENCH = "This bundle has no bench.json: its latency was not measured yet."
 NO_TIMING = "Nothing was timed where this bundle was judged: only the device can say how fast it is there."
@@ -31,7 +31,22 @@ def bench_view(bench: Bench | None, choice: Choice | None) -> BenchView:
         "run; × is the speed against eager." + (f" Not measured here: {', '.join(missing)}." if missing else "")
     )
     slowest = max(ms for _, ms, _ in known)
-    return BenchView(bars=tuple(_bar(label, ms, kind, slowest, bench.eager_ms) for label, ms, kind in known), note=note)
+    return BenchView(
+        percentiles=tuple(_percentiles(name, one) for name, one in bench.variants.items()),
+        bars=tuple(_bar(label, ms, kind, slowest, bench.eager_ms) for label, ms, kind in known),
+        note=note,
+    )
+
+
+def _percentiles(name: str, one: VariantLatency) -> LatencyRow:
+    return LatencyRow(
+        name=name, whole=_three(one.with_copies), compute="–" if one.compute is None else _three(one.compute),
+        tool="–" if one.tool_median_ms is None else f"{one.tool_median_ms:.2f} ms", runs=str(one.with_copies.runs),
+    )  # fmt: skip
+
+
+def _three(values: Percentiles) -> str:
+    return f"{values.p50_ms:.2f} / {values.p90_ms:.2f} / {values.p99_ms:.2f} ms"
 
 
 def _latencies(bench: Bench, choice: Choice | None) -> list[tuple[str, float | None, str]]:
@@ -82,7 +97,29 @@ def engine_sentence(manifest: Manifest) -> str:
     return f"{shipped} The engine is deferred to the device: {manifest.engine.reason}"
 
 
-def fold_view(lines: tuple[FoldLine, ...] | None, proof: FoldProof | None) -> FoldView:
+def part_rows(parts: tuple[FoldPart, ...]) -> tuple[PartRow, ...]:
+    """Return what each part costs for one image, unfolded and folded, and the sum as the last row."""
+    if not parts:
+        return ()
+    total = FoldPart(part="the whole model", **{
+        name: sum(getattr(part, name) for part in parts) for name in FoldPart.model_fields if name != "part"
+    })  # fmt: skip
+    most = max(total.macs_before, total.macs_after, 1)
+    return tuple(_part(part, most) for part in (*parts, total))
+
+
+def _part(part: FoldPart, most: int) -> PartRow:
+    return PartRow(
+        name=part.part, macs=_pair(part.macs_before, part.macs_after), params=_pair(part.params_before, part.params_after),
+        size=_pair(part.bytes_before, part.bytes_after),
+        before=bar(part.macs_before / most, "other", f"{part.part}, unfolded: {wording.count(part.macs_before)} MACs", height=8),
+        after=bar(part.macs_after / most, "shipped", f"{part.part}, folded: {wording.count(part.macs_after)} MACs", height=8),
+    )  # fmt: skip
+
+
+def fold_view(
+    lines: tuple[FoldLine, ...] | None, proof: FoldProof | None, parts: tuple[FoldPart, ...] = ()
+) -> FoldView:
     """Return the folds by rule and one by one, and how it was proven that they change nothing."""
     if lines is None:
         return FoldView(summary=NO_FOLD, proof="", rules=(), lines=())
@@ -96,7 +133,11 @@ def fold_view(lines: tuple[FoldLine, ...] | None, proof: FoldProof | None) -> Fo
         f"Parameters {_change(sum(_params(line) for line in lines))}, MACs {_change(sum(_macs(line) for line in lines))}."
     )
     return FoldView(
-        summary=summary, proof=_proof(proof), rules=tuple(map(_rule, fold_rules(lines))), lines=tuple(map(_line, lines))
+        summary=summary,
+        proof=_proof(proof),
+        rules=tuple(map(_rule, fold_rules(lines))),
+        lines=tuple(map(_line, lines)),
+        parts=part_rows(parts),
     )
 
 

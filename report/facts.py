@@ -128,10 +128,25 @@ def read_proof(manifest: Manifest) -> FoldProof | None:
     Raises:
         ArtifactError: the settings hold something else under ``fold``.
     """
+    settings = _fold_settings(manifest)
+    return None if settings is None else settings.proof
+
+
+def read_parts(manifest: Manifest) -> tuple[FoldPart, ...]:
+    """Return what each part of the model costs before and after folding, from the manifest's settings; none if unsaid.
+
+    Raises:
+        ArtifactError: the settings hold something else under ``fold``.
+    """
+    settings = _fold_settings(manifest)
+    return () if settings is None else settings.parts
+
+
+def _fold_settings(manifest: Manifest) -> FoldSettings | None:
     if "fold" not in manifest.settings:
         return None
     try:
-        return FoldSettings.model_validate(manifest.settings["fold"]).proof
+        return FoldSettings.model_validate(manifest.settings["fold"])
     except ValidationError as error:
         raise ArtifactError(
             "the fold's settings cannot be read", expected="mode and proof", got=str(error), where="manifest.json",

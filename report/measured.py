@@ -45,9 +45,17 @@ def figure_rows(report: RegressionReport) -> tuple[FigureRow, ...]:
 def _agreement(name: str, check: TaskCheck, report: RegressionReport) -> AgreementRow:
     sqnr = report.tasks[name].sqnr_db
     return AgreementRow(
-        task=name, sqnr="–" if sqnr is None else f"{sqnr:.1f} dB", cosine="–" if check.cosine is None else f"{check.cosine:.6f}",
+        task=name, sqnr="–" if sqnr is None else f"{sqnr:.1f} dB", cosine=cosine(check.cosine),
         change=change(check), worst=", ".join(one.id for one in check.worst) or "–",
     )  # fmt: skip
+
+
+def cosine(value: float | None) -> str:
+    """Write a cosine; close to 1 what is missing to it says more than a row of nines."""
+    if value is None:
+        return "–"
+    missing = max(1.0 - value, 0.0)
+    return f"{value:.4f}" if missing > 1e-3 else f"1 − {missing:.0e}".replace("e-", "e−") if missing else "1"
 
 
 def change(check: TaskCheck) -> str:

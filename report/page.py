@@ -7,7 +7,7 @@ from bundle.regression import RESULT, Infer, RegressionReport, read_report
 from bundle.results import write_result
 from report import built, judged, wording
 from report.examples import examples_view
-from report.facts import read_bench, read_choice, read_fold, read_proof
+from report.facts import read_bench, read_choice, read_fold, read_parts, read_proof
 from report.legal import legal_view
 from report.measured import changed_most, measured_view
 from report.sensitivity import sensitivity_view
@@ -56,7 +56,7 @@ def describe(bundle: Bundle, infer: Infer | None) -> Page:
         bench=built.bench_view(read_bench(folder), choice),
         engine=built.engine_sentence(manifest),
         variants=built.variant_rows(manifest, folder, choice),
-        fold=built.fold_view(read_fold(folder), read_proof(manifest)),
+        fold=built.fold_view(read_fold(folder), read_proof(manifest), read_parts(manifest)),
         sensitivity=sensitivity_view(folder),
         legal=legal_view(folder),
         provenance=built.provenance(manifest, report),

@@ -41,6 +41,7 @@ class ResultRow(Frozen):
     how: str
     images: str
     delta_m: str
+    delta_m_interval: str
     latency: str
     svg: str
     kind: str
@@ -173,11 +174,11 @@ def _row(number: int, one: Result, tasks: tuple[str, ...], slowest: float) -> Re
     head = judged.headline(report)
     latency = "not timed" if one.latency_ms is None else f"{one.latency_ms:.1f} ms"
     timed = one.latency_ms is not None and slowest > 0
-    ends = "" if None in report.delta_m_interval else f" {wording.interval_of_points(report.delta_m_interval)}"
+    ends = "" if None in report.delta_m_interval else wording.interval_of_points(report.delta_m_interval)
     return ResultRow(
         number=number, model=report.model, target=report.target, device=report.device.name,
         how=f"{report.precision}, {'on the device' if report.executed_on == 'device' else 'emulation'}",
-        images=f"{report.images:,}", delta_m=f"{wording.points(report.delta_m)}{ends}", latency=latency,
+        images=f"{report.images:,}", delta_m=wording.points(report.delta_m), delta_m_interval=ends, latency=latency,
         svg=bar((one.latency_ms or 0.0) / slowest, "shipped", f"{report.model}: {latency}", height=10) if timed else "",
         kind=head.kind, mark=head.mark, verdict=head.headline, tasks=tuple(_standing(report, name) for name in tasks),
     )  # fmt: skip

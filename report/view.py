@@ -49,11 +49,22 @@ class Bar(Frozen):
     svg: str
 
 
+class LatencyRow(Frozen):
+    """One variant's p50, p90 and p99 where a device measured them; ``tool`` is the runtime's own benchmark."""
+
+    name: str
+    whole: str
+    compute: str
+    tool: str
+    runs: str
+
+
 class BenchView(Frozen):
     """The latency chart; without bars, ``note`` is the reason."""
 
     bars: tuple[Bar, ...]
     note: str
+    percentiles: tuple[LatencyRow, ...] = ()
 
 
 class VariantRow(Frozen):
@@ -91,6 +102,17 @@ class LineRow(Frozen):
     macs: str
 
 
+class PartRow(Frozen):
+    """What one part of the model costs before and after folding; the bars are MACs on one scale."""
+
+    name: str
+    macs: str
+    params: str
+    size: str
+    before: str
+    after: str
+
+
 class FoldView(Frozen):
     """The fold tables; without rules, ``summary`` is the reason."""
 
@@ -98,6 +120,7 @@ class FoldView(Frozen):
     proof: str
     rules: tuple[RuleRow, ...]
     lines: tuple[LineRow, ...]
+    parts: tuple[PartRow, ...] = ()
 
 
 class Group(Frozen):

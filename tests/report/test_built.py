@@ -1,9 +1,12 @@
+import json
 from pathlib import Path
 
 from bundle.choice import Bench, Candidate, Choice
 from bundle.regression import RegressionReport
+from bundle.results import write_result
 from report import built
-from report.facts import FoldLine, FoldProof
+from report.facts import FoldLine, FoldPart, FoldProof
+from report.page import render
 from tests.report import made
 
 LINES = tuple(FoldLine.model_validate(line) for line in made.FOLD)
@@ -118,3 +121,32 @@ def test_the_provenance_names_hashes_device_and_tools() -> None:
     assert groups["Parent artifacts (sha256)"] == {"quantized": "cd" * 32}
     unjudged = built.provenance(made.manifest({}), None)
     assert "Where it was judged" not in [group.title for group in unjudged]
+
+
+def test_a_devices_percentiles_are_in_the_page_as_they_were_measured(tmp_path: Path) -> None:
+    three = {"p50_ms": 7.0, "p90_ms": 7.5, "p99_ms": 9.25, "runs": 200}
+    variants = {
+        "f16": {"with_copies": three, "compute": {**three, "p50_ms": 6.0}, "tool_median_ms": 6.5},
+        "f32": {"with_copies": three},
+    }
+    [half, full] = built.bench_view(Bench.model_validate({**made.BENCH, "variants": variants}), None).percentiles
+    assert (half.whole, half.compute, half.tool) == ("7.00 / 7.50 / 9.25 ms", "6.00 / 7.50 / 9.25 ms", "6.50 ms")
+    assert (full.compute, full.tool, full.runs) == ("–", "–", "200")
+    folder = made.make(tmp_path / "b", made.regression())
+    write_result(folder, "bench.json", json.dumps({**made.BENCH, "variants": variants}))
+    assert "Percentiles on the device" in render(folder).read_text(encoding="utf-8")
+
+
+def test_parts_are_drawn_on_one_scale_and_summed(tmp_path: Path) -> None:
+    part = {"bytes_before": 10, "bytes_after": 8, "params_before": 5, "params_after": 4}
+    parts = [
+        {"part": "backbone", "macs_before": 3_000_000, "macs_after": 3_000_000, **part},
+        {"part": "adapters", "macs_before": 1_000_000, "macs_after": 200_000, **part},
+    ]
+    backbone, adapters, whole = built.part_rows(tuple(FoldPart.model_validate(one) for one in parts))
+    assert (backbone.macs, adapters.macs, whole.macs) == ("3 M", "1 M → 200 k", "4 M → 3.2 M")
+    assert 'width="25.0%"' in adapters.before and 'width="5.0%"' in adapters.after and 'width="80.0%"' in whole.after
+    assert built.part_rows(()) == ()
+    settings = {"fold": {"mode": "auto", "proof": {"images": 1, "float64": {}, "float32": {}}, "parts": parts}}
+    page = render(made.make(tmp_path / "b", made.regression(), settings=settings)).read_text(encoding="utf-8")
+    assert "Cost by part" in page and "1 M → 200 k" in page

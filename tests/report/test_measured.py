@@ -7,7 +7,7 @@ import pytest
 from bundle.agreement import CHANGE_UNITS
 from bundle.errors import ArtifactError
 from bundle.outcome import RegressionReport, TaskCheck
-from report.measured import UNITS, change, changed_most, measured_view
+from report.measured import UNITS, change, changed_most, cosine, measured_view
 from report.page import render
 from report.sensitivity import NOTHING, read_sensitivity, sensitivity_view
 from tests.report import made
@@ -66,6 +66,13 @@ def test_the_baseline_names_only_the_tasks_that_are_not_within_budget(report: Re
 def test_a_change_is_written_in_its_unit(unit: str, value: float, text: str) -> None:
     assert change(TaskCheck(nonfinite_images=0, agreement=1.0, reason="", change=value, change_unit=unit)) == text
     assert set(UNITS) == set(CHANGE_UNITS.values())
+
+
+@pytest.mark.parametrize(
+    ("value", "text"), [(None, "–"), (0.95, "0.9500"), (0.99995, "1 − 5e−05"), (1.0, "1"), (1.0 + 1e-12, "1")]
+)
+def test_a_cosine_close_to_1_says_what_is_missing(value: float | None, text: str) -> None:
+    assert cosine(value) == text
 
 
 def test_the_most_changed_image_leads_most_lists(report: RegressionReport) -> None:
