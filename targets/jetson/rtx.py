@@ -74,17 +74,26 @@ def build_graph(graph: Path) -> RtxBuild:
         )  # fmt: skip
     with TemporaryDirectory() as scratch:
         out = Path(scratch) / "answer.json"
-        command = [*WORKER, str(graph.resolve()), str(out)]
-        done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=False, timeout=TIMEOUT_SECONDS)
+        done = _run([*WORKER, str(graph.resolve()), str(out)], graph)
         if done.returncode or not out.is_file():
-            raise TargetUnavailable(
-                "TensorRT-RTX died", expected="an answer about the graph",
-                got=f"exit code {done.returncode}: {done.stderr.strip()[-500:]}", where=str(graph),
-                fix="see whether the library loads: python -c 'import tensorrt_rtx'",
-            )  # fmt: skip
+            raise _died(f"exit code {done.returncode}: {done.stderr.strip()[-500:]}", graph)
         answer = json.loads(out.read_text(encoding="utf-8"))
     kernels = tuple(kernel for line in answer.pop("layers") if (kernel := read_kernel(line)) is not None)
     return RtxBuild(kernels=kernels, **answer)
+
+
+def _run(command: list[str], graph: Path) -> subprocess.CompletedProcess[str]:
+    try:
+        return subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=False, timeout=TIMEOUT_SECONDS)
+    except subprocess.TimeoutExpired as error:
+        raise _died(f"no answer in {TIMEOUT_SECONDS} s", graph) from error
+
+
+def _died(got: str, graph: Path) -> TargetUnavailable:
+    return TargetUnavailable(
+        "TensorRT-RTX died", expected="an answer about the graph", got=got, where=str(graph),
+        fix="see whether the library loads: python -c 'import tensorrt_rtx'",
+    )  # fmt: skip
 
 
 def read_kernel(line: str) -> Kernel | None:
