@@ -1,6 +1,6 @@
 """Plant regressions of known size in a model and see how often the gate finds them.
 
-    python -m compile.power --bundle build/default/jetson
+    python -m compile.power --bundle build/default/jetson --graph build/.store/simplify/<key>/model.onnx
 
 Every task gets Gaussian noise on the weights of its last layer with weights, which is its own, so that one sweep serves all tasks: the
 body of the float graph runs once per image, the six heads once per level. The levels, and which of two opposite
@@ -213,19 +213,29 @@ class Options(NamedTuple):
     threads: int = 1
 
 
-def measure_power(bundle: Bundle, options: Options) -> Power:
-    """Measure the power of the gate on a bundle's float graph and its own images.
+def float_graph(bundle: Bundle) -> Path:
+    """Return the bundle's own float graph.
 
     Raises:
-        InputError: the bundle keeps no ONNX graph in float32.
+        InputError: it keeps none in ONNX; the build's store does.
+    """
+    names = [variant.files[0] for variant in bundle.manifest.variants if variant.name == "f32"]
+    if names and names[0].endswith(".onnx"):
+        return bundle.folder / names[0]
+    raise InputError(
+        "the noise is planted in a float ONNX graph, and this bundle keeps none", expected="a variant f32 in ONNX, or --graph",
+        got=", ".join(names) or "no variant f32", where=str(bundle.folder),
+        fix="name the simplified graph that the build's store keeps: --graph build/.store/simplify/<key>/model.onnx",
+    )  # fmt: skip
+
+
+def measure_power(bundle: Bundle, graph: Path, options: Options) -> Power:
+    """Measure the power of the gate on a float graph of the bundle's model and on the bundle's own images.
+
+    Raises:
+        GraphError: the graph has not the bundle's outputs, or one of them no layer with weights.
     """
     manifest = bundle.manifest
-    graph = bundle.folder / manifest.variant("f32").files[0]
-    if graph.suffix != ".onnx":
-        raise InputError(
-            "the noise is planted in an ONNX graph", expected="a bundle whose f32 variant is .onnx", got=graph.name,
-            where=str(bundle.folder), fix="give the jetson bundle",
-        )  # fmt: skip
     figures = {name: rows[0] for name, rows in figures_of(manifest).items()}
     with ExitStack() as stack:
         folder = Path(stack.enter_context(TemporaryDirectory()))
@@ -299,7 +309,9 @@ def main(arguments: list[str] | None = None) -> int:
     parser.add_argument("--threads", type=int, default=1, help="threads of ONNX Runtime; 0: all")
     options = parser.parse_args(arguments)
     try:
-        power = measure_power(load_bundle(options.bundle), Options(trials=options.trials, threads=options.threads))
+        bundle = load_bundle(options.bundle)
+        graph = float_graph(bundle) if options.graph is None else options.graph
+        power = measure_power(bundle, graph, Options(trials=options.trials, threads=options.threads))
         write_text(options.out, power.model_dump_json(indent=1) + "\n")
         publish(power, options.doc, options.figure)
     except ProjectError as error:

@@ -12,7 +12,7 @@ from bundle.measure import feed
 from bundle.regression import run
 from bundle.vectors import Vectors
 from compile import power
-from report.power import BEGIN, END, Power, mistakes, overall, publish, read_power, section, write_section
+from report.power import BEGIN, END, Power, detectable, mistakes, overall, publish, read_power, section, write_section
 from targets.base import RunConfig
 from targets.open import open_session
 from tests.bundle.made import HERE, TASKS
@@ -28,7 +28,31 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture(scope="module")
 def measured(folder: Path) -> Power:
-    return power.measure_power(load_bundle(folder), OPTIONS)
+    bundle = load_bundle(folder)
+    return power.measure_power(bundle, power.float_graph(bundle), OPTIONS)
+
+
+def test_a_bundle_without_a_float_graph_asks_for_one(folder: Path) -> None:
+    bundle = load_bundle(folder)
+    only = bundle.manifest.variants[0].model_copy(update={"name": "int8"})
+    without = bundle.model_copy(update={"manifest": bundle.manifest.model_copy(update={"variants": (only,)})})
+    with pytest.raises(InputError, match="this bundle keeps none") as caught:
+        power.float_graph(without)
+    assert "--graph" in str(caught.value)
+
+
+def test_the_drop_that_is_found_is_read_between_two_planted_ones(measured: Power) -> None:
+    point = measured.points[0]
+    shares = {0.5: 0.0, 2.0: 0.4, 3.0: 0.9}
+    points = tuple(
+        point.model_copy(update={
+            "drop": size * point.budget,
+            "trials": (point.trials[0].model_copy(update={"regression": share}),),
+        })
+        for size, share in shares.items()
+    )  # fmt: skip
+    assert detectable(points, 0, 0.8) == pytest.approx(2.8) and detectable(points, 0, 0.95) is None
+    assert detectable(points, 0, 0.2) == pytest.approx(1.5)
 
 
 def test_the_last_layer_is_the_tasks_own() -> None:
@@ -114,7 +138,7 @@ def test_the_section_is_written_between_its_marks_and_again(measured: Power, tmp
     assert (
         text.startswith("before") and text.endswith("after\n") and "old" not in text and "(pictures/power.png)" in text
     )
-    assert text.count("| depth |") == len(power.SIZES) and figure.read_bytes()[:4] == b"\x89PNG"
+    assert text.count("| depth |") == len(power.SIZES) + 1 and figure.read_bytes()[:4] == b"\x89PNG"
     write_section(doc, section(measured, "pictures/power.png"))
     assert doc.read_text(encoding="utf-8") == text
     (tmp_path / "power.json").write_text(measured.model_dump_json())
