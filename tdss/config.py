@@ -89,6 +89,25 @@ class TdssConfig(Frozen):
     alpha: float = 1.0
 
 
+class MtloraConfig(Frozen):
+    """MTLoRA (tdss/adapters/mtlora.py): low-rank updates of a Swin, ``task_rank`` for each task in last blocks.
+
+    ``reduction`` adapts PatchMerging's reduction too (MTLoRA+).
+    """
+
+    kind: Literal["mtlora"]
+    rank: Positive
+    task_rank: Positive = 4
+    scale: float = 4.0
+    reduction: bool = False
+
+
+class SsfConfig(Frozen):
+    """SSF (tdss/adapters/lora.py): a gain and a shift after every linear of every block, shared by all tasks."""
+
+    kind: Literal["ssf"]
+
+
 class NoAdapterConfig(Frozen):
     """No adapter: every task reads the frozen backbone's stages. The baseline."""
 
@@ -117,7 +136,9 @@ def _backbone_kind(value: object) -> str:
 BackboneConfig: TypeAlias = Annotated[
     Annotated[SwinConfig, Tag("swin")] | Annotated[VitConfig, Tag("vit")], Discriminator(_backbone_kind)
 ]
-AdapterConfig: TypeAlias = Annotated[TdssConfig | NoAdapterConfig, Field(discriminator="kind")]
+AdapterConfig: TypeAlias = Annotated[
+    TdssConfig | MtloraConfig | SsfConfig | NoAdapterConfig, Field(discriminator="kind")
+]
 
 
 class ModelConfig(Frozen):
@@ -139,6 +160,8 @@ class ModelConfig(Frozen):
                 raise ValueError(
                     f"adapter.gates has {gates} blocks per stage, backbone.depths is {self.backbone.depths}"
                 )
+        if isinstance(self.adapter, MtloraConfig) and not isinstance(self.backbone, SwinConfig):
+            raise ValueError("adapter.kind mtlora needs a backbone of kind swin")
         if isinstance(self.backbone, VitConfig):
             patch, size = self.backbone.patch, (self.image.height, self.image.width)
             if size[0] % patch or size[1] % patch:

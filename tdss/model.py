@@ -5,10 +5,12 @@ from collections.abc import Sequence
 from torch import Tensor, nn
 
 from tdss.adapters.base import Adapter, NoAdapter
+from tdss.adapters.lora import Ssf
+from tdss.adapters.mtlora import Mtlora, keep_streams
 from tdss.adapters.tdss import Tdss
 from tdss.backbones.swin import Swin
 from tdss.backbones.vit import Vit
-from tdss.config import ModelConfig, TdssConfig, VitConfig, keep_tasks
+from tdss.config import ModelConfig, MtloraConfig, SsfConfig, TdssConfig, VitConfig, keep_tasks
 from tdss.decoders.hrnet import HrnetDecoder
 
 
@@ -21,7 +23,9 @@ class MultiTaskModel(nn.Module):
         size = (config.image.height, config.image.width)
         widths = [config.backbone.width(stage) for stage in range(len(config.backbone.depths))]
         self.backbone = _backbone(config)
-        self.adapter = _adapter(config, widths)
+        self.adapter = _adapter(config, widths, self.backbone)
+        if isinstance(config.adapter, MtloraConfig):
+            widths = [*widths[1:], widths[-1]]  # the streams are merged
         self.decoders = nn.ModuleDict(
             {task: HrnetDecoder(config.decoder, widths, channels, size) for task, channels in config.tasks.items()}
         )
@@ -40,6 +44,7 @@ class MultiTaskModel(nn.Module):
         self.config = keep_tasks(self.config, tasks)
         kept = tuple(self.config.tasks)
         self.adapter.keep(kept)
+        keep_streams(self.backbone, kept)
         self.decoders = nn.ModuleDict({task: self.decoders[task] for task in kept})
 
 
@@ -49,7 +54,11 @@ def _backbone(config: ModelConfig) -> Swin | Vit:
     return Swin(config.backbone, config.image)
 
 
-def _adapter(config: ModelConfig, widths: list[int]) -> Adapter:
+def _adapter(config: ModelConfig, widths: list[int], backbone: Swin | Vit) -> Adapter:
     if isinstance(config.adapter, TdssConfig):
         return Tdss(config.adapter, tuple(config.tasks), widths)
+    if isinstance(config.adapter, MtloraConfig) and isinstance(backbone, Swin):
+        return Mtlora(config.adapter, tuple(config.tasks), backbone)
+    if isinstance(config.adapter, SsfConfig):
+        return Ssf(tuple(config.tasks), backbone)
     return NoAdapter(tuple(config.tasks))

@@ -10,6 +10,7 @@ before the first batched matmul, as TensorRT wants it in an INT8 graph.
 from collections.abc import Iterator
 
 import torch
+from torch import nn
 
 from compile.folds.base import Candidate, Step
 from tdss.backbones.swin import WindowAttention
@@ -25,7 +26,11 @@ class FoldAttentionScale:
     def candidates(self, model: MultiTaskModel) -> Iterator[Candidate]:
         """Yield every attention; all fold, a scale that is 1 already is kept."""
         for path, module in model.named_modules():
-            if isinstance(module, WindowAttention | Attention) and module.scale == 1.0:
+            if isinstance(module, WindowAttention | Attention) and not isinstance(
+                module.get_submodule("qkv"), nn.Linear
+            ):
+                yield Candidate(path, "kept", "its qkv is no plain linear", (path,))
+            elif isinstance(module, WindowAttention | Attention) and module.scale == 1.0:
                 yield Candidate(path, "kept", "the scale is 1 already", (path,))
             elif isinstance(module, WindowAttention | Attention):
                 yield Candidate(path, "folded", f"the scale {module.scale:.6g} is a constant", (path,))
@@ -35,7 +40,7 @@ class FoldAttentionScale:
         attention = model.get_submodule(step.module)
         if not isinstance(attention, WindowAttention | Attention):
             raise TypeError(f"{step.module} is no attention")
-        dim = attention.proj.in_features
+        dim = attention.qkv.in_features
         with torch.no_grad():
             attention.qkv.weight[:dim].mul_(attention.scale)
             attention.qkv.bias[:dim].mul_(attention.scale)

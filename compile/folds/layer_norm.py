@@ -17,9 +17,11 @@ from torch import Tensor, nn
 
 from compile.folds.base import Candidate, Step, set_module
 from tdss.adapters.tdss import DynamicGate, SkillBank
-from tdss.backbones.swin import PatchMerging, SwinBlock
+from tdss.backbones.swin import PatchMerging, SwinBlock, SwinStage
 from tdss.backbones.vit import Vit, VitBlock
 from tdss.model import MultiTaskModel
+
+PADDED = "windows are padded with zeros after the norm"
 
 
 class _Readers(NamedTuple):
@@ -40,7 +42,7 @@ class FoldLayerNorm:
             if not isinstance(norm, nn.LayerNorm) or not norm.elementwise_affine:
                 continue
             touches = (readers.norm, *readers.linears)
-            obstacle = readers.obstacle or _too_dear(model, norm, readers.linears)
+            obstacle = readers.obstacle or _adapted(model, readers.linears) or _too_dear(model, norm, readers.linears)
             if obstacle:
                 yield Candidate(readers.norm, "kept", obstacle, touches)
             else:
@@ -81,6 +83,11 @@ def _linear(model: MultiTaskModel, path: str) -> nn.Linear:
     return module
 
 
+def _adapted(model: MultiTaskModel, linears: tuple[str, ...]) -> str | None:
+    others = [path for path in linears if not isinstance(model.get_submodule(path), nn.Linear)]
+    return f"{others[0]} is no plain linear" if others else None
+
+
 def _too_dear(model: MultiTaskModel, norm: nn.LayerNorm, linears: tuple[str, ...]) -> str | None:
     freed = 2 * norm.weight.numel()
     added = sum(_linear(model, path).out_features for path in linears if _linear(model, path).bias is None)
@@ -91,13 +98,27 @@ def _all_readers(model: MultiTaskModel) -> Iterator[_Readers]:
     if not isinstance(model.backbone, Vit):
         yield _Readers("backbone.patch_embed.norm", (), "it feeds the residual stream")
     for path, module in model.backbone.named_modules(prefix="backbone"):
-        if isinstance(module, SwinBlock | VitBlock):
+        if isinstance(module, SwinBlock) and isinstance(module.mlp, nn.Identity):
+            own = "it norms the tasks' own streams too"
+            yield _Readers(f"{path}.norm1", (f"{path}.attn.qkv",), None if module.padded == module.size else PADDED)
+            yield _Readers(f"{path}.norm2", (), own)
+        elif isinstance(module, SwinBlock | VitBlock):
             pads = isinstance(module, SwinBlock) and module.padded != module.size
-            padded = "windows are padded with zeros after the norm" if pads else None
+            padded = PADDED if pads else None
             yield _Readers(f"{path}.norm1", (f"{path}.attn.qkv", *_bank_readers(model, path, "attention")), padded)
             yield _Readers(f"{path}.norm2", (f"{path}.mlp.fc1", *_bank_readers(model, path, "mlp")), None)
         elif isinstance(module, PatchMerging):
-            yield _Readers(f"{path}.norm", (f"{path}.reduction",), None)
+            readers = (f"{path}.reduction", *_own_readers(model, path))
+            yield _Readers(f"{path}.norm", readers, None)
+
+
+def _own_readers(model: MultiTaskModel, merging: str) -> tuple[str, ...]:
+    """Return the downsamplers that read the norm of a merging, after a fold took the reduction out of their path."""
+    stage = model.get_submodule(merging.rpartition(".")[0])
+    if not isinstance(stage, SwinStage) or stage.reduces_streams:
+        return ()
+    index = merging.split(".")[2]
+    return tuple(f"decoders.{task}.downsamplers.{index}" for task in model.decoders)
 
 
 def _bank_readers(model: MultiTaskModel, block: str, site: str) -> Iterator[str]:

@@ -1,6 +1,7 @@
 """The folds in the order in which they run.
 
-Gates that are constants by value become constants first. Dead skills leave before anything gives their projections a bias. Affine parts go before the composition, which moves
+Gates that are constants by value become constants first, and adapters that are linears become linears, which every
+later rule can read. Dead skills leave before anything gives their projections a bias. Affine parts go before the composition, which moves
 the skills' linears into modules of its own; linear skills are multiplied out after it.
 """
 
@@ -13,12 +14,15 @@ from compile.folds.freeze_gate import DropSkills, FreezeGate
 from compile.folds.layer_norm import FoldLayerNorm
 from compile.folds.layer_scale import FoldLayerScale
 from compile.folds.linear_skills import FoldLinearSkills
+from compile.folds.low_rank import FoldLowRank
+from compile.folds.merged_downsampler import FoldMergedDownsampler
+from compile.folds.scale_shift import FoldScaleShift
 from compile.folds.static_value import FoldStaticValue
 from compile.folds.training_only import FoldTrainingOnly
 
 FOLDS: tuple[Fold, ...] = (
-    FoldTrainingOnly(), FoldStaticValue(), FoldDeadSkills(), FoldAttentionScale(), FoldLayerScale(), FoldLayerNorm(),
-    FoldCompose(), FoldLinearSkills(), FoldBatchNorm(),
+    FoldTrainingOnly(), FoldStaticValue(), FoldDeadSkills(), FoldLowRank(), FoldScaleShift(), FoldMergedDownsampler(),
+    FoldAttentionScale(), FoldLayerScale(), FoldLayerNorm(), FoldCompose(), FoldLinearSkills(), FoldBatchNorm(),
 )  # fmt: skip
 
 APPROXIMATE: tuple[Rewrite, ...] = (FreezeGate(), DropSkills())

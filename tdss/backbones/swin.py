@@ -135,11 +135,12 @@ class SwinBlock(nn.Module):
     def forward(self, x: Tensor) -> tuple[Tensor, BlockTap]:
         """Return the block's output and its taps; all are ``[batch, height, width, dim]``."""
         attention_input = self.norm1(x)
-        x = x + self.drop_path(self._attend(attention_input))
+        x = x + self.drop_path(self.attend(attention_input))
         mlp_input = self.norm2(x)
         return x + self.drop_path(self.mlp(mlp_input)), BlockTap(attention_input, mlp_input)
 
-    def _attend(self, x: Tensor) -> Tensor:
+    def attend(self, x: Tensor) -> Tensor:
+        """Attend within (shifted) windows: ``[batch, height, width, dim]`` to the same, or more, channels."""
         (height, width), (padded_height, padded_width) = self.size, self.padded
         if self.padded != self.size:
             x = functional.pad(x, (0, 0, 0, padded_width - width, 0, padded_height - height))
@@ -161,11 +162,15 @@ class PatchMerging(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         """Map ``[batch, height, width, dim]`` to ``[batch, ⌈height/2⌉, ⌈width/2⌉, 2·dim]``."""
+        return self.reduction(self.joined(x))  # type: ignore[no-any-return]
+
+    def joined(self, x: Tensor) -> Tensor:
+        """Return 2×2 neighbours concatenated and normed: ``[batch, ⌈height/2⌉, ⌈width/2⌉, 4·dim]``."""
         height, width = x.shape[1:3]
         if height % 2 or width % 2:
             x = functional.pad(x, (0, 0, 0, width % 2, 0, height % 2))
         corners = (x[:, 0::2, 0::2], x[:, 1::2, 0::2], x[:, 0::2, 1::2], x[:, 1::2, 1::2])
-        return self.reduction(self.norm(torch.cat(corners, -1)))  # type: ignore[no-any-return]
+        return self.norm(torch.cat(corners, -1))  # type: ignore[no-any-return]
 
 
 class PatchEmbed(nn.Module):
@@ -186,7 +191,11 @@ class PatchEmbed(nn.Module):
 
 
 class SwinStage(nn.Module):
-    """Blocks of one resolution, and the merging that leads to the next stage (none in the last)."""
+    """Blocks of one resolution, and the merging that leads to the next stage (none in the last).
+
+    Tasks that have streams of their own get them merged too; ``reduces_streams`` False leaves out the reduction, which a
+    fold moved into their downsamplers.
+    """
 
     def __init__(self, config: SwinConfig, stage: int, size: tuple[int, int], drops: tuple[float, ...]) -> None:
         super().__init__()
@@ -199,6 +208,7 @@ class SwinStage(nn.Module):
             for block in range(config.depths[stage])
         )  # fmt: skip
         self.downsample = PatchMerging(dim) if stage + 1 < len(config.depths) else None
+        self.reduces_streams = True
 
     def forward(self, x: Tensor) -> tuple[Tensor, StageTap]:
         """Return the next stage's input and this stage's taps."""
@@ -206,8 +216,15 @@ class SwinStage(nn.Module):
         for block in self.blocks:
             x, tap = block(x)
             taps.append(tap)
+        taps[-1] = self._merge_streams(taps[-1])
         following = self.downsample(x) if self.downsample is not None else x
         return following, StageTap(tuple(taps), x)
+
+    def _merge_streams(self, tap: BlockTap) -> BlockTap:
+        if tap.streams is None or self.downsample is None:
+            return tap
+        merge = self.downsample if self.reduces_streams else self.downsample.joined
+        return tap._replace(streams={task: merge(stream) for task, stream in tap.streams.items()})
 
 
 class Swin(nn.Module):

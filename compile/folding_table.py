@@ -1,0 +1,141 @@
+"""docs/folding.md: every fold with its algebra in short and what it saves on a model, made again by one command."""
+
+if not __package__:
+    import _path  # noqa: F401
+
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, NamedTuple
+
+import typer
+
+from compile.config import FoldOptions
+from compile.images import ImageFiles, folder_images
+from compile.script import run_script, say
+
+if TYPE_CHECKING:
+    from compile.fold import Folding
+    from compile.folding import PartCost
+    from compile.folds.base import FoldRecord
+
+
+class Algebra(NamedTuple):
+    """What a rule does, in one line of mathematics, and when it does not."""
+
+    rule: str
+    identity: str
+    refused: str
+
+
+ALGEBRA = (
+    Algebra("training_only", "x + mask/(1−p) ⊙ f(x) → x + f(x)", ""),
+    Algebra("static_value", "V = 0, or the norm before it is 0: g(x) → a constant", "any weight is not zero"),
+    Algebra("dead_skills", "A_e = 0, B_e = 0 or g_t,e = 0 for every task: skill e leaves the sum", "tiny is not zero"),
+    Algebra("low_rank", "(W + s·B·A) x → W' x, multiplied in float64", "B·A reads another input than W"),
+    Algebra("scale_shift", "γ ⊙ (W x + b) + β → (diag(γ)W) x + (γ ⊙ b + β)", ""),
+    Algebra("attention_scale", "(s·(W_q n)) · k → ((s·W_q) n) · k", "the scale is 1"),
+    Algebra("layer_scale", "λ ⊙ (W x + b) → (diag(λ)W) x + λ ⊙ b", ""),
+    Algebra("layer_norm", "W (w ⊙ n̂ + β) + b → (W diag(w)) n̂ + (b + Wβ), for all readers at once",
+            "padded windows; new biases larger than what is freed; the residual stream"),
+    Algebra("compose", "P_t (G + Σ α B_l(ĝ ⊙ u_l) + γ_t ⊙ W_c[G; mean D]) → M_t,G G + Σ M_t,l u_l",
+            "it would add MACs or bytes"),
+    Algebra("linear_skills", "M (A n) → (M A) n, σ = none", "the product has more entries; the gate is dynamic"),
+    Algebra("merged_downsampler", "P_t (R n̂) → (P_t R) n̂ on a task's own path", "it would add MACs or bytes"),
+    Algebra("batch_norm", "a ⊙ (W x − μ) + β → (diag(a)W) x + (β − a ⊙ μ)", ""),
+    Algebra("task_subset", "what only tasks that were not asked for need is gone", "opt-in: tasks="),
+    Algebra("freeze_gate", "g_t(x) → its mean; an approximation", "opt-in; it breaks a task's budget"),
+    Algebra("drop_skills", "skills whose mean weight is below 0.02 for every task leave; an approximation",
+            "opt-in; it breaks a task's budget"),
+)  # fmt: skip
+
+
+def table(done: "Folding", parts: "Sequence[PartCost]", command: str) -> str:
+    """Return the page as Markdown."""
+    from compile.explain import total
+
+    lines = [
+        "# What is folded", "",
+        f"Made by `{command}`; do not edit. Model: `{done.config.name}`, {done.config.image.height}×"
+        f"{done.config.image.width}, one image. MACs are those of PyTorch's counter; bytes are what every operator reads and "
+        "writes as float32 before a runtime fuses anything (compile/folds/cost.py). Each rule's algebra is proven in its own "
+        "file and test; `tdss fold MODEL --explain` lists every module.", "",
+        "| rule | before → after | not where | taken | kept | MACs | bytes moved | parameters |",
+        "|---|---|---|---|---|---|---|---|",
+        *(_rule(entry, [line for line in done.records if line.rule == entry.rule]) for entry in ALGEBRA), "",
+        f"**Proof** on {done.proof.images} real images: the largest max|a−b| / max|b| of any output is "
+        f"{max(done.proof.float64.values()):.1e} in float64 and {max(done.proof.float32.values()):.1e} in float32.", "",
+        "| output | float64 max abs | float64 relative | float32 max abs | float32 relative |", "|---|---|---|---|---|",
+        *(_output(done, task) for task in done.proof.float64), "",
+        "## By part", "", "| part | MACs | MB moved | parameters |", "|---|---|---|---|",
+        *(_part(part) for part in (*parts, total(parts))), "",
+        "Composing moves the downsamplers from the decoders into the adapter's stages, and stacks the tasks' matrices: the "
+        "adapter's parameters may rise where its MACs and bytes fall.", "",
+    ]  # fmt: skip
+    return "\n".join(lines)
+
+
+def _rule(entry: Algebra, lines: "Sequence[FoldRecord]") -> str:
+    folded = [line for line in lines if line.decision == "folded"]
+    saved = (
+        tuple(_change(sum(_by(line, name) for line in folded)) for name in ("macs", "bytes", "params"))
+        if folded
+        else ("", "", "")
+    )
+    counts = (str(len(folded)), str(len(lines) - len(folded)))
+    return "| " + " | ".join([f"`{entry.rule}`", entry.identity, entry.refused, *counts, *saved]) + " |"
+
+
+def _by(line: "FoldRecord", name: str) -> int:
+    return int(getattr(line, f"{name}_after")) - int(getattr(line, f"{name}_before"))
+
+
+def _output(done: "Folding", task: str) -> str:
+    proof = done.proof
+    numbers = (proof.float64_max_abs[task], proof.float64[task], proof.float32_max_abs[task], proof.float32[task])
+    return f"| {task} | " + " | ".join(f"{number:.1e}" for number in numbers) + " |"
+
+
+def _part(part: "PartCost") -> str:
+    return (
+        f"| {part.part} | {part.macs_before / 1e6:.1f} → {part.macs_after / 1e6:.1f} M | "
+        f"{part.bytes_before / 1e6:.1f} → {part.bytes_after / 1e6:.1f} | "
+        f"{part.params_before / 1e3:.1f} → {part.params_after / 1e3:.1f} k |"
+    )
+
+
+def _change(value: int) -> str:
+    if value == 0:
+        return "0"
+    size, unit = next((size, unit) for size, unit in ((1e6, " M"), (1e3, " k"), (1, "")) if abs(value) >= size)
+    return f"{'−' if value < 0 else '+'}{abs(value) / size:.3g}{unit}"
+
+
+def main(
+    checkpoint: Annotated[Path, typer.Argument(help="A checkpoint folder.")] = Path("models/default"),
+    images: Annotated[Path, typer.Option(help="A labelled folder, or a folder of images.")] = Path("data/scenes"),
+    out: Annotated[Path | None, typer.Option(help="The file to write. Default: standard output.")] = None,
+    split: Annotated[str, typer.Option(help="The split of a labelled folder.")] = "calibration",
+    count: Annotated[int, typer.Option(min=1, help="How many images the proof uses.")] = 2,
+) -> None:
+    """Write what every fold does and what it saves on a checkpoint, as Markdown.
+
+    Example: python compile/folding_table.py models/default --out docs/folding.md
+    """
+    from compile.fold import fold_checkpoint
+    from compile.folding import Traced, part_costs
+    from compile.folds.cost import trace_cost
+
+    chosen = folder_images(images, split).first(count)
+    done = fold_checkpoint(checkpoint, chosen, FoldOptions(), ImageFiles(paths=()), say)
+    shape = (1, 3, done.config.image.height, done.config.image.width)
+    before, after = (Traced(model, trace_cost(model, shape)) for model in (done.original, done.folded))
+    text = table(done, part_costs(before, after), f"python compile/folding_table.py {checkpoint} --out docs/folding.md")
+    if out is None:
+        sys.stdout.write(text)
+    else:
+        out.write_text(text, encoding="utf-8")
+
+
+if __name__ == "__main__":
+    run_script(main)
