@@ -11,8 +11,9 @@ from rich.progress import Progress
 from bundle.artifacts import write_text
 from bundle.checks import answers, require_agreement, require_passed
 from bundle.harness import TIME_LIMIT_S, Judged, Options, judge_bundle
-from bundle.manifest import Bundle, load_bundle
+from bundle.manifest import Bundle
 from bundle.outcome import RegressionReport
+from bundle.signature import load_trusted
 from report.junit import junit
 from report.tables import notes, tasks_table
 from targets.base import Execute, RunConfig, Session
@@ -47,6 +48,7 @@ def main(
         float, typer.Option(min=0, help="The longest one image may take, in seconds; 0: no limit.")
     ] = TIME_LIMIT_S,
     out: Annotated[Path | None, typer.Option(help="Write the report here, not into the bundle.")] = None,
+    key: Annotated[Path | None, typer.Option(help="Refuse a bundle that is not signed with this public key.")] = None,
     junit_file: Annotated[Path | None, typer.Option("--junit", help="Write the checks as JUnit XML.")] = None,
     as_json: Annotated[bool, typer.Option("--json", help="Print regression.json, without its arrays.")] = False,
 ) -> None:
@@ -56,7 +58,7 @@ def main(
 
     Example: tdss regress build/default/intel --device CPU --baseline last-week/regression.json
     """
-    opened = load_bundle(bundle)
+    opened = load_trusted(bundle, key)
     options = Options(
         allow_inconclusive=allow_inconclusive, gate="two-sided" if two_sided else "one-sided", data=data, split=split,
         reference=reference, baseline=baseline, time_limit_s=time_limit,

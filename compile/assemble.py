@@ -129,8 +129,14 @@ def _settings(config: BuildConfig, calibration: CalibrationSet, parts: Parts) ->
 
 
 def ship(draft: Manifest, choice: Choice) -> Manifest:
-    """Return the manifest with the chosen variant, the reason in words, and without what ``LEFT_OUT`` leaves out."""
-    out = LEFT_OUT.get(draft.target, frozenset()) - {choice.shipped}
+    """Return the manifest with the chosen variant, the reason in words, and without what no device could choose.
+
+    That is what ``LEFT_OUT`` names and, where the engine was built and judged here, each variant beyond its budgets.
+    """
+    accepted = {"pass", "inconclusive"} if draft.settings.get("allow_inconclusive") else {"pass"}
+    beyond = {one.name for one in choice.candidates if set(one.verdicts.values()) - accepted}
+    out = LEFT_OUT.get(draft.target, frozenset()) | (beyond if draft.engine.status == "built" else set())
+    out -= {choice.shipped}
     kept = tuple(variant for variant in draft.variants if variant.name not in out)
     needed = {name for variant in kept for name in variant.files}
     dropped = {name for variant in draft.variants if variant.name in out for name in variant.files} - needed

@@ -95,6 +95,7 @@ class BuildConfig(Frozen):
     timing: TimingConfig = TimingConfig()
     seed: int = 0
     out: Path = Path("build")
+    sign: Path | None = None  # the private key that signs the bundle; None: it is not signed
 
 
 def load_config(path: Path | None, options: Mapping[str, JsonValue | Path]) -> BuildConfig:

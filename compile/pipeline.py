@@ -25,6 +25,7 @@ from bundle.dataset import SPEC_FILE, FolderDataset, load_spec
 from bundle.manifest import Io
 from bundle.preprocess import Preprocess
 from bundle.regression import read_report
+from bundle.signature import sign
 from calibration.sampling import CalibrationSet, from_split
 from compile import build, export, fold, judge, legality, quantize, rewrite, search, simplify, vectors
 from compile.assemble import Parts, budgets_of, draft_manifest, publish, ship, unchanged
@@ -91,6 +92,8 @@ def build_bundle(config: BuildConfig, progress: Say) -> Path:
     else:
         publish(folder, manifest, parts, judged, road.run)
         progress(f"bundle: {folder} ({perf_counter() - start:.1f} s)")
+    if config.sign is not None:
+        progress(f"bundle: signed, {sign(folder, config.sign).name}")
     for line in describe(choice):
         progress(line)
     return folder
@@ -294,6 +297,7 @@ def main(
     timing_warmup: Annotated[int | None, typer.Option(help="Untimed rounds before them. Default: 3.")] = None,
     seed: Annotated[int | None, typer.Option(help="Of the draws and the bootstrap. Default: 0.")] = None,
     out: Annotated[Path | None, typer.Option(help="Where bundles and the stage store lie. Default: build.")] = None,
+    sign_with: Annotated[Path | None, typer.Option("--sign", help="Sign the bundle with this private key.")] = None,
     as_json: Annotated[bool, typer.Option("--json", help="Print the bundle's folder and regression.json.")] = False,
 ) -> None:
     """Compile a checkpoint for a target: every stage, the bundle, the regression table.
@@ -306,7 +310,7 @@ def main(
         "calibration.split": calibration_split, "calibration.count": calibration_count,
         "evaluation.split": evaluation_split, "evaluation.count": evaluation_count, "threads": threads,
         "timing.runs": timing_runs, "timing.warmup": timing_warmup, "budgets": budgets,
-        "allow_inconclusive": allow_inconclusive, "seed": seed, "out": out,
+        "allow_inconclusive": allow_inconclusive, "seed": seed, "out": out, "sign": sign_with,
     }  # fmt: skip
     chosen = {name: value for name, value in given.items() if value is not None}
     folder = build_bundle(load_config(config, chosen), say)
@@ -316,6 +320,9 @@ def main(
         sys.stdout.write(json.dumps(answer) + "\n")
     else:
         Console().print(tasks_table(report))
+    beyond = [name for name, result in report.tasks.items() if result.verdict != "pass"]
+    for line in search.describe_costs(folder / search.SENSITIVITY, beyond):
+        say(line)
     require_passed(report)
 
 

@@ -40,6 +40,7 @@ def pytest_addoption(parser: pytest.Parser) -> None:
     group.addoption(
         "--variant", default="", metavar="NAME", help="a precision of the bundle (default: the shipped one)"
     )
+    group.addoption("--key", type=Path, metavar="FILE", help="refuse a bundle that is not signed with this public key")
     group.addoption("--device", default="", metavar="NAME", help="a device of the target, e.g. CPU, GPU, NPU, AUTO")
     group.addoption(
         "--allow-inconclusive", action="store_true", help="let a verdict pass that the images cannot settle"

@@ -4,8 +4,8 @@ from pathlib import Path
 
 import pytest
 
-from bundle.choice import Choice
-from bundle.manifest import BundleVariant, Manifest
+from bundle.choice import Candidate, Choice
+from bundle.manifest import BundleVariant, Engine, Manifest
 from compile.assemble import ship
 from tests.bundle.made import make_bundle
 
@@ -17,7 +17,9 @@ def draft(folder: Path, target: str) -> Manifest:
     made = make_bundle(folder, count=1).manifest
     variants = tuple(BundleVariant(name=n, precision=n, files=files, recipe={"name": n}) for n, files in FILES.items())
     names = {name for files in FILES.values() for name in files} | {"vectors.npz"}
-    return made.model_copy(update={"target": target, "variants": variants, "files": dict.fromkeys(sorted(names), "0" * 64)})
+    return made.model_copy(
+        update={"target": target, "variants": variants, "files": dict.fromkeys(sorted(names), "0" * 64)}
+    )
 
 
 @pytest.mark.parametrize(
@@ -38,3 +40,22 @@ def test_a_jetson_bundle_leaves_the_float_graph_out_unless_it_is_what_ships(
     assert [variant.name for variant in manifest.variants] == names and manifest.shipped == shipped
     assert set(manifest.files) == {"vectors.npz", *(name for n in names for name in FILES[n])}
     assert manifest.settings["choice"] == "because"
+
+
+@pytest.mark.parametrize(
+    ("allowed", "status", "names"),
+    [(False, "built", ["f32"]), (True, "built", ["f32", "f16"]), (False, "deferred", ["f32", "f16", "int8"])],
+)
+def test_a_variant_beyond_its_budgets_is_no_weight_to_carry_unless_the_device_decides(
+    tmp_path: Path, allowed: bool, status: str, names: list[str]
+) -> None:
+    verdicts = {"f32": "pass", "f16": "inconclusive", "int8": "regression"}
+    candidates = tuple(Candidate(name=n, latency_ms=1.0, verdicts={"depth": v}, reason="") for n, v in verdicts.items())
+    changes = {
+        "settings": {"allow_inconclusive": allowed},
+        "engine": Engine.model_validate({"status": status, "reason": "x"}),
+    }
+    made = draft(tmp_path / "bundle", "intel").model_copy(update=changes)
+    manifest = ship(made, Choice(shipped="f32", reason="because", eager_ms=None, candidates=candidates))
+    assert [variant.name for variant in manifest.variants] == names
+    assert set(manifest.files) == {"vectors.npz", *(name for n in names for name in FILES[n])}

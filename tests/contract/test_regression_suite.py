@@ -19,6 +19,7 @@ from bundle.dataset import decode_label
 from bundle.manifest import BundleVariant, hash_bundle, write_manifest
 from bundle.metrics import measures
 from bundle.postprocess import predict
+from bundle.signature import make_keys, sign
 from bundle.sources import write_arrays
 from bundle.tasks import task
 from bundle.vectors import write_vectors
@@ -121,6 +122,15 @@ def test_an_altered_file_is_refused_by_name(tmp_path: Path, name: str) -> None:
     assert done.returncode != 0 and f"{name} was altered" in done.stdout + done.stderr
     assert not (folder / "regression.json").exists()
     assert "Traceback" not in done.stdout and "fix:" in done.stdout
+
+
+def test_an_unsigned_bundle_is_refused_where_a_key_is_given(tmp_path: Path) -> None:
+    folder, (private, public) = make(tmp_path / "unsigned", "reference"), make_keys(tmp_path / "key")
+    done = judge(folder, "--key", str(public))
+    assert done.returncode != 0 and "this bundle is not signed" in done.stdout + done.stderr
+    assert not (folder / "regression.json").exists()
+    sign(folder, private)
+    assert judge(folder, "--key", str(public)).returncode == 0
 
 
 def test_the_junit_file_has_a_case_per_task_and_check_with_the_figures(tmp_path: Path) -> None:

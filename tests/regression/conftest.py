@@ -10,9 +10,10 @@ import pytest
 
 from bundle.errors import ArtifactError, ProjectError
 from bundle.harness import Options, judge_bundle
-from bundle.manifest import Bundle, load_bundle, read_manifest
+from bundle.manifest import Bundle, read_manifest
 from bundle.outcome import RegressionReport
 from bundle.regression import Progress
+from bundle.signature import load_trusted
 from bundle.tasks import TASKS
 from targets.base import RunConfig, Session
 from targets.open import execution, open_session
@@ -58,7 +59,7 @@ def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item
 def bundle(request: pytest.FixtureRequest) -> Bundle:
     """The bundle, every file of it verified."""
     with said():
-        return load_bundle(request.config.getoption("bundle"))
+        return load_trusted(request.config.getoption("bundle"), request.config.getoption("key"))
 
 
 @pytest.fixture(scope="session")
