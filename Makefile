@@ -32,7 +32,7 @@ ON_JETSON := $(if $(filter jetson,$(target)),$(shell [ "$$(uname -m)" = aarch64 
 EXTRA := $(if $(ON_JETSON),device,$(target))
 PIP := $(BIN)/python -m pip --quiet --disable-pip-version-check --no-input
 
-.PHONY: help road env test check format bench-fold goldens prove train clean
+.PHONY: help road env test check format bench-fold study goldens prove train clean
 .DELETE_ON_ERROR:
 
 help:
@@ -47,6 +47,7 @@ help:
 	@echo "make bench-fold              what folding gains and a folded Swin-T costs, in one interleaved run; half an hour, resumes"
 	@echo "make goldens                 rewrite the golden values of the shipped model, after explaining the change"
 	@echo "make train                   train the shipped model again, from scratch: hours; a killed run resumes"
+	@echo "make study                   measure docs/quantization.md again: schemes, naive NNCF, calibration, the hard case; an hour"
 	@echo "make prove                   have NVIDIA's own parser and builder take the jetson graphs, on this CPU (x86-64, 230 MB)"
 	@echo "     bundle=DIR              ... those of a bundle that exists"
 	@echo "make format                  rewrite the source as make check wants it"
@@ -83,7 +84,14 @@ format: $(call ready,dev)
 	$(BIN)/ruff check --fix .
 
 bench-fold: $(call ready,dev)
-	$(BIN)/python compile/bench_fold.py
+	$(BIN)/python compile/bench_fold.py --page docs/folding-numbers.md
+
+STUDY := build/study
+study: $(call ready,dev)
+	$(BIN)/python compile/fold.py --checkpoint models/default --images data/scenes --split calibration --out $(STUDY)/folded
+	$(BIN)/python compile/export.py --model $(STUDY)/folded --images data/scenes --split calibration --out $(STUDY)/exported
+	$(BIN)/python compile/simplify.py --model $(STUDY)/exported --images data/scenes --split calibration --out $(STUDY)/graph
+	$(BIN)/python -m compile.study --model $(STUDY)/graph --table naive --table schemes --table calibration --table outliers
 
 goldens: $(call ready,dev)
 	$(BIN)/python -m tests.goldens.measure

@@ -112,19 +112,33 @@ def overhead_rows(runtime: str, spent: Mapping[str, list[float]]) -> list[Row]:
 
 
 def growth_rows(runtime: str, spent: Mapping[str, list[float]]) -> list[Row]:
-    """Judge how much each added task grows the adapter part: the largest of the steps, by medians."""
+    """Judge how much each added task grows the adapter part: the largest step between two numbers of tasks, by medians.
+
+    A step over several tasks counts with its geometric mean per task.
+    """
     rows = []
     for gate in ("static", "dynamic"):
         counts = sorted(int(name.rpartition("_")[2]) for name in spent if name.startswith(f"adapter_{gate}_"))
-        middles = [median(spent[f"adapter_{gate}_{tasks}"]) for tasks in counts]
-        steps = [after / before - 1 for before, after in pairwise(middles)]
+        points = [(count, median(spent[f"adapter_{gate}_{count}"])) for count in counts]
+        steps = [_per_task(before, after) for before, after in pairwise(points)]
         rows.append(
-            Row(runtime=runtime, name=f"largest growth of the adapter part per task, {gate} gates", value=max(steps),
-                limit=0.10, spread=(min(steps), max(steps)))
-        )  # fmt: skip
-        mean = (middles[-1] / middles[0]) ** (1 / (len(counts) - 1)) - 1
+            Row(
+                runtime=runtime,
+                name=f"largest growth of the adapter part per task, {gate} gates",
+                value=max(steps),
+                limit=0.10,
+                spread=(min(steps), max(steps)),
+            )
+        )
+        mean = _per_task(points[0], points[-1])
         rows.append(Row(runtime=runtime, name=f"mean growth per task, {gate} gates", value=mean, limit=None))
     return rows
+
+
+def _per_task(before: tuple[int, float], after: tuple[int, float]) -> float:
+    """Return the growth per added task between two points (tasks, milliseconds)."""
+    growth: float = (after[1] / before[1]) ** (1 / (after[0] - before[0])) - 1
+    return growth
 
 
 def fold_rows(gate: str, cost: "FoldCost", clock: Clock) -> list[Row]:
@@ -272,6 +286,7 @@ def main(
     graphs: Annotated[
         Path, typer.Option(help="Where the graphs are made; those of a killed run are taken as they are.")
     ] = Path("build/bench-fold"),
+    page: Annotated[Path | None, typer.Option(help="A Markdown page whose tables are to be replaced.")] = None,
     quick: Annotated[bool, typer.Option("--quick", help="A tiny model: proves only that the benchmark runs.")] = False,
     rounds: Annotated[int, typer.Option(min=1, help="Timed rounds.")] = ROUNDS,
     threads: Annotated[int, typer.Option(min=1, help="Threads of both runtimes.")] = 2,
@@ -286,6 +301,10 @@ def main(
     figures = bench_fold(preset, graphs / preset, timing, RunConfig(threads=threads), clock)
     out.parent.mkdir(parents=True, exist_ok=True)
     out.write_text(figures.model_dump_json(indent=1) + "\n")
+    if page is not None:
+        from compile.bench_page import write_page
+
+        write_page(figures, page)
     Console(file=sys.stdout, width=150).print(numbers_table(figures))
     if not quick:
         require_numbers(figures)

@@ -44,7 +44,7 @@ from tdss.model import MultiTaskModel
 Preset: TypeAlias = Literal["swin-t", "tiny"]
 GATES: tuple[Gate, ...] = ("static", "dynamic")
 SEED = 0
-TASK_COUNT: dict[Preset, int] = {"swin-t": 6, "tiny": 2}
+TASK_COUNTS: dict[Preset, tuple[int, ...]] = {"swin-t": (1, 2, 4, 6), "tiny": (1, 2)}
 
 
 class FoldCost(Frozen):
@@ -137,8 +137,8 @@ def image_shape(config: ModelConfig) -> tuple[int, ...]:
 
 
 def adapter_parts(preset: Preset, out: Path) -> list[Graph]:
-    """Make the folded adapters alone, for one task and more and each kind of gate: ``adapter_<gate>_<tasks>``."""
-    return [_adapter_part(preset, gate, tasks, out) for gate in GATES for tasks in range(1, TASK_COUNT[preset] + 1)]
+    """Make the folded adapters alone, for some numbers of tasks and each kind of gate: ``adapter_<gate>_<tasks>``."""
+    return [_adapter_part(preset, gate, tasks, out) for gate in GATES for tasks in TASK_COUNTS[preset]]
 
 
 def _adapter_part(preset: Preset, gate: Gate, tasks: int, out: Path) -> Graph:

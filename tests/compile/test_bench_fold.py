@@ -54,6 +54,12 @@ def test_the_largest_step_decides_the_growth() -> None:
     assert rows["mean growth per task, static gates"].value == pytest.approx(1.35**0.2 - 1)
 
 
+def test_a_step_over_two_tasks_counts_per_task() -> None:
+    spent = {f"adapter_{gate}_{n}": [ms] for gate in ("static", "dynamic") for n, ms in ((1, 10.0), (3, 14.4))}
+    row = by_name(growth_rows("r", spent))["largest growth of the adapter part per task, dynamic gates"]
+    assert row.value == pytest.approx(0.2) and not row.met
+
+
 def test_folding_is_judged_by_the_clock_that_was_asked_for() -> None:
     wall, cpu = (
         by_name(fold_rows("static", COST, clock))["seconds to fold, static gates"] for clock in ("wall", "cpu")
