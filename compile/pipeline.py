@@ -47,6 +47,7 @@ STORE = ".store"
 CALIBRATIONS = "calibrations"
 CHECK_IMAGES = 2
 ANALYSED_IMAGES = 8
+FROZEN_IMAGES = 32
 
 
 class Road(NamedTuple):
@@ -145,12 +146,19 @@ def _check_images(road: Road) -> ImageFiles:
 
 def _fold(road: Road) -> Folded:
     config, images = road.config, _check_images(road)
-    seen = ImageFiles(paths=road.calibration.paths[:ANALYSED_IMAGES])
-    spent = dict(road.budgets) if config.freeze_gates else {}
-    options = FoldOptions(mode=config.fold, tasks=config.tasks, freeze_gates=config.freeze_gates, budgets=spent)
+    seen = ImageFiles(paths=road.calibration.paths[: FROZEN_IMAGES if config.freeze_gates else ANALYSED_IMAGES])
+    options, inputs = (
+        FoldOptions(mode=config.fold, tasks=config.tasks),
+        (road.checkpoint_sha256, images.sha256, seen.sha256),
+    )
+    if config.freeze_gates:
+        frozen = {"freeze_gates": True, "budgets": dict(road.budgets), "labels": road.dataset}
+        options = options.model_copy(update=frozen)
+        ids = tuple(path.stem for path in seen.paths)
+        inputs = (*inputs, vectors.hash_evaluation(road.dataset, ids, tuple(road.model.tasks)))
     folded = _stage(
-        road, Folded, "fold", inputs=(road.checkpoint_sha256, images.sha256, seen.sha256),
-        settings=options.model_dump(mode="json"), tools=fold.TOOLS,
+        road, Folded, "fold", inputs=inputs, settings=options.model_dump(mode="json", exclude={"labels"}),
+        tools=fold.TOOLS,
         make=lambda out: fold.fold(config.checkpoint, out, images, options, seen, road.say),
     )  # fmt: skip
     road.say(f"  {fold.savings(folded)}")
@@ -312,8 +320,7 @@ def main(
         "timing.runs": timing_runs, "timing.warmup": timing_warmup, "budgets": budgets,
         "allow_inconclusive": allow_inconclusive, "seed": seed, "out": out, "sign": sign_with,
     }  # fmt: skip
-    chosen = {name: value for name, value in given.items() if value is not None}
-    folder = build_bundle(load_config(config, chosen), say)
+    folder = build_bundle(load_config(config, {name: value for name, value in given.items() if value is not None}), say)
     report = read_report(folder)
     if as_json:
         answer = {"bundle": str(folder), "regression": report.model_dump(mode="json", by_alias=True)}
