@@ -22,6 +22,7 @@ from bundle.results import RESULTS, read_result
 from compile.config import BuildConfig, CalibrationConfig, TimingConfig
 from compile.pipeline import STORE, build_bundle, describe
 from report.facts import read_bench, read_choice
+from report.legal import read_lint
 from tests.compile import made
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -73,6 +74,14 @@ def test_its_results_keep_the_contract(built: tuple[BuildConfig, Path]) -> None:
     assert (bench.eager_ms is not None) == (asked.target == "intel")
     assert load_bundle(folder).manifest.engine.status == ("built" if asked.target == "intel" else "deferred")
     assert describe(choice)[-1].startswith(f"shipped: {choice.shipped}, ")
+
+
+def test_a_jetson_bundle_carries_what_the_rules_and_nvidias_parser_say(built: tuple[BuildConfig, Path]) -> None:
+    asked, folder = built
+    assert ({"lint.json", "proof.json"} <= set(load_bundle(folder).manifest.files)) == (asked.target == "jetson")
+    lint = read_lint(folder)
+    for report in () if lint is None else lint.graphs:
+        assert (report.errors, report.warnings) == ((), ())
 
 
 def test_a_second_build_does_nothing(built: tuple[BuildConfig, Path]) -> None:
