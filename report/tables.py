@@ -3,8 +3,9 @@
 from typing import TYPE_CHECKING
 
 from bundle.errors import TargetUnavailable
-from bundle.outcome import BaselineResult, RegressionReport, TaskResult
+from bundle.outcome import BaselineResult, RegressionReport, TaskCheck, TaskResult
 from report import wording
+from report.measured import change, cosine
 
 if TYPE_CHECKING:
     from rich.table import Table
@@ -75,9 +76,18 @@ def notes(report: RegressionReport) -> tuple[str, ...]:
             for key, one in result.figures.items()
         )
         lines += [f"{name}: {figures}"] if figures else []
+    lines += [_agreement(name, check, report) for name, check in report.checks.items() if check.change is not None]
     if report.baseline is not None:
         lines.append(_against(report.baseline))
     return tuple(lines)
+
+
+def _agreement(name: str, check: TaskCheck, report: RegressionReport) -> str:
+    """Say how alike the answers are: SQNR, cosine, the change per pixel, the three images that changed most."""
+    sqnr = report.tasks[name].sqnr_db
+    said = [] if sqnr is None else [f"SQNR {sqnr:.1f} dB, cosine {cosine(check.cosine)}"]
+    worst = ", ".join(one.id for one in check.worst[:3])
+    return f"{name}: {', '.join([*said, change(check)])}" + (f"; most changed: {worst}" if worst else "")
 
 
 def _against(earlier: BaselineResult) -> str:

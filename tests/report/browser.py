@@ -1,12 +1,13 @@
 """A headless Chromium looks at a page: sizes, pictures, requests and console, without a driver."""
 
-import html
 import json
-import re
+import os
 import shutil
+import signal
 import subprocess
 import tempfile
 import threading
+import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -22,7 +23,7 @@ frame.onload = async () => {
   const inside = frame.contentDocument;
   inside.querySelectorAll("details").forEach((part) => { part.open = true; });
   await Promise.all([...inside.images].map((image) => image.decode().catch(() => 0)));
-  document.body.dataset.result = JSON.stringify({
+  await fetch("/result", {method: "POST", body: JSON.stringify({
     title: inside.title,
     pictures: [...inside.images].map((image) => image.naturalWidth),
     nameless: [...inside.images].filter((image) => !image.alt).length,
@@ -30,15 +31,18 @@ frame.onload = async () => {
     scroll: inside.documentElement.scrollWidth,
     resources: frame.contentWindow.performance.getEntriesByType("resource").map((entry) => entry.name),
     scripts: inside.scripts.length,
-  });
+  })});
 };
 </script>"""
 
 FLAGS = (
     "--headless", "--hide-scrollbars", "--no-sandbox", "--disable-gpu", "--disable-quic", "--no-first-run", "--disable-background-networking",
-    "--disable-component-update", "--disable-sync", "--enable-logging=stderr", "--virtual-time-budget=8000", "--dump-dom",
+    "--disable-component-update", "--disable-sync", "--enable-logging=stderr", "--remote-debugging-port=0",
     "--host-resolver-rules=MAP * ~NOTFOUND , EXCLUDE 127.0.0.1",
 )  # fmt: skip
+
+
+SETTLE_S = 0.3  # for a message of the console that is still on its way
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -56,15 +60,31 @@ class Seen:
     console: list[str]
 
 
+class Told:
+    """What the browser asked for, in order, and the result it sent."""
+
+    def __init__(self) -> None:
+        self.asked: list[str] = []
+        self.result = ""
+        self.arrived = threading.Event()
+
+
 @contextmanager
-def serving(files: dict[str, bytes]) -> Iterator[tuple[str, list[str]]]:
-    """Serve ``files`` by path; yield the address and the paths asked for, in order."""
-    asked: list[str] = []
+def serving(files: dict[str, bytes]) -> Iterator[tuple[str, Told]]:
+    """Serve ``files`` by path; yield the address and what was told to it."""
+    told = Told()
 
     class Handler(BaseHTTPRequestHandler):
         def do_GET(self) -> None:
-            asked.append(self.path)
-            body = files.get(self.path)
+            told.asked.append(self.path)
+            self._answer(files.get(self.path))
+
+        def do_POST(self) -> None:
+            told.result = self.rfile.read(int(self.headers["Content-Length"])).decode()
+            self._answer(b"")
+            told.arrived.set()
+
+        def _answer(self, body: bytes | None) -> None:
             self.send_response(404 if body is None else 200)
             self.send_header("Content-Type", "text/html; charset=utf-8")
             self.end_headers()
@@ -77,21 +97,29 @@ def serving(files: dict[str, bytes]) -> Iterator[tuple[str, list[str]]]:
         thread = threading.Thread(target=server.serve_forever)
         thread.start()
         try:
-            yield f"http://127.0.0.1:{server.server_port}", asked
+            yield f"http://127.0.0.1:{server.server_port}", told
         finally:
             server.shutdown()
             thread.join()
 
 
-def look(page: bytes, *, width: int) -> Seen:
-    """Open a page in a frame ``width`` pixels wide, with every part unfolded."""
+def look(page: bytes, *, width: int, seconds: float = 120.0) -> Seen:
+    """Open a page in a frame ``width`` pixels wide, with every part unfolded, and wait until every picture is decoded."""
     files = {"/harness.html": HARNESS.replace("WIDTH", str(width)).encode(), "/page.html": page}
-    with serving(files) as (address, asked), tempfile.TemporaryDirectory(ignore_cleanup_errors=True) as profile:
+    with (
+        serving(files) as (address, told),
+        tempfile.TemporaryDirectory(ignore_cleanup_errors=True) as profile,
+        tempfile.TemporaryFile("w+") as said,
+    ):
         command = [str(BROWSER), *FLAGS, f"--user-data-dir={profile}", f"{address}/harness.html"]
-        done = subprocess.run(command, capture_output=True, text=True, timeout=120, check=True)
-    found = re.search(r'data-result="([^"]*)"', done.stdout)
-    assert found is not None, f"the page did not load: {done.stderr[-2000:]}"
-    result = json.loads(html.unescape(found.group(1)))
-    console = [line for line in done.stderr.splitlines() if "CONSOLE" in line]
+        with subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=said, start_new_session=True) as process:
+            try:
+                assert told.arrived.wait(seconds), "the page did not load"
+                time.sleep(SETTLE_S)
+            finally:
+                os.killpg(process.pid, signal.SIGKILL)
+        said.seek(0)
+        console = [line for line in said.read().splitlines() if "CONSOLE" in line]
     ours = {"/harness.html", "/page.html", "/favicon.ico"}
-    return Seen(**result, requests=[path for path in asked if path not in ours], console=console)
+    requests = [path for path in told.asked if path not in ours]
+    return Seen(**json.loads(told.result), requests=requests, console=console)

@@ -4,7 +4,7 @@ import pytest
 from rich.console import Console
 
 from bundle.regression import RegressionReport
-from report.tables import tasks_table
+from report.tables import notes, tasks_table
 from tests.report import made
 
 
@@ -43,3 +43,12 @@ def test_the_title_says_what_ran(where: str, words: str) -> None:
 
 def test_markup_in_a_name_stays_text() -> None:
     assert "[red]model[/red]" in " ".join(printed(made.regression(model="[red]model[/red]"), width=200))
+
+
+def test_the_notes_say_what_the_table_has_no_room_for() -> None:
+    lines = notes(RegressionReport.model_validate(made.rich()))
+    assert "depth: about 430 images would decide it" in lines
+    assert "normals: share < 11.25° 0.4100 → 0.4000" in lines
+    assert "semseg: SQNR 31.5 dB, cosine 1 − 9e−04, 1.23% of pixels changed class; most changed: 00003, 00001" in lines
+    assert lines[-1].startswith("against the earlier run (f32, Test CPU): Δm −3.20%; normals regression")
+    assert notes(RegressionReport.model_validate(made.regression())) == ()
