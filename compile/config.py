@@ -7,6 +7,7 @@ from typing import Annotated, Literal, TypeAlias
 import tomllib
 from pydantic import Field, JsonValue, ValidationError
 
+from bundle.dataset import FolderDataset
 from bundle.errors import ConfigError
 from bundle.frozen import Frozen
 from bundle.manifest import Io
@@ -62,13 +63,14 @@ class FoldOptions(Frozen):
     """What the fold stage does: which exact folds, which tasks stay (empty: all), whether gates may be frozen.
 
     ``budgets`` are the relative drops that freezing may spend, by task; the default of its row in bundle/tasks.py
-    where a task is not named.
+    where a task is not named; ``labels`` is where the calibration images' labels lie, if they have any.
     """
 
     mode: FoldMode = "all"
     tasks: tuple[str, ...] = ()
     freeze_gates: bool = False
     budgets: dict[str, Annotated[float, Field(gt=0)]] = Field(default_factory=dict)
+    labels: FolderDataset | None = None
 
 
 class BuildConfig(Frozen):

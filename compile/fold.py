@@ -21,6 +21,7 @@ from pydantic import JsonValue, TypeAdapter
 from rich.console import Console
 
 from bundle.artifacts import Folded, hash_file, load, replacing, write_text
+from bundle.dataset import SPEC_FILE, FolderDataset, load_spec
 from bundle.manifest import default_budgets
 from bundle.preprocess import Preprocess
 from compile.config import FoldMode, FoldOptions
@@ -102,7 +103,7 @@ def fold_checkpoint(
     findings = analyse(model, seen, progress)
     base, records = _restrict(model, options.tasks, batch)
     if options.freeze_gates:
-        base, frozen = _freeze(checkpoint, base, seen, options, progress)
+        base, frozen = _freeze(checkpoint, base, calibration, options, progress)
         records += frozen
     folded, exact = rewrite(base, batch.shape, mode=options.mode)
     proof = prove(base if options.freeze_gates else model, folded, batch)
@@ -174,18 +175,23 @@ def _restrict(
 
 
 def _freeze(
-    checkpoint: Path, model: "MultiTaskModel", images: "list[Tensor]", options: FoldOptions,
+    checkpoint: Path, model: "MultiTaskModel", calibration: ImageFiles, options: FoldOptions,
     progress: Callable[[str], None],
 ) -> "tuple[MultiTaskModel, list[FoldRecord]]":  # fmt: skip
-    from compile.freeze import freeze_gates
+    from compile.freeze import freeze_gates, read_labels
     from tdss.checkpoint import load_card
 
     card = load_card(checkpoint)
     budgets = default_budgets(dict(model.config.tasks), strict=False) | {
         task: budget for task, budget in options.budgets.items() if task in model.config.tasks
     }
-    scales = {} if card is None else card.metrics
-    return freeze_gates(model, images, budgets=budgets, scales=scales, progress=progress)
+    labels = {} if options.labels is None else read_labels(options.labels, calibration.paths, tuple(model.config.tasks))
+    if not labels:
+        progress("freeze: not every calibration image has its labels: the reference's predictions take their place")
+    return freeze_gates(
+        model, list(read_batch(model.config, calibration).split(1)), budgets=budgets, labels=labels,
+        scales={} if card is None else card.metrics, progress=progress,
+    )  # fmt: skip
 
 
 def main(
@@ -212,7 +218,10 @@ def main(
     if out is None and not explain:
         raise typer.BadParameter("give the folder to write with --out, or --explain to look only")
     chosen = folder_images(images, split)
-    options = FoldOptions(mode=mode, tasks=tuple(filter(None, tasks.split(","))), freeze_gates=freeze_gates)
+    spec = images / SPEC_FILE
+    labelled = FolderDataset(root=images, spec=load_spec(spec)) if spec.is_file() else None
+    kept = tuple(filter(None, tasks.split(",")))
+    options = FoldOptions(mode=mode, tasks=kept, freeze_gates=freeze_gates, labels=labelled)
     with TemporaryDirectory() as temporary:
         place = out or Path(temporary) / "folded"
         folded = fold(checkpoint, place, chosen.first(count), options, chosen.first(calibration), say)

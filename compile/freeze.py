@@ -1,10 +1,10 @@
 """Freeze gates: approximate folds, opt-in, searched so that every task stays within its budget against the reference.
 
-The search sees calibration images only, which need no labels: the reference's own predictions are the labels. A task's
-drop is measured by its own metric on them. Where higher is better, it is what the rewritten model loses of what the
+The search sees calibration images only. Where they have labels, a task's drop is its metric's, relative to the reference.
+Where they have none, the reference's own predictions are the labels. Where higher is better, it is what the rewritten model loses of what the
 reference scores there; where lower is better, the metric between the two models over the reference's error (``scales``,
 from the checkpoint's card): by the triangle inequality no angle or RMSE against true labels can grow by more. So both
-err on the side of keeping a gate; the labelled evaluation images judge the bundle later and choose nothing.
+err on the side of keeping a gate. The evaluation images judge the bundle later and choose nothing.
 
 Each move is measured alone, then they are taken in the order of what they cost, the least first, while every task's
 drop of all moves together stays within its budget.
@@ -12,13 +12,14 @@ drop of all moves together stays within its budget.
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from copy import deepcopy
-from typing import Any, NamedTuple
+from pathlib import Path
+from typing import Any, NamedTuple, TypeAlias
 
 import numpy as np
 import torch
 from torch import Tensor, nn
 
-from bundle.dataset import Array
+from bundle.dataset import Array, FolderDataset
 from bundle.metrics import Floats, metric
 from bundle.postprocess import predict
 from bundle.tasks import task as task_row
@@ -32,6 +33,7 @@ from tdss.model import MultiTaskModel
 
 TINY = 0.02  # a skill whose mean weight is below this for every task may be dropped
 POSITIVE = 0.9  # of a probability map's pixels, those above this quantile are the pseudo label's positives
+Labels: TypeAlias = Mapping[str, Sequence[Array]]
 RADIAN_DEG = 57.3  # the scale of an angle where no card says how large the reference's error is
 
 
@@ -44,14 +46,18 @@ class Move(NamedTuple):
 
 
 class Agreement:
-    """Judges a model against the reference's predictions on the same images."""
+    """Judges a model against the reference on the same images: by ``labels``, or by its predictions where there are none."""
 
-    def __init__(self, model: MultiTaskModel, images: Sequence[Tensor], scales: Mapping[str, float]) -> None:
+    def __init__(
+        self, model: MultiTaskModel, images: Sequence[Tensor], labels: Labels, scales: Mapping[str, float]
+    ) -> None:
         self.images, self.tasks = images, dict(model.config.tasks)
         predictions = self._predict(model)
-        self.labels = {task: [_label(task, one, made) for one in made] for task, made in predictions.items()}
-        self.scales = {task: scales.get(task, _natural(task, predictions[task])) for task in self.tasks}
+        own = {task: [_label(task, one, made) for one in made] for task, made in predictions.items()}
+        self.labels: Labels = labels or own
         self.best = self._measure(predictions)
+        natural = {task: scales.get(task, _natural(task, predictions[task])) for task in self.tasks}
+        self.scales = {task: max(self.best[task], 1e-12) for task in self.tasks} if labels else natural
 
     def drops(self, model: MultiTaskModel) -> dict[str, float]:
         """Return each task's relative drop; positive is worse."""
@@ -78,15 +84,16 @@ class Agreement:
 
 
 def freeze_gates(
-    model: MultiTaskModel, images: Sequence[Tensor], *, budgets: Mapping[str, float], scales: Mapping[str, float],
-    progress: Callable[[str], None],
+    model: MultiTaskModel, images: Sequence[Tensor], *, budgets: Mapping[str, float], labels: Labels,
+    scales: Mapping[str, float], progress: Callable[[str], None],
 ) -> tuple[MultiTaskModel, list[FoldRecord]]:  # fmt: skip
     """Return a copy of a float32 model with every gate frozen and skill dropped that the budgets allow, and each decision.
 
-    ``images`` are ``[1, 3, H, W]``; ``scales`` are the reference's metrics of tasks where lower is better.
+    ``images`` are ``[1, 3, H, W]``; ``labels`` are decoded, one per image for every task, or empty; ``scales`` are the
+    reference's metrics of tasks where lower is better, for images without labels.
     """
     moves = list(_moves(model, images))
-    agreement = Agreement(model, images, scales)
+    agreement = Agreement(model, images, labels, scales)
     alone: list[tuple[Move, dict[str, float]]] = []
     for number, move in enumerate(moves, 1):
         alone.append((move, agreement.drops(_apply(deepcopy(model), move))))
@@ -105,6 +112,13 @@ def freeze_gates(
         _record(move, drops, reason, was.of(model, [move.step.module]), now.of(frozen, [move.step.module]), taken=taken)
         for move, drops, reason, taken in decided
     ]
+
+
+def read_labels(dataset: FolderDataset, paths: Sequence[Path], tasks: Sequence[str]) -> Labels:
+    """Return every image's labels, decoded, by task; nothing where an image has none for a task."""
+    if not all((dataset.root / task / f"{path.stem}.png").is_file() for task in tasks for path in paths):
+        return {}
+    return {task: [dataset.label(task, path.stem) for path in paths] for task in tasks}
 
 
 def _moves(model: MultiTaskModel, images: Sequence[Tensor]) -> Iterator[Move]:
