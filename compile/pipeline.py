@@ -147,10 +147,8 @@ def _check_images(road: Road) -> ImageFiles:
 def _fold(road: Road) -> Folded:
     config, images = road.config, _check_images(road)
     seen = ImageFiles(paths=road.calibration.paths[: FROZEN_IMAGES if config.freeze_gates else ANALYSED_IMAGES])
-    options, inputs = (
-        FoldOptions(mode=config.fold, tasks=config.tasks),
-        (road.checkpoint_sha256, images.sha256, seen.sha256),
-    )
+    options = FoldOptions(mode=config.fold, tasks=config.tasks)
+    inputs: tuple[str, ...] = (road.checkpoint_sha256, images.sha256, seen.sha256)
     if config.freeze_gates:
         frozen = {"freeze_gates": True, "budgets": dict(road.budgets), "labels": road.dataset}
         options = options.model_copy(update=frozen)
