@@ -91,7 +91,7 @@ study: $(call ready,dev)
 	$(BIN)/python compile/fold.py --checkpoint models/default --images data/scenes --split calibration --out $(STUDY)/folded
 	$(BIN)/python compile/export.py --model $(STUDY)/folded --images data/scenes --split calibration --out $(STUDY)/exported
 	$(BIN)/python compile/simplify.py --model $(STUDY)/exported --images data/scenes --split calibration --out $(STUDY)/graph
-	$(BIN)/python -m compile.study --model $(STUDY)/graph --table naive --table schemes --table calibration --table outliers
+	$(BIN)/python -m compile.study --model $(STUDY)/graph --table naive --table schemes --table calibration --table outliers --table control
 
 goldens: $(call ready,dev)
 	$(BIN)/python -m tests.goldens.measure

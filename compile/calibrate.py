@@ -6,7 +6,7 @@ that a second question about the same calibration (another pass list, a search f
 
 import logging
 import warnings
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager, redirect_stdout
 from io import StringIO
 from pathlib import Path
@@ -106,6 +106,32 @@ def run_nncf(model: Graph, question: Question, kept: list[str]) -> Graph:
     except (nncf.ValidationError, nncf.InternalError, nncf.UnsupportedModelError) as error:
         raise _refused(question.source, error) from error
     return quantized
+
+
+def accuracy_control(
+    model: Graph, question: Question, kept: list[str], validate: Callable[[Graph, Iterable[int]], tuple[float, None]],
+    images: int, *, ranking_images: int,
+) -> Graph:  # fmt: skip
+    """Return ``model`` as NNCF's accuracy control leaves it; ``validate`` gets a graph and the indices of images.
+
+    Its float must be 1 for the float graph and at least 0 for one that is good enough; raises as ``calibrate`` does.
+    """
+    nncf, scheme = _import_nncf(), question.scheme
+    feeds = feeds_of(question.info, question.calibration.paths[: scheme.subset_size])
+    kind = nncf.ModelType.TRANSFORMER if scheme.model_type == "transformer" else None
+    restorer = nncf.AdvancedAccuracyRestorerParameters(ranking_subset_size=ranking_images)
+    try:
+        with quiet():
+            controlled: Graph = nncf.quantize_with_accuracy_control(
+                model, nncf.Dataset(feeds), nncf.Dataset(list(range(images))), validate, max_drop=1.0,
+                drop_type=nncf.DropType.ABSOLUTE, preset=nncf.QuantizationPreset(scheme.preset), model_type=kind,
+                subset_size=len(feeds), fast_bias_correction=scheme.fast_bias_correction,
+                ignored_scope=nncf.IgnoredScope(names=kept, validate=False),
+                advanced_quantization_parameters=_advanced(scheme), advanced_accuracy_restorer_parameters=restorer,
+            )  # fmt: skip
+    except (nncf.ValidationError, nncf.InternalError, nncf.UnsupportedModelError) as error:
+        raise _refused(question.source, error) from error
+    return controlled
 
 
 def feeds_of(info: GraphInfo, paths: Sequence[Path]) -> list[dict[str, Array]]:

@@ -31,7 +31,7 @@ from compile.graph import GRAPH_FILE, graph_info
 from compile.layers import layers_of, read_macs
 from compile.passes.table import apply_passes
 from compile.quantize import Job, ranges_for, variants_of, write_quantized
-from compile.sensitivity import LayerSensitivity, Subject, measure_layers, open_graph
+from compile.sensitivity import LayerSensitivity, Subject, costliest, measure_layers, open_graph
 from compile.store import seal, tool_versions, writing
 from compile.trial import Standing, Trial, labelled, without_labels
 from targets.base import RunConfig, Target, Variant, VariantRecipe
@@ -52,11 +52,15 @@ class Step(Frozen):
 
 
 class SearchReport(Frozen):
-    """What ``sensitivity.json`` holds: why there is a mixed graph or none, which layers are in float, what each costs."""
+    """What ``sensitivity.json`` holds: why there is a mixed graph or none, which layers are in float, what each costs.
+
+    ``images`` are those each layer was measured on, ``trial_images`` those each graph of ``steps`` was tried on.
+    """
 
     schema_version: int = 1
     outcome: str
     images: int
+    trial_images: int
     config: SearchConfig
     budgets: dict[str, float]
     never_quantized_share: float
@@ -105,6 +109,17 @@ def search(
 def read_sensitivity(path: Path) -> SearchReport:
     """Read ``sensitivity.json``."""
     return SearchReport.model_validate_json(path.read_bytes())
+
+
+def describe_costs(path: Path, tasks: Sequence[str]) -> list[str]:
+    """Say for each task which layers make most of its noise, from a bundle's ``sensitivity.json``; nothing if unmeasured."""
+    rows = read_sensitivity(path).layers if path.is_file() else ()
+    return [
+        f"  {name}: its noise comes from "
+        + ", ".join(f"{layer} {part:.0%}" for layer, part in costliest(rows, name, 3))
+        for name in tasks
+        if rows
+    ]
 
 
 def order_layers(rows: Sequence[LayerSensitivity], tasks: Sequence[str]) -> tuple[LayerSensitivity, ...]:
@@ -254,6 +269,7 @@ def _report(
     rows: tuple[LayerSensitivity, ...] = (), returned: tuple[str, ...] = (),
 ) -> SearchReport:  # fmt: skip
     return SearchReport(
-        outcome=outcome, images=0 if trial is None else len(trial.samples), config=terms.config, budgets=terms.budgets,
+        outcome=outcome, images=terms.config.images if rows else 0, config=terms.config, budgets=terms.budgets,
+        trial_images=0 if trial is None else len(trial.samples),
         never_quantized_share=never, steps=steps, returned=returned, layers=rows,
     )  # fmt: skip

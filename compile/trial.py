@@ -66,6 +66,15 @@ class Trial:
         """Return a trial on the first images only, without a reference."""
         return Trial(self.samples[:count], self.info, self.budgets, self.seed)
 
+    def only(self, indices: Sequence[int]) -> "Trial":
+        """Return a trial on these images only, without a reference."""
+        return Trial([self.samples[index] for index in indices], self.info, self.budgets, self.seed)
+
+    @property
+    def reference(self) -> Measured:
+        """The float graph's metric arrays, empty until ``set_reference``."""
+        return self._reference
+
     def metric(self, name: str, measured: Floats) -> float:
         """Return a task's metric over all images."""
         return self._metrics[name].reduce(measured.sum(axis=0))

@@ -86,6 +86,8 @@ def sensitivity_view(folder: Path) -> SensitivityView:
     found = read_sensitivity(folder)
     if found is None:
         return SensitivityView(summary=NOTHING)
+    if not found.layers:
+        return SensitivityView(summary=f"Mixed precision: {found.outcome}.")
     tasks = list(dict.fromkeys(task for layer in found.layers for task in layer.sqnr_db))
     totals = {task: sum(layer.noise(task) for layer in found.layers) or 1.0 for task in tasks}
     rated = sorted(((_worst(layer, totals), layer) for layer in found.layers), key=lambda pair: -pair[0][1])

@@ -18,9 +18,11 @@ from compile.quantize import quantize, variants_of
 from compile.search import (
     MIXED,
     SENSITIVITY,
+    SearchReport,
     Step,
     Terms,
     broken,
+    describe_costs,
     order_layers,
     prefix_within,
     read_sensitivity,
@@ -86,7 +88,23 @@ def drawn(scenes: Path) -> CalibrationSet:
     return from_split(scenes, "val", 4, seed=0, preprocess=made.INFO["raw"].preprocess)
 
 
-@pytest.fixture(scope="module", params=["jetson"])
+def test_the_layers_that_cost_most_are_named(tmp_path: Path) -> None:
+    rows = (layer("loud", 0.1, depth=20.0), layer("soft", 0.1, depth=30.0))
+    report = SearchReport(
+        outcome="", images=1, trial_images=1, config=SearchConfig(), budgets={}, never_quantized_share=0.0, steps=(),
+        returned=(), layers=rows,
+    )  # fmt: skip
+    path = tmp_path / SENSITIVITY
+    assert describe_costs(path, ["depth"]) == []
+    path.write_text(report.model_dump_json())
+    assert describe_costs(path, ["depth"]) == ["  depth: its noise comes from loud 91%, soft 9%"]
+
+
+BOTH = pytest.mark.parametrize("quantized", ["intel", "jetson"], indirect=True)
+ONE = pytest.mark.parametrize("quantized", ["jetson"], indirect=True)
+
+
+@pytest.fixture(scope="module")
 def quantized(
     request: pytest.FixtureRequest, simplified: Simplified, drawn: CalibrationSet,
     tmp_path_factory: pytest.TempPathFactory,
@@ -116,6 +134,7 @@ def ask(
 class TestSearch:
     """The whole search on the tiny model."""
 
+    @BOTH
     def test_a_budget_that_breaks_brings_a_mixed_graph_within_the_limit(
         self, quantized: Quantized, simplified: Simplified, drawn: CalibrationSet, scenes: Path, tmp_path: Path
     ) -> None:
@@ -130,6 +149,7 @@ class TestSearch:
         noise = 10 ** (-np.array([[row.sqnr_db["depth"], row.sqnr_db["edge"]] for row in report.layers]) / 10)
         assert (noise >= 0).all() and noise.sum() > 0
 
+    @ONE
     def test_it_goes_on_from_what_a_killed_run_left(
         self, quantized: Quantized, simplified: Simplified, drawn: CalibrationSet, scenes: Path, tmp_path: Path,
         monkeypatch: pytest.MonkeyPatch,
@@ -152,6 +172,7 @@ class TestSearch:
         assert len(measured) == 2
         assert journal.read_text().splitlines() == whole
 
+    @ONE
     def test_generous_budgets_need_no_search(
         self, quantized: Quantized, simplified: Simplified, drawn: CalibrationSet, scenes: Path, tmp_path: Path
     ) -> None:
@@ -159,6 +180,7 @@ class TestSearch:
         assert str(found.record.settings["search"]).startswith("not needed")
         assert variants_of(found) == variants_of(quantized)
 
+    @ONE
     def test_without_labels_it_says_so(
         self, quantized: Quantized, simplified: Simplified, calibration: CalibrationSet, scenes: Path, tmp_path: Path
     ) -> None:
