@@ -71,7 +71,7 @@ def _text(decision: Decision, sent: Path) -> str:
 
 
 def _json(decision: Decision) -> str:
-    return decision.report.model_dump_json(by_alias=True, indent=2) + "\n"
+    return decision.report.model_dump_json(by_alias=True, indent=2, exclude={"arrays"}) + "\n"
 
 
 def _parser() -> argparse.ArgumentParser:
