@@ -1,10 +1,10 @@
 """Freeze gates: approximate folds, opt-in, searched so that every task stays within its budget against the reference.
 
 The search sees calibration images only. Where they have labels, a task's drop is its metric's, relative to the reference.
-Where they have none, the reference's own predictions are the labels. Where higher is better, it is what the rewritten model loses of what the
-reference scores there; where lower is better, the metric between the two models over the reference's error (``scales``,
-from the checkpoint's card): by the triangle inequality no angle or RMSE against true labels can grow by more. So both
-err on the side of keeping a gate. The evaluation images judge the bundle later and choose nothing.
+Where they have none, the reference's own predictions are the labels: where higher is better, every disagreement counts as a
+loss; where lower is better, the metric between the two models over the reference's error (``scales``, from the checkpoint's
+card) is a bound, since by the triangle inequality no angle or RMSE against true labels can grow by more. The
+evaluation images judge the bundle later and choose nothing.
 
 Each move is measured alone, then they are taken in the order of what they cost, the least first, while every task's
 drop of all moves together stays within its budget.
