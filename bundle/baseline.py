@@ -62,8 +62,11 @@ def compare(
     for name, ours in arrays.items():
         row = task(name)
         figure = measures(row, manifest.tasks[name])[0]
+        theirs = unpack(kept.tasks[name], (len(ids), *figure.metric.shape))
+        if not np.isfinite(theirs).all():
+            raise _refused(f"gave NaN or infinity for {name}", "finite figures", "an output that was not finite")
         judged[name] = judge(
-            unpack(kept.tasks[name], (len(ids), *figure.metric.shape)), ours, figure.metric.reduce_many, row.direction,
+            theirs, ours, figure.metric.reduce_many, row.direction,
             budget=manifest.budgets[name], seed=manifest.seeds.bootstrap, resamples=resamples, gate=gate,
         )  # fmt: skip
     accepted = {"pass", "inconclusive"} if allow_inconclusive else {"pass"}

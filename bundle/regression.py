@@ -106,8 +106,10 @@ def _report(
 ) -> RegressionReport:  # fmt: skip
     figures = figures_of(manifest)
     arrays = {name: _stacked(seen, source.ids, name, rows) for name, rows in figures.items()}
+    per_task = {name: {key: rows[name] for key, rows in seen.items()} for name in figures}
     weighed = {
-        name: _weigh(manifest, name, rows[0], arrays, source.references, judging) for name, rows in figures.items()
+        name: _spoilt(_weigh(manifest, name, rows[0], arrays, source.references, judging), per_task[name])
+        for name, rows in figures.items()
     }
     judged = [one.judgement for one in weighed.values()]
     gated = {name: arrays[name][rows[0].name] for name, rows in figures.items()}
@@ -118,7 +120,6 @@ def _report(
     others = {
         name: _figures(manifest, name, rows[1:], arrays, source.references, judging) for name, rows in figures.items()
     }
-    per_task = {name: {key: rows[name] for key, rows in seen.items()} for name in figures}
     return RegressionReport(
         model=manifest.name, target=manifest.target, device=execution.device, precision=execution.precision,
         executed_on=execution.executed_on, images=len(source.ids),
@@ -153,6 +154,16 @@ def _weigh(
         return weighed
     reason = "the reference was not measured on these images: give its arrays, or an earlier run as the baseline"
     return Weighed(weighed.judgement.model_copy(update={"reason": reason}), weighed.draws)
+
+
+def _spoilt(weighed: Weighed, seen: dict[str, Seen]) -> Weighed:
+    """Turn a verdict into ``regression`` where an image that counts for no metric, a hard one, gave NaN or infinity."""
+    bad = [key for key, one in seen.items() if not one.finite]
+    if not bad or weighed.judgement.verdict == "regression":
+        return weighed
+    reason = f"the output is not finite on {len(bad)} of the hard images: {', '.join(bad[:WORST])}"
+    changes = {"verdict": "regression", "reason": reason, "images_needed": None}
+    return Weighed(weighed.judgement.model_copy(update=changes), weighed.draws)
 
 
 def _figures(

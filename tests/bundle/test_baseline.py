@@ -73,3 +73,13 @@ def test_what_cannot_be_compared_is_refused(bundle: Bundle, fault: str) -> None:
     with pytest.raises(InputError, match="the earlier run") as caught:
         compare(broken, kept.ids, arrays, bundle.manifest, gate="one-sided", resamples=9, allow_inconclusive=False)
     assert "--baseline" in str(caught.value)
+
+
+def test_an_earlier_run_that_was_broken_itself_is_no_baseline(bundle: Bundle) -> None:
+    def spoil(name: str, raw: np.ndarray) -> np.ndarray:
+        return np.full_like(raw, np.nan) if name == "edge" else raw
+
+    broken = run(bundle, session("raw", spoil), HERE, resamples=50)
+    assert broken.tasks["edge"].verdict == "regression"
+    with pytest.raises(InputError, match="the earlier run gave NaN or infinity for edge"):
+        judged(bundle, baseline=broken)

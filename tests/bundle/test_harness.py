@@ -150,6 +150,27 @@ def test_an_output_that_is_not_finite_is_a_regression_of_its_task(bundle: Bundle
     assert json.loads(read_result(bundle.folder, "regression.json"))["tasks"]["normals"]["compiled"] is None
 
 
+def test_a_hard_image_counts_for_no_metric_but_must_be_finite(bundle: Bundle) -> None:
+    """The last image is one that was chosen because it is hard."""
+
+    def spoil(outputs: dict[str, Array]) -> dict[str, Array]:
+        outputs["depth"][0, 0, 2, 3] = np.inf
+        return outputs
+
+    with bundled(bundle) as own:
+        counted = {name: {key: array[:-1] for key, array in rows.items()} for name, rows in own.references.items()}
+        source = replace(own, ids=own.ids[:-1], references=counted)
+        good, bad = (
+            run(bundle, infer, HERE, resamples=200, source=source) for infer in (Counting(), Counting(COUNT, spoil))
+        )
+    assert good.passed and good.images == COUNT - 1 and not bad.passed
+    assert bad.tasks["depth"].verdict == "regression" and bad.tasks["depth"].compiled == good.tasks["depth"].compiled
+    assert (
+        "not finite on 1 of the hard images: image-5" in bad.checks["depth"].reason
+        and bad.tasks["edge"].verdict == "pass"
+    )
+
+
 def test_only_the_shipped_variants_judgement_on_the_bundles_images_is_written_into_it(
     bundle: Bundle, tmp_path: Path
 ) -> None:
