@@ -69,7 +69,8 @@ def view_of(model: ir.Model) -> View:
     if model.functions:
         model = InlinePass()(model).model
     model = ShapeInferencePass(check_type=False, strict_mode=False, data_prop=True)(model).model
-    return View(model=model, nodes=tuple(model.graph.all_nodes()), opset=model.graph.opset_imports.get("", 0))
+    imports = model.graph.opset_imports
+    return View(model=model, nodes=tuple(model.graph.all_nodes()), opset=imports.get("", imports.get("ai.onnx", 0)))
 
 
 def _accept(finding: Finding, accepted: Sequence[Accepted]) -> Finding:

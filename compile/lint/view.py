@@ -117,26 +117,33 @@ def pair_of(dequantize: ir.Node) -> ir.Node | None:
 
 def quantized(value: ir.Value | None) -> ir.Node | None:
     """Return the DQ node a value comes from, straight or through operators that TensorRT moves a DQ across."""
-    found = producer(value, DEQUANTIZE)
-    if found is not None:
-        return found
-    node = producer(value, *COMMUTING)
-    if node is None:
-        return None
-    if node.op_type in SEVERAL_DATA:
-        every = [quantized(part) for part in node.inputs]
-        return every[0] if every and all(part is not None for part in every) else None
-    return quantized(place(node, 0))
+    return _source(value, {})
+
+
+def _source(value: ir.Value | None, known: dict[ir.Value, ir.Node | None]) -> ir.Node | None:
+    """Look a value up, each once: shifts split and join a tensor again and again."""
+    if value is None or value in known:
+        return None if value is None else known[value]
+    found, node = producer(value, DEQUANTIZE), producer(value, *COMMUTING)
+    if found is None and node is not None:
+        parts = node.inputs if node.op_type in SEVERAL_DATA else node.inputs[:1]
+        sources = [_source(part, known) for part in parts]
+        found = sources[0] if sources and all(source is not None for source in sources) else None
+    known[value] = found
+    return found
 
 
 def beyond(value: ir.Value) -> Iterator[tuple[ir.Node, int]]:
-    """Yield (node, place) for what reads a value, seen across operators that TensorRT moves a DQ across."""
-    for reader, index in value.uses():
-        if is_standard(reader) and reader.op_type in COMMUTING:
-            for output in reader.outputs:
-                yield from beyond(output)
-        else:
-            yield reader, index
+    """Yield (node, place) for what reads a value, seen across operators that TensorRT moves a DQ across; each once."""
+    waiting, seen = [value], {value}
+    while waiting:
+        for reader, index in waiting.pop(0).uses():
+            if is_standard(reader) and reader.op_type in COMMUTING:
+                fresh = [output for output in reader.outputs if output not in seen]
+                seen.update(fresh)
+                waiting += fresh
+            else:
+                yield reader, index
 
 
 def gemm_size(node: ir.Node) -> tuple[int, int, int] | None:

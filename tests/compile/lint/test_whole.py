@@ -34,3 +34,14 @@ def test_a_pair_before_another_product_is_right_even_across_a_transpose() -> Non
 
 def test_a_graph_without_quantizers_has_nothing_to_say() -> None:
     assert lint("g (float[64,32] x, float[32,8] w) => (float[64,8] y) { y = MatMul (x, w) }") == []
+
+
+def test_many_shifts_in_a_row_are_looked_through_once() -> None:
+    shifts = "".join(
+        f"    a{i} = Slice (r{i}, zero, half, zero)\n    b{i} = Slice (r{i}, half, all, zero)\n    r{i + 1} = Concat <axis = 0> (b{i}, a{i})\n"
+        for i in range(40)
+    )
+    text = after(f"r0 = Identity (f)\n{shifts}    y = Sqrt (r40)").replace(
+        "<float s", "<int64[1] zero = {0}, int64[1] half = {32}, int64[1] all = {64}, float s"
+    )
+    assert broken(text) == ["whole-operator"]
