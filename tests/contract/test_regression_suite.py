@@ -147,6 +147,14 @@ def test_the_junit_file_has_a_case_per_task_and_check_with_the_figures(tmp_path:
     assert cases["test_budget[edge]"].find("failure") is None
 
 
+def test_a_session_that_does_not_come_back_in_time_fails_every_test_in_one_sentence(tmp_path: Path) -> None:
+    done = judge(make(tmp_path / "slow", "reference"), "--time-limit", "0.000001")
+    assert done.returncode == 1 and "Traceback" not in done.stdout + done.stderr
+    assert "took longer than its time limit" in done.stdout and "same command again" in done.stdout
+    assert "During handling" not in done.stdout
+    assert not (tmp_path / "slow" / "regression.json").exists()
+
+
 def test_a_baseline_gates_the_difference_and_two_sided_an_improvement(tmp_path: Path) -> None:
     """The worse bundle has a lax budget, so only the earlier run finds it out."""
     folder = make(tmp_path / "sound", "reference")

@@ -92,10 +92,13 @@ def judged(bundle: Bundle, options: Options, request: pytest.FixtureRequest) -> 
 @contextmanager
 def said() -> Iterator[None]:
     """Fail every test that needs this with the error's own text, without a traceback; JUnit lists them all."""
+    text = ""
     try:
         yield
     except ProjectError as error:
-        pytest.fail(str(error), pytrace=False)
+        text = str(error)
+    if text:
+        pytest.fail(text, pytrace=False)
 
 
 def _progress(config: pytest.Config) -> Progress:
