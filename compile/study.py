@@ -287,10 +287,12 @@ def main(
         for name in tables:
             scratch = Path(temporary) / name
             scratch.mkdir()
-            rows = list(TABLES[name](Bench(source, info, drawn, trial, dataset, scratch, threads)))
-            _write(
-                page, name, rows, f"{len(ids)} images of val, {len(drawn.ids)} calibration images", read_macs(source)
-            )
+            said, rows = f"{len(ids)} images of val, {len(drawn.ids)} calibration images", list[Row]()
+            for row in TABLES[name](Bench(source, info, drawn, trial, dataset, scratch, threads)):
+                rows.append(row)
+                _write(
+                    page, name, rows, said, read_macs(source)
+                )  # after each row: a killed run leaves what it measured
 
 
 def _write(page: Path, name: str, rows: Sequence[Row], images: str, macs: Mapping[str, int]) -> None:
