@@ -92,13 +92,10 @@ def judged(bundle: Bundle, options: Options, request: pytest.FixtureRequest) -> 
 @contextmanager
 def said() -> Iterator[None]:
     """Fail every test that needs this with the error's own text, without a traceback; JUnit lists them all."""
-    text = ""
     try:
         yield
     except ProjectError as error:
-        text = str(error)
-    if text:
-        pytest.fail(text, pytrace=False)
+        raise pytest.fail.Exception(str(error), pytrace=False) from None
 
 
 def _progress(config: pytest.Config) -> Progress:
