@@ -66,6 +66,11 @@ def test_model_and_data_are_passed_on() -> None:
     )
 
 
+def test_tasks_are_passed_on() -> None:
+    assert '--tasks "semseg,depth"' in make("-n", "target=intel", "tasks=semseg,depth").stdout
+    assert "--tasks" not in make("-n", "target=intel").stdout
+
+
 def test_a_bundle_is_judged_and_not_built() -> None:
     answer = make("-n", "target=intel", "bundle=build/default/intel")
     assert 'python -m targets "build/default/intel"' in answer.stdout
