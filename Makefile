@@ -88,7 +88,7 @@ bench-fold: $(call ready,dev)
 
 STUDY := build/study
 study: $(call ready,dev)
-	$(BIN)/python compile/fold.py --checkpoint models/default --images data/scenes --split calibration --out $(STUDY)/folded
+	$(BIN)/python compile/fold.py models/default --images data/scenes --split calibration --out $(STUDY)/folded
 	$(BIN)/python compile/export.py --model $(STUDY)/folded --images data/scenes --split calibration --out $(STUDY)/exported
 	$(BIN)/python compile/simplify.py --model $(STUDY)/exported --images data/scenes --split calibration --out $(STUDY)/graph
 	$(BIN)/python -m compile.study --model $(STUDY)/graph --table naive --table schemes --table calibration --table outliers --table control

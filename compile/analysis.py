@@ -115,7 +115,7 @@ def _measured(
     numbers: dict[str, float | str] = {"mean": spread.mean, "spread": spread.spread}
     tried = finding.kind == "gate" or spread.spread <= WORTH_TRYING
     if finding.verdict == "dynamic" and tried:
-        progress(finding.module)
+        progress(f"analysis: what {finding.module} changes")
         effect, task = measure_effect(model, images, reference, finding.module, spread.average)
         numbers["effect"] = effect
         if effect <= NEARLY:
