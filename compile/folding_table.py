@@ -15,9 +15,25 @@ from compile.images import ImageFiles, folder_images
 from compile.script import run_script, say
 
 if TYPE_CHECKING:
+    from torch import Tensor
+
     from compile.fold import Folding
     from compile.folding import PartCost
     from compile.folds.base import FoldRecord
+    from compile.folds.cost import Cost
+    from tdss.model import MultiTaskModel
+
+
+SUBSETS = (("semseg", "depth"), ("normals",))
+"""Tasks that are asked for in the page's examples, where the model has them."""
+
+
+class Subset(NamedTuple):
+    """What a build of some tasks only costs, and how far its float64 outputs are from the whole build's."""
+
+    tasks: tuple[str, ...]
+    cost: "Cost"
+    relative: float
 
 
 class Algebra(NamedTuple):
@@ -50,7 +66,17 @@ ALGEBRA = (
 )  # fmt: skip
 
 
-def table(done: "Folding", parts: "Sequence[PartCost]", command: str) -> str:
+def subset(model: "MultiTaskModel", whole: "MultiTaskModel", batch: "Tensor", tasks: tuple[str, ...]) -> Subset:
+    """Fold ``model`` for ``tasks`` only and compare it with ``whole``, folded for all, in float64."""
+    from compile.folding import compare, restrict, rewrite, run
+    from compile.folds.cost import trace_cost
+
+    small, _ = rewrite(restrict(model, tasks, batch.shape)[0], batch.shape, mode="all")
+    errors = compare(run(whole, batch.double()), run(small, batch.double()))
+    return Subset(tasks, trace_cost(small, batch.shape).total, max(error.relative for error in errors.values()))
+
+
+def table(done: "Folding", parts: "Sequence[PartCost]", subsets: "Sequence[Subset]", command: str) -> str:
     """Return the page as Markdown."""
     from compile.explain import total
 
@@ -71,6 +97,10 @@ def table(done: "Folding", parts: "Sequence[PartCost]", command: str) -> str:
         *(_part(part) for part in (*parts, total(parts))), "",
         "Composing moves the downsamplers from the decoders into the adapter's stages, and stacks the tasks' matrices: the "
         "adapter's parameters may rise where its MACs and bytes fall.", "",
+        "## Task subsets", "", "`make target=intel tasks=semseg,depth`, `tdss pipeline --tasks`, `tdss fold --tasks`; against "
+        "the folded build of every task. A bundle's own bench.json has the milliseconds.", "",
+        "| tasks | MACs | MB moved | parameters | relative difference of the kept outputs, float64 |", "|---|---|---|---|---|",
+        *(_subset(one, total(parts)) for one in subsets), "",
     ]  # fmt: skip
     return "\n".join(lines)
 
@@ -104,6 +134,15 @@ def _part(part: "PartCost") -> str:
     )
 
 
+def _subset(one: Subset, whole: "PartCost") -> str:
+    cost = one.cost
+    return (
+        f"| {', '.join(one.tasks)} | {whole.macs_after / 1e6:.0f} → {cost.macs / 1e6:.0f} M | "
+        f"{whole.bytes_after / 1e6:.0f} → {cost.moved / 1e6:.0f} | "
+        f"{whole.params_after / 1e6:.2f} → {cost.params / 1e6:.2f} M | {one.relative:.1e} |"
+    )
+
+
 def _change(value: int) -> str:
     if value == 0:
         return "0"
@@ -122,7 +161,7 @@ def main(
 
     Example: python compile/folding_table.py models/default --out docs/folding.md
     """
-    from compile.fold import fold_checkpoint
+    from compile.fold import fold_checkpoint, read_batch
     from compile.folding import Traced, part_costs
     from compile.folds.cost import trace_cost
 
@@ -130,7 +169,12 @@ def main(
     done = fold_checkpoint(checkpoint, chosen, FoldOptions(), ImageFiles(paths=()), say)
     shape = (1, 3, done.config.image.height, done.config.image.width)
     before, after = (Traced(model, trace_cost(model, shape)) for model in (done.original, done.folded))
-    text = table(done, part_costs(before, after), f"python compile/folding_table.py {checkpoint} --out docs/folding.md")
+    batch = read_batch(done.config, chosen.first(1))
+    wanted = [tasks for tasks in SUBSETS if set(tasks) <= set(done.config.tasks)]
+    subsets = [subset(done.original, done.folded, batch, tasks) for tasks in wanted]
+    text = table(
+        done, part_costs(before, after), subsets, f"python compile/folding_table.py {checkpoint} --out docs/folding.md"
+    )
     if out is None:
         sys.stdout.write(text)
     else:
