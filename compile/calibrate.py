@@ -20,7 +20,7 @@ from calibration.cache import CalibrationKey, keep, look_up
 from calibration.sampling import CalibrationSet
 from compile.float_nodes import float_nodes, value_names
 from compile.graph import Array, GraphInfo
-from compile.store import tool_versions
+from compile.store import locked, tool_versions
 from targets.base import GraphFormat, QuantizationScheme
 
 if TYPE_CHECKING:
@@ -63,9 +63,10 @@ def calibrate(question: Question, cache: Path) -> Path:
     """
     key, name = cache_key(question), NAME + SUFFIX[question.format]
     entry = cache / key.digest
-    if not look_up(entry, key):
-        with keep(entry, key) as folder:
-            write_calibrated(question, folder / name)
+    with locked(cache):
+        if not look_up(entry, key):
+            with keep(entry, key) as folder:
+                write_calibrated(question, folder / name)
     return entry / name
 
 
