@@ -321,11 +321,8 @@ def main(
     folder = build_bundle(load_config(config, {name: value for name, value in given.items() if value is not None}), say)
     report = read_report(folder)
     if as_json:
-        answer = {
-            "bundle": str(folder),
-            "regression": report.model_dump(mode="json", by_alias=True, exclude={"arrays"}),
-        }
-        sys.stdout.write(json.dumps(answer) + "\n")
+        told = report.model_dump(mode="json", by_alias=True, exclude={"arrays"})
+        sys.stdout.write(json.dumps({"bundle": str(folder), "regression": told}) + "\n")
     else:
         Console().print(tasks_table(report))
     beyond = [name for name, result in report.tasks.items() if result.verdict != "pass"]
