@@ -2,6 +2,8 @@
 
 from pathlib import Path
 
+import pytest
+
 from bundle.artifacts import Simplified
 from calibration.sampling import CalibrationSet
 from compile.graph import GRAPH_FILE
@@ -16,6 +18,7 @@ def test_the_float_graph_breaks_no_rule(simplified: Simplified) -> None:
     assert lint_file(simplified.file(GRAPH_FILE)).findings == ()
 
 
+@pytest.mark.parametrize("io", ["edge"], indirect=True)  # tests/compile/test_pipeline.py looks at the raw one
 def test_every_graph_for_a_jetson_breaks_none_that_is_not_accepted(
     simplified: Simplified, calibration: CalibrationSet, tmp_path: Path
 ) -> None:
