@@ -1,6 +1,8 @@
 from pathlib import Path
 
+import numpy as np
 import onnx
+import openvino
 import pytest
 
 from bundle.errors import ArtifactError, GraphError
@@ -67,3 +69,33 @@ def test_a_missing_or_broken_file_is_named(source: Path, tmp_path: Path) -> None
     with pytest.raises(ArtifactError) as caught:
         graph.read(tmp_path / "model.xml")
     assert caught.value.expected == "model.bin"
+
+
+def test_stored_as_half_it_is_smaller_and_computes_alike_twice_with_the_same_bytes(tmp_path: Path) -> None:
+    path = tmp_path / "model.onnx"
+    onnx.save(CASES["matmul_bias"].model, path)
+    written = []
+    for name in ("one", "two"):
+        graph.save(graph.convert(path), tmp_path / f"{name}.xml")
+        before = (tmp_path / f"{name}.bin").stat().st_size
+        graph.store_half(tmp_path / f"{name}.xml")
+        written.append([(tmp_path / f"{name}{suffix}").read_bytes() for suffix in (".xml", ".bin")])
+        assert len(written[-1][1]) < 0.6 * before
+    assert written[0] == written[1]
+    assert sorted(file.name for file in tmp_path.iterdir()) == [
+        "model.onnx",
+        "one.bin",
+        "one.xml",
+        "two.bin",
+        "two.xml",
+    ]
+    feed = {
+        "x": np.random.default_rng(0)
+        .normal(size=tuple(graph.read(tmp_path / "one.xml").input(0).shape))
+        .astype(np.float32)
+    }
+    exact, half = (
+        openvino.compile_model(model, "CPU")(feed)[0]
+        for model in (graph.convert(path), graph.read(tmp_path / "one.xml"))
+    )
+    np.testing.assert_allclose(half, exact, rtol=2e-2, atol=2e-3 * float(np.abs(exact).max()))
