@@ -26,7 +26,7 @@ class Inserter:
         self.model.graph.insert_before(self.place, made)
         return output
 
-    def constant(self, array: np.ndarray, name: str) -> ir.Value:  # type: ignore[type-arg]
+    def constant(self, array: np.ndarray, name: str) -> ir.Value:
         """Add an initializer."""
         return add_constant(self.model, f"{self.prefix}/{name}", array)
 

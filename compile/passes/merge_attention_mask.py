@@ -32,7 +32,7 @@ def _only_reader(value: ir.Value, operator: str) -> ir.Node | None:
     return readers[0] if alone else None
 
 
-def _operand(node: ir.Node) -> tuple[ir.Value | None, np.ndarray | None]:  # type: ignore[type-arg]
+def _operand(node: ir.Node) -> tuple[ir.Value | None, np.ndarray | None]:
     """Return an Add's computed and its constant operand."""
     for place in (0, 1):
         array = constant(node.inputs[place])
@@ -41,7 +41,7 @@ def _operand(node: ir.Node) -> tuple[ir.Value | None, np.ndarray | None]:  # typ
     return None, None
 
 
-def _chain(node: ir.Node) -> tuple[ir.Node, ir.Value, ir.Value, np.ndarray] | None:  # type: ignore[type-arg]
+def _chain(node: ir.Node) -> tuple[ir.Node, ir.Value, ir.Value, np.ndarray] | None:
     """Return (last node, logits, the value to supersede, bias + mask) if ``node`` adds a bias that a mask follows."""
     logits, bias = _operand(node)
     widen = _only_reader(node.outputs[0], "Reshape")
@@ -59,7 +59,7 @@ def _chain(node: ir.Node) -> tuple[ir.Node, ir.Value, ir.Value, np.ndarray] | No
     return back, logits, back.outputs[0], merged
 
 
-def _replace(model: ir.Model, back: ir.Node, logits: ir.Value, old: ir.Value, merged: np.ndarray) -> None:  # type: ignore[type-arg]
+def _replace(model: ir.Model, back: ir.Node, logits: ir.Value, old: ir.Value, merged: np.ndarray) -> None:
     new = Inserter(model, back, f"{back.name}/merge_attention_mask")
     made = new.node("Add", [logits, new.constant(merged, "bias_and_mask")], merged.shape, "add")
     supersede(model, old, made)

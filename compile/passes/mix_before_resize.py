@@ -104,7 +104,7 @@ def _replace(model: ir.Model, conv: ir.Node, branches: list[tuple[ir.Value, ir.N
 
 
 def _convolve(
-    new: Inserter, conv: ir.Node, values: list[ir.Value], weight: np.ndarray, bias: ir.Value | None, number: int  # type: ignore[type-arg]
+    new: Inserter, conv: ir.Node, values: list[ir.Value], weight: np.ndarray, bias: ir.Value | None, number: int
 ) -> ir.Value:  # fmt: skip
     shape = shape_of(values[0]) or ()
     joined = values[0]

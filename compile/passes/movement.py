@@ -90,7 +90,14 @@ def _pad(node: ir.Node, inputs: list[Indices], output: ir.Value) -> Indices | No
     mode, pads = node.attributes.get("mode"), constant(node.inputs[1])
     fill = constant(node.inputs[2]) if len(node.inputs) > 2 else np.zeros(())
     plain = mode is None or mode.as_string() == "constant"
-    if not plain or len(node.inputs) > 3 or pads is None or fill is None or fill.any() or (pads < 0).any():
+    if (
+        not plain
+        or len(node.inputs) > 3
+        or pads is None
+        or fill is None
+        or fill.any()
+        or (pads.astype(np.int64) < 0).any()
+    ):
         return None
     return np.pad(inputs[0], list(zip(*np.split(pads, 2), strict=True)), constant_values=ZERO)
 
