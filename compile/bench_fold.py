@@ -94,7 +94,7 @@ class Timed(NamedTuple):
 def overhead_rows(runtime: str, spent: Mapping[str, list[float]]) -> list[Row]:
     """Judge the adapters' overhead over the baseline, and what folding gains: ratios of medians.
 
-    ``spread`` is that of the rounds' own ratios; the ratios of the minima beside them are what a busy machine disturbs least.
+    ``spread`` is that of the rounds' own ratios; where the ratios of the minima beside them disagree, the machine was not quiet.
     """
     rows = []
     for gate, limit in (("static", 0.08), ("dynamic", 0.10)):
