@@ -4,9 +4,10 @@ import json
 
 from bundle.frozen import Frozen
 from bundle.manifest import Manifest
+from bundle.outcome import RegressionReport
 from bundle.signature import Signature
 
-SCHEMAS: dict[str, type[Frozen]] = {"manifest": Manifest, "signature": Signature}
+SCHEMAS: dict[str, type[Frozen]] = {"manifest": Manifest, "regression": RegressionReport, "signature": Signature}
 SEAL_KEYS = {
     "bundle": {"description": "The seal of the manifest this file belongs to.", "pattern": "^[0-9a-f]{64}$", "type": "string"},
     "seal": {"description": "See bundle/results.py.", "pattern": "^[0-9a-f]{64}$", "type": "string"},
