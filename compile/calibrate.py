@@ -145,7 +145,10 @@ def feeds_of(info: GraphInfo, paths: Sequence[Path]) -> list[dict[str, Array]]:
 
 
 def weights_only(path: Path, out: Path) -> tuple[str, ...]:
-    """Write an OpenVINO graph with its weights stored as INT8, one scale per output channel; return the files' names.
+    """Write an OpenVINO graph with its matrices stored as INT8, one scale per output channel; return the files' names.
+
+    Convolutions keep theirs: OpenVINO 2026.4's CPU plugin takes the INT8 weights of one convolution for another's of the same
+    shape, without an error (six equal heads: the first task's answer is right, the others' relative errors are .2 to 2.6).
 
     Raises:
         GraphError: NNCF refuses the graph.
@@ -156,7 +159,8 @@ def weights_only(path: Path, out: Path) -> tuple[str, ...]:
     nncf = _import_nncf()
     try:
         with quiet():
-            compressed = nncf.compress_weights(read(path), mode=nncf.CompressWeightsMode.INT8_SYM)
+            scope = nncf.IgnoredScope(types=["Convolution", "GroupConvolution"], validate=False)
+            compressed = nncf.compress_weights(read(path), mode=nncf.CompressWeightsMode.INT8_SYM, ignored_scope=scope)
     except (nncf.ValidationError, nncf.InternalError, nncf.UnsupportedModelError) as error:
         raise _refused(path, error) from error
     return save(compressed, out)
