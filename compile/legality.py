@@ -83,7 +83,7 @@ def describe(folder: Path) -> Iterator[str]:
     lint, proof = read_lint(folder), read_proof(folder)
     for report in () if lint is None else lint.graphs:
         yield (
-            f"  {report.graph:<14}{len(report.errors)} lint errors, {len(report.warnings)} warnings, "
+            f"  {report.graph:<16} {len(report.errors)} lint errors, {len(report.warnings)} warnings, "
             f"{len(report.accepted)} more accepted by name (TensorRT {report.tensorrt})"
         )
     if proof is not None:
