@@ -3,15 +3,15 @@
 import json
 import sys
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 from pydantic import TypeAdapter, ValidationError
 
 from bundle.errors import ArtifactError
-from compile.half import RANGES
-from compile.passes.make_half import LARGEST
-from compile.ranges import HEADROOM, Range, too_wide
+
+if TYPE_CHECKING:
+    from compile.ranges import Range
 
 
 def main(
@@ -23,6 +23,9 @@ def main(
 
     Example: tdss ranges build/default/jetson --count 10
     """
+    from compile.passes.make_half import LARGEST
+    from compile.ranges import HEADROOM, too_wide
+
     ranges = sorted(read_ranges(bundle), key=lambda row: -row.largest)
     wide = too_wide(ranges)
     if as_json:
@@ -36,16 +39,19 @@ def main(
     sys.stdout.write("\n".join([head, *lines[:count]]) + "\n")
 
 
-def _kept(row: Range, wide: dict[str, str]) -> str:
+def _kept(row: "Range", wide: dict[str, str]) -> str:
     return "float32  " if row.tensor in wide else ""
 
 
-def read_ranges(folder: Path) -> tuple[Range, ...]:
+def read_ranges(folder: Path) -> tuple["Range", ...]:
     """Read ``ranges.json``.
 
     Raises:
         ArtifactError: it is missing or holds something else.
     """
+    from compile.half import RANGES
+    from compile.ranges import Range
+
     path = folder / RANGES
     try:
         return TypeAdapter(tuple[Range, ...]).validate_json(path.read_bytes())

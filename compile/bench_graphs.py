@@ -17,7 +17,6 @@ from typing import Literal, NamedTuple, TypeAlias
 
 import numpy as np
 import torch
-from PIL import Image
 from torch import Tensor, nn
 
 from bundle.artifacts import Folded, load
@@ -199,6 +198,8 @@ def write_checkpoint(folder: Path, config: ModelConfig) -> Path:
 
 def write_image(folder: Path, config: ModelConfig) -> ImageFiles:
     """Write one smooth random image of the model's size."""
+    from PIL import Image
+
     folder.mkdir(parents=True, exist_ok=True)
     coarse = np.random.default_rng(SEED).integers(0, 256, (8, 8, 3), dtype=np.uint8)
     path = folder / "image.png"
