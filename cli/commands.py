@@ -46,7 +46,7 @@ COMMANDS = (
     Command(
         "ranges",
         "cli.show_ranges",
-        "Print how large each tensor gets, against FP16's range, and what stays in float32.",
+        "Print the range of each tensor against FP16's, the widest first, and which ones stay in float32.",
     ),
     Command(
         "prove",
