@@ -42,6 +42,8 @@ FOLD = "fold.json"
 # Variants that are judged at build and left out of the bundle unless one of them is the shipped one: a Jetson's f32 graph is
 # larger than all the rest together, and slower than f16 on every device that has tensor cores.
 LEFT_OUT = {"jetson": frozenset({"f32"})}
+# The mixed graph mends what plain INT8 breaks; where plain INT8 is within every budget it mends nothing, and is wider.
+MIXED = {"int8_mixed": "int8"}
 
 
 class Parts(NamedTuple):
@@ -131,11 +133,14 @@ def _settings(config: BuildConfig, calibration: CalibrationSet, parts: Parts) ->
 def ship(draft: Manifest, choice: Choice) -> Manifest:
     """Return the manifest with the chosen variant, the reason in words, and without what no device could choose.
 
-    That is what ``LEFT_OUT`` names and, where the engine was built and judged here, each variant beyond its budgets.
+    That is what ``LEFT_OUT`` names, a mixed graph whose plain one is within its budgets and, where the engine was built and
+    judged here, each variant beyond its budgets.
     """
     accepted = {"pass", "inconclusive"} if draft.settings.get("allow_inconclusive") else {"pass"}
     beyond = {one.name for one in choice.candidates if set(one.verdicts.values()) - accepted}
-    out = LEFT_OUT.get(draft.target, frozenset()) | (beyond if draft.engine.status == "built" else set())
+    fine = {one.name for one in choice.candidates if one.verdicts} - beyond
+    spare = {mixed for mixed, plain in MIXED.items() if plain in fine}
+    out = LEFT_OUT.get(draft.target, frozenset()) | spare | (beyond if draft.engine.status == "built" else set())
     out -= {choice.shipped}
     kept = tuple(variant for variant in draft.variants if variant.name not in out)
     needed = {name for variant in kept for name in variant.files}
