@@ -40,8 +40,9 @@ if TYPE_CHECKING:
 
 FOLD = "fold.json"
 # Variants that are judged at build and left out of the bundle unless one of them is the shipped one: a Jetson's f32 graph is
-# larger than all the rest together, and slower than f16 on every device that has tensor cores.
-LEFT_OUT = {"jetson": frozenset({"f32"})}
+# larger than all the rest together, and slower than f16 on every device that has tensor cores; weight-only INT8 was never the
+# fastest on an Intel CPU, and is a third graph to carry.
+LEFT_OUT = {"jetson": frozenset({"f32"}), "intel": frozenset({"int8_weights"})}
 # The mixed graph mends what plain INT8 breaks; where plain INT8 is within every budget it mends nothing, and is wider.
 MIXED = {"int8_mixed": "int8"}
 
