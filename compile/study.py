@@ -108,11 +108,15 @@ def schemes(bench: Bench) -> Iterator[Row]:
         yield measure(bench, name, _keeping(bench, scheme, prefix))
 
 
+# What NVIDIA's parser does with each (docs/lint.md, `python compile/naive.py`).
+TENSORRT = {"defaults": "reads uint8 as int8", "transformer": "refuses its zero-points"}
+
+
 def naive(bench: Bench) -> Iterator[Row]:
     """Measure what ``nncf.quantize`` makes of the graph without a word about TensorRT, beside ours."""
     feeds = [bench.info.feed(read_image(path)) for path in bench.calibration.paths]
     for kind, path in zip(KINDS, quantize_naively(bench.source, feeds, bench.scratch / "naive"), strict=True):
-        yield measure(bench, f"naive, {kind}", path, note="as the operators are defined; TensorRT reads uint8 as int8")
+        yield measure(bench, f"naive, {kind}", path, note=f"as the operators are defined; TensorRT {TENSORRT[kind]}")
     yield measure(bench, "ours", _ours(bench, bench.calibration, JETSON.scheme(JETSON.capabilities(RUN))))
 
 
