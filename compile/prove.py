@@ -132,7 +132,7 @@ def graph_lines(proof: Proof) -> Iterable[str]:
     """Yield a line for each graph."""
     for one in proof.graphs:
         if not one.built:
-            yield f"  {one.graph:<14} {'parsed, not built' if one.parsed else 'not parsed'}"
+            yield f"  {one.graph:<16} {'parsed, not built' if one.parsed else 'not parsed'}"
             continue
         kernels = f"{one.kernels} kernels, {one.moves} only move data, {one.casts} only convert"
         share = (
@@ -140,7 +140,7 @@ def graph_lines(proof: Proof) -> Iterable[str]:
             if one.macs
             else ""
         )
-        yield f"  {one.graph:<14} built; {share}{kernels}"
+        yield f"  {one.graph:<16} built; {share}{kernels}"
 
 
 def main(
