@@ -268,7 +268,7 @@ def _judge(road: Road, parts: Parts, terms: judge.Terms) -> Judged:
 
 def describe(choice: Choice) -> list[str]:
     """Say in a line for each variant how fast it is, whether it is within its budgets, and why it is shipped or not."""
-    lines = [] if choice.eager_ms is None else [f"  eager {choice.eager_ms:8.2f} ms"]
+    lines = [] if choice.eager_ms is None else [f"  {'eager':12} {choice.eager_ms:8.2f} ms"]
     for one in choice.candidates:
         latency = "   no timing" if one.latency_ms is None else f"{one.latency_ms:8.2f} ms"
         lines.append(f"  {one.name:12} {latency}  {one.reason}")
