@@ -15,9 +15,10 @@ from torch import nn
 from bundle.artifacts import Folded
 from bundle.frozen import Frozen
 from compile.analysis import Finding
-from compile.folding import PartCost, Traced
+from compile.folding import Traced
 from compile.folds.base import FoldRecord
 from compile.folds.cost import Cost, Trace
+from report.facts import FoldPart
 
 ANALYSIS = "analysis.json"
 
@@ -102,7 +103,7 @@ def read_rows(folded: Folded) -> tuple[Row, ...]:
     return TypeAdapter(tuple[Row, ...]).validate_json(folded.file(ANALYSIS).read_bytes())
 
 
-def draw(rows: Sequence[Row], parts: Sequence[PartCost]) -> Group:
+def draw(rows: Sequence[Row], parts: Sequence[FoldPart]) -> Group:
     """Draw the table for a terminal, with the parts of the model below it."""
     table = Table("module", "is", "mean", "spread", "effect", "MACs", "parameters", "decision", title="Per module")
     for row in filter(_shown, rows):
@@ -122,7 +123,7 @@ def _shown(row: Row) -> bool:
     return bool(row.finding or row.decisions or cost)
 
 
-def draw_parts(parts: Sequence[PartCost]) -> Table:
+def draw_parts(parts: Sequence[FoldPart]) -> Table:
     """Draw what each part costs before and after, and their sum."""
     table = Table("part", "MACs", "MB moved", "parameters", title="Per part, one image: before → after")
     for part in (*parts, total(parts)):
@@ -134,11 +135,11 @@ def draw_parts(parts: Sequence[PartCost]) -> Table:
     return table
 
 
-def total(parts: Sequence[PartCost]) -> PartCost:
+def total(parts: Sequence[FoldPart]) -> FoldPart:
     """Return the sum of all parts."""
-    names = [name for name in PartCost.model_fields if name != "part"]
+    names = [name for name in FoldPart.model_fields if name != "part"]
     sums = {name: sum(int(getattr(part, name)) for part in parts) for name in names}
-    return PartCost.model_validate({"part": "all", **sums})
+    return FoldPart.model_validate({"part": "all", **sums})
 
 
 def write_rows(path: Path, rows: Sequence[Row]) -> None:

@@ -33,8 +33,8 @@ if TYPE_CHECKING:
     from torch import Tensor
 
     from compile.analysis import Finding
-    from compile.folding import Proof
     from compile.folds.base import FoldRecord
+    from report.facts import FoldProof
     from tdss.config import ModelConfig
     from tdss.model import MultiTaskModel
 
@@ -49,7 +49,7 @@ class Folding(NamedTuple):
     original: "MultiTaskModel"
     folded: "MultiTaskModel"
     records: "list[FoldRecord]"
-    proof: "Proof"
+    proof: "FoldProof"
     findings: "tuple[Finding, ...]"
 
 
@@ -143,9 +143,9 @@ def load_folded(folded: Folded) -> "MultiTaskModel":
 def savings(folded: Folded) -> str:
     """Say in one line what folding, and leaving tasks out, saved: MACs, megabytes moved and parameters of one image."""
     from compile.explain import total
-    from compile.folding import PartCost
+    from report.facts import FoldPart
 
-    parts = TypeAdapter(tuple[PartCost, ...]).validate_python(folded.record.settings["parts"])
+    parts = TypeAdapter(tuple[FoldPart, ...]).validate_python(folded.record.settings["parts"])
     whole = total(parts)
     return (
         f"{whole.macs_before / 1e9:.3g} → {whole.macs_after / 1e9:.3g} GMAC, "
@@ -233,10 +233,10 @@ def main(
 
 def _explain(folded: Folded, *, as_json: bool) -> None:
     from compile.explain import draw, read_rows
-    from compile.folding import PartCost
+    from report.facts import FoldPart
 
     rows = read_rows(folded)
-    parts = TypeAdapter(tuple[PartCost, ...]).validate_python(folded.record.settings["parts"])
+    parts = TypeAdapter(tuple[FoldPart, ...]).validate_python(folded.record.settings["parts"])
     if as_json:
         answer = {"settings": folded.record.settings, "modules": [row.model_dump() for row in rows]}
         sys.stdout.write(json.dumps(answer) + "\n")

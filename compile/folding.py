@@ -13,15 +13,14 @@ from copy import deepcopy
 from typing import NamedTuple
 
 import torch
-from pydantic import Field
 from torch import Tensor, nn
 
 from bundle.errors import CheckpointError
-from bundle.frozen import Frozen
 from compile.config import FoldMode
 from compile.folds.base import Candidate, Fold, FoldRecord, Step
 from compile.folds.cost import Cost, Trace, ghost_of, trace_cost
 from compile.folds.table import FOLDS, fold_named
+from report.facts import FoldPart, FoldProof
 from tdss.model import MultiTaskModel
 
 EXACT_RELATIVE = 1e-11  # float64: largest |a − b| of an output over its largest |b|
@@ -35,31 +34,6 @@ class Difference(NamedTuple):
 
     max_abs: float
     relative: float
-
-
-class Proof(Frozen):
-    """The difference of each output, folded against unfolded, on ``images`` real images.
-
-    ``float64`` and ``float32`` are relative, max |a − b| / max |b|; the other two are max |a − b|.
-    """
-
-    images: int
-    float64: dict[str, float]
-    float32: dict[str, float]
-    float64_max_abs: dict[str, float] = Field(default_factory=dict)
-    float32_max_abs: dict[str, float] = Field(default_factory=dict)
-
-
-class PartCost(Frozen):
-    """What one part of the model costs for one image, unfolded and folded."""
-
-    part: str
-    macs_before: int
-    macs_after: int
-    bytes_before: int
-    bytes_after: int
-    params_before: int
-    params_after: int
 
 
 class _Considered(NamedTuple):
@@ -128,7 +102,7 @@ def with_error(records: Sequence[FoldRecord], errors: Mapping[str, float]) -> li
     ]
 
 
-def prove(reference: MultiTaskModel, folded: MultiTaskModel, batch: Tensor) -> Proof:
+def prove(reference: MultiTaskModel, folded: MultiTaskModel, batch: Tensor) -> FoldProof:
     """Compare the folded float64 model with a float32 reference in both types, on float32 ``[batch, 3, H, W]``.
 
     Raises:
@@ -138,7 +112,7 @@ def prove(reference: MultiTaskModel, folded: MultiTaskModel, batch: Tensor) -> P
     _require(wide, EXACT_RELATIVE, "float64")
     narrow = compare(run(reference, batch), run(deepcopy(folded).float(), batch))
     _require(narrow, FLOAT32_RELATIVE, "float32")
-    return Proof(
+    return FoldProof(
         images=len(batch),
         float64={task: error.relative for task, error in wide.items()},
         float32={task: error.relative for task, error in narrow.items()},
@@ -166,7 +140,7 @@ class Traced(NamedTuple):
     trace: Trace
 
 
-def part_costs(before: Traced, after: Traced) -> tuple[PartCost, ...]:
+def part_costs(before: Traced, after: Traced) -> tuple[FoldPart, ...]:
     """Return what the backbone, each adapter stage and each task's decoder cost in either model.
 
     A task that ``after`` no longer answers costs nothing there. Composing moves downsamplers from the decoders to the
@@ -188,8 +162,8 @@ def _parts(model: MultiTaskModel) -> list[str]:
     return ["backbone", *stages, *(f"decoders.{task}" for task in model.decoders)]
 
 
-def _part(part: str, before: Cost, after: Cost) -> PartCost:
-    return PartCost(
+def _part(part: str, before: Cost, after: Cost) -> FoldPart:
+    return FoldPart(
         part=part, macs_before=before.macs, macs_after=after.macs, bytes_before=before.moved,
         bytes_after=after.moved, params_before=before.params, params_after=after.params,
     )  # fmt: skip

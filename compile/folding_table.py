@@ -18,9 +18,9 @@ if TYPE_CHECKING:
     from torch import Tensor
 
     from compile.fold import Folding
-    from compile.folding import PartCost
     from compile.folds.base import FoldRecord
     from compile.folds.cost import Cost
+    from report.facts import FoldPart
     from tdss.model import MultiTaskModel
 
 
@@ -76,7 +76,7 @@ def subset(model: "MultiTaskModel", whole: "MultiTaskModel", batch: "Tensor", ta
     return Subset(tasks, trace_cost(small, batch.shape).total, max(error.relative for error in errors.values()))
 
 
-def table(done: "Folding", parts: "Sequence[PartCost]", subsets: "Sequence[Subset]", command: str) -> str:
+def table(done: "Folding", parts: "Sequence[FoldPart]", subsets: "Sequence[Subset]", command: str) -> str:
     """Return the page as Markdown."""
     from compile.explain import total
 
@@ -126,7 +126,7 @@ def _output(done: "Folding", task: str) -> str:
     return f"| {task} | " + " | ".join(f"{number:.1e}" for number in numbers) + " |"
 
 
-def _part(part: "PartCost") -> str:
+def _part(part: "FoldPart") -> str:
     return (
         f"| {part.part} | {part.macs_before / 1e6:.1f} → {part.macs_after / 1e6:.1f} M | "
         f"{part.bytes_before / 1e6:.1f} → {part.bytes_after / 1e6:.1f} | "
@@ -134,7 +134,7 @@ def _part(part: "PartCost") -> str:
     )
 
 
-def _subset(one: Subset, whole: "PartCost") -> str:
+def _subset(one: Subset, whole: "FoldPart") -> str:
     cost = one.cost
     return (
         f"| {', '.join(one.tasks)} | {whole.macs_after / 1e6:.0f} → {cost.macs / 1e6:.0f} M | "

@@ -12,10 +12,10 @@ from bundle.errors import ConfigError
 from compile.config import FoldOptions
 from compile.explain import draw, own_costs, read_rows
 from compile.fold import fold, folded_config, load_folded, main, savings
-from compile.folding import PartCost
 from compile.folds.base import FoldRecord
 from compile.folds.cost import trace_cost
 from compile.images import ImageFiles, folder_images
+from report.facts import FoldPart
 from tdss.checkpoint import load as load_checkpoint
 from tests.compile import made
 from tests.compile.folds.models import outputs, relative
@@ -56,7 +56,7 @@ def test_the_explanation_adds_up_to_the_whole_model(folded: Folded, checkpoint: 
         assert sum(getattr(row, f"bytes_{side}") for row in rows) == trace.total.moved
         assert sum(getattr(row, f"params_{side}") for row in rows) == trace.total.params
         assert sum(cost.macs for cost in own_costs(model, trace).values()) == trace.total.macs
-    parts = TypeAdapter(tuple[PartCost, ...]).validate_python(folded.record.settings["parts"])
+    parts = TypeAdapter(tuple[FoldPart, ...]).validate_python(folded.record.settings["parts"])
     assert sum(part.macs_after for part in parts) == trace_cost(after, SHAPE).total.macs
     assert draw(rows, parts).renderables
 
