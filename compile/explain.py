@@ -13,12 +13,11 @@ from rich.table import Table
 from torch import nn
 
 from bundle.artifacts import Folded
+from bundle.fold import FoldPart, FoldRecord
 from bundle.frozen import Frozen
 from compile.analysis import Finding
 from compile.folding import Traced
-from compile.folds.base import FoldRecord
 from compile.folds.cost import Cost, Trace
-from report.facts import FoldPart
 
 ANALYSIS = "analysis.json"
 

@@ -22,6 +22,7 @@ from rich.console import Console
 
 from bundle.artifacts import Folded, hash_file, load, replacing, write_text
 from bundle.dataset import SPEC_FILE, FolderDataset, load_spec
+from bundle.fold import FOLD, FoldPart, FoldProof, FoldRecord
 from bundle.manifest import default_budgets
 from bundle.preprocess import Preprocess
 from compile.config import FoldMode, FoldOptions
@@ -33,13 +34,11 @@ if TYPE_CHECKING:
     from torch import Tensor
 
     from compile.analysis import Finding
-    from compile.folds.base import FoldRecord
-    from report.facts import FoldProof
     from tdss.config import ModelConfig
     from tdss.model import MultiTaskModel
 
 TOOLS = ("torch", "safetensors")
-PLAN, REPORT = "plan.json", "fold.json"
+PLAN = "plan.json"
 
 
 class Folding(NamedTuple):
@@ -48,8 +47,8 @@ class Folding(NamedTuple):
     config: "ModelConfig"
     original: "MultiTaskModel"
     folded: "MultiTaskModel"
-    records: "list[FoldRecord]"
-    proof: "FoldProof"
+    records: list[FoldRecord]
+    proof: FoldProof
     findings: "tuple[Finding, ...]"
 
 
@@ -66,6 +65,7 @@ def fold(
     """
     from compile.explain import ANALYSIS, explain_rows, write_rows
     from compile.folding import Traced, part_costs
+    from compile.folds.base import step_of
     from compile.folds.cost import trace_cost
     from tdss.checkpoint import CONFIG, WEIGHTS, write_config, write_weights
 
@@ -73,12 +73,12 @@ def fold(
     folded, shape = done.folded.float(), (1, 3, done.config.image.height, done.config.image.width)
     before, after = (Traced(model, trace_cost(model, shape)) for model in (done.original, folded))
     parts, rows = part_costs(before, after), explain_rows(before, after, done.findings, done.records)
-    steps = [line.step.model_dump() for line in done.records if line.decision == "folded"]
+    steps = [step_of(line).model_dump() for line in done.records if line.decision == "folded"]
     with replacing(out) as folder:
         write_config(folder / CONFIG, done.config)
         write_weights(folder / WEIGHTS, {name: x.contiguous() for name, x in folded.state_dict().items()})
         write_text(folder / PLAN, json.dumps(steps, indent=1))
-        write_text(folder / REPORT, json.dumps([line.model_dump() for line in done.records], indent=1))
+        write_text(folder / FOLD, json.dumps([line.model_dump() for line in done.records], indent=1))
         write_rows(folder / ANALYSIS, rows)
         settings: dict[str, JsonValue] = {
             "mode": options.mode, "tasks": list(folded.config.tasks), "freeze_gates": options.freeze_gates,
@@ -143,7 +143,6 @@ def load_folded(folded: Folded) -> "MultiTaskModel":
 def savings(folded: Folded) -> str:
     """Say in one line what folding, and leaving tasks out, saved: MACs, megabytes moved and parameters of one image."""
     from compile.explain import total
-    from report.facts import FoldPart
 
     parts = TypeAdapter(tuple[FoldPart, ...]).validate_python(folded.record.settings["parts"])
     whole = total(parts)
@@ -233,7 +232,6 @@ def main(
 
 def _explain(folded: Folded, *, as_json: bool) -> None:
     from compile.explain import draw, read_rows
-    from report.facts import FoldPart
 
     rows = read_rows(folded)
     parts = TypeAdapter(tuple[FoldPart, ...]).validate_python(folded.record.settings["parts"])

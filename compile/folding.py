@@ -16,11 +16,11 @@ import torch
 from torch import Tensor, nn
 
 from bundle.errors import CheckpointError
+from bundle.fold import FoldPart, FoldProof, FoldRecord
 from compile.config import FoldMode
-from compile.folds.base import Candidate, Fold, FoldRecord, Step
+from compile.folds.base import Candidate, Fold, Step
 from compile.folds.cost import Cost, Trace, ghost_of, trace_cost
 from compile.folds.table import FOLDS, fold_named
-from report.facts import FoldPart, FoldProof
 from tdss.model import MultiTaskModel
 
 EXACT_RELATIVE = 1e-11  # float64: largest |a − b| of an output over its largest |b|

@@ -17,10 +17,9 @@ from compile.script import run_script, say
 if TYPE_CHECKING:
     from torch import Tensor
 
+    from bundle.fold import FoldPart, FoldRecord
     from compile.fold import Folding
-    from compile.folds.base import FoldRecord
     from compile.folds.cost import Cost
-    from report.facts import FoldPart
     from tdss.model import MultiTaskModel
 
 

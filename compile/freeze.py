@@ -20,11 +20,12 @@ import torch
 from torch import Tensor, nn
 
 from bundle.dataset import Array, FolderDataset
+from bundle.fold import FoldRecord
 from bundle.metrics import Floats, metric
 from bundle.postprocess import predict
 from bundle.tasks import task as task_row
 from compile.folding import run
-from compile.folds.base import FoldRecord, Step
+from compile.folds.base import Step
 from compile.folds.cost import Cost, trace_cost
 from compile.folds.freeze_gate import DropSkills, FreezeGate, freeze
 from compile.folds.gates import constant_of, is_static
@@ -193,7 +194,7 @@ def _refusal(drops: Mapping[str, float], together: Mapping[str, float], budgets:
 def _record(move: Move, drops: dict[str, float], reason: str, before: Cost, after: Cost, *, taken: bool) -> FoldRecord:
     return FoldRecord(
         module=move.step.module, rule=move.step.rule, decision="folded" if taken else "kept", reason=reason,
-        exact=False, max_abs_error=0.0, params_before=before.params, params_after=after.params,
+        exact=False, max_abs_error=None, params_before=before.params, params_after=after.params,
         macs_before=before.macs, macs_after=after.macs, bytes_before=before.moved, bytes_after=after.moved,
         keep=move.step.keep, form=move.step.form, drops=drops,
     )  # fmt: skip

@@ -5,11 +5,12 @@ from pathlib import Path
 
 from bundle.artifacts import TensorSpec
 from bundle.choice import Bench, Candidate, Choice, Percentiles, VariantLatency
+from bundle.fold import FoldPart, FoldProof, FoldRecord
 from bundle.manifest import BundleVariant, Manifest
 from bundle.regression import RegressionReport
 from report import wording
 from report.charts import bar
-from report.facts import FoldLine, FoldPart, FoldProof, FoldRule, fold_rules
+from report.facts import FoldRule, fold_rules
 from report.view import Bar, BenchView, FoldView, Group, LatencyRow, LineRow, PartRow, RuleRow, VariantRow
 
 NO_BENCH = "This bundle has no bench.json: its latency was not measured yet."
@@ -118,7 +119,7 @@ def _part(part: FoldPart, most: int) -> PartRow:
 
 
 def fold_view(
-    lines: tuple[FoldLine, ...] | None, proof: FoldProof | None, parts: tuple[FoldPart, ...] = ()
+    lines: tuple[FoldRecord, ...] | None, proof: FoldProof | None, parts: tuple[FoldPart, ...] = ()
 ) -> FoldView:
     """Return the folds by rule and one by one, and how it was proven that they change nothing."""
     if lines is None:
@@ -151,11 +152,11 @@ def _proof(proof: FoldProof | None) -> str:
     )
 
 
-def _params(line: FoldLine) -> int:
+def _params(line: FoldRecord) -> int:
     return line.params_after - line.params_before
 
 
-def _macs(line: FoldLine) -> int:
+def _macs(line: FoldRecord) -> int:
     return line.macs_after - line.macs_before
 
 
@@ -187,7 +188,7 @@ def _rule(rule: FoldRule) -> RuleRow:
     )
 
 
-def _line(line: FoldLine) -> LineRow:
+def _line(line: FoldRecord) -> LineRow:
     exactness = "" if line.decision == "kept" else "exact" if line.exact else "approximate"
     error = _error(line.max_abs_error)
     return LineRow(

@@ -1,70 +1,18 @@
-"""The files of a bundle that only the page reads back, as frozen values: bench.json, choice.json and fold.json."""
+"""The files of a bundle that only the page reads back, read into frozen values: bench.json, choice.json and fold.json."""
 
 from pathlib import Path
-from typing import Literal, TypeVar
+from typing import TypeVar
 
-from pydantic import Field, TypeAdapter, ValidationError
+from pydantic import TypeAdapter, ValidationError
 
 from bundle.choice import BENCH, CHOICE, Bench, Choice
 from bundle.errors import ArtifactError
+from bundle.fold import FOLD, FoldPart, FoldProof, FoldRecord, FoldSettings
 from bundle.frozen import Frozen
 from bundle.manifest import Manifest
 from bundle.results import RESULTS, read_result
 
-FOLD = "fold.json"
 ReadT = TypeVar("ReadT")
-
-
-class FoldLine(Frozen):
-    """One decision of the fold stage. Parameters and MACs are those of the module, before and after."""
-
-    module: str
-    rule: str
-    decision: Literal["folded", "kept"]
-    reason: str
-    exact: bool
-    max_abs_error: float | None
-    params_before: int
-    params_after: int
-    macs_before: int
-    macs_after: int
-    bytes_before: int = 0
-    bytes_after: int = 0
-    keep: tuple[int, ...] = ()
-    form: str = ""
-    drops: dict[str, float] = Field(default_factory=dict)
-
-
-class FoldProof(Frozen):
-    """The fold stage's own check: the largest difference of each output, relative and absolute, folded against unfolded."""
-
-    images: int
-    float64: dict[str, float]
-    float32: dict[str, float]
-    float64_max_abs: dict[str, float] = Field(default_factory=dict)
-    float32_max_abs: dict[str, float] = Field(default_factory=dict)
-
-
-class FoldPart(Frozen):
-    """What one part of the model costs for one image, unfolded and folded."""
-
-    part: str
-    macs_before: int
-    macs_after: int
-    bytes_before: int
-    bytes_after: int
-    params_before: int
-    params_after: int
-
-
-class FoldSettings(Frozen):
-    """How the fold stage ran, as the manifest's settings hold it under ``fold``."""
-
-    mode: str
-    proof: FoldProof
-    tasks: tuple[str, ...] = ()
-    freeze_gates: bool = False
-    parts: tuple[FoldPart, ...] = ()
 
 
 class FoldRule(Frozen):
@@ -113,13 +61,13 @@ def read_choice(folder: Path) -> Choice | None:
     return _read(folder, CHOICE, TypeAdapter(Choice), "the shipped variant and the candidates")
 
 
-def read_fold(folder: Path) -> tuple[FoldLine, ...] | None:
+def read_fold(folder: Path) -> tuple[FoldRecord, ...] | None:
     """Read ``fold.json`` of a bundle; None if there is none.
 
     Raises:
         ArtifactError: the file is there and is no list of fold decisions.
     """
-    return _read(folder, FOLD, TypeAdapter(tuple[FoldLine, ...]), "a list of fold decisions")
+    return _read(folder, FOLD, TypeAdapter(tuple[FoldRecord, ...]), "a list of fold decisions")
 
 
 def read_proof(manifest: Manifest) -> FoldProof | None:
@@ -154,15 +102,15 @@ def _fold_settings(manifest: Manifest) -> FoldSettings | None:
         ) from error  # fmt: skip
 
 
-def fold_rules(lines: tuple[FoldLine, ...]) -> tuple[FoldRule, ...]:
+def fold_rules(lines: tuple[FoldRecord, ...]) -> tuple[FoldRule, ...]:
     """Sum the decisions by rule, in the order in which the rules first appear."""
-    groups: dict[str, list[FoldLine]] = {}
+    groups: dict[str, list[FoldRecord]] = {}
     for line in lines:
         groups.setdefault(line.rule, []).append(line)
     return tuple(_sum(rule, group) for rule, group in groups.items())
 
 
-def _sum(rule: str, group: list[FoldLine]) -> FoldRule:
+def _sum(rule: str, group: list[FoldRecord]) -> FoldRule:
     folded = [line for line in group if line.decision == "folded"]
     errors = [line.max_abs_error for line in folded if line.max_abs_error is not None]
     return FoldRule(

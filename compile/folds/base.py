@@ -1,11 +1,11 @@
-"""The contract of a fold, the step that a plan keeps of it, and the line that each of its decisions leaves in fold.json."""
+"""The contract of a fold, and the step that a plan keeps of it."""
 
 from collections.abc import Iterator
 from typing import Literal, NamedTuple, Protocol
 
-from pydantic import Field
 from torch import nn
 
+from bundle.fold import FoldRecord
 from bundle.frozen import Frozen
 from tdss.model import MultiTaskModel
 
@@ -50,35 +50,9 @@ class Fold(Rewrite, Protocol):
         """Yield every module this fold could rewrite, with the decision and its reason."""
 
 
-class FoldRecord(Frozen):
-    """One line of fold.json.
-
-    ``max_abs_error`` is the largest absolute change of any output, in float64 on real images, that all exact rewrites
-    of the plan caused together (0 where nothing was rewritten). ``params``, ``macs`` and ``bytes`` (moved for one image,
-    see compile/folds/cost.py) are those of the modules touched. ``drops`` of an approximate rewrite are the relative drops
-    of each task that it caused on the search images, alone.
-    """
-
-    module: str
-    rule: str
-    decision: Literal["folded", "kept"]
-    reason: str
-    exact: bool
-    max_abs_error: float
-    params_before: int
-    params_after: int
-    macs_before: int
-    macs_after: int
-    bytes_before: int
-    bytes_after: int
-    keep: tuple[int, ...] = ()
-    form: str = ""
-    drops: dict[str, float] = Field(default_factory=dict)
-
-    @property
-    def step(self) -> Step:
-        """The step that repeats this decision."""
-        return Step(rule=self.rule, module=self.module, keep=self.keep, form=self.form)
+def step_of(record: FoldRecord) -> Step:
+    """Return the step that repeats a decision."""
+    return Step(rule=record.rule, module=record.module, keep=record.keep, form=record.form)
 
 
 def set_module(model: nn.Module, path: str, new: nn.Module) -> None:

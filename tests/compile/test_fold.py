@@ -9,13 +9,12 @@ from pydantic import TypeAdapter
 
 from bundle.artifacts import Folded
 from bundle.errors import ConfigError
+from bundle.fold import FoldPart, FoldRecord
 from compile.config import FoldOptions
 from compile.explain import draw, own_costs, read_rows
 from compile.fold import fold, folded_config, load_folded, main, savings
-from compile.folds.base import FoldRecord
 from compile.folds.cost import trace_cost
 from compile.images import ImageFiles, folder_images
-from report.facts import FoldPart
 from tdss.checkpoint import load as load_checkpoint
 from tests.compile import made
 from tests.compile.folds.models import outputs, relative

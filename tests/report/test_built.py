@@ -2,14 +2,14 @@ import json
 from pathlib import Path
 
 from bundle.choice import Bench, Candidate, Choice
+from bundle.fold import FoldPart, FoldProof, FoldRecord
 from bundle.regression import RegressionReport
 from bundle.results import write_result
 from report import built
-from report.facts import FoldLine, FoldPart, FoldProof
 from report.page import render
 from tests.report import made
 
-LINES = tuple(FoldLine.model_validate(line) for line in made.FOLD)
+LINES = tuple(FoldRecord.model_validate(line) for line in made.FOLD)
 
 
 def test_bars_are_in_proportion_to_the_slowest() -> None:

@@ -4,8 +4,7 @@ from pathlib import Path
 import pytest
 
 from bundle.errors import ArtifactError
-from bundle.frozen import Frozen
-from report.facts import FoldLine, fold_rules, read_bench, read_choice, read_fold, read_proof
+from report.facts import fold_rules, read_bench, read_choice, read_fold, read_proof
 from tests.report.made import BENCH, FOLD, manifest
 
 
@@ -44,12 +43,6 @@ def test_decisions_are_summed_by_rule(tmp_path: Path) -> None:
     assert (gates.params_before, gates.params_after) == (24_000, 22_000)
     assert (gates.macs_before, gates.macs_after) == (18_000_000, 16_000_000)
     assert (norm.folded, norm.kept, norm.approximate, norm.max_abs_error) == (2, 0, 2, 0.25)
-
-
-@pytest.mark.parametrize(("module", "name", "ours"), [("compile.folds.base", "FoldRecord", FoldLine)])
-def test_the_stages_write_what_is_read_here(module: str, name: str, ours: type[Frozen]) -> None:
-    written = getattr(pytest.importorskip(module, reason="the stages need the host's extras"), name)
-    assert set(written.model_fields) == set(ours.model_fields)
 
 
 def test_the_proof_is_read_from_the_settings() -> None:

@@ -7,7 +7,7 @@ from hypothesis import strategies as st
 
 from compile.config import FoldMode
 from compile.folding import EXACT_RELATIVE, apply_steps, fold_model, prove, restrict, rewrite
-from compile.folds.base import Fold, Step
+from compile.folds.base import Fold, Step, step_of
 from compile.folds.composed import ComposedStage, DynamicSource, StaticSource, halve
 from compile.folds.table import FOLDS
 from tdss.backbones.vit import LayerScale
@@ -57,7 +57,7 @@ def test_what_is_taken_never_costs_more(config: ModelConfig, mode: FoldMode) -> 
     if mode == "all":
         assert all(r.macs_after <= r.macs_before and r.bytes_after <= r.bytes_before for r in records)
     replayed = MultiTaskModel(config).eval()
-    apply_steps(replayed, [record.step for record in records if record.decision == "folded"])
+    apply_steps(replayed, [step_of(record) for record in records if record.decision == "folded"])
     shapes = {name: tensor.shape for name, tensor in folded.state_dict().items()}
     assert {name: tensor.shape for name, tensor in replayed.state_dict().items()} == shapes
 

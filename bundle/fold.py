@@ -1,0 +1,67 @@
+"""What the fold stage leaves in a bundle: fold.json, a line per decision, and the proof and costs in the manifest's settings."""
+
+from typing import Literal
+
+from pydantic import Field
+
+from bundle.frozen import Frozen
+
+FOLD = "fold.json"
+
+
+class FoldRecord(Frozen):
+    """One line of fold.json: a module, a rule, and what was decided.
+
+    ``max_abs_error`` is the largest absolute change of any output, in float64 on real images, that all exact rewrites
+    of the plan caused together: 0 where nothing was rewritten, None for an approximate rewrite, whose ``drops`` are the
+    relative drops of each task that it caused on the search images, alone. ``params``, ``macs`` and ``bytes`` (moved for
+    one image, see compile/folds/cost.py) are those of the modules touched.
+    """
+
+    module: str
+    rule: str
+    decision: Literal["folded", "kept"]
+    reason: str
+    exact: bool
+    max_abs_error: float | None
+    params_before: int
+    params_after: int
+    macs_before: int
+    macs_after: int
+    bytes_before: int = 0
+    bytes_after: int = 0
+    keep: tuple[int, ...] = ()
+    form: str = ""
+    drops: dict[str, float] = Field(default_factory=dict)
+
+
+class FoldProof(Frozen):
+    """The fold stage's own check: the largest difference of each output, relative and absolute, folded against unfolded."""
+
+    images: int
+    float64: dict[str, float]
+    float32: dict[str, float]
+    float64_max_abs: dict[str, float] = Field(default_factory=dict)
+    float32_max_abs: dict[str, float] = Field(default_factory=dict)
+
+
+class FoldPart(Frozen):
+    """What one part of the model costs for one image, unfolded and folded."""
+
+    part: str
+    macs_before: int
+    macs_after: int
+    bytes_before: int
+    bytes_after: int
+    params_before: int
+    params_after: int
+
+
+class FoldSettings(Frozen):
+    """How the fold stage ran, as the manifest's settings hold it under ``fold``."""
+
+    mode: str
+    proof: FoldProof
+    tasks: tuple[str, ...] = ()
+    freeze_gates: bool = False
+    parts: tuple[FoldPart, ...] = ()
