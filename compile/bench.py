@@ -29,19 +29,29 @@ def sample(
 ) -> dict[str, list[float]]:
     """Return each subject's latencies in milliseconds, one per round.
 
-    Every round calls each subject once, in order; the first ``timing.warmup`` rounds are not counted, the next
+    Every round calls each subject in order; the first ``timing.warmup`` rounds are not counted, the next
     ``timing.runs`` are. ``clock`` cpu counts the process's CPU time, which a busy machine does not stretch.
+
+    With ``timing.burst`` > 1 a subject's turn is one call that is not timed and ``burst`` that are, of which the median
+    counts: by then the caches are its own, and the threads of the subject before, which spin for a while in wait of
+    more work, have gone to sleep.
     """
     spent: dict[str, list[float]] = {name: [] for name in subjects}
     now = CLOCKS[clock]
     for number in range(timing.warmup + timing.runs):
         for name, subject in subjects.items():
-            start = now()
-            subject()
-            elapsed_ms = (now() - start) * 1e3
+            if timing.burst > 1:
+                subject()
+            elapsed_ms = median(_elapsed_ms(subject, now) for _ in range(timing.burst))
             if number >= timing.warmup:
                 spent[name].append(elapsed_ms)
     return spent
+
+
+def _elapsed_ms(subject: Callable[[], object], now: Callable[[], float]) -> float:
+    start = now()
+    subject()
+    return (now() - start) * 1e3
 
 
 def ratio(values: list[float], base: list[float]) -> Ratio:

@@ -38,7 +38,7 @@ if TYPE_CHECKING:
 
 TARGETS = Path(__file__).resolve().parent.parent / "targets"
 RUNTIMES = {"openvino": "intel", "onnxruntime": "reference"}
-ROUNDS = 9
+ROUNDS, BURST = 15, 3
 
 
 class Latency(Frozen):
@@ -304,10 +304,10 @@ def main(
 ) -> None:
     """Measure what folding gains and what a folded TDSS costs over its backbone and heads.
 
-    Example: python compile/bench_fold.py --rounds 9
+    Example: python compile/bench_fold.py --rounds 15
     """
     preset: Preset = "tiny" if quick else "swin-t"
-    timing = TimingConfig(runs=rounds, warmup=1)
+    timing = TimingConfig(runs=rounds, warmup=1, burst=BURST)
     figures = bench_fold(preset, graphs / preset, timing, RunConfig(threads=threads), clock)
     out.parent.mkdir(parents=True, exist_ok=True)
     out.write_text(figures.model_dump_json(indent=1) + "\n")

@@ -2,7 +2,7 @@
 
 from pathlib import Path
 
-from compile.bench_fold import Figures, Row
+from compile.bench_fold import BURST, Figures, Row
 
 MARK = "<!-- below: written by compile/bench_fold.py -->"
 
@@ -18,7 +18,7 @@ def markdown(figures: Figures) -> str:
     versions = ", ".join(f"{name} {version.partition(' ')[2]}" for name, version in figures.runtimes.items())
     clock = "CPU time" if figures.clock == "cpu" else "wall time"
     lines = [
-        f"`{figures.preset}`, {figures.threads} threads, {clock}, medians of {figures.rounds} interleaved rounds on {figures.machine}; "
+        f"`{figures.preset}`, {figures.threads} threads, {clock}, medians of {figures.rounds} interleaved rounds of {BURST} calls on {figures.machine}; "
         f"{versions}; load average {figures.load[0]:.1f} before and {figures.load[1]:.1f} after.",
         "",
         *(f"Rewrites in {name}: {', '.join(names) or 'none'}.  " for name, names in figures.rewrites.items()),

@@ -51,11 +51,14 @@ class SearchConfig(Frozen):
 class TimingConfig(Frozen):
     """The timing protocol: ``runs`` interleaved rounds after ``warmup`` untimed ones; medians are quoted.
 
+    ``burst`` is how many calls in a row a round times of each subject (compile/bench.py).
+
     A less precise variant is shipped only if its median is below ``gain`` times the more precise one's.
     """
 
     runs: Positive = 15
     warmup: Natural = 3
+    burst: Positive = 1
     gain: Annotated[float, Field(gt=0, le=1)] = 0.95
 
 
