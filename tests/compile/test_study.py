@@ -1,6 +1,16 @@
 """The pages a study writes: a section is replaced, never doubled, and the rest of the page stays."""
 
-from compile.study import Row, replace_section, table
+import json
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from bundle.artifacts import Simplified
+from bundle.errors import ConfigError
+from compile import study
+from compile.study import main, replace_section, table
+from compile.study_tables import TABLES, Bench, Row, measure
 
 ROW = Row(
     name="ours", drops={"depth": 0.0012, "edge": -0.01}, upper={"depth": 0.005, "edge": 0.0}, bytes=12_300_000, errors=0
@@ -19,3 +29,32 @@ def test_rows_are_percent_with_the_upper_end() -> None:
     lines = table([ROW]).splitlines()
     assert lines[0] == "|  | depth | edge | MB | lint errors | note |"
     assert lines[2] == "| ours | 0.12 [0.50] | -1.00 [0.00] | 12.3 | 0 |  |"
+
+
+def test_a_broken_budget_is_bold_and_an_undecided_one_italic() -> None:
+    row = ROW.model_copy(update={"verdicts": {"depth": "regression", "edge": "inconclusive"}})
+    assert table([row]).splitlines()[2] == "| ours | **0.12 [0.50]** | *-1.00 [0.00]* | 12.3 | 0 |  |"
+
+
+@pytest.mark.parametrize("io", ["raw"], indirect=True)
+def test_a_table_is_written_after_each_row_and_keeps_what_is_costly(
+    simplified: Simplified, scenes: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    page, seen = tmp_path / "docs" / "page.md", list[str]()
+
+    def made(bench: Bench) -> Iterator[Row]:
+        assert bench.cache.parent == tmp_path / "work" and bench.scratch.is_dir()
+        yield measure(bench, "float", bench.source)
+        seen.append(page.read_text())
+
+    monkeypatch.setattr(study, "TABLES", {"made": made})
+    main(simplified.folder, ["made"], scenes, images=2, count=2, page=page, threads=1, work=tmp_path / "work")
+    assert "| float | 0.00 [0.00] |" in seen[0] and "2 images of val, 2 calibration images" in page.read_text()
+    [row] = json.loads((tmp_path / "docs" / "quantization-made.json").read_text())
+    assert set(row["verdicts"].values()) == {"pass"} and row["errors"] == 0
+
+
+def test_an_unknown_table_is_refused_by_name() -> None:
+    with pytest.raises(ConfigError, match="no table 'none'") as caught:
+        main(Path("model"), ["none"])
+    assert caught.value.expected == ", ".join(TABLES)
