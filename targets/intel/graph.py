@@ -8,11 +8,16 @@ the name of the ONNX *value* it produces: that is what NNCF's ignored patterns s
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+import numpy as np
+
 from bundle.errors import ArtifactError, GraphError
 from targets.intel.runtime import import_openvino, shared_core
 
 if TYPE_CHECKING:
     from openvino import Model
+
+HALVED_FROM = 16_384  # bytes
+HALF_RANGE = (float(np.finfo(np.float16).tiny), float(np.finfo(np.float16).max))
 
 
 def convert(onnx_path: Path) -> "Model":
@@ -62,18 +67,44 @@ def save(model: "Model", path: Path) -> tuple[str, str]:
 
 
 def store_half(path: Path) -> None:
-    """Rewrite an IR in place with its float constants stored as FP16, OpenVINO's own default; it computes as before.
+    """Rewrite an IR in place with its float constants stored as FP16; it computes as before.
+
+    That is OpenVINO's own default, which leaves a model with FakeQuantize alone; there the large ones are stored so here.
 
     Raises:
         ArtifactError: the IR is missing or cannot be read.
     """
     model = read(path)
+    _halve_quantized(model)
     name_by_place(model)
     smaller = path.with_name(f"{path.stem}.smaller.xml")
     import_openvino().save_model(model, smaller, compress_to_fp16=True)
     del model  # it maps the weights' file that is replaced now
     smaller.with_suffix(".bin").replace(path.with_suffix(".bin"))
     smaller.replace(path)
+
+
+def _halve_quantized(model: "Model") -> None:
+    """Put FP16 and a conversion in the place of a quantized model's large float32 constants; compiling folds it away.
+
+    c → Convert(f32)(f16(c)), |f16(c) − c| ≤ 2⁻¹¹·max|c|: a constant too large or too small for that stays, and so do the
+    scales, which are small files and multiply every weight.
+    """
+    openvino = import_openvino()
+    operations = model.get_ordered_ops()
+    if not any(one.get_type_name() == "FakeQuantize" for one in operations):
+        return
+    for one in operations:
+        if (
+            one.get_type_name() != "Constant"
+            or one.get_element_type() != openvino.Type.f32
+            or one.get_byte_size() < HALVED_FROM
+        ):
+            continue
+        peak = float(np.abs(one.data).max())
+        if peak == 0 or HALF_RANGE[0] <= peak <= HALF_RANGE[1]:
+            half = openvino.opset13.constant(one.data.astype(np.float16))
+            one.output(0).replace(openvino.opset13.convert(half, "f32").output(0))
 
 
 def name_by_place(model: "Model") -> None:

@@ -4,6 +4,7 @@ import numpy as np
 import onnx
 import openvino
 import pytest
+from openvino import opset13
 
 from bundle.errors import ArtifactError, GraphError
 from targets.intel import graph
@@ -99,3 +100,37 @@ def test_stored_as_half_it_is_smaller_and_computes_alike_twice_with_the_same_byt
         for model in (graph.convert(path), graph.read(tmp_path / "one.xml"))
     )
     np.testing.assert_allclose(half, exact, rtol=2e-2, atol=2e-3 * float(np.abs(exact).max()))
+
+
+def test_a_quantized_models_large_constants_are_halved_and_those_that_would_suffer_are_not(tmp_path: Path) -> None:
+    """OpenVINO's own compression leaves such a model alone; what FP16 cannot hold, and what is small, stays float32."""
+    random = np.random.default_rng(0)
+    x = opset13.parameter([1, 128], np.float32, name="x")
+    weights = opset13.convert(opset13.constant(random.integers(-127, 127, (128, 128)).astype(np.int8)), "f32")
+    kept = {
+        "plain": random.normal(size=(64, 128)).astype(np.float32),
+        "tiny": random.normal(size=(65, 128)).astype(np.float32) * 1e-7,
+        "huge": random.normal(size=(66, 128)).astype(np.float32) * 1e6,
+        "short": random.normal(size=(1, 128)).astype(np.float32),
+    }
+    low, high = opset13.constant(np.float32(-4)), opset13.constant(np.float32(4))
+    hidden = opset13.matmul(opset13.fake_quantize(x, low, high, low, high, 256), weights, False, False)
+    outputs = [opset13.matmul(hidden, opset13.constant(array), False, True) for array in kept.values()]
+    model = openvino.Model(outputs, [x], "quantized")
+    feed = {"x": random.normal(size=(1, 128)).astype(np.float32)}
+    before = [np.array(value) for value in openvino.compile_model(model, "CPU")(feed).values()]
+    graph.save(model, tmp_path / "g.xml")
+    graph.store_half(tmp_path / "g.xml")
+    stored = graph.read(tmp_path / "g.xml")
+    types = {
+        tuple(one.shape): one.get_element_type()
+        for one in stored.get_ordered_ops()
+        if one.get_type_name() == "Constant"
+    }
+    found = {name: types[array.shape] for name, array in kept.items()}
+    f16, f32 = openvino.Type.f16, openvino.Type.f32
+    assert found == {"plain": f16, "tiny": f32, "huge": f32, "short": f32}
+    after = list(openvino.compile_model(stored, "CPU")(feed).values())
+    for name, one, other in zip(kept, before, after, strict=True):
+        np.testing.assert_allclose(other, one, atol=2e-3 * float(np.abs(one).max()))
+        assert np.array_equal(one, other) == (name != "plain")
