@@ -17,7 +17,7 @@ from bundle.manifest import Manifest
 from bundle.metrics import measures
 from bundle.outcome import BaselineResult, PackedArrays, RegressionReport, VariantTask
 from bundle.tasks import task
-from bundle.verdict import Gate, Judgement, delta_m, judge
+from bundle.verdict import Gate, Judgement, Rule, delta_m, judge
 
 Floats = NDArray[np.float64]
 
@@ -60,15 +60,13 @@ def compare(
     kept = _comparable(earlier, ids, tuple(arrays))
     judged: dict[str, Judgement] = {}
     for name, ours in arrays.items():
-        row = task(name)
-        figure = measures(row, manifest.tasks[name])[0]
+        figure = measures(task(name), manifest.tasks[name])[0]
         theirs = unpack(kept.tasks[name], (len(ids), *figure.metric.shape))
         if not np.isfinite(theirs).all():
             raise _refused(f"gave NaN or infinity for {name}", "finite figures", "an output that was not finite")
-        judged[name] = judge(
-            theirs, ours, figure.metric.reduce_many, row.direction,
-            budget=manifest.budgets[name], seed=manifest.seeds.bootstrap, resamples=resamples, gate=gate,
-        )  # fmt: skip
+        budget, seed = manifest.budgets[name], manifest.seeds.bootstrap
+        rule = Rule(figure.metric.reduce_many, figure.direction, budget, seed, resamples, gate)
+        judged[name] = judge(theirs, ours, rule)
     accepted = {"pass", "inconclusive"} if allow_inconclusive else {"pass"}
     return BaselineResult(
         model=earlier.model, target=earlier.target, device=earlier.device, precision=earlier.precision,

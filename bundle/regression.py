@@ -38,7 +38,7 @@ from bundle.outcome import (
 )  # fmt: skip
 from bundle.sources import References, Source, bundled, figures_of
 from bundle.tasks import task
-from bundle.verdict import RESAMPLES, Gate, Verdict, Weighed, delta_m, delta_m_interval, judge, weigh
+from bundle.verdict import RESAMPLES, Gate, Rule, Verdict, Weighed, delta_m, delta_m_interval, judge, weigh
 
 __all__ = [
     "RESULT", "Device", "ExecutedOn", "Execution", "Infer", "RegressionReport", "TaskCheck", "TaskResult", "VariantRow",
@@ -55,6 +55,11 @@ class Judging(NamedTuple):
     gate: Gate
     resamples: int
     allow_inconclusive: bool
+
+    def rule(self, manifest: Manifest, name: str, figure: Measure) -> Rule:
+        """Return how a figure of a task is judged, by the manifest's budget and seed."""
+        budget, seed = manifest.budgets[name], manifest.seeds.bootstrap
+        return Rule(figure.metric.reduce_many, figure.direction, budget, seed, self.resamples, self.gate)
 
     @property
     def accepted(self) -> tuple[Verdict, ...]:
@@ -146,10 +151,8 @@ def _weigh(
     """Judge a task by its gated figure; without a reference nothing can be judged, so it is inconclusive."""
     ours = arrays[name][figure.name]
     theirs = references.get(name, {}).get(figure.name)
-    weighed = weigh(
-        np.zeros_like(ours) if theirs is None else theirs, ours, figure.metric.reduce_many, figure.direction,
-        budget=manifest.budgets[name], seed=manifest.seeds.bootstrap, resamples=judging.resamples, gate=judging.gate,
-    )  # fmt: skip
+    rule = judging.rule(manifest, name, figure)
+    weighed = weigh(np.zeros_like(ours) if theirs is None else theirs, ours, rule)
     if theirs is not None or weighed.judgement.verdict != "inconclusive":
         return weighed
     reason = "the reference was not measured on these images: give its arrays, or an earlier run as the baseline"
@@ -173,10 +176,8 @@ def _figures(
     results = {}
     for figure in figures:
         ours, theirs = arrays[name][figure.name], references.get(name, {}).get(figure.name)
-        judged = judge(
-            np.zeros_like(ours) if theirs is None else theirs, ours, figure.metric.reduce_many, figure.direction,
-            budget=manifest.budgets[name], seed=manifest.seeds.bootstrap, resamples=judging.resamples,
-        )  # fmt: skip
+        rule = judging.rule(manifest, name, figure)._replace(gate="one-sided")
+        judged = judge(np.zeros_like(ours) if theirs is None else theirs, ours, rule)
         results[figure.name] = FigureResult(
             direction=figure.direction, reference=judged.reference, compiled=judged.compiled, drop_relative=judged.drop,
             interval=judged.interval,

@@ -6,6 +6,8 @@ file of the build. What a device writes later, results and engines, is sealed an
 """
 
 import os
+from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Literal
 
@@ -148,14 +150,10 @@ def require_library() -> None:
 
 def _private_key(path: Path) -> "Ed25519PrivateKey":
     require_library()
-    from cryptography.exceptions import UnsupportedAlgorithm
     from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
     from cryptography.hazmat.primitives.serialization import load_pem_private_key
 
-    try:
-        key = load_pem_private_key(path.read_bytes(), password=None)
-    except (OSError, ValueError, TypeError, UnsupportedAlgorithm) as error:
-        raise _no_key(path, "private", str(error)) from error
+    key = _read_key(path, "private", partial(load_pem_private_key, password=None))
     if not isinstance(key, Ed25519PrivateKey):
         raise _no_key(path, "private", type(key).__name__)
     return key
@@ -163,17 +161,22 @@ def _private_key(path: Path) -> "Ed25519PrivateKey":
 
 def _public_key(path: Path) -> "Ed25519PublicKey":
     require_library()
-    from cryptography.exceptions import UnsupportedAlgorithm
     from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PublicKey
     from cryptography.hazmat.primitives.serialization import load_pem_public_key
 
-    try:
-        key = load_pem_public_key(path.read_bytes())
-    except (OSError, ValueError, UnsupportedAlgorithm) as error:
-        raise _no_key(path, "public", str(error)) from error
+    key = _read_key(path, "public", load_pem_public_key)
     if not isinstance(key, Ed25519PublicKey):
         raise _no_key(path, "public", type(key).__name__)
     return key
+
+
+def _read_key(path: Path, kind: str, read: Callable[[bytes], object]) -> object:
+    from cryptography.exceptions import UnsupportedAlgorithm
+
+    try:
+        return read(path.read_bytes())
+    except (OSError, ValueError, TypeError, UnsupportedAlgorithm) as error:
+        raise _no_key(path, kind, str(error)) from error
 
 
 def _no_key(path: Path, kind: str, got: str) -> InputError:

@@ -125,27 +125,18 @@ def images_needed(
     return max(images + 1, int(np.ceil(images * max(widths) ** 2)))
 
 
-def judge(
-    reference: Floats,
-    compiled: Floats,
-    reduce: Reduce,
-    direction: Direction,
-    *,
-    budget: float,
-    seed: int,
-    resamples: int = RESAMPLES,
-    gate: Gate = "one-sided",
-) -> Judgement:
-    """Judge one task from per-image metric arrays, float64 ``[N, …]`` each, in the same order of images.
+class Rule(NamedTuple):
+    """How per-image arrays become a verdict: ``reduce`` maps sums ``[R, …]`` to metrics ``[R]``.
 
-    ``reduce`` maps sums ``[R, …]`` to metrics ``[R]``; ``budget`` is the largest tolerated relative drop.
-
-    Raises:
-        InputError: there is no image, the arrays differ in shape, or the reference's are not finite.
+    ``budget`` is the largest tolerated relative drop; ``seed`` and ``resamples`` are the bootstrap's.
     """
-    return weigh(
-        reference, compiled, reduce, direction, budget=budget, seed=seed, resamples=resamples, gate=gate
-    ).judgement
+
+    reduce: Reduce
+    direction: Direction
+    budget: float
+    seed: int
+    resamples: int = RESAMPLES
+    gate: Gate = "one-sided"
 
 
 class Weighed(NamedTuple):
@@ -155,31 +146,30 @@ class Weighed(NamedTuple):
     draws: Floats
 
 
-def weigh(
-    reference: Floats,
-    compiled: Floats,
-    reduce: Reduce,
-    direction: Direction,
-    *,
-    budget: float,
-    seed: int,
-    resamples: int = RESAMPLES,
-    gate: Gate = "one-sided",
-) -> Weighed:
+def judge(reference: Floats, compiled: Floats, rule: Rule) -> Judgement:
+    """Judge one task from per-image metric arrays, float64 ``[N, …]`` each, in the same order of images.
+
+    Raises:
+        InputError: there is no image, the arrays differ in shape, or the reference's are not finite.
+    """
+    return weigh(reference, compiled, rule).judgement
+
+
+def weigh(reference: Floats, compiled: Floats, rule: Rule) -> Weighed:
     """Judge one task as ``judge`` does, and return the draws too: ``delta_m_interval`` takes those of all tasks."""
     _check(reference, compiled)
-    ours = _metric(reference, reduce)
+    ours = _metric(reference, rule.reduce)
     if not np.isfinite(compiled).all():
         bad = int((~np.isfinite(compiled).reshape(len(compiled), -1).all(axis=1)).sum())
         return _failed(ours, f"the output is not finite on {bad} of {len(compiled)} images")
-    theirs = _metric(compiled, reduce)
+    theirs = _metric(compiled, rule.reduce)
     if np.isnan(ours):
         return _undrawn(ours, theirs, "inconclusive", "the metric is undefined: no image has a label for this task")
     if np.isnan(theirs):
         return _failed(ours, "the metric of the compiled model is undefined, the reference's is not")
-    drop = float(relative_drop(np.asarray(ours), np.asarray(theirs), direction))
-    draws = bootstrap(reference, compiled, reduce, direction, resamples=resamples, seed=seed)
-    return Weighed(_judgement((ours, theirs, drop), interval(draws), budget, len(reference), gate), draws)
+    drop = float(relative_drop(np.asarray(ours), np.asarray(theirs), rule.direction))
+    draws = bootstrap(reference, compiled, rule.reduce, rule.direction, resamples=rule.resamples, seed=rule.seed)
+    return Weighed(_judgement((ours, theirs, drop), interval(draws), rule.budget, len(reference), rule.gate), draws)
 
 
 def _judgement(

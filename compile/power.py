@@ -33,14 +33,14 @@ from bundle.postprocess import predict
 from bundle.sources import Source, bundled, figures_of
 from bundle.tasks import task
 from bundle.vectors import Stored
-from bundle.verdict import RESAMPLES, judge, relative_drop
+from bundle.verdict import Rule, judge, relative_drop
 from report.power import Planted, Power, Trials, publish
 from targets.base import RunConfig, Session, Variant
 from targets.reference.target import F32, REFERENCE
 
 SEED = 0
 LADDER = tuple(float(level) for level in np.geomspace(0.03, 6.0, 10))
-SIZES = (0.25, 0.5, 0.75, 1.25, 1.5, 2.0, 3.0, 5.0)  # the drops aimed at, in budgets
+SIZES = (0.25, 0.5, 0.75, 1.25, 1.75, 2.5, 4.0, 6.0, 10.0)  # the drops aimed at, in budgets
 PILOT = 32  # images the levels are chosen on, spread over all
 SHARES = (1 / 3, 1.0, 3.0)  # the numbers of images judged on, in those of the bundle
 TRIALS = 100
@@ -190,11 +190,8 @@ def try_often(
         verdicts = []
         for number in range(options.trials):
             picks = random.integers(0, len(reference), count)
-            judged = judge(
-                reference[picks], arrays[picks], figure.metric.reduce_many, figure.direction, budget=budget, seed=number,
-                resamples=options.resamples,
-            )  # fmt: skip
-            verdicts.append(judged.verdict)
+            rule = Rule(figure.metric.reduce_many, figure.direction, budget, seed=number, resamples=options.resamples)
+            verdicts.append(judge(reference[picks], arrays[picks], rule).verdict)
         shares = {
             verdict: verdicts.count(verdict) / len(verdicts) for verdict in ("regression", "inconclusive", "pass")
         }
@@ -286,10 +283,8 @@ def _point(
     name: str,
 ) -> Planted:  # fmt: skip
     budget = manifest.budgets[name]
-    judged = judge(
-        reference, arrays, figure.metric.reduce_many, figure.direction, budget=budget, seed=manifest.seeds.bootstrap,
-        resamples=RESAMPLES,
-    )  # fmt: skip
+    rule = Rule(figure.metric.reduce_many, figure.direction, budget, seed=manifest.seeds.bootstrap)
+    judged = judge(reference, arrays, rule)
     return Planted(
         task=name, layer=layer.weight, noise=noise, drop=judged.drop, interval=judged.interval, budget=budget,
         verdict=judged.verdict, trials=tuple(try_often(figure, reference, arrays, budget, options)),

@@ -15,7 +15,7 @@ from bundle.frozen import Frozen
 from bundle.metrics import Floats, Metric, metric
 from bundle.postprocess import predict
 from bundle.tasks import task
-from bundle.verdict import Verdict, judge
+from bundle.verdict import Rule, Verdict, judge
 from compile.graph import GraphInfo
 
 Infer: TypeAlias = Callable[[Mapping[str, Array]], Mapping[str, Array]]
@@ -90,10 +90,10 @@ class Trial:
         return self._metrics[name].per_image(prediction, label)
 
     def _stand(self, name: str, measured: Floats) -> Standing:
-        judged = judge(
-            self._reference[name], measured, self._metrics[name].reduce_many, task(name).direction,
-            budget=self.budgets[name], seed=self.seed, resamples=RESAMPLES,
-        )  # fmt: skip
+        rule = Rule(
+            self._metrics[name].reduce_many, task(name).direction, self.budgets[name], self.seed, resamples=RESAMPLES
+        )
+        judged = judge(self._reference[name], measured, rule)
         return Standing(drop=judged.drop, interval=judged.interval, verdict=judged.verdict)
 
 

@@ -12,8 +12,9 @@ import sys
 from pathlib import Path
 from typing import NamedTuple
 
-from bundle.errors import InputError, ProjectError, TargetUnavailable
+from bundle.errors import InputError, ProjectError
 from bundle.tasks import task
+from report.figure import panels, save
 
 PANEL_INCHES = (4.0, 3.0)
 
@@ -57,21 +58,9 @@ def draw_curves(curves: dict[str, dict[str, list[Point]]], out: Path) -> None:
     Raises:
         TargetUnavailable: matplotlib is not installed.
     """
-    try:
-        from matplotlib.backends.backend_agg import FigureCanvasAgg
-        from matplotlib.figure import Figure
-    except ImportError as error:
-        raise TargetUnavailable(
-            "the curve needs matplotlib", expected="the package matplotlib", got=str(error), where="report.learning",
-            fix="install the extra host: pip install 'tdss-compiler[host]'",
-        ) from error  # fmt: skip
     names = list(dict.fromkeys(name for run in curves.values() for name in run))
-    columns = min(3, len(names))
-    rows = -(-len(names) // columns)
-    figure = Figure(figsize=(PANEL_INCHES[0] * columns, PANEL_INCHES[1] * rows), layout="constrained")
-    FigureCanvasAgg(figure)
-    panels = figure.subplots(rows, columns, squeeze=False).flat
-    for panel, name in zip(panels, names, strict=False):
+    figure, drawn = panels(len(names), PANEL_INCHES)
+    for panel, name in zip(drawn, names, strict=True):
         for number, (run, tasks) in enumerate(curves.items()):
             points = tasks.get(name, [])
             panel.plot([p.step for p in points], [p.value for p in points], ".-", color=f"C{number}", label=run)
@@ -81,8 +70,7 @@ def draw_curves(curves: dict[str, dict[str, list[Point]]], out: Path) -> None:
         panel.set(title=f"{name}: {row.metric} ({row.direction} is better)", xlabel="step")
         panel.grid(alpha=0.3)
         panel.legend()
-    out.parent.mkdir(parents=True, exist_ok=True)
-    figure.savefig(out, dpi=110)
+    save(figure, out)
 
 
 def main(arguments: list[str] | None = None) -> int:

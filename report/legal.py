@@ -1,13 +1,13 @@
 """What the rules and NVIDIA's parser say about a bundle's graphs: lint.json and proof.json, and how the page shows them."""
 
 from pathlib import Path
-from typing import Literal, TypeAlias, TypeVar
+from typing import Literal, TypeAlias
 
-from pydantic import BaseModel, ValidationError
+from pydantic import TypeAdapter
 
-from bundle.errors import ArtifactError
 from bundle.frozen import Frozen
 from report import wording
+from report.facts import read_json
 
 LINT = "lint.json"
 PROOF = "proof.json"
@@ -15,7 +15,6 @@ CAVEAT = (
     "Necessary, not sufficient: TensorRT-RTX accepts types that TensorRT 10.3 refuses, and its kernels are not a Jetson's. "
     "The lint keeps 10.3's own table."
 )
-ReadT = TypeVar("ReadT", bound=BaseModel)
 Severity: TypeAlias = Literal["error", "warning"]
 
 
@@ -113,7 +112,7 @@ def read_lint(folder: Path) -> LintReports | None:
     Raises:
         ArtifactError: the file is there and holds something else.
     """
-    return _read(folder / LINT, LintReports)
+    return read_json(folder, LINT, TypeAdapter(LintReports), "the findings of each graph")
 
 
 def read_proof(folder: Path) -> Proof | None:
@@ -122,19 +121,7 @@ def read_proof(folder: Path) -> Proof | None:
     Raises:
         ArtifactError: the file is there and holds something else.
     """
-    return _read(folder / PROOF, Proof)
-
-
-def _read(path: Path, kind: type[ReadT]) -> ReadT | None:
-    if not path.is_file():
-        return None
-    try:
-        return kind.model_validate_json(path.read_bytes())
-    except ValidationError as error:
-        raise ArtifactError(
-            f"{path.name} cannot be read", expected=f"a {kind.__name__}", got=str(error), where=str(path),
-            fix="build the bundle again with this version of the project",
-        ) from error  # fmt: skip
+    return read_json(folder, PROOF, TypeAdapter(Proof), "what NVIDIA's parser said of each graph")
 
 
 class GraphRow(Frozen):

@@ -13,10 +13,11 @@ from pathlib import Path
 from pydantic import ValidationError
 
 from bundle.artifacts import write_text
-from bundle.errors import InputError, ProjectError, TargetUnavailable
+from bundle.errors import InputError, ProjectError
 from bundle.frozen import Frozen
 from bundle.verdict import Verdict
 from report import wording
+from report.figure import panels, save
 
 BEGIN, END = "<!-- power: begin, written by python -m compile.power -->", "<!-- power: end -->"
 PANEL_INCHES = (4.2, 3.1)
@@ -113,23 +114,23 @@ def _share(value: float) -> str:
     return f"{100 * value:.0f} %"
 
 
-def mistakes(power: Power, margin: float = 0.0) -> tuple[float, float]:
+def mistakes(points: tuple[Planted, ...], margin: float = 0.0) -> tuple[float, float]:
     """Return the worst shares of false alarms (within budget, called regression) and of misses (beyond it, called pass).
 
     ``margin`` leaves out the drops nearer to the budget than that, in budgets.
     """
-    alarms, misses = _wrong(power, margin)
+    alarms, misses = _wrong(points, margin)
     return max(alarms, default=0.0), max(misses, default=0.0)
 
 
 def overall(power: Power) -> tuple[float, float]:
     """Return the mean shares of the same two mistakes over all planted regressions and numbers of images."""
-    alarms, misses = _wrong(power, 0.0)
+    alarms, misses = _wrong(power.points, 0.0)
     return sum(alarms) / max(len(alarms), 1), sum(misses) / max(len(misses), 1)
 
 
-def _wrong(power: Power, margin: float) -> tuple[list[float], list[float]]:
-    far = [point for point in power.points if abs(point.drop / point.budget - 1) >= margin]
+def _wrong(points: tuple[Planted, ...], margin: float) -> tuple[list[float], list[float]]:
+    far = [point for point in points if abs(point.drop / point.budget - 1) >= margin]
     alarms = [trial.regression for point in far if point.drop <= point.budget for trial in point.trials]
     misses = [trial.passed for point in far if point.drop > point.budget for trial in point.trials]
     return alarms, misses
@@ -147,22 +148,31 @@ def detectable(points: tuple[Planted, ...], number: int, share: float) -> float 
     return None
 
 
-def _found_from(power: Power) -> str:
-    """Say for each task from which drop on it is found four times in five."""
-    rows = ["| task | " + " | ".join(f"N = {trial.images}" for trial in power.points[0].trials) + " |"]
-    rows.append(f"|---|{'---|' * len(power.points[0].trials)}")
+def by_task(power: Power) -> str:
+    """Return the Markdown table of each task: its worst row on either side, and from which drop on it is found four times in five."""
+    head = [
+        "task",
+        "planted within / beyond",
+        "within, called `regression` (worst row)",
+        "beyond, called `pass` (worst row)",
+    ]
+    head += [f"found from, N = {trial.images}" for trial in power.points[0].trials]
+    rows = [f"| {' | '.join(head)} |", f"|{'---|' * len(head)}"]
     for name in power.tasks():
         points = power.of(name)
+        within = sum(point.drop <= point.budget for point in points)
         drops = [detectable(points, number, FOUND) for number in range(len(points[0].trials))]
         largest = max(point.drop / point.budget for point in points)
-        cells = [f"more than {largest:.1f}" if drop is None else f"{drop:.1f}" for drop in drops]
-        rows.append(f"| {name} | {' | '.join(cells)} |")
+        cells = [name, f"{within} / {len(points) - within}", *map(_share, mistakes(points))]
+        cells += [f"more than {largest:.1f}" if drop is None else f"{drop:.1f}" for drop in drops]
+        rows.append(f"| {' | '.join(cells)} |")
     return "\n".join(rows)
 
 
 def section(power: Power, figure: str) -> str:
     """Return the Markdown between the marks."""
-    (alarm, miss), (far_alarm, far_miss), (alarms, misses) = mistakes(power), mistakes(power, MARGIN), overall(power)
+    (alarm, miss), (far_alarm, far_miss) = mistakes(power.points), mistakes(power.points, MARGIN)
+    alarms, misses = overall(power)
     total = sum(len(point.trials) for point in power.points) * power.trials
     return (
         f"{total:,} judgements of {len(power.points)} planted regressions of `{power.model}` ({power.trials} draws of N of its "
@@ -171,7 +181,9 @@ def section(power: Power, figure: str) -> str:
         f"A quarter of a budget or more away from it, the worst are {_share(far_alarm)} and {_share(far_miss)}. The gate allows 2.5 % on either "
         "side; the share of one row is known to about ±3 %.\n\n"
         f"![How often a planted regression is found, by its size]({figure})\n\n"
-        f"The true drop, in budgets, from which {_share(FOUND)} of the judgements say `regression`:\n\n{_found_from(power)}\n\n"
+        "By task: how many of the planted drops lie within the budget and beyond it, the worst mistake on either side, and the true "
+        f"drop, in budgets, from which {_share(FOUND)} of the judgements say `regression`. Nearer to the budget they say "
+        f"`inconclusive`, which fails a build as well:\n\n{by_task(power)}\n\n"
         f"Every planted regression:\n\n{table(power)}\n"
     )
 
@@ -198,20 +210,9 @@ def draw_power(power: Power, out: Path) -> None:
     Raises:
         TargetUnavailable: matplotlib is not installed.
     """
-    try:
-        from matplotlib.backends.backend_agg import FigureCanvasAgg
-        from matplotlib.figure import Figure
-    except ImportError as error:
-        raise TargetUnavailable(
-            "the figure needs matplotlib", expected="the package matplotlib", got=str(error), where="report.power",
-            fix="install the extra host: pip install 'tdss-compiler[host]'",
-        ) from error  # fmt: skip
     names = power.tasks()
-    columns = min(3, len(names))
-    rows = -(-len(names) // columns)
-    figure = Figure(figsize=(PANEL_INCHES[0] * columns, PANEL_INCHES[1] * rows), layout="constrained")
-    FigureCanvasAgg(figure)
-    for panel, name in zip(figure.subplots(rows, columns, squeeze=False).flat, names, strict=False):
+    figure, drawn = panels(len(names), PANEL_INCHES)
+    for panel, name in zip(drawn, names, strict=True):
         points = power.of(name)
         drops = [point.drop / point.budget for point in points]
         for number, trial in enumerate(points[0].trials):
@@ -228,8 +229,7 @@ def draw_power(power: Power, out: Path) -> None:
         panel.grid(alpha=0.3)
     handles, labels = panel.get_legend_handles_labels()
     figure.legend(handles, labels, loc="outside lower center", ncols=len(handles) // 2, frameon=False)
-    out.parent.mkdir(parents=True, exist_ok=True)
-    figure.savefig(out, dpi=110)
+    save(figure, out)
 
 
 def publish(power: Power, doc: Path, figure: Path) -> None:

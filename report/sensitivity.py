@@ -2,12 +2,12 @@
 
 from pathlib import Path
 
-from pydantic import ConfigDict, ValidationError
+from pydantic import ConfigDict, TypeAdapter
 
-from bundle.errors import ArtifactError
 from bundle.frozen import Frozen
 from report import wording
 from report.charts import bar
+from report.facts import read_json
 
 SENSITIVITY = "sensitivity.json"
 SHOWN = 20
@@ -69,16 +69,7 @@ def read_sensitivity(folder: Path) -> Sensitivity | None:
     Raises:
         ArtifactError: the file is there and holds something else.
     """
-    path = folder / SENSITIVITY
-    if not path.is_file():
-        return None
-    try:
-        return Sensitivity.model_validate_json(path.read_bytes())
-    except ValidationError as error:
-        raise ArtifactError(
-            f"{path.name} cannot be read", expected="outcome, images, returned and layers", got=str(error), where=str(path),
-            fix="build the bundle again with this version of the project",
-        ) from error  # fmt: skip
+    return read_json(folder, SENSITIVITY, TypeAdapter(Sensitivity), "outcome, images, returned and layers")
 
 
 def sensitivity_view(folder: Path) -> SensitivityView:

@@ -10,6 +10,7 @@ from bundle.verdict import (
     CHUNK,
     Floats,
     Gate,
+    Rule,
     Verdict,
     bootstrap,
     decide,
@@ -96,7 +97,7 @@ def test_about_95_percent_of_the_intervals_hold_the_truth() -> None:
 @pytest.mark.parametrize("direction", ["higher", "lower"])
 def test_verdicts(shift: float, noise: float, verdict: str, direction: Direction) -> None:
     reference, compiled = pairs(3, 100, shift if direction == "higher" else -shift, noise)
-    judged = judge(reference, compiled, mean, direction, budget=0.01, seed=0)
+    judged = judge(reference, compiled, Rule(mean, direction, budget=0.01, seed=0))
     assert judged.verdict == verdict
     assert judged.interval[0] - 1e-12 <= judged.drop <= judged.interval[1] + 1e-12
 
@@ -104,37 +105,39 @@ def test_verdicts(shift: float, noise: float, verdict: str, direction: Direction
 def test_the_budget_itself_still_passes() -> None:
     reference = np.ones((5, 2))
     compiled = reference * [0.75, 1]  # a drop of exactly 0.25 in every draw
-    assert judge(reference, compiled, mean, "higher", budget=0.25, seed=0).verdict == "pass"
-    assert judge(reference, compiled, mean, "higher", budget=0.2499, seed=0).verdict == "regression"
+    assert judge(reference, compiled, Rule(mean, "higher", budget=0.25, seed=0)).verdict == "pass"
+    assert judge(reference, compiled, Rule(mean, "higher", budget=0.2499, seed=0)).verdict == "regression"
 
 
 @pytest.mark.parametrize("row", TASKS, ids=lambda row: row.name)
 def test_no_change_is_a_drop_of_zero_for_every_metric(row: object) -> None:
     chosen = metric(row, 5)  # type: ignore[arg-type]
     arrays = np.abs(np.random.default_rng(0).normal(size=(20, *chosen.shape)))
-    judged = judge(arrays, arrays.copy(), chosen.reduce_many, "higher", budget=0.0, seed=0, resamples=300)
+    judged = judge(arrays, arrays.copy(), Rule(chosen.reduce_many, "higher", budget=0.0, seed=0, resamples=300))
     assert (judged.drop, judged.interval, judged.verdict, judged.reason) == (0.0, (0.0, 0.0), "pass", "")
 
 
 def test_the_seed_decides_the_interval() -> None:
-    one, same, other = (judge(*pairs(4, 30, 0.01, 0.05), mean, "higher", budget=0.01, seed=seed) for seed in (1, 1, 2))
+    one, same, other = (
+        judge(*pairs(4, 30, 0.01, 0.05), Rule(mean, "higher", budget=0.01, seed=seed)) for seed in (1, 1, 2)
+    )
     assert one == same
     assert one.interval != other.interval and one.drop == other.drop
 
 
 def test_one_image_is_judged_by_its_drop_alone() -> None:
-    judged = judge(np.array([[0.5, 1.0]]), np.array([[0.4, 1.0]]), mean, "higher", budget=0.01, seed=0)
+    judged = judge(np.array([[0.5, 1.0]]), np.array([[0.4, 1.0]]), Rule(mean, "higher", budget=0.01, seed=0))
     assert judged.interval == (judged.drop, judged.drop) and judged.verdict == "regression"
 
 
 def test_a_reference_of_zero_that_stays_zero_passes() -> None:
     zero = np.array([[0.0, 1.0]] * 4)
-    assert judge(zero, zero, mean, "higher", budget=0.01, seed=0).verdict == "pass"
+    assert judge(zero, zero, Rule(mean, "higher", budget=0.01, seed=0)).verdict == "pass"
 
 
 def test_a_perfect_reference_error_that_is_lost_is_a_regression() -> None:
     zero = np.array([[0.0, 1.0]] * 4)
-    judged = judge(zero, zero + np.array([0.1, 0]), mean, "lower", budget=0.01, seed=0)
+    judged = judge(zero, zero + np.array([0.1, 0]), Rule(mean, "lower", budget=0.01, seed=0))
     assert judged.verdict == "regression" and judged.drop == INF and judged.interval == (INF, INF)
     assert "metric is 0" in judged.reason
 
@@ -150,7 +153,7 @@ def test_draws_without_a_label_are_left_out() -> None:
 
 def test_no_label_at_all_is_inconclusive() -> None:
     nothing = np.zeros((5, 2))
-    judged = judge(nothing, nothing, mean, "higher", budget=0.01, seed=0)
+    judged = judge(nothing, nothing, Rule(mean, "higher", budget=0.01, seed=0))
     assert judged.verdict == "inconclusive" and "no image has a label" in judged.reason
     assert np.isnan(judged.drop)
 
@@ -159,14 +162,14 @@ def test_no_label_at_all_is_inconclusive() -> None:
 def test_an_output_that_is_not_finite_is_a_regression(value: float) -> None:
     reference, compiled = pairs(5, 8, 0, 0)
     compiled[3] = value
-    judged = judge(reference, compiled, mean, "higher", budget=0.01, seed=0)
+    judged = judge(reference, compiled, Rule(mean, "higher", budget=0.01, seed=0))
     assert judged.verdict == "regression" and judged.reason == "the output is not finite on 1 of 8 images"
     assert judged.reference == pytest.approx(reference[:, 0].mean())
 
 
 def test_a_compiled_metric_that_vanishes_is_a_regression() -> None:
     reference = np.ones((4, 2))
-    assert judge(reference, reference * [1, 0] * 0, mean, "higher", budget=0.01, seed=0).verdict == "regression"
+    assert judge(reference, reference * [1, 0] * 0, Rule(mean, "higher", budget=0.01, seed=0)).verdict == "regression"
 
 
 @pytest.mark.parametrize(
@@ -179,7 +182,7 @@ def test_a_compiled_metric_that_vanishes_is_a_regression() -> None:
 )
 def test_arrays_that_cannot_be_judged_are_refused(reference: Floats, compiled: Floats, message: str) -> None:
     with pytest.raises(InputError, match=message):
-        judge(reference, compiled, mean, "higher", budget=0.01, seed=0)
+        judge(reference, compiled, Rule(mean, "higher", budget=0.01, seed=0))
 
 
 SINGLE_TASK = (67.21, 61.93, 62.35, 17.97)  # PASCAL-Context, Swin-T: semseg, parts, saliency, normals (lower is better)
@@ -228,7 +231,7 @@ def test_gates(low: float, high: float, one_sided: Verdict, two_sided: Verdict) 
 
 @pytest.mark.parametrize("gate", ["one-sided", "two-sided"])
 def test_an_improvement_nobody_can_explain_is_reported_and_fails_where_asked(gate: Gate) -> None:
-    judged = judge(*pairs(3, 60, -0.1, 0.01), mean, "higher", budget=0.01, seed=0, resamples=500, gate=gate)
+    judged = judge(*pairs(3, 60, -0.1, 0.01), Rule(mean, "higher", budget=0.01, seed=0, resamples=500, gate=gate))
     assert judged.verdict == ("pass" if gate == "one-sided" else "improvement")
     assert "improvement to be explained" in judged.reason
 
@@ -236,13 +239,13 @@ def test_an_improvement_nobody_can_explain_is_reported_and_fails_where_asked(gat
 @pytest.mark.parametrize(("shift", "gate"), [(0.012, "one-sided"), (0.007, "one-sided"), (0.004, "two-sided")])
 def test_as_many_images_as_were_asked_for_do_decide(shift: float, gate: Gate) -> None:
     """Drawn from the same population, that many images mostly settle the verdict; a third as many mostly do not."""
-    few = judge(*pairs(11, 30, shift, 0.03), mean, "higher", budget=0.01, seed=0, resamples=800, gate=gate)
+    few = judge(*pairs(11, 30, shift, 0.03), Rule(mean, "higher", budget=0.01, seed=0, resamples=800, gate=gate))
     assert few.verdict == "inconclusive" and few.images_needed is not None and few.images_needed > 30
     assert f"about {rounded(few.images_needed)} images would decide it" in few.reason
-    wide = [judge(*pairs(seed, 4 * _true_need(shift, gate), shift, 0.03), mean, "higher", budget=0.01, seed=0,
-                  resamples=400, gate=gate).verdict for seed in range(12)]  # fmt: skip
-    thin = [judge(*pairs(seed, _true_need(shift, gate) // 3, shift, 0.03), mean, "higher", budget=0.01, seed=0,
-                  resamples=400, gate=gate).verdict for seed in range(12)]  # fmt: skip
+    wide = [judge(*pairs(seed, 4 * _true_need(shift, gate), shift, 0.03), Rule(mean, "higher", budget=0.01, seed=0,
+                  resamples=400, gate=gate)).verdict for seed in range(12)]  # fmt: skip
+    thin = [judge(*pairs(seed, _true_need(shift, gate) // 3, shift, 0.03), Rule(mean, "higher", budget=0.01, seed=0,
+                  resamples=400, gate=gate)).verdict for seed in range(12)]  # fmt: skip
     assert wide.count("inconclusive") <= 2 and thin.count("inconclusive") >= 6
 
 
@@ -267,7 +270,8 @@ def test_an_estimate_is_written_with_two_digits() -> None:
 
 def test_the_interval_of_delta_m_is_that_of_the_mean_over_paired_draws() -> None:
     tasks = [
-        weigh(*pairs(seed, 40, 0.01, 0.02), mean, "higher", budget=0.01, seed=9, resamples=2_000) for seed in (1, 2)
+        weigh(*pairs(seed, 40, 0.01, 0.02), Rule(mean, "higher", budget=0.01, seed=9, resamples=2_000))
+        for seed in (1, 2)
     ]
     low, high = delta_m_interval([one.draws for one in tasks])
     middle = delta_m([one.judgement.drop for one in tasks])
@@ -282,7 +286,7 @@ def test_the_interval_of_delta_m_is_that_of_the_mean_over_paired_draws() -> None
 
 
 def test_delta_m_has_no_interval_where_a_task_was_not_drawn() -> None:
-    drawn = weigh(*pairs(1, 9, 0.01, 0.02), mean, "higher", budget=0.01, seed=9, resamples=50)
-    broken = weigh(np.ones((9, 2)), np.full((9, 2), NAN), mean, "higher", budget=0.01, seed=9, resamples=50)
+    drawn = weigh(*pairs(1, 9, 0.01, 0.02), Rule(mean, "higher", budget=0.01, seed=9, resamples=50))
+    broken = weigh(np.ones((9, 2)), np.full((9, 2), NAN), Rule(mean, "higher", budget=0.01, seed=9, resamples=50))
     assert broken.draws.size == 0 and broken.judgement.verdict == "regression"
     assert np.isnan(delta_m_interval([drawn.draws, broken.draws])).all() and np.isnan(delta_m_interval([])).all()

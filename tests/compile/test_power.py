@@ -12,7 +12,19 @@ from bundle.measure import feed
 from bundle.regression import run
 from bundle.vectors import Vectors
 from compile import power
-from report.power import BEGIN, END, Power, detectable, mistakes, overall, publish, read_power, section, write_section
+from report.power import (
+    BEGIN,
+    END,
+    Power,
+    by_task,
+    detectable,
+    mistakes,
+    overall,
+    publish,
+    read_power,
+    section,
+    write_section,
+)
 from targets.base import RunConfig
 from targets.open import open_session
 from tests.bundle.made import HERE, TASKS
@@ -53,6 +65,8 @@ def test_the_drop_that_is_found_is_read_between_two_planted_ones(measured: Power
     )  # fmt: skip
     assert detectable(points, 0, 0.8) == pytest.approx(2.8) and detectable(points, 0, 0.95) is None
     assert detectable(points, 0, 0.2) == pytest.approx(1.5)
+    line = by_task(measured.model_copy(update={"points": points})).splitlines()[-1]
+    assert line == f"| {point.task} | 1 / 2 | 0 % | {100 * point.trials[0].passed:.0f} % | 2.8 |"
 
 
 def test_the_last_layer_is_the_tasks_own() -> None:
@@ -90,7 +104,7 @@ def test_the_noise_is_relative_to_the_weights_and_keeps_its_direction() -> None:
 
 @pytest.mark.parametrize("sign", [1.0, -1.0])
 def test_levels_are_read_off_the_pilot_in_the_direction_that_costs(sign: float) -> None:
-    rising = np.linspace(0, 0.06, len(power.LADDER))
+    rising = np.linspace(0, 0.12, len(power.LADDER))
     helping = rising - 0.005
     levels = power.choose_levels(np.concatenate([rising, helping][:: int(sign)]), budget=0.01)
     assert all(sign * level > 0 for level in levels)
@@ -126,7 +140,7 @@ def test_what_is_far_beyond_the_budget_is_found_and_what_is_far_within_passes(me
             assert point.verdict == "regression" and point.trials[-1].regression == 1.0
         if point.interval[1] < 0.2 * point.budget:
             assert point.verdict == "pass" and point.trials[-1].passed == 1.0
-    assert all(0 <= share <= 1 for share in (*mistakes(measured), *overall(measured)))
+    assert all(0 <= share <= 1 for share in (*mistakes(measured.points), *overall(measured)))
 
 
 def test_the_section_is_written_between_its_marks_and_again(measured: Power, tmp_path: Path) -> None:

@@ -1,0 +1,40 @@
+"""Figures of several panels, without a display: the one module of this room that imports matplotlib."""
+
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from bundle.errors import TargetUnavailable
+
+if TYPE_CHECKING:
+    from matplotlib.axes import Axes
+    from matplotlib.figure import Figure
+
+COLUMNS = 3
+DOTS_PER_INCH = 110
+
+
+def panels(count: int, inches: tuple[float, float]) -> "tuple[Figure, list[Axes]]":
+    """Return a figure of ``count`` panels of (width, height) inches, at most three to a row, and the panels in order.
+
+    Raises:
+        TargetUnavailable: matplotlib is not installed.
+    """
+    try:
+        from matplotlib.backends.backend_agg import FigureCanvasAgg
+        from matplotlib.figure import Figure
+    except ImportError as error:
+        raise TargetUnavailable(
+            "figures need matplotlib", expected="the package matplotlib", got=str(error), where="report.figure",
+            fix="install the extra host: pip install 'tdss-compiler[host]'",
+        ) from error  # fmt: skip
+    columns = min(COLUMNS, count)
+    rows = -(-count // columns)
+    figure = Figure(figsize=(inches[0] * columns, inches[1] * rows), layout="constrained")
+    FigureCanvasAgg(figure)
+    return figure, list(figure.subplots(rows, columns, squeeze=False).flat)[:count]
+
+
+def save(figure: "Figure", out: Path) -> None:
+    """Write a figure as a PNG, and its folder where there is none."""
+    out.parent.mkdir(parents=True, exist_ok=True)
+    figure.savefig(out, dpi=DOTS_PER_INCH)
