@@ -3,15 +3,22 @@
 Of the variants within their budgets the fastest is shipped, but a narrower one must beat a wider one by ``gain``, so
 that noise does not decide between equals. Where variants only run as an emulation, time says nothing: the narrowest
 within its budgets is shipped, and the device has the last word. If none is within its budgets, the most precise one is.
+
+What a device chose stands in its choice.json, and from then on that variant is the one that is run, judged and drawn there.
 """
 
 from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Literal, NamedTuple
 
 import numpy as np
-from pydantic import Field
+from pydantic import Field, ValidationError
 
+from bundle.errors import ArtifactError
 from bundle.frozen import Frozen
-from bundle.regression import RegressionReport, VariantRow, variant_tasks
+from bundle.manifest import Bundle
+from bundle.outcome import RegressionReport, VariantRow, variant_tasks
+from bundle.results import read_result
 
 BENCH = "bench.json"
 CHOICE = "choice.json"
@@ -32,13 +39,16 @@ class VariantLatency(Frozen):
     """One variant's latency: the whole call, the device's own work without copies, and the runtime's own tool.
 
     None: it was not measured. ``settings`` are the session's, read back from the runtime (the effective precision, the
-    devices, whether a cache was used); ``tool_settings`` the tool's arguments and what it said besides.
+    devices, whether a cache was used); ``tool`` is the runtime's benchmark, its medians with copies and without, and
+    ``tool_settings`` its arguments and what it said besides, or why it failed.
     """
 
     with_copies: Percentiles
     compute: Percentiles | None = None
     settings: dict[str, str] = Field(default_factory=dict)
+    tool: str = ""
     tool_median_ms: float | None = None
+    tool_compute_ms: float | None = None
     tool_settings: dict[str, str] = Field(default_factory=dict)
 
 
@@ -49,6 +59,7 @@ class Bench(Frozen):
     measured them (``python -m targets``).
     """
 
+    schema_version: Literal[1] = 1
     eager_ms: float | None
     f32_compiled_ms: float | None
     shipped_ms: float | None
@@ -71,10 +82,56 @@ class Candidate(Frozen):
 class Choice(Frozen):
     """Which variant is shipped and why, and every candidate."""
 
+    schema_version: Literal[1] = 1
     shipped: str
     reason: str
     eager_ms: float | None
     candidates: tuple[Candidate, ...]
+
+
+class Pick(NamedTuple):
+    """Which variant of a bundle is run, and why in a few words."""
+
+    variant: str
+    reason: str
+
+
+def read_choice(folder: Path) -> Choice | None:
+    """Read ``choice.json`` of a bundle; None if there is none.
+
+    Raises:
+        ArtifactError: it was altered, belongs to another bundle, or holds something else.
+    """
+    if not (folder / CHOICE).is_file():
+        return None
+    try:
+        return Choice.model_validate_json(read_result(folder, CHOICE))
+    except ValidationError as error:
+        raise ArtifactError(
+            f"{CHOICE} cannot be read", expected="the shipped variant and the candidates", got=str(error),
+            where=str(folder / CHOICE), fix="choose again: python -m targets on the bundle, or delete the file",
+        ) from error  # fmt: skip
+
+
+def pick(bundle: Bundle, asked: str) -> Pick:
+    """Return the variant that is run: the one asked for by name, else what ``choice.json`` names, else what was shipped.
+
+    Raises:
+        ArtifactError: choice.json was altered, or names a variant that the bundle does not hold.
+    """
+    if asked:
+        return Pick(asked, "asked for by name")
+    manifest, choice = bundle.manifest, read_choice(bundle.folder)
+    if choice is None:
+        return Pick(manifest.shipped, f"the build shipped it, and there is no {CHOICE}")
+    names = [variant.name for variant in manifest.variants]
+    if choice.shipped not in names:
+        raise ArtifactError(
+            f"{CHOICE} names a variant that the bundle does not hold", expected=f"one of {', '.join(names)}",
+            got=choice.shipped, where=str(bundle.folder / CHOICE),
+            fix="choose again: python -m targets on the bundle, or delete the file",
+        )  # fmt: skip
+    return Pick(choice.shipped, f"{CHOICE}: {choice.reason}")
 
 
 def percentiles(values_ms: Sequence[float]) -> Percentiles:
@@ -109,7 +166,7 @@ def choose(
 def with_variants(
     reports: Mapping[str, RegressionReport], choice: Choice, sizes: Mapping[str, int]
 ) -> RegressionReport:
-    """Return the shipped variant's report with the row of every variant; ``sizes`` are the bytes of its files."""
+    """Return the shipped variant's report with its name, why, and every variant's row; ``sizes`` are its files' bytes."""
     told = {one.name: one for one in choice.candidates}
     rows = tuple(
         VariantRow(
@@ -119,7 +176,7 @@ def with_variants(
         for name, report in reports.items()
     )  # fmt: skip
     [shipped] = [report for name, report in reports.items() if name == choice.shipped]
-    return shipped.model_copy(update={"variants": rows})
+    return shipped.model_copy(update={"variants": rows, "variant": choice.shipped, "chosen": choice.reason})
 
 
 def _candidate(name: str, latency: Mapping[str, float], report: RegressionReport, shipped: str) -> Candidate:

@@ -10,6 +10,7 @@ from typing import NamedTuple
 from pydantic import JsonValue
 
 from bundle import archive, signature
+from bundle.choice import pick
 from bundle.engines import ENGINES
 from bundle.manifest import Bundle, Manifest, verify_bundle
 from bundle.results import SEALED
@@ -113,12 +114,14 @@ def facts(opened: Bundle) -> Iterator[tuple[str, str]]:
     size = manifest.preprocess
     yield "model", f"{manifest.name} for {manifest.target}, {size.width} × {size.height} pixels, io {manifest.io}"
     yield "reference", f"{manifest.reference.framework}, checkpoint {manifest.reference.checkpoint_sha256[:12]}"
-    engine = manifest.engine
+    engine, runs = manifest.engine, pick(opened, "").variant
     yield "engine", engine.status + (f": {engine.reason}" if engine.reason else "")
     for title, variant in zip(_once("variants"), manifest.variants, strict=False):
         megabytes = sum((folder / name).stat().st_size for name in variant.files) / 1e6
-        shipped = ", shipped" if variant.name == manifest.shipped else ""
-        yield title, f"{variant.name}: {', '.join(variant.files)}, {megabytes:.1f} MB{shipped}"
+        marks = (", shipped" if variant.name == manifest.shipped else "") + (
+            ", runs here" if variant.name == runs else ""
+        )
+        yield title, f"{variant.name}: {', '.join(variant.files)}, {megabytes:.1f} MB{marks}"
     for title, (name, channels) in zip(_once("tasks"), manifest.tasks.items(), strict=False):
         yield title, f"{name}: {channels} channels, budget {manifest.budgets[name]:.2%}"
     yield "files", f"{len(manifest.files)}, each hashed just now, {_megabytes(folder, manifest):.1f} MB"

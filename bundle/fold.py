@@ -2,7 +2,7 @@
 
 from typing import Literal
 
-from pydantic import Field
+from pydantic import Field, RootModel
 
 from bundle.frozen import Frozen
 
@@ -33,6 +33,10 @@ class FoldRecord(Frozen):
     keep: tuple[int, ...] = ()
     form: str = ""
     drops: dict[str, float] = Field(default_factory=dict)
+
+
+class FoldRecords(RootModel[tuple[FoldRecord, ...]]):
+    """What fold.json holds: one line per decision, in the order in which they were made."""
 
 
 class FoldProof(Frozen):

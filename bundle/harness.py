@@ -10,12 +10,22 @@ from pathlib import Path
 from pydantic import Field
 
 from bundle.artifacts import write_text
+from bundle.choice import pick
 from bundle.dataset import find_image
 from bundle.frozen import Frozen
 from bundle.journal import Journal, run_key
 from bundle.manifest import Bundle
 from bundle.measure import Infer
-from bundle.outcome import RESULT, Execution, RegressionReport, open_report, render, write_report
+from bundle.outcome import (
+    RESULT,
+    Execution,
+    RegressionReport,
+    open_report,
+    read_report,
+    render,
+    variant_tasks,
+    write_report,
+)  # fmt: skip
 from bundle.regression import Progress, run
 from bundle.results import seal_result
 from bundle.sources import Source, labelled
@@ -52,15 +62,15 @@ def judge_bundle(
     bundle: Bundle, infer: Infer, execution: Execution, options: Options, *, variant: str = "", out: Path | None = None,
     progress: Progress | None = None,
 ) -> Judged:  # fmt: skip
-    """Judge an opened session that runs ``variant`` ("": the shipped one), and write its report.
+    """Judge an opened session that runs ``variant`` ("": see ``bundle.choice.pick``), and write its report.
 
-    ``out`` is the file to write; without it the shipped variant's judgement on the bundle's own images is written into
-    the bundle, and no other one anywhere.
+    ``out`` is the file to write; without it the judgement of the variant that ``pick`` names, on the bundle's own images,
+    is written into the bundle, and no other one anywhere. The rows of the other variants stay in it.
 
     Raises:
         ProjectError: see ``bundle.regression.run`` and bundle/sources.py.
     """
-    name = variant or bundle.manifest.shipped
+    name, reason = pick(bundle, variant)
     baseline = None if options.baseline is None else open_report(options.baseline)
     source = None if options.data is None else labelled(bundle.manifest, options.data, options.split, options.reference)
     journal = Journal(bundle.folder, _key(bundle, execution, options, name, source))
@@ -68,7 +78,9 @@ def judge_bundle(
         bundle, infer, execution, allow_inconclusive=options.allow_inconclusive, resamples=options.resamples,
         gate=options.gate, source=source, journal=journal, limit_s=options.time_limit_s, baseline=baseline, progress=progress,
     )  # fmt: skip
-    own = source is None and name == bundle.manifest.shipped
+    report = report.model_copy(update={"variant": name, "chosen": reason})
+    own = out is None and source is None and name == pick(bundle, "").variant
+    report = _with_rows(bundle.folder, report) if own else report
     path = _write(bundle, report, out) if out is not None else write_report(bundle.folder, report) if own else None
     journal.remove()
     return Judged(report=report, path=path, resumed=len(journal.seen))
@@ -86,6 +98,16 @@ def _stamps(root: Path, ids: Iterable[str], bundle: Bundle) -> Iterable[tuple[st
         labels = [root / name / f"{identifier}.png" for name in bundle.manifest.tasks]
         for path in (find_image(root, identifier), *(label for label in labels if label.is_file())):
             yield str(path), path.stat().st_size, path.stat().st_mtime_ns
+
+
+def _with_rows(folder: Path, report: RegressionReport) -> RegressionReport:
+    """Keep the variants' rows of the result that is written over, if the same device made it; the judged one's is new."""
+    earlier = read_report(folder) if (folder / RESULT).is_file() else None
+    if earlier is None or (earlier.device, earlier.executed_on) != (report.device, report.executed_on):
+        return report
+    new = {"tasks": variant_tasks(report), "passed": report.passed}
+    rows = tuple(row.model_copy(update=new) if row.name == report.variant else row for row in earlier.variants)
+    return report.model_copy(update={"variants": rows})
 
 
 def _write(bundle: Bundle, report: RegressionReport, out: Path) -> Path:

@@ -155,6 +155,7 @@ class RegressionReport(Frozen):
 
     ``variants`` has a row for every variant that was tried, where whoever made the report compared several.
     ``source`` names the images, ``session`` the runtime and its effective settings, ``checks`` the direct agreement.
+    ``variant`` is the one that was judged and ``chosen`` says why it was that one; "" is not known.
     """
 
     model_config = ConfigDict(populate_by_name=True)
@@ -166,6 +167,8 @@ class RegressionReport(Frozen):
     precision: str
     executed_on: ExecutedOn
     images: int
+    variant: str = ""
+    chosen: str = ""
     tasks: dict[str, TaskResult]
     delta_m: Number
     passed: bool

@@ -2,12 +2,19 @@
 
 import json
 
-from bundle.frozen import Frozen
+from pydantic import BaseModel
+
+from bundle.choice import Bench, Choice
+from bundle.fold import FoldRecords
 from bundle.manifest import Manifest
 from bundle.outcome import RegressionReport
+from bundle.results import SEALED
 from bundle.signature import Signature
 
-SCHEMAS: dict[str, type[Frozen]] = {"manifest": Manifest, "regression": RegressionReport, "signature": Signature}
+SCHEMAS: dict[str, type[BaseModel]] = {
+    "manifest": Manifest, "fold": FoldRecords, "regression": RegressionReport, "bench": Bench, "choice": Choice,
+    "signature": Signature,
+}  # fmt: skip
 SEAL_KEYS = {
     "bundle": {"description": "The seal of the manifest this file belongs to.", "pattern": "^[0-9a-f]{64}$", "type": "string"},
     "seal": {"description": "See bundle/results.py.", "pattern": "^[0-9a-f]{64}$", "type": "string"},
@@ -15,10 +22,10 @@ SEAL_KEYS = {
 
 
 def schema_text(name: str) -> str:
-    """Return the JSON Schema of ``<name>.json`` as it stands in a bundle; a result has its two seal keys there."""
+    """Return the JSON Schema of ``<name>.json`` as it stands in a bundle; what is sealed later has its two seal keys there."""
     schema = SCHEMAS[name].model_json_schema(by_alias=True, mode="serialization")
-    schema = {"$schema": "https://json-schema.org/draft/2020-12/schema", **schema}
-    if name != "manifest":
+    schema = {"$schema": "https://json-schema.org/draft/2020-12/schema", **schema, "title": f"{name}.json"}
+    if f"{name}.json" in SEALED:
         schema["properties"] = {**schema["properties"], **SEAL_KEYS}
         schema["required"] = [*schema.get("required", []), *SEAL_KEYS]
     return json.dumps(schema, indent=2, ensure_ascii=False) + "\n"

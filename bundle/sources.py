@@ -56,7 +56,8 @@ def bundled(bundle: Bundle) -> Iterator[Source]:
         ArtifactError: vectors.npz cannot be read, or names other tasks than the manifest.
     """
     with Vectors(bundle.vectors) as vectors:
-        _check_tasks(vectors.tasks, bundle.manifest, "vectors.npz")
+        if vectors.tasks != tuple(bundle.manifest.tasks):
+            raise _other_tasks(vectors.tasks, bundle.manifest, "vectors.npz")
         references: References = {name: {} for name in bundle.manifest.tasks}
         for name, figures in figures_of(bundle.manifest).items():
             for figure in figures:
@@ -110,16 +111,16 @@ def write_arrays(
 
 
 def read_arrays(path: Path, manifest: Manifest, ids: tuple[str, ...]) -> References:
-    """Read what ``write_arrays`` wrote, for the images ``ids``.
+    """Read what ``write_arrays`` wrote, for the images ``ids`` and the bundle's tasks; the file may hold more of both.
 
     Raises:
-        ArtifactError: the file cannot be read.
-        InputError: it is of another checkpoint, other tasks, or lacks an image.
+        ArtifactError: the file cannot be read, or lacks a task.
+        InputError: it is of another checkpoint, or lacks an image.
     """
     try:
         with path.open("rb") as stream, np.load(stream, allow_pickle=False) as kept:
             arrays = {name: kept[name] for name in kept.files}
-        _check_tasks(tuple(str(name) for name in arrays["tasks"]), manifest, path.name)
+        tasks = tuple(str(name) for name in arrays["tasks"])
         rows = {str(name): row for row, name in enumerate(arrays["ids"])}
         checkpoint = str(arrays["checkpoint"])
     except (OSError, EOFError, KeyError, ValueError, zipfile.BadZipFile) as error:
@@ -127,6 +128,8 @@ def read_arrays(path: Path, manifest: Manifest, ids: tuple[str, ...]) -> Referen
             f"{path.name} cannot be read", expected="the arrays of bundle/sources.py", got=f"{type(error).__name__}: {error}",
             where=str(path), fix="write it again: tdss evaluate CHECKPOINT --data DIR --arrays FILE",
         ) from error  # fmt: skip
+    if not set(manifest.tasks) <= set(tasks):
+        raise _other_tasks(tasks, manifest, path.name)
     missing = [name for name in ids if name not in rows]
     if missing or checkpoint != manifest.reference.checkpoint_sha256:
         got = f"no image {missing[0]!r}" if missing else f"checkpoint {checkpoint[:16]}…"
@@ -144,9 +147,8 @@ def read_arrays(path: Path, manifest: Manifest, ids: tuple[str, ...]) -> Referen
     }  # fmt: skip
 
 
-def _check_tasks(tasks: tuple[str, ...], manifest: Manifest, name: str) -> None:
-    if tasks != tuple(manifest.tasks):
-        raise ArtifactError(
-            f"{name} and manifest.json name different tasks", expected=str(list(manifest.tasks)), got=str(list(tasks)),
-            where="the bundle", fix="build the bundle again",
-        )  # fmt: skip
+def _other_tasks(tasks: tuple[str, ...], manifest: Manifest, name: str) -> ArtifactError:
+    return ArtifactError(
+        f"{name} and manifest.json name different tasks", expected=str(list(manifest.tasks)), got=str(list(tasks)),
+        where="the bundle", fix="build the bundle again, or give the arrays of its own checkpoint: tdss evaluate --arrays",
+    )  # fmt: skip

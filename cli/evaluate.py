@@ -20,6 +20,9 @@ def main(
     checkpoint: Annotated[Path, typer.Argument(help="A checkpoint folder: config.toml + model.safetensors.")],
     data: Annotated[Path, typer.Option(help="A labelled folder.")] = Path("data/scenes"),
     split: Annotated[str, typer.Option(help="Which of its images.")] = "val",
+    tasks: Annotated[
+        str, typer.Option(help="These only: semseg,depth; no other has to be labelled. Default: every task.")
+    ] = "",
     arrays: Annotated[
         Path | None, typer.Option(help="Also keep the per-image arrays here: tdss regress --data DIR --reference FILE.")
     ] = None,
@@ -32,7 +35,11 @@ def main(
     from tdss.checkpoint import load_card
 
     dataset = FolderDataset(root=data, spec=load_spec(data / SPEC_FILE))
-    metrics = _evaluate(checkpoint, dataset, split) if arrays is None else _record(checkpoint, dataset, split, arrays)
+    names = tuple(tasks.split(",")) if tasks else ()
+    if arrays is None:
+        metrics = _evaluate(checkpoint, dataset, split, names)
+    else:
+        metrics = _record(checkpoint, dataset, split, names, arrays)
     if as_json:
         sys.stdout.write(json.dumps(metrics) + "\n")
         return
@@ -44,19 +51,23 @@ def _progress(ids: Iterable[str]) -> Iterable[str]:
     return track(list(ids), description="images", console=Console(stderr=True))
 
 
-def _evaluate(checkpoint: Path, dataset: FolderDataset, split: str) -> dict[str, float]:
+def _evaluate(checkpoint: Path, dataset: FolderDataset, split: str, tasks: tuple[str, ...]) -> dict[str, float]:
     from tdss.checkpoint import load
     from tdss.training.evaluate import evaluate
 
-    config, model = load(checkpoint)
-    return evaluate(model, config, dataset, _progress(dataset.ids(split)), tuple(config.tasks))
+    _, model = load(checkpoint)
+    if tasks:
+        model.keep(tasks)
+    return evaluate(model, model.config, dataset, _progress(dataset.ids(split)), tuple(model.config.tasks))
 
 
-def _record(checkpoint: Path, dataset: FolderDataset, split: str, out: Path) -> dict[str, float]:
+def _record(
+    checkpoint: Path, dataset: FolderDataset, split: str, tasks: tuple[str, ...], out: Path
+) -> dict[str, float]:
     """Measure as the bundle's reference is measured, and keep every figure's arrays."""
     from compile.reference_arrays import record_reference
 
-    found = record_reference(checkpoint, dataset, dataset.ids(split), out, _progress)
+    found = record_reference(checkpoint, dataset, dataset.ids(split), out, _progress, tasks)
     sys.stderr.write(f"written: {out}\n")
     gated = {name: next(iter(rows.values())) for name, rows in found.items()}
     channels = {name: dataset.spec.channels(task(name)) for name in found}

@@ -27,7 +27,9 @@ def main(
     execute: Annotated[
         Execute, typer.Option(help="What must run it: the device, its emulation, or what is here.")
     ] = "auto",
-    variant: Annotated[str, typer.Option(help="A precision the bundle holds; the shipped one by default.")] = "",
+    variant: Annotated[
+        str, typer.Option(help="A precision the bundle holds. Default: the one that choice.json names.")
+    ] = "",
     device: Annotated[str, typer.Option(help="A device of the target: CPU, GPU, NPU, AUTO.")] = "",
     threads: Annotated[int, typer.Option(min=0, help="Threads; 0: the runtime's choice.")] = 0,
     allow_inconclusive: Annotated[
@@ -54,7 +56,8 @@ def main(
 ) -> None:
     """Judge every task of a bundle on this machine against the stored reference; exit 1 if one is beyond its budget.
 
-    The result of the shipped variant is written to the bundle's regression.json. A killed run resumes.
+    It runs the variant that the bundle's choice.json names: what a device chose (python -m targets), else what the build
+    shipped. That one's result is written to the bundle's regression.json. A killed run resumes.
 
     Example: tdss regress build/default/intel --device CPU --baseline last-week/regression.json
     """

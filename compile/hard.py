@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 
 from bundle.dataset import Array, DatasetSpec
 from bundle.tasks import task
-from report.examples import ranks, scores
+from report.chosen import ranks, scores
 
 SEEN = 1e-3  # a class is in an image if it covers this share of it
 

@@ -23,14 +23,20 @@ def checkpoint_digest(checkpoint: Path) -> str:
     return "-".join(hash_file(path)[:32] if path.is_file() else "missing" for path in files)
 
 
-def measure_reference(checkpoint: Path, dataset: FolderDataset, ids: tuple[str, ...], track: Track) -> References:
+def measure_reference(
+    checkpoint: Path, dataset: FolderDataset, ids: tuple[str, ...], track: Track, tasks: tuple[str, ...] = ()
+) -> References:
     """Run the checkpoint in eager PyTorch on the images ``ids`` and return every figure's arrays, float64 ``[N, …]``.
 
+    ``tasks`` are those that are measured, and no other has to be labelled; empty: all of the checkpoint's.
+
     Raises:
+        ConfigError: the checkpoint has no such task.
         DatasetError: an image or a label is missing or does not fit.
         RegressionFailed: the reference's output is not finite.
     """
     model = EagerModel(checkpoint)
+    model.keep(tasks or tuple(model.config.tasks))
     found: dict[str, dict[str, list[Floats]]] = {name: {} for name in model.config.tasks}
     for identifier in track(ids):
         outputs = model.run(dataset.image(identifier), name=identifier)
@@ -42,10 +48,10 @@ def measure_reference(checkpoint: Path, dataset: FolderDataset, ids: tuple[str, 
 
 
 def record_reference(
-    checkpoint: Path, dataset: FolderDataset, ids: tuple[str, ...], out: Path, track: Track
+    checkpoint: Path, dataset: FolderDataset, ids: tuple[str, ...], out: Path, track: Track, tasks: tuple[str, ...] = ()
 ) -> References:
     """Measure the reference and write its arrays to ``out``; see ``measure_reference``."""
-    arrays = measure_reference(checkpoint, dataset, ids, track)
+    arrays = measure_reference(checkpoint, dataset, ids, track, tasks)
     out.parent.mkdir(parents=True, exist_ok=True)
     write_arrays(out, ids, arrays, checkpoint_digest(checkpoint))
     return arrays

@@ -42,8 +42,16 @@ def bench_view(bench: Bench | None, choice: Choice | None) -> BenchView:
 def _percentiles(name: str, one: VariantLatency) -> LatencyRow:
     return LatencyRow(
         name=name, whole=_three(one.with_copies), compute="–" if one.compute is None else _three(one.compute),
-        tool="–" if one.tool_median_ms is None else f"{one.tool_median_ms:.2f} ms", runs=str(one.with_copies.runs),
+        tool=_tool(one), runs=str(one.with_copies.runs),
     )  # fmt: skip
+
+
+def _tool(one: VariantLatency) -> str:
+    """Return the medians of the runtime's own benchmark with copies and without, and its name."""
+    if one.tool_median_ms is None:
+        return f"{one.tool} failed" if one.tool else "–"
+    alone = "" if one.tool_compute_ms is None else f" / {one.tool_compute_ms:.2f}"
+    return f"{one.tool_median_ms:.2f}{alone} ms" + (f" ({one.tool})" if one.tool else "")
 
 
 def _three(values: Percentiles) -> str:
@@ -73,26 +81,32 @@ def _bar(label: str, ms: float, kind: str, slowest: float, eager: float | None) 
 def variant_rows(manifest: Manifest, folder: Path, choice: Choice | None) -> tuple[VariantRow, ...]:
     """Return one row per variant, with its files, its latency and why it is shipped or not."""
     candidates = {} if choice is None else {one.name: one for one in choice.candidates}
-    return tuple(_variant(variant, manifest, folder, candidates.get(variant.name)) for variant in manifest.variants)
+    shipped = manifest.shipped if choice is None else choice.shipped
+    return tuple(
+        _variant(variant, folder, candidates.get(variant.name), shipped=variant.name == shipped)
+        for variant in manifest.variants
+    )
 
 
-def _variant(variant: BundleVariant, manifest: Manifest, folder: Path, one: Candidate | None) -> VariantRow:
+def _variant(variant: BundleVariant, folder: Path, one: Candidate | None, *, shipped: bool) -> VariantRow:
     shown = {variant.name, variant.precision}
     return VariantRow(
         name=variant.name,
         precision=variant.precision,
         files=tuple((name, wording.file_size((folder / name).stat().st_size)) for name in variant.files),
         latency="not timed" if one is None or one.latency_ms is None else f"{one.latency_ms:.1f} ms",
-        shipped=variant.name == manifest.shipped,
-        outcome="" if one is None or variant.name == manifest.shipped else one.reason,
+        shipped=shipped,
+        outcome="" if one is None or shipped else one.reason,
         recipe=tuple((key, value) for key, value in variant.recipe.items() if key != "name" or value not in shown),
     )
 
 
-def engine_sentence(manifest: Manifest) -> str:
-    """Say which variant is shipped and why, and whether the engine exists or why not yet."""
-    choice = manifest.settings.get("choice")
-    shipped = f"Shipped: {manifest.shipped}, {choice}." if isinstance(choice, str) else f"Shipped: {manifest.shipped}."
+def engine_sentence(manifest: Manifest, choice: Choice | None) -> str:
+    """Say which variant is shipped and why, which one a device chose instead, and whether the engine exists or why not yet."""
+    reason = manifest.settings.get("choice")
+    shipped = f"Shipped: {manifest.shipped}, {reason}." if isinstance(reason, str) else f"Shipped: {manifest.shipped}."
+    if choice is not None and choice.shipped != manifest.shipped:
+        shipped += f" Chosen where it was judged: {choice.shipped}, {choice.reason}."
     if manifest.engine.status == "built":
         return f"{shipped} The engine was built where the bundle was made."
     return f"{shipped} The engine is deferred to the device: {manifest.engine.reason}"

@@ -1,11 +1,11 @@
-"""The files of a bundle that only the page reads back, read into frozen values: bench.json, choice.json and fold.json."""
+"""The files of a bundle that only the page reads back, read into frozen values: bench.json and fold.json."""
 
 from pathlib import Path
 from typing import TypeVar
 
 from pydantic import TypeAdapter, ValidationError
 
-from bundle.choice import BENCH, CHOICE, Bench, Choice
+from bundle.choice import BENCH, Bench
 from bundle.errors import ArtifactError
 from bundle.fold import FOLD, FoldPart, FoldProof, FoldRecord, FoldSettings
 from bundle.frozen import Frozen
@@ -29,8 +29,12 @@ class FoldRule(Frozen):
     macs_after: int
 
 
-def _read(folder: Path, name: str, kind: TypeAdapter[ReadT], expected: str) -> ReadT | None:
-    """Return the file's value, or None if there is no such file; a result's seal is checked."""
+def read_json(folder: Path, name: str, kind: TypeAdapter[ReadT], expected: str) -> ReadT | None:
+    """Return the value of a bundle's JSON file, or None if there is no such file; a result's seal is checked.
+
+    Raises:
+        ArtifactError: the file is there and holds something else than ``expected`` says.
+    """
     path = folder / name
     if not path.is_file():
         return None
@@ -49,16 +53,7 @@ def read_bench(folder: Path) -> Bench | None:
     Raises:
         ArtifactError: the file is there and does not hold the six keys.
     """
-    return _read(folder, BENCH, TypeAdapter(Bench), "latencies in milliseconds")
-
-
-def read_choice(folder: Path) -> Choice | None:
-    """Read ``choice.json`` of a bundle; None if there is none.
-
-    Raises:
-        ArtifactError: the file is there and holds something else.
-    """
-    return _read(folder, CHOICE, TypeAdapter(Choice), "the shipped variant and the candidates")
+    return read_json(folder, BENCH, TypeAdapter(Bench), "latencies in milliseconds")
 
 
 def read_fold(folder: Path) -> tuple[FoldRecord, ...] | None:
@@ -67,7 +62,7 @@ def read_fold(folder: Path) -> tuple[FoldRecord, ...] | None:
     Raises:
         ArtifactError: the file is there and is no list of fold decisions.
     """
-    return _read(folder, FOLD, TypeAdapter(tuple[FoldRecord, ...]), "a list of fold decisions")
+    return read_json(folder, FOLD, TypeAdapter(tuple[FoldRecord, ...]), "a list of fold decisions")
 
 
 def read_proof(manifest: Manifest) -> FoldProof | None:

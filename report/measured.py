@@ -1,7 +1,5 @@
 """From regression.json to the page: the figures beside the gate, direct agreement, the variants tried, the earlier run."""
 
-from collections import Counter
-
 from bundle.outcome import BaselineResult, RegressionReport, TaskCheck, VariantTask
 from bundle.outcome import VariantRow as Tried
 from report import wording
@@ -65,17 +63,6 @@ def change(check: TaskCheck) -> str:
     unit = UNITS.get(check.change_unit, check.change_unit)
     value = 100 * check.change if unit.startswith("%") else check.change
     return f"{value:.3g}{'' if unit[0] in '%°' else ' '}{unit}"
-
-
-def changed_most(report: RegressionReport | None) -> str | None:
-    """Return the image that stands first most often in the tasks' lists of the most changed ones; None without lists."""
-    if report is None:
-        return None
-    points: Counter[str] = Counter()
-    for check in report.checks.values():
-        changed = [one for one in check.worst if one.change]
-        points.update({one.id: len(check.worst) - place for place, one in enumerate(changed)})
-    return points.most_common(1)[0][0] if points else None
 
 
 def tried_rows(report: RegressionReport) -> tuple[TriedRow, ...]:

@@ -2,14 +2,15 @@
 
 from pathlib import Path
 
+from bundle.choice import read_choice
 from bundle.manifest import Bundle, load_bundle
 from bundle.regression import RESULT, Infer, RegressionReport, read_report
 from bundle.results import write_result
 from report import built, judged, wording
 from report.examples import examples_view
-from report.facts import read_bench, read_choice, read_fold, read_parts, read_proof
+from report.facts import read_bench, read_fold, read_parts, read_proof
 from report.legal import legal_view
-from report.measured import changed_most, measured_view
+from report.measured import measured_view
 from report.sensitivity import sensitivity_view
 from report.template import printed
 from report.view import Page
@@ -52,9 +53,9 @@ def describe(bundle: Bundle, infer: Infer | None) -> Page:
         no_tasks=judged.UNJUDGED,
         delta_m=judged.delta_m(report),
         ticks=() if report is None else judged.ticks(report),
-        images=examples_view(bundle, infer, changed_most(report)),
+        images=examples_view(bundle, infer, report),
         bench=built.bench_view(read_bench(folder), choice),
-        engine=built.engine_sentence(manifest),
+        engine=built.engine_sentence(manifest, choice),
         variants=built.variant_rows(manifest, folder, choice),
         fold=built.fold_view(read_fold(folder), read_proof(manifest), read_parts(manifest)),
         sensitivity=sensitivity_view(folder),

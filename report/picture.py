@@ -17,9 +17,10 @@ from bundle.errors import InputError, ProjectError
 from bundle.manifest import Bundle, Manifest, load_bundle
 from bundle.tasks import task
 from bundle.vectors import Stored, Vectors
+from report.chosen import choose, reference_scores
 from report.draw import Rgb, draw
 from report.encode import png, resized, written
-from report.examples import choose, inks, reference_scores
+from report.examples import inks
 
 GAP = 6  # white pixels between two tiles
 MARGIN = 64  # width of the column that names the rows, where there are labels
@@ -29,7 +30,7 @@ HEADING = 24  # height of the line that names the columns
 def picture(bundle: Bundle, *, ids: tuple[str, ...], tile: int, labels: bool) -> Rgb:
     """Return the picture as uint8 RGB ``[H, W, 3]``; each tile is ``tile`` pixels wide, rows in the order of ``ids``.
 
-    No ids means the best, the median and the worst image by ``report.examples.choose``.
+    No ids means the best, the median and the worst image by ``report.chosen.choose``.
 
     Raises:
         InputError: the bundle has no image of one of the ids.

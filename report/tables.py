@@ -69,7 +69,8 @@ def ending(report: RegressionReport) -> str:
 
 def notes(report: RegressionReport) -> tuple[str, ...]:
     """Return what the table has no room for: what explains a verdict, the other figures, and the earlier run."""
-    lines = [f"{name}: {check.reason}" for name, check in report.checks.items() if check.reason]
+    lines = [f"variant {report.variant}: {report.chosen}"] if report.chosen else []
+    lines += [f"{name}: {check.reason}" for name, check in report.checks.items() if check.reason]
     for name, result in report.tasks.items():
         figures = ", ".join(
             f"{wording.metric_name(key)} {wording.metric_value(key, one.reference)} → {wording.metric_value(key, one.compiled)}"

@@ -139,24 +139,23 @@ class Picture(Frozen):
     score: str
 
 
-class Sheet(Frozen):
-    """The pictures of one task on one image."""
+class Example(Frozen):
+    """One image of a task, its pictures side by side; ``width`` and ``height`` in pixels."""
 
-    task: str
+    place: str
+    id: str
     note: str
+    width: int
+    height: int
     pictures: tuple[Picture, ...]
 
 
-class Example(Frozen):
-    """One image with its sheets; ``width`` and ``height`` in pixels."""
+class TaskExamples(Frozen):
+    """The images of one task."""
 
-    title: str
-    note: str
-    id: str
-    image: str
-    width: int
-    height: int
-    sheets: tuple[Sheet, ...]
+    task: str
+    metric: str
+    examples: tuple[Example, ...]
 
 
 class LegendEntry(Frozen):
@@ -174,11 +173,11 @@ class Legend(Frozen):
 
 
 class ImagesView(Frozen):
-    """The examples, how they were chosen, and why something is not shown (or "")."""
+    """The tasks' images, how they were chosen, and why something is not shown (or "")."""
 
     how: str
     reason: str
-    examples: tuple[Example, ...]
+    tasks: tuple[TaskExamples, ...]
     legends: tuple[Legend, ...]
     scales: str
 

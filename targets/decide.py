@@ -19,9 +19,9 @@ from bundle.outcome import RegressionReport, VariantRow, write_report
 from bundle.results import write_result
 from bundle.vectors import Vectors
 from targets.base import Execute, Latency, RunConfig, Session
-from targets.intel.benchmark import time_with_tool
 from targets.jetson.power import machine_facts
-from targets.open import as_variant, execution, open_session
+from targets.open import execution, open_session
+from targets.tool import with_tool
 
 Say: TypeAlias = Callable[[str], None]
 
@@ -71,7 +71,10 @@ def decide(plan: Plan, say: Say) -> Decision:
         emulated = any(session.info.executed_on == "emulation" for session in sessions.values())
         latencies = {} if emulated else _time_all(plan, sessions, say)
         if not emulated and plan.protocol.tool_seconds:
-            latencies = {name: _with_tool(plan, name, row, say) for name, row in latencies.items()}
+            seconds = plan.protocol.tool_seconds
+            latencies = {
+                name: with_tool(row, plan.bundle, name, plan.run, seconds, say) for name, row in latencies.items()
+            }
         reports = {name: _judge(plan, name, session, say) for name, session in sessions.items()}
     medians = {name: row.with_copies.p50_ms for name, row in latencies.items()}
     decision = _decision(plan, reports, failed, latencies, choose(reports, medians, None, plan.protocol.gain))
@@ -124,17 +127,6 @@ def _summary(rows: list[Latency], session: Session) -> VariantLatency:
     )
 
 
-def _with_tool(plan: Plan, name: str, row: VariantLatency, say: Say) -> VariantLatency:
-    if plan.bundle.manifest.target != "intel":
-        say("the runtime's own benchmark is run for the intel target only")
-        return row
-    say(f"{name}: OpenVINO's benchmark_app, {plan.protocol.tool_seconds} s")
-    variant = as_variant(plan.bundle.manifest.variant(name))
-    graph = plan.bundle.folder / variant.files[0]
-    median, settings = time_with_tool(graph, plan.run, variant.recipe.hint, seconds=plan.protocol.tool_seconds)
-    return row.model_copy(update={"tool_median_ms": median, "tool_settings": settings})
-
-
 def _judge(plan: Plan, name: str, session: Session, say: Say) -> RegressionReport:
     def progress(done: int, total: int) -> None:
         if done == total or done % 25 == 0:
@@ -174,10 +166,18 @@ def _bytes(plan: Plan, name: str) -> int:
     return sum((plan.bundle.folder / file).stat().st_size for file in plan.bundle.manifest.variant(name).files)
 
 
+def tool_medians(row: VariantLatency) -> str:
+    """Say what the runtime's own tool measured, or why it did not."""
+    if row.tool_median_ms is None:
+        return row.tool_settings.get("failed", "was not run")
+    alone = "" if row.tool_compute_ms is None else f", {row.tool_compute_ms:.2f} ms without copies"
+    return f"median {row.tool_median_ms:.2f} ms{alone}"
+
+
 def latency_line(name: str, row: VariantLatency) -> str:
     """Say how fast a variant is, in one line for people."""
     both = {"with copies": row.with_copies, "without": row.compute}
     told = [f"{kind} p50 {p.p50_ms:.2f}, p90 {p.p90_ms:.2f}, p99 {p.p99_ms:.2f} ms" for kind, p in both.items() if p]
-    if row.tool_median_ms is not None:
-        told.append(f"benchmark_app median {row.tool_median_ms:.2f} ms")
+    if row.tool:
+        told.append(f"{row.tool} {tool_medians(row)}")
     return f"{name:12} {'; '.join(told)}"

@@ -4,6 +4,7 @@ from pathlib import Path
 
 from pydantic import ValidationError
 
+from bundle.choice import pick
 from bundle.errors import ArtifactError
 from bundle.manifest import Bundle, BundleVariant
 from bundle.regression import Device, Execution
@@ -12,14 +13,14 @@ from targets.table import target
 
 
 def open_session(bundle: Bundle, *, execute: Execute, variant: str, run: RunConfig) -> tuple[Session, ExecutedOn]:
-    """Open a variant of a bundle ("" is the shipped one) on its target; return the session and what it runs on.
+    """Open a variant of a bundle ("": see ``bundle.choice.pick``) on its target; return the session and what it runs on.
 
     Raises:
         ArtifactError: no such variant, a file is missing or altered, or the graph is not what the manifest says.
         TargetUnavailable: what ``execute`` or ``run.device`` asks for is not on this machine.
     """
     manifest = bundle.manifest
-    chosen = as_variant(manifest.variant(variant or manifest.shipped))
+    chosen = as_variant(manifest.variant(pick(bundle, variant).variant))
     session = target(manifest.target).open(bundle.folder, chosen, run, execute)
     check_specs(session, manifest.inputs, manifest.outputs, where=str(bundle.folder / chosen.files[0]))
     return session, session.info.executed_on

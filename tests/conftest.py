@@ -38,7 +38,10 @@ def pytest_addoption(parser: pytest.Parser) -> None:
         help="run on the device itself, imitate it, or take what is here (default: auto; what ran is recorded)",
     )  # fmt: skip
     group.addoption(
-        "--variant", default="", metavar="NAME", help="a precision of the bundle (default: the shipped one)"
+        "--variant",
+        default="",
+        metavar="NAME",
+        help="a precision of the bundle (default: the one that choice.json names)",
     )
     group.addoption("--key", type=Path, metavar="FILE", help="refuse a bundle that is not signed with this public key")
     group.addoption("--device", default="", metavar="NAME", help="a device of the target, e.g. CPU, GPU, NPU, AUTO")

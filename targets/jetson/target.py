@@ -120,6 +120,16 @@ def _engine(folder: Path, variant: Variant, device: Device, run: RunConfig) -> P
     return engine_of(folder / variant.files[0], folder, device, variant.recipe.name, builder_config(run))
 
 
+def engine_here(folder: Path, variant: Variant, run: RunConfig) -> Path:
+    """Return a variant's engine on this device, from the bundle's cache or built now.
+
+    Raises:
+        ArtifactError: the cached engine was altered.
+        TargetUnavailable: there is no device, or the builder fails.
+    """
+    return _engine(folder, variant, find_device(), run)
+
+
 def _device(run: RunConfig) -> Device | None:
     """Return the device, or None if there is none and none was asked for by name."""
     try:

@@ -7,6 +7,7 @@ from pathlib import Path
 
 import pytest
 
+from bundle.choice import pick
 from bundle.engines import write_engine_file
 from bundle.errors import ArtifactError
 from bundle.manifest import load_bundle, verify_bundle, write_manifest
@@ -131,6 +132,16 @@ def test_another_schema_of_a_result_is_refused(folder: Path, text: str) -> None:
     load_bundle(folder)
     with pytest.raises(ArtifactError, match=r"regression\.json cannot be read"):
         read_report(folder)
+
+
+@pytest.mark.parametrize("text", ['{"schema_version": 2}', "{}", "[]"])
+def test_another_schema_of_a_choice_is_refused_where_a_variant_is_picked(folder: Path, text: str) -> None:
+    if text.startswith("{"):
+        write_result(folder, "choice.json", text)
+    else:
+        (folder / "choice.json").write_text(text)
+    with pytest.raises(ArtifactError, match=r"choice\.json"):
+        pick(load_bundle(folder), "")
 
 
 def test_another_schema_of_a_signature_is_refused(folder: Path, key: Path) -> None:

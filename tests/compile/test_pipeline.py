@@ -14,6 +14,7 @@ import numpy as np
 import pytest
 
 from bundle.artifacts import hash_file
+from bundle.choice import read_choice
 from bundle.engines import write_engine_file
 from bundle.errors import ArtifactError, CheckpointError, ConfigError, DatasetError
 from bundle.manifest import load_bundle, verify_bundle
@@ -21,7 +22,7 @@ from bundle.regression import read_report
 from bundle.results import RESULTS, read_result
 from compile.config import BuildConfig, CalibrationConfig, TimingConfig
 from compile.pipeline import STORE, build_bundle, describe
-from report.facts import read_bench, read_choice
+from report.facts import read_bench
 from report.legal import read_lint
 from tests.compile import made
 

@@ -1,5 +1,7 @@
 """The reference on a whole split: the arrays a device judges by are those of the eager checkpoint."""
 
+import json
+import shutil
 from pathlib import Path
 
 import numpy as np
@@ -10,7 +12,9 @@ from bundle.metrics import measures
 from bundle.postprocess import predict
 from bundle.sources import read_arrays
 from bundle.tasks import task
+from compile.config import BuildConfig, TimingConfig
 from compile.eager import EagerModel
+from compile.pipeline import build_bundle
 from compile.reference_arrays import checkpoint_digest, record_reference
 from tests.bundle import made as bundles
 from tests.cli.run import tdss
@@ -41,3 +45,32 @@ def test_the_arrays_are_those_of_the_eager_checkpoint(tmp_path: Path, capsys: py
     )
     plain = tdss("evaluate", str(checkpoint), "--data", str(root), "--json", capsys=capsys)[1]
     assert code == 0 and printed == plain
+
+
+def test_a_bundle_of_some_tasks_is_judged_on_a_whole_folder(
+    checkpoint: Path, scenes: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """With the arrays of all tasks and with those of its own; the other tasks need no label."""
+    kept = ("depth", "semseg")
+    bundle = build_bundle(
+        BuildConfig(
+            target="intel", checkpoint=checkpoint, data=scenes, out=tmp_path, threads=1, tasks=kept,
+            budgets=dict.fromkeys(kept, 10.0), timing=TimingConfig(runs=1, warmup=0),
+        ), lambda line: None,
+    )  # fmt: skip
+    some = Path(shutil.copytree(scenes, tmp_path / "some"))
+    for name in set(made.TASKS) - set(kept):
+        shutil.rmtree(some / name)
+    every, own, reports = tmp_path / "every.npz", tmp_path / "own.npz", []
+    assert tdss("evaluate", str(checkpoint), "--data", str(scenes), "--arrays", str(every), capsys=capsys)[0] == 0
+    few = ("--data", str(some), "--tasks", "semseg,depth")
+    assert tdss("evaluate", str(checkpoint), *few, "--arrays", str(own), capsys=capsys)[0] == 0
+    for data, arrays in ((scenes, every), (some, own)):
+        asked = ("--data", str(data), "--reference", str(arrays), "--threads", "1", "--allow-inconclusive", "--json")
+        code, printed, error = tdss("regress", str(bundle), *asked, capsys=capsys)
+        assert code == 0, error
+        reports.append(json.loads(printed))
+    assert reports[0]["tasks"] == reports[1]["tasks"] and set(reports[0]["tasks"]) == set(kept)
+    assert reports[0]["images"] == len(FolderDataset(root=scenes, spec=made.SPEC).ids("val"))
+    code, _, error = tdss("evaluate", str(checkpoint), "--data", str(some), "--tasks", "sky", capsys=capsys)
+    assert code == 2 and "cannot be kept" in error

@@ -7,6 +7,7 @@ import json
 import subprocess
 import sys
 import xml.etree.ElementTree as xml
+from collections.abc import Mapping
 from pathlib import Path
 
 import numpy as np
@@ -15,10 +16,12 @@ import pytest
 from onnx import TensorProto, helper, numpy_helper
 from PIL import Image
 
+from bundle.choice import CHOICE, Choice
 from bundle.dataset import decode_label
-from bundle.manifest import BundleVariant, hash_bundle, write_manifest
+from bundle.manifest import BundleVariant, hash_bundle, load_bundle, write_manifest
 from bundle.metrics import measures
 from bundle.postprocess import predict
+from bundle.results import write_result
 from bundle.signature import make_keys, sign
 from bundle.sources import write_arrays
 from bundle.tasks import task
@@ -31,10 +34,10 @@ ROOT = Path(__file__).resolve().parents[2]
 COUNT = 9
 
 
-def graph(noise: float = 0.0) -> onnx.ModelProto:
+def graph(noise: float = 0.0, tasks: Mapping[str, int] = TASKS) -> onnx.ModelProto:
     """The colour mixing of ``made.model`` as 1×1 convolutions; ``noise`` disturbs the weights of depth."""
     nodes, weights = [], []
-    for index, (name, channels) in enumerate(TASKS.items()):
+    for index, (name, channels) in enumerate(tasks.items()):
         mix = np.random.default_rng(100 + index).normal(size=(channels, 3)).astype(np.float32)
         bias = np.full(channels, 2.0 if name == "depth" else 0.0, np.float32)
         mix = mix * np.float32(1 + noise) if name == "depth" else mix
@@ -46,7 +49,7 @@ def graph(noise: float = 0.0) -> onnx.ModelProto:
     inputs = [helper.make_tensor_value_info("image", TensorProto.FLOAT, (1, 3, HEIGHT, WIDTH))]
     outputs = [
         helper.make_tensor_value_info(name, TensorProto.FLOAT, (1, channels, HEIGHT, WIDTH))
-        for name, channels in TASKS.items()
+        for name, channels in tasks.items()
     ]
     made = helper.make_model(helper.make_graph(nodes, "made", inputs, outputs, weights), ir_version=9)
     made.opset_import[0].version = 20
@@ -54,12 +57,12 @@ def graph(noise: float = 0.0) -> onnx.ModelProto:
     return made
 
 
-def make(folder: Path, name: str, noise: float = 0.0) -> Path:
-    """Write a bundle of ``graph`` for a target."""
+def make(folder: Path, name: str, noise: float = 0.0, tasks: Mapping[str, int] = TASKS) -> Path:
+    """Write a bundle of ``graph`` for a target, its manifest as if the graph had the outputs of ``TASKS``."""
     chosen = target(name)
     recipe = next(r for r in chosen.variants(chosen.capabilities(RunConfig())) if r.name == "f32")
     (folder / "f32").mkdir(parents=True)
-    onnx.save(graph(noise), folder / "source.onnx")
+    onnx.save(graph(noise, tasks), folder / "source.onnx")
     suffix = "xml" if chosen.graph_format == "openvino" else "onnx"
     files = chosen.convert(folder / "source.onnx", folder / "f32" / f"model.{suffix}")
     (folder / "source.onnx").unlink()
@@ -110,6 +113,42 @@ def test_a_worse_task_fails_alone_and_is_named(tmp_path: Path) -> None:
     assert all("depth" in name or "whole" in name for name in failed)
     assert "depth: rmse_m" in done.stdout and "regression" in done.stdout
     assert json.loads((tmp_path / "worse" / "regression.json").read_text())["passed"] is False
+
+
+def test_nan_in_one_tasks_output_fails_that_task_and_no_other(tmp_path: Path) -> None:
+    done = judge(make(tmp_path / "nan", "reference", noise=float("nan")))
+    assert done.returncode == 1 and "Traceback" not in done.stdout + done.stderr
+    failed = [line.split()[1] for line in done.stdout.splitlines() if line.startswith("FAILED")]
+    assert {name.rpartition("::")[2] for name in failed} >= {"test_budget[depth]", "test_finite[depth]"}
+    assert all("depth" in name or "whole" in name for name in failed)
+    assert "depth holds NaN or infinity on 9 of 9 images" in done.stdout
+
+
+def test_a_graph_of_another_shape_is_refused_in_one_sentence(tmp_path: Path) -> None:
+    done = judge(make(tmp_path / "other", "reference", tasks={**TASKS, "semseg": TASKS["semseg"] + 1}))
+    assert done.returncode == 1 and "Traceback" not in done.stdout + done.stderr
+    assert "the graph's outputs are not what was recorded" in done.stdout and "semseg float32 (1, 5," in done.stdout
+    assert not (tmp_path / "other" / "regression.json").exists()
+
+
+def test_what_the_device_chose_is_judged_and_said(tmp_path: Path) -> None:
+    """The build shipped a sound f32; choice.json names an f16 whose depth is worse."""
+    folder = make(tmp_path / "chosen", "reference")
+    (folder / "f16").mkdir()
+    onnx.save(graph(noise=0.5), folder / "f16" / "model.onnx")
+    [plain] = load_bundle(folder).manifest.variants
+    recipe = {**plain.recipe, "name": "f16"}
+    half = plain.model_copy(update={"name": "f16", "precision": "f16", "files": ("f16/model.onnx",), "recipe": recipe})
+    terms = manifest(folder).model_copy(update={"target": "reference", "variants": (plain, half)})
+    write_manifest(folder, terms.model_copy(update={"files": hash_bundle(folder)}))
+    choice = Choice(shipped="f16", reason="the fastest here", eager_ms=None, candidates=())
+    write_result(folder, CHOICE, choice.model_dump_json(indent=2))
+    done = judge(folder)
+    assert done.returncode == 1 and "variant f16: choice.json: the fastest here" in done.stdout
+    report = json.loads((folder / "regression.json").read_text())
+    assert (report["variant"], report["tasks"]["depth"]["verdict"]) == ("f16", "regression")
+    assert judge(folder, "--variant", "f32").returncode == 0
+    assert json.loads((folder / "regression.json").read_text()) == report
 
 
 @pytest.mark.parametrize("name", ["f32/model.onnx", "vectors.npz", "manifest.json"])

@@ -2,12 +2,13 @@
 
 import time
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext
 from dataclasses import dataclass
 from pathlib import Path
 
 import pytest
 
+from bundle.choice import pick
 from bundle.errors import ArtifactError, ProjectError
 from bundle.harness import Options, judge_bundle
 from bundle.manifest import Bundle, read_manifest
@@ -75,10 +76,11 @@ def options(request: pytest.FixtureRequest) -> Options:
 
 @pytest.fixture(scope="session")
 def judged(bundle: Bundle, options: Options, request: pytest.FixtureRequest) -> Iterator[Run]:
-    """Run the harness once; the shipped variant's result is written beside the bundle as regression.json."""
+    """Run the harness once; the result of the variant that choice.json names is written as the bundle's regression.json."""
     given = request.config.getoption
     variant, device = given("variant"), RunConfig(device=given("device"))
     with said():
+        _say(request.config, "variant {}: {}".format(*pick(bundle, variant)))
         session, _ = open_session(bundle, execute=given("execute"), variant=variant, run=device)
     with session:
         with said():
@@ -98,15 +100,24 @@ def said() -> Iterator[None]:
         raise pytest.fail.Exception(str(error), pytrace=False) from None
 
 
+def _say(config: pytest.Config, line: str) -> None:
+    """Write a line where pytest reports, at once: what a test prints is captured, and this is for whoever waits."""
+    reporter = config.pluginmanager.get_plugin("terminalreporter")
+    capture = config.pluginmanager.get_plugin("capturemanager")
+    if reporter is not None:
+        with nullcontext() if capture is None else capture.global_and_fixture_disabled():
+            reporter.ensure_newline()
+            reporter.write_line(line)
+
+
 def _progress(config: pytest.Config) -> Progress:
     """Say every few seconds how far the run is, where pytest reports."""
-    reporter = config.pluginmanager.get_plugin("terminalreporter")
     last = time.monotonic()
 
     def tell(done: int, total: int) -> None:
         nonlocal last
-        if reporter is not None and time.monotonic() - last > PROGRESS_S:
+        if time.monotonic() - last > PROGRESS_S:
             last = time.monotonic()
-            reporter.write_line(f"{done} of {total} images")
+            _say(config, f"{done} of {total} images")
 
     return tell

@@ -33,6 +33,7 @@ def ask(judged: Run, options: Options, name: str, question: Question) -> None:
 
 def test_budget(judged: Run, options: Options, task_name: str, record_property: Record) -> None:
     result = judged.report.tasks[task_name]
+    record_property("variant", judged.report.variant)
     for name, value in result.model_dump(mode="json", exclude={"figures"}).items():
         record_property(name, value)
     ask(judged, options, task_name, "budget")
@@ -70,7 +71,9 @@ def test_the_whole_report_passes(judged: Run) -> None:
 
 def test_the_report_was_written(judged: Run) -> None:
     if judged.path is None:
-        pytest.skip("another variant than the shipped one, or other images, and no --out given: nothing is written")
+        pytest.skip(
+            "another variant than the one choice.json names, or other images, and no --out given: nothing is written"
+        )
     assert open_report(judged.path) == judged.report
 
 

@@ -67,13 +67,23 @@ def test_every_timed_variant_has_one_bar() -> None:
 
 def test_a_deferred_engine_says_why() -> None:
     deferred = made.manifest({}, engine={"status": "deferred", "reason": "TensorRT is not here"})
-    assert built.engine_sentence(deferred).endswith("deferred to the device: TensorRT is not here")
-    assert "deferred" not in built.engine_sentence(made.manifest({}))
+    assert built.engine_sentence(deferred, None).endswith("deferred to the device: TensorRT is not here")
+    assert "deferred" not in built.engine_sentence(made.manifest({}), None)
 
 
 def test_the_choice_of_a_variant_has_its_reason() -> None:
     chosen = made.manifest({}, settings={"choice": "the fastest variant within its budgets"})
-    assert built.engine_sentence(chosen).startswith("Shipped: f32, the fastest variant within its budgets.")
+    assert built.engine_sentence(chosen, CHOICE).startswith("Shipped: f32, the fastest variant within its budgets.")
+
+
+def test_what_a_device_chose_instead_is_said_and_marked(tmp_path: Path) -> None:
+    folder = made.make(tmp_path / "b", None)
+    graph = made.manifest({}).variants[0]
+    manifest = made.manifest({}, variants=(graph, graph.model_copy(update={"name": "int8", "precision": "int8"})))
+    choice = CHOICE.model_copy(update={"shipped": "int8", "reason": "it is fast here"})
+    assert "Chosen where it was judged: int8, it is fast here." in built.engine_sentence(manifest, choice)
+    rows = built.variant_rows(manifest, folder, choice)
+    assert [(row.name, row.shipped) for row in rows] == [("f32", False), ("int8", True)]
 
 
 def test_the_fold_is_summed_up() -> None:
@@ -126,11 +136,21 @@ def test_the_provenance_names_hashes_device_and_tools() -> None:
 def test_a_devices_percentiles_are_in_the_page_as_they_were_measured(tmp_path: Path) -> None:
     three = {"p50_ms": 7.0, "p90_ms": 7.5, "p99_ms": 9.25, "runs": 200}
     variants = {
-        "f16": {"with_copies": three, "compute": {**three, "p50_ms": 6.0}, "tool_median_ms": 6.5},
+        "f16": {
+            "with_copies": three,
+            "compute": {**three, "p50_ms": 6.0},
+            "tool": "trtexec",
+            "tool_median_ms": 7.2,
+            "tool_compute_ms": 6.1,
+        },
         "f32": {"with_copies": three},
     }
     [half, full] = built.bench_view(Bench.model_validate({**made.BENCH, "variants": variants}), None).percentiles
-    assert (half.whole, half.compute, half.tool) == ("7.00 / 7.50 / 9.25 ms", "6.00 / 7.50 / 9.25 ms", "6.50 ms")
+    assert (half.whole, half.compute, half.tool) == (
+        "7.00 / 7.50 / 9.25 ms",
+        "6.00 / 7.50 / 9.25 ms",
+        "7.20 / 6.10 ms (trtexec)",
+    )
     assert (full.compute, full.tool, full.runs) == ("–", "–", "200")
     folder = made.make(tmp_path / "b", made.regression())
     write_result(folder, "bench.json", json.dumps({**made.BENCH, "variants": variants}))

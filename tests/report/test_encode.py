@@ -5,7 +5,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from report.encode import jpeg_address, png, png_address, resized, written
+from report.encode import FEW_COLOURS, address, jpeg_address, png, png_address, resized, written
 
 GENERATOR = np.random.default_rng(3)
 
@@ -39,3 +39,12 @@ def test_text_is_black_on_white_and_differs() -> None:
     tiles = [written(text, 90, 20) for text in ("depth", "edge", "")]
     assert [tile.shape for tile in tiles] == [(20, 90, 3)] * 3
     assert tiles[0].min() < 100 and tiles[2].min() == 255 and not np.array_equal(tiles[0], tiles[1])
+
+
+def test_a_map_of_few_colours_keeps_every_pixel_and_a_smooth_one_is_small() -> None:
+    few = (np.arange(64 * 64).reshape(64, 64, 1) % FEW_COLOURS * np.ones(3)).astype(np.uint8)
+    assert address(few) == png_address(few)
+    rows, columns = np.mgrid[:64, :64]
+    smooth = np.stack([4 * rows, 4 * columns, 2 * (rows + columns)], axis=-1).astype(np.uint8)
+    smooth = np.clip(smooth + GENERATOR.integers(0, 3, smooth.shape), 0, 255).astype(np.uint8)
+    assert address(smooth) == jpeg_address(smooth) and len(address(smooth)) < len(png_address(smooth)) / 2

@@ -8,11 +8,13 @@ from PIL import Image
 
 from bundle.dataset import Array
 from bundle.manifest import Bundle, load_bundle
+from bundle.outcome import RegressionReport
 from bundle.tasks import task
 from bundle.vectors import Vectors
+from report.chosen import reference_scores
 from report.draw import Inks, draw
-from report.examples import NOT_RUN, answer, choose, examples_view, ranks, reference_scores
-from report.view import Picture
+from report.examples import HOW_SCORED, NOT_RUN, answer, changed_most, examples_view
+from report.view import Example, ImagesView, Picture
 from report.wording import metric_value
 from tests.report import made
 
@@ -26,47 +28,50 @@ def pixels(picture: Picture) -> Array:
     return np.asarray(Image.open(io.BytesIO(base64.b64decode(picture.address.partition(",")[2]))).convert("RGB"))
 
 
-def test_ranks_go_from_the_worst_to_the_best() -> None:
-    values = np.array([0.2, 0.9, np.nan, 0.5, 0.5])
-    assert ranks(values, task("semseg")).tolist()[:2] == [0.0, 1.0]
-    assert ranks(values, task("depth")).tolist()[:2] == [1.0, 0.0]
-    assert ranks(values, task("semseg")).tolist()[3:] == [0.5, 0.5] and np.isnan(ranks(values, task("semseg"))[2])
+def of(view: ImagesView, name: str) -> tuple[Example, ...]:
+    """The images of one task."""
+    [found] = [one.examples for one in view.tasks if one.task == name]
+    return found
 
 
-def test_one_image_has_no_rank() -> None:
-    assert np.isnan(ranks(np.array([0.3, np.nan]), task("semseg"))).all()
-
-
-def test_the_noisiest_image_is_the_worst(bundle: Bundle) -> None:
-    with Vectors(bundle.vectors) as vectors:
-        chosen = choose(vectors.ids, reference_scores(bundle.manifest, vectors))
-    assert chosen["00004"] == "worst" and chosen["00000"] == "best" and len(chosen) == 3
-
-
-def test_a_bundle_of_one_image_shows_it_once(tmp_path: Path) -> None:
-    view = examples_view(load_bundle(made.make(tmp_path / "one", None, images=1)), None)
-    assert [example.id for example in view.examples] == ["00000"]
+def test_a_bundle_of_one_image_shows_it_once_for_each_task(tmp_path: Path) -> None:
+    view = examples_view(load_bundle(made.make(tmp_path / "one", None, images=1)), None, None)
+    assert [[example.id for example in one.examples] for one in view.tasks] == [["00000"]] * 6
+    assert view.how == HOW_SCORED
 
 
 def test_without_a_model_the_reason_stands_and_nothing_is_made_up(bundle: Bundle) -> None:
-    view = examples_view(bundle, None)
+    view = examples_view(bundle, None, None)
     assert view.reason == NOT_RUN
-    names = {picture.name for example in view.examples for sheet in example.sheets for picture in sheet.pictures}
-    assert names == {"label", "reference"}
+    names = {picture.name for one in view.tasks for example in one.examples for picture in example.pictures}
+    assert names == {"input", "label", "reference"}
 
 
 def test_the_model_runs_once_for_each_image_shown(bundle: Bundle) -> None:
     compiled = made.Compiled(0.1)
-    view = examples_view(bundle, compiled)
-    assert (view.reason, compiled.calls, len(view.examples)) == ("", 3, 3)
-    names = [picture.name for picture in view.examples[0].sheets[0].pictures]
-    assert names == ["label", "reference", "compiled", "what changed"]
+    view = examples_view(bundle, compiled, None)
+    shown = {example.id for one in view.tasks for example in one.examples}
+    assert (view.reason, compiled.calls) == ("", len(shown))
+    assert [example.place for example in of(view, "semseg")] == ["worst", "median", "best"]
+    names = [picture.name for picture in of(view, "semseg")[0].pictures]
+    assert names == ["input", "label", "reference", "compiled", "what changed"]
+
+
+def test_the_image_that_changed_most_is_shown_too_unless_it_is_there_or_nothing_changed(bundle: Bundle) -> None:
+    report = RegressionReport.model_validate(made.rich())
+    still = {name: check.model_copy(update={"worst": check.worst[:1]}) for name, check in report.checks.items()}
+    assert changed_most(report, "depth") == made.CHANGED_MOST and changed_most(None, "depth") == ""
+    none = [one.model_copy(update={"change": 0.0}) for one in still["depth"].worst]
+    still["depth"] = still["depth"].model_copy(update={"worst": tuple(none)})
+    view = examples_view(bundle, None, report.model_copy(update={"checks": still}))
+    assert "most changed" not in [example.place for example in of(view, "depth")]
+    for name in ("semseg", "normals"):
+        ids = [example.id for example in of(view, name)]
+        assert made.CHANGED_MOST in ids and len(set(ids)) == len(ids)
 
 
 def test_a_better_model_has_better_scores_and_its_own_pixels(bundle: Bundle) -> None:
-    example = examples_view(bundle, made.Compiled(0.01)).examples[0]
-    depth = next(sheet for sheet in example.sheets if sheet.task == "depth")
-    label, reference, compiled, changed = depth.pictures
+    _, label, reference, compiled, changed = of(examples_view(bundle, made.Compiled(0.01), None), "depth")[0].pictures
     assert float(compiled.score.split()[0]) < 0.05 < float(reference.score.split()[0])
     near = np.abs(pixels(compiled).astype(int) - pixels(label)).mean()
     assert near < 3 < np.abs(pixels(reference).astype(int) - pixels(label)).mean()
@@ -76,24 +81,24 @@ def test_a_better_model_has_better_scores_and_its_own_pixels(bundle: Bundle) -> 
 def test_the_score_of_the_reference_is_the_exact_one_not_that_of_its_compact_picture(bundle: Bundle) -> None:
     with Vectors(bundle.vectors) as vectors:
         table, ids = reference_scores(bundle.manifest, vectors), vectors.ids
-    for example in examples_view(bundle, None).examples:
-        index = ids.index(example.id)
-        for sheet in example.sheets:
-            exact = table[sheet.task][index]
-            assert sheet.pictures[1].score == metric_value(task(sheet.task).metric, exact)
+    for one in examples_view(bundle, None, None).tasks:
+        for example in one.examples:
+            exact = table[one.task][ids.index(example.id)]
+            assert example.pictures[2].score == metric_value(task(one.task).metric, exact)
 
 
 def test_the_label_picture_is_the_label(bundle: Bundle) -> None:
-    example = examples_view(bundle, None).examples[0]
-    expected = draw(task("semseg"), made.scene(4, 0.0).labels["semseg"], Inks(palette=made.COLOURS))
-    assert np.array_equal(pixels(example.sheets[0].pictures[0]), expected)
+    example = of(examples_view(bundle, None, None), "semseg")[0]
+    label = made.scene(int(example.id), 0.0).labels["semseg"]
+    expected = draw(task("semseg"), label, Inks(palette=made.COLOURS))
+    assert np.array_equal(pixels(example.pictures[1]), expected)
 
 
 def test_an_output_that_is_not_finite_is_said_not_drawn(bundle: Bundle) -> None:
-    example = examples_view(bundle, made.Compiled(0.1, broken=("normals",))).examples[0]
-    sheets = {sheet.task: sheet for sheet in example.sheets}
-    assert len(sheets["normals"].pictures) == 2 and len(sheets["depth"].pictures) == 4
-    assert "holds NaN or infinity" in sheets["normals"].note and "NaN" not in sheets["depth"].note
+    view = examples_view(bundle, made.Compiled(0.1, broken=("normals",)), None)
+    [normals, depth] = [of(view, name)[0] for name in ("normals", "depth")]
+    assert len(normals.pictures) == 3 and len(depth.pictures) == 5
+    assert "holds NaN or infinity" in normals.note and "NaN" not in depth.note
 
 
 def test_an_edge_bundle_gives_predictions_as_they_are(bundle: Bundle) -> None:
@@ -110,6 +115,6 @@ def test_an_edge_bundle_gives_predictions_as_they_are(bundle: Bundle) -> None:
 
 
 def test_every_class_is_in_the_legend(bundle: Bundle) -> None:
-    semseg, parts = examples_view(bundle, None).legends
+    semseg, parts = examples_view(bundle, None, None).legends
     assert (semseg.entries[0].name, semseg.entries[0].colour) == ("wall", "rgb(200,80,80)")
     assert [entry.name for entry in parts.entries] == list(made.PARTS)

@@ -4,7 +4,7 @@ from pathlib import Path
 import pytest
 
 from bundle.errors import ArtifactError
-from report.facts import fold_rules, read_bench, read_choice, read_fold, read_proof
+from report.facts import fold_rules, read_bench, read_fold, read_proof
 from tests.report.made import BENCH, FOLD, manifest
 
 
@@ -22,7 +22,7 @@ def test_the_six_keys_of_bench(tmp_path: Path) -> None:
     assert bench is not None and bench.model_dump(include=set(BENCH)) == BENCH
 
 
-@pytest.mark.parametrize("spoil", [{"runs": -1}, {"eager_ms": "fast"}, {"surprise": 1}])
+@pytest.mark.parametrize("spoil", [{"runs": -1}, {"eager_ms": "fast"}, {"surprise": 1}, {"schema_version": 2}])
 def test_a_wrong_bench_is_refused_by_name(tmp_path: Path, spoil: dict[str, object]) -> None:
     with pytest.raises(ArtifactError, match=r"bench\.json cannot be read") as caught:
         read_bench(write(tmp_path, "bench.json", {**BENCH, **spoil}))
@@ -52,17 +52,3 @@ def test_the_proof_is_read_from_the_settings() -> None:
     assert read_proof(manifest({})) is None
     with pytest.raises(ArtifactError, match="fold's settings"):
         read_proof(manifest({}, settings={"fold": {"mode": "all"}}))
-
-
-def test_the_choice_is_read_whole(tmp_path: Path) -> None:
-    one = {
-        "name": "int8",
-        "latency_ms": None,
-        "verdicts": {"depth": "regression"},
-        "reason": "not within its budgets: depth",
-    }
-    value = {"shipped": "f32", "reason": "the only one left", "eager_ms": 52.0, "candidates": [one]}
-    choice = read_choice(write(tmp_path, "choice.json", value))
-    assert choice is not None and choice.model_dump(mode="json") == value
-    with pytest.raises(ArtifactError, match=r"choice\.json cannot be read"):
-        read_choice(write(tmp_path, "choice.json", {**value, "candidates": [{"name": "int8"}]}))

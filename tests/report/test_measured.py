@@ -7,7 +7,7 @@ import pytest
 from bundle.agreement import CHANGE_UNITS
 from bundle.errors import ArtifactError
 from bundle.outcome import RegressionReport, TaskCheck
-from report.measured import UNITS, change, changed_most, cosine, measured_view
+from report.measured import UNITS, change, cosine, measured_view
 from report.page import render
 from report.sensitivity import NOTHING, read_sensitivity, sensitivity_view
 from tests.report import made
@@ -73,13 +73,6 @@ def test_a_change_is_written_in_its_unit(unit: str, value: float, text: str) -> 
 )
 def test_a_cosine_close_to_1_says_what_is_missing(value: float | None, text: str) -> None:
     assert cosine(value) == text
-
-
-def test_the_most_changed_image_leads_most_lists(report: RegressionReport) -> None:
-    assert changed_most(report) == made.CHANGED_MOST
-    assert changed_most(None) is None and changed_most(RegressionReport.model_validate(made.regression())) is None
-    still = {name: one.model_copy(update={"worst": ()}) for name, one in report.checks.items()}
-    assert changed_most(report.model_copy(update={"checks": still})) is None
 
 
 def test_layers_are_ordered_by_their_largest_share_of_a_tasks_noise(tmp_path: Path) -> None:

@@ -1,0 +1,59 @@
+"""The runtime's own benchmark on a variant, beside our timing: benchmark_app for an Intel device, trtexec for a Jetson.
+
+The tool is a witness, not a judge: where it is missing or fails, the row says so and the decision goes on without it.
+"""
+
+from collections.abc import Callable
+from typing import NamedTuple, TypeAlias
+
+from bundle.choice import VariantLatency
+from bundle.errors import TargetUnavailable
+from bundle.manifest import Bundle
+from targets.base import RunConfig, Variant
+from targets.intel.benchmark import time_with_tool
+from targets.jetson.target import engine_here
+from targets.jetson.trtexec import time_with_trtexec
+from targets.open import as_variant
+
+
+class Told(NamedTuple):
+    """What a tool measured: medians in milliseconds with copies and without (None: it does not say), and its settings."""
+
+    median_ms: float
+    compute_ms: float | None
+    settings: dict[str, str]
+
+
+Tool: TypeAlias = Callable[[Bundle, Variant, RunConfig, int], Told]
+
+
+def _benchmark_app(bundle: Bundle, variant: Variant, run: RunConfig, seconds: int) -> Told:
+    graph = bundle.folder / variant.files[0]
+    median_ms, settings = time_with_tool(graph, run, variant.recipe.hint, seconds=seconds)
+    return Told(median_ms, None, settings)
+
+
+def _trtexec(bundle: Bundle, variant: Variant, run: RunConfig, seconds: int) -> Told:
+    return Told(*time_with_trtexec(engine_here(bundle.folder, variant, run), seconds=seconds))
+
+
+TOOLS: dict[str, tuple[str, Tool]] = {"intel": ("benchmark_app", _benchmark_app), "jetson": ("trtexec", _trtexec)}
+
+
+def with_tool(
+    row: VariantLatency, bundle: Bundle, name: str, run: RunConfig, seconds: int, say: Callable[[str], None]
+) -> VariantLatency:
+    """Return a variant's latencies with what its runtime's own tool measured in ``seconds``, or with why it did not."""
+    target = bundle.manifest.target
+    if target not in TOOLS:
+        say(f"{name}: the runtime of target {target} has no benchmark of its own")
+        return row
+    tool, measure = TOOLS[target]
+    say(f"{name}: {tool}, {seconds} s")
+    try:
+        told = measure(bundle, as_variant(bundle.manifest.variant(name)), run, seconds)
+    except TargetUnavailable as error:
+        say(f"{name}: {error.message}: {error.got}")
+        return row.model_copy(update={"tool": tool, "tool_settings": {"failed": f"{error.message}: {error.got}"}})
+    found = {"tool_median_ms": told.median_ms, "tool_compute_ms": told.compute_ms, "tool_settings": told.settings}
+    return row.model_copy(update={"tool": tool, **found})

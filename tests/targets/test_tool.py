@@ -1,0 +1,57 @@
+"""The runtime's own benchmark beside our timing: what it says is kept, and its failure ends nothing."""
+
+from pathlib import Path
+
+import pytest
+
+from bundle.choice import Percentiles, VariantLatency
+from bundle.errors import TargetUnavailable
+from bundle.manifest import Bundle
+from targets import tool as tool_module
+from targets.base import RunConfig
+from targets.decide import latency_line
+from targets.tool import TOOLS, with_tool
+from tests.bundle.made import manifest
+
+ROW = VariantLatency(with_copies=Percentiles(p50_ms=7.0, p90_ms=7.5, p99_ms=9.0, runs=5))
+RECIPE = {"name": "f16", "graph": "half", "hint": "f16", "reason": "a test"}
+
+
+def bundle(folder: Path, target: str) -> Bundle:
+    made = manifest(folder)
+    variant = made.variants[0].model_copy(update={"recipe": RECIPE})
+    return Bundle(folder=folder, manifest=made.model_copy(update={"target": target, "variants": (variant,)}))
+
+
+def test_trtexec_is_asked_about_the_engine_that_our_session_runs(monkeypatch, tmp_path: Path) -> None:
+    asked: list[tuple[object, ...]] = []
+    monkeypatch.setattr(tool_module, "engine_here", lambda folder, variant, run: folder / variant.files[0])
+    monkeypatch.setattr(
+        tool_module,
+        "time_with_trtexec",
+        lambda engine, seconds: asked.append((engine, seconds)) or (7.2, 6.1, {"a": "b"}),
+    )
+    opened = bundle(tmp_path, "jetson")
+    row = with_tool(ROW, opened, "f32", RunConfig(), 4, lambda line: None)
+    assert asked == [(tmp_path / opened.manifest.variants[0].files[0], 4)]
+    assert (row.tool, row.tool_median_ms, row.tool_compute_ms, row.tool_settings) == ("trtexec", 7.2, 6.1, {"a": "b"})
+    assert latency_line("f16", row).endswith("trtexec median 7.20 ms, 6.10 ms without copies")
+
+
+@pytest.mark.parametrize("target", TOOLS)
+def test_a_tool_that_fails_is_said_and_ends_nothing(monkeypatch, tmp_path: Path, target: str) -> None:
+    def fails(*given: object) -> None:
+        raise TargetUnavailable("it did not finish", expected="a", got="killed", where="c", fix="d")
+
+    monkeypatch.setitem(tool_module.TOOLS, target, (TOOLS[target][0], fails))
+    said: list[str] = []
+    row = with_tool(ROW, bundle(tmp_path, target), "f32", RunConfig(), 1, said.append)
+    assert row.tool_median_ms is None and row.tool_settings == {"failed": "it did not finish: killed"}
+    assert said[-1] == "f32: it did not finish: killed"
+    assert latency_line("f16", row).endswith(f"{TOOLS[target][0]} it did not finish: killed")
+
+
+def test_a_runtime_without_a_tool_is_said(tmp_path: Path) -> None:
+    said: list[str] = []
+    assert with_tool(ROW, bundle(tmp_path, "reference"), "f32", RunConfig(), 1, said.append) is ROW
+    assert "no benchmark of its own" in said[0]
