@@ -1,6 +1,5 @@
 """Which images are shown: the order is that of a plain sort of each image's own loss or score."""
 
-
 import numpy as np
 import pytest
 
