@@ -13,6 +13,7 @@ from bundle.checks import require_passed, sentence
 from bundle.errors import ProjectError
 from bundle.harness import Options
 from bundle.manifest import verify_bundle
+from bundle.signature import require_signature
 from targets.base import RunConfig
 from targets.decide import Decision, Plan, Protocol, decide, latency_line
 from targets.sendback import sendback_path, write_sendback
@@ -49,8 +50,11 @@ def _plan(given: argparse.Namespace) -> Plan:
         device=given.device, threads=given.threads, model_cache=given.model_cache or "off",
         workspace_mib=given.workspace, builder=given.builder,
     )  # fmt: skip
+    opened = verify_bundle(given.bundle)
+    if given.key is not None:
+        require_signature(given.bundle, given.key)
     return Plan(
-        bundle=verify_bundle(given.bundle), run=run, execute=given.execute,
+        bundle=opened, run=run, execute=given.execute,
         options=Options(allow_inconclusive=given.allow_inconclusive),
         protocol=Protocol(runs=given.runs, warmup=given.warmup, tool_seconds=given.tool_seconds),
         only=tuple(given.variant),
@@ -87,11 +91,12 @@ def _parser() -> argparse.ArgumentParser:
     add("--runs", type=int, default=100, help="rounds that are timed (default: 100)")
     add("--warmup", type=int, default=10, help="rounds before them (default: 10)")
     add("--threads", type=int, default=0, help="CPU threads (default: the runtime's choice)")
-    add("--tool-seconds", type=int, default=0, help="also run the runtime's own benchmark that long (default: no)")
+    add("--tool-seconds", type=int, default=0, help="also run benchmark_app or trtexec that long (default: no)")
     add("--model-cache", type=Path, metavar="DIR", help="keep what OpenVINO compiles here")
     add("--workspace", type=int, default=2048, metavar="MIB", help="TensorRT's scratch memory (default: 2048)")
     add("--builder", choices=("onnx", "torch-tensorrt"), default="onnx", help="who made the engine (default: onnx)")
     add("--allow-inconclusive", action="store_true", help="let a verdict pass that the images cannot settle")
+    add("--key", type=Path, metavar="PUB", help="refuse a bundle that is not signed with this public key")
     add("--send", type=Path, metavar="FILE", help="the file to send back (default: beside the bundle)")
     add("--json", action="store_true", help="print regression.json instead of text")
     return parser

@@ -13,6 +13,7 @@ from bundle.errors import TargetUnavailable
 from bundle.harness import Options
 from bundle.manifest import BundleVariant, load_bundle, verify_bundle, write_manifest
 from bundle.results import read_result
+from bundle.signature import make_keys, sign
 from targets import decide as decide_module
 from targets.__main__ import main
 from targets.base import Capabilities, ExecutedOn, Latency, RunConfig, Session, SessionInfo
@@ -140,6 +141,18 @@ def test_a_regression_of_every_variant_is_exit_code_1_by_name(monkeypatch, folde
     assert ended.value.code == 1
     captured = capsys.readouterr()
     assert json.loads(captured.out)["passed"] is False and "depth" in captured.err
+
+
+def test_an_unsigned_bundle_is_refused_where_a_key_is_given(monkeypatch, folder: Path, tmp_path: Path, capsys) -> None:
+    use(monkeypatch, folder)
+    private, public = make_keys(tmp_path / "key")
+    with pytest.raises(SystemExit) as ended:
+        main([str(folder), "--key", str(public)])
+    assert ended.value.code == 2 and "not signed" in capsys.readouterr().err
+    assert not (folder / "regression.json").exists()
+    sign(folder, private)
+    main([str(folder), "--key", str(public), "--runs", "1", "--warmup", "0"])
+    assert "PASS" in capsys.readouterr().out
 
 
 def test_an_altered_bundle_is_refused_before_anything_runs(monkeypatch, folder: Path) -> None:
