@@ -12,7 +12,7 @@ from bundle.metrics import measures
 from bundle.postprocess import predict
 from bundle.sources import read_arrays
 from bundle.tasks import task
-from compile.config import BuildConfig, TimingConfig
+from compile.config import BuildConfig, CalibrationConfig, EvaluationConfig, TimingConfig
 from compile.eager import EagerModel
 from compile.pipeline import build_bundle
 from compile.reference_arrays import checkpoint_digest, record_reference
@@ -56,6 +56,7 @@ def test_a_bundle_of_some_tasks_is_judged_on_a_whole_folder(
         BuildConfig(
             target="intel", checkpoint=checkpoint, data=scenes, out=tmp_path, threads=1, tasks=kept,
             budgets=dict.fromkeys(kept, 10.0), timing=TimingConfig(runs=1, warmup=0),
+            calibration=CalibrationConfig(count=1), evaluation=EvaluationConfig(count=2, hard=0),
         ), lambda line: None,
     )  # fmt: skip
     some = Path(shutil.copytree(scenes, tmp_path / "some"))
