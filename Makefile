@@ -48,7 +48,7 @@ help:
 	@echo "make goldens                 rewrite the golden values of the shipped model, after explaining the change"
 	@echo "make train                   train the shipped model again, from scratch: hours; a killed run resumes"
 	@echo "make study                   measure docs/quantization.md again: schemes, naive NNCF, calibration, the hard case; an hour"
-	@echo "make hard-case               a ViT-S/14 with DINOv2's weights: six heads trained, then naive, plain and mixed INT8; an hour, resumes"
+	@echo "make hard-case               a ViT-S/14 with DINOv2's weights: six heads trained, then plain, mixed and naive INT8; an hour, resumes"
 	@echo "make prove                   have NVIDIA's own parser and builder take the jetson graphs, on this CPU (x86-64, 230 MB)"
 	@echo "     bundle=DIR              ... those of a bundle that exists"
 	@echo "make format                  rewrite the source as make check wants it"

@@ -67,17 +67,21 @@ def test_a_task_holds_only_if_it_moves_little_in_either_direction() -> None:
     assert broken(tasks, dict.fromkeys(tasks, 0.02), 0.5) == ("semseg",)
 
 
-@given(longest=st.integers(1, 40), needed=st.integers(0, 60))
-def test_the_bisection_ends_at_a_prefix_that_holds_if_the_longest_does(longest: int, needed: int) -> None:
+@given(longest=st.integers(1, 40), passes=st.integers(1, 60), holds=st.integers(0, 60), plain=st.integers(0, 1))
+def test_the_bisection_ends_at_a_prefix_as_good_as_the_longest(
+    longest: int, passes: int, holds: int, plain: int
+) -> None:
     def attempt(count: int) -> Step:
-        return Step(returned=count, macs_share=0.0, tasks={}, held=count >= needed)
+        held = count >= passes + holds
+        return Step(returned=count, macs_share=0.0, tasks={}, held=held, passed=count >= passes)
 
-    steps = shortest(longest, attempt)
-    best = steps[-1]
-    assert best.held == (longest >= needed)
-    if best.held:
-        assert all(step.returned >= best.returned for step in steps if step.held)
-        assert best.returned - needed <= max(1, -(-longest // 8)) or needed == 0
+    steps = shortest(longest, attempt, plain)
+    best, level = steps[-1], attempt(longest).level
+    assert best.level >= level
+    if level > plain:
+        needed = passes + holds if level == 2 else passes
+        assert all(step.returned >= best.returned for step in steps if step.level >= level)
+        assert best.returned - needed <= max(1, -(-longest // 8))
     else:
         assert best.returned == longest and len(steps) == 1
 
