@@ -137,11 +137,11 @@ def image_shape(config: ModelConfig) -> tuple[int, ...]:
 
 def adapter_parts(preset: Preset, out: Path) -> list[Graph]:
     """Make the folded adapters alone, for some numbers of tasks and each kind of gate: ``adapter_<gate>_<tasks>``."""
-    return [_adapter_part(preset, gate, tasks, out) for gate in GATES for tasks in TASK_COUNTS[preset]]
+    return [adapter_part(preset, gate, tasks, out) for gate in GATES for tasks in TASK_COUNTS[preset]]
 
 
-def _adapter_part(preset: Preset, gate: Gate, tasks: int, out: Path) -> Graph:
-    """Make one of them; its feed is random."""
+def adapter_part(preset: Preset, gate: Gate, tasks: int, out: Path) -> Graph:
+    """Make the folded adapters of so many tasks alone; its feed is random."""
     config, path = config_of(preset, gate, tasks=tasks), out / f"adapter_{gate}_{tasks}.onnx"
     taps = _random_taps(config)
     if not path.is_file():

@@ -38,7 +38,7 @@ if TYPE_CHECKING:
     from tdss.config import ModelConfig
 
 CANDIDATES = (
-    "pool_in_two_steps", "resize_as_products", "gather_windows", "mix_before_resize", "merge_attention_mask",
+    "pool_in_two_steps", "pool_as_product", "resize_as_products", "gather_windows", "mix_before_resize", "merge_attention_mask",
 )  # fmt: skip
 GAIN = 0.99
 DEFAULT = Path("models/default")
@@ -62,14 +62,20 @@ class Bench(NamedTuple):
 
 
 def measure_rewrites(
-    models: Sequence[Model], bench: Bench, names: Sequence[str] = CANDIDATES
+    models: Sequence[Model], bench: Bench, names: Sequence[str] = CANDIDATES, *, first: bool = False
 ) -> tuple[RewriteRow, ...]:
-    """Measure the named rewrites one after the other, each over those that are on before it."""
+    """Measure the named rewrites one after the other, each over those that are on before it.
+
+    With ``first`` only the first model that has a site for a rewrite decides: a small graph shows a small gain.
+    """
     rows: list[RewriteRow] = []
     for name in names:
         on = tuple(row.name for row in rows if row.on)
-        samples = tuple(_compare(model, on, name, bench) for model in models)
-        rows.append(decide(name, samples))
+        samples: list[Sample] = []
+        for model in models:
+            if not (first and any(one.sites for one in samples)):
+                samples.append(_compare(model, on, name, bench))
+        rows.append(decide(name, tuple(samples)))
         say(f"{name}: {'on' if rows[-1].on else 'off'}, {rows[-1].reason}")
     return tuple(rows)
 
@@ -134,11 +140,30 @@ def simplified_module(
     return simplify(exported, out / "simplified", images, threads=threads)
 
 
+def _benchmark(scratch: Path, threads: int) -> list[Model]:
+    """Return the Swin-T of compile/bench_fold.py with dynamic gates, its adapters alone before the whole of it."""
+    from compile.bench_graphs import adapter_part, config_of, write_checkpoint, write_image
+
+    config = config_of("swin-t", "dynamic")
+    part = adapter_part("swin-t", "dynamic", len(config.tasks), scratch)
+    checkpoint, image = write_checkpoint(scratch / "swin-t", config), write_image(scratch / "image", config)
+    return [Model("swin-t's adapters", part.path, part.feed), _model(checkpoint, image, scratch / "graph", threads)]
+
+
+def _model(checkpoint: Path, images: ImageFiles, out: Path, threads: int) -> Model:
+    graph = simplified_graph(checkpoint, images, out, threads=threads)
+    [(name, image)] = images.read()
+    return Model(checkpoint.name, graph.file(GRAPH_FILE), graph_info(graph).feed(image, name=name))
+
+
 def main(
     target: Annotated[str, typer.Option(help="Whose runtime to measure on: intel, or reference.")] = "intel",
     checkpoint: Annotated[
         list[Path] | None, typer.Option(help="A checkpoint to measure on; may be repeated. Default: models/default.")
     ] = None,
+    benchmark: Annotated[
+        bool, typer.Option("--benchmark", help="Measure on the Swin-T of compile/bench_fold.py instead.")
+    ] = False,
     images: Annotated[Path, typer.Option(help="Images of the models' size.")] = Path("data/scenes"),
     split: Annotated[str, typer.Option(help="The split of a labelled folder.")] = "calibration",
     rounds: Annotated[int, typer.Option(min=1, help="Timed rounds of each comparison.")] = 25,
@@ -158,14 +183,15 @@ def main(
             fix="run this on the device; its rows stay off until then",
         )  # fmt: skip
     with TemporaryDirectory() as scratch:
-        models = []
-        for number, path in enumerate(checkpoint or [DEFAULT]):
-            found = folder_images(images, split).first(1)
-            graph = simplified_graph(path, found, Path(scratch) / str(number), threads=threads)
-            [(name, image)] = found.read()
-            models.append(Model(path.name, graph.file(GRAPH_FILE), graph_info(graph).feed(image, name=name)))
-        rows = measure_rewrites(models, bench)
-    command = f"python compile/bench_rewrites.py --target {target} --rounds {rounds} --threads {threads} --clock {clock} --write"
+        if benchmark:
+            models = _benchmark(Path(scratch), threads)
+        else:
+            chosen = folder_images(images, split).first(1)
+            folders = [(path, Path(scratch) / str(number)) for number, path in enumerate(checkpoint or [DEFAULT])]
+            models = [_model(path, chosen, out, threads) for path, out in folders]
+        rows = measure_rewrites(models, bench, first=benchmark)
+    subject = " --benchmark" if benchmark else "".join(f" --checkpoint {path}" for path in checkpoint or [])
+    command = f"python compile/bench_rewrites.py --target {target}{subject} --rounds {rounds} --threads {threads} --clock {clock} --write"
     answer = Rewrites(device=able.device.split(".")[0], measured_on=able.device_name, runtime=able.runtime, clock=clock,
                       command=command, rows=rows)  # fmt: skip
     text = json.dumps(answer.model_dump(mode="json"), indent=1, ensure_ascii=False) + "\n"

@@ -14,6 +14,7 @@ from pathlib import Path
 import onnx_ir as ir
 from onnx_ir.passes.common import ShapeInferencePass
 
+from compile.passes.pool_as_product import MARK as POOLING
 from compile.passes.resize_as_products import MARK as INTERPOLATION
 from targets.base import QuantizationScheme
 
@@ -66,7 +67,7 @@ def _gate_path(graph: ir.Graph) -> dict[str, str]:
     found: dict[str, str] = {}
     for node in graph:
         inputs = _live(node)
-        starts = node.op_type in MEANS and _is_vector(node.outputs[0])
+        starts = _pools(node) and _is_vector(node.outputs[0])
         inside = bool(inputs) and all(value in gate for value in inputs)
         applies = node.op_type in ELEMENTWISE and any(value in gate for value in inputs)
         if starts or inside:
@@ -74,6 +75,11 @@ def _gate_path(graph: ir.Graph) -> dict[str, str]:
         if (starts or inside or applies) and node.name:
             found[node.name] = GATE
     return found
+
+
+def _pools(node: ir.Node) -> bool:
+    """Say whether a node is a mean; a rewritten one is a product with a constant row."""
+    return node.op_type in MEANS or (node.op_type == "MatMul" and f"/{POOLING}/" in str(node.name))
 
 
 def _is_vector(value: ir.Value) -> bool:
@@ -101,8 +107,8 @@ def end_nodes(graph: ir.Graph) -> dict[str, str]:
 
 
 def _weighted(node: ir.Node) -> bool:
-    """Say whether a node multiplies by learned weights; the products of a rewritten resize interpolate, and stay float."""
-    return node.op_type in WEIGHTED and f"/{INTERPOLATION}/" not in str(node.name)
+    """Say whether a node multiplies by learned weights; the products of a rewritten resize or mean do not, and stay float."""
+    return node.op_type in WEIGHTED and not any(f"/{mark}/" in str(node.name) for mark in (INTERPOLATION, POOLING))
 
 
 def _thin(graph: ir.Graph, least: int) -> dict[str, str]:

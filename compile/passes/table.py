@@ -18,6 +18,7 @@ from compile.passes.make_half import make_half
 from compile.passes.merge_attention_mask import merge_attention_mask
 from compile.passes.mix_before_resize import mix_before_resize
 from compile.passes.move_weight_dequantization import move_weight_dequantization
+from compile.passes.pool_as_product import pool_as_product
 from compile.passes.pool_in_two_steps import pool_in_two_steps
 from compile.passes.quantize_residual_inputs import quantize_residual_inputs
 from compile.passes.resize_as_products import resize_as_products
@@ -36,6 +37,7 @@ PASSES: MappingProxyType[str, Pass] = MappingProxyType(
         "make_half": make_half,
         "emulate_half": emulate_half,
         "pool_in_two_steps": pool_in_two_steps,
+        "pool_as_product": pool_as_product,
         "gather_windows": gather_windows,
         "mix_before_resize": mix_before_resize,
         "merge_attention_mask": merge_attention_mask,
