@@ -167,8 +167,6 @@ class RegressionReport(Frozen):
     precision: str
     executed_on: ExecutedOn
     images: int
-    variant: str = ""
-    chosen: str = ""
     tasks: dict[str, TaskResult]
     delta_m: Number
     passed: bool
@@ -176,6 +174,8 @@ class RegressionReport(Frozen):
     delta_m_interval: Interval = (None, None)
     gate: Gate = "one-sided"
     source: str = "the bundle's images"
+    variant: str = ""
+    chosen: str = ""
     session: dict[str, str] = Field(default_factory=dict)
     checks: dict[str, TaskCheck] = Field(default_factory=dict)
     baseline: BaselineResult | None = None

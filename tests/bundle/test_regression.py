@@ -92,7 +92,7 @@ def test_the_keys_are_the_contracts(bundles: dict[Io, Bundle], tmp_path: Path) -
     written = json.loads(write_report(tmp_path, report).read_text())
     assert list(written) == [
         "schema", "model", "target", "device", "precision", "executed_on", "images", "tasks", "delta_m", "passed",
-        "variants", "delta_m_interval", "gate", "source", "session", "checks", "baseline", "arrays",
+        "variants", "delta_m_interval", "gate", "source", "variant", "chosen", "session", "checks", "baseline", "arrays",
     ]  # fmt: skip
     assert written["schema"] == 1 and written["device"] == {"name": "test", "isa": ["none"]}
     assert list(written["tasks"]) == list(TASKS)
