@@ -40,6 +40,8 @@ class FoldAttentionScale:
         attention = model.get_submodule(step.module)
         if not isinstance(attention, WindowAttention | Attention):
             raise TypeError(f"{step.module} is no attention")
+        if not isinstance(attention.get_submodule("qkv"), nn.Linear):
+            raise TypeError(f"the qkv of {step.module} is no plain linear")
         dim = attention.qkv.in_features
         with torch.no_grad():
             attention.qkv.weight[:dim].mul_(attention.scale)

@@ -25,13 +25,18 @@ class FoldBatchNorm:
         """Yield every head that still has its norm."""
         for path, module in model.named_modules():
             if isinstance(module, HrnetHead) and isinstance(module.norm, nn.BatchNorm2d):
-                reason = "running statistics are constants at inference"
-                yield Candidate(f"{path}.norm", "folded", reason, (f"{path}.mix", f"{path}.norm"))
+                touches = (f"{path}.mix", f"{path}.norm")
+                if module.norm.track_running_stats:
+                    reason = "running statistics are constants at inference"
+                    yield Candidate(f"{path}.norm", "folded", reason, touches)
+                else:
+                    reason = "its statistics are each batch's own: it tracks no running ones"
+                    yield Candidate(f"{path}.norm", "kept", reason, touches)
 
     def apply(self, model: MultiTaskModel, step: Step) -> None:
         """Replace ``mix`` by a convolution with bias, and the norm by an identity."""
         head = model.get_submodule(step.module.rpartition(".")[0])
-        if not isinstance(head, HrnetHead):
+        if not isinstance(head, HrnetHead) or not isinstance(head.get_submodule("norm"), nn.BatchNorm2d):
             raise TypeError(f"{step.module} is not the norm of an HrnetHead")
         norm, mix = head.norm, head.mix
         if norm.running_mean is None or norm.running_var is None:

@@ -1,4 +1,12 @@
-"""The modules that a composed stage is made of: hidden units and their matrix, one pair per skill bank."""
+"""The modules that a composed stage is made of: hidden units and their matrix, one pair per skill bank.
+
+    u = σ(A n)                       z += M u                                static gate, M a constant
+                                     M_t = own_t·diag(ĝ_t) + shared_t·diag(ḡ)    dynamic gate, own = α P_t B, shared = α P_t diag(γ_t) W_c2 B
+    "matrix"                         z_t += M_t u                            M built once per image
+    "units"                          z_t += own_t (ĝ_t ⊙ u) + shared_t (ḡ ⊙ u)    the matrices stay constants
+
+Where the decoder halves the map, u is averaged 2×2 first, and n before A where σ is linear: means commute with matrices.
+"""
 
 from collections.abc import Sequence
 

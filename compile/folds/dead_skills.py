@@ -3,7 +3,7 @@
     before   Δ_t = α Σ_e g_t,e B_e σ(A_e n)
     after    the same sum over the skills for which neither A_e nor B_e is zero, nor a static g_t,e for every task
 
-σ(0) = 0 for all three activations, so a skill with A_e = 0 has u_e = 0. The softmax of a dynamic gate still runs over all
+σ(0) = 0 for all three activations, so a skill with A_e = 0 has u_e = 0, as long as no norm gave A_e a bias. The softmax of a dynamic gate still runs over all
 skills: its other values must not change. Only zeros count; skills of tiny weight are compile/freeze.py's, as an approximation.
 """
 
@@ -17,6 +17,8 @@ from compile.folds.gates import DeadBank, constant_of, is_static, pick, tasks_of
 from tdss.adapters.tdss import SkillBank
 from tdss.model import MultiTaskModel
 
+BIASED = "a projection of its skills has a bias: dead skills leave before norms are folded"
+
 
 class FoldDeadSkills:
     """Skills with zero weights, or a zero gate in every task, out of their bank."""
@@ -27,6 +29,9 @@ class FoldDeadSkills:
         """Yield every bank with a dead skill."""
         for path, bank in model.named_modules():
             if not isinstance(bank, SkillBank):
+                continue
+            if _biased(bank):
+                yield Candidate(path, "kept", BIASED, (path,))
                 continue
             keep = tuple(int(skill) for skill in live_skills(bank).nonzero())
             count = bank.up.in_features // bank.rank
@@ -42,6 +47,8 @@ class FoldDeadSkills:
         if not step.keep:
             set_module(model, step.module, DeadBank(tasks_of(bank)))
             return
+        if _biased(bank):
+            raise TypeError(f"{step.module}: {BIASED}")
         bank.gate = pick(bank.gate, step.keep)  # type: ignore[assignment]
         bank.down = _slice(bank.down, _by_skill(bank.down.weight, bank.rank)[list(step.keep)].flatten(0, 1))
         columns = _by_skill(bank.up.weight.T, bank.rank)[list(step.keep)].flatten(0, 1).T
@@ -57,14 +64,16 @@ def live_skills(bank: SkillBank) -> Tensor:
     return live
 
 
+def _biased(bank: SkillBank) -> bool:
+    return any("bias" in linear.state_dict() for linear in (bank.down, bank.up))
+
+
 def _by_skill(rows: Tensor, rank: int) -> Tensor:
     split: Tensor = rows.detach().unflatten(0, (-1, rank))
     return split
 
 
 def _slice(linear: nn.Linear, weight: Tensor) -> nn.Linear:
-    if "bias" in linear.state_dict():
-        raise TypeError("a skill's projection has a bias: dead skills are removed before norms are folded")
     kept = nn.Linear(weight.shape[1], weight.shape[0], bias=False, device=weight.device, dtype=weight.dtype)
     with torch.no_grad():
         kept.weight = nn.Parameter(weight.contiguous())

@@ -3,6 +3,11 @@
     before   g_t(x) = softmax((z_t + V_t·GAP(n)) / τ)          Δ_t = α Σ_e g_t,e B_e u_e
     after    g_t = its mean over the calibration images         the same sum over the skills in ``keep``
 
+    before   γ_t(x) = sigmoid(W_t·GAP[G ; D_t])
+    after    γ_t = sigmoid(w_t), w_t = logit of its mean over the calibration images
+
+A dropped skill's gate still counts in the softmax: the other skills' weights do not grow.
+
 Neither is exact: they are opt-in, and compile/freeze.py measures each on every task before it is taken.
 """
 

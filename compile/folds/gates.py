@@ -1,4 +1,9 @@
-"""Gates that a rewrite leaves behind: one that is a constant, one of whose values only some are used, and no bank at all."""
+"""Gates that a rewrite leaves behind, and a bank that is left without any skill.
+
+ConstantGate    g_t = ĉ_t for every image
+PickedGate      g_t = (softmax(ℓ_t)_e, e in kept)    ℓ the logits of all skills: what is kept is not normalised again
+DeadBank        Δ_t = 0
+"""
 
 from collections.abc import Sequence
 
@@ -51,23 +56,29 @@ class DeadBank(nn.Module):
 
 def is_static(gate: nn.Module) -> bool:
     """Say whether a gate's value is the same for every image, by construction."""
-    return isinstance(gate, StaticGate | ConstantGate)
+    inner = gate.gate if isinstance(gate, PickedGate) else gate
+    return isinstance(inner, StaticGate | ConstantGate)
 
 
 def constant_of(gate: nn.Module) -> Tensor:
     """Return the value of a static gate, ``[tasks, experts]``."""
-    if not isinstance(gate, StaticGate | ConstantGate):
+    if not is_static(gate):
         raise TypeError("the gate depends on the image")
     value: Tensor = gate(torch.empty(0))[0]
     return value.detach()
 
 
 def pick(gate: nn.Module, kept: Sequence[int]) -> nn.Module:
-    """Return a gate with the values of the skills in ``kept`` only; they are not normalised again."""
+    """Return a gate with the values of the skills in ``kept`` only; they are not normalised again.
+
+    ``kept`` counts the values that ``gate`` answers, also where it was picked from before.
+    """
     if is_static(gate):
         return ConstantGate(constant_of(gate)[:, list(kept)])
+    if isinstance(gate, PickedGate):
+        return PickedGate(gate.gate, [gate.kept[place] for place in kept])
     if not isinstance(gate, DynamicGate):
-        raise TypeError(f"{type(gate).__name__} was picked from already")
+        raise TypeError(f"{type(gate).__name__} is no gate of skills")
     return PickedGate(gate, kept)
 
 

@@ -7,7 +7,8 @@ It must hold for *all* readers at once: LN1 feeds qkv and the skills inserted at
 skills inserted at the MLP; a dynamic gate reads GAP(n), which is linear too. Refused where
 - windows are padded: zeros are padded after LN1, so a padded token reads b, and would read b' after the fold;
 - the readers' new biases would take more parameters than the affine part frees;
-- the norm feeds the residual stream (patch embedding).
+- the norm feeds the residual stream (patch embedding), or the tasks' own streams too (MTLoRA's last blocks);
+- a reader is not a plain linear yet, or was composed already.
 """
 
 from collections.abc import Iterator
@@ -16,7 +17,9 @@ from typing import NamedTuple
 from torch import Tensor, nn
 
 from compile.folds.base import Candidate, Step, set_module
-from tdss.adapters.tdss import DynamicGate, SkillBank
+from compile.folds.composed import ComposedStage
+from compile.folds.gamma import GammaStage
+from tdss.adapters.tdss import DynamicGate, SkillBank, Tdss
 from tdss.backbones.swin import PatchMerging, SwinBlock, SwinStage
 from tdss.backbones.vit import Vit, VitBlock
 from tdss.model import MultiTaskModel
@@ -42,7 +45,8 @@ class FoldLayerNorm:
             if not isinstance(norm, nn.LayerNorm) or not norm.elementwise_affine:
                 continue
             touches = (readers.norm, *readers.linears)
-            obstacle = readers.obstacle or _adapted(model, readers.linears) or _too_dear(model, norm, readers.linears)
+            obstacle = readers.obstacle or _composed(model, readers.norm) or _adapted(model, readers.linears)
+            obstacle = obstacle or _too_dear(model, norm, readers.linears)
             if obstacle:
                 yield Candidate(readers.norm, "kept", obstacle, touches)
             else:
@@ -52,12 +56,12 @@ class FoldLayerNorm:
 
     def apply(self, model: MultiTaskModel, step: Step) -> None:
         """Scale each reader's columns, give it a bias, and drop the affine part."""
-        readers = next(entry for entry in _all_readers(model) if entry.norm == step.module)
+        readers = next((entry.linears for entry in _all_readers(model) if entry.norm == step.module), ())
         norm = model.get_submodule(step.module)
-        if not isinstance(norm, nn.LayerNorm):
-            raise TypeError(f"{step.module} is no LayerNorm")
-        for path in readers.linears:
-            set_module(model, path, _absorb(_linear(model, path), norm))
+        if not isinstance(norm, nn.LayerNorm) or not readers:
+            raise TypeError(f"{step.module} is no LayerNorm that linears read")
+        for path, linear in [(path, _linear(model, path)) for path in readers]:
+            set_module(model, path, _absorb(linear, norm))
         plain = nn.LayerNorm(norm.normalized_shape, norm.eps, elementwise_affine=False)
         set_module(model, step.module, plain)
 
@@ -81,6 +85,15 @@ def _linear(model: MultiTaskModel, path: str) -> nn.Linear:
     if not isinstance(module, nn.Linear):
         raise TypeError(f"{path} is no Linear")
     return module
+
+
+def _composed(model: MultiTaskModel, norm: str) -> str | None:
+    """Refuse a block's norm where the skills that read it are out of sight, in the modules of a composed stage."""
+    stage, _, inside = norm.replace("backbone", "adapter", 1).partition(".blocks.")
+    if not inside or not isinstance(model.adapter, Tdss):
+        return None
+    composed = isinstance(model.get_submodule(stage), ComposedStage | GammaStage)
+    return "the skills that read it were composed already" if composed else None
 
 
 def _adapted(model: MultiTaskModel, linears: tuple[str, ...]) -> str | None:

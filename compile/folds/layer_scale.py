@@ -30,16 +30,23 @@ class FoldLayerScale:
                 continue
             for scale, linear in BRANCHES:
                 if isinstance(block.get_submodule(scale), LayerScale):
-                    touches = (f"{path}.{scale}", f"{path}.{linear}")
-                    yield Candidate(f"{path}.{scale}", "folded", "the gain is a constant after a linear", touches)
+                    yield _candidate(f"{path}.{scale}", f"{path}.{linear}", block.get_submodule(linear))
 
     def apply(self, model: MultiTaskModel, step: Step) -> None:
         """Scale the rows of the branch's last linear and put an identity in the scale's place."""
         block, _, name = step.module.rpartition(".")
-        scale, linear = model.get_submodule(step.module), model.get_submodule(f"{block}.{dict(BRANCHES)[name]}")
+        scale, linear = model.get_submodule(step.module), None
+        if name in dict(BRANCHES):
+            linear = model.get_submodule(f"{block}.{dict(BRANCHES)[name]}")
         if not isinstance(scale, LayerScale) or not isinstance(linear, nn.Linear):
             raise TypeError(f"{step.module} is no LayerScale after a Linear")
         with torch.no_grad():
             linear.weight.mul_(scale.gain[:, None])
             linear.bias.mul_(scale.gain)
         set_module(model, step.module, nn.Identity())
+
+
+def _candidate(scale: str, path: str, linear: nn.Module) -> Candidate:
+    if isinstance(linear, nn.Linear):
+        return Candidate(scale, "folded", "the gain is a constant after a linear", (scale, path))
+    return Candidate(scale, "kept", f"{path} is no plain linear", (scale, path))

@@ -4,7 +4,7 @@
     after    z += W n            W = M A, ``[tasks·narrow, dim]``
 
 Taken where W has no more entries than M and A together, so neither MACs nor bytes rise; else the two thin products stay. A
-dynamic gate keeps its bank as it is: M depends on the image, and making W for each image costs a product of its own.
+dynamic gate, or γ, keeps its bank as it is: M depends on the image, and making W for each image costs a product of its own.
 """
 
 from collections.abc import Iterator
@@ -14,6 +14,7 @@ from torch import Tensor, nn
 
 from compile.folds.base import Candidate, Step, set_module
 from compile.folds.composed import DynamicSource, StaticSource, halve
+from compile.folds.gamma import GammaSource
 from tdss.model import MultiTaskModel
 
 
@@ -43,12 +44,13 @@ class FoldLinearSkills:
     def candidates(self, model: MultiTaskModel) -> Iterator[Candidate]:
         """Yield every composed source without an activation."""
         for path, source in model.named_modules():
-            if not isinstance(source, StaticSource | DynamicSource):
+            if not isinstance(source, StaticSource | DynamicSource | GammaSource):
                 continue
             if not isinstance(source.hidden.activation, nn.Identity):
                 continue
-            if isinstance(source, DynamicSource):
-                yield Candidate(path, "kept", "the gate depends on the image", (path,))
+            if not isinstance(source, StaticSource):
+                what = "γ" if isinstance(source, GammaSource) else "the gate"
+                yield Candidate(path, "kept", f"{what} depends on the image", (path,))
                 continue
             two = source.mix.weight.numel() + source.hidden.down.weight.numel()
             one = source.mix.out_features * source.hidden.down.in_features

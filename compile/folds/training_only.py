@@ -29,4 +29,6 @@ class FoldTrainingOnly:
 
     def apply(self, model: MultiTaskModel, step: Step) -> None:
         """Put an identity in its place."""
+        if not isinstance(model.get_submodule(step.module), DropPath):
+            raise TypeError(f"{step.module} is no DropPath")
         set_module(model, step.module, nn.Identity())

@@ -4,7 +4,17 @@ import torch
 from hypothesis import strategies
 from torch import nn
 
-from tdss.config import HrnetConfig, ImageConfig, ModelConfig, SwinConfig, TdssConfig, VitConfig
+from tdss.config import (
+    HrnetConfig,
+    ImageConfig,
+    ModelConfig,
+    MtloraConfig,
+    NoAdapterConfig,
+    SsfConfig,
+    SwinConfig,
+    TdssConfig,
+    VitConfig,
+)  # fmt: skip
 from tdss.model import MultiTaskModel
 
 TASKS = {"semseg": 5, "human_parts": 3, "saliency": 1, "normals": 3, "depth": 1, "edge": 1}
@@ -30,6 +40,13 @@ def make_config(
         decoder=HrnetConfig(widths=(3, 5), hidden=7, mix_bias=mix_bias),
         tasks={task: TASKS[task] for task in tasks},
     )
+
+
+def adapted(adapter: MtloraConfig | SsfConfig | NoAdapterConfig, **options: object) -> ModelConfig:
+    """The same with another adapter; stages of two blocks and one."""
+    depths = TdssConfig(experts=1, rank=1, gates=(("static", "static"), ("static",)))
+    plain = make_config(depths, **options)  # type: ignore[arg-type]
+    return ModelConfig.model_validate(plain.model_dump() | {"adapter": adapter.model_dump()})
 
 
 def make_model(config: ModelConfig, seed: int = 0) -> MultiTaskModel:
@@ -78,6 +95,19 @@ vits = strategies.builds(
     vit_patch=strategies.sampled_from([4, 8]),
 )
 configs = swins | vits
+mtloras = strategies.builds(
+    adapted,
+    strategies.builds(
+        MtloraConfig,
+        kind=strategies.just("mtlora"),
+        rank=strategies.integers(1, 4),
+        task_rank=strategies.integers(1, 3),
+        scale=strategies.floats(0.5, 4),
+        reduction=strategies.booleans(),
+    ),
+    tasks=subsets,
+    size=strategies.sampled_from([24, 32, 44]),
+)
 
 
 def outputs(model: MultiTaskModel, image: torch.Tensor) -> dict[str, torch.Tensor]:
