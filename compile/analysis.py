@@ -19,7 +19,7 @@ from bundle.frozen import Frozen
 from compile.folds.gates import DeadBank, constant_of, is_static
 from compile.folds.static_value import dead_reason
 from compile.spread import Outputs, Spread, measure_effect, measure_spread, run_all
-from tdss.adapters.tdss import DynamicGate, SkillBank, StaticGate, Tsai
+from tdss.adapters.tdss import DynamicGamma, DynamicGate, SkillBank, StaticGate, Tsai
 from tdss.model import MultiTaskModel
 
 Kind: TypeAlias = Literal["adapter", "gate", "norm", "projection"]
@@ -44,10 +44,11 @@ class Finding(Frozen):
 def analyse(model: MultiTaskModel, images: Sequence[Tensor], progress: Callable[[str], None]) -> tuple[Finding, ...]:
     """Judge every adapter, gate, norm and projection of a float32 model on images ``[1, 3, H, W]``.
 
-    Without images only what needs none is told apart. ``progress`` gets the name of a module before its effect is measured.
+    A single image's answer is its own mean, so with fewer than two only what needs none is told apart. ``progress`` gets
+    the name of a module before its effect is measured.
     """
     listed = list(_listed(model))
-    if not images:
+    if len(images) < 2:
         return tuple(_by_weights(model, path, kind) for path, kind in listed)
     spreads = measure_spread(model, images, [path for path, _ in listed])
     few = images[:EFFECT_IMAGES]
@@ -62,7 +63,7 @@ def _listed(model: MultiTaskModel) -> Iterator[tuple[str, Kind]]:
     for path, module in model.named_modules():
         if isinstance(module, SkillBank | DeadBank | Tsai):
             yield path, "adapter"
-        elif isinstance(module, StaticGate | DynamicGate) or path.endswith(".tsai.gate"):
+        elif isinstance(module, StaticGate | DynamicGate | DynamicGamma):
             yield path, "gate"
         elif isinstance(module, nn.LayerNorm | nn.BatchNorm2d):
             yield path, "norm"

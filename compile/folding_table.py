@@ -5,14 +5,23 @@ if not __package__:
 
 import sys
 from collections.abc import Sequence
+from contextlib import ExitStack
+from functools import partial
 from pathlib import Path
+from tempfile import TemporaryDirectory
 from typing import TYPE_CHECKING, Annotated, NamedTuple
 
 import typer
 
-from compile.config import FoldOptions
+from compile.bench import measure
+from compile.bench_rewrites import Bench, open_graph, simplified_module
+from compile.config import FoldOptions, TimingConfig
+from compile.graph import GRAPH_FILE, graph_info
 from compile.images import ImageFiles, folder_images
+from compile.passes.table import apply_passes
 from compile.script import run_script, say
+from targets.base import RunConfig
+from targets.table import target as find_target
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -28,9 +37,10 @@ SUBSETS = (("semseg", "depth"), ("normals",))
 
 
 class Subset(NamedTuple):
-    """What a build of some tasks only costs, and how far its float64 outputs are from the whole build's."""
+    """A build of some tasks only: its folded model and cost, and how far its float64 outputs are from the whole build's."""
 
     tasks: tuple[str, ...]
+    model: "MultiTaskModel"
     cost: "Cost"
     relative: float
 
@@ -72,11 +82,30 @@ def subset(model: "MultiTaskModel", whole: "MultiTaskModel", batch: "Tensor", ta
 
     small, _ = rewrite(restrict(model, tasks, batch.shape)[0], batch.shape, mode="all")
     errors = compare(run(whole, batch.double()), run(small, batch.double()))
-    return Subset(tasks, trace_cost(small, batch.shape).total, max(error.relative for error in errors.values()))
+    return Subset(tasks, small, trace_cost(small, batch.shape).total, max(error.relative for error in errors.values()))
 
 
-def table(done: "Folding", parts: "Sequence[FoldPart]", subsets: "Sequence[Subset]", command: str) -> str:
-    """Return the page as Markdown."""
+def milliseconds(models: "Sequence[MultiTaskModel]", images: ImageFiles, *, threads: int) -> list[float]:
+    """Return each folded model's median latency on OpenVINO in float32, rewritten for it, all in one interleaved run."""
+    target, run = find_target("intel"), RunConfig(threads=threads)
+    bench = Bench(target, run, TimingConfig(burst=3), "wall")
+    rewrites = target.rewrites(target.capabilities(run))
+    [(name, image)] = images.first(1).read()
+    with TemporaryDirectory() as scratch, ExitStack() as sessions:
+        subjects = {}
+        for number, model in enumerate(models):
+            made = simplified_module(model.float(), model.config, images, Path(scratch) / str(number), threads=threads)
+            path = Path(scratch) / f"{number}.onnx"
+            apply_passes(rewrites, made.file(GRAPH_FILE), path)
+            session, feed = sessions.enter_context(open_graph(path, bench)), graph_info(made).feed(image, name=name)
+            subjects[str(number)] = partial(session.infer, feed)
+        return list(measure(subjects, bench.timing).values())
+
+
+def table(
+    done: "Folding", parts: "Sequence[FoldPart]", subsets: "Sequence[Subset]", times: Sequence[float], command: str
+) -> str:
+    """Return the page as Markdown; ``times`` are the milliseconds of the whole folded model and of each subset's."""
     from compile.explain import total
 
     lines = [
@@ -97,9 +126,11 @@ def table(done: "Folding", parts: "Sequence[FoldPart]", subsets: "Sequence[Subse
         "Composing moves the downsamplers from the decoders into the adapter's stages, and stacks the tasks' matrices: the "
         "adapter's parameters may rise where its MACs and bytes fall.", "",
         "## Task subsets", "", "`make target=intel tasks=semseg,depth`, `tdss pipeline --tasks`, `tdss fold --tasks`; against "
-        "the folded build of every task. A bundle's own bench.json has the milliseconds.", "",
-        "| tasks | MACs | MB moved | parameters | relative difference of the kept outputs, float64 |", "|---|---|---|---|---|",
-        *(_subset(one, total(parts)) for one in subsets), "",
+        "the folded build of every task. Milliseconds: OpenVINO in float32 on two threads of the machine that made this page, "
+        "medians of one interleaved run.", "",
+        "| tasks | MACs | MB moved | parameters | ms | relative difference of the kept outputs, float64 |",
+        "|---|---|---|---|---|---|",
+        *(_subset(one, total(parts), times[0], ms) for one, ms in zip(subsets, times[1:], strict=True)), "",
     ]  # fmt: skip
     return "\n".join(lines)
 
@@ -133,12 +164,12 @@ def _part(part: "FoldPart") -> str:
     )
 
 
-def _subset(one: Subset, whole: "FoldPart") -> str:
+def _subset(one: Subset, whole: "FoldPart", before: float, after: float) -> str:
     cost = one.cost
     return (
         f"| {', '.join(one.tasks)} | {whole.macs_after / 1e6:.0f} → {cost.macs / 1e6:.0f} M | "
         f"{whole.bytes_after / 1e6:.0f} → {cost.moved / 1e6:.0f} | "
-        f"{whole.params_after / 1e6:.2f} → {cost.params / 1e6:.2f} M | {one.relative:.1e} |"
+        f"{whole.params_after / 1e6:.2f} → {cost.params / 1e6:.2f} M | {before:.1f} → {after:.1f} | {one.relative:.1e} |"
     )
 
 
@@ -171,8 +202,14 @@ def main(
     batch = read_batch(done.config, chosen.first(1))
     wanted = [tasks for tasks in SUBSETS if set(tasks) <= set(done.config.tasks)]
     subsets = [subset(done.original, done.folded, batch, tasks) for tasks in wanted]
+    say("timing the builds of some tasks")
+    times = milliseconds([done.folded, *(one.model for one in subsets)], chosen, threads=2)
     text = table(
-        done, part_costs(before, after), subsets, f"python compile/folding_table.py {checkpoint} --out docs/folding.md"
+        done,
+        part_costs(before, after),
+        subsets,
+        times,
+        f"python compile/folding_table.py {checkpoint} --out docs/folding.md",
     )
     if out is None:
         sys.stdout.write(text)
