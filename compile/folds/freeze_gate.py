@@ -31,7 +31,7 @@ class FreezeGate:
         """Put a constant of the right shape in its place."""
         module = model.get_submodule(step.module)
         if isinstance(module, Tsai) and module.gate is not None:
-            freeze(model, step.module, torch.full((module.gate.out_features,), 0.5))
+            freeze(model, step.module, torch.full((len(module.gate.weight),), 0.5))
             return
         gate = module.gate if isinstance(module, PickedGate) else module
         if not isinstance(gate, DynamicGate):

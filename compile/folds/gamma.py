@@ -43,6 +43,20 @@ class GammaSource(nn.Module):
         return self.hidden(n).flatten(1, 2), own, mean
 
 
+class PooledGamma(nn.Module):
+    """γ from what is pooled already; ``weight`` is W ``[tasks, dim, 2·dim]``."""
+
+    def __init__(self, weight: Tensor) -> None:
+        super().__init__()
+        self.weight = nn.Parameter(weight)
+
+    def forward(self, generic: Tensor, adapted: Tensor) -> Tensor:
+        """Map GAP(G) ``[batch, dim]`` and GAP(D_t) ``[batch, tasks, dim]`` to γ ``[batch, tasks, dim]``."""
+        first, second = self.weight.chunk(2, -1)
+        logits = torch.einsum("tij,bj->bti", first, generic) + torch.einsum("tij,btj->bti", second, adapted)
+        return logits.sigmoid()
+
+
 class GammaStage(nn.Module):
     """A stage's adapters, interaction with a dynamic γ, and downsamplers."""
 
@@ -53,7 +67,7 @@ class GammaStage(nn.Module):
         """``narrow`` is P ``[tasks, narrow, dim]``, ``bridge`` W_c1 ``[dim, dim]``, ``gate`` W ``[tasks, dim, 2·dim]``."""
         super().__init__()
         self.tasks, self.answers, self.pooled, self.form = tuple(tasks), tuple(answers), pooled, form
-        self.narrow, self.gate = nn.Parameter(narrow), nn.Parameter(gate)
+        self.narrow, self.gate = nn.Parameter(narrow), PooledGamma(gate)
         self.bridge = linear_of(bridge)
         self.sources = nn.ModuleDict(sources)
 
@@ -76,9 +90,8 @@ class GammaStage(nn.Module):
         adapted = pooled.new_zeros(len(pooled), len(self.tasks), pooled.shape[1])
         for source, (units, own, _) in zip(sources, read, strict=True):
             adapted = adapted + (own * units.mean(1)[:, None]) @ source.up.T
-        first, second = self.gate.chunk(2, -1)
-        logits = torch.einsum("tij,bj->bti", first, pooled) + torch.einsum("tij,btj->bti", second, adapted)
-        return logits.sigmoid()
+        gamma: Tensor = self.gate(pooled, adapted)
+        return gamma
 
     def _build(self, generic: Tensor, sources: list[GammaSource], read: Sequence[Read], gated: Tensor) -> Tensor:
         matrix = self.narrow + gated @ self.bridge.weight

@@ -14,7 +14,7 @@ from torch import Tensor, nn
 
 from compile.folds.base import Candidate, Step, set_module
 from compile.folds.gates import ConstantGate
-from tdss.adapters.tdss import DynamicGate, Tsai, normalise_gate
+from tdss.adapters.tdss import DynamicGamma, DynamicGate, Tsai, normalise_gate
 from tdss.model import MultiTaskModel
 
 NORMS = {"attention": "norm1", "mlp": "norm2"}
@@ -37,7 +37,7 @@ class FoldStaticValue:
         """Put a constant in the gate's place."""
         module = model.get_submodule(step.module)
         if isinstance(module, Tsai) and module.gate is not None:
-            freeze_gamma(module, torch.full((module.gate.out_features,), 0.5))
+            freeze_gamma(module, torch.full((len(module.gate.weight),), 0.5))
         elif isinstance(module, DynamicGate):
             set_module(model, step.module, ConstantGate(_constant(model, step.module, module)))
         else:
@@ -61,7 +61,7 @@ def dead_reason(model: MultiTaskModel, path: str) -> str:
         return "its input path is dead: the norm before it has zero weights" if norm is not None and _flat(norm) else ""
     if isinstance(module, nn.LayerNorm):
         return "its weights are zero: it answers its bias" if _flat(module) else ""
-    if isinstance(module, nn.Linear | nn.Conv2d):
+    if isinstance(module, nn.Linear | nn.Conv2d | DynamicGamma):
         return "its weights are zero" if not module.weight.any() else ""
     return ""
 

@@ -100,6 +100,27 @@ class SkillBank(nn.Module):
         return [self.alpha * self.up(gate[:, task] * hidden) for task in range(gate.shape[1])]
 
 
+class DynamicGamma(nn.Module):
+    """γ_t = sigmoid(W_t·GAP[G ; D_t]) of each answered task, per image; ``weight`` holds the W_t ``[dim, 2·dim]``, stacked."""
+
+    def __init__(self, dim: int, tasks: int) -> None:
+        super().__init__()
+        self.weight = nn.Parameter(torch.empty(tasks * dim, 2 * dim))
+        nn.init.kaiming_uniform_(self.weight, a=5**0.5)
+
+    def keep(self, places: Sequence[int]) -> None:
+        """Keep the rows of these tasks."""
+        rows = self.weight.detach().unflatten(0, (-1, self.weight.shape[1] // 2))[list(places)]
+        self.weight = nn.Parameter(rows.flatten(0, 1))
+
+    def forward(self, generic: Tensor, adapted: Sequence[Tensor]) -> Tensor:
+        """Map G and the answered tasks' D_t, ``[batch, height, width, dim]``, to γ ``[batch, tasks, dim]``."""
+        pooled = generic.mean((1, 2))
+        rows = self.weight.chunk(len(adapted))
+        read = [torch.cat([pooled, own.mean((1, 2))], -1) for own in adapted]
+        return torch.stack([functional.linear(one, row) for one, row in zip(read, rows, strict=True)], 1).sigmoid()
+
+
 class Tsai(nn.Module):
     """Task-synergistic interaction of one stage: F_t = G + D_t + γ_t ⊙ W_c [G ; mean_t D_t]."""
 
@@ -107,13 +128,13 @@ class Tsai(nn.Module):
         super().__init__()
         self.bridge = nn.Linear(2 * dim, dim, bias=False)
         nn.init.normal_(self.bridge.weight, std=0.02 * dim**-0.5)
-        self.gate = nn.Linear(2 * dim, tasks * dim, bias=False) if dynamic else None
+        self.gate = DynamicGamma(dim, tasks) if dynamic else None
         self.weight = None if dynamic else nn.Parameter(torch.zeros(tasks, dim))
 
     def keep(self, places: Sequence[int]) -> None:
         """Keep γ of these tasks."""
         if self.gate is not None:
-            self.gate = _rows(self.gate, places, self.bridge.out_features)
+            self.gate.keep(places)
         if self.weight is not None:
             self.weight = nn.Parameter(self.weight.detach()[list(places)])
 
@@ -122,12 +143,8 @@ class Tsai(nn.Module):
         if self.weight is not None:
             return [row.sigmoid() for row in self.weight]
         assert self.gate is not None
-        pooled = generic.mean((1, 2))
-        rows = self.gate.weight.chunk(len(adapted))
-        return [
-            functional.linear(torch.cat([pooled, own.mean((1, 2))], -1), row).sigmoid()[:, None, None]
-            for own, row in zip(adapted, rows, strict=True)
-        ]
+        gamma = self.gate(generic, adapted)
+        return [gamma[:, task, None, None] for task in range(len(adapted))]
 
     def forward(self, generic: Tensor, adapted: list[Tensor], answers: Sequence[int]) -> list[Tensor]:
         """Map G and the D_t of every trained task to F_t of those in ``answers``; all ``[batch, height, width, dim]``."""
