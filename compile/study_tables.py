@@ -37,7 +37,7 @@ from compile.quantize import quantize, variants_of
 from compile.script import say
 from compile.search import MIXED, PLAIN, SENSITIVITY, Terms, read_sensitivity, search
 from compile.sensitivity import open_graph
-from compile.trial import Trial, labelled, worst
+from compile.trial import Measured, Trial, labelled, worst
 from targets.base import QuantizationScheme, RunConfig
 from targets.jetson.target import JETSON
 
@@ -78,7 +78,11 @@ class Bench(NamedTuple):
 def measure(bench: Bench, name: str, graph: Path, note: str = "") -> Row:
     """Run a graph in exact emulation on the trial's images and lint it."""
     with open_graph(graph, exact=True, threads=bench.threads) as session:
-        standing = bench.trial.stand(bench.trial.measure(session.infer))
+        return _row(bench, name, graph, bench.trial.measure(session.infer), note)
+
+
+def _row(bench: Bench, name: str, graph: Path, measured: Measured, note: str) -> Row:
+    standing = bench.trial.stand(measured)
     say(f"{name}: worst {worst(standing)[0]} {worst(standing)[1]:.2%}")
     return Row(
         name=name, drops={task: one.drop for task, one in standing.items()}, bytes=graph.stat().st_size,
@@ -142,7 +146,7 @@ def vit(bench: Bench) -> Iterator[Row]:
     massive = describe_massive(measure_massive(bench.source, feeds, threads=bench.threads))
     reference = bench.trial.reference
     metrics = ", ".join(f"{name} {bench.trial.metric(name, reference[name]):.3f}" for name in reference)
-    yield measure(bench, "float", bench.source, note=f"{metrics}; {massive}")
+    yield _row(bench, "float", bench.source, reference, f"{metrics}; {massive}")
     shown = bench.info.preprocess
     yield from _searched(bench, adopt_graph(bench.source, bench.scratch / "graph", mean=shown.mean, std=shown.std))
     yield from _naive(bench)

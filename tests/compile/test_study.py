@@ -8,7 +8,7 @@ import pytest
 
 from bundle.artifacts import Simplified
 from bundle.errors import ConfigError
-from compile import study
+from compile import study, study_tables
 from compile.study import main, replace_section, table
 from compile.study_tables import TABLES, Bench, Row, measure
 
@@ -52,6 +52,21 @@ def test_a_table_is_written_after_each_row_and_keeps_what_is_costly(
     assert "| float | 0.00 [0.00] |" in seen[0] and "2 images of val, 2 calibration images" in page.read_text()
     [row] = json.loads((tmp_path / "docs" / "quantization-made.json").read_text())
     assert set(row["verdicts"].values()) == {"pass"} and row["errors"] == 0
+
+
+@pytest.mark.parametrize("io", ["raw"], indirect=True)
+def test_the_hard_case_says_how_good_and_how_massive_the_float_graph_is(
+    simplified: Simplified, scenes: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def nothing(bench: Bench, *graph: Simplified) -> Iterator[Row]:
+        yield from ()
+
+    monkeypatch.setattr(study_tables, "_searched", nothing)
+    monkeypatch.setattr(study_tables, "_naive", nothing)
+    main(simplified.folder, ["vit"], scenes, images=2, count=2, page=tmp_path / "page.md", threads=1)
+    [row] = json.loads((tmp_path / "quantization-vit.json").read_text())
+    assert row["name"] == "float" and set(row["drops"].values()) == {0.0}
+    assert "depth " in row["note"] and "times the median channel's" in row["note"]
 
 
 def test_an_unknown_table_is_refused_by_name() -> None:
