@@ -295,8 +295,9 @@ def main(arguments: list[str] | None = None) -> int:
     """Measure and publish; return the exit code."""
     parser = argparse.ArgumentParser(prog="python -m compile.power", description=__doc__)
     parser.add_argument(
-        "--bundle", type=Path, required=True, help="a bundle whose f32 variant is ONNX: build/default/jetson"
+        "--bundle", type=Path, required=True, help="the bundle whose images judge: build/default/jetson"
     )
+    parser.add_argument("--graph", type=Path, help="the float graph, where the bundle keeps none as ONNX")
     parser.add_argument("--out", type=Path, default=Path("docs/regression-power.json"), help="the measurement")
     parser.add_argument("--doc", type=Path, default=Path("docs/regression.md"), help="the Markdown file with the marks")
     parser.add_argument("--figure", type=Path, default=Path("docs/pictures/regression-power.png"), help="the PNG")

@@ -170,3 +170,16 @@ def test_a_document_without_the_marks_and_a_file_without_a_measurement_are_refus
 def test_the_command_says_what_is_wrong(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     assert power.main(["--bundle", str(tmp_path)]) == 2
     assert "no bundle here" in capsys.readouterr().err
+
+
+def test_the_command_line_names_what_measure_power_is_given(
+    folder: Path, tmp_path: Path, measured: Power, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    asked: list[Path] = []
+    monkeypatch.setattr(power, "measure_power", lambda bundle, path, options: asked.append(path) or measured)
+    doc, other = tmp_path / "regression.md", tmp_path / "other.onnx"
+    doc.write_text(f"{BEGIN}\n{END}\n", encoding="utf-8")
+    places = ["--out", str(tmp_path / "p.json"), "--doc", str(doc), "--figure", str(tmp_path / "p.png")]
+    assert power.main(["--bundle", str(folder), *places]) == 0
+    assert power.main(["--bundle", str(folder), "--graph", str(other), *places]) == 0
+    assert asked == [folder / "f32" / "model.onnx", other] and read_power(tmp_path / "p.json") == measured
