@@ -71,6 +71,9 @@ def restrict(
 ) -> tuple[MultiTaskModel, list[FoldRecord]]:
     """Return a copy that answers ``tasks`` only, and the line that says what that saves.
 
+    F_t = G + D_t + γ_t ⊙ W_c [G ; mean_t D_t] of the tasks kept is what it was: the mean still runs over every trained task,
+    so with TSAI the gates keep all their rows; without it each task's rows, γ, streams and decoder leave with the task.
+
     Raises:
         ConfigError: a task is not one of the model's.
     """

@@ -133,7 +133,7 @@ def _moves(model: MultiTaskModel, images: Sequence[Tensor]) -> Iterator[Move]:
         weights = constant_of(bank.gate) if is_static(bank.gate) else means[f"{path}.gate"]
         keep = tuple(int(skill) for skill in (weights.amax(0) >= TINY).nonzero())
         dropped = weights.shape[1] - len(keep)
-        if dropped:
+        if dropped and keep:  # among very many skills none need weigh much
             reason = f"{dropped} skills weigh less than {TINY} for every task"
             yield Move(Step(rule=DropSkills.name, module=path, keep=keep), None, reason)
 

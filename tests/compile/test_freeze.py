@@ -8,6 +8,8 @@ import torch
 from bundle.dataset import SPEC_FILE, FolderDataset, load_spec
 from compile.folds.gates import ConstantGate
 from compile.freeze import Agreement, freeze_gates, read_labels
+from tdss.adapters.tdss import DynamicGate, StaticGate
+from tdss.model import MultiTaskModel
 from tests.compile import made
 
 GATE = "adapter.stages.1.blocks.0.banks.mlp.gate"
@@ -44,6 +46,19 @@ def test_a_gate_over_its_budget_refuses_and_says_so(images: list[torch.Tensor]) 
     frozen, [line] = freeze_gates(made.model(), images, budgets=STRICT, labels={}, scales={}, progress=quiet)
     assert line.decision == "kept" and line.reason.startswith("refuses to freeze: alone it costs")
     assert not isinstance(frozen.get_submodule(GATE), ConstantGate)
+
+
+def test_among_very_many_light_skills_none_is_tiny(images: list[torch.Tensor]) -> None:
+    """64 skills weigh 1/64 each, below the bound of a tiny one: the bank does not leave as a whole."""
+    adapter = made.CONFIG.adapter.model_copy(update={"experts": 64, "rank": 1})
+    model = MultiTaskModel(made.CONFIG.model_copy(update={"adapter": adapter})).eval()
+    for module in model.modules():
+        if isinstance(module, StaticGate):
+            module.logits.data.zero_()
+        elif isinstance(module, DynamicGate):
+            module.logits.bias.data.zero_()
+    _, lines = freeze_gates(model, images, budgets=LAX, labels={}, scales={}, progress=quiet)
+    assert [(line.rule, line.module) for line in lines] == [("freeze_gate", GATE)]
 
 
 def test_labels_are_used_where_every_image_has_them(scenes: Path) -> None:

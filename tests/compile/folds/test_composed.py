@@ -89,6 +89,17 @@ def test_a_dynamic_source_scales_each_skills_columns(
     assert far(want.reshape(2, 3, 2, -1), source(n)) < TIGHT
 
 
+@pytest.mark.parametrize("form", [MATRIX, UNITS])
+def test_the_mean_runs_over_every_trained_task(form: str) -> None:
+    """One of three tasks is answered: ḡ is the mean of three rows."""
+    bank, n = make_bank(), draw(2, 3, 2, 5, seed=9)
+    own, shared = draw(1, 4, 3, 2, seed=10), draw(1, 4, 3, 2, seed=11)
+    gate, u = gate_values(bank.gate, array(n)), oracle.hidden(bank, array(n)).reshape(2, 3, 2, 3, 2)
+    want = np.einsum("be,ner,bhwer->bhwn", gate[:, 1], array(own)[0], u)
+    want = want + np.einsum("be,ner,bhwer->bhwn", gate.mean(1), array(shared)[0], u)
+    assert far(want, DynamicSource(Hidden(bank, pooled=False), bank.gate, own, shared, (1,), form)(n)) < TIGHT
+
+
 def test_the_matrix_of_one_image_is_that_of_the_equation() -> None:
     own, shared, gate = draw(2, 4, 3, 2), draw(2, 4, 3, 2, seed=2), draw(5, 3, 3, seed=3)
     g = array(gate)

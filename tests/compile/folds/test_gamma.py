@@ -1,5 +1,6 @@
 """A stage whose γ depends on the image, in both forms, against the stage's equations in NumPy."""
 
+import re
 from copy import deepcopy
 
 import pytest
@@ -10,11 +11,12 @@ from compile.folds.base import Step
 from compile.folds.compose import FoldCompose, compose_gamma
 from compile.folds.cost import trace_cost
 from compile.folds.gamma import BRIDGE, BUILT, GammaStage, gamma_form
+from targets.scheme import GATE
 from tdss.adapters.tdss import SkillBank, TdssStage
 from tdss.config import ModelConfig, TdssConfig
 from tdss.model import MultiTaskModel
 from tests.compile.folds import oracle
-from tests.compile.folds.applied import few, fold_exactly
+from tests.compile.folds.applied import few, fold_exactly, fold_with
 from tests.compile.folds.models import configs, make_config, make_model
 from tests.compile.folds.oracle import TIGHT, array, downsampled, far, make_tap
 
@@ -80,6 +82,15 @@ def test_any_stage_of_any_tasks_is_that_of_the_equations(config: ModelConfig, fo
     want = downsampled(model, 1, tap, pooled=(height, width) == (2 * grid[0], 2 * grid[1]))
     got = composed(model, 1, form)(tap)
     assert list(got) == list(want) and max(far(want[task], got[task]) for task in want) < TIGHT * 10
+
+
+def test_the_network_of_gamma_is_a_module_named_gate() -> None:
+    """It is left in float by its name, and it costs tasks·dim·2·dim MACs before and after."""
+    model = make_model(make_config(BASE))
+    for module in ("adapter.stages.1.tsai.gate", "adapter.stages.1.gate"):
+        assert re.fullmatch(GATE.pattern, f"{module}/MatMul")
+        assert trace_cost(model, (1, 3, 32, 32)).macs[module] == 6 * 16 * 32
+        fold_with(FoldCompose(), model)
 
 
 def test_neither_form_costs_more_than_the_stage_did() -> None:
