@@ -116,8 +116,9 @@ def test_the_effect_is_that_of_putting_the_mean_in_its_place() -> None:
     assert found.effect == pytest.approx(max(changes), rel=1e-3)
 
 
-def test_without_images_only_weights_are_judged() -> None:
-    found = judge(make_model())
+@pytest.mark.parametrize("count", [0, 1])
+def test_without_a_second_image_only_weights_are_judged(count: int) -> None:
+    found = judge(make_model(), images()[:count])
     assert found[GATE].verdict == "dynamic" and found[STATIC].verdict == "static by construction"
     assert all(line.mean is None and line.spread is None and line.effect is None for line in found.values())
     assert {line.kind for line in found.values()} == {"adapter", "gate", "norm", "projection"}
