@@ -72,7 +72,7 @@ def restrict(
     """Return a copy that answers ``tasks`` only, and the line that says what that saves.
 
     F_t = G + D_t + γ_t ⊙ W_c [G ; mean_t D_t] of the tasks kept is what it was: the mean still runs over every trained task,
-    so with TSAI the gates keep all their rows; without it each task's rows, γ, streams and decoder leave with the task.
+    so with TSAI the gates keep all their rows. A task's γ, streams and decoder leave with it; without TSAI its gates' rows too.
 
     Raises:
         ConfigError: a task is not one of the model's.

@@ -6,13 +6,17 @@ from hypothesis import given
 from hypothesis import strategies as st
 from torch import nn
 
+from bundle.errors import CheckpointError
 from compile.config import FoldMode
 from compile.folding import EXACT_RELATIVE, apply_steps, fold_model, prove, rewrite
 from compile.folds.base import set_module, step_of
+from compile.folds.compose import FoldCompose
 from compile.folds.table import APPROXIMATE, FOLDS, fold_named
+from compile.folds.training_only import FoldTrainingOnly
 from tdss.adapters.lora import LoraLinear, ScaledLinear
+from tdss.backbones.swin import DropPath
 from tdss.backbones.vit import LayerScale
-from tdss.config import ModelConfig, SsfConfig, TdssConfig
+from tdss.config import HrnetConfig, ModelConfig, SsfConfig, TdssConfig
 from tdss.model import MultiTaskModel
 from tests.compile.folds.applied import few, fold_all
 from tests.compile.folds.models import (
@@ -72,6 +76,23 @@ def test_a_wrong_fold_would_be_seen() -> None:
     with torch.no_grad():
         folded.get_submodule("adapter.stages.0.generic").weight[0, 0] += 1e-6
     assert relative(outputs(model, image), outputs(folded, image)) > EXACT_RELATIVE
+    with pytest.raises(CheckpointError, match="folding changed what the model computes") as refused:
+        prove(model.float(), folded, image.float())
+    assert refused.value.expected == f"relative difference ≤ {EXACT_RELATIVE:g} in float64"
+
+
+def test_what_does_not_pay_is_kept_with_the_reason() -> None:
+    """A drop path costs nothing at inference; 64 narrow channels beside a width of 16 add MACs to a composition."""
+    config = make_config(BOTH).model_copy(update={"decoder": HrnetConfig(widths=(3, 64), hidden=7)})
+    dropping = config.backbone.model_copy(update={"drop_path": 0.2})
+    model, shape = make_model(config.model_copy(update={"backbone": dropping})), make_image(config).shape
+    folded, records = rewrite(model, shape, mode="cost", rules=(FoldTrainingOnly(), FoldCompose()))
+    kept = [line for line in records if line.decision == "kept"]
+    why = {line.module: line.reason for line in kept}
+    assert why["backbone.stages.0.blocks.1.drop_path"] == "it does not pay: nothing is saved"
+    assert why["adapter.stages.1"].startswith("it does not pay: ") and "adapter.stages.0" not in why
+    assert all((line.macs_before, line.bytes_before) == (line.macs_after, line.bytes_after) for line in kept)
+    assert isinstance(folded.get_submodule("backbone.stages.0.blocks.1.drop_path"), DropPath)
 
 
 def test_the_proof_has_both_errors_of_every_output_in_both_types() -> None:

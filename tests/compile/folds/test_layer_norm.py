@@ -8,6 +8,7 @@ from torch import nn
 from compile.folding import EXACT_RELATIVE
 from compile.folds.base import Step
 from compile.folds.compose import FoldCompose
+from compile.folds.freeze_gate import DropSkills
 from compile.folds.layer_norm import FoldLayerNorm
 from compile.folds.low_rank import FoldLowRank
 from compile.folds.merged_downsampler import FoldMergedDownsampler
@@ -88,11 +89,23 @@ def test_what_is_taken_never_adds_parameters(size: int, experts: int, rank: int)
     assert sum(parameter.numel() for parameter in model.parameters()) <= before
 
 
+def test_a_gate_that_lost_skills_is_still_a_reader() -> None:
+    model = make_model(make_config(SMALL.model_copy(update={"experts": 2})))
+    DropSkills().apply(model, Step(rule="drop_skills", module=f"{BANKS}.mlp", keep=(1,)))
+    check(model, {f"{BLOCK}.norm2": (f"{BLOCK}.mlp.fc1", f"{BANKS}.mlp.down", f"{BANKS}.mlp.gate.gate.logits")})
+
+
 def test_it_is_kept_where_windows_are_padded() -> None:
     model = make_model(make_config(BOTH, size=24))  # 6 tokens, windows of 4
     kept, folded = reasons(RULE, model, "kept"), reasons(RULE, model, "folded")
     assert kept[f"{BLOCK}.norm1"] == "windows are padded with zeros after the norm"
     assert f"{BLOCK}.norm2" in folded  # the MLP sees no padding
+
+
+def test_a_last_block_with_streams_is_padded_too() -> None:
+    model = make_model(adapted(MtloraConfig(kind="mtlora", rank=2), size=24))
+    norm = "backbone.stages.0.blocks.1.block.norm1"
+    assert reasons(RULE, model, "kept")[norm] == "windows are padded with zeros after the norm"
 
 
 def test_it_is_kept_where_it_feeds_the_residual_stream() -> None:
