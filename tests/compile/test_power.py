@@ -19,6 +19,7 @@ from report.power import (
     by_task,
     detectable,
     mistakes,
+    on,
     overall,
     publish,
     read_power,
@@ -140,6 +141,8 @@ def test_what_is_far_beyond_the_budget_is_found_and_what_is_far_within_passes(me
             assert point.verdict == "regression" and point.trials[-1].regression == 1.0
         if point.interval[1] < 0.2 * point.budget:
             assert point.verdict == "pass" and point.trials[-1].passed == 1.0
+    only = on(measured.points, measured.images)
+    assert {trial.images for point in only for trial in point.trials} == {measured.images}
     assert all(0 <= share <= 1 for share in (*mistakes(measured.points), *overall(measured)))
 
 
