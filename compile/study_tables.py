@@ -75,9 +75,9 @@ class Bench(NamedTuple):
     threads: int
 
 
-def measure(bench: Bench, name: str, graph: Path, note: str = "") -> Row:
-    """Run a graph in exact emulation on the trial's images and lint it."""
-    with open_graph(graph, exact=True, threads=bench.threads) as session:
+def measure(bench: Bench, name: str, graph: Path, note: str = "", emulated: Path | None = None) -> Row:
+    """Run a graph, or the one that emulates it, as its operators are defined on the trial's images, and lint the graph."""
+    with open_graph(emulated or graph, exact=True, threads=bench.threads) as session:
         return _row(bench, name, graph, bench.trial.measure(session.infer), note)
 
 
@@ -198,7 +198,7 @@ def _searched(bench: Bench, graph: Simplified) -> Iterator[Row]:
     """Quantize a graph plainly, search, and measure both."""
     run, cache = RunConfig(device="emulation", threads=bench.threads), bench.cache
     plain = quantize(graph, bench.calibration, bench.scratch / "plain", JETSON, run, cache=cache)
-    yield measure(bench, PLAIN, _emulated(plain, PLAIN), note="plain")
+    yield measure(bench, PLAIN, *_files(plain, PLAIN, "plain"))
     terms = Terms(bench.dataset, bench.trial.budgets, 0, SearchConfig())
     start = perf_counter()
     found = search(
@@ -208,15 +208,15 @@ def _searched(bench: Bench, graph: Simplified) -> Iterator[Row]:
     report = read_sensitivity(found.file(SENSITIVITY))
     note = f"{report.outcome}; {report.never_quantized_share:.1%} never quantized; {minutes:.0f} min"
     if any(variant.recipe.name == MIXED for variant in variants_of(found)):
-        yield measure(bench, MIXED, _emulated(found, MIXED), note=note)
+        yield measure(bench, MIXED, *_files(found, MIXED, note))
     else:
         say(f"no mixed graph: {note}")
 
 
-def _emulated(quantized: Quantized, name: str) -> Path:
-    """Return the graph of a variant that computes on a CPU what the device does: the last of its files."""
+def _files(quantized: Quantized, name: str, note: str) -> tuple[Path, str, Path]:
+    """Return a variant's graph, the note, and the graph that computes on a CPU what the device does: the last of its files."""
     [variant] = [one for one in variants_of(quantized) if one.recipe.name == name]
-    return quantized.file(variant.files[-1])
+    return quantized.file(variant.files[0]), note, quantized.file(variant.files[-1])
 
 
 def _ours(bench: Bench, drawn: CalibrationSet, scheme: QuantizationScheme) -> Path:

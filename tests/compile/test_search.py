@@ -11,6 +11,7 @@ from hypothesis import strategies as st
 from bundle.artifacts import Quantized, Simplified, load
 from bundle.dataset import FolderDataset
 from bundle.errors import ArtifactError
+from bundle.verdict import Verdict
 from calibration.sampling import CalibrationSet, from_split
 from compile import calibrate, sensitivity
 from compile.config import SearchConfig
@@ -21,6 +22,7 @@ from compile.search import (
     SearchReport,
     Step,
     Terms,
+    _near,
     broken,
     describe_costs,
     order_layers,
@@ -67,23 +69,37 @@ def test_a_task_holds_only_if_it_moves_little_in_either_direction() -> None:
     assert broken(tasks, dict.fromkeys(tasks, 0.02), 0.5) == ("semseg",)
 
 
-@given(longest=st.integers(1, 40), passes=st.integers(1, 60), holds=st.integers(0, 60), plain=st.integers(0, 1))
+@given(longest=st.integers(1, 40), passes=st.integers(1, 60), holds=st.integers(0, 60), plain=st.integers(0, 2))
 def test_the_bisection_ends_at_a_prefix_as_good_as_the_longest(
     longest: int, passes: int, holds: int, plain: int
 ) -> None:
     def attempt(count: int) -> Step:
         held = count >= passes + holds
-        return Step(returned=count, macs_share=0.0, tasks={}, held=held, passed=count >= passes)
+        return Step(returned=count, macs_share=0.0, tasks={}, held=held, passed=count >= passes, near=True)
 
     steps = shortest(longest, attempt, plain)
     best, level = steps[-1], attempt(longest).level
     assert best.level >= level
-    if level > plain:
-        needed = passes + holds if level == 2 else passes
+    if level > max(plain, 1):
+        needed = passes + holds if level == 3 else passes
         assert all(step.returned >= best.returned for step in steps if step.level >= level)
         assert best.returned - needed <= max(1, -(-longest // 8))
     else:
         assert best.returned == longest and len(steps) == 1
+
+
+@pytest.mark.parametrize(
+    ("low", "high", "verdict", "near"),
+    [
+        (-0.002, 0.009, "pass", True), (-0.02, 0.025, "inconclusive", True), (0.004, 0.02, "inconclusive", False),
+        (0.011, 0.02, "regression", False), (float("nan"), float("nan"), "inconclusive", False),
+    ],
+)  # fmt: skip
+def test_a_task_the_images_cannot_decide_is_near_by_its_drop_alone(
+    low: float, high: float, verdict: Verdict, near: bool
+) -> None:
+    one = standing(low, high).model_copy(update={"verdict": verdict})
+    assert _near(one, 0.005) == near
 
 
 @pytest.fixture(scope="module")
