@@ -84,7 +84,7 @@ def sensitivity_view(folder: Path) -> SensitivityView:
     rated = sorted(((_worst(layer, totals), layer) for layer in found.layers), key=lambda pair: -pair[0][1])
     shown = rated[:SHOWN]
     summary = (
-        f"{found.outcome} Each of {wording.plural(len(found.layers), 'layer')} was quantized alone on "
+        f"{found.outcome.rstrip('.')}. Each of {wording.plural(len(found.layers), 'layer')} was quantized alone on "
         f"{wording.plural(found.images, 'image')}"
         + (f"; the {len(shown)} that cost most:" if len(shown) < len(found.layers) else ":")
     )
