@@ -24,9 +24,12 @@ def pool_as_product(model: ir.Model) -> tuple[ir.Model, int]:
     """Rewrite every mean of a map over all axes but the first and the last; returns how many."""
     count = 0
     for node in nodes_of(model, "ReduceMean"):
-        whole, pooled = shape_of(node.inputs[0]), shape_of(node.outputs[0])
-        if whole is not None and pooled is not None and _is_pooling(node, whole):
-            _replace(model, node, whole, pooled)
+        source = node.inputs[0]
+        whole, pooled = shape_of(source), shape_of(node.outputs[0])
+        if source is None or source.dtype is None or whole is None or pooled is None:
+            continue
+        if _is_pooling(node, whole):
+            _replace(model, node, (source, source.dtype), (whole, pooled))
             count += 1
     return model, count
 
@@ -37,14 +40,17 @@ def _is_pooling(node: ir.Node, whole: tuple[int, ...]) -> bool:
     return axes is not None and sorted(axes % rank) == list(range(1, rank - 1)) and prod(whole[1:-1]) >= LEAST
 
 
-def _replace(model: ir.Model, node: ir.Node, whole: tuple[int, ...], pooled: tuple[int, ...]) -> None:
-    source = node.inputs[0]
-    if source is None or source.dtype is None:
-        return
+def _replace(
+    model: ir.Model,
+    node: ir.Node,
+    source: tuple[ir.Value, ir.DataType],
+    shapes: tuple[tuple[int, ...], tuple[int, ...]],
+) -> None:
+    (value, dtype), (whole, pooled) = source, shapes
     batch, places, channels = whole[0], prod(whole[1:-1]), whole[-1]
     new = Inserter(model, node, f"{node.name}/{MARK}")
-    flat = new.reshape(source, (batch, places, channels), "flat")
-    row = new.constant(np.full((1, places), 1.0 / places, source.dtype.numpy()), "row")
+    flat = new.reshape(value, (batch, places, channels), "flat")
+    row = new.constant(np.full((1, places), 1.0 / places, dtype.numpy()), "row")
     mean = new.node("MatMul", [row, flat], (batch, 1, channels), "mean")
     supersede(model, node.outputs[0], new.reshape(mean, pooled, "shaped"))
     model.graph.remove(node, safe=True)
