@@ -69,7 +69,8 @@ def judge(
     )  # fmt: skip
     with writing(out) as folder:
         write_report(folder, report)
-        write_result(folder, BENCH, bench.model_dump_json(indent=2) + "\n")
+        # the six keys others read, and no more: what only a device measures is left out, version 1 goes without saying
+        write_result(folder, BENCH, bench.model_dump_json(indent=2, exclude_defaults=True) + "\n")
         write_result(folder, CHOICE, choice.model_dump_json(indent=2) + "\n")
         seal(Judged, folder, parent=engine.sha256, inputs=(), outputs=(), settings={}, tools=tool_versions(*TOOLS))
     return load(Judged, out)
