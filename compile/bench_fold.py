@@ -26,6 +26,7 @@ from rich.table import Table
 from bundle.errors import RegressionFailed
 from bundle.frozen import Frozen
 from compile.bench import Clock, ratio, sample
+from compile.bench_kernels import PART, Job, OpTime, profile, totals
 from compile.bench_rewrites import Bench, open_graph
 from compile.config import TimingConfig
 from compile.script import run_script, say
@@ -34,11 +35,12 @@ from targets.rewrites import FILE, Rewrites
 from targets.table import target as find_target
 
 if TYPE_CHECKING:
-    from compile.bench_graphs import FoldCost, Graph, Made, Preset
+    from compile.bench_graphs import FoldCost, Made, Preset
 
 TARGETS = Path(__file__).resolve().parent.parent / "targets"
 RUNTIMES = {"openvino": "intel", "onnxruntime": "reference"}
 ROUNDS, BURST = 15, 3
+MINIMA = ", by minima"
 
 
 class Latency(Frozen):
@@ -82,6 +84,7 @@ class Figures(Frozen):
     load: tuple[float, float]
     rows: tuple[Row, ...]
     latencies: tuple[Latency, ...]
+    kernels: tuple[OpTime, ...]
 
 
 class Timed(NamedTuple):
@@ -118,7 +121,7 @@ def _compare(
         spread=(found.low - less, found.high - less),
     )  # fmt: skip
     least = min(values) / min(base) - less
-    return [middle, Row(runtime=runtime, name=f"{name}, by minima", value=least, limit=None)]
+    return [middle, Row(runtime=runtime, name=f"{name}{MINIMA}", value=least, limit=None)]
 
 
 def growth_rows(runtime: str, spent: Mapping[str, list[float]]) -> list[Row]:
@@ -128,8 +131,8 @@ def growth_rows(runtime: str, spent: Mapping[str, list[float]]) -> list[Row]:
     """
     rows = []
     for gate in ("static", "dynamic"):
-        counts = sorted(int(name.rpartition("_")[2]) for name in spent if name.startswith(f"adapter_{gate}_"))
-        points = [(count, median(spent[f"adapter_{gate}_{count}"])) for count in counts]
+        counts = sorted(int(name.rpartition("_")[2]) for name in spent if name.startswith(f"{PART}{gate}_"))
+        points = [(count, median(spent[f"{PART}{gate}_{count}"])) for count in counts]
         steps = [_per_task(before, after) for before, after in pairwise(points)]
         rows.append(
             Row(
@@ -143,6 +146,17 @@ def growth_rows(runtime: str, spent: Mapping[str, list[float]]) -> list[Row]:
         mean = _per_task(points[0], points[-1])
         rows.append(Row(runtime=runtime, name=f"mean growth per task, {gate} gates", value=mean, limit=None))
     return rows
+
+
+def kernel_rows(runtime: str, ms: Mapping[str, float]) -> list[Row]:
+    """Put the same numbers beside the judged ones, from the sums of each graph's kernels: information, for they scatter less."""
+    spent = {graph: [total] for graph, total in ms.items()}
+    rows = [*overhead_rows(runtime, spent), *growth_rows(runtime, spent)]
+    return [
+        row.model_copy(update={"name": f"{row.name}, by kernels", "limit": None, "spread": None})
+        for row in rows
+        if not row.name.endswith(MINIMA)
+    ]
 
 
 def _per_task(before: tuple[int, float], after: tuple[int, float]) -> float:
@@ -171,14 +185,33 @@ def error_rows(errors: Mapping[tuple[str, str], float]) -> list[Row]:
     ]
 
 
-def measure_all(made: "Made", timing: TimingConfig, run: RunConfig, clock: Clock, folder: Path) -> Timed:
+def rewrite_all(made: "Made", folder: Path) -> dict[tuple[str, str], Job]:
+    """Run each runtime's rewrites on the graphs that get them; by (runtime, graph)."""
+    from compile.bench_graphs import rewritten
+
+    jobs = {}
+    for runtime, name in RUNTIMES.items():
+        for graph in made.graphs:
+            own = folder / runtime / graph.name
+            own.mkdir(parents=True)
+            jobs[runtime, graph.name] = Job(rewritten(graph, rewrites_of(name), own), graph.feed)
+    return jobs
+
+
+def measure_all(
+    jobs: Mapping[tuple[str, str], Job], made: "Made", timing: TimingConfig, run: RunConfig, clock: Clock
+) -> Timed:
     """Time every graph on both runtimes in one interleaved run: whole models first, then the adapter parts."""
     spent: dict[tuple[str, str], list[float]] = {}
     errors: dict[tuple[str, str], float] = {}
+    benches = {runtime: Bench(find_target(name), run, timing, clock) for runtime, name in RUNTIMES.items()}
     for whole in (True, False):
-        graphs = [graph for graph in made.graphs if graph.name.startswith("adapter_") is not whole]
+        chosen = {key: job for key, job in jobs.items() if key[1].startswith(PART) is not whole}
         with ExitStack() as sessions:
-            opened = _open_all(graphs, timing, run, clock, folder, sessions)
+            opened = {
+                key: (sessions.enter_context(open_graph(job.path, benches[key[0]])), job.feed)
+                for key, job in chosen.items()
+            }
             if whole:
                 errors = _errors(opened, made)
             subjects = {f"{key[0]} {key[1]}": _call(session, feed) for key, (session, feed) in opened.items()}
@@ -187,23 +220,7 @@ def measure_all(made: "Made", timing: TimingConfig, run: RunConfig, clock: Clock
     return Timed(spent, errors)
 
 
-_Opened = dict[tuple[str, str], tuple[Session, Mapping[str, Array]]]
-
-
-def _open_all(
-    graphs: "list[Graph]", timing: TimingConfig, run: RunConfig, clock: Clock, folder: Path, sessions: ExitStack
-) -> _Opened:
-    from compile.bench_graphs import rewritten
-
-    opened: _Opened = {}
-    for runtime, name in RUNTIMES.items():
-        bench, place = Bench(find_target(name), run, timing, clock), folder / runtime
-        for graph in graphs:
-            own = place / graph.name
-            own.mkdir(parents=True)
-            session = sessions.enter_context(open_graph(rewritten(graph, rewrites_of(name), own), bench))
-            opened[runtime, graph.name] = (session, graph.feed)
-    return opened
+_Opened = Mapping[tuple[str, str], tuple[Session, Mapping[str, Array]]]
 
 
 def _call(session: Session, feed: Mapping[str, Array]) -> Callable[[], object]:
@@ -241,16 +258,20 @@ def bench_fold(preset: "Preset", graphs: Path, timing: TimingConfig, run: RunCon
     made = make_graphs(preset, graphs, threads=run.threads)
     say(f"timing {len(made.graphs)} graphs on {len(RUNTIMES)} runtimes")
     with TemporaryDirectory() as scratch:
-        timed = measure_all(made, timing, run, clock, Path(scratch))
+        jobs = rewrite_all(made, Path(scratch))
+        timed = measure_all(jobs, made, timing, run, clock)
+        say("profiling them by op")
+        kernels = profile(jobs, RUNTIMES, threads=run.threads)
     rows = [row for gate, cost in made.folds.items() for row in fold_rows(gate, cost, clock)] + error_rows(timed.errors)
     for runtime in RUNTIMES:
         own = {graph: values for (name, graph), values in timed.spent.items() if name == runtime}
-        rows += overhead_rows(runtime, own) + growth_rows(runtime, own)
+        rows += overhead_rows(runtime, own) + growth_rows(runtime, own) + kernel_rows(runtime, totals(kernels, runtime))
     able = {runtime: find_target(name).capabilities(run) for runtime, name in RUNTIMES.items()}
     return Figures(
         preset=preset, machine=able["openvino"].device_name, runtimes={name: one.runtime for name, one in able.items()},
         rewrites={runtime: rewrites_of(name) for runtime, name in RUNTIMES.items()}, threads=run.threads, clock=clock,
         rounds=timing.runs, load=(before, os.getloadavg()[0]), rows=tuple(rows), latencies=_latencies(timed),
+        kernels=kernels,
     )  # fmt: skip
 
 

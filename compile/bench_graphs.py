@@ -23,6 +23,7 @@ from bundle.artifacts import Folded, load
 from bundle.errors import CheckpointError
 from bundle.frozen import Frozen
 from bundle.preprocess import Preprocess
+from compile.bench_kernels import PART
 from compile.bench_models import AdapterPart, Form, batch_tasks, random_model, stack_baseline, swin_t, tiny
 from compile.bench_rewrites import simplified_module
 from compile.clean import clean_export
@@ -142,7 +143,7 @@ def adapter_parts(preset: Preset, out: Path) -> list[Graph]:
 
 def adapter_part(preset: Preset, gate: Gate, tasks: int, out: Path) -> Graph:
     """Make the folded adapters of so many tasks alone; its feed is random."""
-    config, path = config_of(preset, gate, tasks=tasks), out / f"adapter_{gate}_{tasks}.onnx"
+    config, path = config_of(preset, gate, tasks=tasks), out / f"{PART}{gate}_{tasks}.onnx"
     taps = _random_taps(config)
     if not path.is_file():
         say(f"  {path.stem}")

@@ -3,6 +3,7 @@
 from pathlib import Path
 
 from compile.bench_fold import BURST, Figures, Row
+from compile.bench_kernels import PART, op_table
 
 MARK = "<!-- below: written by compile/bench_fold.py -->"
 
@@ -34,6 +35,13 @@ def markdown(figures: Figures) -> str:
             for one in figures.latencies
         ),
     ]
+    for runtime in figures.runtimes:
+        for part in (False, True):
+            names = [
+                one.graph for one in figures.latencies if one.runtime == runtime and one.graph.startswith(PART) is part
+            ]
+            if names:
+                lines += ["", *op_table(figures.kernels, runtime, names)]
     return "\n".join(lines) + "\n"
 
 

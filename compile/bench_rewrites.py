@@ -113,9 +113,15 @@ def _compare(model: Model, on: tuple[str, ...], name: str, bench: Bench) -> Samp
 
 def open_graph(graph: Path, bench: Bench) -> Session:
     """Open an ONNX graph in float32 on the target's runtime."""
-    suffix = {"onnx": ".float.onnx", "openvino": ".xml"}[bench.target.graph_format]
-    files = bench.target.convert(graph, graph.with_suffix(suffix))
-    return bench.target.open(graph.parent, Variant(recipe=F32, files=files), bench.run, "auto")
+    return bench.target.open(
+        graph.parent, Variant(recipe=F32, files=convert_graph(graph, bench.target)), bench.run, "auto"
+    )
+
+
+def convert_graph(graph: Path, target: Target) -> tuple[str, ...]:
+    """Write an ONNX graph as the target's runtime reads it, beside it; return the files' names, the graph's first."""
+    suffix = {"onnx": ".float.onnx", "openvino": ".xml"}[target.graph_format]
+    return target.convert(graph, graph.with_suffix(suffix))
 
 
 def simplified_graph(checkpoint: Path, images: ImageFiles, out: Path, *, threads: int) -> Simplified:

@@ -21,7 +21,7 @@ def figures(*rows: Row) -> Figures:
     """Figures with these rows."""
     return Figures(
         preset="tiny", machine="m", runtimes={"r": "1"}, rewrites={"r": ()}, threads=1, clock="cpu", rounds=3,
-        load=(0.0, 0.0), rows=rows, latencies=(),
+        load=(0.0, 0.0), rows=rows, latencies=(), kernels=(),
     )  # fmt: skip
 
 
