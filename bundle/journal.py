@@ -16,9 +16,10 @@ from pathlib import Path
 
 import numpy as np
 
+from bundle.manifest import JOURNAL
 from bundle.measure import Seen
 
-FOLDER = "journal"
+FOLDER = JOURNAL
 _DIGITS = 16
 _PACKAGE = Path(__file__).parent
 

@@ -21,6 +21,8 @@ from bundle.seals import MANIFEST, UNSEALED, manifest_digest, read_sealed_manife
 from bundle.tasks import Activation, task
 
 VECTORS = "vectors.npz"
+JOURNAL = "journal"
+WRITTEN_LATER = (ENGINES, JOURNAL)  # folders that a device fills: what lies there is never listed, nor in an archive
 STRICT = 0.1  # `strict` budgets are this fraction of the task table's: 99.9 % instead of 99 %
 
 Io = Literal["raw", "edge"]
@@ -111,6 +113,8 @@ class Manifest(Frozen):
         for name in [*self.files, *(name for variant in self.variants for name in variant.files)]:
             if not inside(name):
                 raise ValueError(f"{name!r} is no plain path inside the bundle")
+            if name.split("/")[0].casefold() in WRITTEN_LATER:
+                raise ValueError(f"{name!r}: a device writes {' and '.join(WRITTEN_LATER)}, so no bundle lists it")
         if {MANIFEST, *SEALED} & set(self.files):
             raise ValueError("files that are written later are not listed")
         if not set(self.results) <= set(RESULTS):
@@ -187,8 +191,9 @@ def hash_bundle(folder: Path) -> dict[str, str]:
     names = sorted(path.relative_to(folder).as_posix() for path in folder.rglob("*") if path.is_file())
     later = {MANIFEST, *SEALED}
     return {
-        name: hash_file(folder / name) for name in names if name not in later and not name.startswith(f"{ENGINES}/")
-    }
+        name: hash_file(folder / name)
+        for name in names if name not in later and name.split("/")[0] not in WRITTEN_LATER
+    }  # fmt: skip
 
 
 def write_manifest(folder: Path, manifest: Manifest) -> Manifest:

@@ -10,6 +10,7 @@ from pydantic import JsonValue
 from bundle.artifacts import Engine, Exported, Folded, Quantized, Simplified, replacing
 from bundle.choice import Choice
 from bundle.dataset import FolderDataset
+from bundle.engines import ENGINES
 from bundle.errors import ArtifactError, ConfigError
 from bundle.manifest import (
     VECTORS,
@@ -60,14 +61,24 @@ class Parts(NamedTuple):
     @property
     def sources(self) -> dict[str, Path]:
         """Where each file that the manifest lists comes from, by its name in the bundle."""
-        engine = {name: self.engine.file(name) for name in self.engine.record.files}
-        return {**engine, VECTORS: self.vectors.file(VECTORS), FOLD: self.folded.file(FOLD)}
+        graphs = {name: self.engine.file(name) for name in self._graphs}
+        return {**graphs, VECTORS: self.vectors.file(VECTORS), FOLD: self.folded.file(FOLD)}
 
     @property
     def hashes(self) -> dict[str, str]:
         """The sha256 of each of those files, as the stages recorded them."""
         others = {VECTORS: self.vectors.record.files[VECTORS], FOLD: self.folded.record.files[FOLD]}
-        return dict(sorted({**self.engine.record.files, **others}.items()))
+        return dict(sorted({**self._graphs, **others}.items()))
+
+    @property
+    def engines(self) -> dict[str, Path]:
+        """Engines that were built where the bundle is, by their names in it; no manifest lists them (bundle/engines.py)."""
+        return {name: self.engine.file(name) for name in self.engine.record.files if name not in self._graphs}
+
+    @property
+    def _graphs(self) -> dict[str, str]:
+        """What the build stage made, with its sha256, but for what belongs to one device."""
+        return {name: digest for name, digest in self.engine.record.files.items() if not name.startswith(f"{ENGINES}/")}
 
     @property
     def tools(self) -> dict[str, str]:
@@ -168,6 +179,9 @@ def publish(folder: Path, manifest: Manifest, parts: Parts, judged: Judged, run:
     with locked(folder.parent), replacing(folder) as temporary:
         for name in manifest.files:
             shutil.copyfile(parts.sources[name], temporary / name)
+        for name, engine in parts.engines.items():
+            (temporary / ENGINES).mkdir(exist_ok=True)
+            shutil.copyfile(engine, temporary / name)
         write_manifest(temporary, manifest)
         for name in set(RESULTS) - {REPORT}:
             write_result(temporary, name, judged.file(name).read_text(encoding="utf-8"))

@@ -10,6 +10,7 @@ import sys
 from pathlib import Path
 
 from bundle.checks import require_passed, sentence
+from bundle.engines import DIGEST, ENGINES
 from bundle.errors import ProjectError
 from bundle.harness import Options
 from bundle.manifest import verify_bundle
@@ -53,12 +54,21 @@ def _plan(given: argparse.Namespace) -> Plan:
     opened = verify_bundle(given.bundle)
     if given.key is not None:
         require_signature(given.bundle, given.key)
+        _say_unsigned(given.bundle)
     return Plan(
         bundle=opened, run=run, execute=given.execute,
         options=Options(allow_inconclusive=given.allow_inconclusive),
         protocol=Protocol(runs=given.runs, warmup=given.warmup, tool_seconds=given.tool_seconds),
         only=tuple(given.variant),
     )  # fmt: skip
+
+
+def _say_unsigned(bundle: Path) -> None:
+    """Say which executable code in the bundle the signature does not cover: the engines that a device built."""
+    if any((bundle / ENGINES).glob(f"*{DIGEST}")):
+        _say(
+            f"the signature covers the build, not the engines cached in {bundle / ENGINES}: delete it to build them anew"
+        )
 
 
 def _text(decision: Decision, sent: Path) -> str:

@@ -1,5 +1,6 @@
 """Archives: the same bytes each time, a bundle again at the other end, and nothing at all from a hostile one."""
 
+import hashlib
 import io
 import os
 import shutil
@@ -156,6 +157,20 @@ SPOILT: dict[str, tuple[Callable[[list[Entry]], list[Entry]], str]] = {
     ),
     "too many": (lambda found: [named(f"{number}") for number in range(5000)], "too many entries"),
 }  # fmt: skip
+
+
+@pytest.mark.parametrize("name", ["engines/f16-0123.engine", "Engines/f16.engine", "journal/0123.jsonl"])
+def test_what_a_device_writes_is_refused_even_where_the_manifest_lists_it(
+    folder: Path, archive: Path, tmp_path: Path, name: str
+) -> None:
+    """An engine is executable code: whoever seals a manifest anew must not bring one along."""
+    listing = Path(shutil.copytree(folder, tmp_path / "listing"))
+    digest = hashlib.sha256(b"code").hexdigest()
+    good = manifest(folder)
+    write_manifest(listing, good.model_copy(update={"files": {**good.files, name: digest}}))
+    found = [(entry, (listing / MANIFEST).read_bytes() if entry.filename == MANIFEST else content)
+             for entry, content in entries(archive) if entry.filename != "regression.json"]  # fmt: skip
+    refused(rewrite(tmp_path / "listed.zip", [*found, named(name, b"code")]), tmp_path, "so no bundle lists it")
 
 
 @pytest.mark.parametrize("kind", SPOILT)

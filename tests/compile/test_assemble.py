@@ -4,9 +4,13 @@ from pathlib import Path
 
 import pytest
 
+from bundle.artifacts import ArtifactT, Exported, Folded, Quantized, Simplified, load, replacing
+from bundle.artifacts import Engine as EngineArtifact
 from bundle.choice import Candidate, Choice
 from bundle.manifest import BundleVariant, Engine, Manifest
-from compile.assemble import ship
+from compile.assemble import Parts, ship
+from compile.store import seal
+from compile.stored import ReferenceVectors
 from tests.bundle.made import make_bundle
 
 FILES = {"f32": ("float.onnx",), "f16": ("f16.onnx", "shared.bin"), "int8": ("int8.onnx", "shared.bin")}
@@ -20,6 +24,22 @@ def draft(folder: Path, target: str) -> Manifest:
     return made.model_copy(
         update={"target": target, "variants": variants, "files": dict.fromkeys(sorted(names), "0" * 64)}
     )
+
+
+def test_engines_that_were_built_here_go_along_unlisted(tmp_path: Path) -> None:
+    def part(kind: type[ArtifactT], *names: str) -> ArtifactT:
+        with replacing(tmp_path / kind.kind) as folder:
+            for name in names:
+                (folder / name).parent.mkdir(exist_ok=True)
+                (folder / name).write_text(name)
+            seal(kind, folder, parent=None, inputs=(), outputs=(), settings={}, tools={})
+        return load(kind, tmp_path / kind.kind)
+
+    engine = part(EngineArtifact, "f16.onnx", "engines/f16-01.engine", "engines/f16-01.engine.sha256")
+    vectors, folded = part(ReferenceVectors, "vectors.npz"), part(Folded, "fold.json")
+    parts = Parts(folded, part(Exported), part(Simplified), part(Quantized), engine, vectors)
+    assert list(parts.hashes) == sorted(parts.sources) == ["f16.onnx", "fold.json", "vectors.npz"]
+    assert list(parts.engines) == ["engines/f16-01.engine", "engines/f16-01.engine.sha256"]
 
 
 @pytest.mark.parametrize(

@@ -9,6 +9,7 @@ import numpy as np
 import pytest
 
 from bundle.choice import BENCH, CHOICE
+from bundle.engines import write_engine_file
 from bundle.errors import TargetUnavailable
 from bundle.harness import Options
 from bundle.manifest import BundleVariant, load_bundle, verify_bundle, write_manifest
@@ -152,7 +153,11 @@ def test_an_unsigned_bundle_is_refused_where_a_key_is_given(monkeypatch, folder:
     assert not (folder / "regression.json").exists()
     sign(folder, private)
     main([str(folder), "--key", str(public), "--runs", "1", "--warmup", "0"])
-    assert "PASS" in capsys.readouterr().out
+    captured = capsys.readouterr()
+    assert "PASS" in captured.out and "engines" not in captured.err
+    write_engine_file(folder, "f16.engine", b"code of somebody")
+    main([str(folder), "--key", str(public), "--runs", "1", "--warmup", "0"])
+    assert "not the engines cached in" in capsys.readouterr().err
 
 
 def test_an_altered_bundle_is_refused_before_anything_runs(monkeypatch, folder: Path) -> None:
