@@ -26,10 +26,12 @@ endif
 KEY := $(firstword $(shell cat pyproject.toml constraints/host.txt constraints/device.txt | cksum))
 ready = $(VENV)/.ready-$(1)-$(KEY)
 
-# On a Jetson the environment sees the system's tensorrt, and only the device side is installed.
+# On a Jetson the environment sees the system's tensorrt, and only the device side is installed; so is it where an Intel
+# machine judges a bundle. A host without TensorRT judges a jetson bundle by emulation, which is the host side's.
 ON_JETSON := $(if $(filter jetson,$(target)),$(shell [ "$$(uname -m)" = aarch64 ] && $(PYTHON) -c \
 	'import importlib.util, sys; sys.exit(not importlib.util.find_spec("tensorrt"))' 2>/dev/null && echo yes))
-EXTRA := $(if $(ON_JETSON),device,$(target))
+EXTRA_bundle_intel := device-intel
+EXTRA := $(if $(ON_JETSON),device,$(or $(if $(bundle),$(EXTRA_bundle_$(target))),$(target)))
 PIP := $(BIN)/python -m pip --quiet --disable-pip-version-check --no-input
 
 .PHONY: help road env test check format bench-fold study hard-case goldens prove train clean
@@ -45,10 +47,11 @@ help:
 	@echo "make test                    run every test"
 	@echo "make check                   format, lint, types and the architecture's rules"
 	@echo "make bench-fold              what folding gains and a folded Swin-T costs, in one interleaved run; half an hour, resumes"
+	@echo "     options='...'           ... --clock cpu --threads 1 where other work disturbs wall time"
 	@echo "make goldens                 rewrite the golden values of the shipped model, after explaining the change"
-	@echo "make train                   train the shipped model again, from scratch: hours; a killed run resumes"
-	@echo "make study                   measure docs/quantization.md again: schemes, naive NNCF, calibration, the hard case; an hour"
-	@echo "make hard-case               a ViT-S/14 with DINOv2's weights: six heads trained, then plain, mixed and naive INT8; an hour, resumes"
+	@echo "make train                   train the shipped model again, from scratch: hours; a killed run resumes; needs the scenes' training split"
+	@echo "make study                   measure docs/quantization.md again: schemes, naive NNCF, calibration, outlier channels; an hour or two"
+	@echo "make hard-case               a ViT-S/14 with DINOv2's weights: six heads trained, then plain, mixed and naive INT8; an hour, resumes; as train"
 	@echo "make prove                   have NVIDIA's own parser and builder take the jetson graphs, on this CPU (x86-64, 230 MB)"
 	@echo "     bundle=DIR              ... those of a bundle that exists"
 	@echo "make format                  rewrite the source as make check wants it"
@@ -85,7 +88,7 @@ format: $(call ready,dev)
 	$(BIN)/ruff check --fix .
 
 bench-fold: $(call ready,dev)
-	$(BIN)/python compile/bench_fold.py --page docs/folding-numbers.md
+	$(BIN)/python compile/bench_fold.py --page docs/folding-numbers.md $(options)
 
 STUDY := build/study
 study: $(call ready,dev)
@@ -114,7 +117,8 @@ prove: $(call ready,proof)
 ifneq ($(bundle),)
 	@$(BIN)/tdss prove "$(bundle)"
 else
-	@$(BIN)/tdss pipeline --target jetson $(if $(model),--checkpoint "$(model)") $(if $(data),--data "$(data)")
+	@$(BIN)/tdss pipeline --target jetson $(if $(model),--checkpoint "$(model)") $(if $(data),--data "$(data)") \
+		$(if $(tasks),--tasks "$(tasks)")
 endif
 
 TRAINING := models/default/training
@@ -133,11 +137,13 @@ $(VENV)/.made:
 	@touch $@
 
 # dev holds the two targets' extras, so it stamps them too.
-COVERS_dev := intel jetson
+COVERS_dev := intel jetson device-intel
+COVERS_intel := device-intel
 COVERS_proof := jetson
 PINS_device := constraints/device.txt
 NEEDS := 3.11
 NEEDS_device := 3.10
+NEEDS_device-intel := 3.10
 
 $(VENV)/.ready-%-$(KEY): $(VENV)/.made
 	@$(BIN)/python -c 'import sys; sys.exit(sys.version_info < tuple(map(int, "$(or $(NEEDS_$*),$(NEEDS))".split("."))))' || { \

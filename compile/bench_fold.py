@@ -14,7 +14,6 @@ from collections.abc import Callable, Mapping
 from contextlib import ExitStack
 from itertools import pairwise
 from pathlib import Path
-from statistics import median
 from tempfile import TemporaryDirectory
 from typing import TYPE_CHECKING, Annotated, Literal, NamedTuple
 
@@ -23,6 +22,7 @@ import typer
 from rich.console import Console
 from rich.table import Table
 
+from bundle.artifacts import write_text
 from bundle.errors import RegressionFailed
 from bundle.frozen import Frozen
 from compile.bench import Clock, ratio, sample
@@ -30,14 +30,14 @@ from compile.bench_kernels import PART, Job, OpTime, profile, totals
 from compile.bench_rewrites import Bench, open_graph
 from compile.config import TimingConfig
 from compile.script import run_script, say
+from compile.sources import ROOT
 from targets.base import Array, RunConfig, Session
-from targets.rewrites import FILE, Rewrites
+from targets.rewrites import read_rewrites
 from targets.table import target as find_target
 
 if TYPE_CHECKING:
     from compile.bench_graphs import FoldCost, Made, Preset
 
-TARGETS = Path(__file__).resolve().parent.parent / "targets"
 RUNTIMES = {"openvino": "intel", "onnxruntime": "reference"}
 ROUNDS, BURST = 15, 3
 MINIMA = ", by minima"
@@ -54,7 +54,10 @@ class Latency(Frozen):
 
 
 class Row(Frozen):
-    """One number to reach: ``value`` must be at most ``limit``, or at least where ``at_least``. ``spread``: its quartiles."""
+    """One number to reach: ``value`` must be at most ``limit``, or at least where ``at_least``.
+
+    ``value`` is the median over the rounds, ``spread`` the quartiles; of a growth, the smallest and the largest step.
+    """
 
     runtime: str
     name: str
@@ -95,9 +98,9 @@ class Timed(NamedTuple):
 
 
 def overhead_rows(runtime: str, spent: Mapping[str, list[float]]) -> list[Row]:
-    """Judge the adapters' overhead over the baseline, and what folding gains: ratios of medians.
+    """Judge the adapters' overhead over the baseline, and what folding gains: the median of the rounds' ratios.
 
-    ``spread`` is that of the rounds' own ratios; where the ratios of the minima beside them disagree, the machine was not quiet.
+    Where the ratio of the minima beside it disagrees, the machine was not quiet.
     """
     rows = []
     for gate, limit in (("static", 0.08), ("dynamic", 0.10)):
@@ -114,10 +117,10 @@ def _compare(
     runtime: str, name: str, values: list[float], base: list[float], limit: float | None, *, less: float = 0.0,
     at_least: bool = False,
 ) -> list[Row]:  # fmt: skip
-    """Return the ratio of the medians with its limit and, as information, that of the minima; ``less`` is taken off."""
+    """Return the median ratio with its limit and, as information, that of the minima; ``less`` is taken off."""
     found = ratio(values, base)
     middle = Row(
-        runtime=runtime, name=name, value=median(values) / median(base) - less, limit=limit, at_least=at_least,
+        runtime=runtime, name=name, value=found.median - less, limit=limit, at_least=at_least,
         spread=(found.low - less, found.high - less),
     )  # fmt: skip
     least = min(values) / min(base) - less
@@ -125,15 +128,15 @@ def _compare(
 
 
 def growth_rows(runtime: str, spent: Mapping[str, list[float]]) -> list[Row]:
-    """Judge how much each added task grows the adapter part: the largest step between two numbers of tasks, by medians.
+    """Judge how much each added task grows the adapter part: the largest step between two numbers of tasks.
 
-    A step over several tasks counts with its geometric mean per task.
+    A step is the median of the rounds' ratios; one over several tasks counts with its geometric mean per task.
     """
     rows = []
     for gate in ("static", "dynamic"):
         counts = sorted(int(name.rpartition("_")[2]) for name in spent if name.startswith(f"{PART}{gate}_"))
-        points = [(count, median(spent[f"{PART}{gate}_{count}"])) for count in counts]
-        steps = [_per_task(before, after) for before, after in pairwise(points)]
+        parts = {count: spent[f"{PART}{gate}_{count}"] for count in counts}
+        steps = [_per_task(parts, before, after) for before, after in pairwise(counts)]
         rows.append(
             Row(
                 runtime=runtime,
@@ -143,7 +146,7 @@ def growth_rows(runtime: str, spent: Mapping[str, list[float]]) -> list[Row]:
                 spread=(min(steps), max(steps)),
             )
         )
-        mean = _per_task(points[0], points[-1])
+        mean = _per_task(parts, counts[0], counts[-1])
         rows.append(Row(runtime=runtime, name=f"mean growth per task, {gate} gates", value=mean, limit=None))
     return rows
 
@@ -159,9 +162,9 @@ def kernel_rows(runtime: str, ms: Mapping[str, float]) -> list[Row]:
     ]
 
 
-def _per_task(before: tuple[int, float], after: tuple[int, float]) -> float:
-    """Return the growth per added task between two points (tasks, milliseconds)."""
-    growth: float = (after[1] / before[1]) ** (1 / (after[0] - before[0])) - 1
+def _per_task(parts: Mapping[int, list[float]], before: int, after: int) -> float:
+    """Return the growth per added task between two numbers of tasks, from the latencies by number."""
+    growth: float = ratio(parts[after], parts[before]).median ** (1 / (after - before)) - 1
     return growth
 
 
@@ -245,23 +248,22 @@ def _relative(got: Array, want: Array) -> float:
 
 def rewrites_of(name: str) -> tuple[str, ...]:
     """Name the rewrites that were measured to pay on a target's runtime; an oracle has them for this benchmark only."""
-    stored = Rewrites.model_validate_json((TARGETS / name / FILE).read_bytes())
-    return tuple(row.name for row in stored.rows if row.on)
+    return tuple(row.name for row in read_rewrites(ROOT / "targets" / name).rows if row.on)
 
 
 def bench_fold(preset: "Preset", graphs: Path, timing: TimingConfig, run: RunConfig, clock: Clock) -> Figures:
-    """Make the graphs in the folder ``graphs``, time them and judge the numbers."""
-    from compile.bench_graphs import make_graphs
+    """Make the graphs in a folder below ``graphs``, time them and judge the numbers."""
+    from compile.bench_graphs import make_graphs, place_of
 
     before = os.getloadavg()[0]
     say("making the graphs: some minutes")
-    made = make_graphs(preset, graphs, threads=run.threads)
+    made = make_graphs(preset, place_of(preset, graphs), threads=run.threads)
     say(f"timing {len(made.graphs)} graphs on {len(RUNTIMES)} runtimes")
     with TemporaryDirectory() as scratch:
         jobs = rewrite_all(made, Path(scratch))
         timed = measure_all(jobs, made, timing, run, clock)
         say("profiling them by op")
-        kernels = profile(jobs, RUNTIMES, threads=run.threads)
+        kernels = profile(jobs, RUNTIMES)
     rows = [row for gate, cost in made.folds.items() for row in fold_rows(gate, cost, clock)] + error_rows(timed.errors)
     for runtime in RUNTIMES:
         own = {graph: values for (name, graph), values in timed.spent.items() if name == runtime}
@@ -329,9 +331,9 @@ def main(
     """
     preset: Preset = "tiny" if quick else "swin-t"
     timing = TimingConfig(runs=rounds, warmup=1, burst=BURST)
-    figures = bench_fold(preset, graphs / preset, timing, RunConfig(threads=threads), clock)
+    figures = bench_fold(preset, graphs, timing, RunConfig(threads=threads), clock)
     out.parent.mkdir(parents=True, exist_ok=True)
-    out.write_text(figures.model_dump_json(indent=1) + "\n")
+    write_text(out, figures.model_dump_json(indent=1) + "\n")
     if page is not None:
         from compile.bench_page import write_page
 

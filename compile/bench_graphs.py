@@ -19,7 +19,7 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from bundle.artifacts import Folded, load
+from bundle.artifacts import Folded, load, write_text
 from bundle.errors import CheckpointError
 from bundle.frozen import Frozen
 from bundle.preprocess import Preprocess
@@ -34,7 +34,7 @@ from compile.graph import GRAPH_FILE, INPUT
 from compile.images import ImageFiles
 from compile.passes.table import apply_passes
 from compile.script import say
-from compile.sources import ROOT
+from compile.sources import ROOT, code_hash
 from targets.base import Array
 from tdss.backbones.swin import stage_sizes
 from tdss.checkpoint import Card, save
@@ -80,7 +80,7 @@ def config_of(preset: Preset, gate: Gate | None, *, tasks: int = 6) -> ModelConf
 
 
 def make_graphs(preset: Preset, out: Path, *, threads: int) -> Made:
-    """Make every graph of the benchmark in ``out``, or take what a killed run left there; threads are the checks'."""
+    """Make every graph of the benchmark in ``out``, or take what is there (see ``place_of``); threads are the checks'."""
     config = config_of(preset, None)
     images = write_image(out / "images", config)
     feed = {INPUT: Preprocess(**config.image.model_dump()).apply(_read(images), name="image")}
@@ -96,6 +96,11 @@ def make_graphs(preset: Preset, out: Path, *, threads: int) -> Made:
                 made.file(GRAPH_FILE).replace(path)
         graphs.append(Graph(name, path, feed, rewritten))
     return Made((*graphs, *adapter_parts(preset, out)), folds, eager)
+
+
+def place_of(preset: Preset, graphs: Path) -> Path:
+    """Return the folder of a preset's graphs: another one after any change of the code that makes them."""
+    return graphs / f"{preset}-{code_hash('compile.bench_graphs', 'compile.fold')[:12]}"
 
 
 def _recipes(preset: Preset, out: Path) -> dict[str, tuple[Callable[[], MultiTaskModel], bool]]:
@@ -127,7 +132,7 @@ def _fold_once(preset: Preset, gate: Gate, images: ImageFiles, out: Path) -> Fol
     if not kept.is_file():
         say(f"  fold, {gate} gates")
         checkpoint = write_checkpoint(out / gate, config_of(preset, gate))
-        kept.write_text(fold_apart(checkpoint, images, out / f"{gate}_folded").model_dump_json())
+        write_text(kept, fold_apart(checkpoint, images, out / f"{gate}_folded").model_dump_json())
     return FoldCost.model_validate_json(kept.read_bytes())
 
 
@@ -166,7 +171,9 @@ def _export_part(model: MultiTaskModel, taps: list[Tensor], names: list[str], pa
             "the exporter returned nothing", expected="an ONNX program", got="None", where=path.stem,
             fix="use the pinned version of torch",
         )  # fmt: skip
-    save_graph(clean_export(program.model), path)
+    half = path.with_suffix(".half")
+    save_graph(clean_export(program.model), half)
+    half.replace(path)
 
 
 def _random_taps(config: ModelConfig) -> dict[str, Tensor]:
@@ -215,7 +222,8 @@ def fold_apart(checkpoint: Path, images: ImageFiles, out: Path) -> FoldCost:
         CheckpointError: the command failed.
     """
     command = [
-        sys.executable, "compile/fold.py", str(checkpoint), "--images", str(images.paths[0].parent), "--out", str(out),
+        sys.executable, "compile/fold.py", str(checkpoint.resolve()), "--images", str(images.paths[0].resolve().parent),
+        "--out", str(out.resolve()),
         "--count", "1", "--calibration", "0",
     ]  # fmt: skip
     start = perf_counter()

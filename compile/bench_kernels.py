@@ -1,7 +1,7 @@
 """Where the benchmark's time goes, by op: each runtime's own clock of every kernel, the least of some runs.
 
 A latency of half a second scatters on a machine that is shared; the least time of each of its kernels does so much less,
-for only a few milliseconds of quiet are needed for each of them.
+for only a few milliseconds of quiet are needed for each of them. On one thread, so that no kernel waits for another core.
 """
 
 from collections import defaultdict
@@ -17,7 +17,7 @@ from targets.kernels import KernelTime, least
 from targets.reference.kernels import kernel_times as onnxruntime_kernels
 from targets.table import target as find_target
 
-PASSES, RUNS = 3, 7  # the passes are minutes apart, so that a disturbance of a minute spoils one of them
+PASSES, RUNS = 3, 10  # the passes are minutes apart, so that a disturbance of a minute spoils one of them
 SHOWN = 0.01  # an op's share of the largest total, from which on it has a line of its own
 OTHERS = "others"
 PART = "adapter_"  # begins the name of a graph that is the adapters alone
@@ -43,7 +43,7 @@ class OpTime(Frozen):
     ms: float
 
 
-def profile(jobs: Mapping[tuple[str, str], Job], targets: Mapping[str, str], *, threads: int) -> tuple[OpTime, ...]:
+def profile(jobs: Mapping[tuple[str, str], Job], targets: Mapping[str, str]) -> tuple[OpTime, ...]:
     """Profile graphs by (runtime, name), each on its runtime; ``targets`` names the target of each runtime."""
     files = {
         key: job.path.parent / convert_graph(job.path, find_target(targets[key[0]]))[0] for key, job in jobs.items()
@@ -51,7 +51,7 @@ def profile(jobs: Mapping[tuple[str, str], Job], targets: Mapping[str, str], *, 
     found: dict[tuple[str, str], list[KernelTime]] = defaultdict(list)
     for _ in range(PASSES):
         for key, job in jobs.items():
-            found[key] += PROFILERS[key[0]](files[key], job.feed, runs=RUNS, threads=threads)
+            found[key] += PROFILERS[key[0]](files[key], job.feed, runs=RUNS, threads=1)
     return tuple(row for (runtime, name), kernels in found.items() for row in by_op(runtime, name, least(kernels)))
 
 
@@ -86,6 +86,7 @@ def op_table(rows: Iterable[OpTime], runtime: str, graphs: Iterable[str]) -> lis
         cells = [f"{own[op, one].ms:.1f} ({own[op, one].nodes})" if (op, one) in own else "" for one in columns]
         lines.append(f"| {op} | {' | '.join(cells)} |")
     rest = [[own[op, one] for op in ops if op not in shown and (op, one) in own] for one in columns]
-    cells = [f"{sum(row.ms for row in few):.1f} ({sum(row.nodes for row in few)})" for few in rest]
-    lines.append(f"| {OTHERS} | {' | '.join(cells)} |")
+    if any(rest):
+        cells = [f"{sum(row.ms for row in few):.1f} ({sum(row.nodes for row in few)})" for few in rest]
+        lines.append(f"| {OTHERS} | {' | '.join(cells)} |")
     return [*lines, f"| **all** | {' | '.join(f'**{sums[one]:.1f}**' for one in columns)} |"]

@@ -18,7 +18,7 @@ from typing import TYPE_CHECKING, Annotated, Literal, NamedTuple
 
 import typer
 
-from bundle.artifacts import Simplified
+from bundle.artifacts import Simplified, write_text
 from bundle.errors import ConfigError
 from bundle.preprocess import Preprocess
 from compile.bench import Clock, ratio, sample
@@ -27,6 +27,7 @@ from compile.graph import GRAPH_FILE, GraphInfo, graph_info
 from compile.images import ImageFiles, folder_images
 from compile.passes.table import apply_passes
 from compile.script import run_script, say
+from compile.sources import ROOT
 from targets.base import Array, RunConfig, Session, Target, Variant
 from targets.reference.target import F32
 from targets.rewrites import FILE, RewriteRow, Rewrites, Sample
@@ -202,7 +203,7 @@ def main(
                       command=command, rows=rows)  # fmt: skip
     text = json.dumps(answer.model_dump(mode="json"), indent=1, ensure_ascii=False) + "\n"
     if write:
-        (Path(__file__).resolve().parent.parent / "targets" / target / FILE).write_text(text)
+        write_text(ROOT / "targets" / target / FILE, text)
     sys.stdout.write(text)
 
 

@@ -4,8 +4,8 @@
     after    y = (W_S x_S + b) + Σ_s R_s (W_s x_s)        x_s the branches of size s, joined; S the size of y, or any
 
 A resize mixes pixels and a 1×1 convolution mixes channels: both are linear and act on different axes, so they commute.
-A resize's weights sum to 1, so it keeps a constant: the bias may be added on either side. Branches of equal size share one
-convolution and one resize. Fewer MACs where the branches are small; more bytes where y has many channels: measure.
+A resize's weights sum to 1, so it keeps a constant: the bias may be added on either side. Branches of equal size and resize share
+one convolution and one resize. Fewer MACs where the branches are small; more bytes where y has many channels: measure.
 """
 
 import numpy as np
@@ -14,8 +14,11 @@ import onnx_ir as ir
 from compile.passes.base import constant, nodes_of
 from compile.passes.insert import Inserter, supersede
 from compile.passes.movement import shape_of
+from compile.passes.resize_as_products import coordinates
 
 Size = tuple[int, ...]
+CROPPED = "tf_crop_and_resize"  # its weights need not sum to 1
+Kind = tuple[tuple[str, str], ...]  # a resize's attributes as text; () where there is none
 
 
 def mix_before_resize(model: ir.Model) -> tuple[ir.Model, int]:
@@ -60,34 +63,35 @@ def _single(node: ir.Node) -> bool:
 def _before(value: ir.Value) -> tuple[ir.Value, ir.Node | None]:
     """Return the value before a resize that commutes, and that resize; or the value itself and None."""
     node = value.producer()
-    if node is None or node.op_type != "Resize" or not _single(node) or not _commutes(node) or node.inputs[0] is None:
+    if (
+        node is None
+        or node.op_type != "Resize"
+        or not _single(node)
+        or coordinates(node) in (None, CROPPED)
+        or node.inputs[0] is None
+    ):
         return value, None
     return node.inputs[0], node
 
 
-def _commutes(resize: ir.Node) -> bool:
-    """Say whether a resize is bilinear over height and width with weights that sum to 1 everywhere."""
-    before, after = shape_of(resize.inputs[0]), shape_of(resize.outputs[0])
-    text = {name: attribute.as_string() for name, attribute in resize.attributes.items()
-            if attribute.type == ir.AttributeType.STRING}  # fmt: skip
-    flat = before is not None and after is not None and len(before) == 4 and before[:2] == after[:2]
-    kind = text.get("coordinate_transformation_mode", "half_pixel")
-    return flat and text.get("mode") == "linear" and kind != "tf_crop_and_resize" and "axes" not in resize.attributes
+def _kind(resize: ir.Node | None) -> Kind:
+    """Return what tells a resize from another between the same sizes."""
+    return () if resize is None else tuple(sorted((one.name, str(one.value)) for one in resize.attributes.values()))
 
 
 def _replace(model: ir.Model, conv: ir.Node, branches: list[tuple[ir.Value, ir.Node | None]]) -> None:
     weight, bias = constant(conv.inputs[1]), conv.inputs[2] if len(conv.inputs) > 2 else None
     assert weight is not None
     edges = np.cumsum([0, *((shape_of(value) or ())[1] for value, _ in branches)])
-    groups: dict[Size, list[int]] = {}
-    for index, (value, _) in enumerate(branches):
-        groups.setdefault((shape_of(value) or ())[2:], []).append(index)
+    groups: dict[tuple[Size, Kind], list[int]] = {}
+    for index, (value, resize) in enumerate(branches):
+        groups.setdefault(((shape_of(value) or ())[2:], _kind(resize)), []).append(index)
     grid = (shape_of(conv.outputs[0]) or ())[2:]
-    order = sorted(groups, key=lambda size: (size != grid, [-side for side in size]))
+    order = sorted(groups, key=lambda group: (group[0] != grid, [-side for side in group[0]], group[1]))
     new = Inserter(model, conv, f"{conv.name}/mix_before_resize")
     total = None
-    for number, size in enumerate(order):
-        members = groups[size]
+    for number, group in enumerate(order):
+        members = groups[group]
         columns = np.concatenate([np.arange(edges[index], edges[index + 1]) for index in members])
         part = _convolve(new, conv, [branches[index][0] for index in members], weight[:, columns],
                          bias if number == 0 else None, number)  # fmt: skip

@@ -28,6 +28,8 @@ def pool_as_product(model: ir.Model) -> tuple[ir.Model, int]:
         whole, pooled = shape_of(source), shape_of(node.outputs[0])
         if source is None or source.dtype is None or whole is None or pooled is None:
             continue
+        if not source.dtype.is_floating_point():
+            continue  # a mean of integers rounds, and 1/n is none
         if _is_pooling(node, whole):
             _replace(model, node, (source, source.dtype), (whole, pooled))
             count += 1

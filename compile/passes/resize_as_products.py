@@ -42,31 +42,34 @@ def interpolation(size: int, to: int) -> NDArray[np.float64]:
     return weights
 
 
-def _fits(node: ir.Node) -> bool:
-    before, after = shape_of(node.inputs[0]), shape_of(node.outputs[0])
-    if before is None or after is None or len(before) != 4 or before[:2] != after[:2]:
-        return False
-    text = {name: attribute.as_string() for name, attribute in node.attributes.items()
+def coordinates(resize: ir.Node) -> str | None:
+    """Return how a bilinear Resize of height and width places its points; None for any other Resize.
+
+    One that is given scales is another: a scale need not be the ratio of the sizes.
+    """
+    before, after = shape_of(resize.inputs[0]), shape_of(resize.outputs[0])
+    text = {name: attribute.as_string() for name, attribute in resize.attributes.items()
             if attribute.type == ir.AttributeType.STRING}  # fmt: skip
-    plain = text.get("mode") == "linear" and text.get("coordinate_transformation_mode", "half_pixel") == "half_pixel"
-    stretched = text.get("keep_aspect_ratio_policy", "stretch") == "stretch" and "axes" not in node.attributes
-    larger = all(big >= small for big, small in zip(after[2:], before[2:], strict=True))
-    return plain and stretched and larger and node.outputs[0].is_graph_output() and _exact_scale(node)
+    flat = before is not None and after is not None and len(before) == 4 and before[:2] == after[:2]
+    stretched = text.get("keep_aspect_ratio_policy", "stretch") == "stretch" and "axes" not in resize.attributes
+    sized = len(resize.inputs) == 4 and resize.inputs[3] is not None
+    plain = flat and stretched and sized and text.get("mode") == "linear"
+    return text.get("coordinate_transformation_mode", "half_pixel") if plain else None
 
 
-def _exact_scale(node: ir.Node) -> bool:
-    """Say whether the size is given as such: a scale need not be the ratio of the sizes."""
-    return len(node.inputs) == 4 and node.inputs[3] is not None
+def _fits(node: ir.Node) -> bool:
+    if coordinates(node) != "half_pixel" or not node.outputs[0].is_graph_output():
+        return False
+    sides = zip(shape_of(node.outputs[0]) or (), shape_of(node.inputs[0]) or (), strict=True)
+    return all(after >= before for after, before in sides)
 
 
 def _replace(model: ir.Model, node: ir.Node) -> None:
     before, after = shape_of(node.inputs[0]) or (), shape_of(node.outputs[0]) or ()
-    new, dtype = Inserter(model, node, f"{node.name}/{MARK}"), np.float32
+    new = Inserter(model, node, f"{node.name}/{MARK}")
+    dtype = (node.outputs[0].dtype or ir.DataType.FLOAT).numpy()
     rows = new.constant(interpolation(before[2], after[2]).astype(dtype), "rows")
     columns = new.constant(np.ascontiguousarray(interpolation(before[3], after[3]).T.astype(dtype)), "columns")
     wide = new.node("MatMul", [node.inputs[0], columns], (*before[:3], after[3]), "wide")
-    tall = ir.node("MatMul", [rows, wide], outputs=[ir.Value(name=f"{new.prefix}/tall", type=wide.type, shape=ir.Shape(after))],
-                   name=f"{new.prefix}/tall")  # fmt: skip
-    model.graph.insert_before(node, tall)
-    supersede(model, node.outputs[0], tall.outputs[0])
+    supersede(model, node.outputs[0], new.node("MatMul", [rows, wide], after, "tall"))
     model.graph.remove(node, safe=True)

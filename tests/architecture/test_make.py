@@ -81,6 +81,8 @@ def test_a_bundle_is_judged_and_not_built() -> None:
     answer = make("-n", "target=intel", "bundle=build/default/intel")
     assert 'python -m targets "build/default/intel"' in answer.stdout
     assert "pipeline" not in answer.stdout
+    assert "--constraint constraints/host.txt --editable '.[device-intel]'" in answer.stdout
+    assert "'.[jetson]'" in make("-n", "target=jetson", "bundle=build/default/jetson").stdout
 
 
 def test_a_jetson_sees_the_systems_tensorrt_and_installs_the_device_side(jetson: Path) -> None:

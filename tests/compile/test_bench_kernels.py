@@ -67,7 +67,7 @@ def test_both_runtimes_name_what_they_run(tmp_path: Path) -> None:
         path = tmp_path / runtime / "model.onnx"
         onnx.save(helper.make_model(graph, opset_imports=[helper.make_opsetid("", 20)], ir_version=10), path)
         jobs[runtime, "g"] = Job(path, feed)
-    rows = profile(jobs, {"openvino": "intel", "onnxruntime": "reference"}, threads=1)
+    rows = profile(jobs, {"openvino": "intel", "onnxruntime": "reference"})
     ops = {runtime: {row.op for row in rows if row.runtime == runtime} for runtime in ("openvino", "onnxruntime")}
     assert {"FullyConnected", "ReduceMean (reference)"} <= ops["openvino"]
     assert {"MatMul", "ReduceMean"} <= ops["onnxruntime"]

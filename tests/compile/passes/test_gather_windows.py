@@ -46,8 +46,9 @@ def partitioned(x: np.ndarray, window: int, shift: int) -> np.ndarray:
 
 
 @settings(max_examples=25, deadline=None)
-@given(st.integers(3, 9), st.integers(3, 9), st.integers(2, 5), st.integers(2, 4), st.integers(1, 1))
+@given(st.integers(3, 9), st.integers(3, 9), st.integers(2, 5), st.integers(2, 4), st.integers(1, 3))
 def test_it_is_roll_pad_and_partition(height: int, width: int, channels: int, window: int, shift: int) -> None:
+    shift = min(shift, window - 1)
     x = np.random.default_rng(height * width).normal(size=(1, height, width, channels)).astype(np.float32)
     model, sites = gather_windows(shaped(shifted(height, width, channels, window, shift)))
     assert sites == 1

@@ -58,6 +58,7 @@ def test_one_add_computes_the_same(windows: int, heads: int, area: int, left: bo
         ("two = Add (w, m)", "two = Mul (w, m)"),
         ("y = Softmax <axis = -1> (l)", "s = Softmax <axis = -1> (l)\n    y = Add (s, one)"),
         ("one = Add (x, b)", "k = Relu (x)\n    one = Add (x, k)"),
+        ("y = Softmax <axis = -1> (l)", "s = Softmax <axis = -1> (l)\n    k = Reshape (two, back)\n    y = Add (s, k)"),
     ],
 )
 def test_it_does_not_fire(change: tuple[str, str]) -> None:
@@ -65,3 +66,20 @@ def test_it_does_not_fire(change: tuple[str, str]) -> None:
     before = operators(model)
     assert merge_attention_mask(model)[1] == 0
     assert operators(model) == before
+
+
+@pytest.mark.parametrize("name", ["one", "two"])
+def test_a_sum_that_the_graph_ends_with_stays(name: str) -> None:
+    model = shaped(attention(2, 2, 3, *made(2, 2, 3)[1:]))
+    model.graph.outputs.append(next(node.outputs[0] for node in model.graph if node.outputs[0].name == name))
+    assert merge_attention_mask(model)[1] == 0
+
+
+def test_merged_logits_may_end_the_graph() -> None:
+    x, bias, mask = made(2, 2, 3)
+    text = attention(2, 2, 3, bias, mask).replace(
+        "    l = Reshape (two, back)\n    y = Softmax <axis = -1> (l)", "    y = Reshape (two, back)"
+    )
+    model, sites = merge_attention_mask(shaped(text))
+    assert sites == 1 and [value.name for value in model.graph.outputs] == ["y"]
+    assert np.abs(run(model, x=x)[0] - (x + bias + mask)).max() < 1e-4

@@ -78,12 +78,62 @@ def test_any_branches(drawn: list[tuple[int, int]]) -> None:
     assert np.abs(run(model, **feed)[0] - expected(branches, feed, bias=True)).max() < 1e-5
 
 
+def test_branches_of_one_size_but_two_kinds_of_resize_stay_apart() -> None:
+    branches = ((2, 8), (3, 4), (4, 4))
+    text = mixed(branches).replace(
+        'r2 = Resize <mode = "linear">',
+        'r2 = Resize <mode = "linear", coordinate_transformation_mode = "align_corners">',
+    )
+    feed = feeds(branches)
+    model, sites = mix_before_resize(shaped(text))
+    assert sites == 1 and operators(model)["Conv"] == 3 and operators(model)["Resize"] == 2
+    assert np.abs(run(model, **feed)[0] - run(shaped(text), **feed)[0]).max() < 1e-5
+
+
+def one_branch(declared: str, constants: str, body: str) -> str:
+    """Four channels of 4×4, resized to 8×8 and mixed by a convolution of our choice."""
+    return f"""
+g (float[1,4,4,4] x) => (float[{declared}] y)
+<int64[4] sizes = {{1, 4, 8, 8}}, float[4] scales = {{1, 1, 2, 2}}, {constants}>
+{{
+    {body}
+}}
+"""
+
+
+RESIZED = 'r = Resize <mode = "linear"> (x, , , sizes)'
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        one_branch("1,2,8,8", f"float[2,4,3,3] w = {{{', '.join(['1'] * 72)}}}",
+                   f"{RESIZED}\n j = Concat <axis = 1> (r)\n y = Conv <kernel_shape = [3, 3], pads = [1, 1, 1, 1]> (j, w)"),
+        one_branch("1,2,8,8", f"float[2,2,1,1] w = {{{', '.join(['1'] * 4)}}}",
+                   f"{RESIZED}\n j = Concat <axis = 1> (r)\n y = Conv <kernel_shape = [1, 1], group = 2> (j, w)"),
+        one_branch("1,2,16,8", f"float[2,4,1,1] w = {{{', '.join(['1'] * 8)}}}",
+                   f"{RESIZED}\n j = Concat <axis = 2> (r, r)\n y = Conv <kernel_shape = [1, 1]> (j, w)"),
+        one_branch("1,2,8,8", f"float[2,4,1,1] w = {{{', '.join(['1'] * 8)}}}",
+                   'r = Resize <mode = "linear"> (x, , scales)\n j = Concat <axis = 1> (r)\n y = Conv <kernel_shape = [1, 1]> (j, w)'),
+    ],
+    ids=["3×3", "groups", "another axis", "a scale, not a size"],
+)  # fmt: skip
+def test_what_does_not_commute_stays(text: str) -> None:
+    model = shaped(text)
+    before = operators(model)
+    assert mix_before_resize(model)[1] == 0
+    assert operators(model) == before
+
+
 @pytest.mark.parametrize(
     "change",
     [
         ('mode = "linear"', 'mode = "nearest"'),
         ("kernel_shape = [1, 1]", "kernel_shape = [1, 1], pads = [0, 0, 0, 0], strides = [2, 2]"),
         ("y = Relu (c)", "d = Relu (c)\n    e = Abs (j)\n    f = ReduceMean (e)\n    y = Add (d, f)"),
+        ("c = Conv <kernel_shape = [1, 1]> (j, w, b)", "v = Neg (w)\n    c = Conv <kernel_shape = [1, 1]> (j, v, b)"),
+        ('mode = "linear"', 'mode = "linear", coordinate_transformation_mode = "tf_crop_and_resize"'),
+        ('mode = "linear"', 'mode = "linear", keep_aspect_ratio_policy = "not_larger"'),
     ],
 )
 def test_it_does_not_fire(change: tuple[str, str]) -> None:

@@ -40,6 +40,17 @@ def test_it_is_the_mean_of_each_channel(sizes: tuple[int, ...], keep: int, backw
     assert np.abs(got - want).max() < 1e-6
 
 
+def test_a_mean_of_integers_stays() -> None:
+    text = pooling((1, 8, 8, 3), (1, 2), keep=1).replace("float[", "int32[")
+    model, sites = pool_as_product(shaped(text))
+    assert sites == 0 and operators(model) == {"ReduceMean": 1}
+
+
+def test_a_second_run_finds_nothing() -> None:
+    model, _ = pool_as_product(shaped(pooling((1, 8, 8, 3), (1, 2), keep=1)))
+    assert pool_as_product(model)[1] == 0
+
+
 @pytest.mark.parametrize(
     ("sizes", "axes"),
     [((2, 8, 8, 5), (1,)), ((2, 8, 8, 5), (2, 3)), ((2, 8, 8, 5), (0, 1, 2)), ((1, 6, 8), (1,)), ((2, 64), (1,))],

@@ -29,6 +29,17 @@ def test_one_mean_becomes_two_and_the_output_keeps_its_name() -> None:
     assert pool_in_two_steps(model)[1] == 0
 
 
+def test_what_else_reads_the_groups_keeps_them() -> None:
+    text = pooling(1, 2, 2, 3, 2, 4).replace("y = ReduceMean", "m = ReduceMean").replace(
+        "axes)\n}", "axes)\n    k = Neg (c)\n    f = ReduceMean <keepdims = 0> (k, axes)\n    y = Mul (m, f)\n}"
+    )  # fmt: skip
+    x = np.random.default_rng(1).normal(size=(1, 4, 6, 4)).astype(np.float32)
+    model, sites = pool_in_two_steps(shaped(text))
+    assert sites == 1 and "Neg" in operators(model)
+    want = x.astype(np.float64).reshape(1, 2, 2, 3, 2, 4).mean((2, 4))
+    assert np.abs(run(model, x=x)[0] + want**2).max() < 1e-6
+
+
 @settings(max_examples=20, deadline=None)
 @given(st.tuples(*[st.integers(1, 4)] * 6), st.sampled_from(["2, 4", "4, 2", "-4, -2"]))
 def test_it_is_the_mean_of_the_group(sizes: tuple[int, ...], axes: str) -> None:

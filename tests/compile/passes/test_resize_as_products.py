@@ -34,6 +34,16 @@ def test_it_is_pytorchs_interpolation(channels: int, tall: int, wide: int, more:
     assert np.abs(run(model, x=x)[0] - want.numpy()).max() < 1e-6
 
 
+def test_a_second_run_finds_nothing_and_half_stays_half() -> None:
+    text = enlarged(2, (3, 3), (6, 7)).replace("float[", "float16[")
+    x = np.random.default_rng(0).normal(size=(1, 2, 3, 3)).astype(np.float16)
+    model, sites = resize_as_products(shaped(text))
+    rows, columns = interpolation(3, 6), interpolation(3, 7)
+    got = run(model, x=x)[0]
+    assert sites == 1 and resize_as_products(model)[1] == 0 and got.dtype == np.float16
+    assert np.abs(got - rows @ x.clip(0).astype(np.float64) @ columns.T).max() < 1e-2
+
+
 @given(st.integers(1, 12), st.integers(1, 40))
 def test_every_row_of_weights_sums_to_one(size: int, to: int) -> None:
     weights = interpolation(size, to)
@@ -46,6 +56,13 @@ def test_every_row_of_weights_sums_to_one(size: int, to: int) -> None:
     [
         enlarged(2, (4, 4), (8, 8), 'mode = "nearest"'),
         enlarged(2, (4, 4), (8, 8), 'mode = "linear", coordinate_transformation_mode = "align_corners"'),
+        enlarged(2, (4, 4), (8, 8), 'mode = "linear", keep_aspect_ratio_policy = "not_larger"'),
+        enlarged(2, (4, 4), (8, 8), 'mode = "linear", axes = [2, 3]').replace(
+            "int64[4] sizes = {1, 2, 8, 8}", "int64[2] sizes = {8, 8}"
+        ),
+        enlarged(2, (4, 4), (8, 8))
+        .replace("int64[4] sizes = {1, 2, 8, 8}", "float[4] sizes = {1, 1, 2, 2}")
+        .replace("(c, , , sizes)", "(c, , sizes)"),
         enlarged(2, (8, 8), (4, 4)),  # a reduction is cheap, and its products are not
         enlarged(2, (4, 4), (8, 8))
         .replace("y = Resize", "d = Resize")
