@@ -25,16 +25,17 @@ GATE = "gate path: one vector per image, its error would go into every channel"
 HEAD = "before the first weighted operator: arithmetic on pixels"
 FEW_CHANNELS = 4
 TAIL = "after the last weighted operator: it only gives the answer"
+THIN = "thin: "  # what the reason of every thin node begins with; its sizes follow
 
 
 def float_nodes(graph_path: Path, scheme: QuantizationScheme) -> dict[str, str]:
     """Return the reason for each node of an ONNX graph that is not to be quantized, by node name.
 
-    A node that several rules name keeps the first one's reason; a node's outputs are named as the node is.
+    A node that several rules name keeps the reason of the first in the order above, the scheme's patterns last.
     """
     model = ir.load(graph_path)
     graph = ShapeInferencePass()(model).model.graph
-    found = _gate_path(graph) | end_nodes(graph) | _thin(graph, scheme.thin_below)
+    found = _thin(graph, scheme.thin_below) | end_nodes(graph) | _gate_path(graph)  # the rightmost reason wins
     for ignored in scheme.ignored:
         matched = {name: ignored.reason for name in _names(graph) if re.fullmatch(ignored.pattern, name)}
         found = matched | found
@@ -116,9 +117,9 @@ def _thin(graph: ir.Graph, least: int) -> dict[str, str]:
     for node in graph:
         size = _gemm_size(node) if _weighted(node) else None
         if size is not None and node.name and (min(size[1:]) < least or (least and min(size) == 1)):
-            found[node.name] = f"thin: M {size[0]}, K {size[1]}, N {size[2]}; INT8 wants at least {least}"
+            found[node.name] = f"{THIN}M {size[0]}, K {size[1]}, N {size[2]}; INT8 wants at least {least}"
         elif node.name and node.op_type == "Conv" and (channels := _channels(node)) < FEW_CHANNELS:
-            found[node.name] = f"thin: {channels} input channels; an INT8 layout packs {FEW_CHANNELS} into one element"
+            found[node.name] = f"{THIN}{channels} input channels; an INT8 layout packs {FEW_CHANNELS} into one element"
     return found
 
 

@@ -6,7 +6,7 @@ import onnx_ir as ir
 import pytest
 
 from bundle.artifacts import Simplified
-from compile.float_nodes import GATE, HEAD, TAIL, float_nodes, value_names
+from compile.float_nodes import GATE, HEAD, TAIL, THIN, float_nodes, value_names
 from compile.graph import GRAPH_FILE
 from compile.passes.table import apply_passes
 from targets.base import IgnoredPattern, QuantizationScheme, RunConfig
@@ -60,6 +60,11 @@ def test_thin_products_say_their_size(gated: Path) -> None:
     assert "first" not in float_nodes(gated, scheme(thin_below=16, ignored=()))
     found = float_nodes(gated, scheme(thin_below=17, ignored=()))
     assert found["first"] == "thin: M 64, K 16, N 16; INT8 wants at least 17"
+
+
+def test_a_thin_product_of_a_gate_is_kept_as_part_of_the_gate(gated: Path) -> None:
+    found = float_nodes(gated, scheme(thin_below=17, ignored=()))
+    assert found["logits"] == GATE and found["second"].startswith(THIN)
 
 
 @pytest.mark.parametrize(

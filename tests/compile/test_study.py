@@ -9,8 +9,9 @@ import pytest
 from bundle.artifacts import Simplified
 from bundle.errors import ConfigError
 from compile import study, study_tables
+from compile.float_nodes import GATE, HEAD, TAIL
 from compile.study import main, replace_section, table
-from compile.study_tables import TABLES, Bench, Row, measure
+from compile.study_tables import GIVEN_UP, TABLES, Bench, Row, kept_without, measure
 
 ROW = Row(
     name="ours", drops={"depth": 0.0012, "edge": -0.01}, upper={"depth": 0.005, "edge": 0.0}, bytes=12_300_000, errors=0
@@ -67,6 +68,16 @@ def test_the_hard_case_says_how_good_and_how_massive_the_float_graph_is(
     [row] = json.loads((tmp_path / "quantization-vit.json").read_text())
     assert row["name"] == "float" and set(row["drops"].values()) == {0.0}
     assert "depth " in row["note"] and "times the median channel's" in row["note"]
+
+
+@pytest.mark.parametrize(
+    ("row", "dropped"),
+    [("gate path quantized", {GATE}), ("thin products quantized", {"thin: K 3"}), ("ends quantized", {HEAD, TAIL})],
+)
+def test_a_row_gives_up_every_node_of_its_reasons_and_no_other(row: str, dropped: set[str]) -> None:
+    reasons = {"gate": GATE, "few": "thin: K 3", "first": HEAD, "last": TAIL, "pattern": "the scheme says so"}
+    kept = kept_without(reasons, GIVEN_UP[row])
+    assert {reason for name, reason in reasons.items() if name not in kept} == dropped
 
 
 def test_an_unknown_table_is_refused_by_name() -> None:
