@@ -49,7 +49,41 @@ def test_nothing_is_unpickled() -> None:
     assert wrong == []
 
 
-def test_no_empty_bodies_and_no_marks_of_unfinished_work() -> None:
+def empty(module: ast.Module) -> list[tuple[str, int]]:
+    """Name every function that does nothing, with its line; a contract's, abstract or of a Protocol, are not meant to."""
+    contracts = {
+        child
+        for node in ast.walk(module)
+        if isinstance(node, ast.ClassDef) and any(ast.unparse(base).endswith("Protocol") for base in node.bases)
+        for child in node.body
+    }
+    return [
+        (node.name, node.lineno)
+        for node in ast.walk(module)
+        if isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef) and node not in contracts
+        if not any(ast.unparse(one).endswith("abstractmethod") for one in node.decorator_list)
+        if all(isinstance(line, ast.Pass) or _is_constant(line) for line in node.body)
+    ]
+
+
+def _is_constant(line: ast.stmt) -> bool:
+    return isinstance(line, ast.Expr) and isinstance(line.value, ast.Constant)
+
+
+def test_no_function_is_empty() -> None:
+    assert [f"{place(path, line)} {name}" for path in library() for name, line in empty(tree(path))] == []
+
+
+@pytest.mark.parametrize("body", ["pass", "...", "'Later.'", "'Later.'\n        pass"])
+def test_the_check_sees_an_empty_function_and_lets_a_contract_be(body: str) -> None:
+    text = "class A{base}:\n    {mark}\n    def run(self):\n        {body}\n"
+    assert empty(ast.parse(text.format(base="", mark="", body=body))) == [("run", 3)]
+    assert empty(ast.parse(text.format(base="(Protocol)", mark="", body=body))) == []
+    assert empty(ast.parse(text.format(base="", mark="@abstractmethod", body=body))) == []
+    assert empty(ast.parse(text.format(base="", mark="", body="return 1"))) == []
+
+
+def test_no_marks_of_unfinished_work() -> None:
     marks = ("TO" + "DO", "FIX" + "ME", "XX" + "X", "NotImplemented" + "Error")
     lines = [(p, n, line) for p in library() for n, line in enumerate(p.read_text(encoding="utf-8").splitlines(), 1)]
     assert [place(path, number) for path, number, line in lines if any(mark in line for mark in marks)] == []

@@ -79,16 +79,6 @@ def test_a_result_in_a_subfolder_is_an_ordinary_file(folder: Path) -> None:
     assert "f32/bench.json" in hash_bundle(folder)
 
 
-@pytest.mark.parametrize("name", FILES)
-@pytest.mark.parametrize("place", [0.0, 0.5, 0.999])
-def test_a_flipped_byte_is_refused_by_name(folder: Path, name: str, place: float) -> None:
-    content = bytearray((folder / name).read_bytes())
-    content[int(place * len(content))] ^= 0x10
-    (folder / name).write_bytes(content)
-    with pytest.raises(ArtifactError, match=f"^{name} was altered"):
-        load_bundle(folder)
-
-
 def test_any_flipped_byte_of_the_manifest_is_refused(folder: Path) -> None:
     content = (folder / MANIFEST).read_bytes()
     for position in range(0, len(content), 5):
@@ -103,13 +93,6 @@ def test_a_careless_edit_of_the_manifest_is_refused(folder: Path) -> None:
     text = (folder / MANIFEST).read_text()
     (folder / MANIFEST).write_text(text.replace('"semseg": 0.01', '"semseg": 0.99'))
     with pytest.raises(ArtifactError, match=f"^{MANIFEST} was altered"):
-        load_bundle(folder)
-
-
-@pytest.mark.parametrize("name", FILES)
-def test_a_missing_file_is_named(folder: Path, name: str) -> None:
-    (folder / name).unlink()
-    with pytest.raises(ArtifactError, match=f"^{name} is missing"):
         load_bundle(folder)
 
 

@@ -7,7 +7,7 @@ import pytest
 from bundle.artifacts import hash_folder
 from bundle.dataset import FolderDataset, load_spec, read_ids
 from calibration.sampling import choose
-from calibration.subset import CALIBRATION_COUNT, SEED, cut, main
+from calibration.subset import CALIBRATION_COUNT, cut, main
 from tests.bundle import made_scenes
 
 SCENES = Path(__file__).parents[2] / "data" / "scenes"
@@ -45,4 +45,3 @@ def test_a_missing_label_is_refused(source: Path, tmp_path: Path, capsys: pytest
 
 def test_the_committed_calibration_split_is_of_that_count() -> None:
     assert len(read_ids(SCENES / "calibration.txt")) == CALIBRATION_COUNT
-    assert SEED == 0

@@ -2,8 +2,10 @@
 
 import subprocess
 import sys
-import time
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
+from select import select
 
 import pytest
 
@@ -95,16 +97,37 @@ def test_a_stage_that_fails_leaves_nothing(tmp_path: Path) -> None:
     assert [path.name for path in (tmp_path / "export").iterdir()] == [".lock"]
 
 
+@contextmanager
+def locking(folder: Path) -> "Iterator[subprocess.Popen[bytes]]":
+    """Start a process that has said that it asks for the lock, and says so when it has it; it is killed in the end."""
+    code = f"""
+import sys, time
+sys.path.insert(0, {str(Path(store.__file__).resolve().parents[1])!r})
+from pathlib import Path
+from compile.store import locked
+print("asks", flush=True)
+with locked(Path({str(folder)!r})):
+    print("holds", flush=True)
+    time.sleep(60)
+"""
+    with subprocess.Popen([sys.executable, "-c", code], stdout=subprocess.PIPE, bufsize=0) as process:
+        try:
+            assert said(process) == b"asks\n"
+            yield process
+        finally:
+            process.kill()
+
+
+def said(process: "subprocess.Popen[bytes]") -> bytes:
+    """The next line that a process prints."""
+    assert process.stdout is not None
+    return process.stdout.readline()
+
+
 def test_a_second_build_waits_for_the_first_and_a_killed_one_lets_go(tmp_path: Path) -> None:
-    root = Path(store.__file__).resolve().parents[1]
-    hold = f"import sys, time; sys.path.insert(0, {str(root)!r})\nfrom pathlib import Path\n"
-    hold += f"from compile.store import locked\nwith locked(Path({str(tmp_path)!r})):\n    print('held', flush=True)\n    time.sleep(60)\n"
-    with subprocess.Popen([sys.executable, "-c", hold], stdout=subprocess.PIPE, text=True) as holder:
-        assert holder.stdout is not None and holder.stdout.readline() == "held\n"
-        waiting = subprocess.Popen([sys.executable, "-c", hold], stdout=subprocess.PIPE, text=True)
-        time.sleep(0.5)
-        assert waiting.poll() is None
-        holder.kill()
-        assert waiting.stdout is not None and waiting.stdout.readline() == "held\n"
-        waiting.kill()
-        waiting.communicate()
+    with locking(tmp_path) as holder:
+        assert said(holder) == b"holds\n"
+        with locking(tmp_path) as waiting:
+            assert select([waiting.stdout], [], [], 0.5)[0] == [], "two processes hold the lock"
+            holder.kill()
+            assert said(waiting) == b"holds\n"

@@ -7,7 +7,7 @@ import pytest
 
 from bundle.errors import InputError
 from targets.base import Session
-from tests.contract.flows import FLOWS, open_case
+from tests.contract.flows import FLOWS, Flow, open_case
 from tests.contract.graphs import CASES
 
 X = CASES["matmul_bias"].feed["x"]
@@ -50,7 +50,7 @@ def test_values_are_free(session) -> None:
 
 def test_it_tells_how_long_a_run_takes(session) -> None:
     latency = session.timed({"x": X})
-    assert 0 < latency.total_ms < 10_000 and latency.compute_ms is None
+    assert latency.total_ms > 0 and latency.compute_ms is None
     with pytest.raises(InputError, match="input 'x' is missing"):
         session.timed({})
 
@@ -69,13 +69,10 @@ def test_the_feed_is_not_touched_and_need_not_be_contiguous(session) -> None:
     np.testing.assert_array_equal(session.infer({"x": strided})["y"], session.infer({"x": X})["y"])
 
 
-def test_a_closed_session_says_so(tmp_path, session) -> None:
-    opened = open_case(FLOWS[_flow_of(session)], CASES["matmul_bias"], tmp_path)
+@pytest.mark.parametrize("flow", FLOWS.values(), ids=list(FLOWS))
+def test_a_closed_session_says_so(tmp_path, flow: Flow) -> None:
+    opened = open_case(flow, CASES["matmul_bias"], tmp_path)
     opened.close()
     opened.close()
     with pytest.raises(InputError, match="the session is closed"):
         opened.infer({"x": X})
-
-
-def _flow_of(session: Session) -> str:
-    return session.info.target
