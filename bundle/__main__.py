@@ -10,6 +10,7 @@ from pathlib import Path
 
 from bundle import commands
 from bundle.archive import MAX_BYTES
+from bundle.arguments import at_least, refused_by_system
 from bundle.commands import Answer
 from bundle.errors import ProjectError
 from bundle.schema import SCHEMAS, schema_text
@@ -28,9 +29,15 @@ def main(arguments: list[str] | None = None) -> None:
     try:
         answer = _answer(given)
     except ProjectError as error:
-        sys.stderr.write(f"error: {error}\n")
-        raise SystemExit(error.exit_code) from None
+        raise _end(error) from None
+    except OSError as error:
+        raise _end(refused_by_system(error)) from None
     sys.stdout.write(json.dumps(answer.value) + "\n" if given.json else answer.text)
+
+
+def _end(error: ProjectError) -> SystemExit:
+    sys.stderr.write(f"error: {error}\n")
+    return SystemExit(error.exit_code)
 
 
 def _parser() -> argparse.ArgumentParser:
@@ -59,7 +66,9 @@ def _add_arguments(name: str, row: argparse.ArgumentParser) -> None:
         row.add_argument("bundle", type=Path, help="a bundle: build/<model>/<target>")
     if name == "unpack":
         row.add_argument("archive", type=Path, help="a file that pack wrote")
-        row.add_argument("--max-bytes", type=int, default=MAX_BYTES, help="refuse more than this (default: 2 GiB)")
+        row.add_argument(
+            "--max-bytes", type=at_least(1), default=MAX_BYTES, help="refuse more than this (default: 2 GiB)"
+        )
     if name in ("pack", "unpack"):
         text = "the archive to write (default: beside the bundle)" if name == "pack" else "the folder to write"
         row.add_argument("--out", type=Path, required=name == "unpack", help=text)

@@ -107,14 +107,19 @@ def require_passed(report: RegressionReport) -> None:
     )  # fmt: skip
 
 
+def disagreeing(report: RegressionReport) -> tuple[Check, ...]:
+    """Return the failed check of every task whose answers do not resemble the reference's, whatever its metric says."""
+    asked = [answer(report, name, "agreement", allow_inconclusive=True) for name in report.tasks]
+    return tuple(check for check in asked if not check.passed)
+
+
 def require_agreement(report: RegressionReport) -> None:
     """Do nothing if every task's answers resemble the reference's, whatever its metric says.
 
     Raises:
         RegressionFailed: naming every task that does not.
     """
-    asked = [answer(report, name, "agreement", allow_inconclusive=True) for name in report.tasks]
-    failed = [check.text for check in asked if not check.passed]
+    failed = [check.text for check in disagreeing(report)]
     if failed:
         raise RegressionFailed(
             f"{report.model} for {report.target} does not answer as its reference does", expected="the same answers, roughly",

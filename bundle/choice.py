@@ -1,6 +1,6 @@
 """Which variant is shipped: the rule that a build on a host and a judgement on a device have in common.
 
-Of the variants within their budgets the fastest is shipped, but a narrower one must beat a wider one by ``gain``, so
+Of the variants within their budgets, and whose answers resemble the reference's (bundle/checks.py), the fastest is shipped, but a narrower one must beat a wider one by ``gain``, so
 that noise does not decide between equals. Where variants only run as an emulation, time says nothing: the narrowest
 within its budgets is shipped, and the device has the last word. If none is within its budgets, the most precise one is.
 
@@ -14,6 +14,7 @@ from typing import Literal, NamedTuple
 import numpy as np
 from pydantic import Field, ValidationError
 
+from bundle.checks import disagreeing
 from bundle.errors import ArtifactError
 from bundle.frozen import Frozen
 from bundle.manifest import Bundle
@@ -154,9 +155,12 @@ def order(names: list[str], latency: Mapping[str, float], gain: float) -> list[s
 def choose(
     reports: Mapping[str, RegressionReport], latency: Mapping[str, float], eager_ms: float | None, gain: float
 ) -> Choice:
-    """Choose the first variant in ``order`` that passed, else the most precise one; give every one its reason."""
+    """Choose the first variant in ``order`` that passed and answers as the reference does, else the most precise one.
+
+    Every one gets its reason.
+    """
     ranked = order(list(reports), latency, gain)
-    within = [name for name in ranked if reports[name].passed]
+    within = [name for name in ranked if not _unfit(reports[name])]
     shipped = within[0] if within else min(ranked, key=lambda name: NARROWER[name])
     candidates = tuple(_candidate(name, latency, report, shipped) for name, report in reports.items())
     reason = _reason(shipped, ranked, reports, latency)
@@ -182,8 +186,8 @@ def with_variants(
 def _candidate(name: str, latency: Mapping[str, float], report: RegressionReport, shipped: str) -> Candidate:
     if name == shipped:
         reason = "shipped"
-    elif not report.passed:
-        reason = f"not shown to be within its budgets: {_beyond(report)}"
+    elif _unfit(report):
+        reason = _unfit(report)
     elif not latency:
         reason = f"within its budgets; {shipped} is narrower"
     elif latency[name] < latency[shipped]:
@@ -192,6 +196,14 @@ def _candidate(name: str, latency: Mapping[str, float], report: RegressionReport
         reason = f"within its budgets; {latency[name] / latency[shipped]:.2f} times as slow as {shipped}"
     verdicts = {task: str(result.verdict) for task, result in report.tasks.items()}
     return Candidate(name=name, latency_ms=latency.get(name), verdicts=verdicts, reason=reason)
+
+
+def _unfit(report: RegressionReport) -> str:
+    """Say why a variant must not be shipped while another one may; "" if nothing speaks against it."""
+    if not report.passed:
+        return f"not shown to be within its budgets: {_beyond(report)}"
+    off = [check.task for check in disagreeing(report)]
+    return f"within its budgets, but it does not answer as the reference does: {', '.join(off)}" if off else ""
 
 
 def _beyond(report: RegressionReport) -> str:
@@ -204,6 +216,8 @@ def _reason(
     """Say in one sentence why a variant is shipped."""
     if not reports[shipped].passed:
         return "no variant is within its budgets; the most precise one is shipped, and the build fails"
+    if _unfit(reports[shipped]):
+        return "no variant within its budgets answers as the reference does; the most precise one is shipped, and the build fails"
     if not latency:
         return "the narrowest precision within its budgets under emulation; the device decides by measuring"
     said = f"the fastest variant within its budgets, measured here: {latency[shipped]:.1f} ms"
@@ -211,7 +225,8 @@ def _reason(
         said += f", f32 {latency['f32']:.1f} ms"
     faster = [name for name in ranked[: ranked.index(shipped)] if latency[name] < latency[shipped]]
     if faster:
-        return f"{said}; {faster[0]} is faster ({latency[faster[0]]:.1f} ms), but {_beyond(reports[faster[0]])}"
+        report = reports[faster[0]]
+        return f"{said}; {faster[0]} is faster ({latency[faster[0]]:.1f} ms), but {_beyond(report) if not report.passed else _unfit(report)}"
     narrower = [name for name in latency if name in NARROWER and NARROWER[name] > NARROWER[shipped]]
     if shipped == "f32" and narrower:
         best = min(narrower, key=lambda name: latency[name])

@@ -1,17 +1,20 @@
 """One judgement from its options to its report: what ``pytest tests/regression`` and ``tdss regress`` have in common.
 
 It opens the images, goes on where a killed run stopped, compares with an earlier run, writes the report, and only then
-removes the journal. What opens the session is not known here.
+removes the journal; ``measure_bundle`` leaves writing, and with it the journal, to a caller who judges several variants.
+What opens the session is not known here.
 """
 
 from collections.abc import Iterable
 from pathlib import Path
+from typing import NamedTuple
 
 from pydantic import Field
 
 from bundle.artifacts import write_text
 from bundle.choice import pick
 from bundle.dataset import find_image
+from bundle.errors import ArtifactError
 from bundle.frozen import Frozen
 from bundle.journal import Journal, run_key
 from bundle.manifest import Bundle
@@ -32,6 +35,7 @@ from bundle.sources import Source, labelled
 from bundle.verdict import RESAMPLES, Gate
 
 TIME_LIMIT_S = 300.0
+VOLATILE = frozenset({"LOADED_FROM_CACHE"})  # facts of how a session was opened, not of what it computes
 
 
 class Options(Frozen):
@@ -58,14 +62,18 @@ class Judged(Frozen):
     resumed: int
 
 
-def judge_bundle(
-    bundle: Bundle, infer: Infer, execution: Execution, options: Options, *, variant: str = "", out: Path | None = None,
-    progress: Progress | None = None,
-) -> Judged:  # fmt: skip
-    """Judge an opened session that runs ``variant`` ("": see ``bundle.choice.pick``), and write its report.
+class Measured(NamedTuple):
+    """A report that is written nowhere yet, and the journal it was made from: remove it once the result is written."""
 
-    ``out`` is the file to write; without it the judgement of the variant that ``pick`` names, on the bundle's own images,
-    is written into the bundle, and no other one anywhere. The rows of the other variants stay in it.
+    report: RegressionReport
+    journal: Journal
+
+
+def measure_bundle(
+    bundle: Bundle, infer: Infer, execution: Execution, options: Options, *, variant: str = "",
+    progress: Progress | None = None,
+) -> Measured:  # fmt: skip
+    """Judge an opened session that runs ``variant`` ("": see ``bundle.choice.pick``); write nothing but the journal.
 
     Raises:
         ProjectError: see ``bundle.regression.run`` and bundle/sources.py.
@@ -78,9 +86,25 @@ def judge_bundle(
         bundle, infer, execution, allow_inconclusive=options.allow_inconclusive, resamples=options.resamples,
         gate=options.gate, source=source, journal=journal, limit_s=options.time_limit_s, baseline=baseline, progress=progress,
     )  # fmt: skip
-    report = report.model_copy(update={"variant": name, "chosen": reason})
-    own = out is None and source is None and name == pick(bundle, "").variant
-    report = _with_rows(bundle.folder, report) if own else report
+    return Measured(report.model_copy(update={"variant": name, "chosen": reason}), journal)
+
+
+def judge_bundle(
+    bundle: Bundle, infer: Infer, execution: Execution, options: Options, *, variant: str = "", out: Path | None = None,
+    progress: Progress | None = None,
+) -> Judged:  # fmt: skip
+    """Judge an opened session that runs ``variant`` ("": see ``bundle.choice.pick``), and write its report.
+
+    ``out`` is the file to write; without it the judgement of the variant that ``pick`` names, on the bundle's own images,
+    is written into the bundle, and no other one anywhere. The rows of the other variants stay in it.
+
+    Raises:
+        ProjectError: see ``bundle.regression.run`` and bundle/sources.py.
+    """
+    own = out is None and options.data is None and pick(bundle, variant).variant == pick(bundle, "").variant
+    earlier = _earlier(bundle.folder) if own else None
+    report, journal = measure_bundle(bundle, infer, execution, options, variant=variant, progress=progress)
+    report = _with_rows(earlier, report)
     path = _write(bundle, report, out) if out is not None else write_report(bundle.folder, report) if own else None
     journal.remove()
     return Judged(report=report, path=path, resumed=len(journal.seen))
@@ -88,7 +112,8 @@ def judge_bundle(
 
 def _key(bundle: Bundle, execution: Execution, options: Options, variant: str, source: Source | None) -> str:
     """Name everything that decides what an image shows: the bundle, what runs, and the images."""
-    facts = execution.model_dump(mode="json")
+    kept = {name: value for name, value in execution.facts.items() if name not in VOLATILE}
+    facts = execution.model_copy(update={"facts": kept}).model_dump(mode="json")
     images = [] if source is None or options.data is None else list(_stamps(options.data, source.ids, bundle))
     return run_key(seal=bundle.manifest.seal, variant=variant, session=facts, images=images)
 
@@ -100,9 +125,16 @@ def _stamps(root: Path, ids: Iterable[str], bundle: Bundle) -> Iterable[tuple[st
             yield str(path), path.stat().st_size, path.stat().st_mtime_ns
 
 
-def _with_rows(folder: Path, report: RegressionReport) -> RegressionReport:
+def _earlier(folder: Path) -> RegressionReport | None:
+    """Return the result that is about to be written over; None where there is none, or it is not of this version."""
+    try:
+        return read_report(folder)
+    except ArtifactError:
+        return None
+
+
+def _with_rows(earlier: RegressionReport | None, report: RegressionReport) -> RegressionReport:
     """Keep the variants' rows of the result that is written over, if the same device made it; the judged one's is new."""
-    earlier = read_report(folder) if (folder / RESULT).is_file() else None
     if earlier is None or (earlier.device, earlier.executed_on) != (report.device, report.executed_on):
         return report
     new = {"tasks": variant_tasks(report), "passed": report.passed}

@@ -76,7 +76,7 @@ def read_result(folder: Path, name: str) -> str:
         FileNotFoundError: there is none.
         ArtifactError: it was altered or cut short, or it belongs to another bundle.
     """
-    if _is_bundle(folder):
+    if _is_bundle(folder) and (folder / name).exists():
         check_result(folder, name, read_sealed_manifest(folder).seal)
     return open_result(folder / name, name)
 

@@ -19,7 +19,7 @@ from pydantic import JsonValue
 from rich.console import Console
 
 from bundle.artifacts import ArtifactT, Engine, Exported, Folded, Quantized, Simplified
-from bundle.checks import require_passed
+from bundle.checks import require_agreement, require_passed
 from bundle.choice import Choice
 from bundle.dataset import SPEC_FILE, FolderDataset, load_spec
 from bundle.manifest import Io
@@ -329,6 +329,7 @@ def main(
     for line in search.describe_costs(folder / search.SENSITIVITY, beyond):
         say(line)
     require_passed(report)
+    require_agreement(report)
 
 
 if __name__ == "__main__":

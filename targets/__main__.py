@@ -9,7 +9,8 @@ import argparse
 import sys
 from pathlib import Path
 
-from bundle.checks import require_passed, sentence
+from bundle.arguments import at_least, refused_by_system
+from bundle.checks import disagreeing, require_agreement, require_passed, sentence
 from bundle.engines import DIGEST, ENGINES
 from bundle.errors import ProjectError
 from bundle.harness import Options
@@ -36,9 +37,16 @@ def main(arguments: list[str] | None = None) -> None:
         sent = write_sendback(given.bundle, given.send or sendback_path(given.bundle, decision.report.device.name))
         sys.stdout.write(_json(decision) if given.json else _text(decision, sent))
         require_passed(decision.report)
+        require_agreement(decision.report)
     except ProjectError as error:
-        sys.stderr.write(f"error: {error}\n")
-        raise SystemExit(error.exit_code) from None
+        raise _end(error) from None
+    except OSError as error:
+        raise _end(refused_by_system(error)) from None
+
+
+def _end(error: ProjectError) -> SystemExit:
+    _say(f"error: {error}")
+    return SystemExit(error.exit_code)
 
 
 def _say(line: str) -> None:
@@ -77,7 +85,7 @@ def _text(decision: Decision, sent: Path) -> str:
     lines += [f"{one.name:12} {one.reason}" for one in decision.choice.candidates]
     lines += [f"chosen: {decision.choice.shipped}, {decision.choice.reason}"]
     lines += [sentence(name, row, report.checks[name].reason) for name, row in report.tasks.items()]
-    verdict = "PASS" if report.passed else "FAIL"
+    verdict = "PASS" if report.passed and not disagreeing(report) else "FAIL"
     where = f"{report.device.name}, {report.precision}, {report.executed_on}, {report.images} images"
     if report.target == "jetson" and report.executed_on == "device":
         where += f"; clocks: {decision.bench.machine['clocks']}"
@@ -98,12 +106,12 @@ def _parser() -> argparse.ArgumentParser:
     add("--execute", choices=("auto", "device", "emulation"), default="auto", help="what may run (default: auto)")
     add("--device", default="", help="the target's device: CPU, GPU, NPU, AUTO (default: the target's choice)")
     add("--variant", action="append", default=[], metavar="NAME", help="only this one; may be given again")
-    add("--runs", type=int, default=100, help="rounds that are timed (default: 100)")
-    add("--warmup", type=int, default=10, help="rounds before them (default: 10)")
-    add("--threads", type=int, default=0, help="CPU threads (default: the runtime's choice)")
-    add("--tool-seconds", type=int, default=0, help="also run benchmark_app or trtexec that long (default: no)")
+    add("--runs", type=at_least(1), default=100, help="rounds that are timed (default: 100)")
+    add("--warmup", type=at_least(0), default=10, help="rounds before them (default: 10)")
+    add("--threads", type=at_least(0), default=0, help="CPU threads (default: the runtime's choice)")
+    add("--tool-seconds", type=at_least(0), default=0, help="also run benchmark_app or trtexec that long (default: no)")
     add("--model-cache", type=Path, metavar="DIR", help="keep what OpenVINO compiles here")
-    add("--workspace", type=int, default=2048, metavar="MIB", help="TensorRT's scratch memory (default: 2048)")
+    add("--workspace", type=at_least(1), default=2048, metavar="MIB", help="TensorRT's scratch memory (default: 2048)")
     add("--builder", choices=("onnx", "torch-tensorrt"), default="onnx", help="who made the engine (default: onnx)")
     add("--allow-inconclusive", action="store_true", help="let a verdict pass that the images cannot settle")
     add("--key", type=Path, metavar="PUB", help="refuse a bundle that is not signed with this public key")

@@ -12,7 +12,7 @@ from pydantic import Field
 from bundle.choice import BENCH, CHOICE, Bench, Candidate, Choice, VariantLatency, choose, percentiles, with_variants
 from bundle.errors import GraphError, ProjectError, TargetUnavailable
 from bundle.frozen import Frozen
-from bundle.harness import Options, judge_bundle
+from bundle.harness import Measured, Options, measure_bundle
 from bundle.manifest import Bundle
 from bundle.measure import feed as feed_of
 from bundle.outcome import RegressionReport, VariantRow, write_report
@@ -60,11 +60,13 @@ class Decision(NamedTuple):
 def decide(plan: Plan, say: Say) -> Decision:
     """Open, time, judge, choose; write regression.json, bench.json and choice.json into the bundle.
 
+    What a killed run had judged, of every variant, is kept until these are written, and the next run goes on from there.
+
     A variant that cannot be built or opened is a candidate with the reason, as long as another one can.
 
     Raises:
         TargetUnavailable: no variant can be opened here.
-        ProjectError: see ``bundle.harness.judge_bundle``.
+        ProjectError: see ``bundle.harness.measure_bundle``.
     """
     with ExitStack() as stack:
         sessions, failed = _open_all(plan, stack, say)
@@ -75,13 +77,16 @@ def decide(plan: Plan, say: Say) -> Decision:
             latencies = {
                 name: with_tool(row, plan.bundle, name, plan.run, seconds, say) for name, row in latencies.items()
             }
-        reports = {name: _judge(plan, name, session, say) for name, session in sessions.items()}
+        measured = {name: _judge(plan, name, session, say) for name, session in sessions.items()}
+    reports = {name: one.report for name, one in measured.items()}
     medians = {name: row.with_copies.p50_ms for name, row in latencies.items()}
     decision = _decision(plan, reports, failed, latencies, choose(reports, medians, None, plan.protocol.gain))
     folder = plan.bundle.folder
     write_report(folder, decision.report)
     write_result(folder, BENCH, decision.bench.model_dump_json(indent=2) + "\n")
     write_result(folder, CHOICE, decision.choice.model_dump_json(indent=2) + "\n")
+    for one in measured.values():
+        one.journal.remove()
     return decision
 
 
@@ -127,13 +132,12 @@ def _summary(rows: list[Latency], session: Session) -> VariantLatency:
     )
 
 
-def _judge(plan: Plan, name: str, session: Session, say: Say) -> RegressionReport:
+def _judge(plan: Plan, name: str, session: Session, say: Say) -> Measured:
     def progress(done: int, total: int) -> None:
         if done == total or done % 25 == 0:
             say(f"{name}: {done} of {total} images")
 
-    judged = judge_bundle(plan.bundle, session.infer, execution(session), plan.options, variant=name, progress=progress)
-    return judged.report
+    return measure_bundle(plan.bundle, session.infer, execution(session), plan.options, variant=name, progress=progress)
 
 
 def _decision(

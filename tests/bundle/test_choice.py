@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 
-from bundle.choice import CHOICE, Choice, pick, read_choice
+from bundle.choice import CHOICE, Choice, choose, pick, read_choice
 from bundle.errors import ArtifactError
 from bundle.harness import Options, judge_bundle
 from bundle.manifest import Bundle, BundleVariant, load_bundle, write_manifest
@@ -103,3 +103,20 @@ def test_the_rows_of_the_other_variants_stay_if_the_same_device_made_them(bundle
     assert (
         first == rows[0] and (second.passed, second.median_ms) == (True, 7.0) and set(second.tasks) == set(after.tasks)
     )
+
+
+def disagreeing(report: RegressionReport) -> RegressionReport:
+    """The same verdicts from answers that do not resemble the reference's."""
+    checks = report.checks | {"depth": report.checks["depth"].model_copy(update={"agreement": 0.1})}
+    return report.model_copy(update={"checks": checks})
+
+
+def test_a_variant_whose_answers_are_not_the_references_is_not_chosen(bundle: Bundle) -> None:
+    good = judge_bundle(bundle, session("raw"), HERE, OPTIONS).report
+    latency = {"f32": 9.0, "f16": 5.0}
+    choice = choose({"f32": good, "f16": disagreeing(good)}, latency, None, 0.95)
+    assert choice.shipped == "f32" and "f16 is faster (5.0 ms), but" in choice.reason
+    assert choice.candidates[1].reason.endswith("it does not answer as the reference does: depth")
+    assert choose({"f32": good, "f16": good}, latency, None, 0.95).shipped == "f16"
+    neither = choose({"f32": disagreeing(good), "f16": disagreeing(good)}, latency, None, 0.95)
+    assert neither.shipped == "f32" and "the build fails" in neither.reason

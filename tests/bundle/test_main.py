@@ -40,6 +40,13 @@ def run(*arguments: str, capsys: pytest.CaptureFixture[str]) -> tuple[int, str, 
     return code, *capsys.readouterr()
 
 
+def test_what_the_system_refuses_is_bad_input(sound: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    (tmp_path / "file").write_text("no folder")
+    code, _, said = run("pack", str(sound), "--out", str(tmp_path / "file" / "bundle.zip"), capsys=capsys)
+    assert code == 2 and "the system refused a file" in said and "file" in said
+    assert run("unpack", "x.zip", "--out", str(tmp_path / "out"), "--max-bytes", "0", capsys=capsys)[0] == 2
+
+
 def test_the_road_of_a_bundle(sound: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     key, packed, out = (str(tmp_path / name) for name in ("release", "bundle.zip", "out"))
     folder = str(shutil.copytree(sound, tmp_path / "bundle"))

@@ -10,6 +10,7 @@ from hypothesis import strategies as st
 
 from bundle.errors import ArtifactError
 from bundle.manifest import load_bundle, read_manifest
+from bundle.outcome import read_report
 from bundle.results import RESULTS, check_results, open_result, read_result, seal_result, write_result
 from tests.bundle.made import make_bundle, manifest, write_manifest
 
@@ -107,6 +108,15 @@ def test_one_without_a_seal_is_refused_in_a_bundle_and_read_elsewhere(folder: Pa
         read_result(folder, "bench.json")
     assert write_result(tmp_path, "bench.json", "{}").read_text() == "{}"
     assert read_result(tmp_path, "bench.json") == "{}"
+
+
+def test_one_that_is_missing_is_missing_not_altered(folder: Path) -> None:
+    (folder / "regression.json").unlink()
+    with pytest.raises(FileNotFoundError):
+        read_result(folder, "regression.json")
+    with pytest.raises(ArtifactError, match="cannot be read") as caught:
+        read_report(folder)
+    assert caught.value.fix.startswith("run pytest tests/regression")
 
 
 def test_one_sent_back_alone_is_read_under_any_name_and_still_checked(folder: Path, tmp_path: Path) -> None:

@@ -4,17 +4,22 @@ import json
 import zipfile
 from collections.abc import Mapping
 from pathlib import Path
+from typing import ClassVar
 
 import numpy as np
 import pytest
 
+from bundle.checks import AGREEMENT_FLOOR
 from bundle.choice import BENCH, CHOICE
 from bundle.engines import write_engine_file
-from bundle.errors import TargetUnavailable
+from bundle.errors import SessionFailed, TargetUnavailable
 from bundle.harness import Options
+from bundle.journal import FOLDER
 from bundle.manifest import BundleVariant, load_bundle, verify_bundle, write_manifest
+from bundle.outcome import RESULT
 from bundle.results import read_result
 from bundle.signature import make_keys, sign
+from targets import __main__ as main_module
 from targets import decide as decide_module
 from targets.__main__ import main
 from targets.base import Capabilities, ExecutedOn, Latency, RunConfig, Session, SessionInfo
@@ -31,6 +36,8 @@ ABLE = Capabilities(
 class Fake(Session):
     """The made model with noise on depth, as slow as it says; a fake device."""
 
+    inferred: ClassVar[list[str]] = []  # the precision of every session that was asked, in order
+
     def __init__(self, folder: Path, name, noise: float, executed_on: ExecutedOn) -> None:
         manifest = load_bundle(folder).manifest
         info = SessionInfo(
@@ -40,6 +47,9 @@ class Fake(Session):
         self.noise, self.calls = noise, 0
 
     def _infer(self, feed: Mapping[str, np.ndarray]) -> dict[str, np.ndarray]:
+        self.inferred.append(self.info.precision)
+        if np.isinf(self.noise):
+            raise RuntimeError("CUDA error 700")
         return model_of("raw", lambda name, raw: raw * (1 + self.noise) if name == "depth" else raw)(dict(feed))
 
     def timed(self, feed: Mapping[str, np.ndarray]) -> Latency:
@@ -166,3 +176,46 @@ def test_an_altered_bundle_is_refused_before_anything_runs(monkeypatch, folder: 
     with pytest.raises(SystemExit) as ended:
         main([str(folder)])
     assert ended.value.code == 2
+
+
+@pytest.mark.parametrize(
+    "option", [("--runs", "0"), ("--warmup", "-1"), ("--threads", "-1"), ("--workspace", "0"), ("--tool-seconds", "-1")]
+)
+def test_a_number_out_of_bounds_is_bad_input(folder: Path, option: tuple[str, str], capsys) -> None:
+    with pytest.raises(SystemExit) as ended:
+        main([str(folder), *option])
+    assert ended.value.code == 2 and f"{option[0]}: {option[1]} is less than" in capsys.readouterr().err
+
+
+def test_what_the_system_refuses_is_bad_input(monkeypatch, folder: Path, capsys) -> None:
+    def refuse(plan, say):
+        raise PermissionError(13, "Permission denied", str(folder / BENCH))
+
+    monkeypatch.setattr(main_module, "decide", refuse)
+    with pytest.raises(SystemExit) as ended:
+        main([str(folder)])
+    said = capsys.readouterr().err
+    assert ended.value.code == 2 and "Permission denied" in said and BENCH in said
+
+
+def test_answers_that_are_not_the_references_are_exit_code_1(monkeypatch, folder: Path, capsys) -> None:
+    """Every metric passes, and yet no variant answers as the reference does."""
+    use(monkeypatch, folder)
+    monkeypatch.setitem(AGREEMENT_FLOOR, "relu", 1.1)
+    with pytest.raises(SystemExit) as ended:
+        main([str(folder), "--runs", "1", "--warmup", "0"])
+    captured = capsys.readouterr()
+    assert ended.value.code == 1 and "does not answer as its reference does" in captured.err
+    assert "FAIL: A Fake Orin, f32" in captured.out
+
+
+def test_a_run_that_ends_at_the_last_variant_goes_on_there(monkeypatch, folder: Path) -> None:
+    use(monkeypatch, folder, noise={"int8": np.inf})
+    with pytest.raises(SessionFailed):
+        run(folder)
+    assert not (folder / RESULT).exists(), "nothing is written before the decision"
+    use(monkeypatch, folder)
+    Fake.inferred.clear()
+    assert run(folder).choice.shipped == "int8"
+    assert Fake.inferred == ["int8"] * 6, "the others' images were measured before"
+    assert not (folder / FOLDER).exists()
