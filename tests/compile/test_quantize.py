@@ -65,12 +65,6 @@ def test_its_numbers_are_near_the_float_model_and_not_equal(quantized: Quantized
 
 
 @EDGE
-def test_the_float_variant_is_no_worse_than_float16(quantized: Quantized) -> None:
-    names = [variant.recipe.name for variant in variants_of(quantized)]
-    assert names[0] == "f32" and names[-1] == "int8"
-
-
-@EDGE
 def test_int8_weights_and_activations_are_where_they_belong(quantized: Quantized) -> None:
     names = quantizers(quantized)
     assert any("mlp.fc1" in name or "norm2" in name for name in names)

@@ -84,4 +84,4 @@ def test_execute_is_obeyed(tmp_path: Path) -> None:
     with pytest.raises(TargetUnavailable):
         open_session(bundle(tmp_path, "intel"), execute="emulation", variant="", run=RUN)
     with pytest.raises(TargetUnavailable):
-        open_session(bundle(tmp_path, "intel"), execute="auto", variant="", run=RunConfig(device="NPU"))
+        open_session(bundle(tmp_path, "intel"), execute="auto", variant="", run=RunConfig(device="NPU.7"))

@@ -72,7 +72,7 @@ def test_the_model_cache_is_off_unless_asked_for(files, tmp_path: Path) -> None:
     assert any(cache.iterdir())
 
 
-@pytest.mark.parametrize("device", ["NPU", "GPU.7", "AUTO:GPU.7,CPU", "TPU"])
+@pytest.mark.parametrize("device", ["NPU.7", "GPU.7", "AUTO:GPU.7,CPU", "TPU"])
 def test_a_device_that_is_not_here_is_refused_with_those_that_are(files, tmp_path: Path, device: str) -> None:
     with pytest.raises(TargetUnavailable, match="OpenVINO has no device") as caught:
         open_at(tmp_path, files, run=RunConfig(device=device))
