@@ -8,22 +8,22 @@ there, as regular files, each once, within a limit of bytes. They are written to
 their place together; an archive that is refused leaves nothing.
 """
 
-import os
+import re
 import shutil
 import stat
-import struct
-import uuid
 import zipfile
-import zlib
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import IO, BinaryIO
 
-from bundle.artifacts import inside, replacing
+from bundle.artifacts import inside, replacing, writing
 from bundle.errors import ArtifactError, InputError
 from bundle.manifest import VECTORS, Bundle, Manifest, read_manifest, verify_bundle
 from bundle.results import SEALED
 from bundle.seals import MANIFEST
 from bundle.signature import require_signature
+from bundle.zipped import UNREADABLE
 
 MAX_BYTES = 2 << 30  # of all files together, unpacked
 MAX_MANIFEST = 16 << 20
@@ -33,8 +33,6 @@ _MODE = stat.S_IFREG | 0o644
 _ENCRYPTED = 1  # a bit of an entry's flags
 _LONGEST, _LONGEST_PART = 1024, 255  # bytes of a path and of a name in it
 _CHUNK = 1 << 20
-# What zipfile and zlib raise for an archive that is damaged or made to harm.
-_UNREADABLE = (zipfile.BadZipFile, zlib.error, struct.error, EOFError, RuntimeError, ValueError)
 
 
 def pack(folder: Path, out: Path) -> Path:
@@ -45,14 +43,9 @@ def pack(folder: Path, out: Path) -> Path:
     """
     names = packed_names(folder, verify_bundle(folder).manifest)
     out.parent.mkdir(parents=True, exist_ok=True)
-    temporary = out.with_name(f".{out.name}.{uuid.uuid4().hex}.tmp")
-    try:
-        with zipfile.ZipFile(temporary, "w") as archive:
-            for name in names:
-                _add(archive, name, folder / name)
-        os.replace(temporary, out)
-    finally:
-        temporary.unlink(missing_ok=True)
+    with writing(out) as temporary, zipfile.ZipFile(temporary, "w") as archive:
+        for name in names:
+            _add(archive, name, folder / name)
     return out
 
 
@@ -75,36 +68,77 @@ def unpack(archive: Path, out: Path, *, key: Path | None = None, max_bytes: int 
     """Unpack an archive as the folder ``out`` and return the verified bundle; with ``key``, only if that key signed it.
 
     Raises:
-        InputError: there is something at ``out`` already.
+        InputError: there is something at ``out`` already, or it is the folder this process stands in.
         ArtifactError: it is no archive, holds what no bundle holds, is larger than ``max_bytes``, or a file in it was
             altered; or it is not signed with the key. Nothing is left at ``out``.
         TargetUnavailable: a signature is asked for, and the library that checks it is not installed.
     """
-    if out.exists() and (not out.is_dir() or any(out.iterdir())):
-        raise InputError(
-            "there is something here already", expected="no such folder, or an empty one", got="files",
-            where=str(out), fix="give another --out, or remove what is there",
-        )  # fmt: skip
-    _sweep(out)
+    place = _free(out)
+    _sweep(place)
     try:
-        with zipfile.ZipFile(archive) as opened, replacing(out) as folder:
-            _extract(opened, archive, folder, max_bytes)
+        with opened(archive) as source, replacing(place) as folder:
+            with reading(archive):
+                _extract(source, archive, folder, max_bytes)
             bundle = verify_bundle(folder)
             if key is not None:
                 require_signature(folder, key)
-    except _UNREADABLE as error:
-        raise _refusal(archive, "the archive cannot be read", "a whole zip archive", str(error)) from error
+    except OSError as error:
+        wanted = "a file that can be read, and a folder that can be written"
+        raise _refusal(archive, "the archive cannot be unpacked here", wanted, str(error)) from error
+    return bundle.model_copy(update={"folder": out})
+
+
+def _free(out: Path) -> Path:
+    """Return the absolute path of the folder to write, if nothing is there that would be lost.
+
+    Raises:
+        InputError: there is something, or it is the folder this process stands in, which cannot be replaced under its feet.
+    """
+    place = out.resolve()
+    if place == Path.cwd() or (place.exists() and (not place.is_dir() or any(place.iterdir()))):
+        here = place == Path.cwd()
+        raise InputError(
+            "the folder you are in cannot be replaced" if here else "there is something here already",
+            expected="no such folder, or an empty one", got="the folder you are in" if here else "files",
+            where=str(out), fix="give another --out" if here else "give another --out, or remove what is there",
+        )  # fmt: skip
+    return place
+
+
+def opened(archive: Path) -> zipfile.ZipFile:
+    """Open an archive from anywhere to read it.
+
+    Raises:
+        ArtifactError: there is none, or it cannot be read.
+    """
+    try:
+        with reading(archive):
+            return zipfile.ZipFile(archive)
     except FileNotFoundError as error:
         raise _refusal(archive, "there is no such archive", "a file", str(error)) from error
     except IsADirectoryError as error:
         raise _refusal(archive, "this is a folder, no archive", "a file that pack wrote", "a folder") from error
-    return bundle.model_copy(update={"folder": out})
+
+
+@contextmanager
+def reading(archive: Path) -> Iterator[None]:
+    """Turn what a damaged archive raises while it is read into one error.
+
+    Raises:
+        ArtifactError: the archive cannot be read.
+    """
+    try:
+        yield
+    except UNREADABLE as error:
+        raise _refusal(archive, "the archive cannot be read", "a whole zip archive", str(error)) from error
 
 
 def _sweep(out: Path) -> None:
-    """Remove what a killed run left of ``out``."""
-    for left in out.parent.glob(f".{out.name}.*.tmp"):
-        shutil.rmtree(left, ignore_errors=True)
+    """Remove what a killed run left of ``out``: the temporary folders of ``bundle.artifacts.replacing``."""
+    left = re.compile(rf"\.{re.escape(out.name)}\.[0-9a-f]{{32}}\.tmp")
+    for path in out.parent.iterdir() if out.parent.is_dir() else ():
+        if left.fullmatch(path.name):
+            shutil.rmtree(path, ignore_errors=True)
 
 
 def _extract(archive: zipfile.ZipFile, path: Path, folder: Path, max_bytes: int) -> None:
@@ -112,17 +146,22 @@ def _extract(archive: zipfile.ZipFile, path: Path, folder: Path, max_bytes: int)
     if MANIFEST not in entries or entries[MANIFEST].file_size > MAX_MANIFEST:
         got = f"{entries[MANIFEST].file_size} bytes" if MANIFEST in entries else "none"
         raise _refusal(path, f"this is no bundle: {MANIFEST}", f"one of at most {MAX_MANIFEST} bytes", got)
-    _write(archive, entries.pop(MANIFEST), folder)
+    extract_entry(archive, entries.pop(MANIFEST), folder)
     manifest = read_manifest(folder)
     for name in sorted(set(manifest.files) - set(entries)):
         raise _refusal(path, f"{name} is missing", f"every file that {MANIFEST} lists", "no such entry")
     for name in sorted(set(entries) - set(manifest.files) - set(SEALED)):
         raise _refusal(path, f"{name!r} is no file of this bundle", f"what {MANIFEST} lists, and results", repr(name))
     for entry in entries.values():
-        _write(archive, entry, folder)
+        extract_entry(archive, entry, folder)
 
 
-def _write(archive: zipfile.ZipFile, entry: zipfile.ZipInfo, folder: Path) -> None:
+def extract_entry(archive: zipfile.ZipFile, entry: zipfile.ZipInfo, folder: Path) -> None:
+    """Write a checked entry below ``folder`` under its own name, never more bytes than it says.
+
+    Raises:
+        zipfile.BadZipFile: it holds more bytes than it says, or fewer.
+    """
     path = folder / entry.filename
     path.parent.mkdir(parents=True, exist_ok=True)
     with archive.open(entry) as source, path.open("xb") as sink:
@@ -152,7 +191,7 @@ def check_entries(found: list[zipfile.ZipInfo], path: Path, max_bytes: int) -> d
         raise _refusal(path, "there are too many entries", f"at most {MAX_FILES}", str(len(found)))
     seen: dict[str, str] = {}
     for entry in found:
-        _check_entry(entry, path)
+        check_entry(entry, path)
         folded = entry.filename.casefold()
         if folded in seen:
             got = f"{seen[folded]!r} and {entry.filename!r}"
@@ -169,7 +208,12 @@ def check_entries(found: list[zipfile.ZipInfo], path: Path, max_bytes: int) -> d
     return {entry.filename: entry for entry in found}
 
 
-def _check_entry(entry: zipfile.ZipInfo, path: Path) -> None:
+def check_entry(entry: zipfile.ZipInfo, path: Path) -> None:
+    """Do nothing if an entry of the archive ``path`` is a plain file that can be read, under a name that stays in a folder.
+
+    Raises:
+        ArtifactError: it is not.
+    """
     name, mode = entry.filename, entry.external_attr >> 16
     parts = [len(part.encode()) for part in name.split("/")]
     short = max(parts) <= _LONGEST_PART and sum(parts) <= _LONGEST

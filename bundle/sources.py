@@ -9,7 +9,6 @@ none, and a verdict needs an earlier run to compare with (bundle/baseline.py).
     <task>.<figure>    float64 [N, …], the per-image arrays of every figure of bundle/metrics.py
 """
 
-import zipfile
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, field
@@ -19,12 +18,14 @@ from typing import TypeAlias
 import numpy as np
 from numpy.typing import NDArray
 
+from bundle.artifacts import writing
 from bundle.dataset import FolderDataset
 from bundle.errors import ArtifactError, DatasetError, InputError
 from bundle.manifest import Bundle, Manifest
 from bundle.metrics import Measure, measures
 from bundle.tasks import task
 from bundle.vectors import Stored, Vectors
+from bundle.zipped import UNREADABLE
 
 Floats: TypeAlias = NDArray[np.float64]
 References: TypeAlias = dict[str, dict[str, Floats]]
@@ -101,12 +102,12 @@ def _folder_images(data: FolderDataset, ids: tuple[str, ...], manifest: Manifest
 def write_arrays(
     path: Path, ids: tuple[str, ...], references: Mapping[str, Mapping[str, Floats]], checkpoint: str
 ) -> None:
-    """Write the reference's per-image arrays of a split, for ``labelled``."""
+    """Write the reference's per-image arrays of a split, for ``labelled``, atomically."""
     arrays: dict[str, NDArray[np.generic]] = {
         "ids": np.array(ids), "tasks": np.array(list(references)), "checkpoint": np.array(checkpoint)
     }  # fmt: skip
     arrays |= {f"{name}.{figure}": array for name, rows in references.items() for figure, array in rows.items()}
-    with path.open("wb") as stream:
+    with writing(path) as temporary, temporary.open("wb") as stream:
         np.savez_compressed(stream, **arrays)  # type: ignore[arg-type]  # its stub takes one bool keyword
 
 
@@ -114,7 +115,7 @@ def read_arrays(path: Path, manifest: Manifest, ids: tuple[str, ...]) -> Referen
     """Read what ``write_arrays`` wrote, for the images ``ids`` and the bundle's tasks; the file may hold more of both.
 
     Raises:
-        ArtifactError: the file cannot be read, or lacks a task.
+        ArtifactError: the file cannot be read, or lacks a task or the figure that gates it.
         InputError: it is of another checkpoint, or lacks an image.
     """
     try:
@@ -123,7 +124,7 @@ def read_arrays(path: Path, manifest: Manifest, ids: tuple[str, ...]) -> Referen
         tasks = tuple(str(name) for name in arrays["tasks"])
         rows = {str(name): row for row, name in enumerate(arrays["ids"])}
         checkpoint = str(arrays["checkpoint"])
-    except (OSError, EOFError, KeyError, ValueError, zipfile.BadZipFile) as error:
+    except (OSError, KeyError, TypeError, *UNREADABLE) as error:
         raise ArtifactError(
             f"{path.name} cannot be read", expected="the arrays of bundle/sources.py", got=f"{type(error).__name__}: {error}",
             where=str(path), fix="write it again: tdss evaluate CHECKPOINT --data DIR --arrays FILE",
@@ -137,6 +138,14 @@ def read_arrays(path: Path, manifest: Manifest, ids: tuple[str, ...]) -> Referen
             "the reference's arrays are of another checkpoint or other images",
             expected=f"checkpoint {manifest.reference.checkpoint_sha256[:16]}…, {len(ids)} images of the split", got=got,
             where=str(path), fix="write them for this checkpoint and split: tdss evaluate CHECKPOINT --data DIR --arrays FILE",
+        )  # fmt: skip
+    lacking = [
+        key for name, (gated, *_) in figures_of(manifest).items() if (key := f"{name}.{gated.name}") not in arrays
+    ]
+    if lacking:
+        raise ArtifactError(
+            f"{path.name} holds no {lacking[0]}", expected="the figure of every task that gates", got=", ".join(arrays),
+            where=str(path), fix="write it again: tdss evaluate CHECKPOINT --data DIR --arrays FILE",
         )  # fmt: skip
     order = [rows[name] for name in ids]
     return {

@@ -17,7 +17,6 @@ Both directions hold one image at a time: each member is a stream of its own.
 import io
 import math
 import zipfile
-import zlib
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -34,7 +33,7 @@ from bundle.metrics import Floats, Measure, measures
 from bundle.pixels import Way, decode, encode
 from bundle.postprocess import predict
 from bundle.tasks import Activation, task
-from bundle.zipped import NOISY, REPEATING, ZipWriter
+from bundle.zipped import NOISY, REPEATING, UNREADABLE, ZipWriter
 
 Role: TypeAlias = Literal["random", "hard"]
 """``random``: drawn at random, counts for the metrics. ``hard``: chosen because it is hard, so it counts for none; how
@@ -308,7 +307,7 @@ class Vectors:
             self.ids: tuple[str, ...] = tuple(str(name) for name in self._small("ids"))
             self.roles: tuple[str, ...] = tuple(str(name) for name in self._small("roles"))
             self.tasks: tuple[str, ...] = tuple(str(name) for name in self._small("tasks"))
-        except (OSError, KeyError, ValueError, zipfile.BadZipFile) as error:
+        except (OSError, KeyError, *UNREADABLE) as error:
             raise self._unreadable(error) from error
 
     def __enter__(self) -> "Vectors":
@@ -327,7 +326,7 @@ class Vectors:
         """
         try:
             return self._small(f"ref_metric_{name}").astype(np.float64, copy=False)
-        except (KeyError, ValueError, zipfile.BadZipFile) as error:
+        except (KeyError, *UNREADABLE) as error:
             raise self._unreadable(error) from error
 
     def figure(self, name: str, figure: Measure) -> Floats | None:
@@ -354,7 +353,7 @@ class Vectors:
             readers = {name: _Reader(self._archive, member) for name, member in _members(self.tasks).items()}
             for index, identifier in enumerate(self.ids):
                 yield self._stored(identifier, {name: r.next() for name, r in readers.items() if index < r.count})
-        except (KeyError, ValueError, EOFError, zipfile.BadZipFile, zlib.error) as error:
+        except (KeyError, *UNREADABLE) as error:
             raise self._unreadable(error) from error
 
     def _stored(self, identifier: str, arrays: Mapping[str, Array]) -> Stored:

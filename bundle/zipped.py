@@ -6,12 +6,15 @@ Layout: PKWARE's APPNOTE 6.3, sizes and offsets always as ZIP64, time stamps fix
 """
 
 import struct
+import zipfile
 import zlib
 from collections.abc import Iterable
 from pathlib import Path
 from types import TracebackType
 from typing import NamedTuple
 
+UNREADABLE = (zipfile.BadZipFile, zlib.error, struct.error, EOFError, RuntimeError, ValueError)
+"""What zipfile and zlib raise for an archive that is damaged, encrypted, or made to harm."""
 REPEATING, NOISY = zlib.Z_DEFAULT_STRATEGY, zlib.Z_RLE  # what a member's bytes are like
 _LEVEL = 6
 _VERSION, _UTF8, _DEFLATED, _TIME, _DATE = 45, 0x800, 8, 0, 0x21

@@ -1,7 +1,7 @@
 """One page over many results: models × targets × devices, from the regression.json files that came back.
 
 A result is a regression.json wherever it lies and whatever it is called, a bundle's folder, or the archive that a device
-sends back. Nothing is run and no picture is drawn: what the files do not say, the page does not say either.
+sends back. Where a manifest lies beside it, the result must belong to that bundle. Nothing is run and no picture is drawn: what the files do not say, the page does not say either.
 """
 
 import tempfile
@@ -9,11 +9,13 @@ import zipfile
 from collections.abc import Sequence
 from pathlib import Path
 
+from bundle.archive import check_entry, extract_entry, opened, reading
 from bundle.artifacts import write_text
 from bundle.choice import BENCH
 from bundle.errors import ArtifactError, InputError
 from bundle.frozen import Frozen
-from bundle.outcome import RESULT, RegressionReport, open_report
+from bundle.outcome import RESULT, RegressionReport, open_report, read_report
+from bundle.seals import MANIFEST
 from report import judged, wording
 from report.charts import bar, budget_scale, drop_row
 from report.facts import read_bench
@@ -98,21 +100,34 @@ def read_result(path: Path) -> Result:
 
 
 def _take_out(path: Path, folder: Path) -> None:
-    """Write an archive's two results into a folder, under their own names and no other."""
-    with zipfile.ZipFile(path) as archive:
-        for name in (RESULT, BENCH):
+    """Write an archive's two results and its manifest into a folder, under their own names and no other.
+
+    Raises:
+        ArtifactError: it cannot be read, holds no result, or one of the three is too large or there twice.
+    """
+    with opened(path) as archive, reading(path):
+        for name in (MANIFEST, RESULT, BENCH):
             members = [one for one in archive.infolist() if one.filename == name]
-            if len(members) == 1 and members[0].file_size <= LARGEST:
-                (folder / name).write_bytes(archive.read(members[0]))
+            size = sum(one.file_size for one in members)
+            if len(members) > 1 or size > LARGEST:
+                raise _no_result(path, f"one {name} of at most {LARGEST} bytes", f"{len(members)} of {size} bytes")
+            for one in members:
+                check_entry(one, path)
+                extract_entry(archive, one, folder)
     if not (folder / RESULT).is_file():
-        raise ArtifactError(
-            f"{path.name} holds no result", expected=f"one {RESULT}", got="none", where=str(path),
-            fix="give the archive that python -m targets wrote on the device",
-        )  # fmt: skip
+        raise _no_result(path, f"one {RESULT}", "none")
+
+
+def _no_result(path: Path, expected: str, got: str) -> ArtifactError:
+    return ArtifactError(
+        f"{path.name} holds no result", expected=expected, got=got, where=str(path),
+        fix="give the archive that python -m targets wrote on the device",
+    )  # fmt: skip
 
 
 def _from_folder(folder: Path, source: str) -> Result:
-    report = open_report(folder / RESULT)
+    """Read a folder's results; beside a manifest each must carry its own seal and that of the manifest."""
+    report = read_report(folder) if (folder / MANIFEST).is_file() else open_report(folder / RESULT)
     bench = read_bench(folder)
     shipped = None if bench is None or bench.shipped_precision != report.precision else bench.shipped_ms
     return Result(source=source, report=report, latency_ms=_own_latency(report) if shipped is None else shipped)

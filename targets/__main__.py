@@ -18,7 +18,7 @@ from bundle.manifest import verify_bundle
 from bundle.signature import require_signature
 from targets.base import RunConfig
 from targets.decide import Decision, Plan, Protocol, decide, latency_line
-from targets.sendback import sendback_path, write_sendback
+from targets.sendback import prepare_sendback, sendback_path, write_sendback
 
 EXAMPLES = """\
 examples:
@@ -33,6 +33,7 @@ def main(arguments: list[str] | None = None) -> None:
     given = _parser().parse_args(arguments)
     try:
         plan = _plan(given)
+        prepare_sendback(given.send or sendback_path(given.bundle, "device"))
         decision = decide(plan, _say)
         sent = write_sendback(given.bundle, given.send or sendback_path(given.bundle, decision.report.device.name))
         sys.stdout.write(_json(decision) if given.json else _text(decision, sent))

@@ -1,11 +1,14 @@
 """The file a device's person sends back: the sealed results of one decision, small, as one archive."""
 
+import os
 import re
 import zipfile
 from pathlib import Path
 
+from bundle.artifacts import writing
 from bundle.choice import BENCH, CHOICE
 from bundle.engines import ENGINES
+from bundle.errors import InputError
 from bundle.outcome import RESULT
 from bundle.seals import MANIFEST
 
@@ -19,14 +22,29 @@ def sendback_path(folder: Path, device_name: str) -> Path:
     return resolved.with_name(f"{resolved.parent.name}-{resolved.name}-{device}-results.zip")
 
 
+def prepare_sendback(path: Path) -> None:
+    """Make the folder of the file to send back, and see that it can be written there before anything is measured.
+
+    Raises:
+        InputError: it cannot.
+        OSError: the folder cannot be made.
+    """
+    path.parent.mkdir(parents=True, exist_ok=True)
+    if path.is_dir() or not os.access(path.parent, os.W_OK):
+        raise InputError(
+            "the file to send back cannot be written there", expected="a file's name, in a folder that can be written",
+            got="a folder" if path.is_dir() else "a folder that cannot be written", where=str(path), fix="--send FILE",
+        )  # fmt: skip
+
+
 def write_sendback(folder: Path, path: Path) -> Path:
     """Write regression.json, bench.json, choice.json, the manifest and the keys of the engines (not the engines) as ``path``.
 
-    Each result carries its seal and the bundle's, so the receiver can tell that it is whole and what it belongs to;
-    ``tdss report`` reads it after unzip.
+    Each result carries its seal and the bundle's, so the receiver can tell that it is whole and what it belongs to:
+    ``tdss report`` reads the archive as it is. A file that is there already is replaced whole, or not at all.
     """
     keys = sorted((folder / ENGINES).glob("*.json"))
-    with zipfile.ZipFile(path, "w", zipfile.ZIP_DEFLATED) as archive:
+    with writing(path) as temporary, zipfile.ZipFile(temporary, "w", zipfile.ZIP_DEFLATED) as archive:
         for name in SENT:
             archive.write(folder / name, name)
         for key in keys:

@@ -109,10 +109,37 @@ def test_nothing_is_unpacked_over_something(archive: Path, tmp_path: Path, there
 
 
 def test_what_a_killed_run_left_is_swept_away(archive: Path, tmp_path: Path) -> None:
-    (tmp_path / ".out.0123.tmp").mkdir()
-    (tmp_path / ".out.0123.tmp" / "half").write_text("ha")
+    left, others = f".out.{'0123' * 8}.tmp", {f".out.x.{'0123' * 8}.tmp", ".out.mine.tmp", f".oat.{'0123' * 8}.tmp"}
+    for name in (left, *others):
+        (tmp_path / name).mkdir()
+        (tmp_path / name / "half").write_text("ha")
     unpack(archive, tmp_path / "out")
-    assert os.listdir(tmp_path) == ["out"]
+    assert set(os.listdir(tmp_path)) == {"out", *others}, "what another run is writing stays"
+
+
+def test_a_name_with_special_characters_is_no_pattern(archive: Path, tmp_path: Path) -> None:
+    other = tmp_path / f".ab.{'0' * 32}.tmp"
+    other.mkdir()
+    unpack(archive, tmp_path / "a[b]")
+    unpack(archive, tmp_path / "a*")
+    assert other.is_dir()
+
+
+def test_the_folder_one_stands_in_is_not_replaced(
+    archive: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    with pytest.raises(InputError, match="the folder you are in") as caught:
+        unpack(archive, Path("."))
+    assert caught.value.where == "." and list(tmp_path.iterdir()) == []
+    assert load_bundle(unpack(archive, Path("out")).folder).folder.resolve() == tmp_path / "out"
+
+
+def test_a_folder_that_cannot_be_written_is_bad_input(archive: Path, tmp_path: Path) -> None:
+    (tmp_path / "file").write_text("no folder")
+    with pytest.raises(ArtifactError, match="cannot be unpacked here") as caught:
+        unpack(archive, tmp_path / "file" / "out")
+    assert "file" in caught.value.got
 
 
 HOSTILE = {

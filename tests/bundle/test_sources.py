@@ -95,6 +95,52 @@ def test_a_file_that_holds_no_arrays_is_refused(tmp_path: Path, terms: Manifest,
         read_arrays(tmp_path / "a.npz", terms, IDS)
 
 
+@pytest.mark.parametrize("changes", [{"ids": np.array("one")}, {"tasks": np.array(3)}])
+def test_damaged_names_are_refused(tmp_path: Path, terms: Manifest, changes: dict[str, np.ndarray]) -> None:
+    write_arrays(tmp_path / "a.npz", IDS, arrays(), "0" * 64)
+    with np.load(tmp_path / "a.npz") as kept:
+        np.savez(tmp_path / "b.npz", **{**kept, **changes})
+    with pytest.raises(ArtifactError, match=r"b\.npz cannot be read"):
+        read_arrays(tmp_path / "b.npz", terms, IDS)
+
+
+def test_a_damaged_member_is_refused(tmp_path: Path, terms: Manifest) -> None:
+    write_arrays(tmp_path / "a.npz", IDS, arrays(), "0" * 64)
+    content = bytearray((tmp_path / "a.npz").read_bytes())
+    start = content.index(b"ids.npy") + len(b"ids.npy") + 20  # behind the sizes in the local header
+    content[start] = 0xFF  # no kind of block that deflate has
+    (tmp_path / "a.npz").write_bytes(content)
+    with pytest.raises(ArtifactError, match=r"a\.npz cannot be read"):
+        read_arrays(tmp_path / "a.npz", terms, IDS)
+
+
+def test_arrays_without_a_figure_that_gates_are_refused(tmp_path: Path, terms: Manifest) -> None:
+    """One that only informs may be missing: files written before it was measured stay good."""
+    given = arrays()
+    gated, *others = given["normals"]
+    write_arrays(tmp_path / "a.npz", IDS, {**given, "normals": {gated: given["normals"][gated]}}, "0" * 64)
+    assert list(read_arrays(tmp_path / "a.npz", terms, IDS)["normals"]) == [gated]
+    assert others
+    less = {name: array for name, array in given["normals"].items() if name != gated}
+    write_arrays(tmp_path / "a.npz", IDS, {**given, "normals": less}, "0" * 64)
+    with pytest.raises(ArtifactError, match=f"holds no normals.{gated}"):
+        read_arrays(tmp_path / "a.npz", terms, IDS)
+
+
+def test_arrays_that_cannot_be_written_leave_the_old_ones(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    write_arrays(tmp_path / "a.npz", IDS, arrays(), "0" * 64)
+    before = (tmp_path / "a.npz").read_bytes()
+
+    def full(stream: object, **arrays: object) -> None:
+        stream.write(b"half")  # type: ignore[attr-defined]
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr(np, "savez_compressed", full)
+    with pytest.raises(OSError, match="No space left"):
+        write_arrays(tmp_path / "a.npz", IDS, arrays(), "0" * 64)
+    assert (tmp_path / "a.npz").read_bytes() == before and list(tmp_path.iterdir()) == [tmp_path / "a.npz"]
+
+
 def test_arrays_of_other_tasks_are_refused(tmp_path: Path, terms: Manifest) -> None:
     write_arrays(tmp_path / "a.npz", IDS, {"depth": {"rmse_m": np.zeros((2, 2))}}, "0" * 64)
     with pytest.raises(ArtifactError, match="name different tasks"):

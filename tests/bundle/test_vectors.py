@@ -227,6 +227,18 @@ def test_a_truncated_file_is_refused(stored: Path, tmp_path: Path, keep: float) 
         Vectors(tmp_path / "vectors.npz")
 
 
+@pytest.mark.parametrize("member", ["ids.npy", "ref_metric_depth.npy"])
+def test_a_member_that_does_not_inflate_is_refused(stored: Path, tmp_path: Path, member: str) -> None:
+    content = bytearray(stored.read_bytes())
+    content[content.index(member.encode()) + len(member) + 20] = 0xFF  # behind the header: no kind of block deflate has
+    (tmp_path / "vectors.npz").write_bytes(content)
+    with (
+        pytest.raises(ArtifactError, match=r"vectors\.npz cannot be read"),
+        Vectors(tmp_path / "vectors.npz") as vectors,
+    ):
+        vectors.metric("depth")
+
+
 def test_a_damaged_member_is_refused_when_it_is_read(stored: Path, tmp_path: Path) -> None:
     content = bytearray(stored.read_bytes())
     content[content.index(b"images.npy") + 500] ^= 0xFF

@@ -9,7 +9,10 @@ from typing import Any
 import pytest
 
 from bundle.errors import ArtifactError, InputError
+from bundle.results import write_result
+from report import sweep
 from report.sweep import describe_sweep, read_result, render_sweep
+from targets.sendback import write_sendback
 from tests.report import browser, made
 from tests.report.test_page import HOSTILE, Reader
 
@@ -67,6 +70,66 @@ def test_an_archive_that_a_device_sent_is_read_without_unpacking_anything_else(t
         empty.writestr("other.json", "{}")
     with pytest.raises(ArtifactError, match=r"sent\.zip holds no result"):
         read_result(archive)
+
+
+@pytest.fixture
+def sent(tmp_path: Path) -> Path:
+    """What a device sends back, from a bundle that was judged there."""
+    folder = made.make(tmp_path / "made" / "jetson", made.regression(precision="int8"))
+    write_result(folder, "choice.json", "{}")
+    return write_sendback(folder, tmp_path / "sent.zip")
+
+
+def changed(sent: Path, **contents: bytes) -> Path:
+    """The archive with other bytes in its members, whose names have a dot for two underscores."""
+    with zipfile.ZipFile(sent) as archive:
+        kept = {name: archive.read(name) for name in archive.namelist()}
+    with zipfile.ZipFile(sent, "w", zipfile.ZIP_DEFLATED) as archive:
+        for name, content in {**kept, **{key.replace("__", "."): value for key, value in contents.items()}}.items():
+            archive.writestr(name, content)
+    return sent
+
+
+def test_an_archives_result_must_belong_to_its_manifest(sent: Path, tmp_path: Path) -> None:
+    assert read_result(sent).latency_ms == 80.0
+    other = made.make(tmp_path / "other", made.regression(), settings={"threads": 9})
+    with pytest.raises(ArtifactError, match=r"regression\.json belongs to another bundle"):
+        read_result(changed(sent, regression__json=(other / "regression.json").read_bytes()))
+
+
+def test_an_archives_result_without_a_seal_beside_a_manifest_is_refused(sent: Path) -> None:
+    with pytest.raises(ArtifactError, match=r"regression\.json was altered"):
+        read_result(changed(sent, regression__json=json.dumps(made.regression()).encode()))
+
+
+def test_a_members_lie_about_its_size_does_not_fill_the_disk(sent: Path) -> None:
+    content = bytearray(changed(sent, regression__json=bytes(30_000_000)).read_bytes())
+    size = (30_000_000).to_bytes(4, "little")
+    for _ in range(content.count(size)):
+        place = content.index(size)
+        content[place : place + 4] = (1000).to_bytes(4, "little")
+    sent.write_bytes(content)
+    with pytest.raises(ArtifactError, match="cannot be read"):
+        read_result(sent)
+
+
+def test_a_member_too_large_is_said_to_be(sent: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(sweep, "LARGEST", 100)
+    with pytest.raises(ArtifactError, match="holds no result") as caught:
+        read_result(sent)
+    assert "at most 100 bytes" in caught.value.expected and "1 of" in caught.value.got
+
+
+@pytest.mark.parametrize(("offset", "value", "text"), [(8, 1, "is encrypted"), (10, 14, "compressed in another way")])
+def test_what_a_zip_may_be_and_a_result_is_not_is_refused(sent: Path, offset: int, value: int, text: str) -> None:
+    content = bytearray(sent.read_bytes())
+    place = content.index(b"PK\x01\x02")
+    while content[place + 46 : place + 61] != b"regression.json":
+        place = content.index(b"PK\x01\x02", place + 4)
+    content[place + offset] = value
+    sent.write_bytes(content)
+    with pytest.raises(ArtifactError, match=text):
+        read_result(sent)
 
 
 @pytest.mark.parametrize("text", ["", "{}", "[1]", '{"schema": 9}'])
