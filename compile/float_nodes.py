@@ -8,17 +8,16 @@ thin         a GEMM or convolution whose K or N is below what the device multipl
 """
 
 import re
-from math import prod
 from pathlib import Path
 
 import onnx_ir as ir
 from onnx_ir.passes.common import ShapeInferencePass
 
+from compile.passes.base import WEIGHTED, gemm_size, integer, shape_of
 from compile.passes.pool_as_product import MARK as POOLING
 from compile.passes.resize_as_products import MARK as INTERPOLATION
 from targets.base import QuantizationScheme
 
-WEIGHTED = frozenset({"Conv", "ConvTranspose", "Gemm", "MatMul"})
 MEANS = frozenset({"GlobalAveragePool", "ReduceMean"})
 ELEMENTWISE = frozenset({"Add", "Div", "Mul", "Sub", "Where"})
 GATE = "gate path: one vector per image, its error would go into every channel"
@@ -52,12 +51,6 @@ def _names(graph: ir.Graph) -> list[str]:
     return [node.name for node in graph if node.name is not None]
 
 
-def _shape(value: ir.Value | None) -> tuple[int, ...] | None:
-    if value is None or value.shape is None or not value.shape.is_static():
-        return None
-    return tuple(int(str(size)) for size in value.shape)
-
-
 def _live(node: ir.Node) -> list[ir.Value]:
     """Return a node's inputs that depend on the image."""
     return [value for value in node.inputs if value is not None and value.const_value is None]
@@ -85,7 +78,7 @@ def _pools(node: ir.Node) -> bool:
 
 def _is_vector(value: ir.Value) -> bool:
     """Say whether at most one axis is larger than 1."""
-    shape = _shape(value)
+    shape = shape_of(value)
     return shape is not None and sum(size > 1 for size in shape) <= 1
 
 
@@ -115,29 +108,22 @@ def _weighted(node: ir.Node) -> bool:
 def _thin(graph: ir.Graph, least: int) -> dict[str, str]:
     found = {}
     for node in graph:
-        size = _gemm_size(node) if _weighted(node) else None
-        if size is not None and node.name and (min(size[1:]) < least or (least and min(size) == 1)):
+        size = gemm_size(node) if _weighted(node) else None
+        if size is not None and node.name and _is_thin(size, least, grouped=integer(node, "group", 1) > 1):
             found[node.name] = f"{THIN}M {size[0]}, K {size[1]}, N {size[2]}; INT8 wants at least {least}"
         elif node.name and node.op_type == "Conv" and (channels := _channels(node)) < FEW_CHANNELS:
             found[node.name] = f"{THIN}{channels} input channels; an INT8 layout packs {FEW_CHANNELS} into one element"
     return found
 
 
+def _is_thin(size: tuple[int, int, int], least: int, *, grouped: bool) -> bool:
+    """Say whether a product (M, K, N) is thin; a grouped convolution's K is small by design, and it has kernels of its own."""
+    rows, depth, columns = size
+    sizes = (columns,) if grouped else (depth, columns)
+    return min(sizes) < least or (least > 0 and min(rows, *sizes) == 1)
+
+
 def _channels(node: ir.Node) -> int:
     """Return the input channels of a convolution that has one group; of any other as many as never matter."""
-    weight, groups = _shape(node.inputs[1]), node.attributes.get("group")
-    grouped = groups is not None and groups.as_int() > 1
-    return FEW_CHANNELS if weight is None or grouped else weight[1]
-
-
-def _gemm_size(node: ir.Node) -> tuple[int, int, int] | None:
-    """Return (M, K, N) of a weighted operator as the matrix product it is; None where a shape is unknown."""
-    left, right, out = _shape(node.inputs[0]), _shape(node.inputs[1]), _shape(node.outputs[0])
-    if left is None or right is None or out is None:
-        return None
-    if node.op_type in ("Conv", "ConvTranspose"):
-        return prod(out[2:]), prod(right[1:]), out[1]
-    attribute = node.attributes.get("transA")
-    depth = left[0] if attribute is not None and attribute.as_int() else left[-1]
-    shared = len(right) == 2  # one weight for all leading axes: they are rows of one product
-    return prod(out[:-1]) if shared else out[-2], depth, out[-1]
+    weight = shape_of(node.inputs[1])
+    return FEW_CHANNELS if weight is None or integer(node, "group", 1) > 1 else weight[1]

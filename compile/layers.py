@@ -17,8 +17,8 @@ from onnx_ir.passes.common import RemoveUnusedNodesPass, ShapeInferencePass
 
 from bundle.errors import GraphError
 from bundle.frozen import Frozen
-from compile.float_nodes import WEIGHTED, value_names
-from compile.passes.base import DEQUANTIZE, QUANTIZE, add_constant, constant
+from compile.float_nodes import value_names
+from compile.passes.base import DEQUANTIZE, QUANTIZE, WEIGHTED, add_constant, constant
 
 MOVES = frozenset(
     {"Concat", "Expand", "Flatten", "Gather", "Identity", "MaxPool", "Pad", "Reshape", "Resize", "Slice", "Split", "Squeeze",

@@ -19,7 +19,7 @@ import typer
 
 from bundle.errors import GraphError
 from compile.lint.run import read_model, view_of
-from compile.lint.view import WEIGHTED, gemm_size, place, shape_of
+from compile.passes.base import WEIGHTED, gemm_size, place, shape_of
 from compile.script import run_script
 from report.legal import FloatProduct, GraphProof, Proof
 from targets.jetson.rtx import COMPUTE_CAPABILITY, Kernel, build_graph, why_not

@@ -4,8 +4,8 @@ from collections.abc import Iterator
 
 import onnx_ir as ir
 
-from compile.lint.view import View, is_constant, name_of, place, producer, shape_of, tensor_of
-from compile.passes.base import DEQUANTIZE
+from compile.lint.view import View, is_constant, name_of, producer, tensor_of
+from compile.passes.base import DEQUANTIZE, place, shape_of
 from report.legal import Finding
 
 NAME = "float-bias"

@@ -5,8 +5,8 @@ from collections.abc import Iterator
 import numpy as np
 import onnx_ir as ir
 
-from compile.lint.view import View, data_scale, name_of, place, quantized, tensor_of
-from compile.passes.base import DEQUANTIZE, QUANTIZE
+from compile.lint.view import View, data_scale, name_of, tensor_of
+from compile.passes.base import DEQUANTIZE, QUANTIZE, dequantizers_behind, place
 from report.legal import Finding
 
 NAME = "shared-scale"
@@ -24,18 +24,12 @@ def check(view: View) -> Iterator[Finding]:
         if value is not None and value.shape is not None and value.shape.rank() == 0:
             yield _finding(node, tensor_of(value), SCALAR, "leave the scalar in float, or give it one axis of length 1")
     for node in view.each("Concat"):
-        scales = [data_scale(found) for found in concat_sources(node)]
+        scales = [data_scale(found) for found in dequantizers_behind(node.outputs[0])]
         numbers = sorted({float(np.max(scale)) for scale in scales if scale is not None})
         if len(numbers) > 1:
             effect = DIFFERENT.format(scales=", ".join(f"{number:.4g}" for number in numbers))
             mend = "give them one scale, the largest (the pass share_concat_scales)"
             yield _finding(node, tensor_of(node.outputs[0]), effect, mend)
-
-
-def concat_sources(node: ir.Node) -> list[ir.Node]:
-    """Return the DQ nodes a Concat reads, if it reads nothing else."""
-    found = [quantized(value) for value in node.inputs]
-    return [one for one in found if one is not None] if all(found) else []
 
 
 def _finding(node: ir.Node, tensor: str, effect: str, mend: str) -> Finding:

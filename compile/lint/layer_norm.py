@@ -4,7 +4,8 @@ from collections.abc import Iterator
 
 import onnx_ir as ir
 
-from compile.lint.view import View, name_of, place, producer, tensor_of
+from compile.lint.view import View, name_of, producer, tensor_of
+from compile.passes.base import place
 from report.legal import Finding
 
 NAME = "native-norm"

@@ -16,14 +16,16 @@ import onnx_ir as ir
 import typer
 from onnx_ir.passes.common import RemoveUnusedNodesPass
 
+from bundle.agreement import power, sqnr_db
 from bundle.dataset import read_image
 from bundle.errors import GraphError
 from bundle.manifest import Bundle, load_bundle
 from calibration.sampling import from_folder
 from compile.graph import Array, GraphInfo
+from compile.half import write_emulation
 from compile.lint.run import lint_model, read_model, view_of
-from compile.lint.view import name_of, pair_of, place, quantized
-from compile.passes.base import DEQUANTIZE, QUANTIZE, add_constant, constant, label
+from compile.lint.view import name_of, quantized
+from compile.passes.base import DEQUANTIZE, QUANTIZE, add_constant, constant, label, place, quantizer_of
 from compile.prove import prove
 from compile.script import run_script
 from report.legal import Finding
@@ -47,20 +49,25 @@ class Row(NamedTuple):
 
 
 def run(path: Path, feeds: Feeds) -> list[dict[str, Array]]:
-    """Run a graph as its operators are defined, on every feed."""
-    with REFERENCE.open(path.parent, Variant(recipe=RECIPE, files=(path.name,)), RunConfig(), "auto") as session:
-        return [session.infer(feed) for feed in feeds]
+    """Run a graph as its operators are defined, on every feed; each FP16 result is rounded to FP16, as a device does.
+
+    Raises:
+        GraphError: the graph has FP16 inputs or outputs.
+    """
+    with TemporaryDirectory() as scratch:
+        typed, emulated = Path(scratch) / "typed.onnx", Path(scratch) / "emulated.onnx"
+        ir.save(view_of(read_model(path)).model, typed)
+        write_emulation(typed, emulated)
+        with REFERENCE.open(
+            emulated.parent, Variant(recipe=RECIPE, files=(emulated.name,)), RunConfig(), "auto"
+        ) as session:
+            return [session.infer(feed) for feed in feeds]
 
 
 def ratio_db(outputs: list[dict[str, Array]], reference: list[dict[str, Array]], task: str) -> float:
-    """Return 10·log₁₀(Σ reference² / Σ (output − reference)²) over all images."""
-    pairs = [
-        (one[task].astype(np.float64), other[task].astype(np.float64))
-        for one, other in zip(outputs, reference, strict=True)
-    ]
-    noise = sum(float(np.square(one - other).sum()) for one, other in pairs)
-    power = sum(float(np.square(other).sum()) for _, other in pairs)
-    return float(10 * np.log10(power / noise)) if noise else float("inf")
+    """Return the signal-to-noise ratio in dB over all images; infinite where no value differs."""
+    powers = np.sum([power(other[task], one[task]) for one, other in zip(outputs, reference, strict=True)], axis=0)
+    return sqnr_db(powers) if powers[1] > 0 else float("inf")
 
 
 def quantize_skips(model: ir.Model, findings: Sequence[Finding], path: Path, feeds: Feeds) -> None:
@@ -88,11 +95,15 @@ def _ranges(path: Path, names: list[str], feeds: Feeds) -> dict[str, float]:
     """Return the largest magnitude of tensors on the feeds."""
     model = view_of(read_model(path)).model
     values = {value.name: value for node in model.graph for value in node.outputs}
-    model.graph.outputs.extend(values[name] for name in names if not values[name].is_graph_output())
+    for name in names:  # a Cast makes an output that may be FP16 inside
+        seen = ir.Value(name=f"{name}/seen", type=ir.TensorType(ir.DataType.FLOAT), shape=values[name].shape)
+        to = ir.AttrInt64("to", ir.DataType.FLOAT.value)
+        model.graph.append(ir.Node("", "Cast", [values[name]], [to], outputs=[seen], name=f"{name}/seen"))
+        model.graph.outputs.append(seen)
     with TemporaryDirectory() as scratch:
         ir.save(model, Path(scratch) / "ranges.onnx")
         answers = run(Path(scratch) / "ranges.onnx", feeds)
-    return {name: max(float(np.abs(one[name].astype(np.float64)).max()) for one in answers) for name in names}
+    return {name: max(float(np.abs(one[f"{name}/seen"]).max()) for one in answers) for name in names}
 
 
 def return_to_float(model: ir.Model, findings: Sequence[Finding], path: Path, feeds: Feeds) -> None:
@@ -103,7 +114,7 @@ def return_to_float(model: ir.Model, findings: Sequence[Finding], path: Path, fe
             dequantize = quantized(place(node, index))
             if dequantize is None or dequantize.outputs[0] is not place(node, index):
                 continue
-            pair = pair_of(dequantize)
+            pair = quantizer_of(dequantize)
             value = pair.inputs[0] if pair is not None else add_constant(model, f"{label(node)}/w", _weight(dequantize))
             node.replace_input_with(index, value)
 
@@ -132,8 +143,18 @@ MENDS: MappingProxyType[str, Mend] = MappingProxyType(
 
 
 def measure(opened: Bundle, feeds: Feeds, calibration: Feeds) -> list[Row]:
-    """Return a row for the INT8 graph as it is, and one for each rule that it breaks, mended."""
+    """Return a row for the INT8 graph as it is, and one for each rule that it breaks, mended.
+
+    Raises:
+        GraphError: the bundle has no INT8 graph, or no float one to compare it with.
+    """
     graphs = {variant.name: opened.folder / variant.files[0] for variant in opened.manifest.variants}
+    missing = [name for name in ("int8", "f32") if name not in graphs]
+    if missing:
+        raise GraphError(
+            f"the bundle has no variant {missing[0]}", expected="the variants int8 and f32", got=", ".join(graphs),
+            where=str(opened.folder), fix="give a bundle built for jetson",
+        )  # fmt: skip
     int8, reference = graphs["int8"], run(graphs["f32"], feeds)
     tasks = tuple(opened.manifest.tasks)
     findings = lint_model(read_model(int8), int8.name).findings

@@ -5,7 +5,8 @@ from collections.abc import Iterator
 import onnx_ir as ir
 
 from compile.lint import tensorrt_10_3 as table
-from compile.lint.view import View, integer, is_constant, is_standard, name_of, place, tensor_of
+from compile.lint.view import View, is_constant, name_of, tensor_of
+from compile.passes.base import integer, is_standard, place
 from report.legal import Finding
 
 NAME = "known-operator"
@@ -75,7 +76,17 @@ def _restrictions(node: ir.Node) -> Iterator[Finding]:
         if value is not None and not is_constant(value):
             effect = f"the graph is rejected: input {index} of {node.op_type} must be a constant"
             yield _finding(node, tensor_of(value), effect, "export with fixed shapes and axes")
+    yield from _equation(node)
     yield from _training(node)
+
+
+def _equation(node: ir.Node) -> Iterator[Finding]:
+    equation = node.attributes.get("equation")
+    if node.op_type == "Einsum" and equation is not None and not equation.is_ref() and "..." in equation.as_string():
+        effect = (
+            f"the graph is rejected: the parser of TensorRT {table.VERSION} knows no ellipsis in an Einsum's equation"
+        )
+        yield _finding(node, "", effect, "name every axis in the equation")
 
 
 def _training(node: ir.Node) -> Iterator[Finding]:

@@ -4,7 +4,8 @@ from collections.abc import Iterator
 
 import onnx_ir as ir
 
-from compile.lint.view import WEIGHTED, View, is_constant, name_of, place, producer, quantized, shape_of, tensor_of
+from compile.lint.view import View, is_constant, name_of, producer, quantized, tensor_of
+from compile.passes.base import WEIGHTED, place, shape_of
 from report.legal import Finding
 
 NAME = "residual-input"
@@ -32,8 +33,7 @@ def skips(node: ir.Node) -> Iterator[tuple[ir.Node, ir.Value]]:
     for main, skip in ((left, right), (right, left)):
         operator = int8_operator(main)
         if operator is not None and quantized(skip) is None:
-            if quantized(main) is None:
-                yield operator, skip
+            yield operator, skip
             return
 
 

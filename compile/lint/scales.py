@@ -5,20 +5,8 @@ from collections.abc import Iterator
 import numpy as np
 import onnx_ir as ir
 
-from compile.lint.view import (
-    WEIGHTED,
-    View,
-    data_scale,
-    integer,
-    is_constant,
-    is_standard,
-    name_of,
-    pair_of,
-    place,
-    shape_of,
-    tensor_of,
-)
-from compile.passes.base import DEQUANTIZE, QUANTIZE
+from compile.lint.view import View, data_scale, is_constant, name_of, tensor_of
+from compile.passes.base import DEQUANTIZE, QUANTIZE, WEIGHTED, integer, is_standard, place, quantizer_of, shape_of
 from report.legal import Finding
 
 NAME = "constant-scales"
@@ -27,7 +15,7 @@ NAME = "constant-scales"
 def check(view: View) -> Iterator[Finding]:
     """Look at the scale of every Q node and of every DQ node that has one of its own."""
     for node in view.each(QUANTIZE, DEQUANTIZE):
-        pair = pair_of(node) if node.op_type == DEQUANTIZE else None
+        pair = quantizer_of(node) if node.op_type == DEQUANTIZE else None
         if pair is None or place(pair, 1) is not place(node, 1):
             yield from _values(node)
     for node in view.each(DEQUANTIZE):

@@ -4,8 +4,8 @@ from collections.abc import Iterator
 
 import onnx_ir as ir
 
-from compile.lint.view import View, data_scale, name_of, pair_of, place, tensor_of
-from compile.passes.base import DEQUANTIZE, QUANTIZE, constant
+from compile.lint.view import View, data_scale, name_of, tensor_of
+from compile.passes.base import DEQUANTIZE, QUANTIZE, constant, place, quantizer_of
 from report.legal import Finding
 
 NAME = "symmetric-int8"
@@ -14,6 +14,7 @@ UNSIGNED = (
     "of the range the scale was made for, without a word"
 )
 SIGNED = "make the zero-point int8 0 and the scale 255/127 times as large (the pass make_activations_signed)"
+TO_INT8 = "quantize to INT8 instead, with symmetric activations"
 AGAIN = "quantize again with symmetric activations (NNCF: preset=PERFORMANCE together with model_type=TRANSFORMER)"
 OTHER = {
     ir.DataType.FLOAT8E4M3FN: "a device of compute capability 8.7 has no FP8 arithmetic",
@@ -31,7 +32,7 @@ def check(view: View) -> Iterator[Finding]:
 
 
 def _shares_zero(node: ir.Node) -> bool:
-    pair = pair_of(node)
+    pair = quantizer_of(node)
     return pair is not None and place(pair, 2) is place(node, 2)
 
 
@@ -57,7 +58,7 @@ def _type(node: ir.Node) -> Iterator[Finding]:
         yield _finding(node, effect, "give it an int8 zero-point of 0" if missing else SIGNED)
     else:
         effect = OTHER.get(kind, f"TensorRT has no quantized type {kind.name}") if kind else ""
-        yield _finding(node, f"the graph is rejected: {effect}", AGAIN)
+        yield _finding(node, f"the graph is rejected: {effect}", TO_INT8)
 
 
 def _zero(node: ir.Node) -> Iterator[Finding]:

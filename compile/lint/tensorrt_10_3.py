@@ -22,7 +22,7 @@ NUMBERS = FLOATS | INTEGERS
 ANY = NUMBERS | BOOL
 QUANTIZED = frozenset({DataType.INT8, DataType.UINT8, DataType.INT32, DataType.FLOAT8E4M3FN, DataType.INT4})
 STORED = QUANTIZED - UINT8 - INTEGERS  # storage only: Q makes them, DQ reads them
-# Types a tensor of the network may have at all; UINT8 only as an input, an output, or around Cast.
+# Types a tensor may have at all, inside and at the graph's border; UINT8 only at the border and around Cast.
 TENSORS = ANY | UINT8 | QUANTIZED
 
 _FLOAT_ONLY = """
@@ -30,12 +30,12 @@ Acos Acosh Asin Asinh Atan Atanh AveragePool BatchNormalization Ceil Celu Clip C
 DeformConv Dropout Einsum Elu Erf Exp Floor GRU Gemm GlobalAveragePool GlobalLpPool GlobalMaxPool GridSample
 GroupNormalization HardSigmoid HardSwish Hardmax ImageScaler InstanceNormalization IsInf LRN LSTM LayerNormalization
 LeakyRelu Log LogSoftmax LpNormalization LpPool MatMul MaxPool MeanVarianceNormalization Mish NonMaxSuppression PRelu
-ParametricSoftplus RNN RandomNormal RandomNormalLike RandomUniform RandomUniformLike Reciprocal Resize RoiAlign Round
+ParametricSoftplus Pow RNN RandomNormal RandomNormalLike RandomUniform RandomUniformLike Reciprocal Resize RoiAlign Round
 ScaledTanh Scan Selu Sigmoid Sin Sinh Softmax Softplus Softsign Sqrt Tan Tanh ThresholdedRelu Upsample
 """
 _NUMBERS = """
 Abs Add ArgMax ArgMin DepthToSpace Div Equal Gelu Greater GreaterOrEqual IsNaN Less LessOrEqual Max Mean Min Mod Mul
-Neg Pad Pow Range ReduceL1 ReduceL2 ReduceLogSum ReduceLogSumExp ReduceMax ReduceMean ReduceMin ReduceProd ReduceSum
+Neg Pad Range ReduceL1 ReduceL2 ReduceLogSum ReduceLogSumExp ReduceMax ReduceMean ReduceMin ReduceProd ReduceSum
 ReduceSumSquare Relu Scatter ScatterElements ScatterND Shrink Sign SpaceToDepth Sub Sum TopK
 """
 _ANY = """

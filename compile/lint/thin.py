@@ -4,22 +4,8 @@ from collections.abc import Iterator
 
 import onnx_ir as ir
 
-from compile.lint.view import (
-    WEIGHTED,
-    View,
-    beyond,
-    gemm_size,
-    integer,
-    is_constant,
-    is_standard,
-    name_of,
-    pair_of,
-    place,
-    quantized,
-    shape_of,
-    tensor_of,
-)
-from compile.passes.base import DEQUANTIZE
+from compile.lint.view import View, beyond, is_constant, name_of, quantized, tensor_of
+from compile.passes.base import DEQUANTIZE, WEIGHTED, gemm_size, integer, is_standard, place, quantizer_of, shape_of
 from report.legal import Finding
 
 NAME = "float-operator"
@@ -29,6 +15,7 @@ FLOAT = frozenset(
     {"Erf", "Gelu", "GroupNormalization", "InstanceNormalization", "LayerNormalization", "LogSoftmax", "Softmax"}
 )
 PADDED = "the INT8 kernel pads {what} to a tile of {least}: slower than its float form, and less exact"
+FEW_IN = "the INT8 layout packs {least} input channels into one element, and {count} leave part of it empty: padding is computed too"
 INSIDE = "{operator} computes in float; quantizing what it reads rounds it and saves nothing"
 
 
@@ -38,7 +25,7 @@ def check(view: View) -> Iterator[Finding]:
         if quantized(place(node, 0)) and quantized(place(node, 1)):
             yield from _size(node)
     for node in view.each(DEQUANTIZE):
-        if pair_of(node) is not None and not is_constant(node.inputs[0]):
+        if quantizer_of(node) is not None and not is_constant(node.inputs[0]):
             for reader, _ in beyond(node.outputs[0]):
                 if is_standard(reader) and reader.op_type in FLOAT:
                     effect = INSIDE.format(operator=reader.op_type)
@@ -46,26 +33,25 @@ def check(view: View) -> Iterator[Finding]:
 
 
 def _size(node: ir.Node) -> Iterator[Finding]:
-    size = gemm_size(node)
-    thin = "" if size is None else _thin(size) or _few(node)
+    size, grouped = gemm_size(node), integer(node, "group", 1) > 1
+    thin = "" if size is None else _thin(size, grouped=grouped)
+    weight = shape_of(place(node, 1))
     if thin:
         effect = PADDED.format(what=thin, least=LEAST)
-        yield _finding(node, tensor_of(node.outputs[0]), effect, "leave the operator in float")
+    elif node.op_type == "Conv" and weight is not None and not grouped and weight[1] < FEW:
+        effect = FEW_IN.format(least=FEW, count=f"{weight[1]} input channels")
+    else:
+        return
+    yield _finding(node, tensor_of(node.outputs[0]), effect, "leave the operator in float")
 
 
-def _thin(size: tuple[int, int, int]) -> str:
+def _thin(size: tuple[int, int, int], *, grouped: bool) -> str:
+    """Name what is too small; a grouped convolution's K is small by design, and it has kernels of its own."""
     rows, depth, columns = size
     if rows == 1 or columns == 1:
         return "M 1" if rows == 1 else "N 1"
-    named = [f"{letter} {number}" for letter, number in (("K", depth), ("N", columns)) if number < LEAST]
-    return " and ".join(named)
-
-
-def _few(node: ir.Node) -> str:
-    weight = shape_of(place(node, 1))
-    if node.op_type != "Conv" or weight is None or integer(node, "group", 1) > 1:
-        return ""
-    return f"{weight[1]} input channels" if weight[1] < FEW else ""
+    sizes = (("N", columns),) if grouped else (("K", depth), ("N", columns))
+    return " and ".join(f"{letter} {number}" for letter, number in sizes if number < LEAST)
 
 
 def _finding(node: ir.Node, tensor: str, effect: str, mend: str) -> Finding:

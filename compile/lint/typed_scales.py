@@ -5,8 +5,8 @@ from collections.abc import Iterator
 import onnx_ir as ir
 
 from compile.lint.symmetric import quantized_type
-from compile.lint.view import View, name_of, place, tensor_of
-from compile.passes.base import DEQUANTIZE, QUANTIZE
+from compile.lint.view import View, name_of, tensor_of
+from compile.passes.base import DEQUANTIZE, QUANTIZE, place
 from report.legal import Finding
 
 NAME = "typed-scales"

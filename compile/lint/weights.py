@@ -4,8 +4,8 @@ from collections.abc import Iterator
 
 import onnx_ir as ir
 
-from compile.lint.view import WEIGHTED, View, is_constant, is_standard, name_of, tensor_of
-from compile.passes.base import DEQUANTIZE, QUANTIZE
+from compile.lint.view import View, is_constant, name_of, tensor_of
+from compile.passes.base import DEQUANTIZE, WEIGHTED, is_standard
 from report.legal import Finding
 
 NAME = "adjacent-weight"
@@ -39,7 +39,7 @@ def paths(value: ir.Value, passed: tuple[str, ...]) -> Iterator[tuple[tuple[str,
         if reader.op_type in WEIGHTED:
             if passed and index < 2:
                 yield passed, reader
-        elif reader.op_type in BETWEEN and reader.op_type not in (QUANTIZE, DEQUANTIZE):
+        elif reader.op_type in BETWEEN:
             others = [other for other in reader.inputs if other is not value]
             if all(other is None or is_constant(other) for other in others):
                 yield from paths(reader.outputs[0], (*passed, reader.op_type))

@@ -4,8 +4,8 @@ from collections.abc import Iterator
 
 import onnx_ir as ir
 
-from compile.lint.view import WEIGHTED, View, beyond, is_constant, is_standard, name_of, pair_of, quantized, tensor_of
-from compile.passes.base import DEQUANTIZE, QUANTIZE
+from compile.lint.view import View, beyond, is_constant, name_of, quantized, tensor_of
+from compile.passes.base import DEQUANTIZE, QUANTIZE, WEIGHTED, is_standard, quantizer_of
 from report.legal import Finding
 
 NAME = "whole-operator"
@@ -20,7 +20,7 @@ def check(view: View) -> Iterator[Finding]:
     for node in view.each(*WEIGHTED):
         yield from _inputs(node)
     for node in view.each(DEQUANTIZE):
-        if pair_of(node) is not None and not is_constant(node.inputs[0]):
+        if quantizer_of(node) is not None and not is_constant(node.inputs[0]):
             yield from _consumers(node)
 
 

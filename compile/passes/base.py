@@ -1,9 +1,10 @@
-"""What passes share: their type, the constant behind a value, and the pairs of Q and DQ nodes around a tensor.
+"""What passes and lint rules share: how nodes and values are read, and the pairs of Q and DQ nodes around a tensor.
 
 A pass maps a model to (model, sites it rewrote or whether it did) and edits the model it is given; ``compile.passes.table`` runs them.
 """
 
 from collections.abc import Callable, Iterator
+from math import prod
 from typing import TypeAlias
 
 import numpy as np
@@ -14,6 +15,87 @@ Pass: TypeAlias = Callable[[ir.Model], tuple[ir.Model, int]]
 Array: TypeAlias = NDArray[np.generic]
 
 QUANTIZE, DEQUANTIZE = "QuantizeLinear", "DequantizeLinear"
+WEIGHTED = frozenset({"Conv", "ConvTranspose", "Gemm", "MatMul"})
+# TensorRT moves a Q or DQ across these, so that what stands beyond still runs in INT8 (guide: "commuting layers").
+COMMUTING = frozenset(
+    {
+        "Concat", "DepthToSpace", "Expand", "Flatten", "Gather", "Identity", "MaxPool", "Relu", "Reshape", "Slice",
+        "SpaceToDepth", "Split", "Squeeze", "Transpose", "Unsqueeze",
+    }
+)  # fmt: skip
+SEVERAL_DATA = frozenset({"Concat"})  # of these every input is data; of the other commuting ones only the first
+
+
+def is_standard(node: ir.Node) -> bool:
+    """Say whether a node's operator is ONNX's own."""
+    return node.domain in ("", "ai.onnx")
+
+
+def place(node: ir.Node, index: int) -> ir.Value | None:
+    """Return a node's input, None where it has none there."""
+    return node.inputs[index] if index < len(node.inputs) else None
+
+
+def integer(node: ir.Node, name: str, default: int) -> int:
+    """Return an integer attribute."""
+    attribute = node.attributes.get(name)
+    return default if attribute is None or attribute.is_ref() else attribute.as_int()
+
+
+def shape_of(value: ir.Value | None) -> tuple[int, ...] | None:
+    """Return a value's static shape, None if any axis is unknown."""
+    if value is None or value.shape is None or not value.shape.is_static():
+        return None
+    return tuple(int(str(size)) for size in value.shape)
+
+
+def gemm_size(node: ir.Node) -> tuple[int, int, int] | None:
+    """Return (M, K, N) of a weighted operator as the matrix product it is; None where a shape is unknown.
+
+    A convolution's K is what one output sums over: the input channels of its group times the kernel's area.
+    """
+    left, right, out = shape_of(place(node, 0)), shape_of(place(node, 1)), shape_of(node.outputs[0])
+    if not left or not right or not out:
+        return None
+    if node.op_type == "Conv":
+        return prod(out[2:]), prod(right[1:]), out[1]
+    if node.op_type == "ConvTranspose":
+        return prod(out[2:]), right[0] // integer(node, "group", 1) * prod(right[2:]), out[1]
+    depth = left[0] if integer(node, "transA", 0) else left[-1]
+    if len(out) < 2:
+        return 1, depth, out[-1]
+    shared = len(right) == 2  # one weight for all leading axes: they are rows of one product
+    return prod(out[:-1]) if shared else out[-2], depth, out[-1]
+
+
+def dequantizers_behind(value: ir.Value | None) -> tuple[ir.Node, ...]:
+    """Return the DQ nodes a value comes from, straight or across ``COMMUTING`` operators; none if any part of it is float.
+
+    The first input's come first. Each value is looked at once: shifts split and join a tensor again and again.
+    """
+    waiting, seen, found = [value], set[ir.Value](), list[ir.Node]()
+    while waiting:
+        current = waiting.pop()
+        node = None if current is None else current.producer()
+        if current is None or node is None or not is_standard(node):
+            return ()
+        if current in seen:
+            continue
+        seen.add(current)
+        if node.op_type == DEQUANTIZE:
+            found.append(node)
+        elif node.op_type in COMMUTING:
+            waiting += reversed(node.inputs if node.op_type in SEVERAL_DATA else node.inputs[:1])
+        else:
+            return ()
+    return tuple(found)
+
+
+def quantizer_of(dequantize: ir.Node) -> ir.Node | None:
+    """Return the Q node whose output a DQ node reads; None where it reads a constant or something else."""
+    value = place(dequantize, 0)
+    node = None if value is None else value.producer()
+    return node if node is not None and is_standard(node) and node.op_type == QUANTIZE else None
 
 
 def constant(value: ir.Value | None) -> Array | None:
@@ -48,16 +130,27 @@ def dequantizers(quantize: ir.Node) -> tuple[ir.Node, ...] | str:
 
 
 def _same(one: ir.Node, other: ir.Node) -> bool:
-    pairs = [(constant(one.inputs[place]), constant(other.inputs[place])) for place in (1, 2)]
-    return all(a is not None and b is not None and a.dtype == b.dtype and np.array_equal(a, b) for a, b in pairs)
+    """Say whether two nodes have the same constant scale, and the same constant zero-point or both none."""
+    pairs = [(constant(place(one, index)), constant(place(other, index))) for index in (1, 2)]
+    equal = [a is not None and b is not None and a.dtype == b.dtype and np.array_equal(a, b) for a, b in pairs]
+    return equal[0] and (equal[1] or (place(one, 2) is None and place(other, 2) is None))
+
+
+def zero_point_obstacle(node: ir.Node) -> str:
+    """Return why a Q node's scale and zero-point cannot be rewritten as constants, or nothing."""
+    if constant(place(node, 1)) is None:
+        return "its scale is not a constant"
+    if place(node, 2) is None:
+        return "it has no zero-point"
+    return "" if constant(place(node, 2)) is not None else "its zero-point is not a constant"
 
 
 def set_parameters(model: ir.Model, quantize: ir.Node, readers: tuple[ir.Node, ...], scale: Array, zero: Array) -> None:
     """Give a Q node and its DQ nodes one new scale and zero-point, as initializers named after the Q node."""
-    for place, (suffix, array) in enumerate((("scale", scale), ("zero_point", zero)), start=1):
+    for index, (suffix, array) in enumerate((("scale", scale), ("zero_point", zero)), start=1):
         value = add_constant(model, f"{quantize.name}/{suffix}", array)
         for node in (quantize, *readers):
-            node.replace_input_with(place, value)
+            node.replace_input_with(index, value)
 
 
 def add_constant(model: ir.Model, name: str, array: Array) -> ir.Value:

@@ -10,7 +10,7 @@ channel loses resolution, at most s/2 of rounding error in place of s_c/2.
 import numpy as np
 import onnx_ir as ir
 
-from compile.passes.base import QUANTIZE, constant, dequantizers, nodes_of, set_parameters
+from compile.passes.base import QUANTIZE, constant, dequantizers, nodes_of, place, set_parameters, zero_point_obstacle
 
 
 def make_activations_per_tensor(model: ir.Model) -> tuple[ir.Model, bool]:
@@ -31,11 +31,11 @@ def make_activations_per_tensor(model: ir.Model) -> tuple[ir.Model, bool]:
 
 def why_not(node: ir.Node) -> str:
     """Return why a Q node stays as it is, or nothing."""
-    scale, zero = constant(node.inputs[1]), constant(node.inputs[2] if len(node.inputs) > 2 else None)
+    scale, zero = constant(place(node, 1)), constant(place(node, 2))
     if constant(node.inputs[0]) is not None:
         return "it quantizes a weight"
     if scale is None or zero is None:
-        return "its scale or zero-point is not a constant"
+        return zero_point_obstacle(node)
     if scale.ndim == 0:
         return "it has one scale already"
     if zero.any():

@@ -11,7 +11,7 @@ range, silently.
 import numpy as np
 import onnx_ir as ir
 
-from compile.passes.base import QUANTIZE, constant, dequantizers, nodes_of, set_parameters
+from compile.passes.base import QUANTIZE, constant, dequantizers, nodes_of, place, set_parameters, zero_point_obstacle
 
 
 def make_activations_signed(model: ir.Model) -> tuple[ir.Model, bool]:
@@ -32,9 +32,9 @@ def make_activations_signed(model: ir.Model) -> tuple[ir.Model, bool]:
 
 def why_not(node: ir.Node) -> str:
     """Return why a Q node stays as it is, or nothing."""
-    scale, zero = constant(node.inputs[1]), constant(node.inputs[2] if len(node.inputs) > 2 else None)
-    if scale is None or zero is None:
-        return "its scale or zero-point is not a constant"
+    obstacle, zero = zero_point_obstacle(node), constant(place(node, 2))
+    if obstacle or zero is None:
+        return obstacle
     if zero.dtype != np.uint8:
         return f"it quantizes to {zero.dtype}"
     if zero.any():

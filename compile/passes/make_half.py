@@ -20,8 +20,8 @@ from types import MappingProxyType
 import numpy as np
 import onnx_ir as ir
 
-from compile.float_nodes import WEIGHTED, end_nodes
-from compile.passes.base import DEQUANTIZE, QUANTIZE, Array, add_constant, constant
+from compile.float_nodes import end_nodes
+from compile.passes.base import DEQUANTIZE, QUANTIZE, WEIGHTED, Array, add_constant, constant
 
 FLOAT32 = frozenset({"Cast", "LayerNormalization", "Pow", "ReduceMean", "ReduceSum", "Softmax", "Sqrt"})
 SHAPE_INPUTS = {"Resize": (1, 2)}  # inputs that are float32 by the standard, whatever the data's type

@@ -13,6 +13,7 @@ import onnx_ir as ir
 from numpy.typing import NDArray
 
 from compile.passes.base import constant
+from compile.passes.base import shape_of as shape_of  # its readers find it here too
 
 Indices = NDArray[np.int64]
 ZERO = -1
@@ -24,13 +25,6 @@ class Moved(NamedTuple):
     source: ir.Value
     indices: Indices
     nodes: tuple[ir.Node, ...]
-
-
-def shape_of(value: ir.Value | None) -> tuple[int, ...] | None:
-    """Return a static shape, or None."""
-    if value is None or value.shape is None or not value.shape.is_static():
-        return None
-    return tuple(int(size) for size in value.shape.numpy())
 
 
 def trace(value: ir.Value) -> Moved | None:

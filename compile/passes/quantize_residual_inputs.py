@@ -10,9 +10,7 @@ transformer's stream, which a LayerNorm reads) has no scale to take, and stays i
 import onnx_ir as ir
 from onnx_ir.passes.common import ShapeInferencePass
 
-from compile.passes.base import DEQUANTIZE, QUANTIZE, constant, label, nodes_of
-
-WEIGHTED = frozenset({"Conv", "ConvTranspose", "Gemm", "MatMul"})
+from compile.passes.base import DEQUANTIZE, QUANTIZE, WEIGHTED, constant, label, nodes_of
 
 
 def quantize_residual_inputs(model: ir.Model) -> tuple[ir.Model, bool]:
@@ -24,9 +22,8 @@ def quantize_residual_inputs(model: ir.Model) -> tuple[ir.Model, bool]:
         place = _skip(node)
         assert place is not None
         skip = node.inputs[place]
-        pair = _pair(skip)
-        assert skip is not None and pair is not None
-        [old, *_] = [reader for reader, _ in pair.outputs[0].uses()]
+        old = _dequantizer(skip)
+        assert skip is not None and old is not None
         output = ir.Value(name=f"{label(node)}/skip", type=skip.type, shape=skip.shape)
         dequantize = ir.Node(
             "", DEQUANTIZE, old.inputs, old.attributes.values(), outputs=[output], name=f"{label(node)}/skip"
@@ -34,6 +31,8 @@ def quantize_residual_inputs(model: ir.Model) -> tuple[ir.Model, bool]:
         model.graph.insert_before(node, dequantize)
         node.replace_input_with(place, output)
         modified = True
+    if modified:
+        model.graph.sort()  # the Q may stand behind the Add that now reads it
     return model, modified
 
 
@@ -45,7 +44,7 @@ def why_not(node: ir.Node) -> str:
     skip = node.inputs[place]
     if skip is not None and skip.producer() is not None and skip.producer().op_type == DEQUANTIZE:  # type: ignore[union-attr]
         return "its skip input is quantized already"
-    return "" if _pair(skip) is not None else "no Q/DQ pair reads its skip input, so there is no scale for it"
+    return "" if _dequantizer(skip) is not None else "no Q/DQ pair reads its skip input, so there is no scale for it"
 
 
 def _skip(node: ir.Node) -> int | None:
@@ -70,9 +69,10 @@ def _is_product(value: ir.Value | None) -> bool:
     return all(source is not None and source.op_type == DEQUANTIZE for source in sources)
 
 
-def _pair(value: ir.Value | None) -> ir.Node | None:
-    """Return a Q node with a DQ behind it that reads a value."""
+def _dequantizer(value: ir.Value | None) -> ir.Node | None:
+    """Return the first DQ node behind a Q node that reads a value."""
     for reader, _ in () if value is None else value.uses():
-        if reader.op_type == QUANTIZE and any(other.op_type == DEQUANTIZE for other, _ in reader.outputs[0].uses()):
-            return reader
+        found = [other for other, _ in reader.outputs[0].uses() if other.op_type == DEQUANTIZE]
+        if reader.op_type == QUANTIZE and found:
+            return found[0]
     return None

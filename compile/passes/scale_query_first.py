@@ -3,15 +3,15 @@
     before   l = Q·Kᵀ    t = l · c  or  l / c⁻¹          c > 0, one number
     after    l = (c·Q)·Kᵀ                                equal in exact arithmetic
 
-Behind a Q/DQ pair, c moves across it: x̂ = s·round(x/s) becomes c·x → (c·s)·round(c·x/(c·s)), the same integers; the pair is
-given the scale c·s and the product scales before it, so the pair stays its operator's neighbour. If the pair has other
-readers, a pair of its own is made.
+Behind a Q/DQ pair, c moves across it: x̂ = s·round(x/s) becomes c·x → (c·s)·round(c·x/(c·s)), the same integers. The product
+reads a copy of the pair with the scale c·s, behind the multiplication, so the copy is its neighbour; whatever else reads the
+old pair still does.
 """
 
 import numpy as np
 import onnx_ir as ir
 
-from compile.passes.base import DEQUANTIZE, QUANTIZE, Array, add_constant, constant, label, nodes_of
+from compile.passes.base import DEQUANTIZE, QUANTIZE, Array, add_constant, constant, is_standard, label, nodes_of
 
 BEFORE_SOFTMAX = frozenset({"Add", "Cast", "Identity", "Reshape", "Where"})
 
@@ -22,7 +22,7 @@ def scale_query_first(model: ir.Model) -> tuple[ir.Model, bool]:
     for node in [*nodes_of(model, "Mul"), *nodes_of(model, "Div")]:
         if why_not(node):
             continue
-        product, factor = _parts(node)
+        product, factor = scaled_product(node)
         assert product is not None and factor is not None
         _scale_first_input(model, product, factor)
         node.outputs[0].replace_all_uses_with(product.outputs[0])
@@ -33,7 +33,7 @@ def scale_query_first(model: ir.Model) -> tuple[ir.Model, bool]:
 
 def why_not(node: ir.Node) -> str:
     """Return why a Mul or Div stays where it is, or nothing."""
-    product, factor = _parts(node)
+    product, factor = scaled_product(node)
     if product is None or factor is None:
         return "it does not scale a product of two activations by one number"
     if not float(factor.reshape(())) > 0 or not np.isfinite(float(factor.reshape(()))):
@@ -42,15 +42,21 @@ def why_not(node: ir.Node) -> str:
         return "something else reads the unscaled logits"
     if node.outputs[0].is_graph_output():
         return "the scaled logits leave the graph"
-    return "" if _reaches_softmax(node.outputs[0]) else "no softmax follows"
+    return "" if reaches_softmax(node.outputs[0]) else "no softmax follows"
 
 
-def _parts(node: ir.Node) -> tuple[ir.Node | None, Array | None]:
-    """Return the product whose result is scaled, and the factor."""
+def scaled_product(node: ir.Node) -> tuple[ir.Node | None, Array | None]:
+    """Return the product of two activations whose result a Mul or Div scales by one number, and the factor; or None twice."""
     for place in (0, 1) if node.op_type == "Mul" else (0,):
         value, number = node.inputs[place], constant(node.inputs[1 - place])
         product = None if value is None else value.producer()
-        if product is None or product.op_type != "MatMul" or number is None or number.size != 1:
+        if (
+            product is None
+            or product.op_type != "MatMul"
+            or not is_standard(product)
+            or number is None
+            or number.size != 1
+        ):
             continue
         if any(constant(part) is not None for part in product.inputs):
             continue
@@ -60,11 +66,14 @@ def _parts(node: ir.Node) -> tuple[ir.Node | None, Array | None]:
     return None, None
 
 
-def _reaches_softmax(value: ir.Value) -> bool:
+def reaches_softmax(value: ir.Value) -> bool:
+    """Say whether a value is read by a softmax, perhaps after a mask was added."""
     for reader, _ in value.uses():
+        if not is_standard(reader):
+            continue
         if reader.op_type == "Softmax":
             return True
-        if reader.op_type in BEFORE_SOFTMAX and _reaches_softmax(reader.outputs[0]):
+        if reader.op_type in BEFORE_SOFTMAX and reaches_softmax(reader.outputs[0]):
             return True
     return False
 

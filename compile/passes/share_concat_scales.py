@@ -4,15 +4,22 @@
     after    q_i = clamp(round(x_i / s))      x̂_i = s·q_i          s = max_i s_i
 
 Zero-points are 0, so each range s_i·[−128, 127] lies inside the common one: nothing new is clipped, and an input with a
-smaller scale is rounded to s/2 in place of s_i/2. Whatever else reads these pairs sees the new scale too.
+smaller scale is rounded to s/2 in place of s_i/2. Whatever else reads these pairs sees the new scale too. An input may come
+from its pair, or from several through another Concat, across operators that choose or move elements.
 """
 
 import numpy as np
 import onnx_ir as ir
 
-from compile.passes.base import DEQUANTIZE, QUANTIZE, constant, dequantizers, nodes_of, set_parameters
-
-COMMUTING = frozenset({"Flatten", "Identity", "Reshape", "Slice", "Squeeze", "Transpose", "Unsqueeze"})
+from compile.passes.base import (
+    constant,
+    dequantizers,
+    dequantizers_behind,
+    nodes_of,
+    place,
+    quantizer_of,
+    set_parameters,
+)
 
 
 def share_concat_scales(model: ir.Model) -> tuple[ir.Model, bool]:
@@ -25,7 +32,7 @@ def share_concat_scales(model: ir.Model) -> tuple[ir.Model, bool]:
         node = next((node for node in nodes_of(model, "Concat") if not why_not(node)), None)
         if node is None:
             return model, modified
-        pairs = [pair for value in node.inputs if (pair := _quantizer(value)) is not None]
+        pairs = [pair for pair in _quantizers(node) if pair is not None]
         scale = max(_scale(pair) for pair in pairs)
         for pair in pairs:
             old, zero, readers = constant(pair.inputs[1]), constant(pair.inputs[2]), dequantizers(pair)
@@ -36,11 +43,13 @@ def share_concat_scales(model: ir.Model) -> tuple[ir.Model, bool]:
 
 def why_not(node: ir.Node) -> str:
     """Return why a Concat's inputs keep their scales, or nothing."""
-    pairs = [_quantizer(value) for value in node.inputs]
+    pairs = _quantizers(node)
+    if not pairs:
+        return "an input is not quantized, so that it is a Concat of floats"
     for pair in pairs:
         if pair is None:
-            return "an input is not quantized, so that it is a Concat of floats"
-        scale, zero = constant(pair.inputs[1]), constant(pair.inputs[2] if len(pair.inputs) > 2 else None)
+            return "an input is a constant with a scale of its own"
+        scale, zero = constant(place(pair, 1)), constant(place(pair, 2))
         if scale is None or scale.size != 1 or zero is None or zero.any():
             return f"{pair.name} has no single scale with zero-point 0"
         readers = dequantizers(pair)
@@ -57,12 +66,6 @@ def _scale(pair: ir.Node) -> float:
     return 0.0 if scale is None else float(scale.reshape(()))
 
 
-def _quantizer(value: ir.Value | None) -> ir.Node | None:
-    """Return the Q node of the pair a value comes from, straight or through what only moves data."""
-    node = None if value is None else value.producer()
-    while node is not None and node.op_type in COMMUTING and node.inputs[0] is not None:
-        node = node.inputs[0].producer()
-    if node is None or node.op_type != DEQUANTIZE or node.inputs[0] is None:
-        return None
-    pair = node.inputs[0].producer()
-    return pair if pair is not None and pair.op_type == QUANTIZE else None
+def _quantizers(node: ir.Node) -> list[ir.Node | None]:
+    """Return the Q nodes of the pairs that a Concat joins, None for a DQ of a constant; no pair if an input is float."""
+    return list(dict.fromkeys(quantizer_of(one) for one in dequantizers_behind(node.outputs[0])))

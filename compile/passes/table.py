@@ -10,11 +10,9 @@ from onnx_ir.passes.common import CheckerPass, RemoveUnusedNodesPass
 from bundle.errors import ConfigError, GraphError
 from compile.passes.base import Pass
 from compile.passes.drop_bias_dequantization import drop_bias_dequantization
-from compile.passes.emulate_half import emulate_half
 from compile.passes.gather_windows import gather_windows
 from compile.passes.make_activations_per_tensor import make_activations_per_tensor
 from compile.passes.make_activations_signed import make_activations_signed
-from compile.passes.make_half import make_half
 from compile.passes.merge_attention_mask import merge_attention_mask
 from compile.passes.mix_before_resize import mix_before_resize
 from compile.passes.move_weight_dequantization import move_weight_dequantization
@@ -34,8 +32,6 @@ PASSES: MappingProxyType[str, Pass] = MappingProxyType(
         "scale_query_first": scale_query_first,
         "share_concat_scales": share_concat_scales,
         "quantize_residual_inputs": quantize_residual_inputs,
-        "make_half": make_half,
-        "emulate_half": emulate_half,
         "pool_in_two_steps": pool_in_two_steps,
         "pool_as_product": pool_as_product,
         "gather_windows": gather_windows,
@@ -47,7 +43,9 @@ PASSES: MappingProxyType[str, Pass] = MappingProxyType(
 
 
 def apply_passes(names: Sequence[str], source: Path, target: Path) -> dict[str, int]:
-    """Run the named passes in order on the graph in ``source``, write ``target``; return how many sites each one changed.
+    """Run the named passes in order on the graph in ``source``, write ``target``; return each one's answer by name.
+
+    It is how many sites the pass rewrote or, of one that does not count them, whether it rewrote any.
 
     Raises:
         ConfigError: a name is not in the table.

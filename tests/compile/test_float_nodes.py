@@ -68,7 +68,7 @@ def test_a_thin_product_of_a_gate_is_kept_as_part_of_the_gate(gated: Path) -> No
 
 
 @pytest.mark.parametrize(
-    ("channels", "groups", "least", "thin"), [(3, 1, 16, True), (4, 1, 16, False), (3, 1, 0, True), (1, 32, 16, False)]
+    ("channels", "groups", "least", "thin"), [(3, 1, 16, True), (4, 1, 16, False), (3, 1, 0, True), (1, 32, 17, False)]
 )
 def test_a_convolution_of_three_channels_is_thin_whatever_its_k(
     channels: int, groups: int, least: int, thin: bool, tmp_path: Path

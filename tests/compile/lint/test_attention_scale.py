@@ -41,3 +41,16 @@ def test_a_scale_behind_the_product(text: str) -> None:
 )
 def test_anything_else(text: str) -> None:
     assert lint(text) == []
+
+
+@pytest.mark.parametrize(
+    ("old", "new", "reason"),
+    [
+        ("float c = {0.25}", "float c = {-0.25}", "not above 0"),
+        ("=> (float[2,8,8] y)", "=> (float[2,8,8] y, float[2,8,8] l)", "unscaled logits"),
+    ],
+)
+def test_the_pass_is_named_as_the_mend_only_where_it_mends(old: str, new: str, reason: str) -> None:
+    [good], [finding] = lint(LATE), lint(LATE.replace(old, new))
+    assert "(the pass scale_query_first)" in good.mend
+    assert "(the pass" not in finding.mend and reason in finding.mend

@@ -1,13 +1,17 @@
 """Mending an accepted warning in a copy, to see what it costs."""
 
 from pathlib import Path
+from types import SimpleNamespace
 
 import numpy as np
 import onnx_ir as ir
 import pytest
 
-from compile.lint.measure import MENDS, quantize_skips, ratio_db, return_to_float
-from compile.lint.run import lint_file, lint_model, read_model
+from bundle.errors import GraphError
+from compile.lint.measure import MENDS, measure, quantize_skips, ratio_db, return_to_float
+from compile.lint.measure import run as measured_run
+from compile.lint.run import lint_file, lint_model, read_model, view_of
+from compile.passes.make_half import make_half
 from tests.compile.lint.made import SIZE, parse
 from tests.compile.lint.test_residual import FLOAT_SKIP
 from tests.compile.lint.test_thin import product
@@ -46,3 +50,30 @@ def test_every_mend_is_of_a_rule_that_warns() -> None:
 def test_the_ratio_is_of_powers(noise: float, decibels: float) -> None:
     reference = [{"a": np.ones((4, 4), np.float32)}]
     assert ratio_db([{"a": reference[0]["a"] + np.float32(noise)}], reference, "a") == pytest.approx(decibels, abs=1e-3)
+
+
+def test_fp16_is_rounded_as_a_device_does(tmp_path: Path) -> None:
+    text = """
+    g (float[4] x) => (float[4] y) <float16 c = {15360}>
+    { h = Cast <to = 10> (x)  s = Add (h, c)  t = Sub (s, c)  y = Cast <to = 1> (t) }
+    """
+    ir.save(parse(text), tmp_path / "m.onnx")
+    x = np.array([0.0003, 0.3, 2e-4, 5.0], np.float32)
+    [answer] = measured_run(tmp_path / "m.onnx", [{"x": x}])
+    half = np.float16
+    assert np.array_equal(answer["y"], ((x.astype(half) + half(1)) - half(1)).astype(np.float32))
+
+
+def test_a_skip_input_of_a_typed_graph_is_seen_in_fp16(tmp_path: Path) -> None:
+    text = FLOAT_SKIP.replace("Add (n, x)", "Add (n, r)").replace("n = Add", "r = Relu (x)\n    n = Add")
+    model, _ = make_half(view_of(parse(text)).model)
+    ir.save(model, tmp_path / "m.onnx")
+    model, findings = view_of(read_model(tmp_path / "m.onnx")).model, lint_file(tmp_path / "m.onnx").findings
+    skips = [finding for finding in findings if finding.rule == "residual-input"]
+    quantize_skips(model, skips, tmp_path / "m.onnx", FEEDS)
+    assert operators(model)["QuantizeLinear"] == 1 + len(skips) == 2
+
+
+def test_a_bundle_without_int8_is_refused(tmp_path: Path) -> None:
+    with pytest.raises(GraphError, match="no variant int8"):
+        measure(SimpleNamespace(manifest=SimpleNamespace(variants=()), folder=tmp_path), [], [])  # type: ignore[arg-type]

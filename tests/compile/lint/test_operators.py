@@ -88,3 +88,23 @@ def test_the_body_of_an_if_is_looked_into() -> None:
         y = If (c) <then_branch = t () => (float[2] a) { a = Relu (x) }, else_branch = e () => (float[2] b) { b = Det (x) }>
     }"""
     assert broken(text) == ["known-operator"]
+
+
+@pytest.mark.parametrize(
+    ("text", "word"),
+    [
+        ("g (int64[4] x, int64[4] p) => (int64[4] y) { y = Pow (x, p) }", "Pow"),
+        (
+            'g (float[2,3,4] x, float[2,4,5] w) => (float[2,3,5] y) { y = Einsum <equation = "...ij,...jk->...ik"> (x, w) }',
+            "ellipsis",
+        ),
+    ],
+)
+def test_what_later_parsers_learnt(text: str, word: str) -> None:
+    [finding] = [finding for finding in lint(text) if finding.rule == "known-operator"]
+    assert word in finding.effect
+
+
+def test_a_plain_einsum_and_a_float_power_are_known() -> None:
+    text = 'g (float[3,4] x, float[4,5] w) => (float[3,5] y) { e = Einsum <equation = "ij,jk->ik"> (x, w)\n y = Pow (e, e) }'
+    assert lint(text) == []

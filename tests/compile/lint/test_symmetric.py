@@ -44,6 +44,11 @@ def test_what_else_is_not_symmetric(old: str, new: str, word: str) -> None:
     assert [word in finding.effect for finding in lint(text) if finding.rule == "symmetric-int8"] == [True]
 
 
+def test_another_integer_type_is_told_to_become_int8() -> None:
+    [finding] = [one for one in lint(GOOD.replace("int8 z = {0}", "int16 z = {0}")) if "INT16" in one.effect]
+    assert finding.mend.startswith("quantize to INT8")
+
+
 def test_a_computed_zero_point() -> None:
     text = GOOD.replace("int8 z = {0}, ", "").replace("x) =>", "x, int8 z) =>")
     assert "symmetric-int8" in broken(text)

@@ -55,7 +55,7 @@ def test_a_convolution_of_three_channels() -> None:
     }}
     """
     [finding] = lint(text)
-    assert finding.rule == "float-operator" and "3 input channels" in finding.effect
+    assert finding.rule == "float-operator" and "3 input channels" in finding.effect and "tile" not in finding.effect
 
 
 @pytest.mark.parametrize("operator", ["Softmax", "Gelu", "Erf"])
@@ -67,3 +67,18 @@ def test_a_quantized_input_of_what_computes_in_float(operator: str) -> None:
 def test_a_softmax_may_be_quantized_behind() -> None:
     text = GOOD.replace("(x, s, z)", "(p, s, z)").replace("q = Q", "p = Softmax (x)\n    q = Q")
     assert lint(text) == []
+
+
+@pytest.mark.parametrize(("groups", "word"), [(32, ""), (1, "K 9")])
+def test_a_depthwise_convolution_has_a_small_k_by_design(groups: int, word: str) -> None:
+    text = f"""
+    g (float[1,{groups},8,8] x) => (float[1,32,6,6] y)
+    <float s = {{0.02}}, int8 z = {{0}}, int8[32,1,3,3] w = {many(3, 288)}>
+    {{
+        q = QuantizeLinear (x, s, z)
+        d = DequantizeLinear (q, s, z)
+        v = DequantizeLinear (w, s, z)
+        y = Conv <group = {groups}> (d, v)
+    }}
+    """
+    assert [word in finding.effect for finding in lint(text)] == ([True] if word else [])

@@ -63,6 +63,10 @@ def test_it_is_idempotent() -> None:
             UNSIGNED.replace("float s = {0.02}, ", "").replace("(float[1,8] x)", "(float[1,8] x, float s)"),
             "not a constant",
         ),
+        (
+            UNSIGNED.replace("(x, s, z)", "(x, s)").replace("(r, s, z)", "(r, s)").replace("(q, s, z)", "(q, s)"),
+            "no zero-point",
+        ),
         (UNSIGNED.replace("=> (float[1,8] y)", "=> (float[1,8] y, uint8[1,8] q)"), "leaves the graph"),
         (UNSIGNED.replace("y = DequantizeLinear (q, s, z)", "c = Cast <to = 1> (q)\n y = Mul (c, s)"), "read by Cast"),
         (

@@ -55,3 +55,19 @@ def test_it_does_not_fire(text: str, reason: str) -> None:
     model, modified = quantize_residual_inputs(graph(text))
     assert modified is False
     assert reason in why_not(list(nodes_of(model, "Add"))[-1])
+
+
+def test_another_reader_of_the_integers_is_no_dq_and_a_pair_behind_the_add_is_moved_before_it() -> None:
+    text = FLOAT_SKIP.replace("MatMul (d, v)", "MatMul (e, v)").replace(
+        "    q = QuantizeLinear (x, s, z)\n    d = DequantizeLinear (q, s, z)\n",
+        "    p = QuantizeLinear (r, s, z)\n    e = DequantizeLinear (p, s, z)\n",
+    )
+    text = text.replace("{\n    p =", "{\n    r = Relu (x)\n    p =").rstrip().removesuffix("}")
+    text += "    q = QuantizeLinear (x, s, z)\n i = Reshape (q, k)\n d = DequantizeLinear (q, s, z)\n h = Relu (d)\n}"
+    text = text.replace("int8 z = {0},", "int8 z = {0}, int64[1] k = {-1},", 1)
+    text = text.replace(f"(float[64,{SIZE}] y)", f"(float[64,{SIZE}] y, int8[n] i, float[64,{SIZE}] h)")
+    model, modified = quantize_residual_inputs(graph(text))
+    assert modified
+    [skip] = [node for node in nodes_of(model, "DequantizeLinear") if node.name == "y/skip"]
+    assert skip.inputs[0] is not None and skip.inputs[0].name == "q"
+    run(model, x=np.ones((64, SIZE), np.float32))

@@ -70,3 +70,22 @@ def test_it_does_not_fire(text: str, reason: str) -> None:
     assert modified is False
     [node] = nodes_of(model, "Concat")
     assert reason in why_not(node)
+
+
+@pytest.mark.parametrize(
+    "body",
+    [
+        "c = Concat <axis = 1> (d, e)\n y = Concat <axis = 1> (c, f)",
+        "c = Concat <axis = 1> (f, e)\n r = Relu (c)\n y = Concat <axis = 1> (r, d)",
+        "h, i = Split <axis = 1, num_outputs = 2> (d)\n y = Concat <axis = 1> (h, e, i, f)",
+    ],
+)
+def test_what_the_rule_looks_through_the_pass_looks_through(body: str) -> None:
+    text = CONCAT.replace("float t = {0.5}", "float t = {0.5}, float u = {2}").replace(
+        "y = Concat <axis = 1> (d, e)", f"o = QuantizeLinear (w, u, z)\n f = DequantizeLinear (o, u, z)\n {body}"
+    )
+    text = text.replace("float[1,8,8] y", "float[1,n,8] y")
+    assert "shared-scale" in {finding.rule for finding in lint_model(graph(text), "before").findings}
+    model, _ = share_concat_scales(graph(text))
+    assert "shared-scale" not in {finding.rule for finding in lint_model(model, "after").findings}
+    assert scales(text) == {2.0}

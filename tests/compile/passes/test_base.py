@@ -1,0 +1,72 @@
+"""How nodes and values are read, and what counts as a pair of Q and DQ."""
+
+import onnx_ir as ir
+import pytest
+
+from compile.passes.base import dequantizers, dequantizers_behind, gemm_size, nodes_of
+from tests.compile.passes.made import graph, shaped
+
+PAIR = """
+g (float[1,4,8] x, float[1,4,8] w) => (float[a,b,c] y)
+<float s = {0.02}, float t = {0.5}, int8 z = {0}>
+{
+    q = QuantizeLinear (x, s, z)
+    d = DequantizeLinear (q, s, z)
+    p = QuantizeLinear (w, t, z)
+    e = DequantizeLinear (p, t, z)
+    BODY
+}
+"""
+
+
+@pytest.mark.parametrize(
+    ("weight", "groups", "depth"), [("16,32,3,3", 1, 16 * 9), ("16,8,3,3", 4, 4 * 9), ("16,2,1,1", 16, 1)]
+)
+def test_a_transposed_convolution_sums_over_the_input_channels_of_its_group(
+    weight: str, groups: int, depth: int
+) -> None:
+    text = f"""g (float[1,16,8,8] x, float[{weight}] w) => (float[1,a,b,c] y)
+    {{ y = ConvTranspose <group = {groups}> (x, w) }}"""
+    model = shaped(text)
+    [node] = nodes_of(model, "ConvTranspose")
+    shape = [int(size) for size in weight.split(",")]
+    assert gemm_size(node) == ((7 + shape[2]) ** 2, depth, shape[1] * groups)
+
+
+@pytest.mark.parametrize(
+    ("body", "behind"),
+    [
+        ("y = Identity (d)", "d"),
+        ("y = Concat <axis = 1> (d, e)", "de"),
+        ("h, i = Split <axis = 1, num_outputs = 2> (d)\n y = Concat <axis = 1> (i, h, e, d)", "de"),
+        ("c = Concat <axis = 1> (e, d)\n r = Relu (c)\n y = Concat <axis = 1> (r, d)", "ed"),
+        ("y = Concat <axis = 1> (d, w)", ""),
+        ("h = Sigmoid (d)\n y = Concat <axis = 1> (h, e)", ""),
+        ("y = Identity (x)", ""),
+    ],
+)
+def test_a_value_comes_from_pairs_across_what_moves_elements(body: str, behind: str) -> None:
+    model = graph(PAIR.replace("BODY", body))
+    found = dequantizers_behind(model.graph.outputs[0])
+    assert [node.outputs[0].name for node in found] == list(behind)
+
+
+@pytest.mark.parametrize(
+    ("quantize", "dequantize", "same"),
+    [
+        ("(x, s, z)", "(q, s, z)", True),
+        ("(x, s)", "(q, s)", True),
+        ("(x, s)", "(q, s, u)", False),
+        ("(x, s, u)", "(q, s)", False),
+        ("(x, s)", "(q, t)", False),
+    ],
+)
+def test_a_pair_has_one_zero_point_or_none(quantize: str, dequantize: str, same: bool) -> None:
+    text = f"""g (float[1,8] x) => (float[1,8] y) <float s = {{0.02}}, float t = {{0.5}}, uint8 z = {{0}}, uint8 u = {{0}}>
+    {{ q = QuantizeLinear {quantize}  y = DequantizeLinear {dequantize} }}"""
+    [node] = nodes_of(graph(text), "QuantizeLinear")
+    assert isinstance(dequantizers(node), tuple) == same
+
+
+def test_a_value_without_a_producer_or_a_value_at_all_is_float() -> None:
+    assert dequantizers_behind(None) == () and dequantizers_behind(ir.Value(name="x")) == ()
