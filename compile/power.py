@@ -40,10 +40,10 @@ from targets.reference.target import F32, REFERENCE
 
 SEED = 0
 LADDER = tuple(float(level) for level in np.geomspace(0.03, 6.0, 10))
-SIZES = (0.25, 0.5, 0.75, 1.25, 1.75, 2.5, 4.0, 6.0, 10.0)  # the drops aimed at, in budgets
+SIZES = (0.25, 0.5, 0.75, 1.25, 1.75, 2.5, 4.0, 7.0, 16.0)  # the drops aimed at, in budgets
 PILOT = 32  # images the levels are chosen on, spread over all
 SHARES = (1 / 3, 1.0, 3.0)  # the numbers of images judged on, in those of the bundle
-TRIALS = 100
+TRIALS = 400  # draws of as many images as the bundle has; of another number a quarter of that
 TRIAL_RESAMPLES = 500
 
 
@@ -187,8 +187,8 @@ def try_often(
     for share in options.shares:
         count = max(2, round(share * len(reference)))
         random = np.random.default_rng([SEED, count])
-        verdicts = []
-        for number in range(options.trials):
+        verdicts, draws = [], options.trials if share == 1 else max(1, options.trials // 4)
+        for number in range(draws):
             picks = random.integers(0, len(reference), count)
             rule = Rule(figure.metric.reduce_many, figure.direction, budget, seed=number, resamples=options.resamples)
             verdicts.append(judge(reference[picks], arrays[picks], rule).verdict)
@@ -196,12 +196,16 @@ def try_often(
             verdict: verdicts.count(verdict) / len(verdicts) for verdict in ("regression", "inconclusive", "pass")
         }
         yield Trials(
-            images=count, regression=shares["regression"], inconclusive=shares["inconclusive"], passed=shares["pass"]
+            images=count,
+            draws=draws,
+            regression=shares["regression"],
+            inconclusive=shares["inconclusive"],
+            passed=shares["pass"],
         )
 
 
 class Options(NamedTuple):
-    """What the measurement costs: images of the pilot, draws per row and resamples per judgement."""
+    """What the measurement costs: images of the pilot, draws per row (see ``TRIALS``) and resamples per judgement."""
 
     pilot: int = PILOT
     shares: tuple[float, ...] = SHARES
@@ -266,9 +270,7 @@ def measure_power(bundle: Bundle, graph: Path, options: Options) -> Power:
         )
         for name, step in track(rows, "judging draws", console=Console(stderr=True))
     ]
-    return Power(
-        model=manifest.name, images=total, trials=options.trials, resamples=options.resamples, points=tuple(points)
-    )
+    return Power(model=manifest.name, images=total, resamples=options.resamples, points=tuple(points))
 
 
 def _shown(source: Source, places: NDArray[np.int64], what: str) -> Iterable[Stored]:
@@ -301,7 +303,9 @@ def main(arguments: list[str] | None = None) -> int:
     parser.add_argument("--out", type=Path, default=Path("docs/regression-power.json"), help="the measurement")
     parser.add_argument("--doc", type=Path, default=Path("docs/regression.md"), help="the Markdown file with the marks")
     parser.add_argument("--figure", type=Path, default=Path("docs/pictures/regression-power.png"), help="the PNG")
-    parser.add_argument("--trials", type=int, default=TRIALS, help="draws per planted regression and number of images")
+    parser.add_argument(
+        "--trials", type=int, default=TRIALS, help="draws per planted regression of as many images as the bundle has"
+    )
     parser.add_argument("--threads", type=int, default=1, help="threads of ONNX Runtime; 0: all")
     options = parser.parse_args(arguments)
     try:

@@ -7,6 +7,7 @@
 
 import argparse
 import itertools
+import math
 import sys
 from pathlib import Path
 
@@ -25,12 +26,14 @@ COLOURS: dict[Verdict, str] = {"regression": "#c0271c", "pass": "#1a7f37"}
 LINES = (":", "--", "-")
 MARGIN = 0.25
 FOUND = 0.8
+RATE = 0.025  # of mistakes on either side that a 95 % interval allows
 
 
 class Trials(Frozen):
-    """The shares of the verdicts over repeated draws of ``images`` images."""
+    """The shares of the verdicts over ``draws`` draws of ``images`` images each."""
 
     images: int
+    draws: int
     regression: float
     inconclusive: float
     passed: float
@@ -53,12 +56,11 @@ class Planted(Frozen):
 
 
 class Power(Frozen):
-    """A whole measurement: every planted regression of a model, judged ``trials`` times per number of images."""
+    """A whole measurement: every planted regression of a model, judged many times per number of images."""
 
-    schema_version: int = 1
+    schema_version: int = 2
     model: str
     images: int
-    trials: int
     resamples: int
     points: tuple[Planted, ...]
 
@@ -131,6 +133,19 @@ def on(points: tuple[Planted, ...], images: int) -> tuple[Planted, ...]:
     )
 
 
+def worst_by_chance(draws: int, rows: int, rate: float = RATE, sure: float = 0.99) -> float:
+    """Return the share of mistakes that the worst of so many rows stays within, with probability ``sure``.
+
+    If every judgement errs with probability ``rate``, a row's mistakes are binomial, and the rows are drawn apart.
+    """
+    below, total = 0.0, sure ** (1 / rows)
+    for mistaken in range(draws + 1):
+        below += math.comb(draws, mistaken) * rate**mistaken * (1 - rate) ** (draws - mistaken)
+        if below >= total:
+            return mistaken / draws
+    return 1.0
+
+
 def overall(power: Power) -> tuple[float, float]:
     """Return the mean shares of the same two mistakes over all planted regressions and numbers of images."""
     alarms, misses = _wrong(power.points, 0.0)
@@ -177,19 +192,31 @@ def by_task(power: Power) -> str:
     return "\n".join(rows)
 
 
+def by_count(power: Power) -> str:
+    """Return the Markdown table that says, by number of images, whether the gate errs more often than it states."""
+    head = "| N | draws per row | within, called `regression` (worst row) | beyond, called `pass` (worst row) | a worst row by chance | the stated confidence |"
+    lines = [head, "|---|---|---|---|---|---|"]
+    for trial in power.points[0].trials:
+        worst, chance = mistakes(on(power.points, trial.images)), worst_by_chance(trial.draws, len(power.points))
+        kept = "kept" if max(worst) <= chance else "**not kept**"
+        shares = " | ".join(f"{100 * share:.1f} %" for share in (*worst, chance))
+        lines.append(f"| {trial.images} | {trial.draws} | {shares} | {kept} |")
+    return "\n".join(lines) + (
+        f"\n\n*By chance*: a gate that errs in exactly {100 * RATE:.1f} % of every row's judgements has a worst row of at most that, 99 times in 100."
+    )
+
+
 def section(power: Power, figure: str) -> str:
     """Return the Markdown between the marks."""
     (alarm, miss), (far_alarm, far_miss) = mistakes(power.points), mistakes(power.points, MARGIN)
     alarms, misses = overall(power)
-    own_alarm, own_miss = mistakes(on(power.points, power.images))
-    total = sum(len(point.trials) for point in power.points) * power.trials
+    total = sum(trial.draws for point in power.points for trial in point.trials)
     return (
-        f"{total:,} judgements of {len(power.points)} planted regressions of `{power.model}` ({power.trials} draws of N of its "
-        f"{power.images} images each, {power.resamples} resamples per judgement). Within the budget, {_share(alarms)} were called "
+        f"{total:,} judgements of {len(power.points)} planted regressions of `{power.model}` (draws of N of its "
+        f"{power.images} images, {power.resamples} resamples per judgement). Within the budget, {_share(alarms)} were called "
         f"`regression` (at worst {_share(alarm)} of one row's draws); beyond it, {_share(misses)} were called `pass` (at worst {_share(miss)}). "
-        f"A quarter of a budget or more away from it, the worst are {_share(far_alarm)} and {_share(far_miss)}; "
-        f"on as many images as the bundle has, {_share(own_alarm)} and {_share(own_miss)}. The gate allows 2.5 % on either "
-        "side; the share of one row is known to about ±3 %.\n\n"
+        f"A quarter of a budget or more away from it, the worst are {_share(far_alarm)} and {_share(far_miss)}. "
+        f"The gate allows {100 * RATE:.1f} % on either side.\n\n{by_count(power)}\n\n"
         f"![How often a planted regression is found, by its size]({figure})\n\n"
         "By task: how many of the planted drops lie within the budget and beyond it, the worst mistake on either side, and the true "
         f"drop, in budgets, from which {_share(FOUND)} of the judgements say `regression`. Nearer to the budget they say "
