@@ -80,7 +80,8 @@ def decide(plan: Plan, say: Say) -> Decision:
         measured = {name: _judge(plan, name, session, say) for name, session in sessions.items()}
     reports = {name: one.report for name, one in measured.items()}
     medians = {name: row.with_copies.p50_ms for name, row in latencies.items()}
-    decision = _decision(plan, reports, failed, latencies, choose(reports, medians, None, plan.protocol.gain))
+    choice = _of_those_tried(plan, choose(reports, medians, None, plan.protocol.gain))
+    decision = _decision(plan, reports, failed, latencies, choice)
     folder = plan.bundle.folder
     write_report(folder, decision.report)
     write_result(folder, BENCH, decision.bench.model_dump_json(indent=2) + "\n")
@@ -100,13 +101,26 @@ def _open_all(plan: Plan, stack: ExitStack, say: Say) -> tuple[dict[str, Session
         try:
             session, _ = open_session(plan.bundle, execute=plan.execute, variant=name, run=plan.run)
         except (GraphError, TargetUnavailable) as error:
-            failed[name] = error
+            failed[name] = _bare(error)
             say(f"{name}: not opened: {error.message}: {error.got}")
         else:
             sessions[name] = stack.enter_context(session)
     if not sessions:
         raise next(iter(failed.values()))
     return sessions, failed
+
+
+def _of_those_tried(plan: Plan, choice: Choice) -> Choice:
+    """Say in the choice's reason where not all variants of the bundle were asked for."""
+    others = {variant.name for variant in plan.bundle.manifest.variants} - set(plan.only)
+    if not plan.only or not others:
+        return choice
+    return choice.model_copy(update={"reason": f"of {', '.join(plan.only)}, the others not tried: {choice.reason}"})
+
+
+def _bare(error: ProjectError) -> ProjectError:
+    """Return the same error without its traceback, which holds what a session had allocated when it failed."""
+    return type(error)(error.message, expected=error.expected, got=error.got, where=error.where, fix=error.fix)
 
 
 def _time_all(plan: Plan, sessions: Mapping[str, Session], say: Say) -> dict[str, VariantLatency]:

@@ -23,19 +23,33 @@ def time_with_tool(graph: Path, run: RunConfig, hint: str, *, seconds: int) -> t
     with TemporaryDirectory(prefix="benchmark.") as scratch:
         arguments = tool_arguments(graph, run, hint, seconds=seconds, report=Path(scratch))
         command = [sys.executable, "-c", RUN, *arguments]
-        done = subprocess.run(
-            command, capture_output=True, text=True, timeout=seconds + GRACE_S, check=False, cwd=scratch
-        )
+        try:
+            done = subprocess.run(
+                command, capture_output=True, text=True, timeout=seconds + GRACE_S, check=False, cwd=scratch
+            )
+        except subprocess.TimeoutExpired as error:
+            raise _failed(f"no end after {error.timeout:.0f} s", arguments) from error
         path = Path(scratch) / STATISTICS
         if done.returncode or not path.is_file():
             said = (done.stdout + done.stderr).strip().splitlines()[-3:] or ["nothing"]
-            raise TargetUnavailable(
-                "OpenVINO's benchmark_app did not finish", expected="a report", got=" ".join(said), where=f"benchmark_app {' '.join(arguments)}",
-                fix="leave --tool-seconds out, or run the command by hand",
-            )  # fmt: skip
+            raise _failed(" ".join(said), arguments)
+        return _read(path, arguments)
+
+
+def _read(path: Path, arguments: list[str]) -> tuple[float, dict[str, str]]:
+    try:
         found = json.loads(path.read_text(encoding="utf-8"))["execution_results"]
-    settings = {"arguments": " ".join(arguments[2:])} | {name: str(value) for name, value in found.items()}
-    return float(found["latency (ms)"]), settings
+        settings = {"arguments": " ".join(arguments[2:])} | {name: str(value) for name, value in found.items()}
+        return float(found["latency (ms)"]), settings
+    except (ValueError, KeyError, TypeError, AttributeError) as error:
+        raise _failed(f"{STATISTICS}: {type(error).__name__}: {error}", arguments) from error
+
+
+def _failed(got: str, arguments: list[str]) -> TargetUnavailable:
+    return TargetUnavailable(
+        "OpenVINO's benchmark_app did not finish", expected="a report with a latency", got=got,
+        where=f"benchmark_app {' '.join(arguments)}", fix="leave --tool-seconds out, or run the command by hand",
+    )  # fmt: skip
 
 
 def tool_arguments(graph: Path, run: RunConfig, hint: str, *, seconds: int, report: Path) -> list[str]:
@@ -45,5 +59,5 @@ def tool_arguments(graph: Path, run: RunConfig, hint: str, *, seconds: int, repo
     arguments += ["-t", str(seconds), "-infer_precision", hint, "-report_type", "no_counters", "-json_stats"]
     arguments += ["-report_folder", str(report)]
     if isinstance(run.model_cache, Path):
-        arguments += ["-cdir", str(run.model_cache)]
+        arguments += ["-cdir", str(run.model_cache.resolve())]  # the tool runs in another folder
     return arguments

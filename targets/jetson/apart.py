@@ -19,6 +19,7 @@ from targets.jetson.log import no_memory
 
 ROOT = Path(__file__).resolve().parents[2]
 TIMEOUT_S = 4 * 3600
+STDERR = 2  # this process's, as the system numbers it
 
 
 def engine_of(onnx_path: Path, folder: Path, device: Device, precision: Precision, config: BuilderConfig) -> Path:
@@ -26,28 +27,38 @@ def engine_of(onnx_path: Path, folder: Path, device: Device, precision: Precisio
 
     Raises:
         ArtifactError: the cached engine was altered.
-        TargetUnavailable: the builder failed, was killed, or left no engine; its own words are in the text.
+        TargetUnavailable: the builder failed, hung, was killed, or left no engine; its own words are in the text.
     """
     key = engine_key(onnx_path, device, precision, config)
     cached = cached_engine(folder, key)
     if cached is not None:
         return cached
     command = [str(onnx_path.resolve()), str(folder.resolve()), precision, config.model_dump_json()]
-    done = _run([sys.executable, "-m", "targets.jetson.apart", *command])
+    try:
+        done = _run([sys.executable, "-m", "targets.jetson.apart", *command])
+    except subprocess.TimeoutExpired as error:
+        raise _not_built(precision, f"no end after {error.timeout:.0f} s", onnx_path) from error
     if done.returncode == -signal.SIGKILL:
         killed = "the system killed the builder"
         raise no_memory("TensorRT built an engine", killed, str(onnx_path), config.workspace_mib)
     built = cached_engine(folder, key) if done.returncode == 0 else None
     if built is None:
-        raise TargetUnavailable(
-            f"the {precision} engine was not built", expected="an engine", got=done.stderr.strip() or f"exit code {done.returncode}",
-            where=str(onnx_path), fix="follow the text above; the other variants do not need this one: --variant NAME",
-        )  # fmt: skip
+        raise _not_built(precision, done.stderr.strip() or f"exit code {done.returncode}", onnx_path)
     return built
 
 
+def _not_built(precision: Precision, got: str, onnx_path: Path) -> TargetUnavailable:
+    return TargetUnavailable(
+        f"the {precision} engine was not built", expected="an engine", got=got, where=str(onnx_path),
+        fix="follow the text above; the other variants do not need this one: --variant NAME",
+    )  # fmt: skip
+
+
 def _run(command: Sequence[str]) -> "subprocess.CompletedProcess[str]":
-    return subprocess.run(command, cwd=ROOT, stderr=subprocess.PIPE, text=True, timeout=TIMEOUT_S, check=False)
+    """Run the builder; what it prints goes to our error stream, so that our standard output stays the answer."""
+    return subprocess.run(
+        command, cwd=ROOT, stdout=STDERR, stderr=subprocess.PIPE, text=True, timeout=TIMEOUT_S, check=False
+    )
 
 
 def main(arguments: Sequence[str]) -> int:

@@ -55,7 +55,11 @@ def tensorrt_version() -> str:
 
 @lru_cache(maxsize=1)
 def _probe() -> "subprocess.CompletedProcess[str]":
-    return subprocess.run([sys.executable, "-c", PROBE], capture_output=True, text=True, timeout=TIMEOUT_S, check=False)
+    command = [sys.executable, "-c", PROBE]
+    try:
+        return subprocess.run(command, capture_output=True, text=True, timeout=TIMEOUT_S, check=False)
+    except subprocess.TimeoutExpired:
+        return subprocess.CompletedProcess(command, 1, "", f"no answer in {TIMEOUT_S} s")
 
 
 def version_of(text: str) -> tuple[int, int]:

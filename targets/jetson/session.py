@@ -2,6 +2,7 @@
 
 import json
 from collections.abc import Mapping
+from contextlib import ExitStack
 from pathlib import Path
 
 import numpy as np
@@ -21,12 +22,16 @@ NAMES = ".names.json"  # beside an engine whose tensors have other names than th
 
 
 class TensorRtSession(Session):
-    """A deserialized engine with its buffers; give it only an engine whose hash was verified."""
+    """A deserialized engine with its buffers; give it only an engine whose hash was verified.
 
-    def __init__(self, engine: Path, info: SessionInfo) -> None:
+    ``workspace_mib`` is what it was built with: where memory runs out, the advice is to build with less.
+    """
+
+    def __init__(self, engine: Path, info: SessionInfo, workspace_mib: int) -> None:
         tensorrt_version()
         import tensorrt as trt
 
+        self._workspace_mib = workspace_mib
         self._lines: list[str] = []
         self._logger = recording_logger(self._lines)
         self._runtime = trt.Runtime(self._logger)
@@ -44,13 +49,25 @@ class TensorRtSession(Session):
         super().__init__(
             info, tuple(map(self._spec, inputs)), tuple(self._spec(name) for name in names if name not in inputs)
         )
-        self._cuda = Cuda()
-        specs = (*self.inputs, *self.outputs)
-        self._addresses = {spec.name: self._cuda.allocate(_bytes(spec)) for spec in specs}
-        self._host = {spec.name: self._cuda.allocate_host(spec.shape, spec.dtype) for spec in specs}
-        self._events = [self._cuda.event() for _ in range(4)]
-        for name in names:
-            self._context.set_tensor_address(name, self._addresses[self._ours.get(name, name)])
+        with ExitStack() as held:  # what was allocated is free again if the rest cannot be
+            self._cuda = Cuda()
+            held.callback(self._cuda.close)
+            self._addresses, self._host = self._buffers(held)
+            self._events = [self._cuda.event() for _ in range(4)]
+            for name in names:
+                self._context.set_tensor_address(name, self._addresses[self._ours.get(name, name)])
+            self._held = held.pop_all()
+
+    def _buffers(self, held: ExitStack) -> tuple[dict[str, int], dict[str, Array]]:
+        """Allocate device memory and page-locked host memory for every tensor; ``held`` frees them."""
+        addresses: dict[str, int] = {}
+        host: dict[str, Array] = {}
+        for spec in (*self.inputs, *self.outputs):
+            addresses[spec.name] = self._cuda.allocate(_bytes(spec))
+            held.callback(self._cuda.free, addresses[spec.name])
+            host[spec.name] = self._cuda.allocate_host(spec.shape, spec.dtype)
+            held.callback(self._cuda.free_host, host[spec.name])
+        return addresses, host
 
     def _spec(self, name: str) -> TensorSpec:
         kind, dims = self._engine.get_tensor_dtype(name).name, self._engine.get_tensor_shape(name)
@@ -91,18 +108,14 @@ class TensorRtSession(Session):
 
     def _failed(self, doing: str, where: Path) -> ArtifactError | TargetUnavailable:
         if ran_out(self._lines):
-            return no_memory(doing, last(self._lines), str(where), 1024)
+            return no_memory(doing, last(self._lines), str(where), self._workspace_mib)
         return ArtifactError(
             "TensorRT cannot run this engine", expected="an engine of this device and version", got=last(self._lines),
             where=str(where), fix="delete the bundle's folder engines/; the engines are built again",
         )  # fmt: skip
 
     def _close(self) -> None:
-        for address in self._addresses.values():
-            self._cuda.free(address)
-        for array in self._host.values():
-            self._cuda.free_host(array)
-        self._cuda.close()
+        self._held.close()
         del self._context, self._engine, self._runtime
 
 

@@ -27,6 +27,8 @@ from targets.jetson.session import TensorRtSession
 from targets.rewrites import read_rewrites
 
 EMULATION = "emulation"
+CUDA = "cuda:0"
+DEVICES = ("", CUDA, EMULATION)  # "" is CUDA where there is one, else the emulation
 
 
 class Jetson:
@@ -48,8 +50,9 @@ class Jetson:
         """Describe the device or, where there is none, the emulation: ``device`` says which.
 
         Raises:
-            TargetUnavailable: ``run.device`` names a device, and it is not here.
+            TargetUnavailable: ``run.device`` names a device, and it is not here, or is none of this target's.
         """
+        _check_device(run)
         found = None if run.device == EMULATION else _device(run)
         return emulated_capabilities() if found is None else _describe(found)
 
@@ -74,9 +77,9 @@ class Jetson:
         """Build every variant's engine on the device; on a host, defer them.
 
         Raises:
-            GraphError: TensorRT refuses a graph.
-            TargetUnavailable: the builder fails.
+            TargetUnavailable: the builder fails, as where TensorRT refuses a graph; or ``run.device`` is none of this target's.
         """
+        _check_device(run)
         try:
             device = find_device()
         except TargetUnavailable as missing:
@@ -93,9 +96,10 @@ class Jetson:
         """Open the engine on a device, the emulation elsewhere; ``execute`` device or emulation forbids the other.
 
         Raises:
-            TargetUnavailable: ``execute`` is device, and there is none here.
+            TargetUnavailable: ``execute`` is device, and there is none here; or ``run.device`` is none of this target's.
             ArtifactError: a file is missing or was altered.
         """
+        _check_device(run)
         if execute == EMULATION or run.device == EMULATION:
             return open_emulation(folder, variant, run)
         device = find_device() if execute == "device" else _device(run)
@@ -108,7 +112,7 @@ class Jetson:
             executed_on="device",
             settings=device.model_dump() | {"builder": run.builder},
         )
-        return TensorRtSession(_engine(folder, variant, device, run), info)
+        return TensorRtSession(_engine(folder, variant, device, run), info, run.workspace_mib)
 
 
 def builder_config(run: RunConfig) -> BuilderConfig:
@@ -130,6 +134,14 @@ def engine_here(folder: Path, variant: Variant, run: RunConfig) -> Path:
     return _engine(folder, variant, find_device(), run)
 
 
+def _check_device(run: RunConfig) -> None:
+    if run.device not in DEVICES:
+        raise TargetUnavailable(
+            f"the jetson target has no device {run.device!r}", expected=f"{CUDA}, {EMULATION}, or none by name",
+            got=repr(run.device), where="the device setting", fix="leave --device out",
+        )  # fmt: skip
+
+
 def _device(run: RunConfig) -> Device | None:
     """Return the device, or None if there is none and none was asked for by name."""
     try:
@@ -142,7 +154,7 @@ def _device(run: RunConfig) -> Device | None:
 
 def _describe(device: Device) -> Capabilities:
     return Capabilities(
-        device="cuda:0",
+        device=CUDA,
         device_name=device.board,
         isa=(f"sm_{device.compute_capability.replace('.', '')}",),
         precisions=("f32", "f16", "int8"),

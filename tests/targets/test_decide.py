@@ -1,6 +1,8 @@
 """The decision on a device: several variants timed and judged, one chosen, the results written and sent back."""
 
+import gc
 import json
+import weakref
 import zipfile
 from collections.abc import Mapping
 from pathlib import Path
@@ -27,6 +29,7 @@ from targets.decide import Decision, Plan, Protocol, decide
 from tests.bundle.made import make_bundle
 from tests.bundle.made import session as model_of
 
+HELD: list["weakref.ref[np.ndarray]"] = []
 SPEEDS = {"f32": 20.0, "f16": 10.0, "int8": 5.0}
 ABLE = Capabilities(
     device="cuda:0", device_name="A Fake Orin", isa=("sm_87",), precisions=("f16",), runtime="fake 10.3"
@@ -80,6 +83,8 @@ def use(
 
     def open_session(bundle, *, execute, variant, run):
         if variant in broken:
+            buffer = np.zeros(4)  # what a session had allocated when it failed
+            HELD.append(weakref.ref(buffer))
             raise TargetUnavailable("the device ran out of memory", expected="a", got="killed", where="c", fix="d")
         return Fake(folder, variant, (noise or {}).get(variant, 0.0), executed_on), executed_on
 
@@ -120,6 +125,22 @@ def test_a_variant_that_cannot_be_built_is_said_and_another_one_chosen(monkeypat
     assert decision.choice.candidates[-1].reason == row.reason
 
 
+def test_what_a_failed_session_had_allocated_is_free_before_the_next_one_opens(monkeypatch, folder: Path) -> None:
+    use(monkeypatch, folder, broken=("f32",))
+    opens = decide_module.open_session
+    alive: list[bool] = []
+
+    def watch(bundle, **options):
+        gc.collect()
+        alive.append(any(held() is not None for held in HELD))
+        return opens(bundle, **options)
+
+    HELD.clear()
+    monkeypatch.setattr(decide_module, "open_session", watch)
+    run(folder)
+    assert len(HELD) == 1 and alive == [False, False, False]
+
+
 def test_if_none_can_be_built_its_error_ends_the_run(monkeypatch, folder: Path) -> None:
     use(monkeypatch, folder, broken=tuple(SPEEDS))
     with pytest.raises(TargetUnavailable, match="ran out of memory"):
@@ -130,6 +151,8 @@ def test_an_emulation_is_judged_and_not_timed(monkeypatch, folder: Path) -> None
     use(monkeypatch, folder, executed_on="emulation")
     decision = run(folder, only=("f16", "int8"))
     assert decision.choice.shipped == "int8" and "emulation" in decision.choice.reason
+    assert decision.choice.reason.startswith("of f16, int8, the others not tried: ")
+    assert decision.report.chosen == decision.choice.reason and "not tried" not in run(folder).choice.reason
     assert decision.bench.variants == {} and decision.bench.shipped_ms is None and decision.bench.runs == 0
 
 

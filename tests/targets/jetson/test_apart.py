@@ -1,6 +1,7 @@
 """Builds in a process of their own: what its end means."""
 
 import subprocess
+import sys
 from pathlib import Path
 
 import pytest
@@ -42,6 +43,22 @@ def test_a_builders_own_words_are_passed_on(monkeypatch, graph: Path) -> None:
     with pytest.raises(TargetUnavailable, match="the f16 engine was not built") as caught:
         engine(graph)
     assert "parser refuses" in caught.value.got
+
+
+def test_a_builder_that_hangs_built_nothing(monkeypatch, graph: Path) -> None:
+    def hang(command: list[str]) -> None:
+        raise subprocess.TimeoutExpired(command, 14400)
+
+    monkeypatch.setattr(apart, "_run", hang)
+    with pytest.raises(TargetUnavailable, match="the f16 engine was not built") as caught:
+        engine(graph)
+    assert caught.value.got == "no end after 14400 s"
+
+
+def test_what_a_builder_prints_does_not_spoil_our_answer(capfd: pytest.CaptureFixture[str]) -> None:
+    done = apart._run([sys.executable, "-c", "import sys; print('chatter'); sys.stderr.write('words')"])
+    captured = capfd.readouterr()
+    assert (captured.out, captured.err, done.stderr) == ("", "chatter\n", "words")
 
 
 def test_a_built_engine_is_not_built_again(monkeypatch, graph: Path) -> None:

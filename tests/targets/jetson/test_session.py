@@ -28,7 +28,7 @@ def open_fake(monkeypatch, engine: Path, fake: FakeTensorRt) -> TensorRtSession:
     monkeypatch.setitem(sys.modules, "tensorrt", fake)
     monkeypatch.setattr(session_module, "tensorrt_version", lambda: "10.3.0.30")
     monkeypatch.setattr(session_module, "Cuda", FakeCuda)
-    return TensorRtSession(engine, INFO)
+    return TensorRtSession(engine, INFO, 2048)
 
 
 def test_bytes_go_in_and_come_out_and_everything_is_freed(monkeypatch, engine: Path) -> None:
@@ -71,4 +71,25 @@ def test_an_engine_of_another_device_is_refused_with_tensorrts_words(monkeypatch
 def test_memory_that_runs_out_is_said_with_what_to_do(monkeypatch, engine: Path) -> None:
     with pytest.raises(TargetUnavailable, match="ran out of memory") as caught:
         open_fake(monkeypatch, engine, FakeTensorRt(loads=False, says=OUT_OF_MEMORY))
-    assert "systemctl isolate" in caught.value.fix and "--workspace" in caught.value.fix
+    assert "systemctl isolate" in caught.value.fix and "--workspace 512" in caught.value.fix
+
+
+def test_what_was_allocated_is_free_again_where_the_rest_cannot_be(monkeypatch, engine: Path) -> None:
+    opened: list[FakeCuda] = []
+
+    class Small(FakeCuda):
+        def __init__(self) -> None:
+            super().__init__()
+            opened.append(self)
+
+        def allocate(self, size: int) -> int:
+            if self.kept:
+                raise TargetUnavailable("a CUDA call failed", expected="0", got="2: out of memory", where="c", fix="d")
+            return super().allocate(size)
+
+    monkeypatch.setitem(sys.modules, "tensorrt", FakeTensorRt())
+    monkeypatch.setattr(session_module, "tensorrt_version", lambda: "10.3.0.30")
+    monkeypatch.setattr(session_module, "Cuda", Small)
+    with pytest.raises(TargetUnavailable, match="a CUDA call failed"):
+        TensorRtSession(engine, INFO, 2048)
+    assert opened[0].kept == {} and opened[0].freed == 2 + 100

@@ -12,6 +12,19 @@ from targets.jetson.scheme import F16, F32, INT8
 from targets.jetson.target import JETSON
 from tests.contract.graphs import CASES
 
+PROBE = device._probe  # before the fixture below replaces it
+
+
+def test_an_import_that_hangs_is_no_tensorrt(monkeypatch) -> None:
+    def hang(command: list[str], **options: object) -> None:
+        raise subprocess.TimeoutExpired(command, 120)
+
+    monkeypatch.setattr(device, "_probe", PROBE.__wrapped__)
+    monkeypatch.setattr(device.subprocess, "run", hang)
+    with pytest.raises(TargetUnavailable, match="cannot be imported") as caught:
+        device.tensorrt_version()
+    assert caught.value.got == "no answer in 120 s"
+
 
 @pytest.fixture(autouse=True)
 def a_host_without_tensorrt(monkeypatch) -> None:
@@ -92,3 +105,14 @@ def test_an_import_that_ends_the_process_is_reported(monkeypatch) -> None:
     assert caught.value.got == "exit code -6"
     assert caught.value.where == sys.executable
     device._probe.cache_clear()
+
+
+@pytest.mark.parametrize("name", ["GPU", "cuda:1", "CPU"])
+def test_a_device_of_another_kind_is_refused_not_ignored(folder: Path, name: str) -> None:
+    run = RunConfig(device=name)
+    for asked in (
+        lambda: JETSON.open(folder, VARIANT, run, "auto"), lambda: JETSON.build(folder, (VARIANT,), run),
+        lambda: JETSON.open(folder, VARIANT, run, "emulation"), lambda: JETSON.capabilities(run),
+    ):  # fmt: skip
+        with pytest.raises(TargetUnavailable, match=f"no device '{name}'"):
+            asked()
