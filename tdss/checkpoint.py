@@ -44,13 +44,15 @@ def read_config(path: Path) -> ModelConfig:
     """Read a model's ``config.toml``.
 
     Raises:
-        ConfigError: the file is missing, is no TOML, has an unknown key, a wrong value or an unknown task.
+        ConfigError: the file is missing or cannot be read, is no TOML, has an unknown key, a wrong value or an unknown task.
     """
     try:
         config = ModelConfig.model_validate(tomllib.loads(path.read_text(encoding="utf-8")))
-    except FileNotFoundError as error:
+    except OSError as error:
+        missing = isinstance(error, FileNotFoundError)
         raise ConfigError(
-            "the model's configuration is missing", expected=CONFIG, got="no such file", where=str(path),
+            f"the model's configuration {'is missing' if missing else 'cannot be read'}", expected=CONFIG,
+            got="no such file" if missing else str(error), where=str(path),
             fix="give the folder of a checkpoint: config.toml + model.safetensors",
         ) from error  # fmt: skip
     except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
@@ -73,13 +75,15 @@ def read_weights(path: Path) -> dict[str, Tensor]:
     """Read a safetensors file as float32 tensors.
 
     Raises:
-        CheckpointError: the file is missing or is no safetensors file (a pickle, say).
+        CheckpointError: the file is missing, cannot be read or is no safetensors file (a pickle, say).
     """
     try:
         tensors = load_file(path)
-    except FileNotFoundError as error:
+    except OSError as error:
+        missing = isinstance(error, FileNotFoundError)
         raise CheckpointError(
-            "the weights are missing", expected=WEIGHTS, got="no such file", where=str(path),
+            f"the weights {'are missing' if missing else 'cannot be read'}", expected=WEIGHTS,
+            got="no such file" if missing else str(error), where=str(path),
             fix="give the folder of a checkpoint: config.toml + model.safetensors",
         ) from error  # fmt: skip
     except SafetensorError as error:

@@ -108,6 +108,10 @@ class SsfConfig(Frozen):
     kind: Literal["ssf"]
 
 
+IN_BACKBONE = ("mtlora", "ssf")
+"""The kinds of adapter that live inside the backbone's modules: its tensors are not a published backbone's."""
+
+
 class NoAdapterConfig(Frozen):
     """No adapter: every task reads the frozen backbone's stages. The baseline."""
 

@@ -9,11 +9,11 @@ from pathlib import Path
 import torch
 from torch import Tensor
 
-from bundle.errors import CheckpointError
+from bundle.errors import CheckpointError, ConfigError
 from tdss import checkpoint
 from tdss.backbones.swin_keys import from_published
 from tdss.backbones.vit_keys import from_dinov2
-from tdss.config import ModelConfig, VitConfig
+from tdss.config import IN_BACKBONE, ModelConfig, VitConfig
 from tdss.model import MultiTaskModel
 
 NESTED = ("model", "state_dict", "model_state", "net")  # where published files keep the weights
@@ -29,9 +29,11 @@ def read_foreign(path: Path) -> dict[str, Tensor]:
         return checkpoint.read_weights(path)
     try:
         content = torch.load(path, map_location="cpu", weights_only=True)
-    except FileNotFoundError as error:
+    except OSError as error:
+        missing = isinstance(error, FileNotFoundError)
         raise CheckpointError(
-            "the weights are missing", expected="a file", got="no such file", where=str(path), fix="correct the path",
+            f"the weights {'are missing' if missing else 'cannot be read'}", expected="a file",
+            got="no such file" if missing else str(error), where=str(path), fix="correct the path",
         ) from error  # fmt: skip
     except (pickle.UnpicklingError, RuntimeError, EOFError) as error:
         raise CheckpointError(
@@ -58,10 +60,16 @@ def import_backbone(weights: Path, config: Path, out: Path, *, seed: int) -> tup
     ``config`` is a model's config.toml. Returns the keys of the file that were left out (classifier, last norm).
 
     Raises:
-        ConfigError: the configuration is wrong.
+        ConfigError: the configuration is wrong, or its adapter lives inside the backbone.
         CheckpointError: the weights cannot be read, or are of another backbone than the configuration's.
     """
     model_config = checkpoint.read_config(config)
+    if model_config.adapter.kind in IN_BACKBONE:
+        raise ConfigError(
+            f"a published backbone has no place for the adapter {model_config.adapter.kind}",
+            expected=f"an adapter that is not {' or '.join(IN_BACKBONE)}: these live inside the backbone",
+            got=model_config.adapter.kind, where=str(config), fix='import it with [adapter] kind = "tdss" or "none"',
+        )  # fmt: skip
     state, left = _translate(read_foreign(weights), model_config)
     torch.manual_seed(seed)
     model = MultiTaskModel(model_config)

@@ -16,9 +16,8 @@ from torch.nn import functional
 
 from bundle.errors import CheckpointError
 
-UNUSED = re.compile(
-    r"(^|\.)(mask_token|register_tokens|head\..*|classifier\..*|norm\.(weight|bias)|layernorm\.(weight|bias))$"
-)
+UNUSED = re.compile(r"(^|\.)(mask_token|head\..*|classifier\..*|norm\.(weight|bias)|layernorm\.(weight|bias))$")
+REGISTERS = re.compile(r"(^|\.)register_tokens$")
 PREFIX = re.compile(r"^(module|model|backbone|dinov2|teacher)\.")
 BLOCK = re.compile(r"^(?:encoder\.layer|blocks)\.(\d+)\.(.*)$")
 TOP = {
@@ -43,8 +42,15 @@ def from_dinov2(
     ``depths`` are the blocks of each stage, ``grid`` is (height, width) in patches.
 
     Raises:
-        CheckpointError: the keys are not DINOv2's, or there are more blocks than the stages hold.
+        CheckpointError: the keys are not DINOv2's, there are registers, or more blocks than the stages hold.
     """
+    registers = [key for key in weights if REGISTERS.search(key)]
+    if registers:
+        raise CheckpointError(
+            "this DINOv2 has registers, which our backbone does not", expected="a DINOv2 without registers",
+            got=", ".join(registers), where="the checkpoint's keys",
+            fix="give the release without registers: every block attends to them, so leaving them out changes the features",
+        )  # fmt: skip
     ours: dict[str, Tensor] = {}
     left: list[str] = []
     places = [(stage, block) for stage, depth in enumerate(depths) for block in range(depth)]
@@ -65,8 +71,18 @@ def from_dinov2(
 
 
 def resize_positions(table: Tensor, grid: tuple[int, int]) -> Tensor:
-    """Resize a square position table ``[1, 1 + n², dim]`` bicubically to ``[1, 1 + height·width, dim]``."""
-    side = round((table.shape[1] - 1) ** 0.5)
+    """Resize a square position table ``[1, 1 + n², dim]`` bicubically to ``[1, 1 + height·width, dim]``.
+
+    Raises:
+        CheckpointError: the table is not one of a class token and a square grid.
+    """
+    side = round(max(0, table.shape[1] - 1) ** 0.5) if table.ndim == 3 else 0
+    if table.ndim != 3 or side == 0 or table.shape[1] != 1 + side * side:
+        raise CheckpointError(
+            "the position table is not square", expected="[1, 1 + n², dim]: a class token and n × n patches",
+            got=str(list(table.shape)), where="the checkpoint's position table",
+            fix="give weights trained on square images, without registers or further tokens",
+        )  # fmt: skip
     if (side, side) == grid:
         return table
     square = table[:, 1:].unflatten(1, (side, side)).permute(0, 3, 1, 2)

@@ -8,9 +8,9 @@ from pydantic import Field, ValidationError, model_validator
 
 from bundle.errors import ConfigError
 from bundle.frozen import Frozen
-from tdss.config import ModelConfig
+from tdss.config import IN_BACKBONE, ModelConfig
 
-Precision: TypeAlias = Literal["32-true", "bf16-mixed", "16-mixed"]
+Precision: TypeAlias = Literal["32-true", "bf16-mixed"]  # no FP16: its loss scale is no part of a run's state
 Fraction: TypeAlias = Annotated[float, Field(ge=0, lt=1)]
 Weight: TypeAlias = Annotated[float, Field(ge=0)]
 Count: TypeAlias = Annotated[int, Field(gt=0)]
@@ -104,6 +104,11 @@ class TrainConfig(Frozen):
             raise ValueError("give exactly one of steps and minutes")
         if set(self.losses) != set(self.model.tasks):
             raise ValueError(f"losses are {sorted(self.losses)}, model.tasks are {sorted(self.model.tasks)}")
+        kind = self.model.adapter.kind
+        if kind in IN_BACKBONE and (self.init_backbone is not None or self.freeze_backbone):
+            raise ValueError(
+                f"adapter {kind} lives inside the backbone: init_backbone and freeze_backbone take it for a part of that"
+            )
         if self.freeze_backbone and self.init_backbone is None:
             raise ValueError("freeze_backbone needs init_backbone: an untrained backbone would stay so")
         return self
@@ -124,7 +129,7 @@ def read(path: Path) -> TrainConfig:
         return TrainConfig.model_validate(tomllib.loads(path.read_text(encoding="utf-8")))
     except OSError as error:
         raise _refuse(path, "this training config cannot be read", "a TOML file", str(error)) from error
-    except tomllib.TOMLDecodeError as error:
+    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
         raise _refuse(path, "this training config is no TOML", "TOML 1.0", str(error)) from error
     except ValidationError as error:
         got = "; ".join(f"{'.'.join(map(str, line['loc'])) or 'config'}: {line['msg']}" for line in error.errors())

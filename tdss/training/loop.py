@@ -1,6 +1,7 @@
 """The loop: one process or many, resumable at any moment, every step a function of (seed, step) and the state."""
 
 import hashlib
+import math
 import time
 
 import torch
@@ -8,9 +9,10 @@ from lightning.fabric import Fabric
 from torch import Tensor, nn
 from torch.optim import AdamW
 
-from bundle.errors import ConfigError
+from bundle.errors import CheckpointError, ConfigError
 from bundle.tasks import task as task_row
 from tdss import checkpoint
+from tdss.config import IN_BACKBONE
 from tdss.model import MultiTaskModel
 from tdss.training import data, finish, losses, state
 from tdss.training.config import TrainConfig
@@ -35,8 +37,8 @@ class Run:
         torch.manual_seed(config.seed)
         self.model = build_model(config)
         self.optimizer = make_optimizer(self.model, config)
+        self.module, self.wrapped = fabric.setup(self.model, self.optimizer)  # moves the model to its device
         self.ema = {name: tensor.detach().clone() for name, tensor in averaged(self.model).items()}
-        self.module, self.wrapped = fabric.setup(self.model, self.optimizer)
         self.weights: dict[str, Tensor] = {}
 
     def resume(self) -> None:
@@ -78,7 +80,11 @@ class Run:
         self.save()
 
     def step(self, batch: data.Batch, step: int, draw: torch.Generator) -> dict[str, float]:
-        """Do one step of the optimizer; return each task's unweighted loss."""
+        """Do one step of the optimizer; return each task's unweighted loss.
+
+        Raises:
+            CheckpointError: a loss or a gradient is not finite; the weights are those of the step before.
+        """
         torch.manual_seed(int(torch.randint(2**62, (), generator=draw)))  # drop-path
         set_training(self.model, self.config)
         rate = learning_rate(step, self.counters.total or 10**9, self.config.optimizer)
@@ -89,12 +95,14 @@ class Run:
         weighted = [self.config.losses[task].weight * value for task, value in parts.items()]
         self.wrapped.zero_grad()
         self.fabric.backward(torch.stack(weighted).sum())
-        self.fabric.clip_gradients(
+        norm = self.fabric.clip_gradients(
             self.module, self.wrapped, max_norm=self.config.optimizer.clip, error_if_nonfinite=False
         )
+        values = {task: float(value.detach()) for task, value in parts.items()}
+        self._require_finite(step, values | {"the gradient": float("nan") if norm is None else float(norm)})
         self.wrapped.step()
         self._average(step)
-        return {task: float(value.detach()) for task, value in parts.items()}
+        return values
 
     def evaluate(self) -> None:
         """Log the metrics of the averaged weights on some validation images; the slow edge metric waits for the end."""
@@ -135,6 +143,17 @@ class Run:
         raw, label = raw[..., down::stride, across::stride], label[..., down::stride, across::stride]
         return losses.LOSSES[task_row(task).activation](raw.float(), label, self.weights.get(task))
 
+    def _require_finite(self, step: int, values: dict[str, float]) -> None:
+        """Stop before a step that would spoil the weights; the gradient is that of all devices, so each of them stops."""
+        wrong = {name: value for name, value in values.items() if not math.isfinite(value)}
+        if wrong:
+            raise CheckpointError(
+                f"run {self.config.name!r} diverged at step {step + 1}", expected="finite losses and a finite gradient",
+                got=", ".join(f"{name} {value}" for name, value in wrong.items()), where=str(self.config.folder),
+                fix="give the run another name and a smaller learning rate, a longer warm-up or another seed; the last "
+                "good state is kept",
+            )  # fmt: skip
+
     def _average(self, step: int) -> None:
         decay = ema_decay(step, self.config.optimizer.ema)
         current = averaged(self.model)
@@ -144,9 +163,8 @@ class Run:
         counters = self.counters
         counters = counters.model_copy(update={"step": counters.step + 1, "seconds": counters.seconds + seconds})
         if not counters.total and counters.step >= TIMED and self.config.minutes is not None:
-            counters = counters.model_copy(
-                update={"total": round(self.config.minutes * 60 * counters.step / counters.seconds)}
-            )
+            total_steps = round(self.config.minutes * 60 * counters.step / counters.seconds)
+            counters = counters.model_copy(update={"total": self.fabric.broadcast(total_steps)})  # one for all devices
         self.counters = counters
         total = sum(self.config.losses[task].weight * value for task, value in values.items())
         self.display.step(counters.step, counters.total, total, seconds)
@@ -189,7 +207,7 @@ def build_model(config: TrainConfig) -> MultiTaskModel:
     """Make the model, take the backbone of ``init_backbone`` and freeze it, as the config says.
 
     Raises:
-        ConfigError: the two backbones differ in more than drop-path.
+        ConfigError: the two backbones differ in more than drop-path, or the checkpoint's holds an adapter.
     """
     model = MultiTaskModel(config.model)
     if config.init_backbone is not None:
@@ -199,6 +217,11 @@ def build_model(config: TrainConfig) -> MultiTaskModel:
             raise ConfigError(
                 "init_backbone holds another backbone", expected=str(config.model.backbone), got=str(source_config.backbone),
                 where=str(config.init_backbone), fix="make [model.backbone] and [model.image] equal to the checkpoint's",
+            )  # fmt: skip
+        if source_config.adapter.kind in IN_BACKBONE:
+            raise ConfigError(
+                "the backbone of init_backbone holds an adapter", expected=f"an adapter that is not {' or '.join(IN_BACKBONE)}",
+                got=source_config.adapter.kind, where=str(config.init_backbone), fix="give a checkpoint whose backbone is plain",
             )  # fmt: skip
         model.backbone.load_state_dict(source.backbone.state_dict())
     model.backbone.requires_grad_(not config.freeze_backbone)

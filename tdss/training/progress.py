@@ -62,18 +62,26 @@ class Display:
         self.bar.stop()
 
     def step(self, step: int, total: int, loss: float, seconds: float) -> None:
-        """Show that ``step`` of ``total`` steps are done, the last one in ``seconds``."""
+        """Show that ``step`` of ``total`` steps are done, the last one in ``seconds``; a ``total`` of 0 is not known yet."""
         self.pace = seconds if self.pace == 0.0 else 0.98 * self.pace + 0.02 * seconds
-        self.bar.update(self.row, completed=step, total=total, description=f"{self.name} loss {loss:.3f}")
+        self.bar.update(self.row, completed=step, total=total or None, description=f"{self.name} loss {loss:.3f}")
         now = time.monotonic()
         if self.console.is_terminal or now - self.last < self.every:
             return
         self.last = now
-        left = time.strftime("%H:%M:%S", time.gmtime((total - step) * self.pace))
-        self.say(f"step {step}/{total}  loss {loss:.3f}  {self.pace:.3f} s/step  {left} left")
+        place, left = (
+            (f"{step}/{total}", f"  {hours(max(0, total - step) * self.pace)} left") if total else (f"{step}", "")
+        )
+        self.say(f"step {place}  loss {loss:.3f}  {self.pace:.3f} s/step{left}")
 
     def say(self, text: str) -> None:
         """Print one line."""
         self.console.print(
             f"{time.strftime('%H:%M:%S', time.gmtime())} {self.name}: {text}", highlight=False, soft_wrap=True
         )
+
+
+def hours(seconds: float) -> str:
+    """Write a duration as hours, minutes and seconds; 24 hours and more stay hours."""
+    minutes, rest = divmod(round(seconds), 60)
+    return f"{minutes // 60:02d}:{minutes % 60:02d}:{rest:02d}"

@@ -69,8 +69,9 @@ def load(folder: Path, model: nn.Module, ema: dict[str, Tensor], optimizer: Adam
     for name, tensor in ema.items():
         tensor.copy_(tensors[f"ema.{name}"])
     for name, parameter in trainable(model).items() if counters.step else ():
-        moments = {key: tensors[f"{key}.{name}"].to(parameter.device) for key in MOMENTS}
-        optimizer.state[parameter] = {"step": torch.tensor(float(counters.step)), **moments}
+        saved = {key: tensors[f"{key}.{name}"].to(parameter.device) for key in MOMENTS if f"{key}.{name}" in tensors}
+        if saved:  # what never had a gradient has none
+            optimizer.state[parameter] = {"step": torch.tensor(float(counters.step)), **saved}
     return counters
 
 

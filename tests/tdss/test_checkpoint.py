@@ -125,3 +125,11 @@ def test_gates_must_match_the_blocks() -> None:
     config["adapter"]["gates"] = (("static", "static"), ("dynamic",))
     with pytest.raises(ValueError, match="blocks per stage"):
         ModelConfig.model_validate(config)
+
+
+@pytest.mark.parametrize("name", [checkpoint.CONFIG, checkpoint.WEIGHTS])
+def test_a_folder_in_the_place_of_a_file_is_refused(folder: Path, name: str) -> None:
+    (folder / name).unlink()
+    (folder / name).mkdir()
+    with pytest.raises((ConfigError, CheckpointError), match=r"cannot be read|no safetensors"):
+        checkpoint.load(folder)

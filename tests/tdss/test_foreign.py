@@ -6,8 +6,9 @@ import pytest
 import torch
 from safetensors.torch import save_file
 
-from bundle.errors import CheckpointError
+from bundle.errors import CheckpointError, ConfigError
 from tdss import checkpoint
+from tdss.config import MtloraConfig, SsfConfig
 from tdss.foreign import import_backbone, read_foreign
 from tdss.model import MultiTaskModel
 from tests.tdss.test_checkpoint import small
@@ -67,3 +68,20 @@ def test_a_file_without_tensors_is_refused(tmp_path: Path) -> None:
     torch.save({"epoch": 3}, tmp_path / "empty.pth")
     with pytest.raises(CheckpointError, match="no weights in this file"):
         read_foreign(tmp_path / "empty.pth")
+
+
+@pytest.mark.parametrize("adapter", [SsfConfig(kind="ssf"), MtloraConfig(kind="mtlora", rank=2)])
+def test_an_adapter_inside_the_backbone_takes_no_published_one(
+    adapter: SsfConfig | MtloraConfig, tmp_path: Path
+) -> None:
+    checkpoint.write_config(tmp_path / "config.toml", small().model_copy(update={"adapter": adapter}))
+    save_file(official(), tmp_path / "swin.safetensors")
+    with pytest.raises(ConfigError, match=f"no place for the adapter {adapter.kind}"):
+        import_backbone(tmp_path / "swin.safetensors", tmp_path / "config.toml", tmp_path / "out", seed=0)
+
+
+@pytest.mark.parametrize("name", ["folder.pth", "folder.safetensors"])
+def test_a_folder_in_the_place_of_weights_is_refused(name: str, tmp_path: Path) -> None:
+    (tmp_path / name).mkdir()
+    with pytest.raises(CheckpointError, match="the weights"):
+        read_foreign(tmp_path / name)

@@ -101,6 +101,20 @@ def test_wrong_weights_are_refused(hf: torch.nn.Module) -> None:
         from_dinov2({"conv.weight": torch.zeros(1)}, (1, 2), GRID)
 
 
+def test_registers_are_refused(hf: torch.nn.Module) -> None:
+    weights = {**hf.state_dict(), "embeddings.register_tokens": torch.zeros(1, 4, 24)}
+    for named in (weights, {f"dinov2.{key}": tensor for key, tensor in weights.items()}):
+        with pytest.raises(CheckpointError, match="has registers") as caught:
+            from_dinov2(named, CONFIG.depths, GRID)
+        assert "register_tokens" in caught.value.got
+
+
+@pytest.mark.parametrize("shape", [(1, 13, 5), (1, 1, 5), (17, 5)])
+def test_a_position_table_of_no_square_is_refused(shape: tuple[int, ...]) -> None:
+    with pytest.raises(CheckpointError, match="position table is not square"):
+        resize_positions(torch.zeros(shape), (4, 4))
+
+
 def test_small_dinov2_has_its_published_parameters() -> None:
     """ViT-S/14 at 518²: 22,056,576 in the release, less its last norm (2·384) and mask token (384)."""
     config = VitConfig(kind="vit", dim=384, depths=(3, 3, 3, 3), heads=6)

@@ -1,9 +1,12 @@
 """The log of a resumed run: later lines and a torn last line go."""
 
 import json
+from io import StringIO
 from pathlib import Path
 
-from tdss.training.progress import Log
+from rich.console import Console
+
+from tdss.training.progress import Display, Log
 
 
 def test_rewind_drops_later_and_torn_lines(tmp_path: Path) -> None:
@@ -15,3 +18,21 @@ def test_rewind_drops_later_and_torn_lines(tmp_path: Path) -> None:
         stream.write('{"step": 2, "lo')
     log.rewind(2)
     assert [json.loads(line)["step"] for line in log.path.read_text().splitlines()] == [1, 2]
+
+
+def shown(step: int, total: int, seconds: float) -> str:
+    console = Console(file=StringIO(), width=200)
+    Display("run", console, every=0.0).step(step, total, 0.5, seconds)
+    file = console.file
+    assert isinstance(file, StringIO)
+    return file.getvalue()
+
+
+def test_no_time_is_left_to_say_while_the_length_is_unknown() -> None:
+    line = shown(1, 0, 0.2)
+    assert "step 1  loss 0.500  0.200 s/step" in line and "left" not in line and "/0" not in line
+
+
+def test_more_than_a_day_is_hours() -> None:
+    assert "step 1/100001  loss 0.500  1.000 s/step  27:46:40 left" in shown(1, 100001, 1.0)
+    assert "left" in shown(5, 4, 1.0)  # a step beyond the estimate

@@ -1,0 +1,78 @@
+"""One run without a clock or a disk: where its tensors are, when it stops, and who says how long it is."""
+
+from pathlib import Path
+
+import pytest
+import torch
+from lightning.fabric import Fabric
+from rich.console import Console
+from torch import Tensor
+
+from bundle.errors import CheckpointError, ConfigError
+from tdss import checkpoint
+from tdss.config import MtloraConfig
+from tdss.model import MultiTaskModel
+from tdss.training import data, loop
+from tdss.training.config import TrainConfig
+from tdss.training.loop import Run, build_model
+from tdss.training.progress import Display
+from tests.tdss.training.tiny import settings, write_folder
+
+CARD = checkpoint.Card(trained_on="nothing", steps=0, hours=0.0, metrics={})
+
+
+def make_run(tmp_path: Path, *, double: bool = False, **changes: object) -> Run:
+    keys = {**settings(write_folder(tmp_path / "set"), tmp_path / "runs"), **changes}
+    config = TrainConfig.model_validate({key: value for key, value in keys.items() if value is not None})
+    fabric = Fabric(accelerator="cpu", devices=1, precision="64-true" if double else "32-true")
+    return Run(config, fabric, Display("tiny", Console(quiet=True)))
+
+
+def draw_batch(run: Run) -> data.Batch:
+    ram = run._decode()
+    draw = data.generator(0, 0, 2)
+    return data.make_batch(ram, data.indices(len(ram), 2, 0, 0), run.config.model.image, run.config.augment, draw)
+
+
+def test_the_average_lies_where_setup_put_the_model(tmp_path: Path) -> None:
+    """Fabric's double precision stands for a GPU: setup changes the parameters in place."""
+    run = make_run(tmp_path, double=True)
+    assert {tensor.dtype for tensor in run.ema.values()} == {torch.float64}
+    run._average(0)
+
+
+@pytest.mark.parametrize("where", ["loss", "gradient"])
+def test_a_run_that_diverges_stops_before_it_spoils_its_weights(
+    where: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    run = make_run(tmp_path)
+    batch, original = draw_batch(run), loop.losses.LOSSES
+
+    def spoiled(raw: Tensor, label: Tensor, weight: Tensor | None) -> Tensor:
+        if where == "loss":
+            return raw.sum() * float("nan")
+        return (raw - raw.detach()).abs().sum().sqrt()  # 0, with an infinite slope
+
+    monkeypatch.setattr(loop.losses, "LOSSES", {**original, "unit": spoiled})
+    before = {name: tensor.clone() for name, tensor in run.model.named_parameters()}
+    with pytest.raises(CheckpointError, match="diverged at step 1") as caught:
+        run.step(batch, 0, data.generator(0, 0, 2))
+    assert ("normals nan" in caught.value.got) == (where == "loss") and "the gradient nan" in caught.value.got
+    assert all(torch.equal(before[name], tensor) for name, tensor in run.model.named_parameters())
+
+
+def test_the_first_device_says_how_many_steps_the_minutes_are(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    run = make_run(tmp_path, steps=None, minutes=1.0)
+    run.counters = run.counters.model_copy(update={"step": loop.TIMED - 1, "seconds": 1.0})
+    monkeypatch.setattr(run.fabric, "broadcast", lambda value, src=0: 77)
+    run._count({"semseg": 1.0, "normals": 1.0}, 0.1, 0.0)
+    assert run.counters.total == 77
+
+
+def test_a_backbone_with_an_adapter_in_it_starts_no_other_model(tmp_path: Path) -> None:
+    keys = settings(tmp_path, tmp_path / "runs")
+    config = TrainConfig.model_validate({**keys, "init_backbone": tmp_path / "c"})
+    adapted = config.model.model_copy(update={"adapter": MtloraConfig(kind="mtlora", rank=2)})
+    checkpoint.save(tmp_path / "c", adapted, MultiTaskModel(adapted), CARD, storage="float32")
+    with pytest.raises(ConfigError, match="holds an adapter"):
+        build_model(config)
