@@ -140,7 +140,7 @@ def main(
     images: Annotated[Path, typer.Option(help="Images for the check: a labelled folder, or a folder of images.")],
     out: Annotated[Path, typer.Option(help="The folder to write.")],
     io: Annotated[Io, typer.Option(help="raw: tensors in and out. edge: camera frames in, maps out.")] = "raw",
-    split: Annotated[str, typer.Option(help="The split of a labelled folder.")] = "train",
+    split: Annotated[str, typer.Option(help="The split of a labelled folder.")] = "calibration",
     count: Annotated[int, typer.Option(min=1, help="How many images the check uses.")] = 4,
     threads: Annotated[int, typer.Option(min=0, help="Threads of the check; 0: the runtime's choice.")] = 0,
     as_json: Annotated[bool, typer.Option("--json", help="Print the artifact's record as JSON.")] = False,

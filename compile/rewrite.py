@@ -60,7 +60,7 @@ def main(
     model: Annotated[Path, typer.Option(help="The folder that simplify wrote.")],
     images: Annotated[Path, typer.Option(help="Images for the check: a labelled folder, or a folder of images.")],
     out: Annotated[Path, typer.Option(help="The folder to write.")],
-    split: Annotated[str, typer.Option(help="The split of a labelled folder.")] = "train",
+    split: Annotated[str, typer.Option(help="The split of a labelled folder.")] = "calibration",
     count: Annotated[int, typer.Option(min=1, help="How many images the check uses.")] = 4,
     device: Annotated[str, typer.Option(help="The runtime's device; empty: the target's choice.")] = "",
     threads: Annotated[int, typer.Option(min=0, help="Threads of the check; 0: the runtime's choice.")] = 0,

@@ -19,10 +19,11 @@ import typer
 from pydantic import JsonValue
 
 from bundle.artifacts import Exported, Simplified, load
-from bundle.errors import GraphError
+from bundle.errors import ArtifactError, GraphError
 from compile.graph import GRAPH_FILE, GraphInfo, graph_info, graph_settings
 from compile.images import ImageFiles, folder_images
 from compile.script import announce, run_script
+from compile.simplify_worker import NO_FILE
 from compile.sources import ROOT
 from compile.store import seal, tool_versions, writing
 from compile.verify import Outputs, compare, require, run_graph
@@ -36,6 +37,9 @@ def simplify(exported: Exported, out: Path, images: ImageFiles, *, threads: int)
     """Write a ``Simplified`` artifact in ``out``: the simplified graph, or the exported one with the reason why not.
 
     ``threads`` are those of the check; 0 leaves their number to the runtime.
+
+    Raises:
+        ArtifactError: onnxsim's process cannot read the graph's file or write its own.
     """
     info = graph_info(exported)
     feeds = [info.feed(image, name=name) for name, image in images.read()]
@@ -64,8 +68,8 @@ def operators(graph: Path) -> Counter[str]:
 
 
 def _simplify_apart(source: Path, target: Path) -> str:
-    """Run onnxsim in a process of its own; return why there is no result, or nothing."""
-    command = [*WORKER, str(source), str(target)]
+    """Run onnxsim in a process of its own, which stands in another folder; return why there is no result, or nothing."""
+    command = [*WORKER, str(source.resolve()), str(target.resolve())]
     try:
         process = subprocess.run(
             command, cwd=ROOT, capture_output=True, text=True, check=False, timeout=TIMEOUT_S, errors="replace"
@@ -74,9 +78,14 @@ def _simplify_apart(source: Path, target: Path) -> str:
         return f"onnxsim did not end within {TIMEOUT_S} s"
     if process.returncode < 0:
         return f"onnxsim was ended by signal {-process.returncode}"
+    last = (process.stderr.strip().splitlines() or ["it said nothing"])[-1]
+    if process.returncode == NO_FILE:
+        raise ArtifactError(
+            "the process that simplifies cannot use its files", expected="a graph to read and a folder to write in",
+            got=last, where=str(source), fix="see that both are there, may be used and have room",
+        )  # fmt: skip
     if process.returncode > 0 or not target.is_file():
-        last = process.stderr.strip().splitlines()[-1:] or ["it said nothing"]
-        return f"onnxsim failed: {last[0]}"
+        return f"onnxsim failed: {last}"
     return ""
 
 
@@ -97,7 +106,7 @@ def main(
     model: Annotated[Path, typer.Option(help="The folder that export wrote.")],
     images: Annotated[Path, typer.Option(help="Images for the check: a labelled folder, or a folder of images.")],
     out: Annotated[Path, typer.Option(help="The folder to write.")],
-    split: Annotated[str, typer.Option(help="The split of a labelled folder.")] = "train",
+    split: Annotated[str, typer.Option(help="The split of a labelled folder.")] = "calibration",
     count: Annotated[int, typer.Option(min=1, help="How many images the check uses.")] = 4,
     threads: Annotated[int, typer.Option(min=0, help="Threads of the check; 0: the runtime's choice.")] = 0,
     as_json: Annotated[bool, typer.Option("--json", help="Print the artifact's record as JSON.")] = False,

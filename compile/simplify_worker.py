@@ -1,10 +1,13 @@
 """The process in which onnxsim runs: ``python -m compile.simplify_worker IN OUT``. It has crashed whole interpreters.
 
-``perform_optimization=False``: onnxsim's optimizer turns some MatMul + Add into Reshape, Gemm, Reshape.
+``perform_optimization=False``: onnxsim's optimizer turns some MatMul + Add into Reshape, Gemm, Reshape. It ends with
+``NO_FILE`` where it cannot read IN or write OUT: that says nothing about the graph.
 """
 
 import sys
 from pathlib import Path
+
+NO_FILE = 74
 
 
 def simplify_file(source: Path, target: Path) -> None:
@@ -24,4 +27,8 @@ def simplify_file(source: Path, target: Path) -> None:
 
 
 if __name__ == "__main__":
-    simplify_file(Path(sys.argv[1]), Path(sys.argv[2]))
+    try:
+        simplify_file(Path(sys.argv[1]), Path(sys.argv[2]))
+    except OSError as error:
+        sys.stderr.write(f"{error}\n")
+        sys.exit(NO_FILE)

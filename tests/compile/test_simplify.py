@@ -1,12 +1,14 @@
 """Simplify keeps its result only if nothing was added and nothing changed; otherwise its input, with the reason."""
 
+import shutil
 import sys
 from pathlib import Path
 
 import onnx
 import pytest
 
-from bundle.artifacts import Exported, Simplified
+from bundle.artifacts import Exported, Simplified, load
+from bundle.errors import ArtifactError
 from compile import simplify as stage
 from compile.graph import GRAPH_FILE
 from compile.images import ImageFiles
@@ -26,6 +28,17 @@ def test_it_keeps_names_and_leaves_no_metadata_of_the_tool(exported: Exported, s
     before, after = (onnx.load(artifact.file(GRAPH_FILE)) for artifact in (exported, simplified))
     assert {node.name for node in after.graph.node} <= {node.name for node in before.graph.node}
     assert not after.metadata_props
+
+
+@pytest.mark.parametrize("io", ["raw"], indirect=True)
+def test_paths_are_those_of_the_folder_one_stands_in(
+    exported: Exported, simplified: Simplified, images: ImageFiles, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    shutil.copytree(exported.folder, tmp_path / "exported")
+    monkeypatch.chdir(tmp_path)
+    result = simplify(load(Exported, Path("exported")), Path("out/graph"), images, threads=1)
+    assert result.record.settings["outcome"] == "simplified"
+    assert result.sha256 == simplified.sha256
 
 
 def refused(exported: Exported, images: ImageFiles, folder: Path) -> str:
@@ -56,6 +69,16 @@ class TestRefusals:
     ) -> None:
         self.use(monkeypatch, tmp_path, "raise RuntimeError('it said this')")
         assert "it said this" in refused(exported, images, tmp_path)
+
+    def test_a_file_it_cannot_use_is_no_reason_to_go_on_without_it(
+        self, exported: Exported, images: ImageFiles, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        worker = (sys.executable, "-m", "compile.simplify_worker", str(tmp_path / "nowhere.onnx"))
+        monkeypatch.setattr(stage, "WORKER", worker)
+        with pytest.raises(ArtifactError, match="cannot use its files") as caught:
+            simplify(exported, tmp_path / "graph", images, threads=1)
+        assert "nowhere.onnx" in caught.value.got
+        assert not (tmp_path / "graph").exists()
 
     def test_an_added_node(
         self, exported: Exported, images: ImageFiles, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
