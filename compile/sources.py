@@ -1,13 +1,18 @@
-"""Which source files a stage's answer depends on: the closure of its imports over the project's own packages."""
+"""Which source files a stage's answer depends on: the closure of its imports over the project's own packages.
+
+A module that runs in a process of its own is named by a string, ``python -m compile.simplify_worker``; it counts too.
+"""
 
 import ast
 import hashlib
+import re
 from collections.abc import Iterator
 from functools import cache
 from pathlib import Path
 
 ROOT = Path(__file__).resolve().parent.parent
 PACKAGES = ("bundle", "tdss", "targets", "calibration", "report", "compile")
+DOTTED = re.compile(rf"(?:{'|'.join(PACKAGES)})(?:\.\w+)+")
 
 
 def code_hash(*modules: str) -> str:
@@ -20,7 +25,7 @@ def code_hash(*modules: str) -> str:
 
 
 def source_files(*modules: str) -> tuple[Path, ...]:
-    """Return the files of ``modules`` and of what they import, themselves or through others, sorted."""
+    """Return the files of ``modules`` and of what they import or name, themselves or through others, sorted."""
     found: set[Path] = set()
     waiting = list(modules)
     while waiting:
@@ -42,7 +47,7 @@ def _file(module: str) -> Path | None:
 
 @cache
 def _imports(path: Path) -> tuple[str, ...]:
-    """Return the modules a file may import: each ``import a.b`` and each ``from a import b`` as a and a.b."""
+    """Return the modules a file may run: each ``import a.b``, each ``from a import b`` as a and a.b, each string "a.b"."""
     return tuple(_names(ast.parse(path.read_bytes())))
 
 
@@ -53,3 +58,5 @@ def _names(tree: ast.AST) -> Iterator[str]:
         elif isinstance(node, ast.ImportFrom) and node.module is not None:
             yield node.module
             yield from (f"{node.module}.{alias.name}" for alias in node.names)
+        elif isinstance(node, ast.Constant) and isinstance(node.value, str) and DOTTED.fullmatch(node.value):
+            yield node.value

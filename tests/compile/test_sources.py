@@ -29,13 +29,24 @@ def test_a_stage_does_not_depend_on_the_stages_after_it() -> None:
     assert not {"compile/quantize.py", "compile/judge.py", "compile/pipeline.py"} & names("compile.export")
 
 
+@pytest.mark.parametrize(
+    ("stage", "worker"),
+    [("compile.simplify", "compile/simplify_worker.py"), ("compile.build", "targets/jetson/rtx_worker.py")],
+)
+def test_what_runs_in_a_process_of_its_own_counts(stage: str, worker: str) -> None:
+    assert worker in names(stage)
+
+
 @pytest.fixture
 def tree(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    """Two modules, one imported by the other inside a function."""
+    """A module that imports another inside a function and names a third for a process; and one that has no part in it."""
     (tmp_path / "compile").mkdir()
-    (tmp_path / "compile" / "one.py").write_text("def f():\n    from compile import two\n")
+    (tmp_path / "compile" / "one.py").write_text(
+        "def f():\n    from compile import two\nRUN = ('-m', 'compile.worker')\n"
+    )
     (tmp_path / "compile" / "two.py").write_text("import numpy\nX = 1\n")
     (tmp_path / "compile" / "three.py").write_text("Y = 1\n")
+    (tmp_path / "compile" / "worker.py").write_text("Z = 1\n")
     monkeypatch.setattr(sources, "ROOT", tmp_path)
     return tmp_path / "compile"
 
@@ -45,4 +56,7 @@ def test_the_hash_changes_with_any_reached_file_and_no_other(tree: Path) -> None
     (tree / "three.py").write_text("Y = 2\n")
     assert code_hash("compile.one") == before
     (tree / "two.py").write_text("import numpy\nX = 2\n")
-    assert code_hash("compile.one") != before
+    imported = code_hash("compile.one")
+    assert imported != before
+    (tree / "worker.py").write_text("Z = 2\n")
+    assert code_hash("compile.one") not in (before, imported)
