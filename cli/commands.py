@@ -21,7 +21,7 @@ COMMANDS = (
     Command(
         "import",
         "cli.import_backbone",
-        "Put a published Swin backbone into a checkpoint whose adapters and decoders are untrained.",
+        "Put a published Swin or DINOv2 backbone into a checkpoint whose adapters and decoders are untrained.",
     ),
     Command(
         "pipeline",

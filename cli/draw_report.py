@@ -26,7 +26,9 @@ def main(
     ] = "auto",
     device: Annotated[str, typer.Option(help="A device of the target: CPU, GPU, NPU, AUTO.")] = "",
     stored_only: Annotated[bool, typer.Option(help="Show the stored reference only; run nothing.")] = False,
-    out: Annotated[Path, typer.Option(help="Where the page over many results goes.")] = Path("report.html"),
+    out: Annotated[
+        Path | None, typer.Option(help="Where the page over many results goes. Default: report.html.")
+    ] = None,
     as_json: Annotated[bool, typer.Option("--json", help="Print the page's path as JSON.")] = False,
 ) -> None:
     """Draw the page of a bundle, report.html, from the files in it; of several results one page: models × targets × devices.
@@ -37,7 +39,9 @@ def main(
     """
     [first, *others] = results
     if others or not first.is_dir():
-        path = render_sweep(results, out)
+        path = render_sweep(results, out or Path("report.html"))
+    elif out is not None:
+        raise typer.BadParameter("a bundle's page goes into the bundle; --out is for the page over many results")
     else:
         path = render(first) if stored_only else _render(first, execute, device)
     sys.stdout.write((json.dumps({"report": str(path)}) if as_json else str(path)) + "\n")

@@ -9,13 +9,15 @@ import typer
 
 
 def main(
-    weights: Annotated[Path, typer.Option(help="A published Swin: .pth or .safetensors; official, timm or HF keys.")],
+    weights: Annotated[
+        Path, typer.Option(help="A published Swin or DINOv2: .pth or .safetensors; official, timm or HF keys.")
+    ],
     config: Annotated[Path, typer.Option(help="The model's config.toml; its [backbone] is the published one's.")],
     out: Annotated[Path, typer.Option(help="The checkpoint folder to write.")],
     seed: Annotated[int, typer.Option(help="Draws the new adapters and decoders.")] = 0,
     as_json: Annotated[bool, typer.Option("--json", help="Print what was left out as JSON.")] = False,
 ) -> None:
-    """Put a published Swin backbone into a checkpoint whose adapters and decoders are untrained.
+    """Put a published Swin or DINOv2 backbone into a checkpoint whose adapters and decoders are untrained.
 
     Example: tdss import --weights swin_tiny_patch4_window7_224.pth --config my-model.toml --out runs/start
     """

@@ -84,10 +84,9 @@ def _call(command: Command, rest: list[str]) -> None:
     try:
         from compile.script import run_script
 
-        main = import_module(command.module).main
+        run_script(import_module(command.module).main, rest, name=f"tdss {command.name}")
     except ModuleNotFoundError as error:
         raise _missing(command, error) from error
-    run_script(main, rest, name=f"tdss {command.name}")
 
 
 def _missing(command: Command, error: ModuleNotFoundError) -> ModuleNotFoundError | TargetUnavailable:

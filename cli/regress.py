@@ -61,6 +61,8 @@ def main(
 
     Example: tdss regress build/default/intel --device CPU --baseline last-week/regression.json
     """
+    if junit_file is not None:
+        junit_file.parent.mkdir(parents=True, exist_ok=True)
     opened = load_trusted(bundle, key)
     options = Options(
         allow_inconclusive=allow_inconclusive, gate="two-sided" if two_sided else "one-sided", data=data, split=split,

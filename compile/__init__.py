@@ -1,1 +1,1 @@
-"""The stages of a compilation, one verb per file; each file is a script and a module."""
+"""The stages of a compilation, one verb per file, each a script and a module; and what they share or are measured by."""

@@ -5,7 +5,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from bundle.artifacts import hash_file
-from bundle.dataset import IMAGE_SUFFIXES, FolderDataset, Image, read_ids, read_image
+from bundle.dataset import IMAGE_SUFFIXES, Image, read_ids, read_image
 from bundle.errors import DatasetError
 from bundle.frozen import Frozen
 
@@ -37,35 +37,36 @@ class ImageFiles(Frozen):
             yield str(path), read_image(path)
 
 
-def dataset_images(dataset: FolderDataset, ids: tuple[str, ...]) -> ImageFiles:
-    """Return the images of these ids.
-
-    Raises:
-        DatasetError: an id has no image file, or more than one.
-    """
-    return ImageFiles(paths=tuple(dataset.image_path(identifier) for identifier in ids))
-
-
 def folder_images(folder: Path, split: str) -> ImageFiles:
     """Return the images in ``folder``: a labelled folder's ``split``, or every image of a plain folder, by name.
 
     Raises:
-        DatasetError: the folder is missing or holds no image.
+        DatasetError: the folder is missing or holds no image, or an id of the split has none.
     """
-    labelled = folder / IMAGE_FOLDER
-    if labelled.is_dir():
-        wanted = set(read_ids(folder / f"{split}.txt"))
-        paths = [path for path in _images(labelled) if path.stem in wanted]
-    else:
-        paths = _images(folder) if folder.is_dir() else []
+    if (folder / IMAGE_FOLDER).is_dir():
+        return ImageFiles(paths=_split_images(folder, split))
+    paths = _images(folder) if folder.is_dir() else []
     if not paths:
         raise DatasetError(
             "no calibration image here", expected=f"a labelled folder, or files ending in {', '.join(IMAGE_SUFFIXES)}",
-            got="an empty folder" if folder.is_dir() else "no such folder", where=str(folder),
+            got="no such file in it" if folder.is_dir() else "no such folder", where=str(folder),
             fix="give a folder with the images that the model will see in use",
         )  # fmt: skip
     return ImageFiles(paths=tuple(paths))
 
 
+def _split_images(folder: Path, split: str) -> tuple[Path, ...]:
+    wanted = set(read_ids(folder / f"{split}.txt"))
+    paths = tuple(path for path in _images(folder / IMAGE_FOLDER) if path.stem in wanted)
+    missing = sorted(wanted - {path.stem for path in paths})
+    if missing:
+        raise DatasetError(
+            f"{len(missing)} of the {len(wanted)} images of {split!r} are missing",
+            expected=f"{missing[0]} with one of the endings {', '.join(IMAGE_SUFFIXES)}", got="no such file",
+            where=str(folder / IMAGE_FOLDER), fix="add the files, or take the ids out of the split",
+        )  # fmt: skip
+    return paths
+
+
 def _images(folder: Path) -> list[Path]:
-    return sorted(path for path in folder.iterdir() if path.suffix in IMAGE_SUFFIXES)
+    return sorted(path for path in folder.iterdir() if path.suffix.lower() in IMAGE_SUFFIXES)

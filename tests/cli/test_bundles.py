@@ -7,6 +7,7 @@ from pathlib import Path
 import pytest
 
 from bundle.results import read_result
+from cli import regress
 from tests.bundle.made import TASKS
 from tests.cli.run import tdss
 from tests.contract.test_regression_suite import COUNT, make
@@ -34,7 +35,7 @@ def test_regress_as_json_prints_what_it_writes(sound: Path, capsys: pytest.Captu
 def test_regress_compares_with_an_earlier_run_and_writes_junit(
     sound: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    old, junit = tmp_path / "old.json", tmp_path / "junit.xml"
+    old, junit = tmp_path / "old.json", tmp_path / "results" / "junit.xml"
     assert tdss("regress", str(sound), "--out", str(old), capsys=capsys)[0] == 0
     code, out, _ = tdss(
         "regress", str(sound), "--baseline", str(old), "--two-sided", "--junit", str(junit), capsys=capsys
@@ -44,6 +45,15 @@ def test_regress_compares_with_an_earlier_run_and_writes_junit(
     worse = make(tmp_path / "worse", "reference", noise=0.5)
     code, out, err = tdss("regress", str(worse), "--baseline", str(old), "--junit", str(junit), capsys=capsys)
     assert code == 1 and "against the earlier run: depth" in err and junit.read_text().count("<failure") == 2
+
+
+def test_regress_looks_for_the_place_of_its_files_before_it_judges(
+    sound: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    (tmp_path / "a file").write_text("")
+    monkeypatch.setattr(regress, "judge_bundle", None)
+    code, _, err = tdss("regress", str(sound), "--junit", str(tmp_path / "a file" / "junit.xml"), capsys=capsys)
+    assert code == 2 and "a file cannot be read or written" in err and "Traceback" not in err
 
 
 def test_regress_refuses_a_baseline_that_is_none(
@@ -114,6 +124,12 @@ def test_report_draws_the_page(sound: Path, options: tuple[str, ...], capsys: py
     page = Path(json.loads(out)["report"])
     assert page == sound / "report.html"
     assert "<html" in page.read_text(encoding="utf-8")
+
+
+def test_a_bundles_page_has_its_place(sound: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    code, _, err = tdss("report", str(sound), "--out", str(tmp_path / "page.html"), capsys=capsys)
+    assert code == 2 and "--out is for the page over many results" in " ".join(err.replace("│", " ").split())
+    assert list(tmp_path.iterdir()) == []
 
 
 def test_a_bundle_is_signed_packed_and_unpacked_as_on_a_device(

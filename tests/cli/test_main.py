@@ -4,6 +4,7 @@ import subprocess
 import sys
 from importlib import import_module
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 
@@ -89,6 +90,20 @@ def test_each_kind_of_error_has_its_exit_code(
 
 def test_a_missing_package_names_its_extra(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
     monkeypatch.setattr(command_line, "COMMANDS", (Command("none", "tensorrt_rtx.of_which_there_is_none", "."),))
+    code, _, err = tdss("none", capsys=capsys)
+    assert code == 3
+    assert "tdss none needs tensorrt_rtx" in err and "'.[proof]'" in err
+
+
+def test_a_package_that_is_missing_only_when_the_command_runs_names_its_extra(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    def main() -> None:
+        """Do it."""
+        import_module("tensorrt_rtx.of_which_there_is_none")
+
+    monkeypatch.setattr(command_line, "COMMANDS", (Command("none", "a.module", "."),))
+    monkeypatch.setattr(command_line, "import_module", lambda name: SimpleNamespace(main=main))
     code, _, err = tdss("none", capsys=capsys)
     assert code == 3
     assert "tdss none needs tensorrt_rtx" in err and "'.[proof]'" in err

@@ -27,6 +27,20 @@ def test_the_hash_covers_names_bytes_and_order(scenes: Path, tmp_path: Path) -> 
     assert ImageFiles(paths=(copy,)).sha256 != files.first(1).sha256
 
 
+def test_an_id_without_an_image_is_refused_by_name(scenes: Path, tmp_path: Path) -> None:
+    (tmp_path / "image").mkdir()
+    shutil.copyfile(scenes / "image" / "c0.png", tmp_path / "image" / "c0.png")
+    (tmp_path / "some.txt").write_text("c0\nc1\n")
+    with pytest.raises(DatasetError, match="1 of the 2 images of 'some' are missing") as caught:
+        folder_images(tmp_path, "some")
+    assert caught.value.expected.startswith("c1 ")
+
+
+def test_a_suffix_in_capitals_is_an_image_too(scenes: Path, tmp_path: Path) -> None:
+    shutil.copyfile(scenes / "image" / "c0.png", tmp_path / "ONE.PNG")
+    assert [path.name for path in folder_images(tmp_path, "calibration").paths] == ["ONE.PNG"]
+
+
 @pytest.mark.parametrize("exists", [True, False])
 def test_a_folder_without_images_is_refused(exists: bool, tmp_path: Path) -> None:
     folder = tmp_path / "images"

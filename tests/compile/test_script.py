@@ -68,6 +68,20 @@ def test_exit_codes(error: object, code: int, capsys: pytest.CaptureFixture[str]
         assert capsys.readouterr().err.startswith("error: it is wrong\n  expected: right\n")
 
 
+def test_a_file_that_cannot_be_written_ends_with_2_and_the_reason(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    def main() -> None:
+        """Do it."""
+        (tmp_path / "no" / "such" / "folder").write_text("")
+
+    with pytest.raises(SystemExit) as caught:
+        run_script(main, [])
+    assert caught.value.code == 2
+    said = capsys.readouterr().err
+    assert "got:      No such file or directory" in said and str(tmp_path / "no") in said
+
+
 def test_an_artifact_is_announced_as_a_line_or_as_its_record(
     exported: "script.Artifact", capsys: pytest.CaptureFixture[str]
 ) -> None:
