@@ -22,7 +22,7 @@ SHOWN = 60
 
 class CalibrationKey(Frozen):
     """The question: the graph's sha256, the images' sha256 and ids in order, how they are preprocessed, the scheme, the
-    format of the answer and the versions of the tools that give it."""
+    format of the answer, the nodes kept in float, the hash of our code and the versions of the tools that give it."""
 
     graph: str
     images: str
@@ -30,6 +30,8 @@ class CalibrationKey(Frozen):
     preprocess: Preprocess
     scheme: dict[str, JsonValue]
     format: str
+    kept: tuple[str, ...]
+    code: str
     tools: dict[str, str]
 
     @property

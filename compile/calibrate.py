@@ -1,7 +1,7 @@
 """Calibrate: NNCF puts quantizers into a graph from what it sees on calibration images; the one module that imports it.
 
-What it makes is kept in a cache whose key names the graph, the images, the preprocessing, the scheme and the tools, so
-that a second question about the same calibration (another pass list, a search for mixed precision) costs nothing.
+What it makes is kept in a cache whose key names the graph, the images, the preprocessing, the scheme, the nodes kept in
+float, our code and the tools, so that a second question about the same calibration (another pass list, a search for mixed precision) costs nothing.
 """
 
 import logging
@@ -20,6 +20,7 @@ from calibration.cache import CalibrationKey, keep, look_up
 from calibration.sampling import CalibrationSet
 from compile.float_nodes import float_nodes, value_names
 from compile.graph import Array, GraphInfo
+from compile.sources import code_hash
 from compile.store import locked, tool_versions
 from targets.base import GraphFormat, QuantizationScheme
 
@@ -48,6 +49,7 @@ def cache_key(question: Question) -> CalibrationKey:
     return CalibrationKey(
         graph=hash_file(question.source), images=drawn.sha256, ids=drawn.ids[: question.scheme.subset_size],
         preprocess=question.info.preprocess, scheme=question.scheme.model_dump(mode="json"), format=question.format,
+        kept=tuple(sorted(float_nodes(question.source, question.scheme))), code=code_hash("compile.calibrate"),
         tools=tool_versions(*TOOLS[question.format]),
     )  # fmt: skip
 
@@ -107,6 +109,27 @@ def run_nncf(model: Graph, question: Question, kept: list[str]) -> Graph:
     except (nncf.ValidationError, nncf.InternalError, nncf.UnsupportedModelError) as error:
         raise _refused(question.source, error) from error
     return quantized
+
+
+def quantize_plainly(source: Path, feeds: Sequence[dict[str, Array]], out: Path, *, transformer: bool) -> None:
+    """Write an ONNX graph as ``nncf.quantize`` leaves it by default, or with its model type TRANSFORMER and nothing else.
+
+    Raises:
+        GraphError: NNCF refuses the graph.
+        TargetUnavailable: NNCF is not installed.
+    """
+    import onnx
+
+    nncf = _import_nncf()
+    kind = nncf.ModelType.TRANSFORMER if transformer else None
+    try:
+        with quiet():
+            model = nncf.quantize(
+                onnx.load(source), nncf.Dataset(list(feeds)), model_type=kind, subset_size=len(feeds)
+            )  # fmt: skip
+    except (nncf.ValidationError, nncf.InternalError, nncf.UnsupportedModelError) as error:
+        raise _refused(source, error) from error
+    onnx.save(model, out)
 
 
 def accuracy_control(

@@ -8,12 +8,8 @@ if not __package__:
     import _path  # noqa: F401
 
 import json
-import logging
 import sys
-import warnings
 from collections.abc import Sequence
-from contextlib import redirect_stdout
-from io import StringIO
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Annotated
@@ -21,9 +17,9 @@ from typing import Annotated
 import typer
 
 from bundle.dataset import read_image
-from bundle.errors import GraphError
 from calibration.sampling import from_folder
 from compile.adopt import adopt_graph
+from compile.calibrate import quantize_plainly
 from compile.graph import GRAPH_FILE, Array, graph_info
 from compile.legality import Legality, legality
 from compile.quantize import MEAN, STD
@@ -38,30 +34,13 @@ def quantize_naively(graph: Path, feeds: Sequence[dict[str, Array]], out: Path) 
 
     Raises:
         GraphError: NNCF refuses the graph.
+        TargetUnavailable: NNCF is not installed.
     """
-    import nncf
-    import onnx
-
-    found = []
     out.mkdir(parents=True, exist_ok=True)
-    logging.getLogger("nncf").setLevel(logging.ERROR)
-    for kind in KINDS:
-        chosen = nncf.ModelType.TRANSFORMER if kind == "transformer" else None
-        with warnings.catch_warnings(), redirect_stdout(StringIO()):
-            warnings.simplefilter("ignore")
-            try:
-                model = nncf.quantize(
-                    onnx.load(graph), nncf.Dataset(list(feeds)), model_type=chosen, subset_size=len(feeds)
-                )
-            except (nncf.ValidationError, nncf.InternalError, nncf.UnsupportedModelError) as error:
-                raise GraphError(
-                    "NNCF refuses this graph", expected="a graph it can quantize", got=str(error), where=str(graph),
-                    fix="simplify it first",
-                ) from error  # fmt: skip
-        path = out / f"naive-{kind}.onnx"
-        onnx.save(model, path)
-        found.append(path)
-    return tuple(found)
+    paths = tuple(out / f"naive-{kind}.onnx" for kind in KINDS)
+    for kind, path in zip(KINDS, paths, strict=True):
+        quantize_plainly(graph, feeds, path, transformer=kind == "transformer")
+    return paths
 
 
 def row(one: Legality) -> str:
