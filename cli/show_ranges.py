@@ -2,6 +2,7 @@
 
 import json
 import sys
+from math import inf, isnan
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -26,10 +27,10 @@ def main(
     from compile.passes.make_half import LARGEST
     from compile.ranges import HEADROOM, too_wide
 
-    ranges = sorted(read_ranges(bundle), key=lambda row: -row.largest)
+    ranges = sorted(read_ranges(bundle), key=lambda row: -inf if isnan(row.largest) else -row.largest)
     wide = too_wide(ranges)
     if as_json:
-        rows = [row.model_dump() | {"kept": wide.get(row.tensor, "")} for row in ranges]
+        rows = [json.loads(row.model_dump_json()) | {"kept": wide.get(row.tensor, "")} for row in ranges]
         sys.stdout.write(json.dumps(rows) + "\n")
         return
     lines = [f"{row.largest:12.4g}  {row.largest / LARGEST:8.3%}  {_kept(row, wide)}{row.tensor}" for row in ranges]

@@ -16,8 +16,8 @@ from bundle.tasks import task
 from bundle.verdict import relative_drop
 from compile.calibrate import Question, accuracy_control
 from compile.float_nodes import float_nodes
-from compile.sensitivity import open_graph
 from compile.trial import Measured, Trial
+from compile.verify import open_graph
 
 
 def control(question: Question, trial: Trial, out: Path, *, threads: int, ranking_images: int) -> Path:

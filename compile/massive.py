@@ -16,7 +16,7 @@ from onnx_ir.passes.common import ShapeInferencePass
 from bundle.frozen import Frozen
 from compile.graph import Array
 from compile.passes.base import add_constant, constant, nodes_of
-from compile.sensitivity import open_graph
+from compile.verify import open_graph
 
 
 class Massive(Frozen):

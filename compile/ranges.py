@@ -12,19 +12,19 @@ import onnx_ir as ir
 from onnx_ir.passes.common import ShapeInferencePass
 
 from bundle.frozen import Frozen
+from compile.figures import Figure
 from compile.graph import Array
 from compile.passes.make_half import LARGEST, SMALLEST
-from targets.base import RunConfig, Variant
-from targets.reference.target import F32, REFERENCE
+from compile.verify import open_graph
 
 HEADROOM = 4.0  # images that were not measured may be this much larger; one bit more than the field's usual factor 2
 
 
 class Range(Frozen):
-    """The largest magnitude of a tensor over all images; 0 where it is 0 everywhere."""
+    """The largest magnitude of a tensor over all images; 0 where it is 0 everywhere, NaN where a file says null."""
 
     tensor: str
-    largest: float
+    largest: Figure
 
 
 def measure_ranges(graph_path: Path, feeds: Sequence[Mapping[str, Array]], *, threads: int) -> tuple[Range, ...]:
@@ -37,10 +37,9 @@ def measure_ranges(graph_path: Path, feeds: Sequence[Mapping[str, Array]], *, th
     tensors = _probe(model.graph)
     with TemporaryDirectory(prefix="ranges.") as scratch:
         ir.save(model, Path(scratch) / graph_path.name)
-        variant = Variant(recipe=F32.model_copy(update={"graph": "quantized"}), files=(graph_path.name,))
-        with REFERENCE.open(Path(scratch), variant, RunConfig(threads=threads), "auto") as session:
+        with open_graph(Path(scratch) / graph_path.name, exact=True, threads=threads) as session:
             seen = [session.infer(feed) for feed in feeds]
-    largest = {probe: max(float(outputs[probe]) for outputs in seen) for probe in tensors}
+    largest = {probe: float(np.max([outputs[probe] for outputs in seen])) for probe in tensors}  # NaN if one is
     return tuple(Range(tensor=tensor, largest=largest[probe]) for probe, tensor in tensors.items())
 
 
@@ -67,7 +66,8 @@ def too_wide(ranges: Sequence[Range]) -> dict[str, str]:
     found = {}
     for row in ranges:
         if not row.largest * HEADROOM <= LARGEST:
-            found[row.tensor] = f"{row.tensor} reaches {row.largest:.4g}, FP16 ends at {LARGEST:g}"
+            reached = f"{row.largest:.4g}" if np.isfinite(row.largest) else "NaN or infinity"
+            found[row.tensor] = f"{row.tensor} reaches {reached}, FP16 ends at {LARGEST:g}"
         elif 0 < row.largest < SMALLEST:
             found[row.tensor] = f"{row.tensor} stays below {row.largest:.3g}, FP16 is exact from {SMALLEST:.3g}"
     return found

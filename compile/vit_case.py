@@ -30,7 +30,7 @@ from compile.dinov2_graph import Floats, expose_blocks, read_weights
 from compile.graph import GRAPH_FILE
 from compile.images import folder_images
 from compile.script import run_script, say
-from compile.sensitivity import open_graph
+from compile.verify import open_graph
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -125,10 +125,9 @@ def compare(model: "MultiTaskModel", graph: Path, images: Sequence[Image]) -> tu
             (mine[stage].reshape(1, -1, mine[stage].shape[-1]), other[block][:, 1:])
             for mine, other in zip(ours, theirs, strict=True)
         ]
-        error = max(float(np.abs(one - other).max()) for one, other in pairs)
-        rows.append(
-            Parity(stage=stage, max_abs_error=error, largest=max(float(np.abs(other).max()) for _, other in pairs))
-        )
+        error = float(np.max([np.abs(one - other).max() for one, other in pairs]))  # NaN if one is
+        largest = float(np.max([np.abs(other).max() for _, other in pairs]))
+        rows.append(Parity(stage=stage, max_abs_error=error, largest=largest))
     return tuple(rows)
 
 

@@ -30,6 +30,16 @@ def test_as_json_every_tensor_has_its_reason(folder: Path, capsys) -> None:
     assert "k reaches 6.55e+04" in rows["k"] and rows["h"] == rows["z"] == ""
 
 
+def test_a_range_that_is_not_finite_comes_first_and_is_null_as_json(tmp_path: Path, capsys) -> None:
+    (tmp_path / "ranges.json").write_text(json.dumps([*ROWS, {"tensor": "n", "largest": None}]))
+    _, out, _ = tdss("ranges", str(tmp_path), "--count", "1", capsys=capsys)
+    assert out.splitlines()[1].split() == ["nan", "nan%", "float32", "n"]
+    _, out, _ = tdss("ranges", str(tmp_path), "--json", capsys=capsys)
+    assert json.loads(out)[0] == {
+        "tensor": "n", "largest": None, "kept": "n reaches NaN or infinity, FP16 ends at 65504",
+    }  # fmt: skip
+
+
 def test_a_folder_without_ranges_is_refused(tmp_path: Path, capsys) -> None:
     code, _, err = tdss("ranges", str(tmp_path), capsys=capsys)
     assert code == 2 and "ranges.json cannot be read" in err

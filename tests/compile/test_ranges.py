@@ -35,6 +35,17 @@ def test_the_largest_magnitude_over_all_images_of_every_tensor(ranges: tuple[Ran
     assert [row["tensor"] for row in widest(ranges, 2)] == ["k", "y"]
 
 
+def test_a_tensor_that_is_not_a_number_on_any_image_is_too_wide_and_stays_so_in_a_file(tmp_path: Path) -> None:
+    ir.save(graph(TEXT), tmp_path / "g.onnx")
+    spoilt = {"x": np.full((1, 2), np.nan, np.float32)}
+    ranges = measure_ranges(tmp_path / "g.onnx", [*FEEDS, spoilt], threads=1)
+    assert all(np.isnan(row.largest) for row in ranges)
+    for row in (*ranges, Range(tensor="t", largest=np.inf)):
+        written = row.model_dump_json()
+        assert '"largest":null' in written
+        assert too_wide([Range.model_validate_json(written)])
+
+
 def test_what_leaves_half_with_headroom_is_named_with_the_nodes_around_it(ranges: tuple[Range, ...]) -> None:
     tensors = too_wide(ranges)
     assert set(tensors) == {"k", "y"} and "k reaches 3.6e+05" in tensors["k"]

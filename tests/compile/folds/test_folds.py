@@ -8,8 +8,8 @@ from torch import nn
 
 from bundle.errors import CheckpointError
 from compile.config import FoldMode
-from compile.folding import EXACT_RELATIVE, apply_steps, fold_model, prove, rewrite
-from compile.folds.base import set_module, step_of
+from compile.folding import EXACT_RELATIVE, apply_steps, prove, rewrite
+from compile.folds.base import step_of
 from compile.folds.compose import FoldCompose
 from compile.folds.table import APPROXIMATE, FOLDS, fold_named
 from compile.folds.training_only import FoldTrainingOnly
@@ -17,6 +17,7 @@ from tdss.adapters.lora import LoraLinear, ScaledLinear
 from tdss.backbones.swin import DropPath
 from tdss.backbones.vit import LayerScale
 from tdss.config import HrnetConfig, ModelConfig, SsfConfig, TdssConfig
+from tdss.linears import set_module
 from tdss.model import MultiTaskModel
 from tests.compile.folds.applied import few, fold_all
 from tests.compile.folds.models import (
@@ -98,11 +99,24 @@ def test_what_does_not_pay_is_kept_with_the_reason() -> None:
 def test_the_proof_has_both_errors_of_every_output_in_both_types() -> None:
     config = make_config(BOTH)
     model, image = make_model(config).float(), make_image(config)
-    folded, _ = fold_model(model, image, mode="all")
+    folded, _ = rewrite(model, image.shape, mode="all")
     proof = prove(model, folded, image.float())
     for errors in (proof.float64, proof.float32, proof.float64_max_abs, proof.float32_max_abs):
         assert set(errors) == set(config.tasks)
     assert max(proof.float64.values()) <= EXACT_RELATIVE < max(proof.float32.values()) < 1e-4
+
+
+@pytest.mark.parametrize("task", ["first", "last"])
+def test_an_output_that_is_not_a_number_fails_the_proof_wherever_it_stands(task: str) -> None:
+    config = make_config(BOTH)
+    model, image = make_model(config).float(), make_image(config)
+    folded, _ = rewrite(model, image.shape, mode="all")
+    name = list(config.tasks)[0 if task == "first" else -1]
+    with torch.no_grad():
+        next(folded.decoders[name].parameters()).fill_(float("nan"))
+    with pytest.raises(CheckpointError, match="folding changed") as caught:
+        prove(model, folded, image.float())
+    assert caught.value.got == f"nan on {name}"
 
 
 def test_a_vit_keeps_no_scale_and_no_affine_part() -> None:
