@@ -1,12 +1,15 @@
-"""A tiny labelled folder made in place, with every kind of label, for tests."""
+"""A tiny labelled folder made in place, with every kind of label, for tests; and the writer of all such folders."""
 
+from collections.abc import Mapping, Sequence
 from pathlib import Path
+from typing import TypeAlias
 
 import numpy as np
 from PIL import Image
 
 from bundle.dataset import DatasetSpec, FolderDataset
 
+Example: TypeAlias = tuple[np.ndarray, Mapping[str, np.ndarray]]  # an image, and its encoded labels by task
 SIZE = (12, 16)
 SPEC = DatasetSpec(
     name="made",
@@ -38,15 +41,22 @@ def image(seed: int) -> np.ndarray:
     return np.random.default_rng(seed).integers(0, 256, (*SIZE, 3)).astype(np.uint8)
 
 
-def write(root: Path, splits: dict[str, tuple[str, ...]]) -> FolderDataset:
-    """Write images (PNG), labels, splits and the spec below ``root``."""
-    for folder in ("image", *labels(0)):
-        (root / folder).mkdir(parents=True, exist_ok=True)
-    for seed, identifier in enumerate(dict.fromkeys(name for ids in splits.values() for name in ids)):
-        Image.fromarray(image(seed)).save(root / "image" / f"{identifier}.png")
-        for task, encoded in labels(seed).items():
-            Image.fromarray(encoded).save(root / task / f"{identifier}.png")
+def write(root: Path, splits: Mapping[str, tuple[str, ...]]) -> FolderDataset:
+    """Write random images, with labels of every task, below ``root``."""
+    ids = dict.fromkeys(name for split in splits.values() for name in split)
+    examples = {identifier: (image(seed), labels(seed)) for seed, identifier in enumerate(ids)}
+    return write_folder(root, splits, examples, SPEC)
+
+
+def write_folder(
+    root: Path, splits: Mapping[str, Sequence[str]], examples: Mapping[str, Example], spec: DatasetSpec
+) -> FolderDataset:
+    """Write images and labels (PNG), splits and the spec below ``root``: a labelled folder."""
+    for identifier, (pixels, encoded) in examples.items():
+        for folder, array in {"image": pixels, **encoded}.items():
+            (root / folder).mkdir(parents=True, exist_ok=True)
+            Image.fromarray(array).save(root / folder / f"{identifier}.png")
     for split, ids in splits.items():
         (root / f"{split}.txt").write_text("".join(f"{identifier}\n" for identifier in ids))
-    (root / "dataset.json").write_text(SPEC.model_dump_json())
-    return FolderDataset(root=root, spec=SPEC)
+    (root / "dataset.json").write_text(spec.model_dump_json())
+    return FolderDataset(root=root, spec=spec)

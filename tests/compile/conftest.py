@@ -5,11 +5,13 @@ from pathlib import Path
 import pytest
 
 from bundle.artifacts import Exported, Simplified
+from bundle.dataset import FolderDataset
 from bundle.manifest import Io
 from calibration.sampling import CalibrationSet, from_split
 from compile.export import export_module
 from compile.images import ImageFiles
 from compile.simplify import simplify
+from compile.trial import Trial, labelled
 from tests.compile import made
 
 
@@ -17,6 +19,21 @@ from tests.compile import made
 def scenes(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """The tiny labelled folder."""
     return made.scenes(tmp_path_factory.mktemp("data") / "scenes")
+
+
+@pytest.fixture(scope="session")
+def dataset(scenes: Path) -> FolderDataset:
+    """The same, read."""
+    return FolderDataset(root=scenes, spec=made.SPEC)
+
+
+@pytest.fixture
+def trial(dataset: FolderDataset) -> Trial:
+    """A trial whose reference gives ``made.answer``."""
+    info = made.INFO["raw"]
+    found = Trial(labelled(dataset, made.EVALUATION, info), info, dict.fromkeys(made.TASKS, 0.01), 0)
+    found.set_reference(made.answer)
+    return found
 
 
 @pytest.fixture(scope="session")

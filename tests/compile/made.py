@@ -1,18 +1,19 @@
 """A tiny checkpoint and a tiny labelled folder, small enough for every stage to run in seconds."""
 
+from collections.abc import Mapping
 from pathlib import Path
 
 import numpy as np
 import torch
-from PIL import Image
 
-from bundle.dataset import DatasetSpec
+from bundle.dataset import Array
 from bundle.manifest import Io
 from bundle.preprocess import Preprocess
 from compile.graph import GraphInfo
 from tdss.checkpoint import Card, save
 from tdss.config import HrnetConfig, ImageConfig, ModelConfig, SwinConfig, TdssConfig
 from tdss.model import MultiTaskModel
+from tests.bundle.made_scenes import SPEC, write_folder
 
 SIDE = 32
 TASKS = {"semseg": 3, "human_parts": 2, "saliency": 1, "normals": 3, "depth": 1, "edge": 1}
@@ -25,12 +26,6 @@ CONFIG = ModelConfig(
     tasks=TASKS,
 )
 INFO = {io: GraphInfo(io=io, preprocess=Preprocess(height=SIDE, width=SIDE), tasks=TASKS) for io in ("raw", "edge")}
-SPEC = DatasetSpec(
-    name="made",
-    classes={"semseg": ("wall", "floor", "person"), "human_parts": ("background", "head")},
-    palettes={"semseg": ((9, 9, 9), (0, 255, 0), (255, 0, 0)), "human_parts": ((0, 0, 0), (1, 2, 3))},
-    attribution="made by a test",
-)
 CALIBRATION = tuple(f"c{number}" for number in range(6))
 EVALUATION = tuple(f"v{number}" for number in range(6))
 
@@ -85,14 +80,16 @@ def labels(seed: int) -> dict[str, np.ndarray]:
 
 def scenes(root: Path) -> Path:
     """Write the labelled folder: splits ``calibration`` (images only) and ``val``, and the spec."""
-    for folder in ("image", *labels(0)):
-        (root / folder).mkdir(parents=True, exist_ok=True)
-    for seed, identifier in enumerate((*CALIBRATION, *EVALUATION)):
-        Image.fromarray(image(seed)).save(root / "image" / f"{identifier}.png")
-    for seed, identifier in enumerate(EVALUATION):
-        for task, encoded in labels(seed).items():
-            Image.fromarray(encoded).save(root / task / f"{identifier}.png")
-    (root / "calibration.txt").write_text("\n".join(CALIBRATION) + "\n")
-    (root / "val.txt").write_text("\n".join(EVALUATION) + "\n")
-    (root / "dataset.json").write_text(SPEC.model_dump_json())
-    return root
+    examples = {name: (image(seed), dict[str, np.ndarray]()) for seed, name in enumerate((*CALIBRATION, *EVALUATION))}
+    examples |= {name: (image(seed + len(CALIBRATION)), labels(seed)) for seed, name in enumerate(EVALUATION)}
+    return write_folder(root, {"calibration": CALIBRATION, "val": EVALUATION}, examples, SPEC).root
+
+
+def answer(feed: Mapping[str, Array]) -> dict[str, Array]:
+    """Something that depends on the image, in the shape of a model's answer."""
+    pixels = np.asarray(feed["image"], np.float32)
+    return {name: np.resize(pixels[0] + 3, (1, channels, SIDE, SIDE)) for name, channels in TASKS.items()}
+
+
+def quiet(line: str) -> None:
+    """Say nothing of a stage's progress."""

@@ -1,33 +1,17 @@
 """The one float that stands for all tasks: 1 for the float graph, below 0 as soon as one task is beyond its budget."""
 
 from collections.abc import Mapping
-from pathlib import Path
 
 import numpy as np
 import pytest
 
-from bundle.dataset import Array, FolderDataset
+from bundle.dataset import Array
 from compile.control import margin
-from compile.trial import Trial, labelled
+from compile.trial import Trial
 from tests.compile import made
+from tests.compile.made import answer
 
 IDS = list(range(len(made.EVALUATION)))
-
-
-def answer(feed: Mapping[str, Array]) -> dict[str, Array]:
-    """Something that depends on the image."""
-    image = np.asarray(feed["image"], np.float32)
-    return {name: np.resize(image[0] + 3, (1, channels, made.SIDE, made.SIDE)) for name, channels in made.TASKS.items()}
-
-
-@pytest.fixture
-def trial(scenes: Path) -> Trial:
-    """A trial with its reference."""
-    dataset = FolderDataset(root=scenes, spec=made.SPEC)
-    info = made.INFO["raw"]
-    found = Trial(labelled(dataset, made.EVALUATION, info), info, dict.fromkeys(made.TASKS, 0.01), 0)
-    found.set_reference(answer)
-    return found
 
 
 def test_the_float_graph_has_margin_one(trial: Trial) -> None:

@@ -11,13 +11,10 @@ from compile.freeze import Agreement, freeze_gates, read_labels
 from tdss.adapters.tdss import DynamicGate, StaticGate
 from tdss.model import MultiTaskModel
 from tests.compile import made
+from tests.compile.made import quiet
 
 GATE = "adapter.stages.1.blocks.0.banks.mlp.gate"
 LAX, STRICT = dict.fromkeys(made.TASKS, 10.0), dict.fromkeys(made.TASKS, 1e-9)
-
-
-def quiet(line: str) -> None:
-    """Say nothing."""
 
 
 @pytest.fixture(scope="module")

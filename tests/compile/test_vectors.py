@@ -20,12 +20,6 @@ from tests.compile import made
 TASKS = tuple(made.TASKS)
 
 
-@pytest.fixture(scope="module")
-def dataset(scenes: Path) -> FolderDataset:
-    """The tiny labelled folder."""
-    return FolderDataset(root=scenes, spec=made.SPEC)
-
-
 def test_the_reference_is_the_unfolded_checkpoint_in_float32(
     checkpoint: Path, dataset: FolderDataset, tmp_path: Path
 ) -> None:

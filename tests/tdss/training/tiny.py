@@ -4,9 +4,8 @@ from pathlib import Path
 
 import numpy as np
 import tomli_w
-from PIL import Image
 
-from bundle.dataset import DatasetSpec
+from tests.bundle import made_scenes
 
 ALL_TASKS = {"semseg": 3, "human_parts": 2, "saliency": 1, "normals": 3, "depth": 1, "edge": 1}
 
@@ -14,32 +13,23 @@ ALL_TASKS = {"semseg": 3, "human_parts": 2, "saliency": 1, "normals": 3, "depth"
 def write_folder(root: Path, count: int = 8, size: int = 32) -> Path:
     """Write random images and labels of all six tasks; the first half is ``train``, the rest ``val``."""
     draw = np.random.default_rng(0)
-    spec = DatasetSpec(
-        name="tiny",
-        classes={"semseg": ("a", "b", "c"), "human_parts": ("none", "head")},
-        palettes={"semseg": ((0, 0, 0), (9, 9, 9), (99, 9, 9)), "human_parts": ((0, 0, 0), (9, 9, 9))},
-        attribution="made for a test",
-    )
-    root.mkdir(parents=True)
-    (root / "dataset.json").write_text(spec.model_dump_json())
-    names = [f"{index:03d}" for index in range(count)]
-    (root / "train.txt").write_text("\n".join(names[: count // 2]))
-    (root / "val.txt").write_text("\n".join(names[count // 2 :]))
-    plane = (size, size)
-    for name in names:
-        arrays = {
-            "image": draw.integers(0, 256, (*plane, 3), dtype=np.uint8),
-            "semseg": draw.integers(0, 3, plane, dtype=np.uint8),
-            "human_parts": draw.integers(0, 2, plane, dtype=np.uint8),
-            "saliency": 255 * draw.integers(0, 2, plane, dtype=np.uint8),
-            "normals": draw.integers(1, 256, (*plane, 3), dtype=np.uint8),
-            "depth": draw.integers(500, 5000, plane, dtype=np.uint16),
-            "edge": 255 * (draw.random(plane) < 0.1).astype(np.uint8),
-        }
-        for folder, array in arrays.items():
-            (root / folder).mkdir(exist_ok=True)
-            Image.fromarray(array).save(root / folder / f"{name}.png")
-    return root
+    names, plane = [f"{index:03d}" for index in range(count)], (size, size)
+    examples = {
+        name: (
+            draw.integers(0, 256, (*plane, 3), dtype=np.uint8),
+            {
+                "semseg": draw.integers(0, 3, plane, dtype=np.uint8),
+                "human_parts": draw.integers(0, 2, plane, dtype=np.uint8),
+                "saliency": 255 * draw.integers(0, 2, plane, dtype=np.uint8),
+                "normals": draw.integers(1, 256, (*plane, 3), dtype=np.uint8),
+                "depth": draw.integers(500, 5000, plane, dtype=np.uint16),
+                "edge": 255 * (draw.random(plane) < 0.1).astype(np.uint8),
+            },
+        )
+        for name in names
+    }
+    splits = {"train": names[: count // 2], "val": names[count // 2 :]}
+    return made_scenes.write_folder(root, splits, examples, made_scenes.SPEC).root
 
 
 def settings(root: Path, runs: Path, name: str = "tiny", tasks: dict[str, int] | None = None) -> dict[str, object]:
