@@ -4,7 +4,6 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from PIL import Image
 
 from bundle.errors import ArtifactError, DatasetError, InputError
 from bundle.manifest import Manifest
@@ -12,6 +11,7 @@ from bundle.metrics import measures
 from bundle.sources import bundled, labelled, read_arrays, write_arrays
 from bundle.tasks import task
 from tests.bundle.made import SPEC, TASKS, evaluated, make_bundle, manifest
+from tests.bundle.made_scenes import write_folder
 
 IDS = ("image-2", "image-0")
 
@@ -23,14 +23,11 @@ def terms(tmp_path: Path) -> Manifest:
 
 
 def folder(root: Path, *, side: int | None = None) -> Path:
-    (root / "image").mkdir(parents=True)
-    (root / "val.txt").write_text("\n".join(IDS) + "\n")
-    for one in evaluated(3):
-        Image.fromarray(one.image[:side, :side]).save(root / "image" / f"{one.id}.png")
-        for name, label in one.labels.items():
-            (root / name).mkdir(exist_ok=True)
-            Image.fromarray(label[:side, :side]).save(root / name / f"{one.id}.png")
-    return root
+    examples = {
+        one.id: (one.image[:side, :side], {name: label[:side, :side] for name, label in one.labels.items()})
+        for one in evaluated(3)
+    }
+    return write_folder(root, {"val": IDS}, examples, SPEC).root
 
 
 def arrays(seed: int = 0) -> dict[str, dict[str, np.ndarray]]:

@@ -18,13 +18,10 @@ from compile.images import ImageFiles, folder_images
 from tdss.checkpoint import load as load_checkpoint
 from tests.compile import made
 from tests.compile.folds.models import outputs, relative
+from tests.compile.made import quiet
 
 SHAPE = (1, 3, made.SIDE, made.SIDE)
 BUDGETS = dict.fromkeys(made.TASKS, 0.5)
-
-
-def quiet(line: str) -> None:
-    """Say nothing."""
 
 
 @pytest.fixture(scope="module")

@@ -1,7 +1,6 @@
 """How a graph's answers are compared with the float graph's, task by task."""
 
 from collections.abc import Mapping
-from pathlib import Path
 
 import numpy as np
 import pytest
@@ -10,28 +9,9 @@ from bundle.dataset import Array, FolderDataset
 from bundle.errors import DatasetError
 from compile.trial import Trial, labelled, sqnr_db, without_labels, worst
 from tests.compile import made
+from tests.compile.made import answer
 
 BUDGETS = dict.fromkeys(made.TASKS, 0.01)
-
-
-@pytest.fixture(scope="module")
-def dataset(scenes: Path) -> FolderDataset:
-    """The tiny labelled folder."""
-    return FolderDataset(root=scenes, spec=made.SPEC)
-
-
-@pytest.fixture
-def trial(dataset: FolderDataset) -> Trial:
-    """A trial whose reference gives ``answer``."""
-    found = Trial(labelled(dataset, made.EVALUATION, made.INFO["raw"]), made.INFO["raw"], BUDGETS, 0)
-    found.set_reference(answer)
-    return found
-
-
-def answer(feed: Mapping[str, Array]) -> dict[str, Array]:
-    """Something that depends on the image."""
-    image = np.asarray(feed["image"], np.float32)
-    return {name: np.resize(image[0] + 2, (1, channels, made.SIDE, made.SIDE)) for name, channels in made.TASKS.items()}
 
 
 def test_the_reference_stands_at_zero(trial: Trial) -> None:
