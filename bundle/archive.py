@@ -22,7 +22,7 @@ from bundle.errors import ArtifactError, InputError
 from bundle.manifest import VECTORS, Bundle, Manifest, read_manifest, verify_bundle
 from bundle.results import SEALED
 from bundle.seals import MANIFEST
-from bundle.signature import require_signature
+from bundle.signature import verify_trusted
 from bundle.zipped import UNREADABLE
 
 MAX_BYTES = 2 << 30  # of all files together, unpacked
@@ -79,9 +79,7 @@ def unpack(archive: Path, out: Path, *, key: Path | None = None, max_bytes: int 
         with opened(archive) as source, replacing(place) as folder:
             with reading(archive):
                 _extract(source, archive, folder, max_bytes)
-            bundle = verify_bundle(folder)
-            if key is not None:
-                require_signature(folder, key)
+            bundle = verify_trusted(folder, key)
     except OSError as error:
         wanted = "a file that can be read, and a folder that can be written"
         raise _refusal(archive, "the archive cannot be unpacked here", wanted, str(error)) from error

@@ -13,11 +13,12 @@ import numpy as np
 from numpy.typing import NDArray
 
 from bundle.errors import InputError
+from bundle.judging import Judging
 from bundle.manifest import Manifest
 from bundle.metrics import measures
 from bundle.outcome import BaselineResult, PackedArrays, RegressionReport, VariantTask
 from bundle.tasks import task
-from bundle.verdict import Gate, Judgement, Rule, delta_m, judge
+from bundle.verdict import Judgement, delta_m, judge
 
 Floats = NDArray[np.float64]
 
@@ -49,9 +50,8 @@ def unpack(text: str, shape: tuple[int, ...]) -> Floats:
 
 
 def compare(
-    earlier: RegressionReport, ids: tuple[str, ...], arrays: Mapping[str, Floats], manifest: Manifest,
-    *, gate: Gate, resamples: int, allow_inconclusive: bool,
-) -> BaselineResult:  # fmt: skip
+    earlier: RegressionReport, ids: tuple[str, ...], arrays: Mapping[str, Floats], manifest: Manifest, judging: Judging
+) -> BaselineResult:
     """Judge a run's arrays against those of an earlier one, by the manifest's budgets.
 
     Raises:
@@ -64,15 +64,12 @@ def compare(
         theirs = unpack(kept.tasks[name], (len(ids), *figure.metric.shape))
         if not np.isfinite(theirs).all():
             raise _refused(f"gave NaN or infinity for {name}", "finite figures", "an output that was not finite")
-        budget, seed = manifest.budgets[name], manifest.seeds.bootstrap
-        rule = Rule(figure.metric.reduce_many, figure.direction, budget, seed, resamples, gate)
-        judged[name] = judge(theirs, ours, rule)
-    accepted = {"pass", "inconclusive"} if allow_inconclusive else {"pass"}
+        judged[name] = judge(theirs, ours, judging.rule(manifest, name, figure))
     return BaselineResult(
         model=earlier.model, target=earlier.target, device=earlier.device, precision=earlier.precision,
         executed_on=earlier.executed_on, tasks={name: _row(one, manifest.budgets[name]) for name, one in judged.items()},
         delta_m=delta_m([one.drop for one in judged.values()]),
-        passed=all(one.verdict in accepted for one in judged.values()),
+        passed=all(one.verdict in judging.accepted for one in judged.values()),
     )  # fmt: skip
 
 

@@ -11,6 +11,7 @@ from bundle.errors import RegressionFailed
 from bundle.frozen import Frozen
 from bundle.outcome import RegressionReport, TaskCheck, TaskResult, VariantTask
 from bundle.tasks import Activation, task
+from bundle.verdict import accepted
 
 Question: TypeAlias = Literal["budget", "finite", "agreement", "baseline"]
 QUESTIONS: tuple[Question, ...] = ("budget", "finite", "agreement", "baseline")
@@ -32,13 +33,13 @@ class Check(Frozen):
 def answer(report: RegressionReport, name: str, question: Question, *, allow_inconclusive: bool) -> Check:
     """Answer one question about one task."""
     result, seen = report.tasks[name], report.checks.get(name, TaskCheck(nonfinite_images=0, agreement=None, reason=""))
-    accepted = ("pass", "inconclusive") if allow_inconclusive else ("pass",)
+    passing = accepted(allow_inconclusive=allow_inconclusive)
     passed, text, skipped = True, "", ""
     if question == "budget":
-        passed, text = result.verdict in accepted, sentence(name, result, seen.reason)
+        passed, text = result.verdict in passing, sentence(name, result, seen.reason)
     elif question == "finite":
         bad = seen.nonfinite_images
-        passed, text = bad == 0, f"{name} holds NaN or infinity on {bad} of {report.images} images"
+        passed, text = bad == 0, f"{name} holds NaN or infinity on {bad} image{'s' * (bad != 1)}, hard ones counted"
     elif question == "agreement":
         floor = AGREEMENT_FLOOR[task(name).activation]
         skipped = "" if seen.agreement is not None else "the reference's answers are not at hand for these images"
@@ -47,7 +48,7 @@ def answer(report: RegressionReport, name: str, question: Question, *, allow_inc
         skipped = "no --baseline given"
     else:
         row = report.baseline.tasks[name]
-        passed, text = row.verdict in accepted, f"against the earlier run: {sentence(name, _as_result(result, row))}"
+        passed, text = row.verdict in passing, f"against the earlier run: {sentence(name, _as_result(result, row))}"
     return Check(task=name, question=question, passed=passed, text="" if passed else text, skipped=skipped)
 
 
@@ -87,6 +88,13 @@ def _text(value: float | None, style: str) -> str:
     return "undefined" if value is None else format(value, style)
 
 
+def behind(report: RegressionReport) -> dict[str, VariantTask]:
+    """Return the tasks that fail against the earlier run, with how they fare there; none where there is none or it passed."""
+    if report.baseline is None or report.baseline.passed:
+        return {}
+    return {name: row for name, row in report.baseline.tasks.items() if row.verdict != "pass"}
+
+
 def require_passed(report: RegressionReport) -> None:
     """Do nothing if the report passed.
 
@@ -97,11 +105,14 @@ def require_passed(report: RegressionReport) -> None:
         return
     reasons = {name: check.reason for name, check in report.checks.items()}
     failed = [sentence(name, row, reasons.get(name, "")) for name, row in report.tasks.items() if row.verdict != "pass"]
-    if report.baseline is not None and not report.baseline.passed:
-        worse = {name: row for name, row in report.baseline.tasks.items() if row.verdict != "pass"}
-        failed += [f"against the earlier run: {sentence(n, _as_result(report.tasks[n], r))}" for n, r in worse.items()]
+    within = not failed
+    failed += [
+        f"against the earlier run: {sentence(name, _as_result(report.tasks[name], row))}"
+        for name, row in behind(report).items()
+    ]
+    said = "is within its budgets, but not against the earlier run" if within else "is not within its budgets"
     raise RegressionFailed(
-        f"{report.model} for {report.target} is not within its budgets", expected="verdict pass on every task",
+        f"{report.model} for {report.target} {said}", expected="verdict pass on every task",
         got="; ".join(failed), where=f"{report.precision}, {report.executed_on}, {report.images} images",
         fix="keep the costly layers in float, ship another variant, or add images if a verdict is inconclusive",
     )  # fmt: skip

@@ -11,7 +11,7 @@ from pydantic import JsonValue
 
 from bundle import archive, signature
 from bundle.choice import pick
-from bundle.engines import ENGINES
+from bundle.engines import DIGEST, ENGINES
 from bundle.manifest import Bundle, Manifest, verify_bundle
 from bundle.results import SEALED
 from bundle.seals import MANIFEST
@@ -31,9 +31,7 @@ def verify(folder: Path, key: Path | None) -> Answer:
         ArtifactError: a file is missing or was altered, by name; or the signature is missing or wrong.
         TargetUnavailable: a key is given and the package cryptography is not installed.
     """
-    opened = verify_bundle(folder)
-    if key is not None:
-        signature.require_signature(folder, key)
+    opened = signature.verify_trusted(folder, key)
     manifest, signed = opened.manifest, _signed(folder, key)
     later, engines = _later(folder), _engines(folder)
     value: dict[str, JsonValue] = {
@@ -138,7 +136,7 @@ def _later(folder: Path) -> tuple[str, ...]:
 
 
 def _engines(folder: Path) -> tuple[str, ...]:
-    return tuple(sorted(path.stem for path in (folder / ENGINES).glob("*.sha256")))
+    return tuple(sorted(path.stem for path in (folder / ENGINES).glob(f"*{DIGEST}")))
 
 
 def _signed(folder: Path, key: Path | None) -> str:

@@ -10,7 +10,7 @@ from typing import Annotated, Literal
 
 from pydantic import Field, JsonValue, ValidationError, model_validator
 
-from bundle.artifacts import TensorSpec, hash_file, inside, verify_files, write_text
+from bundle.artifacts import TensorSpec, inside, verify_files, write_text
 from bundle.dataset import DatasetSpec
 from bundle.engines import ENGINES, check_engines
 from bundle.errors import ArtifactError
@@ -184,16 +184,6 @@ def interface(
 def default_budgets(tasks: dict[str, int], *, strict: bool) -> dict[str, float]:
     """Return each task's budget from the task table (MLPerf's 99 % rule), or a tenth of it (99.9 %)."""
     return {name: task(name).budget * (STRICT if strict else 1.0) for name in tasks}
-
-
-def hash_bundle(folder: Path) -> dict[str, str]:
-    """Hash every file that ``files`` must list; keys are POSIX paths relative to ``folder``, sorted."""
-    names = sorted(path.relative_to(folder).as_posix() for path in folder.rglob("*") if path.is_file())
-    later = {MANIFEST, *SEALED}
-    return {
-        name: hash_file(folder / name)
-        for name in names if name not in later and name.split("/")[0] not in WRITTEN_LATER
-    }  # fmt: skip
 
 
 def write_manifest(folder: Path, manifest: Manifest) -> Manifest:

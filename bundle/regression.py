@@ -7,7 +7,6 @@ bundle/outcome.py's, whose names are known here too.
 
 from collections.abc import Callable
 from contextlib import nullcontext
-from typing import NamedTuple
 
 import numpy as np
 
@@ -16,6 +15,7 @@ from bundle.baseline import compare, pack
 from bundle.checks import require_passed
 from bundle.guard import guarded
 from bundle.journal import Journal
+from bundle.judging import Judging
 from bundle.manifest import Bundle, Manifest
 from bundle.measure import Infer, Seen, feed, look
 from bundle.metrics import Floats, Measure
@@ -38,7 +38,7 @@ from bundle.outcome import (
 )  # fmt: skip
 from bundle.sources import References, Source, bundled, figures_of
 from bundle.tasks import task
-from bundle.verdict import RESAMPLES, Gate, Rule, Verdict, Weighed, delta_m, delta_m_interval, judge, weigh
+from bundle.verdict import RESAMPLES, Gate, Weighed, delta_m, delta_m_interval, judge, weigh
 
 __all__ = [
     "RESULT", "Device", "ExecutedOn", "Execution", "Infer", "RegressionReport", "TaskCheck", "TaskResult", "VariantRow",
@@ -47,24 +47,6 @@ __all__ = [
 
 WORST = 5
 Progress = Callable[[int, int], None]
-
-
-class Judging(NamedTuple):
-    """How measured arrays become verdicts; see bundle/verdict.py."""
-
-    gate: Gate
-    resamples: int
-    allow_inconclusive: bool
-
-    def rule(self, manifest: Manifest, name: str, figure: Measure) -> Rule:
-        """Return how a figure of a task is judged, by the manifest's budget and seed."""
-        budget, seed = manifest.budgets[name], manifest.seeds.bootstrap
-        return Rule(figure.metric.reduce_many, figure.direction, budget, seed, self.resamples, self.gate)
-
-    @property
-    def accepted(self) -> tuple[Verdict, ...]:
-        """The verdicts a report may hold and still pass."""
-        return ("pass", "inconclusive") if self.allow_inconclusive else ("pass",)
 
 
 def run(
@@ -101,7 +83,7 @@ def _measure(
             journal.add(stored.id, found)
         seen[stored.id] = found
         if progress is not None:
-            progress(len(seen), max(len(seen), len(source.ids)))
+            progress(len(seen), max(len(seen), len(source.ids) + source.hard))
     return seen
 
 
@@ -118,10 +100,7 @@ def _report(
     }
     judged = [one.judgement for one in weighed.values()]
     gated = {name: arrays[name][rows[0].name] for name, rows in figures.items()}
-    earlier = None if baseline is None else compare(
-        baseline, source.ids, gated, manifest, gate=judging.gate, resamples=judging.resamples,
-        allow_inconclusive=judging.allow_inconclusive,
-    )  # fmt: skip
+    earlier = None if baseline is None else compare(baseline, source.ids, gated, manifest, judging)
     others = {
         name: _figures(manifest, name, rows[1:], arrays, source.references, judging) for name, rows in figures.items()
     }
@@ -155,7 +134,7 @@ def _weigh(
     weighed = weigh(np.zeros_like(ours) if theirs is None else theirs, ours, rule)
     if theirs is not None or weighed.judgement.verdict != "inconclusive":
         return weighed
-    reason = "the reference was not measured on these images: give its arrays, or an earlier run as the baseline"
+    reason = "the reference was not measured on these images: give its arrays (--reference)"
     return Weighed(weighed.judgement.model_copy(update={"reason": reason}), weighed.draws)
 
 

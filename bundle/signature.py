@@ -16,7 +16,7 @@ from pydantic import Field, ValidationError
 from bundle.artifacts import write_text
 from bundle.errors import ArtifactError, InputError, TargetUnavailable
 from bundle.frozen import Frozen
-from bundle.manifest import Bundle, load_bundle
+from bundle.manifest import Bundle, load_bundle, verify_bundle
 from bundle.results import SIGNATURE, read_result, write_result
 from bundle.seals import read_sealed_manifest
 
@@ -88,9 +88,23 @@ def load_trusted(folder: Path, key: Path | None) -> Bundle:
         InputError: there is no public ed25519 key in the file ``key``.
         TargetUnavailable: a key is given and the package cryptography is not installed.
     """
-    bundle = load_bundle(folder)
+    return _trusted(load_bundle(folder), key)
+
+
+def verify_trusted(folder: Path, key: Path | None) -> Bundle:
+    """Open a bundle as ``verify_bundle`` does, whole; with ``key``, only if it is signed with that key.
+
+    Raises:
+        ArtifactError: a file is missing or was altered, or the bundle is unsigned or not signed with the key.
+        InputError: there is no public ed25519 key in the file ``key``.
+        TargetUnavailable: a key is given and the package cryptography is not installed.
+    """
+    return _trusted(verify_bundle(folder), key)
+
+
+def _trusted(bundle: Bundle, key: Path | None) -> Bundle:
     if key is not None:
-        require_signature(folder, key)
+        require_signature(bundle.folder, key)
     return bundle
 
 

@@ -1,8 +1,8 @@
 """Where the images of a run come from: the bundle's own, or a whole labelled folder instead of them.
 
 The bundle's images carry the reference's answers. A folder's do not, and a device cannot make them, for the reference
-is the eager PyTorch model: its per-image arrays come in a file that the host wrote (``tdss evaluate --arrays``), or there are
-none, and a verdict needs an earlier run to compare with (bundle/baseline.py).
+is the eager PyTorch model: its per-image arrays come in a file that the host wrote (``tdss evaluate --arrays``). Without
+them every verdict is inconclusive; an earlier run can still be compared with (bundle/baseline.py), and fails a worse one.
 
     ids, tasks         unicode [N], [T]
     checkpoint         unicode [], the sha256 of the model.safetensors that was measured
@@ -36,12 +36,14 @@ class Source:
     """Images to judge on. ``ids`` are those that count, in order; ``images`` yields one at a time, hard ones among them.
 
     ``references`` maps a task and a figure to the reference's arrays ``[N, …]``; a figure that is missing was not measured.
+    ``hard`` is how many images there are besides ``ids``.
     """
 
     name: str
     ids: tuple[str, ...]
     images: Callable[[], Iterator[Stored]]
     references: References = field(default_factory=dict)
+    hard: int = 0
 
 
 def figures_of(manifest: Manifest) -> dict[str, tuple[Measure, ...]]:
@@ -67,7 +69,13 @@ def bundled(bundle: Bundle) -> Iterator[Source]:
                     references[name][figure.name] = arrays[vectors.counted]
             references[name][figures[0].name] = vectors.metric(name)[vectors.counted]
         ids = tuple(name for name, counts in zip(vectors.ids, vectors.counted, strict=True) if counts)
-        yield Source(name="the bundle's images", ids=ids, images=vectors.images, references=references)
+        yield Source(
+            name="the bundle's images",
+            ids=ids,
+            images=vectors.images,
+            references=references,
+            hard=len(vectors.ids) - len(ids),
+        )
 
 
 def labelled(manifest: Manifest, root: Path, split: str, reference: Path | None) -> Source:

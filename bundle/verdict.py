@@ -30,6 +30,12 @@ Gate: TypeAlias = Literal["one-sided", "two-sided"]
 Floats: TypeAlias = NDArray[np.float64]
 Reduce: TypeAlias = Callable[[Floats], Floats]
 
+
+def accepted(*, allow_inconclusive: bool) -> tuple[Verdict, ...]:
+    """Return the verdicts a report may hold and still pass."""
+    return ("pass", "inconclusive") if allow_inconclusive else ("pass",)
+
+
 RESAMPLES = 10_000
 CONFIDENCE = 0.95
 CHUNK = 1_000  # draws held in memory at a time: 1000 × 511 float64 is 4 MB

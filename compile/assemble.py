@@ -12,6 +12,7 @@ from bundle.choice import Choice
 from bundle.dataset import FolderDataset
 from bundle.engines import ENGINES
 from bundle.errors import ArtifactError, ConfigError
+from bundle.fold import FOLD
 from bundle.manifest import (
     VECTORS,
     Manifest,
@@ -25,11 +26,13 @@ from bundle.manifest import (
 from bundle.manifest import Engine as EngineEntry
 from bundle.results import RESULTS, write_result
 from bundle.seals import UNSEALED
+from bundle.verdict import accepted
 from calibration.sampling import CalibrationSet
 from compile.build import status_of
 from compile.config import BuildConfig
 from compile.graph import graph_info
 from compile.quantize import variants_of
+from compile.search import MIXED, PLAIN
 from compile.store import locked
 from compile.stored import Judged, ReferenceVectors
 from report.page import REPORT, render
@@ -39,13 +42,12 @@ from targets.open import as_bundle_variant, open_session
 if TYPE_CHECKING:
     from tdss.config import ModelConfig
 
-FOLD = "fold.json"
 # Variants that are judged at build and left out of the bundle unless one of them is the shipped one: a Jetson's f32 graph is
 # larger than all the rest together, and slower than f16 on every device that has tensor cores; weight-only INT8 was never the
 # fastest on an Intel CPU, and is a third graph to carry.
 LEFT_OUT = {"jetson": frozenset({"f32"}), "intel": frozenset({"int8_weights"})}
 # The mixed graph mends what plain INT8 breaks; where plain INT8 is within every budget it mends nothing, and is wider.
-MIXED = {"int8_mixed": "int8"}
+MENDS = {MIXED: PLAIN}
 
 
 class Parts(NamedTuple):
@@ -142,16 +144,18 @@ def _settings(config: BuildConfig, calibration: CalibrationSet, parts: Parts) ->
     }  # fmt: skip
 
 
-def ship(draft: Manifest, choice: Choice) -> Manifest:
+def ship(draft: Manifest, choice: Choice, judged: str) -> Manifest:
     """Return the manifest with the chosen variant, the reason in words, and without what no device could choose.
 
-    That is what ``LEFT_OUT`` names, a mixed graph whose plain one is within its budgets and, where the engine was built and
+    ``judged`` is the hash of the artifact that says how every variant fared, so that another judgement is another bundle.
+
+    What no device could choose is what ``LEFT_OUT`` names, a mixed graph whose plain one is within its budgets and, where the engine was built and
     judged here, each variant beyond its budgets.
     """
-    accepted = {"pass", "inconclusive"} if draft.settings.get("allow_inconclusive") else {"pass"}
-    beyond = {one.name for one in choice.candidates if set(one.verdicts.values()) - accepted}
+    passing = accepted(allow_inconclusive=bool(draft.settings.get("allow_inconclusive")))
+    beyond = {one.name for one in choice.candidates if not set(one.verdicts.values()) <= set(passing)}
     fine = {one.name for one in choice.candidates if one.verdicts} - beyond
-    spare = {mixed for mixed, plain in MIXED.items() if plain in fine}
+    spare = {mixed for mixed, plain in MENDS.items() if plain in fine}
     out = LEFT_OUT.get(draft.target, frozenset()) | spare | (beyond if draft.engine.status == "built" else set())
     out -= {choice.shipped}
     kept = tuple(variant for variant in draft.variants if variant.name not in out)
@@ -159,6 +163,7 @@ def ship(draft: Manifest, choice: Choice) -> Manifest:
     dropped = {name for variant in draft.variants if variant.name in out for name in variant.files} - needed
     changes = {
         "shipped": choice.shipped, "settings": draft.settings | {"choice": choice.reason},
+        "parents": draft.parents | {Judged.kind: judged},
         "variants": [variant.model_dump() for variant in kept],
         "files": {name: digest for name, digest in draft.files.items() if name not in dropped},
     }  # fmt: skip

@@ -7,7 +7,7 @@ import math
 from html import escape
 
 from bundle.frozen import Frozen
-from report.wording import Verdict
+from bundle.verdict import Verdict
 
 WORST, BEST = 4.0, -2.0
 """What lies beyond these, in budgets, is cut at the chart's edge and drawn as an arrow."""

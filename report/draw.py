@@ -10,14 +10,15 @@ from typing import TypeAlias
 import numpy as np
 from numpy.typing import NDArray
 
+from bundle.dataset import IGNORE
 from bundle.errors import DatasetError
 from bundle.frozen import Frozen
+from bundle.metrics import angles_deg
 from bundle.tasks import Activation, Task
 
 Rgb: TypeAlias = NDArray[np.uint8]
 Palette: TypeAlias = tuple[tuple[int, int, int], ...]
 
-IGNORE = 255
 IGNORE_COLOUR = (160, 160, 160)
 INVALID_COLOUR = (0, 0, 0)
 
@@ -130,14 +131,15 @@ CHANGE_SCALE: dict[Activation, tuple[float, str]] = {
 
 
 def change(row: Task, before: NDArray[np.generic], after: NDArray[np.generic]) -> NDArray[np.float64]:
-    """Return how far two predictions are apart, ``[H, W]``: 0/1 for classes, else probability, degrees or metres."""
+    """Return how far two predictions are apart, ``[H, W]``: 0/1 for classes, else probability, degrees or metres.
+
+    A normal of no direction in ``after`` is 90° off, as in ``bundle.metrics.angles_deg``.
+    """
     if row.activation == "argmax":
         return np.asarray(before != after, dtype=np.float64)
-    left, right = before.astype(np.float64), after.astype(np.float64)
-    if row.activation != "unit":
-        return np.asarray(np.abs(left - right), dtype=np.float64)
-    sine = np.linalg.norm(np.cross(left, right, axis=0), axis=0)
-    return np.asarray(np.degrees(np.arctan2(sine, (left * right).sum(axis=0))), dtype=np.float64)
+    if row.activation == "unit":
+        return angles_deg(after, before)
+    return np.asarray(np.abs(before.astype(np.float64) - after.astype(np.float64)), dtype=np.float64)
 
 
 def draw_change(row: Task, before: NDArray[np.generic], after: NDArray[np.generic]) -> Rgb:

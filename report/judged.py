@@ -2,8 +2,10 @@
 
 import math
 
+from bundle.checks import behind
 from bundle.manifest import Manifest
 from bundle.regression import RegressionReport, TaskResult
+from bundle.verdict import Verdict
 from report import wording
 from report.charts import Drop, Scale, budget_scale, drop_row
 from report.view import Headline, TaskRow, Tick
@@ -23,8 +25,8 @@ def headline(report: RegressionReport | None) -> Headline:
     return Headline(kind=kind, mark=wording.MARKS[kind], headline=words[kind], sentences=_sentences(report, kind))
 
 
-def _kind(report: RegressionReport) -> wording.Verdict:
-    verdicts = {result.verdict for result in report.tasks.values()}
+def _kind(report: RegressionReport) -> Verdict:
+    verdicts = {result.verdict for result in report.tasks.values()} | {row.verdict for row in behind(report).values()}
     if "regression" in verdicts:
         return "regression"
     if "improvement" in verdicts:
@@ -32,18 +34,21 @@ def _kind(report: RegressionReport) -> wording.Verdict:
     return "inconclusive" if "inconclusive" in verdicts or not report.passed else "pass"
 
 
-def _sentences(report: RegressionReport, kind: wording.Verdict) -> tuple[str, ...]:
+def _sentences(report: RegressionReport, kind: Verdict) -> tuple[str, ...]:
     images = wording.plural(report.images, "image")
     if kind == "pass":
         first = f"On {images}, each of {wording.plural(len(report.tasks), 'task')} stays within its budget at 95% confidence."
     else:
         by = {name: [task for task, result in report.tasks.items() if result.verdict == name] for name in wording.MARKS}
+        earlier = ", ".join(f"{task} {row.verdict}" for task, row in behind(report).items())
         parts = [
             f"beyond budget: {', '.join(by['regression'])}" if by["regression"] else "",
             f"undecided by these images: {', '.join(by['inconclusive'])}" if by["inconclusive"] else "",
             f"better by more than the budget: {', '.join(by['improvement'])}" if by["improvement"] else "",
+            f"against the earlier run: {earlier}" if earlier else "",
         ]
-        first = f"On {images}; " + "; ".join(part for part in parts if part) + "."
+        told = "; ".join(part for part in parts if part) or "it did not pass, and no task says why"
+        first = f"On {images}; {told}."
         first += " The build allowed this." if report.passed else ""
     return first, _closest(report)
 

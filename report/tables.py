@@ -2,15 +2,17 @@
 
 from typing import TYPE_CHECKING
 
+from bundle.checks import behind
 from bundle.errors import TargetUnavailable
 from bundle.outcome import BaselineResult, RegressionReport, TaskCheck, TaskResult
+from bundle.verdict import Verdict
 from report import wording
 from report.measured import change, cosine
 
 if TYPE_CHECKING:
     from rich.table import Table
 
-STYLES: dict[wording.Verdict, str] = {
+STYLES: dict[Verdict, str] = {
     "pass": "green", "regression": "bold red", "inconclusive": "yellow", "improvement": "bold magenta",
 }  # fmt: skip
 
@@ -62,7 +64,11 @@ def tasks_table(report: RegressionReport) -> "Table":
 
 def ending(report: RegressionReport) -> str:
     """Return the line under the table: Δm and whether the bundle passed."""
-    outcome = "every task is within its budget" if report.passed else "FAILED: not every task is within its budget"
+    within = all(result.verdict == "pass" for result in report.tasks.values())
+    earlier = ", ".join(f"{name} {row.verdict}" for name, row in behind(report).items())
+    why = [] if within and earlier else ["not every task is within its budget"]
+    why += [f"against the earlier run: {earlier}"] if earlier else []
+    outcome = "every task is within its budget" if report.passed else f"FAILED: {'; '.join(why)}"
     ends = "" if None in report.delta_m_interval else f" {wording.interval_of_points(report.delta_m_interval)}"
     return f"Δm {wording.points(report.delta_m)}{ends}: {outcome}"
 

@@ -1,9 +1,9 @@
 """What the page's template is given: frozen values whose every string is ready to print (the template escapes them)."""
 
 from bundle.frozen import Frozen
+from bundle.verdict import Verdict
 from report.legal import LegalView
 from report.sensitivity import SensitivityView
-from report.wording import Verdict
 
 
 class Headline(Frozen):

@@ -1,9 +1,8 @@
 """How numbers, metrics and verdicts are written, on the page and in the terminal alike."""
 
 import math
-from typing import Literal, TypeAlias
 
-Verdict: TypeAlias = Literal["pass", "regression", "inconclusive", "improvement"]
+from bundle.verdict import Verdict
 
 METRIC_NAMES = {
     "miou": "mIoU", "max_f": "max F", "ods_f": "ODS F", "rmse": "RMSE", "max_threshold_miou": "max-threshold mIoU",
@@ -79,9 +78,10 @@ def interval_of_points(ends: tuple[float | None, float | None]) -> str:
 
 def count(number: float) -> str:
     """Write a large count with three digits and a letter: 12_345_678 is 12.3 M."""
+    rounded = float(f"{number:.3g}")  # first: 999_999 is 1 M
     for scale, letter in ((1e9, "G"), (1e6, "M"), (1e3, "k")):
-        if abs(number) >= scale:
-            return f"{number / scale:.3g} {letter}"
+        if abs(rounded) >= scale:
+            return f"{rounded / scale:.3g} {letter}"
     return f"{number:.0f}"
 
 

@@ -14,8 +14,7 @@ from bundle.checks import disagreeing, require_agreement, require_passed, senten
 from bundle.engines import DIGEST, ENGINES
 from bundle.errors import ProjectError
 from bundle.harness import Options
-from bundle.manifest import verify_bundle
-from bundle.signature import require_signature
+from bundle.signature import verify_trusted
 from targets.base import RunConfig
 from targets.decide import Decision, Plan, Protocol, decide, latency_line
 from targets.sendback import prepare_sendback, sendback_path, write_sendback
@@ -60,9 +59,8 @@ def _plan(given: argparse.Namespace) -> Plan:
         device=given.device, threads=given.threads, model_cache=given.model_cache or "off",
         workspace_mib=given.workspace, builder=given.builder,
     )  # fmt: skip
-    opened = verify_bundle(given.bundle)
+    opened = verify_trusted(given.bundle, given.key)
     if given.key is not None:
-        require_signature(given.bundle, given.key)
         _say_unsigned(given.bundle)
     return Plan(
         bundle=opened, run=run, execute=given.execute,

@@ -1,7 +1,5 @@
 """Open a bundle's graph for inference: what tests/regression and the pipeline call."""
 
-from pathlib import Path
-
 from pydantic import ValidationError
 
 from bundle.choice import pick
@@ -53,16 +51,3 @@ def as_bundle_variant(variant: Variant) -> BundleVariant:
     """Write a target's variant as the manifest stores it."""
     recipe = {name: str(value) for name, value in variant.recipe.model_dump().items()}
     return BundleVariant(name=variant.recipe.name, precision=variant.recipe.name, files=variant.files, recipe=recipe)
-
-
-def open_folder(
-    name: str, folder: Path, variant: Variant, *, execute: Execute, run: RunConfig
-) -> tuple[Session, ExecutedOn]:
-    """Open a variant that is not in a bundle yet; the pipeline measures variants this way before it ships one.
-
-    Raises:
-        ConfigError: there is no target called ``name``.
-        TargetUnavailable: what ``execute`` or ``run.device`` asks for is not on this machine.
-    """
-    session = target(name).open(folder, variant, run, execute)
-    return session, session.info.executed_on

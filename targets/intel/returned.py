@@ -110,7 +110,10 @@ def _adder(node: "Node") -> "Node | None":
 
 
 def _constant(node: "Node") -> "Node | None":
-    """Return a float constant with what a node holds, where it is one or a conversion of one."""
+    """Return a constant's values as float32, also behind conversions; a Reshape of one, as a bias has, is returned itself.
+
+    None is what is computed.
+    """
     from targets.intel.runtime import import_openvino
 
     while node.get_type_name() in ("Convert", "Reshape") and node.input_value(0).get_node().get_type_name() in (

@@ -5,8 +5,10 @@ from pathlib import Path
 
 import numpy as np
 
+from bundle.artifacts import hash_file
 from bundle.dataset import Array, DatasetSpec
 from bundle.manifest import (
+    WRITTEN_LATER,
     Bundle,
     BundleVariant,
     Engine,
@@ -15,7 +17,6 @@ from bundle.manifest import (
     Reference,
     Seeds,
     default_budgets,
-    hash_bundle,
     interface,
     load_bundle,
     write_manifest,
@@ -23,6 +24,8 @@ from bundle.manifest import (
 from bundle.postprocess import predict
 from bundle.preprocess import Preprocess
 from bundle.regression import Device, Execution
+from bundle.results import SEALED
+from bundle.seals import MANIFEST
 from bundle.tasks import task
 from bundle.vectors import Evaluated, write_vectors
 
@@ -80,6 +83,14 @@ def evaluated(count: int, tasks: Mapping[str, int] = TASKS) -> Iterator[Evaluate
         outputs = {name: raw[0] for name, raw in model(PREPROCESS.apply(image(index))).items() if name in tasks}
         labels = {name: label(name, raw, index) for name, raw in outputs.items()}
         yield Evaluated(id=f"image-{index}", image=image(index), labels=labels, outputs=outputs)
+
+
+def hash_bundle(folder: Path) -> dict[str, str]:
+    """Hash every file that a manifest's ``files`` must list; keys are POSIX paths relative to ``folder``, sorted."""
+    names = sorted(path.relative_to(folder).as_posix() for path in folder.rglob("*") if path.is_file())
+    later = (MANIFEST, *SEALED)
+    listed = (name for name in names if name not in later and name.split("/")[0] not in WRITTEN_LATER)
+    return {name: hash_file(folder / name) for name in listed}
 
 
 def manifest(folder: Path, io: Io = "raw", budget: float | None = None) -> Manifest:

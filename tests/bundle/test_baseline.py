@@ -8,6 +8,7 @@ from hypothesis.extra.numpy import array_shapes, arrays
 
 from bundle.baseline import compare, pack, unpack
 from bundle.errors import InputError
+from bundle.judging import Judging
 from bundle.outcome import RegressionReport
 from bundle.regression import run
 from tests.bundle.made import HERE, TASKS, Bundle, Io, make_bundle, session, unchanged
@@ -71,7 +72,7 @@ def test_what_cannot_be_compared_is_refused(bundle: Bundle, fault: str) -> None:
     broken = earlier.model_copy(update={"arrays": changes[fault]})
     arrays = {name: np.zeros((8, 2)) for name in TASKS}
     with pytest.raises(InputError, match="the earlier run") as caught:
-        compare(broken, kept.ids, arrays, bundle.manifest, gate="one-sided", resamples=9, allow_inconclusive=False)
+        compare(broken, kept.ids, arrays, bundle.manifest, Judging("one-sided", 9, allow_inconclusive=False))
     assert "--baseline" in str(caught.value)
 
 

@@ -14,7 +14,6 @@ from bundle.manifest import (
     Engine,
     Manifest,
     default_budgets,
-    hash_bundle,
     interface,
     load_bundle,
     read_manifest,
@@ -23,7 +22,7 @@ from bundle.manifest import (
 )  # fmt: skip
 from bundle.results import RESULTS, write_result
 from bundle.seals import MANIFEST
-from tests.bundle.made import HEIGHT, PREPROCESS, TASKS, WIDTH, make_bundle, manifest
+from tests.bundle.made import HEIGHT, PREPROCESS, TASKS, WIDTH, hash_bundle, make_bundle, manifest
 
 FILES = ["f32/model.onnx", "fold.json", "vectors.npz"]
 

@@ -1,16 +1,19 @@
 """Images of a labelled folder and the reference's arrays for them: exact, in the split's order, refused where they do not fit."""
 
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
 import pytest
 
 from bundle.errors import ArtifactError, DatasetError, InputError
-from bundle.manifest import Manifest
+from bundle.manifest import Manifest, load_bundle, write_manifest
 from bundle.metrics import measures
+from bundle.regression import run
 from bundle.sources import bundled, labelled, read_arrays, write_arrays
 from bundle.tasks import task
-from tests.bundle.made import SPEC, TASKS, evaluated, make_bundle, manifest
+from bundle.vectors import write_vectors
+from tests.bundle.made import HERE, SPEC, TASKS, evaluated, make_bundle, manifest, session
 from tests.bundle.made_scenes import write_folder
 
 IDS = ("image-2", "image-0")
@@ -150,3 +153,18 @@ def test_the_bundles_own_images_carry_every_figure_of_the_reference(tmp_path: Pa
         assert len(source.ids) == 4 and bundle.manifest.dataset == SPEC
         for name, channels in TASKS.items():
             assert list(source.references[name]) == [one.name for one in measures(task(name), channels)]
+
+
+def test_hard_images_are_shown_and_counted_apart(tmp_path: Path) -> None:
+    made = make_bundle(tmp_path / "b", count=4)
+    *random, last = evaluated(4)
+    write_vectors(made.vectors, [*random, replace(last, role="hard")], tasks=TASKS, spec=SPEC)
+    write_manifest(made.folder, manifest(made.folder))
+    seen: list[tuple[int, int]] = []
+    with bundled(load_bundle(made.folder)) as source:
+        assert (len(source.ids), source.hard) == (3, 1)
+    run(
+        load_bundle(made.folder), session("raw"), HERE, resamples=2,
+        progress=lambda done, total: seen.append((done, total)),
+    )  # fmt: skip
+    assert seen == [(1, 4), (2, 4), (3, 4), (4, 4)]

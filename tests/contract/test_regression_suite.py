@@ -18,7 +18,7 @@ from PIL import Image
 
 from bundle.choice import CHOICE, Choice
 from bundle.dataset import decode_label
-from bundle.manifest import BundleVariant, hash_bundle, load_bundle, write_manifest
+from bundle.manifest import BundleVariant, load_bundle, write_manifest
 from bundle.metrics import measures
 from bundle.postprocess import predict
 from bundle.results import write_result
@@ -28,7 +28,7 @@ from bundle.tasks import task
 from bundle.vectors import write_vectors
 from targets.base import RunConfig
 from targets.table import target
-from tests.bundle.made import HEIGHT, SPEC, TASKS, WIDTH, evaluated, manifest
+from tests.bundle.made import HEIGHT, SPEC, TASKS, WIDTH, evaluated, hash_bundle, manifest
 
 ROOT = Path(__file__).resolve().parents[2]
 COUNT = 9
@@ -121,7 +121,7 @@ def test_nan_in_one_tasks_output_fails_that_task_and_no_other(tmp_path: Path) ->
     failed = [line.split()[1] for line in done.stdout.splitlines() if line.startswith("FAILED")]
     assert {name.rpartition("::")[2] for name in failed} >= {"test_budget[depth]", "test_finite[depth]"}
     assert all("depth" in name or "whole" in name for name in failed)
-    assert "depth holds NaN or infinity on 9 of 9 images" in done.stdout
+    assert "depth holds NaN or infinity on 9 images" in done.stdout
 
 
 def test_a_graph_of_another_shape_is_refused_in_one_sentence(tmp_path: Path) -> None:

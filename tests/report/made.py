@@ -16,7 +16,6 @@ from bundle.manifest import (
     Reference,
     Seeds,
     default_budgets,
-    hash_bundle,
     interface,
     write_manifest,
 )  # fmt: skip
@@ -24,6 +23,7 @@ from bundle.preprocess import Preprocess
 from bundle.results import write_result
 from bundle.tasks import TASKS
 from bundle.vectors import Evaluated, write_vectors
+from tests.bundle.made import hash_bundle
 
 HEIGHT, WIDTH, IMAGES = 40, 56, 5
 CLASSES = ("wall", "floor", "box")

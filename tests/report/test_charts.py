@@ -5,8 +5,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from bundle.verdict import Verdict
 from report.charts import BEST, MARKERS, WORST, Drop, bar, budget_scale, drop_row
-from report.wording import Verdict
 
 
 def row(low: float, value: float, high: float, verdict: Verdict = "pass") -> Drop:

@@ -4,6 +4,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from bundle.errors import DatasetError
+from bundle.metrics import angles_deg
 from bundle.tasks import TASKS, Task, task
 from report.draw import IGNORE_COLOUR, VIRIDIS, Inks, change, depth_span, draw, draw_change, ramp
 
@@ -79,6 +80,7 @@ def test_change_has_the_unit_of_its_task() -> None:
     x, z = np.array([1.0, 0, 0])[:, None, None], np.array([0, 0, 1.0])[:, None, None]
     assert change(task("normals"), x, z).item() == pytest.approx(90.0)
     assert change(task("normals"), x, -x).item() == pytest.approx(180.0)
+    assert change(task("normals"), x, 0 * x).item() == angles_deg(0 * x, x).item() == 90.0
 
 
 @settings(deadline=None)

@@ -4,6 +4,7 @@ import pytest
 
 from bundle.regression import RegressionReport
 from report import judged
+from report.tables import ending
 from tests.report import made
 
 
@@ -92,3 +93,28 @@ def test_the_axis_names_no_drop_and_the_budget() -> None:
     assert [tick.text for tick in ticks] == ["−1×", "no drop", "budget", "2×", "3×", "4×"]
     assert [tick.edge for tick in ticks] == ["first", "", "", "", "", "last"]
     assert [tick.at for tick in ticks] == sorted(tick.at for tick in ticks)
+
+
+@pytest.mark.parametrize(
+    ("verdict", "kind", "headline"),
+    [("regression", "regression", "Regression"), ("inconclusive", "inconclusive", "Inconclusive")],
+)
+def test_a_failure_against_the_earlier_run_alone_is_named(verdict: str, kind: str, headline: str) -> None:
+    values = made.regression(passed=False)
+    kept = ("reference", "compiled", "drop_relative", "interval", "budget", "verdict", "sqnr_db")
+    tasks: dict[str, Any] = values["tasks"]  # type: ignore[assignment]
+    standing = {name: {key: row[key] for key in kept} for name, row in tasks.items()}
+    standing["depth"]["verdict"] = verdict
+    earlier = {
+        "model": "older", "target": "intel", "device": {"name": "x", "isa": []}, "precision": "f32",
+        "executed_on": "device", "tasks": standing, "delta_m": -3.2, "passed": False,
+    }  # fmt: skip
+    failed = report({**values, "baseline": earlier})
+    head = judged.headline(failed)
+    assert (head.kind, head.headline) == (kind, headline)
+    assert head.sentences[0] == f"On 5 images; against the earlier run: depth {verdict}."
+    assert ending(failed).endswith(f"FAILED: against the earlier run: depth {verdict}")
+
+
+def test_a_failure_that_no_task_explains_is_said_to_be_one() -> None:
+    assert judged.headline(with_verdicts(False)).sentences[0].startswith("On 5 images; it did not pass, and no task")

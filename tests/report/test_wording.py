@@ -45,7 +45,16 @@ def test_points_are_in_percent_already() -> None:
 
 
 @pytest.mark.parametrize(
-    ("number", "text"), [(0, "0"), (999, "999"), (12_345, "12.3 k"), (8_100_000, "8.1 M"), (1.796e10, "18 G")]
+    ("number", "text"),
+    [
+        (0, "0"),
+        (999, "999"),
+        (12_345, "12.3 k"),
+        (8_100_000, "8.1 M"),
+        (999_999, "1 M"),
+        (999.7, "1 k"),
+        (1.796e10, "18 G"),
+    ],
 )
 def test_counts_have_three_digits(number: float, text: str) -> None:
     assert wording.count(number) == text
