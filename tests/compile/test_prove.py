@@ -51,6 +51,7 @@ def test_a_product_counts_for_the_type_its_kernel_reads(kernels: list[Kernel], e
 
 
 def test_shares_moves_and_casts_of_a_build(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    """The build is a FAKE, its kernels are invented: nothing ran on hardware."""
     kernels = (
         kernel("gemm", ("Int8",), "product"),
         kernel("kgen", ("Float",), name="__myl_ReshTran_myl0_1"),
@@ -66,6 +67,7 @@ def test_shares_moves_and_casts_of_a_build(monkeypatch: pytest.MonkeyPatch, tmp_
 
 
 def test_a_refusal_names_graph_and_complaint(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    """The refusal is a FAKE, its complaint invented: nothing ran on hardware."""
     answer = RtxBuild(version="1", parsed=False, built=False, complaints=("In node 3: no",), kernels=(), engine_bytes=0)
     monkeypatch.setattr(prove, "why_not", lambda: "")
     monkeypatch.setattr(prove, "build_graph", lambda path: answer)

@@ -1,4 +1,7 @@
-"""The runtime's own benchmark beside our timing: what it says is kept, and its failure ends nothing."""
+"""The runtime's own benchmark beside our timing: what it says is kept, and its failure ends nothing.
+
+The tools are FAKES: no engine was built, no trtexec was run, and nothing ran on hardware.
+"""
 
 from pathlib import Path
 
@@ -24,6 +27,7 @@ def bundle(folder: Path, target: str) -> Bundle:
 
 
 def test_trtexec_is_asked_about_the_engine_that_our_session_runs(monkeypatch, tmp_path: Path) -> None:
+    """FAKES of the engine's place and of trtexec, with invented milliseconds."""
     asked: list[tuple[object, ...]] = []
     monkeypatch.setattr(tool_module, "engine_here", lambda folder, variant, run: folder / variant.files[0])
     monkeypatch.setattr(

@@ -1,4 +1,4 @@
-"""Builds in a process of their own: what its end means."""
+"""Builds in a process of their own: what its end means. The process is a FAKE, the device a record: nothing ran on hardware."""
 
 import subprocess
 import sys
@@ -21,6 +21,7 @@ def graph(tmp_path: Path) -> Path:
 
 
 def ends(monkeypatch, code: int, text: str = "") -> list[list[str]]:
+    """Put a FAKE in the builder's place: no process is started, it "ended" with ``code``; returns what would have run."""
     ran: list[list[str]] = []
     answer = subprocess.CompletedProcess([], code, None, text)
     monkeypatch.setattr(apart, "_run", lambda command: ran.append(list(command)) or answer)

@@ -1,3 +1,5 @@
+"""What a Jetson says of its clocks and heat, read from a FAKE /sys and /proc: nothing here ran on hardware."""
+
 from pathlib import Path
 
 import pytest
@@ -7,6 +9,7 @@ from targets.jetson.power import machine_facts
 
 
 def write(root: Path, files: dict[str, str]) -> None:
+    """Make up files below a FAKE root; what they say is invented."""
     for name, text in files.items():
         path = root / name
         path.parent.mkdir(parents=True, exist_ok=True)
