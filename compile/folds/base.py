@@ -3,8 +3,6 @@
 from collections.abc import Iterator
 from typing import Literal, NamedTuple, Protocol
 
-from torch import nn
-
 from bundle.fold import FoldRecord
 from bundle.frozen import Frozen
 from tdss.model import MultiTaskModel
@@ -55,7 +53,7 @@ def step_of(record: FoldRecord) -> Step:
     return Step(rule=record.rule, module=record.module, keep=record.keep, form=record.form)
 
 
-def set_module(model: nn.Module, path: str, new: nn.Module) -> None:
-    """Put ``new`` in the place of the submodule at the dotted ``path``."""
-    parent, _, name = path.rpartition(".")
-    setattr(model.get_submodule(parent), name, new)
+def downsamplers_of(model: MultiTaskModel, stage: str) -> tuple[str, ...]:
+    """Return the paths of the tasks' downsamplers that read the stage at a path that ends in its number."""
+    index = stage.rpartition(".")[2]
+    return tuple(f"decoders.{task}.downsamplers.{index}" for task in model.decoders)

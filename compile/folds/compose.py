@@ -21,12 +21,13 @@ from typing import NamedTuple
 import torch
 from torch import Tensor, nn
 
-from compile.folds.base import Candidate, Step, set_module
+from compile.folds.base import Candidate, Step, downsamplers_of
 from compile.folds.composed import ComposedStage, DynamicSource, Hidden, StaticSource, gate_form, mixed
 from compile.folds.gamma import GammaSource, GammaStage, gamma_form
 from compile.folds.gates import DeadBank, constant_of, is_static
 from tdss.adapters.tdss import SkillBank, TdssBlock, TdssStage
 from tdss.decoders.hrnet import HrnetDecoder
+from tdss.linears import set_module
 from tdss.model import MultiTaskModel
 
 
@@ -49,7 +50,7 @@ class FoldCompose:
         for path, stage in model.named_modules():
             if isinstance(stage, TdssStage):
                 form = choose_form(stage, _place(model, path, stage))
-                touches = (path, *_downsamplers(model, path))
+                touches = (path, *downsamplers_of(model, path))
                 yield Candidate(path, "folded", _summary(stage, form), touches, form=form)
 
     def apply(self, model: MultiTaskModel, step: Step) -> None:
@@ -61,7 +62,7 @@ class FoldCompose:
         build = compose if stage.tsai is None or stage.tsai.weight is not None else compose_gamma
         with torch.no_grad():
             set_module(model, step.module, build(stage, place, step.form))
-        for path in _downsamplers(model, step.module):
+        for path in downsamplers_of(model, step.module):
             set_module(model, path, nn.Identity())
 
 
@@ -148,11 +149,6 @@ def _summary(stage: TdssStage, form: str) -> str:
     gates = [bank.gate for bank in stage.modules() if isinstance(bank, SkillBank)]
     dynamic = sum(not is_static(gate) for gate in gates)
     return f"{len(gates) - dynamic} static and {dynamic} dynamic gates; {FORMS[form]}"
-
-
-def _downsamplers(model: MultiTaskModel, stage: str) -> tuple[str, ...]:
-    index = stage.rpartition(".")[2]
-    return tuple(f"decoders.{task}.downsamplers.{index}" for task in model.decoders)
 
 
 def _decoder(model: MultiTaskModel, task: str) -> HrnetDecoder:

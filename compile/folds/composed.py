@@ -16,6 +16,7 @@ from compile.folds.cost import BYTES_PER_VALUE, Cost
 from tdss.adapters.base import TaskFeatures
 from tdss.adapters.tdss import SkillBank
 from tdss.backbones.base import StageTap
+from tdss.linears import linear_of
 
 MATRIX, UNITS = "matrix", "units"  # how a dynamic gate acts: on the small matrix, or on the hidden units
 
@@ -139,10 +140,3 @@ def halve(x: Tensor) -> Tensor:
     """Average 2×2 neighbours of ``[batch, height, width, channels]``: the bilinear resize to half the size."""
     batch, height, width, channels = x.shape
     return x.view(batch, height // 2, 2, width // 2, 2, channels).mean((2, 4))
-
-
-def linear_of(weight: Tensor) -> nn.Linear:
-    """Make a bias-free linear of a matrix ``[out, in]``, in its dtype and on its device."""
-    linear = nn.Linear(weight.shape[1], weight.shape[0], bias=False, device=weight.device, dtype=weight.dtype)
-    linear.weight = nn.Parameter(weight.detach())
-    return linear

@@ -10,11 +10,12 @@ skills: its other values must not change. Only zeros count; skills of tiny weigh
 from collections.abc import Iterator
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 
-from compile.folds.base import Candidate, Step, set_module
+from compile.folds.base import Candidate, Step
 from compile.folds.gates import DeadBank, constant_of, is_static, pick, tasks_of
 from tdss.adapters.tdss import SkillBank
+from tdss.linears import linear_of, set_module
 from tdss.model import MultiTaskModel
 
 BIASED = "a projection of its skills has a bias: dead skills leave before norms are folded"
@@ -50,9 +51,9 @@ class FoldDeadSkills:
         if _biased(bank):
             raise TypeError(f"{step.module}: {BIASED}")
         bank.gate = pick(bank.gate, step.keep)  # type: ignore[assignment]
-        bank.down = _slice(bank.down, _by_skill(bank.down.weight, bank.rank)[list(step.keep)].flatten(0, 1))
+        bank.down = linear_of(_by_skill(bank.down.weight, bank.rank)[list(step.keep)].flatten(0, 1))
         columns = _by_skill(bank.up.weight.T, bank.rank)[list(step.keep)].flatten(0, 1).T
-        bank.up = _slice(bank.up, columns)
+        bank.up = linear_of(columns.contiguous())
 
 
 def live_skills(bank: SkillBank) -> Tensor:
@@ -71,10 +72,3 @@ def _biased(bank: SkillBank) -> bool:
 def _by_skill(rows: Tensor, rank: int) -> Tensor:
     split: Tensor = rows.detach().unflatten(0, (-1, rank))
     return split
-
-
-def _slice(linear: nn.Linear, weight: Tensor) -> nn.Linear:
-    kept = nn.Linear(weight.shape[1], weight.shape[0], bias=False, device=weight.device, dtype=weight.dtype)
-    with torch.no_grad():
-        kept.weight = nn.Parameter(weight.contiguous())
-    return kept

@@ -14,11 +14,12 @@ Neither is exact: they are opt-in, and compile/freeze.py measures each on every 
 import torch
 from torch import Tensor
 
-from compile.folds.base import Step, set_module
+from compile.folds.base import Step
 from compile.folds.dead_skills import FoldDeadSkills
 from compile.folds.gates import ConstantGate, PickedGate
 from compile.folds.static_value import freeze_gamma
 from tdss.adapters.tdss import DynamicGate, Tsai
+from tdss.linears import set_module
 from tdss.model import MultiTaskModel
 
 

@@ -17,9 +17,10 @@ from typing import TypeAlias
 import torch
 from torch import Tensor, nn
 
-from compile.folds.composed import Hidden, answered, halve, input_of, linear_of
+from compile.folds.composed import Hidden, answered, halve, input_of
 from tdss.adapters.base import TaskFeatures
 from tdss.backbones.base import StageTap
+from tdss.linears import linear_of
 
 Read: TypeAlias = tuple[Tensor, Tensor, Tensor]  # u, ĝ and ḡ of one source
 BUILT, BRIDGE = "built", "bridge"

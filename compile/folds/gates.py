@@ -39,7 +39,8 @@ class PickedGate(nn.Module):
 
     def forward(self, n: Tensor) -> Tensor:
         """Map the block's input ``[batch, height, width, dim]`` to the gate ``[batch, tasks, kept]``."""
-        return torch.stack([self.gate(n)[..., skill] for skill in self.kept], -1)
+        values = self.gate(n)
+        return torch.stack([values[..., skill] for skill in self.kept], -1)
 
 
 class DeadBank(nn.Module):

@@ -14,14 +14,15 @@ skills inserted at the MLP; a dynamic gate reads GAP(n), which is linear too. Re
 from collections.abc import Iterator
 from typing import NamedTuple
 
-from torch import Tensor, nn
+from torch import nn
 
-from compile.folds.base import Candidate, Step, set_module
+from compile.folds.base import Candidate, Step, downsamplers_of
 from compile.folds.composed import ComposedStage
 from compile.folds.gamma import GammaStage
 from tdss.adapters.tdss import DynamicGate, SkillBank, Tdss
 from tdss.backbones.swin import PatchMerging, SwinBlock, SwinStage
 from tdss.backbones.vit import Vit, VitBlock
+from tdss.linears import bias_of, linear_at, linear_of, set_module
 from tdss.model import MultiTaskModel
 
 PADDED = "windows are padded with zeros after the norm"
@@ -60,31 +61,15 @@ class FoldLayerNorm:
         norm = model.get_submodule(step.module)
         if not isinstance(norm, nn.LayerNorm) or not readers:
             raise TypeError(f"{step.module} is no LayerNorm that linears read")
-        for path, linear in [(path, _linear(model, path)) for path in readers]:
+        for path, linear in [(path, linear_at(model, path)) for path in readers]:
             set_module(model, path, _absorb(linear, norm))
         plain = nn.LayerNorm(norm.normalized_shape, norm.eps, elementwise_affine=False)
         set_module(model, step.module, plain)
 
 
 def _absorb(linear: nn.Linear, norm: nn.LayerNorm) -> nn.Linear:
-    merged = nn.Linear(
-        linear.in_features, linear.out_features, device=linear.weight.device, dtype=linear.weight.dtype
-    )  # fmt: skip
-    shift = linear.weight @ norm.bias
-    merged.weight = nn.Parameter((linear.weight * norm.weight).detach())
-    merged.bias = nn.Parameter(_add(linear.bias, shift).detach())
-    return merged
-
-
-def _add(bias: Tensor | None, shift: Tensor) -> Tensor:
-    return shift if bias is None else bias + shift
-
-
-def _linear(model: MultiTaskModel, path: str) -> nn.Linear:
-    module = model.get_submodule(path)
-    if not isinstance(module, nn.Linear):
-        raise TypeError(f"{path} is no Linear")
-    return module
+    shift, bias = linear.weight @ norm.bias, bias_of(linear)
+    return linear_of(linear.weight * norm.weight, shift if bias is None else bias + shift)
 
 
 def _composed(model: MultiTaskModel, norm: str) -> str | None:
@@ -103,7 +88,7 @@ def _adapted(model: MultiTaskModel, linears: tuple[str, ...]) -> str | None:
 
 def _too_dear(model: MultiTaskModel, norm: nn.LayerNorm, linears: tuple[str, ...]) -> str | None:
     freed = 2 * norm.weight.numel()
-    added = sum(_linear(model, path).out_features for path in linears if _linear(model, path).bias is None)
+    added = sum(linear_at(model, path).out_features for path in linears if linear_at(model, path).bias is None)
     return f"new biases take {added} parameters, the affine part frees {freed}" if added > freed else None
 
 
@@ -130,8 +115,7 @@ def _own_readers(model: MultiTaskModel, merging: str) -> tuple[str, ...]:
     stage = model.get_submodule(merging.rpartition(".")[0])
     if not isinstance(stage, SwinStage) or stage.reduces_streams:
         return ()
-    index = merging.split(".")[2]
-    return tuple(f"decoders.{task}.downsamplers.{index}" for task in model.decoders)
+    return downsamplers_of(model, merging.rpartition(".")[0])
 
 
 def _bank_readers(model: MultiTaskModel, block: str, site: str) -> Iterator[str]:

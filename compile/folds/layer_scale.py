@@ -11,8 +11,9 @@ from collections.abc import Iterator
 import torch
 from torch import nn
 
-from compile.folds.base import Candidate, Step, set_module
+from compile.folds.base import Candidate, Step
 from tdss.backbones.vit import LayerScale, VitBlock
+from tdss.linears import set_module
 from tdss.model import MultiTaskModel
 
 BRANCHES = (("scale1", "attn.proj"), ("scale2", "mlp.fc2"))

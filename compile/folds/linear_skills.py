@@ -12,9 +12,10 @@ from collections.abc import Iterator
 import torch
 from torch import Tensor, nn
 
-from compile.folds.base import Candidate, Step, set_module
+from compile.folds.base import Candidate, Step
 from compile.folds.composed import DynamicSource, StaticSource, halve
 from compile.folds.gamma import GammaSource
+from tdss.linears import linear_of, set_module
 from tdss.model import MultiTaskModel
 
 
@@ -24,12 +25,7 @@ class LinearSource(nn.Module):
     def __init__(self, weight: Tensor, bias: Tensor | None, *, pooled: bool) -> None:
         super().__init__()
         self.pooled = pooled
-        self.mix = nn.Linear(
-            weight.shape[1], weight.shape[0], bias is not None, device=weight.device, dtype=weight.dtype
-        )
-        self.mix.weight = nn.Parameter(weight.detach())
-        if bias is not None:
-            self.mix.bias = nn.Parameter(bias.detach())
+        self.mix = linear_of(weight, bias)
 
     def forward(self, n: Tensor) -> Tensor:
         """Map the block's input ``[batch, height, width, dim]`` to its share of z, ``[batch, …, tasks·narrow]``."""

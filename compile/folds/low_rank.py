@@ -13,9 +13,10 @@ from collections.abc import Iterator
 import torch
 from torch import nn
 
-from compile.folds.base import Candidate, Step, set_module
+from compile.folds.base import Candidate, Step
 from tdss.adapters.lora import LoraLinear
 from tdss.adapters.mtlora import TaskLinear
+from tdss.linears import set_module
 from tdss.model import MultiTaskModel
 
 

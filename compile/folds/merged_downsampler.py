@@ -9,12 +9,12 @@ two. The shared stream keeps its own reduction.
 
 from collections.abc import Iterator
 
-import torch
 from torch import nn
 
-from compile.folds.base import Candidate, Step, set_module
+from compile.folds.base import Candidate, Step, downsamplers_of
 from tdss.adapters.mtlora import Mtlora
 from tdss.backbones.swin import SwinStage
+from tdss.linears import bias_of, linear_at, linear_of, set_module
 from tdss.model import MultiTaskModel
 
 
@@ -29,7 +29,7 @@ class FoldMergedDownsampler:
             return
         for path, stage in model.named_modules():
             if isinstance(stage, SwinStage) and stage.downsample is not None and stage.reduces_streams:
-                touches = (f"{path}.downsample", *_downsamplers(model, path))
+                touches = (f"{path}.downsample", *downsamplers_of(model, path))
                 if isinstance(stage.downsample.get_submodule("reduction"), nn.Linear):
                     yield Candidate(path, "folded", "each task's downsampler alone reads its reduced stream", touches)
                 else:
@@ -41,25 +41,11 @@ class FoldMergedDownsampler:
         if not isinstance(stage, SwinStage) or stage.downsample is None:
             raise TypeError(f"{step.module} is no SwinStage with a merging")
         reduction = stage.downsample.reduction
-        for path in _downsamplers(model, step.module):
-            narrow = model.get_submodule(path)
-            if not isinstance(narrow, nn.Linear):
-                raise TypeError(f"{path} is no Linear")
-            set_module(model, path, _product(narrow, reduction))
+        for path in downsamplers_of(model, step.module):
+            set_module(model, path, _product(linear_at(model, path), reduction))
         stage.reduces_streams = False
 
 
 def _product(narrow: nn.Linear, reduction: nn.Linear) -> nn.Linear:
-    biased = "bias" in reduction.state_dict()
-    kind = {"device": narrow.weight.device, "dtype": narrow.weight.dtype}
-    merged = nn.Linear(reduction.in_features, narrow.out_features, biased, **kind)
-    with torch.no_grad():
-        merged.weight = nn.Parameter(narrow.weight @ reduction.weight)
-        if biased:
-            merged.bias = nn.Parameter(narrow.weight @ reduction.bias)
-    return merged
-
-
-def _downsamplers(model: MultiTaskModel, stage: str) -> tuple[str, ...]:
-    index = stage.rpartition(".")[2]
-    return tuple(f"decoders.{task}.downsamplers.{index}" for task in model.decoders)
+    bias = bias_of(reduction)
+    return linear_of(narrow.weight @ reduction.weight, None if bias is None else narrow.weight @ bias)

@@ -12,8 +12,9 @@ from collections.abc import Iterator
 import torch
 from torch import nn
 
-from compile.folds.base import Candidate, Step, set_module
+from compile.folds.base import Candidate, Step
 from tdss.adapters.lora import ScaledLinear
+from tdss.linears import set_module
 from tdss.model import MultiTaskModel
 
 

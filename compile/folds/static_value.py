@@ -12,9 +12,10 @@ from collections.abc import Iterator
 import torch
 from torch import Tensor, nn
 
-from compile.folds.base import Candidate, Step, set_module
+from compile.folds.base import Candidate, Step
 from compile.folds.gates import ConstantGate
 from tdss.adapters.tdss import DynamicGamma, DynamicGate, Tsai, normalise_gate
+from tdss.linears import set_module
 from tdss.model import MultiTaskModel
 
 NORMS = {"attention": "norm1", "mlp": "norm2"}

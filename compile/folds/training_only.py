@@ -11,8 +11,9 @@ from collections.abc import Iterator
 
 from torch import nn
 
-from compile.folds.base import Candidate, Step, set_module
+from compile.folds.base import Candidate, Step
 from tdss.backbones.swin import DropPath
+from tdss.linears import set_module
 from tdss.model import MultiTaskModel
 
 

@@ -15,6 +15,7 @@ from tdss.adapters.base import Adapter, TaskFeatures
 from tdss.backbones.base import StageTap
 from tdss.backbones.swin import SwinBlock
 from tdss.backbones.vit import VitBlock
+from tdss.linears import linear_at, set_module
 
 LINEARS = ("attn.qkv", "attn.proj", "mlp.fc1", "mlp.fc2")
 
@@ -70,17 +71,8 @@ class Ssf(Adapter):
         self.tasks = tuple(tasks)
         for block in [module for module in backbone.modules() if isinstance(module, SwinBlock | VitBlock)]:
             for path in LINEARS:
-                parent, _, name = path.rpartition(".")
-                setattr(block.get_submodule(parent), name, ScaledLinear(linear_at(block, path)))
+                set_module(block, path, ScaledLinear(linear_at(block, path)))
 
     def forward(self, taps: Sequence[StageTap]) -> tuple[TaskFeatures, ...]:
         """Return each stage's output for every task."""
         return tuple(dict.fromkeys(self.tasks, tap.output) for tap in taps)
-
-
-def linear_at(module: nn.Module, path: str) -> nn.Linear:
-    """Return the linear at ``path``."""
-    linear = module.get_submodule(path)
-    if not isinstance(linear, nn.Linear):
-        raise TypeError(f"{path} is no Linear")
-    return linear

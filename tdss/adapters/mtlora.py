@@ -18,10 +18,11 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from tdss.adapters.base import Adapter, TaskFeatures
-from tdss.adapters.lora import LINEARS, LoraLinear, LowRank, linear_at
+from tdss.adapters.lora import LINEARS, LoraLinear, LowRank
 from tdss.backbones.base import BlockTap, StageTap
 from tdss.backbones.swin import Swin, SwinBlock, SwinStage
 from tdss.config import MtloraConfig
+from tdss.linears import linear_at, set_module
 
 
 class TaskLinear(nn.Module):
@@ -87,9 +88,7 @@ class Mtlora(Adapter):
         for stage in [module for module in backbone.modules() if isinstance(module, SwinStage)]:
             for block in list(stage.blocks)[:-1]:
                 for path in LINEARS:
-                    parent, _, name = path.rpartition(".")
-                    updated = LoraLinear(linear_at(block, path), config.rank, config.scale)
-                    setattr(block.get_submodule(parent), name, updated)
+                    set_module(block, path, LoraLinear(linear_at(block, path), config.rank, config.scale))
             last = stage.blocks[-1]
             if isinstance(last, SwinBlock):
                 stage.blocks[-1] = TaskBlock(last, config, tasks)

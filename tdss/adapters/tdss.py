@@ -22,6 +22,7 @@ from torch.nn import functional
 from tdss.adapters.base import Adapter, TaskFeatures
 from tdss.backbones.base import BlockTap, StageTap
 from tdss.config import Gate, TdssConfig
+from tdss.linears import bias_of, linear_of
 
 ACTIVATIONS = {"none": nn.Identity, "relu": nn.ReLU, "gelu": nn.GELU}
 
@@ -228,11 +229,5 @@ class Tdss(Adapter):
 
 def _rows(linear: nn.Linear, places: Sequence[int], group: int) -> nn.Linear:
     """Return a linear with the groups of ``group`` output rows at ``places``."""
-    weight = linear.weight.detach().unflatten(0, (-1, group))[list(places)].flatten(0, 1)
-    kept = nn.Linear(
-        weight.shape[1], weight.shape[0], linear.bias is not None, device=weight.device, dtype=weight.dtype
-    )
-    kept.weight = nn.Parameter(weight)
-    if linear.bias is not None:
-        kept.bias = nn.Parameter(linear.bias.detach().unflatten(0, (-1, group))[list(places)].flatten(0, 1))
-    return kept
+    weight, bias = linear.weight.unflatten(0, (-1, group))[list(places)].flatten(0, 1), bias_of(linear)
+    return linear_of(weight, None if bias is None else bias.unflatten(0, (-1, group))[list(places)].flatten(0, 1))

@@ -160,17 +160,14 @@ class PatchMerging(nn.Module):
         self.norm = nn.LayerNorm(4 * dim)
         self.reduction = nn.Linear(4 * dim, 2 * dim, bias=False)
 
-    def forward(self, x: Tensor) -> Tensor:
-        """Map ``[batch, height, width, dim]`` to ``[batch, ⌈height/2⌉, ⌈width/2⌉, 2·dim]``."""
-        return self.reduction(self.joined(x))  # type: ignore[no-any-return]
-
-    def joined(self, x: Tensor) -> Tensor:
-        """Return 2×2 neighbours concatenated and normed: ``[batch, ⌈height/2⌉, ⌈width/2⌉, 4·dim]``."""
+    def forward(self, x: Tensor, *, reduces: bool = True) -> Tensor:
+        """Map ``[batch, height, width, dim]`` to ``[batch, ⌈height/2⌉, ⌈width/2⌉, 2·dim]``; 4·dim if it does not reduce."""
         height, width = x.shape[1:3]
         if height % 2 or width % 2:
             x = functional.pad(x, (0, 0, 0, width % 2, 0, height % 2))
         corners = (x[:, 0::2, 0::2], x[:, 1::2, 0::2], x[:, 0::2, 1::2], x[:, 1::2, 1::2])
-        return self.norm(torch.cat(corners, -1))  # type: ignore[no-any-return]
+        joined: Tensor = self.norm(torch.cat(corners, -1))
+        return self.reduction(joined) if reduces else joined
 
 
 class PatchEmbed(nn.Module):
@@ -223,8 +220,8 @@ class SwinStage(nn.Module):
     def _merge_streams(self, tap: BlockTap) -> BlockTap:
         if tap.streams is None or self.downsample is None:
             return tap
-        merge = self.downsample if self.reduces_streams else self.downsample.joined
-        return tap._replace(streams={task: merge(stream) for task, stream in tap.streams.items()})
+        reduces, merge = self.reduces_streams, self.downsample
+        return tap._replace(streams={task: merge(stream, reduces=reduces) for task, stream in tap.streams.items()})
 
 
 class Swin(nn.Module):

@@ -20,7 +20,6 @@ from compile.folds.composed import (
     gate_form,
     halve,
     input_of,
-    linear_of,
     mixed,
 )  # fmt: skip
 from compile.folds.cost import trace_cost
@@ -119,11 +118,6 @@ def test_a_source_reads_the_input_of_its_block_and_site() -> None:
     maps = [draw(1, 2, 2, 3, seed=seed) for seed in range(4)]
     tap = StageTap((BlockTap(maps[0], maps[1]), BlockTap(maps[2], maps[3])), draw(1, 2, 2, 3, seed=9))
     assert input_of(tap, "1_attention") is maps[2] and input_of(tap, "0_mlp") is maps[1]
-
-
-def test_a_linear_of_a_matrix_has_its_type_and_no_bias() -> None:
-    linear = linear_of(draw(2, 3))
-    assert linear.bias is None and linear.weight.dtype == torch.float64 and torch.equal(linear.weight, draw(2, 3))
 
 
 @pytest.mark.parametrize(

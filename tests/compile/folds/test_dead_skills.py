@@ -8,8 +8,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 from torch import nn
 
-from compile.folding import EXACT_RELATIVE
+from compile.folding import EXACT_RELATIVE, rewrite
 from compile.folds.base import Step
+from compile.folds.cost import trace_cost
 from compile.folds.dead_skills import BIASED, FoldDeadSkills
 from compile.folds.freeze_gate import DropSkills
 from compile.folds.gates import ConstantGate, DeadBank, PickedGate
@@ -52,6 +53,19 @@ def test_a_skill_without_weights_leaves_its_bank(bank: str, dead: str) -> None:
     folded = model.get_submodule(bank)
     assert isinstance(folded, SkillBank) and folded.down.weight.shape == (6, 8) and folded.up.weight.shape == (8, 6)
     assert far(deltas(original, array(n)), torch.stack(folded(n))) < TIGHT
+
+
+def test_a_dead_skill_of_a_dynamic_bank_pays() -> None:
+    """The gate is computed once, however many skills are kept of it."""
+    model = make_model(make_config(BASE))
+    zero(model, f"{DYNAMIC}.down.weight:2-4")
+    before = trace_cost(model, make_image(model.config).shape)
+    _, [line] = rewrite(model, make_image(model.config).shape, mode="all", rules=(RULE,))
+    assert (line.module, line.decision) == (DYNAMIC, "folded")
+    fold_with(RULE, model)
+    gate = [f"{DYNAMIC}.gate.gate.logits"]
+    after = trace_cost(model, make_image(model.config).shape)
+    assert after.of(model, gate).macs == before.of(make_model(model.config), [f"{DYNAMIC}.gate.logits"]).macs > 0
 
 
 def test_a_bank_without_live_skills_leaves_altogether() -> None:

@@ -7,6 +7,7 @@ from torch import nn
 
 from compile.folding import EXACT_RELATIVE, rewrite
 from compile.folds.base import Step
+from compile.folds.cost import trace_cost
 from compile.folds.low_rank import FoldLowRank
 from compile.folds.merged_downsampler import FoldMergedDownsampler
 from tdss.backbones.swin import SwinStage
@@ -42,7 +43,11 @@ def test_each_tasks_downsampler_holds_the_reduction() -> None:
 
 
 def test_it_saves_macs_and_bytes() -> None:
-    _, [line] = rewrite(make_model(CONFIG), make_image(CONFIG).shape, mode="all", rules=(RULE,))
+    folded, [line] = rewrite(make_model(CONFIG), make_image(CONFIG).shape, mode="all", rules=(RULE,))
+    before, after = (trace_cost(model, make_image(CONFIG).shape).total for model in (make_model(CONFIG), folded))
+    assert (
+        line.bytes_before - line.bytes_after == before.moved - after.moved
+    )  # what the line says is what the model saves
     assert (line.decision, line.reason) == ("folded", "each task's downsampler alone reads its reduced stream")
     assert line.macs_after < line.macs_before and line.bytes_after < line.bytes_before
 
