@@ -8,12 +8,14 @@
 
 Only calibration images are asked: those that judge the bundle never choose its layers. A model may have been trained on
 its calibration images, and there are few of them, so a task *holds* only if its drop's interval lies within ± ``margin``
-of its budget, in both directions: an improvement is as much a sign of noise as a drop. Where a metric is too noisy for
+of its budget, in both directions: an improvement is as much a sign of noise as a drop. A task that none of these images has a
+label for, or whose metric is 0 in float, has no say: no layer could mend it. Where a metric is too noisy for
 that on so few images, whatever the graph, the next best is asked for: that the rule which judges the bundle passes every
 task on them; failing that, that the drop itself is within ± ``margin`` where the images cannot tell. What is found is one
 more variant, ``int8_mixed``; the judgement and the device decide whether it is shipped.
 """
 
+import hashlib
 import shutil
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
@@ -21,10 +23,11 @@ from tempfile import TemporaryDirectory
 from typing import NamedTuple
 
 import onnx_ir as ir
-from pydantic import JsonValue
+from pydantic import JsonValue, ValidationError
 
-from bundle.artifacts import Quantized, Simplified, load, write_text
+from bundle.artifacts import Quantized, Simplified, hash_file, load, write_text
 from bundle.dataset import FolderDataset
+from bundle.errors import ArtifactError
 from bundle.frozen import Frozen
 from calibration.sampling import CalibrationSet
 from compile.calibrate import Question, calibrate
@@ -33,15 +36,18 @@ from compile.graph import GRAPH_FILE, graph_info
 from compile.layers import layers_of, read_macs
 from compile.passes.table import apply_passes
 from compile.quantize import Job, ranges_for, variants_of, write_quantized
-from compile.sensitivity import LayerSensitivity, Subject, costliest, measure_layers, open_graph
+from compile.sensitivity import LayerSensitivity, Subject, costliest, measure_layers
+from compile.sources import code_hash
 from compile.store import seal, tool_versions, writing
 from compile.trial import Standing, Trial, labelled, without_labels
+from compile.verify import open_graph
 from targets.base import RunConfig, Target, Variant, VariantRecipe
 
 TOOLS = ("nncf", "onnx", "onnx-ir", "openvino", "onnxruntime", "numpy")
 SENSITIVITY = "sensitivity.json"
 PLAIN, MIXED = "int8", "int8_mixed"
 BISECTIONS = 3
+NAME_LENGTH = 16
 NEAR = 1
 
 
@@ -121,8 +127,18 @@ def search(
 
 
 def read_sensitivity(path: Path) -> SearchReport:
-    """Read ``sensitivity.json``."""
-    return SearchReport.model_validate_json(path.read_bytes())
+    """Read ``sensitivity.json``.
+
+    Raises:
+        ArtifactError: it holds something else.
+    """
+    try:
+        return SearchReport.model_validate_json(path.read_bytes())
+    except ValidationError as error:
+        raise ArtifactError(
+            f"{path.name} cannot be read", expected="what the search of this version writes", got=str(error),
+            where=str(path), fix="build the bundle again",
+        ) from error  # fmt: skip
 
 
 def describe_costs(path: Path, tasks: Sequence[str]) -> list[str]:
@@ -161,9 +177,11 @@ def prefix_within(rows: Sequence[LayerSensitivity], share: float) -> int:
 
 
 def broken(tasks: Mapping[str, Standing], budgets: Mapping[str, float], margin: float) -> tuple[str, ...]:
-    """Return the tasks whose interval is not within ± ``margin`` of the budget."""
+    """Return the tasks whose interval is not within ± ``margin`` of the budget, but for those that are undefined."""
     return tuple(
-        name for name, one in tasks.items() if not all(abs(end) <= margin * budgets[name] for end in one.interval)
+        name
+        for name, one in tasks.items()
+        if one.defined and not all(abs(end) <= margin * budgets[name] for end in one.interval)
     )
 
 
@@ -186,6 +204,13 @@ def shortest(longest: int, attempt: Callable[[int], Step], plain: int) -> tuple[
     return (*(step for step in steps if step is not best), best)
 
 
+def journal_name(target: str, graph: Path, trial: Trial) -> str:
+    """Name the journal of a measurement after all its rows depend on: the graph as it is measured, images, labels, code."""
+    asked = (hash_file(graph), trial.sha256, code_hash("compile.sensitivity"))
+    digest = hashlib.sha256("\n".join(asked).encode()).hexdigest()
+    return f"sensitivity-{target}-{digest[:NAME_LENGTH]}.jsonl"
+
+
 def _search(
     quantized: Quantized, job: Job, terms: Terms, progress: Callable[[str], None]
 ) -> tuple[SearchReport, Variant | None, dict[str, JsonValue]]:
@@ -199,7 +224,11 @@ def _search(
         trial.set_reference(session.infer)
     first = _try(job, plain, trial, terms, returned=0, share=0.0)
     if first.held:
-        return _report(terms, "not needed: every task holds in plain INT8", trial=trial, steps=(first,)), None, {}
+        return (
+            _report(terms, f"not needed: every task holds in plain INT8{_unknown(first)}", trial=trial, steps=(first,)),
+            None,
+            {},
+        )
     failing = broken(first.tasks, terms.budgets, terms.config.margin)
     progress(f"search: INT8 does not hold {', '.join(failing)} on the calibration images")
     return _mix(job, plain.recipe, trial, terms, first, progress)
@@ -255,7 +284,7 @@ def _sensitivities(
         apply_passes(passes, calibrated, graph)
         layers = layers_of(ir.load(graph), macs)
         subject = Subject(graph, job.source, trial.first(terms.config.images), threads=job.run.threads)
-        journal = calibrated.with_name(f"sensitivity-{job.target.name}-{terms.config.images}.jsonl")
+        journal = calibrated.with_name(journal_name(job.target.name, graph, subject.trial))
         rows = measure_layers(subject, layers, sum(macs.values()), journal, progress)
     return rows, 1.0 - sum(layer.macs for layer in layers) / sum(macs.values())
 
@@ -264,8 +293,9 @@ def _try(job: Job, variant: Variant, trial: Trial, terms: Terms, *, returned: in
     with job.target.open(job.folder, variant, job.run, "auto") as session:
         tasks = trial.stand(trial.measure(session.infer))
     held = not broken(tasks, terms.budgets, terms.config.margin)
-    passed = all(one.verdict == "pass" for one in tasks.values())
-    near = all(_near(one, terms.config.margin * terms.budgets[name]) for name, one in tasks.items())
+    known = {name: one for name, one in tasks.items() if one.defined}
+    passed = all(one.verdict == "pass" for one in known.values())
+    near = all(_near(one, terms.config.margin * terms.budgets[name]) for name, one in known.items())
     return Step(returned=returned, macs_share=share, tasks=tasks, held=held, passed=passed, near=near)
 
 
@@ -274,12 +304,21 @@ def _near(one: Standing, within: float) -> bool:
 
 
 def _words(step: Step, terms: Terms) -> str:
+    return _outcome(step, terms) + _unknown(step)
+
+
+def _unknown(step: Step) -> str:
+    names = ", ".join(name for name, one in step.tasks.items() if not one.defined)
+    return f"; undefined on these images: {names}" if names else ""
+
+
+def _outcome(step: Step, terms: Terms) -> str:
     if step.held:
         return "every task holds"
     close = ", ".join(broken(step.tasks, terms.budgets, terms.config.margin))
     if step.passed:
         return f"every task holds its budget, but not {terms.config.margin:.0%} of it: {close}"
-    failing = ", ".join(name for name, one in step.tasks.items() if one.verdict != "pass")
+    failing = ", ".join(name for name, one in step.tasks.items() if one.defined and one.verdict != "pass")
     if step.near:
         return f"every task holds as far as these images tell, which is too few to be sure of: {failing}"
     return f"not held: {failing}"

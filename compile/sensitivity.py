@@ -16,18 +16,18 @@ import numpy as np
 import onnx_ir as ir
 from pydantic import ValidationError
 
+from bundle.agreement import POWERS, label_power, power, sqnr_db
 from bundle.errors import ArtifactError
 from bundle.frozen import Frozen
 from bundle.tasks import task
 from bundle.verdict import relative_drop
 from compile.graph import Array
 from compile.layers import Layer, return_to_float
-from compile.trial import Trial, sqnr_db
-from targets.base import RunConfig, Session, Variant
-from targets.reference.target import F32, REFERENCE
+from compile.trial import Trial
+from compile.verify import open_graph as open_graph
 
 NOTHING_DB = 200.0
-"""The SQNR that is recorded where there is no difference at all: JSON has no infinity."""
+"""The SQNR where there is no difference at all; its negative is that of an output with nothing of the reference's in it."""
 
 
 class LayerSensitivity(Frozen):
@@ -41,12 +41,6 @@ class LayerSensitivity(Frozen):
     def noise(self, task_name: str) -> float:
         """The layer's noise power at a task's output, relative to the output's power."""
         return float(10.0 ** (-self.sqnr_db[task_name] / 10.0))
-
-
-def open_graph(path: Path, *, exact: bool, threads: int) -> Session:
-    """Open an ONNX graph in ONNX Runtime; ``exact`` computes Q/DQ as the operators are defined."""
-    recipe = F32.model_copy(update={"graph": "quantized" if exact else "float"})
-    return REFERENCE.open(path.parent, Variant(recipe=recipe, files=(path.name,)), RunConfig(threads=threads), "auto")
 
 
 class Subject:
@@ -71,7 +65,7 @@ class Subject:
             path = Path(scratch) / self.quantized.name
             ir.save(model, path)
             outputs, metrics = self._run(path, exact=True)
-        noise = {name: min(sqnr_db(outputs[name], self.reference[name]), NOTHING_DB) for name in outputs}
+        noise = {name: task_sqnr_db(self.reference[name], outputs[name]) for name in outputs}
         return noise, {name: _drop(name, self.metrics[name], value) for name, value in metrics.items()}
 
     def _run(self, graph: Path, *, exact: bool) -> tuple[dict[str, list[Array]], dict[str, float]]:
@@ -139,6 +133,17 @@ def costliest(rows: Sequence[LayerSensitivity], task_name: str, count: int) -> t
     return tuple((row.name, row.noise(task_name) / total if total else 0.0) for row in ranked)
 
 
+def task_sqnr_db(references: Sequence[Array], outputs: Sequence[Array]) -> float:
+    """Return a task's SQNR in dB over images, within ± ``NOTHING_DB``; whole numbers are classes, compared as one-hot maps."""
+    powers = np.zeros(POWERS)
+    for one, other in zip(references, outputs, strict=True):
+        powers += label_power(one, other) if np.issubdtype(one.dtype, np.integer) else power(one, other)
+    if powers[1] == 0:
+        return NOTHING_DB
+    found = sqnr_db(powers)
+    return -NOTHING_DB if np.isnan(found) else float(np.clip(found, -NOTHING_DB, NOTHING_DB))
+
+
 def _drop(name: str, reference: float, compiled: float) -> float:
     drop = float(relative_drop(np.asarray(reference), np.asarray(compiled), task(name).direction))
-    return drop if np.isfinite(drop) else 0.0 if np.isnan(drop) else NOTHING_DB
+    return drop if np.isfinite(drop) else 0.0 if np.isnan(drop) else float(np.copysign(NOTHING_DB, drop))

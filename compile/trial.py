@@ -4,11 +4,11 @@ What the search for mixed precision asks again and again, on calibration images 
 bundle, on others. Held in memory: the images and labels, and of the reference the metric's array for each image.
 """
 
+import hashlib
 from collections.abc import Callable, Mapping, Sequence
 from typing import NamedTuple, TypeAlias
 
 import numpy as np
-from numpy.typing import NDArray
 
 from bundle.dataset import Array, FolderDataset, decode_label
 from bundle.frozen import Frozen
@@ -16,6 +16,7 @@ from bundle.metrics import Floats, Metric, metric
 from bundle.postprocess import predict
 from bundle.tasks import task
 from bundle.verdict import Rule, Verdict, judge
+from compile.figures import Figure
 from compile.graph import GraphInfo
 
 Infer: TypeAlias = Callable[[Mapping[str, Array]], Mapping[str, Array]]
@@ -31,11 +32,19 @@ class Sample(NamedTuple):
 
 
 class Standing(Frozen):
-    """How one task stands: its relative drop, the drop's interval, and the verdict that the budget gives it."""
+    """How one task stands: its relative drop, the drop's interval, and the verdict that the budget gives it.
 
-    drop: float
-    interval: tuple[float, float]
+    A drop is infinite where only the reference has a metric, and NaN where it has none; a file says null for both.
+    """
+
+    drop: Figure
+    interval: tuple[Figure, Figure]
     verdict: Verdict
+
+    @property
+    def defined(self) -> bool:
+        """False where the reference's metric is undefined or 0 on these images, so that nothing is decided about it."""
+        return bool(np.isfinite(self.drop)) or self.verdict != "inconclusive"
 
 
 class Trial:
@@ -69,6 +78,16 @@ class Trial:
     def only(self, indices: Sequence[int]) -> "Trial":
         """Return a trial on these images only, without a reference."""
         return Trial([self.samples[index] for index in indices], self.info, self.budgets, self.seed)
+
+    @property
+    def sha256(self) -> str:
+        """The hash of every image, as the graph takes it, and of its labels, in order."""
+        digest = hashlib.sha256()
+        for sample in self.samples:
+            for name, array in (*sample.feed.items(), *sample.labels.items()):
+                digest.update(f"{name} {array.dtype} {list(array.shape)}\n".encode())
+                digest.update(np.ascontiguousarray(array).tobytes())
+        return digest.hexdigest()
 
     @property
     def reference(self) -> Measured:
@@ -124,16 +143,6 @@ def without_labels(dataset: FolderDataset, ids: Sequence[str], tasks: Sequence[s
 
 
 def worst(standing: Mapping[str, Standing]) -> tuple[str, float]:
-    """Return the task with the largest relative drop, and the drop."""
-    name = max(standing, key=lambda one: standing[one].drop)
+    """Return the task with the largest relative drop, and the drop; one that is undefined comes last."""
+    name = max(standing, key=lambda one: np.nan_to_num(standing[one].drop, nan=-np.inf, posinf=np.inf))
     return name, standing[name].drop
-
-
-def sqnr_db(outputs: Sequence[NDArray[np.generic]], references: Sequence[NDArray[np.generic]]) -> float:
-    """Return 10·log10(Σ reference² / Σ difference²) in dB over images; infinite where nothing differs."""
-    signal = sum(float((one.astype(np.float64) ** 2).sum()) for one in references)
-    noise = sum(
-        float(((one.astype(np.float64) - other.astype(np.float64)) ** 2).sum())
-        for one, other in zip(outputs, references, strict=True)
-    )
-    return float("inf") if noise == 0 else 10.0 * float(np.log10(signal / noise)) if signal > 0 else -float("inf")

@@ -12,8 +12,10 @@ from bundle.artifacts import Quantized, Simplified, load
 from bundle.dataset import FolderDataset
 from bundle.errors import ArtifactError
 from bundle.verdict import Verdict
+from calibration.cache import differences
 from calibration.sampling import CalibrationSet, from_split
 from compile import calibrate, sensitivity
+from compile import search as stage
 from compile.config import SearchConfig
 from compile.quantize import quantize, variants_of
 from compile.search import (
@@ -23,16 +25,18 @@ from compile.search import (
     Step,
     Terms,
     _near,
+    _words,
     broken,
     describe_costs,
+    journal_name,
     order_layers,
     prefix_within,
     read_sensitivity,
     search,
     shortest,
 )
-from compile.sensitivity import LayerSensitivity, costliest, read_journal
-from compile.trial import Standing
+from compile.sensitivity import NOTHING_DB, LayerSensitivity, costliest, read_journal, task_sqnr_db
+from compile.trial import Sample, Standing, Trial
 from targets.base import RunConfig
 from targets.table import TARGETS
 from tests.compile import made
@@ -67,6 +71,48 @@ def test_a_task_holds_only_if_it_moves_little_in_either_direction() -> None:
     tasks = {"depth": standing(-0.002, 0.004), "edge": standing(-0.009, 0.001), "semseg": standing(0.0, float("nan"))}
     assert broken(tasks, dict.fromkeys(tasks, 0.01), 0.5) == ("edge", "semseg")
     assert broken(tasks, dict.fromkeys(tasks, 0.02), 0.5) == ("semseg",)
+
+
+def test_a_task_with_an_undefined_metric_is_not_searched_for_and_is_named() -> None:
+    nothing = float("nan")
+    unlabelled = Standing(drop=nothing, interval=(nothing, nothing), verdict="inconclusive")
+    lost = Standing(drop=float("inf"), interval=(nothing, nothing), verdict="regression")
+    tasks = {"depth": standing(0.0, 0.001), "edge": unlabelled, "semseg": lost}
+    assert broken(tasks, dict.fromkeys(tasks, 0.01), 0.5) == ("semseg",)
+    step = Step(returned=0, macs_share=0.0, tasks=tasks, held=False)
+    assert Step.model_validate_json(step.model_dump_json()).tasks["edge"].defined is False
+    terms = Terms(FolderDataset(root=Path(), spec=made.SPEC), dict.fromkeys(tasks, 0.01), 0, SearchConfig())
+    assert _words(step, terms) == "not held: semseg; undefined on these images: edge"
+
+
+def test_noise_of_class_maps_is_that_of_one_hot_maps_and_stays_within_what_a_file_holds() -> None:
+    classes = np.array([[0, 40, 3, 3]], np.uint8)
+    wrong = np.array([[0, 1, 3, 3]], np.uint8)
+    assert task_sqnr_db([classes, classes], [wrong, classes]) == pytest.approx(10 * np.log10(8 / 2))
+    reference = [np.array([3.0, 4.0], np.float32), np.array([0.0, 5.0], np.float32)]
+    noisy = [np.array([3.0, 4.5], np.float32), np.array([0.5, 5.0], np.float32)]
+    assert task_sqnr_db(reference, noisy) == pytest.approx(10 * np.log10(50 / 0.5))
+    assert task_sqnr_db(reference, reference) == NOTHING_DB
+    assert task_sqnr_db(reference, [one * np.float32("nan") for one in reference]) == -NOTHING_DB
+    assert task_sqnr_db([one * 0 for one in reference], reference) == -NOTHING_DB
+
+
+def test_the_journal_is_named_after_all_it_depends_on(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    info = made.INFO["raw"]
+    sample = Sample(feed={"image": np.zeros(3, np.float32)}, labels={"depth": np.ones(3)})
+    trials = [Trial(samples, info, dict.fromkeys(made.TASKS, 0.01), 0) for samples in ([sample], [sample, sample])]
+    (tmp_path / "one.onnx").write_bytes(b"1")
+    (tmp_path / "two.onnx").write_bytes(b"2")
+    names = [journal_name("intel", tmp_path / name, trial) for name in ("one.onnx", "two.onnx") for trial in trials]
+    monkeypatch.setattr(stage, "code_hash", lambda module: f"{module} of another version")
+    names.append(journal_name("intel", tmp_path / "one.onnx", trials[0]))
+    assert len(set(names)) == 5
+
+
+def test_a_report_of_another_kind_is_refused(tmp_path: Path) -> None:
+    (tmp_path / SENSITIVITY).write_text("{}")
+    with pytest.raises(ArtifactError, match="cannot be read"):
+        read_sensitivity(tmp_path / SENSITIVITY)
 
 
 @given(longest=st.integers(1, 40), passes=st.integers(1, 60), holds=st.integers(0, 60), plain=st.integers(0, 2))
@@ -228,4 +274,9 @@ def test_a_calibration_is_made_once(
     monkeypatch.setattr(calibrate, "run_nncf", None)
     assert calibrate.calibrate(question, tmp_path) == first
     other = question._replace(scheme=scheme.model_copy(update={"smooth_quant_alpha": 0.5}))
-    assert calibrate.cache_key(other).digest != calibrate.cache_key(question).digest
+    key = calibrate.cache_key(question)
+    assert calibrate.cache_key(other).digest != key.digest
+    monkeypatch.setattr(calibrate, "float_nodes", lambda path, scheme: {"decoder.depth": "a test"})
+    assert differences(key, calibrate.cache_key(question)) == ("kept",)
+    monkeypatch.setattr(calibrate, "code_hash", lambda module: f"{module} of another version")
+    assert differences(key, calibrate.cache_key(question)) == ("kept", "code")

@@ -7,7 +7,7 @@ import pytest
 
 from bundle.dataset import Array, FolderDataset
 from bundle.errors import DatasetError
-from compile.trial import Trial, labelled, sqnr_db, without_labels, worst
+from compile.trial import Standing, Trial, labelled, without_labels, worst
 from tests.compile import made
 from tests.compile.made import answer
 
@@ -43,8 +43,31 @@ def test_missing_labels_are_known_before_they_are_read(dataset: FolderDataset) -
         labelled(dataset, ids, made.INFO["raw"])
 
 
-def test_sqnr_is_that_of_the_definition() -> None:
-    reference = [np.array([3.0, 4.0]), np.array([0.0, 5.0])]
-    noisy = [np.array([3.0, 4.5]), np.array([0.5, 5.0])]
-    assert sqnr_db(noisy, reference) == pytest.approx(10 * np.log10(50 / 0.5))
-    assert sqnr_db(reference, reference) == float("inf")
+def test_a_drop_that_no_file_can_hold_is_read_again_as_undefined() -> None:
+    for drop in (float("nan"), float("inf")):
+        one = Standing(drop=drop, interval=(0.5, drop), verdict="inconclusive")
+        assert not one.defined
+        written = one.model_dump_json()
+        assert '"drop":null' in written
+        read = Standing.model_validate_json(written)
+        assert np.isnan(read.drop) and read.interval[0] == 0.5 and np.isnan(read.interval[1]) and not read.defined
+    assert Standing(drop=float("inf"), interval=(1.0, 1.0), verdict="regression").defined
+    assert Standing(drop=0.0, interval=(-1.0, 1.0), verdict="inconclusive").defined
+
+
+def test_an_undefined_task_is_never_the_worst() -> None:
+    rows = {
+        name: Standing(drop=drop, interval=(drop, drop), verdict="inconclusive")
+        for name, drop in {"a": float("nan"), "b": 0.25, "c": float("nan")}.items()
+    }
+    assert worst(rows) == ("b", 0.25)
+
+
+def test_the_hash_covers_images_labels_and_their_order(trial: Trial) -> None:
+    [first, second, *rest] = trial.samples
+    relabelled = first._replace(labels=first.labels | {"depth": np.asarray(first.labels["depth"]) + 1})
+    repainted = first._replace(feed={"image": np.asarray(first.feed["image"]) + 1})
+    others = [(second, first, *rest), (relabelled, second, *rest), (repainted, second, *rest), (first, second)]
+    hashes = {Trial(samples, trial.info, BUDGETS, 0).sha256 for samples in (trial.samples, *others)}
+    assert len(hashes) == 5
+    assert Trial(trial.samples, trial.info, BUDGETS, 0).sha256 == trial.sha256
