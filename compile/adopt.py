@@ -1,12 +1,14 @@
 """A graph from anywhere as the input of ``quantize``: a folder that export or simplify wrote, or an ONNX file.
 
-A file must keep the contract of an exported graph: an input ``image`` of batch 1 and static size, float32
+A file may have its weights beside it, as ONNX does with large ones; they come along. It must keep the contract of an exported graph: an input ``image`` of batch 1 and static size, float32
 ``[1, 3, H, W]`` or uint8 ``[1, H, W, 3]``, and one output per task, named after it, at full resolution.
 """
 
 import shutil
 from pathlib import Path
 from typing import TYPE_CHECKING
+
+from pydantic import ValidationError
 
 from bundle.artifacts import SIDECAR, Exported, Record, Simplified, TensorSpec, load
 from bundle.errors import GraphError
@@ -31,8 +33,7 @@ def adopt_graph(path: Path, scratch: Path, *, mean: Triple, std: Triple) -> Simp
         GraphError: the file is no such graph.
     """
     if path.is_dir():
-        kind = Record.model_validate_json((path / SIDECAR).read_bytes()).kind if (path / SIDECAR).is_file() else ""
-        if kind != Exported.kind:
+        if not _is_exported(path):
             return load(Simplified, path)
         exported = load(Exported, path)
         return _wrap(exported.file(GRAPH_FILE), graph_info(exported), scratch, parent=exported.sha256)
@@ -62,13 +63,40 @@ def read_contract(path: Path, *, mean: Triple, std: Triple) -> GraphInfo:
 def _wrap(graph: Path, info: GraphInfo, scratch: Path, *, parent: str | None) -> Simplified:
     inputs, outputs = info.interface
     with writing(scratch) as folder:
-        shutil.copyfile(graph, folder / GRAPH_FILE)
+        _copy_whole(graph, folder / GRAPH_FILE)
         settings = graph_settings(info, {"outcome": NOTE})
         seal(
             Simplified, folder, parent=parent, inputs=inputs, outputs=outputs, settings=settings,
             tools=tool_versions("onnx"),
         )  # fmt: skip
     return load(Simplified, scratch)
+
+
+def _is_exported(folder: Path) -> bool:
+    """Say whether export wrote this folder; where nobody can tell, ``load`` says what is wrong with it."""
+    try:
+        return Record.model_validate_json((folder / SIDECAR).read_bytes()).kind == Exported.kind
+    except (OSError, ValidationError):
+        return False
+
+
+def _copy_whole(graph: Path, target: Path) -> None:
+    """Copy an ONNX file; weights that lie in other files are taken into it, in the copy.
+
+    Raises:
+        GraphError: a file of weights is missing or too short, or all is more than one file holds.
+    """
+    import onnx_ir
+
+    model = onnx_ir.load(graph)
+    tensors = [value.const_value for value in model.graph.initializers.values()]
+    if not any(isinstance(tensor, onnx_ir.ExternalTensor) for tensor in tensors):
+        shutil.copyfile(graph, target)
+        return
+    try:
+        onnx_ir.save(onnx_ir.external_data.load_to_model(model), target)
+    except (OSError, ValueError) as error:
+        raise _refused(graph, "an ONNX file with all its weights", f"{type(error).__name__}: {error}") from error
 
 
 def _load(path: Path) -> "onnx_ir.Graph":

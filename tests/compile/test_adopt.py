@@ -3,6 +3,7 @@
 import shutil
 from pathlib import Path
 
+import numpy as np
 import onnx
 import pytest
 
@@ -36,6 +37,26 @@ def test_a_bare_file_is_read_for_what_it_takes_and_gives(exported: Exported, tmp
 
 
 @pytest.mark.parametrize("io", ["raw"], indirect=True)
+def test_weights_in_a_file_of_their_own_come_along(exported: Exported, tmp_path: Path) -> None:
+    path = tmp_path / "from" / "some.onnx"
+    path.parent.mkdir()
+    whole = onnx.load(exported.file(GRAPH_FILE))
+    onnx.save(whole, path, save_as_external_data=True, location="some.data", size_threshold=0)
+    adopted = adopt_graph(path, tmp_path / "x", **NORMAL)
+    assert [file.name for file in sorted(adopted.folder.iterdir())] == ["artifact.json", GRAPH_FILE]
+    (tmp_path / "from" / "some.data").unlink()
+    arrays = [
+        {one.name: onnx.numpy_helper.to_array(one) for one in model.graph.initializer}
+        for model in (onnx.load(exported.file(GRAPH_FILE)), onnx.load(adopted.file(GRAPH_FILE)))
+    ]
+    assert arrays[0].keys() == arrays[1].keys()
+    assert all(np.array_equal(array, arrays[1][name]) for name, array in arrays[0].items())
+    with pytest.raises(GraphError, match="no graph that can be quantized"):
+        adopt_graph(path, tmp_path / "y", **NORMAL)
+    assert not (tmp_path / "y").exists()
+
+
+@pytest.mark.parametrize("io", ["raw"], indirect=True)
 def test_another_input_is_refused(exported: Exported, tmp_path: Path) -> None:
     model = onnx.load(exported.file(GRAPH_FILE))
     for node in model.graph.node:
@@ -64,6 +85,13 @@ def test_what_is_no_onnx_file_is_refused(content: bytes | None, tmp_path: Path) 
         path.write_bytes(content)
     with pytest.raises(GraphError):
         read_contract(path, **NORMAL)
+
+
+@pytest.mark.parametrize("content", ["{}", "not JSON"])
+def test_a_broken_record_is_named(content: str, tmp_path: Path) -> None:
+    (tmp_path / "artifact.json").write_text(content)
+    with pytest.raises(ArtifactError, match=r"artifact\.json cannot be read"):
+        adopt_graph(tmp_path, tmp_path / "x", **NORMAL)
 
 
 def test_a_folder_without_a_graph_is_refused(tmp_path: Path) -> None:
