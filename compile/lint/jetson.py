@@ -1,6 +1,6 @@
 """The warnings of the jetson target's own graphs that are known and wanted, each with what was measured.
 
-The measurements are remade by ``python -m compile.lint.measure BUNDLE``; their figures stand in docs/lint.md.
+The measurements are remade by ``python -m compile.lint.measure BUNDLE --original GRAPH``; their figures stand in docs/lint.md.
 """
 
 from compile.lint.findings import Accepted

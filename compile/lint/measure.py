@@ -1,7 +1,7 @@
 """What the accepted warnings cost: each one mended in a copy of a bundle's INT8 graph, and both measured.
 
-``python -m compile.lint.measure BUNDLE`` prints a Markdown table: the signal-to-noise ratio of every task's output against
-the float graph, as shipped and with one rule's warnings mended, and the kernels NVIDIA's builder makes of each.
+``python -m compile.lint.measure BUNDLE --original GRAPH`` prints a Markdown table: the signal-to-noise ratio of every task's
+output against the float graph, as shipped and with one rule's warnings mended, and the kernels NVIDIA's builder makes of each.
 """
 
 import sys
@@ -21,7 +21,7 @@ from bundle.dataset import read_image
 from bundle.errors import GraphError
 from bundle.manifest import Bundle, load_bundle
 from calibration.sampling import from_folder
-from compile.graph import Array, GraphInfo
+from compile.graph import GRAPH_FILE, Array, GraphInfo
 from compile.half import write_emulation
 from compile.lint.run import lint_model, read_model, view_of
 from compile.lint.view import name_of, quantized
@@ -142,20 +142,21 @@ MENDS: MappingProxyType[str, Mend] = MappingProxyType(
 )
 
 
-def measure(opened: Bundle, feeds: Feeds, calibration: Feeds) -> list[Row]:
+def measure(opened: Bundle, original: Path, feeds: Feeds, calibration: Feeds) -> list[Row]:
     """Return a row for the INT8 graph as it is, and one for each rule that it breaks, mended.
 
+    ``original`` is the float graph it was made of, which a bundle for jetson does not carry.
+
     Raises:
-        GraphError: the bundle has no INT8 graph, or no float one to compare it with.
+        GraphError: the bundle has no INT8 graph, or a graph cannot be read.
     """
     graphs = {variant.name: opened.folder / variant.files[0] for variant in opened.manifest.variants}
-    missing = [name for name in ("int8", "f32") if name not in graphs]
-    if missing:
+    if "int8" not in graphs:
         raise GraphError(
-            f"the bundle has no variant {missing[0]}", expected="the variants int8 and f32", got=", ".join(graphs),
+            "the bundle has no variant int8", expected="an INT8 graph", got=", ".join(graphs) or "no variant",
             where=str(opened.folder), fix="give a bundle built for jetson",
         )  # fmt: skip
-    int8, reference = graphs["int8"], run(graphs["f32"], feeds)
+    int8, reference = graphs["int8"], run(original, feeds)
     tasks = tuple(opened.manifest.tasks)
     findings = lint_model(read_model(int8), int8.name).findings
     rows = [_row("as shipped", len(findings), int8, feeds, reference, tasks)]
@@ -188,12 +189,13 @@ def _row(
 
 def main(
     bundle: Annotated[Path, typer.Argument(help="A bundle for jetson with an int8 variant.")],
+    original: Annotated[Path, typer.Option(help="Its float graph: a folder that simplify wrote, or an ONNX file.")],
     data: Annotated[Path, typer.Option(help="A labelled folder.")] = Path("data/scenes"),
     count: Annotated[int, typer.Option(min=1, help="How many images of each split.")] = 8,
 ) -> None:
     """Mend the accepted warnings of a bundle's INT8 graph one rule at a time, and measure what that changes.
 
-    Example: python -m compile.lint.measure build/default/jetson
+    Example: python -m compile.lint.measure build/default/jetson --original build/.store/simplify/KEY
     """
     opened = load_bundle(bundle)
     manifest = opened.manifest
@@ -206,7 +208,8 @@ def main(
         for split in ("val", "calibration")
     ]
     sys.stdout.write("| INT8 graph | sites | worst task's SQNR | mean SQNR | kernels |\n|---|---|---|---|---|\n")
-    for row in measure(opened, *sets):
+    graph = original / GRAPH_FILE if original.is_dir() else original
+    for row in measure(opened, graph, *sets):
         sys.stdout.write(
             f"| {row.name} | {row.sites} | {row.worst_db:.1f} dB ({row.worst_task}) | {row.mean_db:.1f} dB | {row.kernels} |\n"
         )

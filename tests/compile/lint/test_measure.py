@@ -76,4 +76,4 @@ def test_a_skip_input_of_a_typed_graph_is_seen_in_fp16(tmp_path: Path) -> None:
 
 def test_a_bundle_without_int8_is_refused(tmp_path: Path) -> None:
     with pytest.raises(GraphError, match="no variant int8"):
-        measure(SimpleNamespace(manifest=SimpleNamespace(variants=()), folder=tmp_path), [], [])  # type: ignore[arg-type]
+        measure(SimpleNamespace(manifest=SimpleNamespace(variants=()), folder=tmp_path), tmp_path, [], [])  # type: ignore[arg-type]
