@@ -9,8 +9,8 @@ import pytest
 from bundle.results import read_result
 from cli import regress
 from tests.bundle.made import TASKS
+from tests.bundle.made_onnx import COUNT, make
 from tests.cli.run import tdss
-from tests.contract.test_regression_suite import COUNT, make
 
 
 @pytest.fixture(scope="module")

@@ -31,7 +31,7 @@ from report.power import (
 from targets.base import RunConfig
 from targets.open import open_session
 from tests.bundle.made import HERE, TASKS
-from tests.contract.test_regression_suite import graph, make
+from tests.bundle.made_onnx import graph, make
 
 OPTIONS = power.Options(pilot=6, shares=(1.0, 6.0), trials=6, resamples=100)
 

@@ -1,78 +1,32 @@
 """``pytest tests/regression --bundle`` as a person types it: a sound bundle passes, a worse or altered one fails by name.
 
-The graph is the arithmetic of tests/bundle/made.py as ONNX, converted for each target that this machine can open.
+The bundle is that of tests/bundle/made_onnx.py, for each target that this machine can open.
 """
 
 import json
 import subprocess
 import sys
 import xml.etree.ElementTree as xml
-from collections.abc import Mapping
 from pathlib import Path
 
 import numpy as np
 import onnx
 import pytest
-from onnx import TensorProto, helper, numpy_helper
-from PIL import Image
 
 from bundle.choice import CHOICE, Choice
 from bundle.dataset import decode_label
-from bundle.manifest import BundleVariant, load_bundle, write_manifest
+from bundle.manifest import load_bundle, write_manifest
 from bundle.metrics import measures
 from bundle.postprocess import predict
 from bundle.results import write_result
 from bundle.signature import make_keys, sign
 from bundle.sources import write_arrays
 from bundle.tasks import task
-from bundle.vectors import write_vectors
-from targets.base import RunConfig
-from targets.table import target
-from tests.bundle.made import HEIGHT, SPEC, TASKS, WIDTH, evaluated, hash_bundle, manifest
+from tests.bundle.made import SPEC, TASKS, evaluated, hash_bundle, manifest
+from tests.bundle.made_onnx import COUNT, graph, make
+from tests.bundle.made_scenes import write_folder
 
 ROOT = Path(__file__).resolve().parents[2]
-COUNT = 9
-
-
-def graph(noise: float = 0.0, tasks: Mapping[str, int] = TASKS) -> onnx.ModelProto:
-    """The colour mixing of ``made.model`` as 1×1 convolutions; ``noise`` disturbs the weights of depth."""
-    nodes, weights = [], []
-    for index, (name, channels) in enumerate(tasks.items()):
-        mix = np.random.default_rng(100 + index).normal(size=(channels, 3)).astype(np.float32)
-        bias = np.full(channels, 2.0 if name == "depth" else 0.0, np.float32)
-        mix = mix * np.float32(1 + noise) if name == "depth" else mix
-        weights += [
-            numpy_helper.from_array(mix[:, :, None, None], f"{name}.weight"),
-            numpy_helper.from_array(bias, f"{name}.bias"),
-        ]
-        nodes.append(helper.make_node("Conv", ["image", f"{name}.weight", f"{name}.bias"], [name], name=f"{name}/conv"))
-    inputs = [helper.make_tensor_value_info("image", TensorProto.FLOAT, (1, 3, HEIGHT, WIDTH))]
-    outputs = [
-        helper.make_tensor_value_info(name, TensorProto.FLOAT, (1, channels, HEIGHT, WIDTH))
-        for name, channels in tasks.items()
-    ]
-    made = helper.make_model(helper.make_graph(nodes, "made", inputs, outputs, weights), ir_version=9)
-    made.opset_import[0].version = 20
-    onnx.checker.check_model(made)
-    return made
-
-
-def make(folder: Path, name: str, noise: float = 0.0, tasks: Mapping[str, int] = TASKS) -> Path:
-    """Write a bundle of ``graph`` for a target, its manifest as if the graph had the outputs of ``TASKS``."""
-    chosen = target(name)
-    recipe = next(r for r in chosen.variants(chosen.capabilities(RunConfig())) if r.name == "f32")
-    (folder / "f32").mkdir(parents=True)
-    onnx.save(graph(noise, tasks), folder / "source.onnx")
-    suffix = "xml" if chosen.graph_format == "openvino" else "onnx"
-    files = chosen.convert(folder / "source.onnx", folder / "f32" / f"model.{suffix}")
-    (folder / "source.onnx").unlink()
-    write_vectors(folder / "vectors.npz", evaluated(COUNT), tasks=TASKS, spec=SPEC)
-    variant = BundleVariant(
-        name="f32", precision="f32", files=tuple(f"f32/{file}" for file in files), recipe=recipe.model_dump()
-    )
-    changes = {"target": name, "variants": (variant,), "files": hash_bundle(folder)}
-    write_manifest(folder, manifest(folder).model_copy(update=changes))
-    return folder
 
 
 def judge(folder: Path, *options: str) -> "subprocess.CompletedProcess[str]":
@@ -229,16 +183,8 @@ IDS = tuple(f"image-{index}" for index in range(3, 8))
 
 def labelled_folder(root: Path) -> Path:
     """Some images of tests/bundle/made.py as a labelled folder."""
-    (root / "image").mkdir(parents=True)
-    (root / "val.txt").write_text("\n".join(IDS) + "\n")
-    for one in evaluated(8):
-        if one.id not in IDS:
-            continue
-        Image.fromarray(one.image).save(root / "image" / f"{one.id}.png")
-        for name, label in one.labels.items():
-            (root / name).mkdir(exist_ok=True)
-            Image.fromarray(label).save(root / name / f"{one.id}.png")
-    return root
+    examples = {one.id: (one.image, one.labels) for one in evaluated(8) if one.id in IDS}
+    return write_folder(root, {"val": IDS}, examples, SPEC).root
 
 
 def reference_arrays() -> dict[str, dict[str, np.ndarray]]:

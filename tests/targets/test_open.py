@@ -1,44 +1,21 @@
 from pathlib import Path
 
 import numpy as np
-import onnx
 import pytest
-from onnx import TensorProto, helper, numpy_helper
 
 from bundle.errors import ArtifactError, TargetUnavailable
-from bundle.manifest import Bundle, BundleVariant
+from bundle.manifest import Bundle, BundleVariant, load_bundle
 from targets.base import RunConfig
 from targets.open import as_bundle_variant, as_variant, execution, open_session
-from targets.table import target
-from tests.bundle.made import HEIGHT, TASKS, WIDTH, manifest
+from tests.bundle.made import PREPROCESS, TASKS, image, model
+from tests.bundle.made_onnx import make
 
 RUN = RunConfig(threads=1)
 
 
-def one_conv_per_task(tasks: dict[str, int]) -> onnx.ModelProto:
-    """A graph with the interface of a bundle: each task's output is the sum of the image's channels times its index."""
-    size = (HEIGHT, WIDTH)
-    weights = [
-        numpy_helper.from_array(np.full((n, 3, 1, 1), i, np.float32), f"{t}.w")
-        for i, (t, n) in enumerate(tasks.items())
-    ]
-    nodes = [helper.make_node("Conv", ["image", f"{name}.w"], [name]) for name in tasks]
-    image = helper.make_tensor_value_info("image", TensorProto.FLOAT, (1, 3, *size))
-    outputs = [helper.make_tensor_value_info(name, TensorProto.FLOAT, (1, n, *size)) for name, n in tasks.items()]
-    graph = helper.make_graph(nodes, "tasks", [image], outputs, weights)
-    return helper.make_model(graph, opset_imports=[helper.make_opsetid("", 20)], ir_version=10)
-
-
 def bundle(folder: Path, name: str, tasks: dict[str, int] = TASKS) -> Bundle:
-    """An unsealed bundle of that graph for a target, with every variant that runs the float graph."""
-    chosen = target(name)
-    onnx.save(one_conv_per_task(tasks), folder / "source.onnx")
-    files = chosen.convert(
-        folder / "source.onnx", folder / ("g.xml" if chosen.graph_format == "openvino" else "g.onnx")
-    )
-    offers = [offer for offer in chosen.variants(chosen.capabilities(RUN)) if offer.graph == "float"]
-    variants = tuple(BundleVariant(name=o.name, precision=o.name, files=files, recipe=o.model_dump()) for o in offers)
-    return Bundle(folder=folder, manifest=manifest(folder).model_copy(update={"target": name, "variants": variants}))
+    """The bundle of tests/bundle/made_onnx.py for a target."""
+    return load_bundle(make(folder / name, name, tasks=tasks))
 
 
 @pytest.mark.parametrize(
@@ -46,10 +23,12 @@ def bundle(folder: Path, name: str, tasks: dict[str, int] = TASKS) -> Bundle:
 )
 def test_the_shipped_variant_is_opened_and_says_what_it_runs_on(tmp_path: Path, name: str, executed_on: str) -> None:
     session, ran_on = open_session(bundle(tmp_path, name), execute="auto", variant="", run=RUN)
+    pixels = PREPROCESS.apply(image(3))
     with session:
-        outputs = session.infer({"image": np.ones((1, 3, HEIGHT, WIDTH), np.float32)})
+        outputs = session.infer({"image": pixels})
     assert ran_on == executed_on
-    assert [float(outputs[task].max()) for task in TASKS] == [3.0 * index for index in range(len(TASKS))]
+    for task, expected in model(pixels).items():
+        np.testing.assert_allclose(outputs[task], expected, rtol=1e-5, atol=1e-6)
     told = execution(session)
     assert (told.executed_on, told.precision) == (executed_on, "f32")
     assert told.device.name == session.info.capabilities.device_name
@@ -81,7 +60,8 @@ def test_a_graph_with_another_interface_than_the_manifest_s_is_refused(tmp_path:
 
 
 def test_execute_is_obeyed(tmp_path: Path) -> None:
-    with pytest.raises(TargetUnavailable):
-        open_session(bundle(tmp_path, "intel"), execute="emulation", variant="", run=RUN)
-    with pytest.raises(TargetUnavailable):
-        open_session(bundle(tmp_path, "intel"), execute="auto", variant="", run=RunConfig(device="NPU.7"))
+    made = bundle(tmp_path, "intel")
+    with pytest.raises(TargetUnavailable, match="emulates no device"):
+        open_session(made, execute="emulation", variant="", run=RUN)
+    with pytest.raises(TargetUnavailable, match="OpenVINO has no device"):
+        open_session(made, execute="auto", variant="", run=RunConfig(device="NPU.7"))
