@@ -20,7 +20,7 @@ import typer
 from pydantic import JsonValue, TypeAdapter
 from rich.console import Console
 
-from bundle.artifacts import Folded, hash_file, load, replacing, write_text
+from bundle.artifacts import Folded, hash_file, load, write_text
 from bundle.dataset import SPEC_FILE, FolderDataset, load_spec
 from bundle.fold import FOLD, FoldPart, FoldProof, FoldRecord
 from bundle.manifest import default_budgets
@@ -28,7 +28,7 @@ from bundle.preprocess import Preprocess
 from compile.config import FoldMode, FoldOptions
 from compile.images import ImageFiles, folder_images
 from compile.script import announce, run_script, say
-from compile.store import seal, tool_versions
+from compile.store import seal, tool_versions, writing
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -74,7 +74,7 @@ def fold(
     before, after = (Traced(model, trace_cost(model, shape)) for model in (done.original, folded))
     parts, rows = part_costs(before, after), explain_rows(before, after, done.findings, done.records)
     steps = [step_of(line).model_dump() for line in done.records if line.decision == "folded"]
-    with replacing(out) as folder:
+    with writing(out) as folder:
         write_config(folder / CONFIG, done.config)
         write_weights(folder / WEIGHTS, {name: x.contiguous() for name, x in folded.state_dict().items()})
         write_text(folder / PLAN, json.dumps(steps, indent=1))
@@ -216,6 +216,8 @@ def main(
     """
     if out is None and not explain:
         raise typer.BadParameter("give the folder to write with --out, or --explain to look only")
+    if freeze_gates and not calibration:
+        raise typer.BadParameter("--freeze-gates measures on images: give --calibration 1 or more")
     chosen = folder_images(images, split)
     spec = images / SPEC_FILE
     labelled = FolderDataset(root=images, spec=load_spec(spec)) if spec.is_file() else None

@@ -18,13 +18,13 @@ import typer
 from pydantic import JsonValue
 from rich.console import Console
 
-from bundle.artifacts import ArtifactT, Engine, Exported, Folded, Quantized, Simplified
+from bundle.artifacts import ArtifactT, Engine, Exported, Folded, Quantized, Simplified, hash_file
 from bundle.checks import require_agreement, require_passed
 from bundle.choice import Choice
 from bundle.dataset import SPEC_FILE, FolderDataset, load_spec
 from bundle.manifest import Io
+from bundle.outcome import RegressionReport, read_report
 from bundle.preprocess import Preprocess
-from bundle.regression import read_report
 from bundle.signature import sign
 from calibration.sampling import CalibrationSet, from_split
 from compile import build, export, fold, judge, legality, quantize, rewrite, search, simplify, vectors
@@ -67,12 +67,21 @@ class Road(NamedTuple):
 def build_bundle(config: BuildConfig, progress: Say) -> Path:
     """Compile a checkpoint into the bundle ``<out>/<model>/<target>/``, judge it, and return its folder.
 
-    ``progress`` gets a line for each stage. A bundle that is not within its budgets is written too and says so:
-    ``bundle.regression.require_passed`` on its regression.json tells them apart.
+    ``progress`` gets a line for each stage. A bundle that is not within its budgets is written too: ``build_and_judge``
+    says which it is.
 
     Raises:
         InputError: the configuration, the checkpoint or the data cannot be used.
         TargetUnavailable: a runtime or device is missing.
+    """
+    folder, _ = build_and_judge(config, progress)
+    return folder
+
+
+def build_and_judge(config: BuildConfig, progress: Say) -> tuple[Path, RegressionReport]:
+    """Build as ``build_bundle`` does, and return with the folder how this build was judged.
+
+    The folder's own regression.json may be another's: whoever judges the bundle later, on other terms, writes there.
     """
     road = open_road(config, progress)
     folded = _fold(road)
@@ -86,7 +95,7 @@ def build_bundle(config: BuildConfig, progress: Say) -> Path:
     )
     judged = _judge(road, parts, judge.Terms(draft, config.timing, config.allow_inconclusive))
     choice = judge.read_choice(judged)
-    manifest, folder = ship(draft, choice), config.out / road.model.name / config.target
+    manifest, folder = ship(draft, choice, judged.sha256), config.out / road.model.name / config.target
     start = perf_counter()
     if unchanged(folder, manifest):
         progress(f"bundle: unchanged, {folder}")
@@ -97,7 +106,7 @@ def build_bundle(config: BuildConfig, progress: Say) -> Path:
         progress(f"bundle: signed, {sign(folder, config.sign).name}")
     for line in describe(choice):
         progress(line)
-    return folder
+    return folder, read_report(judged.folder)
 
 
 def open_road(config: BuildConfig, progress: Say) -> Road:
@@ -153,7 +162,11 @@ def _fold(road: Road) -> Folded:
         frozen = {"freeze_gates": True, "budgets": dict(road.budgets), "labels": road.dataset}
         options = options.model_copy(update=frozen)
         ids = tuple(path.stem for path in seen.paths)
-        inputs = (*inputs, vectors.hash_evaluation(road.dataset, ids, tuple(road.model.tasks)))
+        inputs = (
+            *inputs,
+            vectors.hash_evaluation(road.dataset, ids, tuple(road.model.tasks)),
+            hash_card(config.checkpoint),
+        )
     folded = _stage(
         road, Folded, "fold", inputs=inputs, settings=options.model_dump(mode="json", exclude={"labels"}),
         tools=fold.TOOLS,
@@ -161,6 +174,13 @@ def _fold(road: Road) -> Folded:
     )  # fmt: skip
     road.say(f"  {fold.savings(folded)}")
     return folded
+
+
+def hash_card(checkpoint: Path) -> str:
+    """Hash the card, whose metrics scale what freezing a gate costs where there are no labels; "" where there is none."""
+    from tdss.checkpoint import CARD
+
+    return hash_file(checkpoint / CARD) if (checkpoint / CARD).is_file() else ""
 
 
 def _export(road: Road, folded: Folded) -> Exported:
@@ -318,8 +338,7 @@ def main(
         "timing.runs": timing_runs, "timing.warmup": timing_warmup, "budgets": budgets,
         "allow_inconclusive": allow_inconclusive, "seed": seed, "out": out, "sign": sign_with,
     }  # fmt: skip
-    folder = build_bundle(load_config(config, {name: value for name, value in given.items() if value is not None}), say)
-    report = read_report(folder)
+    folder, report = build_and_judge(load_config(config, {k: v for k, v in given.items() if v is not None}), say)
     if as_json:
         told = report.model_dump(mode="json", by_alias=True, exclude={"arrays"})
         sys.stdout.write(json.dumps({"bundle": str(folder), "regression": told}) + "\n")

@@ -56,10 +56,11 @@ def test_a_jetson_bundle_leaves_the_float_graph_out_unless_it_is_what_ships(
 ) -> None:
     made = draft(tmp_path / "bundle", target)
     choice = Choice(shipped=shipped, reason="because", eager_ms=None, candidates=())
-    manifest = ship(made, choice)
+    manifest = ship(made, choice, "a" * 64)
     assert [variant.name for variant in manifest.variants] == names and manifest.shipped == shipped
     assert set(manifest.files) == {"vectors.npz", *(name for n in names for name in FILES[n])}
     assert manifest.settings["choice"] == "because"
+    assert manifest.parents == made.parents | {"judged": "a" * 64}
 
 
 @pytest.mark.parametrize(
@@ -76,7 +77,7 @@ def test_a_variant_beyond_its_budgets_is_no_weight_to_carry_unless_the_device_de
         "engine": Engine.model_validate({"status": status, "reason": "x"}),
     }
     made = draft(tmp_path / "bundle", "intel").model_copy(update=changes)
-    manifest = ship(made, Choice(shipped="f32", reason="because", eager_ms=None, candidates=candidates))
+    manifest = ship(made, Choice(shipped="f32", reason="because", eager_ms=None, candidates=candidates), "a" * 64)
     assert [variant.name for variant in manifest.variants] == names
     assert set(manifest.files) == {"vectors.npz", *(name for n in names for name in FILES[n])}
 
@@ -97,5 +98,5 @@ def test_a_mixed_graph_goes_along_only_where_the_plain_one_breaks_a_budget(
     deferred = Engine(status="deferred", reason="x")
     made = made.model_copy(update={"variants": variants, "files": files, "engine": deferred})
     candidates = tuple(Candidate(name=n, latency_ms=1.0, verdicts={"depth": v}, reason="") for n, v in verdicts.items())
-    manifest = ship(made, Choice(shipped="f32", reason="because", eager_ms=None, candidates=candidates))
+    manifest = ship(made, Choice(shipped="f32", reason="because", eager_ms=None, candidates=candidates), "a" * 64)
     assert [variant.name for variant in manifest.variants] == names

@@ -5,6 +5,7 @@ from pathlib import Path
 
 import pytest
 import torch
+import typer
 from pydantic import TypeAdapter
 
 from bundle.artifacts import Folded
@@ -97,6 +98,19 @@ def test_frozen_gates_are_in_the_plan_with_what_they_cost(checkpoint: Path, imag
     assert gate.decision == "folded" and set(gate.drops) == set(made.TASKS)
     assert not [name for name in load_folded(frozen).state_dict() if "gate" in name]  # composed into constants
     assert load_folded(frozen)(torch.randn(SHAPE)).keys() == made.TASKS.keys()
+
+
+def test_freezing_without_an_image_is_refused(checkpoint: Path, scenes: Path, tmp_path: Path) -> None:
+    with pytest.raises(typer.BadParameter, match="--freeze-gates"):
+        main(checkpoint, images=scenes, out=tmp_path / "f", freeze_gates=True, calibration=0)
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_what_a_killed_run_left_is_swept_away(checkpoint: Path, images: ImageFiles, tmp_path: Path) -> None:
+    left = tmp_path / ".f.0123.tmp"
+    left.mkdir()
+    fold(checkpoint, tmp_path / "f", images.first(1), FoldOptions(mode="none"), ImageFiles(paths=()), quiet)
+    assert not left.exists() and [path.name for path in tmp_path.iterdir()] == ["f"]
 
 
 def test_the_command_prints_the_table_as_json(

@@ -18,10 +18,10 @@ from bundle.choice import read_choice
 from bundle.engines import write_engine_file
 from bundle.errors import ArtifactError, CheckpointError, ConfigError, DatasetError
 from bundle.manifest import load_bundle, verify_bundle
-from bundle.regression import read_report
+from bundle.regression import read_report, write_report
 from bundle.results import RESULTS, read_result
 from compile.config import BuildConfig, CalibrationConfig, TimingConfig
-from compile.pipeline import STORE, build_bundle, describe
+from compile.pipeline import STORE, build_and_judge, build_bundle, describe, hash_card
 from report.facts import read_bench
 from report.legal import read_lint
 from tests.compile import made
@@ -58,7 +58,7 @@ def test_the_bundle_is_whole_and_where_it_belongs(built: tuple[BuildConfig, Path
     assert manifest.inputs[0].dtype == {"raw": "float32", "edge": "uint8"}[manifest.io]
     expected = {"intel": {"f32", "int8"}, "jetson": {"f16", "int8"}}[asked.target]
     assert {variant.name for variant in manifest.variants} >= expected
-    assert set(manifest.parents) == {"folded", "exported", "simplified", "quantized", "engine", "vectors"}
+    assert set(manifest.parents) == {"folded", "exported", "simplified", "quantized", "engine", "vectors", "judged"}
     assert json.loads((folder / "fold.json").read_text())
 
 
@@ -93,6 +93,36 @@ def test_a_second_build_does_nothing(built: tuple[BuildConfig, Path]) -> None:
     assert {path: path.stat().st_mtime_ns for path in folder.iterdir()} == before
     assert len([line for line in lines if "unchanged" in line]) == len(STAGES) + 1
     assert not [line for line in lines if "done in" in line]
+
+
+def test_what_is_written_into_the_bundle_later_does_not_pass_the_next_build(built: tuple[BuildConfig, Path]) -> None:
+    asked, folder = built
+    before = read_report(folder)
+    later = before.model_copy(update={"passed": not before.passed, "source": "another folder"})
+    write_report(folder, later)
+    _, report = build_and_judge(asked, lambda line: None)
+    assert report == before and read_report(folder) == later
+    write_report(folder, before)
+
+
+def test_another_judgement_is_another_bundle(built: tuple[BuildConfig, Path]) -> None:
+    asked, folder = built
+    shutil.rmtree(asked.out / STORE / "judge")
+    seal = load_bundle(folder).manifest.seal
+    _, report = build_and_judge(asked, lambda line: None)
+    [judged] = (asked.out / STORE / "judge").glob("*/bench.json")
+    assert read_result(folder, "bench.json") == judged.read_text() and read_report(folder) == report
+    assert (load_bundle(folder).manifest.seal != seal) == (asked.target == "intel")  # an emulation has no timings
+
+
+def test_the_card_is_part_of_the_question_what_a_frozen_gate_costs(checkpoint: Path, tmp_path: Path) -> None:
+    shutil.copytree(checkpoint, tmp_path / "model")
+    before = hash_card(tmp_path / "model")
+    card = tmp_path / "model" / "card.json"
+    card.write_text(card.read_text().replace('"nothing"', '"something"'))
+    changed = hash_card(tmp_path / "model")
+    card.unlink()
+    assert len({before, changed, hash_card(tmp_path / "model")}) == 3
 
 
 def test_a_damaged_bundle_is_refused_by_name_and_published_again(built: tuple[BuildConfig, Path]) -> None:
