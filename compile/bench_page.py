@@ -20,7 +20,7 @@ def markdown(figures: Figures) -> str:
     versions = ", ".join(f"{name} {version.partition(' ')[2]}" for name, version in figures.runtimes.items())
     clock = "CPU time" if figures.clock == "cpu" else "wall time"
     lines = [
-        f"`{figures.preset}`, {figures.threads} {"thread" if figures.threads == 1 else "threads"}, {clock}, medians of {figures.rounds} interleaved rounds of {BURST} calls on {figures.machine}; "
+        f"`{figures.preset}`, {figures.threads} {'thread' if figures.threads == 1 else 'threads'}, {clock}, medians of {figures.rounds} interleaved rounds of {BURST} calls on {figures.machine}; "
         f"{versions}; load average {figures.load[0]:.1f} before and {figures.load[1]:.1f} after.",
         "",
         *(f"Rewrites in {name}: {', '.join(names) or 'none'}.  " for name, names in figures.rewrites.items()),
