@@ -6,6 +6,7 @@ from collections.abc import Callable
 
 import typer
 
+from bundle.arguments import refused_by_system
 from bundle.artifacts import Artifact
 from bundle.errors import InputError, ProjectError
 
@@ -13,8 +14,8 @@ from bundle.errors import InputError, ProjectError
 def run_script(main: Callable[..., None], arguments: list[str] | None = None, *, name: str | None = None) -> None:
     """Run ``main`` as a command line and end the process: 0 good, else the ``exit_code`` of the ProjectError raised.
 
-    A file that cannot be read or written where no stage asks about it ends with 2 and the system's reason. An unknown option or a bad value ends with 2, as typer does. ``arguments`` None are the process's own; ``name`` is
-    the command's in the help.
+    A file that cannot be read or written where no stage asks about it ends with 2 and the system's reason, an unknown option
+    or a bad value too, as typer does. ``arguments`` None are the process's own; ``name`` is the command's in the help.
     """
     application = typer.Typer(add_completion=False, pretty_exceptions_enable=False)
     application.command()(main)
@@ -24,15 +25,8 @@ def run_script(main: Callable[..., None], arguments: list[str] | None = None, *,
         say(f"error: {error}")
         raise SystemExit(error.exit_code) from None
     except OSError as error:
-        say(f"error: {_no_file(error)}")
+        say(f"error: {refused_by_system(error)}")
         raise SystemExit(InputError.exit_code) from None
-
-
-def _no_file(error: OSError) -> InputError:
-    return InputError(
-        "a file cannot be read or written", expected="a file or folder that may be used", got=error.strerror or str(error),
-        where=str(error.filename or "the system did not say"), fix="correct the path, or its permissions, or make room",
-    )  # fmt: skip
 
 
 def say(text: str) -> None:

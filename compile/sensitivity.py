@@ -24,7 +24,7 @@ from bundle.verdict import relative_drop
 from compile.graph import Array
 from compile.layers import Layer, return_to_float
 from compile.trial import Trial
-from compile.verify import open_graph as open_graph
+from compile.verify import open_graph
 
 NOTHING_DB = 200.0
 """The SQNR where there is no difference at all; its negative is that of an output with nothing of the reference's in it."""

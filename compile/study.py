@@ -29,9 +29,9 @@ from compile.graph import GRAPH_FILE, graph_info
 from compile.layers import read_macs
 from compile.quantize import CACHE, MEAN, STD
 from compile.script import run_script
-from compile.sensitivity import open_graph
 from compile.study_tables import TABLES, Bench, Row
 from compile.trial import Trial, labelled
+from compile.verify import open_graph
 
 PAGE = Path("docs/quantization.md")
 

@@ -36,8 +36,8 @@ from compile.passes.table import apply_passes
 from compile.quantize import quantize, variants_of
 from compile.script import say
 from compile.search import MIXED, PLAIN, SENSITIVITY, Terms, read_sensitivity, search
-from compile.sensitivity import open_graph
 from compile.trial import Measured, Trial, labelled, worst
+from compile.verify import open_graph
 from targets.base import QuantizationScheme, RunConfig
 from targets.jetson.target import JETSON
 from targets.scheme import GATE as NAMED_GATE
