@@ -96,14 +96,17 @@ def main(
         for name in tables:
             scratch = Path(temporary) / name
             scratch.mkdir()
-            said, rows = f"{len(ids)} images of val, {len(drawn.ids)} calibration images", list[Row]()
+            counts, rows = (len(ids), len(drawn.ids)), list[Row]()
             for row in TABLES[name](Bench(source, info, drawn, trial, dataset, scratch, cache, threads)):
                 rows.append(row)
-                _write(page, name, rows, said, macs)  # after each row: a killed run leaves what it measured
+                _write(page, name, rows, counts, macs)  # after each row: a killed run leaves what it measured
 
 
-def _write(page: Path, name: str, rows: Sequence[Row], images: str, macs: Mapping[str, int]) -> None:
-    said = f"`python -m compile.study --model … --table {name}`: {images}, {sum(macs.values()) / 1e9:.2f} GMAC. Relative drop in %,"
+def _write(page: Path, name: str, rows: Sequence[Row], counts: tuple[int, int], macs: Mapping[str, int]) -> None:
+    """Replace a table on the page; ``counts`` are the images of val and of the calibration."""
+    command = f"python -m compile.study --model … --table {name} --images {counts[0]} --count {counts[1]}"
+    images = f"{counts[0]} images of val, {counts[1]} calibration images"
+    said = f"`{command}`: {images}, {sum(macs.values()) / 1e9:.2f} GMAC. Relative drop in %,"
     body = f"{said}\n[upper end of its 95 % interval]; negative is better; **bold**: beyond the budget, *italic*: undecided.\n\n{table(rows)}"
     page.parent.mkdir(parents=True, exist_ok=True)
     before = page.read_text(encoding="utf-8") if page.is_file() else "# Quantization\n"
