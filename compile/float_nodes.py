@@ -3,8 +3,9 @@
 gate path    from a mean that leaves one vector per image to the product that applies it: nothing saved, much lost
 head         before the first weighted operator: arithmetic on pixels
 tail         after the last weighted operator: nothing that follows gains from INT8, the answer only gets coarser
-thin         a GEMM or convolution whose K or N is below what the device multiplies well (``thin_below``); on every device
-             one that reads fewer than four channels (the patch embedding: a third of a task's noise, .4 % of the MACs)
+thin         a GEMM or convolution whose K or N is below what the device multiplies well (``thin_below``)
+few channels a convolution that reads fewer than four, on every device (the patch embedding: a third of a task's noise, .4 %
+             of the MACs)
 """
 
 import re
@@ -24,7 +25,7 @@ GATE = "gate path: one vector per image, its error would go into every channel"
 HEAD = "before the first weighted operator: arithmetic on pixels"
 FEW_CHANNELS = 4
 TAIL = "after the last weighted operator: it only gives the answer"
-THIN = "thin: "  # what the reason of every thin node begins with; its sizes follow
+THIN, FEW = "thin: ", "few channels: "  # what the reasons of such nodes begin with; the sizes follow
 
 
 def float_nodes(graph_path: Path, scheme: QuantizationScheme) -> dict[str, str]:
@@ -112,7 +113,7 @@ def _thin(graph: ir.Graph, least: int) -> dict[str, str]:
         if size is not None and node.name and _is_thin(size, least, grouped=integer(node, "group", 1) > 1):
             found[node.name] = f"{THIN}M {size[0]}, K {size[1]}, N {size[2]}; INT8 wants at least {least}"
         elif node.name and node.op_type == "Conv" and (channels := _channels(node)) < FEW_CHANNELS:
-            found[node.name] = f"{THIN}{channels} input channels; an INT8 layout packs {FEW_CHANNELS} into one element"
+            found[node.name] = f"{FEW}{channels}; an INT8 layout packs {FEW_CHANNELS} into one element"
     return found
 
 

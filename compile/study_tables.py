@@ -2,8 +2,9 @@
 
 ``schemes``: each choice of the jetson scheme on and off. ``naive``: ``nncf.quantize`` as it comes, beside ours.
 ``calibration``: how many images, drawn at random or chosen to cover the features. ``outliers``: outlier channels in two
-blocks, plain and after the search; ``control``: NNCF's accuracy control on the same graph. ``vit``: a transformer whose
-outliers are its own (compile/vit_case.py), plain, after the search, and naive. All in exact emulation.
+blocks, plain and after the search; ``control``: NNCF's accuracy control on the same graph, ``schemes-outliers``: the scheme's
+choices on it. ``vit``: a transformer whose outliers are its own (compile/vit_case.py), plain, after the search, and naive;
+``schemes-vit``: the scheme's choices on it. All in exact emulation.
 """
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -25,7 +26,7 @@ from compile.adopt import adopt_graph
 from compile.calibrate import Question, calibrate, run_nncf
 from compile.config import SearchConfig
 from compile.control import control
-from compile.float_nodes import GATE, HEAD, TAIL, THIN, float_nodes
+from compile.float_nodes import FEW, GATE, HEAD, TAIL, THIN, float_nodes
 from compile.graph import GRAPH_FILE, GraphInfo
 from compile.layers import layers_of, read_macs
 from compile.lint.run import lint_file
@@ -49,6 +50,7 @@ RUN = RunConfig(device="emulation")
 # The rows that quantize what stays in float for some reasons, each by what it begins with.
 GIVEN_UP = {
     "gate path quantized": (GATE, NAMED_GATE.reason),
+    "first convolution quantized": (FEW,),
     "thin products quantized": (THIN,),
     "ends quantized": (HEAD, TAIL),
 }
@@ -99,7 +101,7 @@ def _row(bench: Bench, name: str, graph: Path, measured: Measured, note: str) ->
 
 
 def schemes(bench: Bench) -> Iterator[Row]:
-    """Measure the jetson scheme, then each of its choices undone, alone."""
+    """Measure the jetson scheme, then each of its choices undone, alone, where the graph has what it is about."""
     scheme = JETSON.scheme(JETSON.capabilities(RUN))
     yield measure(bench, "ours", _ours(bench, bench.calibration, scheme))
     undone: tuple[tuple[str, dict[str, object]], ...] = (
@@ -110,8 +112,13 @@ def schemes(bench: Bench) -> Iterator[Row]:
     )
     for name, change in undone:
         yield measure(bench, name, _ours(bench, bench.calibration, scheme.model_copy(update=change)))
+    kept = float_nodes(bench.source, scheme)
     for name, reasons in GIVEN_UP.items():
-        yield measure(bench, name, _keeping(bench, scheme, reasons))
+        left = kept_without(kept, reasons)
+        if len(left) < len(kept):
+            yield measure(bench, name, _keeping(bench, scheme, left))
+        else:
+            say(f"{name}: no row, this graph has no such node")
 
 
 # What NVIDIA's parser does with each (docs/lint.md, `python compile/naive.py`).
@@ -141,6 +148,11 @@ def outliers(bench: Bench) -> Iterator[Row]:
     hard, note = _hard(bench)
     yield measure(bench, "float with outliers", hard.file(GRAPH_FILE), note=note)
     yield from _searched(bench, hard)
+
+
+def schemes_outliers(bench: Bench) -> Iterator[Row]:
+    """Measure the scheme and each of its choices undone on the graph with outlier channels."""
+    yield from schemes(bench._replace(source=_hard(bench)[0].file(GRAPH_FILE)))
 
 
 def vit(bench: Bench) -> Iterator[Row]:
@@ -227,12 +239,11 @@ def _ours(bench: Bench, drawn: CalibrationSet, scheme: QuantizationScheme) -> Pa
     return _legal(bench, calibrate(question, bench.cache))
 
 
-def _keeping(bench: Bench, scheme: QuantizationScheme, given_up: tuple[str, ...]) -> Path:
-    """Quantize with the float nodes of some reasons given up."""
+def _keeping(bench: Bench, scheme: QuantizationScheme, kept: Sequence[str]) -> Path:
+    """Quantize with no nodes in float but these."""
     import onnx
 
     question = Question(bench.source, bench.info, bench.calibration, scheme, "onnx")
-    kept = kept_without(float_nodes(bench.source, scheme), given_up)
     path = bench.scratch / "given_up.onnx"
     onnx.save(run_nncf(onnx.load(bench.source), question, kept), path)
     return _legal(bench, path)
@@ -267,6 +278,6 @@ def _subset(drawn: CalibrationSet, picks: Sequence[int] | np.ndarray) -> Calibra
 
 
 TABLES: Mapping[str, Callable[[Bench], Iterator[Row]]] = {
-    "schemes": schemes, "naive": naive, "calibration": calibration, "outliers": outliers,
-    "control": controlled, "vit": vit,
+    "schemes": schemes, "naive": naive, "calibration": calibration, "outliers": outliers, "control": controlled,
+    "schemes-outliers": schemes_outliers, "vit": vit, "schemes-vit": schemes,
 }  # fmt: skip

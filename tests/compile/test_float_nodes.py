@@ -69,16 +69,16 @@ def test_a_thin_product_of_a_gate_is_kept_as_part_of_the_gate(gated: Path) -> No
 
 
 @pytest.mark.parametrize(
-    ("channels", "groups", "least", "thin"), [(3, 1, 16, True), (4, 1, 16, False), (3, 1, 0, True), (1, 32, 17, False)]
+    ("channels", "groups", "least", "few"), [(3, 1, 16, True), (4, 1, 16, False), (3, 1, 0, True), (1, 32, 17, False)]
 )
-def test_a_convolution_of_three_channels_is_thin_whatever_its_k(
-    channels: int, groups: int, least: int, thin: bool, tmp_path: Path
+def test_a_convolution_of_three_channels_stays_in_float_whatever_its_k(
+    channels: int, groups: int, least: int, few: bool, tmp_path: Path
 ) -> None:
     text = f"""<ir_version: 10, opset_import: ["" : 20]>
     g (float[1,{channels * groups},8,8] x, float[32,{channels},4,4] w) => (float[1,32,5,5] y) {{ [conv] y = Conv <group = {groups}> (x, w) }}"""
     ir.save(ir.from_onnx_text(text), tmp_path / "g.onnx")
     found = float_nodes(tmp_path / "g.onnx", scheme(thin_below=least, ignored=()))
-    assert found == ({"conv": "thin: 3 input channels; an INT8 layout packs 4 into one element"} if thin else {})
+    assert found == ({"conv": "few channels: 3; an INT8 layout packs 4 into one element"} if few else {})
 
 
 def test_the_names_openvino_uses_are_those_of_the_values(gated: Path) -> None:

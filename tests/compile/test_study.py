@@ -10,8 +10,10 @@ from bundle.artifacts import Simplified
 from bundle.errors import ConfigError
 from compile import study, study_tables
 from compile.float_nodes import GATE, HEAD, TAIL
+from compile.graph import GRAPH_FILE
 from compile.study import main, replace_section, table
 from compile.study_tables import GIVEN_UP, TABLES, Bench, Row, kept_without, measure
+from targets.base import QuantizationScheme
 
 ROW = Row(
     name="ours", drops={"depth": 0.0012, "edge": -0.01}, upper={"depth": 0.005, "edge": 0.0}, bytes=12_300_000, errors=0
@@ -72,12 +74,49 @@ def test_the_hard_case_says_how_good_and_how_massive_the_float_graph_is(
 
 @pytest.mark.parametrize(
     ("row", "dropped"),
-    [("gate path quantized", {GATE}), ("thin products quantized", {"thin: K 3"}), ("ends quantized", {HEAD, TAIL})],
+    [
+        ("gate path quantized", {GATE}),
+        ("thin products quantized", {"thin: K 3"}),
+        ("ends quantized", {HEAD, TAIL}),
+        ("first convolution quantized", {"few channels: 3"}),
+    ],
 )
 def test_a_row_gives_up_every_node_of_its_reasons_and_no_other(row: str, dropped: set[str]) -> None:
-    reasons = {"gate": GATE, "few": "thin: K 3", "first": HEAD, "last": TAIL, "pattern": "the scheme says so"}
+    reasons = {
+        "gate": GATE,
+        "narrow": "thin: K 3",
+        "pixels": "few channels: 3",
+        "first": HEAD,
+        "last": TAIL,
+        "pattern": "the scheme says so",
+    }
     kept = kept_without(reasons, GIVEN_UP[row])
     assert {reason for name, reason in reasons.items() if name not in kept} == dropped
+
+
+@pytest.mark.parametrize("io", ["raw"], indirect=True)
+@pytest.mark.parametrize("name", ["schemes", "schemes-outliers"])
+def test_a_scheme_row_is_left_out_where_the_graph_has_no_such_node(
+    name: str, simplified: Simplified, scenes: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    asked = list[bool]()
+
+    def sees(bench: Bench, *question: object) -> Path:
+        asked.append(bench.source.read_bytes() == simplified.file(GRAPH_FILE).read_bytes())
+        return bench.source
+
+    def measured(bench: Bench, name: str, graph: Path) -> Row:
+        return ROW.model_copy(update={"name": name})
+
+    def kept(graph: Path, scheme: QuantizationScheme) -> dict[str, str]:
+        return {"gate": GATE, "first": HEAD, "last": TAIL}
+
+    for patched, stand_in in (("_ours", sees), ("_keeping", sees), ("measure", measured), ("float_nodes", kept)):
+        monkeypatch.setattr(study_tables, patched, stand_in)
+    main(simplified.folder, [name], scenes, images=2, count=2, page=tmp_path / "page.md", threads=1)
+    rows = [one["name"] for one in json.loads((tmp_path / f"quantization-{name}.json").read_text())]
+    assert rows[0] == "ours" and rows[5:] == ["gate path quantized", "ends quantized"]
+    assert len(asked) == len(rows) and set(asked) == {name == "schemes"}
 
 
 def test_an_unknown_table_is_refused_by_name() -> None:
