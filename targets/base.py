@@ -232,9 +232,7 @@ class Session(ABC):
             InputError: the feed breaks ``inputs``, or the session is closed.
             ArtifactError: the backend returned something other than ``outputs``.
         """
-        if not self._open:
-            raise _wrong("the session is closed", "an open session", "a closed one", "open a new session")
-        check_feed(feed, self.inputs)
+        self._check(feed)
         outputs = self._infer(feed)
         check_outputs(
             outputs,
@@ -247,9 +245,9 @@ class Session(ABC):
         """Run the graph once and say how long it took; the outputs are dropped. A device with a clock of its own uses it.
 
         Raises:
-            InputError: the feed breaks ``inputs``.
+            InputError: the feed breaks ``inputs``, or the session is closed.
         """
-        check_feed(feed, self.inputs)
+        self._check(feed)
         start = perf_counter()
         self._infer(feed)
         return Latency(total_ms=(perf_counter() - start) * 1e3)
@@ -259,6 +257,12 @@ class Session(ABC):
         if self._open:
             self._open = False
             self._close()
+
+    def _check(self, feed: Mapping[str, Array]) -> None:
+        """Refuse a closed session, and a feed that breaks ``inputs``."""
+        if not self._open:
+            raise _wrong("the session is closed", "an open session", "a closed one", "open a new session")
+        check_feed(feed, self.inputs)
 
     @abstractmethod
     def _infer(self, feed: Mapping[str, Array]) -> dict[str, Array]:

@@ -10,7 +10,7 @@ import numpy as np
 from bundle.artifacts import TensorSpec
 from bundle.engines import engine_file
 from bundle.errors import ArtifactError, TargetUnavailable
-from targets.base import Array, Latency, Session, SessionInfo, check_feed
+from targets.base import Array, Latency, Session, SessionInfo
 from targets.jetson.cuda import Cuda
 from targets.jetson.device import tensorrt_version
 from targets.jetson.log import last, no_memory, ran_out, recording_logger
@@ -82,9 +82,9 @@ class TensorRtSession(Session):
         """Run the engine once between CUDA events: the copies from and to page-locked memory included, and without them.
 
         Raises:
-            InputError: the feed breaks ``inputs``.
+            InputError: the feed breaks ``inputs``, or the session is closed.
         """
-        check_feed(feed, self.inputs)
+        self._check(feed)
         self._run(feed)
         start, queued, done, end = self._events
         return Latency(total_ms=self._cuda.elapsed_ms(start, end), compute_ms=self._cuda.elapsed_ms(queued, done))

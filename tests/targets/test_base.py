@@ -3,7 +3,7 @@ import pytest
 from pydantic import ValidationError
 
 from bundle.artifacts import TensorSpec
-from bundle.errors import ArtifactError
+from bundle.errors import ArtifactError, InputError
 from targets.base import Array, Capabilities, QuantizationScheme, Session, SessionInfo, check_outputs, check_specs
 from targets.jetson.scheme import scheme
 
@@ -50,6 +50,14 @@ def test_the_backend_is_freed_once() -> None:
     with Fixed({"y": GOOD}) as session:
         session.close()
     assert session.closed == 1
+
+
+def test_a_closed_session_neither_runs_nor_is_timed() -> None:
+    with Fixed({"y": GOOD}) as session:
+        assert session.timed({"x": GOOD}).total_ms >= 0
+    for use in (session.infer, session.timed):
+        with pytest.raises(InputError, match="the session is closed"):
+            use({"x": GOOD})
 
 
 def test_a_graph_that_is_not_the_recorded_one_is_closed_and_refused() -> None:
