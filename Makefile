@@ -41,7 +41,8 @@ help:
 	@echo "make target=intel|jetson     compile the shipped model; ends with the regression table of build/<model>/<target>/"
 	@echo "     model=DIR data=DIR      ... your own checkpoint, your own labelled folder"
 	@echo "     tasks=semseg,depth      ... these tasks only: what only the others need is gone"
-	@echo "make target=... bundle=DIR   choose, prove and time a bundle's variants on this machine: what a Jetson runs"
+	@echo "     options='...'           ... see $(BIN)/tdss pipeline --help, as --budgets strict"
+	@echo "make target=... bundle=DIR   choose, judge and time a bundle's variants on this machine (DIR, or its .zip): what a Jetson runs"
 	@echo "     options='...'           ... see python -m targets --help"
 	@echo "make env                     only the environment; then: . $(BIN)/activate, and tdss --help"
 	@echo "make test                    run every test"
@@ -58,7 +59,8 @@ help:
 	@echo "make clean                   remove build/ and the tools' caches (the environment is $(VENV)/)"
 
 ifneq ($(bundle),)
-road: $(call ready,$(EXTRA))
+# A signature is checked by a package that a device has no other use for.
+road: $(call ready,$(EXTRA)) $(if $(findstring --key,$(options)),$(call ready,sign))
 	@$(BIN)/python -m targets "$(bundle)" $(options)
 else ifneq ($(ON_JETSON),)
 road:
@@ -68,7 +70,7 @@ road:
 else
 road: $(call ready,$(EXTRA))
 	@$(BIN)/tdss pipeline --target $(target) $(if $(model),--checkpoint "$(model)") $(if $(data),--data "$(data)") \
-		$(if $(tasks),--tasks "$(tasks)")
+		$(if $(tasks),--tasks "$(tasks)") $(options)
 endif
 
 env: $(call ready,dev)
@@ -119,7 +121,7 @@ ifneq ($(bundle),)
 	@$(BIN)/tdss prove "$(bundle)"
 else
 	@$(BIN)/tdss pipeline --target jetson $(if $(model),--checkpoint "$(model)") $(if $(data),--data "$(data)") \
-		$(if $(tasks),--tasks "$(tasks)")
+		$(if $(tasks),--tasks "$(tasks)") $(options)
 endif
 
 TRAINING := models/default/training
@@ -138,13 +140,16 @@ $(VENV)/.made:
 	@touch $@
 
 # dev holds the two targets' extras, so it stamps them too.
-COVERS_dev := intel jetson device-intel
-COVERS_intel := device-intel
-COVERS_proof := jetson
+COVERS_dev := intel jetson device-intel sign
+COVERS_intel := device-intel sign
+COVERS_jetson := sign
+COVERS_proof := jetson sign
 PINS_device := constraints/device.txt
+PINS_sign := $(PINS_$(EXTRA))
 NEEDS := 3.11
 NEEDS_device := 3.10
 NEEDS_device-intel := 3.10
+NEEDS_sign := 3.10
 
 $(VENV)/.ready-%-$(KEY): $(VENV)/.made
 	@$(BIN)/python -c 'import sys; sys.exit(sys.version_info < tuple(map(int, "$(or $(NEEDS_$*),$(NEEDS))".split("."))))' || { \

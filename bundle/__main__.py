@@ -19,7 +19,7 @@ EXAMPLES = """\
 examples:
   python -m bundle verify build/default/jetson --key release.pub
   python -m bundle pack build/default/jetson --out default-jetson.zip
-  python -m bundle unpack default-jetson.zip --out bundle --key release.pub
+  python -m bundle unpack default-jetson.zip --out default-jetson --key release.pub
 """
 
 

@@ -86,6 +86,30 @@ def unpack(archive: Path, out: Path, *, key: Path | None = None, max_bytes: int 
     return bundle.model_copy(update={"folder": out})
 
 
+def unpack_beside(archive: Path, *, key: Path | None = None) -> Path:
+    """Unpack ``NAME.zip`` as the folder ``NAME`` beside it and return the folder; left alone if it is that bundle already.
+
+    Raises:
+        InputError: something else is there, or the file's name does not end with ``.zip``.
+        ArtifactError, TargetUnavailable: as ``unpack`` raises them.
+    """
+    place = archive.with_suffix("")
+    if archive.suffix != ".zip":
+        raise InputError(
+            "this is neither a bundle nor an archive of one", expected="a folder, or a file NAME.zip that pack wrote",
+            got=archive.name, where=str(archive), fix="name the bundle's folder, or its archive",
+        )  # fmt: skip
+    if (place / MANIFEST).is_file() and (place / MANIFEST).read_bytes() == _manifest_of(archive):
+        return place
+    return unpack(archive, place, key=key).folder
+
+
+def _manifest_of(archive: Path) -> bytes:
+    """Return the manifest that an archive begins with, to compare; no more of it than a manifest may have."""
+    with opened(archive) as source, reading(archive):
+        return source.open(MANIFEST).read(MAX_MANIFEST) if MANIFEST in source.namelist() else b""
+
+
 def _free(out: Path) -> Path:
     """Return the absolute path of the folder to write, if nothing is there that would be lost.
 

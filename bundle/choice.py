@@ -23,7 +23,15 @@ from bundle.results import read_result
 
 BENCH = "bench.json"
 CHOICE = "choice.json"
-NARROWER: dict[str, int] = {"f32": 0, "f16": 1, "bf16": 1, "int8_weights": 2, "int8_mixed": 3, "int8": 4}
+NARROWER: dict[str, int] = {
+    "f32": 0,
+    "f16": 1,
+    "bf16": 1,
+    "int8_weights": 2,
+    "int8_mixed": 3,
+    "int8_smooth": 4,
+    "int8": 5,
+}
 """How much a variant gives up: of two that are equally fast, the one with the smaller number is shipped."""
 
 

@@ -11,13 +11,14 @@ Pillow is needed to read files, so it is imported by the two readers only: a dev
 
 import re
 from pathlib import Path
+from types import ModuleType
 from typing import Annotated, Literal, TypeAlias
 
 import numpy as np
 from numpy.typing import NDArray
 from pydantic import Field, ValidationError, model_validator
 
-from bundle.errors import DatasetError, TargetUnavailable
+from bundle.errors import DatasetError, not_installed
 from bundle.frozen import Frozen
 from bundle.tasks import Task, task
 
@@ -244,8 +245,7 @@ def image_size(path: Path) -> tuple[int, int]:
     if path.suffix == ".npy":
         shape = _read_npy(path).shape
         return int(shape[0]), int(shape[1])
-    from PIL import Image as pillow
-
+    pillow = _pillow(path)
     try:
         with pillow.open(path) as image:
             return image.height, image.width
@@ -318,14 +318,16 @@ def _read_png(path: Path, row: Task) -> Array:
     return _decode(path, _LABEL_MODES[row.activation])
 
 
-def _decode(path: Path, modes: tuple[str, ...]) -> Array:
+def _pillow(path: Path) -> ModuleType:
     try:
         from PIL import Image as pillow
     except ImportError as error:
-        raise TargetUnavailable(
-            "image files cannot be read here", expected="Pillow", got=str(error), where=str(path),
-            fix="pip install pillow (every host extra has it; a device reads vectors.npz instead)",
-        ) from error  # fmt: skip
+        raise not_installed("an image file", "pillow", extra="host", where=str(path), error=error) from error
+    return pillow
+
+
+def _decode(path: Path, modes: tuple[str, ...]) -> Array:
+    pillow = _pillow(path)
     try:
         with pillow.open(path) as image:
             mode, array = image.mode, np.asarray(image)

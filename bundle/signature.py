@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Annotated, Literal
 from pydantic import Field, ValidationError
 
 from bundle.artifacts import write_text
-from bundle.errors import ArtifactError, InputError, TargetUnavailable
+from bundle.errors import ArtifactError, InputError, not_installed
 from bundle.frozen import Frozen
 from bundle.manifest import Bundle, load_bundle, verify_bundle
 from bundle.results import SIGNATURE, read_result, write_result
@@ -156,10 +156,7 @@ def require_library() -> None:
     try:
         import cryptography.exceptions  # noqa: F401
     except ImportError as error:
-        raise TargetUnavailable(
-            "signatures need the package cryptography", expected="cryptography", got=str(error), where="this Python",
-            fix="pip install 'tdss-compiler[sign]', or do not ask for a signature",
-        ) from error  # fmt: skip
+        raise not_installed("a signature", "cryptography", extra="sign", where="this Python", error=error) from error
 
 
 def _private_key(path: Path) -> "Ed25519PrivateKey":

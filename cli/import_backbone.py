@@ -12,7 +12,7 @@ def main(
     weights: Annotated[
         Path, typer.Option(help="A published Swin or DINOv2: .pth or .safetensors; official, timm or HF keys.")
     ],
-    config: Annotated[Path, typer.Option(help="The model's config.toml; its [backbone] is the published one's.")],
+    config: Annotated[Path, typer.Option(help=r"The model's config.toml; its \[backbone] is the published one's.")],
     out: Annotated[Path, typer.Option(help="The checkpoint folder to write.")],
     seed: Annotated[int, typer.Option(help="Draws the new adapters and decoders.")] = 0,
     as_json: Annotated[bool, typer.Option("--json", help="Print what was left out as JSON.")] = False,

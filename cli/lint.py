@@ -19,7 +19,7 @@ def main(
     accept: Annotated[
         str,
         typer.Option(
-            help="Accepted warnings: a TOML file ([[accept]] rule, node, reason, measured), or 'jetson' for ours."
+            help=r"Accepted warnings: a TOML file (\[\[accept]] rule, node, reason, measured), or 'jetson' for ours."
         ),
     ] = "",
     every: Annotated[bool, typer.Option("--all", help="Print every finding, not the first ones of each rule.")] = False,

@@ -9,7 +9,7 @@ from difflib import get_close_matches
 from importlib import import_module
 from importlib.metadata import PackageNotFoundError, version
 
-from bundle.errors import InputError, ProjectError, TargetUnavailable
+from bundle.errors import InputError, ProjectError, TargetUnavailable, not_installed
 from cli.commands import COMMANDS, Command
 
 DISTRIBUTION = "tdss-compiler"
@@ -94,11 +94,7 @@ def _missing(command: Command, error: ModuleNotFoundError) -> ModuleNotFoundErro
     if package in OURS:
         return error
     extra = EXTRAS.get(package, "host")
-    return TargetUnavailable(
-        f"tdss {command.name} needs {package}, which is not installed", expected=f"the Python package {package}",
-        got="ModuleNotFoundError", where=sys.executable,
-        fix=f"make env, or: pip install --constraint constraints/host.txt --editable '.[{extra}]'",
-    )  # fmt: skip
+    return not_installed(f"tdss {command.name}", package, extra=extra, where=sys.executable, error=error)
 
 
 if __name__ == "__main__":

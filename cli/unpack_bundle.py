@@ -20,7 +20,7 @@ def main(
 ) -> None:
     """Unpack an archive, whole and verified, or not at all.
 
-    Example: tdss bundle unpack default-jetson.zip --out bundle --key release.pub
+    Example: tdss bundle unpack default-jetson.zip --out default-jetson --key release.pub
     """
     answer = commands.unpack(archive, out, key, max_bytes)
     sys.stdout.write(json.dumps(answer.value) + "\n" if as_json else answer.text)

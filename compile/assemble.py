@@ -32,7 +32,7 @@ from compile.build import status_of
 from compile.config import BuildConfig
 from compile.graph import graph_info
 from compile.quantize import variants_of
-from compile.search import MIXED, PLAIN
+from compile.search import MIXED, PLAIN, SMOOTH
 from compile.store import locked
 from compile.stored import Judged, ReferenceVectors
 from report.page import REPORT, render
@@ -46,8 +46,8 @@ if TYPE_CHECKING:
 # larger than all the rest together, and slower than f16 on every device that has tensor cores; weight-only INT8 was never the
 # fastest on an Intel CPU, and is a third graph to carry.
 LEFT_OUT = {"jetson": frozenset({"f32"}), "intel": frozenset({"int8_weights"})}
-# The mixed graph mends what plain INT8 breaks; where plain INT8 is within every budget it mends nothing, and is wider.
-MENDS = {MIXED: PLAIN}
+# These mend what plain INT8 breaks; where plain INT8 is within every budget they mend nothing, and are wider.
+MENDS = {MIXED: PLAIN, SMOOTH: PLAIN}
 
 
 class Parts(NamedTuple):
@@ -149,7 +149,7 @@ def ship(draft: Manifest, choice: Choice, judged: str) -> Manifest:
 
     ``judged`` is the hash of the artifact that says how every variant fared, so that another judgement is another bundle.
 
-    What no device could choose is what ``LEFT_OUT`` names, a mixed graph whose plain one is within its budgets and, where the engine was built and
+    What no device could choose is what ``LEFT_OUT`` names, a smoothed or mixed graph whose plain one is within its budgets and, where the engine was built and
     judged here, each variant beyond its budgets.
     """
     passing = accepted(allow_inconclusive=bool(draft.settings.get("allow_inconclusive")))

@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, NamedTuple, TypeVar
 
 from bundle.artifacts import hash_file
 from bundle.dataset import read_image
-from bundle.errors import DatasetError, GraphError, TargetUnavailable
+from bundle.errors import DatasetError, GraphError, not_installed
 from calibration.cache import CalibrationKey, keep, look_up
 from calibration.sampling import CalibrationSet
 from compile.float_nodes import float_nodes, value_names
@@ -217,10 +217,7 @@ def _import_nncf() -> ModuleType:
     try:
         import nncf
     except ModuleNotFoundError as error:
-        raise TargetUnavailable(
-            "nncf is not installed", expected="the Python package nncf", got="ModuleNotFoundError",
-            where="this Python environment", fix="pip install -e .[intel] or .[jetson]",
-        ) from error  # fmt: skip
+        raise not_installed("quantization", "nncf", extra="host", where="compile.calibrate", error=error) from error
     return nncf  # type: ignore[no-any-return,unused-ignore]
 
 

@@ -29,7 +29,7 @@ from compile.ranges import Range
 from compile.script import announce, run_script, say
 from compile.store import seal, tool_versions, writing
 from compile.verify import Outputs, compare, require, run_graph
-from targets.base import RunConfig, Target, Variant, VariantRecipe
+from targets.base import QuantizationScheme, RunConfig, Target, Variant, VariantRecipe
 from targets.table import target as find_target
 
 TOOLS = ("nncf", "onnx", "onnx-ir", "openvino", "onnxruntime")
@@ -100,19 +100,24 @@ def _write(recipe: VariantRecipe, job: Job, ranges: tuple[Range, ...]) -> tuple[
     if recipe.graph == "weights":
         job.target.convert(job.source, path)
         return Variant(recipe=recipe, files=weights_only(path, job.folder / f"{recipe.name}{suffix}")), {}
-    return write_quantized(recipe, job, ranges, frozenset())
+    return write_quantized(recipe, job, ranges, scheme_of(job))
+
+
+def scheme_of(job: Job) -> QuantizationScheme:
+    """Return the scheme of the job's target, for what the device is."""
+    return job.target.scheme(job.target.capabilities(job.run))
 
 
 def write_quantized(
-    recipe: VariantRecipe, job: Job, ranges: tuple[Range, ...], returned: frozenset[str]
-) -> tuple[Variant, dict[str, JsonValue]]:
+    recipe: VariantRecipe, job: Job, ranges: tuple[Range, ...], scheme: QuantizationScheme,
+    returned: frozenset[str] = frozenset(),
+) -> tuple[Variant, dict[str, JsonValue]]:  # fmt: skip
     """Write a Q/DQ graph whose weighted operators in ``returned``, ONNX node names, are in float again.
 
     Raises:
         GraphError: NNCF or a pass refuses the graph.
         TargetUnavailable: NNCF is not installed.
     """
-    scheme = job.target.scheme(job.target.capabilities(job.run))
     question = Question(job.source, job.info, job.calibration, scheme, job.target.graph_format)
     calibrated = calibrate(question, job.cache)
     path = job.folder / f"{recipe.name}{SUFFIX[job.target.graph_format]}"

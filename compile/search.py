@@ -1,10 +1,12 @@
-"""Search: where plain INT8 breaks a task's budget, return the layers to float that buy the most, until every task holds.
+"""Search: where plain INT8 breaks a task's budget, try SmoothQuant, then return the layers to float that buy the most.
 
     int8 on the calibration images ── every task holds ──▶ nothing to do
           │ else
+    the same scheme with SmoothQuant ── every task holds ──▶ int8_smooth, all layers in INT8
+          │ else (it is kept as well if it is better than int8)
     each layer's noise at each task's output (sensitivity.py)
           │  order by Σ over broken tasks of the layer's part of the noise, per multiply-accumulate
-    the longest prefix that leaves at most ``limit`` of the MACs in float, then by bisection the shortest that holds
+    those that fit into ``limit`` of the MACs, then by bisection the shortest prefix of them that holds
 
 Only calibration images are asked: those that judge the bundle never choose its layers. A model may have been trained on
 its calibration images, and there are few of them, so a task *holds* only if its drop's interval lies within ± ``margin``
@@ -12,7 +14,7 @@ of its budget, in both directions: an improvement is as much a sign of noise as 
 label for, or whose metric is 0 in float, has no say: no layer could mend it. Where a metric is too noisy for
 that on so few images, whatever the graph, the next best is asked for: that the rule which judges the bundle passes every
 task on them; failing that, that the drop itself is within ± ``margin`` where the images cannot tell. What is found is one
-more variant, ``int8_mixed``; the judgement and the device decide whether it is shipped.
+more variant, ``int8_mixed``, made from plain INT8; the judgement and the device decide which is shipped.
 """
 
 import hashlib
@@ -20,7 +22,7 @@ import shutil
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from tempfile import TemporaryDirectory
-from typing import NamedTuple
+from typing import NamedTuple, TypeAlias
 
 import onnx_ir as ir
 from pydantic import JsonValue, ValidationError
@@ -35,24 +37,27 @@ from compile.config import SearchConfig
 from compile.graph import GRAPH_FILE, graph_info
 from compile.layers import layers_of, read_macs
 from compile.passes.table import apply_passes
-from compile.quantize import Job, ranges_for, variants_of, write_quantized
+from compile.quantize import Job, ranges_for, scheme_of, variants_of, write_quantized
+from compile.ranges import Range
 from compile.sensitivity import LayerSensitivity, Subject, costliest, measure_layers
 from compile.sources import code_hash
 from compile.store import seal, tool_versions, writing
 from compile.trial import Standing, Trial, labelled, without_labels
 from compile.verify import open_graph
 from targets.base import RunConfig, Target, Variant, VariantRecipe
+from targets.scheme import smoothed
 
 TOOLS = ("nncf", "onnx", "onnx-ir", "openvino", "onnxruntime", "numpy")
 SENSITIVITY = "sensitivity.json"
-PLAIN, MIXED = "int8", "int8_mixed"
+PLAIN, SMOOTH, MIXED = "int8", "int8_smooth", "int8_mixed"
 BISECTIONS = 3
 NAME_LENGTH = 16
 NEAR = 1
+Found: TypeAlias = tuple[Variant, dict[str, JsonValue]]  # a variant and what there is to say about it
 
 
 class Step(Frozen):
-    """One graph that was tried: how many layers were in float, their share of the MACs, how each task stood.
+    """One graph that was tried: how many layers were in float, their share of the MACs, SmoothQuant or not, how each task stood.
 
     ``held``: every interval lies within ± ``margin`` of its budget; ``passed``: every task's verdict is a pass; ``near``:
     every task passes, or its drop alone lies within ± ``margin`` of its budget while the images cannot tell.
@@ -64,6 +69,7 @@ class Step(Frozen):
     held: bool
     passed: bool = False  # these two are not in files of before 0603
     near: bool = False
+    smooth: bool = False
 
     @property
     def level(self) -> int:
@@ -72,7 +78,7 @@ class Step(Frozen):
 
 
 class SearchReport(Frozen):
-    """What ``sensitivity.json`` holds: why there is a mixed graph or none, which layers are in float, what each costs.
+    """What ``sensitivity.json`` holds: why there is a mixed or smoothed graph or none, which layers are in float, what each costs.
 
     ``images`` are those each layer was measured on, ``trial_images`` those each graph of ``steps`` was tried on.
     """
@@ -102,7 +108,8 @@ def search(
     quantized: Quantized, simplified: Simplified, calibration: CalibrationSet, out: Path, target: Target, run: RunConfig,
     terms: Terms, *, cache: Path, progress: Callable[[str], None],
 ) -> Quantized:  # fmt: skip
-    """Write a ``Quantized`` artifact in ``out``: all of ``quantized``, sensitivity.json, and a mixed graph if one is needed.
+    """Write a ``Quantized`` artifact in ``out``: all of ``quantized``, sensitivity.json, and where plain INT8 breaks a
+    budget a smoothed graph, a mixed one, or both.
 
     Raises:
         DatasetError: an image or label of the calibration split is wrong.
@@ -114,10 +121,11 @@ def search(
         for name in quantized.record.files:
             shutil.copyfile(quantized.file(name), folder / name)
         job = Job(simplified.file(GRAPH_FILE), graph_info(simplified), calibration, folder, target, run, cache)
-        report, mixed, note = _search(quantized, job, terms, progress)
-        if mixed is not None:
-            settings["variants"] = [one.model_dump(mode="json") for one in (*variants_of(quantized), mixed)]
-            settings["notes"] = _extend(settings["notes"], MIXED, note)
+        report, found = _search(quantized, job, terms, progress)
+        variants = (*variants_of(quantized), *(variant for variant, _ in found))
+        settings["variants"] = [one.model_dump(mode="json") for one in variants]
+        for variant, note in found:
+            settings["notes"] = _extend(settings["notes"], variant.recipe.name, note)
         write_text(folder / SENSITIVITY, report.model_dump_json(indent=1) + "\n")
         seal(
             Quantized, folder, parent=quantized.sha256, inputs=quantized.record.inputs, outputs=quantized.record.outputs,
@@ -165,15 +173,14 @@ def order_layers(rows: Sequence[LayerSensitivity], tasks: Sequence[str]) -> tupl
     return tuple(sorted(rows, key=lambda row: (-gain(row), row.name)))
 
 
-def prefix_within(rows: Sequence[LayerSensitivity], share: float) -> int:
-    """Return how many of the first layers together have at most ``share`` of the MACs."""
-    total, count = 0.0, 0
+def affordable(rows: Sequence[LayerSensitivity], share: float) -> tuple[LayerSensitivity, ...]:
+    """Return the layers, in their order, that together have at most ``share`` of the MACs; one that is too large is left out."""
+    total, kept = 0.0, list[LayerSensitivity]()
     for row in rows:
-        total += row.macs_share
-        if total > share:
-            break
-        count += 1
-    return count
+        if total + row.macs_share <= share:
+            total += row.macs_share
+            kept.append(row)
+    return tuple(kept)
 
 
 def broken(tasks: Mapping[str, Standing], budgets: Mapping[str, float], margin: float) -> tuple[str, ...]:
@@ -213,35 +220,58 @@ def journal_name(target: str, graph: Path, trial: Trial) -> str:
 
 def _search(
     quantized: Quantized, job: Job, terms: Terms, progress: Callable[[str], None]
-) -> tuple[SearchReport, Variant | None, dict[str, JsonValue]]:
+) -> tuple[SearchReport, tuple[Found, ...]]:
     plain = next((one for one in variants_of(quantized) if one.recipe.name == PLAIN), None)
     missing = without_labels(terms.dataset, job.calibration.ids, tuple(job.info.tasks))
     if plain is None or missing or not terms.config.enabled:
         reason = "there is no INT8 graph" if plain is None else _no_labels(missing, len(job.calibration.ids))
-        return _report(terms, "not searched: " + ("switched off" if not terms.config.enabled else reason)), None, {}
+        return _report(terms, "not searched: " + ("switched off" if not terms.config.enabled else reason)), ()
     trial = Trial(labelled(terms.dataset, job.calibration.ids, job.info), job.info, terms.budgets, terms.seed)
     with open_graph(job.source, exact=False, threads=job.run.threads) as session:
         trial.set_reference(session.infer)
-    first = _try(job, plain, trial, terms, returned=0, share=0.0)
+    first = _try(job, plain, trial, terms)
     if first.held:
-        return (
-            _report(terms, f"not needed: every task holds in plain INT8{_unknown(first)}", trial=trial, steps=(first,)),
-            None,
-            {},
-        )
+        outcome = f"not needed: every task holds in plain INT8{_unknown(first)}"
+        return _report(terms, outcome, trial=trial, steps=(first,)), ()
     failing = broken(first.tasks, terms.budgets, terms.config.margin)
     progress(f"search: INT8 does not hold {', '.join(failing)} on the calibration images")
-    return _mix(job, plain.recipe, trial, terms, first, progress)
+    ranges = ranges_for(job, (plain.recipe,))
+    smooth, second = _smooth(job, plain.recipe, ranges, trial, terms)
+    progress(f"search: with SmoothQuant {_words(second, terms)}")
+    if second.held:
+        outcome = f"SmoothQuant, no layer in float: {_words(second, terms)}"
+        return _report(terms, outcome, trial=trial, steps=(first, second)), (smooth,)
+    report, mixed = _mix(job, plain.recipe, ranges, trial, terms, (first, second), progress)
+    found = () if mixed is None else (mixed,)
+    if second.level > first.level:
+        return report, (smooth, *found)
+    for name in smooth[0].files:
+        (job.folder / name).unlink()
+    return report, found
+
+
+def _smooth(
+    job: Job, plain: VariantRecipe, ranges: tuple[Range, ...], trial: Trial, terms: Terms
+) -> tuple[Found, Step]:  # fmt: skip
+    recipe = plain.model_copy(
+        update={"name": SMOOTH, "reason": "INT8 with SmoothQuant, where plain INT8 breaks a task's budget"}
+    )
+    found = write_quantized(recipe, job, ranges, smoothed(scheme_of(job)))
+    return found, _try(job, found[0], trial, terms, smooth=True)
 
 
 def _mix(
-    job: Job, plain: VariantRecipe, trial: Trial, terms: Terms, first: Step, progress: Callable[[str], None]
-) -> tuple[SearchReport, Variant, dict[str, JsonValue]]:
+    job: Job, plain: VariantRecipe, ranges: tuple[Range, ...], trial: Trial, terms: Terms, before: tuple[Step, Step],
+    progress: Callable[[str], None],
+) -> tuple[SearchReport, Found | None]:  # fmt: skip
+    """Return layers of the plain graph to float, None if not one fits; ``before`` are the plain graph's step and the smoothed one's."""
+    first = before[0]
     rows, never = _sensitivities(job, trial, terms, progress)
     failing = broken(first.tasks, terms.budgets, terms.config.margin)
-    ordered = order_layers(rows, failing)
-    longest = max(1, prefix_within(ordered, terms.config.limit - never))
-    ranges = ranges_for(job, (plain,))
+    ordered = affordable(order_layers(rows, failing), terms.config.limit - never)
+    if not ordered:
+        outcome = f"{_words(first, terms)}; no layer fits into {terms.config.limit:.1%} of the MACs, {never:.1%} are in float already"
+        return _report(terms, outcome, trial=trial, steps=before, rows=rows, never=never), None
     recipe = plain.model_copy(
         update={"name": MIXED, "graph": "mixed", "reason": "INT8, and in float the layers that cost a task most"}
     )
@@ -253,29 +283,28 @@ def _mix(
             folder.mkdir()
             names = frozenset(row.name for row in ordered[:count])
             inner = job._replace(folder=folder)
-            kept[count] = (*write_quantized(recipe, inner, ranges, names), folder)
+            kept[count] = (*write_quantized(recipe, inner, ranges, scheme_of(job), names), folder)
             share = sum(row.macs_share for row in ordered[:count])
             step = _try(inner, kept[count][0], trial, terms, returned=count, share=share)
             progress(f"search: {count} layers in float, {share:.1%} of the MACs: {_words(step, terms)}")
             return step
 
-        steps = shortest(longest, attempt, first.level)
+        steps = shortest(len(ordered), attempt, first.level)
         best = steps[-1]
         variant, note, folder = kept[best.returned]
         for name in variant.files:
             shutil.copyfile(folder / name, job.folder / name)
     outcome = f"{best.returned} layers with {best.macs_share:.1%} of the MACs in float; {_words(best, terms)}"
     names = tuple(row.name for row in ordered[: best.returned])
-    report = _report(terms, outcome, trial=trial, steps=(first, *steps), rows=rows, returned=names, never=never)
-    return report, variant, note
+    report = _report(terms, outcome, trial=trial, steps=(*before, *steps), rows=rows, returned=names, never=never)
+    return report, (variant, note)
 
 
 def _sensitivities(
     job: Job, trial: Trial, terms: Terms, progress: Callable[[str], None]
 ) -> tuple[tuple[LayerSensitivity, ...], float]:
     """Measure every layer of the calibrated graph as the target's passes leave it; and the share never quantized."""
-    scheme = job.target.scheme(job.target.capabilities(job.run))
-    question = Question(job.source, job.info, job.calibration, scheme, "onnx")
+    question = Question(job.source, job.info, job.calibration, scheme_of(job), "onnx")
     calibrated = calibrate(question, job.cache)
     macs = read_macs(job.source)
     with TemporaryDirectory(prefix=".sensitivity.", dir=job.folder) as scratch:
@@ -289,14 +318,23 @@ def _sensitivities(
     return rows, 1.0 - sum(layer.macs for layer in layers) / sum(macs.values())
 
 
-def _try(job: Job, variant: Variant, trial: Trial, terms: Terms, *, returned: int, share: float) -> Step:
+def _try(
+    job: Job,
+    variant: Variant,
+    trial: Trial,
+    terms: Terms,
+    *,
+    returned: int = 0,
+    share: float = 0.0,
+    smooth: bool = False,
+) -> Step:
     with job.target.open(job.folder, variant, job.run, "auto") as session:
         tasks = trial.stand(trial.measure(session.infer))
     held = not broken(tasks, terms.budgets, terms.config.margin)
     known = {name: one for name, one in tasks.items() if one.defined}
     passed = all(one.verdict == "pass" for one in known.values())
     near = all(_near(one, terms.config.margin * terms.budgets[name]) for name, one in known.items())
-    return Step(returned=returned, macs_share=share, tasks=tasks, held=held, passed=passed, near=near)
+    return Step(returned=returned, macs_share=share, tasks=tasks, held=held, passed=passed, near=near, smooth=smooth)
 
 
 def _near(one: Standing, within: float) -> bool:

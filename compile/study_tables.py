@@ -36,12 +36,13 @@ from compile.outliers import inject_outliers, norms_before_products
 from compile.passes.table import apply_passes
 from compile.quantize import quantize, variants_of
 from compile.script import say
-from compile.search import MIXED, PLAIN, SENSITIVITY, Terms, read_sensitivity, search
+from compile.search import PLAIN, SENSITIVITY, Terms, read_sensitivity, search
 from compile.trial import Measured, Trial, labelled, worst
 from compile.verify import open_graph
 from targets.base import QuantizationScheme, RunConfig
 from targets.jetson.target import JETSON
 from targets.scheme import GATE as NAMED_GATE
+from targets.scheme import SMOOTH_ALPHA, smoothed
 
 COUNTS = (1, 4, 16, 64)
 MASSIVE_IMAGES = 16
@@ -104,8 +105,8 @@ def schemes(bench: Bench) -> Iterator[Row]:
     """Measure the jetson scheme, then each of its choices undone, alone, where the graph has what it is about."""
     scheme = JETSON.scheme(JETSON.capabilities(RUN))
     yield measure(bench, "ours", _ours(bench, bench.calibration, scheme))
+    yield measure(bench, f"SmoothQuant on ({SMOOTH_ALPHA})", _ours(bench, bench.calibration, smoothed(scheme)))
     undone: tuple[tuple[str, dict[str, object]], ...] = (
-        ("SmoothQuant on (0.95)", {"smooth_quant_alpha": 0.95}),
         ("model type none", {"model_type": "none"}),
         ("preset mixed", {"preset": "mixed"}),
         ("exact bias correction", {"fast_bias_correction": False}),
@@ -222,10 +223,12 @@ def _searched(bench: Bench, graph: Simplified) -> Iterator[Row]:
     minutes = (perf_counter() - start) / 60
     report = read_sensitivity(found.file(SENSITIVITY))
     note = f"{report.outcome}; {report.never_quantized_share:.1%} never quantized; {minutes:.0f} min"
-    if any(variant.recipe.name == MIXED for variant in variants_of(found)):
-        yield measure(bench, MIXED, *_files(found, MIXED, note))
-    else:
-        say(f"no mixed graph: {note}")
+    added = [variant.recipe.name for variant in variants_of(found)[len(variants_of(plain)) :]]
+    if not added:
+        say(f"nothing beside plain INT8: {note}")
+    for name in added:
+        said = note if name == added[-1] else f"SmoothQuant {SMOOTH_ALPHA}, no layer returned to float"
+        yield measure(bench, name, *_files(found, name, said))
 
 
 def _files(quantized: Quantized, name: str, note: str) -> tuple[Path, str, Path]:

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from bundle.errors import TargetUnavailable
+from bundle.errors import not_installed
 from report.draw import Rgb
 
 if TYPE_CHECKING:
@@ -23,10 +23,7 @@ def _pillow() -> ModuleType:
     try:
         import PIL.Image
     except ImportError as error:
-        raise TargetUnavailable(
-            "pictures need Pillow", expected="the package pillow", got=str(error), where="report.encode",
-            fix="install the extra host: pip install 'tdss-compiler[host]'",
-        ) from error  # fmt: skip
+        raise not_installed("a picture", "pillow", extra="host", where="report.encode", error=error) from error
     return PIL.Image
 
 

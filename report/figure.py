@@ -3,7 +3,7 @@
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from bundle.errors import TargetUnavailable
+from bundle.errors import not_installed
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -23,10 +23,7 @@ def panels(count: int, inches: tuple[float, float]) -> "tuple[Figure, list[Axes]
         from matplotlib.backends.backend_agg import FigureCanvasAgg
         from matplotlib.figure import Figure
     except ImportError as error:
-        raise TargetUnavailable(
-            "figures need matplotlib", expected="the package matplotlib", got=str(error), where="report.figure",
-            fix="install the extra host: pip install 'tdss-compiler[host]'",
-        ) from error  # fmt: skip
+        raise not_installed("a figure", "matplotlib", extra="host", where="report.figure", error=error) from error
     columns = min(COLUMNS, count)
     rows = -(-count // columns)
     figure = Figure(figsize=(inches[0] * columns, inches[1] * rows), layout="constrained")

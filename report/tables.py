@@ -3,7 +3,7 @@
 from typing import TYPE_CHECKING
 
 from bundle.checks import behind
-from bundle.errors import TargetUnavailable
+from bundle.errors import not_installed
 from bundle.outcome import BaselineResult, RegressionReport, TaskCheck, TaskResult
 from bundle.verdict import Verdict
 from report import wording
@@ -41,10 +41,7 @@ def tasks_table(report: RegressionReport) -> "Table":
         from rich.table import Table
         from rich.text import Text
     except ImportError as error:
-        raise TargetUnavailable(
-            "the table needs rich", expected="the package rich", got=str(error), where="report.tables",
-            fix="install the extra host: pip install 'tdss-compiler[host]'",
-        ) from error  # fmt: skip
+        raise not_installed("the table", "rich", extra="host", where="report.tables", error=error) from error
     table = Table(
         title=Text(title(report)),
         caption=Text(ending(report)),

@@ -2,7 +2,7 @@
 
 from pathlib import Path
 
-from bundle.errors import TargetUnavailable
+from bundle.errors import not_installed
 
 ROOM = Path(__file__).resolve().parent
 
@@ -16,10 +16,7 @@ def printed(template: str, page: object, **more: object) -> str:
     try:
         from jinja2 import Environment, StrictUndefined
     except ImportError as error:
-        raise TargetUnavailable(
-            "the page needs Jinja2", expected="the package jinja2", got=str(error), where="report.template",
-            fix="install the extra host: pip install 'tdss-compiler[host]'",
-        ) from error  # fmt: skip
+        raise not_installed("the page", "jinja2", extra="host", where="report.template", error=error) from error
     environment = Environment(autoescape=True, undefined=StrictUndefined, trim_blocks=True)
     css = (ROOM / "page.css").read_text(encoding="utf-8")
     source = environment.from_string((ROOM / template).read_text(encoding="utf-8"))

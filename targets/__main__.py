@@ -1,14 +1,15 @@
-"""``python -m targets BUNDLE``: decide on this machine which variant of a bundle to run, and prove that none is worse.
+"""``python -m targets BUNDLE``: decide on this machine which variant of a bundle to run, and judge it.
 
 It verifies every file, builds what the device loads (once), times every variant, judges every task of each, chooses the
-fastest within its budgets, writes the results into the bundle and one small file to send back.
-Exit codes: 0 good, 1 a task regressed, 2 bad input, 3 the device or a runtime is missing.
+fastest within its budgets, writes the results into the bundle and one small file to send back. An archive is unpacked first.
+Exit codes: 0 good, 1 a task is not shown to be within its budget, 2 bad input, 3 the device or a runtime is missing or failed.
 """
 
 import argparse
 import sys
 from pathlib import Path
 
+from bundle.archive import unpack_beside
 from bundle.arguments import at_least, refused_by_system
 from bundle.checks import disagreeing, require_agreement, require_passed, sentence
 from bundle.engines import DIGEST, ENGINES
@@ -21,7 +22,7 @@ from targets.sendback import prepare_sendback, sendback_path, write_sendback
 
 EXAMPLES = """\
 examples:
-  python -m targets build/default/jetson                        on a Jetson; 'make target=jetson bundle=DIR' is the same
+  python -m targets default-jetson.zip                          on a Jetson; 'make target=jetson bundle=default-jetson.zip' is the same
   python -m targets build/default/jetson --execute emulation    on a host: accuracy only, time says nothing
   python -m targets build/default/intel --device GPU --tool-seconds 10 --send arc.zip
 """
@@ -31,6 +32,8 @@ def main(arguments: list[str] | None = None) -> None:
     """Run the command line and end the process with its exit code."""
     given = _parser().parse_args(arguments)
     try:
+        if given.bundle.is_file():
+            given.bundle = unpack_beside(given.bundle, key=given.key)
         plan = _plan(given)
         prepare_sendback(given.send or sendback_path(given.bundle, "device"))
         decision = decide(plan, _say)
@@ -97,11 +100,15 @@ def _json(decision: Decision) -> str:
 
 def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(
-        prog="python -m targets", description="Choose, prove and time the variants of a bundle on this machine.",
+        prog="python -m targets", description="Choose, judge and time the variants of a bundle on this machine.",
         epilog=EXAMPLES, formatter_class=argparse.RawDescriptionHelpFormatter,
     )  # fmt: skip
     add = parser.add_argument
-    add("bundle", type=Path, help="a bundle: build/<model>/<target>")
+    add(
+        "bundle",
+        type=Path,
+        help="a bundle, build/<model>/<target>, or its archive NAME.zip: unpacked as NAME beside it",
+    )
     add("--execute", choices=("auto", "device", "emulation"), default="auto", help="what may run (default: auto)")
     add("--device", default="", help="the target's device: CPU, GPU, NPU, AUTO (default: the target's choice)")
     add("--variant", action="append", default=[], metavar="NAME", help="only this one; may be given again")

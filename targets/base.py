@@ -21,7 +21,7 @@ from bundle.errors import ArtifactError, InputError
 from bundle.frozen import Frozen
 
 Array: TypeAlias = NDArray[np.generic]
-Precision: TypeAlias = Literal["f32", "f16", "bf16", "int8_weights", "int8_mixed", "int8"]
+Precision: TypeAlias = Literal["f32", "f16", "bf16", "int8_weights", "int8_mixed", "int8_smooth", "int8"]
 GraphFormat: TypeAlias = Literal["onnx", "openvino"]
 Execute: TypeAlias = Literal["auto", "device", "emulation"]
 ExecutedOn: TypeAlias = Literal["device", "emulation"]

@@ -5,8 +5,7 @@ from types import ModuleType
 from typing import TYPE_CHECKING
 
 from bundle.artifacts import TensorSpec
-from bundle.errors import GraphError, TargetUnavailable
-from targets.missing import missing_runtime
+from bundle.errors import GraphError, TargetUnavailable, not_installed
 
 if TYPE_CHECKING:
     from openvino import Core
@@ -34,7 +33,9 @@ def import_openvino() -> ModuleType:
     try:
         import openvino
     except ModuleNotFoundError as error:
-        raise missing_runtime("openvino", "intel") from error
+        raise not_installed(
+            "the target intel", "openvino", extra="device-intel", where="targets.intel", error=error
+        ) from error
     module: ModuleType = openvino
     return module
 

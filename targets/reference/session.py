@@ -11,10 +11,9 @@ from types import ModuleType
 from typing import Protocol
 
 from bundle.artifacts import TensorSpec
-from bundle.errors import ArtifactError, GraphError
+from bundle.errors import ArtifactError, GraphError, not_installed
 from targets.base import Array, Capabilities, Session, SessionInfo
 from targets.isa import cpu_isa, cpu_name, read_cpuinfo
-from targets.missing import missing_runtime
 
 DTYPES = {
     "tensor(float)": "float32",
@@ -46,7 +45,7 @@ def import_onnxruntime() -> ModuleType:
     try:
         import onnxruntime
     except ModuleNotFoundError as error:
-        raise missing_runtime("onnxruntime", "jetson") from error
+        raise not_installed("emulation", "onnxruntime", extra="host", where="targets.reference", error=error) from error
     module: ModuleType = onnxruntime
     return module
 

@@ -21,16 +21,17 @@ from compile.quantize import quantize, variants_of
 from compile.search import (
     MIXED,
     SENSITIVITY,
+    SMOOTH,
     SearchReport,
     Step,
     Terms,
     _near,
     _words,
+    affordable,
     broken,
     describe_costs,
     journal_name,
     order_layers,
-    prefix_within,
     read_sensitivity,
     search,
     shortest,
@@ -62,7 +63,9 @@ def test_layers_are_ordered_by_what_their_macs_buy_the_broken_task() -> None:
     ]  # fmt: skip
     assert [row.name for row in order_layers(rows, ["depth"])] == ["small", "large", "quiet"]
     assert next(row.name for row in order_layers(rows, ["edge"])) == "quiet"
-    assert prefix_within(order_layers(rows, ["depth"]), 0.1) == 1
+    assert [row.name for row in affordable(order_layers(rows, ["depth"]), 0.1)] == ["small", "quiet"]
+    assert [row.name for row in affordable(order_layers(rows, ["depth"]), 0.51)] == ["small", "large"]
+    assert affordable(rows, 0.0) == affordable(rows, -0.1) == ()
     [(name, part)] = costliest(rows, "depth", 1)
     assert name == "large" and part == pytest.approx(0.01 / 0.011001)
 
@@ -206,7 +209,12 @@ class TestSearch:
     ) -> None:
         found, lines = ask(quantized, simplified, drawn, scenes, tmp_path / "out", budget=1e-7, limit=0.9)
         report = read_sensitivity(found.file(SENSITIVITY))
-        [mixed] = [one for one in variants_of(found) if one.recipe.name == MIXED]
+        variants = {one.recipe.name: one for one in variants_of(found)}
+        mixed = variants[MIXED]
+        assert [step.smooth for step in report.steps[:3]] == [False, True, False]
+        assert {name for one in variants.values() for name in one.files} <= set(found.record.files)
+        assert (SMOOTH in variants) == (report.steps[1].level > report.steps[0].level)
+        assert (SMOOTH in variants) == any(name.startswith(SMOOTH) for name in found.record.files)
         assert set(mixed.files) <= set(found.record.files) and mixed.recipe.graph == "mixed"
         assert 0 < len(report.returned) <= len(report.layers)
         assert sum(row.macs_share for row in report.layers if row.name in report.returned) <= 0.9
@@ -214,6 +222,34 @@ class TestSearch:
         assert all(list(row.sqnr_db) == list(made.TASKS) for row in report.layers)
         noise = 10 ** (-np.array([[row.sqnr_db["depth"], row.sqnr_db["edge"]] for row in report.layers]) / 10)
         assert noise.sum() > 0
+
+    @ONE
+    def test_where_no_layer_fits_into_the_limit_there_is_no_mixed_graph_and_the_report_says_so(
+        self, quantized: Quantized, simplified: Simplified, drawn: CalibrationSet, scenes: Path, tmp_path: Path
+    ) -> None:
+        found, _ = ask(quantized, simplified, drawn, scenes, tmp_path / "out", budget=1e-7, limit=1e-6)
+        report = read_sensitivity(found.file(SENSITIVITY))
+        assert MIXED not in {one.recipe.name for one in variants_of(found)}
+        assert "no layer fits into 0.0% of the MACs" in report.outcome and report.layers and not report.returned
+
+    @BOTH
+    def test_where_smoothquant_holds_every_task_no_layer_is_measured(
+        self, quantized: Quantized, simplified: Simplified, drawn: CalibrationSet, scenes: Path, tmp_path: Path,
+        monkeypatch: pytest.MonkeyPatch,
+    ) -> None:  # fmt: skip
+        tried = stage._try
+
+        def holds(*given: object, smooth: bool = False, **more: float) -> Step:
+            return tried(*given, smooth=smooth, **more).model_copy(update={"held": smooth})  # type: ignore[arg-type]
+
+        monkeypatch.setattr(stage, "_try", holds)
+        found, _ = ask(quantized, simplified, drawn, scenes, tmp_path / "out", budget=1e-7)
+        added = variants_of(found)[len(variants_of(quantized)) :]
+        assert [one.recipe.name for one in added] == [SMOOTH] and set(added[0].files) <= set(found.record.files)
+        scheme = found.record.settings["notes"][SMOOTH]["scheme"]  # type: ignore[index,call-overload]
+        assert scheme["smooth_quant_alpha"] == 0.95 and "broke a budget" in scheme["reasons"]["smooth_quant_alpha"]
+        report = read_sensitivity(found.file(SENSITIVITY))
+        assert report.outcome == "SmoothQuant, no layer in float: every task holds" and report.layers == ()
 
     @ONE
     def test_it_goes_on_from_what_a_killed_run_left(

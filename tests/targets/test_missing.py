@@ -11,12 +11,13 @@ from targets.table import target
 
 
 @pytest.mark.parametrize(
-    ("name", "package"), [("intel", "openvino"), ("reference", "onnxruntime"), ("jetson", "onnxruntime")]
+    ("name", "package", "extra"),
+    [("intel", "openvino", "device-intel"), ("reference", "onnxruntime", "host"), ("jetson", "onnxruntime", "host")],
 )
-def test_names_the_extra_to_install(monkeypatch, name: str, package: str) -> None:
+def test_names_the_extra_to_install(monkeypatch, name: str, package: str, extra: str) -> None:
     monkeypatch.setitem(sys.modules, package, None)
     runtime.shared_core.cache_clear()
-    with pytest.raises(TargetUnavailable, match=f"{package} is not installed") as caught:
+    with pytest.raises(TargetUnavailable, match=f"needs {package}, which is not installed") as caught:
         target(name).capabilities(RunConfig())
     assert caught.value.exit_code == 3
-    assert caught.value.fix.startswith("pip install -e .[")
+    assert f"pip install --editable '.[{extra}]'" in caught.value.fix
