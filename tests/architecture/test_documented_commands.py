@@ -20,7 +20,8 @@ SHOWN = re.compile(rf"^    ({OURS})$|`({OURS})`", re.MULTILINE)  # a line of its
 MAKEFILE = (ROOT / "Makefile").read_text(encoding="utf-8")
 GOALS = {goal for names in re.findall(r"^\.PHONY: (.*)$", MAKEFILE, re.MULTILINE) for goal in names.split()}
 VARIABLES = {*re.findall(r"^(\w+) \?=", MAKEFILE, re.MULTILINE)}
-OPTIONS = {"bench-fold": "compile.bench_fold"}  # whose command line make's options become; else python -m targets
+OPTIONS = {"bench-fold": "compile.bench_fold", "bundle": "targets.__main__"}  # whose command line make's options become
+PIPELINE = "compile.pipeline"  # else
 TARGETS = set(re.findall(r"^TARGETS := (.*)$", MAKEFILE, re.MULTILINE)[0].split())
 
 
@@ -48,7 +49,7 @@ def split(text: str) -> list[list[str]]:
 def wrong(words: list[str]) -> str:
     """Say what of a command there is not, "" for one that is right."""
     if words[0] == "make":
-        reader = next((OPTIONS[word] for word in words if word in OPTIONS), "targets.__main__")
+        reader = next((OPTIONS[name] for word in words if (name := word.partition("=")[0]) in OPTIONS), PIPELINE)
         return " ".join(filter(None, (wrong_goal(word, reader) for word in words[1:])))
     if words[0] == "tdss":
         return wrong_subcommand(words[1:])
@@ -141,7 +142,8 @@ def test_the_documents_show_commands_of_every_kind() -> None:
         ("tdss fold | exprot", "exprot"), ("tdss bundle verify | inof", "bundle inof"), ("make tets", "tets"),
         ("make targt=intel", "targt=intel"), ("make target=inetl", "target=inetl"), ("python -m bundle varify DIR", "varify"),
         ("python -m bundle verify DIR --kye K", "--kye"), ("python -m targets DIR --devise=GPU", "--devise"),
-        ("python compile/flod.py DIR", "compile.flod"), ("make target=jetson options='--workspcae 9'", "--workspcae"),
+        ("python compile/flod.py DIR", "compile.flod"), ("make target=jetson bundle=DIR options='--workspcae 9'", "--workspcae"),
+        ("make target=jetson options='--workspace 9'", "--workspace"),
         ("make env && python -m tdss.train --confgi a.toml", "--confgi"), ("python -m pytest tests/regresion", "tests/regresion"),
     ],
 )  # fmt: skip

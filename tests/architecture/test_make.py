@@ -77,6 +77,19 @@ def test_tasks_are_passed_on() -> None:
     assert "--tasks" not in make("-n", "target=intel").stdout
 
 
+@pytest.mark.parametrize(("words", "target"), [(("target=intel",), "intel"), (("prove",), "jetson")])
+def test_options_are_passed_on(words: tuple[str, ...], target: str) -> None:
+    answer = make("-n", *words, "options=--budgets strict").stdout.replace("\\\n", " ")
+    assert f"tdss pipeline --target {target} --budgets strict" in " ".join(answer.split())
+
+
+def test_what_checks_a_signature_is_installed_where_a_key_is_named(jetson: Path) -> None:
+    without = make("-n", "target=jetson", "bundle=b", path=jetson).stdout
+    signed = make("-n", "target=jetson", "bundle=b", "options=--key k.pub", path=jetson).stdout
+    wanted = "--constraint constraints/device.txt --editable '.[sign]'"
+    assert wanted in signed and wanted not in without
+
+
 def test_a_bundle_is_judged_and_not_built() -> None:
     answer = make("-n", "target=intel", "bundle=build/default/intel")
     assert 'python -m targets "build/default/intel"' in answer.stdout

@@ -14,7 +14,7 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from bundle.archive import pack, unpack
+from bundle.archive import pack, unpack, unpack_beside
 from bundle.artifacts import hash_folder
 from bundle.engines import write_engine_file
 from bundle.errors import ArtifactError, InputError
@@ -96,6 +96,23 @@ def test_an_altered_bundle_is_not_packed(folder: Path, tmp_path: Path) -> None:
     with pytest.raises(ArtifactError, match=r"fold\.json was altered"):
         pack(copy, tmp_path / "out.zip")
     assert sorted(os.listdir(tmp_path)) == ["copy"]
+
+
+def test_an_archive_is_unpacked_beside_itself_once_and_never_over_another_bundle(archive: Path, tmp_path: Path) -> None:
+    sent = Path(shutil.copyfile(archive, tmp_path / "default-jetson.zip"))
+    folder = unpack_beside(sent)
+    assert folder == tmp_path / "default-jetson" and load_bundle(folder).manifest.name == "made"
+    (folder / "regression.json").unlink()
+    assert unpack_beside(sent) == folder and not (folder / "regression.json").exists()
+    (folder / MANIFEST).write_bytes((folder / MANIFEST).read_bytes() + b" ")
+    with pytest.raises(InputError, match="something here already"):
+        unpack_beside(sent)
+
+
+@pytest.mark.parametrize("name", ["bundle", "bundle.tar"])
+def test_a_file_of_another_name_is_no_archive(archive: Path, tmp_path: Path, name: str) -> None:
+    with pytest.raises(InputError, match="neither a bundle nor an archive"):
+        unpack_beside(Path(shutil.copyfile(archive, tmp_path / name)))
 
 
 @pytest.mark.parametrize("there", ["file", "folder"])

@@ -109,6 +109,17 @@ def test_a_package_that_is_missing_only_when_the_command_runs_names_its_extra(
     assert "tdss none needs tensorrt_rtx" in err and "'.[proof]'" in err
 
 
+@pytest.mark.parametrize(
+    ("command", "words"),
+    [("lint", "a TOML file ([[accept]] rule"), ("import", "its [backbone] is the published one's")],
+)
+def test_brackets_of_a_help_text_are_not_taken_for_markup(
+    command: str, words: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    code, out, _ = tdss(command, "--help", capsys=capsys)
+    assert code == 0 and words.replace(" ", "") in "".join(out.replace("│", "").split())
+
+
 def test_a_bug_of_ours_is_no_missing_package(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(command_line, "COMMANDS", (Command("none", "bundle.of_which_there_is_none", "."),))
     with pytest.raises(ModuleNotFoundError, match="of_which_there_is_none"):

@@ -11,6 +11,7 @@ from typing import ClassVar
 import numpy as np
 import pytest
 
+from bundle.archive import pack
 from bundle.checks import AGREEMENT_FLOOR
 from bundle.choice import BENCH, CHOICE
 from bundle.engines import write_engine_file
@@ -166,6 +167,17 @@ def test_one_command_ends_with_a_verdict_per_task_and_a_file_to_send(monkeypatch
     with zipfile.ZipFile(sent) as archive:
         assert set(archive.namelist()) == {"regression.json", "bench.json", "choice.json", "manifest.json"}
         assert json.loads(archive.read("regression.json"))["seal"]
+
+
+def test_an_archive_is_judged_in_the_folder_it_is_unpacked_as(
+    monkeypatch, folder: Path, tmp_path: Path, capsys
+) -> None:
+    use(monkeypatch, folder)
+    sent = pack(folder, tmp_path / "sent" / "arrived.zip")
+    for _ in range(2):  # a second call finds the bundle there
+        main([str(sent), "--runs", "1", "--warmup", "0"])
+        assert (tmp_path / "sent" / "arrived" / "choice.json").is_file()
+    assert "PASS" in capsys.readouterr().out and not (folder / "choice.json").exists()
 
 
 def test_a_regression_of_every_variant_is_exit_code_1_by_name(monkeypatch, folder: Path, capsys) -> None:
