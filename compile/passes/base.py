@@ -55,14 +55,16 @@ def gemm_size(node: ir.Node) -> tuple[int, int, int] | None:
     A convolution's K is what one output sums over: the input channels of its group times the kernel's area.
     """
     left, right, out = shape_of(place(node, 0)), shape_of(place(node, 1)), shape_of(node.outputs[0])
-    if not left or not right or not out:
+    if not left or not right or out is None:
         return None
     if node.op_type == "Conv":
         return prod(out[2:]), prod(right[1:]), out[1]
     if node.op_type == "ConvTranspose":
         return prod(out[2:]), right[0] // integer(node, "group", 1) * prod(right[2:]), out[1]
     depth = left[0] if integer(node, "transA", 0) else left[-1]
-    if len(out) < 2:
+    if len(right) == 1:  # a vector on the right is one column
+        return prod(out), depth, 1
+    if len(left) == 1:  # and one on the left is one row
         return 1, depth, out[-1]
     shared = len(right) == 2  # one weight for all leading axes: they are rows of one product
     return prod(out[:-1]) if shared else out[-2], depth, out[-1]

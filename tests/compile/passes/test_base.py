@@ -34,6 +34,33 @@ def test_a_transposed_convolution_sums_over_the_input_channels_of_its_group(
 
 
 @pytest.mark.parametrize(
+    ("left", "right", "out", "size"),
+    [
+        ("2,5,7", "7,3", "2,5,3", (10, 7, 3)),
+        ("2,5,7", "2,7,3", "2,5,3", (5, 7, 3)),
+        ("2,5,7", "7", "2,5", (10, 7, 1)),
+        ("5,7", "7", "5", (5, 7, 1)),
+        ("7", "7,3", "3", (1, 7, 3)),
+        ("7", "2,7,3", "2,3", (1, 7, 3)),
+    ],
+)
+def test_a_vector_is_one_row_on_the_left_and_one_column_on_the_right(
+    left: str, right: str, out: str, size: tuple[int, int, int]
+) -> None:
+    [node] = nodes_of(
+        shaped(f"g (float[{left}] x, float[{right}] w) => (float[{out}] y) {{ y = MatMul (x, w) }}"), "MatMul"
+    )
+    assert gemm_size(node) == size
+
+
+def test_the_product_of_two_vectors_is_one_number() -> None:
+    model = shaped("g (float[7] x, float[7] w) => (float y) { y = MatMul (x, w) }")
+    [node] = nodes_of(model, "MatMul")
+    node.outputs[0].shape = ir.Shape([])
+    assert gemm_size(node) == (1, 7, 1)
+
+
+@pytest.mark.parametrize(
     ("body", "behind"),
     [
         ("y = Identity (d)", "d"),
