@@ -1,6 +1,6 @@
 """The power of the gate: how often planted regressions of known size are found, as a figure and a table.
 
-    python -m report.power --power docs/regression-power.json --doc docs/regression.md --figure docs/pictures/regression-power.png
+    python -m report.power --power docs/regression-power.json --doc docs/regression-power.md --figure docs/pictures/regression-power.png
 
 ``compile.power`` measures it; here its result is drawn, and written between two marks of a Markdown file.
 """
@@ -280,7 +280,7 @@ def main(arguments: list[str] | None = None) -> int:
     """Publish what the command line names; return the exit code."""
     parser = argparse.ArgumentParser(prog="python -m report.power", description=__doc__)
     parser.add_argument("--power", type=Path, required=True, help="the file python -m compile.power wrote")
-    parser.add_argument("--doc", type=Path, default=Path("docs/regression.md"), help="the Markdown file with the marks")
+    parser.add_argument("--doc", type=Path, default=Path("docs/regression-power.md"), help="the Markdown file with the marks")
     parser.add_argument("--figure", type=Path, default=Path("docs/pictures/regression-power.png"), help="the PNG")
     options = parser.parse_args(arguments)
     try:
