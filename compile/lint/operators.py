@@ -68,9 +68,10 @@ def _restrictions(node: ir.Node) -> Iterator[Finding]:
         if got not in allowed:
             effect = f"the graph is rejected: {node.op_type} with {name} = {got}"
             yield _finding(node, "", effect, f"{name} must be {' or '.join(map(str, allowed))}")
-    if node.op_type in table.FIRST_OUTPUT and any(value.uses() for value in node.outputs[1:]):
+    others = [value for value in node.outputs[1:] if value.uses() or value.is_graph_output()]
+    if node.op_type in table.FIRST_OUTPUT and others:
         effect = f"the graph is rejected: only the first output of {node.op_type} exists in TensorRT"
-        yield _finding(node, tensor_of(node.outputs[1]), effect, "do without the others")
+        yield _finding(node, tensor_of(others[0]), effect, "do without the others")
     for index in table.BUILD_TIME.get(node.op_type, ()):
         value = place(node, index)
         if value is not None and not is_constant(value):

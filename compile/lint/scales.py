@@ -71,7 +71,7 @@ def channel_axis(node: ir.Node, index: int, rank: int) -> int | None:
     if not is_standard(node) or node.op_type not in WEIGHTED or index > 1:
         return None
     if node.op_type == "MatMul":
-        return rank - 1 if index == 1 else rank - 2
+        return None if rank == 1 else rank - 1 if index == 1 else rank - 2  # a vector is summed over
     if index == 0:
         return None
     if node.op_type == "Gemm":

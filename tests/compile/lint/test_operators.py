@@ -53,6 +53,16 @@ def test_a_second_output_that_something_reads() -> None:
     assert broken(text) == ["known-operator"]
 
 
+def test_a_second_output_that_leaves_the_graph() -> None:
+    text = "g (float[1,2,4,4] x) => (float[1,2,2,2] p, int64[1,2,2,2] i) { p, i = MaxPool <kernel_shape = [3, 3]> (x) }"
+    [finding] = lint(text)
+    assert (finding.rule, finding.tensor) == ("known-operator", "i")
+
+
+def test_a_second_output_that_nothing_reads_is_no_output() -> None:
+    assert lint("g (float[1,2,4,4] x) => (float[1,2,2,2] p) { p, i = MaxPool <kernel_shape = [3, 3]> (x) }") == []
+
+
 def test_axes_that_are_computed() -> None:
     text = "g (float[2,8] x, int64[1] a) => (float[n, m] y) { y = ReduceSum (x, a) }"
     assert broken(text) == ["known-operator"]

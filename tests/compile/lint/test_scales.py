@@ -61,3 +61,21 @@ def test_the_axis_of_a_convolution_is_its_first(axis: int, good: bool) -> None:
     }}
     """
     assert broken(text) == ([] if good else [RULE])
+
+
+@pytest.mark.parametrize(
+    ("product", "x", "y"), [("MatMul (v, d)", f"{SIZE},16", "16"), ("MatMul (d, v)", f"16,{SIZE}", "16")]
+)
+def test_a_vector_has_no_output_channels(product: str, x: str, y: str) -> None:
+    text = f"""
+    g (float[{x}] x) => (float[{y}] y)
+    <float s = {{0.02}}, int8 z = {{0}}, int8[{SIZE}] w = {many(3)}, float[{SIZE}] ws = {many(0.01)}>
+    {{
+        q = QuantizeLinear (x, s, z)
+        d = DequantizeLinear (q, s, z)
+        v = DequantizeLinear <axis = 0> (w, ws)
+        y = {product}
+    }}
+    """
+    [finding] = lint(text)  # one row or one column, and nothing else
+    assert (finding.rule, finding.severity) == ("float-operator", "warning")
