@@ -12,6 +12,7 @@ from tempfile import TemporaryDirectory
 import numpy as np
 import onnx
 
+from bundle.metrics import Floats
 from bundle.tasks import task
 from bundle.verdict import relative_drop
 from compile.calibrate import Question, accuracy_control
@@ -46,12 +47,17 @@ def control(question: Question, trial: Trial, out: Path, *, threads: int, rankin
 
 
 def margin(trial: Trial, measured: Measured, indices: list[int]) -> float:
-    """Return ``min_t (1 − drop_t / budget_t)`` over the tasks that have a label on these images; 1 if none has."""
-    references = {name: arrays[indices] for name, arrays in trial.reference.items()}
-    margins = []
-    for name, arrays in measured.items():
-        ours, theirs = (np.asarray(trial.metric(name, one)) for one in (references[name], arrays))
-        drop = float(relative_drop(ours, theirs, task(name).direction))
-        if np.isfinite(drop):
-            margins.append(1.0 - drop / trial.budgets[name])
-    return min(margins, default=1.0)
+    """Return ``min_t (1 − drop_t / budget_t)`` over the tasks that have a label on these images; 1 if none has.
+
+    It is −∞ where only the float graph has a metric, or an output is not finite: NNCF subtracts and compares, which it takes.
+    """
+    drops = {name: _drop(trial, name, trial.reference[name][indices], arrays) for name, arrays in measured.items()}
+    return min((1.0 - drop / trial.budgets[name] for name, drop in drops.items() if not np.isnan(drop)), default=1.0)
+
+
+def _drop(trial: Trial, name: str, reference: Floats, measured: Floats) -> float:
+    """Return a task's relative drop, NaN where no image has a label for it."""
+    if not np.isfinite(measured).all():
+        return float("inf")
+    ours, theirs = (np.asarray(trial.metric(name, one)) for one in (reference, measured))
+    return float(relative_drop(ours, theirs, task(name).direction))

@@ -143,6 +143,11 @@ def without_labels(dataset: FolderDataset, ids: Sequence[str], tasks: Sequence[s
 
 
 def worst(standing: Mapping[str, Standing]) -> tuple[str, float]:
-    """Return the task with the largest relative drop, and the drop; one that is undefined comes last."""
-    name = max(standing, key=lambda one: np.nan_to_num(standing[one].drop, nan=-np.inf, posinf=np.inf))
-    return name, standing[name].drop
+    """Return the task with the largest relative drop, and the drop: infinite where an output is no number; an undefined one comes last."""
+    losses = {name: _loss(one) for name, one in standing.items()}
+    name = max(losses, key=lambda one: np.nan_to_num(losses[one], nan=-np.inf, posinf=np.inf))
+    return name, losses[name]
+
+
+def _loss(one: Standing) -> float:
+    return float("inf") if np.isnan(one.drop) and one.verdict == "regression" else one.drop

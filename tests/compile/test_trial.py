@@ -63,6 +63,17 @@ def test_an_undefined_task_is_never_the_worst() -> None:
     assert worst(rows) == ("b", 0.25)
 
 
+def test_a_task_whose_output_is_not_finite_is_the_worst(trial: Trial) -> None:
+    def broken(feed: Mapping[str, Array]) -> dict[str, Array]:
+        right = answer(feed)
+        depth = np.asarray(right["depth"], np.float32) + np.float32(9)
+        return right | {"depth": depth, "edge": np.full((1, 1, made.SIDE, made.SIDE), np.nan, np.float32)}
+
+    standing = trial.stand(trial.measure(broken))
+    assert np.isnan(standing["edge"].drop) and standing["depth"].drop > 1
+    assert worst(standing) == ("edge", np.inf)
+
+
 def test_the_hash_covers_images_labels_and_their_order(trial: Trial) -> None:
     [first, second, *rest] = trial.samples
     relabelled = first._replace(labels=first.labels | {"depth": np.asarray(first.labels["depth"]) + 1})
