@@ -33,7 +33,39 @@ def test_the_answer_stays_and_the_range_grows() -> None:
     assert sorted(scale.const_value.numpy().tolist()) == [1.0] * 4 + [64.0] * 2
 
 
-def test_a_norm_that_leaves_the_graph_is_refused() -> None:
-    model = ir.from_onnx_text(TEXT % ", ".join(["1.0"] * 30))
-    with pytest.raises(GraphError, match="'nothing' cannot"):
-        inject_outliers(model, ["nothing"], channels=1, factor=8.0, seed=0)
+def ones() -> str:
+    """The graph above with weights of 1."""
+    return TEXT % ", ".join(["1.0"] * 30)
+
+
+@pytest.mark.parametrize(
+    ("text", "name", "got"),
+    [
+        (ones(), "nothing", "no such layer norm"),
+        (ones(), "other", "its output leaves the graph"),
+        (ones().replace("float[1,4,6] skip)", "float[1,4,6] n)"), "norm", "its output leaves the graph"),
+        (ones().replace("MatMul (n, w)\n  [other]", "Relu (n)\n  [other]"), "norm", "it is read by ['MatMul', 'Relu']"),
+        (
+            ones().replace("x) =>", "x, float[6] s) =>").replace("(x, g, o)", "(x, s, o)"),
+            "norm",
+            "its scale is computed",
+        ),
+        (
+            ones().replace("x) =>", "x, float[6] t) =>").replace("(x, g, o)", "(x, g, t)"),
+            "norm",
+            "its offset is computed",
+        ),
+    ],
+)
+def test_a_norm_that_cannot_take_outliers_is_refused_and_not_offered(text: str, name: str, got: str) -> None:
+    model = ir.from_onnx_text(text)
+    assert name not in norms_before_products(model)
+    with pytest.raises(GraphError, match=f"'{name}' cannot") as caught:
+        inject_outliers(model, [name], channels=1, factor=8.0, seed=0)
+    assert caught.value.got == got
+
+
+def test_a_norm_without_an_offset_takes_outliers() -> None:
+    model = ir.from_onnx_text(ones().replace("(x, g, o)", "(x, g)"))
+    assert norms_before_products(model) == ("norm",)
+    assert inject_outliers(model, ["norm"], channels=2, factor=4.0, seed=0) == 2
