@@ -3,11 +3,14 @@
 from collections.abc import Sequence
 from pathlib import Path
 
+import onnx
 import onnx_ir as ir
+from onnx_ir.passes import PreconditionError
 from onnx_ir.passes.common import InlinePass, ShapeInferencePass
 
 from bundle.errors import GraphError
 from compile.lint.findings import Accepted
+from compile.lint.proto import replace_sparse, settle_external
 from compile.lint.table import RULES
 from compile.lint.tensorrt_10_3 import VERSION
 from compile.lint.view import View
@@ -28,7 +31,7 @@ def lint_file(path: Path, accepted: Sequence[Accepted] = ()) -> LintReport:
 
 def lint_model(model: ir.Model, name: str, accepted: Sequence[Accepted] = ()) -> LintReport:
     """Check every rule on a model, whose functions are inlined and shapes inferred in place."""
-    view = view_of(model)
+    view = view_of(model, name)
     findings = [_accept(finding, accepted) for rule in RULES for finding in rule.check(view)]
     used = {one for one in accepted if any(one.covers(finding) for finding in findings)}
     return LintReport(
@@ -47,14 +50,15 @@ def read_model(path: Path) -> ir.Model:
     from google.protobuf.message import DecodeError
 
     try:
-        model = ir.load(path)
-        for tensor in (value.const_value for value in model.graph.initializers.values()):
-            if isinstance(tensor, ir.ExternalTensor) and not Path(tensor.path).is_file():
-                raise FileNotFoundError(f"external data {tensor.location} is missing")
-    except (OSError, DecodeError, ValueError, TypeError, KeyError) as error:
+        proto = onnx.load(path, load_external_data=False)
+        replace_sparse(proto)
+        model = ir.from_proto(proto)
+        settle_external(model, path.parent)
+    except (OSError, DecodeError, ir.serde.SerdeError, ValueError, TypeError, KeyError) as error:
         raise GraphError(
             f"{path.name} cannot be read as ONNX", expected="an ONNX model, with its external data beside it",
-            got=f"{type(error).__name__}: {error}", where=str(path), fix="name another file, or export it again",
+            got=f"{type(error).__name__}: {_innermost(error)}", where=str(path),
+            fix="name another file, or export it again",
         ) from error  # fmt: skip
     if not len(model.graph):
         raise GraphError(
@@ -64,13 +68,33 @@ def read_model(path: Path) -> ir.Model:
     return model
 
 
-def view_of(model: ir.Model) -> View:
-    """Inline a model's functions, infer its shapes as far as they can be, and list the nodes of all its graphs."""
+def view_of(model: ir.Model, name: str = "the model") -> View:
+    """Inline a model's functions, infer its shapes as far as they can be, and list the nodes of all its graphs.
+
+    A function with opsets of its own is read at the model's: rules ask what an operator is, not when it last changed.
+
+    Raises:
+        GraphError: a function calls itself, or takes a graph.
+    """
     if model.functions:
-        model = InlinePass()(model).model
+        for function in model.functions.values():
+            for domain, version in function.opset_imports.items():
+                function.opset_imports[domain] = model.opset_imports.setdefault(domain, version)
+        try:
+            model = InlinePass()(model).model
+        except (PreconditionError, ValueError) as error:
+            raise GraphError(
+                f"{name} has a function that cannot be inlined", expected="functions that neither call themselves nor take graphs",
+                got=str(error), where=f"{name}, its functions", fix="export the model without functions",
+            ) from error  # fmt: skip
     model = ShapeInferencePass(check_type=False, strict_mode=False, data_prop=True)(model).model
     imports = model.graph.opset_imports
     return View(model=model, nodes=tuple(model.graph.all_nodes()), opset=imports.get("", imports.get("ai.onnx", 0)))
+
+
+def _innermost(error: BaseException) -> BaseException:
+    """Return the error that a chain of them began with."""
+    return error if error.__cause__ is None else _innermost(error.__cause__)
 
 
 def _accept(finding: Finding, accepted: Sequence[Accepted]) -> Finding:
