@@ -231,7 +231,7 @@ def _calibrations(road: Road) -> Path:
 
 
 def _search(road: Road, simplified: Simplified, quantized: Quantized) -> Quantized:
-    """Add a mixed graph where plain INT8 breaks a budget on the calibration images; never asks those that judge."""
+    """Add a smoothed or a mixed graph where plain INT8 breaks a budget on the calibration images; never asks those that judge."""
     config, terms = road.config, search.Terms(road.dataset, road.budgets, road.config.seed, road.config.search)
     labels = vectors.hash_evaluation(road.dataset, road.calibration.ids, tuple(road.model.tasks))
     settings = _target_settings(road) | {
@@ -244,7 +244,7 @@ def _search(road: Road, simplified: Simplified, quantized: Quantized) -> Quantiz
             progress=road.say,
         ),
     )  # fmt: skip
-    road.say(f"  mixed precision: {found.record.settings['search']}")
+    road.say(f"  search: {found.record.settings['search']}")
     return found
 
 

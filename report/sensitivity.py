@@ -11,6 +11,7 @@ from report.facts import read_json
 
 SENSITIVITY = "sensitivity.json"
 SHOWN = 20
+SMOOTHED = "With SmoothQuant and no layer in float not every task held. "
 NOTHING = "This bundle has no sensitivity.json: no layer was measured alone."
 
 
@@ -34,11 +35,19 @@ class Layer(_Part):
         return 0.0 if value is None else float(10.0 ** (-value / 10.0))
 
 
+class Step(_Part):
+    """One graph that the search tried: whether SmoothQuant made it, and whether every task held."""
+
+    held: bool
+    smooth: bool = False
+
+
 class Sensitivity(_Part):
-    """The file: what the search decided, on how many images, which layers stay in float, what each layer costs."""
+    """The file: what the search decided, on how many images, which graphs it tried, which layers stay in float, what each costs."""
 
     outcome: str
     images: int
+    steps: tuple[Step, ...] = ()
     returned: tuple[str, ...]
     layers: tuple[Layer, ...]
 
@@ -78,19 +87,25 @@ def sensitivity_view(folder: Path) -> SensitivityView:
     if found is None:
         return SensitivityView(summary=NOTHING)
     if not found.layers:
-        return SensitivityView(summary=f"Mixed precision: {found.outcome}.")
+        return SensitivityView(summary=f"The search on the calibration images: {found.outcome.rstrip('.')}.")
     tasks = list(dict.fromkeys(task for layer in found.layers for task in layer.sqnr_db))
     totals = {task: sum(layer.noise(task) for layer in found.layers) or 1.0 for task in tasks}
     rated = sorted(((_worst(layer, totals), layer) for layer in found.layers), key=lambda pair: -pair[0][1])
     shown = rated[:SHOWN]
     summary = (
-        f"{found.outcome.rstrip('.')}. Each of {wording.plural(len(found.layers), 'layer')} was quantized alone on "
+        f"{found.outcome.rstrip('.')}. {_smoothed(found)}Each of {wording.plural(len(found.layers), 'layer')} was quantized alone on "
         f"{wording.plural(found.images, 'image')}"
         + (f"; the {len(shown)} that cost most:" if len(shown) < len(found.layers) else ":")
     )
     return SensitivityView(
         summary=summary, rows=tuple(_row(layer, worst, found.returned) for worst, layer in shown)
     )  # fmt: skip
+
+
+def _smoothed(found: Sensitivity) -> str:
+    """Say what became of SmoothQuant, which is tried before layers go back to float; nothing where it was not."""
+    tried = [step for step in found.steps if step.smooth]
+    return SMOOTHED if tried and not any(step.held for step in tried) else ""
 
 
 def _worst(layer: Layer, totals: dict[str, float]) -> tuple[str, float]:

@@ -83,20 +83,30 @@ def test_a_variant_beyond_its_budgets_is_no_weight_to_carry_unless_the_device_de
 
 
 @pytest.mark.parametrize(
-    ("plain", "names"), [("pass", ["f32", "int8"]), ("inconclusive", ["f32", "int8", "int8_mixed"])]
+    ("verdicts", "names"),
+    [
+        ({"int8": "pass", "int8_mixed": "pass"}, ["f32", "int8"]),
+        ({"int8": "inconclusive", "int8_mixed": "pass"}, ["f32", "int8", "int8_mixed"]),
+        ({"int8": "pass", "int8_smooth": "pass"}, ["f32", "int8"]),
+        ({"int8": "regression", "int8_smooth": "pass"}, ["f32", "int8", "int8_smooth"]),
+        (
+            {"int8": "regression", "int8_smooth": "inconclusive", "int8_mixed": "pass"},
+            ["f32", "int8", "int8_smooth", "int8_mixed"],
+        ),
+    ],
 )
-def test_a_mixed_graph_goes_along_only_where_the_plain_one_breaks_a_budget(
-    tmp_path: Path, plain: str, names: list[str]
+@pytest.mark.parametrize("target", ["intel", "jetson"])
+def test_what_mends_the_plain_graph_goes_along_only_where_that_breaks_a_budget(
+    tmp_path: Path, target: str, verdicts: dict[str, str], names: list[str]
 ) -> None:
-    verdicts = {"f32": "pass", "int8": plain, "int8_mixed": "pass"}
-    made = draft(tmp_path / "bundle", "intel")
-    variants = tuple(
-        BundleVariant(name=n, precision=n, files=(f"{n}.onnx",), recipe={"name": n})
-        for n in ("f32", "int8", "int8_mixed")
-    )
-    files = dict.fromkeys(["f32.onnx", "int8.onnx", "int8_mixed.onnx", "vectors.npz"], "0" * 64)
+    tried = {"f32": "pass", **verdicts}
+    variants = tuple(BundleVariant(name=n, precision=n, files=(f"{n}.onnx",), recipe={"name": n}) for n in tried)
+    files = dict.fromkeys(sorted([*(f"{n}.onnx" for n in tried), "vectors.npz"]), "0" * 64)
     deferred = Engine(status="deferred", reason="x")
-    made = made.model_copy(update={"variants": variants, "files": files, "engine": deferred})
-    candidates = tuple(Candidate(name=n, latency_ms=1.0, verdicts={"depth": v}, reason="") for n, v in verdicts.items())
+    made = draft(tmp_path / "bundle", target).model_copy(
+        update={"variants": variants, "files": files, "engine": deferred}
+    )
+    candidates = tuple(Candidate(name=n, latency_ms=1.0, verdicts={"depth": v}, reason="") for n, v in tried.items())
     manifest = ship(made, Choice(shipped="f32", reason="because", eager_ms=None, candidates=candidates), "a" * 64)
     assert [variant.name for variant in manifest.variants] == names
+    assert set(manifest.files) == {"vectors.npz", *(f"{name}.onnx" for name in names)}

@@ -2,6 +2,7 @@
 
 from collections.abc import Mapping
 from pathlib import Path
+from typing import get_args
 
 import numpy as np
 import pytest
@@ -119,7 +120,12 @@ def test_with_latencies_the_fastest_comes_first_and_a_tie_goes_to_the_wider() ->
 
 
 def test_without_latencies_the_narrowest_comes_first() -> None:
-    assert order([*NAMES, "int8_mixed"], {}, 0.95) == ["int8", "int8_mixed", "f16", "f32"]
+    names: list[str] = [*NAMES, "int8_mixed", "int8_smooth"]
+    assert order(names, {}, 0.95) == ["int8", "int8_smooth", "int8_mixed", "f16", "f32"]
+
+
+def test_every_precision_has_its_place_in_the_order() -> None:
+    assert set(choice_rule.NARROWER) == set(get_args(Precision))
 
 
 def test_the_fastest_within_its_budgets_is_shipped(model: EagerModel, vectors: ReferenceVectors, terms: Terms) -> None:

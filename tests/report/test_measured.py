@@ -1,5 +1,6 @@
 """What a judgement says besides its verdicts: figures, agreement, variants, the earlier run."""
 
+import json
 from pathlib import Path
 
 import pytest
@@ -9,7 +10,7 @@ from bundle.errors import ArtifactError
 from bundle.outcome import RegressionReport, TaskCheck
 from report.measured import UNITS, change, cosine, measured_view
 from report.page import render
-from report.sensitivity import NOTHING, read_sensitivity, sensitivity_view
+from report.sensitivity import NOTHING, SMOOTHED, read_sensitivity, sensitivity_view
 from tests.report import made
 from tests.report.test_page import Reader
 
@@ -84,6 +85,28 @@ def test_layers_are_ordered_by_their_largest_share_of_a_tasks_noise(tmp_path: Pa
     depth = 10**-1.2, 10**-3.2
     assert view.rows[1].share == f"{100 * depth[1] / sum(depth):.1f}%" and view.rows[0].share == "100.0%"
     assert "2 layers was quantized alone on 24 images" in view.summary
+
+
+@pytest.mark.parametrize(
+    ("layers", "steps", "said"),
+    [
+        (False, [], "The search on the calibration images: because."),
+        (False, [{"held": False}, {"held": True, "smooth": True}], "The search on the calibration images: because."),
+        (
+            True,
+            [{"held": False}, {"held": False, "smooth": True}, {"held": True}],
+            f"because. {SMOOTHED}Each of 2 layers",
+        ),
+        (True, [{"held": False}, {"held": True}], "because. Each of 2 layers"),
+    ],
+)
+def test_the_search_says_what_became_of_smoothquant(
+    tmp_path: Path, layers: bool, steps: list[dict[str, bool]], said: str
+) -> None:
+    rows = made.SENSITIVITY["layers"] if layers else []
+    found = made.SENSITIVITY | {"outcome": "because.", "steps": steps, "layers": rows}
+    (tmp_path / "sensitivity.json").write_text(json.dumps(found))
+    assert sensitivity_view(tmp_path).summary.startswith(said)
 
 
 def test_a_sensitivity_file_that_holds_something_else_is_refused(tmp_path: Path) -> None:
