@@ -1,6 +1,7 @@
 """A graph from anywhere as the input of ``quantize``: a folder that export or simplify wrote, or an ONNX file.
 
-A file may have its weights beside it, as ONNX does with large ones; they come along. It must keep the contract of an exported graph: an input ``image`` of batch 1 and static size, float32
+A file may have its weights beside it, as ONNX does with large ones; they come along. Its nodes may have no names, or share
+them: each gets one of its own, since whatever stays in float is known by name. It must keep the contract of an exported graph: an input ``image`` of batch 1 and static size, float32
 ``[1, 3, H, W]`` or uint8 ``[1, H, W, 3]``, and one output per task, named after it, at full resolution.
 """
 
@@ -15,6 +16,7 @@ from bundle.errors import GraphError
 from bundle.manifest import Io
 from bundle.preprocess import Preprocess, Triple
 from compile.graph import GRAPH_FILE, INPUT, GraphInfo, graph_info, graph_settings
+from compile.passes.base import unused
 from compile.store import seal, tool_versions, writing
 
 if TYPE_CHECKING:
@@ -63,8 +65,8 @@ def read_contract(path: Path, *, mean: Triple, std: Triple) -> GraphInfo:
 def _wrap(graph: Path, info: GraphInfo, scratch: Path, *, parent: str | None) -> Simplified:
     inputs, outputs = info.interface
     with writing(scratch) as folder:
-        _copy_whole(graph, folder / GRAPH_FILE)
-        settings = graph_settings(info, {"outcome": NOTE})
+        named = _copy_whole(graph, folder / GRAPH_FILE)
+        settings = graph_settings(info, {"outcome": f"{NOTE}, with new names for {named} nodes" if named else NOTE})
         seal(
             Simplified, folder, parent=parent, inputs=inputs, outputs=outputs, settings=settings,
             tools=tool_versions("onnx"),
@@ -80,8 +82,8 @@ def _is_exported(folder: Path) -> bool:
         return False
 
 
-def _copy_whole(graph: Path, target: Path) -> None:
-    """Copy an ONNX file; weights that lie in other files are taken into it, in the copy.
+def _copy_whole(graph: Path, target: Path) -> int:
+    """Copy an ONNX file; in the copy, weights of other files lie in it and each node has a name. Return how many got one.
 
     Raises:
         GraphError: a file of weights is missing or too short, or all is more than one file holds.
@@ -89,14 +91,35 @@ def _copy_whole(graph: Path, target: Path) -> None:
     import onnx_ir
 
     model = onnx_ir.load(graph)
+    named = name_nodes(model.graph)
     tensors = [value.const_value for value in model.graph.initializers.values()]
-    if not any(isinstance(tensor, onnx_ir.ExternalTensor) for tensor in tensors):
+    if not named and not any(isinstance(tensor, onnx_ir.ExternalTensor) for tensor in tensors):
         shutil.copyfile(graph, target)
-        return
+        return 0
     try:
         onnx_ir.save(onnx_ir.external_data.load_to_model(model), target)
     except (OSError, ValueError) as error:
         raise _refused(graph, "an ONNX file with all its weights", f"{type(error).__name__}: {error}") from error
+    return named
+
+
+def name_nodes(graph: "onnx_ir.Graph") -> int:
+    """Give each node a name that no other has, bodies of nodes included; return how many were renamed.
+
+    Of several nodes with one name the first keeps it. A node without a name is called after its first output.
+    """
+    nodes = list(graph.all_nodes())
+    taken, first, renamed = {node.name for node in nodes}, set[str](), 0
+    for node in nodes:
+        if node.name and node.name not in first:
+            first.add(node.name)
+            continue
+        base = node.name or next((value.name for value in node.outputs if value.name), None) or node.op_type
+        node.name = unused(base, taken)
+        taken.add(node.name)
+        first.add(node.name)
+        renamed += 1
+    return renamed
 
 
 def _load(path: Path) -> "onnx_ir.Graph":

@@ -47,7 +47,7 @@ def cache_key(question: Question) -> CalibrationKey:
     """Name everything the answer depends on."""
     drawn = question.calibration
     return CalibrationKey(
-        graph=hash_file(question.source), images=drawn.sha256, ids=drawn.ids[: question.scheme.subset_size],
+        graph=hash_file(question.source), images=drawn.sha256, ids=drawn.ids,
         preprocess=question.info.preprocess, scheme=question.scheme.model_dump(mode="json"), format=question.format,
         kept=tuple(sorted(float_nodes(question.source, question.scheme))), code=code_hash("compile.calibrate"),
         tools=tool_versions(*TOOLS[question.format]),
@@ -91,7 +91,7 @@ def run_nncf(model: Graph, question: Question, kept: list[str]) -> Graph:
     """Return ``model`` quantized, except the operations named in ``kept``; raises as ``calibrate`` does."""
     nncf = _import_nncf()
     scheme = question.scheme
-    feeds = feeds_of(question.info, question.calibration.paths[: scheme.subset_size])
+    feeds = feeds_of(question.info, question.calibration.paths)
     if not feeds:
         raise DatasetError(
             "there is no calibration image", expected="at least 1", got="0", where="quantize",
@@ -102,7 +102,7 @@ def run_nncf(model: Graph, question: Question, kept: list[str]) -> Graph:
         with quiet():
             quantized: Graph = nncf.quantize(
                 model, nncf.Dataset(feeds), preset=nncf.QuantizationPreset(scheme.preset), model_type=kind,
-                target_device=nncf.TargetDevice.ANY, subset_size=min(scheme.subset_size, len(feeds)),
+                target_device=nncf.TargetDevice.ANY, subset_size=len(feeds),
                 fast_bias_correction=scheme.fast_bias_correction,
                 ignored_scope=nncf.IgnoredScope(names=kept, validate=False), advanced_parameters=_advanced(scheme),
             )  # fmt: skip
@@ -141,7 +141,7 @@ def accuracy_control(
     Its float must be 1 for the float graph and at least 0 for one that is good enough; raises as ``calibrate`` does.
     """
     nncf, scheme = _import_nncf(), question.scheme
-    feeds = feeds_of(question.info, question.calibration.paths[: scheme.subset_size])
+    feeds = feeds_of(question.info, question.calibration.paths)
     kind = nncf.ModelType.TRANSFORMER if scheme.model_type == "transformer" else None
     restorer = nncf.AdvancedAccuracyRestorerParameters(ranking_subset_size=ranking_images)
     try:

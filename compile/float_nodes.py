@@ -35,7 +35,8 @@ def float_nodes(graph_path: Path, scheme: QuantizationScheme) -> dict[str, str]:
     """
     model = ir.load(graph_path)
     graph = ShapeInferencePass()(model).model.graph
-    found = _thin(graph, scheme.thin_below) | end_nodes(graph) | _gate_path(graph)  # the rightmost reason wins
+    ends = {node.name: reason for node, reason in end_nodes(graph).items() if node.name}
+    found = _thin(graph, scheme.thin_below) | ends | _gate_path(graph)  # the rightmost reason wins
     for ignored in scheme.ignored:
         matched = {name: ignored.reason for name in _names(graph) if re.fullmatch(ignored.pattern, name)}
         found = matched | found
@@ -83,8 +84,8 @@ def _is_vector(value: ir.Value) -> bool:
     return shape is not None and sum(size > 1 for size in shape) <= 1
 
 
-def end_nodes(graph: ir.Graph) -> dict[str, str]:
-    """Name, with the reason, the nodes that no weighted operator comes before, and those that none comes after."""
+def end_nodes(graph: ir.Graph) -> dict[ir.Node, str]:
+    """Return, with the reason, the nodes that no weighted operator comes before, and those that none comes after."""
     nodes = list(graph)
     behind: set[ir.Node] = set()
     for node in nodes:
@@ -96,9 +97,9 @@ def end_nodes(graph: ir.Graph) -> dict[str, str]:
         consumers = [consumer for value in node.outputs for consumer, _ in value.uses()]
         if any(_weighted(consumer) or consumer in ahead for consumer in consumers):
             ahead.add(node)
-    rest = [node for node in nodes if not _weighted(node) and node.name]
-    found = {str(node.name): TAIL for node in rest if node not in ahead}
-    return found | {str(node.name): HEAD for node in rest if node not in behind}
+    rest = [node for node in nodes if not _weighted(node)]
+    found = {node: TAIL for node in rest if node not in ahead}
+    return found | {node: HEAD for node in rest if node not in behind}
 
 
 def _weighted(node: ir.Node) -> bool:

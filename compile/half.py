@@ -9,6 +9,7 @@ from onnx_ir.passes.common import RemoveUnusedNodesPass, ShapeInferencePass
 from pydantic import JsonValue, TypeAdapter
 
 from bundle.artifacts import write_text
+from bundle.errors import GraphError
 from compile.graph import Array
 from compile.passes.emulate_half import emulate_half
 from compile.passes.make_half import float32_nodes, make_half
@@ -17,6 +18,7 @@ from compile.ranges import HEADROOM, Range, measure_ranges, nodes_at, too_wide, 
 
 SHARED_FROM = 1024  # bytes; a smaller tensor is not worth a reference
 WIDEST = 5
+LEAST_OPSET = 19  # the first whose Q and DQ take FP16 scales
 RANGES = "ranges.json"
 
 
@@ -26,11 +28,49 @@ def write_ranges(
     """Measure a float32 graph's ranges, write them as ``ranges.json``, and return them.
 
     Raises:
-        GraphError: ONNX Runtime refuses the graph.
+        GraphError: the graph cannot be typed FP16 (see ``require_float32``), or ONNX Runtime refuses it.
     """
+    require_float32(source)
     ranges = measure_ranges(source, feeds, threads=threads)
     write_text(folder / RANGES, TypeAdapter(tuple[Range, ...]).dump_json(ranges, indent=1).decode() + "\n")
     return ranges
+
+
+def require_float32(source: Path) -> None:
+    """Ask of an ONNX graph what its FP16 form needs: an opset with FP16 scales, float32 alone, no float in a node's body.
+
+    Raises:
+        GraphError: it is not so.
+    """
+    model = ShapeInferencePass()(ir.load(source)).model
+    opset = model.opset_imports.get("", 0)
+    if opset < LEAST_OPSET:
+        raise _not_typable(source, f"opset {LEAST_OPSET} or later", f"opset {opset}", "export it at opset 20")
+    half = [value.name for node in model.graph for value in node.outputs if value.dtype == ir.DataType.FLOAT16]
+    if half:
+        got = f"{len(half)} tensors in FP16, the first is {half[0]!r}"
+        raise _not_typable(source, "a float32 graph", got, "export it in float32, without casts to FP16")
+    for node in model.graph:
+        if (name := _float_inside(node)) is not None:
+            got = f"{node.op_type} {node.name!r}, with {name!r} in its body"
+            raise _not_typable(source, "no float tensor in the body of a node", got, "export it without control flow")
+
+
+def _float_inside(node: ir.Node) -> str | None:
+    """Return the name of a tensor that a body of the node makes or reads and that is float, or of no known type."""
+    bodies = [one.as_graph() for one in node.attributes.values() if one.type == ir.AttributeType.GRAPH]
+    for body in bodies:
+        inner = [value for one in body.all_nodes() for value in (*one.inputs, *one.outputs) if value is not None]
+        for value in (*body.inputs, *body.outputs, *inner):
+            if value.dtype in (None, ir.DataType.FLOAT):
+                return str(value.name)
+    return None
+
+
+def _not_typable(source: Path, expected: str, got: str, fix: str) -> GraphError:
+    return GraphError(
+        "this graph cannot be written in FP16", expected=expected, got=got, where=str(source), fix=fix
+    )  # fmt: skip
 
 
 def write_half(source: Path, folder: Path, name: str, ranges: Sequence[Range]) -> tuple[tuple[str, ...], JsonValue]:

@@ -14,6 +14,7 @@ from onnx_ir.passes.common import ShapeInferencePass
 from bundle.frozen import Frozen
 from compile.figures import Figure
 from compile.graph import Array
+from compile.passes.base import names_of, unused
 from compile.passes.make_half import LARGEST, SMALLEST
 from compile.verify import open_graph
 
@@ -45,14 +46,14 @@ def measure_ranges(graph_path: Path, feeds: Sequence[Mapping[str, Array]], *, th
 
 def _probe(graph: ir.Graph) -> dict[str, str]:
     """Make the largest magnitude of each float32 value an output of the graph; return the values' names by output."""
-    found: dict[str, str] = {}
+    found, taken = dict[str, str](), names_of(graph)
     values = [value for node in graph for value in node.outputs if value.dtype == ir.DataType.FLOAT]
     for value in (*graph.inputs, *values):
         if value.dtype != ir.DataType.FLOAT:
             continue
-        probe = f"{value.name}/largest"
-        size = ir.Node("", "Abs", [value], name=f"{value.name}/size")
-        size.outputs[0].name = f"{value.name}/size"
+        probe, inner = (unused(f"{value.name}/{suffix}", taken) for suffix in ("largest", "size"))
+        size = ir.Node("", "Abs", [value], name=inner)
+        size.outputs[0].name = inner
         peak = ir.Node("", "ReduceMax", [size.outputs[0]], [ir.AttrInt64("keepdims", 0)], name=probe)
         peak.outputs[0].name, peak.outputs[0].dtype, peak.outputs[0].shape = probe, ir.DataType.FLOAT, ir.Shape([])
         graph.extend([size, peak])

@@ -63,7 +63,7 @@ class IgnoredPattern(Frozen):
 class QuantizationScheme(Frozen):
     """How NNCF is to quantize for one device. ``reasons`` holds one sentence per choice, keyed by field name.
 
-    ``thin_below``: a GEMM with K or N below it stays in float (0: none does). ``subset_size`` counts images.
+    ``thin_below``: a GEMM with K or N below it stays in float (0: none does).
     ``per_channel_depthwise_activations`` allows NNCF one activation scale per channel before a depthwise convolution.
     """
 
@@ -73,7 +73,6 @@ class QuantizationScheme(Frozen):
     fast_bias_correction: bool
     overflow_fix: Literal["enable", "first_layer_only", "disable"]
     thin_below: int = Field(ge=0)
-    subset_size: int = Field(gt=0)
     per_channel_depthwise_activations: bool
     ignored: tuple[IgnoredPattern, ...]
     reasons: dict[str, str]

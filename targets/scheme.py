@@ -12,9 +12,7 @@ REASONS = {
     "model_type": "keeps residual adds, LayerNorm, softmax and GELU internals in float, as a transformer needs",
     "smooth_quant_alpha": "SmoothQuant costs accuracy on Swin (NNCF's own table: Swin-B 83.57 with it, 85.21 without); tried where plain INT8 breaks a budget",
     "fast_bias_correction": "corrects the mean shift of each layer from statistics already collected; the exact one costs an inference per layer",
-    "subset_size": "as many images as the shipped calibration set holds; range estimates settle well before",
 }
-SUBSET = 64
 SMOOTH_ALPHA = 0.95  # NNCF's own default where SmoothQuant is on
 
 

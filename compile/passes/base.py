@@ -3,7 +3,7 @@
 A pass maps a model to (model, sites it rewrote or whether it did) and edits the model it is given; ``compile.passes.table`` runs them.
 """
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Collection, Iterator
 from math import prod
 from typing import TypeAlias
 
@@ -157,9 +157,29 @@ def set_parameters(model: ir.Model, quantize: ir.Node, readers: tuple[ir.Node, .
 
 def add_constant(model: ir.Model, name: str, array: Array) -> ir.Value:
     """Add an initializer; a name that is taken gets a number."""
-    taken = model.graph.initializers
-    unique = next(n for n in (name, *(f"{name}_{count}" for count in range(1, len(taken) + 2))) if n not in taken)
+    unique = free_name(model.graph, name)
     tensor = ir.tensor(array, name=unique)
     value = ir.Value(name=unique, type=ir.TensorType(tensor.dtype), shape=ir.Shape(array.shape), const_value=tensor)
     model.graph.register_initializer(value)
     return value
+
+
+def free_name(graph: ir.Graph, name: str) -> str:
+    """Return a name for a new value and the node that makes it; one that is taken gets a number."""
+    return unused(name, names_of(graph))
+
+
+def names_of(graph: ir.Graph) -> set[str | None]:
+    """Return the names of all values and nodes."""
+    taken = set[str | None]()
+    for part in (graph, *graph.subgraphs()):
+        taken |= {value.name for value in part.inputs} | set(part.initializers)
+        for node in part:
+            taken |= {node.name, *(value.name for value in node.outputs)}
+    return taken
+
+
+def unused(name: str, taken: Collection[str | None]) -> str:
+    """Return ``name``, or with the first number that makes it none of ``taken``."""
+    numbered = (f"{name}_{count}" for count in range(1, len(taken) + 2))
+    return next(one for one in (name, *numbered) if one not in taken)

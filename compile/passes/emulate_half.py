@@ -14,6 +14,7 @@ from collections.abc import Sequence
 import onnx_ir as ir
 
 from bundle.errors import GraphError
+from compile.passes.base import names_of
 from compile.passes.make_half import cast_node
 
 MOVERS = (
@@ -47,26 +48,26 @@ def emulate_half(model: ir.Model) -> tuple[ir.Model, bool]:
             "an FP16 input or output cannot be emulated", expected="float32 at the graph's ends", got=str(typed),
             where="emulate_half", fix="keep inputs and outputs in float32, as make_half does",
         )  # fmt: skip
-    nodes = list(graph)
+    nodes, taken = list(graph), names_of(graph)
     constants = [value for value in graph.initializers.values() if value.dtype == HALF]
     halves = [(node, value) for node in nodes for value in node.outputs if value.dtype == HALF]
     for value in constants:
-        _widen(graph, value, before=nodes[0])
+        _widen(graph, value, taken, before=nodes[0])
     for node, value in halves:
         if node.op_type in NARROWERS:
-            _widen(graph, value, before=None)
+            _widen(graph, value, taken, before=None)
         else:
             value.dtype = FLOAT
             if node.op_type not in EXACT:
-                _round(graph, value)
+                _round(graph, value, taken)
     for node in nodes:
         _drop_idle(graph, node)
     return model, bool(constants or halves)
 
 
-def _widen(graph: ir.Graph, value: ir.Value, *, before: ir.Node | None) -> None:
+def _widen(graph: ir.Graph, value: ir.Value, taken: set[str | None], *, before: ir.Node | None) -> None:
     """Give the readers of an FP16 value its float32 copy."""
-    users, node = list(value.uses()), cast_node(value, FLOAT)
+    users, node = list(value.uses()), cast_node(value, FLOAT, taken)
     producer = value.producer()
     if before is not None:
         graph.insert_before(before, node)
@@ -75,11 +76,11 @@ def _widen(graph: ir.Graph, value: ir.Value, *, before: ir.Node | None) -> None:
     _redirect(users, node.outputs[0])
 
 
-def _round(graph: ir.Graph, value: ir.Value) -> None:
+def _round(graph: ir.Graph, value: ir.Value, taken: set[str | None]) -> None:
     """Give the readers of a float32 value the FP16 number nearest to it, written as float32."""
     users, producer = list(value.uses()), value.producer()
-    narrow = cast_node(value, HALF)
-    wide = cast_node(narrow.outputs[0], FLOAT)
+    narrow = cast_node(value, HALF, taken)
+    wide = cast_node(narrow.outputs[0], FLOAT, taken)
     if producer is not None:
         graph.insert_after(producer, [narrow, wide])
     _redirect(users, wide.outputs[0])

@@ -5,11 +5,11 @@ from collections.abc import Sequence
 import numpy as np
 import onnx_ir as ir
 
-from compile.passes.base import add_constant
+from compile.passes.base import add_constant, free_name
 
 
 class Inserter:
-    """Puts nodes before ``place``; every name begins with ``prefix``."""
+    """Puts nodes before ``place``; every name begins with ``prefix``, and ends in a number where it was taken."""
 
     def __init__(self, model: ir.Model, place: ir.Node, prefix: str) -> None:
         self.model, self.place, self.prefix = model, place, prefix
@@ -19,7 +19,7 @@ class Inserter:
         **attributes: int | str | Sequence[int],
     ) -> ir.Value:  # fmt: skip
         """Insert a node of one output, typed like its first input and of a static ``shape``; return the output."""
-        full = f"{self.prefix}/{name}"
+        full = free_name(self.model.graph, f"{self.prefix}/{name}")
         first = inputs[0]
         output = ir.Value(name=full, type=None if first is None else first.type, shape=ir.Shape(shape))
         made = ir.node(operator, inputs, attributes, outputs=[output], name=full)
@@ -41,4 +41,4 @@ def supersede(model: ir.Model, old: ir.Value, new: ir.Value) -> None:
     final = old.is_graph_output()
     ir.convenience.replace_all_uses_with(old, new, replace_graph_outputs=True)
     if final:
-        old.name, new.name = f"{old.name}/superseded", old.name
+        old.name, new.name = free_name(model.graph, f"{old.name}/superseded"), old.name

@@ -10,20 +10,34 @@ LayerNormalization and Softmax stay in float32: their sums overflow (facts: a de
 Q and DQ. A Q with its DQs is float16 or float32 as one, scales included: strong typing wants a scale of its data's type,
 and TensorRT's builder (1.7 for RTX, measured) also wants both operands of one product to be scaled in one type. So where
 a scale would be off by more than ``SCALE_ERROR`` in FP16 (it is subnormal there), the product that reads it stays in
-float32, its other operand with it, and so on until nothing changes. Q's data is cast to FP16 even behind a float32
+float32, its other operand with it, and so on until nothing changes; operators in between that only move elements are of
+the product's type. Q's data is cast to FP16 even behind a float32
 LayerNormalization: its values are small, and it is INT8 that they become.
 """
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from types import MappingProxyType
 
 import numpy as np
 import onnx_ir as ir
 
 from compile.float_nodes import end_nodes
-from compile.passes.base import DEQUANTIZE, QUANTIZE, WEIGHTED, Array, add_constant, constant
+from compile.passes.base import (
+    COMMUTING,
+    DEQUANTIZE,
+    QUANTIZE,
+    SEVERAL_DATA,
+    WEIGHTED,
+    Array,
+    add_constant,
+    constant,
+    dequantizers_behind,
+    names_of,
+    unused,
+)
 
-FLOAT32 = frozenset({"Cast", "LayerNormalization", "Pow", "ReduceMean", "ReduceSum", "Softmax", "Sqrt"})
+TYPED_BY_ATTRIBUTE = frozenset({"Cast", "Constant", "ConstantOfShape", "EyeLike"})  # their inputs say nothing about it
+FLOAT32 = TYPED_BY_ATTRIBUTE | {"LayerNormalization", "Pow", "ReduceMean", "ReduceSum", "Softmax", "Sqrt"}
 SHAPE_INPUTS = {"Resize": (1, 2)}  # inputs that are float32 by the standard, whatever the data's type
 LARGEST = float(np.finfo(np.float16).max)
 SMALLEST = float(np.finfo(np.float16).smallest_normal)
@@ -41,8 +55,7 @@ def make_half(model: ir.Model, keep: Mapping[str, str] = NOTHING) -> tuple[ir.Mo
 def float32_nodes(graph: ir.Graph, keep: Mapping[str, str]) -> dict[ir.Node, str]:
     """Return the nodes that ``make_half`` leaves in float32, each with its reason."""
     pairs = {QUANTIZE, DEQUANTIZE}  # they follow what they feed, wherever they stand
-    named = end_nodes(graph)
-    ends = {node: named.get(str(node.name), "") for node in graph if node.op_type not in pairs}
+    ends = {node: reason for node, reason in end_nodes(graph).items() if node.op_type not in pairs}
     found: dict[ir.Node, str] = {}
     for node in graph:
         reason = keep.get(str(node.name), "") or ends.get(node, "") or _too_narrow(node)
@@ -50,29 +63,54 @@ def float32_nodes(graph: ir.Graph, keep: Mapping[str, str]) -> dict[ir.Node, str
             found[node] = f"{node.op_type} is computed in float32"
         elif reason:
             found[node] = reason
-    while _spread(graph, found):
+    paths = {node: [path for path in map(_path, node.inputs) if path] for node in graph if not _moves(node)}
+    for node, around in paths.items():
+        for path in around:
+            if any(_loss(other) > SCALE_ERROR for other in path):  # then the node was found, too
+                found |= {other: found[node] for other in path if other not in found}
+    while _spread(graph, found, paths):
         pass
     return found
 
 
-def _spread(graph: ir.Graph, found: dict[ir.Node, str]) -> bool:
+def _spread(graph: ir.Graph, found: dict[ir.Node, str], paths: Mapping[ir.Node, Sequence[Sequence[ir.Node]]]) -> bool:
     """Add the Q, DQ and products that must be float32 because what they share a scale with is; say if there were any."""
     before = len(found)
     for node in graph:
-        if node.op_type == QUANTIZE and node in found:
-            found |= {reader: found[node] for reader in _readers(node) if reader not in found}
-        if node.op_type != DEQUANTIZE:
-            continue
-        readers = _readers(node)
-        kept = [reader for reader in readers if reader in found]
-        products = [reader for reader in kept if reader.op_type in WEIGHTED]
-        if node not in found and (products or (kept and len(kept) == len(readers))):
-            found[node] = f"its reader {(products or kept)[0].name} is computed in float32"
-        if node in found:
-            tied = [reader for reader in readers if reader.op_type in WEIGHTED]
-            producer = node.inputs[0].producer() if node.inputs[0] is not None else None
-            found |= {other: found[node] for other in [*tied, producer] if other is not None and other not in found}
+        tied: list[ir.Node | None] = []
+        reason = found.get(node, "")
+        if node.op_type == QUANTIZE and reason:
+            tied = [*_readers(node)]
+        elif node.op_type == DEQUANTIZE:
+            readers = _readers(node)
+            if not reason and readers and all(reader in found for reader in readers):
+                reason = f"its reader {readers[0].name} is computed in float32"
+            tied = [node, None if node.inputs[0] is None else node.inputs[0].producer()] if reason else []
+        for path in paths.get(node, ()) if node.op_type in WEIGHTED else ():
+            if reason or any(other in found and other.op_type == DEQUANTIZE for other in path):
+                reason = reason or next(found[other] for other in path if other in found)
+                tied += [node, *path]
+        found |= {other: reason for other in tied if other is not None and other not in found}
     return len(found) > before
+
+
+def _path(value: ir.Value | None) -> tuple[ir.Node, ...]:
+    """Return the DQ nodes a value comes from and the operators in between; none if any part of it is float."""
+    waiting, found = [value] if dequantizers_behind(value) else [], list[ir.Node]()
+    while waiting:
+        current = waiting.pop()
+        node = None if current is None else current.producer()
+        if node is None or node in found:
+            continue
+        found.append(node)
+        if node.op_type != DEQUANTIZE:
+            waiting += node.inputs if node.op_type in SEVERAL_DATA else node.inputs[:1]
+    return tuple(found)
+
+
+def _moves(node: ir.Node) -> bool:
+    """Say whether a node only moves what DQ nodes give, so that it is typed like what reads it."""
+    return node.op_type in COMMUTING and bool(dequantizers_behind(node.outputs[0]))
 
 
 def _readers(node: ir.Node) -> list[ir.Node]:
@@ -84,9 +122,9 @@ def _too_narrow(node: ir.Node) -> str:
     for place, value in enumerate(node.inputs):
         array = constant(value)
         if array is None or value is None or place in SHAPE_INPUTS.get(node.op_type, ()):
-            scale = _scale_before(value)
-            if scale is not None and _loss(scale) > SCALE_ERROR:
-                return f"the scale of {value.name if value else ''} is too small for FP16: off by {_loss(scale):.1%}"
+            loss = 0.0 if _moves(node) else max(map(_loss, dequantizers_behind(value)), default=0.0)
+            if loss > SCALE_ERROR:
+                return f"the scale of {value.name if value else ''} is too small for FP16: off by {loss:.1%}"
         elif value.dtype == ir.DataType.FLOAT and node.op_type not in (QUANTIZE, DEQUANTIZE):
             peak = float(np.abs(array.astype(np.float64)).max(initial=0.0))
             if not (peak == 0 or SMALLEST <= peak <= LARGEST):
@@ -94,13 +132,11 @@ def _too_narrow(node: ir.Node) -> str:
     return ""
 
 
-def _scale_before(value: ir.Value | None) -> Array | None:
-    producer = None if value is None else value.producer()
-    return constant(producer.inputs[1]) if producer is not None and producer.op_type == DEQUANTIZE else None
-
-
-def _loss(scale: Array) -> float:
-    """Return the largest relative error of scales in FP16."""
+def _loss(node: ir.Node) -> float:
+    """Return the largest relative error in FP16 of a DQ node's constant scales; 0 of any other node."""
+    scale = constant(node.inputs[1]) if node.op_type == DEQUANTIZE else None
+    if scale is None:
+        return 0.0
     exact = scale.astype(np.float64)
     with np.errstate(over="ignore"):
         return float((np.abs(scale.astype(np.float16).astype(np.float64) - exact) / exact).max())
@@ -116,6 +152,7 @@ class _Rewrite:
         self.half: set[ir.Value] = set()
         self.casts: dict[tuple[ir.Value, ir.DataType], ir.Value] = {}
         self.constants: dict[ir.Value, ir.Value] = {}
+        self.taken = names_of(self.graph)
 
     def run(self) -> tuple[ir.Model, bool]:
         """Rewrite every node in order."""
@@ -157,21 +194,22 @@ class _Rewrite:
     def _cast(self, value: ir.Value, dtype: ir.DataType, *, before: ir.Node) -> ir.Value:
         key = (value, dtype)
         if key not in self.casts:
-            node = cast_node(value, dtype)
+            node = cast_node(value, dtype, self.taken)
             self.graph.insert_before(before, node)
             self.casts[key] = node.outputs[0]
         return self.casts[key]
 
     def _widen_output(self, index: int, output: ir.Value) -> None:
-        node = cast_node(output, ir.DataType.FLOAT)
+        node = cast_node(output, ir.DataType.FLOAT, self.taken)
         self.graph.append(node)
         new = node.outputs[0]
-        output.name, new.name = f"{output.name}/half", output.name
+        output.name, new.name = unused(f"{output.name}/half", self.taken), output.name
         self.graph.outputs[index] = new
 
 
-def cast_node(value: ir.Value, dtype: ir.DataType) -> ir.Node:
-    """Return a Cast of ``value``, named after it, that is in no graph yet."""
-    name = f"{value.name}/to_{dtype.name.lower()}"
+def cast_node(value: ir.Value, dtype: ir.DataType, taken: set[str | None]) -> ir.Node:
+    """Return a Cast of ``value``, named after it, that is in no graph yet; its name, none of ``taken``, is added there."""
+    name = unused(f"{value.name}/to_{dtype.name.lower()}", taken)
+    taken.add(name)
     output = ir.Value(name=name, type=ir.TensorType(dtype), shape=value.shape)
     return ir.Node("", "Cast", [value], [ir.AttrInt64("to", dtype.value)], outputs=[output], name=name)

@@ -10,7 +10,7 @@ transformer's stream, which a LayerNorm reads) has no scale to take, and stays i
 import onnx_ir as ir
 from onnx_ir.passes.common import ShapeInferencePass
 
-from compile.passes.base import DEQUANTIZE, QUANTIZE, WEIGHTED, constant, label, nodes_of
+from compile.passes.base import DEQUANTIZE, QUANTIZE, WEIGHTED, constant, free_name, label, nodes_of
 
 
 def quantize_residual_inputs(model: ir.Model) -> tuple[ir.Model, bool]:
@@ -24,10 +24,9 @@ def quantize_residual_inputs(model: ir.Model) -> tuple[ir.Model, bool]:
         skip = node.inputs[place]
         old = _dequantizer(skip)
         assert skip is not None and old is not None
-        output = ir.Value(name=f"{label(node)}/skip", type=skip.type, shape=skip.shape)
-        dequantize = ir.Node(
-            "", DEQUANTIZE, old.inputs, old.attributes.values(), outputs=[output], name=f"{label(node)}/skip"
-        )
+        name = free_name(model.graph, f"{label(node)}/skip")
+        output = ir.Value(name=name, type=skip.type, shape=skip.shape)
+        dequantize = ir.Node("", DEQUANTIZE, old.inputs, old.attributes.values(), outputs=[output], name=name)
         model.graph.insert_before(node, dequantize)
         node.replace_input_with(place, output)
         modified = True

@@ -3,7 +3,7 @@
 from targets.base import Capabilities, QuantizationScheme, VariantRecipe
 from targets.intel.runtime import may_use_cpu
 from targets.isa import accumulates_int8_exactly
-from targets.scheme import GATE, REASONS, SUBSET
+from targets.scheme import GATE, REASONS
 
 
 def scheme(capabilities: Capabilities) -> QuantizationScheme:
@@ -16,7 +16,7 @@ def scheme(capabilities: Capabilities) -> QuantizationScheme:
     )
     return QuantizationScheme(
         preset="performance", model_type="transformer", smooth_quant_alpha="off", fast_bias_correction=True,
-        overflow_fix="disable" if exact else "enable", thin_below=0, subset_size=SUBSET, per_channel_depthwise_activations=True,
+        overflow_fix="disable" if exact else "enable", thin_below=0, per_channel_depthwise_activations=True,
         ignored=(GATE,),
         reasons=REASONS | {
             "overflow_fix": reason,

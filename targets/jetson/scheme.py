@@ -1,7 +1,7 @@
 """How NNCF quantizes an ONNX graph for TensorRT, and which precisions a Jetson is offered."""
 
 from targets.base import Capabilities, QuantizationScheme, VariantRecipe
-from targets.scheme import GATE, REASONS, SUBSET
+from targets.scheme import GATE, REASONS
 
 F32 = VariantRecipe(
     name="f32",
@@ -27,7 +27,7 @@ def scheme(capabilities: Capabilities) -> QuantizationScheme:
     """Return the one scheme for TensorRT; it does not depend on the device, so a host's bundle serves every Jetson."""
     return QuantizationScheme(
         preset="performance", model_type="transformer", smooth_quant_alpha="off", fast_bias_correction=True,
-        overflow_fix="disable", thin_below=16, subset_size=SUBSET, per_channel_depthwise_activations=False,
+        overflow_fix="disable", thin_below=16, per_channel_depthwise_activations=False,
         ignored=(GATE,),
         reasons=REASONS | {
             "overflow_fix": "tensor cores sum int8 products in 32 bits",

@@ -5,12 +5,18 @@ from pathlib import Path
 
 import numpy as np
 import onnx
+import onnx_ir
 import pytest
 
 from bundle.artifacts import Exported, Simplified
 from bundle.errors import ArtifactError, GraphError
-from compile.adopt import adopt_graph, read_contract
+from compile.adopt import NOTE, adopt_graph, name_nodes, read_contract
+from compile.float_nodes import float_nodes
 from compile.graph import GRAPH_FILE, graph_info
+from compile.layers import read_macs
+from targets.base import RunConfig
+from targets.jetson.scheme import scheme as jetson_scheme
+from targets.table import TARGETS
 
 NORMAL = {"mean": (0.485, 0.456, 0.406), "std": (0.229, 0.224, 0.225)}
 
@@ -97,3 +103,55 @@ def test_a_broken_record_is_named(content: str, tmp_path: Path) -> None:
 def test_a_folder_without_a_graph_is_refused(tmp_path: Path) -> None:
     with pytest.raises(ArtifactError):
         adopt_graph(tmp_path, tmp_path / "x", **NORMAL)
+
+
+def nameless(path: Path, where: Path, name: str) -> Path:
+    """Write the graph at ``path`` again, every node called ``name``."""
+    model = onnx.load(path)
+    for node in model.graph.node:
+        node.name = name
+    onnx.save(model, where / "nameless.onnx")
+    return where / "nameless.onnx"
+
+
+@pytest.mark.parametrize("io", ["raw"], indirect=True)
+@pytest.mark.parametrize("name", ["", "node"])
+def test_nodes_without_names_of_their_own_get_some_and_keep_every_protection(
+    exported: Exported, tmp_path: Path, name: str
+) -> None:
+    source = exported.file(GRAPH_FILE)
+    adopted = adopt_graph(nameless(source, tmp_path, name), tmp_path / "x", **NORMAL)
+    nodes = onnx.load(adopted.file(GRAPH_FILE)).graph.node
+    assert len({node.name for node in nodes} - {""}) == len(nodes)
+    assert adopted.record.settings["outcome"] == f"{NOTE}, with new names for {len(nodes) - bool(name)} nodes"
+    scheme = jetson_scheme(TARGETS["jetson"].capabilities(RunConfig(device="emulation")))
+    scheme = scheme.model_copy(update={"ignored": ()})
+    ours, theirs = (float_nodes(path, scheme) for path in (source, adopted.file(GRAPH_FILE)))
+    assert list(ours.values()) == list(theirs.values()) and ours
+    macs = [read_macs(path) for path in (source, adopted.file(GRAPH_FILE))]
+    assert list(macs[0].values()) == list(macs[1].values())
+
+
+@pytest.mark.parametrize("io", ["raw", "edge"], indirect=True)
+def test_our_own_graphs_are_taken_byte_for_byte(exported: Exported, tmp_path: Path) -> None:
+    adopted = adopt_graph(exported.folder, tmp_path / "x", **NORMAL)
+    assert adopted.file(GRAPH_FILE).read_bytes() == exported.file(GRAPH_FILE).read_bytes()
+    assert adopted.record.settings["outcome"] == NOTE
+
+
+def test_a_name_is_new_to_the_bodies_of_nodes_too() -> None:
+    text = """<ir_version: 10, opset_import: ["" : 20]>
+    g (float[1] x, bool b) => (float[1] y)
+    {
+        h = Abs (x)
+        [twice] t = Abs (h)
+        [h] y = If (b) <
+            then_branch = th () => (float[1] p) { [twice] p = Abs (t) },
+            else_branch = el () => (float[1] q) { q = Neg (t) }
+        >
+    }
+    """
+    graph = onnx_ir.from_onnx_text(text).graph
+    assert name_nodes(graph) == 3
+    assert sorted(str(node.name) for node in graph.all_nodes()) == ["h", "h_1", "q", "twice", "twice_1"]
+    assert name_nodes(graph) == 0

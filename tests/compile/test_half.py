@@ -7,11 +7,12 @@ import onnx
 import onnx_ir as ir
 import pytest
 
+from bundle.errors import GraphError
 from compile.half import write_half, write_ranges
 from targets.base import RunConfig, Variant
 from targets.jetson.emulation import open_emulation
 from targets.jetson.scheme import F16
-from tests.compile.passes.made import graph, run
+from tests.compile.passes.made import HEADER, graph, run
 from tests.compile.test_ranges import FEEDS, TEXT
 
 WIDE = 64
@@ -63,3 +64,44 @@ def test_an_overflowing_tensor_is_kept_in_float32_and_the_graph_stays_finite(tmp
     assert np.isfinite(outputs).all()
     np.testing.assert_allclose(outputs[0], run(graph(TEXT), **FEEDS[0])[0], rtol=2e-3)
     onnx.checker.check_model(str(tmp_path / "f16.onnx"), full_check=True)
+
+
+def refused(tmp_path: Path, text: str) -> GraphError:
+    """What is said of a graph that cannot be typed, before anything is measured or written."""
+    ir.save(ir.from_onnx_text(text), tmp_path / "g.onnx")
+    with pytest.raises(GraphError, match="cannot be written in FP16") as caught:
+        write_ranges(tmp_path / "g.onnx", tmp_path, FEEDS, threads=1)
+    assert caught.value.where == str(tmp_path / "g.onnx")
+    assert [path.name for path in tmp_path.iterdir()] == ["g.onnx"]
+    return caught.value
+
+
+@pytest.mark.parametrize("opset", [13, 18])
+def test_an_opset_without_fp16_scales_is_refused(tmp_path: Path, opset: int) -> None:
+    error = refused(tmp_path, f'<ir_version: 8, opset_import: ["" : {opset}]>' + TEXT)
+    assert (error.got, error.fix) == (f"opset {opset}", "export it at opset 20")
+
+
+def test_a_graph_that_is_partly_fp16_is_refused(tmp_path: Path) -> None:
+    text = TEXT.replace("[root] r = Sqrt (k)", "[narrow] n = Cast <to = 10> (k)\n [root] r = Cast <to = 1> (n)")
+    error = refused(tmp_path, HEADER + text)
+    assert "1 tensors in FP16, the first is 'n'" in error.got and "float32" in error.fix
+
+
+def test_a_body_that_holds_floats_is_refused_and_one_of_integers_is_not(tmp_path: Path) -> None:
+    body = """[if] r = If (b) <
+        then_branch = th () => (float[1,2] p) { p = Sqrt (k) },
+        else_branch = el () => (float[1,2] q) { q = Neg (k) }
+    >"""
+    text = TEXT.replace("[root] r = Sqrt (k)", body).replace(
+        "a = {300, 0, 0, -2}>", "a = {300, 0, 0, -2}, bool b = {1}>"
+    )
+    error = refused(tmp_path, HEADER + text)
+    assert "If 'if'" in error.got and "without control flow" in error.fix
+    integers = """[if] s = If (b) <
+        then_branch = th () => (int64[2] p) { p = Constant <value_ints = [1, 2]> () },
+        else_branch = el () => (int64[2] q) { q = Constant <value_ints = [1, 2]> () }
+    >
+    [root] r = Reshape (k, s)"""
+    ir.save(ir.from_onnx_text(HEADER + text.replace(body, integers)), tmp_path / "g.onnx")
+    assert write_ranges(tmp_path / "g.onnx", tmp_path, FEEDS, threads=1)

@@ -134,3 +134,60 @@ def test_a_scale_that_half_spoils_keeps_all_that_shares_it_in_float32() -> None:
     CheckerPass(full_check=True)(model)
     assert {types(model)[name] for name in ("dq1", "dqa", "first")} == {"FLOAT"}
     assert {types(model)[name] for name in ("dq2", "dqb", "second")} == {"FLOAT16"}
+
+
+def test_nodes_without_names_are_typed_as_with_them() -> None:
+    """A Constant says its own type, and what stands before and behind the products is known by its place."""
+    text = TEXT.replace(
+        "[last] y = Add (o, c)", "k = Constant <value_float: float = 2.0> ()\n p = Mul (o, k)\n [last] y = Add (p, c)"
+    )
+    text = text.replace(
+        "[tanh] t = Tanh (n)", "e = Constant <value_float: float = 3.0> ()\n m = Mul (n, e)\n [tanh] t = Tanh (m)"
+    )
+    found = []
+    for name in ("node{}", ""):
+        model = typed(text)
+        for index, node in enumerate(model.graph):
+            node.name = name.format(index)
+        model, _ = make_half(model)
+        CheckerPass(full_check=True)(model)
+        found.append([(node.op_type, node.outputs[0].dtype) for node in model.graph])
+    assert found[0] == found[1]
+    np.testing.assert_allclose(run(model, x=X)[0], run(graph(text), x=X)[0], atol=0.05)
+
+
+def test_what_is_made_clashes_with_no_name_of_the_graph() -> None:
+    names = ("h/to_float", "x/to_float16", "a/f16", "y/half")
+    text = TEXT.replace("(n)", "(n4)").replace(
+        "[tanh]", "n1 = Relu (n)\n n2 = Abs (n1)\n n3 = Relu (n2)\n n4 = Neg (n3)\n [tanh]"
+    )
+    model = typed(text)
+    for node in model.graph:
+        if str(node.outputs[0].name)[0] == "n" and node.op_type != "LayerNormalization":
+            node.outputs[0].name = names[int(str(node.outputs[0].name)[1]) - 1]
+    model, _ = make_half(model)
+    made = [value.name for node in model.graph for value in node.outputs] + list(model.graph.initializers)
+    assert len(set(made)) == len(made) and set(names) < set(made)
+    CheckerPass(full_check=True)(model)
+
+
+@pytest.mark.parametrize("mover", ["Transpose <perm = [1, 0]>", "Identity"])
+def test_a_scale_that_half_spoils_is_seen_behind_operators_that_move_elements(mover: str) -> None:
+    text = quantized(weight_scale=3e-7).replace(
+        "[first] h = MatMul (dn, da)", f"[move] dm = {mover} (da)\n [first] h = MatMul (dn, dm)"
+    )
+    model = typed(text)
+    kept = {str(node.name): reason for node, reason in float32_nodes(model.graph, {}).items()}
+    assert "too small for FP16" in kept["first"]
+    assert {"q1", "dq1", "dqa", "move", "first"} <= set(kept) and not {"q2", "dq2", "dqb", "second"} & set(kept)
+    model, _ = make_half(model)
+    CheckerPass(full_check=True)(model)
+    operands = [str(value.name) for node in model.graph if node.name == "first" for value in node.inputs]
+    assert operands == ["dn", "dm"]  # no cast between a DQ and its product
+
+
+def test_a_mover_is_of_the_type_of_the_product_behind_it() -> None:
+    text = quantized().replace("[first] h = MatMul (dn, da)", "[move] dm = Identity (da)\n [first] h = MatMul (dn, dm)")
+    assert set(types(make_half(typed(text))[0]).values()) == {"FLOAT", "INT8", "FLOAT16"}
+    kept = {str(node.name) for node in float32_nodes(typed(text).graph, {"first": "h reaches 9e4"})}
+    assert {"dn", "first"} - kept == {"dn"} and {"dq1", "dqa", "move"} <= kept
