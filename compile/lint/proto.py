@@ -1,23 +1,54 @@
-"""What an ONNX file may hold that the graph in memory cannot: sparse tensors, and data beside the file that is not all there."""
+"""What an ONNX file may hold that the rules cannot take: sparse tensors, nodes that lack something, data beside it that is not all there."""
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
+from functools import cache
 from pathlib import Path
 
 import onnx
 import onnx_ir as ir
 
+STANDARD = ("", "ai.onnx")
 SPARSE_CONSTANT, SPARSE_INITIALIZER = "sparse Constant", "sparse initializer"
 """The operators that stand for sparse tensors: TensorRT's parser has no importer for them either."""
 
 
-def replace_sparse(model: onnx.ModelProto) -> None:
-    """Put a node without inputs where a graph or a function holds a sparse tensor, in place: of its type and shape, without values.
+def check_nodes(model: onnx.ModelProto) -> None:
+    """Look whether every node has names that can be read, and as many inputs and outputs as its operator needs: rules count on it.
 
     Raises:
-        ValueError: a Constant has more or less than one value.
+        ValueError: one has not.
     """
-    inside = (graph for function in model.functions for node in function.node for graph in _below(node))
-    for graph in (*_graphs(model.graph), *inside):
+    for graph in _graphs(model.graph):
+        _check_each(graph.node, model.opset_import)
+    for function in model.functions:
+        _check_each(function.node, function.opset_import)
+        for graph in _inside(function):
+            _check_each(graph.node, function.opset_import)
+
+
+def _check_each(nodes: Iterable[onnx.NodeProto], imports: Iterable[onnx.OperatorSetIdProto]) -> None:
+    opset = next((one.version for one in imports if one.domain in STANDARD), 0)
+    for node in nodes:
+        if not all(isinstance(text, str) for text in (node.name, node.op_type, node.domain, *node.input, *node.output)):
+            raise ValueError(f"a node of {node.op_type!r} has a name that is no UTF-8")
+        known = _schema(node.op_type, opset) if node.domain in STANDARD else None
+        if known is not None and (len(node.input) < known.min_input or len(node.output) < max(known.min_output, 1)):
+            raise ValueError(f"{node.op_type} of {', '.join(node.output)} lacks an input or an output")
+        if node.op_type == "Constant" and node.domain in STANDARD and len(node.attribute) != 1:
+            raise ValueError(f"Constant of {', '.join(node.output)} has {len(node.attribute)} values")
+
+
+@cache
+def _schema(operator: str, opset: int) -> onnx.defs.OpSchema | None:
+    try:
+        return onnx.defs.get_schema(operator, opset)
+    except onnx.defs.SchemaError:
+        return None
+
+
+def replace_sparse(model: onnx.ModelProto) -> None:
+    """Put a node without inputs where a graph or a function holds a sparse tensor, in place: of its type and shape, without values."""
+    for graph in (*_graphs(model.graph), *(graph for function in model.functions for graph in _inside(function))):
         for held in graph.sparse_initializer:
             graph.value_info.append(_typed(held.values.name, held))
             graph.node.insert(0, onnx.helper.make_node(SPARSE_INITIALIZER, [], [held.values.name]))
@@ -29,11 +60,11 @@ def replace_sparse(model: onnx.ModelProto) -> None:
 
 def _replace_constants(graph: onnx.GraphProto | onnx.FunctionProto) -> None:
     for node in graph.node:
-        if node.op_type != "Constant" or node.domain not in ("", "ai.onnx"):
-            continue
-        if len(node.attribute) != 1 or len(node.output) != 1:
-            raise ValueError(f"Constant of {', '.join(node.output)} has {len(node.attribute)} values")
-        if node.attribute[0].type == onnx.AttributeProto.SPARSE_TENSOR:
+        if (
+            node.op_type == "Constant"
+            and node.attribute
+            and node.attribute[0].type == onnx.AttributeProto.SPARSE_TENSOR
+        ):
             node.op_type = SPARSE_CONSTANT
             graph.value_info.append(_typed(node.output[0], node.attribute[0].sparse_tensor))
             del node.attribute[:]
@@ -49,24 +80,31 @@ def _graphs(graph: onnx.GraphProto) -> Iterator[onnx.GraphProto]:
         yield from _below(node)
 
 
+def _inside(function: onnx.FunctionProto) -> Iterator[onnx.GraphProto]:
+    for node in function.node:
+        yield from _below(node)
+
+
 def _below(node: onnx.NodeProto) -> Iterator[onnx.GraphProto]:
     for attribute in node.attribute:
         for graph in (*([attribute.g] if attribute.HasField("g") else []), *attribute.graphs):
             yield from _graphs(graph)
 
 
-def settle_external(model: ir.Model, folder: Path) -> None:
-    """Look for the data that tensors name in ``folder``, those of branches and functions too; nothing is read.
+def settle_data(model: ir.Model, folder: Path) -> None:
+    """Look for the data of all tensors, of branches and functions too; what they name in ``folder`` is not read.
 
     Raises:
         FileNotFoundError: a file is missing.
-        ValueError: a file is shorter than a tensor needs, or lies somewhere else, where it is not read.
+        ValueError: a file, or what the model itself holds of a tensor, is shorter than it needs; or a file lies somewhere else.
     """
     for graph in (model.graph, *(function.graph for function in model.functions.values())):
         ir.external_data.set_base_dir(graph, folder)
         for tensor in _tensors(graph):
             if isinstance(tensor, ir.ExternalTensor):
                 _check(tensor, Path(tensor.path), folder)
+            elif isinstance(tensor, ir.TensorProtoTensor):
+                tensor.numpy()  # a view: it is as long as its shape says, or raises
 
 
 def _tensors(graph: ir.Graph) -> Iterator[ir.TensorProtocol]:

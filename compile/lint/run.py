@@ -10,7 +10,7 @@ from onnx_ir.passes.common import InlinePass, ShapeInferencePass
 
 from bundle.errors import GraphError
 from compile.lint.findings import Accepted
-from compile.lint.proto import replace_sparse, settle_external
+from compile.lint.proto import check_nodes, replace_sparse, settle_data
 from compile.lint.table import RULES
 from compile.lint.tensorrt_10_3 import VERSION
 from compile.lint.view import View
@@ -51,9 +51,10 @@ def read_model(path: Path) -> ir.Model:
 
     try:
         proto = onnx.load(path, load_external_data=False)
+        check_nodes(proto)
         replace_sparse(proto)
         model = ir.from_proto(proto)
-        settle_external(model, path.parent)
+        settle_data(model, path.parent)
     except (OSError, DecodeError, ir.serde.SerdeError, ValueError, TypeError, KeyError) as error:
         raise GraphError(
             f"{path.name} cannot be read as ONNX", expected="an ONNX model, with its external data beside it",
@@ -82,10 +83,10 @@ def view_of(model: ir.Model, name: str = "the model") -> View:
                 function.opset_imports[domain] = model.opset_imports.setdefault(domain, version)
         try:
             model = InlinePass()(model).model
-        except (PreconditionError, ValueError) as error:
+        except (PreconditionError, ValueError, RuntimeError) as error:
             raise GraphError(
                 f"{name} has a function that cannot be inlined", expected="functions that neither call themselves nor take graphs",
-                got=str(error), where=f"{name}, its functions", fix="export the model without functions",
+                got=str(_innermost(error)), where=f"{name}, its functions", fix="export the model without functions",
             ) from error  # fmt: skip
     model = ShapeInferencePass(check_type=False, strict_mode=False, data_prop=True)(model).model
     imports = model.graph.opset_imports

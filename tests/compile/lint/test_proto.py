@@ -123,10 +123,36 @@ def test_a_tensor_of_no_known_type_is_no_model(tmp_path: Path) -> None:
         lint_file(main_graph(tmp_path, TensorProto(name="w", data_type=99, dims=[4])))
 
 
+def test_a_tensor_that_is_cut_short_in_the_model_itself_is_no_model(tmp_path: Path) -> None:
+    with pytest.raises(GraphError, match=r"model\.onnx cannot be read"):
+        lint_file(branch(tmp_path, TensorProto(name="w", data_type=TensorProto.FLOAT, dims=[4], raw_data=bytes(12))))
+
+
 def test_a_constant_without_a_value_is_no_model(tmp_path: Path) -> None:
     with pytest.raises(GraphError) as caught:
         lint_file(saved(tmp_path, [helper.make_node("Constant", [], ["w"]), ADD], valid=False))
     assert "Constant of w has 0 values" in caught.value.got
+
+
+@pytest.mark.parametrize(
+    "node",
+    [
+        helper.make_node("Add", ["x"], ["y"]),
+        helper.make_node("Add", ["x", "x"], []),
+        helper.make_node("Mul", [], ["y"]),
+    ],
+)
+def test_a_node_that_lacks_an_input_or_an_output_is_no_model(node: onnx.NodeProto, tmp_path: Path) -> None:
+    with pytest.raises(GraphError) as caught:
+        lint_file(saved(tmp_path, [node], valid=False))
+    assert f"{node.op_type} of" in caught.value.got and "lacks" in caught.value.got
+
+
+def test_a_name_that_is_no_text_is_no_model(tmp_path: Path) -> None:
+    path = saved(tmp_path, [helper.make_node("Relu", ["x"], ["y"], name="quite")])
+    path.write_bytes(path.read_bytes().replace(b"quite", b"qu\xffte"))
+    with pytest.raises(GraphError):
+        lint_file(path)
 
 
 def test_a_sparse_constant_is_an_error_with_a_type_and_a_shape(tmp_path: Path) -> None:
@@ -155,6 +181,11 @@ inner (a) => (b) { s = OP (a)  b = Mul (a, s) }"""
 def test_a_function_with_opsets_of_its_own_is_looked_into(operator: str, errors: int) -> None:
     report = lint_model(ir.from_onnx_text(OWN.replace("OP", operator)), "made")
     assert (report.opset, report.nodes, len(report.errors)) == (20, 2, errors)
+
+
+def test_a_function_that_reads_what_it_does_not_have_is_refused_by_name() -> None:
+    with pytest.raises(GraphError, match="made has a function that cannot be inlined"):
+        lint_model(ir.from_onnx_text(OWN.replace("OP (a)", "Relu (nothing)")), "made")
 
 
 def test_a_function_that_calls_itself_is_refused_by_name() -> None:
