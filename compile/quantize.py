@@ -181,6 +181,8 @@ def main(
     run, chosen = RunConfig(device=device, threads=threads), find_target(target)
     with TemporaryDirectory() as scratch:
         graph = adopt_graph(model, Path(scratch) / "adopted", mean=mean, std=std)
+        if graph.folder != model:
+            say(f"graph: {graph.record.settings['outcome']}")
         drawn = from_folder(calibration, split, count, seed=seed, preprocess=graph_info(graph).preprocess)
         for finding in drawn.findings:
             say(f"calibration: {finding}")

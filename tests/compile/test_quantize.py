@@ -146,13 +146,17 @@ class TestRefusals:
 
 
 @pytest.mark.parametrize("io", ["raw"], indirect=True)
-def test_bare_images_and_a_bare_file_are_enough(simplified: Simplified, scenes: Path, tmp_path: Path) -> None:
+def test_bare_images_and_a_bare_file_are_enough(
+    simplified: Simplified, scenes: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
     images = tmp_path / "images"
     images.mkdir()
     for name in made.CALIBRATION:
         shutil.copyfile(scenes / "image" / f"{name}.png", images / f"{name}.png")
     main("jetson", simplified.file(GRAPH_FILE), images, tmp_path / "bare", count=64, threads=1)
+    assert "graph: taken as it is\n" in capsys.readouterr().err
     main("jetson", simplified.folder, scenes, tmp_path / "known", count=64, threads=1)
+    assert "graph:" not in capsys.readouterr().err
     both = [(tmp_path / name / "int8.onnx").read_bytes() for name in ("bare", "known")]
     assert both[0] == both[1]
     drawn = from_folder(images, "", 64, seed=0, preprocess=graph_info(simplified).preprocess)
