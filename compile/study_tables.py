@@ -242,7 +242,7 @@ def _ours(bench: Bench, drawn: CalibrationSet, scheme: QuantizationScheme) -> Pa
     return _legal(bench, calibrate(question, bench.cache))
 
 
-def _keeping(bench: Bench, scheme: QuantizationScheme, kept: Sequence[str]) -> Path:
+def _keeping(bench: Bench, scheme: QuantizationScheme, kept: list[str]) -> Path:
     """Quantize with no nodes in float but these."""
     import onnx
 
