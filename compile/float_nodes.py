@@ -14,7 +14,7 @@ from pathlib import Path
 import onnx_ir as ir
 from onnx_ir.passes.common import ShapeInferencePass
 
-from compile.passes.base import WEIGHTED, gemm_size, integer, shape_of
+from compile.passes.base import WEIGHTED, gemm_size, integer, is_constant, shape_of
 from compile.passes.pool_as_product import MARK as POOLING
 from compile.passes.resize_as_products import MARK as INTERPOLATION
 from targets.base import QuantizationScheme
@@ -55,7 +55,7 @@ def _names(graph: ir.Graph) -> list[str]:
 
 def _live(node: ir.Node) -> list[ir.Value]:
     """Return a node's inputs that depend on the image."""
-    return [value for value in node.inputs if value is not None and value.const_value is None]
+    return [value for value in node.inputs if value is not None and not is_constant(value)]
 
 
 def _gate_path(graph: ir.Graph) -> dict[str, str]:

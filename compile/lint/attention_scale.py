@@ -2,7 +2,8 @@
 
 from collections.abc import Iterator
 
-from compile.lint.view import View, is_constant, name_of, tensor_of
+from compile.lint.view import View, name_of, tensor_of
+from compile.passes.base import is_constant
 from compile.passes.scale_query_first import reaches_softmax, scaled_product, why_not
 from report.legal import Finding
 

@@ -4,8 +4,8 @@ from collections.abc import Iterator
 
 import onnx_ir as ir
 
-from compile.lint.view import View, is_constant, name_of, producer, tensor_of
-from compile.passes.base import DEQUANTIZE, place, shape_of
+from compile.lint.view import View, name_of, producer, tensor_of
+from compile.passes.base import DEQUANTIZE, is_constant, place, shape_of
 from report.legal import Finding
 
 NAME = "float-bias"

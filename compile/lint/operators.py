@@ -5,8 +5,8 @@ from collections.abc import Iterator
 import onnx_ir as ir
 
 from compile.lint import tensorrt_10_3 as table
-from compile.lint.view import View, is_constant, name_of, tensor_of
-from compile.passes.base import integer, is_standard, place
+from compile.lint.view import View, name_of, tensor_of
+from compile.passes.base import integer, is_constant, is_standard, place
 from report.legal import Finding
 
 NAME = "known-operator"

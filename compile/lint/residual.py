@@ -4,8 +4,8 @@ from collections.abc import Iterator
 
 import onnx_ir as ir
 
-from compile.lint.view import View, is_constant, name_of, producer, quantized, tensor_of
-from compile.passes.base import WEIGHTED, place, shape_of
+from compile.lint.view import View, name_of, producer, quantized, tensor_of
+from compile.passes.base import WEIGHTED, is_constant, place, shape_of
 from report.legal import Finding
 
 NAME = "residual-input"

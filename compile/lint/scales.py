@@ -5,8 +5,18 @@ from collections.abc import Iterator
 import numpy as np
 import onnx_ir as ir
 
-from compile.lint.view import View, data_scale, is_constant, name_of, tensor_of
-from compile.passes.base import DEQUANTIZE, QUANTIZE, WEIGHTED, integer, is_standard, place, quantizer_of, shape_of
+from compile.lint.view import View, data_scale, name_of, tensor_of
+from compile.passes.base import (
+    DEQUANTIZE,
+    QUANTIZE,
+    WEIGHTED,
+    integer,
+    is_constant,
+    is_standard,
+    place,
+    quantizer_of,
+    shape_of,
+)
 from report.legal import Finding
 
 NAME = "constant-scales"
@@ -27,6 +37,8 @@ def check(view: View) -> Iterator[Finding]:
 def _values(node: ir.Node) -> Iterator[Finding]:
     scale = data_scale(node)
     if scale is None:
+        if is_constant(place(node, 1)):
+            return  # the builder works it out
         effect = "the engine is not built: TensorRT 10.3 has no dynamic quantization, a scale must be a constant"
         yield _finding(node, 1, effect, "calibrate on images, so that the scale is known when the graph is written")
         return

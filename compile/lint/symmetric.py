@@ -5,7 +5,9 @@ from collections.abc import Iterator
 import onnx_ir as ir
 
 from compile.lint.view import View, data_scale, name_of, tensor_of
-from compile.passes.base import DEQUANTIZE, QUANTIZE, constant, place, quantizer_of
+from compile.passes.base import DEQUANTIZE, QUANTIZE, constant, is_constant, place, quantizer_of, zero_point
+from compile.passes.base import quantized_type as type_of_quantizer
+from compile.passes.make_activations_signed import non_negative, why_not
 from report.legal import Finding
 
 NAME = "symmetric-int8"
@@ -13,7 +15,10 @@ UNSIGNED = (
     "TensorRT quantizes to signed INT8 only: some parsers refuse uint8, others read it as int8 and clip at 127 steps, half "
     "of the range the scale was made for, without a word"
 )
-SIGNED = "make the zero-point int8 0 and the scale 255/127 times as large (the pass make_activations_signed)"
+SIGNED = (
+    "make the zero-point int8 0 and the scale 255/127 times as large{clamp} (the pass make_activations_signed{unless})"
+)
+CLAMP = ", with a Relu before the quantization, because uint8 cuts off below 0 and nothing before it is known to"
 TO_INT8 = "quantize to INT8 instead, with symmetric activations"
 AGAIN = "quantize again with symmetric activations (NNCF: preset=PERFORMANCE together with model_type=TRANSFORMER)"
 OTHER = {
@@ -41,11 +46,7 @@ def quantized_type(node: ir.Node) -> ir.DataType | None:
     if node.op_type == DEQUANTIZE:
         value = place(node, 0)
         return None if value is None else value.dtype
-    zero = place(node, 2)
-    if zero is not None:
-        return zero.dtype
-    attribute = node.attributes.get("output_dtype")
-    return ir.DataType.UINT8 if attribute is None or not attribute.as_int() else ir.DataType(attribute.as_int())
+    return type_of_quantizer(node)
 
 
 def _type(node: ir.Node) -> Iterator[Finding]:
@@ -55,10 +56,18 @@ def _type(node: ir.Node) -> Iterator[Finding]:
     if kind == ir.DataType.UINT8:
         missing = place(node, 2) is None
         effect = f"without a zero-point ONNX means uint8; {UNSIGNED}" if missing else UNSIGNED
-        yield _finding(node, effect, "give it an int8 zero-point of 0" if missing else SIGNED)
+        yield _finding(node, effect, _to_signed(node))
     else:
         effect = OTHER.get(kind, f"TensorRT has no quantized type {kind.name}") if kind else ""
         yield _finding(node, f"the graph is rejected: {effect}", TO_INT8)
+
+
+def _to_signed(node: ir.Node) -> str:
+    zero = zero_point(node) if node.op_type == QUANTIZE else None
+    if zero is None or zero.any():
+        return TO_INT8
+    clamp, reason = "" if non_negative(place(node, 0)) else CLAMP, why_not(node)
+    return SIGNED.format(clamp=clamp, unless=f" does not: {reason}" if reason else "")
 
 
 def _zero(node: ir.Node) -> Iterator[Finding]:
@@ -67,6 +76,8 @@ def _zero(node: ir.Node) -> Iterator[Finding]:
         return
     zero, scale = constant(value), data_scale(node)
     if zero is None:
+        if is_constant(value):
+            return  # the builder works it out
         yield _finding(node, "the graph is rejected: a zero-point must be a constant", AGAIN)
     elif zero.astype("int64").any():
         effect = "the parser refuses a zero-point other than 0: TensorRT's quantization is symmetric"

@@ -4,8 +4,18 @@ from collections.abc import Iterator
 
 import onnx_ir as ir
 
-from compile.lint.view import View, beyond, is_constant, name_of, quantized, tensor_of
-from compile.passes.base import DEQUANTIZE, WEIGHTED, gemm_size, integer, is_standard, place, quantizer_of, shape_of
+from compile.lint.view import View, beyond, name_of, quantized, tensor_of
+from compile.passes.base import (
+    DEQUANTIZE,
+    WEIGHTED,
+    gemm_size,
+    integer,
+    is_constant,
+    is_standard,
+    place,
+    quantizer_of,
+    shape_of,
+)
 from report.legal import Finding
 
 NAME = "float-operator"

@@ -52,21 +52,6 @@ def producer(value: ir.Value | None, *operators: str) -> ir.Node | None:
     return node if node is not None and is_standard(node) and node.op_type in operators else None
 
 
-def is_constant(value: ir.Value | None) -> bool:
-    """Say whether a value is made of constants only: an initializer, or computed from nothing else."""
-    waiting, seen = [value], set[int]()
-    while waiting:
-        current = waiting.pop()
-        if current is None or id(current) in seen or current.const_value is not None:
-            continue
-        seen.add(id(current))
-        node = current.producer()
-        if node is None:
-            return False
-        waiting.extend(node.inputs)
-    return value is not None
-
-
 def data_scale(node: ir.Node) -> Array | None:
     """Return the scale of a Q or DQ node, None if it is computed."""
     return constant(place(node, 1))

@@ -4,8 +4,8 @@ from collections.abc import Iterator
 
 import onnx_ir as ir
 
-from compile.lint.view import View, is_constant, name_of, tensor_of
-from compile.passes.base import DEQUANTIZE, WEIGHTED, is_standard
+from compile.lint.view import View, name_of, tensor_of
+from compile.passes.base import DEQUANTIZE, WEIGHTED, is_constant, is_standard
 from report.legal import Finding
 
 NAME = "adjacent-weight"

@@ -4,8 +4,8 @@ from collections.abc import Iterator
 
 import onnx_ir as ir
 
-from compile.lint.view import View, beyond, is_constant, name_of, quantized, tensor_of
-from compile.passes.base import DEQUANTIZE, QUANTIZE, WEIGHTED, is_standard, quantizer_of
+from compile.lint.view import View, beyond, name_of, quantized, tensor_of
+from compile.passes.base import DEQUANTIZE, QUANTIZE, WEIGHTED, is_constant, is_standard, quantizer_of
 from report.legal import Finding
 
 NAME = "whole-operator"

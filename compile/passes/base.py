@@ -100,10 +100,57 @@ def quantizer_of(dequantize: ir.Node) -> ir.Node | None:
     return node if node is not None and is_standard(node) and node.op_type == QUANTIZE else None
 
 
+def is_constant(value: ir.Value | None) -> bool:
+    """Say whether a value is made of constants only: an initializer, or computed from nothing else."""
+    waiting, seen = [value], set[int]()
+    while waiting:
+        current = waiting.pop()
+        if current is None or id(current) in seen or current.const_value is not None:
+            continue
+        seen.add(id(current))
+        node = current.producer()
+        if node is None:
+            return False
+        waiting.extend(node.inputs)
+    return value is not None
+
+
 def constant(value: ir.Value | None) -> Array | None:
-    """Return the array behind a value: an initializer or a Constant node's output; None if it is computed or absent."""
+    """Return the array behind a value: an initializer's, a Constant's, or such a one moved or cast (``FORWARDED``).
+
+    None if the value is absent, or computed: from the image, or (``is_constant``) from constants in another way.
+    """
     tensor = None if value is None else ir.convenience.get_const_tensor(value)
-    return None if tensor is None else tensor.numpy()
+    if tensor is not None:
+        return tensor.numpy()
+    node = None if value is None else value.producer()
+    if node is None or node.op_type not in FORWARDED or not is_standard(node):
+        return None
+    array = constant(node.inputs[0])
+    return None if array is None else FORWARDED[node.op_type](node, array)
+
+
+def _cast(node: ir.Node, array: Array) -> Array | None:
+    attribute = node.attributes.get("to")
+    kind = None if attribute is None or attribute.is_ref() else ir.DataType(attribute.as_int())
+    return array.astype(kind.numpy()) if kind in CAST_TO else None
+
+
+def _reshaped(node: ir.Node, array: Array) -> Array | None:
+    shape = shape_of(node.outputs[0])
+    return array.reshape(shape) if shape is not None and prod(shape) == array.size else None
+
+
+def _transposed(node: ir.Node, array: Array) -> Array | None:
+    perm = node.attributes.get("perm")
+    return None if perm is not None and perm.is_ref() else array.transpose(None if perm is None else perm.as_ints())
+
+
+CAST_TO = frozenset({ir.DataType.FLOAT, ir.DataType.FLOAT16, ir.DataType.DOUBLE, ir.DataType.INT8, ir.DataType.INT32})
+FORWARDED: dict[str, Callable[[ir.Node, Array], Array | None]] = {
+    "Cast": _cast, "Flatten": _reshaped, "Identity": lambda _, array: array, "Reshape": _reshaped, "Squeeze": _reshaped,
+    "Transpose": _transposed, "Unsqueeze": _reshaped,
+}  # fmt: skip
 
 
 def nodes_of(model: ir.Model, operator: str) -> Iterator[ir.Node]:
@@ -126,33 +173,60 @@ def dequantizers(quantize: ir.Node) -> tuple[ir.Node, ...] | str:
     if others or not readers:
         return f"its output is read by {', '.join(others) or 'nothing'}"
     for reader in readers:
-        if not _same(quantize, reader):
+        if not same_parameters(quantize, reader):
             return f"{reader.name} has another scale or zero-point"
     return readers
 
 
-def _same(one: ir.Node, other: ir.Node) -> bool:
-    """Say whether two nodes have the same constant scale, and the same constant zero-point or both none."""
-    pairs = [(constant(place(one, index)), constant(place(other, index))) for index in (1, 2)]
-    equal = [a is not None and b is not None and a.dtype == b.dtype and np.array_equal(a, b) for a, b in pairs]
-    return equal[0] and (equal[1] or (place(one, 2) is None and place(other, 2) is None))
+def same_parameters(one: ir.Node, other: ir.Node) -> bool:
+    """Say whether two Q or DQ nodes have the same constant scale and zero-point; an absent zero-point is zeros."""
+    scales, zeros = (constant(place(one, 1)), constant(place(other, 1))), (_zeros(one), _zeros(other))
+    if place(one, 2) is None or place(other, 2) is None:
+        return _equal(scales) and all(zero is not None and not zero.any() for zero in zeros)
+    return _equal(scales) and _equal(zeros)
+
+
+def _zeros(node: ir.Node) -> Array | None:
+    return np.zeros(()) if place(node, 2) is None else constant(place(node, 2))
+
+
+def _equal(pair: tuple[Array | None, Array | None]) -> bool:
+    a, b = pair
+    return a is not None and b is not None and a.dtype == b.dtype and np.array_equal(a, b)
+
+
+def quantized_type(node: ir.Node) -> ir.DataType | None:
+    """Return the type a Q node makes: its zero-point's, ``output_dtype``, else uint8, as ONNX defines it."""
+    zero = place(node, 2)
+    if zero is not None:
+        return zero.dtype
+    kind = integer(node, "output_dtype", 0)
+    return ir.DataType(kind) if kind else ir.DataType.UINT8
+
+
+def zero_point(node: ir.Node) -> Array | None:
+    """Return a Q node's zero-point, zeros of the scale's shape where it has none; None where either is not a constant."""
+    if place(node, 2) is not None:
+        return constant(place(node, 2))
+    scale, kind = constant(place(node, 1)), quantized_type(node)
+    return None if scale is None or kind is None else np.zeros(scale.shape, kind.numpy())
 
 
 def zero_point_obstacle(node: ir.Node) -> str:
     """Return why a Q node's scale and zero-point cannot be rewritten as constants, or nothing."""
     if constant(place(node, 1)) is None:
         return "its scale is not a constant"
-    if place(node, 2) is None:
-        return "it has no zero-point"
-    return "" if constant(place(node, 2)) is not None else "its zero-point is not a constant"
+    return "" if zero_point(node) is not None else "its zero-point is not a constant"
 
 
 def set_parameters(model: ir.Model, quantize: ir.Node, readers: tuple[ir.Node, ...], scale: Array, zero: Array) -> None:
     """Give a Q node and its DQ nodes one new scale and zero-point, as initializers named after the Q node."""
     for index, (suffix, array) in enumerate((("scale", scale), ("zero_point", zero)), start=1):
-        value = add_constant(model, f"{quantize.name}/{suffix}", array)
+        value = add_constant(model, f"{label(quantize)}/{suffix}", array)
         for node in (quantize, *readers):
+            node.resize_inputs(max(len(node.inputs), index + 1))
             node.replace_input_with(index, value)
+    quantize.attributes.pop("output_dtype", None)  # the zero-point says it
 
 
 def add_constant(model: ir.Model, name: str, array: Array) -> ir.Value:

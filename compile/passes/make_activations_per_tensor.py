@@ -10,7 +10,17 @@ channel loses resolution, at most s/2 of rounding error in place of s_c/2.
 import numpy as np
 import onnx_ir as ir
 
-from compile.passes.base import QUANTIZE, constant, dequantizers, nodes_of, place, set_parameters, zero_point_obstacle
+from compile.passes.base import (
+    QUANTIZE,
+    constant,
+    dequantizers,
+    is_constant,
+    nodes_of,
+    place,
+    set_parameters,
+    zero_point,
+    zero_point_obstacle,
+)
 
 
 def make_activations_per_tensor(model: ir.Model) -> tuple[ir.Model, bool]:
@@ -20,7 +30,7 @@ def make_activations_per_tensor(model: ir.Model) -> tuple[ir.Model, bool]:
         readers = dequantizers(node)
         if why_not(node) or isinstance(readers, str):
             continue
-        scale, zero = constant(node.inputs[1]), constant(node.inputs[2])
+        scale, zero = constant(node.inputs[1]), zero_point(node)
         assert scale is not None and zero is not None
         set_parameters(model, node, readers, np.asarray(scale.max(), scale.dtype), np.zeros((), zero.dtype))
         for changed in (node, *readers):
@@ -31,8 +41,8 @@ def make_activations_per_tensor(model: ir.Model) -> tuple[ir.Model, bool]:
 
 def why_not(node: ir.Node) -> str:
     """Return why a Q node stays as it is, or nothing."""
-    scale, zero = constant(place(node, 1)), constant(place(node, 2))
-    if constant(node.inputs[0]) is not None:
+    scale, zero = constant(place(node, 1)), zero_point(node)
+    if is_constant(node.inputs[0]):
         return "it quantizes a weight"
     if scale is None or zero is None:
         return zero_point_obstacle(node)

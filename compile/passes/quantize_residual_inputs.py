@@ -10,7 +10,7 @@ transformer's stream, which a LayerNorm reads) has no scale to take, and stays i
 import onnx_ir as ir
 from onnx_ir.passes.common import ShapeInferencePass
 
-from compile.passes.base import DEQUANTIZE, QUANTIZE, WEIGHTED, constant, free_name, label, nodes_of
+from compile.passes.base import DEQUANTIZE, QUANTIZE, WEIGHTED, free_name, is_constant, label, nodes_of
 
 
 def quantize_residual_inputs(model: ir.Model) -> tuple[ir.Model, bool]:
@@ -52,7 +52,7 @@ def _skip(node: ir.Node) -> int | None:
     if len(shapes) != 2 or shapes[0] is None or shapes[0] != shapes[1]:
         return None
     for place in (0, 1):
-        if _is_product(node.inputs[1 - place]) and constant(node.inputs[place]) is None:
+        if _is_product(node.inputs[1 - place]) and not is_constant(node.inputs[place]):
             return place
     return None
 
@@ -60,7 +60,7 @@ def _skip(node: ir.Node) -> int | None:
 def _is_product(value: ir.Value | None) -> bool:
     node = None if value is None else value.producer()
     if node is not None and node.op_type == "Add":
-        live = [part for part in node.inputs if constant(part) is None]
+        live = [part for part in node.inputs if not is_constant(part)]
         node = live[0].producer() if len(live) == 1 and live[0] is not None else None
     if node is None or node.op_type not in WEIGHTED:
         return False

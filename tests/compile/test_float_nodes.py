@@ -50,6 +50,21 @@ def test_head_gate_path_and_tail_are_found_by_structure(gated: Path) -> None:
     assert found == {"pixels": HEAD, "pool": GATE, "logits": GATE, "soft": GATE, "applied": GATE, "out": TAIL}
 
 
+def test_a_transposed_weight_does_not_end_the_gate_path(gated: Path) -> None:
+    model = ir.load(gated)
+    [gemm] = [node for node in model.graph if node.name == "logits"]
+    output = ir.Value(name="vt", type=ir.TensorType(ir.DataType.FLOAT), shape=ir.Shape([16, 16]))
+    turned = ir.Node("", "Transpose", [gemm.inputs[1]], outputs=[output], name="turn")
+    model.graph.insert_before(gemm, turned)
+    gemm.replace_input_with(1, output)
+    ir.save(model, gated)
+    found = float_nodes(gated, scheme(thin_below=0, ignored=()))
+    assert {name: found.get(name) for name in ("pool", "logits", "soft", "applied")} == dict.fromkeys(
+        ("pool", "logits", "soft", "applied"), GATE
+    )
+    assert "second" not in found
+
+
 def test_a_pattern_adds_what_it_names_in_full(gated: Path) -> None:
     pattern = IgnoredPattern(pattern="sec.*|hift", reason="because")
     found = float_nodes(gated, scheme(thin_below=0, ignored=(pattern,)))

@@ -30,6 +30,12 @@ def test_a_computed_scale_is_dynamic_quantization() -> None:
     assert "dynamic" in finding.effect
 
 
+@pytest.mark.parametrize("made", ["Identity (s0)", "Add (s0, s0)"])
+def test_a_scale_made_of_constants_is_a_constant(made: str) -> None:
+    text = GOOD.replace("float s = {0.02}", "float s0 = {0.02}").replace("    q = ", f"    s = {made}\n    q = ")
+    assert lint(text) == []
+
+
 def test_an_activation_has_one_scale() -> None:
     text = GOOD.replace("float s = {0.02}, int8 z = {0}", f"float[{SIZE}] s = {many(0.02)}, int8[{SIZE}] z = {many(0)}")
     text = text.replace("QuantizeLinear (x", "QuantizeLinear <axis = 1> (x").replace(

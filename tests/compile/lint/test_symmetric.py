@@ -22,6 +22,32 @@ def test_a_quantizer_without_a_zero_point_is_unsigned_by_the_standard() -> None:
     assert finding.rule == "symmetric-int8" and "without a zero-point" in finding.effect
 
 
+def test_the_mend_keeps_the_range() -> None:
+    [finding] = lint(GOOD.replace("(x, s, z)", "(x, s)").replace("(q, s, z)", "(q, s)"))
+    assert "int8 0 and the scale 255/127" in finding.mend and "make_activations_signed)" in finding.mend
+
+
+def test_the_mend_says_where_a_relu_is_missing() -> None:
+    relu = UNSIGNED.replace("(x, s, z)", "(r, s, z)").replace("    q = ", "    r = Relu (x)\n    q = ")
+    [known], [unknown] = lint(relu), lint(UNSIGNED)
+    assert "with a Relu" in unknown.mend and "Relu" not in known.mend
+
+
+def test_the_mend_names_the_pass_only_where_it_mends() -> None:
+    text = UNSIGNED.replace("(q, s, z)", "(q, t, z)").replace("float s = {0.02}", "float s = {0.02}, float t = {0.03}")
+    finding = next(finding for finding in lint(text) if finding.rule == "symmetric-int8")
+    assert "does not: " in finding.mend and "another scale" in finding.mend
+
+
+def test_an_asymmetric_range_is_not_told_to_change_its_type_alone() -> None:
+    assert all("symmetric" in finding.mend for finding in lint(GOOD.replace("int8 z = {0}", "uint8 z = {3}")))
+
+
+def test_a_zero_point_behind_an_identity_is_a_constant() -> None:
+    text = GOOD.replace("int8 z = {0}", "int8 z0 = {0}").replace("    q = ", "    z = Identity (z0)\n    q = ")
+    assert "symmetric-int8" not in broken(text)
+
+
 def test_a_signed_output_type_needs_no_zero_point() -> None:
     text = GOOD.replace("QuantizeLinear (x, s, z)", "QuantizeLinear <output_dtype = 3> (x, s)")
     assert "symmetric-int8" not in broken(

@@ -10,9 +10,9 @@ from onnx_ir.passes.common import ShapeInferencePass
 HEADER = '<ir_version: 10, opset_import: ["" : 20]>\n'
 
 
-def graph(text: str) -> ir.Model:
+def graph(text: str, opset: int = 20) -> ir.Model:
     """Parse ONNX text without its header."""
-    return ir.from_onnx_text(HEADER + text)
+    return ir.from_onnx_text(HEADER.replace("20", str(opset)) + text)
 
 
 def shaped(text: str) -> ir.Model:

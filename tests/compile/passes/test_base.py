@@ -1,9 +1,10 @@
 """How nodes and values are read, and what counts as a pair of Q and DQ."""
 
+import numpy as np
 import onnx_ir as ir
 import pytest
 
-from compile.passes.base import dequantizers, dequantizers_behind, gemm_size, nodes_of
+from compile.passes.base import constant, dequantizers, dequantizers_behind, gemm_size, is_constant, nodes_of
 from tests.compile.passes.made import graph, shaped
 
 PAIR = """
@@ -83,13 +84,15 @@ def test_a_value_comes_from_pairs_across_what_moves_elements(body: str, behind: 
     [
         ("(x, s, z)", "(q, s, z)", True),
         ("(x, s)", "(q, s)", True),
-        ("(x, s)", "(q, s, u)", False),
-        ("(x, s, u)", "(q, s)", False),
+        ("(x, s)", "(q, s, u)", True),
+        ("(x, s, u)", "(q, s)", True),
+        ("(x, s)", "(q, s, v)", False),
+        ("(x, s, v)", "(q, s)", False),
         ("(x, s)", "(q, t)", False),
     ],
 )
-def test_a_pair_has_one_zero_point_or_none(quantize: str, dequantize: str, same: bool) -> None:
-    text = f"""g (float[1,8] x) => (float[1,8] y) <float s = {{0.02}}, float t = {{0.5}}, uint8 z = {{0}}, uint8 u = {{0}}>
+def test_a_pair_has_one_zero_point_and_none_is_zero(quantize: str, dequantize: str, same: bool) -> None:
+    text = f"""g (float[1,8] x) => (float[1,8] y) <float s = {{0.02}}, float t = {{0.5}}, uint8 z = {{0}}, uint8 u = {{0}}, uint8 v = {{3}}>
     {{ q = QuantizeLinear {quantize}  y = DequantizeLinear {dequantize} }}"""
     [node] = nodes_of(graph(text), "QuantizeLinear")
     assert isinstance(dequantizers(node), tuple) == same
@@ -97,3 +100,26 @@ def test_a_pair_has_one_zero_point_or_none(quantize: str, dequantize: str, same:
 
 def test_a_value_without_a_producer_or_a_value_at_all_is_float() -> None:
     assert dequantizers_behind(None) == () and dequantizers_behind(ir.Value(name="x")) == ()
+
+
+@pytest.mark.parametrize(
+    ("body", "expected"),
+    [
+        ("v = Identity (w)", [[1, 2, 3], [4, 5, 6]]),
+        ("v = Transpose (w)", [[1, 4], [2, 5], [3, 6]]),
+        ("v = Transpose <perm = [0, 1]> (w)", [[1, 2, 3], [4, 5, 6]]),
+        ("h = Transpose (w)\n v = Cast <to = 10> (h)", [[1, 4], [2, 5], [3, 6]]),
+        ("v = Reshape (w, shape)", [[1, 2], [3, 4], [5, 6]]),
+        ("v = Unsqueeze (w, axis)", [[[1, 2, 3], [4, 5, 6]]]),
+        ("v = Add (w, w)", None),
+        ("v = Add (w, x)", None),
+    ],
+)
+def test_a_constant_is_seen_behind_what_moves_or_casts_it(body: str, expected: list[list[int]] | None) -> None:
+    model = shaped(f"""g (float[2,3] x) => (float[2,3] y)
+    <float[2,3] w = {{1, 2, 3, 4, 5, 6}}, int64[2] shape = {{3, 2}}, int64[1] axis = {{0}}> {{ {body}\n y = Relu (x) }}""")
+    value = next(value for node in model.graph for value in node.outputs if value.name == "v")
+    array = constant(value)
+    assert (array is None) == (expected is None)
+    assert array is None or (np.array_equal(array, expected) and array.dtype == value.dtype.numpy())  # type: ignore[union-attr,arg-type]
+    assert is_constant(value) == ("x" not in body.replace("axis", ""))

@@ -32,6 +32,40 @@ def test_numbers_move_by_at_most_half_the_common_step_inside_the_old_ranges() ->
     assert np.abs(after - X).max() <= 0.5 * 0.04 + 1e-6
 
 
+WEIGHT = """
+g (float[8,2] x) => (float[8,3] y)
+<float[3,2] w = {0.1, 0.2, 1, 2, 10, 20}, float[3] s = {0.002, 0.02, 0.2}, int8[3] z = {0, 0, 0}>
+{
+    t = Transpose (w)
+    i = Identity (t)
+    q = QuantizeLinear <axis = 1> (i, s, z)
+    d = DequantizeLinear <axis = 1> (q, s, z)
+    y = MatMul (x, d)
+}
+"""
+
+
+@pytest.mark.parametrize(
+    "text", [WEIGHT, WEIGHT.replace("t = Transpose", "j = Mul (w, w)\n t = Transpose").replace("e (w)", "e (j)")]
+)
+def test_a_weight_behind_a_transpose_keeps_a_scale_per_channel(text: str) -> None:
+    model, modified = make_activations_per_tensor(graph(text))
+    [quantize] = nodes_of(model, "QuantizeLinear")
+    assert modified is False
+    assert why_not(quantize) == "it quantizes a weight"
+
+
+def test_an_absent_zero_point_of_a_signed_type_is_zeros() -> None:
+    text = DEPTHWISE.replace("<axis = 1> (x, s, z)", "<axis = 1, output_dtype = 3> (x, s)").replace(
+        "(q, s, z)", "(q, s)"
+    )
+    model, modified = make_activations_per_tensor(graph(text, opset=21))
+    [quantize] = nodes_of(model, "QuantizeLinear")
+    zero = constant(quantize.inputs[2])
+    assert modified and zero is not None and zero.dtype == np.int8 and zero.shape == ()
+    assert np.abs(run(model, x=X)[0] - X).max() <= 0.5 * 0.04 + 1e-6
+
+
 def test_it_is_idempotent() -> None:
     model, _ = make_activations_per_tensor(graph(DEPTHWISE))
     assert make_activations_per_tensor(model)[1] is False

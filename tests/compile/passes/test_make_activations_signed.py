@@ -49,6 +49,62 @@ def test_both_readers_of_one_quantizer_change() -> None:
     assert np.abs(before[1] - after[1]).max() < 0.04
 
 
+ABSENT = UNSIGNED.replace("(r, s, z)", "(r, s)").replace("(q, s, z)", "(q, s)")
+
+
+@pytest.mark.parametrize(
+    ("text", "opset"),
+    [
+        (ABSENT, 20),
+        (ABSENT.replace("(q, s)", "(q, s, z)"), 20),
+        (ABSENT.replace("Linear (r", "Linear <output_dtype = 2> (r"), 21),
+    ],
+)
+def test_an_absent_zero_point_is_uint8_0(text: str, opset: int) -> None:
+    model, modified = make_activations_signed(graph(text, opset))
+    [quantize], [dequantize] = nodes_of(model, "QuantizeLinear"), nodes_of(model, "DequantizeLinear")
+    zero, scale = constant(quantize.inputs[2]), constant(quantize.inputs[1])
+    assert modified and zero is not None and scale is not None
+    assert zero.dtype == np.int8 and quantize.inputs[2] is dequantize.inputs[2]
+    assert float(scale) * 127 == pytest.approx(0.02 * 255)
+    assert "output_dtype" not in quantize.attributes
+    assert np.abs(run(model, x=X)[0] - run(graph(text, opset), x=X)[0]).max() < 0.04
+
+
+def test_the_relu_that_a_quantizer_left_to_uint8_comes_back() -> None:
+    text = UNSIGNED.replace("r = Relu (x)", "r = Add (x, s)")
+    model, modified = make_activations_signed(graph(text))
+    assert modified and operators(model)["Relu"] == 1
+    before, after = run(graph(text), x=X)[0], run(model, x=X)[0]
+    assert after.min() == before.min() == 0
+    assert np.abs(before - after).max() < 0.04
+    assert make_activations_signed(model)[1] is False
+
+
+@pytest.mark.parametrize(
+    ("producers", "clamped"),
+    [
+        ("r = Sigmoid (x)", False),
+        ("r = Softmax (x)", False),
+        ("r = Clip (x, s)", False),
+        ("n = Neg (s)\n r = Clip (x, n)", True),
+        ("r = Clip (x, , s)", True),
+        ("a = Relu (x)\n b = Abs (x)\n c = Add (a, b)\n r = Mul (c, s)", False),
+        ("a = Relu (x)\n c = Add (a, x)\n r = Mul (c, s)", True),
+        ("a = Relu (x)\n b = Reshape (a, shape)\n r = Concat <axis = 1> (b)", False),
+        ("a = Relu (x)\n r = Sub (a, s)", True),
+        ("a = QuantizeLinear (x, s, z)\n r = DequantizeLinear (a, s, z)", True),  # the first of the two gets it
+        ("r = Identity (x)", True),
+    ],
+)
+def test_nothing_is_added_where_the_value_is_known_not_to_be_negative(producers: str, clamped: bool) -> None:
+    text = UNSIGNED.replace("r = Relu (x)", producers).replace("uint8 z", "int64[2] shape = {1, 8}, uint8 z")
+    model, modified = make_activations_signed(graph(text))
+    assert modified
+    assert operators(model)["Relu"] - operators(graph(text))["Relu"] == clamped
+    assert np.abs(run(graph(text), x=X)[0] - run(model, x=X)[0]).max() < 0.05
+
+
 def test_it_is_idempotent() -> None:
     model, _ = make_activations_signed(graph(UNSIGNED))
     assert make_activations_signed(model)[1] is False
@@ -62,10 +118,6 @@ def test_it_is_idempotent() -> None:
         (
             UNSIGNED.replace("float s = {0.02}, ", "").replace("(float[1,8] x)", "(float[1,8] x, float s)"),
             "not a constant",
-        ),
-        (
-            UNSIGNED.replace("(x, s, z)", "(x, s)").replace("(r, s, z)", "(r, s)").replace("(q, s, z)", "(q, s)"),
-            "no zero-point",
         ),
         (UNSIGNED.replace("=> (float[1,8] y)", "=> (float[1,8] y, uint8[1,8] q)"), "leaves the graph"),
         (UNSIGNED.replace("y = DequantizeLinear (q, s, z)", "c = Cast <to = 1> (q)\n y = Mul (c, s)"), "read by Cast"),
