@@ -231,9 +231,13 @@ def set_parameters(model: ir.Model, quantize: ir.Node, readers: tuple[ir.Node, .
 
 def add_constant(model: ir.Model, name: str, array: Array) -> ir.Value:
     """Add an initializer; a name that is taken gets a number."""
-    unique = free_name(model.graph, name)
-    tensor = ir.tensor(array, name=unique)
-    value = ir.Value(name=unique, type=ir.TensorType(tensor.dtype), shape=ir.Shape(array.shape), const_value=tensor)
+    return register(model, free_name(model.graph, name), array)
+
+
+def register(model: ir.Model, name: str, array: Array) -> ir.Value:
+    """Add an initializer whose name is known to be free: to ask the graph for each of many takes long."""
+    tensor = ir.tensor(array, name=name)
+    value = ir.Value(name=name, type=ir.TensorType(tensor.dtype), shape=ir.Shape(array.shape), const_value=tensor)
     model.graph.register_initializer(value)
     return value
 
@@ -255,5 +259,6 @@ def names_of(graph: ir.Graph) -> set[str | None]:
 
 def unused(name: str, taken: Collection[str | None]) -> str:
     """Return ``name``, or with the first number that makes it none of ``taken``."""
-    numbered = (f"{name}_{count}" for count in range(1, len(taken) + 2))
-    return next(one for one in (name, *numbered) if one not in taken)
+    if name not in taken:
+        return name
+    return next(one for count in range(1, len(taken) + 2) if (one := f"{name}_{count}") not in taken)

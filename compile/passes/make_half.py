@@ -29,10 +29,10 @@ from compile.passes.base import (
     SEVERAL_DATA,
     WEIGHTED,
     Array,
-    add_constant,
     constant,
     dequantizers_behind,
     names_of,
+    register,
     unused,
 )
 
@@ -188,7 +188,9 @@ class _Rewrite:
 
     def _constant(self, value: ir.Value, array: Array) -> ir.Value:
         if value not in self.constants:
-            self.constants[value] = add_constant(self.model, f"{value.name}/f16", array.astype(np.float16))
+            name = unused(f"{value.name}/f16", self.taken)
+            self.taken.add(name)
+            self.constants[value] = register(self.model, name, array.astype(np.float16))
         return self.constants[value]
 
     def _cast(self, value: ir.Value, dtype: ir.DataType, *, before: ir.Node) -> ir.Value:
