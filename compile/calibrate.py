@@ -106,7 +106,8 @@ def run_nncf(model: Graph, question: Question, kept: list[str]) -> Graph:
                 fast_bias_correction=scheme.fast_bias_correction,
                 ignored_scope=nncf.IgnoredScope(names=kept, validate=False), advanced_parameters=_advanced(scheme),
             )  # fmt: skip
-    except (nncf.ValidationError, nncf.InternalError, nncf.UnsupportedModelError) as error:
+    except (nncf.ValidationError, nncf.InternalError, nncf.UnsupportedModelError, AttributeError) as error:
+        # An AttributeError is what SmoothQuant ends with on a weight that stands behind a Transpose.
         raise _refused(question.source, error) from error
     return quantized
 

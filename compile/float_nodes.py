@@ -14,7 +14,7 @@ from pathlib import Path
 import onnx_ir as ir
 from onnx_ir.passes.common import ShapeInferencePass
 
-from compile.passes.base import WEIGHTED, gemm_size, integer, is_constant, shape_of
+from compile.passes.base import WEIGHTED, gemm_size, integer, shape_of
 from compile.passes.pool_as_product import MARK as POOLING
 from compile.passes.resize_as_products import MARK as INTERPOLATION
 from targets.base import QuantizationScheme
@@ -53,16 +53,20 @@ def _names(graph: ir.Graph) -> list[str]:
     return [node.name for node in graph if node.name is not None]
 
 
-def _live(node: ir.Node) -> list[ir.Value]:
-    """Return a node's inputs that depend on the image."""
-    return [value for value in node.inputs if value is not None and not is_constant(value)]
+def _live_inputs(graph: ir.Graph) -> dict[ir.Node, list[ir.Value]]:
+    """Return each node's inputs that depend on the image."""
+    live, found = set(graph.inputs), dict[ir.Node, list[ir.Value]]()
+    for node in graph:
+        found[node] = [value for value in node.inputs if value is not None and value in live]
+        if found[node]:
+            live.update(node.outputs)
+    return found
 
 
 def _gate_path(graph: ir.Graph) -> dict[str, str]:
     gate: set[ir.Value] = set()
     found: dict[str, str] = {}
-    for node in graph:
-        inputs = _live(node)
+    for node, inputs in _live_inputs(graph).items():
         starts = _pools(node) and _is_vector(node.outputs[0])
         inside = bool(inputs) and all(value in gate for value in inputs)
         applies = node.op_type in ELEMENTWISE and any(value in gate for value in inputs)
@@ -88,8 +92,8 @@ def end_nodes(graph: ir.Graph) -> dict[ir.Node, str]:
     """Return, with the reason, the nodes that no weighted operator comes before, and those that none comes after."""
     nodes = list(graph)
     behind: set[ir.Node] = set()
-    for node in nodes:
-        producers = [producer for value in _live(node) if (producer := value.producer()) is not None]
+    for node, inputs in _live_inputs(graph).items():
+        producers = [producer for value in inputs if (producer := value.producer()) is not None]
         if any(_weighted(producer) or producer in behind for producer in producers):
             behind.add(node)
     ahead: set[ir.Node] = set()

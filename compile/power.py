@@ -301,7 +301,9 @@ def main(arguments: list[str] | None = None) -> int:
     )
     parser.add_argument("--graph", type=Path, help="the float graph, where the bundle keeps none as ONNX")
     parser.add_argument("--out", type=Path, default=Path("docs/regression-power.json"), help="the measurement")
-    parser.add_argument("--doc", type=Path, default=Path("docs/regression-power.md"), help="the Markdown file with the marks")
+    parser.add_argument(
+        "--doc", type=Path, default=Path("docs/regression-power.md"), help="the Markdown file with the marks"
+    )
     parser.add_argument("--figure", type=Path, default=Path("docs/pictures/regression-power.png"), help="the PNG")
     parser.add_argument(
         "--trials", type=int, default=TRIALS, help="draws per planted regression of as many images as the bundle has"

@@ -29,7 +29,7 @@ from pydantic import JsonValue, ValidationError
 
 from bundle.artifacts import Quantized, Simplified, hash_file, load, write_text
 from bundle.dataset import FolderDataset
-from bundle.errors import ArtifactError
+from bundle.errors import ArtifactError, GraphError
 from bundle.frozen import Frozen
 from calibration.sampling import CalibrationSet
 from compile.calibrate import Question, calibrate
@@ -236,7 +236,12 @@ def _search(
     failing = broken(first.tasks, terms.budgets, terms.config.margin)
     progress(f"search: INT8 does not hold {', '.join(failing)} on the calibration images")
     ranges = ranges_for(job, (plain.recipe,))
-    smooth, second = _smooth(job, plain.recipe, ranges, trial, terms)
+    try:
+        smooth, second = _smooth(job, plain.recipe, ranges, trial, terms)
+    except GraphError as error:
+        progress(f"search: without SmoothQuant, for NNCF cannot do it here: {error.got}")
+        report, mixed = _mix(job, plain.recipe, ranges, trial, terms, (first,), progress)
+        return report, () if mixed is None else (mixed,)
     progress(f"search: with SmoothQuant {_words(second, terms)}")
     if second.held:
         outcome = f"SmoothQuant, no layer in float: {_words(second, terms)}"
@@ -261,10 +266,10 @@ def _smooth(
 
 
 def _mix(
-    job: Job, plain: VariantRecipe, ranges: tuple[Range, ...], trial: Trial, terms: Terms, before: tuple[Step, Step],
+    job: Job, plain: VariantRecipe, ranges: tuple[Range, ...], trial: Trial, terms: Terms, before: tuple[Step, ...],
     progress: Callable[[str], None],
 ) -> tuple[SearchReport, Found | None]:  # fmt: skip
-    """Return layers of the plain graph to float, None if not one fits; ``before`` are the plain graph's step and the smoothed one's."""
+    """Return layers of the plain graph to float, None if not one fits; ``before`` are the plain graph's step and, if there is one, the smoothed one's."""
     first = before[0]
     rows, never = _sensitivities(job, trial, terms, progress)
     failing = broken(first.tasks, terms.budgets, terms.config.margin)

@@ -280,7 +280,9 @@ def main(arguments: list[str] | None = None) -> int:
     """Publish what the command line names; return the exit code."""
     parser = argparse.ArgumentParser(prog="python -m report.power", description=__doc__)
     parser.add_argument("--power", type=Path, required=True, help="the file python -m compile.power wrote")
-    parser.add_argument("--doc", type=Path, default=Path("docs/regression-power.md"), help="the Markdown file with the marks")
+    parser.add_argument(
+        "--doc", type=Path, default=Path("docs/regression-power.md"), help="the Markdown file with the marks"
+    )
     parser.add_argument("--figure", type=Path, default=Path("docs/pictures/regression-power.png"), help="the PNG")
     options = parser.parse_args(arguments)
     try:
