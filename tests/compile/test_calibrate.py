@@ -7,32 +7,40 @@ import onnx
 import pytest
 from PIL import Image
 
+from bundle.errors import GraphError
 from bundle.preprocess import Preprocess
 from calibration.sampling import from_images
 from compile import calibrate
 from compile.graph import GraphInfo
 from targets.base import RunConfig
+from targets.scheme import smoothed
 from targets.table import TARGETS
 
 MANY = 70  # more than the shipped calibration set holds
 SIDE = 4
 
 
+def ask(folder: Path, body: str, *, count: int, initializers: str = "") -> calibrate.Question:
+    """What is asked of a graph of one task, with ``count`` images of one colour each."""
+    text = f"""<ir_version: 10, opset_import: ["" : 20]>
+    g (float[1,3,{SIDE},{SIDE}] image) => (float[1,3,{SIDE},{SIDE}] semseg) {initializers} {{ {body} }}"""
+    onnx.save(onnx.parser.parse_model(text), folder / "g.onnx")
+    (folder / "images").mkdir()
+    for number in range(count):
+        Image.new("RGB", (SIDE, SIDE), (number, 0, 0)).save(folder / "images" / f"{number:02}.png")
+    preprocess = Preprocess(height=SIDE, width=SIDE)
+    drawn = from_images(folder / "images", count, seed=0, preprocess=preprocess)
+    target = TARGETS["jetson"]
+    scheme = target.scheme(target.capabilities(RunConfig(device="emulation")))
+    return calibrate.Question(
+        folder / "g.onnx", GraphInfo(io="raw", preprocess=preprocess, tasks={"semseg": 3}), drawn, scheme, "onnx"
+    )
+
+
 def test_every_image_that_was_drawn_is_used_and_named_by_the_key(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    text = f"""<ir_version: 10, opset_import: ["" : 20]>
-    g (float[1,3,{SIDE},{SIDE}] image) => (float[1,3,{SIDE},{SIDE}] semseg) {{ semseg = Neg (image) }}"""
-    onnx.save(onnx.parser.parse_model(text), tmp_path / "g.onnx")
-    (tmp_path / "images").mkdir()
-    for number in range(MANY):
-        Image.new("RGB", (SIDE, SIDE), (number, 0, 0)).save(tmp_path / "images" / f"{number:02}.png")
-    preprocess = Preprocess(height=SIDE, width=SIDE)
-    drawn = from_images(tmp_path / "images", MANY, seed=0, preprocess=preprocess)
-    target = TARGETS["jetson"]
-    scheme = target.scheme(target.capabilities(RunConfig(device="emulation")))
-    info = GraphInfo(io="raw", preprocess=preprocess, tasks={"semseg": 3})
-    question = calibrate.Question(tmp_path / "g.onnx", info, drawn, scheme, "onnx")
+    question = ask(tmp_path, "semseg = Neg (image)", count=MANY)
     seen = []
 
     def quantize(model: object, dataset: object, *, subset_size: int, **_: object) -> object:
@@ -40,6 +48,18 @@ def test_every_image_that_was_drawn_is_used_and_named_by_the_key(
         return model
 
     monkeypatch.setattr(nncf, "quantize", quantize)
-    calibrate.run_nncf(onnx.load(tmp_path / "g.onnx"), question, [])
+    calibrate.run_nncf(onnx.load(question.source), question, [])
     assert seen == [(MANY, MANY)]
     assert len(calibrate.cache_key(question).ids) == MANY
+
+
+def test_a_weight_behind_a_transpose_is_quantized_and_refused_with_smoothquant(tmp_path: Path) -> None:
+    body = "wt = Transpose <perm = [1, 0]> (w) [p] semseg = MatMul (image, wt)"
+    question = ask(
+        tmp_path, body, count=2, initializers=f"<float[{SIDE},{SIDE}] w = {{{', '.join(['0.5'] * SIDE**2)}}}>"
+    )
+    model = onnx.load(question.source)
+    plain = calibrate.run_nncf(model, question, [])
+    assert any(node.op_type == "QuantizeLinear" for node in plain.graph.node)
+    with pytest.raises(GraphError, match="NNCF refuses this graph"):
+        calibrate.run_nncf(onnx.load(question.source), question._replace(scheme=smoothed(question.scheme)), [])

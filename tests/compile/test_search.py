@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 
 from bundle.artifacts import Quantized, Simplified, load
 from bundle.dataset import FolderDataset
-from bundle.errors import ArtifactError
+from bundle.errors import ArtifactError, GraphError
 from bundle.verdict import Verdict
 from calibration.cache import differences
 from calibration.sampling import CalibrationSet, from_split
@@ -250,6 +250,19 @@ class TestSearch:
         assert scheme["smooth_quant_alpha"] == 0.95 and "broke a budget" in scheme["reasons"]["smooth_quant_alpha"]
         report = read_sensitivity(found.file(SENSITIVITY))
         assert report.outcome == "SmoothQuant, no layer in float: every task holds" and report.layers == ()
+
+    @ONE
+    def test_a_graph_that_smoothquant_cannot_do_is_searched_without_it(
+        self, quantized: Quantized, simplified: Simplified, drawn: CalibrationSet, scenes: Path, tmp_path: Path,
+        monkeypatch: pytest.MonkeyPatch,
+    ) -> None:  # fmt: skip
+        def refuses(*_: object) -> None:
+            raise GraphError("NNCF refuses this graph", expected="a", got="a crash", where="c", fix="d")
+
+        monkeypatch.setattr(stage, "_smooth", refuses)
+        found, lines = ask(quantized, simplified, drawn, scenes, tmp_path / "out", budget=1e-7, limit=0.9)
+        assert [one.recipe.name for one in variants_of(found)][-1] == MIXED
+        assert "search: without SmoothQuant, for NNCF cannot do it here: a crash" in lines
 
     @ONE
     def test_it_goes_on_from_what_a_killed_run_left(
