@@ -315,10 +315,7 @@ def main(
     ] = None,
     device: Annotated[str | None, typer.Option(help="The runtime's device. Default: the target's choice.")] = None,
     threads: Annotated[int | None, typer.Option(help="Threads. Default: the runtime's choice.")] = None,
-    budgets: Annotated[
-        str | None,
-        typer.Option(help="Of every task: default (1 % drop) or strict (0.1 %); per task: --config. Default: default."),
-    ] = None,
+    budgets: Annotated[str | None, typer.Option(help="default (1 % drop) or strict (0.1 %). Default: default.")] = None,
     allow_inconclusive: Annotated[
         bool | None, typer.Option("--allow-inconclusive", help="Let a verdict pass that more images would settle.")
     ] = None,
