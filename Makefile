@@ -52,7 +52,7 @@ help:
 	@echo "make goldens                 rewrite the golden values of the shipped model, after explaining the change"
 	@echo "make train                   train the shipped model again, from scratch: hours; a killed run resumes; needs the scenes' training split"
 	@echo "make study                   measure docs/quantization.md again: schemes, naive NNCF, calibration, outlier channels; an hour or two"
-	@echo "make hard-case               a ViT-S/14 with DINOv2's weights: six heads trained, then plain, mixed and naive INT8; an hour, resumes; as train"
+	@echo "make hard-case               a ViT-S/14 with DINOv2's weights: six heads trained, then INT8 plain, smoothed, mixed, naive, and by each choice; an hour, resumes; as train"
 	@echo "make prove                   have NVIDIA's own parser and builder take the jetson graphs, on this CPU (x86-64, 230 MB)"
 	@echo "     bundle=DIR              ... those of a bundle that exists"
 	@echo "make format                  rewrite the source as make check wants it"
