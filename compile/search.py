@@ -236,33 +236,44 @@ def _search(
     failing = broken(first.tasks, terms.budgets, terms.config.margin)
     progress(f"search: INT8 does not hold {', '.join(failing)} on the calibration images")
     ranges = ranges_for(job, (plain.recipe,))
-    try:
-        smooth, second = _smooth(job, plain.recipe, ranges, trial, terms)
-    except GraphError as error:
-        progress(f"search: without SmoothQuant, for NNCF cannot do it here: {error.got}")
-        report, mixed = _mix(job, plain.recipe, ranges, trial, terms, (first,), progress)
-        return report, () if mixed is None else (mixed,)
-    progress(f"search: with SmoothQuant {_words(second, terms)}")
-    if second.held:
-        outcome = f"SmoothQuant, no layer in float: {_words(second, terms)}"
-        return _report(terms, outcome, trial=trial, steps=(first, second)), (smooth,)
-    report, mixed = _mix(job, plain.recipe, ranges, trial, terms, (first, second), progress)
-    found = () if mixed is None else (mixed,)
-    if second.level > first.level:
-        return report, (smooth, *found)
-    for name in smooth[0].files:
-        (job.folder / name).unlink()
-    return report, found
+    before, found = [first], list[Found]()
+    with TemporaryDirectory(prefix=".smooth.", dir=job.folder) as scratch:
+        inner = job._replace(folder=Path(scratch))
+        tried = _smooth(inner, plain.recipe, ranges, trial, terms, progress)
+        if tried is not None:
+            before.append(tried[1])
+            if tried[1].level > first.level:
+                found.append(_taken(tried[0], inner.folder, job.folder))
+    if before[-1].held:
+        outcome = f"SmoothQuant, no layer in float: {_words(before[-1], terms)}"
+        return _report(terms, outcome, trial=trial, steps=tuple(before)), tuple(found)
+    report, mixed = _mix(job, plain.recipe, ranges, trial, terms, tuple(before), progress)
+    return report, (*found, *(() if mixed is None else (mixed,)))
 
 
 def _smooth(
-    job: Job, plain: VariantRecipe, ranges: tuple[Range, ...], trial: Trial, terms: Terms
-) -> tuple[Found, Step]:  # fmt: skip
+    job: Job, plain: VariantRecipe, ranges: tuple[Range, ...], trial: Trial, terms: Terms,
+    progress: Callable[[str], None],
+) -> tuple[Found, Step] | None:  # fmt: skip
+    """Write and try the graph with SmoothQuant; None where it cannot be made."""
     recipe = plain.model_copy(
         update={"name": SMOOTH, "reason": "INT8 with SmoothQuant, where plain INT8 breaks a task's budget"}
     )
-    found = write_quantized(recipe, job, ranges, smoothed(scheme_of(job)))
-    return found, _try(job, found[0], trial, terms, smooth=True)
+    try:
+        found = write_quantized(recipe, job, ranges, smoothed(scheme_of(job)))
+    except GraphError as error:
+        progress(f"search: without SmoothQuant, for it cannot be done here: {error.got}")
+        return None
+    step = _try(job, found[0], trial, terms, smooth=True)
+    progress(f"search: with SmoothQuant {_words(step, terms)}")
+    return found, step
+
+
+def _taken(found: Found, scratch: Path, folder: Path) -> Found:
+    """Copy a variant's files from where it was tried."""
+    for name in found[0].files:
+        shutil.copyfile(scratch / name, folder / name)
+    return found
 
 
 def _mix(
@@ -280,7 +291,7 @@ def _mix(
     recipe = plain.model_copy(
         update={"name": MIXED, "graph": "mixed", "reason": "INT8, and in float the layers that cost a task most"}
     )
-    kept: dict[int, tuple[Variant, dict[str, JsonValue], Path]] = {}
+    kept: dict[int, tuple[Found, Path]] = {}
     with TemporaryDirectory(prefix=".mixed.", dir=job.folder) as scratch:
 
         def attempt(count: int) -> Step:
@@ -288,21 +299,19 @@ def _mix(
             folder.mkdir()
             names = frozenset(row.name for row in ordered[:count])
             inner = job._replace(folder=folder)
-            kept[count] = (*write_quantized(recipe, inner, ranges, scheme_of(job), names), folder)
+            kept[count] = (write_quantized(recipe, inner, ranges, scheme_of(job), names), folder)
             share = sum(row.macs_share for row in ordered[:count])
-            step = _try(inner, kept[count][0], trial, terms, returned=count, share=share)
+            step = _try(inner, kept[count][0][0], trial, terms, returned=count, share=share)
             progress(f"search: {count} layers in float, {share:.1%} of the MACs: {_words(step, terms)}")
             return step
 
         steps = shortest(len(ordered), attempt, first.level)
         best = steps[-1]
-        variant, note, folder = kept[best.returned]
-        for name in variant.files:
-            shutil.copyfile(folder / name, job.folder / name)
+        mixed = _taken(*kept[best.returned], job.folder)
     outcome = f"{best.returned} layers with {best.macs_share:.1%} of the MACs in float; {_words(best, terms)}"
     names = tuple(row.name for row in ordered[: best.returned])
     report = _report(terms, outcome, trial=trial, steps=(*before, *steps), rows=rows, returned=names, never=never)
-    return report, (variant, note)
+    return report, mixed
 
 
 def _sensitivities(

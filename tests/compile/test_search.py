@@ -17,7 +17,7 @@ from calibration.sampling import CalibrationSet, from_split
 from compile import calibrate, sensitivity
 from compile import search as stage
 from compile.config import SearchConfig
-from compile.quantize import quantize, variants_of
+from compile.quantize import Job, quantize, variants_of
 from compile.search import (
     MIXED,
     SENSITIVITY,
@@ -38,7 +38,7 @@ from compile.search import (
 )
 from compile.sensitivity import NOTHING_DB, LayerSensitivity, costliest, read_journal, task_sqnr_db
 from compile.trial import Sample, Standing, Trial
-from targets.base import RunConfig
+from targets.base import RunConfig, VariantRecipe
 from targets.table import TARGETS
 from tests.compile import made
 
@@ -256,13 +256,19 @@ class TestSearch:
         self, quantized: Quantized, simplified: Simplified, drawn: CalibrationSet, scenes: Path, tmp_path: Path,
         monkeypatch: pytest.MonkeyPatch,
     ) -> None:  # fmt: skip
-        def refuses(*_: object) -> None:
-            raise GraphError("NNCF refuses this graph", expected="a", got="a crash", where="c", fix="d")
+        original = stage.write_quantized
 
-        monkeypatch.setattr(stage, "_smooth", refuses)
+        def refuses(recipe: VariantRecipe, job: Job, *rest: object) -> object:
+            if recipe.name == SMOOTH:
+                (job.folder / f"{SMOOTH}.onnx").write_bytes(b"half a graph")
+                raise GraphError("NNCF refuses this graph", expected="a", got="a crash", where="c", fix="d")
+            return original(recipe, job, *rest)  # type: ignore[arg-type]
+
+        monkeypatch.setattr(stage, "write_quantized", refuses)
         found, lines = ask(quantized, simplified, drawn, scenes, tmp_path / "out", budget=1e-7, limit=0.9)
         assert [one.recipe.name for one in variants_of(found)][-1] == MIXED
-        assert "search: without SmoothQuant, for NNCF cannot do it here: a crash" in lines
+        assert "search: without SmoothQuant, for it cannot be done here: a crash" in lines
+        assert not [path for path in found.folder.iterdir() if SMOOTH in path.name]
 
     @ONE
     def test_it_goes_on_from_what_a_killed_run_left(
