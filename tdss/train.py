@@ -3,14 +3,18 @@
 import argparse
 import sys
 from pathlib import Path
+from typing import TYPE_CHECKING
 
-from lightning.fabric import Fabric
 from rich.console import Console
 
 from bundle.errors import ProjectError
+from bundle.font_cache import font_cache_apart
 from tdss.training import config as training_config
 from tdss.training import loop
 from tdss.training.progress import Display
+
+if TYPE_CHECKING:
+    from lightning.fabric import Fabric
 
 
 def main(arguments: list[str] | None = None) -> int:
@@ -23,10 +27,11 @@ def main(arguments: list[str] | None = None) -> int:
     )
     options = parser.parse_args(arguments)
     console = Console(stderr=True)
+    make_fabric = _import_fabric()
     try:
         configs = [training_config.read(path) for path in options.config]
         for config in configs:
-            fabric = Fabric(accelerator=options.accelerator, devices=options.devices, precision=config.precision)
+            fabric = make_fabric(accelerator=options.accelerator, devices=options.devices, precision=config.precision)
             fabric.launch()
             console.quiet = not fabric.is_global_zero
             with Display(config.name, console) as display:
@@ -35,6 +40,12 @@ def main(arguments: list[str] | None = None) -> int:
         console.print(str(error), style="red", highlight=False, markup=False, soft_wrap=True)
         return error.exit_code
     return 0
+
+
+def _import_fabric() -> "type[Fabric]":
+    with font_cache_apart():  # lightning imports torchmetrics, and that matplotlib, where they are installed
+        from lightning.fabric import Fabric
+    return Fabric
 
 
 if __name__ == "__main__":

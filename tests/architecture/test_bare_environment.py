@@ -12,7 +12,7 @@ from tests.architecture.source import ROOMS, ROOT, library
 CORE = ("numpy", "pydantic")
 COMMAND = ("rich", "typer")
 MODEL = (*CORE, "safetensors", "tomli_w", "torch")
-TRAIN = (*MODEL, "lightning", "rich")
+TRAIN = (*MODEL, "rich")
 # What may be imported at the top of a file, by package; the longest matching name decides.
 ALLOWED = {
     "bundle": CORE,
