@@ -19,6 +19,7 @@ ALLOWED = {
     "calibration": CORE,
     "cli": (*CORE, *COMMAND),  # but tdss --help needs nothing, see tests/cli
     "compile": (*MODEL, *COMMAND, "onnx_ir"),
+    "examples": CORE,
     "report": (*CORE, "rich"),
     "targets": CORE,
     "tdss": MODEL,

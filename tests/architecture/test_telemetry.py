@@ -6,11 +6,10 @@ import subprocess
 import sys
 from collections.abc import Iterator
 from importlib.util import find_spec
-from pathlib import Path
 
 import pytest
 
-from tests.architecture.source import ROOT, library, place, tree
+from tests.architecture.source import library, place, tree
 from tests.architecture.test_imports import OWNERS
 
 SENDERS = {"nncf", "onnxruntime", "onnxsim", "openvino"}  # or they import one that does
@@ -55,17 +54,12 @@ def not_apart(module: ast.Module) -> list[int]:
     return sorted(found.lineno for found in set(runtime_imports(module, WRITERS)) - safe)
 
 
-def scripts() -> list[Path]:
-    """What a person runs: the library and the examples."""
-    return library() + sorted((ROOT / "examples").rglob("*.py"))
-
-
 def test_telemetry_is_off_before_what_sends_it_is_imported() -> None:
-    assert [place(path, line) for path in scripts() for line in unswitched(tree(path))] == []
+    assert [place(path, line) for path in library() for line in unswitched(tree(path))] == []
 
 
 def test_matplotlib_keeps_its_fonts_out_of_the_home() -> None:
-    assert [place(path, line) for path in scripts() for line in not_apart(tree(path))] == []
+    assert [place(path, line) for path in library() for line in not_apart(tree(path))] == []
 
 
 @pytest.mark.parametrize(

@@ -76,6 +76,12 @@ def test_a_device_judges(built: Path, tmp_path: Path) -> None:
     quiet(tmp_path, *PYTHON, "cli.main", "regress", str(built))
 
 
+def test_a_program_that_uses_the_packages(folder: Path, built: Path, tmp_path: Path) -> None:
+    image, pictures = str(next(folder.glob("scenes/image/*"))), tmp_path / "pictures"
+    quiet(tmp_path, *PYTHON, "examples.infer", str(built), image, "--out", str(pictures))
+    assert sorted(path.name for path in pictures.iterdir()) == ["depth.png", "semseg.png"]
+
+
 def test_a_report(built: Path, tmp_path: Path) -> None:
     quiet(tmp_path, *PYTHON, "cli.main", "report", str(built))
 
