@@ -2,14 +2,18 @@
 
 import argparse
 from pathlib import Path
+from typing import TYPE_CHECKING
 
-from lightning.fabric import Fabric
 from rich.console import Console
 
+from bundle.font_cache import font_cache_apart
 from bundle.terminal import exit_status
 from tdss.training import config as training_config
 from tdss.training import loop
 from tdss.training.progress import Display
+
+if TYPE_CHECKING:
+    from lightning.fabric import Fabric
 
 
 @exit_status()
@@ -23,13 +27,20 @@ def main(arguments: list[str] | None = None) -> None:
     )
     options = parser.parse_args(arguments)
     console = Console(stderr=True)
+    make_fabric = _import_fabric()
     configs = [training_config.read(path) for path in options.config]
     for config in configs:
-        fabric = Fabric(accelerator=options.accelerator, devices=options.devices, precision=config.precision)
+        fabric = make_fabric(accelerator=options.accelerator, devices=options.devices, precision=config.precision)
         fabric.launch()
         console.quiet = not fabric.is_global_zero
         with Display(config.name, console) as display:
             loop.train(config, fabric, display)
+
+
+def _import_fabric() -> "type[Fabric]":
+    with font_cache_apart():  # lightning imports torchmetrics, and that matplotlib, where they are installed
+        from lightning.fabric import Fabric
+    return Fabric
 
 
 if __name__ == "__main__":
