@@ -14,7 +14,7 @@ from bundle.escaping import escaped
 
 INTERNAL = 4
 CLOSED_PIPE, INTERRUPTED = 128 + 13, 128 + 2  # as a shell reports SIGPIPE and SIGINT
-OURS = ("bundle", "calibration", "cli", "compile", "report", "targets", "tdss")
+OURS = ("bundle", "calibration", "cli", "compile", "examples", "report", "targets", "tdss")
 EXTRAS = {"lightning": "train", "openvino": "intel", "tensorrt_rtx": "proof"}  # any other package: host
 REPORT = "report it with the lines above, the command you gave and the output of 'tdss --version'"
 
