@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, NamedTuple
 
 from pydantic import JsonValue
 
-from bundle.artifacts import Engine, Exported, Folded, Quantized, Simplified, replacing
+from bundle.artifacts import Engine, Exported, Folded, Quantized, Simplified
 from bundle.choice import Choice
 from bundle.dataset import FolderDataset
 from bundle.engines import ENGINES
@@ -24,6 +24,7 @@ from bundle.manifest import (
     write_manifest,
 )  # fmt: skip
 from bundle.manifest import Engine as EngineEntry
+from bundle.outputs import bundle_of, replacing
 from bundle.results import RESULTS, write_result
 from bundle.seals import UNSEALED
 from bundle.verdict import accepted
@@ -180,8 +181,13 @@ def unchanged(folder: Path, manifest: Manifest) -> bool:
 
 
 def publish(folder: Path, manifest: Manifest, parts: Parts, judged: Judged, run: RunConfig) -> None:
-    """Write the bundle as ``folder``: its files, the manifest, the results, and the page drawn from them."""
-    with locked(folder.parent), replacing(folder) as temporary:
+    """Write the bundle as ``folder``: its files, the manifest, the results, and the page drawn from them.
+
+    Raises:
+        InputError: something is there that is no bundle of this model and target.
+    """
+    rule = bundle_of(manifest.name, manifest.target)
+    with locked(folder.parent, rule), replacing(folder, rule) as temporary:
         for name in manifest.files:
             shutil.copyfile(parts.sources[name], temporary / name)
         for name, engine in parts.engines.items():

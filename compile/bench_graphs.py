@@ -22,6 +22,7 @@ from torch import Tensor, nn
 from bundle.artifacts import Folded, load, write_text
 from bundle.errors import CheckpointError
 from bundle.frozen import Frozen
+from bundle.outputs import anything, replacing
 from bundle.preprocess import Preprocess
 from compile.bench_kernels import PART
 from compile.bench_models import AdapterPart, Form, batch_tasks, random_model, stack_baseline, swin_t, tiny
@@ -37,7 +38,7 @@ from compile.script import say
 from compile.sources import ROOT, code_hash
 from targets.base import Array
 from tdss.backbones.swin import stage_sizes
-from tdss.checkpoint import Card, save
+from tdss.checkpoint import Card, write
 from tdss.config import Gate, ModelConfig, SwinConfig
 from tdss.model import MultiTaskModel
 
@@ -200,7 +201,8 @@ def rewritten(graph: Graph, names: tuple[str, ...], folder: Path) -> Path:
 def write_checkpoint(folder: Path, config: ModelConfig) -> Path:
     """Write the seeded random model as a checkpoint."""
     card = Card(trained_on="nothing: seeded random weights", steps=0, hours=0.0, metrics={})
-    save(folder, config, random_model(config, SEED), card, storage="float32")
+    with replacing(folder, anything) as temporary:
+        write(temporary, config, random_model(config, SEED), card, storage="float32")
     return folder
 
 

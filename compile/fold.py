@@ -27,7 +27,7 @@ from bundle.manifest import default_budgets
 from bundle.preprocess import Preprocess
 from compile.config import FoldMode, FoldOptions
 from compile.images import ImageFiles, folder_images
-from compile.script import announce, run_script, say
+from compile.script import announce, claim, run_script, say
 from compile.store import seal, tool_versions, writing
 
 if TYPE_CHECKING:
@@ -74,7 +74,7 @@ def fold(
     before, after = (Traced(model, trace_cost(model, shape)) for model in (done.original, folded))
     parts, rows = part_costs(before, after), explain_rows(before, after, done.findings, done.records)
     steps = [step_of(line).model_dump() for line in done.records if line.decision == "folded"]
-    with writing(out) as folder:
+    with writing(out, Folded) as folder:
         write_config(folder / CONFIG, done.config)
         write_weights(folder / WEIGHTS, {name: x.contiguous() for name, x in folded.state_dict().items()})
         write_text(folder / PLAN, json.dumps(steps, indent=1))
@@ -218,6 +218,8 @@ def main(
         raise typer.BadParameter("give the folder to write with --out, or --explain to look only")
     if freeze_gates and not calibration:
         raise typer.BadParameter("--freeze-gates measures on images: give --calibration 1 or more")
+    if out is not None:
+        claim(out, Folded, checkpoint, images)
     chosen = folder_images(images, split)
     spec = images / SPEC_FILE
     labelled = FolderDataset(root=images, spec=load_spec(spec)) if spec.is_file() else None

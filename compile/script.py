@@ -3,12 +3,14 @@
 import json
 import sys
 from collections.abc import Callable
+from pathlib import Path
 
 import typer
 
 from bundle.arguments import refused_by_system
 from bundle.artifacts import Artifact
 from bundle.errors import InputError, ProjectError
+from bundle.outputs import artifact, require_folder
 
 
 def run_script(main: Callable[..., None], arguments: list[str] | None = None, *, name: str | None = None) -> None:
@@ -32,6 +34,15 @@ def run_script(main: Callable[..., None], arguments: list[str] | None = None, *,
 def say(text: str) -> None:
     """Write one line of progress to standard error, so that standard output stays the answer."""
     sys.stderr.write(f"{text}\n")
+
+
+def claim(out: Path, kind: type[Artifact], *inputs: Path) -> None:
+    """Do nothing if a stage that makes a ``kind`` from ``inputs`` may write the folder ``out``; it writes there much later.
+
+    Raises:
+        InputError: something is there that is no such artifact, or it is an input, inside one or around one.
+    """
+    require_folder(out, artifact(kind), inputs)
 
 
 def announce(artifact: Artifact, *, as_json: bool) -> None:

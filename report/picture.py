@@ -15,11 +15,12 @@ import numpy as np
 from bundle.dataset import decode_label
 from bundle.errors import InputError, ProjectError
 from bundle.manifest import Bundle, Manifest, load_bundle
+from bundle.outputs import require_file
 from bundle.tasks import task
 from bundle.vectors import Stored, Vectors
 from report.chosen import choose, reference_scores
 from report.draw import Rgb, draw
-from report.encode import png, resized, written
+from report.encode import PICTURES, resized, write_png, written
 from report.examples import inks
 
 GAP = 6  # white pixels between two tiles
@@ -98,10 +99,10 @@ def main(words: Sequence[str]) -> int:
     """Draw the picture; return the exit code."""
     options = _arguments(words)
     try:
+        require_file(options.out, PICTURES, [options.bundle])
         bundle = load_bundle(options.bundle)
         drawn = picture(bundle, ids=tuple(options.ids), tile=options.tile, labels=not options.no_labels)
-        options.out.parent.mkdir(parents=True, exist_ok=True)
-        options.out.write_bytes(png(drawn))
+        write_png(drawn, options.out)
     except ProjectError as error:
         sys.stderr.write(f"{error}\n")
         return error.exit_code

@@ -9,13 +9,15 @@ from typing import Literal
 
 import torch
 from pydantic import ValidationError
-from safetensors.torch import load_file, save_file
+from safetensors.torch import load_file
 from torch import Tensor, nn
 from torch.optim import AdamW
 
-from bundle.artifacts import replacing, write_text
+from bundle.artifacts import write_text
 from bundle.errors import CheckpointError
 from bundle.frozen import Frozen
+from bundle.outputs import only, replacing
+from tdss.checkpoint import write_weights
 
 TENSORS = "state.safetensors"
 COUNTERS = "state.json"
@@ -45,8 +47,9 @@ def save(folder: Path, counters: Counters, model: nn.Module, ema: dict[str, Tens
     for name, parameter in trainable(model).items():
         moments = optimizer.state.get(parameter, {})
         tensors |= {f"{key}.{name}": moments[key] for key in MOMENTS if key in moments}
-    with replacing(folder) as temporary:
-        save_file({name: tensor.detach().contiguous().cpu() for name, tensor in tensors.items()}, temporary / TENSORS)
+    with replacing(folder, only(TENSORS, COUNTERS)) as temporary:
+        stored = {name: tensor.detach().contiguous().cpu() for name, tensor in tensors.items()}
+        write_weights(temporary / TENSORS, stored)
         write_text(temporary / COUNTERS, counters.model_dump_json(indent=2))
 
 
