@@ -9,6 +9,7 @@ from typing import Literal
 
 import torch
 from pydantic import ValidationError
+from safetensors import SafetensorError
 from safetensors.torch import load_file
 from torch import Tensor, nn
 from torch.optim import AdamW
@@ -65,7 +66,10 @@ def load(folder: Path, model: nn.Module, ema: dict[str, Tensor], optimizer: Adam
         counters = Counters.model_validate_json((folder / COUNTERS).read_bytes())
     except ValidationError as error:
         raise _refuse(folder, "counters of schema_version 1", str(error)) from error
-    tensors = load_file(folder / TENSORS)
+    try:
+        tensors = load_file(folder / TENSORS)
+    except (OSError, SafetensorError) as error:
+        raise _refuse(folder, f"the tensors of step {counters.step}", str(error)) from error
     _expect(folder, "model", set(model.state_dict()), tensors)
     _expect(folder, "ema", set(ema), tensors)
     model.load_state_dict({name: tensors[f"model.{name}"] for name in model.state_dict()})
