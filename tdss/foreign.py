@@ -25,7 +25,7 @@ ZIPPED, PICKLED = b"PK\x03\x04", b"\x80"  # how a PyTorch file begins: since 1.6
 LENGTH = 8  # bytes of a safetensors header's length, little-endian, before the header
 UNREADABLE = (
     pickle.UnpicklingError, RuntimeError, EOFError, ValueError, LookupError, TypeError, AttributeError, ImportError,
-    MemoryError, OverflowError, struct.error, zipfile.BadZipFile,
+    MemoryError, OverflowError, OSError, struct.error, zipfile.BadZipFile,
 )  # fmt: skip
 """What torch.load raises for a file that is damaged, made to harm, or holds something else than tensors."""
 NESTED = ("model", "state_dict", "model_state", "net")  # where published files keep the weights
@@ -40,7 +40,8 @@ def read_foreign(path: Path) -> dict[str, Tensor]:
     if _is_safetensors(path):
         return checkpoint.read_weights(path)
     try:
-        content = torch.load(path, map_location="cpu", weights_only=True)
+        with path.open("rb") as stream:  # given a path, torch.load would look at its suffix
+            content = torch.load(stream, map_location="cpu", weights_only=True)
     except UNREADABLE as error:
         said = f"{type(error).__name__}: {error}".splitlines()[0]
         raise CheckpointError(
