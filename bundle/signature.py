@@ -159,6 +159,16 @@ def require_library() -> None:
         raise not_installed("a signature", "cryptography", extra="sign", where="this Python", error=error) from error
 
 
+def require_private_key(path: Path) -> None:
+    """Do nothing if the file holds a private ed25519 key.
+
+    Raises:
+        InputError: it does not.
+        TargetUnavailable: the package cryptography is not installed.
+    """
+    _private_key(path)
+
+
 def _private_key(path: Path) -> "Ed25519PrivateKey":
     require_library()
     from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
