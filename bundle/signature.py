@@ -60,8 +60,13 @@ def make_keys(path: Path) -> tuple[Path, Path]:
     public = key.public_key().public_bytes(serialization.Encoding.PEM, serialization.PublicFormat.SubjectPublicKeyInfo)
     path.parent.mkdir(parents=True, exist_ok=True)
     with os.fdopen(os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600), "wb") as stream:
-        stream.write(private)
-    write_text(public_path, public.decode())
+        try:
+            stream.write(private)
+            stream.flush()
+            write_text(public_path, public.decode())
+        except OSError:
+            path.unlink()  # half a pair is none
+            raise
     return path, public_path
 
 

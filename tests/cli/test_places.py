@@ -7,10 +7,12 @@ from pathlib import Path
 import pytest
 
 from bundle.artifacts import Folded, Imported, hash_folder, load
+from cli import regress
 from compile import bench_fold, folding_table, naive, power, study
 from report import learning, picture
 from tdss import checkpoint
 from tdss.model import MultiTaskModel
+from tests.bundle.made_onnx import make
 from tests.cli.run import tdss
 from tests.compile import made
 from tests.tdss.test_checkpoint import small
@@ -150,3 +152,31 @@ def test_every_table_asks_for_its_place_first(place: Path) -> None:
         with pytest.raises(InputError, match="there is something here"):
             call()
     assert (place / "thesis" / "chapter.txt").is_file() and file.read_text() == "mine"
+
+
+def test_regress_pack_and_report_write_over_nothing_else(
+    place: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setattr(regress, "judge_bundle", None)  # no judgement begins
+    bundle, file = make(place / "bundle", "reference"), str(place / "file")
+    folder, before, inside = str(bundle), hash_folder(bundle), str(bundle / "manifest.json")
+    earlier = place / "earlier.json"
+    earlier.write_text('{"model": "", "target": "", "executed_on": "", "tasks": {}, "passed": true}')
+    for out in (file, inside, str(place / "thesis"), str(place / "file" / "x"), str(bundle / "new")):
+        for words in (
+            ("regress", folder, "--out", out), ("regress", folder, "--junit", out), ("bundle", "pack", folder, "--out", out),
+            ("report", folder, str(earlier), "--out", out),
+        ):  # fmt: skip
+            code, answer, err = tdss(*words, capsys=capsys)
+            assert (code, answer) == (2, "") and "fix:" in err, (words, err)
+    code, _, err = tdss("regress", folder, "--baseline", str(earlier), "--out", str(earlier), capsys=capsys)
+    assert code == 2 and "the output is an input" in err
+    code, _, err = tdss("regress", folder, "--out", str(place / "new"), "--junit", str(place / "new"), capsys=capsys)
+    assert code == 2 and "the output is an input" in err and not (place / "new").exists()
+    assert hash_folder(bundle) == before and (place / "file").read_text() == "mine"
+
+
+def test_pack_writes_over_its_own_archive(place: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    folder = make(place / "bundle", "reference")
+    words = ("bundle", "pack", str(folder), "--out", str(place / "new" / "b.zip"))
+    assert [tdss(*words, capsys=capsys)[0] for _ in range(2)] == [0, 0]
