@@ -107,7 +107,7 @@ def json_object(*keys: str) -> Kind:
         except (ValueError, RecursionError):
             return False
         rows = content if isinstance(content, list) else [content]
-        return all(isinstance(row, dict) and set(keys) <= set(row) for row in rows)
+        return rows != [] and all(isinstance(row, dict) and set(keys) <= set(row) for row in rows)
 
     return kind
 
@@ -225,9 +225,9 @@ def replacing(out: Path, rule: Rule) -> Iterator[Path]:
     Raises:
         InputError: ``out`` may not be replaced, see ``require_folder``; or the system refuses to write.
     """
-    require_folder(out, rule)
     place = _real(out)
     sweep(place.parent, rule, place.name)
+    require_folder(out, rule)
     temporary = place.with_name(f".{place.name}.{uuid.uuid4().hex}.tmp")
     try:
         with reporting(out, temporary):

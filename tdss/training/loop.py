@@ -11,7 +11,7 @@ from torch import Tensor, nn
 from torch.optim import AdamW
 
 from bundle.errors import CheckpointError, ConfigError
-from bundle.outputs import require_folder, unlisted
+from bundle.outputs import nothing, require_folder, unlisted
 from bundle.tasks import task as task_row
 from tdss import checkpoint
 from tdss.config import IN_BACKBONE
@@ -199,6 +199,7 @@ def train(config: TrainConfig, fabric: Fabric, display: Display) -> None:
         config.folder.mkdir(parents=True, exist_ok=True)
         run = Run(config, fabric, display)
         run.resume()
+        require_folder(config.folder / "checkpoint", nothing)
         run.train()
         if fabric.is_global_zero:
             finish.finish(config, run.averaged_model().cpu(), run.dataset, run.counters, display, run.log)
@@ -208,9 +209,7 @@ def train(config: TrainConfig, fabric: Fabric, display: Display) -> None:
 
 
 def foreign(folder: Path) -> str:
-    """Say what is in a run's folder that no killed run of this config left; ``Run.resume`` looks into its state."""
-    if (folder / "checkpoint").exists():
-        return "the checkpoint of another config"
+    """Say what is in a run's folder that no killed run left; whose state lies there is for ``Run.resume`` to say."""
     return "" if (folder / "last").is_dir() else unlisted(folder, {LOG})
 
 

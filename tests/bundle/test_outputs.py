@@ -247,6 +247,7 @@ def test_rules_name_what_is_in_the_way(tmp_path: Path) -> None:
 KINDS = {
     "json": (json_object("model", "tasks"), b'{"model": 1, "tasks": 2, "more": 3}', b'{"model": 1}'),
     "rows": (json_object("name"), b'[{"name": 1}]', b'[{"name": 1}, 2]'),
+    "an empty list": (json_object("name"), b'[{"name": 1}]', b"[]"),
     "deep json": (json_object("name"), b'{"name": 1}', b"[" * 100_000),
     "no json": (json_object("name"), b'{"name": 1}', b"\xff\xfe"),
     "text": (marked(b"made by us"), b"head\nmade by us\n", b"made by them"),

@@ -97,6 +97,16 @@ def test_a_run_writes_over_nothing_that_is_not_its_own(tmp_path: Path, there: st
     assert hash_folder(run.config.folder) == before
 
 
+def test_a_run_does_not_train_for_a_checkpoint_that_it_may_not_write(tmp_path: Path) -> None:
+    run = make_run(tmp_path)
+    run.save()
+    (run.config.folder / "checkpoint").mkdir()
+    (run.config.folder / "checkpoint" / "model.safetensors").write_text("another's")
+    with pytest.raises(InputError, match="there is something here"):
+        loop.train(run.config, run.fabric, run.display)
+    assert run.counters.step == 0 and not (run.config.folder / "log.jsonl").exists()
+
+
 def test_a_run_stays_out_of_what_it_reads(tmp_path: Path) -> None:
     run = make_run(tmp_path, runs=tmp_path / "set")
     with pytest.raises(InputError, match="lies inside an input"):
