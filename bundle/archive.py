@@ -8,7 +8,6 @@ there, as regular files, each once, within a limit of bytes. They are written to
 their place together; an archive that is refused leaves nothing.
 """
 
-import re
 import shutil
 import stat
 import zipfile
@@ -17,9 +16,10 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import IO, BinaryIO
 
-from bundle.artifacts import inside, replacing, writing
+from bundle.artifacts import inside
 from bundle.errors import ArtifactError, InputError
 from bundle.manifest import VECTORS, Bundle, Manifest, read_manifest, verify_bundle
+from bundle.outputs import nothing, overwriting, replacing, require_file, require_folder, zip_with
 from bundle.results import SEALED
 from bundle.seals import MANIFEST
 from bundle.signature import verify_trusted
@@ -29,6 +29,7 @@ MAX_BYTES = 2 << 30  # of all files together, unpacked
 MAX_MANIFEST = 16 << 20
 MAX_FILES = 4096
 _TIMESTAMP = (1980, 1, 1, 0, 0, 0)
+PACKED = zip_with(MANIFEST, VECTORS)  # what pack may write over
 _MODE = stat.S_IFREG | 0o644
 _ENCRYPTED = 1  # a bit of an entry's flags
 _LONGEST, _LONGEST_PART = 1024, 255  # bytes of a path and of a name in it
@@ -39,11 +40,12 @@ def pack(folder: Path, out: Path) -> Path:
     """Write the bundle in ``folder`` as the archive ``out``, atomically, and return its path.
 
     Raises:
+        InputError: something else than such an archive is at ``out``, or ``out`` is in the bundle.
         ArtifactError: a file of the bundle is missing or was altered.
     """
+    require_file(out, PACKED, [folder])
     names = packed_names(folder, verify_bundle(folder).manifest)
-    out.parent.mkdir(parents=True, exist_ok=True)
-    with writing(out) as temporary, zipfile.ZipFile(temporary, "w") as archive:
+    with overwriting(out, PACKED) as temporary, zipfile.ZipFile(temporary, "w") as archive:
         for name in names:
             _add(archive, name, folder / name)
     return out
@@ -73,10 +75,9 @@ def unpack(archive: Path, out: Path, *, key: Path | None = None, max_bytes: int 
             altered; or it is not signed with the key. Nothing is left at ``out``.
         TargetUnavailable: a signature is asked for, and the library that checks it is not installed.
     """
-    place = _free(out)
-    _sweep(place)
+    require_folder(out, nothing)
     try:
-        with opened(archive) as source, replacing(place) as folder:
+        with opened(archive) as source, replacing(out, nothing) as folder:
             with reading(archive):
                 _extract(source, archive, folder, max_bytes)
             bundle = verify_trusted(folder, key)
@@ -110,23 +111,6 @@ def _manifest_of(archive: Path) -> bytes:
         return source.open(MANIFEST).read(MAX_MANIFEST) if MANIFEST in source.namelist() else b""
 
 
-def _free(out: Path) -> Path:
-    """Return the absolute path of the folder to write, if nothing is there that would be lost.
-
-    Raises:
-        InputError: there is something, or it is the folder this process stands in, which cannot be replaced under its feet.
-    """
-    place = out.resolve()
-    if place == Path.cwd() or (place.exists() and (not place.is_dir() or any(place.iterdir()))):
-        here = place == Path.cwd()
-        raise InputError(
-            "the folder you are in cannot be replaced" if here else "there is something here already",
-            expected="no such folder, or an empty one", got="the folder you are in" if here else "files",
-            where=str(out), fix="give another --out" if here else "give another --out, or remove what is there",
-        )  # fmt: skip
-    return place
-
-
 def opened(archive: Path) -> zipfile.ZipFile:
     """Open an archive from anywhere to read it.
 
@@ -153,14 +137,6 @@ def reading(archive: Path) -> Iterator[None]:
         yield
     except UNREADABLE as error:
         raise _refusal(archive, "the archive cannot be read", "a whole zip archive", str(error)) from error
-
-
-def _sweep(out: Path) -> None:
-    """Remove what a killed run left of ``out``: the temporary folders of ``bundle.artifacts.replacing``."""
-    left = re.compile(rf"\.{re.escape(out.name)}\.[0-9a-f]{{32}}\.tmp")
-    for path in out.parent.iterdir() if out.parent.is_dir() else ():
-        if left.fullmatch(path.name):
-            shutil.rmtree(path, ignore_errors=True)
 
 
 def _extract(archive: zipfile.ZipFile, path: Path, folder: Path, max_bytes: int) -> None:

@@ -6,11 +6,8 @@ Loading hashes every file again. Each stage has a type of its own, so a type che
 ``quantize(exported)``.
 """
 
-import ctypes
-import errno
 import hashlib
 import os
-import shutil
 import uuid
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -23,7 +20,6 @@ from bundle.errors import ArtifactError
 from bundle.frozen import Frozen
 
 SIDECAR = "artifact.json"
-_AT_FDCWD, _RENAME_EXCHANGE = -100, 2  # linux/fcntl.h, linux/fs.h
 
 
 class TensorSpec(Frozen):
@@ -88,6 +84,12 @@ class Artifact(Frozen):
                 fix="build the artifact again",
             )
         return self.folder / name
+
+
+class Imported(Artifact):
+    """A checkpoint that import wrote: a published backbone, everything else untrained."""
+
+    kind: ClassVar[str] = "imported"
 
 
 class Folded(Artifact):
@@ -161,40 +163,9 @@ def writing(path: Path) -> Iterator[Path]:
         temporary.unlink(missing_ok=True)
 
 
-@contextmanager
-def replacing(folder: Path) -> Iterator[Path]:
-    """Yield an empty temporary folder that takes ``folder``'s place when the block ends without an error.
-
-    Linux exchanges the two in one step. Where the file system cannot, the old folder steps aside first under the name
-    ``.<name>.<hex>.old``: a kill between the two renames leaves it there.
-    """
-    folder.parent.mkdir(parents=True, exist_ok=True)
-    temporary = folder.with_name(f".{folder.name}.{uuid.uuid4().hex}.tmp")
-    temporary.mkdir()
-    try:
-        yield temporary
-        if not folder.exists():
-            os.replace(temporary, folder)
-        elif not _exchange(temporary, folder):
-            old = temporary.with_suffix(".old")
-            os.replace(folder, old)
-            os.replace(temporary, folder)
-            shutil.rmtree(old)
-    finally:
-        shutil.rmtree(temporary, ignore_errors=True)
-
-
-def _exchange(one: Path, other: Path) -> bool:
-    """Swap two names in one step, renameat2(2); False where libc or the file system has no such call."""
-    rename = getattr(ctypes.CDLL(None, use_errno=True), "renameat2", None)
-    if rename is None:
-        return False
-    if rename(_AT_FDCWD, os.fsencode(one), _AT_FDCWD, os.fsencode(other), _RENAME_EXCHANGE) == 0:
-        return True
-    code = ctypes.get_errno()
-    if code in (errno.EINVAL, errno.ENOSYS, errno.EXDEV):
-        return False
-    raise OSError(code, os.strerror(code), str(other))
+def write_record(folder: Path, record: Record) -> None:
+    """Write the record that makes ``folder`` an artifact."""
+    (folder / SIDECAR).write_text(record.model_dump_json(indent=2) + "\n", encoding="utf-8")
 
 
 def verify_files(folder: Path, files: dict[str, str]) -> None:

@@ -11,7 +11,6 @@ from typing import NamedTuple
 
 from pydantic import Field
 
-from bundle.artifacts import write_text
 from bundle.choice import pick
 from bundle.dataset import find_image
 from bundle.errors import ArtifactError
@@ -29,12 +28,14 @@ from bundle.outcome import (
     variant_tasks,
     write_report,
 )  # fmt: skip
+from bundle.outputs import json_object, overwrite, require_file
 from bundle.regression import Progress, run
 from bundle.results import seal_result
 from bundle.sources import Source, labelled
 from bundle.verdict import RESAMPLES, Gate
 
 TIME_LIMIT_S = 300.0
+REPORTS = json_object("model", "target", "executed_on", "tasks", "passed")  # what a report may be written over
 VOLATILE = frozenset({"LOADED_FROM_CACHE"})  # facts of how a session was opened, not of what it computes
 
 
@@ -99,8 +100,11 @@ def judge_bundle(
     is written into the bundle, and no other one anywhere. The rows of the other variants stay in it.
 
     Raises:
+        InputError: something else than such a report is at ``out``, or ``out`` is an input or inside one.
         ProjectError: see ``bundle.regression.run`` and bundle/sources.py.
     """
+    if out is not None:
+        require_file(out, REPORTS, inputs_of(bundle.folder, options))
     own = out is None and options.data is None and pick(bundle, variant).variant == pick(bundle, "").variant
     earlier = _earlier(bundle.folder) if own else None
     report, journal = measure_bundle(bundle, infer, execution, options, variant=variant, progress=progress)
@@ -108,6 +112,11 @@ def judge_bundle(
     path = _write(bundle, report, out) if out is not None else write_report(bundle.folder, report) if own else None
     journal.remove()
     return Judged(report=report, path=path, resumed=len(journal.seen))
+
+
+def inputs_of(folder: Path, options: Options) -> list[Path]:
+    """Return what a judgement of the bundle in ``folder`` reads, and so must not write over."""
+    return [folder, *(path for path in (options.data, options.reference, options.baseline) if path is not None)]
 
 
 def _key(bundle: Bundle, execution: Execution, options: Options, variant: str, source: Source | None) -> str:
@@ -143,6 +152,5 @@ def _with_rows(earlier: RegressionReport | None, report: RegressionReport) -> Re
 
 
 def _write(bundle: Bundle, report: RegressionReport, out: Path) -> Path:
-    out.parent.mkdir(parents=True, exist_ok=True)
-    write_text(out, seal_result(RESULT, render(report), bundle.manifest.seal))
+    overwrite(out, seal_result(RESULT, render(report), bundle.manifest.seal), REPORTS)
     return out

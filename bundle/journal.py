@@ -68,16 +68,26 @@ class Journal:
 
 def _write(identifier: str, seen: Mapping[str, Seen]) -> bytes:
     rows = {name: _pack(one) for name, one in seen.items()}
-    text = json.dumps({"id": identifier, "tasks": rows}, separators=(",", ":")).encode()
+    return sealed_line(json.dumps({"id": identifier, "tasks": rows}, separators=(",", ":")).encode())
+
+
+def sealed_line(text: bytes) -> bytes:
+    """Return a journal's line: the digest of ``text``, a blank, ``text`` and a line's end."""
     return hashlib.sha256(text).hexdigest()[:_DIGITS].encode() + b" " + text + b"\n"
 
 
-def _read(line: bytes) -> dict[str, dict[str, Seen]] | None:
+def open_line(line: bytes) -> bytes | None:
+    """Return the text of a journal's line; None if the line is not whole."""
     digest, _, text = line.partition(b" ")
-    body = text[:-1]
-    if not line.endswith(b"\n") or hashlib.sha256(body).hexdigest()[:_DIGITS].encode() != digest:
+    whole = line.endswith(b"\n") and hashlib.sha256(text[:-1]).hexdigest()[:_DIGITS].encode() == digest
+    return text[:-1] if whole else None
+
+
+def _read(line: bytes) -> dict[str, dict[str, Seen]] | None:
+    text = open_line(line)
+    if text is None:
         return None
-    entry = json.loads(body)
+    entry = json.loads(text)
     return {str(entry["id"]): {str(name): _unpack(row) for name, row in entry["tasks"].items()}}
 
 

@@ -60,8 +60,13 @@ def make_keys(path: Path) -> tuple[Path, Path]:
     public = key.public_key().public_bytes(serialization.Encoding.PEM, serialization.PublicFormat.SubjectPublicKeyInfo)
     path.parent.mkdir(parents=True, exist_ok=True)
     with os.fdopen(os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600), "wb") as stream:
-        stream.write(private)
-    write_text(public_path, public.decode())
+        try:
+            stream.write(private)
+            stream.flush()
+            write_text(public_path, public.decode())
+        except OSError:
+            path.unlink()  # half a pair is none
+            raise
     return path, public_path
 
 
@@ -157,6 +162,16 @@ def require_library() -> None:
         import cryptography.exceptions  # noqa: F401
     except ImportError as error:
         raise not_installed("a signature", "cryptography", extra="sign", where="this Python", error=error) from error
+
+
+def require_private_key(path: Path) -> None:
+    """Do nothing if the file holds a private ed25519 key.
+
+    Raises:
+        InputError: it does not.
+        TargetUnavailable: the package cryptography is not installed.
+    """
+    _private_key(path)
 
 
 def _private_key(path: Path) -> "Ed25519PrivateKey":

@@ -18,15 +18,16 @@ from typing import TypeAlias
 import numpy as np
 from numpy.typing import NDArray
 
-from bundle.artifacts import writing
 from bundle.dataset import FolderDataset
 from bundle.errors import ArtifactError, DatasetError, InputError
 from bundle.manifest import Bundle, Manifest
 from bundle.metrics import Measure, measures
+from bundle.outputs import overwriting, zip_with
 from bundle.tasks import task
 from bundle.vectors import Stored, Vectors
 from bundle.zipped import UNREADABLE
 
+ARRAYS = zip_with("ids.npy", "tasks.npy", "checkpoint.npy")  # what arrays may be written over
 Floats: TypeAlias = NDArray[np.float64]
 References: TypeAlias = dict[str, dict[str, Floats]]
 
@@ -110,12 +111,16 @@ def _folder_images(data: FolderDataset, ids: tuple[str, ...], manifest: Manifest
 def write_arrays(
     path: Path, ids: tuple[str, ...], references: Mapping[str, Mapping[str, Floats]], checkpoint: str
 ) -> None:
-    """Write the reference's per-image arrays of a split, for ``labelled``, atomically."""
+    """Write the reference's per-image arrays of a split, for ``labelled``, atomically.
+
+    Raises:
+        InputError: something else than such arrays is at ``path``, or the system refuses to write.
+    """
     arrays: dict[str, NDArray[np.generic]] = {
         "ids": np.array(ids), "tasks": np.array(list(references)), "checkpoint": np.array(checkpoint)
     }  # fmt: skip
     arrays |= {f"{name}.{figure}": array for name, rows in references.items() for figure, array in rows.items()}
-    with writing(path) as temporary, temporary.open("wb") as stream:
+    with overwriting(path, ARRAYS) as temporary, temporary.open("wb") as stream:
         np.savez_compressed(stream, **arrays)  # type: ignore[arg-type]  # its stub takes one bool keyword
 
 

@@ -11,9 +11,10 @@ from pathlib import Path
 
 from pydantic import JsonValue, ValidationError
 
-from bundle.artifacts import hash_folder, replacing, verify_files, write_text
+from bundle.artifacts import hash_folder, verify_files, write_text
 from bundle.errors import ArtifactError
 from bundle.frozen import Frozen
+from bundle.outputs import anything, replacing
 from bundle.preprocess import Preprocess
 
 KEY = "key.json"
@@ -81,8 +82,7 @@ def differences(one: CalibrationKey, other: CalibrationKey) -> tuple[str, ...]:
 @contextmanager
 def keep(folder: Path, key: CalibrationKey) -> Iterator[Path]:
     """Yield an empty temporary folder for the answer's files; it becomes ``folder``, with its key, if the block ends well."""
-    folder.parent.mkdir(parents=True, exist_ok=True)
-    with replacing(folder) as temporary:
+    with replacing(folder, anything) as temporary:
         yield temporary
         entry = _Entry(key=key, files=hash_folder(temporary))
         write_text(temporary / KEY, entry.model_dump_json(indent=2) + "\n")

@@ -1,6 +1,6 @@
 """Cut a small labelled folder out of a large one: seeded calibration images and one whole split, with their labels.
 
-    python -m calibration.subset --source ../scenes --spec data/scenes/dataset.json --out data/scenes
+    python -m calibration.subset --source ../scenes --spec data/scenes/dataset.json --out data/subset
 
 Files are copied byte for byte, so the same source and seed give the same hashes.
 """
@@ -12,6 +12,7 @@ from pathlib import Path
 
 from bundle.dataset import SPEC_FILE, find_image, load_spec, read_ids
 from bundle.errors import DatasetError
+from bundle.outputs import nothing, replacing, require_folder
 from bundle.tasks import TASKS
 from bundle.terminal import exit_status
 from calibration.sampling import choose
@@ -24,22 +25,23 @@ def cut(source: Path, spec: Path, out: Path, *, count: int, seed: int) -> None:
     """Write ``out``: the spec, ``calibration.txt`` (images of ``train`` only) and ``val.txt``, both with every label.
 
     Raises:
+        InputError: something is at ``out`` already.
         DatasetError: the spec, a split, an image or a label of the source is missing.
     """
+    require_folder(out, nothing, [source, spec])
     load_spec(spec)
     calibration = choose(read_ids(source / "train.txt"), count, seed=seed)
     evaluation = read_ids(source / "val.txt")
-    (out / "image").mkdir(parents=True, exist_ok=True)
-    for identifier in (*calibration, *evaluation):
-        _copy(find_image(source, identifier), out / "image")
-    for row in TASKS:
-        (out / row.name).mkdir(exist_ok=True)
+    with replacing(out, nothing) as folder:
+        for name in ("image", *(row.name for row in TASKS)):
+            (folder / name).mkdir()
         for identifier in (*calibration, *evaluation):
-            _copy(source / row.name / f"{identifier}.png", out / row.name)
-    _write_ids(out / "calibration.txt", calibration)
-    _write_ids(out / "val.txt", evaluation)
-    if spec.resolve() != (out / SPEC_FILE).resolve():
-        shutil.copyfile(spec, out / SPEC_FILE)
+            _copy(find_image(source, identifier), folder / "image")
+            for row in TASKS:
+                _copy(source / row.name / f"{identifier}.png", folder / row.name)
+        _write_ids(folder / "calibration.txt", calibration)
+        _write_ids(folder / "val.txt", evaluation)
+        shutil.copyfile(spec, folder / SPEC_FILE)
 
 
 def _copy(path: Path, folder: Path) -> None:

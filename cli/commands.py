@@ -68,4 +68,6 @@ COMMANDS = (
     Command("bundle unpack", "cli.unpack_bundle", "Unpack an archive, whole and verified, or not at all."),
     Command("bundle sign", "cli.sign_bundle", "Sign a bundle's manifest with a private key."),
     Command("bundle keygen", "cli.make_keys", "Make a pair of ed25519 keys: KEY signs, KEY.pub checks."),
+    Command("store list", "cli.list_store", "List what the stage store holds: stage, key, kind, size and last use."),
+    Command("store prune", "cli.prune_store", "Remove entries of the stage store, the least recently used first."),
 )

@@ -11,6 +11,8 @@ from rich.table import Table
 
 from bundle.dataset import SPEC_FILE, FolderDataset, load_spec
 from bundle.metrics import metric
+from bundle.outputs import require_file
+from bundle.sources import ARRAYS
 from bundle.tasks import task
 from bundle.terminal import print_answer, say
 from report.console import EscapingConsole
@@ -34,6 +36,8 @@ def main(
     """
     from tdss.checkpoint import load_card
 
+    if arrays is not None:
+        require_file(arrays, ARRAYS, [checkpoint, data])
     dataset = FolderDataset(root=data, spec=load_spec(data / SPEC_FILE))
     names = tuple(tasks.split(",")) if tasks else ()
     if arrays is None:

@@ -6,15 +6,15 @@ from typing import Annotated
 import typer
 from rich.progress import Progress
 
-from bundle.artifacts import write_text
 from bundle.checks import answers, require_agreement, require_passed
-from bundle.harness import TIME_LIMIT_S, Judged, Options, judge_bundle
+from bundle.harness import REPORTS, TIME_LIMIT_S, Judged, Options, inputs_of, judge_bundle
 from bundle.manifest import Bundle
 from bundle.outcome import RegressionReport
+from bundle.outputs import overwrite, require_file
 from bundle.signature import load_trusted
 from bundle.terminal import print_answer
 from report.console import EscapingConsole
-from report.junit import junit
+from report.junit import JUNIT, junit
 from report.tables import notes, tasks_table
 from targets.base import Execute, RunConfig, Session
 from targets.open import execution, open_session
@@ -61,21 +61,28 @@ def main(
 
     Example: tdss regress build/default/intel --device CPU --baseline last-week/regression.json
     """
-    if junit_file is not None:
-        junit_file.parent.mkdir(parents=True, exist_ok=True)
-    opened = load_trusted(bundle, key)
     options = Options(
         allow_inconclusive=allow_inconclusive, gate="two-sided" if two_sided else "one-sided", data=data, split=split,
         reference=reference, baseline=baseline, time_limit_s=time_limit,
     )  # fmt: skip
+    _require_places(inputs_of(bundle, options), out, junit_file)
+    opened = load_trusted(bundle, key)
     session, _ = open_session(opened, execute=execute, variant=variant, run=RunConfig(device=device, threads=threads))
     with session:
         judged = _judge(opened, session, options, variant, out)
     if junit_file is not None:
-        write_text(junit_file, junit(judged.report, answers(judged.report, allow_inconclusive=allow_inconclusive)))
+        checks = answers(judged.report, allow_inconclusive=allow_inconclusive)
+        overwrite(junit_file, junit(judged.report, checks), JUNIT)
     _show(judged, as_json=as_json)
     require_passed(judged.report)
     require_agreement(judged.report)
+
+
+def _require_places(inputs: list[Path], out: Path | None, junit_file: Path | None) -> None:
+    if out is not None:
+        require_file(out, REPORTS, inputs)
+    if junit_file is not None:
+        require_file(junit_file, JUNIT, [*inputs, *([] if out is None else [out])])
 
 
 def _judge(bundle: Bundle, session: Session, options: Options, variant: str, out: Path | None) -> Judged:

@@ -64,7 +64,7 @@ def read_contract(path: Path, *, mean: Triple, std: Triple) -> GraphInfo:
 
 def _wrap(graph: Path, info: GraphInfo, scratch: Path, *, parent: str | None) -> Simplified:
     inputs, outputs = info.interface
-    with writing(scratch) as folder:
+    with writing(scratch, Simplified) as folder:
         named = _copy_whole(graph, folder / GRAPH_FILE)
         settings = graph_settings(info, {"outcome": f"{NOTE}, with new names for {named} nodes" if named else NOTE})
         seal(

@@ -1,29 +1,20 @@
 """Assemble: the stages' artifacts become one bundle folder, written whole or not at all."""
 
 import shutil
-from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, NamedTuple
 
 from pydantic import JsonValue
 
-from bundle.artifacts import Engine, Exported, Folded, Quantized, Simplified, replacing
+from bundle.artifacts import Engine, Exported, Folded, Quantized, Simplified
 from bundle.choice import Choice
 from bundle.dataset import FolderDataset
 from bundle.engines import ENGINES
-from bundle.errors import ArtifactError, ConfigError
+from bundle.errors import ArtifactError
 from bundle.fold import FOLD
-from bundle.manifest import (
-    VECTORS,
-    Manifest,
-    Reference,
-    Seeds,
-    default_budgets,
-    load_bundle,
-    verify_bundle,
-    write_manifest,
-)  # fmt: skip
+from bundle.manifest import VECTORS, Manifest, Reference, Seeds, load_bundle, verify_bundle, write_manifest  # fmt: skip
 from bundle.manifest import Engine as EngineEntry
+from bundle.outputs import bundle_of, replacing
 from bundle.results import RESULTS, write_result
 from bundle.seals import UNSEALED
 from bundle.verdict import accepted
@@ -86,23 +77,6 @@ class Parts(NamedTuple):
     def tools(self) -> dict[str, str]:
         """The versions of the tools that all stages called."""
         return dict(sorted({name: version for part in self for name, version in part.record.tools.items()}.items()))
-
-
-def budgets_of(config: BuildConfig, tasks: Mapping[str, int]) -> dict[str, float]:
-    """Return each task's budget: a tier's, or the default with those the configuration names.
-
-    Raises:
-        ConfigError: a budget is for a task that the model does not have.
-    """
-    if not isinstance(config.budgets, dict):
-        return default_budgets(dict(tasks), strict=config.budgets == "strict")
-    unknown = sorted(set(config.budgets) - set(tasks))
-    if unknown:
-        raise ConfigError(
-            f"there is a budget for {unknown[0]!r}, which the model does not do", expected=f"tasks {', '.join(tasks)}",
-            got=", ".join(unknown), where="budgets", fix="correct the name or remove it",
-        )  # fmt: skip
-    return default_budgets(dict(tasks), strict=False) | config.budgets
 
 
 def draft_manifest(
@@ -180,8 +154,13 @@ def unchanged(folder: Path, manifest: Manifest) -> bool:
 
 
 def publish(folder: Path, manifest: Manifest, parts: Parts, judged: Judged, run: RunConfig) -> None:
-    """Write the bundle as ``folder``: its files, the manifest, the results, and the page drawn from them."""
-    with locked(folder.parent), replacing(folder) as temporary:
+    """Write the bundle as ``folder``: its files, the manifest, the results, and the page drawn from them.
+
+    Raises:
+        InputError: something is there that is no bundle of this model and target.
+    """
+    rule = bundle_of(manifest.name, manifest.target)
+    with locked(folder.parent, rule), replacing(folder, rule) as temporary:
         for name in manifest.files:
             shutil.copyfile(parts.sources[name], temporary / name)
         for name, engine in parts.engines.items():

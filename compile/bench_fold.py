@@ -21,9 +21,9 @@ import numpy as np
 import typer
 from rich.table import Table
 
-from bundle.artifacts import write_text
 from bundle.errors import RegressionFailed
 from bundle.frozen import Frozen
+from bundle.outputs import json_object, overwrite, require_file
 from bundle.terminal import say
 from compile.bench import Clock, ratio, sample
 from compile.bench_kernels import PART, Job, OpTime, profile, totals
@@ -41,6 +41,7 @@ if TYPE_CHECKING:
 
 RUNTIMES = {"openvino": "intel", "onnxruntime": "reference"}
 ROUNDS, BURST = 15, 3
+FIGURES = json_object("preset", "machine", "kernels")  # what the figures may be written over
 MINIMA = ", by minima"
 
 
@@ -330,11 +331,11 @@ def main(
 
     Example: python compile/bench_fold.py --rounds 15
     """
+    require_file(out, FIGURES)
     preset: Preset = "tiny" if quick else "swin-t"
     timing = TimingConfig(runs=rounds, warmup=1, burst=BURST)
     figures = bench_fold(preset, graphs, timing, RunConfig(threads=threads), clock)
-    out.parent.mkdir(parents=True, exist_ok=True)
-    write_text(out, figures.model_dump_json(indent=1) + "\n")
+    overwrite(out, figures.model_dump_json(indent=1) + "\n", FIGURES)
     if page is not None:
         from compile.bench_page import write_page
 

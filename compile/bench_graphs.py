@@ -6,6 +6,7 @@ The fold is the command a person types, in a process of its own, so that its tim
 
 import json
 import os
+import shutil
 import subprocess
 import sys
 from collections.abc import Callable, Mapping
@@ -17,11 +18,13 @@ from typing import Literal, NamedTuple, TypeAlias
 
 import numpy as np
 import torch
+from pydantic import ValidationError
 from torch import Tensor, nn
 
-from bundle.artifacts import Folded, load, write_text
-from bundle.errors import CheckpointError
+from bundle.artifacts import Artifact, Exported, Folded, Simplified, load, write_text
+from bundle.errors import ArtifactError, CheckpointError
 from bundle.frozen import Frozen
+from bundle.outputs import anything, replacing
 from bundle.preprocess import Preprocess
 from bundle.terminal import say
 from compile.bench_kernels import PART
@@ -35,9 +38,10 @@ from compile.graph import GRAPH_FILE, INPUT
 from compile.images import ImageFiles
 from compile.passes.table import apply_passes
 from compile.sources import ROOT, code_hash
+from compile.store import seal, writing
 from targets.base import Array
 from tdss.backbones.swin import stage_sizes
-from tdss.checkpoint import Card, save
+from tdss.checkpoint import Card, write
 from tdss.config import Gate, ModelConfig, SwinConfig
 from tdss.model import MultiTaskModel
 
@@ -88,14 +92,23 @@ def make_graphs(preset: Preset, out: Path, *, threads: int) -> Made:
     eager = {gate: _run(random_model(config_of(preset, gate), SEED), feed) for gate in GATES}
     graphs = []
     for name, (make, rewritten) in _recipes(preset, out).items():
-        path = out / f"{name}.onnx"
-        if not path.is_file():
+        folder = out / name
+        if not _whole(Simplified, folder):
             say(f"  {name}")
             with TemporaryDirectory(dir=out) as scratch:
-                made = simplified_module(make(), config, images, Path(scratch), threads=threads)
-                made.file(GRAPH_FILE).replace(path)
-        graphs.append(Graph(name, path, feed, rewritten))
+                simplified_module(make(), config, images, Path(scratch), threads=threads).folder.replace(folder)
+        graphs.append(Graph(name, folder / GRAPH_FILE, feed, rewritten))
     return Made((*graphs, *adapter_parts(preset, out)), folds, eager)
+
+
+def _whole(kind: type[Artifact], folder: Path) -> bool:
+    """Say whether the artifact that an earlier run kept in ``folder`` is whole; what is not is removed, to be made again."""
+    try:
+        load(kind, folder)
+    except ArtifactError:
+        shutil.rmtree(folder, ignore_errors=True)
+        return False
+    return True
 
 
 def place_of(preset: Preset, graphs: Path) -> Path:
@@ -128,12 +141,16 @@ def _load_folded(folder: Path) -> MultiTaskModel:
 
 def _fold_once(preset: Preset, gate: Gate, images: ImageFiles, out: Path) -> FoldCost:
     """Fold in a process of its own, once for a folder; what it took lies beside the artifact."""
-    kept = out / f"{gate}_fold.json"
-    if not kept.is_file():
+    kept, folder = out / f"{gate}_fold.json", out / f"{gate}_folded"
+    try:
+        found = FoldCost.model_validate_json(kept.read_bytes())
+    except (OSError, ValidationError):
+        found = None
+    if found is None or not _whole(Folded, folder):
         say(f"  fold, {gate} gates")
-        checkpoint = write_checkpoint(out / gate, config_of(preset, gate))
-        write_text(kept, fold_apart(checkpoint, images, out / f"{gate}_folded").model_dump_json())
-    return FoldCost.model_validate_json(kept.read_bytes())
+        found = fold_apart(write_checkpoint(out / gate, config_of(preset, gate)), images, folder)
+        write_text(kept, found.model_dump_json())
+    return found
 
 
 def image_shape(config: ModelConfig) -> tuple[int, ...]:
@@ -148,13 +165,16 @@ def adapter_parts(preset: Preset, out: Path) -> list[Graph]:
 
 def adapter_part(preset: Preset, gate: Gate, tasks: int, out: Path) -> Graph:
     """Make the folded adapters of so many tasks alone; its feed is random."""
-    config, path = config_of(preset, gate, tasks=tasks), out / f"{PART}{gate}_{tasks}.onnx"
+    config, folder = config_of(preset, gate, tasks=tasks), out / f"{PART}{gate}_{tasks}"
     taps = _random_taps(config)
-    if not path.is_file():
-        say(f"  {path.stem}")
+    if not _whole(Exported, folder):
+        say(f"  {folder.name}")
         model, _ = fold_in_memory(random_model(config, SEED), image_shape(config), mode="all")
-        _export_part(model.float(), list(taps.values()), list(taps), path)
-    return Graph(path.stem, path, {name: tap.numpy() for name, tap in taps.items()}, rewritten=True)
+        with writing(folder, Exported) as temporary:
+            _export_part(model.float(), list(taps.values()), list(taps), temporary / GRAPH_FILE)
+            seal(Exported, temporary, parent=None, inputs=(), outputs=(), settings={}, tools={})
+    feed = {name: tap.numpy() for name, tap in taps.items()}
+    return Graph(folder.name, folder / GRAPH_FILE, feed, rewritten=True)
 
 
 def _export_part(model: MultiTaskModel, taps: list[Tensor], names: list[str], path: Path) -> None:
@@ -168,12 +188,10 @@ def _export_part(model: MultiTaskModel, taps: list[Tensor], names: list[str], pa
         )  # fmt: skip
     if program is None:
         raise CheckpointError(
-            "the exporter returned nothing", expected="an ONNX program", got="None", where=path.stem,
+            "the exporter returned nothing", expected="an ONNX program", got="None", where=str(path),
             fix="use the pinned version of torch",
         )  # fmt: skip
-    half = path.with_suffix(".half")
-    save_graph(clean_export(program.model), half)
-    half.replace(path)
+    save_graph(clean_export(program.model), path)
 
 
 def _random_taps(config: ModelConfig) -> dict[str, Tensor]:
@@ -200,7 +218,8 @@ def rewritten(graph: Graph, names: tuple[str, ...], folder: Path) -> Path:
 def write_checkpoint(folder: Path, config: ModelConfig) -> Path:
     """Write the seeded random model as a checkpoint."""
     card = Card(trained_on="nothing: seeded random weights", steps=0, hours=0.0, metrics={})
-    save(folder, config, random_model(config, SEED), card, storage="float32")
+    with replacing(folder, anything) as temporary:
+        write(temporary, config, random_model(config, SEED), card, storage="float32")
     return folder
 
 

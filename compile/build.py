@@ -14,7 +14,7 @@ from pydantic import JsonValue, TypeAdapter
 from bundle.artifacts import Engine, Quantized, load
 from compile.legality import write_legality
 from compile.quantize import variants_of
-from compile.script import announce, run_script
+from compile.script import announce, claim, run_script
 from compile.store import seal, tool_versions, writing
 from targets.base import EngineStatus, RunConfig, Target
 from targets.table import target as find_target
@@ -30,7 +30,7 @@ def build(quantized: Quantized, out: Path, target: Target, run: RunConfig) -> En
         TargetUnavailable: the runtime or the device is not here, or does not compute in a variant's precision.
     """
     variants = variants_of(quantized)
-    with writing(out) as folder:
+    with writing(out, Engine) as folder:
         for name in quantized.record.files:
             shutil.copyfile(quantized.file(name), folder / name)
         write_legality(folder, target.name, variants)
@@ -65,6 +65,7 @@ def main(
 
     Example: python compile/build.py --target intel --model build/int8 --out build/engine
     """
+    claim(out, Engine, model)
     run = RunConfig(device=device, threads=threads)
     announce(build(load(Quantized, model), out, find_target(target), run), as_json=as_json)
 

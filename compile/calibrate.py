@@ -5,6 +5,7 @@ float, our code and the tools, so that a second question about the same calibrat
 """
 
 import logging
+import os
 import warnings
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager, redirect_stdout
@@ -15,9 +16,10 @@ from typing import TYPE_CHECKING, NamedTuple, TypeVar
 
 from bundle.artifacts import hash_file
 from bundle.dataset import read_image
-from bundle.errors import DatasetError, GraphError, not_installed
+from bundle.errors import ArtifactError, DatasetError, GraphError, not_installed
 from bundle.telemetry import switch_off_telemetry
-from calibration.cache import CalibrationKey, keep, look_up
+from bundle.terminal import say
+from calibration.cache import KEY, CalibrationKey, keep, look_up
 from calibration.sampling import CalibrationSet
 from compile.float_nodes import float_nodes, value_names
 from compile.graph import Array, GraphInfo
@@ -58,19 +60,31 @@ def cache_key(question: Question) -> CalibrationKey:
 def calibrate(question: Question, cache: Path) -> Path:
     """Return the graph with NNCF's quantizers, from its entry in the folder ``cache`` or, if there is none, made and kept.
 
+    An entry that was altered, or that answers another question, is made again, and a line says so.
+
     Raises:
         DatasetError: there is no calibration image, or one has another size or type than the model takes.
         GraphError: NNCF refuses the graph.
-        ArtifactError: the entry answers another question, or was altered; what differs is named.
         TargetUnavailable: NNCF is not installed.
     """
     key, name = cache_key(question), NAME + SUFFIX[question.format]
     entry = cache / key.digest
     with locked(cache):
-        if not look_up(entry, key):
+        if not _found(entry, key):
             with keep(entry, key) as folder:
                 write_calibrated(question, folder / name)
     return entry / name
+
+
+def _found(entry: Path, key: CalibrationKey) -> bool:
+    try:
+        found = look_up(entry, key)
+    except ArtifactError as error:
+        say(f"calibration: {error.message} in {entry.name}: made again")
+        return False
+    if found:
+        os.utime(entry / KEY)
+    return found
 
 
 def write_calibrated(question: Question, path: Path) -> None:

@@ -22,7 +22,7 @@ from bundle.manifest import Io
 from bundle.preprocess import Preprocess
 from compile.graph import GRAPH_FILE, INPUT, GraphInfo, graph_settings
 from compile.images import ImageFiles, folder_images
-from compile.script import announce, run_script
+from compile.script import announce, claim, run_script
 from compile.store import seal, tool_versions, writing
 from compile.verify import Outputs, compare, require, run_graph
 
@@ -59,7 +59,7 @@ def export_module(
     wrapped = _with_io(model.eval(), info)
     feeds = [info.feed(image, name=name) for name, image in images.read()]
     graph = _to_onnx(wrapped, info, feeds[0])
-    with writing(out) as folder:
+    with writing(out, Exported) as folder:
         save(graph, folder / GRAPH_FILE)
         eager = [_run_eager(wrapped, info, feed) for feed in feeds]
         errors = require(
@@ -149,6 +149,7 @@ def main(
 
     Example: python compile/export.py --model build/folded --images data/scenes --split calibration --out build/exported
     """
+    claim(out, Exported, model, images)
     chosen = folder_images(images, split).first(count)
     announce(export(load(Folded, model), out, io, chosen, threads=threads), as_json=as_json)
 

@@ -28,7 +28,7 @@ from bundle.preprocess import Preprocess
 from bundle.terminal import print_answer, say
 from compile.config import FoldMode, FoldOptions
 from compile.images import ImageFiles, folder_images
-from compile.script import announce, run_script
+from compile.script import announce, claim, run_script
 from compile.store import seal, tool_versions, writing
 from report.console import EscapingConsole
 
@@ -76,7 +76,7 @@ def fold(
     before, after = (Traced(model, trace_cost(model, shape)) for model in (done.original, folded))
     parts, rows = part_costs(before, after), explain_rows(before, after, done.findings, done.records)
     steps = [step_of(line).model_dump() for line in done.records if line.decision == "folded"]
-    with writing(out) as folder:
+    with writing(out, Folded) as folder:
         write_config(folder / CONFIG, done.config)
         write_weights(folder / WEIGHTS, {name: x.contiguous() for name, x in folded.state_dict().items()})
         write_text(folder / PLAN, json.dumps(steps, indent=1))
@@ -226,6 +226,8 @@ def main(
             "--freeze-gates measures on images", expected="--calibration 1 or more", got="--calibration 0", where="the command line",
             fix="give --calibration 8, or leave --freeze-gates away",
         )  # fmt: skip
+    if out is not None:
+        claim(out, Folded, checkpoint, images)
     chosen = folder_images(images, split)
     spec = images / SPEC_FILE
     labelled = FolderDataset(root=images, spec=load_spec(spec)) if spec.is_file() else None

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Annotated, NamedTuple
 
 import typer
 
+from bundle.outputs import marked, overwrite, require_file
 from bundle.terminal import print_answer, say
 from compile.bench import measure
 from compile.bench_rewrites import Bench, open_graph, simplified_module
@@ -32,6 +33,8 @@ if TYPE_CHECKING:
     from tdss.model import MultiTaskModel
 
 
+MAKER = "python compile/folding_table.py"
+TABLES = marked(f"Made by `{MAKER}".encode())  # what the page may be written over
 SUBSETS = (("semseg", "depth"), ("normals",))
 """Tasks that are asked for in the page's examples, where the model has them."""
 
@@ -195,6 +198,8 @@ def main(
     from compile.folding import Traced, part_costs
     from compile.folds.cost import trace_cost
 
+    if out is not None:
+        require_file(out, TABLES, [checkpoint, images])
     chosen = folder_images(images, split).first(count)
     done = fold_checkpoint(checkpoint, chosen, FoldOptions(), ImageFiles(paths=()), say)
     shape = (1, 3, done.config.image.height, done.config.image.width)
@@ -204,17 +209,11 @@ def main(
     subsets = [subset(done.original, done.folded, batch, tasks) for tasks in wanted]
     say("timing the builds of some tasks")
     times = milliseconds([done.folded, *(one.model for one in subsets)], chosen, threads=2)
-    text = table(
-        done,
-        part_costs(before, after),
-        subsets,
-        times,
-        f"python compile/folding_table.py {checkpoint} --out docs/folding.md",
-    )
+    text = table(done, part_costs(before, after), subsets, times, f"{MAKER} {checkpoint} --out docs/folding.md")
     if out is None:
         print_answer(text)
     else:
-        out.write_text(text, encoding="utf-8")
+        overwrite(out, text, TABLES)
 
 
 if __name__ == "__main__":

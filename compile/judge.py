@@ -67,7 +67,7 @@ def judge(
         eager_ms=eager_ms, f32_compiled_ms=latency.get("f32"), shipped_ms=latency.get(choice.shipped),
         shipped_precision=choice.shipped, runs=timing[0], warmup=timing[1],
     )  # fmt: skip
-    with writing(out) as folder:
+    with writing(out, Judged) as folder:
         write_report(folder, report)
         # the six keys others read, and no more: what only a device measures is left out, version 1 goes without saying
         write_result(folder, BENCH, bench.model_dump_json(indent=2, exclude_defaults=True) + "\n")

@@ -16,6 +16,7 @@ from typing import Annotated
 import typer
 
 from bundle.dataset import read_image
+from bundle.outputs import only, replacing, require_folder
 from bundle.terminal import print_answer
 from calibration.sampling import from_folder
 from compile.adopt import adopt_graph
@@ -27,20 +28,22 @@ from compile.script import run_script
 
 REASON = 220  # characters of the parser's complaint that a table shows
 KINDS = ("defaults", "transformer")
+NAMES = {kind: f"naive-{kind}.onnx" for kind in KINDS}
+ONLY = only(*NAMES.values())
 
 
 def quantize_naively(graph: Path, feeds: Sequence[dict[str, Array]], out: Path) -> tuple[Path, ...]:
     """Write ``naive-defaults.onnx`` and ``naive-transformer.onnx`` in ``out``; return both.
 
     Raises:
+        InputError: something else than these two files is in ``out``.
         GraphError: NNCF refuses the graph.
         TargetUnavailable: NNCF is not installed.
     """
-    out.mkdir(parents=True, exist_ok=True)
-    paths = tuple(out / f"naive-{kind}.onnx" for kind in KINDS)
-    for kind, path in zip(KINDS, paths, strict=True):
-        quantize_plainly(graph, feeds, path, transformer=kind == "transformer")
-    return paths
+    with replacing(out, ONLY) as folder:
+        for kind, name in NAMES.items():
+            quantize_plainly(graph, feeds, folder / name, transformer=kind == "transformer")
+    return tuple(out / name for name in NAMES.values())
 
 
 def row(one: Legality) -> str:
@@ -64,6 +67,7 @@ def main(
 
     Example: python compile/naive.py --model build/simplified --calibration data/scenes --out build/naive
     """
+    require_folder(out, ONLY, [model, calibration, *([] if ours is None else [ours])])
     with TemporaryDirectory() as scratch:
         graph = adopt_graph(model, Path(scratch) / "adopted", mean=MEAN, std=STD)
         info = graph_info(graph)

@@ -27,12 +27,13 @@ from bundle.signature import sign
 from bundle.terminal import print_answer, say
 from calibration.sampling import CalibrationSet, from_split
 from compile import build, export, fold, judge, legality, quantize, rewrite, search, simplify, vectors
-from compile.assemble import Parts, budgets_of, draft_manifest, publish, ship, unchanged
+from compile.assemble import Parts, draft_manifest, publish, ship, unchanged
 from compile.config import BuildConfig, FoldMode, FoldOptions, load_config
 from compile.images import ImageFiles
+from compile.preflight import budgets_of, require_evaluation, require_packages, require_places
 from compile.reference_arrays import checkpoint_digest
 from compile.script import run_script
-from compile.store import obtain, stage_key
+from compile.store import in_use, obtain, stage_key
 from compile.stored import Judged, ReferenceVectors
 from report.console import EscapingConsole
 from report.tables import tasks_table
@@ -60,7 +61,9 @@ class Road(NamedTuple):
     run: RunConfig
     dataset: FolderDataset
     calibration: CalibrationSet
+    evaluation: vectors.Drawn
     budgets: dict[str, float]
+    folder: Path  # where the bundle is published
     say: Say
 
 
@@ -84,6 +87,12 @@ def build_and_judge(config: BuildConfig, progress: Say) -> tuple[Path, Regressio
     The folder's own regression.json may be another's: whoever judges the bundle later, on other terms, writes there.
     """
     road = open_road(config, progress)
+    with in_use(config.out / STORE):
+        return _run_stages(road)
+
+
+def _run_stages(road: Road) -> tuple[Path, RegressionReport]:
+    config, progress, folder = road.config, road.say, road.folder
     folded = _fold(road)
     exported = _export(road, folded)
     simplified = _rewrite(road, _simplify(road, exported))
@@ -95,7 +104,7 @@ def build_and_judge(config: BuildConfig, progress: Say) -> tuple[Path, Regressio
     )
     judged = _judge(road, parts, judge.Terms(draft, config.timing, config.allow_inconclusive))
     choice = judge.read_choice(judged)
-    manifest, folder = ship(draft, choice, judged.sha256), config.out / road.model.name / config.target
+    manifest = ship(draft, choice, judged.sha256)
     start = perf_counter()
     if unchanged(folder, manifest):
         progress(f"bundle: unchanged, {folder}")
@@ -113,27 +122,35 @@ def open_road(config: BuildConfig, progress: Say) -> Road:
     """Read and check what a build needs before any stage runs.
 
     Raises:
-        ConfigError: the target, a task or the checkpoint's configuration is wrong.
+        ConfigError: the target, a task, a budget or the checkpoint's configuration is wrong.
         DatasetError: the data cannot be used, or is of other classes than the model.
-        TargetUnavailable: the target's runtime or device is not here.
+        InputError: the bundle or the store cannot be written where it belongs, or the key cannot sign.
+        TargetUnavailable: the target's runtime or device, or a package, is not here.
     """
     from tdss.checkpoint import CONFIG, read_config
     from tdss.config import keep_tasks
 
     target, run = find_target(config.target), RunConfig(device=config.device, threads=config.threads)
     target.capabilities(run)
-    model = read_config(config.checkpoint / CONFIG)
-    model = keep_tasks(model, config.tasks or tuple(model.tasks))
+    require_packages()
+    whole = read_config(config.checkpoint / CONFIG)
+    model = keep_tasks(whole, config.tasks or tuple(whole.tasks))
+    folder = require_places(config, model.name)
+    budgets = budgets_of(config, whole.tasks, model.tasks, progress)
     dataset = FolderDataset(root=config.data, spec=load_spec(config.dataset or config.data / SPEC_FILE))
     vectors.check_channels(model.tasks, dataset)
-    budgets = budgets_of(config, model.tasks)
     preprocess = Preprocess(**model.image.model_dump())
     drawn = from_split(
         config.data, config.calibration.split, config.calibration.count, seed=config.seed, preprocess=preprocess
     )
     for finding in drawn.findings:
         progress(f"calibration: {finding}")
-    return Road(config, model, checkpoint_digest(config.checkpoint), target, run, dataset, drawn, budgets, progress)
+    evaluation = vectors.choose_evaluation(dataset, config.evaluation, seed=config.seed, tasks=tuple(model.tasks))
+    require_evaluation(dataset, evaluation.ids + evaluation.rest, model.tasks, preprocess)
+    if len(evaluation.ids) < config.evaluation.count:
+        progress(f"evaluation: only {len(evaluation.ids)} images of the {config.evaluation.count} asked for")
+    digest = checkpoint_digest(config.checkpoint)
+    return Road(config, model, digest, target, run, dataset, drawn, evaluation, budgets, folder, progress)
 
 
 def _stage(
@@ -259,8 +276,7 @@ def _build(road: Road, quantized: Quantized) -> Engine:
 
 
 def _vectors(road: Road) -> ReferenceVectors:
-    config, tasks = road.config, tuple(road.model.tasks)
-    drawn = vectors.choose_evaluation(road.dataset, config.evaluation, seed=config.seed, tasks=tasks)
+    config, tasks, drawn = road.config, tuple(road.model.tasks), road.evaluation
     seen = vectors.hash_evaluation(road.dataset, drawn.ids + drawn.rest, tasks)
     return _stage(
         road, ReferenceVectors, "vectors", inputs=(road.checkpoint_sha256, seen), settings={"ids": list(drawn.ids), "candidates": list(drawn.rest), "hard": config.evaluation.hard},

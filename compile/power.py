@@ -21,12 +21,12 @@ from numpy.typing import NDArray
 from onnx import TensorProto, helper, numpy_helper
 from rich.progress import track
 
-from bundle.artifacts import write_text
 from bundle.dataset import Array, decode_label
 from bundle.errors import GraphError, InputError
 from bundle.manifest import Bundle, Manifest, load_bundle
 from bundle.measure import feed
 from bundle.metrics import Floats, Measure
+from bundle.outputs import json_object, overwrite, require_file
 from bundle.postprocess import predict
 from bundle.sources import Source, bundled, figures_of
 from bundle.tasks import task
@@ -34,6 +34,7 @@ from bundle.terminal import exit_status
 from bundle.vectors import Stored
 from bundle.verdict import Rule, judge, relative_drop
 from report.console import EscapingConsole
+from report.encode import PICTURES
 from report.power import Planted, Power, Trials, publish
 from targets.base import RunConfig, Session, Variant
 from targets.reference.target import F32, REFERENCE
@@ -43,6 +44,7 @@ LADDER = tuple(float(level) for level in np.geomspace(0.03, 6.0, 10))
 SIZES = (0.25, 0.5, 0.75, 1.25, 1.75, 2.5, 4.0, 7.0, 16.0)  # the drops aimed at, in budgets
 PILOT = 32  # images the levels are chosen on, spread over all
 SHARES = (1 / 3, 1.0, 3.0)  # the numbers of images judged on, in those of the bundle
+POWERS = json_object("model", "resamples", "points")  # what a measurement may be written over
 TRIALS = 400  # draws of as many images as the bundle has; of another number a quarter of that
 TRIAL_RESAMPLES = 500
 
@@ -311,10 +313,13 @@ def main(arguments: list[str] | None = None) -> None:
     )
     parser.add_argument("--threads", type=int, default=1, help="threads of ONNX Runtime; 0: all")
     options = parser.parse_args(arguments)
+    inputs = [options.bundle, *([] if options.graph is None else [options.graph])]
+    require_file(options.out, POWERS, inputs)
+    require_file(options.figure, PICTURES, inputs)
     bundle = load_bundle(options.bundle)
     graph = float_graph(bundle) if options.graph is None else options.graph
     power = measure_power(bundle, graph, Options(trials=options.trials, threads=options.threads))
-    write_text(options.out, power.model_dump_json(indent=1) + "\n")
+    overwrite(options.out, power.model_dump_json(indent=1) + "\n", POWERS)
     publish(power, options.doc, options.figure)
 
 

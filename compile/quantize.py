@@ -16,6 +16,7 @@ import typer
 from pydantic import JsonValue, TypeAdapter
 
 from bundle.artifacts import Engine, Quantized, Simplified, load
+from bundle.outputs import require_container
 from bundle.preprocess import Preprocess, Triple
 from bundle.terminal import say
 from calibration.sampling import CalibrationSet, from_folder
@@ -27,7 +28,7 @@ from compile.half import write_half, write_ranges
 from compile.layers import write_returned, write_returned_ir
 from compile.passes.table import apply_passes
 from compile.ranges import Range
-from compile.script import announce, run_script
+from compile.script import announce, claim, run_script
 from compile.store import seal, tool_versions, writing
 from compile.verify import Outputs, compare, require, run_graph
 from targets.base import QuantizationScheme, RunConfig, Target, Variant, VariantRecipe
@@ -62,7 +63,7 @@ def quantize(
         TargetUnavailable: NNCF or the target's runtime is not installed.
     """
     info = graph_info(simplified)
-    with writing(out) as folder:
+    with writing(out, Quantized) as folder:
         job = Job(simplified.file(GRAPH_FILE), info, calibration, folder, target, run, cache)
         variants, notes = [], dict[str, JsonValue]()
         recipes = target.variants(target.capabilities(run))
@@ -179,6 +180,9 @@ def main(
 
     Example: python compile/quantize.py --target intel --model build/simplified --calibration data/scenes --out build/int8
     """
+    kept = out.parent / CACHE if cache is None else cache
+    claim(out, Quantized, model, calibration, kept)
+    require_container(kept)
     run, chosen = RunConfig(device=device, threads=threads), find_target(target)
     with TemporaryDirectory() as scratch:
         graph = adopt_graph(model, Path(scratch) / "adopted", mean=mean, std=std)
@@ -187,7 +191,7 @@ def main(
         drawn = from_folder(calibration, split, count, seed=seed, preprocess=graph_info(graph).preprocess)
         for finding in drawn.findings:
             say(f"calibration: {finding}")
-        announce(quantize(graph, drawn, out, chosen, run, cache=cache or out.parent / CACHE), as_json=as_json)
+        announce(quantize(graph, drawn, out, chosen, run, cache=kept), as_json=as_json)
 
 
 if __name__ == "__main__":

@@ -8,8 +8,9 @@ import numpy as np
 from bundle.artifacts import hash_file
 from bundle.dataset import FolderDataset
 from bundle.metrics import Floats, measures
+from bundle.outputs import require_file
 from bundle.postprocess import predict
-from bundle.sources import References, write_arrays
+from bundle.sources import ARRAYS, References, write_arrays
 from bundle.tasks import task
 from compile.eager import EagerModel
 from tdss.checkpoint import CONFIG, WEIGHTS
@@ -50,8 +51,12 @@ def measure_reference(
 def record_reference(
     checkpoint: Path, dataset: FolderDataset, ids: tuple[str, ...], out: Path, track: Track, tasks: tuple[str, ...] = ()
 ) -> References:
-    """Measure the reference and write its arrays to ``out``; see ``measure_reference``."""
+    """Measure the reference and write its arrays to ``out``; see ``measure_reference``.
+
+    Raises:
+        InputError: something else than such arrays is at ``out``, or ``out`` is an input or inside one.
+    """
+    require_file(out, ARRAYS, [checkpoint, dataset.root])
     arrays = measure_reference(checkpoint, dataset, ids, track, tasks)
-    out.parent.mkdir(parents=True, exist_ok=True)
     write_arrays(out, ids, arrays, checkpoint_digest(checkpoint))
     return arrays

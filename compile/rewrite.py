@@ -17,7 +17,7 @@ from bundle.artifacts import Simplified, load
 from compile.graph import GRAPH_FILE, graph_info, graph_settings
 from compile.images import ImageFiles, folder_images
 from compile.passes.table import apply_passes
-from compile.script import announce, run_script
+from compile.script import announce, claim, run_script
 from compile.simplify import operators
 from compile.store import seal, tool_versions, writing
 from compile.verify import compare, require, run_graph
@@ -38,7 +38,7 @@ def rewrite(
     """
     info, source = graph_info(simplified), simplified.file(GRAPH_FILE)
     feeds = [info.feed(image, name=name) for name, image in images.read()]
-    with writing(out) as folder:
+    with writing(out, Simplified) as folder:
         target = folder / GRAPH_FILE
         sites = apply_passes(names, source, target)
         runs = [run_graph(path, info, feeds, exact=False, threads=threads) for path in (target, source)]
@@ -70,6 +70,7 @@ def main(
 
     Example: python compile/rewrite.py --target intel --model build/simplified --images data/scenes --split calibration --out build/rewritten
     """
+    claim(out, Simplified, model, images)
     chosen = find_target(target)
     names = chosen.rewrites(chosen.capabilities(RunConfig(device=device, threads=threads)))
     checked = folder_images(images, split).first(count)

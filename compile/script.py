@@ -2,10 +2,12 @@
 
 import json
 from collections.abc import Callable
+from pathlib import Path
 
 import typer
 
 from bundle.artifacts import Artifact
+from bundle.outputs import artifact, require_folder
 from bundle.terminal import exit_status, print_answer
 
 
@@ -17,6 +19,15 @@ def run_script(main: Callable[..., None], arguments: list[str] | None = None, *,
     application = typer.Typer(add_completion=False, pretty_exceptions_enable=False)
     application.command()(exit_status()(main))  # inside, for typer ends a closed pipe with 1
     application(args=arguments, prog_name=name)
+
+
+def claim(out: Path, kind: type[Artifact], *inputs: Path) -> None:
+    """Do nothing if a stage that makes a ``kind`` from ``inputs`` may write the folder ``out``; it writes there much later.
+
+    Raises:
+        InputError: something is there that is no such artifact, or it is an input, inside one or around one.
+    """
+    require_folder(out, artifact(kind), inputs)
 
 
 def announce(artifact: Artifact, *, as_json: bool) -> None:

@@ -117,7 +117,7 @@ def search(
         TargetUnavailable: a runtime is missing.
     """
     settings = dict(quantized.record.settings)
-    with writing(out) as folder:
+    with writing(out, Quantized) as folder:
         for name in quantized.record.files:
             shutil.copyfile(quantized.file(name), folder / name)
         job = Job(simplified.file(GRAPH_FILE), graph_info(simplified), calibration, folder, target, run, cache)

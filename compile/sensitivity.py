@@ -17,8 +17,9 @@ import onnx_ir as ir
 from pydantic import ValidationError
 
 from bundle.agreement import POWERS, label_power, power, sqnr_db
-from bundle.errors import ArtifactError
+from bundle.artifacts import writing
 from bundle.frozen import Frozen
+from bundle.journal import open_line, sealed_line
 from bundle.tasks import task
 from bundle.verdict import relative_drop
 from compile.graph import Array
@@ -85,11 +86,7 @@ class Subject:
 def measure_layers(
     subject: Subject, layers: Sequence[Layer], total_macs: int, journal: Path, progress: Callable[[str], None]
 ) -> tuple[LayerSensitivity, ...]:
-    """Measure every layer, one quantized at a time; results in ``journal`` are not measured again.
-
-    Raises:
-        ArtifactError: the journal holds something else.
-    """
+    """Measure every layer, one quantized at a time; results in ``journal`` are not measured again."""
     known = read_journal(journal)
     names = [layer.name for layer in layers]
     for number, layer in enumerate(layers, start=1):
@@ -97,33 +94,29 @@ def measure_layers(
             noise, drop = subject.measure([name for name in names if name != layer.name])
             row = LayerSensitivity(name=layer.name, macs_share=layer.macs / total_macs, sqnr_db=noise, drop=drop)
             known[layer.name] = row
-            with journal.open("a", encoding="utf-8") as stream:
-                stream.write(row.model_dump_json() + "\n")
+            with journal.open("ab") as stream:
+                stream.write(sealed_line(row.model_dump_json().encode()))
         if number % 10 == 0 or number == len(layers):
             progress(f"sensitivity: {number} of {len(layers)} layers")
     return tuple(known[name] for name in names)
 
 
 def read_journal(path: Path) -> dict[str, LayerSensitivity]:
-    """Read the rows that a run has left, by layer; a last line cut short by a kill is left out.
+    """Read the rows that a run has left, by layer; a line that is not whole leaves the file, and its layer is measured again."""
+    lines = path.read_bytes().splitlines(keepends=True) if path.is_file() else []
+    whole = {line: row for line in lines if (row := _row(line)) is not None}
+    if len(whole) < len(lines):
+        with writing(path) as temporary:
+            temporary.write_bytes(b"".join(whole))
+    return {row.name: row for row in whole.values()}
 
-    Raises:
-        ArtifactError: a whole line is not such a row.
-    """
-    if not path.is_file():
-        return {}
-    text = path.read_text(encoding="utf-8")
-    whole = text[: text.rfind("\n") + 1]
-    if whole != text:
-        path.write_text(whole, encoding="utf-8")
+
+def _row(line: bytes) -> LayerSensitivity | None:
+    text = open_line(line)
     try:
-        rows = [LayerSensitivity.model_validate_json(line) for line in whole.splitlines()]
-    except ValidationError as error:
-        raise ArtifactError(
-            "the journal of a sensitivity run cannot be read", expected="a layer's row on each line", got=str(error),
-            where=str(path), fix="remove the file: it is measured again",
-        ) from error  # fmt: skip
-    return {row.name: row for row in rows}
+        return None if text is None else LayerSensitivity.model_validate_json(text)
+    except ValidationError:
+        return None
 
 
 def costliest(rows: Sequence[LayerSensitivity], task_name: str, count: int) -> tuple[tuple[str, float], ...]:

@@ -22,7 +22,7 @@ from bundle.artifacts import Exported, Simplified, load
 from bundle.errors import ArtifactError, GraphError
 from compile.graph import GRAPH_FILE, GraphInfo, graph_info, graph_settings
 from compile.images import ImageFiles, folder_images
-from compile.script import announce, run_script
+from compile.script import announce, claim, run_script
 from compile.simplify_worker import NO_FILE
 from compile.sources import ROOT
 from compile.store import seal, tool_versions, writing
@@ -44,7 +44,7 @@ def simplify(exported: Exported, out: Path, images: ImageFiles, *, threads: int)
     info = graph_info(exported)
     feeds = [info.feed(image, name=name) for name, image in images.read()]
     source = exported.file(GRAPH_FILE)
-    with writing(out) as folder:
+    with writing(out, Simplified) as folder:
         target = folder / GRAPH_FILE
         refusal = _simplify_apart(source, target) or _refusal(source, target, info, feeds, threads)
         if refusal:
@@ -115,6 +115,7 @@ def main(
 
     Example: python compile/simplify.py --model build/exported --images data/scenes --split calibration --out build/simplified
     """
+    claim(out, Simplified, model, images)
     chosen = folder_images(images, split).first(count)
     announce(simplify(load(Exported, model), out, chosen, threads=threads), as_json=as_json)
 

@@ -4,6 +4,8 @@ A key is the hash of everything a stage's answer depends on: its inputs' hashes,
 versions of the tools it calls. An entry is written under a temporary name and renamed, so a build killed at any
 moment leaves only whole entries; what it left half done is swept away by the next run. One lock per stage makes
 two builds that share a store wait for each other instead of working twice; the system drops it with its process.
+Beside these, each build holds a shared lock of the whole store, so that nothing is pruned under it (compile/prune.py).
+An entry's last use is the time stamp of its record.
 """
 
 import fcntl
@@ -18,12 +20,14 @@ from pathlib import Path
 
 from pydantic import JsonValue
 
-from bundle.artifacts import SIDECAR, Artifact, ArtifactT, Record, TensorSpec, hash_folder, load, replacing
+from bundle.artifacts import SIDECAR, Artifact, ArtifactT, Record, TensorSpec, hash_folder, load, write_record
 from bundle.errors import ArtifactError
 from bundle.frozen import Frozen
+from bundle.outputs import Rule, anything, artifact, replacing, sweep
 from compile.sources import code_hash
 
 KEY_LENGTH = 24
+LOCK = ".lock"
 
 
 class StageKey(Frozen):
@@ -76,42 +80,46 @@ def obtain(
         if not entry.exists():
             return make(entry)
         try:
-            artifact = load(kind, entry)
+            found = load(kind, entry)
         except ArtifactError as error:
             say(f"{key.stage}: {error.message} in {entry.name}: made again")
             shutil.rmtree(entry)
             return make(entry)
+        os.utime(entry / SIDECAR)
         say(f"{key.stage}: unchanged, taken from {entry.name}")
-        return artifact
-
-
-def sweep(folder: Path, name: str = "*") -> None:
-    """Remove what a killed run left of ``name`` in ``folder``; an entry caught between two renames is put back."""
-    for old in folder.glob(f".{name}.*.old"):
-        entry = folder / old.name[1:].rsplit(".", 2)[0]
-        if entry.exists():
-            shutil.rmtree(old)
-        else:
-            os.replace(old, entry)
-    for temporary in folder.glob(f".{name}.*.tmp"):
-        shutil.rmtree(temporary) if temporary.is_dir() else temporary.unlink()
+        return found
 
 
 @contextmanager
-def locked(folder: Path) -> Iterator[None]:
-    """Hold the only lock on ``folder``, made if missing and swept of what killed runs left; wait while another has it."""
+def locked(folder: Path, rule: Rule = anything) -> Iterator[None]:
+    """Hold the only lock on ``folder``, made if missing and swept of what killed runs left; wait while another has it.
+
+    ``rule`` says which old folders a sweep may remove, see ``bundle.outputs.sweep``.
+    """
     folder.mkdir(parents=True, exist_ok=True)
-    with (folder / ".lock").open("w") as stream:
+    with (folder / LOCK).open("w") as stream:
         fcntl.flock(stream, fcntl.LOCK_EX)
-        sweep(folder)
+        sweep(folder, rule)
         yield
 
 
 @contextmanager
-def writing(out: Path) -> Iterator[Path]:
-    """Yield an empty temporary folder that becomes ``out``, as ``replacing`` does, after what a killed run left is gone."""
-    sweep(out.parent, out.name)
-    with replacing(out) as folder:
+def in_use(root: Path) -> Iterator[None]:
+    """Hold a shared lock on the store, made if missing: no entry is pruned meanwhile; wait while a prune is at work."""
+    root.mkdir(parents=True, exist_ok=True)
+    with (root / LOCK).open("w") as stream:
+        fcntl.flock(stream, fcntl.LOCK_SH)
+        yield
+
+
+@contextmanager
+def writing(out: Path, kind: type[Artifact]) -> Iterator[Path]:
+    """Yield an empty temporary folder that becomes ``out``, an artifact of ``kind``; see ``bundle.outputs.replacing``.
+
+    Raises:
+        InputError: something is at ``out`` that is no such artifact.
+    """
+    with replacing(out, artifact(kind)) as folder:
         yield folder
 
 
@@ -135,4 +143,4 @@ def seal(
         settings=settings,
         tools=tools,
     )
-    (folder / SIDECAR).write_text(record.model_dump_json(indent=2) + "\n", encoding="utf-8")
+    write_record(folder, record)

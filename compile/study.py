@@ -22,6 +22,7 @@ from bundle.artifacts import write_text
 from bundle.dataset import SPEC_FILE, FolderDataset, load_spec
 from bundle.errors import ConfigError
 from bundle.manifest import default_budgets
+from bundle.outputs import json_object, overwrite, require_file
 from bundle.verdict import Verdict
 from calibration.sampling import choose, from_split
 from compile.adopt import adopt_graph
@@ -34,6 +35,7 @@ from compile.trial import Trial, labelled
 from compile.verify import open_graph
 
 PAGE = Path("docs/quantization.md")
+ROWS = json_object("name", "drops", "upper")  # what a table's rows may be written over
 
 
 MARKS: dict[Verdict, str] = {"pass": "{}", "inconclusive": "*{}*", "improvement": "*{}*", "regression": "**{}**"}
@@ -83,6 +85,8 @@ def main(
             f"there is no table {unknown[0]!r}", expected=", ".join(TABLES), got=unknown[0], where="--table",
             fix="correct the name",
         )  # fmt: skip
+    for name in tables:
+        require_file(_rows_file(page, name), ROWS, [model, data])
     dataset = FolderDataset(root=data, spec=load_spec(data / SPEC_FILE))
     with TemporaryDirectory() as temporary:
         graph = adopt_graph(model, Path(temporary) / "adopted", mean=MEAN, std=STD)
@@ -112,7 +116,11 @@ def _write(page: Path, name: str, rows: Sequence[Row], counts: tuple[int, int], 
     before = page.read_text(encoding="utf-8") if page.is_file() else "# Quantization\n"
     write_text(page, replace_section(before, name, body))
     data: JsonValue = [row.model_dump(mode="json") for row in rows]
-    write_text(page.with_name(f"quantization-{name}.json"), json.dumps(data, indent=1) + "\n")
+    overwrite(_rows_file(page, name), json.dumps(data, indent=1) + "\n", ROWS)
+
+
+def _rows_file(page: Path, name: str) -> Path:
+    return page.with_name(f"quantization-{name}.json")
 
 
 if __name__ == "__main__":

@@ -100,7 +100,7 @@ def record_vectors(
     """
     model = EagerModel(checkpoint)
     model.keep(tasks)
-    with writing(out) as folder, torch_threads(threads):
+    with writing(out, ReferenceVectors) as folder, torch_threads(threads):
         cases = [_case(one, model, dataset) for one in _evaluated(model, dataset, drawn.rest if hard else (), "hard")]
         reasons = choose_hard(cases, hard, model.config.tasks, dataset.spec)
         images = chain(

@@ -22,9 +22,11 @@ import numpy as np
 import onnx_ir as ir
 import typer
 
+from bundle.artifacts import Imported
 from bundle.dataset import Image
 from bundle.errors import CheckpointError, ConfigError, InputError
 from bundle.frozen import Frozen
+from bundle.outputs import artifact, require_folder
 from bundle.terminal import print_answer, say
 from compile.dinov2_graph import Floats, expose_blocks, read_weights
 from compile.graph import GRAPH_FILE
@@ -89,6 +91,7 @@ def start(wheel: Path, config: Path, images: Sequence[Image]) -> tuple[Path, tup
             "there is no place for the backbone", expected="init_backbone = a folder", got="none", where=str(config),
             fix="name the folder that the training starts from",
         )  # fmt: skip
+    require_folder(run.init_backbone, artifact(Imported), [wheel, config])
     with TemporaryDirectory(prefix="vit-case.") as scratch:
         folder = Path(scratch)
         graph = take_graph(wheel, folder)

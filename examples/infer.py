@@ -6,17 +6,17 @@ file that holds uint8 [height, width, 3], RGB. All else needs NumPy, pydantic an
 
 import argparse
 import struct
-import sys
 import zlib
 from pathlib import Path
 
 from bundle.archive import unpack_beside
 from bundle.dataset import Array, read_image
-from bundle.errors import InputError, ProjectError
+from bundle.errors import InputError
 from bundle.frames import feed, predictions
 from bundle.manifest import Bundle
 from bundle.signature import load_trusted
 from bundle.tasks import task
+from bundle.terminal import exit_status, print_answer
 from report.draw import Inks, Rgb, depth_span, draw
 from targets.base import Execute, RunConfig
 from targets.open import open_session
@@ -54,21 +54,18 @@ def png(rgb: Rgb) -> bytes:
     return b"\x89PNG\r\n\x1a\n" + chunks
 
 
+@exit_status()
 def main(arguments: list[str] | None = None) -> None:
     """Run the command line and end the process with its exit code."""
     given = _parser().parse_args(arguments)
-    try:
-        folder = unpack_beside(given.bundle, key=given.key) if given.bundle.is_file() else given.bundle
-        _require_new(given.out, folder)
-        bundle = load_trusted(folder, given.key)
-        maps = infer(bundle, read_image(given.image), name=str(given.image), execute=given.execute)
-        given.out.mkdir(parents=True)
-        for name, values in maps.items():
-            (given.out / f"{name}.png").write_bytes(png(picture(bundle, name, values)))
-            sys.stdout.write(f"{given.out / name}.png\n")
-    except ProjectError as error:
-        sys.stderr.write(f"error: {error}\n")
-        raise SystemExit(error.exit_code) from None
+    folder = unpack_beside(given.bundle, key=given.key) if given.bundle.is_file() else given.bundle
+    _require_new(given.out, folder)
+    bundle = load_trusted(folder, given.key)
+    maps = infer(bundle, read_image(given.image), name=str(given.image), execute=given.execute)
+    given.out.mkdir(parents=True)
+    for name, values in maps.items():
+        (given.out / f"{name}.png").write_bytes(png(picture(bundle, name, values)))
+        print_answer(f"{given.out / name}.png")
 
 
 def _require_new(out: Path, bundle: Path) -> None:

@@ -2,20 +2,27 @@
 
 import base64
 import io
+import struct
+import zlib
+from pathlib import Path
 from types import ModuleType
 from typing import TYPE_CHECKING
 
 import numpy as np
 
 from bundle.errors import not_installed
+from bundle.outputs import marked, overwriting
 from report.draw import Rgb
 
 if TYPE_CHECKING:
     from PIL.Image import Image
 
 PALETTE_SIZE = 256
+HEADER = 8 + 25  # bytes of a PNG's signature and its first chunk
 FEW_COLOURS = 64  # a map of classes has fewer, one of probabilities, depths or normals more
 TEXT_SIZE = 15
+SOFTWARE = "tdss report"
+PICTURES = marked(f"tEXtSoftware\0{SOFTWARE}".encode())  # what a PNG may be written over
 
 
 def _pillow() -> ModuleType:
@@ -45,6 +52,19 @@ def png(picture: Rgb) -> bytes:
     stream = io.BytesIO()
     image.save(stream, "PNG", optimize=True)
     return stream.getvalue()
+
+
+def write_png(picture: Rgb, out: Path) -> None:
+    """Write uint8 RGB ``[H, W, 3]`` as a PNG file that names its maker.
+
+    Raises:
+        InputError: something else than such a picture is at ``out``, or the system refuses to write.
+    """
+    content = png(picture)
+    text = f"tEXtSoftware\0{SOFTWARE}".encode()
+    chunk = struct.pack(">I", len(text) - 4) + text + struct.pack(">I", zlib.crc32(text))
+    with overwriting(out, PICTURES) as temporary:
+        temporary.write_bytes(content[:HEADER] + chunk + content[HEADER:])
 
 
 def jpeg(picture: Rgb) -> bytes:

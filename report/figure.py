@@ -5,6 +5,8 @@ from typing import TYPE_CHECKING
 
 from bundle.errors import not_installed
 from bundle.font_cache import font_cache_apart
+from bundle.outputs import overwriting
+from report.encode import PICTURES, SOFTWARE
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -34,6 +36,10 @@ def panels(count: int, inches: tuple[float, float]) -> "tuple[Figure, list[Axes]
 
 
 def save(figure: "Figure", out: Path) -> None:
-    """Write a figure as a PNG, and its folder where there is none."""
-    out.parent.mkdir(parents=True, exist_ok=True)
-    figure.savefig(out, dpi=DOTS_PER_INCH)
+    """Write a figure as a PNG, and its folder where there is none.
+
+    Raises:
+        InputError: something else than such a picture is at ``out``, or the system refuses to write.
+    """
+    with overwriting(out, PICTURES) as temporary:
+        figure.savefig(temporary, dpi=DOTS_PER_INCH, format="png", metadata={"Software": SOFTWARE})

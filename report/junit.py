@@ -6,6 +6,10 @@ from xml.etree import ElementTree
 from bundle.checks import Check
 from bundle.escaping import escaped
 from bundle.outcome import RegressionReport
+from bundle.outputs import marked
+
+TESTS = "tests.regression.test_bundle"
+JUNIT = marked(f'classname="{TESTS}"'.encode())  # what may be written over
 
 
 def junit(report: RegressionReport, checks: Iterable[Check]) -> str:
@@ -16,9 +20,7 @@ def junit(report: RegressionReport, checks: Iterable[Check]) -> str:
         failures=str(sum(not row.passed for row in rows)), skipped=str(sum(bool(row.skipped) for row in rows)), errors="0",
     )  # fmt: skip
     for row in rows:
-        case = ElementTree.SubElement(
-            suite, "testcase", classname="tests.regression.test_bundle", name=f"test_{row.question}[{row.task}]"
-        )
+        case = ElementTree.SubElement(suite, "testcase", classname=TESTS, name=f"test_{row.question}[{row.task}]")
         if row.question == "budget":
             _properties(case, report.tasks[row.task].model_dump(mode="json", exclude={"figures"}))
         if not row.passed:

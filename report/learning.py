@@ -12,8 +12,10 @@ from pathlib import Path
 from typing import NamedTuple
 
 from bundle.errors import InputError
+from bundle.outputs import require_file
 from bundle.tasks import task
 from bundle.terminal import exit_status
+from report.encode import PICTURES
 from report.figure import panels, save
 
 PANEL_INCHES = (4.0, 3.0)
@@ -80,6 +82,7 @@ def main(arguments: list[str] | None = None) -> None:
     parser.add_argument("--log", nargs="+", type=Path, required=True, help="metrics logs; a run is named by its file")
     parser.add_argument("--out", type=Path, required=True, help="the PNG to write")
     options = parser.parse_args(arguments)
+    require_file(options.out, PICTURES, options.log)
     names = [log.parent.name if log.stem == "log" else log.stem for log in options.log]
     draw_curves({name: read_curves(log) for name, log in zip(names, options.log, strict=True)}, options.out)
 

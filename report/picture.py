@@ -15,12 +15,13 @@ import numpy as np
 from bundle.dataset import decode_label
 from bundle.errors import InputError
 from bundle.manifest import Bundle, Manifest, load_bundle
+from bundle.outputs import require_file
 from bundle.tasks import task
 from bundle.terminal import exit_status
 from bundle.vectors import Stored, Vectors
 from report.chosen import choose, reference_scores
 from report.draw import Rgb, draw
-from report.encode import png, resized, written
+from report.encode import PICTURES, resized, write_png, written
 from report.examples import inks
 
 GAP = 6  # white pixels between two tiles
@@ -99,10 +100,10 @@ def _arguments(words: Sequence[str]) -> argparse.Namespace:
 def main(words: Sequence[str]) -> None:
     """Draw the picture."""
     options = _arguments(words)
+    require_file(options.out, PICTURES, [options.bundle])
     bundle = load_bundle(options.bundle)
     drawn = picture(bundle, ids=tuple(options.ids), tile=options.tile, labels=not options.no_labels)
-    options.out.parent.mkdir(parents=True, exist_ok=True)
-    options.out.write_bytes(png(drawn))
+    write_png(drawn, options.out)
 
 
 if __name__ == "__main__":

@@ -10,11 +10,11 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from bundle.archive import check_entry, extract_entry, opened, reading
-from bundle.artifacts import write_text
 from bundle.choice import BENCH
 from bundle.errors import ArtifactError, InputError
 from bundle.frozen import Frozen
 from bundle.outcome import RESULT, RegressionReport, open_report, read_report
+from bundle.outputs import marked, overwrite, require_file
 from bundle.seals import MANIFEST
 from report import judged, wording
 from report.charts import bar, budget_scale, drop_row
@@ -22,6 +22,7 @@ from report.facts import read_bench
 from report.template import printed
 from report.view import Standing, Tick
 
+PAGES = marked(b'<meta name="generator" content="tdss report">')  # what the page may be written over
 LARGEST = 50_000_000  # bytes of one member of an archive: a result is under a megabyte
 
 
@@ -142,7 +143,7 @@ def render_sweep(paths: Sequence[Path], out: Path) -> Path:
     """Write the page over all results to ``out`` and return its path.
 
     Raises:
-        InputError: there is no result.
+        InputError: there is no result; something else than such a page is at ``out``, or ``out`` is a result or inside one.
         ArtifactError: a file is no result.
         TargetUnavailable: Jinja2 is not installed.
     """
@@ -151,9 +152,9 @@ def render_sweep(paths: Sequence[Path], out: Path) -> Path:
             "there is nothing to report", expected="at least one result", got="none", where="tdss report",
             fix="name bundles, regression.json files, or archives that devices sent back",
         )  # fmt: skip
+    require_file(out, PAGES, paths)
     page = describe_sweep([read_result(path) for path in paths])
-    out.parent.mkdir(parents=True, exist_ok=True)
-    write_text(out, printed("sweep.html.j2", page))
+    overwrite(out, printed("sweep.html.j2", page), PAGES)
     return out
 
 

@@ -35,7 +35,7 @@ def main(arguments: list[str] | None = None) -> None:
     if given.bundle.is_file():
         given.bundle = unpack_beside(given.bundle, key=given.key)
     plan = _plan(given)
-    prepare_sendback(given.send or sendback_path(given.bundle, "device"))
+    prepare_sendback(given.send or sendback_path(given.bundle, "device"), given.bundle)
     decision = decide(plan, say)
     sent = write_sendback(given.bundle, given.send or sendback_path(given.bundle, decision.report.device.name))
     print_answer(_json(decision) if given.json else _text(decision, sent))

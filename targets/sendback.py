@@ -1,18 +1,17 @@
 """The file a device's person sends back: the sealed results of one decision, small, as one archive."""
 
-import os
 import re
 import zipfile
 from pathlib import Path
 
-from bundle.artifacts import writing
 from bundle.choice import BENCH, CHOICE
 from bundle.engines import ENGINES
-from bundle.errors import InputError
 from bundle.outcome import RESULT
+from bundle.outputs import overwriting, require_file, zip_with
 from bundle.seals import MANIFEST
 
 SENT = (RESULT, BENCH, CHOICE, MANIFEST)
+ARCHIVES = zip_with(*SENT)  # what the file to send back may be written over
 
 
 def sendback_path(folder: Path, device_name: str) -> Path:
@@ -22,19 +21,13 @@ def sendback_path(folder: Path, device_name: str) -> Path:
     return resolved.with_name(f"{resolved.parent.name}-{resolved.name}-{device}-results.zip")
 
 
-def prepare_sendback(path: Path) -> None:
-    """Make the folder of the file to send back, and see that it can be written there before anything is measured.
+def prepare_sendback(path: Path, bundle: Path) -> None:
+    """See that the file to send back can be written, before anything is measured.
 
     Raises:
-        InputError: it cannot.
-        OSError: the folder cannot be made.
+        InputError: it cannot, something else is there, or it would lie in the bundle.
     """
-    path.parent.mkdir(parents=True, exist_ok=True)
-    if path.is_dir() or not os.access(path.parent, os.W_OK):
-        raise InputError(
-            "the file to send back cannot be written there", expected="a file's name, in a folder that can be written",
-            got="a folder" if path.is_dir() else "a folder that cannot be written", where=str(path), fix="--send FILE",
-        )  # fmt: skip
+    require_file(path, ARCHIVES, [bundle])
 
 
 def write_sendback(folder: Path, path: Path) -> Path:
@@ -44,7 +37,7 @@ def write_sendback(folder: Path, path: Path) -> Path:
     ``tdss report`` reads the archive as it is. A file that is there already is replaced whole, or not at all.
     """
     keys = sorted((folder / ENGINES).glob("*.json"))
-    with writing(path) as temporary, zipfile.ZipFile(temporary, "w", zipfile.ZIP_DEFLATED) as archive:
+    with overwriting(path, ARCHIVES) as temporary, zipfile.ZipFile(temporary, "w", zipfile.ZIP_DEFLATED) as archive:
         for name in SENT:
             archive.write(folder / name, name)
         for key in keys:

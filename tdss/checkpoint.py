@@ -3,6 +3,7 @@
 Weights may be stored as FP16; they are always loaded as FP32. Nothing is ever unpickled.
 """
 
+import errno
 from pathlib import Path
 from typing import Literal
 
@@ -14,9 +15,10 @@ from safetensors import SafetensorError
 from safetensors.torch import load_file, save_file
 from torch import Tensor
 
-from bundle.artifacts import replacing, write_text
+from bundle.artifacts import write_text
 from bundle.errors import CheckpointError, ConfigError
 from bundle.frozen import Frozen
+from bundle.outputs import nothing, replacing
 from bundle.tasks import task as task_row
 from tdss.config import ModelConfig
 from tdss.model import MultiTaskModel
@@ -100,8 +102,15 @@ def write_config(path: Path, config: ModelConfig) -> None:
 
 
 def write_weights(path: Path, tensors: dict[str, Tensor]) -> None:
-    """Write tensors as a safetensors file that everyone may read."""
-    save_file(tensors, path)
+    """Write tensors as a safetensors file that everyone may read.
+
+    Raises:
+        OSError: the system refuses to write it.
+    """
+    try:
+        save_file(tensors, path)
+    except SafetensorError as error:
+        raise OSError(errno.EIO, str(error), str(path)) from error
     path.chmod(0o644)
 
 
@@ -164,7 +173,19 @@ def load_card(folder: Path) -> Card | None:
 def save(
     folder: Path, config: ModelConfig, model: MultiTaskModel, card: Card, *, storage: Literal["float16", "float32"]
 ) -> None:
-    """Write a checkpoint folder, replacing an older one whole.
+    """Write a new checkpoint folder, whole or not at all; see ``write``.
+
+    Raises:
+        InputError: there is something at ``folder``.
+    """
+    with replacing(folder, nothing) as temporary:
+        write(temporary, config, model, card, storage=storage)
+
+
+def write(
+    folder: Path, config: ModelConfig, model: MultiTaskModel, card: Card, *, storage: Literal["float16", "float32"]
+) -> None:
+    """Write a checkpoint's files into ``folder``.
 
     ``storage`` is the type of the floating-point tensors on disk; ``num_batches_tracked`` of batch norms stays int64.
     """
@@ -173,7 +194,6 @@ def save(
         name: (tensor.detach().to(dtype) if tensor.is_floating_point() else tensor.detach()).contiguous()
         for name, tensor in model.state_dict().items()
     }
-    with replacing(folder) as temporary:
-        write_weights(temporary / WEIGHTS, tensors)
-        write_config(temporary / CONFIG, config)
-        write_text(temporary / CARD, card.model_dump_json(indent=2) + "\n")
+    write_weights(folder / WEIGHTS, tensors)
+    write_config(folder / CONFIG, config)
+    write_text(folder / CARD, card.model_dump_json(indent=2) + "\n")

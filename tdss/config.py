@@ -9,6 +9,7 @@ from bundle.errors import ConfigError
 from bundle.frozen import Frozen
 
 Gate: TypeAlias = Literal["static", "dynamic"]
+LONGEST_NAME = 100  # characters: a bundle, its archive and its results are called after the model
 Positive: TypeAlias = Annotated[int, Field(gt=0)]
 
 
@@ -149,7 +150,7 @@ class ModelConfig(Frozen):
     """A multi-task model. ``tasks`` maps each task of bundle/tasks.py to its output channels, in output order."""
 
     schema_version: Literal[1] = 1
-    name: Annotated[str, Field(pattern=r"^[a-z0-9][a-z0-9._-]*$")]
+    name: Annotated[str, Field(pattern=r"^[a-z0-9][a-z0-9._-]*$", max_length=LONGEST_NAME)]
     image: ImageConfig
     backbone: BackboneConfig
     adapter: AdapterConfig

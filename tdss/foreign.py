@@ -1,44 +1,52 @@
 """The one module that reads weights others wrote: published backbones, as safetensors or as a PyTorch file.
 
-A ``.pth`` is read with ``weights_only=True``, which loads tensors and plain containers and refuses any other object.
+What a file is, its first bytes say, not its name. A PyTorch file is read with ``weights_only=True``, which loads tensors and
+plain containers and refuses any other object.
 """
 
 import pickle
+import struct
+import zipfile
 from pathlib import Path
 
 import torch
 from torch import Tensor
 
+from bundle.artifacts import Imported, Record, hash_file, hash_folder, write_record
 from bundle.errors import CheckpointError, ConfigError
+from bundle.outputs import artifact, replacing, require_folder
 from tdss import checkpoint
 from tdss.backbones.swin_keys import from_published
 from tdss.backbones.vit_keys import from_dinov2
 from tdss.config import IN_BACKBONE, ModelConfig, VitConfig
 from tdss.model import MultiTaskModel
 
+ZIPPED, PICKLED = b"PK\x03\x04", b"\x80"  # how a PyTorch file begins: since 1.6, and before it
+LENGTH = 8  # bytes of a safetensors header's length, little-endian, before the header
+UNREADABLE = (
+    pickle.UnpicklingError, RuntimeError, EOFError, ValueError, LookupError, TypeError, AttributeError, ImportError,
+    MemoryError, OverflowError, OSError, struct.error, zipfile.BadZipFile,
+)  # fmt: skip
+"""What torch.load raises for a file that is damaged, made to harm, or holds something else than tensors."""
 NESTED = ("model", "state_dict", "model_state", "net")  # where published files keep the weights
 
 
 def read_foreign(path: Path) -> dict[str, Tensor]:
-    """Read a file of weights: safetensors, or a PyTorch file of tensors.
+    """Read a file of weights: safetensors, or a PyTorch file of tensors; its first bytes say which.
 
     Raises:
-        CheckpointError: the file is missing, holds anything but tensors, or holds none.
+        CheckpointError: the file is missing, is neither, holds anything but tensors, or holds none.
     """
-    if path.suffix == ".safetensors":
+    if _is_safetensors(path):
         return checkpoint.read_weights(path)
     try:
-        content = torch.load(path, map_location="cpu", weights_only=True)
-    except OSError as error:
-        missing = isinstance(error, FileNotFoundError)
+        with path.open("rb") as stream:  # given a path, torch.load would look at its suffix
+            content = torch.load(stream, map_location="cpu", weights_only=True)
+    except UNREADABLE as error:
+        said = f"{type(error).__name__}: {error}".splitlines()[0]
         raise CheckpointError(
-            f"the weights {'are missing' if missing else 'cannot be read'}", expected="a file",
-            got="no such file" if missing else str(error), where=str(path), fix="correct the path",
-        ) from error  # fmt: skip
-    except (pickle.UnpicklingError, RuntimeError, EOFError) as error:
-        raise CheckpointError(
-            "the weights cannot be read safely", expected="a PyTorch file of tensors only, or safetensors",
-            got=str(error).splitlines()[0], where=str(path), fix="save the state_dict alone where the file was made",
+            "the weights cannot be read safely", expected="a PyTorch file of tensors only, or safetensors", got=said,
+            where=str(path), fix="save the state_dict alone where the file was made",
         ) from error  # fmt: skip
     for name in NESTED:
         if isinstance(content, dict) and isinstance(content.get(name), dict):
@@ -54,15 +62,44 @@ def read_foreign(path: Path) -> dict[str, Tensor]:
     return {name: tensor.float() if tensor.is_floating_point() else tensor for name, tensor in tensors.items()}
 
 
+def _is_safetensors(path: Path) -> bool:
+    """Say whether the file is safetensors; if not, it begins as a PyTorch file does.
+
+    Raises:
+        CheckpointError: it cannot be read, or begins as neither.
+    """
+    try:
+        with path.open("rb") as stream:
+            head = stream.read(LENGTH + 1)
+            size = stream.seek(0, 2)
+    except OSError as error:
+        missing = isinstance(error, FileNotFoundError)
+        raise CheckpointError(
+            f"the weights {'are missing' if missing else 'cannot be read'}", expected="a file",
+            got="no such file" if missing else str(error), where=str(path), fix="correct the path",
+        ) from error  # fmt: skip
+    if len(head) > LENGTH and head[LENGTH:] == b"{" and int.from_bytes(head[:LENGTH], "little") <= size - LENGTH:
+        return True
+    if not head.startswith((ZIPPED, PICKLED)):
+        raise CheckpointError(
+            "this is no file of weights", expected="a file that begins as safetensors or as torch.save writes it",
+            got=f"{size} bytes that begin with {head.hex(' ') or 'nothing'}", where=str(path),
+            fix="fetch the file again; a page or a pointer that was saved in its place is no file of weights",
+        )  # fmt: skip
+    return False
+
+
 def import_backbone(weights: Path, config: Path, out: Path, *, seed: int) -> tuple[str, ...]:
     """Write a checkpoint whose backbone is a published one; adapters and decoders are new, drawn from ``seed``.
 
     ``config`` is a model's config.toml. Returns the keys of the file that were left out (classifier, last norm).
 
     Raises:
+        InputError: something is at ``out`` that import did not write, or ``out`` lies in or around an input.
         ConfigError: the configuration is wrong, or its adapter lives inside the backbone.
         CheckpointError: the weights cannot be read, or are of another backbone than the configuration's.
     """
+    require_folder(out, artifact(Imported), [weights, config])
     model_config = checkpoint.read_config(config)
     if model_config.adapter.kind in IN_BACKBONE:
         raise ConfigError(
@@ -78,7 +115,13 @@ def import_backbone(weights: Path, config: Path, out: Path, *, seed: int) -> tup
     card = checkpoint.Card(
         trained_on=f"backbone from {weights.name}; adapters and decoders are untrained", steps=0, hours=0.0, metrics={}
     )
-    checkpoint.save(out, model_config, model, card, storage="float32")
+    with replacing(out, artifact(Imported)) as folder:
+        checkpoint.write(folder, model_config, model, card, storage="float32")
+        record = Record(
+            kind=Imported.kind, files=hash_folder(folder), parent=hash_file(weights), inputs=(), outputs=(),
+            settings={"seed": seed}, tools={"torch": torch.__version__},
+        )  # fmt: skip
+        write_record(folder, record)
     return left
 
 

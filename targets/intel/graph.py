@@ -5,12 +5,14 @@ converted twice gives two files. ``save`` renames them by their place in the gra
 the name of the ONNX *value* it produces: that is what NNCF's ignored patterns see.
 """
 
+import errno
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 import numpy as np
 
 from bundle.errors import ArtifactError, GraphError
+from bundle.outputs import refusal
 from targets.intel.runtime import import_openvino, shared_core
 
 if TYPE_CHECKING:
@@ -60,9 +62,13 @@ def read(path: Path) -> "Model":
 
 
 def save(model: "Model", path: Path) -> tuple[str, str]:
-    """Write ``path`` (``.xml``) and its ``.bin`` without FP16 compression; return both names. The model's constants are renamed."""
+    """Write ``path`` (``.xml``) and its ``.bin`` without FP16 compression; return both names. The model's constants are renamed.
+
+    Raises:
+        OSError: the system refuses to write it.
+    """
     name_by_place(model)
-    import_openvino().save_model(model, path, compress_to_fp16=False)
+    _write(model, path, half=False)
     return path.name, path.with_suffix(".bin").name
 
 
@@ -73,15 +79,23 @@ def store_half(path: Path) -> None:
 
     Raises:
         ArtifactError: the IR is missing or cannot be read.
+        OSError: the system refuses to write it.
     """
     model = read(path)
     _halve_quantized(model)
     name_by_place(model)
     smaller = path.with_name(f"{path.stem}.smaller.xml")
-    import_openvino().save_model(model, smaller, compress_to_fp16=True)
+    _write(model, smaller, half=True)
     del model  # it maps the weights' file that is replaced now
     smaller.with_suffix(".bin").replace(path.with_suffix(".bin"))
     smaller.replace(path)
+
+
+def _write(model: "Model", path: Path, *, half: bool) -> None:
+    try:
+        import_openvino().save_model(model, path, compress_to_fp16=half)
+    except RuntimeError as error:  # "basic_ios::clear: iostream error", whatever the system said
+        raise OSError(errno.EIO, refusal(path.parent) or str(error), str(path)) from error
 
 
 def _halve_quantized(model: "Model") -> None:

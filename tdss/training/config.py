@@ -8,7 +8,7 @@ from pydantic import Field, ValidationError, model_validator
 
 from bundle.errors import ConfigError
 from bundle.frozen import Frozen
-from tdss.config import IN_BACKBONE, ModelConfig
+from tdss.config import IN_BACKBONE, LONGEST_NAME, ModelConfig
 
 Precision: TypeAlias = Literal["32-true", "bf16-mixed"]  # no FP16: its loss scale is no part of a run's state
 Fraction: TypeAlias = Annotated[float, Field(ge=0, lt=1)]
@@ -79,7 +79,7 @@ class TrainConfig(Frozen):
     """
 
     schema_version: Literal[1] = 1
-    name: Annotated[str, Field(pattern=r"^[a-z0-9][a-z0-9._-]*$")]
+    name: Annotated[str, Field(pattern=r"^[a-z0-9][a-z0-9._-]*$", max_length=LONGEST_NAME)]
     runs: Path = Path("runs")
     seed: int = 0
     steps: Count | None = None

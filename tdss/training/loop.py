@@ -3,6 +3,7 @@
 import hashlib
 import math
 import time
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 import torch
@@ -10,6 +11,7 @@ from torch import Tensor, nn
 from torch.optim import AdamW
 
 from bundle.errors import CheckpointError, ConfigError
+from bundle.outputs import nothing, require_folder, unlisted
 from bundle.tasks import task as task_row
 from tdss import checkpoint
 from tdss.config import IN_BACKBONE
@@ -25,6 +27,7 @@ if TYPE_CHECKING:
 
 TIMED = 12  # steps that are timed before minutes become steps
 LOG_EVERY = 20
+LOG = "log.jsonl"
 
 
 class Run:
@@ -33,7 +36,7 @@ class Run:
     def __init__(self, config: TrainConfig, fabric: "Fabric", display: Display) -> None:
         self.config, self.fabric, self.display = config, fabric, display
         self.dataset = data.open_dataset(config.data.root, config.data.spec)
-        self.log = Log(config.folder / "log.jsonl")
+        self.log = Log(config.folder / LOG)
         self.counters = state.Counters(
             step=0, total=config.steps or 0, seed=config.seed, seconds=0.0, config_sha256=fingerprint(config)
         )
@@ -186,19 +189,31 @@ class Run:
 
 
 def train(config: TrainConfig, fabric: "Fabric", display: Display) -> None:
-    """Run one phase to its end and write its checkpoint; a phase that has one already is left as it is."""
+    """Run one phase to its end and write its checkpoint; a phase that has one already is left as it is.
+
+    Raises:
+        InputError: the run's folder holds something else, or lies in or around what the run reads.
+    """
     if finish.is_done(config, fingerprint(config)):
         display.say(f"is done: {config.folder / 'checkpoint'}")
     else:
+        inputs = [config.data.root, *([] if config.init_backbone is None else [config.init_backbone])]
+        require_folder(config.folder, foreign, inputs)
         config.folder.mkdir(parents=True, exist_ok=True)
         run = Run(config, fabric, display)
         run.resume()
+        require_folder(config.folder / "checkpoint", nothing)
         run.train()
         if fabric.is_global_zero:
             finish.finish(config, run.averaged_model().cpu(), run.dataset, run.counters, display, run.log)
         fabric.barrier()
     if fabric.is_global_zero:
         finish.compare(config)
+
+
+def foreign(folder: Path) -> str:
+    """Say what is in a run's folder that no killed run left; whose state lies there is for ``Run.resume`` to say."""
+    return "" if (folder / "last").is_dir() else unlisted(folder, {LOG})
 
 
 def fingerprint(config: TrainConfig) -> str:

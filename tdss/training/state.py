@@ -9,13 +9,16 @@ from typing import Literal
 
 import torch
 from pydantic import ValidationError
-from safetensors.torch import load_file, save_file
+from safetensors import SafetensorError
+from safetensors.torch import load_file
 from torch import Tensor, nn
 from torch.optim import AdamW
 
-from bundle.artifacts import replacing, write_text
+from bundle.artifacts import write_text
 from bundle.errors import CheckpointError
 from bundle.frozen import Frozen
+from bundle.outputs import only, replacing
+from tdss.checkpoint import write_weights
 
 TENSORS = "state.safetensors"
 COUNTERS = "state.json"
@@ -45,8 +48,9 @@ def save(folder: Path, counters: Counters, model: nn.Module, ema: dict[str, Tens
     for name, parameter in trainable(model).items():
         moments = optimizer.state.get(parameter, {})
         tensors |= {f"{key}.{name}": moments[key] for key in MOMENTS if key in moments}
-    with replacing(folder) as temporary:
-        save_file({name: tensor.detach().contiguous().cpu() for name, tensor in tensors.items()}, temporary / TENSORS)
+    with replacing(folder, only(TENSORS, COUNTERS)) as temporary:
+        stored = {name: tensor.detach().contiguous().cpu() for name, tensor in tensors.items()}
+        write_weights(temporary / TENSORS, stored)
         write_text(temporary / COUNTERS, counters.model_dump_json(indent=2))
 
 
@@ -62,7 +66,10 @@ def load(folder: Path, model: nn.Module, ema: dict[str, Tensor], optimizer: Adam
         counters = Counters.model_validate_json((folder / COUNTERS).read_bytes())
     except ValidationError as error:
         raise _refuse(folder, "counters of schema_version 1", str(error)) from error
-    tensors = load_file(folder / TENSORS)
+    try:
+        tensors = load_file(folder / TENSORS)
+    except (OSError, SafetensorError) as error:
+        raise _refuse(folder, f"the tensors of step {counters.step}", str(error)) from error
     _expect(folder, "model", set(model.state_dict()), tensors)
     _expect(folder, "ema", set(ema), tensors)
     model.load_state_dict({name: tensors[f"model.{name}"] for name in model.state_dict()})

@@ -154,7 +154,7 @@ def test_the_folder_one_stands_in_is_not_replaced(
 
 def test_a_folder_that_cannot_be_written_is_bad_input(archive: Path, tmp_path: Path) -> None:
     (tmp_path / "file").write_text("no folder")
-    with pytest.raises(ArtifactError, match="cannot be unpacked here") as caught:
+    with pytest.raises(InputError, match="cannot be written") as caught:
         unpack(archive, tmp_path / "file" / "out")
     assert "file" in caught.value.got
 

@@ -1,16 +1,12 @@
-"""Artifacts: hashes, atomic replacement, and what loading refuses."""
+"""Artifacts: hashes, and what loading refuses."""
 
 import hashlib
 import os
-import signal
-import subprocess
-import sys
 from pathlib import Path
 
 import pytest
 from pydantic import ValidationError
 
-from bundle import artifacts
 from bundle.artifacts import (
     SIDECAR,
     Exported,
@@ -21,13 +17,10 @@ from bundle.artifacts import (
     hash_folder,
     inside,
     load,
-    replacing,
     verify_files,
     write_text,
 )  # fmt: skip
 from bundle.errors import ArtifactError
-
-ROOT = Path(__file__).resolve().parents[2]
 
 
 def make(folder: Path, kind: str = "folded") -> Folded:
@@ -123,54 +116,6 @@ def test_plain_paths_are_accepted() -> None:
 def test_verify_accepts_what_was_hashed(tmp_path: Path) -> None:
     make(tmp_path / "a")
     verify_files(tmp_path / "a", hash_folder(tmp_path / "a"))
-
-
-def test_replacing_swaps_the_whole_folder(tmp_path: Path) -> None:
-    for content in ("old", "new"):
-        with replacing(tmp_path / "out") as folder:
-            (folder / content).write_text(content)
-    assert [path.name for path in tmp_path.rglob("*")] == ["out", "new"]
-
-
-def test_replacing_works_where_two_names_cannot_be_exchanged(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(artifacts, "_exchange", lambda one, other: False)
-    test_replacing_swaps_the_whole_folder(tmp_path)
-
-
-def test_an_error_leaves_the_old_folder(tmp_path: Path) -> None:
-    make(tmp_path / "out")
-    with pytest.raises(ZeroDivisionError), replacing(tmp_path / "out") as folder:
-        (folder / "half").write_text("half")
-        raise ZeroDivisionError
-    load(Folded, tmp_path / "out")
-    assert [path.name for path in tmp_path.iterdir()] == ["out"]
-
-
-KILLED = """
-import os, signal, sys
-from pathlib import Path
-from bundle import artifacts
-exchange = artifacts._exchange
-def stop(one, other):
-    done = exchange(one, other)
-    os.kill(os.getpid(), signal.SIGKILL)
-    return done
-if sys.argv[2] == "after":
-    artifacts._exchange = stop
-with artifacts.replacing(Path(sys.argv[1])) as folder:
-    (folder / "new").write_text("new")
-    if sys.argv[2] == "before":
-        os.kill(os.getpid(), signal.SIGKILL)
-"""
-
-
-@pytest.mark.parametrize(("moment", "left"), [("before", "old"), ("after", "new")])
-def test_a_kill_leaves_the_old_folder_or_the_new_one(tmp_path: Path, moment: str, left: str) -> None:
-    (tmp_path / "out").mkdir()
-    (tmp_path / "out" / "old").write_text("old")
-    killed = subprocess.run([sys.executable, "-c", KILLED, str(tmp_path / "out"), moment], cwd=ROOT, check=False)
-    assert killed.returncode == -signal.SIGKILL
-    assert [path.name for path in (tmp_path / "out").iterdir()] == [left]
 
 
 def test_a_failed_write_leaves_the_old_file(tmp_path: Path) -> None:

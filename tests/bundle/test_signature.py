@@ -10,6 +10,7 @@ import pytest
 from cryptography.hazmat.primitives import serialization
 from cryptography.hazmat.primitives.asymmetric import ed25519, rsa
 
+from bundle import signature
 from bundle.archive import pack, unpack
 from bundle.errors import ArtifactError, InputError, TargetUnavailable
 from bundle.manifest import load_bundle, write_manifest
@@ -152,3 +153,13 @@ def test_an_archive_keeps_its_signature_and_is_refused_without(
     with pytest.raises(ArtifactError, match="not signed"):
         unpack(pack(folder, tmp_path / "bare.zip"), tmp_path / "other", key=keys[1])
     assert not (tmp_path / "other").exists()
+
+
+def test_half_a_pair_of_keys_is_not_left(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def full(path: Path, text: str) -> None:
+        raise OSError(28, "No space left on device", str(path))
+
+    monkeypatch.setattr(signature, "write_text", full)
+    with pytest.raises(OSError, match="No space left"):
+        make_keys(tmp_path / "key")
+    assert list(tmp_path.iterdir()) == []

@@ -136,7 +136,7 @@ def test_arrays_that_cannot_be_written_leave_the_old_ones(tmp_path: Path, monkey
         raise OSError(28, "No space left on device")
 
     monkeypatch.setattr(np, "savez_compressed", full)
-    with pytest.raises(OSError, match="No space left"):
+    with pytest.raises(InputError, match="No space left"):
         write_arrays(tmp_path / "a.npz", IDS, arrays(), "0" * 64)
     assert (tmp_path / "a.npz").read_bytes() == before and list(tmp_path.iterdir()) == [tmp_path / "a.npz"]
 

@@ -53,7 +53,7 @@ def test_regress_looks_for_the_place_of_its_files_before_it_judges(
     (tmp_path / "a file").write_text("")
     monkeypatch.setattr(regress, "judge_bundle", None)
     code, _, err = tdss("regress", str(sound), "--junit", str(tmp_path / "a file" / "junit.xml"), capsys=capsys)
-    assert code == 2 and "the system refused a file" in err and "Traceback" not in err
+    assert code == 2 and "the output cannot be written" in err and "Traceback" not in err
 
 
 def test_regress_refuses_a_baseline_that_is_none(

@@ -1,10 +1,16 @@
 """Which of the benchmark's numbers are met, and what it says where one is not."""
 
+from pathlib import Path
+
 import pytest
 
+from bundle.artifacts import Folded
 from bundle.errors import RegressionFailed
+from compile import bench_graphs
 from compile.bench_fold import Figures, Row, fold_rows, growth_rows, numbers_table, overhead_rows, require_numbers
-from compile.bench_graphs import FoldCost
+from compile.bench_graphs import FoldCost, adapter_part
+from compile.images import ImageFiles
+from compile.store import seal, writing
 
 # No round is another's multiple, so the median of the rounds' ratios, the ratio of the medians and that of the minima differ.
 SPENT = {
@@ -91,3 +97,35 @@ def test_every_missed_number_is_named_and_drawn() -> None:
         require_numbers(figures(good, bad))
     assert "r: bad 2, limit 1" in caught.value.got and caught.value.exit_code == 1
     assert numbers_table(figures(good, bad)).row_count == 2
+
+
+def test_a_damaged_graph_that_an_earlier_run_kept_is_made_again(tmp_path: Path) -> None:
+    kept = adapter_part("tiny", "static", 1, tmp_path).path
+    good, made = kept.read_bytes(), kept.stat().st_mtime_ns
+    assert adapter_part("tiny", "static", 1, tmp_path).path.stat().st_mtime_ns == made
+    kept.write_bytes(good[:-9])
+    assert adapter_part("tiny", "static", 1, tmp_path).path.read_bytes() == good
+
+
+def test_what_folding_cost_is_measured_again_where_it_was_damaged(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    cost = FoldCost(seconds=1.0, cpu_seconds=1.0, peak_mib=1.0, float64=0.0, float32=0.0)
+    measured: list[Path] = []
+
+    def fold_apart(checkpoint: Path, images: ImageFiles, out: Path) -> FoldCost:
+        measured.append(out)
+        with writing(out, Folded) as folder:
+            (folder / "plan.json").write_text("[]")
+            seal(Folded, folder, parent=None, inputs=(), outputs=(), settings={}, tools={})
+        return cost
+
+    monkeypatch.setattr(bench_graphs, "fold_apart", fold_apart)
+    for number, damage in enumerate(
+        (None, "static_fold.json", "static_folded/plan.json", "static_folded/artifact.json")
+    ):
+        if damage is not None:
+            (tmp_path / damage).write_text("{")
+        for _ in range(2):
+            assert bench_graphs._fold_once("tiny", "static", ImageFiles(paths=()), tmp_path) == cost
+        assert len(measured) == number + 1

@@ -20,6 +20,7 @@ from tests.compile import made
 from tests.compile.folds.models import outputs, relative
 from tests.compile.made import quiet
 
+HEX = "0123456789abcdef" * 2
 SHAPE = (1, 3, made.SIDE, made.SIDE)
 BUDGETS = dict.fromkeys(made.TASKS, 0.5)
 
@@ -106,7 +107,7 @@ def test_freezing_without_an_image_is_refused(checkpoint: Path, scenes: Path, tm
 
 
 def test_what_a_killed_run_left_is_swept_away(checkpoint: Path, images: ImageFiles, tmp_path: Path) -> None:
-    left = tmp_path / ".f.0123.tmp"
+    left = tmp_path / f".f.{HEX}.tmp"
     left.mkdir()
     fold(checkpoint, tmp_path / "f", images.first(1), FoldOptions(mode="none"), ImageFiles(paths=()), quiet)
     assert not left.exists() and [path.name for path in tmp_path.iterdir()] == ["f"]

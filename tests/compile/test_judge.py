@@ -8,11 +8,12 @@ import numpy as np
 import pytest
 
 from bundle import choice as choice_rule
-from bundle.artifacts import load, replacing
+from bundle.artifacts import load
 from bundle.choice import order
 from bundle.dataset import FolderDataset
 from bundle.manifest import VECTORS, BundleVariant, Manifest, Reference, Seeds, default_budgets
 from bundle.manifest import Engine as EngineEntry
+from bundle.outputs import anything, replacing
 from bundle.regression import RegressionReport, VariantRow
 from bundle.vectors import Evaluated, write_vectors
 from compile import judge
@@ -62,7 +63,7 @@ def vectors(model: EagerModel, scenes: Path, tmp_path_factory: pytest.TempPathFa
     """What the tiny model says about the tiny evaluation images."""
     dataset = FolderDataset(root=scenes, spec=made.SPEC)
     out = tmp_path_factory.mktemp("vectors") / "v"
-    with replacing(out) as folder:
+    with replacing(out, anything) as folder:
         images = (
             Evaluated(
                 id=name, image=dataset.image(name), outputs=model.run(dataset.image(name), name=name),

@@ -12,19 +12,24 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from PIL import Image
 
 from bundle.artifacts import hash_file
 from bundle.choice import read_choice
 from bundle.engines import write_engine_file
-from bundle.errors import ArtifactError, CheckpointError, ConfigError, DatasetError
+from bundle.errors import ArtifactError, CheckpointError, ConfigError, DatasetError, InputError, TargetUnavailable
 from bundle.manifest import load_bundle, verify_bundle
 from bundle.regression import read_report, write_report
 from bundle.results import RESULTS, read_result
+from bundle.signature import make_keys
+from compile import preflight
 from compile.config import BuildConfig, CalibrationConfig, TimingConfig
-from compile.pipeline import STORE, build_and_judge, build_bundle, describe, hash_card
+from compile.pipeline import STORE, build_and_judge, build_bundle, describe, hash_card, open_road
+from compile.preflight import PACKAGES
 from report.facts import read_bench
 from report.legal import read_lint
 from tests.compile import made
+from tests.compile.made import quiet
 
 ROOT = Path(__file__).resolve().parents[2]
 STAGES = ("fold", "export", "simplify", "rewrite", "quantize", "search", "build", "vectors", "judge")
@@ -194,6 +199,70 @@ class TestRefusals:
         asked = config("jetson", checkpoint, scenes, tmp_path, budgets={"flow": 0.1})
         self.refuse(asked, ConfigError, "budget for 'flow'")
 
+    def test_a_key_that_cannot_sign(self, checkpoint: Path, scenes: Path, tmp_path: Path) -> None:
+        make_keys(tmp_path / "key")
+        for key in (tmp_path / "none", tmp_path / "key.pub", checkpoint / "config.toml"):
+            asked = config("jetson", checkpoint, scenes, tmp_path / "out", sign=key)
+            self.refuse(asked, InputError, "this is no private key")
+
+    def test_without_the_library_that_signs(
+        self, checkpoint: Path, scenes: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        make_keys(tmp_path / "key")
+        monkeypatch.setitem(sys.modules, "cryptography.exceptions", None)
+        asked = config("jetson", checkpoint, scenes, tmp_path / "out", sign=tmp_path / "key")
+        self.refuse(asked, TargetUnavailable, "a signature needs cryptography")
+
+    @pytest.mark.parametrize("package", PACKAGES)
+    def test_without_a_package_of_a_later_stage(
+        self, checkpoint: Path, scenes: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, package: str
+    ) -> None:
+        monkeypatch.setattr(preflight, "find_spec", lambda name: None if name == package else name)
+        self.refuse(config("jetson", checkpoint, scenes, tmp_path / "out"), TargetUnavailable, f"needs {package}")
+
+    @pytest.mark.parametrize("name", ["x" * 300, "a/b", "..", "x\\u0000y", ""])
+    def test_a_name_that_no_bundle_can_have(self, checkpoint: Path, scenes: Path, tmp_path: Path, name: str) -> None:
+        copy = shutil.copytree(checkpoint, tmp_path / "checkpoint")
+        text = (copy / "config.toml").read_text()
+        (copy / "config.toml").write_text(text.replace('name = "tiny"', f'name = "{name}"'))
+        self.refuse(config("jetson", copy, scenes, tmp_path / "out"), ConfigError, "name: ")
+
+    def test_an_output_that_cannot_be_written(self, checkpoint: Path, scenes: Path, tmp_path: Path) -> None:
+        (tmp_path / "file").write_text("mine")
+        for out in (tmp_path / "file", tmp_path / "file" / "out", Path("/proc/out"), tmp_path / ("x" * 300)):
+            with pytest.raises(InputError):
+                build_bundle(config("jetson", checkpoint, scenes, out), quiet)
+        assert (tmp_path / "file").read_text() == "mine"
+
+    def test_an_output_inside_an_input(self, checkpoint: Path, scenes: Path, tmp_path: Path) -> None:
+        for out in (scenes, scenes / "build", checkpoint / "build"):
+            with pytest.raises(InputError, match="the output lies inside an input"):
+                build_bundle(config("jetson", checkpoint, scenes, out), quiet)
+            assert not (out / STORE).exists()
+
+    def test_something_else_where_the_bundle_belongs(self, checkpoint: Path, scenes: Path, tmp_path: Path) -> None:
+        folder = tmp_path / "tiny" / "jetson"
+        folder.mkdir(parents=True)
+        (folder / "thesis.txt").write_text("five years")
+        with pytest.raises(InputError, match="there is something here"):
+            build_bundle(config("jetson", checkpoint, scenes, tmp_path), quiet)
+        assert (folder / "thesis.txt").read_text() == "five years" and not (tmp_path / STORE).exists()
+
+    def test_an_evaluation_that_lacks_something(self, checkpoint: Path, scenes: Path, tmp_path: Path) -> None:
+        data = shutil.copytree(scenes, tmp_path / "scenes")
+        last = made.EVALUATION[-1]
+        asked = config("jetson", checkpoint, data, tmp_path / "out")
+        (data / "depth" / f"{last}.png").rename(tmp_path / "label.png")
+        self.refuse(asked, DatasetError, "the depth label is missing")
+        (tmp_path / "label.png").rename(data / "depth" / f"{last}.png")
+        [image] = (data / "image").glob(f"{last}.*")
+        Image.fromarray(made.image(1)[:16]).save(image)
+        self.refuse(asked, DatasetError, "another size than the model takes")
+        image.unlink()
+        self.refuse(asked, DatasetError, f"image '{last}' has no file")
+        (data / "val.txt").unlink()
+        self.refuse(asked, DatasetError, "no split 'val'")
+
     def test_data_of_other_classes(self, checkpoint: Path, scenes: Path, tmp_path: Path) -> None:
         spec = tmp_path / "other.json"
         classes = {
@@ -208,6 +277,25 @@ class TestRefusals:
         shutil.copytree(checkpoint, copy)
         (copy / "model.safetensors").write_bytes(b"\x80\x04\x95\x10\x00\x00\x00}\x94.")
         self.refuse(config("jetson", copy, scenes, tmp_path), CheckpointError, "safetensors")
+
+
+def test_a_budget_for_a_task_that_is_left_out_is_ignored_and_said(
+    checkpoint: Path, scenes: Path, tmp_path: Path
+) -> None:
+    lines: list[str] = []
+    asked = config("jetson", checkpoint, scenes, tmp_path, tasks=("depth",), budgets={"depth": 0.5, "edge": 0.2})
+    road = open_road(asked, lines.append)
+    assert road.budgets == {"depth": 0.5} and "budgets: ignored for edge: this build leaves the task out" in lines
+    assert "evaluation: only 6 images of the 100 asked for" in lines and not list(tmp_path.iterdir())
+
+
+def test_a_file_beside_the_bundles_own_is_never_lost(built: tuple[BuildConfig, Path]) -> None:
+    asked, folder = built
+    (folder / "notes.txt").write_text("mine")
+    with pytest.raises(InputError, match=r"there is something here(.|\n)*notes\.txt"):
+        build_bundle(asked, quiet)
+    assert (folder / "notes.txt").read_text() == "mine"
+    (folder / "notes.txt").unlink()
 
 
 def command(checkpoint: Path, scenes: Path, out: Path) -> list[str]:

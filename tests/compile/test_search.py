@@ -1,6 +1,6 @@
 """Which layers go back to float, and that the search asks calibration images only, resumes, and says what it found."""
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 
 import numpy as np
@@ -11,12 +11,14 @@ from hypothesis import strategies as st
 from bundle.artifacts import Quantized, Simplified, load
 from bundle.dataset import FolderDataset
 from bundle.errors import ArtifactError, GraphError
+from bundle.journal import sealed_line
 from bundle.verdict import Verdict
-from calibration.cache import differences
+from calibration.cache import KEY, differences, look_up
 from calibration.sampling import CalibrationSet, from_split
 from compile import calibrate, sensitivity
 from compile import search as stage
 from compile.config import SearchConfig
+from compile.graph import GRAPH_FILE, graph_info
 from compile.quantize import Job, quantize, variants_of
 from compile.search import (
     MIXED,
@@ -310,24 +312,67 @@ class TestSearch:
         assert read_sensitivity(found.file(SENSITIVITY)).layers == ()
 
 
-def test_a_foreign_journal_is_refused(tmp_path: Path) -> None:
-    (tmp_path / "j.jsonl").write_text('{"name": 3}\n')
-    with pytest.raises(ArtifactError, match="journal"):
-        read_journal(tmp_path / "j.jsonl")
+def test_a_damaged_line_of_a_journal_is_measured_again_and_the_others_are_not(tmp_path: Path) -> None:
+    path = tmp_path / "j.jsonl"
+    rows = [LayerSensitivity(name=name, macs_share=0.5, sqnr_db={"depth": 31.5}, drop={"depth": 0.0}) for name in "abc"]
+    lines = [sealed_line(row.model_dump_json().encode()) for row in rows]
+    for damaged in (
+        lines[1].replace(b"31.5", b"37.5"), lines[1][:-1], lines[1][:40] + b"\n", b"\xff\n", b"\n", sealed_line(b"[3]"),
+        lines[1][1:],
+    ):  # fmt: skip
+        path.write_bytes(lines[0] + damaged + lines[2])
+        torn = not damaged.endswith(b"\n")  # it takes the next line with it
+        assert read_journal(path) == {row.name: row for row in (rows[:1] if torn else [rows[0], rows[2]])}
+        assert path.read_bytes() == lines[0] + (b"" if torn else lines[2])
+
+
+def _flip(entry: Path) -> None:
+    content = bytearray((entry / "calibrated.onnx").read_bytes())
+    content[len(content) // 2] ^= 1
+    (entry / "calibrated.onnx").write_bytes(content)
+
+
+def _another(entry: Path) -> None:
+    (entry / KEY).write_text((entry / KEY).read_text().replace('"format": "onnx"', '"format": "openvino"'))
+
+
+@RAW
+def test_a_damaged_calibration_is_made_again(
+    simplified: Simplified, drawn: CalibrationSet, tmp_path: Path, monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:  # fmt: skip
+    def written(question: calibrate.Question, path: Path) -> None:
+        path.write_bytes(b"a graph with quantizers")
+
+    monkeypatch.setattr(calibrate, "write_calibrated", written)
+    target = TARGETS["jetson"]
+    scheme = target.scheme(target.capabilities(RUN))
+    question = calibrate.Question(simplified.file(GRAPH_FILE), graph_info(simplified), drawn, scheme, "onnx")
+    path = calibrate.calibrate(question, tmp_path)
+    damages: dict[str, Callable[[Path], object]] = {
+        "calibrated.onnx was altered": _flip, "calibrated.onnx is missing": lambda entry: path.unlink(),
+        "key.json of a calibration cache cannot be read": lambda entry: (entry / KEY).write_bytes(b"\xff{"),
+        "the calibration cache is of another format": _another,
+    }  # fmt: skip
+    for said, damage in damages.items():
+        damage(path.parent)
+        assert calibrate.calibrate(question, tmp_path) == path and path.read_bytes() == b"a graph with quantizers"
+        assert capsys.readouterr().err == f"calibration: {said} in {path.parent.name}: made again\n"
+        assert look_up(path.parent, calibrate.cache_key(question))
 
 
 @RAW
 def test_a_calibration_is_made_once(
-    simplified: Simplified, drawn: CalibrationSet, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    from compile.graph import GRAPH_FILE, graph_info
-
+    simplified: Simplified, drawn: CalibrationSet, tmp_path: Path, monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:  # fmt: skip
     target = TARGETS["jetson"]
     scheme = target.scheme(target.capabilities(RUN))
     question = calibrate.Question(simplified.file(GRAPH_FILE), graph_info(simplified), drawn, scheme, "onnx")
     first = calibrate.calibrate(question, tmp_path)
     monkeypatch.setattr(calibrate, "run_nncf", None)
     assert calibrate.calibrate(question, tmp_path) == first
+    assert not capsys.readouterr().err
     other = question._replace(scheme=scheme.model_copy(update={"smooth_quant_alpha": 0.5}))
     key = calibrate.cache_key(question)
     assert calibrate.cache_key(other).digest != key.digest

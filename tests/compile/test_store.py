@@ -9,16 +9,18 @@ from select import select
 
 import pytest
 
-from bundle.artifacts import Exported, load, replacing
+from bundle.artifacts import Exported, load
+from bundle.outputs import anything, artifact, replacing, sweep
 from compile import store
-from compile.store import StageKey, obtain, seal, stage_key, sweep, writing
+from compile.store import StageKey, obtain, seal, stage_key, writing
 
+HEX = "0123456789abcdef" * 2
 KEY = StageKey(stage="export", inputs=("a",), settings={"io": "raw"}, code="c", tools={"torch": "2"})
 
 
 def make(folder: Path, text: str = "graph") -> Exported:
     """Write an artifact whose one file holds ``text``."""
-    with replacing(folder) as temporary:
+    with replacing(folder, anything) as temporary:
         (temporary / "model.onnx").write_text(text)
         seal(Exported, temporary, parent=None, inputs=(), outputs=(), settings={}, tools={})
     return load(Exported, folder)
@@ -60,7 +62,7 @@ def test_a_damaged_entry_is_made_again_and_named(tmp_path: Path) -> None:
 
 def test_what_a_killed_run_left_is_swept_before_the_next(tmp_path: Path) -> None:
     stage = tmp_path / "export"
-    half = stage / f".{KEY.digest}.0123.tmp"
+    half = stage / f".{KEY.digest}.{HEX}.tmp"
     half.mkdir(parents=True)
     (half / "model.onnx").write_text("gra")
     obtain(tmp_path, Exported, KEY, make, lambda line: None)
@@ -69,26 +71,26 @@ def test_what_a_killed_run_left_is_swept_before_the_next(tmp_path: Path) -> None
 
 def test_a_folder_caught_between_two_renames_is_put_back(tmp_path: Path) -> None:
     old = make(tmp_path / "intel")
-    (tmp_path / "intel").rename(tmp_path / ".intel.0123.old")
-    sweep(tmp_path)
+    (tmp_path / "intel").rename(tmp_path / f".intel.{HEX}.old")
+    sweep(tmp_path, artifact(Exported))
     assert load(Exported, tmp_path / "intel") == old
-    make(tmp_path / ".intel.4567.old")
-    sweep(tmp_path)
+    make(tmp_path / f".intel.{HEX[::-1]}.old")
+    sweep(tmp_path, artifact(Exported))
     assert [path.name for path in tmp_path.iterdir()] == ["intel"]
 
 
 def test_a_script_sweeps_what_was_left_of_its_own_folder_only(tmp_path: Path) -> None:
-    mine, other = tmp_path / ".out.0123.tmp", tmp_path / ".else.0123.tmp"
+    mine, other = tmp_path / f".out.{HEX}.tmp", tmp_path / f".else.{HEX}.tmp"
     mine.mkdir()
     other.mkdir()
-    with writing(tmp_path / "out") as folder:
+    with writing(tmp_path / "out", Exported) as folder:
         assert not mine.exists() and folder.is_dir()
     assert other.exists() and (tmp_path / "out").is_dir()
 
 
 def test_a_stage_that_fails_leaves_nothing(tmp_path: Path) -> None:
     def fail(folder: Path) -> Exported:
-        with replacing(folder) as temporary:
+        with replacing(folder, anything) as temporary:
             (temporary / "model.onnx").write_text("gra")
             raise RuntimeError
 

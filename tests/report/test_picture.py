@@ -48,7 +48,7 @@ def test_the_command_writes_a_png(bundle: Bundle, tmp_path: Path) -> None:
 
 
 def test_the_command_ends_with_the_error_and_its_code(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    assert exit_code(main, ["--bundle", str(tmp_path), "--out", str(tmp_path / "x.png")]) == 2
+    assert exit_code(main, ["--bundle", str(tmp_path / "b"), "--out", str(tmp_path / "x.png")]) == 2
     assert "no bundle here" in capsys.readouterr().err
 
 

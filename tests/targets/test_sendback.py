@@ -1,4 +1,4 @@
-"""The file a device sends back: its place is made before anything is measured, and it is written whole or not at all."""
+"""The file a device sends back: its place is looked at before anything is measured, and it is written whole or not at all."""
 
 import zipfile
 from pathlib import Path
@@ -9,15 +9,14 @@ from bundle.errors import InputError
 from targets.sendback import SENT, prepare_sendback, write_sendback
 
 
-def test_the_folder_is_made_and_a_folders_name_is_refused(tmp_path: Path) -> None:
-    prepare_sendback(tmp_path / "new" / "folder" / "results.zip")
-    assert (tmp_path / "new" / "folder").is_dir()
-    with pytest.raises(InputError, match="cannot be written there") as caught:
-        prepare_sendback(tmp_path / "new")
-    assert caught.value.got == "a folder"
-    (tmp_path / "file").write_text("no folder")
-    with pytest.raises(OSError, match="file"):
-        prepare_sendback(tmp_path / "file" / "results.zip")
+@pytest.mark.parametrize("name", ["bundle/results.zip", "bundle", "other.zip", "other.zip/results.zip", "folder"])
+def test_a_place_that_cannot_be_written_or_holds_something_else_is_refused(tmp_path: Path, name: str) -> None:
+    prepare_sendback(tmp_path / "new" / "folder" / "results.zip", tmp_path / "bundle")
+    (tmp_path / "folder").mkdir()
+    with zipfile.ZipFile(tmp_path / "other.zip", "w") as archive:
+        archive.writestr("holiday.txt", "mine")
+    with pytest.raises(InputError):
+        prepare_sendback(tmp_path / name, tmp_path / "bundle")
 
 
 def test_an_earlier_archive_stays_whole_where_a_new_one_fails(tmp_path: Path) -> None:

@@ -11,6 +11,7 @@ from tdss import checkpoint
 from tdss.config import MtloraConfig, SsfConfig
 from tdss.foreign import import_backbone, read_foreign
 from tdss.model import MultiTaskModel
+from tests.cli.run import tdss
 from tests.tdss.test_checkpoint import small
 
 
@@ -53,6 +54,48 @@ def test_a_hostile_file_is_refused_unrun(tmp_path: Path) -> None:
     with pytest.raises(CheckpointError, match="cannot be read safely"):
         read_foreign(tmp_path / "bad.pth")
     assert not (tmp_path / "opened").exists()
+
+
+@pytest.mark.parametrize(
+    ("content", "got"),
+    [
+        (b"", "0 bytes that begin with nothing"), (b"hello", "5 bytes"), (b"PK\x03\x04\x00", "RuntimeError"),
+        (b"\x80\x02.\x00\x00", ""), (b"\x80\x02}q\x00", ""), (b"\x80", ""), (b"PK\x05\x06" + bytes(18), "22 bytes"),
+        (b"version https://git-lfs.github.com/spec/v1\n", "begin with 76 65 72"), (b"<!DOCTYPE html>" * 20, "300 bytes"),
+        ((1 << 40).to_bytes(8, "little") + b"{}", "10 bytes"), ((2).to_bytes(8, "little") + b"{]", ""),
+    ],
+)  # fmt: skip
+@pytest.mark.parametrize("suffix", [".pth", ".safetensors", ".bin"])
+def test_what_is_no_file_of_weights_is_refused_whatever_its_name(
+    tmp_path: Path, config: Path, content: bytes, got: str, suffix: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    path = tmp_path / f"weights{suffix}"
+    path.write_bytes(content)
+    words = ("import", "--weights", str(path), "--config", str(config), "--out", str(tmp_path / "out"))
+    code, _, err = tdss(*words, capsys=capsys)
+    assert code == 2 and got in err and f"where:    {path}" in err and "Traceback" not in err
+    assert not (tmp_path / "out").exists()
+
+
+def test_a_damaged_pytorch_file_is_refused(tmp_path: Path) -> None:
+    for legacy in (False, True):
+        torch.save(official(), tmp_path / "a.pth", _use_new_zipfile_serialization=not legacy)
+        whole = (tmp_path / "a.pth").read_bytes()
+        for length in (5, 12, 100, len(whole) // 3, len(whole) - 30):
+            (tmp_path / "a.pth").write_bytes(whole[:length])
+            with pytest.raises(CheckpointError, match="cannot be read safely"):
+                read_foreign(tmp_path / "a.pth")
+
+
+@pytest.mark.parametrize("suffix", [".pth", ".safetensors", ""])
+@pytest.mark.parametrize("form", ["safetensors", "zipped", "pickled"])
+def test_the_content_decides_not_the_name(tmp_path: Path, form: str, suffix: str) -> None:
+    path = tmp_path / f"weights{suffix}"
+    if form == "safetensors":
+        save_file(official(), path)
+    else:
+        torch.save(official(), path, _use_new_zipfile_serialization=form == "zipped")
+    assert read_foreign(path).keys() == official().keys()
 
 
 def test_another_swin_is_refused_by_tensor(tmp_path: Path, config: Path) -> None:

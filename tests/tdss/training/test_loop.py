@@ -8,7 +8,8 @@ from lightning.fabric import Fabric
 from rich.console import Console
 from torch import Tensor
 
-from bundle.errors import CheckpointError, ConfigError
+from bundle.artifacts import hash_folder
+from bundle.errors import CheckpointError, ConfigError, InputError
 from tdss import checkpoint
 from tdss.config import MtloraConfig
 from tdss.model import MultiTaskModel
@@ -67,6 +68,56 @@ def test_the_first_device_says_how_many_steps_the_minutes_are(tmp_path: Path, mo
     monkeypatch.setattr(run.fabric, "broadcast", lambda value, src=0: 77)
     run._count({"semseg": 1.0, "normals": 1.0}, 0.1, 0.0)
     assert run.counters.total == 77
+
+
+def test_a_damaged_state_is_refused_by_name(tmp_path: Path) -> None:
+    run = make_run(tmp_path)
+    run.save()
+    make_run(tmp_path).resume()
+    tensors = tmp_path / "runs" / "tiny" / "last" / "state.safetensors"
+    tensors.write_bytes(tensors.read_bytes()[:-9])
+    with pytest.raises(CheckpointError, match="cannot be resumed") as caught:
+        make_run(tmp_path).resume()
+    assert caught.value.where == str(tensors.parent)
+
+
+@pytest.mark.parametrize("there", ["thesis.txt", "checkpoint/model.safetensors", "config.toml", "last/mine.txt"])
+def test_a_run_writes_over_nothing_that_is_not_its_own(tmp_path: Path, there: str) -> None:
+    run = make_run(tmp_path)
+    path = run.config.folder / there
+    path.parent.mkdir(parents=True)
+    path.write_text("mine")
+    before = hash_folder(run.config.folder)
+    if there.startswith("last"):  # a state that cannot be read is none, and is not replaced
+        with pytest.raises(InputError, match="there is something here"):
+            run.save()
+    else:
+        with pytest.raises(InputError, match="there is something here"):
+            loop.train(run.config, run.fabric, run.display)
+    assert hash_folder(run.config.folder) == before
+
+
+def test_a_run_does_not_train_for_a_checkpoint_that_it_may_not_write(tmp_path: Path) -> None:
+    run = make_run(tmp_path)
+    run.save()
+    (run.config.folder / "checkpoint").mkdir()
+    (run.config.folder / "checkpoint" / "model.safetensors").write_text("another's")
+    with pytest.raises(InputError, match="there is something here"):
+        loop.train(run.config, run.fabric, run.display)
+    assert run.counters.step == 0 and not (run.config.folder / "log.jsonl").exists()
+
+
+def test_a_run_stays_out_of_what_it_reads(tmp_path: Path) -> None:
+    run = make_run(tmp_path, runs=tmp_path / "set")
+    with pytest.raises(InputError, match="lies inside an input"):
+        loop.train(run.config, run.fabric, run.display)
+
+
+def test_a_run_that_was_killed_before_its_first_state_starts_again(tmp_path: Path) -> None:
+    run = make_run(tmp_path)
+    run.config.folder.mkdir(parents=True)
+    run.log.add({"step": 20})
+    assert loop.foreign(run.config.folder) == ""
 
 
 def test_a_backbone_with_an_adapter_in_it_starts_no_other_model(tmp_path: Path) -> None:

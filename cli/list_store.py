@@ -1,0 +1,28 @@
+"""``tdss store list``: what the stage store holds."""
+
+import json
+import time
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from bundle.terminal import print_answer
+from compile import prune
+
+STORE = Path("build/.store")
+
+
+def main(
+    store: Annotated[Path, typer.Option(help="The stage store: OUT/.store of a build.")] = STORE,
+    as_json: Annotated[bool, typer.Option("--json", help="Print the entries as JSON.")] = False,
+) -> None:
+    """List what the stage store holds: stage, key, kind, size and last use; the least recently used first.
+
+    Example: tdss store list --store build/.store
+    """
+    found = prune.entries(store)
+    if as_json:
+        print_answer(json.dumps([entry.model_dump() for entry in found]))
+    else:
+        print_answer("\n".join(prune.rows(found, time.time())))
