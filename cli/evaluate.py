@@ -13,7 +13,7 @@ from bundle.dataset import SPEC_FILE, FolderDataset, load_spec
 from bundle.metrics import metric
 from bundle.tasks import task
 from bundle.terminal import print_answer, say
-from report.console import EscapingConsole
+from compile.console import EscapingConsole
 
 
 def main(

@@ -13,7 +13,7 @@ from bundle.manifest import Bundle
 from bundle.outcome import RegressionReport
 from bundle.signature import load_trusted
 from bundle.terminal import print_answer
-from report.console import EscapingConsole
+from compile.console import EscapingConsole
 from report.junit import junit
 from report.tables import notes, tasks_table
 from targets.base import Execute, RunConfig, Session

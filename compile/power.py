@@ -33,7 +33,7 @@ from bundle.tasks import task
 from bundle.terminal import exit_status
 from bundle.vectors import Stored
 from bundle.verdict import Rule, judge, relative_drop
-from report.console import EscapingConsole
+from compile.console import EscapingConsole
 from report.power import Planted, Power, Trials, publish
 from targets.base import RunConfig, Session, Variant
 from targets.reference.target import F32, REFERENCE

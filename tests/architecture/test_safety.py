@@ -10,7 +10,13 @@ from tests.architecture.source import library, place, tree
 
 PICKLES = {"cPickle", "cloudpickle", "dill", "joblib", "marshal", "pickle", "shelve"}
 # terminal.py escapes; the progress display escapes its lines; the others print in a process without our packages.
-MAY_PRINT = {"bundle/terminal.py", "examples/infer.py", "tdss/train.py", "compile/_path.py", "compile/simplify_worker.py"}
+MAY_PRINT = {
+    "bundle/terminal.py",
+    "examples/infer.py",
+    "tdss/train.py",
+    "compile/_path.py",
+    "compile/simplify_worker.py",
+}
 MAY_LOAD_TORCH_FILES = {"tdss/foreign.py"}  # the one module that reads a foreign .pth, with weights_only=True
 
 
