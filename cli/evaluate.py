@@ -15,7 +15,7 @@ from bundle.outputs import require_file
 from bundle.sources import ARRAYS
 from bundle.tasks import task
 from bundle.terminal import print_answer, say
-from report.console import EscapingConsole
+from compile.console import EscapingConsole
 
 
 def main(

@@ -29,9 +29,9 @@ from compile.bench import Clock, ratio, sample
 from compile.bench_kernels import PART, Job, OpTime, profile, totals
 from compile.bench_rewrites import Bench, open_graph
 from compile.config import TimingConfig
+from compile.console import EscapingConsole
 from compile.script import run_script
 from compile.sources import ROOT
-from report.console import EscapingConsole
 from targets.base import Array, RunConfig, Session
 from targets.rewrites import read_rewrites
 from targets.table import target as find_target

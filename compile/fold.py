@@ -27,10 +27,10 @@ from bundle.manifest import default_budgets
 from bundle.preprocess import Preprocess
 from bundle.terminal import print_answer, say
 from compile.config import FoldMode, FoldOptions
+from compile.console import EscapingConsole
 from compile.images import ImageFiles, folder_images
 from compile.script import announce, claim, run_script
 from compile.store import seal, tool_versions, writing
-from report.console import EscapingConsole
 
 if TYPE_CHECKING:
     from torch import Tensor

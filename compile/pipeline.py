@@ -29,13 +29,13 @@ from calibration.sampling import CalibrationSet, from_split
 from compile import build, export, fold, judge, legality, quantize, rewrite, search, simplify, vectors
 from compile.assemble import Parts, draft_manifest, publish, ship, unchanged
 from compile.config import BuildConfig, FoldMode, FoldOptions, load_config
+from compile.console import EscapingConsole
 from compile.images import ImageFiles
 from compile.preflight import budgets_of, require_evaluation, require_packages, require_places
 from compile.reference_arrays import checkpoint_digest
 from compile.script import run_script
 from compile.store import in_use, obtain, stage_key
 from compile.stored import Judged, ReferenceVectors
-from report.console import EscapingConsole
 from report.tables import tasks_table
 from targets.base import RunConfig, Target
 from targets.table import target as find_target

@@ -33,6 +33,7 @@ from bundle.tasks import task
 from bundle.terminal import exit_status
 from bundle.vectors import Stored
 from bundle.verdict import Rule, judge, relative_drop
+from compile.console import EscapingConsole
 from report.console import EscapingConsole
 from report.encode import PICTURES
 from report.power import Planted, Power, Trials, publish

@@ -6,7 +6,7 @@ import pytest
 from rich.table import Table
 from rich.text import Text
 
-from report.console import EscapingConsole
+from compile.console import EscapingConsole
 
 HOSTILE = "task\x1b[2J\u202e\x9b8m"
 SHOWN = "task\\u001b[2J\\u202e\\u009b8m"
