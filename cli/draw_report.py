@@ -7,7 +7,7 @@ from typing import Annotated
 
 import typer
 
-from bundle.manifest import load_bundle
+from bundle.manifest import Bundle, load_bundle
 from report.page import render
 from report.sweep import render_sweep
 from targets.base import Execute, RunConfig
@@ -43,11 +43,11 @@ def main(
     elif out is not None:
         raise typer.BadParameter("a bundle's page goes into the bundle; --out is for the page over many results")
     else:
-        path = render(first) if stored_only else _render(first, execute, device)
+        path = render(load_bundle(first)) if stored_only else _render(load_bundle(first), execute, device)
     sys.stdout.write((json.dumps({"report": str(path)}) if as_json else str(path)) + "\n")
 
 
-def _render(bundle: Path, execute: Execute, device: str) -> Path:
-    session, _ = open_session(load_bundle(bundle), execute=execute, variant="", run=RunConfig(device=device))
+def _render(bundle: Bundle, execute: Execute, device: str) -> Path:
+    session, _ = open_session(bundle, execute=execute, variant="", run=RunConfig(device=device))
     with session:
         return render(bundle, session.infer)

@@ -11,9 +11,10 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import get_args
 
+from bundle.artifacts import hash_file
 from bundle.errors import ProjectError, TargetUnavailable
 from targets.base import Precision
-from targets.jetson.builder import BuilderConfig, cached_engine, engine_key, ensure_engine
+from targets.jetson.builder import BuilderConfig, EngineFile, cached_engine, engine_key, ensure_engine
 from targets.jetson.device import Device, find_device
 from targets.jetson.log import no_memory
 
@@ -22,14 +23,14 @@ TIMEOUT_S = 4 * 3600
 STDERR = 2  # this process's, as the system numbers it
 
 
-def engine_of(onnx_path: Path, folder: Path, device: Device, precision: Precision, config: BuilderConfig) -> Path:
+def engine_of(onnx_path: Path, folder: Path, device: Device, precision: Precision, config: BuilderConfig) -> EngineFile:
     """Return a graph's engine from the cache, built in a process of its own if it is not there.
 
     Raises:
         ArtifactError: the cached engine was altered.
         TargetUnavailable: the builder failed, hung, was killed, or left no engine; its own words are in the text.
     """
-    key = engine_key(onnx_path, device, precision, config)
+    key = engine_key(hash_file(onnx_path), device, precision, config)
     cached = cached_engine(folder, key)
     if cached is not None:
         return cached

@@ -59,11 +59,7 @@ def test_the_road_of_a_bundle(sound: Path, tmp_path: Path, capsys: pytest.Captur
     code, text, _ = run("verify", out, "--json", "--key", f"{key}.pub", capsys=capsys)
     answer = json.loads(text)
     assert code == 0 and answer["results"] == ["regression.json", "signature.json"]
-    assert answer["signed"].endswith("checked") and set(answer["files"]) == {
-        "f32/model.onnx",
-        "fold.json",
-        "vectors.npz",
-    }
+    assert answer["signed"].endswith("checked") and set(answer["files"]) == {"f32.onnx", "fold.json", "vectors.npz"}
 
 
 def test_verify_says_what_it_checked(sound: Path, capsys: pytest.CaptureFixture[str]) -> None:
