@@ -1,19 +1,19 @@
 """``python -m bundle``: verify, describe, pack, unpack and sign a bundle with NumPy and pydantic only.
 
-Exit codes: 0 good, 2 bad input (an altered bundle, a hostile archive), 3 a library that a signature needs is missing.
+Exit codes: 0 good, 2 bad input (an altered bundle, a hostile archive), 3 a library that a signature needs is missing,
+4 a fault of this program.
 """
 
 import argparse
 import json
-import sys
 from pathlib import Path
 
 from bundle import commands
 from bundle.archive import MAX_BYTES
-from bundle.arguments import at_least, refused_by_system
+from bundle.arguments import at_least
 from bundle.commands import Answer
-from bundle.errors import ProjectError
 from bundle.schema import SCHEMAS, schema_text
+from bundle.terminal import exit_status, print_answer
 
 EXAMPLES = """\
 examples:
@@ -23,21 +23,12 @@ examples:
 """
 
 
+@exit_status()
 def main(arguments: list[str] | None = None) -> None:
     """Run the command line and end the process with its exit code."""
     given = _parser().parse_args(arguments)
-    try:
-        answer = _answer(given)
-    except ProjectError as error:
-        raise _end(error) from None
-    except OSError as error:
-        raise _end(refused_by_system(error)) from None
-    sys.stdout.write(json.dumps(answer.value) + "\n" if given.json else answer.text)
-
-
-def _end(error: ProjectError) -> SystemExit:
-    sys.stderr.write(f"error: {error}\n")
-    return SystemExit(error.exit_code)
+    found = _answer(given)
+    print_answer(json.dumps(found.value) if given.json else found.text)
 
 
 def _parser() -> argparse.ArgumentParser:

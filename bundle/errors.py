@@ -10,9 +10,13 @@ ProjectError                    (never raised itself)
 ├── RegressionFailed      1     a compiled model is not within its budgets
 ├── SessionFailed         3     a runtime raised an error of its own while it ran a model, or hung
 └── TargetUnavailable     3     a runtime or device is missing on this machine
+
+What is raised by mistake ends with 4 (bundle/terminal.py).
 """
 
 from typing import ClassVar
+
+from bundle.escaping import escaped
 
 
 class ProjectError(Exception):
@@ -29,7 +33,7 @@ class ProjectError(Exception):
         self.fix = fix
 
     def __str__(self) -> str:
-        return (
+        return escaped(
             f"{self.message}\n  expected: {self.expected}\n  got:      {self.got}"
             f"\n  where:    {self.where}\n  fix:      {self.fix}"
         )

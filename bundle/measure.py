@@ -11,6 +11,7 @@ from typing import TypeAlias
 import numpy as np
 from numpy.typing import NDArray
 
+from bundle import frames
 from bundle.agreement import POWERS, agreement, change, label_power, power
 from bundle.artifacts import TensorSpec
 from bundle.dataset import Array, decode_label
@@ -44,9 +45,7 @@ class Seen:
 
 def feed(manifest: Manifest, stored: Stored) -> dict[str, Array]:
     """Return what a session of this bundle takes for a stored image: see ``bundle.manifest.interface``."""
-    if manifest.io == "edge":
-        return {"image": stored.image[None]}
-    return {"image": manifest.preprocess.apply(stored.image, name=f"image {stored.id!r}")}
+    return frames.feed(manifest, stored.image, name=f"image {stored.id!r}")
 
 
 def look(stored: Stored, infer: Infer, manifest: Manifest) -> dict[str, Seen]:

@@ -28,10 +28,8 @@ class Preprocess(Frozen):
             raise ValueError(f"std must be positive, got {self.std}")
         return self
 
-    def apply(self, image: Array, *, name: str = "the image given") -> NDArray[np.float32]:
-        """Return float32 ``[1, 3, height, width]`` of a uint8 ``[height, width, 3]`` image.
-
-        The arithmetic is float32: x times 1/(255·std), minus mean/std.
+    def check(self, image: Array, *, name: str = "the image given") -> NDArray[np.uint8]:
+        """Return ``image`` if it is uint8 ``[height, width, 3]``.
 
         Raises:
             DatasetError: another size (nothing is resized), another dtype, or NaN; ``name`` says which image.
@@ -43,6 +41,17 @@ class Preprocess(Frozen):
                 got=f"height {checked.shape[0]}, width {checked.shape[1]}", where=name,
                 fix="resize or crop the image yourself (nothing is resized silently), or build for this size",
             )  # fmt: skip
+        return checked
+
+    def apply(self, image: Array, *, name: str = "the image given") -> NDArray[np.float32]:
+        """Return float32 ``[1, 3, height, width]`` of a uint8 ``[height, width, 3]`` image.
+
+        The arithmetic is float32: x times 1/(255·std), minus mean/std.
+
+        Raises:
+            DatasetError: as ``check`` raises it.
+        """
+        checked = self.check(image, name=name)
         scale = (1.0 / (255.0 * np.array(self.std))).astype(np.float32)
         shift = (np.array(self.mean) / np.array(self.std)).astype(np.float32)
         normalised = checked.astype(np.float32) * scale - shift

@@ -11,8 +11,9 @@ import sys
 from pathlib import Path
 
 from bundle.dataset import SPEC_FILE, find_image, load_spec, read_ids
-from bundle.errors import DatasetError, ProjectError
+from bundle.errors import DatasetError
 from bundle.tasks import TASKS
+from bundle.terminal import exit_status
 from calibration.sampling import choose
 
 CALIBRATION_COUNT = 64
@@ -54,8 +55,9 @@ def _write_ids(path: Path, ids: tuple[str, ...]) -> None:
     path.write_text("".join(f"{identifier}\n" for identifier in ids), encoding="utf-8")
 
 
-def main(arguments: list[str]) -> int:
-    """Run ``cut`` from the command line; return the exit code."""
+@exit_status()
+def main(arguments: list[str]) -> None:
+    """Run ``cut`` from the command line."""
     parser = argparse.ArgumentParser(prog="python -m calibration.subset", description="Cut a small labelled folder.")
     parser.add_argument("--source", type=Path, required=True, help="a labelled folder with train.txt and val.txt")
     parser.add_argument("--spec", type=Path, required=True, help="the dataset.json of the source")
@@ -63,13 +65,8 @@ def main(arguments: list[str]) -> int:
     parser.add_argument("--count", type=int, default=CALIBRATION_COUNT, help="calibration images")
     parser.add_argument("--seed", type=int, default=SEED, help="of the draw")
     options = parser.parse_args(arguments)
-    try:
-        cut(options.source, options.spec, options.out, count=options.count, seed=options.seed)
-    except ProjectError as error:
-        sys.stderr.write(f"{error}\n")
-        return error.exit_code
-    return 0
+    cut(options.source, options.spec, options.out, count=options.count, seed=options.seed)
 
 
 if __name__ == "__main__":
-    sys.exit(main(sys.argv[1:]))
+    main(sys.argv[1:])

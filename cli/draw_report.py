@@ -1,13 +1,14 @@
 """``tdss report``: draw the page of a bundle, or one page over many results."""
 
 import json
-import sys
 from pathlib import Path
 from typing import Annotated
 
 import typer
 
+from bundle.errors import InputError
 from bundle.manifest import Bundle, load_bundle
+from bundle.terminal import print_answer
 from report.page import render
 from report.sweep import render_sweep
 from targets.base import Execute, RunConfig
@@ -41,10 +42,13 @@ def main(
     if others or not first.is_dir():
         path = render_sweep(results, out or Path("report.html"))
     elif out is not None:
-        raise typer.BadParameter("a bundle's page goes into the bundle; --out is for the page over many results")
+        raise InputError(
+            "a bundle's page goes into the bundle", expected="--out only with several results", got="--out with one bundle", where="the command line",
+            fix="leave --out away, or name several results",
+        )  # fmt: skip
     else:
         path = render(load_bundle(first)) if stored_only else _render(load_bundle(first), execute, device)
-    sys.stdout.write((json.dumps({"report": str(path)}) if as_json else str(path)) + "\n")
+    print_answer(json.dumps({"report": str(path)}) if as_json else str(path))
 
 
 def _render(bundle: Bundle, execute: Execute, device: str) -> Path:

@@ -1,19 +1,19 @@
 """``tdss evaluate``: a checkpoint's metrics on a split, in PyTorch, beside what its card says."""
 
 import json
-import sys
 from collections.abc import Iterable
 from pathlib import Path
 from typing import Annotated
 
 import typer
-from rich.console import Console
 from rich.progress import track
 from rich.table import Table
 
 from bundle.dataset import SPEC_FILE, FolderDataset, load_spec
 from bundle.metrics import metric
 from bundle.tasks import task
+from bundle.terminal import print_answer, say
+from report.console import EscapingConsole
 
 
 def main(
@@ -41,14 +41,14 @@ def main(
     else:
         metrics = _record(checkpoint, dataset, split, names, arrays)
     if as_json:
-        sys.stdout.write(json.dumps(metrics) + "\n")
+        print_answer(json.dumps(metrics))
         return
     card = load_card(checkpoint)
-    Console().print(_table(metrics, card.metrics if card else {}))
+    EscapingConsole().print(_table(metrics, card.metrics if card else {}))
 
 
 def _progress(ids: Iterable[str]) -> Iterable[str]:
-    return track(list(ids), description="images", console=Console(stderr=True))
+    return track(list(ids), description="images", console=EscapingConsole(stderr=True))
 
 
 def _evaluate(checkpoint: Path, dataset: FolderDataset, split: str, tasks: tuple[str, ...]) -> dict[str, float]:
@@ -68,7 +68,7 @@ def _record(
     from compile.reference_arrays import record_reference
 
     found = record_reference(checkpoint, dataset, dataset.ids(split), out, _progress, tasks)
-    sys.stderr.write(f"written: {out}\n")
+    say(f"written: {out}")
     gated = {name: next(iter(rows.values())) for name, rows in found.items()}
     channels = {name: dataset.spec.channels(task(name)) for name in found}
     return {

@@ -1,11 +1,12 @@
 """``tdss import``: a published backbone into a checkpoint folder that training can start from."""
 
 import json
-import sys
 from pathlib import Path
 from typing import Annotated
 
 import typer
+
+from bundle.terminal import print_answer
 
 
 def main(
@@ -25,6 +26,6 @@ def main(
 
     left = import_backbone(weights, config, out, seed=seed)
     if as_json:
-        sys.stdout.write(json.dumps({"checkpoint": str(out), "left_out": list(left)}) + "\n")
+        print_answer(json.dumps({"checkpoint": str(out), "left_out": list(left)}))
     else:
-        sys.stdout.write(f"{out}: backbone of {weights.name}; left out: {', '.join(left) or 'nothing'}\n")
+        print_answer(f"{out}: backbone of {weights.name}; left out: {', '.join(left) or 'nothing'}")

@@ -7,6 +7,7 @@ from typing import Annotated, Literal
 
 import typer
 
+from bundle.terminal import print_answer
 from compile.lint.findings import Accepted
 from report.legal import Finding, LintReport
 
@@ -38,11 +39,11 @@ def main(
 
     report = lint_file(model, _accepted(accept))
     if as_json:
-        sys.stdout.write(report.model_dump_json() + "\n")
+        print_answer(report.model_dump_json())
     else:
-        sys.stdout.writelines(f"{line}\n" for line in lines(report, sys.maxsize if every else SHOWN))
+        print_answer("\n".join(lines(report, sys.maxsize if every else SHOWN)))
     if report.errors or (strict and report.warnings):
-        raise typer.Exit(1)
+        raise SystemExit(1)
 
 
 def _accepted(name: str) -> tuple[Accepted, ...]:

@@ -1,7 +1,8 @@
 """The command ``tdss``: a table of subcommands, each loaded only when it is called.
 
 ``tdss --help`` needs the standard library only; a subcommand loads its own module, so a machine that lacks a package
-can still run every command that does without it. Exit codes: 0 good, 1 regression, 2 bad input, 3 target unavailable.
+can still run every command that does without it. Exit codes: 0 good, 1 regression, 2 bad input, 3 target unavailable,
+4 a fault of this program.
 """
 
 import sys
@@ -9,31 +10,26 @@ from difflib import get_close_matches
 from importlib import import_module
 from importlib.metadata import PackageNotFoundError, version
 
-from bundle.errors import InputError, ProjectError, TargetUnavailable, not_installed
+from bundle.errors import InputError
+from bundle.terminal import exit_status, print_answer
 from cli.commands import COMMANDS, Command
 
 DISTRIBUTION = "tdss-compiler"
-OURS = ("bundle", "calibration", "cli", "compile", "report", "targets", "tdss")
-EXTRAS = {"lightning": "train", "openvino": "intel", "tensorrt_rtx": "proof"}  # any other package: host
 ENDING = """\
 tdss COMMAND --help shows a command's options and an example.
-Exit codes: 0 good, 1 regression, 2 bad input, 3 target unavailable.
+Exit codes: 0 good, 1 regression, 2 bad input, 3 target unavailable, 4 a fault of this program.
 """
 
 
+@exit_status()
 def run(arguments: list[str] | None = None) -> None:
     """Run the command line and end the process with its exit code."""
-    words = sys.argv[1:] if arguments is None else arguments
-    try:
-        _dispatch(words)
-    except ProjectError as error:
-        sys.stderr.write(f"error: {error}\n")
-        raise SystemExit(error.exit_code) from None
+    _dispatch(sys.argv[1:] if arguments is None else arguments)
 
 
 def _dispatch(words: list[str]) -> None:
     if words[:1] == ["--version"]:
-        sys.stdout.write(f"tdss {_version()}\n")
+        print_answer(f"tdss {_version()}")
         return
     command = find(words)
     if command is not None:
@@ -43,7 +39,7 @@ def _dispatch(words: list[str]) -> None:
     rows = [row for row in COMMANDS if list(row.words[: len(group)]) == group]
     if not rows:
         raise _unknown(" ".join(group))
-    sys.stdout.write(overview(rows))
+    print_answer(overview(rows))
     if not {"--help", "-h"} & set(words):
         raise SystemExit(InputError.exit_code)
 
@@ -81,20 +77,9 @@ def _unknown(name: str) -> InputError:
 
 
 def _call(command: Command, rest: list[str]) -> None:
-    try:
-        from compile.script import run_script
+    from compile.script import run_script
 
-        run_script(import_module(command.module).main, rest, name=f"tdss {command.name}")
-    except ModuleNotFoundError as error:
-        raise _missing(command, error) from error
-
-
-def _missing(command: Command, error: ModuleNotFoundError) -> ModuleNotFoundError | TargetUnavailable:
-    package = (error.name or "").partition(".")[0]
-    if package in OURS:
-        return error
-    extra = EXTRAS.get(package, "host")
-    return not_installed(f"tdss {command.name}", package, extra=extra, where=sys.executable, error=error)
+    run_script(import_module(command.module).main, rest, name=f"tdss {command.name}")
 
 
 if __name__ == "__main__":

@@ -1,13 +1,13 @@
 """``tdss bundle keygen``: a pair of keys to sign with; ``python -m bundle keygen`` is the same on a device."""
 
 import json
-import sys
 from pathlib import Path
 from typing import Annotated
 
 import typer
 
 from bundle import commands
+from bundle.terminal import print_answer
 
 
 def main(
@@ -18,5 +18,5 @@ def main(
 
     Example: tdss bundle keygen release
     """
-    answer = commands.make_keys(path)
-    sys.stdout.write(json.dumps(answer.value) + "\n" if as_json else answer.text)
+    found = commands.make_keys(path)
+    print_answer(json.dumps(found.value) if as_json else found.text)

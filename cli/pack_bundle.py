@@ -1,13 +1,13 @@
 """``tdss bundle pack``: a bundle as one file; ``python -m bundle pack`` is the same on a device."""
 
 import json
-import sys
 from pathlib import Path
 from typing import Annotated
 
 import typer
 
 from bundle import commands
+from bundle.terminal import print_answer
 
 
 def main(
@@ -19,5 +19,5 @@ def main(
 
     Example: tdss bundle pack build/default/jetson --out default-jetson.zip
     """
-    answer = commands.pack(bundle, out)
-    sys.stdout.write(json.dumps(answer.value) + "\n" if as_json else answer.text)
+    found = commands.pack(bundle, out)
+    print_answer(json.dumps(found.value) if as_json else found.text)

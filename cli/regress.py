@@ -1,11 +1,9 @@
 """``tdss regress``: judge a bundle on this machine, as ``pytest tests/regression`` does."""
 
-import sys
 from pathlib import Path
 from typing import Annotated
 
 import typer
-from rich.console import Console
 from rich.progress import Progress
 
 from bundle.artifacts import write_text
@@ -14,12 +12,14 @@ from bundle.harness import TIME_LIMIT_S, Judged, Options, judge_bundle
 from bundle.manifest import Bundle
 from bundle.outcome import RegressionReport
 from bundle.signature import load_trusted
+from bundle.terminal import print_answer
+from report.console import EscapingConsole
 from report.junit import junit
 from report.tables import notes, tasks_table
 from targets.base import Execute, RunConfig, Session
 from targets.open import execution, open_session
 
-TO_STDERR = Console(stderr=True)
+TO_STDERR = EscapingConsole(stderr=True)
 
 
 def main(
@@ -91,9 +91,9 @@ def _judge(bundle: Bundle, session: Session, options: Options, variant: str, out
 def _show(judged: Judged, *, as_json: bool) -> None:
     report: RegressionReport = judged.report
     if as_json:
-        sys.stdout.write(report.model_dump_json(by_alias=True, exclude={"arrays"}) + "\n")
+        print_answer(report.model_dump_json(by_alias=True, exclude={"arrays"}))
         return
-    console = Console()
+    console = EscapingConsole()
     console.print(tasks_table(report))
     for line in notes(report):
         console.print(line, style="dim", markup=False, highlight=False, soft_wrap=True)

@@ -1,13 +1,13 @@
 """``tdss bundle info``: what a bundle holds; ``python -m bundle info`` is the same on a device."""
 
 import json
-import sys
 from pathlib import Path
 from typing import Annotated
 
 import typer
 
 from bundle import commands
+from bundle.terminal import print_answer
 
 
 def main(
@@ -18,5 +18,5 @@ def main(
 
     Example: tdss bundle info build/default/intel --json
     """
-    answer = commands.info(bundle)
-    sys.stdout.write(json.dumps(answer.value) + "\n" if as_json else answer.text)
+    found = commands.info(bundle)
+    print_answer(json.dumps(found.value) if as_json else found.text)

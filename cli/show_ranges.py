@@ -1,7 +1,6 @@
 """``tdss ranges``: how large each tensor of a compiled model got on the calibration images, and what that left in FP32."""
 
 import json
-import sys
 from math import inf, isnan
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
@@ -12,6 +11,7 @@ from pydantic import TypeAdapter, ValidationError
 from bundle.errors import ArtifactError
 from bundle.manifest import load_bundle
 from bundle.seals import MANIFEST
+from bundle.terminal import print_answer
 
 if TYPE_CHECKING:
     from compile.ranges import Range
@@ -33,13 +33,13 @@ def main(
     wide = too_wide(ranges)
     if as_json:
         rows = [json.loads(row.model_dump_json()) | {"kept": wide.get(row.tensor, "")} for row in ranges]
-        sys.stdout.write(json.dumps(rows) + "\n")
+        print_answer(json.dumps(rows))
         return
     lines = [f"{row.largest:12.4g}  {row.largest / LARGEST:8.3%}  {_kept(row, wide)}{row.tensor}" for row in ranges]
     head = (
         f"{len(ranges)} tensors, {len(wide)} of them left in float32; FP16 ends at {LARGEST:g}, headroom {HEADROOM:g}"
     )
-    sys.stdout.write("\n".join([head, *lines[:count]]) + "\n")
+    print_answer("\n".join([head, *lines[:count]]))
 
 
 def _kept(row: "Range", wide: dict[str, str]) -> str:

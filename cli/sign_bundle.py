@@ -1,13 +1,13 @@
 """``tdss bundle sign``: say who built a bundle; ``python -m bundle sign`` is the same on a device."""
 
 import json
-import sys
 from pathlib import Path
 from typing import Annotated
 
 import typer
 
 from bundle import commands
+from bundle.terminal import print_answer
 
 
 def main(
@@ -19,5 +19,5 @@ def main(
 
     Example: tdss bundle sign build/default/jetson --key release
     """
-    answer = commands.sign(bundle, key)
-    sys.stdout.write(json.dumps(answer.value) + "\n" if as_json else answer.text)
+    found = commands.sign(bundle, key)
+    print_answer(json.dumps(found.value) if as_json else found.text)

@@ -1,7 +1,6 @@
 """``tdss bundle unpack``: an archive as a bundle again; ``python -m bundle unpack`` is the same on a device."""
 
 import json
-import sys
 from pathlib import Path
 from typing import Annotated
 
@@ -9,6 +8,7 @@ import typer
 
 from bundle import commands
 from bundle.archive import MAX_BYTES
+from bundle.terminal import print_answer
 
 
 def main(
@@ -22,5 +22,5 @@ def main(
 
     Example: tdss bundle unpack default-jetson.zip --out default-jetson --key release.pub
     """
-    answer = commands.unpack(archive, out, key, max_bytes)
-    sys.stdout.write(json.dumps(answer.value) + "\n" if as_json else answer.text)
+    found = commands.unpack(archive, out, key, max_bytes)
+    print_answer(json.dumps(found.value) if as_json else found.text)

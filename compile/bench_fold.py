@@ -19,18 +19,19 @@ from typing import TYPE_CHECKING, Annotated, Literal, NamedTuple
 
 import numpy as np
 import typer
-from rich.console import Console
 from rich.table import Table
 
 from bundle.artifacts import write_text
 from bundle.errors import RegressionFailed
 from bundle.frozen import Frozen
+from bundle.terminal import say
 from compile.bench import Clock, ratio, sample
 from compile.bench_kernels import PART, Job, OpTime, profile, totals
 from compile.bench_rewrites import Bench, open_graph
 from compile.config import TimingConfig
-from compile.script import run_script, say
+from compile.script import run_script
 from compile.sources import ROOT
+from report.console import EscapingConsole
 from targets.base import Array, RunConfig, Session
 from targets.rewrites import read_rewrites
 from targets.table import target as find_target
@@ -338,7 +339,7 @@ def main(
         from compile.bench_page import write_page
 
         write_page(figures, page)
-    Console(file=sys.stdout, width=150).print(numbers_table(figures))
+    EscapingConsole(file=sys.stdout, width=150).print(numbers_table(figures))
     if not quick:
         require_numbers(figures)
 

@@ -23,6 +23,7 @@ from bundle.artifacts import Folded, load, write_text
 from bundle.errors import CheckpointError
 from bundle.frozen import Frozen
 from bundle.preprocess import Preprocess
+from bundle.terminal import say
 from compile.bench_kernels import PART
 from compile.bench_models import AdapterPart, Form, batch_tasks, random_model, stack_baseline, swin_t, tiny
 from compile.bench_rewrites import simplified_module
@@ -33,7 +34,6 @@ from compile.folding import rewrite as fold_in_memory
 from compile.graph import GRAPH_FILE, INPUT
 from compile.images import ImageFiles
 from compile.passes.table import apply_passes
-from compile.script import say
 from compile.sources import ROOT, code_hash
 from targets.base import Array
 from tdss.backbones.swin import stage_sizes

@@ -9,7 +9,6 @@ if not __package__:
     import _path  # noqa: F401
 
 import json
-import sys
 from collections.abc import Mapping, Sequence
 from contextlib import ExitStack
 from pathlib import Path
@@ -21,12 +20,13 @@ import typer
 from bundle.artifacts import Simplified, write_text
 from bundle.errors import ConfigError
 from bundle.preprocess import Preprocess
+from bundle.terminal import print_answer, say
 from compile.bench import Clock, ratio, sample
 from compile.config import TimingConfig
 from compile.graph import GRAPH_FILE, GraphInfo, graph_info
 from compile.images import ImageFiles, folder_images
 from compile.passes.table import apply_passes
-from compile.script import run_script, say
+from compile.script import run_script
 from compile.sources import ROOT
 from targets.base import Array, RunConfig, Session, Target, Variant
 from targets.reference.target import F32
@@ -203,7 +203,7 @@ def main(
     text = json.dumps(answer.model_dump(mode="json"), indent=1, ensure_ascii=False) + "\n"
     if write:
         write_text(ROOT / "targets" / target / FILE, text)
-    sys.stdout.write(text)
+    print_answer(text)
 
 
 if __name__ == "__main__":

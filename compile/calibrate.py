@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING, NamedTuple, TypeVar
 from bundle.artifacts import hash_file
 from bundle.dataset import read_image
 from bundle.errors import DatasetError, GraphError, not_installed
+from bundle.telemetry import switch_off_telemetry
 from calibration.cache import CalibrationKey, keep, look_up
 from calibration.sampling import CalibrationSet
 from compile.float_nodes import float_nodes, value_names
@@ -198,23 +199,20 @@ def _refused(path: Path, error: Exception) -> GraphError:
 
 
 def _advanced(scheme: QuantizationScheme) -> "AdvancedQuantizationParameters":
-    from nncf.quantization.advanced_parameters import (
-        AdvancedQuantizationParameters,
-        AdvancedSmoothQuantParameters,
-        OverflowFix,
-        QuantizationParameters,
-    )  # fmt: skip
-
+    parameters = _import_nncf().quantization.advanced_parameters
     alpha = -1.0 if scheme.smooth_quant_alpha == "off" else scheme.smooth_quant_alpha
-    activations = None if scheme.per_channel_depthwise_activations else QuantizationParameters(per_channel=False)
-    return AdvancedQuantizationParameters(
-        overflow_fix=OverflowFix(scheme.overflow_fix),
-        smooth_quant_alphas=AdvancedSmoothQuantParameters(convolution=-1.0, matmul=alpha),
+    depthwise = scheme.per_channel_depthwise_activations
+    activations = None if depthwise else parameters.QuantizationParameters(per_channel=False)
+    advanced: AdvancedQuantizationParameters = parameters.AdvancedQuantizationParameters(
+        overflow_fix=parameters.OverflowFix(scheme.overflow_fix),
+        smooth_quant_alphas=parameters.AdvancedSmoothQuantParameters(convolution=-1.0, matmul=alpha),
         activations_quantization_params=activations,
     )
+    return advanced
 
 
 def _import_nncf() -> ModuleType:
+    switch_off_telemetry()
     try:
         import nncf
     except ModuleNotFoundError as error:

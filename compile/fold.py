@@ -18,17 +18,19 @@ from typing import TYPE_CHECKING, Annotated, NamedTuple
 
 import typer
 from pydantic import JsonValue, TypeAdapter
-from rich.console import Console
 
 from bundle.artifacts import Folded, hash_file, load, write_text
 from bundle.dataset import SPEC_FILE, FolderDataset, load_spec
+from bundle.errors import InputError
 from bundle.fold import FOLD, FoldPart, FoldProof, FoldRecord
 from bundle.manifest import default_budgets
 from bundle.preprocess import Preprocess
+from bundle.terminal import print_answer, say
 from compile.config import FoldMode, FoldOptions
 from compile.images import ImageFiles, folder_images
-from compile.script import announce, run_script, say
+from compile.script import announce, run_script
 from compile.store import seal, tool_versions, writing
+from report.console import EscapingConsole
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -215,9 +217,15 @@ def main(
     Example: python compile/fold.py models/default --explain
     """
     if out is None and not explain:
-        raise typer.BadParameter("give the folder to write with --out, or --explain to look only")
+        raise InputError(
+            "there is nowhere to write to", expected="--out or --explain", got="neither", where="the command line",
+            fix="give the folder to write with --out, or --explain to look only",
+        )  # fmt: skip
     if freeze_gates and not calibration:
-        raise typer.BadParameter("--freeze-gates measures on images: give --calibration 1 or more")
+        raise InputError(
+            "--freeze-gates measures on images", expected="--calibration 1 or more", got="--calibration 0", where="the command line",
+            fix="give --calibration 8, or leave --freeze-gates away",
+        )  # fmt: skip
     chosen = folder_images(images, split)
     spec = images / SPEC_FILE
     labelled = FolderDataset(root=images, spec=load_spec(spec)) if spec.is_file() else None
@@ -239,9 +247,9 @@ def _explain(folded: Folded, *, as_json: bool) -> None:
     parts = TypeAdapter(tuple[FoldPart, ...]).validate_python(folded.record.settings["parts"])
     if as_json:
         answer = {"settings": folded.record.settings, "modules": [row.model_dump() for row in rows]}
-        sys.stdout.write(json.dumps(answer) + "\n")
+        print_answer(json.dumps(answer))
     else:
-        console = Console(width=None if sys.stdout.isatty() else 200)
+        console = EscapingConsole(width=None if sys.stdout.isatty() else 200)
         console.print(draw(rows, parts))
 
 

@@ -3,7 +3,6 @@
 if not __package__:
     import _path  # noqa: F401
 
-import sys
 from collections.abc import Sequence
 from contextlib import ExitStack
 from functools import partial
@@ -13,13 +12,14 @@ from typing import TYPE_CHECKING, Annotated, NamedTuple
 
 import typer
 
+from bundle.terminal import print_answer, say
 from compile.bench import measure
 from compile.bench_rewrites import Bench, open_graph, simplified_module
 from compile.config import FoldOptions, TimingConfig
 from compile.graph import GRAPH_FILE, graph_info
 from compile.images import ImageFiles, folder_images
 from compile.passes.table import apply_passes
-from compile.script import run_script, say
+from compile.script import run_script
 from targets.base import RunConfig
 from targets.table import target as find_target
 
@@ -212,7 +212,7 @@ def main(
         f"python compile/folding_table.py {checkpoint} --out docs/folding.md",
     )
     if out is None:
-        sys.stdout.write(text)
+        print_answer(text)
     else:
         out.write_text(text, encoding="utf-8")
 

@@ -8,8 +8,7 @@ from numpy.typing import NDArray
 from pydantic import JsonValue
 
 from bundle.artifacts import Artifact, TensorSpec
-from bundle.dataset import Image, check_image
-from bundle.errors import DatasetError
+from bundle.dataset import Image
 from bundle.frozen import Frozen
 from bundle.manifest import Io, interface
 from bundle.preprocess import Preprocess
@@ -41,15 +40,7 @@ class GraphInfo(Frozen):
         """
         if self.io == "raw":
             return {INPUT: self.preprocess.apply(image, name=name)}
-        checked = check_image(image, where=name)
-        size = (self.preprocess.height, self.preprocess.width)
-        if checked.shape[:2] != size:
-            raise DatasetError(
-                "the image has the wrong size", expected=f"height {size[0]}, width {size[1]}",
-                got=f"height {checked.shape[0]}, width {checked.shape[1]}", where=name,
-                fix="resize or crop the image yourself (nothing is resized silently), or build for this size",
-            )  # fmt: skip
-        return {INPUT: np.ascontiguousarray(checked[None])}
+        return {INPUT: np.ascontiguousarray(self.preprocess.check(image, name=name)[None])}
 
 
 def graph_info(artifact: Artifact) -> GraphInfo:

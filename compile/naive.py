@@ -8,7 +8,6 @@ if not __package__:
     import _path  # noqa: F401
 
 import json
-import sys
 from collections.abc import Sequence
 from pathlib import Path
 from tempfile import TemporaryDirectory
@@ -17,6 +16,7 @@ from typing import Annotated
 import typer
 
 from bundle.dataset import read_image
+from bundle.terminal import print_answer
 from calibration.sampling import from_folder
 from compile.adopt import adopt_graph
 from compile.calibrate import quantize_plainly
@@ -72,12 +72,12 @@ def main(
         paths = quantize_naively(graph.file(GRAPH_FILE), feeds, out)
     rows = [legality(path) for path in (*paths, *(() if ours is None else (ours,)))]
     if as_json:
-        sys.stdout.write(json.dumps([one.model_dump() for one in rows]) + "\n")
+        print_answer(json.dumps([one.model_dump() for one in rows]))
         return
-    sys.stdout.write(
-        "| graph | errors | rules broken | warnings | parsed and built | MACs in INT8 |\n|---|---|---|---|---|---|\n"
+    print_answer(
+        "| graph | errors | rules broken | warnings | parsed and built | MACs in INT8 |\n|---|---|---|---|---|---|"
     )
-    sys.stdout.writelines(f"{row(one)}\n" for one in rows)
+    print_answer("\n".join(row(one) for one in rows))
 
 
 if __name__ == "__main__":

@@ -8,7 +8,6 @@ if not __package__:
     import _path  # noqa: F401
 
 import json
-import sys
 from collections.abc import Callable
 from pathlib import Path
 from time import perf_counter
@@ -16,7 +15,6 @@ from typing import TYPE_CHECKING, Annotated, NamedTuple, TypeAlias
 
 import typer
 from pydantic import JsonValue
-from rich.console import Console
 
 from bundle.artifacts import ArtifactT, Engine, Exported, Folded, Quantized, Simplified, hash_file
 from bundle.checks import require_agreement, require_passed
@@ -26,15 +24,17 @@ from bundle.manifest import Io
 from bundle.outcome import RegressionReport, read_report
 from bundle.preprocess import Preprocess
 from bundle.signature import sign
+from bundle.terminal import print_answer, say
 from calibration.sampling import CalibrationSet, from_split
 from compile import build, export, fold, judge, legality, quantize, rewrite, search, simplify, vectors
 from compile.assemble import Parts, budgets_of, draft_manifest, publish, ship, unchanged
 from compile.config import BuildConfig, FoldMode, FoldOptions, load_config
 from compile.images import ImageFiles
 from compile.reference_arrays import checkpoint_digest
-from compile.script import run_script, say
+from compile.script import run_script
 from compile.store import obtain, stage_key
 from compile.stored import Judged, ReferenceVectors
+from report.console import EscapingConsole
 from report.tables import tasks_table
 from targets.base import RunConfig, Target
 from targets.table import target as find_target
@@ -341,9 +341,9 @@ def main(
     folder, report = build_and_judge(load_config(config, {k: v for k, v in given.items() if v is not None}), say)
     if as_json:
         told = report.model_dump(mode="json", by_alias=True, exclude={"arrays"})
-        sys.stdout.write(json.dumps({"bundle": str(folder), "regression": told}) + "\n")
+        print_answer(json.dumps({"bundle": str(folder), "regression": told}))
     else:
-        Console().print(tasks_table(report))
+        EscapingConsole().print(tasks_table(report))
     beyond = [name for name, result in report.tasks.items() if result.verdict != "pass"]
     for line in search.describe_costs(folder / search.SENSITIVITY, beyond):
         say(line)

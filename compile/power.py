@@ -9,7 +9,6 @@ draw of N of them, as if only those had been at hand.
 """
 
 import argparse
-import sys
 from collections.abc import Iterable, Iterator
 from contextlib import ExitStack
 from pathlib import Path
@@ -20,20 +19,21 @@ import numpy as np
 import onnx
 from numpy.typing import NDArray
 from onnx import TensorProto, helper, numpy_helper
-from rich.console import Console
 from rich.progress import track
 
 from bundle.artifacts import write_text
 from bundle.dataset import Array, decode_label
-from bundle.errors import GraphError, InputError, ProjectError
+from bundle.errors import GraphError, InputError
 from bundle.manifest import Bundle, Manifest, load_bundle
 from bundle.measure import feed
 from bundle.metrics import Floats, Measure
 from bundle.postprocess import predict
 from bundle.sources import Source, bundled, figures_of
 from bundle.tasks import task
+from bundle.terminal import exit_status
 from bundle.vectors import Stored
 from bundle.verdict import Rule, judge, relative_drop
+from report.console import EscapingConsole
 from report.power import Planted, Power, Trials, publish
 from targets.base import RunConfig, Session, Variant
 from targets.reference.target import F32, REFERENCE
@@ -268,7 +268,7 @@ def measure_power(bundle: Bundle, graph: Path, options: Options) -> Power:
             options,
             name,
         )
-        for name, step in track(rows, "judging draws", console=Console(stderr=True))
+        for name, step in track(rows, "judging draws", console=EscapingConsole(stderr=True))
     ]
     return Power(model=manifest.name, images=total, resamples=options.resamples, points=tuple(points))
 
@@ -277,7 +277,7 @@ def _shown(source: Source, places: NDArray[np.int64], what: str) -> Iterable[Sto
     """Yield some of the images that count for the metrics, with progress."""
     wanted = {source.ids[place] for place in places}
     images = (stored for stored in source.images() if stored.id in wanted)
-    return track(images, what, total=len(wanted), console=Console(stderr=True))
+    return track(images, what, total=len(wanted), console=EscapingConsole(stderr=True))
 
 
 def _point(
@@ -293,8 +293,9 @@ def _point(
     )  # fmt: skip
 
 
-def main(arguments: list[str] | None = None) -> int:
-    """Measure and publish; return the exit code."""
+@exit_status()
+def main(arguments: list[str] | None = None) -> None:
+    """Measure and publish."""
     parser = argparse.ArgumentParser(prog="python -m compile.power", description=__doc__)
     parser.add_argument(
         "--bundle", type=Path, required=True, help="the bundle whose images judge: build/default/jetson"
@@ -310,19 +311,14 @@ def main(arguments: list[str] | None = None) -> int:
     )
     parser.add_argument("--threads", type=int, default=1, help="threads of ONNX Runtime; 0: all")
     options = parser.parse_args(arguments)
-    try:
-        bundle = load_bundle(options.bundle)
-        names = [float_graph(bundle)] if options.graph is None else []
-        with bundle.copied(names) as folder:
-            graph = options.graph or folder / names[0]
-            power = measure_power(bundle, graph, Options(trials=options.trials, threads=options.threads))
-        write_text(options.out, power.model_dump_json(indent=1) + "\n")
-        publish(power, options.doc, options.figure)
-    except ProjectError as error:
-        sys.stderr.write(f"error: {error}\n")
-        return error.exit_code
-    return 0
+    bundle = load_bundle(options.bundle)
+    names = [float_graph(bundle)] if options.graph is None else []
+    with bundle.copied(names) as folder:
+        graph = options.graph or folder / names[0]
+        power = measure_power(bundle, graph, Options(trials=options.trials, threads=options.threads))
+    write_text(options.out, power.model_dump_json(indent=1) + "\n")
+    publish(power, options.doc, options.figure)
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    main()

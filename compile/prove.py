@@ -8,7 +8,6 @@ if not __package__:
     import _path  # noqa: F401
 
 import re
-import sys
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from math import prod
@@ -19,6 +18,7 @@ import onnx_ir as ir
 import typer
 
 from bundle.errors import GraphError
+from bundle.terminal import print_answer
 from compile.lint.run import read_model, view_of
 from compile.passes.base import WEIGHTED, gemm_size, place, shape_of
 from compile.script import run_script
@@ -160,9 +160,9 @@ def main(
     with graphs_of(model) as graphs:
         proof = prove(graphs)
     text = proof.model_dump_json() if as_json else "\n".join(lines(proof))
-    sys.stdout.write(f"{text}\n")
+    print_answer(text)
     if proof.status != "accepted":
-        raise typer.Exit(3 if proof.status == "not run" else 1)
+        raise SystemExit(3 if proof.status == "not run" else 1)
 
 
 if __name__ == "__main__":

@@ -17,6 +17,7 @@ from pydantic import JsonValue, TypeAdapter
 
 from bundle.artifacts import Engine, Quantized, Simplified, load
 from bundle.preprocess import Preprocess, Triple
+from bundle.terminal import say
 from calibration.sampling import CalibrationSet, from_folder
 from compile.adopt import adopt_graph
 from compile.calibrate import SUFFIX, Question, calibrate, feeds_of, weights_only
@@ -26,7 +27,7 @@ from compile.half import write_half, write_ranges
 from compile.layers import write_returned, write_returned_ir
 from compile.passes.table import apply_passes
 from compile.ranges import Range
-from compile.script import announce, run_script, say
+from compile.script import announce, run_script
 from compile.store import seal, tool_versions, writing
 from compile.verify import Outputs, compare, require, run_graph
 from targets.base import QuantizationScheme, RunConfig, Target, Variant, VariantRecipe

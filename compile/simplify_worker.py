@@ -7,6 +7,8 @@
 import sys
 from pathlib import Path
 
+from bundle.telemetry import switch_off_telemetry
+
 NO_FILE = 74
 
 
@@ -17,6 +19,8 @@ def simplify_file(source: Path, target: Path) -> None:
         RuntimeError: onnxsim's own check of the result failed.
     """
     import onnx
+
+    switch_off_telemetry()  # onnxsim imports onnxruntime
     from onnxsim import simplify
 
     model, passed = simplify(onnx.load(source), perform_optimization=False)

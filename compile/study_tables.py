@@ -19,6 +19,7 @@ from pydantic import Field
 from bundle.artifacts import Quantized, Simplified
 from bundle.dataset import FolderDataset, read_image
 from bundle.frozen import Frozen
+from bundle.terminal import say
 from bundle.verdict import Verdict
 from calibration.coverage import choose_covering
 from calibration.sampling import CalibrationSet
@@ -35,7 +36,6 @@ from compile.naive import KINDS, quantize_naively
 from compile.outliers import inject_outliers, norms_before_products
 from compile.passes.table import apply_passes
 from compile.quantize import quantize, variants_of
-from compile.script import say
 from compile.search import PLAIN, SENSITIVITY, Terms, read_sensitivity, search
 from compile.trial import Measured, Trial, labelled, worst
 from compile.verify import open_graph

@@ -23,7 +23,8 @@ from bundle.artifacts import Folded, load
 from bundle.engines import write_engine_file
 from bundle.errors import ArtifactError, GraphError, TargetUnavailable
 from bundle.manifest import Bundle, Manifest, verify_bundle
-from compile.script import run_script, say
+from bundle.terminal import say
+from compile.script import run_script
 from targets.jetson.builder import BuilderConfig, engine_key
 from targets.jetson.device import find_device
 from targets.jetson.session import NAMES

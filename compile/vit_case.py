@@ -12,7 +12,6 @@ if not __package__:
     import _path  # noqa: F401
 
 import json
-import sys
 import zipfile
 from collections.abc import Sequence
 from pathlib import Path
@@ -26,10 +25,11 @@ import typer
 from bundle.dataset import Image
 from bundle.errors import CheckpointError, ConfigError, InputError
 from bundle.frozen import Frozen
+from bundle.terminal import print_answer, say
 from compile.dinov2_graph import Floats, expose_blocks, read_weights
 from compile.graph import GRAPH_FILE
 from compile.images import folder_images
-from compile.script import run_script, say
+from compile.script import run_script
 from compile.verify import open_graph
 
 if TYPE_CHECKING:
@@ -178,9 +178,9 @@ def main(
         )
     if as_json:
         rows = [row.model_dump() for row in found]
-        sys.stdout.write(json.dumps({"checkpoint": str(folder), "parity": rows}) + "\n")
+        print_answer(json.dumps({"checkpoint": str(folder), "parity": rows}))
     else:
-        sys.stdout.write(f"{folder}\n")
+        print_answer(f"{folder}")
 
 
 if __name__ == "__main__":

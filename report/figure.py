@@ -4,6 +4,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from bundle.errors import not_installed
+from bundle.font_cache import font_cache_apart
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -20,8 +21,9 @@ def panels(count: int, inches: tuple[float, float]) -> "tuple[Figure, list[Axes]
         TargetUnavailable: matplotlib is not installed.
     """
     try:
-        from matplotlib.backends.backend_agg import FigureCanvasAgg
-        from matplotlib.figure import Figure
+        with font_cache_apart():
+            from matplotlib.backends.backend_agg import FigureCanvasAgg
+            from matplotlib.figure import Figure
     except ImportError as error:
         raise not_installed("a figure", "matplotlib", extra="host", where="report.figure", error=error) from error
     columns = min(COLUMNS, count)

@@ -4,6 +4,7 @@ from collections.abc import Iterable
 from xml.etree import ElementTree
 
 from bundle.checks import Check
+from bundle.escaping import escaped
 from bundle.outcome import RegressionReport
 
 
@@ -25,7 +26,7 @@ def junit(report: RegressionReport, checks: Iterable[Check]) -> str:
         elif row.skipped:
             ElementTree.SubElement(case, "skipped", message=row.skipped)
     ElementTree.indent(suite)
-    return '<?xml version="1.0" encoding="utf-8"?>\n' + ElementTree.tostring(suite, encoding="unicode") + "\n"
+    return '<?xml version="1.0" encoding="utf-8"?>\n' + escaped(ElementTree.tostring(suite, encoding="unicode")) + "\n"
 
 
 def _properties(case: ElementTree.Element, values: dict[str, object]) -> None:

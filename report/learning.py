@@ -8,12 +8,12 @@ of the stored FP16 weights on the whole split.
 
 import argparse
 import json
-import sys
 from pathlib import Path
 from typing import NamedTuple
 
-from bundle.errors import InputError, ProjectError
+from bundle.errors import InputError
 from bundle.tasks import task
+from bundle.terminal import exit_status
 from report.figure import panels, save
 
 PANEL_INCHES = (4.0, 3.0)
@@ -73,20 +73,16 @@ def draw_curves(curves: dict[str, dict[str, list[Point]]], out: Path) -> None:
     save(figure, out)
 
 
-def main(arguments: list[str] | None = None) -> int:
-    """Draw what the command line names; return the exit code."""
+@exit_status()
+def main(arguments: list[str] | None = None) -> None:
+    """Draw what the command line names."""
     parser = argparse.ArgumentParser(prog="python -m report.learning", description=__doc__)
     parser.add_argument("--log", nargs="+", type=Path, required=True, help="metrics logs; a run is named by its file")
     parser.add_argument("--out", type=Path, required=True, help="the PNG to write")
     options = parser.parse_args(arguments)
-    try:
-        names = [log.parent.name if log.stem == "log" else log.stem for log in options.log]
-        draw_curves({name: read_curves(log) for name, log in zip(names, options.log, strict=True)}, options.out)
-    except ProjectError as error:
-        sys.stderr.write(f"error: {error}\n")
-        return error.exit_code
-    return 0
+    names = [log.parent.name if log.stem == "log" else log.stem for log in options.log]
+    draw_curves({name: read_curves(log) for name, log in zip(names, options.log, strict=True)}, options.out)
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    main()

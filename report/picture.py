@@ -13,9 +13,10 @@ from pathlib import Path
 import numpy as np
 
 from bundle.dataset import decode_label
-from bundle.errors import InputError, ProjectError
+from bundle.errors import InputError
 from bundle.manifest import Bundle, Manifest, load_bundle
 from bundle.tasks import task
+from bundle.terminal import exit_status
 from bundle.vectors import Stored, Vectors
 from report.chosen import choose, reference_scores
 from report.draw import Rgb, draw
@@ -94,19 +95,15 @@ def _arguments(words: Sequence[str]) -> argparse.Namespace:
     return parser.parse_args(words)
 
 
-def main(words: Sequence[str]) -> int:
-    """Draw the picture; return the exit code."""
+@exit_status()
+def main(words: Sequence[str]) -> None:
+    """Draw the picture."""
     options = _arguments(words)
-    try:
-        bundle = load_bundle(options.bundle)
-        drawn = picture(bundle, ids=tuple(options.ids), tile=options.tile, labels=not options.no_labels)
-        options.out.parent.mkdir(parents=True, exist_ok=True)
-        options.out.write_bytes(png(drawn))
-    except ProjectError as error:
-        sys.stderr.write(f"{error}\n")
-        return error.exit_code
-    return 0
+    bundle = load_bundle(options.bundle)
+    drawn = picture(bundle, ids=tuple(options.ids), tile=options.tile, labels=not options.no_labels)
+    options.out.parent.mkdir(parents=True, exist_ok=True)
+    options.out.write_bytes(png(drawn))
 
 
 if __name__ == "__main__":
-    sys.exit(main(sys.argv[1:]))
+    main(sys.argv[1:])

@@ -8,14 +8,14 @@
 import argparse
 import itertools
 import math
-import sys
 from pathlib import Path
 
 from pydantic import ValidationError
 
 from bundle.artifacts import write_text
-from bundle.errors import InputError, ProjectError
+from bundle.errors import InputError
 from bundle.frozen import Frozen
+from bundle.terminal import exit_status
 from bundle.verdict import Verdict
 from report import wording
 from report.figure import panels, save
@@ -276,8 +276,9 @@ def publish(power: Power, doc: Path, figure: Path) -> None:
     write_section(doc, section(power, relative))
 
 
-def main(arguments: list[str] | None = None) -> int:
-    """Publish what the command line names; return the exit code."""
+@exit_status()
+def main(arguments: list[str] | None = None) -> None:
+    """Publish what the command line names."""
     parser = argparse.ArgumentParser(prog="python -m report.power", description=__doc__)
     parser.add_argument("--power", type=Path, required=True, help="the file python -m compile.power wrote")
     parser.add_argument(
@@ -285,13 +286,8 @@ def main(arguments: list[str] | None = None) -> int:
     )
     parser.add_argument("--figure", type=Path, default=Path("docs/pictures/regression-power.png"), help="the PNG")
     options = parser.parse_args(arguments)
-    try:
-        publish(read_power(options.power), options.doc, options.figure)
-    except ProjectError as error:
-        sys.stderr.write(f"error: {error}\n")
-        return error.exit_code
-    return 0
+    publish(read_power(options.power), options.doc, options.figure)
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    main()

@@ -3,6 +3,7 @@
 from pathlib import Path
 
 from bundle.errors import not_installed
+from bundle.escaping import escaped
 
 ROOM = Path(__file__).resolve().parent
 
@@ -17,7 +18,12 @@ def printed(template: str, page: object, **more: object) -> str:
         from jinja2 import Environment, StrictUndefined
     except ImportError as error:
         raise not_installed("the page", "jinja2", extra="host", where="report.template", error=error) from error
-    environment = Environment(autoescape=True, undefined=StrictUndefined, trim_blocks=True)
+    environment = Environment(autoescape=True, undefined=StrictUndefined, trim_blocks=True, finalize=_visible)
     css = (ROOM / "page.css").read_text(encoding="utf-8")
     source = environment.from_string((ROOM / template).read_text(encoding="utf-8"))
     return source.render(page=page, css=css, **more)
+
+
+def _visible(value: object) -> object:
+    """Escape a text that could reverse or hide words of the page; what is HTML already stays."""
+    return escaped(value) if type(value) is str else value

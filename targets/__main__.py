@@ -2,22 +2,22 @@
 
 It verifies every file, builds what the device loads (once), times every variant, judges every task of each, chooses the
 fastest within its budgets, writes the results into the bundle and one small file to send back. An archive is unpacked first.
-Exit codes: 0 good, 1 a task is not shown to be within its budget, 2 bad input, 3 the device or a runtime is missing or failed.
+Exit codes: 0 good, 1 a task is not shown to be within its budget, 2 bad input, 3 the device or a runtime is missing or failed,
+4 a fault of this program.
 """
 
 import argparse
-import sys
 from pathlib import Path
 
 from bundle.archive import unpack_beside
-from bundle.arguments import at_least, refused_by_system
+from bundle.arguments import at_least
 from bundle.checks import disagreeing, require_agreement, require_passed, sentence
 from bundle.commands import coverage_lines
 from bundle.engines import ENGINES, engine_files
-from bundle.errors import ProjectError
 from bundle.harness import Options
 from bundle.manifest import Bundle
 from bundle.signature import verify_trusted
+from bundle.terminal import exit_status, print_answer, say
 from targets.base import RunConfig
 from targets.decide import Decision, Plan, Protocol, decide, latency_line
 from targets.sendback import prepare_sendback, sendback_path, write_sendback
@@ -30,33 +30,19 @@ examples:
 """
 
 
+@exit_status()
 def main(arguments: list[str] | None = None) -> None:
     """Run the command line and end the process with its exit code."""
     given = _parser().parse_args(arguments)
-    try:
-        if given.bundle.is_file():
-            given.bundle = unpack_beside(given.bundle, key=given.key)
-        plan = _plan(given)
-        prepare_sendback(given.send or sendback_path(given.bundle, "device"))
-        decision = decide(plan, _say)
-        sent = write_sendback(given.bundle, given.send or sendback_path(given.bundle, decision.report.device.name))
-        sys.stdout.write(_json(decision) if given.json else _text(decision, sent))
-        require_passed(decision.report)
-        require_agreement(decision.report)
-    except ProjectError as error:
-        raise _end(error) from None
-    except OSError as error:
-        raise _end(refused_by_system(error)) from None
-
-
-def _end(error: ProjectError) -> SystemExit:
-    _say(f"error: {error}")
-    return SystemExit(error.exit_code)
-
-
-def _say(line: str) -> None:
-    sys.stderr.write(f"{line}\n")
-    sys.stderr.flush()
+    if given.bundle.is_file():
+        given.bundle = unpack_beside(given.bundle, key=given.key)
+    plan = _plan(given)
+    prepare_sendback(given.send or sendback_path(given.bundle, "device"))
+    decision = decide(plan, say)
+    sent = write_sendback(given.bundle, given.send or sendback_path(given.bundle, decision.report.device.name))
+    print_answer(_json(decision) if given.json else _text(decision, sent))
+    require_passed(decision.report)
+    require_agreement(decision.report)
 
 
 def _plan(given: argparse.Namespace) -> Plan:
@@ -78,9 +64,9 @@ def _plan(given: argparse.Namespace) -> Plan:
 def _say_unsigned(bundle: Bundle) -> None:
     """Say which files the signature does not cover; engines among them, which are executable code."""
     for line in coverage_lines(bundle):
-        _say(line)
+        say(line)
     if engine_files(bundle.folder):
-        _say(f"delete {bundle.folder / ENGINES} to build the engines anew")
+        say(f"delete {bundle.folder / ENGINES} to build the engines anew")
 
 
 def _text(decision: Decision, sent: Path) -> str:

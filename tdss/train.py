@@ -1,20 +1,24 @@
 """Train one model or several in order: ``python -m tdss.train --config a.toml b.toml``. A killed run resumes."""
 
 import argparse
-import sys
 from pathlib import Path
+from typing import TYPE_CHECKING
 
-from lightning.fabric import Fabric
 from rich.console import Console
 
-from bundle.errors import ProjectError
+from bundle.font_cache import font_cache_apart
+from bundle.terminal import exit_status
 from tdss.training import config as training_config
 from tdss.training import loop
 from tdss.training.progress import Display
 
+if TYPE_CHECKING:
+    from lightning.fabric import Fabric
 
-def main(arguments: list[str] | None = None) -> int:
-    """Train what the command line names; return the exit code."""
+
+@exit_status()
+def main(arguments: list[str] | None = None) -> None:
+    """Train what the command line names."""
     parser = argparse.ArgumentParser(prog="python -m tdss.train", description=__doc__)
     parser.add_argument("--config", nargs="+", type=Path, required=True, help="one TOML file per run, in order")
     parser.add_argument("--devices", type=int, default=1, help="processes, one per GPU (default 1)")
@@ -23,19 +27,21 @@ def main(arguments: list[str] | None = None) -> int:
     )
     options = parser.parse_args(arguments)
     console = Console(stderr=True)
-    try:
-        configs = [training_config.read(path) for path in options.config]
-        for config in configs:
-            fabric = Fabric(accelerator=options.accelerator, devices=options.devices, precision=config.precision)
-            fabric.launch()
-            console.quiet = not fabric.is_global_zero
-            with Display(config.name, console) as display:
-                loop.train(config, fabric, display)
-    except ProjectError as error:
-        console.print(str(error), style="red", highlight=False, markup=False, soft_wrap=True)
-        return error.exit_code
-    return 0
+    make_fabric = _import_fabric()
+    configs = [training_config.read(path) for path in options.config]
+    for config in configs:
+        fabric = make_fabric(accelerator=options.accelerator, devices=options.devices, precision=config.precision)
+        fabric.launch()
+        console.quiet = not fabric.is_global_zero
+        with Display(config.name, console) as display:
+            loop.train(config, fabric, display)
+
+
+def _import_fabric() -> "type[Fabric]":
+    with font_cache_apart():  # lightning imports torchmetrics, and that matplotlib, where they are installed
+        from lightning.fabric import Fabric
+    return Fabric
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    main()

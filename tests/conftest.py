@@ -1,8 +1,15 @@
-"""The options of ``pytest tests/regression``: which bundle to judge, and how."""
+"""The options of ``pytest tests/regression``: which bundle to judge, and how; and no telemetry from any test."""
 
 from pathlib import Path
 
 import pytest
+
+from bundle.telemetry import switch_off_telemetry
+
+
+def pytest_configure() -> None:
+    """Switch telemetry off before a test imports OpenVINO or ONNX Runtime itself."""
+    switch_off_telemetry()
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:

@@ -4,7 +4,6 @@
 output against the float graph, as shipped and with one rule's warnings mended, and the kernels NVIDIA's builder makes of each.
 """
 
-import sys
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from tempfile import TemporaryDirectory
@@ -20,6 +19,7 @@ from bundle.agreement import power, sqnr_db
 from bundle.dataset import read_image
 from bundle.errors import GraphError
 from bundle.manifest import Bundle, load_bundle
+from bundle.terminal import print_answer
 from calibration.sampling import from_folder
 from compile.graph import GRAPH_FILE, Array, GraphInfo
 from compile.half import write_emulation
@@ -210,11 +210,11 @@ def main(
         ]
         for split in ("val", "calibration")
     ]
-    sys.stdout.write("| INT8 graph | sites | worst task's SQNR | mean SQNR | kernels |\n|---|---|---|---|---|\n")
+    print_answer("| INT8 graph | sites | worst task's SQNR | mean SQNR | kernels |\n|---|---|---|---|---|")
     graph = original / GRAPH_FILE if original.is_dir() else original
     for row in measure(opened, graph, *sets):
-        sys.stdout.write(
-            f"| {row.name} | {row.sites} | {row.worst_db:.1f} dB ({row.worst_task}) | {row.mean_db:.1f} dB | {row.kernels} |\n"
+        print_answer(
+            f"| {row.name} | {row.sites} | {row.worst_db:.1f} dB ({row.worst_task}) | {row.mean_db:.1f} dB | {row.kernels} |"
         )
 
 

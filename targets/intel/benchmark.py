@@ -9,7 +9,11 @@ from tempfile import TemporaryDirectory
 from bundle.errors import TargetUnavailable
 from targets.base import RunConfig
 
-RUN = "import sys; from openvino.tools.benchmark.main import main; sys.exit(main())"
+ROOT = Path(__file__).resolve().parents[2]
+RUN = (
+    "import sys; sys.path.insert(0, sys.argv.pop(1)); from bundle.telemetry import switch_off_telemetry;"
+    " switch_off_telemetry(); from openvino.tools.benchmark.main import main; sys.exit(main())"
+)
 STATISTICS = "benchmark_report.json"
 GRACE_S = 300  # for reading and compiling the graph
 
@@ -22,7 +26,7 @@ def time_with_tool(graph: Path, run: RunConfig, hint: str, *, seconds: int) -> t
     """
     with TemporaryDirectory(prefix="benchmark.") as scratch:
         arguments = tool_arguments(graph, run, hint, seconds=seconds, report=Path(scratch))
-        command = [sys.executable, "-c", RUN, *arguments]
+        command = [sys.executable, "-c", RUN, str(ROOT), *arguments]
         try:
             done = subprocess.run(
                 command, capture_output=True, text=True, timeout=seconds + GRACE_S, check=False, cwd=scratch

@@ -118,8 +118,7 @@ def name_by_place(model: "Model") -> None:
 
 
 def _refusals() -> tuple[type[Exception], ...]:
-    from openvino import frontend
-
+    frontend = import_openvino().frontend
     return (
         RuntimeError,
         frontend.GeneralFailure,

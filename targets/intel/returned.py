@@ -8,6 +8,7 @@ from collections.abc import Collection
 from typing import TYPE_CHECKING
 
 from bundle.errors import GraphError
+from targets.intel.runtime import import_openvino
 
 if TYPE_CHECKING:
     from openvino import Model, Node, Output
@@ -61,8 +62,6 @@ def _restore(node: "Node", source: "Node") -> None:
 
 def _around(output: "Output", copies: "dict[str, Node]") -> "Output":
     """Return what an output would be without the FakeQuantize nodes it comes through; what moves its elements is copied."""
-    from openvino.utils.node_factory import NodeFactory
-
     node = output.get_node()
     if node.get_type_name() == "FakeQuantize":
         return node.input_value(0)
@@ -73,7 +72,8 @@ def _around(output: "Output", copies: "dict[str, Node]") -> "Output":
         moved = _moved(node)
         inputs = [node.input_value(place) for place in range(node.get_input_size())]
         around = [_around(one, copies) for one in inputs[:moved]]
-        copies[name] = NodeFactory(OPSET).create(node.get_type_name(), around + inputs[moved:], node.get_attributes())
+        factory = import_openvino().utils.node_factory.NodeFactory(OPSET)
+        copies[name] = factory.create(node.get_type_name(), around + inputs[moved:], node.get_attributes())
     copied: Output = copies[name].output(output.get_index())
     return copied
 

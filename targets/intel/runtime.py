@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING
 
 from bundle.artifacts import TensorSpec
 from bundle.errors import GraphError, TargetUnavailable, not_installed
+from bundle.telemetry import switch_off_telemetry
 
 if TYPE_CHECKING:
     from openvino import Core
@@ -30,6 +31,7 @@ def import_openvino() -> ModuleType:
     Raises:
         TargetUnavailable: it is not installed.
     """
+    switch_off_telemetry()
     try:
         import openvino
     except ModuleNotFoundError as error:

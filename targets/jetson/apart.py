@@ -12,7 +12,8 @@ from pathlib import Path
 from typing import get_args
 
 from bundle.artifacts import hash_file
-from bundle.errors import ProjectError, TargetUnavailable
+from bundle.errors import TargetUnavailable
+from bundle.terminal import exit_status
 from targets.base import Precision
 from targets.jetson.builder import BuilderConfig, EngineFile, cached_engine, engine_key, ensure_engine
 from targets.jetson.device import Device, find_device
@@ -62,17 +63,13 @@ def _run(command: Sequence[str]) -> "subprocess.CompletedProcess[str]":
     )
 
 
-def main(arguments: Sequence[str]) -> int:
-    """Build the engine that the arguments name; return the exit code."""
+@exit_status()
+def main(arguments: Sequence[str]) -> None:
+    """Build the engine that the arguments name."""
     graph, folder, name, config = arguments
-    try:
-        [precision] = [known for known in get_args(Precision) if known == name]
-        ensure_engine(Path(graph), Path(folder), find_device(), precision, BuilderConfig.model_validate_json(config))
-    except ProjectError as error:
-        sys.stderr.write(f"{error}\n")
-        return error.exit_code
-    return 0
+    [precision] = [known for known in get_args(Precision) if known == name]
+    ensure_engine(Path(graph), Path(folder), find_device(), precision, BuilderConfig.model_validate_json(config))
 
 
 if __name__ == "__main__":
-    sys.exit(main(sys.argv[1:]))
+    main(sys.argv[1:])

@@ -12,6 +12,7 @@ from typing import Protocol
 
 from bundle.artifacts import TensorSpec
 from bundle.errors import ArtifactError, GraphError, not_installed
+from bundle.telemetry import switch_off_telemetry
 from targets.base import Array, Capabilities, Session, SessionInfo
 from targets.isa import cpu_isa, cpu_name, read_cpuinfo
 
@@ -42,6 +43,7 @@ def import_onnxruntime() -> ModuleType:
     Raises:
         TargetUnavailable: it is not installed.
     """
+    switch_off_telemetry()
     try:
         import onnxruntime
     except ModuleNotFoundError as error:
@@ -122,7 +124,7 @@ class OnnxRuntimeSession(Session):
 
 
 def _refusals() -> tuple[type[Exception], ...]:
-    from onnxruntime.capi import onnxruntime_pybind11_state as state
+    state = import_onnxruntime().capi.onnxruntime_pybind11_state
 
     return (
         state.Fail,

@@ -3,9 +3,9 @@
 import hashlib
 import math
 import time
+from typing import TYPE_CHECKING
 
 import torch
-from lightning.fabric import Fabric
 from torch import Tensor, nn
 from torch.optim import AdamW
 
@@ -20,6 +20,9 @@ from tdss.training.evaluate import evaluate
 from tdss.training.progress import Display, Log
 from tdss.training.schedule import ema_decay, learning_rate
 
+if TYPE_CHECKING:
+    from lightning.fabric import Fabric
+
 TIMED = 12  # steps that are timed before minutes become steps
 LOG_EVERY = 20
 
@@ -27,7 +30,7 @@ LOG_EVERY = 20
 class Run:
     """Everything one run holds while it trains."""
 
-    def __init__(self, config: TrainConfig, fabric: Fabric, display: Display) -> None:
+    def __init__(self, config: TrainConfig, fabric: "Fabric", display: Display) -> None:
         self.config, self.fabric, self.display = config, fabric, display
         self.dataset = data.open_dataset(config.data.root, config.data.spec)
         self.log = Log(config.folder / "log.jsonl")
@@ -182,7 +185,7 @@ class Run:
         return {self.counters.total * part // parts for part in range(1, parts)} if self.counters.total else set()
 
 
-def train(config: TrainConfig, fabric: Fabric, display: Display) -> None:
+def train(config: TrainConfig, fabric: "Fabric", display: Display) -> None:
     """Run one phase to its end and write its checkpoint; a phase that has one already is left as it is."""
     if finish.is_done(config, fingerprint(config)):
         display.say(f"is done: {config.folder / 'checkpoint'}")

@@ -10,6 +10,7 @@ from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
 
 from bundle.artifacts import write_text
+from bundle.escaping import escaped
 
 Value = float | int | str | dict[str, float]
 
@@ -77,8 +78,9 @@ class Display:
     def say(self, text: str) -> None:
         """Print one line."""
         self.console.print(
-            f"{time.strftime('%H:%M:%S', time.gmtime())} {self.name}: {text}", highlight=False, soft_wrap=True
-        )
+            escaped(f"{time.strftime('%H:%M:%S', time.gmtime())} {self.name}: {text}"),
+            highlight=False, markup=False, soft_wrap=True,
+        )  # fmt: skip
 
 
 def hours(seconds: float) -> str:

@@ -6,7 +6,7 @@ from functools import cache
 from pathlib import Path
 
 ROOT = Path(__file__).resolve().parents[2]
-ROOMS = ("bundle", "calibration", "cli", "compile", "report", "targets", "tdss")
+ROOMS = ("bundle", "calibration", "cli", "compile", "examples", "report", "targets", "tdss")
 
 
 def library() -> list[Path]:
@@ -22,7 +22,12 @@ def everything() -> list[Path]:
 def device_side() -> list[Path]:
     """The files that run on a device, and all that they import of ours: no torch, Python 3.10."""
     targets = ROOT / "targets"
-    seeds = [*(ROOT / "bundle").rglob("*.py"), *targets.glob("*/session.py"), targets / "__main__.py"]
+    seeds = [
+        *(ROOT / "bundle").rglob("*.py"),
+        *targets.glob("*/session.py"),
+        targets / "__main__.py",
+        ROOT / "examples" / "infer.py",
+    ]
     return closure([*seeds, *(ROOT / "tests" / "regression").rglob("*.py")])
 
 

@@ -12,13 +12,14 @@ from tests.architecture.source import ROOMS, ROOT, library
 CORE = ("numpy", "pydantic")
 COMMAND = ("rich", "typer")
 MODEL = (*CORE, "safetensors", "tomli_w", "torch")
-TRAIN = (*MODEL, "lightning", "rich")
+TRAIN = (*MODEL, "rich")
 # What may be imported at the top of a file, by package; the longest matching name decides.
 ALLOWED = {
     "bundle": CORE,
     "calibration": CORE,
     "cli": (*CORE, *COMMAND),  # but tdss --help needs nothing, see tests/cli
     "compile": (*MODEL, *COMMAND, "onnx_ir"),
+    "examples": CORE,
     "report": (*CORE, "rich"),
     "targets": CORE,
     "tdss": MODEL,

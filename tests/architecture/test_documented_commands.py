@@ -110,7 +110,7 @@ def parameters(module: str) -> tuple[frozenset[str], dict[str, frozenset[str]]]:
 def argparse_parameters(main: object) -> tuple[frozenset[str], dict[str, frozenset[str]]]:
     """Return the same of a ``main`` that makes an ArgumentParser: it is stopped before it reads a word."""
 
-    class Stopped(Exception):
+    class Stopped(BaseException):
         """It carries the parser away."""
 
     def stop(parser: argparse.ArgumentParser, *given: object, **named: object) -> None:

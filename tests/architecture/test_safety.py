@@ -9,6 +9,14 @@ import pytest
 from tests.architecture.source import library, place, tree
 
 PICKLES = {"cPickle", "cloudpickle", "dill", "joblib", "marshal", "pickle", "shelve"}
+# terminal.py escapes; the progress display escapes its lines; the others print in a process without our packages.
+MAY_PRINT = {
+    "bundle/terminal.py",
+    "examples/infer.py",
+    "tdss/train.py",
+    "compile/_path.py",
+    "compile/simplify_worker.py",
+}
 MAY_LOAD_TORCH_FILES = {"tdss/foreign.py"}  # the one module that reads a foreign .pth, with weights_only=True
 
 
@@ -97,6 +105,30 @@ def test_no_error_is_swallowed() -> None:
         if isinstance(node, ast.ExceptHandler) and all(isinstance(line, ast.Pass) for line in node.body)
     ]
     assert wrong == []
+
+
+def printed(module: ast.Module) -> list[tuple[str, int]]:
+    """Name every way a module could write to the terminal without escaping, with its line."""
+    return [
+        (name, call.lineno)
+        for call, name in _calls(module)
+        if name == "Console" or name.startswith(("sys.stdout.write", "sys.stderr.write"))
+    ]
+
+
+def test_what_reaches_the_terminal_is_escaped_in_one_place() -> None:
+    wrong = [
+        f"{place(path, line)} {name}"
+        for path in library()
+        if not any(path.as_posix().endswith(name) for name in MAY_PRINT)
+        for name, line in printed(tree(path))
+    ]
+    assert wrong == []
+
+
+@pytest.mark.parametrize("text", ["Console(stderr=True)", "sys.stdout.writelines(x)", "sys.stderr.write('a')"])
+def test_the_check_sees_what_is_printed(text: str) -> None:
+    assert len(printed(ast.parse(text))) == 1
 
 
 @pytest.mark.parametrize(

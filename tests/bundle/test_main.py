@@ -11,10 +11,12 @@ import pytest
 from bundle.__main__ import main
 from bundle.results import write_result
 from tests.bundle.made import make_bundle
+from tests.exits import exit_code
 
 ROOT = Path(__file__).resolve().parents[2]
 BARE = """
 import runpy, sys
+from tests.exits import exit_code
 class Refuse:
     def find_spec(self, name, path=None, target=None):
         if name.partition(".")[0] in {"torch", "typer", "rich", "onnx", "click", "PIL", "safetensors", "cryptography"}:
@@ -32,12 +34,7 @@ def sound(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 def run(*arguments: str, capsys: pytest.CaptureFixture[str]) -> tuple[int, str, str]:
-    try:
-        main(list(arguments))
-        code = 0
-    except SystemExit as ended:
-        code = int(ended.code or 0)
-    return code, *capsys.readouterr()
+    return exit_code(main, list(arguments)), *capsys.readouterr()
 
 
 def test_what_the_system_refuses_is_bad_input(sound: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:

@@ -9,6 +9,7 @@ from bundle.dataset import FolderDataset, load_spec, read_ids
 from calibration.sampling import choose
 from calibration.subset import CALIBRATION_COUNT, cut, main
 from tests.bundle import made_scenes
+from tests.exits import exit_code
 
 SCENES = Path(__file__).parents[2] / "data" / "scenes"
 TRAIN = tuple(f"t{number}" for number in range(9))
@@ -39,7 +40,7 @@ def test_it_is_a_labelled_folder_of_unchanged_files(source: Path, tmp_path: Path
 def test_a_missing_label_is_refused(source: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     (source / "edge" / "v1.png").unlink()
     arguments = ["--source", str(source), "--spec", str(source / "dataset.json"), "--out", str(tmp_path / "out")]
-    assert main(arguments) == 2
+    assert exit_code(main, arguments) == 2
     assert "v1.png" in capsys.readouterr().err
 
 

@@ -3,13 +3,9 @@
 import pytest
 
 from cli import main as command_line
+from tests.exits import exit_code
 
 
 def tdss(*arguments: str, capsys: pytest.CaptureFixture[str]) -> tuple[int, str, str]:
     """Run the command line in this process; return exit code, standard output, standard error."""
-    try:
-        command_line.run(list(arguments))
-        code = 0
-    except SystemExit as ended:
-        code = int(ended.code or 0)
-    return code, *capsys.readouterr()
+    return exit_code(command_line.run, list(arguments)), *capsys.readouterr()

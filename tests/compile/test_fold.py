@@ -5,11 +5,10 @@ from pathlib import Path
 
 import pytest
 import torch
-import typer
 from pydantic import TypeAdapter
 
 from bundle.artifacts import Folded
-from bundle.errors import ConfigError
+from bundle.errors import ConfigError, InputError
 from bundle.fold import FoldPart, FoldRecord
 from compile.config import FoldOptions
 from compile.explain import draw, own_costs, read_rows
@@ -101,7 +100,7 @@ def test_frozen_gates_are_in_the_plan_with_what_they_cost(checkpoint: Path, imag
 
 
 def test_freezing_without_an_image_is_refused(checkpoint: Path, scenes: Path, tmp_path: Path) -> None:
-    with pytest.raises(typer.BadParameter, match="--freeze-gates"):
+    with pytest.raises(InputError, match="--freeze-gates"):
         main(checkpoint, images=scenes, out=tmp_path / "f", freeze_gates=True, calibration=0)
     assert list(tmp_path.iterdir()) == []
 

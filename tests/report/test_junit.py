@@ -28,3 +28,9 @@ def test_hostile_names_stay_text() -> None:
     report = RegressionReport.model_validate({**made.regression(), "model": '<x a="1">&'})
     suite = ElementTree.fromstring(junit(report, answers(report, allow_inconclusive=False)))
     assert str(suite.get("name")).startswith('<x a="1">&')
+
+
+def test_a_control_character_is_escaped_and_the_file_is_still_xml() -> None:
+    report = RegressionReport.model_validate({**made.regression(), "model": "x\x1b[2J\u202e"})
+    suite = ElementTree.fromstring(junit(report, answers(report, allow_inconclusive=False)))
+    assert str(suite.get("name")).startswith("x\\u001b[2J\\u202e")

@@ -124,3 +124,9 @@ def test_an_altered_bundle_gets_no_page(tmp_path: Path) -> None:
 def test_the_drawing_of_drops_is_in_the_page_once_per_task(full: Reader) -> None:
     drops = [value for value in full.values("svg", "class") if value == "drop"]
     assert len(drops) == len(made.CHANNELS) - 1  # the drop of edge is undefined
+
+
+def test_a_bidi_mark_is_shown_and_does_not_reverse_the_page(tmp_path: Path) -> None:
+    folder = made.make(tmp_path / "b", made.regression(), name="safe\u202etxt.exe")
+    text = render(folder).read_text(encoding="utf-8")
+    assert "safe\\u202etxt.exe" in text and "\u202e" not in text

@@ -11,6 +11,7 @@ from bundle.manifest import Bundle, load_bundle
 from bundle.tasks import task
 from report.draw import Inks, draw
 from report.picture import GAP, HEADING, MARGIN, main, picture
+from tests.exits import exit_code
 from tests.report import made
 
 
@@ -41,13 +42,13 @@ def test_an_unknown_id_is_named(bundle: Bundle) -> None:
 
 def test_the_command_writes_a_png(bundle: Bundle, tmp_path: Path) -> None:
     out = tmp_path / "deep" / "six.png"
-    assert main(["--bundle", str(bundle.folder), "--out", str(out), "--tile", "28", "--no-labels"]) == 0
+    main(["--bundle", str(bundle.folder), "--out", str(out), "--tile", "28", "--no-labels"])
     with Image.open(out) as image:
         assert image.size == (7 * 28 + 6 * GAP, HEADING + 3 * (GAP + 20))
 
 
 def test_the_command_ends_with_the_error_and_its_code(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    assert main(["--bundle", str(tmp_path), "--out", str(tmp_path / "x.png")]) == 2
+    assert exit_code(main, ["--bundle", str(tmp_path), "--out", str(tmp_path / "x.png")]) == 2
     assert "no bundle here" in capsys.readouterr().err
 
 

@@ -15,13 +15,14 @@ from safetensors.torch import load_file
 from tdss import checkpoint
 from tdss.train import main
 from tdss.training import state
+from tests.exits import exit_code
 from tests.tdss.training.tiny import ALL_TASKS, settings, write_config, write_folder
 
 ROOT = Path(__file__).parents[2]
 
 
 def run(*configs: Path) -> int:
-    return main(["--accelerator", "cpu", "--config", *map(str, configs)])
+    return exit_code(main, ["--accelerator", "cpu", "--config", *map(str, configs)])
 
 
 @pytest.fixture

@@ -12,6 +12,7 @@ from bundle.errors import TargetUnavailable
 from targets.jetson import apart
 from targets.jetson.apart import engine_of, main
 from targets.jetson.builder import BuilderConfig, EngineFile, engine_key
+from tests.exits import exit_code
 from tests.targets.jetson.test_builder import ORIN
 
 
@@ -75,5 +76,5 @@ def test_the_process_ends_with_the_errors_exit_code(monkeypatch, graph: Path, ca
         raise TargetUnavailable("TensorRT cannot be imported", expected="a", got="b", where="c", fix="d")
 
     monkeypatch.setattr(apart, "find_device", no_device)
-    assert main([str(graph), str(graph.parent), "f16", BuilderConfig().model_dump_json()]) == 3
+    assert exit_code(main, [str(graph), str(graph.parent), "f16", BuilderConfig().model_dump_json()]) == 3
     assert "TensorRT cannot be imported" in capsys.readouterr().err

@@ -1,0 +1,1 @@
+"""Programs to begin with: each runs as it is, and the tests run it."""

@@ -1,0 +1,97 @@
+"""Run a bundle on one image and write what each task sees as a PNG: ``python -m examples.infer BUNDLE IMAGE --out DIR``.
+
+BUNDLE is a folder, or an archive NAME.zip. IMAGE has the model's size: a PNG or JPEG file, for which Pillow is needed, or a .npy
+file that holds uint8 [height, width, 3], RGB. All else needs NumPy, pydantic and the target's runtime only.
+"""
+
+import argparse
+import struct
+import sys
+import zlib
+from pathlib import Path
+
+from bundle.archive import unpack_beside
+from bundle.dataset import Array, read_image
+from bundle.errors import InputError, ProjectError
+from bundle.frames import feed, predictions
+from bundle.manifest import Bundle
+from bundle.signature import load_trusted
+from bundle.tasks import task
+from report.draw import Inks, Rgb, depth_span, draw
+from targets.base import Execute, RunConfig
+from targets.open import open_session
+
+
+def infer(bundle: Bundle, frame: Array, *, name: str, execute: Execute) -> dict[str, Array]:
+    """Return each task's map of a frame: labels, probabilities, unit normals or metres."""
+    fed = feed(bundle.manifest, frame, name=name)
+    session, _ = open_session(
+        bundle, execute=execute, variant="", run=RunConfig()
+    )  # "": the one that choice.json names
+    with session:
+        return predictions(
+            bundle.manifest, session.infer(fed)
+        )  # a program keeps the session, and calls it for each frame
+
+
+def picture(bundle: Bundle, name: str, values: Array) -> Rgb:
+    """Draw a task's map as uint8 RGB ``[height, width, 3]``: classes in the data set's colours, depths from near to far."""
+    near, far = depth_span(values) if task(name).activation == "relu" else (0.0, 1.0)
+    palette = bundle.manifest.dataset.palettes.get(name, ())
+    return draw(task(name), values, Inks(palette=palette, near_m=near, far_m=far))
+
+
+def png(rgb: Rgb) -> bytes:
+    """Return uint8 RGB ``[height, width, 3]`` as a PNG file."""
+
+    def chunk(kind: bytes, content: bytes) -> bytes:
+        return struct.pack(">I", len(content)) + kind + content + struct.pack(">I", zlib.crc32(kind + content))
+
+    height, width, _ = rgb.shape
+    header = struct.pack(">IIBBBBB", width, height, 8, 2, 0, 0, 0)  # 8 bits, RGB
+    rows = b"".join(b"\0" + row.tobytes() for row in rgb)  # 0: the row is not filtered
+    chunks = chunk(b"IHDR", header) + chunk(b"IDAT", zlib.compress(rows)) + chunk(b"IEND", b"")
+    return b"\x89PNG\r\n\x1a\n" + chunks
+
+
+def main(arguments: list[str] | None = None) -> None:
+    """Run the command line and end the process with its exit code."""
+    given = _parser().parse_args(arguments)
+    try:
+        folder = unpack_beside(given.bundle, key=given.key) if given.bundle.is_file() else given.bundle
+        _require_new(given.out, folder)
+        bundle = load_trusted(folder, given.key)
+        maps = infer(bundle, read_image(given.image), name=str(given.image), execute=given.execute)
+        given.out.mkdir(parents=True)
+        for name, values in maps.items():
+            (given.out / f"{name}.png").write_bytes(png(picture(bundle, name, values)))
+            sys.stdout.write(f"{given.out / name}.png\n")
+    except ProjectError as error:
+        sys.stderr.write(f"error: {error}\n")
+        raise SystemExit(error.exit_code) from None
+
+
+def _require_new(out: Path, bundle: Path) -> None:
+    if out.exists() or bundle.resolve() in out.resolve().parents:
+        raise InputError(
+            "the pictures need a folder of their own", expected="--out: a folder that does not exist, outside of the bundle",
+            got=str(out), where="--out", fix="name another folder, or remove this one",
+        )  # fmt: skip
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(
+        prog="python -m examples.infer", description="Draw what each task sees in an image."
+    )
+    parser.add_argument("bundle", type=Path, help="a bundle's folder, or its archive NAME.zip")
+    parser.add_argument("image", type=Path, help="a PNG, JPEG or .npy file of the model's size")
+    parser.add_argument("--out", type=Path, required=True, metavar="DIR", help="the folder to make, one PNG per task")
+    parser.add_argument("--execute", choices=("auto", "device", "emulation"), default="auto", help="default: auto")
+    parser.add_argument(
+        "--key", type=Path, metavar="PUB", help="refuse a bundle that is not signed with this public key"
+    )
+    return parser
+
+
+if __name__ == "__main__":
+    main()
