@@ -7,7 +7,6 @@ The fold is the command a person types, in a process of its own, so that its tim
 import json
 import os
 import subprocess
-import sys
 from collections.abc import Callable, Mapping
 from functools import partial
 from pathlib import Path
@@ -22,6 +21,7 @@ from torch import Tensor, nn
 from bundle.artifacts import Folded, load, write_text
 from bundle.errors import CheckpointError
 from bundle.frozen import Frozen
+from bundle.isolated import module
 from bundle.preprocess import Preprocess
 from bundle.terminal import say
 from compile.bench_kernels import PART
@@ -222,7 +222,7 @@ def fold_apart(checkpoint: Path, images: ImageFiles, out: Path) -> FoldCost:
         CheckpointError: the command failed.
     """
     command = [
-        sys.executable, "compile/fold.py", str(checkpoint.resolve()), "--images", str(images.paths[0].resolve().parent),
+        *module("compile.fold"), str(checkpoint.resolve()), "--images", str(images.paths[0].resolve().parent),
         "--out", str(out.resolve()),
         "--count", "1", "--calibration", "0",
     ]  # fmt: skip

@@ -22,6 +22,7 @@ import typer
 from bundle.artifacts import Folded, load
 from bundle.engines import write_engine_file
 from bundle.errors import ArtifactError, GraphError, TargetUnavailable
+from bundle.isolated import program
 from bundle.manifest import Bundle, Manifest, verify_bundle
 from bundle.terminal import say
 from compile.script import run_script
@@ -87,7 +88,7 @@ def require_torch_tensorrt() -> str:
     Raises:
         TargetUnavailable: it cannot be imported, or there is no CUDA device.
     """
-    done = subprocess.run([sys.executable, "-c", PROBE], capture_output=True, text=True, timeout=TIMEOUT_S, check=False)
+    done = subprocess.run(program(PROBE), capture_output=True, text=True, timeout=TIMEOUT_S, check=False)
     if done.returncode:
         raise TargetUnavailable(
             "torch-tensorrt cannot be used here", expected="torch-tensorrt with its torch and a CUDA device",

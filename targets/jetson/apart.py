@@ -13,6 +13,7 @@ from typing import get_args
 
 from bundle.artifacts import hash_file
 from bundle.errors import TargetUnavailable
+from bundle.isolated import module
 from bundle.terminal import exit_status
 from targets.base import Precision
 from targets.jetson.builder import BuilderConfig, EngineFile, cached_engine, engine_key, ensure_engine
@@ -37,7 +38,7 @@ def engine_of(onnx_path: Path, folder: Path, device: Device, precision: Precisio
         return cached
     command = [str(onnx_path.resolve()), str(folder.resolve()), precision, config.model_dump_json()]
     try:
-        done = _run([sys.executable, "-m", "targets.jetson.apart", *command])
+        done = _run(module("targets.jetson.apart", *command))
     except subprocess.TimeoutExpired as error:
         raise _not_built(precision, f"no end after {error.timeout:.0f} s", onnx_path) from error
     if done.returncode == -signal.SIGKILL:

@@ -128,5 +128,5 @@ def test_the_drawing_of_drops_is_in_the_page_once_per_task(full: Reader) -> None
 
 def test_a_bidi_mark_is_shown_and_does_not_reverse_the_page(tmp_path: Path) -> None:
     folder = made.make(tmp_path / "b", made.regression(), name="safe\u202etxt.exe")
-    text = render(folder).read_text(encoding="utf-8")
+    text = render(load_bundle(folder)).read_text(encoding="utf-8")
     assert "safe\\u202etxt.exe" in text and "\u202e" not in text
