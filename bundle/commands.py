@@ -11,8 +11,8 @@ from pydantic import JsonValue
 
 from bundle import archive, signature
 from bundle.choice import pick
-from bundle.engines import DIGEST, ENGINES
-from bundle.manifest import Bundle, Manifest, verify_bundle
+from bundle.engines import ENGINES, engine_files
+from bundle.manifest import Bundle, verify_bundle
 from bundle.results import SEALED
 from bundle.seals import MANIFEST
 
@@ -32,15 +32,27 @@ def verify(folder: Path, key: Path | None) -> Answer:
         TargetUnavailable: a key is given and the package cryptography is not installed.
     """
     opened = signature.verify_trusted(folder, key)
-    manifest, signed = opened.manifest, _signed(folder, key)
-    later, engines = _later(folder), _engines(folder)
+    manifest, signed = opened.manifest, _signed(opened, key)
+    later, engines, coverage = _later(opened), engine_files(folder), signature.coverage(opened)
     value: dict[str, JsonValue] = {
         "bundle": str(folder), "model": manifest.name, "target": manifest.target, "files": dict(manifest.files),
-        "results": list(later), "engines": list(engines), "signed": signed,
+        "results": list(later), "engines": list(engines), "signed": signed, "signature_checked": key is not None,
+        "covered": list(coverage.covered), "not_covered": dict(coverage.others),
     }  # fmt: skip
     counted = [f"{len(manifest.files)} files are what the build wrote", f"{len(later)} sealed later are whole"]
     counted += [f"{len(engines)} engine files are whole"] if engines else []
-    return Answer(f"{folder}: {'; '.join(counted)}; {signed}\n", value)
+    lines = [f"{folder}: {'; '.join(counted)}; {signed}", *coverage_lines(opened)]
+    return Answer("".join(f"{line}\n" for line in lines), value)
+
+
+def coverage_lines(opened: Bundle) -> Iterator[str]:
+    """Yield what the signature of a bundle covers and what it does not, in lines; none where it is not signed."""
+    covered, others = signature.coverage(opened)
+    if covered:
+        results = [name for name in covered if name in opened.results]
+        yield f"the signature covers: {', '.join([MANIFEST, 'every file it lists', *results])}"
+        for name, reason in others.items():
+            yield f"the signature does not cover: {name}, {reason}"
 
 
 def info(folder: Path) -> Answer:
@@ -77,7 +89,7 @@ def unpack(path: Path, out: Path, key: Path | None, max_bytes: int) -> Answer:
     value: dict[str, JsonValue] = {
         "bundle": str(out),
         "files": dict(opened.manifest.files),
-        "signed": _signed(out, key),
+        "signed": _signed(opened, key),
     }
     return Answer(f"{out}: {opened.manifest.name} for {opened.manifest.target}, every file verified\n", value)
 
@@ -122,25 +134,22 @@ def facts(opened: Bundle) -> Iterator[tuple[str, str]]:
         yield title, f"{variant.name}: {', '.join(variant.files)}, {megabytes:.1f} MB{marks}"
     for title, (name, channels) in zip(_once("tasks"), manifest.tasks.items(), strict=False):
         yield title, f"{name}: {channels} channels, budget {manifest.budgets[name]:.2%}"
-    yield "files", f"{len(manifest.files)}, each hashed just now, {_megabytes(folder, manifest):.1f} MB"
-    yield "later", ", ".join([*_later(folder), *(f"{ENGINES}/{name}" for name in _engines(folder))]) or "nothing"
-    yield "signature", _signed(folder, None)
+    yield "files", f"{len(manifest.files)}, each hashed just now, {_megabytes(opened):.1f} MB"
+    yield "later", ", ".join([*_later(opened), *(f"{ENGINES}/{name}" for name in engine_files(folder))]) or "nothing"
+    yield "signature", _signed(opened, None)
 
 
-def _megabytes(folder: Path, manifest: Manifest) -> float:
-    return sum((folder / name).stat().st_size for name in [MANIFEST, *manifest.files, *_later(folder)]) / 1e6
+def _megabytes(opened: Bundle) -> float:
+    names = [MANIFEST, *opened.manifest.files, *_later(opened)]
+    return sum((opened.folder / name).stat().st_size for name in names) / 1e6
 
 
-def _later(folder: Path) -> tuple[str, ...]:
-    return tuple(name for name in SEALED if (folder / name).is_file())
+def _later(opened: Bundle) -> tuple[str, ...]:
+    return tuple(name for name in SEALED if name in opened.results)
 
 
-def _engines(folder: Path) -> tuple[str, ...]:
-    return tuple(sorted(path.stem for path in (folder / ENGINES).glob(f"*{DIGEST}")))
-
-
-def _signed(folder: Path, key: Path | None) -> str:
-    found = signature.read_signature(folder)
+def _signed(opened: Bundle, key: Path | None) -> str:
+    found = signature.read_signature(opened)
     if found is None:
         return "not signed"
     checked = "checked" if key is not None else "not checked: give --key"

@@ -11,7 +11,7 @@ import re
 import uuid
 from pathlib import Path
 
-from bundle.artifacts import hash_file, write_text
+from bundle.artifacts import write_text
 from bundle.errors import ArtifactError
 
 ENGINES = "engines"
@@ -37,17 +37,19 @@ def write_engine_file(folder: Path, name: str, content: bytes) -> Path:
     return path
 
 
-def engine_file(folder: Path, name: str) -> Path | None:
-    """Return the path of ``<folder>/engines/<name>`` if it is there with its hash and has it; None if it is not there.
+def read_engine_file(folder: Path, name: str) -> bytes | None:
+    """Return the bytes of ``<folder>/engines/<name>``, hashed as they are read; None if it is not there with its hash.
 
     Raises:
         ArtifactError: it was altered, or is missing where its hash is.
     """
     path = folder / ENGINES / name
-    if not path.with_name(f"{name}{DIGEST}").is_file():
-        return None
-    _check(path)
-    return path
+    return _checked(path) if path.with_name(f"{name}{DIGEST}").is_file() else None
+
+
+def engine_files(folder: Path) -> tuple[str, ...]:
+    """Return the names of the files in ``engines/`` that have a hash beside them, sorted."""
+    return tuple(sorted(path.name.removesuffix(DIGEST) for path in (folder / ENGINES).glob(f"*{DIGEST}")))
 
 
 def check_engines(folder: Path) -> None:
@@ -56,18 +58,20 @@ def check_engines(folder: Path) -> None:
     Raises:
         ArtifactError: one was altered, or is missing where its hash is; it is named.
     """
-    for digest in sorted((folder / ENGINES).glob(f"*{DIGEST}")):
-        _check(digest.with_name(digest.name.removesuffix(DIGEST)))
+    for name in engine_files(folder):
+        _checked(folder / ENGINES / name)
 
 
-def _check(path: Path) -> None:
+def _checked(path: Path) -> bytes:
     digest = path.with_name(f"{path.name}{DIGEST}")
-    content = digest.read_text(encoding="utf-8", errors="replace") if digest.is_file() else ""
-    found = re.fullmatch(rf"([0-9a-f]{{64}})  {re.escape(path.name)}\n", content)
-    got = hash_file(path) if path.is_file() else "no such file"
-    if found is None or got != found.group(1):
+    line = digest.read_text(encoding="utf-8", errors="replace") if digest.is_file() else ""
+    found = re.fullmatch(rf"([0-9a-f]{{64}})  {re.escape(path.name)}\n", line)
+    content = path.read_bytes() if path.is_file() else None
+    got = "no such file" if content is None else hashlib.sha256(content).hexdigest()
+    if content is None or found is None or got != found.group(1):
         raise ArtifactError(
             f"{ENGINES}/{path.name} was altered, or {digest.name} was",
             expected=f"sha256 {found.group(1)}" if found else "one line in the file of its hash", got=got,
             where=str(path), fix=f"delete the folder {path.parent}; a device builds its engines again",
         )  # fmt: skip
+    return content

@@ -23,14 +23,13 @@ from bundle.outcome import (
     Execution,
     RegressionReport,
     open_report,
-    read_report,
+    parse_report,
     render,
     variant_tasks,
-    write_report,
 )  # fmt: skip
 from bundle.outputs import json_object, overwrite, require_file
 from bundle.regression import Progress, run
-from bundle.results import seal_result
+from bundle.results import read_tied, seal_result, text_of
 from bundle.sources import Source, labelled
 from bundle.verdict import RESAMPLES, Gate
 
@@ -106,10 +105,10 @@ def judge_bundle(
     if out is not None:
         require_file(out, REPORTS, inputs_of(bundle.folder, options))
     own = out is None and options.data is None and pick(bundle, variant).variant == pick(bundle, "").variant
-    earlier = _earlier(bundle.folder) if own else None
+    earlier = _earlier(bundle) if own else None
     report, journal = measure_bundle(bundle, infer, execution, options, variant=variant, progress=progress)
     report = _with_rows(earlier, report)
-    path = _write(bundle, report, out) if out is not None else write_report(bundle.folder, report) if own else None
+    path = _write(bundle, report, out) if out is not None else bundle.write(RESULT, render(report)) if own else None
     journal.remove()
     return Judged(report=report, path=path, resumed=len(journal.seen))
 
@@ -134,10 +133,10 @@ def _stamps(root: Path, ids: Iterable[str], bundle: Bundle) -> Iterable[tuple[st
             yield str(path), path.stat().st_size, path.stat().st_mtime_ns
 
 
-def _earlier(folder: Path) -> RegressionReport | None:
+def _earlier(bundle: Bundle) -> RegressionReport | None:
     """Return the result that is about to be written over; None where there is none, or it is not of this version."""
     try:
-        return read_report(folder)
+        return parse_report(text_of(RESULT, read_tied(bundle.folder, RESULT, bundle.manifest.seal)), bundle.folder)
     except ArtifactError:
         return None
 

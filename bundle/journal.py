@@ -16,7 +16,7 @@ from pathlib import Path
 
 import numpy as np
 
-from bundle.manifest import JOURNAL
+from bundle.contents import JOURNAL
 from bundle.measure import Seen
 
 FOLDER = JOURNAL

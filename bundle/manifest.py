@@ -5,24 +5,25 @@ later. The manifest and the results protect themselves (bundle/seals.py, bundle/
 ``engines/`` (bundle/engines.py).
 """
 
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
+from tempfile import TemporaryDirectory
 from typing import Annotated, Literal
 
 from pydantic import Field, JsonValue, ValidationError, model_validator
 
-from bundle.artifacts import TensorSpec, inside, verify_files, write_text
+from bundle.artifacts import TensorSpec, read_file, verify_files, write_text
+from bundle.contents import EXPECTED, VECTORS, check_contents, listable
 from bundle.dataset import DatasetSpec
-from bundle.engines import ENGINES, check_engines
-from bundle.errors import ArtifactError
+from bundle.engines import check_engines
+from bundle.errors import ArtifactError, ProjectError
 from bundle.frozen import Frozen
 from bundle.preprocess import Preprocess
-from bundle.results import RESULTS, SEALED, check_results, require_results
+from bundle.results import RESULTS, read_results, require_results, seal_result, text_of
 from bundle.seals import MANIFEST, UNSEALED, manifest_digest, read_sealed_manifest
 from bundle.tasks import Activation, task
 
-VECTORS = "vectors.npz"
-JOURNAL = "journal"
-WRITTEN_LATER = (ENGINES, JOURNAL)  # folders that a device fills: what lies there is never listed, nor in an archive
 STRICT = 0.1  # `strict` budgets are this fraction of the task table's: 99.9 % instead of 99 %
 
 Io = Literal["raw", "edge"]
@@ -111,12 +112,8 @@ class Manifest(Frozen):
         if (self.inputs, self.outputs) != (inputs, outputs):
             raise ValueError(f"a bundle with io {self.io!r} takes {inputs} and gives {outputs}")
         for name in [*self.files, *(name for variant in self.variants for name in variant.files)]:
-            if not inside(name):
-                raise ValueError(f"{name!r} is no plain path inside the bundle")
-            if name.split("/")[0].casefold() in WRITTEN_LATER:
-                raise ValueError(f"{name!r}: a device writes {' and '.join(WRITTEN_LATER)}, so no bundle lists it")
-        if {MANIFEST, *SEALED} & set(self.files):
-            raise ValueError("files that are written later are not listed")
+            if not listable(name):
+                raise ValueError(f"{name!r} is no file that a bundle lists: {EXPECTED}")
         if not set(self.results) <= set(RESULTS):
             raise ValueError(f"results are among {list(RESULTS)}, not {list(self.results)}")
         return self
@@ -141,15 +138,62 @@ class Manifest(Frozen):
 
 
 class Bundle(Frozen):
-    """A bundle that was opened, so every file in it is what its build wrote."""
+    """A bundle that was opened, so every file in it is what its build wrote.
+
+    ``content`` are the bytes of ``manifest.json`` that were checked and parsed, ``results`` those of each sealed file that
+    was there. The folder may change afterwards: what is used of it comes through ``read`` or ``copied``.
+    """
 
     folder: Path
     manifest: Manifest
+    content: bytes = Field(default=b"", repr=False)
+    results: dict[str, bytes] = Field(default_factory=dict, repr=False)
 
     @property
-    def vectors(self) -> Path:
-        """Path of the stored images, labels and reference results."""
-        return self.folder / VECTORS
+    def vectors(self) -> bytes:
+        """The stored images, labels and reference results: ``read`` of vectors.npz."""
+        return self.read(VECTORS)
+
+    def read(self, name: str) -> bytes:
+        """Return the bytes of a file that the manifest lists, hashed as they are read, or of a result as it was opened.
+
+        Raises:
+            ArtifactError: the manifest does not list it, or it is missing or was altered since the bundle was opened.
+        """
+        if name in self.results:
+            return self.results[name]
+        if name not in self.manifest.files:
+            raise _unlisted(self.folder, name)
+        return read_file(self.folder, name, self.manifest.files[name])
+
+    @contextmanager
+    def copied(self, names: Iterable[str]) -> Iterator[Path]:
+        """Yield a private folder with these files as ``read`` returns them, for a runtime that wants paths.
+
+        An error that is raised within names the bundle's folder, not the private one.
+
+        Raises:
+            ArtifactError: as ``read`` raises it.
+        """
+        with TemporaryDirectory(prefix="bundle.") as scratch:
+            for name in dict.fromkeys(names):
+                (Path(scratch) / name).write_bytes(self.read(name))
+            try:
+                yield Path(scratch)
+            except ProjectError as error:
+                error.where = error.where.replace(scratch, str(self.folder))
+                error.got = error.got.replace(scratch, str(self.folder))
+                raise
+
+    def result(self, name: str) -> str | None:
+        """Return a result's text as it was when the bundle was opened; None where there was none."""
+        return text_of(name, self.results[name]) if name in self.results else None
+
+    def write(self, name: str, text: str) -> Path:
+        """Write a result, sealed as one of this bundle, whatever lies in the folder now; return its path."""
+        path = self.folder / name
+        write_text(path, seal_result(name, text, self.manifest.seal))
+        return path
 
 
 def _edge_spec(activation: Activation) -> tuple[str, tuple[int, ...]]:
@@ -204,8 +248,17 @@ def read_manifest(folder: Path) -> Manifest:
     Raises:
         ArtifactError: there is none, it was altered, or it is not of this schema.
     """
+    return parse_manifest(read_sealed_manifest(folder).content, folder)
+
+
+def parse_manifest(content: bytes, folder: Path) -> Manifest:
+    """Return the manifest that these bytes hold; ``folder`` is where they are from.
+
+    Raises:
+        ArtifactError: it is not of this schema.
+    """
     try:
-        return Manifest.model_validate_json(read_sealed_manifest(folder).content)
+        return Manifest.model_validate_json(content)
     except ValidationError as error:
         raise ArtifactError(
             f"{MANIFEST} cannot be read",
@@ -217,27 +270,23 @@ def read_manifest(folder: Path) -> Manifest:
 
 
 def load_bundle(folder: Path) -> Bundle:
-    """Open a bundle: read its manifest and check every file it lists, every result and every engine that is there.
+    """Open a bundle: read its manifest once, and check every file it lists, every result and every engine that is there.
 
     A result that is missing is no obstacle, for the caller may be about to write it; ``verify_bundle`` asks for it.
 
     Raises:
-        ArtifactError: the manifest or a file is missing or was altered; the file is named.
+        ArtifactError: the manifest or a file is missing or was altered, or there is a file that no bundle holds; it is named.
     """
-    manifest = read_manifest(folder)
-    verify_files(folder, dict(manifest.files))
-    unlisted = sorted({name for variant in manifest.variants for name in variant.files} - set(manifest.files))
-    for name in [*unlisted, *({VECTORS} - set(manifest.files))]:
-        raise ArtifactError(
-            f"{name} is not listed in {MANIFEST}",
-            expected="a sha256 for every file",
-            got="none",
-            where=str(folder),
-            fix="build the bundle again",
-        )
-    check_results(folder, manifest.seal)
+    content = read_sealed_manifest(folder).content
+    manifest = parse_manifest(content, folder)
+    needed = {VECTORS, *(name for variant in manifest.variants for name in variant.files)}
+    for name in sorted(needed - set(manifest.files)):
+        raise _unlisted(folder, name)
+    check_contents(folder, manifest.files)
+    verify_files(folder, manifest.files)
+    results = read_results(folder, manifest.seal)
     check_engines(folder)
-    return Bundle(folder=folder, manifest=manifest)
+    return Bundle(folder=folder, manifest=manifest, content=content, results=results)
 
 
 def verify_bundle(folder: Path) -> Bundle:
@@ -247,5 +296,12 @@ def verify_bundle(folder: Path) -> Bundle:
         ArtifactError: a file is missing or was altered; it is named.
     """
     bundle = load_bundle(folder)
-    require_results(folder, bundle.manifest.results)
+    require_results(folder, bundle.manifest.results, bundle.results)
     return bundle
+
+
+def _unlisted(folder: Path, name: str) -> ArtifactError:
+    return ArtifactError(
+        f"{name} is not listed in {MANIFEST}", expected="a sha256 for every file", got="none", where=str(folder),
+        fix="build the bundle again",
+    )  # fmt: skip

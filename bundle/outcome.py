@@ -204,14 +204,29 @@ def read_report(folder: Path) -> RegressionReport:
     Raises:
         ArtifactError: there is none, it was altered or belongs to another bundle, or it is not of this schema.
     """
-    path = folder / RESULT
     try:
-        return RegressionReport.model_validate_json(read_result(folder, RESULT))
-    except (FileNotFoundError, NotADirectoryError, ValidationError) as error:
-        raise ArtifactError(
-            f"{RESULT} cannot be read", expected="schema 1", got=str(error), where=str(path),
-            fix="run pytest tests/regression --bundle on this bundle",
-        ) from error  # fmt: skip
+        return parse_report(read_result(folder, RESULT), folder)
+    except (FileNotFoundError, NotADirectoryError) as error:
+        raise _unread(folder, error) from error
+
+
+def parse_report(text: str, folder: Path) -> RegressionReport:
+    """Return the report that a text of regression.json holds; ``folder`` is where it is from.
+
+    Raises:
+        ArtifactError: it is not of this schema.
+    """
+    try:
+        return RegressionReport.model_validate_json(text)
+    except ValidationError as error:
+        raise _unread(folder, error) from error
+
+
+def _unread(folder: Path, error: Exception) -> ArtifactError:
+    return ArtifactError(
+        f"{RESULT} cannot be read", expected="schema 1", got=str(error), where=str(folder / RESULT),
+        fix="run pytest tests/regression --bundle on this bundle",
+    )  # fmt: skip
 
 
 def open_report(path: Path) -> RegressionReport:

@@ -21,8 +21,9 @@ from pathlib import Path
 from typing import TypeAlias
 
 from bundle.artifacts import SIDECAR, Artifact, load, writing
+from bundle.contents import WRITTEN_LATER
 from bundle.errors import ArtifactError, InputError
-from bundle.manifest import WRITTEN_LATER, read_manifest
+from bundle.manifest import read_manifest
 from bundle.results import SEALED
 from bundle.seals import MANIFEST
 from bundle.zipped import UNREADABLE

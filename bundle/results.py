@@ -13,6 +13,7 @@ still carries the seal, and says which bundle it belongs to. ``signature.json`` 
 
 import hashlib
 import re
+from collections.abc import Collection
 from pathlib import Path
 
 from bundle.artifacts import write_text
@@ -77,7 +78,7 @@ def read_result(folder: Path, name: str) -> str:
         ArtifactError: it was altered or cut short, or it belongs to another bundle.
     """
     if _is_bundle(folder) and (folder / name).exists():
-        check_result(folder, name, read_sealed_manifest(folder).seal)
+        return text_of(name, read_tied(folder, name, read_sealed_manifest(folder).seal))
     return open_result(folder / name, name)
 
 
@@ -93,22 +94,25 @@ def open_result(path: Path, name: str) -> str:
     if found is None:
         return content.decode("utf-8", errors="replace")
     _require_seal(content, found, path, name)
-    return (content[: found.start()] + (b"\n" if name.endswith(".json") else b"") + content[found.end() :]).decode()
+    return text_of(name, content)
 
 
-def check_results(folder: Path, bundle: str) -> None:
-    """Check every sealed file that is there against its seal and the manifest's.
+def text_of(name: str, content: bytes) -> str:
+    """Return the text that a sealed file with these bytes was made of."""
+    return _pattern(name).sub(b"\n" if name.endswith(".json") else b"", content, count=1).decode()
+
+
+def read_results(folder: Path, bundle: str) -> dict[str, bytes]:
+    """Read every sealed file that is there, once, and check it against its seal and the manifest's; return the bytes.
 
     Raises:
         ArtifactError: one was altered or cut short, or it belongs to another bundle; it is named.
     """
-    for name in SEALED:
-        if (folder / name).exists():
-            check_result(folder, name, bundle)
+    return {name: read_tied(folder, name, bundle) for name in SEALED if (folder / name).exists()}
 
 
-def check_result(folder: Path, name: str, bundle: str) -> None:
-    """Check one result; ``bundle`` is the manifest's seal.
+def read_tied(folder: Path, name: str, bundle: str) -> bytes:
+    """Read one result and check it; ``bundle`` is the manifest's seal. What is returned are the bytes that were checked.
 
     Raises:
         ArtifactError: it was altered or cut short, or it belongs to another bundle; it is named.
@@ -124,16 +128,17 @@ def check_result(folder: Path, name: str, bundle: str) -> None:
             f"{name} belongs to another bundle", expected=f"a result of bundle {bundle[:16]}…",
             got=f"of bundle {found.group(1).decode()[:16]}…", where=str(path), fix=_mend(name),
         )  # fmt: skip
+    return content
 
 
-def require_results(folder: Path, names: tuple[str, ...]) -> None:
-    """Check that the results a bundle was shipped with are there.
+def require_results(folder: Path, names: tuple[str, ...], there: Collection[str]) -> None:
+    """Check that the results a bundle was shipped with are among those that are ``there``.
 
     Raises:
         ArtifactError: one is missing; it is named.
     """
     for name in names:
-        if not (folder / name).is_file():
+        if name not in there:
             raise ArtifactError(
                 f"{name} is missing", expected="the result the bundle was shipped with", got="no file",
                 where=str(folder), fix=_mend(name),

@@ -1,38 +1,53 @@
-"""Who made this bundle: an optional, detached ed25519 signature of its manifest, in ``signature.json``.
+"""Who made this bundle: an optional, detached ed25519 signature in ``signature.json``.
 
-What is signed are the bytes of ``manifest.json`` behind a prefix of their own, and the manifest holds the sha256 of every
-file of the build. What a device writes later, results and engines, is sealed and hashed but not signed.
-``cryptography`` does the arithmetic; it is needed only to sign, and where a signature is asked for.
+What is signed is a list in the format of ``sha256sum``, behind a prefix of its own: the digest of ``manifest.json``, which
+holds the sha256 of every file of the build, and of each result that was there. What a device writes later is sealed or
+hashed but not signed: ``coverage`` names it. ``cryptography`` does the arithmetic; it is needed only to sign, and where a
+signature is asked for.
 """
 
+import hashlib
 import os
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Literal
+from typing import TYPE_CHECKING, Annotated, Literal, NamedTuple
 
 from pydantic import Field, ValidationError
 
 from bundle.artifacts import write_text
+from bundle.engines import ENGINES, engine_files
 from bundle.errors import ArtifactError, InputError, not_installed
 from bundle.frozen import Frozen
-from bundle.manifest import Bundle, load_bundle, verify_bundle
-from bundle.results import SIGNATURE, read_result, write_result
-from bundle.seals import read_sealed_manifest
+from bundle.manifest import Bundle, Digest, load_bundle, verify_bundle
+from bundle.results import RESULTS, SIGNATURE
+from bundle.seals import MANIFEST
 
 if TYPE_CHECKING:
     from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey, Ed25519PublicKey
 
-PREFIX = b"tdss bundle manifest, version 1\0"
+PREFIX = b"tdss bundle, version 2\0"
+LATER, CHANGED, BUILT = "written after it was signed", "changed after it was signed", "built on a device"
 
 
 class Signature(Frozen):
-    """What ``signature.json`` holds: the public key it was made with and the signature, both as hex digits."""
+    """What ``signature.json`` holds: the public key it was made with and the signature, both as hex digits.
 
-    schema_version: Literal[1] = 1
+    ``results`` has the sha256 of each result that was there when the bundle was signed.
+    """
+
+    schema_version: Literal[2] = 2
     algorithm: Literal["ed25519"] = "ed25519"
     public_key: Annotated[str, Field(pattern=r"^[0-9a-f]{64}$")]
     signature: Annotated[str, Field(pattern=r"^[0-9a-f]{128}$")]
+    results: dict[str, Digest]
+
+
+class Coverage(NamedTuple):
+    """What a signature says of a bundle's files: those that are as they were signed, and why each other one is not."""
+
+    covered: tuple[str, ...]
+    others: dict[str, str]
 
 
 def make_keys(path: Path) -> tuple[Path, Path]:
@@ -79,10 +94,41 @@ def sign(folder: Path, key: Path) -> Path:
         TargetUnavailable: the package cryptography is not installed.
     """
     private = _private_key(key)
-    load_bundle(folder)
-    made = private.sign(PREFIX + read_sealed_manifest(folder).content)
-    signature = Signature(public_key=private.public_key().public_bytes_raw().hex(), signature=made.hex())
-    return write_result(folder, SIGNATURE, signature.model_dump_json(indent=2) + "\n")
+    bundle = load_bundle(folder)
+    results = {name: _digest(bundle.results[name]) for name in RESULTS if name in bundle.results}
+    made = private.sign(message(bundle, results))
+    signature = Signature(
+        public_key=private.public_key().public_bytes_raw().hex(), signature=made.hex(), results=results
+    )
+    return bundle.write(SIGNATURE, signature.model_dump_json(indent=2) + "\n")
+
+
+def message(bundle: Bundle, results: Mapping[str, str]) -> bytes:
+    """Return the bytes that are signed: ``PREFIX`` and a line for the manifest and for each result, by name."""
+    rows = {MANIFEST: _digest(bundle.content), **results}
+    return PREFIX + "".join(f"{digest}  {name}\n" for name, digest in sorted(rows.items())).encode()
+
+
+def _digest(content: bytes) -> str:
+    return hashlib.sha256(content).hexdigest()
+
+
+def coverage(bundle: Bundle) -> Coverage:
+    """Say which files the signature of an opened bundle covers; it covers none of a bundle that is not signed.
+
+    Raises:
+        ArtifactError: signature.json is of another schema.
+    """
+    signature = read_signature(bundle)
+    if signature is None:
+        return Coverage((), {})
+    covered, others = [MANIFEST, *bundle.manifest.files], {}
+    for name in (name for name in RESULTS if name in bundle.results):
+        if signature.results.get(name) == _digest(bundle.results[name]):
+            covered.append(name)
+        else:
+            others[name] = CHANGED if name in signature.results else LATER
+    return Coverage(tuple(covered), others | {f"{ENGINES}/{name}": BUILT for name in engine_files(bundle.folder)})
 
 
 def load_trusted(folder: Path, key: Path | None) -> Bundle:
@@ -109,47 +155,48 @@ def verify_trusted(folder: Path, key: Path | None) -> Bundle:
 
 def _trusted(bundle: Bundle, key: Path | None) -> Bundle:
     if key is not None:
-        require_signature(bundle.folder, key)
+        require_signature(bundle, key)
     return bundle
 
 
-def require_signature(folder: Path, key: Path) -> None:
-    """Do nothing if the manifest in ``folder`` is signed with the public key in the file ``key``.
+def require_signature(bundle: Bundle, key: Path) -> None:
+    """Do nothing if an opened bundle is signed with the public key in the file ``key``: the bytes that were opened.
 
     Raises:
         ArtifactError: it is unsigned, signed with another key, or the signature does not hold.
         InputError: there is no public ed25519 key in the file.
         TargetUnavailable: the package cryptography is not installed.
     """
-    trusted = _public_key(key)
+    trusted, folder = _public_key(key), bundle.folder
     from cryptography.exceptions import InvalidSignature
 
-    signature = read_signature(folder)
+    signature = read_signature(bundle)
     if signature is None:
         raise _unsigned(folder, "this bundle is not signed", f"{SIGNATURE}, made with the key of {key}", "none")
     if signature.public_key != trusted.public_bytes_raw().hex():
         expected = f"public key {trusted.public_bytes_raw().hex()}"
         raise _unsigned(folder, "this bundle is signed with another key", expected, signature.public_key)
     try:
-        trusted.verify(bytes.fromhex(signature.signature), PREFIX + read_sealed_manifest(folder).content)
+        trusted.verify(bytes.fromhex(signature.signature), message(bundle, signature.results))
     except InvalidSignature as error:
         raise _unsigned(
             folder, f"the signature in {SIGNATURE} does not hold", "a signature of this manifest", "of something else"
         ) from error
 
 
-def read_signature(folder: Path) -> Signature | None:
-    """Read ``signature.json``; None where there is none. This checks its form, not that it holds.
+def read_signature(bundle: Bundle) -> Signature | None:
+    """Return the signature of an opened bundle; None where there is none. This checks its form, not that it holds.
 
     Raises:
-        ArtifactError: it was altered, belongs to another bundle, or is of another schema.
+        ArtifactError: it is of another schema.
     """
-    if not (folder / SIGNATURE).is_file():
+    text = bundle.result(SIGNATURE)
+    if text is None:
         return None
     try:
-        return Signature.model_validate_json(read_result(folder, SIGNATURE))
+        return Signature.model_validate_json(text)
     except ValidationError as error:
-        raise _unsigned(folder, f"{SIGNATURE} cannot be read", "schema_version 1", str(error)) from error
+        raise _unsigned(bundle.folder, f"{SIGNATURE} cannot be read", "schema_version 2", str(error)) from error
 
 
 def require_library() -> None:

@@ -11,10 +11,10 @@ from contextlib import contextmanager
 
 from bundle.errors import InputError, ProjectError, not_installed
 from bundle.escaping import escaped
+from bundle.isolated import OURS, isolate
 
 INTERNAL = 4
 CLOSED_PIPE, INTERRUPTED = 128 + 13, 128 + 2  # as a shell reports SIGPIPE and SIGINT
-OURS = ("bundle", "calibration", "cli", "compile", "examples", "report", "targets", "tdss")
 EXTRAS = {"lightning": "train", "openvino": "intel", "tensorrt_rtx": "proof"}  # any other package: host
 REPORT = "report it with the lines above, the command you gave and the output of 'tdss --version'"
 
@@ -34,11 +34,14 @@ def print_answer(text: str) -> None:
 def exit_status() -> Iterator[None]:
     """Turn an error that leaves the block into a message and the end of the process with the error's exit code.
 
+    What the block imports is never found in the working directory (bundle/isolated.py).
+
     Raises:
         SystemExit: with the ``exit_code`` of a ProjectError; 2 where the system refused a file or memory; 3 where a package is
             not installed; 141 where the reader of our output went away; 130 for an interrupt; 4 for a fault of this program.
     """
     try:
+        isolate()
         yield
         sys.stdout.flush()
     except ProjectError as error:

@@ -295,15 +295,15 @@ class _Reader:
 class Vectors:
     """An open ``vectors.npz``; use it in a ``with`` block. ``ids``, ``roles`` and ``tasks`` are in the order of the build."""
 
-    def __init__(self, path: Path) -> None:
-        """Open the file.
+    def __init__(self, source: Path | bytes) -> None:
+        """Open the file at a path, or its bytes.
 
         Raises:
             ArtifactError: it is missing or is no vectors.npz.
         """
-        self._path = path
+        self._where = str(source) if isinstance(source, Path) else "the bundle's vectors.npz"
         try:
-            self._archive = zipfile.ZipFile(path)
+            self._archive = zipfile.ZipFile(source if isinstance(source, Path) else io.BytesIO(source))
             self.ids: tuple[str, ...] = tuple(str(name) for name in self._small("ids"))
             self.roles: tuple[str, ...] = tuple(str(name) for name in self._small("roles"))
             self.tasks: tuple[str, ...] = tuple(str(name) for name in self._small("tasks"))
@@ -372,6 +372,6 @@ class Vectors:
 
     def _unreadable(self, error: Exception) -> ArtifactError:
         return ArtifactError(
-            f"{self._path.name} cannot be read", expected="the arrays of bundle/vectors.py",
-            got=f"{type(error).__name__}: {error}", where=str(self._path), fix="copy the bundle again, or build it again",
+            "vectors.npz cannot be read", expected="the arrays of bundle/vectors.py",
+            got=f"{type(error).__name__}: {error}", where=self._where, fix="copy the bundle again, or build it again",
         )  # fmt: skip

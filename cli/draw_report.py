@@ -7,7 +7,7 @@ from typing import Annotated
 import typer
 
 from bundle.errors import InputError
-from bundle.manifest import load_bundle
+from bundle.manifest import Bundle, load_bundle
 from bundle.terminal import print_answer
 from report.page import render
 from report.sweep import render_sweep
@@ -47,11 +47,11 @@ def main(
             fix="leave --out away, or name several results",
         )  # fmt: skip
     else:
-        path = render(first) if stored_only else _render(first, execute, device)
+        path = render(load_bundle(first)) if stored_only else _render(load_bundle(first), execute, device)
     print_answer(json.dumps({"report": str(path)}) if as_json else str(path))
 
 
-def _render(bundle: Path, execute: Execute, device: str) -> Path:
-    session, _ = open_session(load_bundle(bundle), execute=execute, variant="", run=RunConfig(device=device))
+def _render(bundle: Bundle, execute: Execute, device: str) -> Path:
+    session, _ = open_session(bundle, execute=execute, variant="", run=RunConfig(device=device))
     with session:
         return render(bundle, session.infer)

@@ -14,7 +14,6 @@ from bundle.outputs import overwrite, require_file
 from bundle.signature import load_trusted
 from bundle.terminal import print_answer
 from compile.console import EscapingConsole
-from report.console import EscapingConsole
 from report.junit import JUNIT, junit
 from report.tables import notes, tasks_table
 from targets.base import Execute, RunConfig, Session

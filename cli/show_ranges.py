@@ -9,6 +9,8 @@ import typer
 from pydantic import TypeAdapter, ValidationError
 
 from bundle.errors import ArtifactError
+from bundle.manifest import load_bundle
+from bundle.seals import MANIFEST
 from bundle.terminal import print_answer
 
 if TYPE_CHECKING:
@@ -48,14 +50,15 @@ def read_ranges(folder: Path) -> tuple["Range", ...]:
     """Read ``ranges.json``.
 
     Raises:
-        ArtifactError: it is missing or holds something else.
+        ArtifactError: it is missing or holds something else; or a file of the bundle was altered.
     """
     from compile.half import RANGES
     from compile.ranges import Range
 
     path = folder / RANGES
     try:
-        return TypeAdapter(tuple[Range, ...]).validate_json(path.read_bytes())
+        content = load_bundle(folder).read(RANGES) if (folder / MANIFEST).exists() else path.read_bytes()
+        return TypeAdapter(tuple[Range, ...]).validate_json(content)
     except (OSError, ValidationError) as error:
         raise ArtifactError(
             f"{RANGES} cannot be read", expected="the largest magnitude of each tensor", got=str(error), where=str(path),

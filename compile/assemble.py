@@ -8,12 +8,13 @@ from pydantic import JsonValue
 
 from bundle.artifacts import Engine, Exported, Folded, Quantized, Simplified
 from bundle.choice import Choice
+from bundle.contents import VECTORS
 from bundle.dataset import FolderDataset
 from bundle.engines import ENGINES
 from bundle.errors import ArtifactError
 from bundle.fold import FOLD
-from bundle.manifest import VECTORS, Manifest, Reference, Seeds, load_bundle, verify_bundle, write_manifest  # fmt: skip
 from bundle.manifest import Engine as EngineEntry
+from bundle.manifest import Manifest, Reference, Seeds, load_bundle, verify_bundle, write_manifest
 from bundle.outputs import bundle_of, replacing
 from bundle.results import RESULTS, write_result
 from bundle.seals import UNSEALED
@@ -169,6 +170,7 @@ def publish(folder: Path, manifest: Manifest, parts: Parts, judged: Judged, run:
         write_manifest(temporary, manifest)
         for name in set(RESULTS) - {REPORT}:
             write_result(temporary, name, judged.file(name).read_text(encoding="utf-8"))
-        session, _ = open_session(load_bundle(temporary), execute="auto", variant="", run=run)
+        bundle = load_bundle(temporary)
+        session, _ = open_session(bundle, execute="auto", variant="", run=run)
         with session:
-            render(temporary, session.infer)
+            render(bundle, session.infer)

@@ -8,7 +8,6 @@ import json
 import os
 import shutil
 import subprocess
-import sys
 from collections.abc import Callable, Mapping
 from functools import partial
 from pathlib import Path
@@ -24,6 +23,7 @@ from torch import Tensor, nn
 from bundle.artifacts import Artifact, Exported, Folded, Simplified, load, write_text
 from bundle.errors import ArtifactError, CheckpointError
 from bundle.frozen import Frozen
+from bundle.isolated import module
 from bundle.outputs import anything, replacing
 from bundle.preprocess import Preprocess
 from bundle.terminal import say
@@ -241,7 +241,7 @@ def fold_apart(checkpoint: Path, images: ImageFiles, out: Path) -> FoldCost:
         CheckpointError: the command failed.
     """
     command = [
-        sys.executable, "compile/fold.py", str(checkpoint.resolve()), "--images", str(images.paths[0].resolve().parent),
+        *module("compile.fold"), str(checkpoint.resolve()), "--images", str(images.paths[0].resolve().parent),
         "--out", str(out.resolve()),
         "--count", "1", "--calibration", "0",
     ]  # fmt: skip

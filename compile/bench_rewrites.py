@@ -114,9 +114,8 @@ def _compare(model: Model, on: tuple[str, ...], name: str, bench: Bench) -> Samp
 
 def open_graph(graph: Path, bench: Bench) -> Session:
     """Open an ONNX graph in float32 on the target's runtime."""
-    return bench.target.open(
-        graph.parent, Variant(recipe=F32, files=convert_graph(graph, bench.target)), bench.run, "auto"
-    )
+    variant = Variant(recipe=F32, files=convert_graph(graph, bench.target))
+    return bench.target.open(graph.parent, variant, bench.run, "auto", keep=graph.parent)
 
 
 def convert_graph(graph: Path, target: Target) -> tuple[str, ...]:

@@ -13,7 +13,8 @@ from typing import NamedTuple
 
 from bundle.artifacts import Engine, load
 from bundle.choice import BENCH, CHOICE, Bench, Choice, choose, with_variants
-from bundle.manifest import VECTORS, Bundle, Manifest
+from bundle.contents import VECTORS
+from bundle.manifest import Bundle, Manifest
 from bundle.regression import RegressionReport, run, write_report
 from bundle.regression import feed as feed_of
 from bundle.results import write_result
@@ -53,7 +54,8 @@ def judge(
     sizes: dict[str, int] = {v.recipe.name: sum(engine.file(name).stat().st_size for name in v.files) for v in variants}
     with ExitStack() as stack:
         sessions = {
-            v.recipe.name: stack.enter_context(target.open(engine.folder, v, run_config, "auto")) for v in variants
+            v.recipe.name: stack.enter_context(target.open(engine.folder, v, run_config, "auto", keep=engine.folder))
+            for v in variants
         }
         latency, eager_ms = _latencies(sessions, model, vectors, terms, run_config.threads)
         reports: dict[str, RegressionReport] = {

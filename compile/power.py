@@ -34,7 +34,6 @@ from bundle.terminal import exit_status
 from bundle.vectors import Stored
 from bundle.verdict import Rule, judge, relative_drop
 from compile.console import EscapingConsole
-from report.console import EscapingConsole
 from report.encode import PICTURES
 from report.power import Planted, Power, Trials, publish
 from targets.base import RunConfig, Session, Variant
@@ -110,7 +109,7 @@ def cut(path: Path, tasks: Iterable[str], folder: Path) -> tuple[dict[str, Layer
 
 def opened(folder: Path, name: str, threads: int) -> Session:
     """Open one of the two graphs in ONNX Runtime."""
-    return REFERENCE.open(folder, Variant(recipe=F32, files=(name,)), RunConfig(threads=threads), "auto")
+    return REFERENCE.open(folder, Variant(recipe=F32, files=(name,)), RunConfig(threads=threads), "auto", keep=folder)
 
 
 def planted(weights: dict[str, Array], levels: dict[str, float]) -> dict[str, Array]:
@@ -217,15 +216,15 @@ class Options(NamedTuple):
     threads: int = 1
 
 
-def float_graph(bundle: Bundle) -> Path:
-    """Return the bundle's own float graph.
+def float_graph(bundle: Bundle) -> str:
+    """Return the name of the bundle's own float graph.
 
     Raises:
         InputError: it keeps none in ONNX; the build's store does.
     """
     names = [variant.files[0] for variant in bundle.manifest.variants if variant.name == "f32"]
     if names and names[0].endswith(".onnx"):
-        return bundle.folder / names[0]
+        return names[0]
     raise InputError(
         "the noise is planted in a float ONNX graph, and this bundle keeps none", expected="a variant f32 in ONNX, or --graph",
         got=", ".join(names) or "no variant f32", where=str(bundle.folder),
@@ -318,8 +317,10 @@ def main(arguments: list[str] | None = None) -> None:
     require_file(options.out, POWERS, inputs)
     require_file(options.figure, PICTURES, inputs)
     bundle = load_bundle(options.bundle)
-    graph = float_graph(bundle) if options.graph is None else options.graph
-    power = measure_power(bundle, graph, Options(trials=options.trials, threads=options.threads))
+    names = [float_graph(bundle)] if options.graph is None else []
+    with bundle.copied(names) as folder:
+        graph = options.graph or folder / names[0]
+        power = measure_power(bundle, graph, Options(trials=options.trials, threads=options.threads))
     overwrite(options.out, power.model_dump_json(indent=1) + "\n", POWERS)
     publish(power, options.doc, options.figure)
 

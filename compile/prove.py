@@ -8,7 +8,8 @@ if not __package__:
     import _path  # noqa: F401
 
 import re
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
 from math import prod
 from pathlib import Path
 from typing import Annotated, Literal
@@ -99,25 +100,28 @@ def _judge(name: str, macs: dict[str, int], kernels: tuple[Kernel, ...]) -> Grap
     )  # fmt: skip
 
 
-def graphs_of(path: Path) -> list[Path]:
-    """Return the graphs to prove: the file itself, or each variant's graph of a bundle.
+@contextmanager
+def graphs_of(path: Path) -> Iterator[list[Path]]:
+    """Yield the graphs to prove: the file itself, or a private copy of each variant's graph of a bundle.
 
     Raises:
         ArtifactError: the folder is no bundle, or a file of it was altered.
         GraphError: the bundle holds no ONNX graph.
     """
     if path.is_file():
-        return [path]
+        yield [path]
+        return
     from bundle.manifest import load_bundle
 
     opened = load_bundle(path)
-    found = [opened.folder / variant.files[0] for variant in opened.manifest.variants]
-    if any(graph.suffix != ".onnx" for graph in found):
+    found = [variant.files[0] for variant in opened.manifest.variants]
+    if any(not name.endswith(".onnx") for name in found):
         raise GraphError(
             "this bundle's graphs are not ONNX", expected="a bundle for jetson", got=opened.manifest.target,
             where=str(path), fix="name a bundle for jetson, or an ONNX file",
         )  # fmt: skip
-    return found
+    with opened.copied(name for variant in opened.manifest.variants for name in variant.files) as folder:
+        yield [folder / name for name in found]
 
 
 def lines(proof: Proof) -> Iterable[str]:
@@ -153,7 +157,8 @@ def main(
 
     Example: tdss prove build/default/jetson --json
     """
-    proof = prove(graphs_of(model))
+    with graphs_of(model) as graphs:
+        proof = prove(graphs)
     text = proof.model_dump_json() if as_json else "\n".join(lines(proof))
     print_answer(text)
     if proof.status != "accepted":

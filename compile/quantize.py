@@ -152,7 +152,7 @@ def _check(job: Job, variants: list[Variant]) -> dict[str, JsonValue]:
     reference = run_graph(job.source, job.info, feeds, exact=False, threads=job.run.threads)
     found: dict[str, JsonValue] = {}
     for variant in variants:
-        with job.target.open(job.folder, variant, job.run, "auto") as session:
+        with job.target.open(job.folder, variant, job.run, "auto", keep=job.folder) as session:
             outputs: list[Outputs] = [session.infer(feed) for feed in feeds]
         errors = compare(outputs, reference)
         if variant.recipe.name == "f32":

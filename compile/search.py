@@ -342,7 +342,7 @@ def _try(
     share: float = 0.0,
     smooth: bool = False,
 ) -> Step:
-    with job.target.open(job.folder, variant, job.run, "auto") as session:
+    with job.target.open(job.folder, variant, job.run, "auto", keep=job.folder) as session:
         tasks = trial.stand(trial.measure(session.infer))
     held = not broken(tasks, terms.budgets, terms.config.margin)
     known = {name: one for name, one in tasks.items() if one.defined}

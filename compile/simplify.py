@@ -9,7 +9,6 @@ if not __package__:
 
 import shutil
 import subprocess
-import sys
 from collections import Counter
 from collections.abc import Sequence
 from pathlib import Path
@@ -20,6 +19,7 @@ from pydantic import JsonValue
 
 from bundle.artifacts import Exported, Simplified, load
 from bundle.errors import ArtifactError, GraphError
+from bundle.isolated import module
 from compile.graph import GRAPH_FILE, GraphInfo, graph_info, graph_settings
 from compile.images import ImageFiles, folder_images
 from compile.script import announce, claim, run_script
@@ -30,7 +30,7 @@ from compile.verify import Outputs, compare, require, run_graph
 
 TOOLS = ("onnx", "onnxsim", "onnxruntime")
 TIMEOUT_S = 900
-WORKER = (sys.executable, "-m", "compile.simplify_worker")
+WORKER = "compile.simplify_worker"
 
 
 def simplify(exported: Exported, out: Path, images: ImageFiles, *, threads: int) -> Simplified:
@@ -69,7 +69,7 @@ def operators(graph: Path) -> Counter[str]:
 
 def _simplify_apart(source: Path, target: Path) -> str:
     """Run onnxsim in a process of its own, which stands in another folder; return why there is no result, or nothing."""
-    command = [*WORKER, str(source.resolve()), str(target.resolve())]
+    command = module(WORKER, str(source.resolve()), str(target.resolve()))
     try:
         process = subprocess.run(
             command, cwd=ROOT, capture_output=True, text=True, check=False, timeout=TIMEOUT_S, errors="replace"

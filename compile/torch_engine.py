@@ -22,6 +22,7 @@ import typer
 from bundle.artifacts import Folded, load
 from bundle.engines import write_engine_file
 from bundle.errors import ArtifactError, GraphError, TargetUnavailable
+from bundle.isolated import program
 from bundle.manifest import Bundle, Manifest, verify_bundle
 from bundle.terminal import say
 from compile.script import run_script
@@ -61,7 +62,7 @@ def convert_bundle(bundle: Bundle, folded: Folded, variant: str, *, workspace_mi
     program, example = _export_on_device(folded, manifest, half=chosen.recipe.graph == "half")
     config = BuilderConfig(builder="torch-tensorrt", workspace_mib=workspace_mib)
     serialized = _convert(program, example, config)
-    key = engine_key(bundle.folder / chosen.files[0], device, chosen.recipe.name, config)
+    key = engine_key(manifest.files[chosen.files[0]], device, chosen.recipe.name, config)
     names = {f"output{place}": name for place, name in enumerate(manifest.tasks)}
     write_engine_file(bundle.folder, f"{key.stem}{NAMES}", json.dumps(names).encode())
     write_engine_file(bundle.folder, f"{key.stem}.json", key.model_dump_json(indent=2).encode())
@@ -87,7 +88,7 @@ def require_torch_tensorrt() -> str:
     Raises:
         TargetUnavailable: it cannot be imported, or there is no CUDA device.
     """
-    done = subprocess.run([sys.executable, "-c", PROBE], capture_output=True, text=True, timeout=TIMEOUT_S, check=False)
+    done = subprocess.run(program(PROBE), capture_output=True, text=True, timeout=TIMEOUT_S, check=False)
     if done.returncode:
         raise TargetUnavailable(
             "torch-tensorrt cannot be used here", expected="torch-tensorrt with its torch and a CUDA device",

@@ -10,9 +10,9 @@ import numpy as np
 from pydantic import JsonValue
 
 from bundle.artifacts import hash_file, load
+from bundle.contents import VECTORS
 from bundle.dataset import IGNORE, FolderDataset, decode_label
 from bundle.errors import DatasetError
-from bundle.manifest import VECTORS
 from bundle.metrics import metric
 from bundle.postprocess import predict
 from bundle.tasks import task

@@ -68,7 +68,8 @@ def require(stage: str, errors: Sequence[OutputError]) -> tuple[OutputError, ...
 def open_graph(path: Path, *, exact: bool, threads: int) -> Session:
     """Open an ONNX graph in ONNX Runtime; ``exact`` computes Q/DQ as the operators are defined."""
     recipe = F32.model_copy(update={"graph": "quantized" if exact else "float"})
-    return REFERENCE.open(path.parent, Variant(recipe=recipe, files=(path.name,)), RunConfig(threads=threads), "auto")
+    variant = Variant(recipe=recipe, files=(path.name,))
+    return REFERENCE.open(path.parent, variant, RunConfig(threads=threads), "auto", keep=path.parent)
 
 
 def run_graph(graph: Path, info: GraphInfo, feeds: Sequence[Outputs], *, exact: bool, threads: int) -> list[Outputs]:

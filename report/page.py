@@ -3,9 +3,9 @@
 from pathlib import Path
 
 from bundle.choice import read_choice
-from bundle.manifest import Bundle, load_bundle
+from bundle.contents import LISTED, VECTORS
+from bundle.manifest import Bundle
 from bundle.regression import RESULT, Infer, RegressionReport, read_report
-from bundle.results import write_result
 from report import built, judged, wording
 from report.examples import examples_view
 from report.facts import read_bench, read_fold, read_parts, read_proof
@@ -23,7 +23,7 @@ TASK_COLUMNS = (
 )  # fmt: skip
 
 
-def render(bundle_dir: Path, infer: Infer | None = None) -> Path:
+def render(bundle: Bundle, infer: Infer | None = None) -> Path:
     """Write ``report.html`` of a bundle from the files in it, and return its path.
 
     ``infer`` runs the shipped model, as for ``bundle.regression.run``; it is called once for each image shown. Without
@@ -34,14 +34,15 @@ def render(bundle_dir: Path, infer: Infer | None = None) -> Path:
         ArtifactError: the bundle or one of its results is missing, altered or of another schema.
         TargetUnavailable: Jinja2 or Pillow is not installed, as on a device.
     """
-    page = describe(load_bundle(bundle_dir), infer)
-    return write_result(bundle_dir, REPORT, printed("page.html.j2", page, task_columns=TASK_COLUMNS))
+    with bundle.copied([*bundle.results, *(set(bundle.manifest.files) & set(LISTED) - {VECTORS})]) as folder:
+        page = describe(bundle, folder, infer)
+    return bundle.write(REPORT, printed("page.html.j2", page, task_columns=TASK_COLUMNS))
 
 
-def describe(bundle: Bundle, infer: Infer | None) -> Page:
-    """Return everything the page says about a bundle."""
-    manifest, folder = bundle.manifest, bundle.folder
-    report, choice = _report(folder), read_choice(folder)
+def describe(bundle: Bundle, folder: Path, infer: Infer | None) -> Page:
+    """Return everything the page says about a bundle; ``folder`` holds a copy of its results and of what it lists to read."""
+    manifest = bundle.manifest
+    report, choice = _report(folder), read_choice(bundle)
     return Page(
         model=manifest.name,
         target=manifest.target,
@@ -56,7 +57,7 @@ def describe(bundle: Bundle, infer: Infer | None) -> Page:
         images=examples_view(bundle, infer, report),
         bench=built.bench_view(read_bench(folder), choice),
         engine=built.engine_sentence(manifest, choice),
-        variants=built.variant_rows(manifest, folder, choice),
+        variants=built.variant_rows(manifest, bundle.folder, choice),
         fold=built.fold_view(read_fold(folder), read_proof(manifest), read_parts(manifest)),
         sensitivity=sensitivity_view(folder),
         legal=legal_view(folder),

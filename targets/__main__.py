@@ -12,8 +12,10 @@ from pathlib import Path
 from bundle.archive import unpack_beside
 from bundle.arguments import at_least
 from bundle.checks import disagreeing, require_agreement, require_passed, sentence
-from bundle.engines import DIGEST, ENGINES
+from bundle.commands import coverage_lines
+from bundle.engines import ENGINES, engine_files
 from bundle.harness import Options
+from bundle.manifest import Bundle
 from bundle.signature import verify_trusted
 from bundle.terminal import exit_status, print_answer, say
 from targets.base import RunConfig
@@ -50,7 +52,7 @@ def _plan(given: argparse.Namespace) -> Plan:
     )  # fmt: skip
     opened = verify_trusted(given.bundle, given.key)
     if given.key is not None:
-        _say_unsigned(given.bundle)
+        _say_unsigned(opened)
     return Plan(
         bundle=opened, run=run, execute=given.execute,
         options=Options(allow_inconclusive=given.allow_inconclusive),
@@ -59,12 +61,12 @@ def _plan(given: argparse.Namespace) -> Plan:
     )  # fmt: skip
 
 
-def _say_unsigned(bundle: Path) -> None:
-    """Say which executable code in the bundle the signature does not cover: the engines that a device built."""
-    if any((bundle / ENGINES).glob(f"*{DIGEST}")):
-        say(
-            f"the signature covers the build, not the engines cached in {bundle / ENGINES}: delete it to build them anew"
-        )
+def _say_unsigned(bundle: Bundle) -> None:
+    """Say which files the signature does not cover; engines among them, which are executable code."""
+    for line in coverage_lines(bundle):
+        say(line)
+    if engine_files(bundle.folder):
+        say(f"delete {bundle.folder / ENGINES} to build the engines anew")
 
 
 def _text(decision: Decision, sent: Path) -> str:

@@ -326,5 +326,8 @@ class Target(Protocol):
     def build(self, folder: Path, variants: tuple[Variant, ...], run: RunConfig) -> EngineStatus:
         """Make what the device loads from the variants' graphs in ``folder``, or say why that must wait."""
 
-    def open(self, folder: Path, variant: Variant, run: RunConfig, execute: Execute) -> Session:
-        """Load a variant's graph or engine from ``folder``; TargetUnavailable if ``execute`` cannot be had here."""
+    def open(self, folder: Path, variant: Variant, run: RunConfig, execute: Execute, *, keep: Path) -> Session:
+        """Load a variant's graph from ``folder``; TargetUnavailable if ``execute`` cannot be had here.
+
+        ``keep`` is the folder whose ``engines/`` holds what the device built of it. ``folder`` may be gone once this returns.
+        """

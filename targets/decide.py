@@ -15,8 +15,7 @@ from bundle.frozen import Frozen
 from bundle.harness import Measured, Options, measure_bundle
 from bundle.manifest import Bundle
 from bundle.measure import feed as feed_of
-from bundle.outcome import RegressionReport, VariantRow, write_report
-from bundle.results import write_result
+from bundle.outcome import RESULT, RegressionReport, VariantRow, render
 from bundle.vectors import Vectors
 from targets.base import Execute, Latency, RunConfig, Session
 from targets.jetson.power import machine_facts
@@ -82,10 +81,9 @@ def decide(plan: Plan, say: Say) -> Decision:
     medians = {name: row.with_copies.p50_ms for name, row in latencies.items()}
     choice = _of_those_tried(plan, choose(reports, medians, None, plan.protocol.gain))
     decision = _decision(plan, reports, failed, latencies, choice)
-    folder = plan.bundle.folder
-    write_report(folder, decision.report)
-    write_result(folder, BENCH, decision.bench.model_dump_json(indent=2) + "\n")
-    write_result(folder, CHOICE, decision.choice.model_dump_json(indent=2) + "\n")
+    plan.bundle.write(RESULT, render(decision.report))
+    plan.bundle.write(BENCH, decision.bench.model_dump_json(indent=2) + "\n")
+    plan.bundle.write(CHOICE, decision.choice.model_dump_json(indent=2) + "\n")
     for one in measured.values():
         one.journal.remove()
     return decision

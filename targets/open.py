@@ -19,7 +19,8 @@ def open_session(bundle: Bundle, *, execute: Execute, variant: str, run: RunConf
     """
     manifest = bundle.manifest
     chosen = as_variant(manifest.variant(pick(bundle, variant).variant))
-    session = target(manifest.target).open(bundle.folder, chosen, run, execute)
+    with bundle.copied(chosen.files) as folder:
+        session = target(manifest.target).open(folder, chosen, run, execute, keep=bundle.folder)
     check_specs(session, manifest.inputs, manifest.outputs, where=str(bundle.folder / chosen.files[0]))
     return session, session.info.executed_on
 

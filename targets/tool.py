@@ -4,9 +4,11 @@ The tool is a witness, not a judge: where it is missing or fails, the row says s
 """
 
 from collections.abc import Callable
+from pathlib import Path
 from typing import NamedTuple, TypeAlias
 
 from bundle.choice import VariantLatency
+from bundle.engines import ENGINES
 from bundle.errors import TargetUnavailable
 from bundle.manifest import Bundle
 from targets.base import RunConfig, Variant
@@ -28,13 +30,23 @@ Tool: TypeAlias = Callable[[Bundle, Variant, RunConfig, int], Told]
 
 
 def _benchmark_app(bundle: Bundle, variant: Variant, run: RunConfig, seconds: int) -> Told:
-    graph = bundle.folder / variant.files[0]
-    median_ms, settings = time_with_tool(graph, run, variant.recipe.hint, seconds=seconds)
-    return Told(median_ms, None, settings)
+    with bundle.copied(variant.files) as folder:
+        median_ms, settings = time_with_tool(folder / variant.files[0], run, variant.recipe.hint, seconds=seconds)
+    return Told(median_ms, None, _of_bundle(settings, folder, bundle.folder))
 
 
 def _trtexec(bundle: Bundle, variant: Variant, run: RunConfig, seconds: int) -> Told:
-    return Told(*time_with_trtexec(engine_here(bundle.folder, variant, run), seconds=seconds))
+    with bundle.copied(variant.files) as folder:
+        engine = engine_here(folder, bundle.folder, variant, run)
+        path = folder / engine.name
+        path.write_bytes(engine.content)
+        median_ms, compute_ms, settings = time_with_trtexec(path, seconds=seconds)
+    return Told(median_ms, compute_ms, _of_bundle(settings, folder, bundle.folder / ENGINES))
+
+
+def _of_bundle(settings: dict[str, str], private: Path, folder: Path) -> dict[str, str]:
+    """Name the bundle's folder, not the private copy the tool was given."""
+    return {name: value.replace(str(private.resolve()), str(folder)) for name, value in settings.items()}
 
 
 TOOLS: dict[str, tuple[str, Tool]] = {"intel": ("benchmark_app", _benchmark_app), "jetson": ("trtexec", _trtexec)}

@@ -4,11 +4,13 @@ from pathlib import Path
 
 import pytest
 
+from bundle.isolated import isolate
 from bundle.telemetry import switch_off_telemetry
 
 
 def pytest_configure() -> None:
-    """Switch telemetry off before a test imports OpenVINO or ONNX Runtime itself."""
+    """Switch telemetry off before a test imports OpenVINO or ONNX Runtime itself; import nothing from a working directory."""
+    isolate()
     switch_off_telemetry()
 
 

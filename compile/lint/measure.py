@@ -58,9 +58,8 @@ def run(path: Path, feeds: Feeds) -> list[dict[str, Array]]:
         typed, emulated = Path(scratch) / "typed.onnx", Path(scratch) / "emulated.onnx"
         ir.save(view_of(read_model(path)).model, typed)
         write_emulation(typed, emulated)
-        with REFERENCE.open(
-            emulated.parent, Variant(recipe=RECIPE, files=(emulated.name,)), RunConfig(), "auto"
-        ) as session:
+        variant = Variant(recipe=RECIPE, files=(emulated.name,))
+        with REFERENCE.open(emulated.parent, variant, RunConfig(), "auto", keep=emulated.parent) as session:
             return [session.infer(feed) for feed in feeds]
 
 
@@ -150,14 +149,18 @@ def measure(opened: Bundle, original: Path, feeds: Feeds, calibration: Feeds) ->
     Raises:
         GraphError: the bundle has no INT8 graph, or a graph cannot be read.
     """
-    graphs = {variant.name: opened.folder / variant.files[0] for variant in opened.manifest.variants}
+    graphs = {variant.name: variant.files[0] for variant in opened.manifest.variants}
     if "int8" not in graphs:
         raise GraphError(
             "the bundle has no variant int8", expected="an INT8 graph", got=", ".join(graphs) or "no variant",
             where=str(opened.folder), fix="give a bundle built for jetson",
         )  # fmt: skip
-    int8, reference = graphs["int8"], run(original, feeds)
-    tasks = tuple(opened.manifest.tasks)
+    with opened.copied(opened.manifest.variant("int8").files) as folder:
+        return _rows(opened, folder / graphs["int8"], original, feeds, calibration)
+
+
+def _rows(opened: Bundle, int8: Path, original: Path, feeds: Feeds, calibration: Feeds) -> list[Row]:
+    reference, tasks = run(original, feeds), tuple(opened.manifest.tasks)
     findings = lint_model(read_model(int8), int8.name).findings
     rows = [_row("as shipped", len(findings), int8, feeds, reference, tasks)]
     with TemporaryDirectory() as scratch:

@@ -2,17 +2,16 @@
 
 import json
 import subprocess
-import sys
 from pathlib import Path
 from tempfile import TemporaryDirectory
 
 from bundle.errors import TargetUnavailable
+from bundle.isolated import program
 from targets.base import RunConfig
 
-ROOT = Path(__file__).resolve().parents[2]
 RUN = (
-    "import sys; sys.path.insert(0, sys.argv.pop(1)); from bundle.telemetry import switch_off_telemetry;"
-    " switch_off_telemetry(); from openvino.tools.benchmark.main import main; sys.exit(main())"
+    "from bundle.telemetry import switch_off_telemetry; switch_off_telemetry();"
+    " from openvino.tools.benchmark.main import main; sys.exit(main())"
 )
 STATISTICS = "benchmark_report.json"
 GRACE_S = 300  # for reading and compiling the graph
@@ -26,7 +25,7 @@ def time_with_tool(graph: Path, run: RunConfig, hint: str, *, seconds: int) -> t
     """
     with TemporaryDirectory(prefix="benchmark.") as scratch:
         arguments = tool_arguments(graph, run, hint, seconds=seconds, report=Path(scratch))
-        command = [sys.executable, "-c", RUN, str(ROOT), *arguments]
+        command = program(RUN, *arguments)
         try:
             done = subprocess.run(
                 command, capture_output=True, text=True, timeout=seconds + GRACE_S, check=False, cwd=scratch

@@ -69,11 +69,11 @@ class Intel:
         for name in sorted({variant.files[0] for variant in variants}):
             graph.store_half(folder / name)
         for variant in variants:
-            with self.open(folder, variant, run, "auto") as session:
+            with self.open(folder, variant, run, "auto", keep=folder) as session:
                 effective |= {f"{variant.recipe.name}.{key}": value for key, value in session.info.settings.items()}
         return EngineBuilt(variants=variants, files=(), settings=effective)
 
-    def open(self, folder: Path, variant: Variant, run: RunConfig, execute: Execute) -> Session:
+    def open(self, folder: Path, variant: Variant, run: RunConfig, execute: Execute, *, keep: Path) -> Session:
         """Compile a variant's IR for the device with its precision pinned.
 
         Raises:

@@ -11,10 +11,12 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import get_args
 
+from bundle.artifacts import hash_file
 from bundle.errors import TargetUnavailable
+from bundle.isolated import module
 from bundle.terminal import exit_status
 from targets.base import Precision
-from targets.jetson.builder import BuilderConfig, cached_engine, engine_key, ensure_engine
+from targets.jetson.builder import BuilderConfig, EngineFile, cached_engine, engine_key, ensure_engine
 from targets.jetson.device import Device, find_device
 from targets.jetson.log import no_memory
 
@@ -23,20 +25,20 @@ TIMEOUT_S = 4 * 3600
 STDERR = 2  # this process's, as the system numbers it
 
 
-def engine_of(onnx_path: Path, folder: Path, device: Device, precision: Precision, config: BuilderConfig) -> Path:
+def engine_of(onnx_path: Path, folder: Path, device: Device, precision: Precision, config: BuilderConfig) -> EngineFile:
     """Return a graph's engine from the cache, built in a process of its own if it is not there.
 
     Raises:
         ArtifactError: the cached engine was altered.
         TargetUnavailable: the builder failed, hung, was killed, or left no engine; its own words are in the text.
     """
-    key = engine_key(onnx_path, device, precision, config)
+    key = engine_key(hash_file(onnx_path), device, precision, config)
     cached = cached_engine(folder, key)
     if cached is not None:
         return cached
     command = [str(onnx_path.resolve()), str(folder.resolve()), precision, config.model_dump_json()]
     try:
-        done = _run([sys.executable, "-m", "targets.jetson.apart", *command])
+        done = _run(module("targets.jetson.apart", *command))
     except subprocess.TimeoutExpired as error:
         raise _not_built(precision, f"no end after {error.timeout:.0f} s", onnx_path) from error
     if done.returncode == -signal.SIGKILL:

@@ -9,12 +9,12 @@ Written against TensorRT 10.3 and 11; it has not run on hardware yet.
 
 import hashlib
 from pathlib import Path
-from typing import TYPE_CHECKING, Literal, TypeAlias
+from typing import TYPE_CHECKING, Literal, NamedTuple, TypeAlias
 
 from pydantic import Field
 
 from bundle.artifacts import hash_file
-from bundle.engines import engine_file, write_engine_file
+from bundle.engines import read_engine_file, write_engine_file
 from bundle.errors import GraphError, TargetUnavailable
 from bundle.frozen import Frozen
 from targets.base import Precision
@@ -55,21 +55,32 @@ class EngineKey(Frozen):
         return f"{self.precision}-{hashlib.sha256(self.model_dump_json().encode()).hexdigest()[:24]}"
 
 
-def engine_key(onnx_path: Path, device: Device, precision: Precision, config: BuilderConfig) -> EngineKey:
+class EngineFile(NamedTuple):
+    """An engine's file name in ``engines/`` and its bytes: those that were hashed are those that are loaded."""
+
+    name: str
+    content: bytes
+
+
+def engine_key(onnx_sha256: str, device: Device, precision: Precision, config: BuilderConfig) -> EngineKey:
     """Name the engine of a graph on a device."""
-    return EngineKey(onnx_sha256=hash_file(onnx_path), device=device, precision=precision, config=config)
+    return EngineKey(onnx_sha256=onnx_sha256, device=device, precision=precision, config=config)
 
 
-def cached_engine(folder: Path, key: EngineKey) -> Path | None:
+def cached_engine(folder: Path, key: EngineKey) -> EngineFile | None:
     """Return the engine from ``folder/engines``; None if it is not built yet.
 
     Raises:
         ArtifactError: the cached engine was altered.
     """
-    return engine_file(folder, f"{key.stem}.engine")
+    name = f"{key.stem}.engine"
+    content = read_engine_file(folder, name)
+    return None if content is None else EngineFile(name, content)
 
 
-def ensure_engine(onnx_path: Path, folder: Path, device: Device, precision: Precision, config: BuilderConfig) -> Path:
+def ensure_engine(
+    onnx_path: Path, folder: Path, device: Device, precision: Precision, config: BuilderConfig
+) -> EngineFile:
     """Return the engine of a graph from the cache, built now, in this process, if it is not there.
 
     Raises:
@@ -77,7 +88,7 @@ def ensure_engine(onnx_path: Path, folder: Path, device: Device, precision: Prec
         TargetUnavailable: the builder fails; the text says what to do where memory ran out.
         ArtifactError: the cached engine was altered.
     """
-    key = engine_key(onnx_path, device, precision, config)
+    key = engine_key(hash_file(onnx_path), device, precision, config)
     cached = cached_engine(folder, key)
     if cached is not None:
         return cached
@@ -88,7 +99,7 @@ def ensure_engine(onnx_path: Path, folder: Path, device: Device, precision: Prec
         )  # fmt: skip
     serialized = _build(onnx_path, folder, device, config)
     write_engine_file(folder, f"{key.stem}.json", key.model_dump_json(indent=2).encode())
-    return write_engine_file(folder, f"{key.stem}.engine", serialized)
+    return EngineFile(write_engine_file(folder, f"{key.stem}.engine", serialized).name, serialized)
 
 
 def _build(onnx_path: Path, folder: Path, device: Device, config: BuilderConfig) -> bytes:
@@ -123,8 +134,7 @@ def _settings(
     settings.builder_optimization_level = config.optimization_level
     if NO_TF32 in config.flags:
         settings.clear_flag(trt.BuilderFlag.TF32)
-    timings = engine_file(folder, _timings(device))
-    cache = settings.create_timing_cache(timings.read_bytes() if timings is not None else b"")
+    cache = settings.create_timing_cache(read_engine_file(folder, _timings(device)) or b"")
     settings.set_timing_cache(cache, ignore_mismatch=False)
     return settings
 

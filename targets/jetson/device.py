@@ -9,6 +9,7 @@ from pathlib import Path
 
 from bundle.errors import TargetUnavailable
 from bundle.frozen import Frozen
+from bundle.isolated import program
 from targets.jetson.cuda import Cuda
 
 PROBE = "import json, tensorrt; print(json.dumps(tensorrt.__version__))"
@@ -55,7 +56,7 @@ def tensorrt_version() -> str:
 
 @lru_cache(maxsize=1)
 def _probe() -> "subprocess.CompletedProcess[str]":
-    command = [sys.executable, "-c", PROBE]
+    command = program(PROBE)
     try:
         return subprocess.run(command, capture_output=True, text=True, timeout=TIMEOUT_S, check=False)
     except subprocess.TimeoutExpired:

@@ -8,17 +8,17 @@ import json
 import platform
 import re
 import subprocess
-import sys
 from importlib.util import find_spec
 from pathlib import Path
 from tempfile import TemporaryDirectory
 
 from bundle.errors import TargetUnavailable
 from bundle.frozen import Frozen
+from bundle.isolated import module
 
 MODULE = "tensorrt_rtx"
 COMPUTE_CAPABILITY = "8.6"
-WORKER = (sys.executable, "-m", "targets.jetson.rtx_worker")
+WORKER = "targets.jetson.rtx_worker"
 ROOT = Path(__file__).resolve().parents[2]
 TIMEOUT_SECONDS = 1800
 KERNEL = re.compile(
@@ -74,7 +74,7 @@ def build_graph(graph: Path) -> RtxBuild:
         )  # fmt: skip
     with TemporaryDirectory() as scratch:
         out = Path(scratch) / "answer.json"
-        done = _run([*WORKER, str(graph.resolve()), str(out)], graph)
+        done = _run(module(WORKER, str(graph.resolve()), str(out)), graph)
         if done.returncode or not out.is_file():
             raise _died(f"exit code {done.returncode}: {done.stderr.strip()[-500:]}", graph)
         answer = json.loads(out.read_text(encoding="utf-8"))

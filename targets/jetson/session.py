@@ -8,9 +8,10 @@ from pathlib import Path
 import numpy as np
 
 from bundle.artifacts import TensorSpec
-from bundle.engines import engine_file
+from bundle.engines import ENGINES, read_engine_file
 from bundle.errors import ArtifactError, TargetUnavailable
 from targets.base import Array, Latency, Session, SessionInfo
+from targets.jetson.builder import EngineFile
 from targets.jetson.cuda import Cuda
 from targets.jetson.device import tensorrt_version
 from targets.jetson.log import last, no_memory, ran_out, recording_logger
@@ -24,10 +25,11 @@ NAMES = ".names.json"  # beside an engine whose tensors have other names than th
 class TensorRtSession(Session):
     """A deserialized engine with its buffers; give it only an engine whose hash was verified.
 
-    ``workspace_mib`` is what it was built with: where memory runs out, the advice is to build with less.
+    ``folder`` is the bundle whose ``engines/`` it is from. ``workspace_mib`` is what it was built with: where memory runs
+    out, the advice is to build with less.
     """
 
-    def __init__(self, engine: Path, info: SessionInfo, workspace_mib: int) -> None:
+    def __init__(self, engine: EngineFile, folder: Path, info: SessionInfo, workspace_mib: int) -> None:
         tensorrt_version()
         import tensorrt as trt
 
@@ -35,15 +37,16 @@ class TensorRtSession(Session):
         self._lines: list[str] = []
         self._logger = recording_logger(self._lines)
         self._runtime = trt.Runtime(self._logger)
-        loaded = self._runtime.deserialize_cuda_engine(engine.read_bytes())
+        loaded = self._runtime.deserialize_cuda_engine(engine.content)
+        where = folder / ENGINES / engine.name
         if loaded is None:
-            raise self._failed("an engine was loaded", engine)
+            raise self._failed("an engine was loaded", where)
         self._engine = loaded
         context = loaded.create_execution_context()
         if context is None:
-            raise self._failed("an engine got its scratch memory", engine)
+            raise self._failed("an engine got its scratch memory", where)
         self._context = context
-        self._ours = _names(engine)
+        self._ours = _names(engine, folder)
         names = [loaded.get_tensor_name(index) for index in range(loaded.num_io_tensors)]
         inputs = [name for name in names if loaded.get_tensor_mode(name) == trt.TensorIOMode.INPUT]
         super().__init__(
@@ -119,12 +122,12 @@ class TensorRtSession(Session):
         del self._context, self._engine, self._runtime
 
 
-def _names(engine: Path) -> dict[str, str]:
+def _names(engine: EngineFile, folder: Path) -> dict[str, str]:
     """Return the bundle's name for each of the engine's tensors that is called something else; the file is hashed, too."""
-    path = engine_file(engine.parent.parent, f"{engine.stem}{NAMES}")
-    if path is None:
+    content = read_engine_file(folder, f"{Path(engine.name).stem}{NAMES}")
+    if content is None:
         return {}
-    found = json.loads(path.read_text(encoding="utf-8"))
+    found = json.loads(content)
     return {str(theirs): str(ours) for theirs, ours in found.items()}
 
 

@@ -4,6 +4,7 @@ import shutil
 from pathlib import Path
 from typing import Literal
 
+from bundle.engines import ENGINES
 from bundle.errors import TargetUnavailable
 from targets.base import (
     Capabilities,
@@ -19,7 +20,7 @@ from targets.base import (
     VariantRecipe,
 )
 from targets.jetson.apart import engine_of
-from targets.jetson.builder import BuilderConfig
+from targets.jetson.builder import BuilderConfig, EngineFile
 from targets.jetson.device import Device, find_device
 from targets.jetson.emulation import emulated_capabilities, open_emulation
 from targets.jetson.scheme import scheme, variants
@@ -87,12 +88,12 @@ class Jetson:
                 reason="a TensorRT engine can only be built on the device it runs on, and there is none here "
                 f"({missing.message}: {missing.got}); run 'make target=jetson bundle=DIR' on the device"
             )
-        engines = [_engine(folder, variant, device, run) for variant in variants]
-        files = tuple(engine.relative_to(folder).as_posix() for engine in engines)
+        engines = [_engine(folder, folder, variant, device, run) for variant in variants]
+        files = tuple(f"{ENGINES}/{engine.name}" for engine in engines)
         settings = {name: str(value) for name, value in builder_config(run).model_dump(mode="json").items()}
         return EngineBuilt(variants=variants, files=files, settings=device.model_dump() | settings)
 
-    def open(self, folder: Path, variant: Variant, run: RunConfig, execute: Execute) -> Session:
+    def open(self, folder: Path, variant: Variant, run: RunConfig, execute: Execute, *, keep: Path) -> Session:
         """Open the engine on a device, the emulation elsewhere; ``execute`` device or emulation forbids the other.
 
         Raises:
@@ -112,7 +113,7 @@ class Jetson:
             executed_on="device",
             settings=device.model_dump() | {"builder": run.builder},
         )
-        return TensorRtSession(_engine(folder, variant, device, run), info, run.workspace_mib)
+        return TensorRtSession(_engine(folder, keep, variant, device, run), keep, info, run.workspace_mib)
 
 
 def builder_config(run: RunConfig) -> BuilderConfig:
@@ -120,18 +121,18 @@ def builder_config(run: RunConfig) -> BuilderConfig:
     return BuilderConfig(workspace_mib=run.workspace_mib, builder=run.builder)
 
 
-def _engine(folder: Path, variant: Variant, device: Device, run: RunConfig) -> Path:
-    return engine_of(folder / variant.files[0], folder, device, variant.recipe.name, builder_config(run))
+def _engine(folder: Path, keep: Path, variant: Variant, device: Device, run: RunConfig) -> EngineFile:
+    return engine_of(folder / variant.files[0], keep, device, variant.recipe.name, builder_config(run))
 
 
-def engine_here(folder: Path, variant: Variant, run: RunConfig) -> Path:
-    """Return a variant's engine on this device, from the bundle's cache or built now.
+def engine_here(folder: Path, keep: Path, variant: Variant, run: RunConfig) -> EngineFile:
+    """Return the engine of a variant in ``folder`` on this device, from the engines of ``keep`` or built now.
 
     Raises:
         ArtifactError: the cached engine was altered.
         TargetUnavailable: there is no device, or the builder fails.
     """
-    return _engine(folder, variant, find_device(), run)
+    return _engine(folder, keep, variant, find_device(), run)
 
 
 def _check_device(run: RunConfig) -> None:

@@ -75,7 +75,7 @@ class Reference:
         """Need nothing: ONNX Runtime loads the graph itself."""
         return EngineBuilt(variants=variants, files=(), settings={})
 
-    def open(self, folder: Path, variant: Variant, run: RunConfig, execute: Execute) -> Session:
+    def open(self, folder: Path, variant: Variant, run: RunConfig, execute: Execute, *, keep: Path) -> Session:
         """Load the graph; one with Q/DQ nodes runs with optimizations off, which is its exact meaning.
 
         Raises:

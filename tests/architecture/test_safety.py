@@ -153,3 +153,18 @@ def test_the_check_lets_safe_calls_pass() -> None:
 def test_every_library_file_has_a_docstring() -> None:
     missing: list[Path] = [path for path in library() if not ast.get_docstring(tree(path))]
     assert missing == []
+
+
+def starts_of_python(module: ast.Module) -> list[int]:
+    """Return the lines on which a command begins with this Python."""
+    lists = (node for node in ast.walk(module) if isinstance(node, ast.List | ast.Tuple) and node.elts)
+    return [node.lineno for node in lists if ast.unparse(node.elts[0]) == "sys.executable"]
+
+
+def test_python_is_started_isolated() -> None:
+    """bundle/isolated.py makes the command; another way would import what lies in a working directory."""
+    wrong = [
+        place(path, line) for path in library() if path.name != "isolated.py" for line in starts_of_python(tree(path))
+    ]
+    assert wrong == []
+    assert starts_of_python(ast.parse("run([sys.executable, '-m', 'x'])\nA = (sys.executable, 'y')")) == [1, 2]

@@ -6,9 +6,9 @@ from pathlib import Path
 import numpy as np
 
 from bundle.artifacts import hash_file
+from bundle.contents import WRITTEN_LATER
 from bundle.dataset import Array, DatasetSpec
 from bundle.manifest import (
-    WRITTEN_LATER,
     Bundle,
     BundleVariant,
     Engine,
@@ -98,7 +98,7 @@ def manifest(folder: Path, io: Io = "raw", budget: float | None = None) -> Manif
     inputs, outputs = interface(io, PREPROCESS, TASKS)
     return Manifest(
         name="made", target="reference", io=io, tasks=TASKS, dataset=SPEC, preprocess=PREPROCESS, inputs=inputs, outputs=outputs,
-        variants=(BundleVariant(name="f32", precision="f32", files=("f32/model.onnx",), recipe={"name": "f32"}),), shipped="f32",
+        variants=(BundleVariant(name="f32", precision="f32", files=("f32.onnx",), recipe={"name": "f32"}),), shipped="f32",
         engine=Engine(status="built"), reference=Reference(checkpoint_sha256="0" * 64, framework="arithmetic"),
         budgets=default_budgets(TASKS, strict=False) if budget is None else dict.fromkeys(TASKS, budget),
         seeds=Seeds(sampling=1, bootstrap=2), tools={"numpy": np.__version__}, settings={}, parents={}, files=hash_bundle(folder),
@@ -107,8 +107,8 @@ def manifest(folder: Path, io: Io = "raw", budget: float | None = None) -> Manif
 
 def make_bundle(folder: Path, *, io: Io = "raw", count: int = 12, budget: float | None = None) -> Bundle:
     """Write a whole bundle and open it."""
-    (folder / "f32").mkdir(parents=True)
-    (folder / "f32" / "model.onnx").write_bytes(b"no graph, but bytes to protect")
+    folder.mkdir(parents=True)
+    (folder / "f32.onnx").write_bytes(b"no graph, but bytes to protect")
     (folder / "fold.json").write_text("[]\n")
     write_vectors(folder / "vectors.npz", evaluated(count), tasks=TASKS, spec=SPEC)
     write_manifest(folder, manifest(folder, io, budget))

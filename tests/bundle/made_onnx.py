@@ -43,15 +43,13 @@ def make(folder: Path, name: str, noise: float = 0.0, tasks: Mapping[str, int] =
     """Write a bundle of ``graph`` for a target, its manifest as if the graph had the outputs of ``TASKS``."""
     chosen = target(name)
     recipe = next(r for r in chosen.variants(chosen.capabilities(RunConfig())) if r.name == "f32")
-    (folder / "f32").mkdir(parents=True)
+    folder.mkdir(parents=True)
     onnx.save(graph(noise, tasks), folder / "source.onnx")
     suffix = "xml" if chosen.graph_format == "openvino" else "onnx"
-    files = chosen.convert(folder / "source.onnx", folder / "f32" / f"model.{suffix}")
+    files = chosen.convert(folder / "source.onnx", folder / f"f32.{suffix}")
     (folder / "source.onnx").unlink()
     write_vectors(folder / "vectors.npz", evaluated(COUNT), tasks=TASKS, spec=SPEC)
-    variant = BundleVariant(
-        name="f32", precision="f32", files=tuple(f"f32/{file}" for file in files), recipe=recipe.model_dump()
-    )
+    variant = BundleVariant(name="f32", precision="f32", files=files, recipe=recipe.model_dump())
     changes = {"target": name, "variants": (variant,), "files": hash_bundle(folder)}
     write_manifest(folder, manifest(folder).model_copy(update=changes))
     return folder

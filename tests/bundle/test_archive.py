@@ -85,7 +85,7 @@ def test_the_same_bundle_gives_the_same_bytes(folder: Path, archive: Path, tmp_p
 def test_the_manifest_comes_first_and_every_entry_is_a_plain_file(archive: Path) -> None:
     found = [entry for entry, _ in entries(archive)]
     assert [entry.filename for entry in found] == [
-        MANIFEST, "f32/model.onnx", "fold.json", "regression.json", "vectors.npz",
+        MANIFEST, "f32.onnx", "fold.json", "regression.json", "vectors.npz",
     ]  # fmt: skip
     assert {entry.external_attr >> 16 for entry in found} == {stat.S_IFREG | 0o644}
 
@@ -214,7 +214,7 @@ def test_what_a_device_writes_is_refused_even_where_the_manifest_lists_it(
     write_manifest(listing, good.model_copy(update={"files": {**good.files, name: digest}}))
     found = [(entry, (listing / MANIFEST).read_bytes() if entry.filename == MANIFEST else content)
              for entry, content in entries(archive) if entry.filename != "regression.json"]  # fmt: skip
-    refused(rewrite(tmp_path / "listed.zip", [*found, named(name, b"code")]), tmp_path, "so no bundle lists it")
+    refused(rewrite(tmp_path / "listed.zip", [*found, named(name, b"code")]), tmp_path, "no file that a bundle lists")
 
 
 @pytest.mark.parametrize("kind", SPOILT)
@@ -225,7 +225,7 @@ def test_an_archive_of_something_else_is_refused(archive: Path, tmp_path: Path, 
 
 def test_a_bomb_is_refused_before_it_goes_off(folder: Path, tmp_path: Path) -> None:
     bomb = Path(shutil.copytree(folder, tmp_path / "bomb"))
-    (bomb / "f32" / "model.onnx").write_bytes(bytes(64 << 20))
+    (bomb / "f32.onnx").write_bytes(bytes(64 << 20))
     (bomb / "regression.json").unlink()
     write_manifest(bomb, manifest(bomb))
     packed = pack(bomb, tmp_path / "bomb.zip")

@@ -10,7 +10,6 @@ from bundle.errors import ArtifactError
 from bundle.harness import Options, judge_bundle
 from bundle.manifest import Bundle, BundleVariant, load_bundle, write_manifest
 from bundle.outcome import RegressionReport, VariantRow, read_report, write_report
-from bundle.results import write_result
 from tests.bundle.made import HERE, make_bundle, session
 
 OPTIONS = Options(resamples=200)
@@ -32,12 +31,14 @@ def bundle(tmp_path: Path) -> Bundle:
     return load_bundle(made.folder)
 
 
-def chose(bundle: Bundle, name: str) -> None:
+def chose(bundle: Bundle, name: str) -> Bundle:
+    """The bundle as it is opened after a device chose."""
     choice = Choice(shipped=name, reason="the fastest here", eager_ms=None, candidates=())
-    write_result(bundle.folder, CHOICE, choice.model_dump_json(indent=2))
+    bundle.write(CHOICE, choice.model_dump_json(indent=2))
+    return load_bundle(bundle.folder)
 
 
-def test_the_choice_is_read_whole_or_refused(tmp_path: Path) -> None:
+def test_the_choice_is_read_whole_or_refused(bundle: Bundle) -> None:
     value = {
         "schema_version": 1,
         "shipped": "f32",
@@ -45,27 +46,25 @@ def test_the_choice_is_read_whole_or_refused(tmp_path: Path) -> None:
         "eager_ms": 52.0,
         "candidates": [CANDIDATE],
     }
-    assert read_choice(tmp_path) is None
-    (tmp_path / CHOICE).write_text(json.dumps(value))
-    choice = read_choice(tmp_path)
+    assert read_choice(bundle) is None
+    bundle.write(CHOICE, json.dumps(value))
+    choice = read_choice(load_bundle(bundle.folder))
     assert choice is not None and choice.model_dump(mode="json") == value
-    (tmp_path / CHOICE).write_text(json.dumps({**value, "candidates": [{"name": "int8"}]}))
-    with pytest.raises(ArtifactError, match=r"choice\.json cannot be read"):
-        read_choice(tmp_path)
-    (tmp_path / CHOICE).write_text(json.dumps({**value, "schema_version": 2}))
-    with pytest.raises(ArtifactError, match=r"choice\.json cannot be read"):
-        read_choice(tmp_path)
+    for changes in ({"candidates": [{"name": "int8"}]}, {"schema_version": 2}):
+        bundle.write(CHOICE, json.dumps({**value, **changes}))
+        with pytest.raises(ArtifactError, match=r"choice\.json cannot be read"):
+            read_choice(load_bundle(bundle.folder))
 
 
 def test_what_the_device_chose_is_run_unless_another_one_is_asked_for(bundle: Bundle) -> None:
     assert pick(bundle, "") == ("f32", "the build shipped it, and there is no choice.json")
-    chose(bundle, "f16")
+    bundle = chose(bundle, "f16")
     assert pick(bundle, "") == ("f16", "choice.json: the fastest here")
     assert pick(bundle, "f32") == ("f32", "asked for by name")
 
 
 def test_a_choice_of_what_is_not_there_is_refused(bundle: Bundle) -> None:
-    chose(bundle, "int4")
+    bundle = chose(bundle, "int4")
     with pytest.raises(ArtifactError, match="does not hold") as caught:
         pick(bundle, "")
     assert caught.value.got == "int4" and "f32, f16" in caught.value.expected
@@ -76,11 +75,11 @@ def test_a_damaged_choice_is_refused_by_name(bundle: Bundle) -> None:
     path = bundle.folder / CHOICE
     path.write_text(path.read_text().replace("f16", "f32"))
     with pytest.raises(ArtifactError, match=r"choice\.json was altered"):
-        pick(bundle, "")
+        load_bundle(bundle.folder)
 
 
 def test_the_report_says_which_variant_was_judged_and_why(bundle: Bundle) -> None:
-    chose(bundle, "f16")
+    bundle = chose(bundle, "f16")
     own = judge_bundle(bundle, session("raw"), HERE, OPTIONS)
     assert (own.report.variant, own.report.chosen) == ("f16", "choice.json: the fastest here")
     assert own.path == bundle.folder / "regression.json" and read_report(bundle.folder) == own.report
@@ -90,7 +89,7 @@ def test_the_report_says_which_variant_was_judged_and_why(bundle: Bundle) -> Non
 
 @pytest.mark.parametrize("here", [True, False])
 def test_the_rows_of_the_other_variants_stay_if_the_same_device_made_them(bundle: Bundle, here: bool) -> None:
-    chose(bundle, "f16")
+    bundle = chose(bundle, "f16")
     execution = HERE if here else HERE.model_copy(update={"executed_on": "device"})
     report: RegressionReport = judge_bundle(bundle, session("raw"), execution, OPTIONS).report
     rows = tuple(VariantRow(name=n, precision=n, passed=False, median_ms=7.0, bytes=3) for n in ("f32", "f16"))

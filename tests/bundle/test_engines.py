@@ -6,13 +6,13 @@ from pathlib import Path
 
 import pytest
 
-from bundle.engines import ENGINES, check_engines, engine_file, write_engine_file
+from bundle.engines import ENGINES, check_engines, read_engine_file, write_engine_file
 from bundle.errors import ArtifactError
 
 
 def test_what_is_kept_is_found(tmp_path: Path) -> None:
     path = write_engine_file(tmp_path, "a.engine", b"plan")
-    assert path == tmp_path / ENGINES / "a.engine" == engine_file(tmp_path, "a.engine")
+    assert path == tmp_path / ENGINES / "a.engine" and read_engine_file(tmp_path, "a.engine") == b"plan"
     assert write_engine_file(tmp_path, "a.engine", b"another plan").read_bytes() == b"another plan"
     check_engines(tmp_path)
     assert sorted(os.listdir(tmp_path / ENGINES)) == ["a.engine", "a.engine.sha256"]
@@ -27,10 +27,10 @@ def test_sha256sum_reads_the_hashes(tmp_path: Path) -> None:
 
 
 def test_one_that_a_killed_build_left_is_not_there(tmp_path: Path) -> None:
-    assert engine_file(tmp_path, "a.engine") is None
+    assert read_engine_file(tmp_path, "a.engine") is None
     write_engine_file(tmp_path, "a.engine", b"plan")
     (tmp_path / ENGINES / "a.engine.sha256").unlink()
-    assert engine_file(tmp_path, "a.engine") is None
+    assert read_engine_file(tmp_path, "a.engine") is None
     check_engines(tmp_path)
 
 
@@ -44,7 +44,7 @@ def test_any_flipped_or_missing_byte_is_refused_by_name(tmp_path: Path, name: st
         with pytest.raises(ArtifactError, match=r"a\.engine was altered, or a\.engine\.sha256 was"):
             check_engines(tmp_path)
         with pytest.raises(ArtifactError):
-            engine_file(tmp_path, "a.engine")
+            read_engine_file(tmp_path, "a.engine")
 
 
 def test_a_missing_engine_is_refused_by_name(tmp_path: Path) -> None:

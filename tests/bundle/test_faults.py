@@ -18,14 +18,14 @@ from tests.architecture.source import ROOT
 from tests.bundle.made import make_bundle, manifest
 
 ENGINE = "engines/int8.engine"
-FILES = ["manifest.json", "f32/model.onnx", "fold.json", "vectors.npz", *RESULTS, "signature.json", ENGINE]
+FILES = ["manifest.json", "f32.onnx", "fold.json", "vectors.npz", *RESULTS, "signature.json", ENGINE]
 
 
 def fill(folder: Path, key: Path, name: str, budget: float) -> Path:
     """A bundle with everything a bundle can hold; two of them share no file."""
     make_bundle(folder, count=2 if name == "one" else 3)
     (folder / "fold.json").write_text(f'["{name}"]\n')
-    (folder / "f32" / "model.onnx").write_bytes(f"the graph of {name}".encode())
+    (folder / "f32.onnx").write_bytes(f"the graph of {name}".encode())
     write_manifest(folder, manifest(folder, budget=budget).model_copy(update={"name": name, "results": RESULTS}))
     for result in RESULTS:
         write_result(folder, result, f"<head>\n{name}\n" if result.endswith(".html") else f'{{"of": "{name}"}}')
@@ -98,7 +98,7 @@ def test_any_fault_of_any_file_is_refused_by_name(folder: Path, name: str, fault
 def test_a_file_of_another_bundle_is_refused_by_name(folder: Path, pair: tuple[Path, Path], name: str) -> None:
     shutil.copyfile(pair[1] / name, folder / name)
     # Another's manifest is sound in itself: the first file that it does not list so is named.
-    refused(folder, "f32/model.onnx" if name == "manifest.json" else name)
+    refused(folder, "f32.onnx" if name == "manifest.json" else name)
 
 
 def test_an_engine_of_another_bundle_with_its_hash_is_whole_and_keyed_by_its_graph(
@@ -145,9 +145,9 @@ def test_another_schema_of_a_choice_is_refused_where_a_variant_is_picked(folder:
 
 
 def test_another_schema_of_a_signature_is_refused(folder: Path, key: Path) -> None:
-    write_result(folder, "signature.json", '{"schema_version": 2}')
+    write_result(folder, "signature.json", '{"schema_version": 1}')
     with pytest.raises(ArtifactError, match=r"signature\.json cannot be read"):
-        require_signature(folder, key.with_name("key.pub"))
+        require_signature(load_bundle(folder), key.with_name("key.pub"))
 
 
 def test_every_test_the_table_names_exists() -> None:

@@ -56,11 +56,7 @@ def test_the_road_of_a_bundle(sound: Path, tmp_path: Path, capsys: pytest.Captur
     code, text, _ = run("verify", out, "--json", "--key", f"{key}.pub", capsys=capsys)
     answer = json.loads(text)
     assert code == 0 and answer["results"] == ["regression.json", "signature.json"]
-    assert answer["signed"].endswith("checked") and set(answer["files"]) == {
-        "f32/model.onnx",
-        "fold.json",
-        "vectors.npz",
-    }
+    assert answer["signed"].endswith("checked") and set(answer["files"]) == {"f32.onnx", "fold.json", "vectors.npz"}
 
 
 def test_verify_says_what_it_checked(sound: Path, capsys: pytest.CaptureFixture[str]) -> None:
@@ -84,6 +80,27 @@ def test_an_unsigned_bundle_ends_with_2_where_a_key_is_given(
     run("keygen", str(tmp_path / "release"), capsys=capsys)
     code, _, err = run("verify", str(sound), "--key", str(tmp_path / "release.pub"), capsys=capsys)
     assert code == 2 and "this bundle is not signed" in err
+
+
+def test_verify_says_what_the_signature_covers_and_what_it_does_not(
+    sound: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    folder, key = Path(shutil.copytree(sound, tmp_path / "b")), str(tmp_path / "release.pub")
+    _, before, _ = run("verify", str(folder), "--json", capsys=capsys)
+    assert json.loads(before)["covered"] == [] and json.loads(before)["not_covered"] == {}
+    run("keygen", str(tmp_path / "release"), capsys=capsys)
+    run("sign", str(folder), "--key", str(tmp_path / "release"), capsys=capsys)
+    code, out, _ = run("verify", str(folder), "--key", key, capsys=capsys)
+    assert code == 0 and "the signature covers: manifest.json, every file it lists, regression.json" in out
+    assert "does not cover" not in out
+    write_result(folder, "regression.json", '{"passed": true}')
+    write_result(folder, "report.html", "<head>\n")
+    _, out, _ = run("verify", str(folder), "--key", key, capsys=capsys)
+    assert "the signature does not cover: regression.json, changed after it was signed" in out
+    assert "the signature does not cover: report.html, written after it was signed" in out
+    found = json.loads(run("verify", str(folder), "--key", key, "--json", capsys=capsys)[1])
+    assert found["covered"] == ["manifest.json", "f32.onnx", "fold.json", "vectors.npz"] and found["signature_checked"]
+    assert list(found["not_covered"]) == ["regression.json", "report.html"]
 
 
 def test_pack_writes_beside_the_bundle(sound: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:

@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 from bundle.errors import ArtifactError
 from bundle.manifest import load_bundle, read_manifest
 from bundle.outcome import read_report
-from bundle.results import RESULTS, check_results, open_result, read_result, seal_result, write_result
+from bundle.results import RESULTS, open_result, read_result, read_results, seal_result, write_result
 from tests.bundle.made import make_bundle, manifest, write_manifest
 
 TEXTS = {
@@ -74,7 +74,7 @@ def test_any_flipped_byte_is_refused_by_name(folder: Path, name: str) -> None:
         flipped[position] ^= 1 << position % 8
         (folder / name).write_bytes(flipped)
         with pytest.raises(ArtifactError, match=f"^{name} was altered"):
-            check_results(folder, read_manifest(folder).seal)
+            read_results(folder, read_manifest(folder).seal)
 
 
 @pytest.mark.parametrize("name", RESULTS)
@@ -83,7 +83,7 @@ def test_one_cut_short_anywhere_is_refused_by_name(folder: Path, name: str) -> N
     for length in range(len(content)):
         (folder / name).write_bytes(content[:length])
         with pytest.raises(ArtifactError, match=f"^{name} was altered"):
-            check_results(folder, read_manifest(folder).seal)
+            read_results(folder, read_manifest(folder).seal)
 
 
 @pytest.mark.parametrize("name", RESULTS)

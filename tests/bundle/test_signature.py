@@ -1,8 +1,10 @@
 """Signatures: checked against an independent reading of the key files, and never passed in silence."""
 
 import base64
+import json
 import shutil
 import stat
+import subprocess
 import sys
 from pathlib import Path
 
@@ -12,10 +14,23 @@ from cryptography.hazmat.primitives.asymmetric import ed25519, rsa
 
 from bundle import signature
 from bundle.archive import pack, unpack
+from bundle.artifacts import hash_file
+from bundle.engines import write_engine_file
 from bundle.errors import ArtifactError, InputError, TargetUnavailable
 from bundle.manifest import load_bundle, write_manifest
 from bundle.results import SIGNATURE, read_result, write_result
-from bundle.signature import PREFIX, load_trusted, make_keys, read_signature, require_signature, sign
+from bundle.signature import (
+    BUILT,
+    CHANGED,
+    LATER,
+    PREFIX,
+    coverage,
+    load_trusted,
+    make_keys,
+    read_signature,
+    require_signature,
+    sign,
+)  # fmt: skip
 from tests.bundle.made import make_bundle, manifest
 
 
@@ -27,6 +42,7 @@ def keys(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, Path]:
 @pytest.fixture(scope="module")
 def signed(tmp_path_factory: pytest.TempPathFactory, keys: tuple[Path, Path]) -> Path:
     made = make_bundle(tmp_path_factory.mktemp("signed") / "bundle", count=1).folder
+    write_result(made, "regression.json", '{"passed": false}')
     sign(made, keys[0])
     return made
 
@@ -39,9 +55,12 @@ def folder(signed: Path, tmp_path: Path) -> Path:
 def test_the_signature_holds_for_the_bytes_of_the_manifest(folder: Path, keys: tuple[Path, Path]) -> None:
     lines = keys[1].read_text().splitlines()
     raw = base64.b64decode("".join(lines[1:-1]))[-32:]  # RFC 8410: the key ends its DER form
-    found = read_signature(folder)
-    assert found is not None and found.public_key == raw.hex()
-    message = PREFIX + (folder / "manifest.json").read_bytes()
+    found = read_signature(load_bundle(folder))
+    assert found is not None and found.public_key == raw.hex() and list(found.results) == ["regression.json"]
+    done = subprocess.run(
+        ["sha256sum", "manifest.json", "regression.json"], cwd=folder, capture_output=True, check=True
+    )
+    message = PREFIX + done.stdout
     ed25519.Ed25519PublicKey.from_public_bytes(raw).verify(bytes.fromhex(found.signature), message)
 
 
@@ -52,6 +71,26 @@ def test_a_signed_bundle_is_opened(folder: Path, keys: tuple[Path, Path]) -> Non
 def test_results_may_change_under_a_signature(folder: Path, keys: tuple[Path, Path]) -> None:
     write_result(folder, "regression.json", '{"a": 1}')
     load_trusted(folder, keys[1])
+
+
+def test_each_result_is_as_it_was_signed_or_named_with_the_reason(folder: Path, keys: tuple[Path, Path]) -> None:
+    signed = coverage(load_trusted(folder, keys[1]))
+    assert {"manifest.json", "vectors.npz", "regression.json"} <= set(signed.covered) and signed.others == {}
+    write_result(folder, "regression.json", '{"passed": true}')
+    write_result(folder, "choice.json", '{"shipped": "int8"}')
+    write_engine_file(folder, "f16.engine", b"code of somebody")
+    found = coverage(load_trusted(folder, keys[1]))
+    assert set(signed.covered) - set(found.covered) == {"regression.json"}
+    assert found.others == {"regression.json": CHANGED, "choice.json": LATER, "engines/f16.engine": BUILT}
+
+
+def test_a_digest_that_is_added_to_the_signature_does_not_hold(folder: Path, keys: tuple[Path, Path]) -> None:
+    write_result(folder, "regression.json", '{"passed": true}')
+    forged = json.loads(read_result(folder, SIGNATURE))
+    forged["results"]["regression.json"] = hash_file(folder / "regression.json")
+    write_result(folder, SIGNATURE, json.dumps(forged, indent=2))
+    with pytest.raises(ArtifactError, match="does not hold"):
+        load_trusted(folder, keys[1])
 
 
 def test_the_private_key_is_its_owners_and_is_never_written_over(keys: tuple[Path, Path], tmp_path: Path) -> None:
@@ -82,6 +121,7 @@ def test_another_key_is_refused(folder: Path, tmp_path: Path) -> None:
 def test_a_manifest_that_was_changed_and_sealed_again_is_refused(folder: Path, keys: tuple[Path, Path]) -> None:
     old = read_result(folder, SIGNATURE)
     (folder / SIGNATURE).unlink()
+    (folder / "regression.json").unlink()
     write_manifest(folder, manifest(folder, budget=0.5))
     write_result(folder, SIGNATURE, old)  # with a seal that fits: only the arithmetic can tell
     load_bundle(folder)
@@ -90,6 +130,7 @@ def test_a_manifest_that_was_changed_and_sealed_again_is_refused(folder: Path, k
 
 
 def test_a_signature_of_another_bundle_is_refused_without_any_key(folder: Path) -> None:
+    (folder / "regression.json").unlink()
     write_manifest(folder, manifest(folder, budget=0.5))
     with pytest.raises(ArtifactError, match=r"signature\.json belongs to another bundle"):
         load_bundle(folder)
@@ -100,14 +141,14 @@ def test_any_flipped_byte_of_the_signature_is_refused_without_any_key(folder: Pa
     for place in range(len(content)):
         (folder / SIGNATURE).write_bytes(content[:place] + bytes([content[place] ^ 2]) + content[place + 1 :])
         with pytest.raises(ArtifactError, match=r"^signature\.json was altered"):
-            read_signature(folder)
+            load_bundle(folder)
 
 
 @pytest.mark.parametrize("text", ['{"algorithm": "none"}', "{}"])
 def test_a_signature_of_another_form_is_refused(folder: Path, keys: tuple[Path, Path], text: str) -> None:
     write_result(folder, SIGNATURE, text)
     with pytest.raises(ArtifactError, match=r"signature\.json cannot be read"):
-        require_signature(folder, keys[1])
+        require_signature(load_bundle(folder), keys[1])
 
 
 def test_an_altered_bundle_is_not_signed(folder: Path, keys: tuple[Path, Path]) -> None:
@@ -129,7 +170,7 @@ def test_what_is_no_key_is_refused(folder: Path, keys: tuple[Path, Path], tmp_pa
     with pytest.raises(InputError, match="no private key"):
         sign(folder, private)
     with pytest.raises(InputError, match="no public key"):
-        require_signature(folder, public)
+        require_signature(load_bundle(folder), public)
 
 
 def test_without_the_library_nothing_passes(

@@ -158,7 +158,7 @@ def test_the_bundles_own_images_carry_every_figure_of_the_reference(tmp_path: Pa
 def test_hard_images_are_shown_and_counted_apart(tmp_path: Path) -> None:
     made = make_bundle(tmp_path / "b", count=4)
     *random, last = evaluated(4)
-    write_vectors(made.vectors, [*random, replace(last, role="hard")], tasks=TASKS, spec=SPEC)
+    write_vectors(made.folder / "vectors.npz", [*random, replace(last, role="hard")], tasks=TASKS, spec=SPEC)
     write_manifest(made.folder, manifest(made.folder))
     seen: list[tuple[int, int]] = []
     with bundled(load_bundle(made.folder)) as source:

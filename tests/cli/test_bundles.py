@@ -96,20 +96,20 @@ def test_verify_counts_the_files(sound: Path, capsys: pytest.CaptureFixture[str]
 @pytest.mark.parametrize("command", ["verify", "info"])
 def test_an_altered_file_is_refused_by_name(command: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     folder = make(tmp_path / "altered", "reference")
-    graph = folder / "f32" / "model.onnx"
+    graph = folder / "f32.onnx"
     content = bytearray(graph.read_bytes())
     content[-1] ^= 1
     graph.write_bytes(content)
     code, out, err = tdss("bundle", command, str(folder), capsys=capsys)
     assert (code, out) == (2, "")
-    assert "f32/model.onnx was altered" in err
+    assert "f32.onnx was altered" in err
 
 
 def test_info_names_what_the_bundle_holds(sound: Path, capsys: pytest.CaptureFixture[str]) -> None:
     code, out, _ = tdss("bundle", "info", str(sound), capsys=capsys)
     assert code == 0
     assert all(f"{name}: {channels} channels, budget 1.00%" in out for name, channels in TASKS.items())
-    assert "f32: f32/model.onnx" in out and "shipped" in out
+    assert "f32: f32.onnx" in out and "shipped" in out
 
 
 def test_info_as_json_is_the_manifest(sound: Path, capsys: pytest.CaptureFixture[str]) -> None:

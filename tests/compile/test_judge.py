@@ -10,8 +10,9 @@ import pytest
 from bundle import choice as choice_rule
 from bundle.artifacts import load
 from bundle.choice import order
+from bundle.contents import VECTORS
 from bundle.dataset import FolderDataset
-from bundle.manifest import VECTORS, BundleVariant, Manifest, Reference, Seeds, default_budgets
+from bundle.manifest import BundleVariant, Manifest, Reference, Seeds, default_budgets
 from bundle.manifest import Engine as EngineEntry
 from bundle.outputs import anything, replacing
 from bundle.regression import RegressionReport, VariantRow

@@ -45,7 +45,7 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
 @pytest.fixture(scope="module")
 def measured(folder: Path) -> Power:
     bundle = load_bundle(folder)
-    return power.measure_power(bundle, power.float_graph(bundle), OPTIONS)
+    return power.measure_power(bundle, bundle.folder / power.float_graph(bundle), OPTIONS)
 
 
 def test_a_bundle_without_a_float_graph_asks_for_one(folder: Path) -> None:
@@ -101,7 +101,7 @@ def test_the_last_layer_is_the_tasks_own() -> None:
 
 def test_the_two_halves_are_the_graph(folder: Path, tmp_path: Path) -> None:
     bundle = load_bundle(folder)
-    layers, weights = power.cut(folder / "f32" / "model.onnx", TASKS, tmp_path)
+    layers, weights = power.cut(folder / "f32.onnx", TASKS, tmp_path)
     assert set(weights) == {layer.weight for layer in layers.values()}
     with (
         power.opened(tmp_path, "body.onnx", 1) as body, power.opened(tmp_path, "heads.onnx", 1) as heads,
@@ -143,7 +143,7 @@ def test_a_pilot_that_never_drops_gives_the_largest_level() -> None:
 def test_the_truth_is_the_gates_own_drop(folder: Path, measured: Power) -> None:
     """What the sweep measures of a level is what the harness measures of a model with that noise."""
     bundle, point = load_bundle(folder), measured.of("depth")[-1]
-    _, weights = power.cut(folder / "f32" / "model.onnx", TASKS, folder.parent)
+    _, weights = power.cut(folder / "f32.onnx", TASKS, folder.parent)
     noisy = power.planted(weights, {**dict.fromkeys(weights, 0.0), point.layer: point.noise})[point.layer]
 
     def infer(fed: dict[str, np.ndarray]) -> dict[str, np.ndarray]:
@@ -199,11 +199,15 @@ def test_the_command_says_what_is_wrong(tmp_path: Path, capsys: pytest.CaptureFi
 def test_the_command_line_names_what_measure_power_is_given(
     folder: Path, tmp_path: Path, measured: Power, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    asked: list[Path] = []
-    monkeypatch.setattr(power, "measure_power", lambda bundle, path, options: asked.append(path) or measured)
+    asked: list[bytes] = []
+    monkeypatch.setattr(
+        power, "measure_power", lambda bundle, path, options: asked.append(path.read_bytes()) or measured
+    )
     doc, other = tmp_path / "regression.md", tmp_path / "other.onnx"
     doc.write_text(f"{BEGIN}\n{END}\n", encoding="utf-8")
+    other.write_bytes(b"another graph")
     places = ["--out", str(tmp_path / "p.json"), "--doc", str(doc), "--figure", str(tmp_path / "p.png")]
     power.main(["--bundle", str(folder), *places])
     power.main(["--bundle", str(folder), "--graph", str(other), *places])
-    assert asked == [folder / "f32" / "model.onnx", other] and read_power(tmp_path / "p.json") == measured
+    assert asked == [(folder / "f32.onnx").read_bytes(), b"another graph"]
+    assert read_power(tmp_path / "p.json") == measured

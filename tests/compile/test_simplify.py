@@ -9,6 +9,7 @@ import pytest
 
 from bundle.artifacts import Exported, Simplified, load
 from bundle.errors import ArtifactError
+from bundle.isolated import module
 from compile import simplify as stage
 from compile.graph import GRAPH_FILE
 from compile.images import ImageFiles
@@ -56,7 +57,7 @@ class TestRefusals:
         """Let a process of our making stand in for onnxsim's."""
         worker = folder / "worker.py"
         worker.write_text(f"import sys, os, signal, onnx\nsource, target = sys.argv[-2:]\n{body}\n")
-        monkeypatch.setattr(stage, "WORKER", (sys.executable, str(worker)))
+        monkeypatch.setattr(stage, "module", lambda name, *files: [sys.executable, str(worker), *files])
 
     def test_a_crash(
         self, exported: Exported, images: ImageFiles, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
@@ -73,8 +74,8 @@ class TestRefusals:
     def test_a_file_it_cannot_use_is_no_reason_to_go_on_without_it(
         self, exported: Exported, images: ImageFiles, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
     ) -> None:
-        worker = (sys.executable, "-m", "compile.simplify_worker", str(tmp_path / "nowhere.onnx"))
-        monkeypatch.setattr(stage, "WORKER", worker)
+        nowhere = str(tmp_path / "nowhere.onnx")
+        monkeypatch.setattr(stage, "module", lambda name, *files: module(name, nowhere, *files))
         with pytest.raises(ArtifactError, match="cannot use its files") as caught:
             simplify(exported, tmp_path / "graph", images, threads=1)
         assert "nowhere.onnx" in caught.value.got

@@ -7,9 +7,9 @@ import numpy as np
 import pytest
 import torch
 
+from bundle.contents import VECTORS
 from bundle.dataset import FolderDataset
 from bundle.errors import DatasetError
-from bundle.manifest import VECTORS
 from bundle.vectors import Vectors, kept_output
 from compile import vectors as stage
 from compile.config import EvaluationConfig

@@ -39,4 +39,6 @@ def open_case(flow: Flow, case: Case, folder: Path) -> Session:
         hint="f32",
         reason="a test",
     )
-    return chosen.open(folder, Variant(recipe=recipe, files=files), RunConfig(device=flow.device, threads=1), "auto")
+    return chosen.open(
+        folder, Variant(recipe=recipe, files=files), RunConfig(device=flow.device, threads=1), "auto", keep=folder
+    )

@@ -88,11 +88,10 @@ def test_a_graph_of_another_shape_is_refused_in_one_sentence(tmp_path: Path) -> 
 def test_what_the_device_chose_is_judged_and_said(tmp_path: Path) -> None:
     """The build shipped a sound f32; choice.json names an f16 whose depth is worse."""
     folder = make(tmp_path / "chosen", "reference")
-    (folder / "f16").mkdir()
-    onnx.save(graph(noise=0.5), folder / "f16" / "model.onnx")
     [plain] = load_bundle(folder).manifest.variants
+    onnx.save(graph(noise=0.5), folder / "f16.onnx")
     recipe = {**plain.recipe, "name": "f16"}
-    half = plain.model_copy(update={"name": "f16", "precision": "f16", "files": ("f16/model.onnx",), "recipe": recipe})
+    half = plain.model_copy(update={"name": "f16", "precision": "f16", "files": ("f16.onnx",), "recipe": recipe})
     terms = manifest(folder).model_copy(update={"target": "reference", "variants": (plain, half)})
     write_manifest(folder, terms.model_copy(update={"files": hash_bundle(folder)}))
     choice = Choice(shipped="f16", reason="the fastest here", eager_ms=None, candidates=())
@@ -105,7 +104,7 @@ def test_what_the_device_chose_is_judged_and_said(tmp_path: Path) -> None:
     assert json.loads((folder / "regression.json").read_text()) == report
 
 
-@pytest.mark.parametrize("name", ["f32/model.onnx", "vectors.npz", "manifest.json"])
+@pytest.mark.parametrize("name", ["f32.onnx", "vectors.npz", "manifest.json"])
 def test_an_altered_file_is_refused_by_name(tmp_path: Path, name: str) -> None:
     folder = make(tmp_path / "altered", "reference")
     content = bytearray((folder / name).read_bytes())

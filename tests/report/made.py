@@ -178,7 +178,7 @@ FOLD = [
 def manifest(files: Mapping[str, str], **changes: object) -> Manifest:
     """The bundle's manifest, with ``changes`` to its fields."""
     inputs, outputs = interface("raw", PREPROCESS, CHANNELS)
-    graph = BundleVariant(name="f32", precision="f32", files=("f32/model.onnx",), recipe={"reason": "the plain one"})
+    graph = BundleVariant(name="f32", precision="f32", files=("f32.onnx",), recipe={"reason": "the plain one"})
     values: dict[str, object] = {
         "name": "made", "target": "intel", "io": "raw", "tasks": CHANNELS, "dataset": SPEC, "preprocess": PREPROCESS,
         "inputs": inputs, "outputs": outputs, "variants": (graph,), "shipped": "f32", "engine": Engine(status="built"),
@@ -200,8 +200,8 @@ def make(
     **changes: object,
 ) -> Path:
     """Write the bundle and its results; ``changes`` go to the manifest."""
-    (folder / "f32").mkdir(parents=True)
-    (folder / "f32" / "model.onnx").write_bytes(b"graph" * 1000)
+    folder.mkdir(parents=True)
+    (folder / "f32.onnx").write_bytes(b"graph" * 1000)
     scenes = (scene(seed, 0.3 + 0.5 * seed) for seed in range(images))
     write_vectors(folder / "vectors.npz", scenes, tasks=CHANNELS, spec=SPEC)
     if fold:

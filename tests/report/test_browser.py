@@ -1,5 +1,6 @@
 import pytest
 
+from bundle.manifest import load_bundle
 from report.page import render
 from tests.report import browser, made
 
@@ -11,7 +12,7 @@ PHONE = 360
 @pytest.fixture(scope="module")
 def page(tmp_path_factory: pytest.TempPathFactory) -> bytes:
     folder = made.make(tmp_path_factory.mktemp("bundle") / "made", made.rich(), name="n" * 150, sensitivity=True)
-    return render(folder, made.Compiled(0.6)).read_bytes()
+    return render(load_bundle(folder), made.Compiled(0.6)).read_bytes()
 
 
 @pytest.mark.parametrize("width", [PHONE, 1200])

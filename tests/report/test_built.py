@@ -3,6 +3,7 @@ from pathlib import Path
 
 from bundle.choice import Bench, Candidate, Choice
 from bundle.fold import FoldPart, FoldProof, FoldRecord
+from bundle.manifest import load_bundle
 from bundle.regression import RegressionReport
 from bundle.results import write_result
 from report import built
@@ -32,7 +33,7 @@ def test_variants_have_a_size_and_one_is_shipped(tmp_path: Path) -> None:
     folder = made.make(tmp_path / "b", None)
     [row] = built.variant_rows(made.manifest({}), folder, None)
     assert (row.name, row.shipped, row.recipe) == ("f32", True, (("reason", "the plain one"),))
-    assert row.files == (("f32/model.onnx", "5.0 kB"),)
+    assert row.files == (("f32.onnx", "5.0 kB"),)
     assert (row.latency, row.outcome) == ("not timed", "")
 
 
@@ -154,7 +155,7 @@ def test_a_devices_percentiles_are_in_the_page_as_they_were_measured(tmp_path: P
     assert (full.compute, full.tool, full.runs) == ("–", "–", "200")
     folder = made.make(tmp_path / "b", made.regression())
     write_result(folder, "bench.json", json.dumps({**made.BENCH, "variants": variants}))
-    assert "Percentiles on the device" in render(folder).read_text(encoding="utf-8")
+    assert "Percentiles on the device" in render(load_bundle(folder)).read_text(encoding="utf-8")
 
 
 def test_parts_are_drawn_on_one_scale_and_summed(tmp_path: Path) -> None:
@@ -168,5 +169,7 @@ def test_parts_are_drawn_on_one_scale_and_summed(tmp_path: Path) -> None:
     assert 'width="25.0%"' in adapters.before and 'width="5.0%"' in adapters.after and 'width="80.0%"' in whole.after
     assert built.part_rows(()) == ()
     settings = {"fold": {"mode": "auto", "proof": {"images": 1, "float64": {}, "float32": {}}, "parts": parts}}
-    page = render(made.make(tmp_path / "b", made.regression(), settings=settings)).read_text(encoding="utf-8")
+    page = render(load_bundle(made.make(tmp_path / "b", made.regression(), settings=settings))).read_text(
+        encoding="utf-8"
+    )
     assert "Cost by part" in page and "1 M → 200 k" in page

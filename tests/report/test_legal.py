@@ -5,8 +5,11 @@ from pathlib import Path
 import pytest
 
 from bundle.errors import ArtifactError
+from bundle.manifest import Bundle, load_bundle, read_manifest, write_manifest
+from bundle.results import open_result, write_result
 from report.legal import Finding, GraphProof, LintReport, LintReports, Proof, legal_view
 from report.page import render
+from tests.bundle.made import hash_bundle
 from tests.report import made
 from tests.report.test_page import Reader
 
@@ -37,6 +40,15 @@ def folder_with(folder: Path, proof: Proof | None) -> Path:
     return folder
 
 
+def listed(folder: Path) -> Bundle:
+    """The bundle in a folder, its manifest made to list every file."""
+    write_manifest(folder, read_manifest(folder).model_copy(update={"files": hash_bundle(folder)}))
+    (folder / "report.html").unlink()
+    for name in ("regression.json", "bench.json"):
+        write_result(folder, name, open_result(folder / name, name))
+    return load_bundle(folder)
+
+
 def test_a_row_holds_the_findings_and_the_shares(tmp_path: Path) -> None:
     view = legal_view(folder_with(tmp_path, PROOF))
     [row] = view.graphs
@@ -61,8 +73,8 @@ def test_a_proof_that_was_not_run_says_why(tmp_path: Path) -> None:
 
 def test_the_page_shows_it_and_escapes_it(tmp_path: Path) -> None:
     folder = made.make(tmp_path / "b", made.regression())
-    assert "What TensorRT takes" not in Reader(render(folder).read_text(encoding="utf-8")).text
-    page = Reader(render(folder_with(folder, PROOF)).read_text(encoding="utf-8"))
+    assert "What TensorRT takes" not in Reader(render(load_bundle(folder)).read_text(encoding="utf-8")).text
+    page = Reader(render(listed(folder_with(folder, PROOF))).read_text(encoding="utf-8"))
     for words in ("What TensorRT takes", "97.9%", "accepted: it stays exact", "<b>c</b>", "Necessary, not sufficient"):
         assert words in page.text
     assert page.tags["b"] == 0

@@ -7,6 +7,7 @@ import pytest
 
 from bundle.agreement import CHANGE_UNITS
 from bundle.errors import ArtifactError
+from bundle.manifest import load_bundle
 from bundle.outcome import RegressionReport, TaskCheck
 from report.measured import UNITS, change, cosine, measured_view
 from report.page import render
@@ -21,7 +22,9 @@ def report() -> RegressionReport:
 
 
 def test_every_optional_part_is_in_the_page(tmp_path: Path) -> None:
-    page = Reader(render(made.make(tmp_path / "b", made.rich(), sensitivity=True)).read_text(encoding="utf-8"))
+    page = Reader(
+        render(load_bundle(made.make(tmp_path / "b", made.rich(), sensitivity=True))).read_text(encoding="utf-8")
+    )
     for words in (
         "depth: about 430 images would decide it.", "share < 11.25°", "Variants tried", "no FP16 here", "37.0 MB",
         "Against the earlier run of older", "[−0.40%, +0.10%]", "rooms/val", "What each layer costs in INT8", "stem/conv",
@@ -31,7 +34,7 @@ def test_every_optional_part_is_in_the_page(tmp_path: Path) -> None:
 
 
 def test_a_page_without_them_still_says_what_is_missing(tmp_path: Path) -> None:
-    page = Reader(render(made.make(tmp_path / "b", made.regression())).read_text(encoding="utf-8"))
+    page = Reader(render(load_bundle(made.make(tmp_path / "b", made.regression()))).read_text(encoding="utf-8"))
     assert NOTHING in page.text
     for words in ("Variants tried", "Other figures of the field", "Against the earlier run"):
         assert words not in page.text

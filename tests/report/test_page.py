@@ -6,6 +6,7 @@ from pathlib import Path
 import pytest
 
 from bundle.errors import ArtifactError
+from bundle.manifest import load_bundle
 from bundle.results import read_result, write_result
 from report.page import render
 from tests.report import made
@@ -41,7 +42,7 @@ class Reader(HTMLParser):
 @pytest.fixture(scope="module")
 def full(tmp_path_factory: pytest.TempPathFactory) -> Reader:
     folder = made.make(tmp_path_factory.mktemp("page") / "made", made.failing())
-    return Reader(render(folder, made.Compiled(0.6)).read_text(encoding="utf-8"))
+    return Reader(render(load_bundle(folder), made.Compiled(0.6)).read_text(encoding="utf-8"))
 
 
 def test_the_verdict_comes_first(full: Reader) -> None:
@@ -72,12 +73,14 @@ def test_every_task_is_there_with_its_words(full: Reader) -> None:
 
 def test_an_emulation_wears_a_banner(full: Reader, tmp_path: Path) -> None:
     assert "Not executed on a device." in full.text
-    on_device = Reader(render(made.make(tmp_path / "b", made.regression())).read_text())
+    on_device = Reader(render(load_bundle(made.make(tmp_path / "b", made.regression()))).read_text())
     assert "Not executed on a device." not in on_device.text
 
 
 def test_what_is_missing_is_said(tmp_path: Path) -> None:
-    page = Reader(render(made.make(tmp_path / "b", None, bench=False, fold=False)).read_text(encoding="utf-8"))
+    page = Reader(
+        render(load_bundle(made.make(tmp_path / "b", None, bench=False, fold=False))).read_text(encoding="utf-8")
+    )
     for words in ("Not judged", "no regression.json", "no bench.json", "no fold.json", "was not at hand"):
         assert words in page.text
     assert "compiled" not in " ".join(page.values("img", "alt"))
@@ -86,7 +89,7 @@ def test_what_is_missing_is_said(tmp_path: Path) -> None:
 @pytest.mark.parametrize("field", ["name", "target"])
 def test_a_hostile_name_stays_text(tmp_path: Path, field: str) -> None:
     folder = made.make(tmp_path / "b", made.regression(), **{field: HOSTILE})
-    page = Reader(render(folder).read_text(encoding="utf-8"))
+    page = Reader(render(load_bundle(folder)).read_text(encoding="utf-8"))
     assert HOSTILE in page.text
     assert page.tags["script"] == 0 and "onerror" not in {name for _, name, _ in page.attributes}
 
@@ -99,22 +102,22 @@ def test_hostile_words_elsewhere_stay_text(tmp_path: Path) -> None:
     changes: dict[str, object] = {"dataset": spec, "tools": {HOSTILE: HOSTILE}, "settings": {HOSTILE: [HOSTILE]}}
     folder = made.make(tmp_path / "b", report, engine={"status": "deferred", "reason": HOSTILE}, **changes)
     write_result(folder, "bench.json", read_result(folder, "bench.json").replace('"int8"', '"<script>"'))
-    page = Reader(render(folder).read_text(encoding="utf-8"))
+    page = Reader(render(load_bundle(folder)).read_text(encoding="utf-8"))
     assert page.tags["script"] == 0 and page.text.count("<script>alert(1)</script>") >= 6
 
 
 def test_the_page_is_no_part_of_the_bundle_and_is_drawn_again_alike(tmp_path: Path) -> None:
     folder = made.make(tmp_path / "b", made.regression())
-    first = render(folder).read_bytes()
-    assert render(folder).read_bytes() == first
+    first = render(load_bundle(folder)).read_bytes()
+    assert render(load_bundle(folder)).read_bytes() == first
     assert sorted(path.name for path in folder.iterdir() if path.name.startswith(".")) == []
 
 
 def test_an_altered_bundle_gets_no_page(tmp_path: Path) -> None:
     folder = made.make(tmp_path / "b", made.regression())
-    (folder / "f32" / "model.onnx").write_bytes(b"other")
-    with pytest.raises(ArtifactError, match=r"f32/model\.onnx was altered"):
-        render(folder)
+    (folder / "f32.onnx").write_bytes(b"other")
+    with pytest.raises(ArtifactError, match=r"f32\.onnx was altered"):
+        render(load_bundle(folder))
     assert not (folder / "report.html").exists()
 
 
@@ -125,5 +128,5 @@ def test_the_drawing_of_drops_is_in_the_page_once_per_task(full: Reader) -> None
 
 def test_a_bidi_mark_is_shown_and_does_not_reverse_the_page(tmp_path: Path) -> None:
     folder = made.make(tmp_path / "b", made.regression(), name="safe\u202etxt.exe")
-    text = render(folder).read_text(encoding="utf-8")
+    text = render(load_bundle(folder)).read_text(encoding="utf-8")
     assert "safe\\u202etxt.exe" in text and "\u202e" not in text

@@ -69,7 +69,7 @@ class Fake(Session):
 def folder(tmp_path: Path) -> Path:
     opened = make_bundle(tmp_path / "made" / "jetson", count=6)
     variants = tuple(
-        BundleVariant(name=name, precision=name, files=("f32/model.onnx",), recipe={"name": name}) for name in SPEEDS
+        BundleVariant(name=name, precision=name, files=("f32.onnx",), recipe={"name": name}) for name in SPEEDS
     )
     changes = {"variants": variants, "target": "jetson", "name": "made"}
     write_manifest(opened.folder, opened.manifest.model_copy(update=changes))
@@ -202,12 +202,14 @@ def test_an_unsigned_bundle_is_refused_where_a_key_is_given(monkeypatch, folder:
     assert "PASS" in captured.out and "engines" not in captured.err
     write_engine_file(folder, "f16.engine", b"code of somebody")
     main([str(folder), "--key", str(public), "--runs", "1", "--warmup", "0"])
-    assert "not the engines cached in" in capsys.readouterr().err
+    said = capsys.readouterr().err
+    assert "does not cover: engines/f16.engine, built on a device" in said and "engines anew" in said
+    assert "does not cover: choice.json, written after it was signed" in said
 
 
 def test_an_altered_bundle_is_refused_before_anything_runs(monkeypatch, folder: Path) -> None:
     use(monkeypatch, folder)
-    (folder / "f32" / "model.onnx").write_bytes(b"other bytes")
+    (folder / "f32.onnx").write_bytes(b"other bytes")
     with pytest.raises(SystemExit) as ended:
         main([str(folder)])
     assert ended.value.code == 2

@@ -13,14 +13,17 @@ from bundle.manifest import Bundle
 from targets import tool as tool_module
 from targets.base import RunConfig
 from targets.decide import latency_line
+from targets.jetson.builder import EngineFile
 from targets.tool import TOOLS, with_tool
 from tests.bundle.made import manifest
 
 ROW = VariantLatency(with_copies=Percentiles(p50_ms=7.0, p90_ms=7.5, p99_ms=9.0, runs=5))
+ENGINE = EngineFile("f16-abc.engine", b"an engine")
 RECIPE = {"name": "f16", "graph": "half", "hint": "f16", "reason": "a test"}
 
 
 def bundle(folder: Path, target: str) -> Bundle:
+    (folder / "f32.onnx").write_bytes(b"a graph")
     made = manifest(folder)
     variant = made.variants[0].model_copy(update={"recipe": RECIPE})
     return Bundle(folder=folder, manifest=made.model_copy(update={"target": target, "variants": (variant,)}))
@@ -29,16 +32,17 @@ def bundle(folder: Path, target: str) -> Bundle:
 def test_trtexec_is_asked_about_the_engine_that_our_session_runs(monkeypatch, tmp_path: Path) -> None:
     """FAKES of the engine's place and of trtexec, with invented milliseconds."""
     asked: list[tuple[object, ...]] = []
-    monkeypatch.setattr(tool_module, "engine_here", lambda folder, variant, run: folder / variant.files[0])
+    monkeypatch.setattr(tool_module, "engine_here", lambda folder, keep, variant, run: ENGINE)
     monkeypatch.setattr(
         tool_module,
         "time_with_trtexec",
-        lambda engine, seconds: asked.append((engine, seconds)) or (7.2, 6.1, {"a": "b"}),
+        lambda engine, seconds: asked.append((engine.read_bytes(), seconds)) or (7.2, 6.1, {"a": f"--load={engine}"}),
     )
     opened = bundle(tmp_path, "jetson")
     row = with_tool(ROW, opened, "f32", RunConfig(), 4, lambda line: None)
-    assert asked == [(tmp_path / opened.manifest.variants[0].files[0], 4)]
-    assert (row.tool, row.tool_median_ms, row.tool_compute_ms, row.tool_settings) == ("trtexec", 7.2, 6.1, {"a": "b"})
+    assert asked == [(ENGINE.content, 4)]
+    assert (row.tool, row.tool_median_ms, row.tool_compute_ms) == ("trtexec", 7.2, 6.1)
+    assert row.tool_settings == {"a": f"--load={tmp_path}/engines/{ENGINE.name}"}
     assert latency_line("f16", row).endswith("trtexec median 7.20 ms, 6.10 ms without copies")
 
 

@@ -37,7 +37,9 @@ def graph(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def run(folder: Path, name: str, feed: np.ndarray) -> dict[str, np.ndarray]:
     """Run an IR."""
     recipe = VariantRecipe(name="int8", graph="quantized", hint="f32", reason="a test")
-    with INTEL.open(folder, Variant(recipe=recipe, files=(name,)), RunConfig(threads=1), "auto") as session:
+    with INTEL.open(
+        folder, Variant(recipe=recipe, files=(name,)), RunConfig(threads=1), "auto", keep=folder
+    ) as session:
         return dict(session.infer({"image": feed}))
 
 

@@ -30,7 +30,7 @@ def variant(files: tuple[str, ...], precision: Precision = "f32") -> Variant:
 def open_at(
     folder: Path, files: tuple[str, ...], precision: Precision = "f32", run: RunConfig | None = None
 ) -> Session:
-    return INTEL.open(folder, variant(files, precision), run or RunConfig(threads=1), "device")
+    return INTEL.open(folder, variant(files, precision), run or RunConfig(threads=1), "device", keep=folder)
 
 
 def error(session: Session) -> float:
@@ -84,7 +84,7 @@ def test_a_device_that_is_not_here_is_refused_with_those_that_are(files, tmp_pat
 
 def test_there_is_no_emulation(files, tmp_path: Path) -> None:
     with pytest.raises(TargetUnavailable, match="emulates no device"):
-        INTEL.open(tmp_path, variant(files), RunConfig(), "emulation")
+        INTEL.open(tmp_path, variant(files), RunConfig(), "emulation", keep=tmp_path)
 
 
 def test_a_dynamic_shape_is_refused(tmp_path: Path) -> None:

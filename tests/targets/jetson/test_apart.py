@@ -6,11 +6,12 @@ from pathlib import Path
 
 import pytest
 
+from bundle.artifacts import hash_file
 from bundle.engines import write_engine_file
 from bundle.errors import TargetUnavailable
 from targets.jetson import apart
 from targets.jetson.apart import engine_of, main
-from targets.jetson.builder import BuilderConfig, engine_key
+from targets.jetson.builder import BuilderConfig, EngineFile, engine_key
 from tests.exits import exit_code
 from tests.targets.jetson.test_builder import ORIN
 
@@ -29,7 +30,7 @@ def ends(monkeypatch, code: int, text: str = "") -> list[list[str]]:
     return ran
 
 
-def engine(graph: Path) -> Path:
+def engine(graph: Path) -> EngineFile:
     return engine_of(graph, graph.parent, ORIN, "f16", BuilderConfig())
 
 
@@ -65,9 +66,9 @@ def test_what_a_builder_prints_does_not_spoil_our_answer(capfd: pytest.CaptureFi
 
 def test_a_built_engine_is_not_built_again(monkeypatch, graph: Path) -> None:
     ran = ends(monkeypatch, 0)
-    key = engine_key(graph, ORIN, "f16", BuilderConfig())
+    key = engine_key(hash_file(graph), ORIN, "f16", BuilderConfig())
     written = write_engine_file(graph.parent, f"{key.stem}.engine", b"engine")
-    assert engine(graph) == written and ran == []
+    assert engine(graph) == (written.name, b"engine") and ran == []
 
 
 def test_the_process_ends_with_the_errors_exit_code(monkeypatch, graph: Path, capsys) -> None:

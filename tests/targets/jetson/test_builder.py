@@ -8,7 +8,7 @@ import pytest
 
 from bundle.errors import ArtifactError, GraphError, TargetUnavailable
 from targets.jetson import builder
-from targets.jetson.builder import BuilderConfig, ensure_engine
+from targets.jetson.builder import BuilderConfig, EngineFile, ensure_engine
 from targets.jetson.device import Device
 from tests.contract.graphs import CASES
 from tests.targets.jetson.fake_tensorrt import OUT_OF_MEMORY, FakeTensorRt
@@ -29,14 +29,14 @@ def use(monkeypatch: pytest.MonkeyPatch, fake: FakeTensorRt) -> FakeTensorRt:
     return fake
 
 
-def build(onnx_path: Path, device: Device = ORIN, config: BuilderConfig | None = None) -> Path:
+def build(onnx_path: Path, device: Device = ORIN, config: BuilderConfig | None = None) -> EngineFile:
     return ensure_engine(onnx_path, onnx_path.parent, device, "int8", config or BuilderConfig())
 
 
 def test_an_engine_is_built_once_and_its_timings_kept(monkeypatch, onnx_path: Path) -> None:
     fake = use(monkeypatch, FakeTensorRt())
     first = build(onnx_path)
-    assert (first.read_bytes(), first.parent.name) == (b"an engine", "engines")
+    assert first.content == (onnx_path.parent / "engines" / first.name).read_bytes() == b"an engine"
     assert build(onnx_path) == first
     assert [name for name, _ in fake.log].count("build") == 1
     build(onnx_path, config=BuilderConfig(workspace_mib=64))
@@ -59,16 +59,16 @@ def test_networks_are_strongly_typed_and_float32_is_not_tf32(monkeypatch, onnx_p
 def test_whatever_decides_the_bytes_makes_another_engine(monkeypatch, onnx_path: Path, change: dict[str, str]) -> None:
     use(monkeypatch, FakeTensorRt())
     first = build(onnx_path)
-    assert build(onnx_path, ORIN.model_copy(update=change)) != first
-    assert build(onnx_path, config=BuilderConfig(flags=())) != first
-    assert build(onnx_path, config=BuilderConfig(optimization_level=5)) != first
+    assert build(onnx_path, ORIN.model_copy(update=change)).name != first.name
+    assert build(onnx_path, config=BuilderConfig(flags=())).name != first.name
+    assert build(onnx_path, config=BuilderConfig(optimization_level=5)).name != first.name
     onnx_path.write_bytes(b"another graph")
-    assert build(onnx_path) != first
+    assert build(onnx_path).name != first.name
 
 
 def test_an_altered_engine_is_never_loaded(monkeypatch, onnx_path: Path) -> None:
     use(monkeypatch, FakeTensorRt())
-    build(onnx_path).write_bytes(b"An engine")
+    (onnx_path.parent / "engines" / build(onnx_path).name).write_bytes(b"An engine")
     with pytest.raises(ArtifactError, match="was altered") as caught:
         build(onnx_path)
     assert "delete the folder" in caught.value.fix
@@ -113,7 +113,7 @@ def test_nvidias_own_builder_takes_the_same_calls(monkeypatch, tmp_path: Path) -
     onnx.save(CASES["q_dq"].model, tmp_path / "g.onnx")
     device = ORIN.model_copy(update={"tensorrt": "11.0.0.0"})
     built = ensure_engine(tmp_path / "g.onnx", tmp_path, device, "int8", BuilderConfig(workspace_mib=256))
-    assert built.stat().st_size > 1000
+    assert len(built.content) > 1000
     (tmp_path / "g.onnx").write_bytes(b"no graph")
     with pytest.raises(GraphError, match="parser refuses"):
         ensure_engine(tmp_path / "g.onnx", tmp_path, device, "int8", BuilderConfig())

@@ -44,7 +44,7 @@ def test_a_missing_package_names_its_extra(monkeypatch: pytest.MonkeyPatch) -> N
 
 def test_a_library_that_dies_is_named(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     monkeypatch.setattr(rtx, "why_not", lambda: "")
-    monkeypatch.setattr(rtx, "WORKER", ("/bin/sh", "-c", "echo no GPU >&2; exit 7"))
+    monkeypatch.setattr(rtx, "module", lambda *command: ["/bin/sh", "-c", "echo no GPU >&2; exit 7"])
     with pytest.raises(TargetUnavailable, match="died") as caught:
         rtx.build_graph(tmp_path / "model.onnx")
     assert "exit code 7: no GPU" in caught.value.got
@@ -53,7 +53,7 @@ def test_a_library_that_dies_is_named(monkeypatch: pytest.MonkeyPatch, tmp_path:
 def test_a_library_that_hangs_is_named(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     monkeypatch.setattr(rtx, "why_not", lambda: "")
     monkeypatch.setattr(rtx, "TIMEOUT_SECONDS", 0.2)
-    monkeypatch.setattr(rtx, "WORKER", ("/bin/sh", "-c", "exec sleep 9"))
+    monkeypatch.setattr(rtx, "module", lambda *command: ["/bin/sh", "-c", "exec sleep 9"])
     with pytest.raises(TargetUnavailable, match="died") as caught:
         rtx.build_graph(tmp_path / "model.onnx")
     assert "no answer" in caught.value.got

@@ -11,24 +11,28 @@ from bundle.engines import write_engine_file
 from bundle.errors import ArtifactError, InputError, TargetUnavailable
 from targets.base import Capabilities, SessionInfo
 from targets.jetson import session as session_module
+from targets.jetson.builder import EngineFile
 from targets.jetson.session import TensorRtSession
 from tests.targets.jetson.fake_tensorrt import OUT_OF_MEMORY, FakeCuda, FakeTensorRt
 
 ABLE = Capabilities(device="cuda:0", device_name="a fake", isa=(), precisions=("f16",), runtime="tensorrt 10.3")
 INFO = SessionInfo(target="jetson", capabilities=ABLE, precision="f16", executed_on="device", settings={})
+ENGINE = EngineFile("f16-abc.engine", b"an engine")
 FEED = {"in": np.array([[1.5, -2.0]], np.float32)}
 
 
 @pytest.fixture
 def engine(tmp_path: Path) -> Path:
-    return write_engine_file(tmp_path, "f16-abc.engine", b"an engine")
+    """The folder of a bundle that holds an engine."""
+    write_engine_file(tmp_path, ENGINE.name, ENGINE.content)
+    return tmp_path
 
 
 def open_fake(monkeypatch, engine: Path, fake: FakeTensorRt) -> TensorRtSession:
     monkeypatch.setitem(sys.modules, "tensorrt", fake)
     monkeypatch.setattr(session_module, "tensorrt_version", lambda: "10.3.0.30")
     monkeypatch.setattr(session_module, "Cuda", FakeCuda)
-    return TensorRtSession(engine, INFO, 2048)
+    return TensorRtSession(ENGINE, engine, INFO, 2048)
 
 
 def test_bytes_go_in_and_come_out_and_everything_is_freed(monkeypatch, engine: Path) -> None:
@@ -53,7 +57,7 @@ def test_time_is_told_by_events_with_and_without_copies(monkeypatch, engine: Pat
 
 def test_tensors_with_other_names_are_those_of_the_bundle(monkeypatch, engine: Path) -> None:
     names = {"in": "image", "output0": "depth"}
-    path = write_engine_file(engine.parent.parent, "f16-abc.names.json", json.dumps(names).encode())
+    path = write_engine_file(engine, "f16-abc.names.json", json.dumps(names).encode())
     with open_fake(monkeypatch, engine, FakeTensorRt()) as session:
         assert [spec.name for spec in (*session.inputs, *session.outputs)] == ["image", "depth"]
         np.testing.assert_array_equal(session.infer({"image": FEED["in"]})["depth"], [[3.0, -4.0]])
@@ -91,5 +95,5 @@ def test_what_was_allocated_is_free_again_where_the_rest_cannot_be(monkeypatch, 
     monkeypatch.setattr(session_module, "tensorrt_version", lambda: "10.3.0.30")
     monkeypatch.setattr(session_module, "Cuda", Small)
     with pytest.raises(TargetUnavailable, match="a CUDA call failed"):
-        TensorRtSession(engine, INFO, 2048)
+        TensorRtSession(ENGINE, engine, INFO, 2048)
     assert opened[0].kept == {} and opened[0].freed == 2 + 100

@@ -52,7 +52,7 @@ def test_a_host_defers_the_engine_and_says_why(folder: Path) -> None:
 
 @pytest.mark.parametrize("execute", ["auto", "emulation"])
 def test_a_host_emulates_and_says_so(folder: Path, execute) -> None:
-    with JETSON.open(folder, VARIANT, RunConfig(), execute) as session:
+    with JETSON.open(folder, VARIANT, RunConfig(), execute, keep=folder) as session:
         assert session.info.executed_on == "emulation"
         assert session.info.capabilities.device == "emulation"
         assert session.info.settings["graph_optimizations"] == "off"
@@ -60,10 +60,10 @@ def test_a_host_emulates_and_says_so(folder: Path, execute) -> None:
 
 def test_execute_device_never_falls_back(folder: Path) -> None:
     with pytest.raises(TargetUnavailable, match="TensorRT cannot be imported") as caught:
-        JETSON.open(folder, VARIANT, RunConfig(), "device")
+        JETSON.open(folder, VARIANT, RunConfig(), "device", keep=folder)
     assert caught.value.exit_code == 3
     with pytest.raises(TargetUnavailable):
-        JETSON.open(folder, VARIANT, RunConfig(device="cuda:0"), "auto")
+        JETSON.open(folder, VARIANT, RunConfig(device="cuda:0"), "auto", keep=folder)
     with pytest.raises(TargetUnavailable):
         JETSON.capabilities(RunConfig(device="cuda:0"))
 
@@ -71,10 +71,10 @@ def test_execute_device_never_falls_back(folder: Path) -> None:
 @pytest.mark.parametrize("recipe", [F16, INT8])
 def test_a_graph_with_half_is_emulated_by_its_own_graph_or_not_at_all(folder: Path, recipe) -> None:
     with pytest.raises(ArtifactError, match="cannot be emulated as it is"):
-        JETSON.open(folder, Variant(recipe=recipe, files=(f"{recipe.name}.onnx",)), RunConfig(), "auto")
+        JETSON.open(folder, Variant(recipe=recipe, files=(f"{recipe.name}.onnx",)), RunConfig(), "auto", keep=folder)
     onnx.save(CASES["gelu"].model, folder / "f16.emulation.onnx")
     with JETSON.open(
-        folder, Variant(recipe=F16, files=("f16.onnx", "f16.emulation.onnx")), RunConfig(), "auto"
+        folder, Variant(recipe=F16, files=("f16.onnx", "f16.emulation.onnx")), RunConfig(), "auto", keep=folder
     ) as session:
         assert session.info.settings["emulated_graph"] == "f16.emulation.onnx"
 
@@ -111,8 +111,8 @@ def test_an_import_that_ends_the_process_is_reported(monkeypatch) -> None:
 def test_a_device_of_another_kind_is_refused_not_ignored(folder: Path, name: str) -> None:
     run = RunConfig(device=name)
     for asked in (
-        lambda: JETSON.open(folder, VARIANT, run, "auto"), lambda: JETSON.build(folder, (VARIANT,), run),
-        lambda: JETSON.open(folder, VARIANT, run, "emulation"), lambda: JETSON.capabilities(run),
+        lambda: JETSON.open(folder, VARIANT, run, "auto", keep=folder), lambda: JETSON.build(folder, (VARIANT,), run),
+        lambda: JETSON.open(folder, VARIANT, run, "emulation", keep=folder), lambda: JETSON.capabilities(run),
     ):  # fmt: skip
         with pytest.raises(TargetUnavailable, match=f"no device '{name}'"):
             asked()

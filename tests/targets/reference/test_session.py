@@ -45,7 +45,9 @@ def test_a_quantized_variant_is_opened_without_optimizations(tmp_path: Path) -> 
     onnx.save(CASES["q_dq"].model, tmp_path / "int8.onnx")
     recipe = F32.model_copy(update={"name": "int8", "graph": "quantized"})
     for chosen, expected in ((recipe, "off"), (F32, "all")):
-        with REFERENCE.open(tmp_path, Variant(recipe=chosen, files=("int8.onnx",)), RunConfig(), "auto") as session:
+        with REFERENCE.open(
+            tmp_path, Variant(recipe=chosen, files=("int8.onnx",)), RunConfig(), "auto", keep=tmp_path
+        ) as session:
             assert session.info.settings["graph_optimizations"] == expected
 
 
@@ -74,6 +76,6 @@ def test_what_the_reference_does_not_do() -> None:
     with pytest.raises(TargetUnavailable, match="does not run on 'GPU'"):
         REFERENCE.capabilities(RunConfig(device="GPU"))
     with pytest.raises(TargetUnavailable, match="emulates nothing"):
-        REFERENCE.open(Path(), Variant(recipe=F32, files=("a.onnx",)), RunConfig(), "emulation")
+        REFERENCE.open(Path(), Variant(recipe=F32, files=("a.onnx",)), RunConfig(), "emulation", keep=Path())
     with pytest.raises(InputError, match="never quantized"):
         REFERENCE.scheme(cpu_capabilities())
