@@ -20,12 +20,13 @@ from rich.console import Console
 
 from bundle.artifacts import ArtifactT, Engine, Exported, Folded, Quantized, Simplified, hash_file
 from bundle.checks import require_agreement, require_passed
-from bundle.choice import Choice
+from bundle.choice import Bench, Choice
 from bundle.dataset import SPEC_FILE, FolderDataset, load_spec
 from bundle.manifest import Io
 from bundle.outcome import RegressionReport, read_report
 from bundle.preprocess import Preprocess
 from bundle.signature import sign
+from bundle.timing import busy
 from calibration.sampling import CalibrationSet, from_split
 from compile import build, export, fold, judge, legality, quantize, rewrite, search, simplify, vectors
 from compile.assemble import Parts, budgets_of, draft_manifest, publish, ship, unchanged
@@ -35,6 +36,7 @@ from compile.reference_arrays import checkpoint_digest
 from compile.script import run_script, say
 from compile.store import obtain, stage_key
 from compile.stored import Judged, ReferenceVectors
+from report import wording
 from report.tables import tasks_table
 from targets.base import RunConfig, Target
 from targets.table import target as find_target
@@ -104,7 +106,7 @@ def build_and_judge(config: BuildConfig, progress: Say) -> tuple[Path, Regressio
         progress(f"bundle: {folder} ({perf_counter() - start:.1f} s)")
     if config.sign is not None:
         progress(f"bundle: signed, {sign(folder, config.sign).name}")
-    for line in describe(choice):
+    for line in describe(choice, judge.read_bench(judged)):
         progress(line)
     return folder, read_report(judged.folder)
 
@@ -286,12 +288,16 @@ def _judge(road: Road, parts: Parts, terms: judge.Terms) -> Judged:
     )  # fmt: skip
 
 
-def describe(choice: Choice) -> list[str]:
+def describe(choice: Choice, bench: Bench) -> list[str]:
     """Say in a line for each variant how fast it is, whether it is within its budgets, and why it is shipped or not."""
-    lines = [] if choice.eager_ms is None else [f"  {'eager':12} {choice.eager_ms:8.2f} ms"]
+    lines = []
     for one in choice.candidates:
         latency = "   no timing" if one.latency_ms is None else f"{one.latency_ms:8.2f} ms"
         lines.append(f"  {one.name:12} {latency}  {one.reason}")
+    if bench.eager_ms is not None:
+        lines.append(f"  {wording.eager(bench.eager_ms)}")
+    if bench.disturbed:
+        lines.append(f"warning: {busy(bench.disturbed)}")
     return [*lines, f"shipped: {choice.shipped}, {choice.reason}"]
 
 

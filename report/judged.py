@@ -4,7 +4,9 @@ import math
 
 from bundle.checks import behind
 from bundle.manifest import Manifest
+from bundle.outcome import verdicts_of
 from bundle.regression import RegressionReport, TaskResult
+from bundle.standing import allowed
 from bundle.verdict import Verdict
 from report import wording
 from report.charts import Drop, Scale, budget_scale, drop_row
@@ -43,14 +45,19 @@ def _sentences(report: RegressionReport, kind: Verdict) -> tuple[str, ...]:
         earlier = ", ".join(f"{task} {row.verdict}" for task, row in behind(report).items())
         parts = [
             f"beyond budget: {', '.join(by['regression'])}" if by["regression"] else "",
-            f"undecided by these images: {', '.join(by['inconclusive'])}" if by["inconclusive"] else "",
+            _undecided(by["inconclusive"], report),
             f"better by more than the budget: {', '.join(by['improvement'])}" if by["improvement"] else "",
             f"against the earlier run: {earlier}" if earlier else "",
         ]
         told = "; ".join(part for part in parts if part) or "it did not pass, and no task says why"
         first = f"On {images}; {told}."
-        first += " The build allowed this." if report.passed else ""
     return first, _closest(report)
+
+
+def _undecided(names: list[str], report: RegressionReport) -> str:
+    if not names:
+        return ""
+    return allowed(verdicts_of(report)) if report.passed else f"undecided by these images: {', '.join(names)}"
 
 
 def _closest(report: RegressionReport) -> str:
@@ -128,7 +135,10 @@ def drop(name: str, result: TaskResult) -> Drop | None:
 def _row(name: str, result: TaskResult, drawn: Drop | None, scale: Scale) -> TaskRow:
     fall, ends = wording.percent(result.drop_relative), wording.interval(result.interval)
     limit = wording.budget(result.budget)
-    spoken = f"{name}: drop {fall}, interval {ends}, budget {limit}, verdict {result.verdict}"
+    counted = wording.counted(result.labelled_images)
+    spoken = (
+        f"{name}: drop {fall}, interval {ends}, {counted} labelled images, budget {limit}, verdict {result.verdict}"
+    )
     return TaskRow(
         name=name,
         metric=wording.metric_name(result.metric),
@@ -137,6 +147,7 @@ def _row(name: str, result: TaskResult, drawn: Drop | None, scale: Scale) -> Tas
         compiled=wording.metric_value(result.metric, result.compiled),
         drop=fall,
         interval=ends,
+        images=counted,
         budget=limit,
         sqnr=_sqnr(result),
         verdict=result.verdict,

@@ -19,7 +19,7 @@ REPORT = "report.html"
 
 TASK_COLUMNS = (
     ("Task", ""), ("Metric", ""), ("Reference", "number"), ("Compiled", "number"), ("Drop", "number"),
-    ("95% interval", "number"), ("Budget", "number"), ("SQNR", "number"), ("Verdict", ""),
+    ("95% interval", "number"), ("Images", "number"), ("Budget", "number"), ("SQNR", "number"), ("Verdict", ""),
 )  # fmt: skip
 
 

@@ -15,7 +15,10 @@ from bundle.checks import disagreeing, require_agreement, require_passed, senten
 from bundle.engines import DIGEST, ENGINES
 from bundle.errors import ProjectError
 from bundle.harness import Options
+from bundle.outcome import verdicts_of
 from bundle.signature import verify_trusted
+from bundle.standing import standing, summary
+from bundle.timing import busy
 from targets.base import RunConfig
 from targets.decide import Decision, Plan, Protocol, decide, latency_line
 from targets.sendback import prepare_sendback, sendback_path, write_sendback
@@ -85,12 +88,16 @@ def _text(decision: Decision, sent: Path) -> str:
     report, lines = decision.report, []
     lines += [latency_line(name, row) for name, row in decision.bench.variants.items()]
     lines += [f"{one.name:12} {one.reason}" for one in decision.choice.candidates]
+    lines += [f"warning: {busy(decision.bench.disturbed)}"] if decision.bench.disturbed else []
     lines += [f"chosen: {decision.choice.shipped}, {decision.choice.reason}"]
     lines += [sentence(name, row, report.checks[name].reason) for name, row in report.tasks.items()]
-    verdict = "PASS" if report.passed and not disagreeing(report) else "FAIL"
+    good = report.passed and not disagreeing(report)
+    verdicts = verdicts_of(report)
+    verdict = "FAIL" if not good else "PASS" if standing(verdicts) == "within" else "UNDECIDED, ALLOWED"
     where = f"{report.device.name}, {report.precision}, {report.executed_on}, {report.images} images"
     if report.target == "jetson" and report.executed_on == "device":
         where += f"; clocks: {decision.bench.machine['clocks']}"
+    lines.append(summary(verdicts, accepted=report.passed))
     return "\n".join([*lines, f"{verdict}: {where}", f"send this file back: {sent}"]) + "\n"
 
 
