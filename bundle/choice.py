@@ -257,6 +257,9 @@ def _compared(over: Ratio | None, shipped: str) -> str:
     return f"{over.median:.2f} times as slow as {shipped}"
 
 
+NONE_WITHIN = "no variant that answers as the reference does is within its budgets"
+
+
 def _reason(candidates: Mapping[str, Candidate], shipped: str, same: tuple[str, ...], *, fit: bool) -> str:
     """Say in one sentence why a variant is shipped."""
     one = candidates[shipped]
@@ -265,7 +268,7 @@ def _reason(candidates: Mapping[str, Candidate], shipped: str, same: tuple[str, 
     if not fit:
         return "no variant is within its budgets; the most precise one is shipped, and the build fails"
     told = variant_summary(one.verdicts, accepted=True)
-    kind = told if one.standing == "within" else f"of those allowed ({told}; none is within its budgets)"
+    kind = told if one.standing == "within" else f"of those allowed ({told}; {NONE_WITHIN})"
     if one.latency_ms is None:
         return f"the narrowest precision {kind} under emulation; the device decides by measuring"
     kind = f"the fastest variant {kind}" if same[0] == shipped else f"{kind}, {_instead(candidates[same[0]])}"

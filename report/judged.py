@@ -39,7 +39,7 @@ def _kind(report: RegressionReport) -> Verdict:
 def _sentences(report: RegressionReport, kind: Verdict) -> tuple[str, ...]:
     images = wording.plural(report.images, "image")
     if kind == "pass":
-        first = f"On {images}, each of {wording.plural(len(report.tasks), 'task')} stays within its budget at 95% confidence."
+        first = f"On {images}, each of {wording.plural(len(report.tasks), 'task')} stays within its budget at 95% confidence, each verdict for itself."
     else:
         by = {name: [task for task, result in report.tasks.items() if result.verdict == name] for name in wording.MARKS}
         earlier = ", ".join(f"{task} {row.verdict}" for task, row in behind(report).items())
@@ -82,7 +82,8 @@ def banner(report: RegressionReport | None, manifest: Manifest) -> str:
     if report is not None and report.executed_on == "emulation":
         return (
             f"The figures below come from an emulation of {report.precision} ({report.device.name}). They say how the "
-            f"numbers round, not how the device runs ({report.target}): run tests/regression there to know."
+            f"numbers round, exactly per operator and not for the device's accumulators, and not how the device runs "
+            f"({report.target}): run tests/regression there to know."
         )
     if report is None and manifest.engine.status == "deferred":
         return f"The engine is built on the device: {manifest.engine.reason}"

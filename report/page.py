@@ -35,7 +35,9 @@ def render(bundle_dir: Path, infer: Infer | None = None) -> Path:
         TargetUnavailable: Jinja2 or Pillow is not installed, as on a device.
     """
     page = describe(load_bundle(bundle_dir), infer)
-    return write_result(bundle_dir, REPORT, printed("page.html.j2", page, task_columns=TASK_COLUMNS))
+    return write_result(
+        bundle_dir, REPORT, printed("page.html.j2", page, task_columns=TASK_COLUMNS, several=wording.SEVERAL)
+    )
 
 
 def describe(bundle: Bundle, infer: Infer | None) -> Page:

@@ -175,7 +175,7 @@ def describe_sweep(results: Sequence[Result]) -> SweepPage:
         f"{len(ordered) - len(failed) - len(undecided)} of {wording.plural(len(ordered), 'result')} within every budget"
         + (f"; not: {_numbers(failed)}" if failed else "")
         + (f"; undecided on a task, {ALLOWED}: {_numbers(undecided)}." if undecided else "."),
-        f"{emulated} of them were not executed on a device: they say how the numbers round, not how a device runs."
+        f"{emulated} of them were not executed on a device: they say how the numbers round, exactly per operator, not how a device sums or runs."
         if emulated else "All of them were executed on the device they name.",
     ]  # fmt: skip
     return SweepPage(

@@ -17,6 +17,12 @@ UNITS = {"_deg": "°", "_m": " m"}
 MARKS: dict[Verdict, str] = {"pass": "✓", "regression": "✗", "inconclusive": "?", "improvement": "↑"}
 """One sign per verdict, so that colour is never the only signal."""
 
+SEVERAL = (
+    "The 95% are each verdict's own: with six tasks exactly at their budgets 16.8% of builds show a regression, and the best of four "
+    "variants at the budget passes a task in 9.1% (docs/regression.md)."
+)
+"""What several verdicts on the same images do to a stated confidence, as docs/interval-coverage.json has it measured."""
+
 MINUS = "\N{MINUS SIGN}"
 UNDEFINED = "undefined"
 

@@ -1,6 +1,6 @@
 """``python -m targets BUNDLE``: decide on this machine which variant of a bundle to run, and judge it.
 
-It verifies every file, builds what the device loads (once), times every variant, judges every task of each, chooses the
+It verifies every file, builds what the device loads (once), judges every task of each variant, times every one, chooses the
 fastest within its budgets, writes the results into the bundle and one small file to send back. An archive is unpacked first.
 Exit codes: 0 good, 1 a task is not shown to be within its budget, 2 bad input, 3 the device or a runtime is missing or failed.
 """
@@ -26,7 +26,7 @@ from targets.sendback import prepare_sendback, sendback_path, write_sendback
 EXAMPLES = """\
 examples:
   python -m targets default-jetson.zip                          on a Jetson; 'make target=jetson bundle=default-jetson.zip' is the same
-  python -m targets build/default/jetson --execute emulation    on a host: accuracy only, time says nothing
+  python -m targets build/default/jetson --execute emulation    on a host: accuracy, exact per operator; no time
   python -m targets build/default/intel --device GPU --tool-seconds 10 --send arc.zip
 """
 

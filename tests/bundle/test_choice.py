@@ -206,7 +206,7 @@ def test_where_every_variant_is_undecided_the_reason_says_so_and_claims_no_budge
     for rounds in ({"f32": STEADY, "int8": times(STEADY, 0.5)}, {}):
         choice = choose(reports, rounds, None, 0.95)
         assert choice.shipped == "int8"
-        assert "1 task undecided, allowed by --allow-inconclusive: edge; none is within its budgets" in choice.reason
+        assert "1 task undecided, allowed by --allow-inconclusive: edge; no variant that answers" in choice.reason
         assert not any(one.reason.startswith("within its budgets") for one in choice.candidates)
     refused = {name: standing_at(report, allowed=False, edge="inconclusive") for name, report in reports.items()}
     choice = choose(refused, {}, None, 0.95)
