@@ -75,7 +75,7 @@ def compare(
 
 def _row(judged: Judgement, budget: float) -> VariantTask:
     return VariantTask(
-        reference=judged.reference, compiled=judged.compiled, drop_relative=judged.drop, interval=judged.interval,
+        reference=judged.reference, compiled=judged.compiled, labelled_images=judged.labelled_images, drop_relative=judged.drop, interval=judged.interval,
         budget=budget, verdict=judged.verdict,
     )  # fmt: skip
 

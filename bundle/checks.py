@@ -70,7 +70,7 @@ def _disagreement(name: str, seen: TaskCheck, floor: float) -> str:
 
 
 def _as_result(result: TaskResult, row: VariantTask) -> TaskResult:
-    kept = ("reference", "compiled", "drop_relative", "interval", "budget", "verdict")
+    kept = ("reference", "compiled", "drop_relative", "interval", "budget", "verdict", "labelled_images")
     return result.model_copy(update={name: getattr(row, name) for name in kept})
 
 
@@ -79,7 +79,8 @@ def sentence(name: str, result: TaskResult, reason: str = "") -> str:
     low, high = result.interval
     values = f"{result.metric} {_text(result.reference, '.4g')} → {_text(result.compiled, '.4g')}"
     drop = f"drop {_text(result.drop_relative, '.2%')} [{_text(low, '.2%')}, {_text(high, '.2%')}]"
-    return f"{name}: {values}, {drop}, budget {result.budget:.2%}: {result.verdict}" + (
+    counted = "" if result.labelled_images is None else f", {result.labelled_images} labelled images"
+    return f"{name}: {values}, {drop}, budget {result.budget:.2%}{counted}: {result.verdict}" + (
         f" ({reason})" if reason else ""
     )
 

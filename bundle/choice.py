@@ -1,8 +1,13 @@
 """Which variant is shipped: the rule that a build on a host and a judgement on a device have in common.
 
-Of the variants within their budgets, and whose answers resemble the reference's (bundle/checks.py), the fastest is shipped, but a narrower one must beat a wider one by ``gain``, so
-that noise does not decide between equals. Where variants only run as an emulation, time says nothing: the narrowest
-within its budgets is shipped, and the device has the last word. If none is within its budgets, the most precise one is.
+Only variants whose answers resemble the reference's (bundle/checks.py) count. Of those within their budgets the fastest is
+shipped, but a narrower one must beat a wider one by ``gain``, and beyond the noise of the rounds: of several that are equal within
+the noise the most precise one is shipped. A variant with an undecided task is shipped only where that is allowed and none is
+within its budgets. Where variants only run as an emulation, time says nothing: the narrowest is shipped, and the device has the
+last word. If none may be shipped, the most precise one is, and the run fails.
+
+More precise is what ``NARROWER`` says, not the smaller drop on these images: the order is fixed before anything is measured, and
+the smallest of several measured drops would be the luckiest one too.
 
 What a device chose stands in its choice.json, and from then on that variant is the one that is run, judged and drawn there.
 """
@@ -10,14 +15,16 @@ What a device chose stands in its choice.json, and from then on that variant is 
 from collections.abc import Mapping, Sequence
 from typing import Literal, NamedTuple
 
-import numpy as np
 from pydantic import Field, ValidationError
 
 from bundle.checks import disagreeing
 from bundle.errors import ArtifactError
 from bundle.frozen import Frozen
 from bundle.manifest import Bundle
-from bundle.outcome import RegressionReport, VariantRow, variant_tasks
+from bundle.outcome import RegressionReport, VariantRow, variant_tasks, verdicts_of
+from bundle.standing import Standing, standing, variant_summary
+from bundle.timing import Load, Percentiles, Ratio, Rounds, median, ratio
+from bundle.verdict import Verdict
 
 BENCH = "bench.json"
 CHOICE = "choice.json"
@@ -31,15 +38,6 @@ NARROWER: dict[str, int] = {
     "int8": 5,
 }
 """How much a variant gives up: of two that are equally fast, the one with the smaller number is shipped."""
-
-
-class Percentiles(Frozen):
-    """Latency of one inference in milliseconds over ``runs`` of them."""
-
-    p50_ms: float
-    p90_ms: float
-    p99_ms: float
-    runs: int
 
 
 class VariantLatency(Frozen):
@@ -62,8 +60,9 @@ class VariantLatency(Frozen):
 class Bench(Frozen):
     """Medians of one interleaved run, batch 1, in milliseconds; None was not measured where the file was written.
 
-    ``variants`` holds each variant's percentiles and ``machine`` the device's power mode and clocks, where a device
-    measured them (``python -m targets``).
+    ``runs`` counts the rounds, those that were measured again too. ``variants`` holds each variant's percentiles, ``eager`` those
+    of PyTorch (no baseline: speed-ups are over ``f32_compiled_ms``), ``load`` how busy the machine was, and ``disturbed`` what
+    shows that it was busy with something else. ``machine`` is a device's power mode and clocks (``python -m targets``).
     """
 
     schema_version: Literal[1] = 1
@@ -75,25 +74,36 @@ class Bench(Frozen):
     warmup: int = Field(ge=0)
     variants: dict[str, VariantLatency] = Field(default_factory=dict)
     machine: dict[str, str] = Field(default_factory=dict)
+    eager: Percentiles | None = None
+    load: Load | None = None
+    disturbed: tuple[str, ...] = ()
 
 
 class Candidate(Frozen):
-    """One variant as it was measured: ``latency_ms`` is None where time means nothing, ``verdicts`` empty if unjudged."""
+    """One variant as it was measured: ``latency_ms`` is None where time means nothing, ``verdicts`` empty if unjudged.
+
+    ``standing`` is where its verdicts stand together, ``disagreeing`` the tasks whose answers do not resemble the reference's,
+    ``over_shipped`` its time over the shipped variant's; None: unjudged, or not timed. ``reason`` is these in words.
+    """
 
     name: str
     latency_ms: float | None
-    verdicts: dict[str, str]
+    verdicts: dict[str, Verdict]
     reason: str
+    standing: Standing | None = None
+    disagreeing: tuple[str, ...] = ()
+    over_shipped: Ratio | None = None
 
 
 class Choice(Frozen):
-    """Which variant is shipped and why, and every candidate."""
+    """Which variant is shipped and why, and every candidate; ``equal`` are those that noise cannot tell from the fastest one."""
 
     schema_version: Literal[1] = 1
     shipped: str
     reason: str
     eager_ms: float | None
     candidates: tuple[Candidate, ...]
+    equal: tuple[str, ...] = ()
 
 
 class Pick(NamedTuple):
@@ -142,36 +152,63 @@ def pick(bundle: Bundle, asked: str) -> Pick:
     return Pick(choice.shipped, f"{CHOICE}: {choice.reason}")
 
 
-def percentiles(values_ms: Sequence[float]) -> Percentiles:
-    """Return the percentiles of latencies in milliseconds, linear between two of them."""
-    p50, p90, p99 = (float(value) for value in np.percentile(np.asarray(values_ms, np.float64), [50, 90, 99]))
-    return Percentiles(p50_ms=p50, p90_ms=p90, p99_ms=p99, runs=len(values_ms))
-
-
-def order(names: list[str], latency: Mapping[str, float], gain: float) -> list[str]:
-    """Return the variants in the order in which they deserve to be shipped.
+def order(names: Sequence[str], latency: Mapping[str, float], gain: float) -> list[str]:
+    """Return the variants in the order in which they deserve to be shipped, if the medians were exact.
 
     With latencies: the fastest first, but of two the wider one unless the narrower takes less than ``gain`` of its time;
     so by latency / gainⁿ, n being 0 for f32, 1 for f16 and bf16, 2 for any kind of INT8. Without: the narrowest first.
     """
     if not latency:
         return sorted(names, key=lambda name: -NARROWER[name])
-    return sorted(names, key=lambda name: (latency[name] / gain ** min(NARROWER[name], 2), NARROWER[name]))
+    return sorted(names, key=lambda name: (latency[name] / gain ** _steps(name), NARROWER[name]))
 
 
-def choose(
-    reports: Mapping[str, RegressionReport], latency: Mapping[str, float], eager_ms: float | None, gain: float
-) -> Choice:
-    """Choose the first variant in ``order`` that passed and answers as the reference does, else the most precise one.
+def equals(names: Sequence[str], rounds: Rounds, gain: float) -> tuple[str, ...]:
+    """Return the first variant in ``order`` and those that the rounds do not show to be slower, by the same rule.
 
-    Every one gets its reason.
+    Not shown: the interval of latency / gainⁿ over the first one's begins at 1 or below.
     """
-    ranked = order(list(reports), latency, gain)
-    within = [name for name in ranked if not _unfit(reports[name])]
-    shipped = within[0] if within else min(ranked, key=lambda name: NARROWER[name])
-    candidates = tuple(_candidate(name, latency, report, shipped) for name, report in reports.items())
-    reason = _reason(shipped, ranked, reports, latency)
-    return Choice(shipped=shipped, reason=reason, eager_ms=eager_ms, candidates=candidates)
+    ranked = order(names, {name: median(rounds[name]) for name in names}, gain)
+    first = ranked[0]
+    return (
+        first,
+        *(
+            name for name in ranked[1:]
+            if ratio(rounds[name], rounds[first]).low * gain ** (_steps(first) - _steps(name)) <= 1
+        ),
+    )  # fmt: skip
+
+
+def _steps(name: str) -> int:
+    return min(NARROWER[name], 2)
+
+
+def unsettled(reports: Mapping[str, RegressionReport], rounds: Rounds, gain: float) -> bool:
+    """Say whether noise hides which of the variants that may be shipped deserves it: more rounds may tell."""
+    fit = _fit(reports)
+    return len(fit) > 1 and len(equals(fit, rounds, gain)) > 1
+
+
+def choose(reports: Mapping[str, RegressionReport], rounds: Rounds, eager_ms: float | None, gain: float) -> Choice:
+    """Choose by the rule of this module; every variant gets its reason. ``rounds`` is empty where time says nothing."""
+    fit = _fit(reports)
+    same = equals(fit, rounds, gain) if fit and rounds else ()
+    if not fit:
+        shipped = min(reports, key=lambda name: NARROWER[name])
+    else:
+        shipped = min(same, key=lambda name: NARROWER[name]) if same else order(fit, {}, gain)[0]
+    candidates = tuple(_candidate(name, rounds, reports, shipped) for name in reports)
+    reason = _reason({one.name: one for one in candidates}, shipped, same, fit=bool(fit))
+    return Choice(
+        shipped=shipped, reason=reason, eager_ms=eager_ms, candidates=candidates, equal=same if len(same) > 1 else ()
+    )
+
+
+def _fit(reports: Mapping[str, RegressionReport]) -> list[str]:
+    """Return the variants that may be shipped: those within their budgets, else those that are undecided and allowed."""
+    agreeing = [name for name, report in reports.items() if report.passed and not disagreeing(report)]
+    within = [name for name in agreeing if standing(verdicts_of(reports[name])) == "within"]
+    return within or agreeing
 
 
 def with_variants(
@@ -190,52 +227,77 @@ def with_variants(
     return shipped.model_copy(update={"variants": rows, "variant": choice.shipped, "chosen": choice.reason})
 
 
-def _candidate(name: str, latency: Mapping[str, float], report: RegressionReport, shipped: str) -> Candidate:
-    if name == shipped:
-        reason = "shipped"
-    elif _unfit(report):
-        reason = _unfit(report)
-    elif not latency:
-        reason = f"within its budgets; {shipped} is narrower"
-    elif latency[name] < latency[shipped]:
-        reason = f"within its budgets; too little faster than {shipped} to be shipped instead of it"
-    else:
-        reason = f"within its budgets; {latency[name] / latency[shipped]:.2f} times as slow as {shipped}"
-    verdicts = {task: str(result.verdict) for task, result in report.tasks.items()}
-    return Candidate(name=name, latency_ms=latency.get(name), verdicts=verdicts, reason=reason)
+def _candidate(name: str, rounds: Rounds, reports: Mapping[str, RegressionReport], shipped: str) -> Candidate:
+    report = reports[name]
+    verdicts, off = verdicts_of(report), tuple(check.task for check in disagreeing(report))
+    alike = standing(verdicts) == standing(verdicts_of(reports[shipped]))
+    over = ratio(rounds[name], rounds[shipped]) if rounds and name != shipped else None
+    told = variant_summary(verdicts, accepted=report.passed)
+    if off and report.passed:
+        told += f", but it does not answer as the reference does: {', '.join(off)}"
+    elif report.passed and name != shipped:
+        told += f"; {_compared(over, shipped) if alike else f'{shipped} passes on every task'}"
+    return Candidate(
+        name=name, latency_ms=median(rounds[name]) if rounds else None, verdicts=verdicts,
+        reason=f"shipped; {told}" if name == shipped else told, standing=standing(verdicts), disagreeing=off, over_shipped=over,
+    )  # fmt: skip
 
 
-def _unfit(report: RegressionReport) -> str:
-    """Say why a variant must not be shipped while another one may; "" if nothing speaks against it."""
-    if not report.passed:
-        return f"not shown to be within its budgets: {_beyond(report)}"
-    off = [check.task for check in disagreeing(report)]
-    return f"within its budgets, but it does not answer as the reference does: {', '.join(off)}" if off else ""
+def _compared(over: Ratio | None, shipped: str) -> str:
+    """Say how a variant's time compares with the shipped one's."""
+    if over is None:
+        return f"{shipped} is narrower"
+    if over.equal:
+        return (
+            f"equal within noise to {shipped}: {over.median:.2f} times its time, 95 % {over.low:.2f} to {over.high:.2f}"
+        )
+    if over.median < 1:
+        return f"not shown to be enough faster than {shipped} to be shipped instead of it"
+    return f"{over.median:.2f} times as slow as {shipped}"
 
 
-def _beyond(report: RegressionReport) -> str:
-    return ", ".join(f"{task} {result.verdict}" for task, result in report.tasks.items() if result.verdict != "pass")
+NONE_WITHIN = "no variant that answers as the reference does is within its budgets"
 
 
-def _reason(
-    shipped: str, ranked: list[str], reports: Mapping[str, RegressionReport], latency: Mapping[str, float]
-) -> str:
+def _reason(candidates: Mapping[str, Candidate], shipped: str, same: tuple[str, ...], *, fit: bool) -> str:
     """Say in one sentence why a variant is shipped."""
-    if not reports[shipped].passed:
-        return "no variant is within its budgets; the most precise one is shipped, and the build fails"
-    if _unfit(reports[shipped]):
+    one = candidates[shipped]
+    if not fit and any(other.standing == "within" for other in candidates.values()):
         return "no variant within its budgets answers as the reference does; the most precise one is shipped, and the build fails"
-    if not latency:
-        return "the narrowest precision within its budgets under emulation; the device decides by measuring"
-    said = f"the fastest variant within its budgets, measured here: {latency[shipped]:.1f} ms"
-    if shipped != "f32" and "f32" in latency:
-        said += f", f32 {latency['f32']:.1f} ms"
-    faster = [name for name in ranked[: ranked.index(shipped)] if latency[name] < latency[shipped]]
-    if faster:
-        report = reports[faster[0]]
-        return f"{said}; {faster[0]} is faster ({latency[faster[0]]:.1f} ms), but {_beyond(report) if not report.passed else _unfit(report)}"
-    narrower = [name for name in latency if name in NARROWER and NARROWER[name] > NARROWER[shipped]]
-    if shipped == "f32" and narrower:
-        best = min(narrower, key=lambda name: latency[name])
-        return f"{said}; nothing narrower gains enough ({best} {latency[best]:.1f} ms)"
-    return said
+    if not fit:
+        return "no variant is within its budgets; the most precise one is shipped, and the build fails"
+    told = variant_summary(one.verdicts, accepted=True)
+    kind = told if one.standing == "within" else f"of those allowed ({told}; {NONE_WITHIN})"
+    if one.latency_ms is None:
+        return f"the narrowest precision {kind} under emulation; the device decides by measuring"
+    kind = f"the fastest variant {kind}" if same[0] == shipped else f"{kind}, {_instead(candidates[same[0]])}"
+    return f"{kind}, measured here: {one.latency_ms:.1f} ms{_over_f32(one, candidates)}{_passed_over(one, candidates)}"
+
+
+def _instead(fastest: Candidate) -> str:
+    """Say why a more precise variant is shipped instead of the one with the best median."""
+    if fastest.over_shipped is not None and fastest.over_shipped.equal:
+        return f"equal within noise to {fastest.name} ({fastest.latency_ms:.1f} ms) and more precise"
+    return f"more precise than {fastest.name} ({fastest.latency_ms:.1f} ms), whose gain is not shown beyond the noise"
+
+
+def _over_f32(one: Candidate, candidates: Mapping[str, Candidate]) -> str:
+    """Say how many times as fast as compiled float32 the shipped variant is."""
+    base = candidates.get("f32")
+    if one.name == "f32" or one.latency_ms is None or base is None or base.latency_ms is None:
+        return ""
+    return f", {base.latency_ms / one.latency_ms:.2f} times as fast as compiled f32 ({base.latency_ms:.1f} ms)"
+
+
+def _passed_over(one: Candidate, candidates: Mapping[str, Candidate]) -> str:
+    """Say which variant is faster and may not be shipped, or that none gains enough over f32."""
+    others = [other for other in candidates.values() if other.name != one.name and other.latency_ms is not None]
+    faster = [other for other in others if other.over_shipped is not None and other.over_shipped.median < 1]
+    unfit = [other for other in faster if other.disagreeing or other.standing != "within"]
+    if unfit and one.latency_ms is not None:
+        first = min(unfit, key=lambda other: other.latency_ms or 0.0)
+        return f"; {first.name} is faster ({first.latency_ms:.1f} ms), but {first.reason}"
+    if one.name == "f32" and others:
+        best = min(others, key=lambda other: other.latency_ms or 0.0)
+        return f"; nothing narrower gains enough ({best.name} {best.latency_ms:.1f} ms)"
+    return ""

@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Annotated, Literal, TypeAlias
 
 import numpy as np
-from pydantic import BeforeValidator, ConfigDict, Field, ValidationError
+from pydantic import BeforeValidator, ConfigDict, Field, ValidationError, model_validator
 
 from bundle.errors import ArtifactError
 from bundle.frozen import Frozen
@@ -60,7 +60,8 @@ class FigureResult(Frozen):
 class TaskResult(Frozen):
     """One task's entry in ``regression.json``. A drop is relative and positive when worse; null is undefined.
 
-    ``sqnr_db`` compares the stored full outputs with the compiled model's; null if there is no difference at all.
+    ``labelled_images`` is the number of images that count for the metric, those with a label for the task; null in files of
+    schema 1. ``sqnr_db`` compares the stored full outputs with the compiled model's; null if there is no difference at all.
     ``images_needed`` says about how many images would settle an inconclusive verdict. ``figures`` are those of
     ``bundle.metrics.SECONDARY``.
     """
@@ -74,6 +75,7 @@ class TaskResult(Frozen):
     budget: float
     verdict: Verdict
     sqnr_db: Number
+    labelled_images: int | None = None
     images_needed: int | None = None
     figures: dict[str, FigureResult] = Field(default_factory=dict)
 
@@ -112,6 +114,7 @@ class VariantTask(Frozen):
     budget: float
     verdict: Verdict
     sqnr_db: Number = None
+    labelled_images: int | None = None
 
 
 class VariantRow(Frozen):
@@ -155,12 +158,13 @@ class RegressionReport(Frozen):
 
     ``variants`` has a row for every variant that was tried, where whoever made the report compared several.
     ``source`` names the images, ``session`` the runtime and its effective settings, ``checks`` the direct agreement.
-    ``variant`` is the one that was judged and ``chosen`` says why it was that one; "" is not known.
+    ``variant`` is the one that was judged and ``chosen`` says why it was that one; "" is not known. Schema 1 is the same
+    without ``labelled_images``: its verdicts are of narrower intervals, and its arrays can still be compared with.
     """
 
     model_config = ConfigDict(populate_by_name=True)
 
-    schema_version: Literal[1] = Field(default=1, alias="schema")
+    schema_version: Literal[1, 2] = Field(default=2, alias="schema")
     model: str
     target: str
     device: Device
@@ -180,6 +184,20 @@ class RegressionReport(Frozen):
     checks: dict[str, TaskCheck] = Field(default_factory=dict)
     baseline: BaselineResult | None = None
     arrays: PackedArrays | None = None
+
+    @model_validator(mode="after")
+    def _counts_are_there(self) -> "RegressionReport":
+        missing = [name for name, result in self.tasks.items() if result.labelled_images is None]
+        if self.schema_version > 1 and missing:
+            raise ValueError(
+                f"schema {self.schema_version} holds labelled_images for every task, {missing[0]} has none"
+            )
+        return self
+
+
+def verdicts_of(report: RegressionReport) -> dict[str, Verdict]:
+    """Return the verdict of each task."""
+    return {name: result.verdict for name, result in report.tasks.items()}
 
 
 def variant_tasks(report: RegressionReport) -> dict[str, VariantTask]:
@@ -224,7 +242,7 @@ def parse_report(text: str, folder: Path) -> RegressionReport:
 
 def _unread(folder: Path, error: Exception) -> ArtifactError:
     return ArtifactError(
-        f"{RESULT} cannot be read", expected="schema 1", got=str(error), where=str(folder / RESULT),
+        f"{RESULT} cannot be read", expected="schema 1 or 2", got=str(error), where=str(folder / RESULT),
         fix="run pytest tests/regression --bundle on this bundle",
     )  # fmt: skip
 
@@ -239,6 +257,6 @@ def open_report(path: Path) -> RegressionReport:
         return RegressionReport.model_validate_json(open_result(path, RESULT))
     except (FileNotFoundError, IsADirectoryError, NotADirectoryError, ValidationError) as error:
         raise ArtifactError(
-            f"{path.name} is no result of a regression", expected="a regression.json of schema 1", got=str(error),
+            f"{path.name} is no result of a regression", expected="a regression.json of schema 1 or 2", got=str(error),
             where=str(path), fix="name the file that pytest tests/regression or tdss regress wrote",
         ) from error  # fmt: skip

@@ -110,7 +110,7 @@ def _report(
         tasks={name: _result(manifest, name, one, per_task[name], others[name]) for name, one in weighed.items()},
         delta_m=delta_m([one.drop for one in judged]),
         passed=all(one.verdict in judging.accepted for one in judged) and (earlier is None or earlier.passed),
-        delta_m_interval=delta_m_interval([one.draws for one in weighed.values()]), gate=judging.gate,
+        delta_m_interval=delta_m_interval(list(weighed.values())), gate=judging.gate,
         source=source.name, session=execution.facts,
         checks={name: _check(name, one, per_task[name]) for name, one in weighed.items()},
         baseline=earlier, arrays=pack(source.ids, gated),
@@ -170,7 +170,7 @@ def _result(
     row, judgement = task(name), weighed.judgement
     return TaskResult(
         metric=row.metric, direction=row.direction, reference=judgement.reference, compiled=judgement.compiled,
-        drop_relative=judgement.drop, interval=judgement.interval, budget=manifest.budgets[name],
+        labelled_images=judgement.labelled_images, drop_relative=judgement.drop, interval=judgement.interval, budget=manifest.budgets[name],
         verdict=judgement.verdict, sqnr_db=sqnr_db(_powers(seen)), images_needed=judgement.images_needed, figures=figures,
     )  # fmt: skip
 

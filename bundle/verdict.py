@@ -1,10 +1,15 @@
 """Is a compiled model worse than its reference? Relative drops, a paired bootstrap over images, and a verdict.
 
 Both models are measured on the same images, so images are resampled in pairs (Efron & Tibshirani 1993, ch. 13):
-one draw of N images with replacement gives both sums, both metrics and one drop. The interval is the central 95 %
-of the drops over all draws. ``pass``: its upper end is within the budget; ``regression``: its lower end is beyond it;
-``inconclusive``: the images cannot tell. The two-sided gate holds a gain to the budget too, for a compiled model that
-is better than its reference is as unexplained as one that is worse: ``improvement`` is an interval below −budget.
+one draw of N images with replacement gives both sums, both metrics and one drop. The interval is the expanded percentile
+interval (Hesterberg 2015, section 4.3): the central 95 % of the drops over all draws, widened by Student's t for the number
+n of images that count for the metric, because plain percentiles are too narrow by about √((n−1)/n)·z/t. The widening vanishes
+as n grows. ``pass``: its upper end is within the budget; ``regression``: its lower end is beyond it; ``inconclusive``: the
+images cannot tell. The two-sided gate holds a gain to the budget too, for a compiled model that is better than its reference
+is as unexplained as one that is worse: ``improvement`` is an interval below −budget.
+
+No interval keeps its 95 % on a few images (docs/decisions/0121): with fewer than ``MINIMUM_IMAGES`` that count there is none,
+and the verdict is ``inconclusive``. A result that is not finite is a ``regression`` on any number of images.
 
 Every task draws the same images (one seed, one number of images), so the draws of several tasks are paired as well:
 their mean is Δm's draw, and its interval is Δm's.
@@ -16,6 +21,7 @@ If the compiled metric is NaN or its arrays are not finite, the verdict is ``reg
 """
 
 from collections.abc import Callable, Iterator, Sequence
+from statistics import NormalDist
 from typing import Literal, NamedTuple, TypeAlias
 
 import numpy as np
@@ -29,6 +35,10 @@ Verdict: TypeAlias = Literal["pass", "regression", "inconclusive", "improvement"
 Gate: TypeAlias = Literal["one-sided", "two-sided"]
 Floats: TypeAlias = NDArray[np.float64]
 Reduce: TypeAlias = Callable[[Floats], Floats]
+Values: TypeAlias = tuple[float, float, float]  # the reference's metric, the compiled model's, the drop
+
+NAN = float("nan")
+UNKNOWN = (NAN, NAN)
 
 
 def accepted(*, allow_inconclusive: bool) -> tuple[Verdict, ...]:
@@ -38,17 +48,20 @@ def accepted(*, allow_inconclusive: bool) -> tuple[Verdict, ...]:
 
 RESAMPLES = 10_000
 CONFIDENCE = 0.95
+MINIMUM_IMAGES = 10  # that count for a task's metric; fewer give no interval and no verdict: docs/decisions/0121
 CHUNK = 1_000  # draws held in memory at a time: 1000 × 511 float64 is 4 MB
 
 
 class Judgement(Frozen):
     """One task judged. ``drop`` and ``interval`` are relative to the reference, positive is worse, NaN is undefined.
 
-    ``images_needed`` says how many images would settle an inconclusive verdict (see ``images_needed``), else None.
+    ``labelled_images`` is the number of images that count for the metric (see ``labelled``), ``images_needed`` about how many
+    images of this kind would settle an inconclusive verdict (see ``images_needed``), else None.
     """
 
     reference: float
     compiled: float
+    labelled_images: int
     drop: float
     interval: tuple[float, float]
     verdict: Verdict
@@ -95,13 +108,44 @@ def bootstrap(
     return np.concatenate(drops)
 
 
-def interval(drops: Floats) -> tuple[float, float]:
-    """Return the central 95 % of the defined drops, by order statistics that widen it (infinities stay whole)."""
+def labelled(reference: Floats, compiled: Floats) -> int:
+    """Return how many images count for a metric: those whose array ``[N, …]``, of either model, is not all zeros."""
+    both = np.nan_to_num(np.stack([reference, compiled])).reshape(2, len(reference), -1)
+    return int((both != 0).any(axis=(0, 2)).sum())
+
+
+def student_t(degrees: int) -> float:
+    """Return Student's t with ``CONFIDENCE`` between −t and t: the normal quantile's expansion in 1/degrees.
+
+    Abramowitz & Stegun 26.7.5; the error is below 1e-4 from 9 degrees of freedom on, and about a tenth of t at 1.
+    """
+    z = NormalDist().inv_cdf((1 + CONFIDENCE) / 2)
+    terms = (
+        (z**3 + z) / 4,
+        (5 * z**5 + 16 * z**3 + 3 * z) / 96,
+        (3 * z**7 + 19 * z**5 + 17 * z**3 - 15 * z) / 384,
+        (79 * z**9 + 776 * z**7 + 1482 * z**5 - 1920 * z**3 - 945 * z) / 92160,
+    )
+    return float(z + sum(term / degrees**power for power, term in enumerate(terms, 1)))
+
+
+def tail(images: int) -> float:
+    """Return the share of draws on either side of the interval: Φ(−√(n/(n−1))·t) for n images; 0 for one image."""
+    if images < 2:
+        return 0.0
+    return NormalDist().cdf(-np.sqrt(images / (images - 1)) * student_t(images - 1))
+
+
+def interval(drops: Floats, images: int) -> tuple[float, float]:
+    """Return the expanded percentile interval of the defined drops, for draws of ``images`` images that count.
+
+    Its ends are order statistics that widen it, so infinities stay whole.
+    """
     defined = np.sort(drops[~np.isnan(drops)])
     if defined.size == 0:
         return float("nan"), float("nan")
-    tail = (1 - CONFIDENCE) / 2 * (defined.size - 1)
-    return float(defined[int(np.floor(tail))]), float(defined[int(np.ceil(defined.size - 1 - tail))])
+    outside = tail(images) * (defined.size - 1)
+    return float(defined[int(np.floor(outside))]), float(defined[int(np.ceil(defined.size - 1 - outside))])
 
 
 def decide(low: float, high: float, budget: float, gate: Gate = "one-sided") -> Verdict:
@@ -134,7 +178,8 @@ def images_needed(
 class Rule(NamedTuple):
     """How per-image arrays become a verdict: ``reduce`` maps sums ``[R, …]`` to metrics ``[R]``.
 
-    ``budget`` is the largest tolerated relative drop; ``seed`` and ``resamples`` are the bootstrap's.
+    ``budget`` is the largest tolerated relative drop; ``seed`` and ``resamples`` are the bootstrap's; ``minimum`` is the
+    number of images that count below which nothing is decided.
     """
 
     reduce: Reduce
@@ -143,6 +188,7 @@ class Rule(NamedTuple):
     seed: int
     resamples: int = RESAMPLES
     gate: Gate = "one-sided"
+    minimum: int = MINIMUM_IMAGES
 
 
 class Weighed(NamedTuple):
@@ -164,36 +210,50 @@ def judge(reference: Floats, compiled: Floats, rule: Rule) -> Judgement:
 def weigh(reference: Floats, compiled: Floats, rule: Rule) -> Weighed:
     """Judge one task as ``judge`` does, and return the draws too: ``delta_m_interval`` takes those of all tasks."""
     _check(reference, compiled)
-    ours = _metric(reference, rule.reduce)
+    ours, counted = _metric(reference, rule.reduce), labelled(reference, compiled)
     if not np.isfinite(compiled).all():
         bad = int((~np.isfinite(compiled).reshape(len(compiled), -1).all(axis=1)).sum())
-        return _failed(ours, f"the output is not finite on {bad} of {len(compiled)} images")
+        return _failed(ours, counted, f"the output is not finite on {bad} of {len(compiled)} images")
     theirs = _metric(compiled, rule.reduce)
     if np.isnan(ours):
-        return _undrawn(ours, theirs, "inconclusive", "the metric is undefined: no image has a label for this task")
+        reason = "the metric is undefined: no image has a label for this task"
+        return _undrawn(_judgement((ours, theirs, NAN), counted, UNKNOWN, "inconclusive", reason))
     if np.isnan(theirs):
-        return _failed(ours, "the metric of the compiled model is undefined, the reference's is not")
+        return _failed(ours, counted, "the metric of the compiled model is undefined, the reference's is not")
     drop = float(relative_drop(np.asarray(ours), np.asarray(theirs), rule.direction))
+    if counted < rule.minimum:
+        return _undrawn(_too_few((ours, theirs, drop), counted, len(reference), rule.minimum))
     draws = bootstrap(reference, compiled, rule.reduce, rule.direction, resamples=rule.resamples, seed=rule.seed)
-    return Weighed(_judgement((ours, theirs, drop), interval(draws), rule.budget, len(reference), rule.gate), draws)
+    return Weighed(_settled((ours, theirs, drop), counted, interval(draws, counted), len(reference), rule), draws)
 
 
-def _judgement(
-    values: tuple[float, float, float], ends: tuple[float, float], budget: float, images: int, gate: Gate
-) -> Judgement:
-    reference, compiled, drop = values
-    verdict = decide(*ends, budget, gate)
-    needed = images_needed(drop, ends, budget, images, gate) if verdict == "inconclusive" else None
+def _settled(values: Values, counted: int, ends: tuple[float, float], images: int, rule: Rule) -> Judgement:
+    drop, verdict = values[2], decide(*ends, rule.budget, rule.gate)
+    needed = images_needed(drop, ends, rule.budget, images, rule.gate) if verdict == "inconclusive" else None
     reason = ""
     if not np.isfinite(drop):
         reason = "the reference's metric is 0, so no drop relative to it is finite"
     elif needed is not None:
         reason = f"about {rounded(needed)} images would decide it if the drop stayed as it is"
-    elif ends[1] < -budget:
+    elif ends[1] < -rule.budget:
         reason = "better than the reference by more than the budget: an improvement to be explained, not to be trusted"
+    return _judgement(values, counted, ends, verdict, reason, needed)
+
+
+def _too_few(values: Values, counted: int, images: int, minimum: int) -> Judgement:
+    """Return the verdict on fewer images than any interval can be trusted on; as many as it takes at this share of labels."""
+    needed = int(np.ceil(minimum * images / max(counted, 1)))
+    reason = f"{counted} of {images} images have a label for this task, and a verdict needs {minimum}"
+    return _judgement(values, counted, UNKNOWN, "inconclusive", reason, needed)
+
+
+def _judgement(
+    values: Values, counted: int, ends: tuple[float, float], verdict: Verdict, reason: str, needed: int | None = None
+) -> Judgement:
+    reference, compiled, drop = values
     return Judgement(
-        reference=reference, compiled=compiled, drop=drop, interval=ends, verdict=verdict, reason=reason,
-        images_needed=needed,
+        reference=reference, compiled=compiled, labelled_images=counted, drop=drop, interval=ends, verdict=verdict,
+        reason=reason, images_needed=needed,
     )  # fmt: skip
 
 
@@ -226,15 +286,11 @@ def _metric(arrays: Floats, reduce: Reduce) -> float:
     return float(np.asarray(reduce(arrays.sum(axis=0)[None]))[0])
 
 
-def _failed(reference: float, reason: str) -> Weighed:
-    return _undrawn(reference, float("nan"), "regression", reason)
+def _failed(reference: float, counted: int, reason: str) -> Weighed:
+    return _undrawn(_judgement((reference, NAN, NAN), counted, UNKNOWN, "regression", reason))
 
 
-def _undrawn(reference: float, compiled: float, verdict: Verdict, reason: str) -> Weighed:
-    nan = float("nan")
-    judgement = Judgement(
-        reference=reference, compiled=compiled, drop=nan, interval=(nan, nan), verdict=verdict, reason=reason
-    )
+def _undrawn(judgement: Judgement) -> Weighed:
     return Weighed(judgement, np.zeros(0))
 
 
@@ -248,13 +304,14 @@ def delta_m(drops: Sequence[float]) -> float:
     return -100.0 * float(np.mean(np.asarray(drops, dtype=np.float64))) + 0.0
 
 
-def delta_m_interval(draws: Sequence[Floats]) -> tuple[float, float]:
-    """Return the central 95 % of Δm in percent over the paired draws of all tasks, ``[resamples]`` each.
+def delta_m_interval(tasks: Sequence[Weighed]) -> tuple[float, float]:
+    """Return the 95 % interval of Δm in percent over the paired draws of all tasks, as wide as the task of fewest images needs.
 
     NaN where a task has no draws; a draw in which one task's reference is undefined is left out.
     """
-    if not draws or any(len(row) == 0 for row in draws):
-        return float("nan"), float("nan")
+    if not tasks or any(len(one.draws) == 0 for one in tasks):
+        return UNKNOWN
+    images = min(one.judgement.labelled_images for one in tasks)
     with np.errstate(invalid="ignore"):  # +∞ and −∞ in one draw have no mean: it is left out
-        low, high = interval(np.mean(np.stack(draws), axis=0))
+        low, high = interval(np.mean(np.stack([one.draws for one in tasks]), axis=0), images)
     return -100.0 * high + 0.0, -100.0 * low + 0.0

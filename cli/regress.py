@@ -25,7 +25,7 @@ TO_STDERR = EscapingConsole(stderr=True)
 def main(
     bundle: Annotated[Path, typer.Argument(help="A bundle: build/<model>/<target>.")],
     execute: Annotated[
-        Execute, typer.Option(help="What must run it: the device, its emulation, or what is here.")
+        Execute, typer.Option(help="What must run it: the device, its emulation (exact per operator), or what is here.")
     ] = "auto",
     variant: Annotated[
         str, typer.Option(help="A precision the bundle holds. Default: the one that choice.json names.")
@@ -33,7 +33,7 @@ def main(
     device: Annotated[str, typer.Option(help="A device of the target: CPU, GPU, NPU, AUTO.")] = "",
     threads: Annotated[int, typer.Option(min=0, help="Threads; 0: the runtime's choice.")] = 0,
     allow_inconclusive: Annotated[
-        bool, typer.Option(help="Let a verdict pass that more images would have to settle.")
+        bool, typer.Option(help="Accept undecided verdicts; they are named, never within budget.")
     ] = False,
     two_sided: Annotated[bool, typer.Option(help="Fail on an improvement beyond the budget, too.")] = False,
     data: Annotated[

@@ -18,6 +18,7 @@ from bundle.manifest import Manifest, Reference, Seeds, load_bundle, verify_bund
 from bundle.outputs import bundle_of, replacing
 from bundle.results import RESULTS, write_result
 from bundle.seals import UNSEALED
+from bundle.standing import standing
 from bundle.verdict import accepted
 from calibration.sampling import CalibrationSet
 from compile.build import status_of
@@ -125,11 +126,11 @@ def ship(draft: Manifest, choice: Choice, judged: str) -> Manifest:
     ``judged`` is the hash of the artifact that says how every variant fared, so that another judgement is another bundle.
 
     What no device could choose is what ``LEFT_OUT`` names, a smoothed or mixed graph whose plain one is within its budgets and, where the engine was built and
-    judged here, each variant beyond its budgets.
+    judged here, each variant that is not accepted: beyond its budgets, or undecided where that is not allowed.
     """
     passing = accepted(allow_inconclusive=bool(draft.settings.get("allow_inconclusive")))
     beyond = {one.name for one in choice.candidates if not set(one.verdicts.values()) <= set(passing)}
-    fine = {one.name for one in choice.candidates if one.verdicts} - beyond
+    fine = {one.name for one in choice.candidates if one.verdicts and standing(one.verdicts) == "within"}
     spare = {mixed for mixed, plain in MENDS.items() if plain in fine}
     out = LEFT_OUT.get(draft.target, frozenset()) | spare | (beyond if draft.engine.status == "built" else set())
     out -= {choice.shipped}

@@ -11,6 +11,7 @@ from bundle.dataset import FolderDataset
 from bundle.errors import ConfigError
 from bundle.frozen import Frozen
 from bundle.manifest import Io
+from bundle.timing import AGAIN
 
 FoldMode: TypeAlias = Literal["all", "cost", "none"]
 Positive: TypeAlias = Annotated[int, Field(gt=0)]
@@ -54,6 +55,7 @@ class SearchConfig(Frozen):
 class TimingConfig(Frozen):
     """The timing protocol: ``runs`` interleaved rounds after ``warmup`` untimed ones; medians are quoted.
 
+    ``again`` is how many times as many rounds again are measured where noise hides which variant deserves to be shipped.
     ``burst`` is how many calls in a row a round times of each subject (compile/bench.py).
 
     A less precise variant is shipped only if its median is below ``gain`` times the more precise one's.
@@ -61,6 +63,7 @@ class TimingConfig(Frozen):
 
     runs: Positive = 15
     warmup: Natural = 3
+    again: Natural = AGAIN
     burst: Positive = 1
     gain: Annotated[float, Field(gt=0, le=1)] = 0.95
 

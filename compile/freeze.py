@@ -6,6 +6,8 @@ loss; where lower is better, the metric between the two models over the referenc
 card) is a bound, since by the triangle inequality no angle or RMSE against true labels can grow by more. The
 evaluation images judge the bundle later and choose nothing.
 
+Where fewer images count for a task than a verdict needs, nothing is frozen: what a gate costs it is not known.
+
 Each move is measured alone, then they are taken in the order of what they cost, the least first, while every task's
 drop of all moves together stays within its budget.
 """
@@ -24,6 +26,7 @@ from bundle.fold import FoldRecord
 from bundle.metrics import Floats, metric
 from bundle.postprocess import predict
 from bundle.tasks import task as task_row
+from bundle.verdict import MINIMUM_IMAGES, labelled
 from compile.folding import run
 from compile.folds.base import Step
 from compile.folds.cost import Cost, trace_cost
@@ -47,7 +50,10 @@ class Move(NamedTuple):
 
 
 class Agreement:
-    """Judges a model against the reference on the same images: by ``labels``, or by its predictions where there are none."""
+    """Judges a model against the reference on the same images: by ``labels``, or by its predictions where there are none.
+
+    ``counted`` is the number of images that count for each task's metric.
+    """
 
     def __init__(
         self, model: MultiTaskModel, images: Sequence[Tensor], labels: Labels, scales: Mapping[str, float]
@@ -56,6 +62,7 @@ class Agreement:
         predictions = self._predict(model)
         own = {task: [_label(task, one, made) for one in made] for task, made in predictions.items()}
         self.labels: Labels = labels or own
+        self.counted: dict[str, int] = {}
         self.best = self._measure(predictions)
         natural = {task: scales.get(task, _natural(task, predictions[task])) for task in self.tasks}
         self.scales = {task: max(self.best[task], 1e-12) for task in self.tasks} if labels else natural
@@ -80,6 +87,7 @@ class Agreement:
             judge = metric(task_row(task), channels)
             pairs = zip(predictions[task], self.labels[task], strict=True)
             parts: list[Floats] = [judge.per_image(prediction, label) for prediction, label in pairs]
+            self.counted.setdefault(task, labelled(np.stack(parts), np.stack(parts)))
             found[task] = float(judge.reduce(np.sum(parts, axis=0)))
         return found
 
@@ -95,6 +103,13 @@ def freeze_gates(
     """
     moves = list(_moves(model, images))
     agreement = Agreement(model, images, labels, scales)
+    few = {task: count for task, count in agreement.counted.items() if count < MINIMUM_IMAGES}
+    if few:
+        was = trace_cost(model, images[0].shape)
+        reason = f"refuses to freeze: on too few labelled images ({_counts(few)}); {MINIMUM_IMAGES} are needed to know what it costs"
+        costs = (was.of(model, [move.step.module]) for move in moves)
+        kept = [_record(move, {}, reason, cost, cost, taken=False) for move, cost in zip(moves, costs, strict=True)]
+        return deepcopy(model), kept
     alone: list[tuple[Move, dict[str, float]]] = []
     for number, move in enumerate(moves, 1):
         alone.append((move, agreement.drops(_apply(deepcopy(model), move))))
@@ -173,6 +188,10 @@ def _apply(model: MultiTaskModel, move: Move) -> MultiTaskModel:
     else:
         freeze(model, move.step.module, move.values)
     return model
+
+
+def _counts(few: Mapping[str, int]) -> str:
+    return ", ".join(f"{task} {count}" for task, count in few.items())
 
 
 def _share(drops: Mapping[str, float], budgets: Mapping[str, float]) -> float:

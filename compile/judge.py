@@ -1,9 +1,8 @@
-"""Judge: time every variant of an engine in one interleaved run, judge each, and ship the fastest within its budgets.
+"""Judge: judge every variant of an engine, time all in one interleaved run, and ship one by the rule of bundle/choice.py.
 
-Where variants only run as an emulation, time says nothing: the narrowest precision within the budgets is shipped, and
-the device has the last word. A narrower variant must beat a wider one by the timing's ``gain``, so that noise does not
-decide between equals. If no variant is within the budgets, the most precise one is shipped and the build fails. The
-table of all variants goes into regression.json, with a reason for each.
+Where noise hides which of the variants that may be shipped deserves it, as many rounds again are measured, up to the timing's
+``again`` times. Eager PyTorch is timed in the same rounds, as a note. Where variants only run as an emulation nothing is timed.
+The table of all variants goes into regression.json, with a reason for each.
 """
 
 from collections.abc import Callable
@@ -12,14 +11,15 @@ from pathlib import Path
 from typing import NamedTuple
 
 from bundle.artifacts import Engine, load
-from bundle.choice import BENCH, CHOICE, Bench, Choice, choose, with_variants
+from bundle.choice import BENCH, CHOICE, Bench, Choice, VariantLatency, choose, unsettled, with_variants
 from bundle.contents import VECTORS
 from bundle.manifest import Bundle, Manifest
 from bundle.regression import RegressionReport, run, write_report
 from bundle.regression import feed as feed_of
 from bundle.results import write_result
+from bundle.timing import Load, disturbances, glance, load_between, measure, median, percentiles
 from bundle.vectors import Stored, Vectors
-from compile.bench import measure
+from compile.bench import sample
 from compile.config import TimingConfig
 from compile.eager import EagerModel, torch_threads
 from compile.quantize import variants_of
@@ -28,6 +28,7 @@ from compile.stored import Judged, ReferenceVectors
 from targets.base import Precision, RunConfig, Session, Target
 from targets.open import execution
 
+EAGER = "eager"
 TOOLS = ("openvino", "onnxruntime", "torch", "numpy")
 
 
@@ -57,21 +58,19 @@ def judge(
             v.recipe.name: stack.enter_context(target.open(engine.folder, v, run_config, "auto", keep=engine.folder))
             for v in variants
         }
-        latency, eager_ms = _latencies(sessions, model, vectors, terms, run_config.threads)
         reports: dict[str, RegressionReport] = {
             name: _judge_one(session, vectors, terms) for name, session in sessions.items()
         }
-    choice = choose(reports, latency, eager_ms, terms.timing.gain)
+        before = glance()
+        rounds = _rounds(sessions, model, vectors, terms, reports, run_config.threads)
+        machine = load_between(before, glance())
+    eager = rounds.pop(EAGER, None)
+    choice = choose(reports, rounds, None if eager is None else median(eager), terms.timing.gain)
     report = with_variants(reports, choice, sizes)
-    emulated = eager_ms is None
-    timing = (0, 0) if emulated else (terms.timing.runs, terms.timing.warmup)
-    bench = Bench(
-        eager_ms=eager_ms, f32_compiled_ms=latency.get("f32"), shipped_ms=latency.get(choice.shipped),
-        shipped_precision=choice.shipped, runs=timing[0], warmup=timing[1],
-    )  # fmt: skip
+    bench = _bench(rounds, eager, machine, choice.shipped, terms.timing)
     with writing(out, Judged) as folder:
         write_report(folder, report)
-        # the six keys others read, and no more: what only a device measures is left out, version 1 goes without saying
+        # what only a device measures is left out, version 1 goes without saying
         write_result(folder, BENCH, bench.model_dump_json(indent=2, exclude_defaults=True) + "\n")
         write_result(folder, CHOICE, choice.model_dump_json(indent=2) + "\n")
         seal(Judged, folder, parent=engine.sha256, inputs=(), outputs=(), settings={}, tools=tool_versions(*TOOLS))
@@ -83,19 +82,43 @@ def read_choice(judged: Judged) -> Choice:
     return Choice.model_validate_json(judged.file(CHOICE).read_bytes())
 
 
-def _latencies(
-    sessions: dict[Precision, Session], model: EagerModel, vectors: ReferenceVectors, terms: Terms, threads: int
-) -> tuple[dict[str, float], float | None]:
+def read_bench(judged: Judged) -> Bench:
+    """Return what was timed."""
+    return Bench.model_validate_json(judged.file(BENCH).read_bytes())
+
+
+def _bench(
+    rounds: dict[str, list[float]], eager: list[float] | None, load: Load, shipped: str, timing: TimingConfig
+) -> Bench:
+    if eager is None:
+        return Bench(eager_ms=None, f32_compiled_ms=None, shipped_ms=None, shipped_precision=shipped, runs=0, warmup=0)
+    rows = {name: percentiles(values) for name, values in rounds.items()}
+    medians = {name: row.p50_ms for name, row in rows.items()}
+    return Bench(
+        eager_ms=median(eager), f32_compiled_ms=medians.get("f32"), shipped_ms=medians[shipped], shipped_precision=shipped,
+        runs=len(eager), warmup=timing.warmup, variants={name: VariantLatency(with_copies=row) for name, row in rows.items()},
+        eager=percentiles(eager), load=load, disturbed=disturbances(load, rows),
+    )  # fmt: skip
+
+
+def _rounds(
+    sessions: dict[Precision, Session], model: EagerModel, vectors: ReferenceVectors, terms: Terms,
+    reports: dict[str, RegressionReport], threads: int,
+) -> dict[str, list[float]]:  # fmt: skip
     """Time eager PyTorch and every session on the first image; nothing where the sessions only emulate."""
     if any(session.info.executed_on == "emulation" for session in sessions.values()):
-        return {}, None
+        return {}
     with Vectors(vectors.file(VECTORS)) as opened:
         first = next(opened.images())
-    subjects: dict[str, Callable[[], object]] = {"eager": _eager(model, first)}
+    timing = terms.timing
+    subjects: dict[str, Callable[[], object]] = {EAGER: _eager(model, first)}
     subjects |= {name: _inference(session, terms.draft, first) for name, session in sessions.items()}
     with torch_threads(threads):
-        measured = measure(subjects, terms.timing)
-    return {name: measured[name] for name in sessions}, measured["eager"]
+        return measure(
+            lambda warmup, runs: sample(subjects, timing.model_copy(update={"warmup": warmup, "runs": runs})),
+            lambda rounds: unsettled(reports, rounds, timing.gain),
+            warmup=timing.warmup, runs=timing.runs, again=timing.again,
+        )  # fmt: skip
 
 
 def _eager(model: EagerModel, stored: Stored) -> Callable[[], object]:

@@ -18,13 +18,14 @@ from pydantic import JsonValue
 
 from bundle.artifacts import ArtifactT, Engine, Exported, Folded, Quantized, Simplified, hash_file
 from bundle.checks import require_agreement, require_passed
-from bundle.choice import Choice
+from bundle.choice import Bench, Choice
 from bundle.dataset import SPEC_FILE, FolderDataset, load_spec
 from bundle.manifest import Io
 from bundle.outcome import RegressionReport, read_report
 from bundle.preprocess import Preprocess
 from bundle.signature import sign
 from bundle.terminal import print_answer, say
+from bundle.timing import busy
 from calibration.sampling import CalibrationSet, from_split
 from compile import build, export, fold, judge, legality, quantize, rewrite, search, simplify, vectors
 from compile.assemble import Parts, draft_manifest, publish, ship, unchanged
@@ -36,6 +37,7 @@ from compile.reference_arrays import checkpoint_digest
 from compile.script import run_script
 from compile.store import in_use, obtain, stage_key
 from compile.stored import Judged, ReferenceVectors
+from report import wording
 from report.tables import tasks_table
 from targets.base import RunConfig, Target
 from targets.table import target as find_target
@@ -113,7 +115,7 @@ def _run_stages(road: Road) -> tuple[Path, RegressionReport]:
         progress(f"bundle: {folder} ({perf_counter() - start:.1f} s)")
     if config.sign is not None:
         progress(f"bundle: signed, {sign(folder, config.sign).name}")
-    for line in describe(choice):
+    for line in describe(choice, judge.read_bench(judged)):
         progress(line)
     return folder, read_report(judged.folder)
 
@@ -302,12 +304,16 @@ def _judge(road: Road, parts: Parts, terms: judge.Terms) -> Judged:
     )  # fmt: skip
 
 
-def describe(choice: Choice) -> list[str]:
+def describe(choice: Choice, bench: Bench) -> list[str]:
     """Say in a line for each variant how fast it is, whether it is within its budgets, and why it is shipped or not."""
-    lines = [] if choice.eager_ms is None else [f"  {'eager':12} {choice.eager_ms:8.2f} ms"]
+    lines = []
     for one in choice.candidates:
         latency = "   no timing" if one.latency_ms is None else f"{one.latency_ms:8.2f} ms"
         lines.append(f"  {one.name:12} {latency}  {one.reason}")
+    if bench.eager_ms is not None:
+        lines.append(f"  {wording.eager(bench.eager_ms)}")
+    if bench.disturbed:
+        lines.append(f"warning: {busy(bench.disturbed)}")
     return [*lines, f"shipped: {choice.shipped}, {choice.reason}"]
 
 
@@ -333,7 +339,8 @@ def main(
     threads: Annotated[int | None, typer.Option(help="Threads. Default: the runtime's choice.")] = None,
     budgets: Annotated[str | None, typer.Option(help="default (1 % drop) or strict (0.1 %). Default: default.")] = None,
     allow_inconclusive: Annotated[
-        bool | None, typer.Option("--allow-inconclusive", help="Let a verdict pass that more images would settle.")
+        bool | None,
+        typer.Option("--allow-inconclusive", help="Accept undecided verdicts; they are named, never within budget."),
     ] = None,
     timing_runs: Annotated[int | None, typer.Option(help="Timed rounds. Default: 15.")] = None,
     timing_warmup: Annotated[int | None, typer.Option(help="Untimed rounds before them. Default: 3.")] = None,

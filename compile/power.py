@@ -9,7 +9,7 @@ draw of N of them, as if only those had been at hand.
 """
 
 import argparse
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from contextlib import ExitStack
 from pathlib import Path
 from tempfile import TemporaryDirectory
@@ -112,30 +112,25 @@ def opened(folder: Path, name: str, threads: int) -> Session:
     return REFERENCE.open(folder, Variant(recipe=F32, files=(name,)), RunConfig(threads=threads), "auto", keep=folder)
 
 
-def planted(weights: dict[str, Array], levels: dict[str, float]) -> dict[str, Array]:
-    """Return the weights with noise: its deviation is ``level`` times their root mean square, its direction is fixed.
+def planted(weights: dict[str, Array], levels: dict[str, float], direction: int = SEED) -> dict[str, Array]:
+    """Return the weights with noise: its deviation is ``level`` times their root mean square, ``direction`` is its seed.
 
     A negative level is the opposite direction.
     """
     found: dict[str, Array] = {}
     for number, (name, array) in enumerate(weights.items()):
-        noise = np.random.default_rng([SEED, number]).normal(size=array.shape)
+        noise = np.random.default_rng([direction, number]).normal(size=array.shape)
         scale = levels[name] * float(np.sqrt((array.astype(np.float64) ** 2).mean()))
         found[name] = (array.astype(np.float64) + scale * noise).astype(np.float32)
     return found
 
 
 def sweep(
-    parts: Cut, images: Iterable[Stored], manifest: Manifest, levels: dict[str, list[float]]
+    parts: Cut, images: Iterable[Stored], manifest: Manifest, disturbed: Sequence[dict[str, Array]]
 ) -> dict[str, Floats]:
-    """Return each task's gated per-image arrays, float64 ``[levels, N, …]``; ``levels`` is by task, of one length."""
+    """Return each task's gated per-image arrays, float64 ``[V, N, …]``, for V sets of the heads' weights."""
     figures = {name: rows[0] for name, rows in figures_of(manifest).items()}
     found: dict[str, list[list[Floats]]] = {name: [] for name in figures}
-    steps = len(next(iter(levels.values())))
-    disturbed = [
-        planted(parts.weights, {parts.layers[name].weight: rows[step] for name, rows in levels.items()})
-        for step in range(steps)
-    ]
     for stored in images:
         activations = parts.body.infer(feed(manifest, stored))
         labels = {name: decode_label(name, stored.labels[name], manifest.dataset) for name in figures}
@@ -147,6 +142,15 @@ def sweep(
         for name, arrays in rows.items():
             found[name].append(arrays)
     return {name: np.swapaxes(np.array(arrays, dtype=np.float64), 0, 1) for name, arrays in found.items()}
+
+
+def at_levels(parts: Cut, levels: dict[str, list[float]]) -> list[dict[str, Array]]:
+    """Return the weights at each level; ``levels`` is by task, of one length."""
+    steps = len(next(iter(levels.values())))
+    return [
+        planted(parts.weights, {parts.layers[name].weight: rows[step] for name, rows in levels.items()})
+        for step in range(steps)
+    ]
 
 
 def drops(figure: Measure, reference: Floats, arrays: Floats) -> Floats:
@@ -252,12 +256,14 @@ def measure_power(bundle: Bundle, graph: Path, options: Options) -> Power:
             total = len(source.ids)
             few = np.linspace(0, total - 1, min(options.pilot, total)).round().astype(int)
             both = [*LADDER, *(-level for level in LADDER)]
-            pilot = sweep(parts, _shown(source, few, "choosing levels"), manifest, dict.fromkeys(figures, both))
+            steps = at_levels(parts, dict.fromkeys(figures, both))
+            pilot = sweep(parts, shown(source, few, "choosing levels"), manifest, steps)
             levels = {
                 name: choose_levels(drops(figure, references[name][few], pilot[name]), manifest.budgets[name])
                 for name, figure in figures.items()
             }
-            arrays = sweep(parts, _shown(source, np.arange(total), "planting noise"), manifest, levels)
+            images = shown(source, np.arange(total), "planting noise")
+            arrays = sweep(parts, images, manifest, at_levels(parts, levels))
     rows = [(name, step) for name in figures for step in range(len(SIZES))]
     points = [
         _point(
@@ -275,7 +281,7 @@ def measure_power(bundle: Bundle, graph: Path, options: Options) -> Power:
     return Power(model=manifest.name, images=total, resamples=options.resamples, points=tuple(points))
 
 
-def _shown(source: Source, places: NDArray[np.int64], what: str) -> Iterable[Stored]:
+def shown(source: Source, places: NDArray[np.int64], what: str) -> Iterable[Stored]:
     """Yield some of the images that count for the metrics, with progress."""
     wanted = {source.ids[place] for place in places}
     images = (stored for stored in source.images() if stored.id in wanted)

@@ -11,7 +11,8 @@
 Only calibration images are asked: those that judge the bundle never choose its layers. A model may have been trained on
 its calibration images, and there are few of them, so a task *holds* only if its drop's interval lies within ± ``margin``
 of its budget, in both directions: an improvement is as much a sign of noise as a drop. A task that none of these images has a
-label for, or whose metric is 0 in float, has no say: no layer could mend it. Where a metric is too noisy for
+label for, or whose metric is 0 in float, has no say: no layer could mend it. The minimum of images that a verdict needs is
+not asked for: what is found here is judged on others, and the outcome names the tasks with fewer. Where a metric is too noisy for
 that on so few images, whatever the graph, the next best is asked for: that the rule which judges the bundle passes every
 task on them; failing that, that the drop itself is within ± ``margin`` where the images cannot tell. What is found is one
 more variant, ``int8_mixed``, made from plain INT8; the judgement and the device decide which is shipped.
@@ -31,6 +32,7 @@ from bundle.artifacts import Quantized, Simplified, hash_file, load, write_text
 from bundle.dataset import FolderDataset
 from bundle.errors import ArtifactError, GraphError
 from bundle.frozen import Frozen
+from bundle.verdict import MINIMUM_IMAGES
 from calibration.sampling import CalibrationSet
 from compile.calibrate import Question, calibrate
 from compile.config import SearchConfig
@@ -360,8 +362,11 @@ def _words(step: Step, terms: Terms) -> str:
 
 
 def _unknown(step: Step) -> str:
+    """Say which tasks these images say nothing about, and which have fewer images than a verdict needs."""
     names = ", ".join(name for name, one in step.tasks.items() if not one.defined)
-    return f"; undefined on these images: {names}" if names else ""
+    thin = ", ".join(f"{name} {one.labelled_images}" for name, one in step.tasks.items() if one.thin)
+    undefined = f"; undefined on these images: {names}" if names else ""
+    return undefined + (f"; on fewer than {MINIMUM_IMAGES} labelled images, which show little: {thin}" if thin else "")
 
 
 def _outcome(step: Step, terms: Terms) -> str:

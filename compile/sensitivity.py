@@ -4,7 +4,7 @@ For each layer, every other one is returned to float; what is left at a task's o
 against the float graph, and the drop of the metric. Noise of different layers is nearly uncorrelated, so powers add:
 Σ_layers 10^(−SQNR/10) ≈ 10^(−SQNR_int8/10), and a layer's part of the sum is what its return to float takes away.
 
-Measured in exact emulation (ONNX Runtime, no optimizations) on a few calibration images, whatever the target. Each result
+Measured in emulation, exact per operator (ONNX Runtime, no optimizations), on a few calibration images, whatever the target. Each result
 is appended to a journal as it comes, so a killed run goes on where it was.
 """
 

@@ -2,7 +2,7 @@
 
     python -m compile.study --model build/.store/simplify/KEY --table schemes --table naive
 
-The tables are those of compile/study_tables.py. Everything runs in exact emulation on images that calibrate nothing. With
+The tables are those of compile/study_tables.py. Everything runs in emulation, exact per operator, on images that calibrate nothing. With
 ``--work`` what is costly (calibrations, each layer's sensitivity) is kept in a folder, and a killed run goes on from there.
 """
 

@@ -4,7 +4,7 @@
 ``calibration``: how many images, drawn at random or chosen to cover the features. ``outliers``: outlier channels in two
 blocks, plain and after the search; ``control``: NNCF's accuracy control on the same graph, ``schemes-outliers``: the scheme's
 choices on it. ``vit``: a transformer whose outliers are its own (compile/vit_case.py), plain, after the search, and naive;
-``schemes-vit``: the scheme's choices on it. All in exact emulation.
+``schemes-vit``: the scheme's choices on it. All in emulation, exact per operator.
 """
 
 from collections.abc import Callable, Iterator, Mapping, Sequence

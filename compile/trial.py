@@ -15,7 +15,7 @@ from bundle.frozen import Frozen
 from bundle.metrics import Floats, Metric, metric
 from bundle.postprocess import predict
 from bundle.tasks import task
-from bundle.verdict import Rule, Verdict, judge
+from bundle.verdict import MINIMUM_IMAGES, Rule, Verdict, judge
 from compile.figures import Figure
 from compile.graph import GraphInfo
 
@@ -35,16 +35,23 @@ class Standing(Frozen):
     """How one task stands: its relative drop, the drop's interval, and the verdict that the budget gives it.
 
     A drop is infinite where only the reference has a metric, and NaN where it has none; a file says null for both.
+    ``labelled_images`` is the number of images that count for the metric; None in files of before it was recorded.
     """
 
     drop: Figure
     interval: tuple[Figure, Figure]
     verdict: Verdict
+    labelled_images: int | None = None
 
     @property
     def defined(self) -> bool:
         """False where the reference's metric is undefined or 0 on these images, so that nothing is decided about it."""
         return bool(np.isfinite(self.drop)) or self.verdict != "inconclusive"
+
+    @property
+    def thin(self) -> bool:
+        """True where something is decided on fewer images than the judgement of a bundle would ask for."""
+        return self.defined and self.labelled_images is not None and self.labelled_images < MINIMUM_IMAGES
 
 
 class Trial:
@@ -99,7 +106,10 @@ class Trial:
         return self._metrics[name].reduce(measured.sum(axis=0))
 
     def stand(self, measured: Measured) -> dict[str, Standing]:
-        """Judge what ``measure`` returned against the reference, by the rule that judges the bundle."""
+        """Judge what ``measure`` returned against the reference, by the rule that judges the bundle but for its minimum of images.
+
+        A verdict here only ranks graphs; on fewer images than that rule asks for, the intervals are the best there is.
+        """
         return {name: self._stand(name, measured[name]) for name in self._metrics}
 
     def _measure(self, name: str, output: Array, label: Array) -> Floats:
@@ -110,10 +120,17 @@ class Trial:
 
     def _stand(self, name: str, measured: Floats) -> Standing:
         rule = Rule(
-            self._metrics[name].reduce_many, task(name).direction, self.budgets[name], self.seed, resamples=RESAMPLES
+            self._metrics[name].reduce_many,
+            task(name).direction,
+            self.budgets[name],
+            self.seed,
+            resamples=RESAMPLES,
+            minimum=1,
         )
         judged = judge(self._reference[name], measured, rule)
-        return Standing(drop=judged.drop, interval=judged.interval, verdict=judged.verdict)
+        return Standing(
+            drop=judged.drop, interval=judged.interval, verdict=judged.verdict, labelled_images=judged.labelled_images
+        )
 
 
 def labelled(dataset: FolderDataset, ids: Sequence[str], info: GraphInfo) -> tuple[Sample, ...]:

@@ -4,10 +4,11 @@ import json
 from pathlib import Path
 
 from bundle.artifacts import TensorSpec
-from bundle.choice import Bench, Candidate, Choice, Percentiles, VariantLatency
+from bundle.choice import Bench, Candidate, Choice, VariantLatency
 from bundle.fold import FoldPart, FoldProof, FoldRecord
 from bundle.manifest import BundleVariant, Manifest
 from bundle.regression import RegressionReport
+from bundle.timing import Percentiles, busy
 from report import wording
 from report.charts import bar
 from report.facts import FoldRule, fold_rules
@@ -19,7 +20,7 @@ NO_FOLD = "This bundle has no fold.json."
 
 
 def bench_view(bench: Bench | None, choice: Choice | None) -> BenchView:
-    """Return the latency bars, on a scale from 0 to the slowest: eager, f32, the shipped variant, any other one timed."""
+    """Return the latency bars, on a scale from 0 to the slowest: f32, the shipped variant, any other one timed; eager is a note."""
     if bench is None:
         return BenchView(bars=(), note=NO_BENCH)
     rows = _latencies(bench, choice)
@@ -29,19 +30,23 @@ def bench_view(bench: Bench | None, choice: Choice | None) -> BenchView:
     missing = [label for label, ms, _ in rows if ms is None]
     note = (
         f"Medians of {wording.plural(bench.runs, 'run')} after {bench.warmup} to warm up, batch 1, all in one interleaved "
-        "run; × is the speed against eager." + (f" Not measured here: {', '.join(missing)}." if missing else "")
+        "run; × is the speed over compiled f32." + (f" Not measured here: {', '.join(missing)}." if missing else "")
     )
+    if bench.eager_ms is not None:
+        note += f" {wording.eager(bench.eager_ms)[0].upper()}{wording.eager(bench.eager_ms)[1:]}."
     slowest = max(ms for _, ms, _ in known)
     return BenchView(
         percentiles=tuple(_percentiles(name, one) for name, one in bench.variants.items()),
-        bars=tuple(_bar(label, ms, kind, slowest, bench.eager_ms) for label, ms, kind in known),
+        bars=tuple(_bar(label, ms, kind, slowest, bench.f32_compiled_ms) for label, ms, kind in known),
         note=note,
+        load=_load(bench),
+        warning=busy(bench.disturbed) if bench.disturbed else "",
     )
 
 
 def _percentiles(name: str, one: VariantLatency) -> LatencyRow:
     return LatencyRow(
-        name=name, whole=_three(one.with_copies), compute="–" if one.compute is None else _three(one.compute),
+        name=name, whole=_four(one.with_copies), compute="–" if one.compute is None else _four(one.compute),
         tool=_tool(one), runs=str(one.with_copies.runs),
     )  # fmt: skip
 
@@ -54,8 +59,9 @@ def _tool(one: VariantLatency) -> str:
     return f"{one.tool_median_ms:.2f}{alone} ms" + (f" ({one.tool})" if one.tool else "")
 
 
-def _three(values: Percentiles) -> str:
-    return f"{values.p50_ms:.2f} / {values.p90_ms:.2f} / {values.p99_ms:.2f} ms"
+def _four(values: Percentiles) -> str:
+    low = "–" if values.p10_ms is None else f"{values.p10_ms:.2f}"
+    return f"{low} / {values.p50_ms:.2f} / {values.p90_ms:.2f} / {values.p99_ms:.2f} ms"
 
 
 def _latencies(bench: Bench, choice: Choice | None) -> list[tuple[str, float | None, str]]:
@@ -64,15 +70,23 @@ def _latencies(bench: Bench, choice: Choice | None) -> list[tuple[str, float | N
     plain = [] if shipped == "f32" else [("compiled f32", bench.f32_compiled_ms, "other")]
     others = [] if choice is None else [one for one in choice.candidates if one.name not in {"f32", shipped}]
     return [
-        ("eager f32", bench.eager_ms, "other"),
         *plain,
         *((f"compiled {one.name}", one.latency_ms, "other") for one in others if one.latency_ms is not None),
         (f"shipped {shipped}", bench.shipped_ms, "shipped"),
     ]
 
 
-def _bar(label: str, ms: float, kind: str, slowest: float, eager: float | None) -> Bar:
-    ratio = f"{eager / ms:.2f}×" if eager is not None and ms > 0 and ms != eager else ""
+def _load(bench: Bench) -> str:
+    """Return how busy the machine was, "" where it was not recorded."""
+    load = bench.load
+    if load is None or load.before is None or load.after is None:
+        return ""
+    steal = "" if load.steal is None else f"; {load.steal:.1%} of the CPU time went to other guests"
+    return f"Load average over a minute {load.before[0]:.1f} before, {load.after[0]:.1f} after, on {wording.plural(load.cpus, 'CPU')}{steal}."
+
+
+def _bar(label: str, ms: float, kind: str, slowest: float, base: float | None) -> Bar:
+    ratio = f"{base / ms:.2f}×" if base is not None and ms > 0 and ms != base else ""
     text = f"{ms:.1f} ms"
     svg = bar(ms / slowest if slowest > 0 else 0.0, kind, f"{label}: {text}")
     return Bar(label=label, text=text, ratio=ratio, svg=svg)

@@ -4,7 +4,9 @@ import math
 
 from bundle.checks import behind
 from bundle.manifest import Manifest
+from bundle.outcome import verdicts_of
 from bundle.regression import RegressionReport, TaskResult
+from bundle.standing import allowed
 from bundle.verdict import Verdict
 from report import wording
 from report.charts import Drop, Scale, budget_scale, drop_row
@@ -37,20 +39,25 @@ def _kind(report: RegressionReport) -> Verdict:
 def _sentences(report: RegressionReport, kind: Verdict) -> tuple[str, ...]:
     images = wording.plural(report.images, "image")
     if kind == "pass":
-        first = f"On {images}, each of {wording.plural(len(report.tasks), 'task')} stays within its budget at 95% confidence."
+        first = f"On {images}, each of {wording.plural(len(report.tasks), 'task')} stays within its budget at 95% confidence, each verdict for itself."
     else:
         by = {name: [task for task, result in report.tasks.items() if result.verdict == name] for name in wording.MARKS}
         earlier = ", ".join(f"{task} {row.verdict}" for task, row in behind(report).items())
         parts = [
             f"beyond budget: {', '.join(by['regression'])}" if by["regression"] else "",
-            f"undecided by these images: {', '.join(by['inconclusive'])}" if by["inconclusive"] else "",
+            _undecided(by["inconclusive"], report),
             f"better by more than the budget: {', '.join(by['improvement'])}" if by["improvement"] else "",
             f"against the earlier run: {earlier}" if earlier else "",
         ]
         told = "; ".join(part for part in parts if part) or "it did not pass, and no task says why"
         first = f"On {images}; {told}."
-        first += " The build allowed this." if report.passed else ""
     return first, _closest(report)
+
+
+def _undecided(names: list[str], report: RegressionReport) -> str:
+    if not names:
+        return ""
+    return allowed(verdicts_of(report)) if report.passed else f"undecided by these images: {', '.join(names)}"
 
 
 def _closest(report: RegressionReport) -> str:
@@ -75,7 +82,8 @@ def banner(report: RegressionReport | None, manifest: Manifest) -> str:
     if report is not None and report.executed_on == "emulation":
         return (
             f"The figures below come from an emulation of {report.precision} ({report.device.name}). They say how the "
-            f"numbers round, not how the device runs ({report.target}): run tests/regression there to know."
+            f"numbers round, exactly per operator and not for the device's accumulators, and not how the device runs "
+            f"({report.target}): run tests/regression there to know."
         )
     if report is None and manifest.engine.status == "deferred":
         return f"The engine is built on the device: {manifest.engine.reason}"
@@ -128,7 +136,10 @@ def drop(name: str, result: TaskResult) -> Drop | None:
 def _row(name: str, result: TaskResult, drawn: Drop | None, scale: Scale) -> TaskRow:
     fall, ends = wording.percent(result.drop_relative), wording.interval(result.interval)
     limit = wording.budget(result.budget)
-    spoken = f"{name}: drop {fall}, interval {ends}, budget {limit}, verdict {result.verdict}"
+    counted = wording.counted(result.labelled_images)
+    spoken = (
+        f"{name}: drop {fall}, interval {ends}, {counted} labelled images, budget {limit}, verdict {result.verdict}"
+    )
     return TaskRow(
         name=name,
         metric=wording.metric_name(result.metric),
@@ -137,6 +148,7 @@ def _row(name: str, result: TaskResult, drawn: Drop | None, scale: Scale) -> Tas
         compiled=wording.metric_value(result.metric, result.compiled),
         drop=fall,
         interval=ends,
+        images=counted,
         budget=limit,
         sqnr=_sqnr(result),
         verdict=result.verdict,

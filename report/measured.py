@@ -2,10 +2,15 @@
 
 from bundle.outcome import BaselineResult, RegressionReport, TaskCheck, VariantTask
 from bundle.outcome import VariantRow as Tried
+from bundle.standing import Standing as Stands
+from bundle.standing import against as compared
+from bundle.standing import label, standing
+from bundle.verdict import Verdict
 from report import wording
 from report.charts import bar
 from report.view import AgreementRow, FigureRow, MeasuredView, Standing, TriedRow
 
+KINDS: dict[Stands, Verdict] = {"within": "pass", "undecided": "inconclusive", "beyond": "regression"}
 UNITS = {
     "share of pixels whose class changed": "% of pixels changed class", "probability": "mean change of p",
     "degrees": "° mean angle", "metres": "m mean change",
@@ -74,14 +79,14 @@ def tried_rows(report: RegressionReport) -> tuple[TriedRow, ...]:
 
 def _tried(row: Tried, report: RegressionReport, slowest: float) -> TriedRow:
     latency = "not timed" if row.median_ms is None else f"{row.median_ms:.1f} ms"
-    svg = ""
+    svg, verdicts = "", {name: one.verdict for name, one in row.tasks.items()}
     if row.median_ms is not None and slowest > 0:
         kind = "shipped" if row.precision == report.precision and row.passed else "other"
         svg = bar(row.median_ms / slowest, kind, f"{row.name}: {latency}")
     return TriedRow(
         name=row.name, precision=row.precision, latency=latency, size=wording.file_size(row.bytes), svg=svg,
-        outcome="within its budgets" if row.passed else "not within its budgets" if row.tasks else "not judged",
-        kind="pass" if row.passed else "regression" if row.tasks else "none", reason=row.reason,
+        outcome=label(verdicts, accepted=row.passed) if row.tasks else "not judged",
+        kind=KINDS[standing(verdicts)] if row.tasks else "none", reason=row.reason,
         isa=", ".join(row.isa), tasks=tuple(_standing(row.tasks.get(name)) for name in report.tasks),
     )  # fmt: skip
 
@@ -98,7 +103,8 @@ def against(earlier: BaselineResult) -> str:
         f"{name} {row.verdict} ({wording.percent(row.drop_relative)}, {wording.interval(row.interval)})"
         for name, row in earlier.tasks.items() if row.verdict != "pass"
     ]  # fmt: skip
-    outcome = "; ".join(worse) if worse else "no task is worse by more than its budget"
+    verdicts = {name: row.verdict for name, row in earlier.tasks.items()}
+    outcome = "; ".join(worse) if worse and not earlier.passed else compared(verdicts, accepted=earlier.passed)
     return (
         f"Against the earlier run of {earlier.model} ({earlier.precision}, {earlier.device.name}), image by image: "
         f"Δm {wording.points(earlier.delta_m)}; {outcome}."

@@ -19,7 +19,7 @@ REPORT = "report.html"
 
 TASK_COLUMNS = (
     ("Task", ""), ("Metric", ""), ("Reference", "number"), ("Compiled", "number"), ("Drop", "number"),
-    ("95% interval", "number"), ("Budget", "number"), ("SQNR", "number"), ("Verdict", ""),
+    ("95% interval", "number"), ("Images", "number"), ("Budget", "number"), ("SQNR", "number"), ("Verdict", ""),
 )  # fmt: skip
 
 
@@ -36,7 +36,7 @@ def render(bundle: Bundle, infer: Infer | None = None) -> Path:
     """
     with bundle.copied([*bundle.results, *(set(bundle.manifest.files) & set(LISTED) - {VECTORS})]) as folder:
         page = describe(bundle, folder, infer)
-    return bundle.write(REPORT, printed("page.html.j2", page, task_columns=TASK_COLUMNS))
+    return bundle.write(REPORT, printed("page.html.j2", page, task_columns=TASK_COLUMNS, several=wording.SEVERAL))
 
 
 def describe(bundle: Bundle, folder: Path, infer: Infer | None) -> Page:

@@ -225,20 +225,21 @@ def section(power: Power, figure: str) -> str:
     )
 
 
-def write_section(doc: Path, text: str) -> None:
-    """Put ``text`` between the two marks of a Markdown file.
+def write_section(doc: Path, text: str, marks: tuple[str, str] = (BEGIN, END)) -> None:
+    """Put ``text`` between two marks of a Markdown file.
 
     Raises:
         InputError: the file has no such marks.
     """
+    begin, end = marks
     content = doc.read_text(encoding="utf-8") if doc.is_file() else ""
-    if content.count(BEGIN) != 1 or content.count(END) != 1:
+    if content.count(begin) != 1 or content.count(end) != 1:
         raise InputError(
-            "there is no place for the power table", expected=f"one line {BEGIN} and one {END}", got="none or several",
+            "there is no place for the table", expected=f"one line {begin} and one {end}", got="none or several",
             where=str(doc), fix="put the two lines where the table belongs",
         )  # fmt: skip
-    before, rest = content.split(BEGIN)
-    write_text(doc, f"{before}{BEGIN}\n\n{text}\n{END}{rest.split(END)[1]}")
+    before, rest = content.split(begin)
+    write_text(doc, f"{before}{begin}\n\n{text}\n{end}{rest.split(end)[1]}")
 
 
 def draw_power(power: Power, out: Path) -> None:

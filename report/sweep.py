@@ -13,9 +13,11 @@ from bundle.archive import check_entry, extract_entry, opened, reading
 from bundle.choice import BENCH
 from bundle.errors import ArtifactError, InputError
 from bundle.frozen import Frozen
-from bundle.outcome import RESULT, RegressionReport, open_report, read_report
+from bundle.outcome import RESULT, RegressionReport, open_report, read_report, verdicts_of
 from bundle.outputs import marked, overwrite, require_file
 from bundle.seals import MANIFEST
+from bundle.standing import ALLOWED, standing
+from bundle.verdict import Verdict
 from report import judged, wording
 from report.charts import bar, budget_scale, drop_row
 from report.facts import read_bench
@@ -23,6 +25,9 @@ from report.template import printed
 from report.view import Standing, Tick
 
 PAGES = marked(b'<meta name="generator" content="tdss report">')  # what the page may be written over
+HEADLINES: dict[Verdict, str] = {
+    "pass": "Every result passes", "inconclusive": "Not every result is decided", "regression": "Not every result passes",
+}  # fmt: skip
 LARGEST = 50_000_000  # bytes of one member of an archive: a result is under a megabyte
 
 
@@ -164,21 +169,30 @@ def describe_sweep(results: Sequence[Result]) -> SweepPage:
     tasks = tuple(dict.fromkeys(name for one in ordered for name in one.report.tasks))
     slowest = max((one.latency_ms for one in ordered if one.latency_ms is not None), default=0.0)
     failed = [number for number, one in enumerate(ordered, 1) if not one.report.passed]
-    kind = "regression" if failed else "pass"
+    undecided = [number for number, one in enumerate(ordered, 1) if one.report.passed and not _within(one.report)]
+    kind: Verdict = "regression" if failed else "inconclusive" if undecided else "pass"
     emulated = sum(one.report.executed_on == "emulation" for one in ordered)
     sentences = [
-        f"{len(ordered) - len(failed)} of {wording.plural(len(ordered), 'result')} within every budget"
-        + (f"; not: {', '.join(f'no. {number}' for number in failed)}." if failed else "."),
-        f"{emulated} of them were not executed on a device: they say how the numbers round, not how a device runs."
+        f"{len(ordered) - len(failed) - len(undecided)} of {wording.plural(len(ordered), 'result')} within every budget"
+        + (f"; not: {_numbers(failed)}" if failed else "")
+        + (f"; undecided on a task, {ALLOWED}: {_numbers(undecided)}." if undecided else "."),
+        f"{emulated} of them were not executed on a device: they say how the numbers round, exactly per operator, not how a device sums or runs."
         if emulated else "All of them were executed on the device they name.",
     ]  # fmt: skip
     return SweepPage(
-        headline="Not every result passes" if failed else "Every result passes", kind=kind,
-        mark=wording.MARKS["regression" if failed else "pass"], sentences=tuple(sentences), tasks=tasks,
+        headline=HEADLINES[kind], kind=kind, mark=wording.MARKS[kind], sentences=tuple(sentences), tasks=tasks,
         rows=tuple(_row(number, one, tasks, slowest) for number, one in enumerate(ordered, 1)),
         charts=tuple(_chart(name, ordered) for name in tasks),
         sources=tuple((f"no. {number}", one.source) for number, one in enumerate(ordered, 1)),
     )  # fmt: skip
+
+
+def _within(report: RegressionReport) -> bool:
+    return standing(verdicts_of(report)) == "within"
+
+
+def _numbers(places: Sequence[int]) -> str:
+    return ", ".join(f"no. {number}" for number in places)
 
 
 def _order(one: Result) -> tuple[str, str, str, str]:

@@ -4,7 +4,8 @@ from typing import TYPE_CHECKING
 
 from bundle.checks import behind
 from bundle.errors import not_installed
-from bundle.outcome import BaselineResult, RegressionReport, TaskCheck, TaskResult
+from bundle.outcome import BaselineResult, RegressionReport, TaskCheck, TaskResult, verdicts_of
+from bundle.standing import against, standing, summary
 from bundle.verdict import Verdict
 from report import wording
 from report.measured import change, cosine
@@ -16,7 +17,7 @@ STYLES: dict[Verdict, str] = {
     "pass": "green", "regression": "bold red", "inconclusive": "yellow", "improvement": "bold magenta",
 }  # fmt: skip
 
-COLUMNS = ("task", "reference", "compiled", "drop", "95% interval", "budget", "verdict")
+COLUMNS = ("task", "reference", "compiled", "drop", "95% interval", "n", "budget", "verdict")
 LEFT = ("task", "verdict")
 DASH = "–"
 
@@ -31,7 +32,7 @@ def title(report: RegressionReport) -> str:
 
 
 def tasks_table(report: RegressionReport) -> "Table":
-    """Return one row per task, at most 80 columns wide: reference, compiled, drop (positive is worse), interval, budget, verdict.
+    """Return one row per task, at most 80 columns wide: reference, compiled, drop (positive is worse), interval, images, budget, verdict.
 
     Raises:
         TargetUnavailable: rich is not installed, as on a device.
@@ -44,10 +45,11 @@ def tasks_table(report: RegressionReport) -> "Table":
         raise not_installed("the table", "rich", extra="host", where="report.tables", error=error) from error
     table = Table(
         title=Text(title(report)),
-        caption=Text(ending(report)),
+        caption=Text(f"n: the images that have a label for the task\n\n{ending(report)}"),
         title_justify="left",
         caption_justify="left",
         box=SIMPLE_HEAD,
+        show_edge=False,
         padding=0,
         pad_edge=False,
     )
@@ -60,12 +62,12 @@ def tasks_table(report: RegressionReport) -> "Table":
 
 
 def ending(report: RegressionReport) -> str:
-    """Return the line under the table: Δm and whether the bundle passed."""
-    within = all(result.verdict == "pass" for result in report.tasks.values())
+    """Return the line under the table: Δm, and whether every task is within its budget, or which is not or is undecided."""
+    verdicts = verdicts_of(report)
     earlier = ", ".join(f"{name} {row.verdict}" for name, row in behind(report).items())
-    why = [] if within and earlier else ["not every task is within its budget"]
+    why = [] if standing(verdicts) == "within" and earlier else [summary(verdicts, accepted=report.passed)]
     why += [f"against the earlier run: {earlier}"] if earlier else []
-    outcome = "every task is within its budget" if report.passed else f"FAILED: {'; '.join(why)}"
+    outcome = "; ".join(why) if report.passed else f"FAILED: {'; '.join(why)}"
     ends = "" if None in report.delta_m_interval else f" {wording.interval_of_points(report.delta_m_interval)}"
     return f"Δm {wording.points(report.delta_m)}{ends}: {outcome}"
 
@@ -95,8 +97,7 @@ def _agreement(name: str, check: TaskCheck, report: RegressionReport) -> str:
 
 
 def _against(earlier: BaselineResult) -> str:
-    worse = [f"{name} {row.verdict}" for name, row in earlier.tasks.items() if row.verdict != "pass"]
-    outcome = ", ".join(worse) if worse else "no task is worse by more than its budget"
+    outcome = against({name: row.verdict for name, row in earlier.tasks.items()}, accepted=earlier.passed)
     return f"against the earlier run ({earlier.precision}, {earlier.device.name}): Δm {wording.points(earlier.delta_m)}; {outcome}"
 
 
@@ -113,5 +114,6 @@ def cells(name: str, result: TaskResult) -> tuple[str, ...]:
         wording.metric_value(result.metric, result.compiled),
         wording.percent(result.drop_relative),
         wording.interval(result.interval),
+        wording.counted(result.labelled_images),
         wording.budget(result.budget),
     )

@@ -25,6 +25,7 @@ class TaskRow(Frozen):
     compiled: str
     drop: str
     interval: str
+    images: str
     budget: str
     sqnr: str
     verdict: Verdict
@@ -50,7 +51,7 @@ class Bar(Frozen):
 
 
 class LatencyRow(Frozen):
-    """One variant's p50, p90 and p99 where a device measured them; ``tool`` is the runtime's own benchmark."""
+    """One variant's p10, p50, p90 and p99 where a device measured them; ``tool`` is the runtime's own benchmark."""
 
     name: str
     whole: str
@@ -60,10 +61,12 @@ class LatencyRow(Frozen):
 
 
 class BenchView(Frozen):
-    """The latency chart; without bars, ``note`` is the reason."""
+    """The latency chart; without bars, ``note`` is the reason. ``load`` and ``warning`` are about the machine, or ""."""
 
     bars: tuple[Bar, ...]
     note: str
+    load: str = ""
+    warning: str = ""
     percentiles: tuple[LatencyRow, ...] = ()
 
 

@@ -17,6 +17,12 @@ UNITS = {"_deg": "°", "_m": " m"}
 MARKS: dict[Verdict, str] = {"pass": "✓", "regression": "✗", "inconclusive": "?", "improvement": "↑"}
 """One sign per verdict, so that colour is never the only signal."""
 
+SEVERAL = (
+    "The 95% are each verdict's own: with six tasks exactly at their budgets 16.8% of builds show a regression, and the best of four "
+    "variants at the budget passes a task in 9.1% (docs/regression.md)."
+)
+"""What several verdicts on the same images do to a stated confidence, as docs/interval-coverage.json has it measured."""
+
 MINUS = "\N{MINUS SIGN}"
 UNDEFINED = "undefined"
 
@@ -70,6 +76,11 @@ def interval(ends: tuple[float | None, float | None]) -> str:
     return UNDEFINED if None in ends else f"[{percent(ends[0])}, {percent(ends[1])}]"
 
 
+def counted(images: int | None) -> str:
+    """Write a number of images; None was not recorded."""
+    return "–" if images is None else str(images)
+
+
 def interval_of_points(ends: tuple[float | None, float | None]) -> str:
     """Write an interval of numbers that are already in percent, as Δm's is."""
     low, high = (None if end is None else end / 100 for end in ends)
@@ -93,3 +104,8 @@ def file_size(size_bytes: int) -> str:
 def plural(number: int, noun: str) -> str:
     """Write a number and its noun: ``1 image``, ``2 images``."""
     return f"{number:,} {noun}" + ("" if number == 1 else "s")
+
+
+def eager(latency_ms: float) -> str:
+    """Write the latency of eager PyTorch, which nothing is compared with."""
+    return f"eager PyTorch: {latency_ms:.0f} ms, not a baseline"

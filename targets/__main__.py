@@ -1,6 +1,6 @@
 """``python -m targets BUNDLE``: decide on this machine which variant of a bundle to run, and judge it.
 
-It verifies every file, builds what the device loads (once), times every variant, judges every task of each, chooses the
+It verifies every file, builds what the device loads (once), judges every task of each variant, times every one, chooses the
 fastest within its budgets, writes the results into the bundle and one small file to send back. An archive is unpacked first.
 Exit codes: 0 good, 1 a task is not shown to be within its budget, 2 bad input, 3 the device or a runtime is missing or failed,
 4 a fault of this program.
@@ -16,8 +16,11 @@ from bundle.commands import coverage_lines
 from bundle.engines import ENGINES, engine_files
 from bundle.harness import Options
 from bundle.manifest import Bundle
+from bundle.outcome import verdicts_of
 from bundle.signature import verify_trusted
+from bundle.standing import standing, summary
 from bundle.terminal import exit_status, print_answer, say
+from bundle.timing import busy
 from targets.base import RunConfig
 from targets.decide import Decision, Plan, Protocol, decide, latency_line
 from targets.sendback import prepare_sendback, sendback_path, write_sendback
@@ -25,7 +28,7 @@ from targets.sendback import prepare_sendback, sendback_path, write_sendback
 EXAMPLES = """\
 examples:
   python -m targets default-jetson.zip                          on a Jetson; 'make target=jetson bundle=default-jetson.zip' is the same
-  python -m targets build/default/jetson --execute emulation    on a host: accuracy only, time says nothing
+  python -m targets build/default/jetson --execute emulation    on a host: accuracy, exact per operator; no time
   python -m targets build/default/intel --device GPU --tool-seconds 10 --send arc.zip
 """
 
@@ -73,12 +76,16 @@ def _text(decision: Decision, sent: Path) -> str:
     report, lines = decision.report, []
     lines += [latency_line(name, row) for name, row in decision.bench.variants.items()]
     lines += [f"{one.name:12} {one.reason}" for one in decision.choice.candidates]
+    lines += [f"warning: {busy(decision.bench.disturbed)}"] if decision.bench.disturbed else []
     lines += [f"chosen: {decision.choice.shipped}, {decision.choice.reason}"]
     lines += [sentence(name, row, report.checks[name].reason) for name, row in report.tasks.items()]
-    verdict = "PASS" if report.passed and not disagreeing(report) else "FAIL"
+    good = report.passed and not disagreeing(report)
+    verdicts = verdicts_of(report)
+    verdict = "FAIL" if not good else "PASS" if standing(verdicts) == "within" else "UNDECIDED, ALLOWED"
     where = f"{report.device.name}, {report.precision}, {report.executed_on}, {report.images} images"
     if report.target == "jetson" and report.executed_on == "device":
         where += f"; clocks: {decision.bench.machine['clocks']}"
+    lines.append(summary(verdicts, accepted=report.passed))
     return "\n".join([*lines, f"{verdict}: {where}", f"send this file back: {sent}"]) + "\n"
 
 

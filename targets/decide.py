@@ -1,4 +1,4 @@
-"""Decide on the device: open every variant of a bundle, time them in one interleaved run, judge each, choose, write.
+"""Decide on the device: open every variant of a bundle, judge each, time them in one interleaved run, choose, write.
 
 This is what a device is carried a bundle for. It needs NumPy, pydantic and the device's runtime, no torch.
 """
@@ -9,13 +9,14 @@ from typing import NamedTuple, TypeAlias
 
 from pydantic import Field
 
-from bundle.choice import BENCH, CHOICE, Bench, Candidate, Choice, VariantLatency, choose, percentiles, with_variants
+from bundle.choice import BENCH, CHOICE, Bench, Candidate, Choice, VariantLatency, choose, unsettled, with_variants
 from bundle.errors import GraphError, ProjectError, TargetUnavailable
 from bundle.frozen import Frozen
 from bundle.harness import Measured, Options, measure_bundle
 from bundle.manifest import Bundle
 from bundle.measure import feed as feed_of
 from bundle.outcome import RESULT, RegressionReport, VariantRow, render
+from bundle.timing import AGAIN, Load, disturbances, glance, load_between, measure, percentiles
 from bundle.vectors import Vectors
 from targets.base import Execute, Latency, RunConfig, Session
 from targets.jetson.power import machine_facts
@@ -28,12 +29,14 @@ Say: TypeAlias = Callable[[str], None]
 class Protocol(Frozen):
     """How to time: ``runs`` interleaved rounds after ``warmup`` untimed ones. ``gain`` is the rule of bundle/choice.py.
 
+    Where noise hides which variant deserves to be chosen, as many rounds again are measured, up to ``again`` times.
     ``tool_seconds`` is how long the runtime's own benchmark runs for each variant; 0: it does not.
     """
 
     runs: int = Field(default=100, gt=0)
     warmup: int = Field(default=10, ge=0)
     gain: float = Field(default=0.95, gt=0, le=1)
+    again: int = Field(default=AGAIN, ge=0)
     tool_seconds: int = Field(default=0, ge=0)
 
 
@@ -57,7 +60,7 @@ class Decision(NamedTuple):
 
 
 def decide(plan: Plan, say: Say) -> Decision:
-    """Open, time, judge, choose; write regression.json, bench.json and choice.json into the bundle.
+    """Open, judge, time, choose; write regression.json, bench.json and choice.json into the bundle.
 
     What a killed run had judged, of every variant, is kept until these are written, and the next run goes on from there.
 
@@ -70,17 +73,19 @@ def decide(plan: Plan, say: Say) -> Decision:
     with ExitStack() as stack:
         sessions, failed = _open_all(plan, stack, say)
         emulated = any(session.info.executed_on == "emulation" for session in sessions.values())
-        latencies = {} if emulated else _time_all(plan, sessions, say)
+        measured = {name: _judge(plan, name, session, say) for name, session in sessions.items()}
+        reports = {name: one.report for name, one in measured.items()}
+        before = glance()
+        spent = {} if emulated else _time_all(plan, sessions, reports, say)
+        load = None if emulated else load_between(before, glance())
+        latencies = {name: _summary(rows, sessions[name]) for name, rows in spent.items()}
         if not emulated and plan.protocol.tool_seconds:
             seconds = plan.protocol.tool_seconds
             latencies = {
                 name: with_tool(row, plan.bundle, name, plan.run, seconds, say) for name, row in latencies.items()
             }
-        measured = {name: _judge(plan, name, session, say) for name, session in sessions.items()}
-    reports = {name: one.report for name, one in measured.items()}
-    medians = {name: row.with_copies.p50_ms for name, row in latencies.items()}
-    choice = _of_those_tried(plan, choose(reports, medians, None, plan.protocol.gain))
-    decision = _decision(plan, reports, failed, latencies, choice)
+    choice = _of_those_tried(plan, choose(reports, _totals(spent), None, plan.protocol.gain))
+    decision = _decision(plan, reports, failed, latencies, choice, load)
     plan.bundle.write(RESULT, render(decision.report))
     plan.bundle.write(BENCH, decision.bench.model_dump_json(indent=2) + "\n")
     plan.bundle.write(CHOICE, decision.choice.model_dump_json(indent=2) + "\n")
@@ -121,18 +126,31 @@ def _bare(error: ProjectError) -> ProjectError:
     return type(error)(error.message, expected=error.expected, got=error.got, where=error.where, fix=error.fix)
 
 
-def _time_all(plan: Plan, sessions: Mapping[str, Session], say: Say) -> dict[str, VariantLatency]:
+def _time_all(
+    plan: Plan, sessions: Mapping[str, Session], reports: Mapping[str, RegressionReport], say: Say
+) -> dict[str, list[Latency]]:
     with Vectors(plan.bundle.vectors) as vectors:
         fed = feed_of(plan.bundle.manifest, next(vectors.images()))
     protocol = plan.protocol
-    say(f"timing {', '.join(sessions)}: {protocol.warmup} rounds of warm-up, then {protocol.runs}, interleaved")
-    spent: dict[str, list[Latency]] = {name: [] for name in sessions}
-    for number in range(protocol.warmup + protocol.runs):
-        for name, session in sessions.items():
-            latency = session.timed(fed)
-            if number >= protocol.warmup:
-                spent[name].append(latency)
-    return {name: _summary(rows, sessions[name]) for name, rows in spent.items()}
+
+    def take(warmup: int, runs: int) -> dict[str, list[Latency]]:
+        say(f"timing {', '.join(sessions)}: {warmup} rounds of warm-up, then {runs}, interleaved")
+        spent: dict[str, list[Latency]] = {name: [] for name in sessions}
+        for number in range(warmup + runs):
+            for name, session in sessions.items():
+                latency = session.timed(fed)
+                if number >= warmup:
+                    spent[name].append(latency)
+        return spent
+
+    return measure(
+        take, lambda spent: unsettled(reports, _totals(spent), protocol.gain), warmup=protocol.warmup, runs=protocol.runs,
+        again=protocol.again,
+    )  # fmt: skip
+
+
+def _totals(spent: Mapping[str, list[Latency]]) -> dict[str, list[float]]:
+    return {name: [row.total_ms for row in rows] for name, rows in spent.items()}
 
 
 def _summary(rows: list[Latency], session: Session) -> VariantLatency:
@@ -154,7 +172,7 @@ def _judge(plan: Plan, name: str, session: Session, say: Say) -> Measured:
 
 def _decision(
     plan: Plan, reports: dict[str, RegressionReport], failed: Mapping[str, ProjectError],
-    latencies: dict[str, VariantLatency], choice: Choice,
+    latencies: dict[str, VariantLatency], choice: Choice, load: Load | None,
 ) -> Decision:  # fmt: skip
     sizes = {name: _bytes(plan, name) for name in (*reports, *failed)}
     report = with_variants(reports, choice, sizes)
@@ -168,8 +186,9 @@ def _decision(
     bench = Bench(
         eager_ms=None, f32_compiled_ms=latencies["f32"].with_copies.p50_ms if "f32" in latencies else None,
         shipped_ms=shipped.with_copies.p50_ms if shipped else None, shipped_precision=choice.shipped,
-        runs=plan.protocol.runs if latencies else 0, warmup=plan.protocol.warmup if latencies else 0,
-        variants=latencies, machine=machine_facts(),
+        runs=max((row.with_copies.runs for row in latencies.values()), default=0),
+        warmup=plan.protocol.warmup if latencies else 0, variants=latencies, machine=machine_facts(), load=load,
+        disturbed=disturbances(load, {name: row.with_copies for name, row in latencies.items()}),
     )  # fmt: skip
     return Decision(
         report=report.model_copy(update={"variants": (*report.variants, *rows)}),
@@ -193,7 +212,11 @@ def tool_medians(row: VariantLatency) -> str:
 def latency_line(name: str, row: VariantLatency) -> str:
     """Say how fast a variant is, in one line for people."""
     both = {"with copies": row.with_copies, "without": row.compute}
-    told = [f"{kind} p50 {p.p50_ms:.2f}, p90 {p.p90_ms:.2f}, p99 {p.p99_ms:.2f} ms" for kind, p in both.items() if p]
+    told = [
+        f"{kind} p10 {p.p10_ms or 0:.2f}, p50 {p.p50_ms:.2f}, p90 {p.p90_ms:.2f}, p99 {p.p99_ms:.2f} ms"
+        for kind, p in both.items()
+        if p
+    ]
     if row.tool:
         told.append(f"{row.tool} {tool_medians(row)}")
     return f"{name:12} {'; '.join(told)}"

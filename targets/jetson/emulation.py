@@ -1,5 +1,7 @@
 """Run a Jetson graph on a host with the arithmetic its operators are defined by, and say that this is an emulation.
 
+It is exact per operator, not for the device's accumulators: their order and width are the device's own.
+
 INT8: ONNX Runtime with every optimization off computes each Q and DQ as the standard says, so weights and activations
 take the very values TensorRT's would; the products are summed in float32. FP16: ONNX Runtime computes FP16 in float32
 inside, so a variant that holds FP16 carries a second graph, ``*.emulation.onnx``, with the roundings as explicit Cast

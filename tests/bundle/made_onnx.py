@@ -13,7 +13,7 @@ from targets.base import RunConfig
 from targets.table import target
 from tests.bundle.made import HEIGHT, SPEC, TASKS, WIDTH, evaluated, hash_bundle, manifest
 
-COUNT = 9
+COUNT = 12
 
 
 def graph(noise: float = 0.0, tasks: Mapping[str, int] = TASKS) -> onnx.ModelProto:

@@ -1,5 +1,7 @@
 """An earlier run: its arrays survive the file, and what cannot be compared is refused."""
 
+from pathlib import Path
+
 import numpy as np
 import pytest
 from hypothesis import given
@@ -27,7 +29,7 @@ def test_something_else_is_refused(text: str) -> None:
 
 @pytest.fixture(scope="module")
 def bundle(tmp_path_factory: pytest.TempPathFactory) -> Bundle:
-    return make_bundle(tmp_path_factory.mktemp("baseline") / "b", io="raw", count=8)
+    return make_bundle(tmp_path_factory.mktemp("baseline") / "b", io="raw", count=12)
 
 
 def judged(bundle: Bundle, scale: float = 0.0, baseline: RegressionReport | None = None) -> RegressionReport:
@@ -84,3 +86,19 @@ def test_an_earlier_run_that_was_broken_itself_is_no_baseline(bundle: Bundle) ->
     assert broken.tasks["edge"].verdict == "regression"
     with pytest.raises(InputError, match="the earlier run gave NaN or infinity for edge"):
         judged(bundle, baseline=broken)
+
+
+def test_an_earlier_run_of_schema_1_is_compared_with_and_its_images_are_counted(bundle: Bundle) -> None:
+    earlier = judged(bundle)
+    bare = {name: result.model_copy(update={"labelled_images": None}) for name, result in earlier.tasks.items()}
+    old = RegressionReport.model_validate(earlier.model_copy(update={"tasks": bare, "schema_version": 1}).model_dump())
+    again = judged(bundle, baseline=old)
+    assert again.passed and again.baseline is not None
+    assert {row.labelled_images for row in again.baseline.tasks.values()} == {12}
+
+
+def test_against_an_earlier_run_of_few_images_nothing_is_decided(tmp_path: Path) -> None:
+    few = make_bundle(tmp_path / "few", io="raw", count=9)
+    same = judged(few, baseline=judged(few))
+    assert same.baseline is not None and not same.baseline.passed
+    assert {row.verdict for row in same.baseline.tasks.values()} == {"inconclusive"}

@@ -5,11 +5,12 @@ from pathlib import Path
 
 import pytest
 
-from bundle.choice import CHOICE, Choice, choose, pick, read_choice
+from bundle.choice import CHOICE, Choice, choose, pick, read_choice, unsettled
 from bundle.errors import ArtifactError
 from bundle.harness import Options, judge_bundle
 from bundle.manifest import Bundle, BundleVariant, load_bundle, write_manifest
 from bundle.outcome import RegressionReport, VariantRow, read_report, write_report
+from bundle.verdict import Verdict
 from tests.bundle.made import HERE, make_bundle, session
 
 OPTIONS = Options(resamples=200)
@@ -24,7 +25,7 @@ CANDIDATE = {
 @pytest.fixture
 def bundle(tmp_path: Path) -> Bundle:
     """A bundle of f32, which the build shipped, and f16."""
-    made = make_bundle(tmp_path / "bundle", count=4)
+    made = make_bundle(tmp_path / "bundle", count=12)
     files = made.manifest.variants[0].files
     variants = tuple(BundleVariant(name=n, precision=n, files=files, recipe={"name": n}) for n in ("f32", "f16"))
     write_manifest(made.folder, made.manifest.model_copy(update={"variants": variants}))
@@ -49,7 +50,7 @@ def test_the_choice_is_read_whole_or_refused(bundle: Bundle) -> None:
     assert read_choice(bundle) is None
     bundle.write(CHOICE, json.dumps(value))
     choice = read_choice(load_bundle(bundle.folder))
-    assert choice is not None and choice.model_dump(mode="json") == value
+    assert choice is not None and choice.model_dump(mode="json", exclude_unset=True) == value
     for changes in ({"candidates": [{"name": "int8"}]}, {"schema_version": 2}):
         bundle.write(CHOICE, json.dumps({**value, **changes}))
         with pytest.raises(ArtifactError, match=r"choice\.json cannot be read"):
@@ -112,10 +113,100 @@ def disagreeing(report: RegressionReport) -> RegressionReport:
 
 def test_a_variant_whose_answers_are_not_the_references_is_not_chosen(bundle: Bundle) -> None:
     good = judge_bundle(bundle, session("raw"), HERE, OPTIONS).report
-    latency = {"f32": 9.0, "f16": 5.0}
+    latency = {"f32": [9.0], "f16": [5.0]}
     choice = choose({"f32": good, "f16": disagreeing(good)}, latency, None, 0.95)
     assert choice.shipped == "f32" and "f16 is faster (5.0 ms), but" in choice.reason
     assert choice.candidates[1].reason.endswith("it does not answer as the reference does: depth")
     assert choose({"f32": good, "f16": good}, latency, None, 0.95).shipped == "f16"
     neither = choose({"f32": disagreeing(good), "f16": disagreeing(good)}, latency, None, 0.95)
     assert neither.shipped == "f32" and "the build fails" in neither.reason
+
+
+# Which variant ships: noise, and what is undecided
+
+
+def standing_at(report: RegressionReport, *, allowed: bool = True, **verdicts: Verdict) -> RegressionReport:
+    """The same report with other verdicts of some tasks."""
+    tasks = {name: row.model_copy(update={"verdict": verdicts.get(name, "pass")}) for name, row in report.tasks.items()}
+    passing = {"pass", "inconclusive"} if allowed else {"pass"}
+    passed = {row.verdict for row in tasks.values()} <= passing
+    return report.model_copy(update={"tasks": tasks, "passed": passed})
+
+
+@pytest.fixture(scope="module")
+def good(tmp_path_factory: pytest.TempPathFactory) -> RegressionReport:
+    """A report in which every task passes."""
+    made = make_bundle(tmp_path_factory.mktemp("good") / "bundle", count=12)
+    return judge_bundle(made, session("raw"), HERE, OPTIONS).report
+
+
+NOISY = [8.0, 12.0, 9.0, 11.0, 8.5, 11.5, 9.5, 10.5, 10.0, 7.0, 13.0, 10.0]  # one round each, in ms; median 10
+STEADY = [10.0, 10.1, 9.9, 10.0, 10.05, 9.95, 10.0, 10.1, 9.9, 10.0, 10.0, 10.0]
+
+
+def times(rounds: list[float], factor: float) -> list[float]:
+    """The same disturbance over a variant that takes ``factor`` as long, in another order of the rounds."""
+    return [factor * value for value in rounds[::-1]]
+
+
+def test_of_two_that_are_equal_within_noise_the_more_precise_one_ships(good: RegressionReport) -> None:
+    """int8 has the better median by 12 %, which is more than the gain asks for; the rounds do not show it."""
+    rounds = {"bf16": NOISY, "int8": times(NOISY, 0.88)}
+    reports = dict.fromkeys(rounds, good)
+    choice = choose(reports, rounds, None, 0.95)
+    assert (choice.shipped, set(choice.equal)) == ("bf16", {"bf16", "int8"}) and unsettled(reports, rounds, 0.95)
+    assert choice.reason.startswith("within its budgets, equal within noise to int8 (8.8 ms) and more precise")
+    [other] = [one for one in choice.candidates if one.name == "int8"]
+    assert other.reason.startswith("within its budgets; equal within noise to bf16: 0.88 times its time, 95 % 0.")
+    assert other.over_shipped is not None and other.over_shipped.low < 1 < other.over_shipped.high
+
+
+def test_the_same_difference_without_noise_ships_the_faster_one(good: RegressionReport) -> None:
+    rounds = {"bf16": STEADY, "int8": times(STEADY, 0.88)}
+    reports = dict.fromkeys(rounds, good)
+    choice = choose(reports, rounds, None, 0.95)
+    assert (choice.shipped, choice.equal) == ("int8", ()) and not unsettled(reports, rounds, 0.95)
+    assert [one.reason for one in choice.candidates] == [
+        "within its budgets; 1.14 times as slow as int8",
+        "shipped; within its budgets",
+    ]
+
+
+def test_what_may_not_be_shipped_unsettles_nothing(good: RegressionReport) -> None:
+    rounds = {"bf16": NOISY, "int8": times(NOISY, 0.88)}
+    assert not unsettled({"bf16": good, "int8": standing_at(good, depth="regression")}, rounds, 0.95)
+
+
+def test_a_speed_up_is_over_compiled_float32_and_never_over_eager(good: RegressionReport) -> None:
+    rounds = {"f32": times(STEADY, 2.0), "int8": STEADY}
+    choice = choose(dict.fromkeys(rounds, good), rounds, 1335.0, 0.95)
+    assert choice.reason.endswith("measured here: 10.0 ms, 2.00 times as fast as compiled f32 (20.0 ms)")
+    assert not any(
+        "1335" in text or "133" in text for text in (choice.reason, *(one.reason for one in choice.candidates))
+    )
+
+
+@pytest.mark.parametrize("speed", [0.9, 0.1])
+def test_a_variant_that_passes_goes_before_one_that_is_undecided_whatever_its_speed(
+    good: RegressionReport, speed: float
+) -> None:
+    reports = {"f32": good, "bf16": standing_at(good, saliency="inconclusive", edge="inconclusive")}
+    assert reports["bf16"].passed
+    for rounds in ({"f32": STEADY, "bf16": times(STEADY, speed)}, {}):
+        choice = choose(reports, rounds, None, 0.95)
+        assert choice.shipped == "f32"
+        told = "2 tasks undecided, allowed by --allow-inconclusive: saliency, edge; f32 passes on every task"
+        assert choice.candidates[1].reason == told and choice.candidates[1].standing == "undecided"
+        assert not rounds or f"bf16 is faster ({10 * speed:.1f} ms), but {told}" in choice.reason
+
+
+def test_where_every_variant_is_undecided_the_reason_says_so_and_claims_no_budget(good: RegressionReport) -> None:
+    reports = {"f32": standing_at(good, edge="inconclusive"), "int8": standing_at(good, edge="inconclusive")}
+    for rounds in ({"f32": STEADY, "int8": times(STEADY, 0.5)}, {}):
+        choice = choose(reports, rounds, None, 0.95)
+        assert choice.shipped == "int8"
+        assert "1 task undecided, allowed by --allow-inconclusive: edge; no variant that answers" in choice.reason
+        assert not any(one.reason.startswith("within its budgets") for one in choice.candidates)
+    refused = {name: standing_at(report, allowed=False, edge="inconclusive") for name, report in reports.items()}
+    choice = choose(refused, {}, None, 0.95)
+    assert choice.shipped == "f32" and "no variant is within its budgets" in choice.reason

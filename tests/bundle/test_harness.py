@@ -26,7 +26,7 @@ from bundle.results import write_result
 from bundle.sources import Source, bundled
 from tests.bundle.made import HERE, make_bundle, session
 
-COUNT = 6
+COUNT = 12
 OPTIONS = Options(resamples=200)
 ROOT = Path(__file__).resolve().parents[2]
 Infer = Callable[[dict[str, Array]], dict[str, Array]]
@@ -167,7 +167,7 @@ def test_a_hard_image_counts_for_no_metric_but_must_be_finite(bundle: Bundle) ->
     assert good.passed and good.images == COUNT - 1 and not bad.passed
     assert bad.tasks["depth"].verdict == "regression" and bad.tasks["depth"].compiled == good.tasks["depth"].compiled
     assert (
-        "not finite on 1 of the hard images: image-5" in bad.checks["depth"].reason
+        "not finite on 1 of the hard images: image-11" in bad.checks["depth"].reason
         and bad.tasks["edge"].verdict == "pass"
     )
 

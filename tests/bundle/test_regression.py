@@ -1,7 +1,8 @@
 """The harness: its contract with the readers of regression.json, and that a broken model fails and never crashes it."""
 
 import json
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -24,8 +25,8 @@ from bundle.regression import (
 )  # fmt: skip
 from bundle.tasks import TASKS as ROWS
 from bundle.tasks import task
-from bundle.vectors import FULL, Vectors
-from tests.bundle.made import HERE, PREPROCESS, TASKS, image, make_bundle, model, session, unchanged
+from bundle.vectors import FULL, Evaluated, Vectors, write_vectors
+from tests.bundle.made import HERE, PREPROCESS, SPEC, TASKS, evaluated, image, make_bundle, model, session, unchanged
 
 COUNT = 12
 Infer = Callable[[dict[str, Array]], dict[str, Array]]
@@ -94,13 +95,13 @@ def test_the_keys_are_the_contracts(bundles: dict[Io, Bundle], tmp_path: Path) -
         "schema", "model", "target", "device", "precision", "executed_on", "images", "tasks", "delta_m", "passed",
         "variants", "delta_m_interval", "gate", "source", "variant", "chosen", "session", "checks", "baseline", "arrays",
     ]  # fmt: skip
-    assert written["schema"] == 1 and written["device"] == {"name": "test", "isa": ["none"]}
+    assert written["schema"] == 2 and written["device"] == {"name": "test", "isa": ["none"]}
     assert list(written["tasks"]) == list(TASKS)
     for row in ROWS:
         result = written["tasks"][row.name]
         assert list(result) == [
             "metric", "direction", "reference", "compiled", "drop_relative", "interval", "budget", "verdict", "sqnr_db",
-            "images_needed", "figures",
+            "labelled_images", "images_needed", "figures",
         ]  # fmt: skip
         assert (result["metric"], result["direction"], result["budget"]) == (row.metric, row.direction, row.budget)
     assert read_report(tmp_path) == report
@@ -274,7 +275,9 @@ def test_agreement_is_1_for_equal_and_low_for_opposite_predictions(row: object) 
 def test_a_sentence_names_task_metric_drop_interval_and_budget(bundles: dict[Io, Bundle]) -> None:
     report = judge(bundles["raw"], session("raw", unchanged))
     text = sentence("depth", report.tasks["depth"])
-    assert text.startswith("depth: rmse_m ") and text.endswith("drop 0.00% [0.00%, 0.00%], budget 1.00%: pass")
+    assert text.startswith("depth: rmse_m ") and text.endswith(
+        "drop 0.00% [0.00%, 0.00%], budget 1.00%, 12 labelled images: pass"
+    )
 
 
 @pytest.mark.parametrize("text", [None, "{}", "nothing"])
@@ -283,3 +286,51 @@ def test_a_report_that_cannot_be_read_is_refused(tmp_path: Path, text: str | Non
         (tmp_path / "regression.json").write_text(text)
     with pytest.raises(ArtifactError, match=r"regression\.json cannot be read"):
         read_report(tmp_path)
+
+
+def test_a_report_of_schema_1_is_read_without_its_numbers_of_images(bundles: dict[Io, Bundle], tmp_path: Path) -> None:
+    written = json.loads(write_report(tmp_path, judge(bundles["raw"], session("raw"))).read_text())
+    written["schema"] = 1
+    for result in written["tasks"].values():
+        del result["labelled_images"]
+    (tmp_path / "regression.json").write_text(json.dumps(written))
+    report = read_report(tmp_path)
+    assert {result.labelled_images for result in report.tasks.values()} == {None}
+    assert "labelled images" not in sentence("depth", report.tasks["depth"])
+    (tmp_path / "regression.json").write_text(json.dumps({**written, "schema": 2}))
+    with pytest.raises(ArtifactError, match=r"regression\.json cannot be read") as caught:
+        read_report(tmp_path)
+    assert "labelled_images for every task" in caught.value.got
+
+
+@pytest.mark.parametrize("count", [1, 9])
+def test_a_bundle_of_few_images_is_inconclusive_on_every_task(tmp_path: Path, count: int) -> None:
+    report = judge(make_bundle(tmp_path / "few", count=count), session("raw"))
+    assert {result.verdict for result in report.tasks.values()} == {"inconclusive"} and not report.passed
+    assert all(
+        (result.labelled_images or 0) <= count and result.interval == (None, None) for result in report.tasks.values()
+    )
+    with pytest.raises(
+        RegressionFailed, match=f"{count} of {count} images have a label for this task, and a verdict needs 10"
+    ):
+        require_passed(report)
+
+
+def test_a_task_that_is_labelled_on_few_images_is_inconclusive_and_no_other(tmp_path: Path) -> None:
+    """Every image has a depth map, but only three hold a valid pixel."""
+
+    def images() -> Iterator[Evaluated]:
+        for number, one in enumerate(evaluated(COUNT)):
+            empty = {"depth": np.zeros_like(one.labels["depth"])} if number >= 3 else {}
+            yield replace(one, labels={**one.labels, **empty})
+
+    bundle = make_bundle(tmp_path / "sparse", count=COUNT)
+    (bundle.folder / "vectors.npz").unlink()
+    write_vectors(bundle.folder / "vectors.npz", images(), tasks=TASKS, spec=SPEC)
+    report = judge(bundle, session("raw"))
+    depth = report.tasks["depth"]
+    assert (depth.verdict, depth.labelled_images, depth.images_needed) == ("inconclusive", 3, 40)
+    assert {one.verdict for name, one in report.tasks.items() if name != "depth"} == {"pass"}
+    assert report.delta_m_interval == (None, None) and report.delta_m == 0.0
+    poisoned = judge(bundle, session("raw", lambda name, raw: raw * np.nan if name == "depth" else raw))
+    assert (poisoned.tasks["depth"].verdict, poisoned.tasks["depth"].labelled_images) == ("regression", 3)

@@ -111,3 +111,17 @@ def test_what_mends_the_plain_graph_goes_along_only_where_that_breaks_a_budget(
     manifest = ship(made, Choice(shipped="f32", reason="because", eager_ms=None, candidates=candidates), "a" * 64)
     assert [variant.name for variant in manifest.variants] == names
     assert set(manifest.files) == {"vectors.npz", *(f"{name}.onnx" for name in names)}
+
+
+def test_a_mixed_graph_that_passes_goes_along_where_the_plain_one_is_only_undecided_and_allowed(tmp_path: Path) -> None:
+    tried = {"f32": "pass", "int8": "inconclusive", "int8_mixed": "pass"}
+    variants = tuple(BundleVariant(name=n, precision=n, files=(f"{n}.onnx",), recipe={"name": n}) for n in tried)
+    files = dict.fromkeys(sorted([*(f"{n}.onnx" for n in tried), "vectors.npz"]), "0" * 64)
+    changes = {
+        "variants": variants, "files": files, "engine": Engine(status="deferred", reason="x"),
+        "settings": {"allow_inconclusive": True},
+    }  # fmt: skip
+    made = draft(tmp_path / "bundle", "intel").model_copy(update=changes)
+    candidates = tuple(Candidate(name=n, latency_ms=1.0, verdicts={"depth": v}, reason="") for n, v in tried.items())  # type: ignore[dict-item]
+    manifest = ship(made, Choice(shipped="f32", reason="because", eager_ms=None, candidates=candidates), "a" * 64)
+    assert [variant.name for variant in manifest.variants] == list(tried)

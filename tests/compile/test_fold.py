@@ -89,9 +89,11 @@ def test_an_unknown_task_is_refused_by_name(checkpoint: Path, images: ImageFiles
         fold(checkpoint, tmp_path / "f", images.first(1), FoldOptions(tasks=("sky",)), ImageFiles(paths=()), quiet)
 
 
-def test_frozen_gates_are_in_the_plan_with_what_they_cost(checkpoint: Path, images: ImageFiles, tmp_path: Path) -> None:
+def test_frozen_gates_are_in_the_plan_with_what_they_cost(
+    checkpoint: Path, images: ImageFiles, scenes: Path, tmp_path: Path
+) -> None:
     options = FoldOptions(freeze_gates=True, budgets=BUDGETS)
-    frozen = fold(checkpoint, tmp_path / "f", images.first(1), options, images.first(3), quiet)
+    frozen = fold(checkpoint, tmp_path / "f", images.first(1), options, folder_images(scenes, "val"), quiet)
     lines = TypeAdapter(list[FoldRecord]).validate_json(frozen.file("fold.json").read_bytes())
     [gate] = [line for line in lines if line.rule == "freeze_gate"]
     assert gate.module == "adapter.stages.1.blocks.0.banks.mlp.gate" and not gate.exact

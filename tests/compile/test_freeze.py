@@ -6,6 +6,7 @@ import pytest
 import torch
 
 from bundle.dataset import SPEC_FILE, FolderDataset, load_spec
+from bundle.verdict import MINIMUM_IMAGES
 from compile.folds.gates import ConstantGate
 from compile.freeze import Agreement, freeze_gates, read_labels
 from tdss.adapters.tdss import DynamicGate, StaticGate
@@ -19,8 +20,8 @@ LAX, STRICT = dict.fromkeys(made.TASKS, 10.0), dict.fromkeys(made.TASKS, 1e-9)
 
 @pytest.fixture(scope="module")
 def images() -> list[torch.Tensor]:
-    """Three images."""
-    return list(torch.randn(3, 1, 3, made.SIDE, made.SIDE, generator=torch.Generator().manual_seed(1)))
+    """Enough images for a verdict on every task: on some the model answers nothing salient."""
+    return list(torch.randn(16, 1, 3, made.SIDE, made.SIDE, generator=torch.Generator().manual_seed(1)))
 
 
 def test_a_gate_is_frozen_to_its_mean(images: list[torch.Tensor]) -> None:
@@ -42,6 +43,18 @@ def test_a_gate_is_frozen_to_its_mean(images: list[torch.Tensor]) -> None:
 def test_a_gate_over_its_budget_refuses_and_says_so(images: list[torch.Tensor]) -> None:
     frozen, [line] = freeze_gates(made.model(), images, budgets=STRICT, labels={}, scales={}, progress=quiet)
     assert line.decision == "kept" and line.reason.startswith("refuses to freeze: alone it costs")
+    assert not isinstance(frozen.get_submodule(GATE), ConstantGate)
+
+
+def test_on_too_few_images_nothing_is_frozen_and_their_number_is_said(images: list[torch.Tensor]) -> None:
+    few = images[: MINIMUM_IMAGES - 1]
+    frozen, [line] = freeze_gates(made.model(), few, budgets=LAX, labels={}, scales={}, progress=quiet)
+    assert (
+        line.decision == "kept"
+        and line.drops == {}
+        and "on too few labelled images (" in line.reason
+        and "semseg 9" in line.reason
+    )
     assert not isinstance(frozen.get_submodule(GATE), ConstantGate)
 
 

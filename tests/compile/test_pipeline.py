@@ -15,7 +15,7 @@ import pytest
 from PIL import Image
 
 from bundle.artifacts import hash_file
-from bundle.choice import read_choice
+from bundle.choice import Bench, Candidate, Choice, read_choice
 from bundle.engines import write_engine_file
 from bundle.errors import ArtifactError, CheckpointError, ConfigError, DatasetError, InputError, TargetUnavailable
 from bundle.manifest import load_bundle, verify_bundle
@@ -73,13 +73,16 @@ def test_its_results_keep_the_contract(built: tuple[BuildConfig, Path]) -> None:
     assert list(report.tasks) == list(made.TASKS) and report.images == len(made.EVALUATION)
     assert report.executed_on == ("device" if asked.target == "intel" else "emulation")
     assert bench is not None and choice is not None
-    assert set(json.loads(read_result(folder, "bench.json"))) == {
-        "eager_ms", "f32_compiled_ms", "shipped_ms", "shipped_precision", "runs", "warmup",
+    timed = {"variants", "eager", "load"} if asked.target == "intel" else set()
+    assert set(json.loads(read_result(folder, "bench.json"))) - {"disturbed"} == {
+        "eager_ms", "f32_compiled_ms", "shipped_ms", "shipped_precision", "runs", "warmup", *timed,
     }  # fmt: skip
+    assert set(bench.variants) == ({one.name for one in choice.candidates} if timed else set())
+    assert all((one.with_copies.p10_ms or 0) > 0 for one in bench.variants.values())
     assert report.precision == bench.shipped_precision == choice.shipped == load_bundle(folder).manifest.shipped
     assert (bench.eager_ms is not None) == (asked.target == "intel")
     assert load_bundle(folder).manifest.engine.status == ("built" if asked.target == "intel" else "deferred")
-    assert describe(choice)[-1].startswith(f"shipped: {choice.shipped}, ")
+    assert describe(choice, bench)[-1].startswith(f"shipped: {choice.shipped}, ")
 
 
 def test_a_jetson_bundle_carries_what_the_rules_and_nvidias_parser_say(built: tuple[BuildConfig, Path]) -> None:
@@ -339,3 +342,19 @@ def test_a_kill_in_each_stage_changes_nothing(checkpoint: Path, scenes: Path, tm
     assert len(expected) > 20 and "tiny/jetson/manifest.json" in expected
     assert snapshot(rough) == expected
     assert not [path for path in rough.rglob("*") if path.name.endswith((".tmp", ".old"))]
+
+
+def test_the_terminal_says_eager_is_no_baseline_and_warns_of_a_busy_machine() -> None:
+    candidate = Candidate(name="f32", latency_ms=42.0, verdicts={"depth": "pass"}, reason="shipped; within its budgets")
+    choice = Choice(shipped="f32", reason="it is alone", eager_ms=1335.2, candidates=(candidate,))
+    bench = Bench(
+        eager_ms=1335.2, f32_compiled_ms=42.0, shipped_ms=42.0, shipped_precision="f32", runs=5, warmup=1,
+        disturbed=("load 9.1 on 2 CPUs",),
+    )  # fmt: skip
+    assert describe(choice, bench) == [
+        "  f32             42.00 ms  shipped; within its budgets", "  eager PyTorch: 1335 ms, not a baseline",
+        "warning: the machine was busy while it timed (load 9.1 on 2 CPUs): the latencies may not be repeatable",
+        "shipped: f32, it is alone",
+    ]  # fmt: skip
+    quiet = describe(choice, bench.model_copy(update={"disturbed": (), "eager_ms": None}))
+    assert len(quiet) == 2 and not any("warning" in line or "eager" in line for line in quiet)

@@ -185,7 +185,7 @@ def test_the_section_is_written_between_its_marks_and_again(measured: Power, tmp
 
 def test_a_document_without_the_marks_and_a_file_without_a_measurement_are_refused(tmp_path: Path) -> None:
     (tmp_path / "doc.md").write_text("no marks")
-    with pytest.raises(InputError, match="no place for the power table"):
+    with pytest.raises(InputError, match="no place for the table"):
         write_section(tmp_path / "doc.md", "text")
     with pytest.raises(InputError, match="no measurement"):
         read_power(tmp_path / "none.json")

@@ -251,7 +251,10 @@ class TestSearch:
         scheme = found.record.settings["notes"][SMOOTH]["scheme"]  # type: ignore[index,call-overload]
         assert scheme["smooth_quant_alpha"] == 0.95 and "broke a budget" in scheme["reasons"]["smooth_quant_alpha"]
         report = read_sensitivity(found.file(SENSITIVITY))
-        assert report.outcome == "SmoothQuant, no layer in float: every task holds" and report.layers == ()
+        assert (
+            report.outcome.startswith("SmoothQuant, no layer in float: every task holds; on fewer than 10")
+            and report.layers == ()
+        )
 
     @ONE
     def test_a_graph_that_smoothquant_cannot_do_is_searched_without_it(
@@ -380,3 +383,19 @@ def test_a_calibration_is_made_once(
     assert differences(key, calibrate.cache_key(question)) == ("kept",)
     monkeypatch.setattr(calibrate, "code_hash", lambda module: f"{module} of another version")
     assert differences(key, calibrate.cache_key(question)) == ("kept", "code")
+
+
+def test_few_images_still_rank_graphs_and_their_number_is_said() -> None:
+    """The search asks for no minimum: on one image plain INT8 that changes nothing holds, and no layer goes back to float."""
+    one = np.array([[0.5, 1.0]])
+    info = made.INFO["raw"].model_copy(update={"tasks": {"depth": 1}})
+    trial = Trial([], info, {"depth": 0.01}, seed=0)
+    trial._reference = {"depth": one}
+    same, worse = trial.stand({"depth": one}), trial.stand({"depth": one * (4.0, 1)})
+    assert (same["depth"].verdict, same["depth"].labelled_images, same["depth"].thin) == ("pass", 1, True)
+    assert worse["depth"].verdict == "regression"
+    assert broken(same, {"depth": 0.01}, 0.5) == () and broken(worse, {"depth": 0.01}, 0.5) == ("depth",)
+    held = Step(returned=0, macs_share=0.0, tasks=same, held=True, passed=True, near=True)
+    assert stage._unknown(held) == "; on fewer than 10 labelled images, which show little: depth 1"
+    enough = {"depth": same["depth"].model_copy(update={"labelled_images": 10})}
+    assert stage._unknown(held.model_copy(update={"tasks": enough})) == ""

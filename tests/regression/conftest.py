@@ -12,9 +12,10 @@ from bundle.choice import pick
 from bundle.errors import ArtifactError, ProjectError
 from bundle.harness import Options, judge_bundle
 from bundle.manifest import Bundle, read_manifest
-from bundle.outcome import RegressionReport
+from bundle.outcome import RegressionReport, verdicts_of
 from bundle.regression import Progress
 from bundle.signature import load_trusted
+from bundle.standing import standing, summary
 from bundle.tasks import TASKS
 from targets.base import RunConfig, Session
 from targets.open import execution, open_session
@@ -88,6 +89,9 @@ def judged(bundle: Bundle, options: Options, request: pytest.FixtureRequest) -> 
                 bundle, session.infer, execution(session), options, variant=variant, out=given("out"),
                 progress=_progress(request.config),
             )  # fmt: skip
+        verdicts = verdicts_of(result.report)
+        if standing(verdicts) == "undecided":
+            _say(request.config, summary(verdicts, accepted=result.report.passed))
         yield Run(bundle=bundle, session=session, report=result.report, path=result.path)
 
 

@@ -15,15 +15,37 @@ LINES = tuple(FoldRecord.model_validate(line) for line in made.FOLD)
 
 def test_bars_are_in_proportion_to_the_slowest() -> None:
     view = built.bench_view(Bench.model_validate(made.BENCH), None)
-    assert [bar.text for bar in view.bars] == ["128.0 ms", "100.0 ms", "80.0 ms"]
-    assert [bar.ratio for bar in view.bars] == ["", "1.28×", "1.60×"]
-    assert 'width="62.5%"' in view.bars[2].svg and "shipped int8" in view.bars[2].label
+    assert [bar.text for bar in view.bars] == ["100.0 ms", "80.0 ms"]
+    assert [bar.ratio for bar in view.bars] == ["", "1.25×"]
+    assert 'width="80.0%"' in view.bars[1].svg and "shipped int8" in view.bars[1].label
     assert "15 runs after 3 to warm up" in view.note
+
+
+def test_eager_is_a_note_and_no_speed_is_over_it() -> None:
+    view = built.bench_view(Bench.model_validate(made.BENCH), None)
+    assert view.note.endswith("× is the speed over compiled f32. Eager PyTorch: 128 ms, not a baseline.")
+    without = built.bench_view(Bench.model_validate({**made.BENCH, "f32_compiled_ms": None}), None)
+    assert [bar.ratio for bar in without.bars] == [""]
+
+
+def test_a_busy_machine_is_a_warning_on_the_page(tmp_path: Path) -> None:
+    load = {"cpus": 2, "before": [4.1, 1, 1], "after": [5.2, 1, 1], "steal": 0.031}
+    busy = {**made.BENCH, "load": load, "disturbed": ["load 5.2 on 2 CPUs"]}
+    view = built.bench_view(Bench.model_validate(busy), None)
+    assert (
+        view.load
+        == "Load average over a minute 4.1 before, 5.2 after, on 2 CPUs; 3.1% of the CPU time went to other guests."
+    )
+    folder = made.make(tmp_path / "b", made.regression(), bench=False)
+    write_result(folder, "bench.json", json.dumps(busy))
+    page = render(folder).read_text(encoding="utf-8")
+    assert "Warning: the machine was busy while it timed (load 5.2 on 2 CPUs)" in page and view.load in page
+    assert "Warning" not in render(made.make(tmp_path / "quiet", made.regression())).read_text(encoding="utf-8")
 
 
 def test_what_was_not_measured_has_no_bar() -> None:
     view = built.bench_view(Bench.model_validate({**made.BENCH, "shipped_ms": None}), None)
-    assert len(view.bars) == 2 and view.note.endswith("Not measured here: shipped int8.")
+    assert len(view.bars) == 1 and "Not measured here: shipped int8." in view.note
     emulated = {**made.BENCH, "eager_ms": None, "f32_compiled_ms": None, "shipped_ms": None, "runs": 0, "warmup": 0}
     assert built.bench_view(Bench.model_validate(emulated), None) == built.BenchView(bars=(), note=built.NO_TIMING)
     assert built.bench_view(None, None) == built.BenchView(bars=(), note=built.NO_BENCH)
@@ -61,9 +83,9 @@ def test_a_variant_that_is_not_shipped_says_why(tmp_path: Path) -> None:
 def test_every_timed_variant_has_one_bar() -> None:
     bench = Bench.model_validate({**made.BENCH, "shipped_ms": 100.0, "shipped_precision": "f32"})
     labels = [bar.label for bar in built.bench_view(bench, CHOICE).bars]
-    assert labels == ["eager f32", "compiled bf16", "compiled int8", "shipped f32"]
+    assert labels == ["compiled bf16", "compiled int8", "shipped f32"]
     narrow = [bar.label for bar in built.bench_view(Bench.model_validate(made.BENCH), CHOICE).bars]
-    assert narrow == ["eager f32", "compiled f32", "compiled bf16", "shipped int8"]
+    assert narrow == ["compiled f32", "compiled bf16", "shipped int8"]
 
 
 def test_a_deferred_engine_says_why() -> None:
@@ -135,11 +157,11 @@ def test_the_provenance_names_hashes_device_and_tools() -> None:
 
 
 def test_a_devices_percentiles_are_in_the_page_as_they_were_measured(tmp_path: Path) -> None:
-    three = {"p50_ms": 7.0, "p90_ms": 7.5, "p99_ms": 9.25, "runs": 200}
+    three = {"p10_ms": 6.5, "p50_ms": 7.0, "p90_ms": 7.5, "p99_ms": 9.25, "runs": 200}
     variants = {
         "f16": {
             "with_copies": three,
-            "compute": {**three, "p50_ms": 6.0},
+            "compute": {**three, "p10_ms": None, "p50_ms": 6.0},
             "tool": "trtexec",
             "tool_median_ms": 7.2,
             "tool_compute_ms": 6.1,
@@ -148,14 +170,14 @@ def test_a_devices_percentiles_are_in_the_page_as_they_were_measured(tmp_path: P
     }
     [half, full] = built.bench_view(Bench.model_validate({**made.BENCH, "variants": variants}), None).percentiles
     assert (half.whole, half.compute, half.tool) == (
-        "7.00 / 7.50 / 9.25 ms",
-        "6.00 / 7.50 / 9.25 ms",
+        "6.50 / 7.00 / 7.50 / 9.25 ms",
+        "– / 6.00 / 7.50 / 9.25 ms",
         "7.20 / 6.10 ms (trtexec)",
     )
     assert (full.compute, full.tool, full.runs) == ("–", "–", "200")
     folder = made.make(tmp_path / "b", made.regression())
     write_result(folder, "bench.json", json.dumps({**made.BENCH, "variants": variants}))
-    assert "Percentiles on the device" in render(load_bundle(folder)).read_text(encoding="utf-8")
+    assert "p10 / p50 / p90 / p99" in render(load_bundle(folder)).read_text(encoding="utf-8")
 
 
 def test_parts_are_drawn_on_one_scale_and_summed(tmp_path: Path) -> None:

@@ -41,7 +41,12 @@ def test_the_headline_names_the_tasks() -> None:
 
 
 def test_an_allowed_inconclusive_says_so() -> None:
-    assert "The build allowed this." in judged.headline(with_verdicts(True, depth="inconclusive")).sentences[0]
+    both = with_verdicts(True, saliency="inconclusive", edge="inconclusive")
+    told = "2 tasks undecided, allowed by --allow-inconclusive: saliency, edge"
+    assert judged.headline(both).sentences[0] == f"On 5 images; {told}." and ending(both) == f"Δm −0.20%: {told}"
+    refused = with_verdicts(False, depth="inconclusive")
+    assert ending(refused) == "Δm −0.20%: FAILED: not every task is within its budget"
+    assert "allowed" not in judged.headline(refused).sentences[0]
 
 
 def test_without_a_report_nothing_is_claimed() -> None:
@@ -65,7 +70,7 @@ def test_a_row_says_what_the_file_says() -> None:
     assert (normals.interval, normals.budget, normals.sqnr) == ("[+8.00%, +12.0%]", "1%", "12.0 dB")
     assert (normals.better, normals.mark, normals.verdict) == ("lower is better", "✗", "regression")
     assert (edge.compiled, edge.drop, edge.sqnr, edge.svg) == ("undefined", "undefined", "undefined", "")
-    assert "drop +9.89%, interval [+8.00%, +12.0%], budget 1%, verdict regression" in normals.svg
+    assert "drop +9.89%, interval [+8.00%, +12.0%], – labelled images, budget 1%, verdict regression" in normals.svg
 
 
 def test_an_equal_output_has_no_noise_to_compare_with() -> None:

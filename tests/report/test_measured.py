@@ -2,6 +2,7 @@
 
 import json
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -9,7 +10,7 @@ from bundle.agreement import CHANGE_UNITS
 from bundle.errors import ArtifactError
 from bundle.manifest import load_bundle
 from bundle.outcome import RegressionReport, TaskCheck
-from report.measured import UNITS, change, cosine, measured_view
+from report.measured import UNITS, change, cosine, measured_view, tried_rows
 from report.page import render
 from report.sensitivity import NOTHING, SMOOTHED, read_sensitivity, sensitivity_view
 from tests.report import made
@@ -45,7 +46,7 @@ def test_a_variant_shows_its_drops_in_the_tasks_order(report: RegressionReport) 
     plain, narrow, untried = view.variants
     assert view.tasks == tuple(made.CHANNELS)
     assert (plain.outcome, narrow.outcome, untried.outcome) == (
-        "within its budgets",
+        "not within its budgets",  # whatever ``passed`` says: these verdicts are not
         "not within its budgets",
         "not judged",
     )
@@ -117,3 +118,14 @@ def test_a_sensitivity_file_that_holds_something_else_is_refused(tmp_path: Path)
     with pytest.raises(ArtifactError, match=r"sensitivity\.json cannot be read"):
         read_sensitivity(tmp_path)
     assert read_sensitivity(tmp_path / "elsewhere") is None
+
+
+@pytest.mark.parametrize(("passed", "words"), [(True, "undecided, allowed"), (False, "undecided")])
+def test_a_variant_with_an_undecided_task_is_not_within_its_budgets(passed: bool, words: str) -> None:
+    values: Any = made.rich()
+    row = values["variants"][0]
+    row["tasks"] = {
+        name: {**one, "verdict": "inconclusive" if name == "edge" else "pass"} for name, one in row["tasks"].items()
+    }
+    tried = tried_rows(RegressionReport.model_validate({**values, "variants": [{**row, "passed": passed}]}))
+    assert (tried[0].outcome, tried[0].kind) == (words, "inconclusive")

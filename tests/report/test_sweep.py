@@ -159,3 +159,16 @@ def test_the_page_stands_alone_and_fits(results: list[Path], tmp_path: Path, wid
     seen = browser.look(page, width=width)
     assert seen.title == "Not every result passes: 4 results" and (seen.client, seen.scroll) == (width, width)
     assert (seen.resources, seen.requests, seen.console, seen.scripts) == ([], [], [], 0)
+
+
+def test_an_undecided_result_is_no_pass_of_the_page(tmp_path: Path) -> None:
+    values = made.regression()
+    tasks = {**values["tasks"]}  # type: ignore[dict-item]
+    tasks["edge"] = {**tasks["edge"], "verdict": "inconclusive"}
+    paths = [write(tmp_path / "a.json", values), write(tmp_path / "b.json", {**values, "model": "z", "tasks": tasks})]
+    page = describe_sweep([read_result(path) for path in paths])
+    assert (page.headline, page.kind, page.mark) == ("Not every result is decided", "inconclusive", "?")
+    assert (
+        page.sentences[0]
+        == "1 of 2 results within every budget; undecided on a task, allowed by --allow-inconclusive: no. 2."
+    )

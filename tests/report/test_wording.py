@@ -1,9 +1,11 @@
 import math
+from pathlib import Path
 
 import pytest
 
 from bundle.tasks import TASKS
 from report import wording
+from report.coverage import Coverage
 
 
 def test_every_metric_of_the_task_table_has_a_name_without_underscores() -> None:
@@ -63,3 +65,18 @@ def test_counts_have_three_digits(number: float, text: str) -> None:
 def test_sizes_and_plurals() -> None:
     assert (wording.file_size(5_000), wording.file_size(17_040_000)) == ("5.0 kB", "17.0 MB")
     assert (wording.plural(1, "image"), wording.plural(1024, "image")) == ("1 image", "1,024 images")
+
+
+def test_the_figures_of_several_verdicts_are_those_that_were_measured() -> None:
+    """On the page, in the README and in docs/regression.md: each number is docs/interval-coverage.json's."""
+    root = Path(__file__).resolve().parents[2]
+    found = Coverage.model_validate_json((root / "docs" / "interval-coverage.json").read_bytes()).together
+    passes = sum(found.any_pass.values()) / len(found.any_pass)
+    builds, draws = f"{100 * found.any_regression:.1f}", f"{100 * passes:.1f}"
+    assert f"{builds}% of builds" in wording.SEVERAL and f"in {draws}%" in wording.SEVERAL
+    for name in ("README.md", "docs/regression.md"):
+        text = " ".join((root / name).read_text(encoding="utf-8").split())
+        assert f"{builds} % of the builds show" in text and f"in {draws} %" in text
+    text = (root / "docs" / "regression.md").read_text(encoding="utf-8")
+    assert f"{100 * found.regression:.1f} % of single verdicts are `regression`" in text
+    assert f"{100 * found.passed:.1f} % of single verdicts are a false `pass`" in text
