@@ -133,7 +133,7 @@ def together(
 def measure_coverage(bundle: Bundle, graph: Path, power: Power, *, trials: int, threads: int) -> Coverage:
     """Measure everything; see the module."""
     subjects = plant(bundle, graph, power, threads)
-    console = Console(stderr=True)
+    console = EscapingConsole(stderr=True)
     rows = [(name, images) for images in IMAGES for name in subjects]
     covers = tuple(
         cover(name, subjects[name], images, trials, RESAMPLES)

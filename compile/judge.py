@@ -131,5 +131,6 @@ def _inference(session: Session, draft: Manifest, stored: Stored) -> Callable[[]
 
 
 def _judge_one(session: Session, vectors: ReferenceVectors, terms: Terms) -> RegressionReport:
-    opened = Bundle(folder=vectors.folder, manifest=terms.draft)
+    draft = terms.draft.model_copy(update={"files": dict(vectors.record.files)})  # all that is read of the folder
+    opened = Bundle(folder=vectors.folder, manifest=draft)
     return run(opened, session.infer, execution(session), allow_inconclusive=terms.allow_inconclusive)

@@ -339,8 +339,7 @@ def main(
     threads: Annotated[int | None, typer.Option(help="Threads. Default: the runtime's choice.")] = None,
     budgets: Annotated[str | None, typer.Option(help="default (1 % drop) or strict (0.1 %). Default: default.")] = None,
     allow_inconclusive: Annotated[
-        bool | None,
-        typer.Option("--allow-inconclusive", help="Accept undecided verdicts; they are named, never within budget."),
+        bool | None, typer.Option("--allow-inconclusive", help="Accept undecided verdicts; each is named.")
     ] = None,
     timing_runs: Annotated[int | None, typer.Option(help="Timed rounds. Default: 15.")] = None,
     timing_warmup: Annotated[int | None, typer.Option(help="Untimed rounds before them. Default: 3.")] = None,

@@ -158,7 +158,7 @@ def test_every_library_file_has_a_docstring() -> None:
 def starts_of_python(module: ast.Module) -> list[int]:
     """Return the lines on which a command begins with this Python."""
     lists = (node for node in ast.walk(module) if isinstance(node, ast.List | ast.Tuple) and node.elts)
-    return [node.lineno for node in lists if ast.unparse(node.elts[0]) == "sys.executable"]
+    return sorted(node.lineno for node in lists if ast.unparse(node.elts[0]) == "sys.executable")
 
 
 def test_python_is_started_isolated() -> None:

@@ -15,7 +15,7 @@ from tests.bundle.made import HEIGHT, PREPROCESS, TASKS, WIDTH, image, make_bund
 
 @pytest.mark.parametrize("io", ["raw", "edge"])
 def test_maps_are_the_models_answers_whatever_the_interface(tmp_path: Path, io: Io) -> None:
-    manifest = make_bundle(tmp_path, io=io, count=2).manifest
+    manifest = make_bundle(tmp_path / "b", io=io, count=2).manifest
     fed = feed(manifest, image(0))
     [taken] = manifest.inputs
     assert (str(fed["image"].dtype), fed["image"].shape) == (taken.dtype, taken.shape)
@@ -28,7 +28,7 @@ def test_maps_are_the_models_answers_whatever_the_interface(tmp_path: Path, io: 
 
 @pytest.mark.parametrize("io", ["raw", "edge"])
 def test_a_frame_of_another_size_or_type_is_refused_by_name(tmp_path: Path, io: Io) -> None:
-    manifest = make_bundle(tmp_path, io=io, count=2).manifest
+    manifest = make_bundle(tmp_path / "b", io=io, count=2).manifest
     with pytest.raises(DatasetError, match="wrong size") as caught:
         feed(manifest, np.zeros((WIDTH, HEIGHT, 3), np.uint8), name="frame 7")
     assert caught.value.where == "frame 7"

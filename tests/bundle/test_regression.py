@@ -9,7 +9,9 @@ import numpy as np
 import pytest
 
 from bundle.agreement import agreement
+from bundle.artifacts import hash_file
 from bundle.checks import require_passed, sentence
+from bundle.contents import VECTORS
 from bundle.dataset import Array
 from bundle.errors import ArtifactError, RegressionFailed
 from bundle.manifest import Bundle, Io
@@ -325,8 +327,11 @@ def test_a_task_that_is_labelled_on_few_images_is_inconclusive_and_no_other(tmp_
             yield replace(one, labels={**one.labels, **empty})
 
     bundle = make_bundle(tmp_path / "sparse", count=COUNT)
-    (bundle.folder / "vectors.npz").unlink()
-    write_vectors(bundle.folder / "vectors.npz", images(), tasks=TASKS, spec=SPEC)
+    path = bundle.folder / VECTORS
+    path.unlink()
+    write_vectors(path, images(), tasks=TASKS, spec=SPEC)
+    listed = {**bundle.manifest.files, VECTORS: hash_file(path)}
+    bundle = bundle.model_copy(update={"manifest": bundle.manifest.model_copy(update={"files": listed})})
     report = judge(bundle, session("raw"))
     depth = report.tasks["depth"]
     assert (depth.verdict, depth.labelled_images, depth.images_needed) == ("inconclusive", 3, 40)

@@ -15,6 +15,7 @@ from tdss.model import MultiTaskModel
 from tests.bundle.made_onnx import make
 from tests.cli.run import tdss
 from tests.compile import made
+from tests.exits import exit_code
 from tests.tdss.test_checkpoint import small
 from tests.tdss.test_foreign import official
 
@@ -135,7 +136,7 @@ def test_pictures_and_measurements_are_written_over_nothing_else(
 ) -> None:
     assert callable(main)
     given = {"bundle": place / "bundle", "file": place / "file", "new": place / "new.json"}
-    assert main([word.format(**given) for word in words]) == 2
+    assert exit_code(main, [word.format(**given) for word in words]) == 2
     assert "there is something here" in capsys.readouterr().err and (place / "file").read_text() == "mine"
 
 

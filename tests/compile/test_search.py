@@ -391,11 +391,10 @@ def test_few_images_still_rank_graphs_and_their_number_is_said() -> None:
     info = made.INFO["raw"].model_copy(update={"tasks": {"depth": 1}})
     trial = Trial([], info, {"depth": 0.01}, seed=0)
     trial._reference = {"depth": one}
-    same, worse = trial.stand({"depth": one}), trial.stand({"depth": one * (4.0, 1)})
-    assert (same["depth"].verdict, same["depth"].labelled_images, same["depth"].thin) == ("pass", 1, True)
-    assert worse["depth"].verdict == "regression"
-    assert broken(same, {"depth": 0.01}, 0.5) == () and broken(worse, {"depth": 0.01}, 0.5) == ("depth",)
+    same, worse = (trial.stand({"depth": one * by}) for by in ((1.0, 1), (4.0, 1)))
+    assert (same["depth"].verdict, same["depth"].thin, worse["depth"].verdict) == ("pass", True, "regression")
+    assert [broken(one, {"depth": 0.01}, 0.5) for one in (same, worse)] == [(), ("depth",)]
     held = Step(returned=0, macs_share=0.0, tasks=same, held=True, passed=True, near=True)
     assert stage._unknown(held) == "; on fewer than 10 labelled images, which show little: depth 1"
-    enough = {"depth": same["depth"].model_copy(update={"labelled_images": 10})}
-    assert stage._unknown(held.model_copy(update={"tasks": enough})) == ""
+    enough = same["depth"].model_copy(update={"labelled_images": 10})
+    assert stage._unknown(held.model_copy(update={"tasks": {"depth": enough}})) == ""

@@ -38,9 +38,11 @@ def test_a_busy_machine_is_a_warning_on_the_page(tmp_path: Path) -> None:
     )
     folder = made.make(tmp_path / "b", made.regression(), bench=False)
     write_result(folder, "bench.json", json.dumps(busy))
-    page = render(folder).read_text(encoding="utf-8")
+    page = render(load_bundle(folder)).read_text(encoding="utf-8")
     assert "Warning: the machine was busy while it timed (load 5.2 on 2 CPUs)" in page and view.load in page
-    assert "Warning" not in render(made.make(tmp_path / "quiet", made.regression())).read_text(encoding="utf-8")
+    assert "Warning" not in render(load_bundle(made.make(tmp_path / "quiet", made.regression()))).read_text(
+        encoding="utf-8"
+    )
 
 
 def test_what_was_not_measured_has_no_bar() -> None:

@@ -298,7 +298,7 @@ def test_what_the_rounds_tell_apart_is_not_measured_again(monkeypatch, folder: P
 
 def test_an_undecided_decision_is_no_pass_and_names_its_tasks(monkeypatch, tmp_path: Path, capsys) -> None:
     few = make_bundle(tmp_path / "few" / "jetson", count=9)
-    variants = (BundleVariant(name="f32", precision="f32", files=("f32/model.onnx",), recipe={"name": "f32"}),)
+    variants = (BundleVariant(name="f32", precision="f32", files=("f32.onnx",), recipe={"name": "f32"}),)
     write_manifest(few.folder, few.manifest.model_copy(update={"variants": variants, "target": "jetson"}))
     use(monkeypatch, few.folder)
     main([str(few.folder), "--runs", "2", "--warmup", "1", "--allow-inconclusive"])
