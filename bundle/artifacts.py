@@ -21,6 +21,7 @@ from pydantic import JsonValue, ValidationError, field_validator
 
 from bundle.errors import ArtifactError
 from bundle.frozen import Frozen
+from bundle.limits import read_limited
 
 SIDECAR = "artifact.json"
 _AT_FDCWD, _RENAME_EXCHANGE = -100, 2  # linux/fcntl.h, linux/fs.h
@@ -232,7 +233,7 @@ def load(kind: type[ArtifactT], folder: Path) -> ArtifactT:
     """
     sidecar = folder / SIDECAR
     try:
-        record = Record.model_validate_json(sidecar.read_bytes())
+        record = Record.model_validate_json(read_limited(sidecar, "json_bytes"))
     except (FileNotFoundError, NotADirectoryError) as error:
         raise ArtifactError(
             f"no {kind.kind} artifact here",

@@ -19,7 +19,8 @@ from numpy.typing import NDArray
 from pydantic import Field, ValidationError, model_validator
 
 from bundle.errors import DatasetError, not_installed
-from bundle.frozen import Frozen
+from bundle.frozen import Frozen, faults
+from bundle.limits import Positive, read_limited
 from bundle.tasks import Task, task
 
 Array: TypeAlias = NDArray[np.generic]
@@ -47,7 +48,7 @@ class DatasetSpec(Frozen):
     classes: dict[str, tuple[str, ...]]
     palettes: dict[str, tuple[tuple[Byte, Byte, Byte], ...]]
     ignore_index: Byte = IGNORE
-    depth_unit_m: Annotated[float, Field(gt=0)] = 0.001
+    depth_unit_m: Positive = 0.001
     attribution: str
 
     @model_validator(mode="after")
@@ -81,7 +82,7 @@ def load_spec(path: Path) -> DatasetSpec:
         DatasetError: there is no such file, or a key or value of it is wrong.
     """
     try:
-        return DatasetSpec.model_validate_json(path.read_bytes())
+        return DatasetSpec.model_validate_json(read_limited(path, "json_bytes"))
     except (FileNotFoundError, NotADirectoryError) as error:
         raise DatasetError(
             "the data set has no spec", expected=f"a {SPEC_FILE} with class names and palettes", got="no such file",
@@ -90,7 +91,7 @@ def load_spec(path: Path) -> DatasetSpec:
     except ValidationError as error:
         raise DatasetError(
             "the data set's spec cannot be read", expected="the keys of DatasetSpec, schema_version 1",
-            got=str(error), where=str(path), fix="correct the keys named above",
+            got=faults(error), where=str(path), fix="correct the keys that are named",
         ) from error  # fmt: skip
 
 

@@ -22,6 +22,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from bundle.errors import InputError
+from bundle.figures import Figure
 from bundle.frozen import Frozen
 from bundle.tasks import Direction
 
@@ -47,10 +48,10 @@ class Judgement(Frozen):
     ``images_needed`` says how many images would settle an inconclusive verdict (see ``images_needed``), else None.
     """
 
-    reference: float
-    compiled: float
-    drop: float
-    interval: tuple[float, float]
+    reference: Figure
+    compiled: Figure
+    drop: Figure
+    interval: tuple[Figure, Figure]
     verdict: Verdict
     reason: str  # empty for an ordinary verdict
     images_needed: int | None = None

@@ -95,9 +95,12 @@ def fold_checkpoint(
     """Analyse, restrict to the tasks asked for, freeze if asked to, fold and prove; nothing is written."""
     from compile.analysis import analyse
     from compile.folding import prove, rewrite, with_error
+    from tdss.checkpoint import WEIGHTS, stored_halves
     from tdss.checkpoint import load as load_checkpoint
 
     config, model = load_checkpoint(checkpoint)
+    if halves := stored_halves(checkpoint / WEIGHTS):
+        progress(halves)
     batch = read_batch(config, images)
     seen = list(read_batch(config, calibration).split(1)) if calibration.paths else []
     findings = analyse(model, seen, progress)

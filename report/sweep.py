@@ -14,6 +14,7 @@ from bundle.artifacts import write_text
 from bundle.choice import BENCH
 from bundle.errors import ArtifactError, InputError
 from bundle.frozen import Frozen
+from bundle.limits import LIMITS
 from bundle.outcome import RESULT, RegressionReport, open_report, read_report
 from bundle.seals import MANIFEST
 from report import judged, wording
@@ -22,7 +23,7 @@ from report.facts import read_bench
 from report.template import printed
 from report.view import Standing, Tick
 
-LARGEST = 50_000_000  # bytes of one member of an archive: a result is under a megabyte
+LARGEST = LIMITS["result_bytes"].most  # of one member of an archive
 
 
 class Result(Frozen):

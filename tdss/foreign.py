@@ -14,7 +14,7 @@ from tdss import checkpoint
 from tdss.backbones.swin_keys import from_published
 from tdss.backbones.vit_keys import from_dinov2
 from tdss.config import IN_BACKBONE, ModelConfig, VitConfig
-from tdss.model import MultiTaskModel
+from tdss.model import MultiTaskModel, shapes
 
 NESTED = ("model", "state_dict", "model_state", "net")  # where published files keep the weights
 
@@ -51,7 +51,7 @@ def read_foreign(path: Path) -> dict[str, Tensor]:
             "there are no weights in this file", expected="tensors by name", got=type(content).__name__,
             where=str(path), fix="save the state_dict where the file was made",
         )  # fmt: skip
-    return {name: tensor.float() if tensor.is_floating_point() else tensor for name, tensor in tensors.items()}
+    return checkpoint.widened(tensors)
 
 
 def import_backbone(weights: Path, config: Path, out: Path, *, seed: int) -> tuple[str, ...]:
@@ -70,6 +70,7 @@ def import_backbone(weights: Path, config: Path, out: Path, *, seed: int) -> tup
             expected=f"an adapter that is not {' or '.join(IN_BACKBONE)}: these live inside the backbone",
             got=model_config.adapter.kind, where=str(config), fix='import it with [adapter] kind = "tdss" or "none"',
         )  # fmt: skip
+    shapes(model_config)
     state, left = _translate(read_foreign(weights), model_config)
     torch.manual_seed(seed)
     model = MultiTaskModel(model_config)

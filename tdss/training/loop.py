@@ -13,7 +13,7 @@ from bundle.errors import CheckpointError, ConfigError
 from bundle.tasks import task as task_row
 from tdss import checkpoint
 from tdss.config import IN_BACKBONE
-from tdss.model import MultiTaskModel
+from tdss.model import MultiTaskModel, shapes
 from tdss.training import data, finish, losses, state
 from tdss.training.config import TrainConfig
 from tdss.training.evaluate import evaluate
@@ -209,6 +209,7 @@ def build_model(config: TrainConfig) -> MultiTaskModel:
     Raises:
         ConfigError: the two backbones differ in more than drop-path, or the checkpoint's holds an adapter.
     """
+    shapes(config.model)
     model = MultiTaskModel(config.model)
     if config.init_backbone is not None:
         source_config, source = checkpoint.load(config.init_backbone)
