@@ -1,6 +1,5 @@
 """``tdss evaluate``: a checkpoint's metrics on a split, in PyTorch, beside what its card says."""
 
-import json
 import sys
 from collections.abc import Iterable
 from pathlib import Path
@@ -12,7 +11,7 @@ from rich.progress import track
 from rich.table import Table
 
 from bundle.dataset import SPEC_FILE, FolderDataset, load_spec
-from bundle.metrics import metric
+from bundle.strict_json import dumps
 from bundle.tasks import task
 
 
@@ -32,16 +31,18 @@ def main(
 
     Example: tdss evaluate models/default --data data/scenes --split val
     """
-    from tdss.checkpoint import load_card
+    from tdss.checkpoint import WEIGHTS, load_card, stored_halves
 
     dataset = FolderDataset(root=data, spec=load_spec(data / SPEC_FILE))
+    if halves := stored_halves(checkpoint / WEIGHTS):
+        sys.stderr.write(f"{halves}\n")
     names = tuple(tasks.split(",")) if tasks else ()
     if arrays is None:
         metrics = _evaluate(checkpoint, dataset, split, names)
     else:
         metrics = _record(checkpoint, dataset, split, names, arrays)
     if as_json:
-        sys.stdout.write(json.dumps(metrics) + "\n")
+        sys.stdout.write(dumps(metrics) + "\n")
         return
     card = load_card(checkpoint)
     Console().print(_table(metrics, card.metrics if card else {}))
@@ -65,15 +66,11 @@ def _record(
     checkpoint: Path, dataset: FolderDataset, split: str, tasks: tuple[str, ...], out: Path
 ) -> dict[str, float]:
     """Measure as the bundle's reference is measured, and keep every figure's arrays."""
-    from compile.reference_arrays import record_reference
+    from compile.reference_arrays import gated_metrics, record_reference
 
     found = record_reference(checkpoint, dataset, dataset.ids(split), out, _progress, tasks)
     sys.stderr.write(f"written: {out}\n")
-    gated = {name: next(iter(rows.values())) for name, rows in found.items()}
-    channels = {name: dataset.spec.channels(task(name)) for name in found}
-    return {
-        name: metric(task(name), channels[name]).reduce(array.sum(axis=0)) for name, array in gated.items()
-    }  # fmt: skip
+    return gated_metrics(found, {name: dataset.spec.channels(task(name)) for name in found})
 
 
 def _table(metrics: dict[str, float], stated: dict[str, float]) -> Table:

@@ -9,7 +9,6 @@ unpickled.
 if not __package__:
     import _path  # noqa: F401
 
-import json
 import sys
 from collections.abc import Callable
 from pathlib import Path
@@ -25,6 +24,7 @@ from bundle.dataset import SPEC_FILE, FolderDataset, load_spec
 from bundle.fold import FOLD, FoldPart, FoldProof, FoldRecord
 from bundle.manifest import default_budgets
 from bundle.preprocess import Preprocess
+from bundle.strict_json import dumps
 from compile.config import FoldMode, FoldOptions
 from compile.images import ImageFiles, folder_images
 from compile.script import announce, run_script, say
@@ -77,8 +77,8 @@ def fold(
     with writing(out) as folder:
         write_config(folder / CONFIG, done.config)
         write_weights(folder / WEIGHTS, {name: x.contiguous() for name, x in folded.state_dict().items()})
-        write_text(folder / PLAN, json.dumps(steps, indent=1))
-        write_text(folder / FOLD, json.dumps([line.model_dump() for line in done.records], indent=1))
+        write_text(folder / PLAN, dumps(steps, indent=1))
+        write_text(folder / FOLD, dumps([line.model_dump() for line in done.records], indent=1))
         write_rows(folder / ANALYSIS, rows)
         settings: dict[str, JsonValue] = {
             "mode": options.mode, "tasks": list(folded.config.tasks), "freeze_gates": options.freeze_gates,
@@ -187,7 +187,7 @@ def _freeze(
     budgets = default_budgets(dict(model.config.tasks), strict=False) | {
         task: budget for task, budget in options.budgets.items() if task in model.config.tasks
     }
-    labels = {} if options.labels is None else read_labels(options.labels, calibration.paths, tuple(model.config.tasks))
+    labels = {} if options.labels is None else read_labels(options.labels, calibration.paths, model.config.tasks)
     if not labels:
         progress("freeze: not every calibration image has its labels: the reference's predictions take their place")
     return freeze_gates(
@@ -242,7 +242,7 @@ def _explain(folded: Folded, *, as_json: bool) -> None:
     parts = TypeAdapter(tuple[FoldPart, ...]).validate_python(folded.record.settings["parts"])
     if as_json:
         answer = {"settings": folded.record.settings, "modules": [row.model_dump() for row in rows]}
-        sys.stdout.write(json.dumps(answer) + "\n")
+        sys.stdout.write(dumps(answer) + "\n")
     else:
         console = Console(width=None if sys.stdout.isatty() else 200)
         console.print(draw(rows, parts))

@@ -7,7 +7,6 @@ fold → export → simplify → rewrite → quantize → search → build ┐
 if not __package__:
     import _path  # noqa: F401
 
-import json
 import sys
 from collections.abc import Callable
 from pathlib import Path
@@ -26,6 +25,7 @@ from bundle.manifest import Io
 from bundle.outcome import RegressionReport, read_report
 from bundle.preprocess import Preprocess
 from bundle.signature import sign
+from bundle.strict_json import dumps
 from calibration.sampling import CalibrationSet, from_split
 from compile import build, export, fold, judge, legality, quantize, rewrite, search, simplify, vectors
 from compile.assemble import Parts, budgets_of, draft_manifest, publish, ship, unchanged
@@ -125,7 +125,7 @@ def open_road(config: BuildConfig, progress: Say) -> Road:
     model = read_config(config.checkpoint / CONFIG)
     model = keep_tasks(model, config.tasks or tuple(model.tasks))
     dataset = FolderDataset(root=config.data, spec=load_spec(config.dataset or config.data / SPEC_FILE))
-    vectors.check_channels(model.tasks, dataset)
+    dataset.require_channels(model.tasks)
     budgets = budgets_of(config, model.tasks)
     preprocess = Preprocess(**model.image.model_dump())
     drawn = from_split(
@@ -341,7 +341,7 @@ def main(
     folder, report = build_and_judge(load_config(config, {k: v for k, v in given.items() if v is not None}), say)
     if as_json:
         told = report.model_dump(mode="json", by_alias=True, exclude={"arrays"})
-        sys.stdout.write(json.dumps({"bundle": str(folder), "regression": told}) + "\n")
+        sys.stdout.write(dumps({"bundle": str(folder), "regression": told}) + "\n")
     else:
         Console().print(tasks_table(report))
     beyond = [name for name, result in report.tasks.items() if result.verdict != "pass"]

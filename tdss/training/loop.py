@@ -129,6 +129,7 @@ class Run:
 
     def _decode(self) -> data.Ram:
         ids = self.dataset.ids(self.config.data.train)
+        self.dataset.require_channels(self.config.model.tasks)
         self.display.say(f"decodes {len(ids)} images")
         ram = data.decode(self.dataset, ids, tuple(self.config.model.tasks), self.config.model.image)
         for task, loss in self.config.losses.items():
