@@ -14,6 +14,7 @@ from bundle.arguments import at_least, refused_by_system
 from bundle.commands import Answer
 from bundle.errors import ProjectError
 from bundle.schema import SCHEMAS, schema_text
+from bundle.strict_json import dumps
 
 EXAMPLES = """\
 examples:
@@ -32,7 +33,7 @@ def main(arguments: list[str] | None = None) -> None:
         raise _end(error) from None
     except OSError as error:
         raise _end(refused_by_system(error)) from None
-    sys.stdout.write(json.dumps(answer.value) + "\n" if given.json else answer.text)
+    sys.stdout.write(dumps(answer.value) + "\n" if given.json else answer.text)
 
 
 def _end(error: ProjectError) -> SystemExit:

@@ -1,6 +1,5 @@
 """``tdss bundle info``: what a bundle holds; ``python -m bundle info`` is the same on a device."""
 
-import json
 import sys
 from pathlib import Path
 from typing import Annotated
@@ -8,6 +7,7 @@ from typing import Annotated
 import typer
 
 from bundle import commands
+from bundle.strict_json import dumps
 
 
 def main(
@@ -19,4 +19,4 @@ def main(
     Example: tdss bundle info build/default/intel --json
     """
     answer = commands.info(bundle)
-    sys.stdout.write(json.dumps(answer.value) + "\n" if as_json else answer.text)
+    sys.stdout.write(dumps(answer.value) + "\n" if as_json else answer.text)

@@ -1,6 +1,5 @@
 """``tdss ranges``: how large each tensor of a compiled model got on the calibration images, and what that left in FP32."""
 
-import json
 import sys
 from math import inf, isnan
 from pathlib import Path
@@ -10,6 +9,7 @@ import typer
 from pydantic import TypeAdapter, ValidationError
 
 from bundle.errors import ArtifactError
+from bundle.strict_json import dumps
 
 if TYPE_CHECKING:
     from compile.ranges import Range
@@ -30,8 +30,8 @@ def main(
     ranges = sorted(read_ranges(bundle), key=lambda row: -inf if isnan(row.largest) else -row.largest)
     wide = too_wide(ranges)
     if as_json:
-        rows = [json.loads(row.model_dump_json()) | {"kept": wide.get(row.tensor, "")} for row in ranges]
-        sys.stdout.write(json.dumps(rows) + "\n")
+        rows = [row.model_dump() | {"kept": wide.get(row.tensor, "")} for row in ranges]
+        sys.stdout.write(dumps(rows) + "\n")
         return
     lines = [f"{row.largest:12.4g}  {row.largest / LARGEST:8.3%}  {_kept(row, wide)}{row.tensor}" for row in ranges]
     head = (

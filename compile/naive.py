@@ -7,7 +7,6 @@ given to NVIDIA's parser, never shipped.
 if not __package__:
     import _path  # noqa: F401
 
-import json
 import sys
 from collections.abc import Sequence
 from pathlib import Path
@@ -17,6 +16,7 @@ from typing import Annotated
 import typer
 
 from bundle.dataset import read_image
+from bundle.strict_json import dumps
 from calibration.sampling import from_folder
 from compile.adopt import adopt_graph
 from compile.calibrate import quantize_plainly
@@ -72,7 +72,7 @@ def main(
         paths = quantize_naively(graph.file(GRAPH_FILE), feeds, out)
     rows = [legality(path) for path in (*paths, *(() if ours is None else (ours,)))]
     if as_json:
-        sys.stdout.write(json.dumps([one.model_dump() for one in rows]) + "\n")
+        sys.stdout.write(dumps([one.model_dump() for one in rows]) + "\n")
         return
     sys.stdout.write(
         "| graph | errors | rules broken | warnings | parsed and built | MACs in INT8 |\n|---|---|---|---|---|---|\n"

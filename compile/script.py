@@ -1,6 +1,5 @@
 """How a stage becomes a command: options from a function's signature, its exit code from the error raised."""
 
-import json
 import sys
 from collections.abc import Callable
 
@@ -9,6 +8,7 @@ import typer
 from bundle.arguments import refused_by_system
 from bundle.artifacts import Artifact
 from bundle.errors import InputError, ProjectError
+from bundle.strict_json import dumps
 
 
 def run_script(main: Callable[..., None], arguments: list[str] | None = None, *, name: str | None = None) -> None:
@@ -38,8 +38,6 @@ def announce(artifact: Artifact, *, as_json: bool) -> None:
     """Write where an artifact lies and its hash to standard output, as one line or as its whole record."""
     if as_json:
         record = artifact.record.model_dump(mode="json")
-        sys.stdout.write(
-            json.dumps({"folder": str(artifact.folder), "sha256": artifact.sha256, "record": record}) + "\n"
-        )
+        sys.stdout.write(dumps({"folder": str(artifact.folder), "sha256": artifact.sha256, "record": record}) + "\n")
     else:
         sys.stdout.write(f"{artifact.kind} {artifact.sha256[:12]} {artifact.folder}\n")

@@ -8,7 +8,6 @@ two builds that share a store wait for each other instead of working twice; the 
 
 import fcntl
 import hashlib
-import json
 import os
 import shutil
 from collections.abc import Callable, Iterator
@@ -21,6 +20,7 @@ from pydantic import JsonValue
 from bundle.artifacts import SIDECAR, Artifact, ArtifactT, Record, TensorSpec, hash_folder, load, replacing
 from bundle.errors import ArtifactError
 from bundle.frozen import Frozen
+from bundle.strict_json import dumps
 from compile.sources import code_hash
 
 KEY_LENGTH = 24
@@ -38,7 +38,7 @@ class StageKey(Frozen):
     @property
     def digest(self) -> str:
         """The name of the store's entry."""
-        text = json.dumps(self.model_dump(mode="json"), sort_keys=True)
+        text = dumps(self.model_dump(mode="json"), sort_keys=True)
         return hashlib.sha256(text.encode()).hexdigest()[:KEY_LENGTH]
 
 

@@ -9,7 +9,6 @@ The tables are those of compile/study_tables.py. Everything runs in exact emulat
 if not __package__:
     import _path  # noqa: F401
 
-import json
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from tempfile import TemporaryDirectory
@@ -22,6 +21,7 @@ from bundle.artifacts import write_text
 from bundle.dataset import SPEC_FILE, FolderDataset, load_spec
 from bundle.errors import ConfigError
 from bundle.manifest import default_budgets
+from bundle.strict_json import dumps
 from bundle.verdict import Verdict
 from calibration.sampling import choose, from_split
 from compile.adopt import adopt_graph
@@ -112,7 +112,7 @@ def _write(page: Path, name: str, rows: Sequence[Row], counts: tuple[int, int], 
     before = page.read_text(encoding="utf-8") if page.is_file() else "# Quantization\n"
     write_text(page, replace_section(before, name, body))
     data: JsonValue = [row.model_dump(mode="json") for row in rows]
-    write_text(page.with_name(f"quantization-{name}.json"), json.dumps(data, indent=1) + "\n")
+    write_text(page.with_name(f"quantization-{name}.json"), dumps(data, indent=1) + "\n")
 
 
 if __name__ == "__main__":

@@ -10,7 +10,6 @@ if not __package__:
     import _path  # noqa: F401
 
 import inspect
-import json
 import subprocess
 import sys
 from collections.abc import Callable, Mapping
@@ -23,6 +22,7 @@ from bundle.artifacts import Folded, load
 from bundle.engines import write_engine_file
 from bundle.errors import ArtifactError, GraphError, TargetUnavailable
 from bundle.manifest import Bundle, Manifest, verify_bundle
+from bundle.strict_json import dumps
 from compile.script import run_script, say
 from targets.jetson.builder import BuilderConfig, engine_key
 from targets.jetson.device import find_device
@@ -62,7 +62,7 @@ def convert_bundle(bundle: Bundle, folded: Folded, variant: str, *, workspace_mi
     serialized = _convert(program, example, config)
     key = engine_key(bundle.folder / chosen.files[0], device, chosen.recipe.name, config)
     names = {f"output{place}": name for place, name in enumerate(manifest.tasks)}
-    write_engine_file(bundle.folder, f"{key.stem}{NAMES}", json.dumps(names).encode())
+    write_engine_file(bundle.folder, f"{key.stem}{NAMES}", dumps(names).encode())
     write_engine_file(bundle.folder, f"{key.stem}.json", key.model_dump_json(indent=2).encode())
     return write_engine_file(bundle.folder, f"{key.stem}.engine", serialized)
 

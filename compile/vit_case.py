@@ -11,7 +11,6 @@ the port is written only if its tokens after every stage equal the graph's own. 
 if not __package__:
     import _path  # noqa: F401
 
-import json
 import sys
 import zipfile
 from collections.abc import Sequence
@@ -26,6 +25,7 @@ import typer
 from bundle.dataset import Image
 from bundle.errors import CheckpointError, ConfigError, InputError
 from bundle.frozen import Frozen
+from bundle.strict_json import dumps
 from compile.dinov2_graph import Floats, expose_blocks, read_weights
 from compile.graph import GRAPH_FILE
 from compile.images import folder_images
@@ -178,7 +178,7 @@ def main(
         )
     if as_json:
         rows = [row.model_dump() for row in found]
-        sys.stdout.write(json.dumps({"checkpoint": str(folder), "parity": rows}) + "\n")
+        sys.stdout.write(dumps({"checkpoint": str(folder), "parity": rows}) + "\n")
     else:
         sys.stdout.write(f"{folder}\n")
 
