@@ -11,6 +11,7 @@ from bundle.artifacts import Artifact, TensorSpec
 from bundle.dataset import Image, check_image
 from bundle.errors import DatasetError
 from bundle.frozen import Frozen
+from bundle.limits import Channels
 from bundle.manifest import Io, interface
 from bundle.preprocess import Preprocess
 
@@ -26,7 +27,7 @@ class GraphInfo(Frozen):
 
     io: Io
     preprocess: Preprocess
-    tasks: dict[str, int]
+    tasks: dict[str, Channels]
 
     @property
     def interface(self) -> tuple[tuple[TensorSpec, ...], tuple[TensorSpec, ...]]:
