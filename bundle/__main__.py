@@ -13,6 +13,7 @@ from bundle.archive import MAX_BYTES
 from bundle.arguments import at_least
 from bundle.commands import Answer
 from bundle.schema import SCHEMAS, schema_text
+from bundle.strict_json import dumps
 from bundle.terminal import exit_status, print_answer
 
 EXAMPLES = """\
@@ -28,7 +29,7 @@ def main(arguments: list[str] | None = None) -> None:
     """Run the command line and end the process with its exit code."""
     given = _parser().parse_args(arguments)
     found = _answer(given)
-    print_answer(json.dumps(found.value) if given.json else found.text)
+    print_answer(dumps(found.value) if given.json else found.text)
 
 
 def _parser() -> argparse.ArgumentParser:

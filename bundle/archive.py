@@ -18,6 +18,7 @@ from typing import IO, BinaryIO
 from bundle.artifacts import inside
 from bundle.contents import VECTORS
 from bundle.errors import ArtifactError, InputError
+from bundle.limits import LIMITS
 from bundle.manifest import Bundle, read_manifest, verify_bundle
 from bundle.outputs import nothing, overwriting, replacing, require_file, require_folder, zip_with
 from bundle.results import SEALED
@@ -25,14 +26,12 @@ from bundle.seals import MANIFEST
 from bundle.signature import verify_trusted
 from bundle.zipped import UNREADABLE
 
-MAX_BYTES = 2 << 30  # of all files together, unpacked
-MAX_MANIFEST = 16 << 20
-MAX_FILES = 4096
+MAX_BYTES, MAX_FILES, MAX_MANIFEST = (LIMITS[name].most for name in ("bundle_bytes", "bundle_files", "manifest_bytes"))
 _TIMESTAMP = (1980, 1, 1, 0, 0, 0)
 PACKED = zip_with(MANIFEST, VECTORS)  # what pack may write over
 _MODE = stat.S_IFREG | 0o644
 _ENCRYPTED = 1  # a bit of an entry's flags
-_LONGEST, _LONGEST_PART = 1024, 255  # bytes of a path and of a name in it
+_LONGEST, _LONGEST_PART = (LIMITS[name].most for name in ("path_bytes", "path_part_bytes"))
 _CHUNK = 1 << 20
 
 

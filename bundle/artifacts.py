@@ -18,6 +18,7 @@ from pydantic import JsonValue, ValidationError, field_validator
 
 from bundle.errors import ArtifactError
 from bundle.frozen import Frozen
+from bundle.limits import read_limited
 
 SIDECAR = "artifact.json"
 
@@ -215,7 +216,7 @@ def load(kind: type[ArtifactT], folder: Path) -> ArtifactT:
     """
     sidecar = folder / SIDECAR
     try:
-        record = Record.model_validate_json(sidecar.read_bytes())
+        record = Record.model_validate_json(read_limited(sidecar, "json_bytes"))
     except (FileNotFoundError, NotADirectoryError) as error:
         raise ArtifactError(
             f"no {kind.kind} artifact here",

@@ -6,6 +6,7 @@ separate intervals would hide.
 """
 
 import base64
+import math
 import zlib
 from collections.abc import Mapping
 
@@ -34,13 +35,18 @@ def _pack(array: Floats) -> str:
 
 
 def unpack(text: str, shape: tuple[int, ...]) -> Floats:
-    """Return the array that was packed, float64 of ``shape``.
+    """Return the array that was packed, float64 of ``shape``; no more is unpacked than such an array has.
 
     Raises:
         InputError: the text holds something else.
     """
     try:
-        content = np.frombuffer(zlib.decompress(base64.b64decode(text, validate=True)), np.uint8)
+        size = 8 * math.prod(shape)
+        content = np.frombuffer(
+            zlib.decompressobj().decompress(base64.b64decode(text, validate=True), size + 1), np.uint8
+        )
+        if len(content) != size:
+            raise ValueError(f"{'more' if len(content) > size else 'fewer'} than {size} bytes")
         return np.ascontiguousarray(content.reshape(8, -1).T).view("<f8").reshape(shape).astype(np.float64)
     except (ValueError, zlib.error) as error:
         raise InputError(

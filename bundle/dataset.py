@@ -6,20 +6,22 @@
     <root>/<task>/<id>.png         one label map per task; its encoding follows the task's activation
 
 A label is stored *encoded* (what the PNG holds, see ``check_encoded``) and used *decoded* (``decode_label``).
-Pillow is needed to read files, so it is imported by the two readers only: a device decodes stored arrays.
+Files are read in bundle/image_files.py.
 """
 
 import re
+from collections.abc import Mapping
 from pathlib import Path
-from types import ModuleType
 from typing import Annotated, Literal, TypeAlias
 
 import numpy as np
 from numpy.typing import NDArray
 from pydantic import Field, ValidationError, model_validator
 
-from bundle.errors import DatasetError, not_installed
-from bundle.frozen import Frozen
+from bundle.errors import DatasetError
+from bundle.frozen import Frozen, faults
+from bundle.image_files import decode, decode_npy, image_size
+from bundle.limits import LIMITS, Positive, read_limited
 from bundle.tasks import Task, task
 
 Array: TypeAlias = NDArray[np.generic]
@@ -47,7 +49,7 @@ class DatasetSpec(Frozen):
     classes: dict[str, tuple[str, ...]]
     palettes: dict[str, tuple[tuple[Byte, Byte, Byte], ...]]
     ignore_index: Byte = IGNORE
-    depth_unit_m: Annotated[float, Field(gt=0)] = 0.001
+    depth_unit_m: Positive = 0.001
     attribution: str
 
     @model_validator(mode="after")
@@ -56,6 +58,9 @@ class DatasetSpec(Frozen):
         colours = {key: len(value) for key, value in self.palettes.items()}
         if names != colours:
             raise ValueError(f"classes per task are {names}, colours per task are {colours}")
+        for name, count in names.items():
+            if not 2 <= count <= LIMITS["classes"].most:
+                raise ValueError(f"classes.{name} has {count} classes, not 2 to {LIMITS['classes'].most}")
         return self
 
     def channels(self, row: Task) -> int:
@@ -81,7 +86,7 @@ def load_spec(path: Path) -> DatasetSpec:
         DatasetError: there is no such file, or a key or value of it is wrong.
     """
     try:
-        return DatasetSpec.model_validate_json(path.read_bytes())
+        return DatasetSpec.model_validate_json(read_limited(path, "json_bytes"))
     except (FileNotFoundError, NotADirectoryError) as error:
         raise DatasetError(
             "the data set has no spec", expected=f"a {SPEC_FILE} with class names and palettes", got="no such file",
@@ -90,7 +95,7 @@ def load_spec(path: Path) -> DatasetSpec:
     except ValidationError as error:
         raise DatasetError(
             "the data set's spec cannot be read", expected="the keys of DatasetSpec, schema_version 1",
-            got=str(error), where=str(path), fix="correct the keys named above",
+            got=faults(error), where=str(path), fix="correct the keys that are named",
         ) from error  # fmt: skip
 
 
@@ -99,6 +104,22 @@ class FolderDataset(Frozen):
 
     root: Path
     spec: DatasetSpec
+
+    def require_channels(self, tasks: Mapping[str, int]) -> None:
+        """Check that a model's output channels are those of the data set's classes.
+
+        Raises:
+            ConfigError: a task is unknown.
+            DatasetError: a task has another number of channels than the data has classes, or its classes are not named.
+        """
+        for name, channels in tasks.items():
+            expected = self.spec.channels(task(name))
+            if channels != expected:
+                raise DatasetError(
+                    f"the model and the data set disagree on {name}", expected=f"{expected} channels (the data set's spec)",
+                    got=f"{channels} (the model's config.toml)", where=str(self.root),
+                    fix="give the data that the model was trained for, or its own spec with --dataset",
+                )  # fmt: skip
 
     def ids(self, split: str) -> tuple[str, ...]:
         """Return the ids of ``<root>/<split>.txt``, in the file's order.
@@ -176,7 +197,14 @@ def read_ids(path: Path) -> tuple[str, ...]:
             f"the data set has no split {path.stem!r}", expected=path.name, got=f"splits here: {known}",
             where=str(path), fix="name one of the splits, or write the file with one id a line",
         )  # fmt: skip
-    ids = tuple(line.strip() for line in path.read_text(encoding="utf-8").splitlines() if line.strip())
+    try:
+        text = read_limited(path, "ids_bytes").decode()
+    except UnicodeDecodeError as error:
+        raise DatasetError(
+            f"the split {path.stem!r} is no text", expected="UTF-8", got=str(error), where=str(path),
+            fix="write one id a line",
+        ) from error  # fmt: skip
+    ids = tuple(line.strip() for line in text.splitlines() if line.strip())
     if not ids:
         raise DatasetError(
             f"the split {path.stem!r} is empty", expected="one id a line", got="no id", where=str(path),
@@ -208,12 +236,13 @@ def read_image(path: Path) -> Image:
     """Read one image file as uint8 ``[height, width, 3]``, RGB; nothing is converted or resized.
 
     Raises:
-        DatasetError: the file is unreadable, not 8-bit RGB, or holds NaN (a ``.npy`` of floats).
+        DatasetError: the file is unreadable, too large, turned by its Exif orientation, not 8-bit RGB, or holds NaN (a
+            ``.npy`` of floats).
         TargetUnavailable: Pillow is not installed.
     """
     if path.suffix == ".npy":
-        return check_image(_read_npy(path), where=str(path))
-    return check_image(_decode(path, ("RGB",)), where=str(path))
+        return check_image(decode_npy(path), where=str(path))
+    return check_image(decode(path, ("RGB",)), where=str(path))
 
 
 def check_image(image: Array, *, where: str) -> Image:
@@ -234,23 +263,6 @@ def check_image(image: Array, *, where: str) -> Image:
             where=where, fix="save it as 8-bit RGB",
         )  # fmt: skip
     return image.astype(np.uint8, copy=False)
-
-
-def image_size(path: Path) -> tuple[int, int]:
-    """Return (height, width) of an image file from its header.
-
-    Raises:
-        DatasetError: the header cannot be read.
-    """
-    if path.suffix == ".npy":
-        shape = _read_npy(path).shape
-        return int(shape[0]), int(shape[1])
-    pillow = _pillow(path)
-    try:
-        with pillow.open(path) as image:
-            return image.height, image.width
-    except (OSError, SyntaxError, ValueError) as error:
-        raise _unreadable(path, error) from error
 
 
 def check_encoded(task_name: str, encoded: Array, spec: DatasetSpec, *, where: str) -> None:
@@ -315,42 +327,4 @@ def _read_png(path: Path, row: Task) -> Array:
             f"the {row.name} label is missing", expected=path.name, got="no such file", where=str(path),
             fix="add the label, or leave the task or the id out",
         )  # fmt: skip
-    return _decode(path, _LABEL_MODES[row.activation])
-
-
-def _pillow(path: Path) -> ModuleType:
-    try:
-        from PIL import Image as pillow
-    except ImportError as error:
-        raise not_installed("an image file", "pillow", extra="host", where=str(path), error=error) from error
-    return pillow
-
-
-def _decode(path: Path, modes: tuple[str, ...]) -> Array:
-    pillow = _pillow(path)
-    try:
-        with pillow.open(path) as image:
-            mode, array = image.mode, np.asarray(image)
-    except (OSError, SyntaxError, ValueError) as error:
-        raise _unreadable(path, error) from error
-    if mode not in modes:
-        raise DatasetError(
-            f"{path.name} is stored in the wrong mode", expected=f"Pillow mode {' or '.join(modes)}", got=f"mode {mode}",
-            where=str(path), fix="save it as the folder format says",
-        )  # fmt: skip
-    return array
-
-
-def _read_npy(path: Path) -> Array:
-    try:
-        loaded: Array = np.load(path, allow_pickle=False)
-    except (OSError, ValueError, EOFError) as error:
-        raise _unreadable(path, error) from error
-    return loaded
-
-
-def _unreadable(path: Path, error: Exception) -> DatasetError:
-    return DatasetError(
-        f"{path.name} cannot be read", expected="an image file", got=f"{type(error).__name__}: {error}", where=str(path),
-        fix="copy or render the file again",
-    )  # fmt: skip
+    return decode(path, _LABEL_MODES[row.activation])

@@ -4,6 +4,7 @@ from typing import Literal
 
 from pydantic import Field, RootModel
 
+from bundle.figures import Figure
 from bundle.frozen import Frozen
 
 FOLD = "fold.json"
@@ -14,7 +15,7 @@ class FoldRecord(Frozen):
 
     ``max_abs_error`` is the largest absolute change of any output, in float64 on real images, that all exact rewrites
     of the plan caused together: 0 where nothing was rewritten, None for an approximate rewrite, whose ``drops`` are the
-    relative drops of each task that it caused on the search images, alone. ``params``, ``macs`` and ``bytes`` (moved for
+    relative drops of each task that it caused on the search images, alone (null: undefined). ``params``, ``macs`` and ``bytes`` (moved for
     one image, see compile/folds/cost.py) are those of the modules touched.
     """
 
@@ -32,7 +33,7 @@ class FoldRecord(Frozen):
     bytes_after: int = 0
     keep: tuple[int, ...] = ()
     form: str = ""
-    drops: dict[str, float] = Field(default_factory=dict)
+    drops: dict[str, Figure] = Field(default_factory=dict)
 
 
 class FoldRecords(RootModel[tuple[FoldRecord, ...]]):

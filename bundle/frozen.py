@@ -1,10 +1,20 @@
 """The base of every value that crosses a module boundary or is written to disk."""
 
-from pydantic import BaseModel, ConfigDict
+from pydantic import BaseModel, ConfigDict, ValidationError
 
 
 class Frozen(BaseModel):
-    """An immutable value: unknown keys are refused, NaN never reaches a JSON file."""
+    """An immutable value: unknown keys are refused, NaN and infinity are neither read nor written.
+
+    A field that is NaN where a figure is undefined says so: ``Field(allow_inf_nan=True)``. It is null in JSON.
+    """
 
     # protected_namespaces: pydantic before 2.10 warns about every field whose name starts with "model_".
-    model_config = ConfigDict(frozen=True, extra="forbid", ser_json_inf_nan="null", protected_namespaces=())
+    model_config = ConfigDict(
+        frozen=True, extra="forbid", allow_inf_nan=False, ser_json_inf_nan="null", protected_namespaces=()
+    )
+
+
+def faults(error: ValidationError) -> str:
+    """Return what a validation found, in one line: each key and what is wrong with it."""
+    return "; ".join(f"{'.'.join(map(str, one['loc'])) or 'the whole'}: {one['msg']}" for one in error.errors())

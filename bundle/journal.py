@@ -68,7 +68,7 @@ class Journal:
 
 def _write(identifier: str, seen: Mapping[str, Seen]) -> bytes:
     rows = {name: _pack(one) for name, one in seen.items()}
-    return sealed_line(json.dumps({"id": identifier, "tasks": rows}, separators=(",", ":")).encode())
+    return sealed_line(json.dumps({"id": identifier, "tasks": rows}, separators=(",", ":"), allow_nan=False).encode())
 
 
 def sealed_line(text: bytes) -> bytes:
@@ -94,10 +94,17 @@ def _read(line: bytes) -> dict[str, dict[str, Seen]] | None:
 def _pack(seen: Seen) -> dict[str, object]:
     numbers = [seen.alike, seen.change, seen.exact_change, *seen.powers.tolist()]
     return {
-        "figures": {name: [list(array.shape), array.reshape(-1).tolist()] for name, array in seen.figures.items()},
+        "figures": {
+            name: [list(array.shape), _plain(array.reshape(-1).tolist())] for name, array in seen.figures.items()
+        },
         "finite": seen.finite,
-        "numbers": [None if math.isnan(number) else number for number in numbers],
+        "numbers": _plain(numbers),
     }
+
+
+def _plain(numbers: list[float]) -> list[float | None]:
+    """Return numbers as JSON has them: null for NaN, which NumPy reads as NaN again."""
+    return [None if math.isnan(number) else number for number in numbers]
 
 
 def _unpack(row: Mapping[str, object]) -> Seen:

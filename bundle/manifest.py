@@ -19,6 +19,7 @@ from bundle.dataset import DatasetSpec
 from bundle.engines import check_engines
 from bundle.errors import ArtifactError, ProjectError
 from bundle.frozen import Frozen
+from bundle.limits import Channels, NotNegative, Seed
 from bundle.preprocess import Preprocess
 from bundle.results import RESULTS, read_results, require_results, seal_result, text_of
 from bundle.seals import MANIFEST, UNSEALED, manifest_digest, read_sealed_manifest
@@ -28,7 +29,6 @@ STRICT = 0.1  # `strict` budgets are this fraction of the task table's: 99.9 % i
 
 Io = Literal["raw", "edge"]
 Digest = Annotated[str, Field(pattern=r"^[0-9a-f]{64}$")]
-Budget = Annotated[float, Field(ge=0, allow_inf_nan=False)]
 
 
 class BundleVariant(Frozen):
@@ -66,8 +66,8 @@ class Reference(Frozen):
 class Seeds(Frozen):
     """Every seed that decides a number of the bundle."""
 
-    sampling: int
-    bootstrap: int
+    sampling: Seed
+    bootstrap: Seed
 
 
 class Manifest(Frozen):
@@ -83,7 +83,7 @@ class Manifest(Frozen):
     name: str
     target: str
     io: Io
-    tasks: dict[str, Annotated[int, Field(gt=0)]]
+    tasks: dict[str, Channels]
     dataset: DatasetSpec
     preprocess: Preprocess
     inputs: tuple[TensorSpec, ...]
@@ -92,7 +92,7 @@ class Manifest(Frozen):
     shipped: str
     engine: Engine
     reference: Reference
-    budgets: dict[str, Budget]
+    budgets: dict[str, NotNegative]
     seeds: Seeds
     tools: dict[str, str]
     settings: dict[str, JsonValue]

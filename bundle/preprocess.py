@@ -1,32 +1,27 @@
 """The one way an image becomes a model's input, for calibration, evaluation and the device alike."""
 
-from typing import Annotated, TypeAlias
+from typing import TypeAlias
 
 import numpy as np
 from numpy.typing import NDArray
-from pydantic import Field, model_validator
 
 from bundle.dataset import Array, check_image
 from bundle.errors import DatasetError
 from bundle.frozen import Frozen
+from bundle.limits import Positive, Real, Side
 
-Positive: TypeAlias = Annotated[int, Field(gt=0)]
 Triple: TypeAlias = tuple[float, float, float]
+Mean: TypeAlias = tuple[Real, Real, Real]
+Deviation: TypeAlias = tuple[Positive, Positive, Positive]
 
 
 class Preprocess(Frozen):
     """An RGB image of exactly ``height`` × ``width`` pixels, normalised as (x/255 − mean)/std per channel."""
 
-    height: Positive
-    width: Positive
-    mean: Triple = (0.485, 0.456, 0.406)
-    std: Triple = (0.229, 0.224, 0.225)
-
-    @model_validator(mode="after")
-    def _std_is_positive(self) -> "Preprocess":
-        if min(self.std) <= 0:
-            raise ValueError(f"std must be positive, got {self.std}")
-        return self
+    height: Side
+    width: Side
+    mean: Mean = (0.485, 0.456, 0.406)
+    std: Deviation = (0.229, 0.224, 0.225)
 
     def check(self, image: Array, *, name: str = "the image given") -> NDArray[np.uint8]:
         """Return ``image`` if it is uint8 ``[height, width, 3]``.

@@ -18,6 +18,7 @@ from pathlib import Path
 
 from bundle.artifacts import write_text
 from bundle.errors import ArtifactError
+from bundle.limits import read_limited
 from bundle.seals import MANIFEST, UNSEALED, read_sealed_manifest
 
 RESULTS = ("regression.json", "bench.json", "choice.json", "report.html")
@@ -89,7 +90,7 @@ def open_result(path: Path, name: str) -> str:
         FileNotFoundError: there is none.
         ArtifactError: it was altered.
     """
-    content = path.read_bytes()
+    content = read_limited(path, "json_bytes")
     found = _pattern(name).search(content)
     if found is None:
         return content.decode("utf-8", errors="replace")
@@ -118,7 +119,7 @@ def read_tied(folder: Path, name: str, bundle: str) -> bytes:
         ArtifactError: it was altered or cut short, or it belongs to another bundle; it is named.
     """
     path = folder / name
-    content = path.read_bytes() if path.is_file() else b""
+    content = read_limited(path, "json_bytes") if path.is_file() else b""
     found = _pattern(name).search(content)
     if found is None:
         raise _altered(path, name, "its seal in its place", "none: it was cut short, edited, or written by other means")

@@ -1,7 +1,5 @@
 """The JSON Schemas of a bundle's JSON files, from the very models that read them; docs/schemas/ holds them as text."""
 
-import json
-
 from pydantic import BaseModel
 
 from bundle.choice import Bench, Choice
@@ -10,6 +8,7 @@ from bundle.manifest import Manifest
 from bundle.outcome import RegressionReport
 from bundle.results import SEALED
 from bundle.signature import Signature
+from bundle.strict_json import dumps
 
 SCHEMAS: dict[str, type[BaseModel]] = {
     "manifest": Manifest, "fold": FoldRecords, "regression": RegressionReport, "bench": Bench, "choice": Choice,
@@ -28,4 +27,4 @@ def schema_text(name: str) -> str:
     if f"{name}.json" in SEALED:
         schema["properties"] = {**schema["properties"], **SEAL_KEYS}
         schema["required"] = [*schema.get("required", []), *SEAL_KEYS]
-    return json.dumps(schema, indent=2, ensure_ascii=False) + "\n"
+    return dumps(schema, indent=2, ensure_ascii=False) + "\n"

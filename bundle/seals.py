@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import NamedTuple
 
 from bundle.errors import ArtifactError
+from bundle.limits import read_limited
 
 MANIFEST = "manifest.json"
 UNSEALED = "0" * 64
@@ -43,7 +44,7 @@ def read_sealed_manifest(folder: Path) -> Sealed:
     """
     path = folder / MANIFEST
     try:
-        content = path.read_bytes()
+        content = read_limited(path, "manifest_bytes")
     except (FileNotFoundError, NotADirectoryError, IsADirectoryError) as error:
         raise ArtifactError(
             "no bundle here", expected=MANIFEST, got=str(error), where=str(folder),

@@ -9,6 +9,7 @@ them every verdict is inconclusive; an earlier run can still be compared with (b
     <task>.<figure>    float64 [N, …], the per-image arrays of every figure of bundle/metrics.py
 """
 
+import zipfile
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, field
@@ -18,7 +19,8 @@ from typing import TypeAlias
 import numpy as np
 from numpy.typing import NDArray
 
-from bundle.dataset import FolderDataset
+from bundle.arrays import read_member, read_names, read_rows
+from bundle.dataset import SPEC_FILE, FolderDataset, load_spec
 from bundle.errors import ArtifactError, DatasetError, InputError
 from bundle.manifest import Bundle, Manifest
 from bundle.metrics import Measure, measures
@@ -87,11 +89,29 @@ def labelled(manifest: Manifest, root: Path, split: str, reference: Path | None)
         InputError: the arrays are of another checkpoint, other images or other tasks.
     """
     data = FolderDataset(root=root, spec=manifest.dataset)
+    _check_spec(root, manifest)
     ids = data.ids(split)
     references = {} if reference is None else read_arrays(reference, manifest, ids)
     return Source(
         name=f"{root.name}/{split}", ids=ids, images=lambda: _folder_images(data, ids, manifest), references=references
     )
+
+
+def _check_spec(root: Path, manifest: Manifest) -> None:
+    """Refuse a folder whose own spec, if it has one, gives its labels another meaning than the bundle's."""
+    if not (root / SPEC_FILE).is_file():
+        return
+    own, ours = load_spec(root / SPEC_FILE), manifest.dataset
+    meanings = [
+        (spec.ignore_index, spec.depth_unit_m, {name: spec.classes.get(name) for name in manifest.tasks})
+        for spec in (own, ours)
+    ]
+    if meanings[0] != meanings[1]:
+        raise DatasetError(
+            "the labels of this folder mean something else than the bundle's",
+            expected=f"ignore_index, depth_unit_m and classes {meanings[1]}", got=str(meanings[0]),
+            where=str(root / SPEC_FILE), fix="give data of the bundle's classes and units",
+        )  # fmt: skip
 
 
 def _folder_images(data: FolderDataset, ids: tuple[str, ...], manifest: Manifest) -> Iterator[Stored]:
@@ -132,19 +152,33 @@ def read_arrays(path: Path, manifest: Manifest, ids: tuple[str, ...]) -> Referen
         InputError: it is of another checkpoint, or lacks an image.
     """
     try:
-        with path.open("rb") as stream, np.load(stream, allow_pickle=False) as kept:
-            arrays = {name: kept[name] for name in kept.files}
-        tasks = tuple(str(name) for name in arrays["tasks"])
-        rows = {str(name): row for row, name in enumerate(arrays["ids"])}
-        checkpoint = str(arrays["checkpoint"])
-    except (OSError, KeyError, TypeError, *UNREADABLE) as error:
+        with zipfile.ZipFile(path) as kept:
+            known = read_names(kept, "ids")
+            tasks = read_names(kept, "tasks")
+            _check_origin(path, manifest, ids, known, tasks, str(read_member(kept, "checkpoint")))
+            arrays = _figures_in(kept, manifest, len(known))
+    except (OSError, KeyError, *UNREADABLE) as error:
         raise ArtifactError(
             f"{path.name} cannot be read", expected="the arrays of bundle/sources.py", got=f"{type(error).__name__}: {error}",
             where=str(path), fix="write it again: tdss evaluate CHECKPOINT --data DIR --arrays FILE",
         ) from error  # fmt: skip
+    rows = {name: row for row, name in enumerate(known)}
+    order = [rows[name] for name in ids]
+    return {name: {key: array[order] for key, array in figures.items()} for name, figures in arrays.items()}
+
+
+def _check_origin(
+    path: Path,
+    manifest: Manifest,
+    ids: tuple[str, ...],
+    known: tuple[str, ...],
+    tasks: tuple[str, ...],
+    checkpoint: str,
+) -> None:
+    """Refuse arrays of other tasks, other images or another checkpoint."""
     if not set(manifest.tasks) <= set(tasks):
         raise _other_tasks(tasks, manifest, path.name)
-    missing = [name for name in ids if name not in rows]
+    missing = sorted(set(ids) - set(known))
     if missing or checkpoint != manifest.reference.checkpoint_sha256:
         got = f"no image {missing[0]!r}" if missing else f"checkpoint {checkpoint[:16]}…"
         raise InputError(
@@ -152,21 +186,25 @@ def read_arrays(path: Path, manifest: Manifest, ids: tuple[str, ...]) -> Referen
             expected=f"checkpoint {manifest.reference.checkpoint_sha256[:16]}…, {len(ids)} images of the split", got=got,
             where=str(path), fix="write them for this checkpoint and split: tdss evaluate CHECKPOINT --data DIR --arrays FILE",
         )  # fmt: skip
-    lacking = [
-        key for name, (gated, *_) in figures_of(manifest).items() if (key := f"{name}.{gated.name}") not in arrays
-    ]
-    if lacking:
+
+
+def _figures_in(archive: zipfile.ZipFile, manifest: Manifest, count: int) -> References:
+    """Read the figures of a bundle's tasks: the one that gates must be there, another one may have been left out."""
+    there = {entry.removesuffix(".npy") for entry in archive.namelist()}
+    gated = [f"{name}.{figures[0].name}" for name, figures in figures_of(manifest).items()]
+    if lacking := [key for key in gated if key not in there]:
         raise ArtifactError(
-            f"{path.name} holds no {lacking[0]}", expected="the figure of every task that gates", got=", ".join(arrays),
-            where=str(path), fix="write it again: tdss evaluate CHECKPOINT --data DIR --arrays FILE",
+            f"the file holds no {lacking[0]}", expected="the figure of every task that gates", got=", ".join(sorted(there)),
+            where=str(archive.filename), fix="write it again: tdss evaluate CHECKPOINT --data DIR --arrays FILE",
         )  # fmt: skip
-    order = [rows[name] for name in ids]
     return {
         name: {
-            figure.name: arrays[key][order] for figure in figures if (key := f"{name}.{figure.name}") in arrays
+            figure.name: read_rows(archive, key, (count, *figure.metric.shape))
+            for figure in figures
+            if (key := f"{name}.{figure.name}") in there
         }
         for name, figures in figures_of(manifest).items()
-    }  # fmt: skip
+    }
 
 
 def _other_tasks(tasks: tuple[str, ...], manifest: Manifest, name: str) -> ArtifactError:

@@ -27,8 +27,10 @@ from typing import IO, Literal, TypeAlias
 import numpy as np
 from numpy.typing import NDArray
 
+from bundle.arrays import read_header, read_member, read_names, read_rows
 from bundle.dataset import Array, DatasetSpec, check_encoded, check_ids, check_image, decode_label
 from bundle.errors import ArtifactError, CheckpointError, DatasetError
+from bundle.limits import LIMITS
 from bundle.metrics import Floats, Measure, measures
 from bundle.pixels import Way, decode, encode
 from bundle.postprocess import predict
@@ -270,17 +272,28 @@ def _pack(path: Path, small: Mapping[str, Array], spools: Mapping[str, _Spool]) 
                 archive.add(f"{name}.npy", spool.chunks(), spool.member.strategy)
 
 
+def _check_sizes(stored: Stored) -> None:
+    """Raise ValueError if a label, a prediction or an output does not have the size that its image asks for."""
+    image = stored.image
+    for name, label in stored.labels.items():
+        kind, flat = task(name).activation, image.reshape(*image.shape[:2], -1)[..., 0]
+        found = (label.shape[:2], stored.predictions[name].shape[-2:])
+        raw = stored.outputs.get(name, kept_output(flat)).shape[-2:]
+        if (*found, raw) != (flat.shape, kept(kind, flat).shape, kept_output(flat).shape):
+            raise ValueError(f"{name} of image {stored.id!r} has another size than the image")
+
+
 class _Reader:
     """A member being read, one image after the other."""
 
     def __init__(self, archive: zipfile.ZipFile, member: _Member) -> None:
         self.member = member
         self._stream: IO[bytes] = archive.open(f"{member.name}.npy")
-        version = np.lib.format.read_magic(self._stream)
-        if version != (1, 0):
-            raise ValueError(f"{member.name}.npy has format {version}")
-        shape, _, self._dtype = np.lib.format.read_array_header_1_0(self._stream)
-        self.count, self._shape = int(shape[0]), tuple(shape[1:])
+        header = read_header(self._stream)
+        (self.count, *shape), self._dtype = header.shape, header.dtype
+        self._shape = tuple(shape)
+        if header.nbytes > self.count * LIMITS["array_bytes"].most:
+            raise ValueError(f"an image of {member.name}.npy has more than {LIMITS['array_bytes'].most} bytes")
 
     def next(self) -> Array:
         """Return the next image's array, in the dtype it has outside."""
@@ -304,9 +317,13 @@ class Vectors:
         self._where = str(source) if isinstance(source, Path) else "the bundle's vectors.npz"
         try:
             self._archive = zipfile.ZipFile(source if isinstance(source, Path) else io.BytesIO(source))
-            self.ids: tuple[str, ...] = tuple(str(name) for name in self._small("ids"))
-            self.roles: tuple[str, ...] = tuple(str(name) for name in self._small("roles"))
-            self.tasks: tuple[str, ...] = tuple(str(name) for name in self._small("tasks"))
+            self.ids = read_names(self._archive, "ids")
+            self.roles = read_names(self._archive, "roles")
+            self.tasks = read_names(self._archive, "tasks")
+            if not len(self.ids) == len(self.roles) == len(set(self.ids)):
+                raise ValueError(
+                    f"{len(self.ids)} ids, {len(set(self.ids))} of them different, and {len(self.roles)} roles"
+                )
         except (OSError, KeyError, *UNREADABLE) as error:
             raise self._unreadable(error) from error
 
@@ -325,7 +342,10 @@ class Vectors:
             ArtifactError: the file holds none for this task.
         """
         try:
-            return self._small(f"ref_metric_{name}").astype(np.float64, copy=False)
+            array = read_member(self._archive, f"ref_metric_{name}").astype(np.float64, copy=False)
+            if array.shape[:1] != (len(self.ids),):
+                raise ValueError(f"ref_metric_{name} is {list(array.shape)}, and there are {len(self.ids)} images")
+            return array
         except (KeyError, *UNREADABLE) as error:
             raise self._unreadable(error) from error
 
@@ -336,7 +356,12 @@ class Vectors:
             ArtifactError: they cannot be read.
         """
         member = _metric_name(name, figure)
-        return self.metric(member.removeprefix("ref_metric_")) if f"{member}.npy" in self._archive.namelist() else None
+        if f"{member}.npy" not in self._archive.namelist():
+            return None
+        try:
+            return read_rows(self._archive, member, (len(self.ids), *figure.metric.shape))
+        except UNREADABLE as error:
+            raise self._unreadable(error) from error
 
     @property
     def counted(self) -> NDArray[np.bool_]:
@@ -357,18 +382,15 @@ class Vectors:
             raise self._unreadable(error) from error
 
     def _stored(self, identifier: str, arrays: Mapping[str, Array]) -> Stored:
-        return Stored(
+        stored = Stored(
             id=identifier,
             image=arrays["images"].astype(np.uint8, copy=False),
             labels={name: arrays[f"label_{name}"] for name in self.tasks},
             predictions={name: expand(task(name).activation, arrays[f"ref_pred_{name}"]) for name in self.tasks},
             outputs={name: arrays[f"ref_raw_{name}"] for name in self.tasks if f"ref_raw_{name}" in arrays},
         )
-
-    def _small(self, name: str) -> Array:
-        with self._archive.open(f"{name}.npy") as stream:
-            array: Array = np.lib.format.read_array(stream, allow_pickle=False)
-            return array
+        _check_sizes(stored)
+        return stored
 
     def _unreadable(self, error: Exception) -> ArtifactError:
         return ArtifactError(

@@ -28,6 +28,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from bundle.errors import InputError
+from bundle.figures import Figure
 from bundle.frozen import Frozen
 from bundle.tasks import Direction
 
@@ -59,11 +60,11 @@ class Judgement(Frozen):
     images of this kind would settle an inconclusive verdict (see ``images_needed``), else None.
     """
 
-    reference: float
-    compiled: float
+    reference: Figure
+    compiled: Figure
     labelled_images: int
-    drop: float
-    interval: tuple[float, float]
+    drop: Figure
+    interval: tuple[Figure, Figure]
     verdict: Verdict
     reason: str  # empty for an ordinary verdict
     images_needed: int | None = None

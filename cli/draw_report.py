@@ -1,6 +1,5 @@
 """``tdss report``: draw the page of a bundle, or one page over many results."""
 
-import json
 from pathlib import Path
 from typing import Annotated
 
@@ -8,6 +7,7 @@ import typer
 
 from bundle.errors import InputError
 from bundle.manifest import Bundle, load_bundle
+from bundle.strict_json import dumps
 from bundle.terminal import print_answer
 from report.page import render
 from report.sweep import render_sweep
@@ -48,7 +48,7 @@ def main(
         )  # fmt: skip
     else:
         path = render(load_bundle(first)) if stored_only else _render(load_bundle(first), execute, device)
-    print_answer(json.dumps({"report": str(path)}) if as_json else str(path))
+    print_answer(dumps({"report": str(path)}) if as_json else str(path))
 
 
 def _render(bundle: Bundle, execute: Execute, device: str) -> Path:

@@ -1,6 +1,5 @@
 """``tdss evaluate``: a checkpoint's metrics on a split, in PyTorch, beside what its card says."""
 
-import json
 from collections.abc import Iterable
 from pathlib import Path
 from typing import Annotated
@@ -10,9 +9,9 @@ from rich.progress import track
 from rich.table import Table
 
 from bundle.dataset import SPEC_FILE, FolderDataset, load_spec
-from bundle.metrics import metric
 from bundle.outputs import require_file
 from bundle.sources import ARRAYS
+from bundle.strict_json import dumps
 from bundle.tasks import task
 from bundle.terminal import print_answer, say
 from compile.console import EscapingConsole
@@ -34,18 +33,20 @@ def main(
 
     Example: tdss evaluate models/default --data data/scenes --split val
     """
-    from tdss.checkpoint import load_card
+    from tdss.checkpoint import WEIGHTS, load_card, stored_halves
 
     if arrays is not None:
         require_file(arrays, ARRAYS, [checkpoint, data])
     dataset = FolderDataset(root=data, spec=load_spec(data / SPEC_FILE))
+    if halves := stored_halves(checkpoint / WEIGHTS):
+        say(halves)
     names = tuple(tasks.split(",")) if tasks else ()
     if arrays is None:
         metrics = _evaluate(checkpoint, dataset, split, names)
     else:
         metrics = _record(checkpoint, dataset, split, names, arrays)
     if as_json:
-        print_answer(json.dumps(metrics))
+        print_answer(dumps(metrics))
         return
     card = load_card(checkpoint)
     EscapingConsole().print(_table(metrics, card.metrics if card else {}))
@@ -69,15 +70,11 @@ def _record(
     checkpoint: Path, dataset: FolderDataset, split: str, tasks: tuple[str, ...], out: Path
 ) -> dict[str, float]:
     """Measure as the bundle's reference is measured, and keep every figure's arrays."""
-    from compile.reference_arrays import record_reference
+    from compile.reference_arrays import gated_metrics, record_reference
 
     found = record_reference(checkpoint, dataset, dataset.ids(split), out, _progress, tasks)
     say(f"written: {out}")
-    gated = {name: next(iter(rows.values())) for name, rows in found.items()}
-    channels = {name: dataset.spec.channels(task(name)) for name in found}
-    return {
-        name: metric(task(name), channels[name]).reduce(array.sum(axis=0)) for name, array in gated.items()
-    }  # fmt: skip
+    return gated_metrics(found, {name: dataset.spec.channels(task(name)) for name in found})
 
 
 def _table(metrics: dict[str, float], stated: dict[str, float]) -> Table:

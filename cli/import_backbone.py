@@ -1,11 +1,11 @@
 """``tdss import``: a published backbone into a checkpoint folder that training can start from."""
 
-import json
 from pathlib import Path
 from typing import Annotated
 
 import typer
 
+from bundle.strict_json import dumps
 from bundle.terminal import print_answer
 
 
@@ -26,6 +26,6 @@ def main(
 
     left = import_backbone(weights, config, out, seed=seed)
     if as_json:
-        print_answer(json.dumps({"checkpoint": str(out), "left_out": list(left)}))
+        print_answer(dumps({"checkpoint": str(out), "left_out": list(left)}))
     else:
         print_answer(f"{out}: backbone of {weights.name}; left out: {', '.join(left) or 'nothing'}")

@@ -1,12 +1,12 @@
 """``tdss store list``: what the stage store holds."""
 
-import json
 import time
 from pathlib import Path
 from typing import Annotated
 
 import typer
 
+from bundle.strict_json import dumps
 from bundle.terminal import print_answer
 from compile import prune
 
@@ -23,6 +23,6 @@ def main(
     """
     found = prune.entries(store)
     if as_json:
-        print_answer(json.dumps([entry.model_dump() for entry in found]))
+        print_answer(dumps([entry.model_dump() for entry in found]))
     else:
         print_answer("\n".join(prune.rows(found, time.time())))

@@ -1,12 +1,12 @@
 """``tdss bundle pack``: a bundle as one file; ``python -m bundle pack`` is the same on a device."""
 
-import json
 from pathlib import Path
 from typing import Annotated
 
 import typer
 
 from bundle import commands
+from bundle.strict_json import dumps
 from bundle.terminal import print_answer
 
 
@@ -20,4 +20,4 @@ def main(
     Example: tdss bundle pack build/default/jetson --out default-jetson.zip
     """
     found = commands.pack(bundle, out)
-    print_answer(json.dumps(found.value) if as_json else found.text)
+    print_answer(dumps(found.value) if as_json else found.text)

@@ -1,6 +1,5 @@
 """``tdss store prune``: make the stage store smaller; what is removed, a build makes again when it needs it."""
 
-import json
 import time
 from math import inf
 from pathlib import Path
@@ -9,6 +8,7 @@ from typing import Annotated
 import typer
 
 from bundle.errors import InputError
+from bundle.strict_json import dumps
 from bundle.terminal import print_answer, say
 from cli.list_store import STORE
 from compile import prune
@@ -42,7 +42,7 @@ def main(
         gone = prune.prune(store, max_bytes=size, older_than_s=age, say=say)
     if as_json:
         answer = {"removed": [entry.model_dump() for entry in gone], "dry_run": dry_run}
-        print_answer(json.dumps(answer))
+        print_answer(dumps(answer))
         return
     print_answer("\n".join(prune.rows(gone, time.time())))
     print_answer("nothing was removed: --dry-run" if dry_run else "removed")

@@ -1,12 +1,12 @@
 """``tdss bundle info``: what a bundle holds; ``python -m bundle info`` is the same on a device."""
 
-import json
 from pathlib import Path
 from typing import Annotated
 
 import typer
 
 from bundle import commands
+from bundle.strict_json import dumps
 from bundle.terminal import print_answer
 
 
@@ -19,4 +19,4 @@ def main(
     Example: tdss bundle info build/default/intel --json
     """
     found = commands.info(bundle)
-    print_answer(json.dumps(found.value) if as_json else found.text)
+    print_answer(dumps(found.value) if as_json else found.text)

@@ -1,6 +1,5 @@
 """``tdss ranges``: how large each tensor of a compiled model got on the calibration images, and what that left in FP32."""
 
-import json
 from math import inf, isnan
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
@@ -11,6 +10,7 @@ from pydantic import TypeAdapter, ValidationError
 from bundle.errors import ArtifactError
 from bundle.manifest import load_bundle
 from bundle.seals import MANIFEST
+from bundle.strict_json import dumps
 from bundle.terminal import print_answer
 
 if TYPE_CHECKING:
@@ -32,8 +32,8 @@ def main(
     ranges = sorted(read_ranges(bundle), key=lambda row: -inf if isnan(row.largest) else -row.largest)
     wide = too_wide(ranges)
     if as_json:
-        rows = [json.loads(row.model_dump_json()) | {"kept": wide.get(row.tensor, "")} for row in ranges]
-        print_answer(json.dumps(rows))
+        rows = [row.model_dump() | {"kept": wide.get(row.tensor, "")} for row in ranges]
+        print_answer(dumps(rows))
         return
     lines = [f"{row.largest:12.4g}  {row.largest / LARGEST:8.3%}  {_kept(row, wide)}{row.tensor}" for row in ranges]
     head = (

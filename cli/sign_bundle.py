@@ -1,12 +1,12 @@
 """``tdss bundle sign``: say who built a bundle; ``python -m bundle sign`` is the same on a device."""
 
-import json
 from pathlib import Path
 from typing import Annotated
 
 import typer
 
 from bundle import commands
+from bundle.strict_json import dumps
 from bundle.terminal import print_answer
 
 
@@ -20,4 +20,4 @@ def main(
     Example: tdss bundle sign build/default/jetson --key release
     """
     found = commands.sign(bundle, key)
-    print_answer(json.dumps(found.value) if as_json else found.text)
+    print_answer(dumps(found.value) if as_json else found.text)

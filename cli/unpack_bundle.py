@@ -1,6 +1,5 @@
 """``tdss bundle unpack``: an archive as a bundle again; ``python -m bundle unpack`` is the same on a device."""
 
-import json
 from pathlib import Path
 from typing import Annotated
 
@@ -8,6 +7,7 @@ import typer
 
 from bundle import commands
 from bundle.archive import MAX_BYTES
+from bundle.strict_json import dumps
 from bundle.terminal import print_answer
 
 
@@ -23,4 +23,4 @@ def main(
     Example: tdss bundle unpack default-jetson.zip --out default-jetson --key release.pub
     """
     found = commands.unpack(archive, out, key, max_bytes)
-    print_answer(json.dumps(found.value) if as_json else found.text)
+    print_answer(dumps(found.value) if as_json else found.text)

@@ -1,12 +1,12 @@
 """``tdss bundle verify``: hash every file of a bundle again; ``python -m bundle verify`` is the same on a device."""
 
-import json
 from pathlib import Path
 from typing import Annotated
 
 import typer
 
 from bundle import commands
+from bundle.strict_json import dumps
 from bundle.terminal import print_answer
 
 
@@ -20,4 +20,4 @@ def main(
     Example: tdss bundle verify build/default/intel --key release.pub
     """
     found = commands.verify(bundle, key)
-    print_answer(json.dumps(found.value) if as_json else found.text)
+    print_answer(dumps(found.value) if as_json else found.text)

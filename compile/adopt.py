@@ -13,9 +13,11 @@ from pydantic import ValidationError
 
 from bundle.artifacts import SIDECAR, Exported, Record, Simplified, TensorSpec, load
 from bundle.errors import GraphError
+from bundle.frozen import faults
 from bundle.manifest import Io
 from bundle.preprocess import Preprocess, Triple
 from compile.graph import GRAPH_FILE, INPUT, GraphInfo, graph_info, graph_settings
+from compile.lint.read import read_model
 from compile.passes.base import unused
 from compile.store import seal, tool_versions, writing
 
@@ -46,9 +48,9 @@ def read_contract(path: Path, *, mean: Triple, std: Triple) -> GraphInfo:
     """Read from an ONNX file which images it takes and which tasks it answers.
 
     Raises:
-        GraphError: it is no ONNX file, or its inputs or outputs are not those of an exported graph.
+        GraphError: it is no ONNX file, its graph cannot be run, or its inputs or outputs are not those of an exported graph.
     """
-    graph = _load(path)
+    graph = read_model(path).graph
     inputs = tuple(_spec(value, path) for value in graph.inputs)
     outputs = tuple(_spec(value, path) for value in graph.outputs)
     if [spec.name for spec in inputs] != [INPUT] or len(inputs[0].shape) != 4:
@@ -56,7 +58,10 @@ def read_contract(path: Path, *, mean: Triple, std: Triple) -> GraphInfo:
     io: Io = "edge" if inputs[0].dtype == "uint8" else "raw"
     height, width = inputs[0].shape[1:3] if io == "edge" else inputs[0].shape[2:4]
     tasks = {spec.name: _channels(spec, io) for spec in outputs}
-    info = GraphInfo(io=io, preprocess=Preprocess(height=height, width=width, mean=mean, std=std), tasks=tasks)
+    try:
+        info = GraphInfo(io=io, preprocess=Preprocess(height=height, width=width, mean=mean, std=std), tasks=tasks)
+    except ValidationError as error:
+        raise _refused(path, "a size, a mean, a std and channels within the limits", faults(error)) from error
     if (inputs, outputs) != info.interface:
         raise _refused(path, str(info.interface), str((inputs, outputs)))
     return info
@@ -120,16 +125,6 @@ def name_nodes(graph: "onnx_ir.Graph") -> int:
         first.add(node.name)
         renamed += 1
     return renamed
-
-
-def _load(path: Path) -> "onnx_ir.Graph":
-    import onnx_ir
-    from google.protobuf.message import DecodeError
-
-    try:
-        return onnx_ir.load(path).graph
-    except (OSError, DecodeError, ValueError) as error:
-        raise _refused(path, "an ONNX file", f"{type(error).__name__}: {error}") from error
 
 
 def _spec(value: "onnx_ir.Value", path: Path) -> TensorSpec:

@@ -26,6 +26,7 @@ from bundle.frozen import Frozen
 from bundle.isolated import module
 from bundle.outputs import anything, replacing
 from bundle.preprocess import Preprocess
+from bundle.strict_json import dumps
 from bundle.terminal import say
 from compile.bench_kernels import PART
 from compile.bench_models import AdapterPart, Form, batch_tasks, random_model, stack_baseline, swin_t, tiny
@@ -256,7 +257,7 @@ def fold_apart(checkpoint: Path, images: ImageFiles, out: Path) -> FoldCost:
             where=" ".join(command), fix="run it by hand",
         )  # fmt: skip
     folded = load(Folded, out)
-    proof = json.loads(json.dumps(folded.record.settings["proof"]))
+    proof = json.loads(dumps(folded.record.settings["proof"]))
     return FoldCost(
         seconds=seconds, cpu_seconds=usage.ru_utime + usage.ru_stime, peak_mib=usage.ru_maxrss / 1024,
         float64=max(proof["float64"].values()), float32=max(proof["float32"].values()),

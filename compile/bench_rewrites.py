@@ -8,7 +8,6 @@ ratios is below ``GAIN`` and their upper quartile below 1.
 if not __package__:
     import _path  # noqa: F401
 
-import json
 from collections.abc import Mapping, Sequence
 from contextlib import ExitStack
 from pathlib import Path
@@ -20,6 +19,7 @@ import typer
 from bundle.artifacts import Simplified, write_text
 from bundle.errors import ConfigError
 from bundle.preprocess import Preprocess
+from bundle.strict_json import dumps
 from bundle.terminal import print_answer, say
 from compile.bench import Clock, ratio, sample
 from compile.config import TimingConfig
@@ -200,7 +200,7 @@ def main(
     command = f"python compile/bench_rewrites.py --target {target}{subject} --rounds {rounds} --threads {threads} --clock {clock} --write"
     answer = Rewrites(device=able.device.split(".")[0], measured_on=able.device_name, runtime=able.runtime, clock=clock,
                       command=command, rows=rows)  # fmt: skip
-    text = json.dumps(answer.model_dump(mode="json"), indent=1, ensure_ascii=False) + "\n"
+    text = dumps(answer.model_dump(mode="json"), indent=1, ensure_ascii=False) + "\n"
     if write:
         write_text(ROOT / "targets" / target / FILE, text)
     print_answer(text)

@@ -3,7 +3,6 @@
 if not __package__:
     import _path  # noqa: F401
 
-import json
 import shutil
 from pathlib import Path
 from typing import Annotated
@@ -12,6 +11,7 @@ import typer
 from pydantic import JsonValue, TypeAdapter
 
 from bundle.artifacts import Engine, Quantized, load
+from bundle.strict_json import dumps
 from compile.legality import write_legality
 from compile.quantize import variants_of
 from compile.script import announce, claim, run_script
@@ -49,7 +49,7 @@ def build(quantized: Quantized, out: Path, target: Target, run: RunConfig) -> En
 
 def status_of(engine: Engine) -> EngineStatus:
     """Return whether the engine was built here, and how, or why not."""
-    status: EngineStatus = TypeAdapter(EngineStatus).validate_json(json.dumps(engine.record.settings["status"]))
+    status: EngineStatus = TypeAdapter(EngineStatus).validate_json(dumps(engine.record.settings["status"]))
     return status
 
 

@@ -4,18 +4,17 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Annotated, Literal, TypeAlias
 
-import tomllib
 from pydantic import Field, JsonValue, ValidationError
 
 from bundle.dataset import FolderDataset
 from bundle.errors import ConfigError
-from bundle.frozen import Frozen
+from bundle.frozen import Frozen, faults
+from bundle.limits import Count, CountOrNone, Positive, Seed, SplitName, Threads
 from bundle.manifest import Io
 from bundle.timing import AGAIN
+from tdss.toml_file import read_toml
 
 FoldMode: TypeAlias = Literal["all", "cost", "none"]
-Positive: TypeAlias = Annotated[int, Field(gt=0)]
-Natural: TypeAlias = Annotated[int, Field(ge=0)]
 
 
 class CalibrationConfig(Frozen):
@@ -24,8 +23,8 @@ class CalibrationConfig(Frozen):
     64 is what the shipped calibration set holds; range estimates settle well before. All that are drawn are used.
     """
 
-    split: str = "calibration"
-    count: Positive = 64
+    split: SplitName = "calibration"
+    count: Count = 64
 
 
 class EvaluationConfig(Frozen):
@@ -34,9 +33,9 @@ class EvaluationConfig(Frozen):
     Up to ``hard`` more, rare or badly answered, show how alike the two models' answers are, and count for no metric.
     """
 
-    split: str = "val"
-    count: Positive = 100
-    hard: Natural = 8
+    split: SplitName = "val"
+    count: Count = 100
+    hard: CountOrNone = 8
 
 
 class SearchConfig(Frozen):
@@ -49,7 +48,7 @@ class SearchConfig(Frozen):
     enabled: bool = True
     margin: Annotated[float, Field(gt=0, le=1)] = 0.5
     limit: Annotated[float, Field(ge=0, le=1)] = 0.1
-    images: Positive = 3
+    images: Count = 3
 
 
 class TimingConfig(Frozen):
@@ -61,10 +60,10 @@ class TimingConfig(Frozen):
     A less precise variant is shipped only if its median is below ``gain`` times the more precise one's.
     """
 
-    runs: Positive = 15
-    warmup: Natural = 3
-    again: Natural = AGAIN
-    burst: Positive = 1
+    runs: Count = 15
+    warmup: CountOrNone = 3
+    again: CountOrNone = AGAIN
+    burst: Count = 1
     gain: Annotated[float, Field(gt=0, le=1)] = 0.95
 
 
@@ -78,7 +77,7 @@ class FoldOptions(Frozen):
     mode: FoldMode = "all"
     tasks: tuple[str, ...] = ()
     freeze_gates: bool = False
-    budgets: dict[str, Annotated[float, Field(gt=0)]] = Field(default_factory=dict)
+    budgets: dict[str, Positive] = Field(default_factory=dict)
     labels: FolderDataset | None = None
 
 
@@ -100,11 +99,11 @@ class BuildConfig(Frozen):
     freeze_gates: bool = False
     io: Io = "raw"
     device: str = ""
-    threads: Natural = 0
-    budgets: Literal["default", "strict"] | dict[str, Annotated[float, Field(gt=0)]] = "default"
+    threads: Threads = 0
+    budgets: Literal["default", "strict"] | dict[str, Positive] = "default"
     allow_inconclusive: bool = False
     timing: TimingConfig = TimingConfig()
-    seed: int = 0
+    seed: Seed = 0
     out: Path = Path("build")
     sign: Path | None = None  # the private key that signs the bundle; None: it is not signed
 
@@ -117,7 +116,7 @@ def load_config(path: Path | None, options: Mapping[str, JsonValue | Path]) -> B
     Raises:
         ConfigError: the file cannot be read, or a key or value is not one a build knows.
     """
-    values: dict[str, object] = {} if path is None else dict(_read(path))
+    values: dict[str, object] = {} if path is None else read_toml(path, "the build configuration")
     for name, value in options.items():
         _set(values, name, value)
     where = "the command line" if path is None else str(path)
@@ -127,7 +126,7 @@ def load_config(path: Path | None, options: Mapping[str, JsonValue | Path]) -> B
         raise ConfigError(
             "this is no build configuration",
             expected=f"keys {', '.join(BuildConfig.model_fields)}",
-            got="; ".join(f"{'.'.join(map(str, line['loc']))}: {line['msg']}" for line in error.errors()),
+            got=faults(error),
             where=where,
             fix="correct or remove the keys named above",
         ) from error
@@ -140,16 +139,3 @@ def _set(values: dict[str, object], name: str, value: JsonValue | Path) -> None:
         return
     inner = values.get(head, {})
     values[head] = {**inner, rest: value} if isinstance(inner, dict) else {rest: value}
-
-
-def _read(path: Path) -> dict[str, object]:
-    try:
-        return tomllib.loads(path.read_text(encoding="utf-8"))
-    except (OSError, UnicodeDecodeError, tomllib.TOMLDecodeError) as error:
-        raise ConfigError(
-            "the build configuration cannot be read",
-            expected="a TOML file",
-            got=str(error),
-            where=str(path),
-            fix="correct the path or the file",
-        ) from error

@@ -9,7 +9,6 @@ unpickled.
 if not __package__:
     import _path  # noqa: F401
 
-import json
 import sys
 from collections.abc import Callable
 from pathlib import Path
@@ -25,6 +24,7 @@ from bundle.errors import InputError
 from bundle.fold import FOLD, FoldPart, FoldProof, FoldRecord
 from bundle.manifest import default_budgets
 from bundle.preprocess import Preprocess
+from bundle.strict_json import dumps
 from bundle.terminal import print_answer, say
 from compile.config import FoldMode, FoldOptions
 from compile.console import EscapingConsole
@@ -79,8 +79,8 @@ def fold(
     with writing(out, Folded) as folder:
         write_config(folder / CONFIG, done.config)
         write_weights(folder / WEIGHTS, {name: x.contiguous() for name, x in folded.state_dict().items()})
-        write_text(folder / PLAN, json.dumps(steps, indent=1))
-        write_text(folder / FOLD, json.dumps([line.model_dump() for line in done.records], indent=1))
+        write_text(folder / PLAN, dumps(steps, indent=1))
+        write_text(folder / FOLD, dumps([line.model_dump() for line in done.records], indent=1))
         write_rows(folder / ANALYSIS, rows)
         settings: dict[str, JsonValue] = {
             "mode": options.mode, "tasks": list(folded.config.tasks), "freeze_gates": options.freeze_gates,
@@ -97,9 +97,12 @@ def fold_checkpoint(
     """Analyse, restrict to the tasks asked for, freeze if asked to, fold and prove; nothing is written."""
     from compile.analysis import analyse
     from compile.folding import prove, rewrite, with_error
+    from tdss.checkpoint import WEIGHTS, stored_halves
     from tdss.checkpoint import load as load_checkpoint
 
     config, model = load_checkpoint(checkpoint)
+    if halves := stored_halves(checkpoint / WEIGHTS):
+        progress(halves)
     batch = read_batch(config, images)
     seen = list(read_batch(config, calibration).split(1)) if calibration.paths else []
     findings = analyse(model, seen, progress)
@@ -186,7 +189,7 @@ def _freeze(
     budgets = default_budgets(dict(model.config.tasks), strict=False) | {
         task: budget for task, budget in options.budgets.items() if task in model.config.tasks
     }
-    labels = {} if options.labels is None else read_labels(options.labels, calibration.paths, tuple(model.config.tasks))
+    labels = {} if options.labels is None else read_labels(options.labels, calibration.paths, model.config.tasks)
     if not labels:
         progress("freeze: not every calibration image has its labels: the reference's predictions take their place")
     return freeze_gates(
@@ -249,7 +252,7 @@ def _explain(folded: Folded, *, as_json: bool) -> None:
     parts = TypeAdapter(tuple[FoldPart, ...]).validate_python(folded.record.settings["parts"])
     if as_json:
         answer = {"settings": folded.record.settings, "modules": [row.model_dump() for row in rows]}
-        print_answer(json.dumps(answer))
+        print_answer(dumps(answer))
     else:
         console = EscapingConsole(width=None if sys.stdout.isatty() else 200)
         console.print(draw(rows, parts))

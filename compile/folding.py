@@ -99,11 +99,15 @@ def prove(reference: MultiTaskModel, folded: MultiTaskModel, batch: Tensor) -> F
     """Compare the folded float64 model with a float32 reference in both types, on float32 ``[batch, 3, H, W]``.
 
     Raises:
-        CheckpointError: an output of the folded model differs by more than the bound of its type.
+        CheckpointError: the reference's own output is not finite, or an output of the folded model differs by more than the
+            bound of its type.
     """
-    wide = compare(run(deepcopy(reference).double(), batch.double()), run(folded, batch.double()))
+    precise, plain = run(deepcopy(reference).double(), batch.double()), run(reference, batch)
+    for outputs in (precise, plain):
+        _require_finite(outputs)
+    wide = compare(precise, run(folded, batch.double()))
     _require(wide, EXACT_RELATIVE, "float64")
-    narrow = compare(run(reference, batch), run(deepcopy(folded).float(), batch))
+    narrow = compare(plain, run(deepcopy(folded).float(), batch))
     _require(narrow, FLOAT32_RELATIVE, "float32")
     return FoldProof(
         images=len(batch),
@@ -232,6 +236,17 @@ def _record(rule: str, considered: _Considered) -> FoldRecord:
 def _difference(want: Tensor, got: Tensor) -> Difference:
     largest = float((got - want).abs().max())
     return Difference(max_abs=largest, relative=largest / max(float(want.abs().max()), 1e-30))
+
+
+def _require_finite(outputs: Mapping[str, Tensor]) -> None:
+    """Refuse a checkpoint that gives NaN or infinity before anything was done to it."""
+    wrong = [f"{task} {output.dtype}" for task, output in outputs.items() if not output.isfinite().all()]
+    if wrong:
+        raise CheckpointError(
+            "the checkpoint's own output is not finite, before any folding", expected="finite outputs on real images",
+            got=f"NaN or infinity in {', '.join(wrong)}", where="the unfolded model",
+            fix="the checkpoint itself overflows: train it again, or give a sound one",
+        )  # fmt: skip
 
 
 def _require(errors: Mapping[str, Difference], limit: float, dtype: str) -> None:

@@ -130,10 +130,15 @@ def freeze_gates(
     ]
 
 
-def read_labels(dataset: FolderDataset, paths: Sequence[Path], tasks: Sequence[str]) -> Labels:
-    """Return every image's labels, decoded, by task; nothing where an image has none for a task."""
+def read_labels(dataset: FolderDataset, paths: Sequence[Path], tasks: Mapping[str, int]) -> Labels:
+    """Return every image's labels, decoded, by task; nothing where an image has none for a task.
+
+    Raises:
+        DatasetError: a label is wrong, or the data has other classes than ``tasks`` have channels.
+    """
     if not all((dataset.root / task / f"{path.stem}.png").is_file() for task in tasks for path in paths):
         return {}
+    dataset.require_channels(tasks)
     return {task: [dataset.label(task, path.stem) for path in paths] for task in tasks}
 
 

@@ -10,6 +10,7 @@ from pydantic import JsonValue
 from bundle.artifacts import Artifact, TensorSpec
 from bundle.dataset import Image
 from bundle.frozen import Frozen
+from bundle.limits import Channels
 from bundle.manifest import Io, interface
 from bundle.preprocess import Preprocess
 
@@ -25,7 +26,7 @@ class GraphInfo(Frozen):
 
     io: Io
     preprocess: Preprocess
-    tasks: dict[str, int]
+    tasks: dict[str, Channels]
 
     @property
     def interface(self) -> tuple[tuple[TensorSpec, ...], tuple[TensorSpec, ...]]:

@@ -7,7 +7,6 @@ given to NVIDIA's parser, never shipped.
 if not __package__:
     import _path  # noqa: F401
 
-import json
 from collections.abc import Sequence
 from pathlib import Path
 from tempfile import TemporaryDirectory
@@ -17,6 +16,7 @@ import typer
 
 from bundle.dataset import read_image
 from bundle.outputs import only, replacing, require_folder
+from bundle.strict_json import dumps
 from bundle.terminal import print_answer
 from calibration.sampling import from_folder
 from compile.adopt import adopt_graph
@@ -76,7 +76,7 @@ def main(
         paths = quantize_naively(graph.file(GRAPH_FILE), feeds, out)
     rows = [legality(path) for path in (*paths, *(() if ours is None else (ours,)))]
     if as_json:
-        print_answer(json.dumps([one.model_dump() for one in rows]))
+        print_answer(dumps([one.model_dump() for one in rows]))
         return
     print_answer(
         "| graph | errors | rules broken | warnings | parsed and built | MACs in INT8 |\n|---|---|---|---|---|---|"

@@ -7,7 +7,6 @@ fold → export → simplify → rewrite → quantize → search → build ┐
 if not __package__:
     import _path  # noqa: F401
 
-import json
 from collections.abc import Callable
 from pathlib import Path
 from time import perf_counter
@@ -24,6 +23,7 @@ from bundle.manifest import Io
 from bundle.outcome import RegressionReport, read_report
 from bundle.preprocess import Preprocess
 from bundle.signature import sign
+from bundle.strict_json import dumps
 from bundle.terminal import print_answer, say
 from bundle.timing import busy
 from calibration.sampling import CalibrationSet, from_split
@@ -140,7 +140,7 @@ def open_road(config: BuildConfig, progress: Say) -> Road:
     folder = require_places(config, model.name)
     budgets = budgets_of(config, whole.tasks, model.tasks, progress)
     dataset = FolderDataset(root=config.data, spec=load_spec(config.dataset or config.data / SPEC_FILE))
-    vectors.check_channels(model.tasks, dataset)
+    dataset.require_channels(model.tasks)
     preprocess = Preprocess(**model.image.model_dump())
     drawn = from_split(
         config.data, config.calibration.split, config.calibration.count, seed=config.seed, preprocess=preprocess
@@ -363,7 +363,7 @@ def main(
     folder, report = build_and_judge(load_config(config, {k: v for k, v in given.items() if v is not None}), say)
     if as_json:
         told = report.model_dump(mode="json", by_alias=True, exclude={"arrays"})
-        print_answer(json.dumps({"bundle": str(folder), "regression": told}))
+        print_answer(dumps({"bundle": str(folder), "regression": told}))
     else:
         EscapingConsole().print(tasks_table(report))
     beyond = [name for name, result in report.tasks.items() if result.verdict != "pass"]

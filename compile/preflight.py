@@ -4,8 +4,9 @@ from collections.abc import Callable, Mapping
 from importlib.util import find_spec
 from pathlib import Path
 
-from bundle.dataset import FolderDataset, image_size
+from bundle.dataset import FolderDataset
 from bundle.errors import ConfigError, DatasetError, not_installed
+from bundle.image_files import image_size
 from bundle.manifest import default_budgets
 from bundle.outputs import bundle_of, require_container, require_folder
 from bundle.preprocess import Preprocess

@@ -19,7 +19,8 @@ import typer
 
 from bundle.errors import GraphError
 from bundle.terminal import print_answer
-from compile.lint.run import read_model, view_of
+from compile.lint.read import read_model
+from compile.lint.run import view_of
 from compile.passes.base import WEIGHTED, gemm_size, place, shape_of
 from compile.script import run_script
 from report.legal import FloatProduct, GraphProof, Proof
@@ -39,12 +40,13 @@ def prove(graphs: Iterable[Path]) -> Proof:
         GraphError: a file cannot be read as ONNX.
         TargetUnavailable: TensorRT-RTX died.
     """
+    models = {path: read_model(path) for path in graphs}
     reason = why_not()
     if reason:
         return Proof(status="not run", reason=reason)
     proofs, builder = [], ""
-    for path in graphs:
-        macs = products(read_model(path))
+    for path, model in models.items():
+        macs = products(model)
         built = build_graph(path)
         builder = f"TensorRT-RTX {built.version}, compute capability {COMPUTE_CAPABILITY}, on the CPU"
         proofs.append(_judge(path.name, macs, built.kernels).model_copy(

@@ -7,7 +7,6 @@ passes then make legal. Calibration images go through the same ``bundle/preproce
 if not __package__:
     import _path  # noqa: F401
 
-import json
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Annotated, NamedTuple
@@ -18,6 +17,7 @@ from pydantic import JsonValue, TypeAdapter
 from bundle.artifacts import Engine, Quantized, Simplified, load
 from bundle.outputs import require_container
 from bundle.preprocess import Preprocess, Triple
+from bundle.strict_json import dumps
 from bundle.terminal import say
 from calibration.sampling import CalibrationSet, from_folder
 from compile.adopt import adopt_graph
@@ -83,7 +83,7 @@ def quantize(
 
 def variants_of(quantized: Quantized | Engine) -> tuple[Variant, ...]:
     """Return the variants an artifact holds."""
-    return TypeAdapter(tuple[Variant, ...]).validate_json(json.dumps(quantized.record.settings["variants"]))
+    return TypeAdapter(tuple[Variant, ...]).validate_json(dumps(quantized.record.settings["variants"]))
 
 
 def _dump(variants: list[Variant]) -> JsonValue:

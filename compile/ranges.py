@@ -11,8 +11,8 @@ import numpy as np
 import onnx_ir as ir
 from onnx_ir.passes.common import ShapeInferencePass
 
+from bundle.figures import Figure
 from bundle.frozen import Frozen
-from compile.figures import Figure
 from compile.graph import Array
 from compile.passes.base import names_of, unused
 from compile.passes.make_half import LARGEST, SMALLEST

@@ -1,19 +1,20 @@
 """The reference's per-image arrays of a whole labelled split, for a device that judges on one (bundle/sources.py)."""
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Mapping
 from pathlib import Path
 
 import numpy as np
 
 from bundle.artifacts import hash_file
 from bundle.dataset import FolderDataset
-from bundle.metrics import Floats, measures
+from bundle.metrics import Floats, measures, metric
 from bundle.outputs import require_file
 from bundle.postprocess import predict
 from bundle.sources import ARRAYS, References, write_arrays
 from bundle.tasks import task
 from compile.eager import EagerModel
 from tdss.checkpoint import CONFIG, WEIGHTS
+from tdss.training.evaluate import require_defined
 
 Track = Callable[[Iterable[str]], Iterable[str]]
 
@@ -33,11 +34,13 @@ def measure_reference(
 
     Raises:
         ConfigError: the checkpoint has no such task.
-        DatasetError: an image or a label is missing or does not fit.
+        DatasetError: an image or a label is missing or does not fit, the data is of other classes than the model, or no
+            pixel of a task is labelled.
         RegressionFailed: the reference's output is not finite.
     """
     model = EagerModel(checkpoint)
     model.keep(tasks or tuple(model.config.tasks))
+    dataset.require_channels(model.config.tasks)
     found: dict[str, dict[str, list[Floats]]] = {name: {} for name in model.config.tasks}
     for identifier in track(ids):
         outputs = model.run(dataset.image(identifier), name=identifier)
@@ -45,7 +48,15 @@ def measure_reference(
             prediction, label = predict(task(name), outputs[name]), dataset.label(name, identifier)
             for figure in measures(task(name), channels):
                 found[name].setdefault(figure.name, []).append(figure.metric.per_image(prediction, label))
-    return {name: {key: np.stack(arrays) for key, arrays in rows.items()} for name, rows in found.items()}
+    references = {name: {key: np.stack(arrays) for key, arrays in rows.items()} for name, rows in found.items()}
+    require_defined(gated_metrics(references, model.config.tasks), dataset)
+    return references
+
+
+def gated_metrics(references: References, channels: Mapping[str, int]) -> dict[str, float]:
+    """Return the metric that gates each task, from its per-image arrays."""
+    rows = {name: metric(task(name), channels[name]) for name in references}
+    return {name: row.reduce(references[name][task(name).metric].sum(axis=0)) for name, row in rows.items()}
 
 
 def record_reference(

@@ -1,6 +1,5 @@
 """How a stage becomes a command: options from a function's signature, its exit code from the error raised."""
 
-import json
 from collections.abc import Callable
 from pathlib import Path
 
@@ -8,6 +7,7 @@ import typer
 
 from bundle.artifacts import Artifact
 from bundle.outputs import artifact, require_folder
+from bundle.strict_json import dumps
 from bundle.terminal import exit_status, print_answer
 
 
@@ -34,6 +34,6 @@ def announce(artifact: Artifact, *, as_json: bool) -> None:
     """Write where an artifact lies and its hash to standard output, as one line or as its whole record."""
     if as_json:
         record = artifact.record.model_dump(mode="json")
-        print_answer(json.dumps({"folder": str(artifact.folder), "sha256": artifact.sha256, "record": record}))
+        print_answer(dumps({"folder": str(artifact.folder), "sha256": artifact.sha256, "record": record}))
     else:
         print_answer(f"{artifact.kind} {artifact.sha256[:12]} {artifact.folder}")

@@ -10,7 +10,6 @@ An entry's last use is the time stamp of its record.
 
 import fcntl
 import hashlib
-import json
 import os
 import shutil
 from collections.abc import Callable, Iterator
@@ -24,6 +23,7 @@ from bundle.artifacts import SIDECAR, Artifact, ArtifactT, Record, TensorSpec, h
 from bundle.errors import ArtifactError
 from bundle.frozen import Frozen
 from bundle.outputs import Rule, anything, artifact, replacing, sweep
+from bundle.strict_json import dumps
 from compile.sources import code_hash
 
 KEY_LENGTH = 24
@@ -42,7 +42,7 @@ class StageKey(Frozen):
     @property
     def digest(self) -> str:
         """The name of the store's entry."""
-        text = json.dumps(self.model_dump(mode="json"), sort_keys=True)
+        text = dumps(self.model_dump(mode="json"), sort_keys=True)
         return hashlib.sha256(text.encode()).hexdigest()[:KEY_LENGTH]
 
 

@@ -9,7 +9,6 @@ The tables are those of compile/study_tables.py. Everything runs in emulation, e
 if not __package__:
     import _path  # noqa: F401
 
-import json
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from tempfile import TemporaryDirectory
@@ -23,6 +22,7 @@ from bundle.dataset import SPEC_FILE, FolderDataset, load_spec
 from bundle.errors import ConfigError
 from bundle.manifest import default_budgets
 from bundle.outputs import json_object, overwrite, require_file
+from bundle.strict_json import dumps
 from bundle.verdict import Verdict
 from calibration.sampling import choose, from_split
 from compile.adopt import adopt_graph
@@ -116,7 +116,7 @@ def _write(page: Path, name: str, rows: Sequence[Row], counts: tuple[int, int], 
     before = page.read_text(encoding="utf-8") if page.is_file() else "# Quantization\n"
     write_text(page, replace_section(before, name, body))
     data: JsonValue = [row.model_dump(mode="json") for row in rows]
-    overwrite(_rows_file(page, name), json.dumps(data, indent=1) + "\n", ROWS)
+    overwrite(_rows_file(page, name), dumps(data, indent=1) + "\n", ROWS)
 
 
 def _rows_file(page: Path, name: str) -> Path:

@@ -10,7 +10,6 @@ if not __package__:
     import _path  # noqa: F401
 
 import inspect
-import json
 import subprocess
 import sys
 from collections.abc import Callable, Mapping
@@ -24,6 +23,7 @@ from bundle.engines import write_engine_file
 from bundle.errors import ArtifactError, GraphError, TargetUnavailable
 from bundle.isolated import program
 from bundle.manifest import Bundle, Manifest, verify_bundle
+from bundle.strict_json import dumps
 from bundle.terminal import say
 from compile.script import run_script
 from targets.jetson.builder import BuilderConfig, engine_key
@@ -64,7 +64,7 @@ def convert_bundle(bundle: Bundle, folded: Folded, variant: str, *, workspace_mi
     serialized = _convert(program, example, config)
     key = engine_key(manifest.files[chosen.files[0]], device, chosen.recipe.name, config)
     names = {f"output{place}": name for place, name in enumerate(manifest.tasks)}
-    write_engine_file(bundle.folder, f"{key.stem}{NAMES}", json.dumps(names).encode())
+    write_engine_file(bundle.folder, f"{key.stem}{NAMES}", dumps(names).encode())
     write_engine_file(bundle.folder, f"{key.stem}.json", key.model_dump_json(indent=2).encode())
     return write_engine_file(bundle.folder, f"{key.stem}.engine", serialized)
 

@@ -11,12 +11,12 @@ from typing import NamedTuple, TypeAlias
 import numpy as np
 
 from bundle.dataset import Array, FolderDataset, decode_label
+from bundle.figures import Figure
 from bundle.frozen import Frozen
 from bundle.metrics import Floats, Metric, metric
 from bundle.postprocess import predict
 from bundle.tasks import task
 from bundle.verdict import MINIMUM_IMAGES, Rule, Verdict, judge
-from compile.figures import Figure
 from compile.graph import GraphInfo
 
 Infer: TypeAlias = Callable[[Mapping[str, Array]], Mapping[str, Array]]

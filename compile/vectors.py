@@ -12,7 +12,6 @@ from pydantic import JsonValue
 from bundle.artifacts import hash_file, load
 from bundle.contents import VECTORS
 from bundle.dataset import IGNORE, FolderDataset, decode_label
-from bundle.errors import DatasetError
 from bundle.metrics import metric
 from bundle.postprocess import predict
 from bundle.tasks import task
@@ -60,23 +59,6 @@ def hash_evaluation(dataset: FolderDataset, ids: tuple[str, ...], tasks: tuple[s
         for path in (dataset.image_path(identifier), *labels):
             digest.update(f"{path.parent.name}/{path.name}\0{hash_file(path) if path.is_file() else ''}\n".encode())
     return digest.hexdigest()
-
-
-def check_channels(model_tasks: dict[str, int], dataset: FolderDataset) -> None:
-    """Check that the model's outputs fit the data set's classes.
-
-    Raises:
-        ConfigError: a task is unknown.
-        DatasetError: a task has another number of channels than the data has classes.
-    """
-    for name, channels in model_tasks.items():
-        expected = dataset.spec.channels(task(name))
-        if channels != expected:
-            raise DatasetError(
-                f"the model and the data set disagree on {name}", expected=f"{expected} channels (the data set's spec)",
-                got=f"{channels} (the checkpoint's config.toml)", where=str(dataset.root),
-                fix="give the data that the model was trained for, or its own spec with --dataset",
-            )  # fmt: skip
 
 
 def record_vectors(

@@ -11,7 +11,6 @@ the port is written only if its tokens after every stage equal the graph's own. 
 if not __package__:
     import _path  # noqa: F401
 
-import json
 import zipfile
 from collections.abc import Sequence
 from pathlib import Path
@@ -27,6 +26,7 @@ from bundle.dataset import Image
 from bundle.errors import CheckpointError, ConfigError, InputError
 from bundle.frozen import Frozen
 from bundle.outputs import artifact, require_folder
+from bundle.strict_json import dumps
 from bundle.terminal import print_answer, say
 from compile.dinov2_graph import Floats, expose_blocks, read_weights
 from compile.graph import GRAPH_FILE
@@ -181,7 +181,7 @@ def main(
         )
     if as_json:
         rows = [row.model_dump() for row in found]
-        print_answer(json.dumps({"checkpoint": str(folder), "parity": rows}))
+        print_answer(dumps({"checkpoint": str(folder), "parity": rows}))
     else:
         print_answer(f"{folder}")
 

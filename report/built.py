@@ -1,6 +1,5 @@
 """From manifest.json, bench.json and fold.json to the page: latency, variants, folds and provenance."""
 
-import json
 from pathlib import Path
 
 from bundle.artifacts import TensorSpec
@@ -8,6 +7,7 @@ from bundle.choice import Bench, Candidate, Choice, VariantLatency
 from bundle.fold import FoldPart, FoldProof, FoldRecord
 from bundle.manifest import BundleVariant, Manifest
 from bundle.regression import RegressionReport
+from bundle.strict_json import dumps
 from bundle.timing import Percentiles, busy
 from report import wording
 from report.charts import bar
@@ -246,7 +246,7 @@ def provenance(manifest: Manifest, report: RegressionReport | None) -> tuple[Gro
 
 
 def _json(value: object) -> str:
-    return value if isinstance(value, str) else json.dumps(value, ensure_ascii=False, indent=1)
+    return value if isinstance(value, str) else dumps(value, ensure_ascii=False, indent=1)
 
 
 def _device(report: RegressionReport) -> tuple[tuple[str, str], ...]:

@@ -13,6 +13,7 @@ from bundle.archive import check_entry, extract_entry, opened, reading
 from bundle.choice import BENCH
 from bundle.errors import ArtifactError, InputError
 from bundle.frozen import Frozen
+from bundle.limits import LIMITS
 from bundle.outcome import RESULT, RegressionReport, open_report, read_report, verdicts_of
 from bundle.outputs import marked, overwrite, require_file
 from bundle.seals import MANIFEST
@@ -28,7 +29,7 @@ PAGES = marked(b'<meta name="generator" content="tdss report">')  # what the pag
 HEADLINES: dict[Verdict, str] = {
     "pass": "Every result passes", "inconclusive": "Not every result is decided", "regression": "Not every result passes",
 }  # fmt: skip
-LARGEST = 50_000_000  # bytes of one member of an archive: a result is under a megabyte
+LARGEST = LIMITS["result_bytes"].most  # of one member of an archive
 
 
 class Result(Frozen):

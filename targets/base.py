@@ -19,6 +19,7 @@ from pydantic import Field, model_validator
 from bundle.artifacts import TensorSpec
 from bundle.errors import ArtifactError, InputError
 from bundle.frozen import Frozen
+from bundle.limits import Count, Threads
 
 Array: TypeAlias = NDArray[np.generic]
 Precision: TypeAlias = Literal["f32", "f16", "bf16", "int8_weights", "int8_mixed", "int8_smooth", "int8"]
@@ -47,9 +48,9 @@ class RunConfig(Frozen):
     """
 
     device: str = ""
-    threads: int = Field(default=0, ge=0)
+    threads: Threads = 0
     model_cache: Path | Literal["off"] = "off"
-    workspace_mib: int = Field(default=2048, gt=0)
+    workspace_mib: Count = 2048
     builder: Literal["onnx", "torch-tensorrt"] = "onnx"
 
 

@@ -1,29 +1,33 @@
 """A checkpoint on disk: a folder with config.toml, model.safetensors and card.json.
 
-Weights may be stored as FP16; they are always loaded as FP32. Nothing is ever unpickled.
+A floating-point tensor may be stored as float16 or bfloat16: each value of both is one of float32, which is what is
+loaded. Any other type is refused by name, for its conversion would round or reinterpret. Nothing is ever unpickled.
 """
 
 import errno
+from collections import Counter
 from pathlib import Path
 from typing import Literal
 
 import tomli_w
-import tomllib
 import torch
 from pydantic import Field, ValidationError
-from safetensors import SafetensorError
+from safetensors import SafetensorError, safe_open
 from safetensors.torch import load_file, save_file
 from torch import Tensor
 
 from bundle.artifacts import write_text
 from bundle.errors import CheckpointError, ConfigError
-from bundle.frozen import Frozen
+from bundle.frozen import Frozen, faults
+from bundle.limits import read_limited
 from bundle.outputs import nothing, replacing
 from bundle.tasks import task as task_row
 from tdss.config import ModelConfig
-from tdss.model import MultiTaskModel
+from tdss.model import MultiTaskModel, shapes
+from tdss.toml_file import read_toml
 
 CONFIG, WEIGHTS, CARD = "config.toml", "model.safetensors", "card.json"
+HALVES = (torch.float16, torch.bfloat16)
 
 
 class Card(Frozen):
@@ -48,24 +52,14 @@ def read_config(path: Path) -> ModelConfig:
     Raises:
         ConfigError: the file is missing or cannot be read, is no TOML, has an unknown key, a wrong value or an unknown task.
     """
+    values = read_toml(
+        path, "the model's configuration", fix="give the folder of a checkpoint: config.toml + model.safetensors"
+    )
     try:
-        config = ModelConfig.model_validate(tomllib.loads(path.read_text(encoding="utf-8")))
-    except OSError as error:
-        missing = isinstance(error, FileNotFoundError)
-        raise ConfigError(
-            f"the model's configuration {'is missing' if missing else 'cannot be read'}", expected=CONFIG,
-            got="no such file" if missing else str(error), where=str(path),
-            fix="give the folder of a checkpoint: config.toml + model.safetensors",
-        ) from error  # fmt: skip
-    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
-        raise ConfigError(
-            "the model's configuration is no TOML", expected="TOML", got=str(error), where=str(path),
-            fix="mend the line that is named",
-        ) from error  # fmt: skip
+        config = ModelConfig.model_validate(values)
     except ValidationError as error:
-        faults = "; ".join(f"{'.'.join(map(str, e['loc'])) or 'config'}: {e['msg']}" for e in error.errors())
         raise ConfigError(
-            "the model's configuration is wrong", expected="the keys of tdss/config.py", got=faults, where=str(path),
+            "the model's configuration is wrong", expected="the keys of tdss/config.py", got=faults(error), where=str(path),
             fix="correct or remove what is named",
         ) from error  # fmt: skip
     for name in config.tasks:
@@ -74,7 +68,7 @@ def read_config(path: Path) -> ModelConfig:
 
 
 def read_weights(path: Path) -> dict[str, Tensor]:
-    """Read a safetensors file as float32 tensors.
+    """Read a safetensors file; float16 and bfloat16 become float32, any other type stays for ``match`` to refuse.
 
     Raises:
         CheckpointError: the file is missing, cannot be read or is no safetensors file (a pickle, say).
@@ -93,7 +87,24 @@ def read_weights(path: Path) -> dict[str, Tensor]:
             "the weights are no safetensors file", expected="safetensors; pickles are never read",
             got=str(error), where=str(path), fix="convert the weights to safetensors where they were made",
         ) from error  # fmt: skip
-    return {name: tensor.float() if tensor.is_floating_point() else tensor for name, tensor in tensors.items()}
+    return widened(tensors)
+
+
+def widened(tensors: dict[str, Tensor]) -> dict[str, Tensor]:
+    """Return the tensors with float16 and bfloat16 as float32, which holds each of their values."""
+    return {name: tensor.float() if tensor.dtype in HALVES else tensor for name, tensor in tensors.items()}
+
+
+def stored_halves(path: Path) -> str:
+    """Say which tensors of a safetensors file that was read are widened to float32; "" if none is."""
+    with safe_open(path, framework="pt") as weights:
+        types = Counter(weights.get_slice(name).get_dtype() for name in weights.keys())  # noqa: SIM118  # safe_open is no mapping
+    counts = [f"{types[name]} as {words}" for name, words in (("F16", "float16"), ("BF16", "bfloat16")) if types[name]]
+    return (
+        f"{path.name} stores {' and '.join(counts)} of {types.total()} tensors; read as float32, exactly"
+        if counts
+        else ""
+    )
 
 
 def write_config(path: Path, config: ModelConfig) -> None:
@@ -115,10 +126,10 @@ def write_weights(path: Path, tensors: dict[str, Tensor]) -> None:
 
 
 def match(expected: dict[str, Tensor], got: dict[str, Tensor], where: str) -> None:
-    """Compare tensor names and shapes.
+    """Compare tensor names, shapes and types, and look for NaN.
 
     Raises:
-        CheckpointError: a tensor is missing, unexpected, of another shape, or not finite; each is named.
+        CheckpointError: a tensor is missing, unexpected, of another shape or type, or not finite; each is named.
     """
     faults = [f"missing {name}" for name in expected if name not in got]
     faults += [f"unexpected {name}" for name in got if name not in expected]
@@ -128,13 +139,26 @@ def match(expected: dict[str, Tensor], got: dict[str, Tensor], where: str) -> No
         for name in both
         if got[name].shape != expected[name].shape
     ]
-    faults += [f"{name} holds NaN or infinity" for name in both if not torch.isfinite(got[name]).all()]
+    _refuse(
+        faults, "the weights do not fit the configuration", f"the {len(expected)} tensors of config.toml's model", where,
+        "give the config.toml the weights were trained with",
+    )  # fmt: skip
+    _refuse(
+        [f"{name} is {got[name].dtype}, not {expected[name].dtype}" for name in both if got[name].dtype != expected[name].dtype],
+        "the weights are of a type that the model does not have", "float32; or float16 or bfloat16, which are read as float32",
+        where, "save the weights as float32 where they were made; quantized ones are no checkpoint",
+    )  # fmt: skip
+    _refuse(
+        [f"{name} holds NaN or infinity" for name in both if not torch.isfinite(got[name]).all()],
+        "the weights are not finite", "finite numbers", where, "give a checkpoint from before its training diverged",
+    )  # fmt: skip
+
+
+def _refuse(faults: list[str], message: str, expected: str, where: str, fix: str) -> None:
+    """Raise one error that names the first eight faults, if there are any."""
     if faults:
         shown = "; ".join(faults[:8]) + (f"; and {len(faults) - 8} more" if len(faults) > 8 else "")
-        raise CheckpointError(
-            "the weights do not fit the configuration", expected=f"the {len(expected)} tensors of config.toml's model",
-            got=shown, where=where, fix="give the config.toml the weights were trained with",
-        )  # fmt: skip
+        raise CheckpointError(message, expected=expected, got=shown, where=where, fix=fix)
 
 
 def load(folder: Path) -> tuple[ModelConfig, MultiTaskModel]:
@@ -145,9 +169,9 @@ def load(folder: Path) -> tuple[ModelConfig, MultiTaskModel]:
         CheckpointError: the weights cannot be read or do not fit.
     """
     config = read_config(folder / CONFIG)
-    model = MultiTaskModel(config)
     weights = read_weights(folder / WEIGHTS)
-    match(model.state_dict(), weights, str(folder / WEIGHTS))
+    match(shapes(config).state_dict(), weights, str(folder / WEIGHTS))
+    model = MultiTaskModel(config)
     model.load_state_dict(weights)
     return config, model.eval()
 
@@ -162,10 +186,10 @@ def load_card(folder: Path) -> Card | None:
     if not path.is_file():
         return None
     try:
-        return Card.model_validate_json(path.read_bytes())
+        return Card.model_validate_json(read_limited(path, "json_bytes"))
     except ValidationError as error:
         raise CheckpointError(
-            "the card cannot be read", expected="the fields of tdss.checkpoint.Card", got=str(error), where=str(path),
+            "the card cannot be read", expected="the fields of tdss.checkpoint.Card", got=faults(error), where=str(path),
             fix="correct or remove what is named",
         ) from error  # fmt: skip
 

@@ -7,37 +7,42 @@ from pydantic import Discriminator, Field, Tag, model_validator
 
 from bundle.errors import ConfigError
 from bundle.frozen import Frozen
+from bundle.limits import LIMITS, Blocks, Channels, Experts, Name, Positive, Ratio, Real, Side, Small, Width
+from bundle.preprocess import Deviation, Mean
+from bundle.tasks import TASKS
 
 Gate: TypeAlias = Literal["static", "dynamic"]
-LONGEST_NAME = 100  # characters: a bundle, its archive and its results are called after the model
-Positive: TypeAlias = Annotated[int, Field(gt=0)]
+STAGES = LIMITS["stages"].most
+Depths: TypeAlias = Annotated[tuple[Blocks, ...], Field(min_length=1, max_length=STAGES)]
 
 
 class ImageConfig(Frozen):
     """The image a model takes: RGB, ``height`` × ``width`` pixels, normalised as (x/255 − mean)/std."""
 
-    height: Positive
-    width: Positive
-    mean: tuple[float, float, float] = (0.485, 0.456, 0.406)
-    std: tuple[float, float, float] = (0.229, 0.224, 0.225)
+    height: Side
+    width: Side
+    mean: Mean = (0.485, 0.456, 0.406)
+    std: Deviation = (0.229, 0.224, 0.225)
 
 
 class SwinConfig(Frozen):
     """A Swin transformer (Liu et al., ICCV 2021) without its classifier."""
 
     kind: Literal["swin"] = "swin"
-    embed_dim: Positive
-    depths: tuple[Positive, ...]
-    heads: tuple[Positive, ...]
-    window: Positive = 7
-    mlp_ratio: Annotated[float, Field(gt=0)] = 4.0
-    patch: Positive = 4
+    embed_dim: Width
+    depths: Depths
+    heads: Annotated[tuple[Small, ...], Field(min_length=1, max_length=STAGES)]
+    window: Small = 7
+    mlp_ratio: Ratio = 4.0
+    patch: Small = 4
     drop_path: Annotated[float, Field(ge=0, lt=1)] = 0.0
 
     @model_validator(mode="after")
     def _stages_agree(self) -> "SwinConfig":
         if len(self.depths) != len(self.heads):
             raise ValueError(f"depths has {len(self.depths)} stages, heads has {len(self.heads)}")
+        if (widest := self.width(len(self.depths) - 1)) > LIMITS["width"].most:
+            raise ValueError(f"the last stage has {widest} channels, more than {LIMITS['width'].most}")
         for stage, heads in enumerate(self.heads):
             if self.width(stage) % heads:
                 raise ValueError(f"stage {stage}: width {self.width(stage)} is not a multiple of {heads} heads")
@@ -52,12 +57,12 @@ class VitConfig(Frozen):
     """A vision transformer as DINOv2 uses it; its blocks are grouped into stages of ``depths`` blocks, all of one width."""
 
     kind: Literal["vit"]
-    dim: Positive
-    depths: tuple[Positive, ...]
-    heads: Positive
-    patch: Positive = 14
-    mlp_ratio: Annotated[float, Field(gt=0)] = 4.0
-    norm_eps: Annotated[float, Field(gt=0)] = 1e-6
+    dim: Width
+    depths: Depths
+    heads: Small
+    patch: Small = 14
+    mlp_ratio: Ratio = 4.0
+    norm_eps: Positive = 1e-6
     drop_path: Annotated[float, Field(ge=0, lt=1)] = 0.0
 
     @model_validator(mode="after")
@@ -79,15 +84,15 @@ class TdssConfig(Frozen):
     """
 
     kind: Literal["tdss"] = "tdss"
-    experts: Positive
-    rank: Positive
+    experts: Experts
+    rank: Small
     gates: tuple[tuple[Gate, ...], ...]
     activation: Literal["none", "relu", "gelu"] = "gelu"
-    top_k: Annotated[int, Field(ge=0)] = 0
+    top_k: Annotated[int, Field(ge=0, le=LIMITS["small_integer"].most)] = 0
     insertion: Literal["mlp", "attention", "both"] = "mlp"
     tsai: Literal["off", "static", "dynamic"] = "static"
-    temperature: Annotated[float, Field(gt=0)] = 1.0
-    alpha: float = 1.0
+    temperature: Positive = 1.0
+    alpha: Real = 1.0
 
 
 class MtloraConfig(Frozen):
@@ -97,9 +102,9 @@ class MtloraConfig(Frozen):
     """
 
     kind: Literal["mtlora"]
-    rank: Positive
-    task_rank: Positive = 4
-    scale: float = 4.0
+    rank: Small
+    task_rank: Small = 4
+    scale: Real = 4.0
     reduction: bool = False
 
 
@@ -127,9 +132,9 @@ class HrnetConfig(Frozen):
     """
 
     kind: Literal["hrnet"] = "hrnet"
-    widths: tuple[Positive, ...] = (18, 36, 72, 144)
-    hidden: Positive
-    stride: Positive = 8
+    widths: tuple[Width, ...] = (18, 36, 72, 144)
+    hidden: Width
+    stride: Small = 8
     mix_bias: bool = False
 
 
@@ -150,12 +155,12 @@ class ModelConfig(Frozen):
     """A multi-task model. ``tasks`` maps each task of bundle/tasks.py to its output channels, in output order."""
 
     schema_version: Literal[1] = 1
-    name: Annotated[str, Field(pattern=r"^[a-z0-9][a-z0-9._-]*$", max_length=LONGEST_NAME)]
+    name: Name
     image: ImageConfig
     backbone: BackboneConfig
     adapter: AdapterConfig
     decoder: HrnetConfig
-    tasks: dict[str, Positive]
+    tasks: Annotated[dict[str, Channels], Field(min_length=1)]
 
     @model_validator(mode="after")
     def _parts_agree(self) -> "ModelConfig":
@@ -171,11 +176,20 @@ class ModelConfig(Frozen):
             patch, size = self.backbone.patch, (self.image.height, self.image.width)
             if size[0] % patch or size[1] % patch:
                 raise ValueError(f"image {size[0]}×{size[1]} is not a multiple of the backbone's patch {patch}")
+        self._check_channels()
         if len(self.decoder.widths) != len(self.backbone.depths):
             raise ValueError(
                 f"decoder.widths has {len(self.decoder.widths)} entries, the backbone {len(self.backbone.depths)} stages"
             )
         return self
+
+    def _check_channels(self) -> None:
+        """Refuse a task whose metric cannot take the channels; a name that is no task is refused by ``bundle.tasks.task``."""
+        for row in TASKS:
+            channels = self.tasks.get(row.name)
+            if channels is not None and (channels < 2 if row.channels is None else channels != row.channels):
+                wanted = "at least 2" if row.channels is None else str(row.channels)
+                raise ValueError(f"tasks.{row.name} has {channels} channels, and needs {wanted}")
 
 
 def keep_tasks(config: ModelConfig, tasks: Sequence[str]) -> ModelConfig:

@@ -19,7 +19,7 @@ from tdss import checkpoint
 from tdss.backbones.swin_keys import from_published
 from tdss.backbones.vit_keys import from_dinov2
 from tdss.config import IN_BACKBONE, ModelConfig, VitConfig
-from tdss.model import MultiTaskModel
+from tdss.model import MultiTaskModel, shapes
 
 ZIPPED, PICKLED = b"PK\x03\x04", b"\x80"  # how a PyTorch file begins: since 1.6, and before it
 LENGTH = 8  # bytes of a safetensors header's length, little-endian, before the header
@@ -59,7 +59,7 @@ def read_foreign(path: Path) -> dict[str, Tensor]:
             "there are no weights in this file", expected="tensors by name", got=type(content).__name__,
             where=str(path), fix="save the state_dict where the file was made",
         )  # fmt: skip
-    return {name: tensor.float() if tensor.is_floating_point() else tensor for name, tensor in tensors.items()}
+    return checkpoint.widened(tensors)
 
 
 def _is_safetensors(path: Path) -> bool:
@@ -107,6 +107,7 @@ def import_backbone(weights: Path, config: Path, out: Path, *, seed: int) -> tup
             expected=f"an adapter that is not {' or '.join(IN_BACKBONE)}: these live inside the backbone",
             got=model_config.adapter.kind, where=str(config), fix='import it with [adapter] kind = "tdss" or "none"',
         )  # fmt: skip
+    shapes(model_config)
     state, left = _translate(read_foreign(weights), model_config)
     torch.manual_seed(seed)
     model = MultiTaskModel(model_config)

@@ -2,8 +2,11 @@
 
 from collections.abc import Sequence
 
+import torch
 from torch import Tensor, nn
 
+from bundle.errors import ConfigError
+from bundle.limits import LIMITS
 from tdss.adapters.base import Adapter, NoAdapter
 from tdss.adapters.lora import Ssf
 from tdss.adapters.mtlora import Mtlora, keep_streams
@@ -46,6 +49,24 @@ class MultiTaskModel(nn.Module):
         self.adapter.keep(kept)
         keep_streams(self.backbone, kept)
         self.decoders = nn.ModuleDict({task: self.decoders[task] for task in kept})
+
+
+def shapes(config: ModelConfig) -> MultiTaskModel:
+    """Return the model without memory: its tensors have names, shapes and types, and no values.
+
+    Raises:
+        ConfigError: the model is too large to be built.
+    """
+    with torch.device("meta"):
+        model = MultiTaskModel(config)
+    numbers = sum(tensor.numel() for tensor in (*model.parameters(), *model.buffers()))
+    limit = LIMITS["parameters"]
+    if numbers > limit.most:
+        raise ConfigError(
+            "the model is too large", expected=f"at most {limit.most} {limit.unit}, masks and indices included: {limit.reason}",
+            got=str(numbers), where="config.toml", fix="correct the widths, depths, window and image size",
+        )  # fmt: skip
+    return model
 
 
 def _backbone(config: ModelConfig) -> Swin | Vit:

@@ -2,13 +2,13 @@
 
 from pathlib import Path
 
-import tomllib
 from pydantic import ValidationError
 
 from bundle.errors import ConfigError
-from bundle.frozen import Frozen
+from bundle.frozen import Frozen, faults
 from compile.lint.findings import Accepted
 from compile.lint.table import RULES
+from tdss.toml_file import read_toml
 
 WARNINGS = {rule.name for rule in RULES if rule.severity == "warning"}
 
@@ -25,13 +25,14 @@ def read_accepted(path: Path) -> tuple[Accepted, ...]:
     Raises:
         ConfigError: the file cannot be read, lacks a reason, or names a rule that is no warning.
     """
+    values = read_toml(path, "the accepted warnings")
     try:
-        found = Acceptances.model_validate(tomllib.loads(path.read_text(encoding="utf-8"))).accept
-    except (OSError, UnicodeDecodeError, tomllib.TOMLDecodeError, ValidationError) as error:
+        found = Acceptances.model_validate(values).accept
+    except ValidationError as error:
         raise ConfigError(
-            "the accepted warnings cannot be read",
+            "the accepted warnings are wrong",
             expected="TOML: [[accept]] with rule, reason, measured and, unless it is every node, node",
-            got=str(error), where=str(path), fix="correct the file",
+            got=faults(error), where=str(path), fix="correct the file",
         ) from error  # fmt: skip
     return check_accepted(found, str(path))
 

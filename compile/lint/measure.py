@@ -23,7 +23,8 @@ from bundle.terminal import print_answer
 from calibration.sampling import from_folder
 from compile.graph import GRAPH_FILE, Array, GraphInfo
 from compile.half import write_emulation
-from compile.lint.run import lint_model, read_model, view_of
+from compile.lint.read import read_model
+from compile.lint.run import lint_model, view_of
 from compile.lint.view import name_of, quantized
 from compile.passes.base import DEQUANTIZE, QUANTIZE, add_constant, constant, label, place, quantizer_of
 from compile.prove import prove

@@ -3,14 +3,13 @@
 from collections.abc import Sequence
 from pathlib import Path
 
-import onnx
 import onnx_ir as ir
 from onnx_ir.passes import PreconditionError
 from onnx_ir.passes.common import InlinePass, ShapeInferencePass
 
 from bundle.errors import GraphError
 from compile.lint.findings import Accepted
-from compile.lint.proto import check_nodes, replace_sparse, settle_data
+from compile.lint.read import innermost, read_model
 from compile.lint.table import RULES
 from compile.lint.tensorrt_10_3 import VERSION
 from compile.lint.view import View
@@ -41,34 +40,6 @@ def lint_model(model: ir.Model, name: str, accepted: Sequence[Accepted] = ()) ->
     )  # fmt: skip
 
 
-def read_model(path: Path) -> ir.Model:
-    """Read an ONNX file; what its tensors hold stays on disk where it lies beside the file.
-
-    Raises:
-        GraphError: there is no such file, it is no ONNX, or data it names is missing.
-    """
-    from google.protobuf.message import DecodeError
-
-    try:
-        proto = onnx.load(path, load_external_data=False)
-        check_nodes(proto)
-        replace_sparse(proto)
-        model = ir.from_proto(proto)
-        settle_data(model, path.parent)
-    except (OSError, DecodeError, ir.serde.SerdeError, ValueError, TypeError, KeyError) as error:
-        raise GraphError(
-            f"{path.name} cannot be read as ONNX", expected="an ONNX model, with its external data beside it",
-            got=f"{type(error).__name__}: {_innermost(error)}", where=str(path),
-            fix="name another file, or export it again",
-        ) from error  # fmt: skip
-    if not len(model.graph):
-        raise GraphError(
-            f"{path.name} holds no node", expected="an ONNX model", got="an empty graph", where=str(path),
-            fix="name another file, or export it again",
-        )  # fmt: skip
-    return model
-
-
 def view_of(model: ir.Model, name: str = "the model") -> View:
     """Inline a model's functions, infer its shapes as far as they can be, and list the nodes of all its graphs.
 
@@ -86,16 +57,11 @@ def view_of(model: ir.Model, name: str = "the model") -> View:
         except (PreconditionError, ValueError, RuntimeError) as error:
             raise GraphError(
                 f"{name} has a function that cannot be inlined", expected="functions that neither call themselves nor take graphs",
-                got=str(_innermost(error)), where=f"{name}, its functions", fix="export the model without functions",
+                got=str(innermost(error)), where=f"{name}, its functions", fix="export the model without functions",
             ) from error  # fmt: skip
     model = ShapeInferencePass(check_type=False, strict_mode=False, data_prop=True)(model).model
     imports = model.graph.opset_imports
     return View(model=model, nodes=tuple(model.graph.all_nodes()), opset=imports.get("", imports.get("ai.onnx", 0)))
-
-
-def _innermost(error: BaseException) -> BaseException:
-    """Return the error that a chain of them began with."""
-    return error if error.__cause__ is None else _innermost(error.__cause__)
 
 
 def _accept(finding: Finding, accepted: Sequence[Accepted]) -> Finding:

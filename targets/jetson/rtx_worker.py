@@ -5,11 +5,12 @@ Orin (8.7) belongs to, and which this library builds for. OUT gets JSON: the ver
 the verbose log that name the kernels.
 """
 
-import json
 import sys
 from pathlib import Path
 from types import ModuleType, SimpleNamespace
 from typing import Any
+
+from bundle.strict_json import dumps
 
 LAYERS = "Layers:"
 UNKNOWN = 64
@@ -77,4 +78,4 @@ def _fix_shapes(builder: Any, network: Any, config: Any) -> None:
 
 
 if __name__ == "__main__":
-    Path(sys.argv[2]).write_text(json.dumps(build(sys.argv[1])), encoding="utf-8")
+    Path(sys.argv[2]).write_text(dumps(build(sys.argv[1])), encoding="utf-8")

@@ -3,17 +3,16 @@
 from pathlib import Path
 from typing import Annotated, Literal, TypeAlias
 
-import tomllib
 from pydantic import Field, ValidationError, model_validator
 
 from bundle.errors import ConfigError
-from bundle.frozen import Frozen
-from tdss.config import IN_BACKBONE, LONGEST_NAME, ModelConfig
+from bundle.frozen import Frozen, faults
+from bundle.limits import Batch, Count, CountOrNone, Name, NotNegative, Positive, Seed, Small, SplitName
+from tdss.config import IN_BACKBONE, ModelConfig
+from tdss.toml_file import read_toml
 
 Precision: TypeAlias = Literal["32-true", "bf16-mixed"]  # no FP16: its loss scale is no part of a run's state
 Fraction: TypeAlias = Annotated[float, Field(ge=0, lt=1)]
-Weight: TypeAlias = Annotated[float, Field(ge=0)]
-Count: TypeAlias = Annotated[int, Field(gt=0)]
 
 
 class DataConfig(Frozen):
@@ -21,8 +20,8 @@ class DataConfig(Frozen):
 
     root: Path
     spec: Path
-    train: str = "train"
-    validation: str = "val"
+    train: SplitName = "train"
+    validation: SplitName = "val"
 
 
 class AugmentConfig(Frozen):
@@ -51,11 +50,11 @@ class OptimizerConfig(Frozen):
     ``ema`` is the decay of the running average of the weights, which is what a run stores; 0 stores the last ones.
     """
 
-    lr: Annotated[float, Field(gt=0)]
-    weight_decay: Weight = 0.05
-    warmup: Annotated[int, Field(ge=0)] = 0
+    lr: Positive
+    weight_decay: NotNegative = 0.05
+    warmup: CountOrNone = 0
     final: Fraction = 0.01
-    clip: Annotated[float, Field(gt=0)] = 5.0
+    clip: Positive = 5.0
     ema: Fraction = 0.0
 
 
@@ -65,9 +64,9 @@ class LossConfig(Frozen):
     ``stride`` takes every n-th row and column of a map with more than one channel, at a random phase.
     """
 
-    weight: Weight = 1.0
+    weight: NotNegative = 1.0
     balance: Annotated[float, Field(ge=0, le=1)] = 0.0
-    stride: Count = 1
+    stride: Small = 1
 
 
 class TrainConfig(Frozen):
@@ -79,15 +78,15 @@ class TrainConfig(Frozen):
     """
 
     schema_version: Literal[1] = 1
-    name: Annotated[str, Field(pattern=r"^[a-z0-9][a-z0-9._-]*$", max_length=LONGEST_NAME)]
+    name: Name
     runs: Path = Path("runs")
-    seed: int = 0
+    seed: Seed = 0
     steps: Count | None = None
-    minutes: Annotated[float, Field(gt=0)] | None = None
-    batch: Count
+    minutes: Positive | None = None
+    batch: Batch
     precision: Precision = "32-true"
-    save_seconds: Annotated[float, Field(ge=0)] = 120.0
-    evaluations: Annotated[int, Field(ge=0)] = 5
+    save_seconds: NotNegative = 120.0
+    evaluations: CountOrNone = 5
     evaluation_images: Count = 148
     init_backbone: Path | None = None
     freeze_backbone: bool = False
@@ -125,16 +124,11 @@ def read(path: Path) -> TrainConfig:
     Raises:
         ConfigError: the file is missing, no TOML, or a key or a value is wrong; each one is named.
     """
+    values = read_toml(path, "this training config")
     try:
-        return TrainConfig.model_validate(tomllib.loads(path.read_text(encoding="utf-8")))
-    except OSError as error:
-        raise _refuse(path, "this training config cannot be read", "a TOML file", str(error)) from error
-    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
-        raise _refuse(path, "this training config is no TOML", "TOML 1.0", str(error)) from error
+        return TrainConfig.model_validate(values)
     except ValidationError as error:
-        got = "; ".join(f"{'.'.join(map(str, line['loc'])) or 'config'}: {line['msg']}" for line in error.errors())
-        raise _refuse(path, "this training config is wrong", "the keys of tdss/training/config.py", got) from error
-
-
-def _refuse(path: Path, message: str, expected: str, got: str) -> ConfigError:
-    return ConfigError(message, expected=expected, got=got, where=str(path), fix="correct the file")
+        raise ConfigError(
+            "this training config is wrong", expected="the keys of tdss/training/config.py", got=faults(error),
+            where=str(path), fix="correct the file",
+        ) from error  # fmt: skip

@@ -1,12 +1,14 @@
 """Metrics of a model on a split, computed as the bundle's regression does: same input, activation, metric and labels."""
 
-from collections.abc import Callable, Iterable, Sequence
+import math
+from collections.abc import Callable, Iterable, Mapping, Sequence
 
 import numpy as np
 import torch
 from torch import Tensor, nn
 
 from bundle.dataset import Array, FolderDataset
+from bundle.errors import DatasetError
 from bundle.metrics import Floats, metric
 from bundle.postprocess import predict
 from bundle.preprocess import Preprocess
@@ -19,7 +21,12 @@ Predictor = Callable[[str], dict[str, Array]]
 def evaluate(
     model: nn.Module, config: ModelConfig, dataset: FolderDataset, ids: Iterable[str], tasks: Sequence[str]
 ) -> dict[str, float]:
-    """Return each task's metric over the images ``ids``; the model runs in float32 and evaluation mode."""
+    """Return each task's metric over the images ``ids``; the model runs in float32 and evaluation mode.
+
+    Raises:
+        DatasetError: an image or label is wrong, the data is of other classes than the model, or no pixel of a task is labelled.
+    """
+    dataset.require_channels({task: config.tasks[task] for task in tasks})
     preprocess = Preprocess(**config.image.model_dump())
     device = next(model.parameters()).device
     was_training = model.training
@@ -40,7 +47,11 @@ def evaluate(
 def measure(
     predictor: Predictor, config: ModelConfig, dataset: FolderDataset, ids: Iterable[str], tasks: Sequence[str]
 ) -> dict[str, float]:
-    """Return each task's metric of any predictor over the images ``ids``."""
+    """Return each task's metric of any predictor over the images ``ids``.
+
+    Raises:
+        DatasetError: a label is wrong, or no pixel of a task is labelled.
+    """
     judges = {task: metric(task_row(task), config.tasks[task]) for task in tasks}
     sums: dict[str, Floats] = {}
     for name in ids:
@@ -48,7 +59,24 @@ def measure(
         for task, judge in judges.items():
             part = judge.per_image(predictions[task], dataset.label(task, name))
             sums[task] = part if task not in sums else sums[task] + part
-    return {task: float(judge.reduce(sums[task])) for task, judge in judges.items()}
+    metrics = {task: float(judge.reduce(sums[task])) for task, judge in judges.items()}
+    require_defined(metrics, dataset)
+    return metrics
+
+
+def require_defined(metrics: Mapping[str, float], dataset: FolderDataset) -> None:
+    """Do nothing if every metric is a number.
+
+    Raises:
+        DatasetError: one is undefined, for no pixel of its labels says anything.
+    """
+    undefined = [task for task, value in metrics.items() if not math.isfinite(value)]
+    if undefined:
+        raise DatasetError(
+            f"no label of this split says anything about {', '.join(undefined)}", expected="a labelled pixel for every task",
+            got="labels that are ignored, invalid or empty in every pixel", where=str(dataset.root),
+            fix="give a split that is labelled for these tasks, or leave them out with --tasks",
+        )  # fmt: skip
 
 
 def trivial(

@@ -15,7 +15,7 @@ from bundle.outputs import nothing, require_folder, unlisted
 from bundle.tasks import task as task_row
 from tdss import checkpoint
 from tdss.config import IN_BACKBONE
-from tdss.model import MultiTaskModel
+from tdss.model import MultiTaskModel, shapes
 from tdss.training import data, finish, losses, state
 from tdss.training.config import TrainConfig
 from tdss.training.evaluate import evaluate
@@ -135,6 +135,7 @@ class Run:
 
     def _decode(self) -> data.Ram:
         ids = self.dataset.ids(self.config.data.train)
+        self.dataset.require_channels(self.config.model.tasks)
         self.display.say(f"decodes {len(ids)} images")
         ram = data.decode(self.dataset, ids, tuple(self.config.model.tasks), self.config.model.image)
         for task, loss in self.config.losses.items():
@@ -227,6 +228,7 @@ def build_model(config: TrainConfig) -> MultiTaskModel:
     Raises:
         ConfigError: the two backbones differ in more than drop-path, or the checkpoint's holds an adapter.
     """
+    shapes(config.model)
     model = MultiTaskModel(config.model)
     if config.init_backbone is not None:
         source_config, source = checkpoint.load(config.init_backbone)

@@ -11,6 +11,7 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, T
 
 from bundle.artifacts import write_text
 from bundle.escaping import escaped
+from bundle.strict_json import dumps
 
 Value = float | int | str | dict[str, float]
 
@@ -33,7 +34,7 @@ class Log:
     def add(self, entry: Mapping[str, Value]) -> None:
         """Append one line."""
         with self.path.open("a", encoding="utf-8") as stream:
-            stream.write(json.dumps(dict(entry), allow_nan=False) + "\n")
+            stream.write(dumps(dict(entry)) + "\n")
 
 
 class Display:

@@ -1,5 +1,7 @@
 """An earlier run: its arrays survive the file, and what cannot be compared is refused."""
 
+import subprocess
+import sys
 from pathlib import Path
 
 import numpy as np
@@ -13,6 +15,7 @@ from bundle.errors import InputError
 from bundle.judging import Judging
 from bundle.outcome import RegressionReport
 from bundle.regression import run
+from tests.architecture.source import ROOT
 from tests.bundle.made import HERE, TASKS, Bundle, Io, make_bundle, session, unchanged
 
 
@@ -25,6 +28,21 @@ def test_packed_arrays_come_back_to_the_last_bit(array: np.ndarray) -> None:
 def test_something_else_is_refused(text: str) -> None:
     with pytest.raises(InputError, match="cannot be read"):
         unpack(text, (3, 2))
+
+
+def test_a_bomb_is_refused_before_it_goes_off() -> None:
+    """3 GiB in 3 MB would be unpacked by anyone who asks for all of it; this process may have 2 GiB."""
+    program = (
+        "import base64, resource, zlib\n"
+        "resource.setrlimit(resource.RLIMIT_AS, (2 << 30, 2 << 30))\n"
+        "from bundle.baseline import unpack\nfrom bundle.errors import InputError\n"
+        "packer, block = zlib.compressobj(), bytes(1 << 20)\n"
+        "bomb = b''.join(packer.compress(block) for _ in range(3 << 10)) + packer.flush()\n"
+        "try:\n    unpack(base64.b64encode(bomb).decode(), (3, 2))\n"
+        "except InputError as error:\n    print(error.got)\n"
+    )
+    done = subprocess.run([sys.executable, "-c", program], cwd=ROOT, capture_output=True, text=True, check=True)
+    assert done.stdout == "more than 48 bytes\n"
 
 
 @pytest.fixture(scope="module")

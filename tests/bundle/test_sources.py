@@ -114,15 +114,23 @@ def test_a_damaged_member_is_refused(tmp_path: Path, terms: Manifest) -> None:
         read_arrays(tmp_path / "a.npz", terms, IDS)
 
 
+def test_fewer_rows_than_ids_are_refused(tmp_path: Path, terms: Manifest) -> None:
+    write_arrays(tmp_path / "a.npz", (*IDS, "image-1", "image-3"), arrays(), "0" * 64)
+    with pytest.raises(ArtifactError, match=r"float64 \[3, .*\], not float64 \[4, "):
+        read_arrays(tmp_path / "a.npz", terms, IDS)
+
+
 def test_arrays_without_a_figure_that_gates_are_refused(tmp_path: Path, terms: Manifest) -> None:
     """One that only informs may be missing: files written before it was measured stay good."""
     given = arrays()
     gated, *others = given["normals"]
-    write_arrays(tmp_path / "a.npz", IDS, {**given, "normals": {gated: given["normals"][gated]}}, "0" * 64)
+    write_arrays(
+        tmp_path / "a.npz", (*IDS, "image-1"), {**given, "normals": {gated: given["normals"][gated]}}, "0" * 64
+    )
     assert list(read_arrays(tmp_path / "a.npz", terms, IDS)["normals"]) == [gated]
     assert others
     less = {name: array for name, array in given["normals"].items() if name != gated}
-    write_arrays(tmp_path / "a.npz", IDS, {**given, "normals": less}, "0" * 64)
+    write_arrays(tmp_path / "a.npz", (*IDS, "image-1"), {**given, "normals": less}, "0" * 64)
     with pytest.raises(ArtifactError, match=f"holds no normals.{gated}"):
         read_arrays(tmp_path / "a.npz", terms, IDS)
 
@@ -168,3 +176,22 @@ def test_hard_images_are_shown_and_counted_apart(tmp_path: Path) -> None:
         progress=lambda done, total: seen.append((done, total)),
     )  # fmt: skip
     assert seen == [(1, 4), (2, 4), (3, 4), (4, 4)]
+
+
+@pytest.mark.parametrize(
+    "change",
+    [{"ignore_index": 254}, {"depth_unit_m": 0.01}, {"classes": {**SPEC.classes, "semseg": ("a", "b", "c", "d")}}],
+    ids=lambda change: next(iter(change)),
+)
+def test_a_folder_whose_spec_means_something_else_is_refused(
+    tmp_path: Path, terms: Manifest, change: dict[str, object]
+) -> None:
+    root = folder(tmp_path / "rooms")
+    spec = terms.dataset.model_copy(update={"name": "another", "attribution": "another"})
+    (root / "dataset.json").write_text(spec.model_dump_json())
+    assert labelled(terms, root, "val", None).ids == IDS  # another name means nothing
+    (root / "dataset.json").write_text(spec.model_copy(update=change).model_dump_json())
+    with pytest.raises(DatasetError, match="mean something else"):
+        labelled(terms, root, "val", None)
+    (root / "dataset.json").unlink()
+    assert labelled(terms, root, "val", None).ids == IDS

@@ -46,5 +46,5 @@ def test_a_wrong_file_is_refused_by_key(text: str, named: str, tmp_path: Path) -
 
 
 def test_a_missing_file_is_refused(tmp_path: Path) -> None:
-    with pytest.raises(ConfigError, match="cannot be read"):
+    with pytest.raises(ConfigError, match="is missing"):
         load_config(tmp_path / "none.toml", {})

@@ -74,9 +74,9 @@ def test_among_very_many_light_skills_none_is_tiny(images: list[torch.Tensor]) -
 def test_labels_are_used_where_every_image_has_them(scenes: Path) -> None:
     dataset = FolderDataset(root=scenes, spec=load_spec(scenes / SPEC_FILE))
     paths = [scenes / "image" / f"{name}.png" for name in made.EVALUATION[:2]]
-    labels = read_labels(dataset, paths, tuple(made.TASKS))
+    labels = read_labels(dataset, paths, made.TASKS)
     assert {task: len(found) for task, found in labels.items()} == dict.fromkeys(made.TASKS, 2)
-    assert read_labels(dataset, [scenes / "image" / f"{made.CALIBRATION[0]}.png"], tuple(made.TASKS)) == {}
+    assert read_labels(dataset, [scenes / "image" / f"{made.CALIBRATION[0]}.png"], made.TASKS) == {}
 
 
 def test_a_model_does_not_drop_against_itself(images: list[torch.Tensor]) -> None:

@@ -14,7 +14,7 @@ from bundle.vectors import Vectors, kept_output
 from compile import vectors as stage
 from compile.config import EvaluationConfig
 from compile.eager import EagerModel
-from compile.vectors import Drawn, check_channels, choose_evaluation, hash_evaluation, record_vectors
+from compile.vectors import Drawn, choose_evaluation, hash_evaluation, record_vectors
 from tests.compile import made
 
 TASKS = tuple(made.TASKS)
@@ -98,9 +98,9 @@ def test_the_hash_covers_every_label(scenes: Path, dataset: FolderDataset, tmp_p
 
 
 def test_a_model_of_other_classes_is_refused(dataset: FolderDataset) -> None:
-    check_channels(made.TASKS, dataset)
+    dataset.require_channels(made.TASKS)
     with pytest.raises(DatasetError, match="disagree on semseg"):
-        check_channels({"semseg": 17}, dataset)
+        dataset.require_channels({"semseg": 17})
 
 
 def test_the_eager_model_names_the_image_it_refuses(checkpoint: Path) -> None:

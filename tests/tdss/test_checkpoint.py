@@ -81,6 +81,48 @@ def test_wrong_tensors_are_named(folder: Path, tensors: dict[str, torch.Tensor |
     assert caught.value.exit_code == 2
 
 
+@pytest.mark.parametrize(
+    "dtype",
+    [
+        torch.int8,
+        torch.int16,
+        torch.int64,
+        torch.bool,
+        torch.complex64,
+        torch.float64,
+        torch.float8_e4m3fn,
+        torch.uint8,
+    ],
+    ids=str,
+)
+def test_a_type_that_the_model_does_not_have_is_refused_by_name(folder: Path, dtype: torch.dtype) -> None:
+    change(folder, backbone__patch_embed__norm__bias=torch.ones(8).to(dtype))
+    with pytest.raises(CheckpointError, match="of a type that the model does not have") as caught:
+        checkpoint.load(folder)
+    assert caught.value.got == f"backbone.patch_embed.norm.bias is {dtype}, not torch.float32"
+    assert caught.value.exit_code == 2
+
+
+def test_a_count_that_is_no_integer_is_refused(folder: Path) -> None:
+    weights = load_file(folder / checkpoint.WEIGHTS)
+    name = next(name for name, tensor in weights.items() if tensor.dtype == torch.int64)
+    change(folder, **{name.replace(".", "__"): weights[name].float()})
+    with pytest.raises(CheckpointError, match=rf"{name} is torch.float32, not torch.int64"):
+        checkpoint.load(folder)
+
+
+@pytest.mark.parametrize("dtype", [torch.float16, torch.bfloat16], ids=str)
+def test_halves_are_widened_exactly_and_said(folder: Path, dtype: torch.dtype) -> None:
+    stored = torch.tensor([1.5, -0.25, 3e-5, 100.0, 0.1, 7.0, -8.0, 1e-3]).to(dtype)
+    assert checkpoint.stored_halves(folder / checkpoint.WEIGHTS) == ""
+    change(folder, backbone__patch_embed__norm__bias=stored)
+    _, model = checkpoint.load(folder)
+    bias = model.backbone.patch_embed.norm.bias
+    assert bias.dtype == torch.float32 and torch.equal(bias.double(), stored.double())
+    said = checkpoint.stored_halves(folder / checkpoint.WEIGHTS)
+    assert f"1 as {str(dtype).removeprefix('torch.')}" in said and "exactly" in said
+
+
 def test_a_pickle_is_refused_unread(folder: Path) -> None:
     class Bomb:
         def __reduce__(self) -> tuple[object, tuple[str]]:

@@ -10,7 +10,8 @@ import pytest
 from bundle.errors import GraphError
 from compile.lint.measure import MENDS, measure, quantize_skips, ratio_db, return_to_float
 from compile.lint.measure import run as measured_run
-from compile.lint.run import lint_file, lint_model, read_model, view_of
+from compile.lint.read import read_model
+from compile.lint.run import lint_file, lint_model, view_of
 from compile.passes.make_half import make_half
 from tests.compile.lint.made import SIZE, many, parse
 from tests.compile.lint.test_residual import FLOAT_SKIP

@@ -2,11 +2,11 @@
 
 from typing import Annotated, TypeAlias
 
-from pydantic import BeforeValidator
+from pydantic import BeforeValidator, Field
 
 
 def _read(value: object) -> object:
     return float("nan") if value is None else value
 
 
-Figure: TypeAlias = Annotated[float, BeforeValidator(_read)]
+Figure: TypeAlias = Annotated[float, Field(allow_inf_nan=True), BeforeValidator(_read)]

@@ -1,0 +1,44 @@
+"""Read anybody's ONNX file: as a model whose graphs can be run, or not at all."""
+
+from pathlib import Path
+
+import onnx
+import onnx_ir as ir
+
+from bundle.errors import GraphError
+from compile.lint.proto import check_nodes, replace_sparse, settle_data
+from compile.lint.structure import check_structure
+
+
+def read_model(path: Path) -> ir.Model:
+    """Read an ONNX file; what its tensors hold stays on disk where it lies beside the file.
+
+    Raises:
+        GraphError: there is no such file, it is no ONNX, its graph cannot be run, or data it names is missing.
+    """
+    from google.protobuf.message import DecodeError
+
+    try:
+        proto = onnx.load(path, load_external_data=False)
+        check_nodes(proto)
+        check_structure(proto)
+        replace_sparse(proto)
+        model = ir.from_proto(proto)
+        settle_data(model, path.parent)
+    except (OSError, DecodeError, ir.serde.SerdeError, ValueError, TypeError, KeyError, RecursionError) as error:
+        raise GraphError(
+            f"{path.name} cannot be read as ONNX", expected="an ONNX model, with its external data beside it",
+            got=f"{type(error).__name__}: {innermost(error)}", where=str(path),
+            fix="name another file, or export it again",
+        ) from error  # fmt: skip
+    if not len(model.graph):
+        raise GraphError(
+            f"{path.name} holds no node", expected="an ONNX model", got="an empty graph", where=str(path),
+            fix="name another file, or export it again",
+        )  # fmt: skip
+    return model
+
+
+def innermost(error: BaseException) -> BaseException:
+    """Return the error that a chain of them began with."""
+    return error if error.__cause__ is None else innermost(error.__cause__)

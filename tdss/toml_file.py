@@ -1,0 +1,29 @@
+"""A TOML file from outside, read into plain values or refused with one error."""
+
+from pathlib import Path
+
+import tomllib
+
+from bundle.errors import ConfigError
+from bundle.limits import read_limited
+
+
+def read_toml(path: Path, what: str, *, fix: str = "correct the path or the file") -> dict[str, object]:
+    """Return the values of a TOML file; ``what`` names it in the error, as in "the model's configuration".
+
+    Raises:
+        ConfigError: the file is missing, cannot be read or is no TOML.
+        InputError: it is too large.
+    """
+    try:
+        return tomllib.loads(read_limited(path, "toml_bytes").decode())
+    except OSError as error:
+        missing = isinstance(error, FileNotFoundError)
+        raise ConfigError(
+            f"{what} {'is missing' if missing else 'cannot be read'}", expected="a TOML file",
+            got="no such file" if missing else str(error), where=str(path), fix=fix,
+        ) from error  # fmt: skip
+    except (ValueError, RecursionError) as error:  # no TOML, no UTF-8, an integer of 5,000 digits; nested 1,000 deep
+        raise ConfigError(
+            f"{what} is no TOML", expected="TOML 1.0", got=str(error), where=str(path), fix="correct the line that is named"
+        ) from error  # fmt: skip

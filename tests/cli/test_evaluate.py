@@ -1,0 +1,79 @@
+"""``tdss evaluate`` on data that does not fit the checkpoint, or says nothing: refused by name, and never a NaN printed."""
+
+import json
+from pathlib import Path
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from tests.bundle.made_scenes import SPEC
+from tests.cli.run import tdss
+from tests.compile import made
+
+
+@pytest.fixture(scope="module")
+def checkpoint(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return made.checkpoint(tmp_path_factory.mktemp("c") / "checkpoint")
+
+
+@pytest.fixture
+def root(tmp_path: Path) -> Path:
+    return made.scenes(tmp_path / "scenes")
+
+
+def arguments(arrays: bool, tmp_path: Path) -> list[str]:
+    return ["--arrays", str(tmp_path / "a.npz")] if arrays else []
+
+
+@pytest.mark.parametrize("arrays", [False, True])
+def test_a_data_set_of_more_classes_than_channels_is_refused(
+    checkpoint: Path, root: Path, tmp_path: Path, arrays: bool, capsys: pytest.CaptureFixture[str]
+) -> None:
+    names, colours = (*SPEC.classes["semseg"], "roof", "sky"), (*SPEC.palettes["semseg"], (1, 1, 1), (2, 2, 2))
+    spec = SPEC.model_copy(
+        update={"classes": {**SPEC.classes, "semseg": names}, "palettes": {**SPEC.palettes, "semseg": colours}}
+    )
+    (root / "dataset.json").write_text(spec.model_dump_json())
+    words = ["evaluate", str(checkpoint), "--data", str(root), *arguments(arrays, tmp_path)]
+    code, out, error = tdss(*words, "--json", capsys=capsys)
+    assert (code, out) == (2, "")
+    assert "disagree on semseg" in error and "5 channels" in error and "got:      3" in error
+    assert not (tmp_path / "a.npz").exists()
+    assert tdss(*words, "--tasks", "depth", capsys=capsys)[0] == 0  # no class of it is asked for
+
+
+@pytest.mark.parametrize("arrays", [False, True])
+def test_a_split_without_a_labelled_pixel_is_refused_by_task(
+    checkpoint: Path, root: Path, tmp_path: Path, arrays: bool, capsys: pytest.CaptureFixture[str]
+) -> None:
+    for identifier in made.EVALUATION:
+        Image.fromarray(np.full((32, 32), 255, np.uint8)).save(root / "semseg" / f"{identifier}.png")
+        Image.fromarray(np.zeros((32, 32), np.uint16)).save(root / "depth" / f"{identifier}.png")
+    words = ["evaluate", str(checkpoint), "--data", str(root), *arguments(arrays, tmp_path)]
+    code, out, error = tdss(*words, "--json", capsys=capsys)
+    assert (code, out) == (2, "")
+    assert "says anything about semseg, depth" in error and "--tasks" in error
+    assert not (tmp_path / "a.npz").exists()
+    code, out, _ = tdss(*words, "--tasks", "normals,edge", "--json", capsys=capsys)
+    assert code == 0
+    assert list(json.loads(out, parse_constant=pytest.fail)) == ["normals", "edge"]
+
+
+@pytest.mark.parametrize("folder", ["image", "semseg"])
+def test_a_turned_image_or_label_is_refused(
+    checkpoint: Path, root: Path, folder: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    path = root / folder / f"{made.EVALUATION[2]}.png"
+    exif = Image.Exif()
+    exif[0x0112] = 3
+    with Image.open(path) as image:
+        image.load()
+        image.save(path, exif=exif)
+    code, out, error = tdss("evaluate", str(checkpoint), "--data", str(root), "--json", capsys=capsys)
+    assert (code, out) == (2, "") and f"{path.name} is stored turned" in error and str(path) in error
+
+
+def test_stored_halves_are_said(checkpoint: Path, root: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    code, _, error = tdss("evaluate", str(checkpoint), "--data", str(root), "--tasks", "depth", capsys=capsys)
+    assert code == 0 and "as float16 of" in error and "read as float32, exactly" in error
