@@ -2,7 +2,6 @@
 
 from pathlib import Path
 
-import onnx
 import onnx_ir as ir
 
 from bundle.errors import GraphError
