@@ -26,6 +26,7 @@ from bundle.outputs import json_object, overwrite, require_file
 from bundle.sources import bundled, figures_of
 from bundle.terminal import exit_status
 from bundle.verdict import Verdict, decide, interval
+from compile.console import EscapingConsole
 from compile.intervals import METHODS, Sample, all_intervals
 from compile.power import Cut, cut, drops, float_graph, opened, planted, shown, sweep
 from report.coverage import Cover, Coverage, Together, publish
