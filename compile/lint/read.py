@@ -15,6 +15,7 @@ def read_model(path: Path) -> ir.Model:
     Raises:
         GraphError: there is no such file, it is no ONNX, its graph cannot be run, or data it names is missing.
     """
+    import onnx
     from google.protobuf.message import DecodeError
 
     try:

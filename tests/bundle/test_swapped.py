@@ -98,7 +98,9 @@ def test_a_folder_swapped_while_it_is_opened_never_passes_with_a_key(
 def test_the_manifest_is_read_once(folder: Path, keys: tuple[Path, Path], monkeypatch: pytest.MonkeyPatch) -> None:
     reads: list[str] = []
     real = Path.open
-    monkeypatch.setattr(Path, "open", lambda path, *given, **named: reads.append(path.name) or real(path, *given, **named))
+    monkeypatch.setattr(
+        Path, "open", lambda path, *given, **named: reads.append(path.name) or real(path, *given, **named)
+    )
     load_trusted(folder, keys[1])
     assert reads.count(MANIFEST) == 1 and reads.count("choice.json") == 1 and reads.count("signature.json") == 1
 
