@@ -8,6 +8,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from bundle.errors import GraphError
+from bundle.figures import Figure
 from bundle.frozen import Frozen
 from compile.graph import GraphInfo
 from targets.base import RunConfig, Session, Variant
@@ -31,8 +32,8 @@ class OutputError(Frozen):
     """
 
     output: str
-    relative: float
-    max_abs: float
+    relative: Figure
+    max_abs: Figure
 
 
 def compare(got: Sequence[Outputs], reference: Sequence[Outputs]) -> tuple[OutputError, ...]:

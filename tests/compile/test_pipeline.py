@@ -270,8 +270,8 @@ class TestRefusals:
     def test_data_of_other_classes(self, checkpoint: Path, scenes: Path, tmp_path: Path) -> None:
         spec = tmp_path / "other.json"
         classes = {
-            "classes": {**made.SPEC.classes, "semseg": ("wall",)},
-            "palettes": {**made.SPEC.palettes, "semseg": ((0, 0, 0),)},
+            "classes": {**made.SPEC.classes, "semseg": ("wall", "floor")},
+            "palettes": {**made.SPEC.palettes, "semseg": ((0, 0, 0), (9, 9, 9))},
         }
         spec.write_text(made.SPEC.model_copy(update=classes).model_dump_json())
         self.refuse(config("jetson", checkpoint, scenes, tmp_path, dataset=spec), DatasetError, "disagree on semseg")
