@@ -58,7 +58,7 @@ def write_legality(folder: Path, target: str, variants: Sequence[Variant]) -> No
     """Write ``lint.json`` and ``proof.json`` about the variants' graphs in ``folder``, if the target has rules.
 
     Raises:
-        GraphError: a graph breaks a rule of severity error, or NVIDIA's parser or builder refuses it.
+        GraphError: a graph breaks a rule of severity error, NVIDIA's parser or builder refuses it, or its plan fails a gate.
     """
     if target not in ACCEPTED:
         return
@@ -68,6 +68,7 @@ def write_legality(folder: Path, target: str, variants: Sequence[Variant]) -> No
     _require_legal(reports)
     proof = prove(graphs)
     _require_accepted(proof)
+    _require_plan(proof)
     write_text(folder / LINT, reports.model_dump_json(indent=1) + "\n")
     write_text(folder / PROOF, proof.model_dump_json(indent=1) + "\n")
 
@@ -108,4 +109,12 @@ def _require_accepted(proof: Proof) -> None:
         raise GraphError(
             "NVIDIA's parser or builder refuses a graph", expected="graphs that TensorRT-RTX parses and builds",
             got=proof.reason, where="compile/prove.py", fix="tdss prove on the graph says more",
+        )  # fmt: skip
+
+
+def _require_plan(proof: Proof) -> None:
+    for gate in proof.failed:
+        raise GraphError(
+            f"the plan of {gate.graph} fails a gate", expected=gate.says, got=f"{gate.got}; {'; '.join(gate.nodes)}",
+            where=gate.graph, fix="tdss lint names what splits an attention; python compile/bench_attention.py measures the choices",
         )  # fmt: skip

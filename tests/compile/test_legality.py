@@ -8,7 +8,7 @@ import pytest
 
 from bundle.errors import GraphError
 from compile import legality
-from report.legal import Proof, read_proof
+from report.legal import Gate, Proof, read_proof
 from targets.base import Variant, VariantRecipe
 from tests.compile.lint.made import GOOD, parse
 
@@ -48,6 +48,17 @@ def test_a_refusal_by_the_parser_fails_the_build(tmp_path: Path, monkeypatch: py
     with pytest.raises(GraphError, match="refuses a graph") as caught:
         legality.write_legality(tmp_path, "jetson", [VARIANT])
     assert caught.value.got == "int8.onnx: no"
+
+
+def test_a_plan_that_fails_a_gate_fails_the_build_and_names_the_nodes(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    gate = Gate(graph="int8.onnx", says="as many", status="failed", got="11 of 12", nodes=("a/MatMul",))
+    monkeypatch.setattr(legality, "prove", lambda graphs: Proof(status="accepted", gates=(gate,)))
+    ir.save(parse(GOOD), tmp_path / "int8.onnx")
+    with pytest.raises(GraphError, match=r"the plan of int8\.onnx fails a gate") as caught:
+        legality.write_legality(tmp_path, "jetson", [VARIANT])
+    assert (caught.value.expected, caught.value.got) == ("as many", "11 of 12; a/MatMul")
 
 
 def test_the_row_of_a_graph(tmp_path: Path) -> None:
