@@ -24,7 +24,7 @@ from compile.lint.run import read_model, view_of
 from compile.passes.base import WEIGHTED, gemm_size, place, shape_of
 from compile.plan_gates import gates
 from compile.script import run_script
-from report.legal import DataMover, FloatProduct, GraphProof, Proof
+from report.legal import FloatProduct, GraphProof, Proof
 from targets.jetson.rtx import COMPUTE_CAPABILITY, Kernel, Tensor, build_graph, why_not
 
 OPERANDS = 2
@@ -46,9 +46,10 @@ def prove(graphs: Iterable[Path]) -> Proof:
     names = [path.name for path in paths]
     if reason:
         return Proof(status="not run", reason=reason, gates=gates(names, (), reason))
-    proofs, builder = [], ""
+    proofs, builder, spent = [], "", dict[str, dict[str, float]]()
     for path in paths:
         model, built = read_model(path), build_graph(path)
+        spent[path.name] = node_bytes(built.kernels)
         builder = f"TensorRT-RTX {built.version}, compute capability {COMPUTE_CAPABILITY}, on the CPU"
         proofs.append(_judge(path.name, model, built.kernels).model_copy(
             update={
@@ -60,7 +61,7 @@ def prove(graphs: Iterable[Path]) -> Proof:
     reason = f"{', '.join(refused)}: {'; '.join(_complaints(proofs))}" if refused else ""
     return Proof(
         status="refused" if refused else "accepted", reason=reason, builder=builder, graphs=tuple(proofs),
-        gates=gates(names, proofs),
+        gates=gates(names, proofs, spent=spent),
     )  # fmt: skip
 
 
@@ -110,7 +111,6 @@ def _judge(name: str, model: ir.Model, kernels: tuple[Kernel, ...]) -> GraphProo
         read_bytes=_bytes(tensor for kernel in kernels for tensor in kernel.inputs),
         written_bytes=_bytes(tensor for kernel in kernels for tensor in kernel.outputs),
         weight_bytes=_bytes(tensor for kernel in kernels for tensor in kernel.constants),
-        movers=tuple(sorted(map(_mover, moving), key=lambda mover: (-mover.bytes, mover.nodes))),
         macs=sum(macs.values()), int8_share=share["int8"], half_share=share["half"],
         not_int8=tuple(FloatProduct(node=node, macs=count) for count, node in wide) if share["int8"] else (),
         engine_bytes=0,
@@ -128,14 +128,20 @@ def _parser_name(node: ir.Node) -> str:
     return node.name or f"node_of_{node.outputs[0].name}"
 
 
+def node_bytes(kernels: Iterable[Kernel]) -> dict[str, float]:
+    """Return the bytes of activations that stand for each node: those of its kernels, in equal parts among a kernel's nodes."""
+    found = dict[str, float]()
+    for kernel in kernels:
+        part = _bytes((*kernel.inputs, *kernel.outputs)) / max(len(kernel.nodes), 1)
+        for node in kernel.nodes:
+            found[node] = found.get(node, 0.0) + part
+    return found
+
+
 def _does_only(kernel: Kernel, steps: frozenset[str]) -> bool:
     """Say whether a generated kernel's name, which lists its steps, has no others."""
     found = NAME.match(kernel.name)
     return found is not None and set(TOKEN.findall(found[1])) <= steps
-
-
-def _mover(kernel: Kernel) -> DataMover:
-    return DataMover(nodes=kernel.nodes, bytes=_bytes((*kernel.inputs, *kernel.outputs)))
 
 
 def _bytes(tensors: Iterable[Tensor]) -> int:

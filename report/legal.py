@@ -75,19 +75,11 @@ class FloatProduct(Frozen):
     macs: int
 
 
-class DataMover(Frozen):
-    """A kernel that only moves or converts data: the nodes it stands for, and the bytes it reads and writes."""
-
-    nodes: tuple[str, ...]
-    bytes: int
-
-
 class GraphProof(Frozen):
     """What became of one graph. Shares are of the multiply-accumulates of all GEMMs and convolutions.
 
     ``moves`` counts kernels that only move data (reformats), ``casts`` those that only convert between types. An attention is
-    fused where one kernel computes both its products; ``not_fused`` names the first product of each other one. ``movers``
-    are the kernels that ``moves`` and ``casts`` count, the largest first.
+    fused where one kernel computes both its products; ``not_fused`` names the first product of each other one.
     ``read_bytes`` and ``written_bytes`` are the activations of all kernels for one frame, ``weight_bytes`` the constants.
     """
 
@@ -103,7 +95,6 @@ class GraphProof(Frozen):
     read_bytes: int
     written_bytes: int
     weight_bytes: int
-    movers: tuple[DataMover, ...]
     macs: int
     int8_share: float
     half_share: float

@@ -3,12 +3,12 @@
 import pytest
 
 from compile.plan_gates import FEWER, FUSED, gates
-from report.legal import DataMover, GraphProof
+from report.legal import GraphProof
 from tests.report.test_legal import GRAPH
 
 F16 = GRAPH.model_copy(update={"graph": "f16.onnx", "not_fused": (), "read_bytes": 500, "written_bytes": 500})
-MOVERS = (DataMover(nodes=("a/Pad", "a/Slice"), bytes=2_000_000), DataMover(nodes=(), bytes=1))
-INT8 = F16.model_copy(update={"graph": "int8.onnx", "written_bytes": 400, "movers": MOVERS})
+INT8 = F16.model_copy(update={"graph": "int8.onnx", "written_bytes": 400})
+SPENT = {"f16.onnx": {"a": 5e6, "b": 1e6}, "int8.onnx": {"a": 4e6, "b": 3e6, "new/Q": 4e6}}
 NAMES = ("float.onnx", "f16.onnx", "int8.onnx")
 
 
@@ -28,10 +28,10 @@ def test_an_attention_that_only_fp16_fuses_fails_by_name() -> None:
 
 
 @pytest.mark.parametrize(("written", "status"), [(499, "held"), (500, "failed"), (501, "failed")])
-def test_as_many_bytes_fail_and_the_data_movers_are_named(written: int, status: str) -> None:
-    _, fewer = gates(NAMES, (F16, INT8.model_copy(update={"written_bytes": written})))
+def test_as_many_bytes_fail_and_the_nodes_that_cost_more_are_named(written: int, status: str) -> None:
+    _, fewer = gates(NAMES, (F16, INT8.model_copy(update={"written_bytes": written})), spent=SPENT)
     assert fewer.status == status
-    assert fewer.nodes == (("a/Pad, a/Slice: 2.00 MB", "no node: 0.00 MB") if status == "failed" else ())
+    assert fewer.nodes == (("new/Q: 4.00 MB more", "b: 2.00 MB more") if status == "failed" else ())
 
 
 @pytest.mark.parametrize(

@@ -84,7 +84,11 @@ def test_shares_moves_and_casts_of_a_build(monkeypatch: pytest.MonkeyPatch, tmp_
     [one] = prove.prove([tmp_path / "int8.onnx"]).graphs
     assert (one.macs, one.int8_share, one.kernels, one.moves, one.casts) == (MACS, 1.0, 4, 1, 1)
     assert (one.read_bytes, one.written_bytes, one.weight_bytes) == (1000 + 3 * 4000, 4 * 4000, 1000)
-    assert [mover.bytes for mover in one.movers] == [8000, 8000]
+
+
+def test_a_kernels_bytes_stand_for_its_nodes_in_equal_parts() -> None:
+    kernels = (kernel("gemm", ("Int8",), "a", "b"), kernel("kgen", ("Half",), "b"), kernel("kgen", ("Half",)))
+    assert prove.node_bytes(kernels) == {"a": 2500.0, "b": 2500.0 + 6000.0}
 
 
 @pytest.mark.parametrize(

@@ -23,7 +23,7 @@ LINT = LintReports(
 )
 GRAPH = GraphProof(
     graph="int8.onnx", parsed=True, built=True, complaints=(), kernels=302, moves=50, casts=16, attentions=12,
-    not_fused=("a/MatMul",), read_bytes=48_300_000, written_bytes=53_700_000, weight_bytes=10_300_000, movers=(),
+    not_fused=("a/MatMul",), read_bytes=48_300_000, written_bytes=53_700_000, weight_bytes=10_300_000,
     macs=10**9, int8_share=0.979, half_share=0.021, not_int8=(), engine_bytes=1,
 )  # fmt: skip
 GATE = Gate(graph="int8.onnx", says="as many", status="failed", got="11 of 12", nodes=("<b>a</b>/MatMul",))
