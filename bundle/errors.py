@@ -8,6 +8,7 @@ ProjectError                    (never raised itself)
 │   ├── ArtifactError           a file of a bundle or a stage that is missing or altered
 │   └── GraphError              an ONNX or OpenVINO graph that breaks a stage's precondition
 ├── RegressionFailed      1     a compiled model is not within its budgets
+├── PlanFailed            1     a quantized graph's plan is worse than the FP16 graph's
 ├── SessionFailed         3     a runtime raised an error of its own while it ran a model, or hung
 └── TargetUnavailable     3     a runtime or device is missing on this machine
 
@@ -65,6 +66,12 @@ class GraphError(InputError):
 
 class RegressionFailed(ProjectError):
     """A compiled model is not within its budgets on every task."""
+
+    exit_code: ClassVar[int] = 1
+
+
+class PlanFailed(ProjectError):
+    """What a device's compiler makes of a quantized graph is worse than what it makes of the FP16 graph."""
 
     exit_code: ClassVar[int] = 1
 

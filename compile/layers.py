@@ -45,8 +45,11 @@ def read_macs(graph_path: Path) -> dict[str, int]:
 
 
 def layers_of(model: ir.Model, macs: dict[str, int]) -> tuple[Layer, ...]:
-    """Return the layers of a Q/DQ graph in the order of its nodes; ``macs`` by node name."""
-    names = [str(node.name) for node in weighted(model) if any(_dequantizers(value) for value in node.inputs[:2])]
+    """Return the layers of a Q/DQ graph in the order of its nodes; ``macs`` by node name.
+
+    An operator with one operand in float multiplies in float: it is none, and its other operand's pair may serve the plan.
+    """
+    names = [str(node.name) for node in weighted(model) if all(_dequantizers(value) for value in node.inputs[:2])]
     return tuple(Layer(name=name, macs=macs[name]) for name in names)
 
 

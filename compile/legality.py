@@ -8,7 +8,7 @@ from pathlib import Path
 from types import MappingProxyType
 
 from bundle.artifacts import write_text
-from bundle.errors import GraphError
+from bundle.errors import GraphError, PlanFailed
 from bundle.frozen import Frozen
 from compile.lint import jetson
 from compile.lint.accepted import check_accepted
@@ -108,4 +108,22 @@ def _require_accepted(proof: Proof) -> None:
         raise GraphError(
             "NVIDIA's parser or builder refuses a graph", expected="graphs that TensorRT-RTX parses and builds",
             got=proof.reason, where="compile/prove.py", fix="tdss prove on the graph says more",
+        )  # fmt: skip
+
+
+def require_plan(folder: Path) -> None:
+    """Do nothing if no gate of the plans in a bundle's ``proof.json`` failed; those that were not run did not.
+
+    Raises:
+        PlanFailed: naming every gate that failed, and its nodes.
+    """
+    proof = read_proof(folder)
+    failed = () if proof is None else proof.failed
+    if failed:
+        raise PlanFailed(
+            f"the plans of {', '.join(dict.fromkeys(gate.graph for gate in failed))} fail {len(failed)} gates",
+            expected="; ".join(dict.fromkeys(gate.says for gate in failed)),
+            got="; ".join(f"{gate.got}: {', '.join(gate.nodes)}" for gate in failed), where=str(folder / PROOF),
+            fix="the bundle is whole, and a device chooses by latency; tdss lint names what splits an attention, "
+            "python compile/bench_attention.py measures the choices",
         )  # fmt: skip

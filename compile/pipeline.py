@@ -366,11 +366,17 @@ def main(
         print_answer(dumps({"bundle": str(folder), "regression": told}))
     else:
         EscapingConsole().print(tasks_table(report))
+    _require(folder, report)
+
+
+def _require(folder: Path, report: RegressionReport) -> None:
+    """End the command with what is not as it must be: a task, the answers' agreement, a plan; say what costs a task most."""
     beyond = [name for name, result in report.tasks.items() if result.verdict != "pass"]
     for line in search.describe_costs(folder / search.SENSITIVITY, beyond):
         say(line)
     require_passed(report)
     require_agreement(report)
+    legality.require_plan(folder)
 
 
 if __name__ == "__main__":

@@ -1,7 +1,8 @@
-"""Prove: NVIDIA's own parser and builder take the graphs, and this much of their arithmetic runs in INT8.
+"""Prove: NVIDIA's own parser and builder take the graphs, and this is the plan they make of each.
 
-TensorRT-RTX (targets/jetson/rtx.py) parses and builds each graph on the CPU; the builder's verbose log names the types
-every kernel reads, and the multiply-accumulates of each GEMM and convolution are counted for the narrowest of them.
+TensorRT-RTX (targets/jetson/rtx.py) parses and builds each graph on the CPU; the builder's verbose log names the tensors
+that every kernel reads and writes and the ONNX nodes it computes. From that come the plan's figures: kernels, attentions
+that one kernel computes, bytes, kernels that only move data, and the multiply-accumulates by the type they run in.
 """
 
 if not __package__:
@@ -19,13 +20,16 @@ import typer
 
 from bundle.errors import GraphError
 from bundle.terminal import print_answer
+from compile.attention import Attention, attentions
 from compile.lint.read import read_model
 from compile.lint.run import view_of
 from compile.passes.base import WEIGHTED, gemm_size, place, shape_of
+from compile.plan_gates import gates
 from compile.script import run_script
 from report.legal import FloatProduct, GraphProof, Proof
-from targets.jetson.rtx import COMPUTE_CAPABILITY, Kernel, build_graph, why_not
+from targets.jetson.rtx import COMPUTE_CAPABILITY, Kernel, Tensor, build_graph, why_not
 
+OPERANDS = 2
 GENERATED = "kgen"  # pointwise kernels; products are of other kinds unless they are as small as a pointwise one
 TOKEN = re.compile(r"[A-Z][a-z0-9]*")
 NAME = re.compile(r"__myl_(\w+?)_myl\d+_\d+$")
@@ -41,15 +45,15 @@ def prove(graphs: Iterable[Path]) -> Proof:
         TargetUnavailable: TensorRT-RTX died.
     """
     models = {path: read_model(path) for path in graphs}
-    reason = why_not()
+    names, reason = [path.name for path in models], why_not()
     if reason:
-        return Proof(status="not run", reason=reason)
-    proofs, builder = [], ""
+        return Proof(status="not run", reason=reason, gates=gates(names, (), reason))
+    proofs, builder, spent = [], "", dict[str, dict[str, float]]()
     for path, model in models.items():
-        macs = products(model)
         built = build_graph(path)
+        spent[path.name] = node_bytes(built.kernels)
         builder = f"TensorRT-RTX {built.version}, compute capability {COMPUTE_CAPABILITY}, on the CPU"
-        proofs.append(_judge(path.name, macs, built.kernels).model_copy(
+        proofs.append(_judge(path.name, model, built.kernels).model_copy(
             update={
                 "parsed": built.parsed, "built": built.built, "complaints": built.complaints if not built.built else (),
                 "engine_bytes": built.engine_bytes,
@@ -57,7 +61,10 @@ def prove(graphs: Iterable[Path]) -> Proof:
         ))  # fmt: skip
     refused = [proof.graph for proof in proofs if not proof.built]
     reason = f"{', '.join(refused)}: {'; '.join(_complaints(proofs))}" if refused else ""
-    return Proof(status="refused" if refused else "accepted", reason=reason, builder=builder, graphs=tuple(proofs))
+    return Proof(
+        status="refused" if refused else "accepted", reason=reason, builder=builder, graphs=tuple(proofs),
+        gates=gates(names, proofs, spent=spent),
+    )  # fmt: skip
 
 
 def _complaints(proofs: list[GraphProof]) -> list[str]:
@@ -78,28 +85,69 @@ def products(model: ir.Model) -> dict[str, int]:
 
 
 def precision(node: str, kernels: Iterable[Kernel]) -> Literal["int8", "half", "float"]:
-    """Return the narrowest type that the kernel computing a product reads; a product no kernel names counts as float."""
+    """Return the type in which the kernel of a product multiplies; a product no kernel names counts as float.
+
+    It is INT8 where the kernel reads both operands so. A kernel that reads an INT8 activation and a weight in FP16 (which
+    another kernel dequantized) multiplies in FP16.
+    """
     mine = [kernel for kernel in kernels if node in kernel.nodes]
     mine = [kernel for kernel in mine if kernel.kind != GENERATED] or mine
-    types = {kind for kernel in mine for kind in kernel.inputs}
-    if "Int8" in types:
+    read = [[tensor.type for tensor in (*kernel.inputs, *kernel.constants)] for kernel in mine]
+    if any(types.count("Int8") >= OPERANDS for types in read):
         return "int8"
-    return "half" if "Half" in types else "float"
+    return "half" if any("Half" in types for types in read) else "float"
 
 
-def _judge(name: str, macs: dict[str, int], kernels: tuple[Kernel, ...]) -> GraphProof:
+def _judge(name: str, model: ir.Model, kernels: tuple[Kernel, ...]) -> GraphProof:
+    macs = products(model)
     by_node = {node: precision(node, kernels) for node in macs}
     total = max(sum(macs.values()), 1)
     share = {kind: sum(macs[node] for node in macs if by_node[node] == kind) / total for kind in ("int8", "half")}
-    tokens = [set(TOKEN.findall(found[1])) for kernel in kernels if (found := NAME.match(kernel.name))]
+    moving = [kernel for kernel in kernels if _does_only(kernel, CONVERSIONS)]
     wide = sorted(((macs[node], node) for node in macs if by_node[node] != "int8"), reverse=True)
+    found = list(attentions(view_of(model).nodes))
     return GraphProof(
         graph=name, parsed=False, built=False, complaints=(), kernels=len(kernels),
-        moves=sum(one <= MOVES for one in tokens), casts=sum(one <= CONVERSIONS and not one <= MOVES for one in tokens),
+        moves=sum(_does_only(kernel, MOVES) for kernel in moving), casts=sum(not _does_only(kernel, MOVES) for kernel in moving),
+        attentions=len(found), not_fused=tuple(_parser_name(one.first) for one in found if not _is_fused(one, kernels)),
+        read_bytes=_bytes(tensor for kernel in kernels for tensor in kernel.inputs),
+        written_bytes=_bytes(tensor for kernel in kernels for tensor in kernel.outputs),
+        weight_bytes=_bytes(tensor for kernel in kernels for tensor in kernel.constants),
         macs=sum(macs.values()), int8_share=share["int8"], half_share=share["half"],
         not_int8=tuple(FloatProduct(node=node, macs=count) for count, node in wide) if share["int8"] else (),
         engine_bytes=0,
     )  # fmt: skip
+
+
+def _is_fused(attention: Attention, kernels: Iterable[Kernel]) -> bool:
+    """Say whether one kernel computes both products of an attention, and the softmax between them."""
+    wanted = {_parser_name(node) for node in (attention.first, attention.softmax, attention.second)}
+    return any(wanted <= set(kernel.nodes) for kernel in kernels)
+
+
+def _parser_name(node: ir.Node) -> str:
+    """Return what NVIDIA's parser calls a node."""
+    return node.name or f"node_of_{node.outputs[0].name}"
+
+
+def node_bytes(kernels: Iterable[Kernel]) -> dict[str, float]:
+    """Return the bytes of activations that stand for each node: those of its kernels, in equal parts among a kernel's nodes."""
+    found = dict[str, float]()
+    for kernel in kernels:
+        part = _bytes((*kernel.inputs, *kernel.outputs)) / max(len(kernel.nodes), 1)
+        for node in kernel.nodes:
+            found[node] = found.get(node, 0.0) + part
+    return found
+
+
+def _does_only(kernel: Kernel, steps: frozenset[str]) -> bool:
+    """Say whether a generated kernel's name, which lists its steps, has no others."""
+    found = NAME.match(kernel.name)
+    return found is not None and set(TOKEN.findall(found[1])) <= steps
+
+
+def _bytes(tensors: Iterable[Tensor]) -> int:
+    return sum(tensor.size_bytes for tensor in tensors)
 
 
 @contextmanager
@@ -135,27 +183,34 @@ def lines(proof: Proof) -> Iterable[str]:
 
 
 def graph_lines(proof: Proof) -> Iterable[str]:
-    """Yield a line for each graph."""
+    """Yield two lines for each graph."""
     for one in proof.graphs:
         if not one.built:
             yield f"  {one.graph:<16} {'parsed, not built' if one.parsed else 'not parsed'}"
             continue
-        kernels = f"{one.kernels} kernels, {one.moves} only move data, {one.casts} only convert"
         share = (
-            f"{one.int8_share:6.1%} of {one.macs / 1e6:,.0f} M MACs in INT8, {one.half_share:.1%} in FP16; "
+            f"; {one.int8_share:6.1%} of {one.macs / 1e6:,.0f} M MACs in INT8, {one.half_share:.1%} in FP16"
             if one.macs
             else ""
         )
-        yield f"  {one.graph:<16} built; {share}{kernels}"
+        yield f"  {one.graph:<16} built{share}"
+        yield (
+            f"  {'':<16} plan: {one.kernels} kernels, {one.moves} only move data, {one.casts} only convert; {one.fused} of "
+            f"{one.attentions} attentions fused; {one.read_bytes / 1e6:.1f} MB read and {one.written_bytes / 1e6:.1f} MB "
+            f"written a frame, and {one.weight_bytes / 1e6:.1f} MB of weights"
+        )
+    for gate in proof.gates:
+        yield f"  gate: {gate.says}: {gate.status}, {gate.got}"
+        yield from (f"    {node}" for node in gate.nodes)
 
 
 def main(
     model: Annotated[Path, typer.Argument(help="An ONNX file, or a bundle for jetson.")],
     as_json: Annotated[bool, typer.Option("--json", help="Print the proof as JSON.")] = False,
 ) -> None:
-    """Have NVIDIA's own parser and builder take a graph on the CPU, and count what runs in INT8.
+    """Have NVIDIA's own parser and builder take a graph on the CPU, and print the plan they make of it.
 
-    Exit codes: 0 taken, 1 refused, 2 not readable, 3 TensorRT-RTX is not here.
+    Exit codes: 0 taken, 1 refused or a gate of the plan failed, 2 not readable, 3 TensorRT-RTX is not here.
 
     Example: tdss prove build/default/jetson --json
     """
@@ -163,7 +218,7 @@ def main(
         proof = prove(graphs)
     text = proof.model_dump_json() if as_json else "\n".join(lines(proof))
     print_answer(text)
-    if proof.status != "accepted":
+    if proof.status != "accepted" or proof.failed:
         raise SystemExit(3 if proof.status == "not run" else 1)
 
 

@@ -12,8 +12,8 @@ from report.facts import read_json
 LINT = "lint.json"
 PROOF = "proof.json"
 CAVEAT = (
-    "Necessary, not sufficient: TensorRT-RTX accepts types that TensorRT 10.3 refuses, and its kernels are not a Jetson's. "
-    "The lint keeps 10.3's own table."
+    "Necessary, not sufficient: TensorRT-RTX accepts types that TensorRT 10.3 refuses. The lint keeps 10.3's own table. Its plan "
+    "is for compute capability 8.6: like an Orin's (8.7, TensorRT 10), not that one. The CPU it was built on does not matter."
 )
 Severity: TypeAlias = Literal["error", "warning"]
 
@@ -78,7 +78,9 @@ class FloatProduct(Frozen):
 class GraphProof(Frozen):
     """What became of one graph. Shares are of the multiply-accumulates of all GEMMs and convolutions.
 
-    ``moves`` counts kernels that only move data (reformats), ``casts`` those that only convert between types.
+    ``moves`` counts kernels that only move data (reformats), ``casts`` those that only convert between types. An attention is
+    fused where one kernel computes both its products; ``not_fused`` names the first product of each other one.
+    ``read_bytes`` and ``written_bytes`` are the activations of all kernels for one frame, ``weight_bytes`` the constants.
     """
 
     graph: str
@@ -88,22 +90,53 @@ class GraphProof(Frozen):
     kernels: int
     moves: int
     casts: int
+    attentions: int
+    not_fused: tuple[str, ...]
+    read_bytes: int
+    written_bytes: int
+    weight_bytes: int
     macs: int
     int8_share: float
     half_share: float
     not_int8: tuple[FloatProduct, ...]
     engine_bytes: int
 
+    @property
+    def fused(self) -> int:
+        """How many attentions are one kernel."""
+        return self.attentions - len(self.not_fused)
+
+    @property
+    def moved_bytes(self) -> int:
+        """What the kernels read and write of activations for one frame."""
+        return self.read_bytes + self.written_bytes
+
+
+class Gate(Frozen):
+    """What the plan of a quantized graph must keep beside FP16's; ``nodes`` are those that a failing one is about."""
+
+    graph: str
+    says: str
+    status: Literal["held", "failed", "not run"]
+    got: str
+    nodes: tuple[str, ...] = ()
+
 
 class Proof(Frozen):
     """What ``proof.json`` holds; ``reason`` says why nothing was proven, or which graph was refused."""
 
-    schema_version: Literal[1] = 1
+    schema_version: Literal[2] = 2
     status: Literal["accepted", "refused", "not run"]
     reason: str = ""
     builder: str = ""
     caveat: str = CAVEAT
     graphs: tuple[GraphProof, ...] = ()
+    gates: tuple[Gate, ...] = ()
+
+    @property
+    def failed(self) -> tuple[Gate, ...]:
+        """The gates that failed."""
+        return tuple(gate for gate in self.gates if gate.status == "failed")
 
 
 def read_lint(folder: Path) -> LintReports | None:
@@ -132,11 +165,31 @@ class GraphRow(Frozen):
     warnings: str
     accepted: str
     built: str
-    int8: str
-    half: str
+
+
+class PlanRow(Frozen):
+    """What the builder made of one graph, every string ready to print."""
+
+    graph: str
     kernels: str
+    fused: str
+    read: str
+    written: str
+    weights: str
     moves: str
     casts: str
+    int8: str
+    half: str
+
+
+class GateRow(Frozen):
+    """One gate of a plan; ``where`` names the nodes that fail it."""
+
+    graph: str
+    says: str
+    status: str
+    got: str
+    where: str
 
 
 class WarningRow(Frozen):
@@ -155,6 +208,8 @@ class LegalView(Frozen):
     summary: str = ""
     caveat: str = ""
     graphs: tuple[GraphRow, ...] = ()
+    plans: tuple[PlanRow, ...] = ()
+    gates: tuple[GateRow, ...] = ()
     warnings: tuple[WarningRow, ...] = ()
 
 
@@ -171,6 +226,8 @@ def legal_view(folder: Path) -> LegalView:
     rows = tuple(_graph(report, proofs.get(report.graph)) for report in lint.graphs)
     return LegalView(
         summary=_summary(lint, proof), caveat=proof.caveat if proofs and proof is not None else "", graphs=rows,
+        plans=tuple(_plan(one) for one in proofs.values() if one.built),
+        gates=() if proof is None else tuple(_gate(gate) for gate in proof.gates),
         warnings=tuple(row for report in lint.graphs for row in _warnings(report)),
     )  # fmt: skip
 
@@ -186,14 +243,26 @@ def _summary(lint: LintReports, proof: Proof | None) -> str:
 
 
 def _graph(report: LintReport, proof: GraphProof | None) -> GraphRow:
-    counts = {"errors": len(report.errors), "warnings": len(report.warnings), "accepted": len(report.accepted)}
-    said = dict.fromkeys(("int8", "half", "kernels", "moves", "casts"), "") | {"built": "not run"}
-    if proof is not None:
-        said = {
-            "built": "yes" if proof.built else "no", "int8": f"{proof.int8_share:.1%}", "half": f"{proof.half_share:.1%}",
-            "kernels": wording.count(proof.kernels), "moves": str(proof.moves), "casts": str(proof.casts),
-        }  # fmt: skip
-    return GraphRow.model_validate({"graph": report.graph} | {name: str(n) for name, n in counts.items()} | said)
+    built = "not run" if proof is None else "yes" if proof.built else "no"
+    return GraphRow(
+        graph=report.graph, errors=str(len(report.errors)), warnings=str(len(report.warnings)),
+        accepted=str(len(report.accepted)), built=built,
+    )  # fmt: skip
+
+
+def _plan(proof: GraphProof) -> PlanRow:
+    read, written, weights = (
+        f"{size / 1e6:.1f}" for size in (proof.read_bytes, proof.written_bytes, proof.weight_bytes)
+    )
+    return PlanRow(
+        graph=proof.graph, kernels=wording.count(proof.kernels), fused=f"{proof.fused} of {proof.attentions}", read=read,
+        written=written, weights=weights, moves=str(proof.moves), casts=str(proof.casts), int8=f"{proof.int8_share:.1%}",
+        half=f"{proof.half_share:.1%}",
+    )  # fmt: skip
+
+
+def _gate(gate: Gate) -> GateRow:
+    return GateRow(graph=gate.graph, says=gate.says, status=gate.status, got=gate.got, where="; ".join(gate.nodes))
 
 
 def _warnings(report: LintReport) -> list[WarningRow]:

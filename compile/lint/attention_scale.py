@@ -9,8 +9,8 @@ from report.legal import Finding
 
 NAME = "attention-scale"
 EFFECT = (
-    "the logits are larger by the inverse of the scale than they need to be: FP16 overflows earlier, and TensorRT's fused "
-    "attention kernel does not match"
+    "the logits are larger by the inverse of the scale than they need to be: FP16 overflows earlier, and NVIDIA's guide asks for "
+    "the scale before the first product of a fused attention (TensorRT-RTX 1.7.1 fuses it behind, too; TensorRT 10.3 was not tried)"
 )
 MEND = "scale the query first (the pass scale_query_first), or fold the scale into its projection"
 BY_HAND = "scale the query first or fold the scale into its projection; the pass scale_query_first does not: {reason}"

@@ -20,4 +20,10 @@ ACCEPTED: tuple[Accepted, ...] = (
         reason="an adapter's branches are summed in float: the sum goes to every decoder, whose own quantizer rounds it once",
         measured=f"with the skip inputs quantized every task's SQNR falls and no kernel is saved: {_WHERE}",
     ),
+    Accepted(
+        rule="whole-operator",
+        node=r"backbone\..*\.attn/MatMul",
+        reason="an attention's query is float and its key rounded: one kernel computes the attention, and the joint projection stays in INT8",
+        measured="targets/jetson/attention.json, docs/quantization.md 'Attention for TensorRT', remade by python compile/bench_attention.py --write",
+    ),
 )  # fmt: skip

@@ -4,6 +4,7 @@ from compile.lint import (
     attention_scale,
     bias,
     concat,
+    fused_attention,
     layer_norm,
     operators,
     opsets,
@@ -30,6 +31,7 @@ RULES: tuple[Rule, ...] = (
     Rule(residual.NAME, "6", "warning", residual.check, "a residual Add's skip input is quantized"),
     Rule(thin.NAME, "7", "warning", thin.check, "thin products, LayerNorm, softmax and GELU stay in float"),
     Rule(attention_scale.NAME, "8", "warning", attention_scale.check, "attention is scaled before its first product"),
+    Rule(fused_attention.NAME, "", "warning", fused_attention.check, "an attention is one that a fused kernel takes"),
     Rule(layer_norm.NAME, "10", "warning", layer_norm.check, "LayerNorm is native, LayerNorm and softmax are FP32"),
     Rule(operators.NARROWED, "", "warning", operators.check_narrowed, "nothing is in double precision"),
 )  # fmt: skip

@@ -130,14 +130,14 @@ def _scale_first_input(model: ir.Model, product: ir.Node, factor: Array) -> None
     assert scale is not None
     wider = (scale.astype(np.float64) * factor.astype(np.float64).reshape(())).astype(scale.dtype)
     value = add_constant(model, f"{label(product)}/query_scale", wider)
-    scaled = _mul(model, _unquantized(query, product, {}), factor, product)
+    scaled = _mul(model, unquantized(query, product, {}), factor, product)
     q = _copy(quantize, [scaled, value, *quantize.inputs[2:]], product, ["query_q"]).outputs[0]
     d = _copy(dequantize, [q, value, *dequantize.inputs[2:]], product, ["query_dq"]).outputs[0]
     q.shape = d.shape = query.shape
     product.replace_input_with(0, d)
 
 
-def _unquantized(value: ir.Value, product: ir.Node, copies: dict[ir.Node, ir.Node]) -> ir.Value:
+def unquantized(value: ir.Value, product: ir.Node, copies: dict[ir.Node, ir.Node]) -> ir.Value:
     """Return what a value would be without the Q/DQ pairs it comes from; what moves it is copied before ``product``."""
     node = value.producer()
     assert node is not None
@@ -147,7 +147,7 @@ def _unquantized(value: ir.Value, product: ir.Node, copies: dict[ir.Node, ir.Nod
         return quantize.inputs[0]
     if node not in copies:
         count = len(node.inputs) if node.op_type in SEVERAL_DATA else 1
-        data = [_unquantized(one, product, copies) for one in node.inputs[:count] if one is not None]
+        data = [unquantized(one, product, copies) for one in node.inputs[:count] if one is not None]
         names = [f"query_moved/{one.name}" for one in node.outputs]
         copies[node] = _copy(node, [*data, *node.inputs[count:]], product, names)
     return copies[node].outputs[list(node.outputs).index(value)]

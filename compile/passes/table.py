@@ -10,6 +10,8 @@ from onnx_ir.passes.common import CheckerPass, RemoveUnusedNodesPass
 from bundle.errors import ConfigError, GraphError
 from compile.passes.base import Pass
 from compile.passes.drop_bias_dequantization import drop_bias_dequantization
+from compile.passes.float_attention import float_attention
+from compile.passes.float_query import float_query
 from compile.passes.gather_windows import gather_windows
 from compile.passes.make_activations_per_tensor import make_activations_per_tensor
 from compile.passes.make_activations_signed import make_activations_signed
@@ -30,6 +32,8 @@ PASSES: MappingProxyType[str, Pass] = MappingProxyType(
         "drop_bias_dequantization": drop_bias_dequantization,
         "move_weight_dequantization": move_weight_dequantization,
         "scale_query_first": scale_query_first,
+        "float_attention": float_attention,
+        "float_query": float_query,
         "share_concat_scales": share_concat_scales,
         "quantize_residual_inputs": quantize_residual_inputs,
         "pool_in_two_steps": pool_in_two_steps,

@@ -9,8 +9,10 @@ import platform
 import re
 import subprocess
 from importlib.util import find_spec
+from math import prod
 from pathlib import Path
 from tempfile import TemporaryDirectory
+from types import MappingProxyType
 
 from bundle.errors import TargetUnavailable
 from bundle.frozen import Frozen
@@ -22,21 +24,43 @@ WORKER = "targets.jetson.rtx_worker"
 ROOT = Path(__file__).resolve().parents[2]
 TIMEOUT_SECONDS = 1800
 KERNEL = re.compile(
-    r"Name: (?P<name>.*?), LayerType: (?P<kind>\w+), Inputs: \[(?P<inputs>.*?)\], Constants: \[.*?\], "
-    r"Outputs: \[(?P<outputs>.*?)\], TacticName: .*?, StreamId: \d+,(?: EventId: \d+,)? Metadata: ?(?P<metadata>.*)"
+    r"Name: (?P<name>.*?), LayerType: (?P<kind>\w+), Inputs: \[(?P<inputs>.*?)\], Constants: \[(?P<constants>.*?)\], "
+    r"Outputs: \[(?P<outputs>.*?)\], TacticName: (?P<tactic>.*?), StreamId: \d+,(?: EventId: \d+,)? Metadata: ?(?P<metadata>.*)"
 )
-TYPES = re.compile(r"Datatype: (\w+)")
+TENSOR = re.compile(
+    r"Dimensions: \[(?P<shape>[\d,]*)\], Strides: \[.*?\], StrideOrder: \[.*?\], Datatype: (?P<type>\w+)"
+)
+BITS = MappingProxyType(
+    {
+        "Bool": 8, "BFloat16": 16, "FP4": 4, "FP8": 8, "Float": 32, "Half": 16, "Int32": 32, "Int4": 4, "Int64": 64, "Int8": 8,
+        "UInt8": 8,
+    }
+)  # fmt: skip
 NODES = re.compile(r"\[ONNX Layer: (.*?)\]")
 NO_KERNELS = frozenset({"signal", "wait"})
 
 
+class Tensor(Frozen):
+    """What a kernel reads or writes: its shape and its type as the builder names it (Int8, Half, Float …)."""
+
+    shape: tuple[int, ...]
+    type: str
+
+    @property
+    def size_bytes(self) -> int:
+        """Its elements, without what pads their layout."""
+        return (prod(self.shape) * BITS[self.type] + 7) // 8
+
+
 class Kernel(Frozen):
-    """One kernel of an engine: the types it reads and writes (Int8, Half, Float …), the ONNX nodes it computes."""
+    """One kernel of an engine: what it reads and writes, and the ONNX nodes it computes; ``constants`` are weights and scales."""
 
     name: str
     kind: str
-    inputs: tuple[str, ...]
-    outputs: tuple[str, ...]
+    tactic: str
+    inputs: tuple[Tensor, ...]
+    constants: tuple[Tensor, ...]
+    outputs: tuple[Tensor, ...]
     nodes: tuple[str, ...]
 
 
@@ -97,15 +121,30 @@ def _died(got: str, graph: Path) -> TargetUnavailable:
 
 
 def read_kernel(line: str) -> Kernel | None:
-    """Read one line of the builder's verbose log; None for what only synchronises streams."""
+    """Read one line of the builder's verbose log; None for what only synchronises streams.
+
+    Raises:
+        TargetUnavailable: a tensor has a type whose size is not known here.
+    """
     found = KERNEL.match(line)
     if found is None or found["kind"] in NO_KERNELS:
         return None
     return Kernel(
-        name=found["name"], kind=found["kind"], inputs=_types(found["inputs"]), outputs=_types(found["outputs"]),
+        name=found["name"], kind=found["kind"], tactic=found["tactic"], inputs=_tensors(found["inputs"]),
+        constants=_tensors(found["constants"]), outputs=_tensors(found["outputs"]),
         nodes=tuple(dict.fromkeys(NODES.findall(found["metadata"]))),
     )  # fmt: skip
 
 
-def _types(text: str) -> tuple[str, ...]:
-    return tuple(sorted(set(TYPES.findall(text))))
+def _tensors(text: str) -> tuple[Tensor, ...]:
+    tensors = tuple(
+        Tensor(shape=tuple(int(size) for size in found["shape"].split(",") if size), type=found["type"])
+        for found in TENSOR.finditer(text)
+    )
+    unknown = [tensor.type for tensor in tensors if tensor.type not in BITS]
+    if unknown:
+        raise TargetUnavailable(
+            "TensorRT-RTX names a type of unknown size", expected=", ".join(BITS), got=unknown[0],
+            where="the builder's list of kernels", fix="add the type to BITS in targets/jetson/rtx.py",
+        )  # fmt: skip
+    return tensors

@@ -20,6 +20,7 @@ from targets.base import (
     VariantRecipe,
 )
 from targets.jetson.apart import engine_of
+from targets.jetson.attention import read_attention
 from targets.jetson.builder import BuilderConfig, EngineFile
 from targets.jetson.device import Device, find_device
 from targets.jetson.emulation import emulated_capabilities, open_emulation
@@ -31,21 +32,23 @@ EMULATION = "emulation"
 CUDA = "cuda:0"
 DEVICES = ("", CUDA, EMULATION)  # "" is CUDA where there is one, else the emulation
 
+BEFORE_ATTENTION = (
+    "make_activations_signed", "make_activations_per_tensor", "drop_bias_dequantization", "move_weight_dequantization",
+    "scale_query_first",
+)  # fmt: skip
+AFTER_ATTENTION = ("share_concat_scales", "quantize_residual_inputs")
+
 
 class Jetson:
     """TensorRT on the device, its emulation elsewhere."""
 
     name = "jetson"
     graph_format: Literal["onnx"] = "onnx"
-    passes: tuple[str, ...] = (
-        "make_activations_signed",
-        "make_activations_per_tensor",
-        "drop_bias_dequantization",
-        "move_weight_dequantization",
-        "scale_query_first",
-        "share_concat_scales",
-        "quantize_residual_inputs",
-    )
+
+    @property
+    def passes(self) -> tuple[str, ...]:
+        """Name what makes a quantized graph legal, and its attention as ``attention.json`` has it on."""
+        return (*BEFORE_ATTENTION, *read_attention(Path(__file__).parent).chosen.passes, *AFTER_ATTENTION)
 
     def capabilities(self, run: RunConfig) -> Capabilities:
         """Describe the device or, where there is none, the emulation: ``device`` says which.

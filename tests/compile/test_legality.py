@@ -2,13 +2,14 @@
 
 import json
 from pathlib import Path
+from typing import Literal
 
 import onnx_ir as ir
 import pytest
 
-from bundle.errors import GraphError
+from bundle.errors import GraphError, PlanFailed
 from compile import legality
-from report.legal import Proof, read_proof
+from report.legal import Gate, Proof, read_proof
 from targets.base import Variant, VariantRecipe
 from tests.compile.lint.made import GOOD, parse
 
@@ -48,6 +49,27 @@ def test_a_refusal_by_the_parser_fails_the_build(tmp_path: Path, monkeypatch: py
     with pytest.raises(GraphError, match="refuses a graph") as caught:
         legality.write_legality(tmp_path, "jetson", [VARIANT])
     assert caught.value.got == "int8.onnx: no"
+
+
+def test_a_plan_that_fails_a_gate_leaves_the_bundle_whole_and_ends_the_build_naming_the_nodes(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    gate = Gate(graph="int8.onnx", says="as many", status="failed", got="11 of 12", nodes=("a/MatMul",))
+    monkeypatch.setattr(legality, "prove", lambda graphs: Proof(status="accepted", gates=(gate,)))
+    ir.save(parse(GOOD), tmp_path / "int8.onnx")
+    legality.write_legality(tmp_path, "jetson", [VARIANT])
+    with pytest.raises(PlanFailed, match=r"the plans of int8\.onnx fail 1 gates") as caught:
+        legality.require_plan(tmp_path)
+    assert (caught.value.expected, caught.value.got) == ("as many", "11 of 12: a/MatMul")
+    assert caught.value.exit_code == 1
+
+
+@pytest.mark.parametrize("status", ["held", "not run"])
+def test_a_gate_that_holds_or_was_not_run_ends_nothing(tmp_path: Path, status: Literal["held", "not run"]) -> None:
+    legality.require_plan(tmp_path)
+    gate = Gate(graph="int8.onnx", says="as many", status=status, got="12 of 12")
+    (tmp_path / "proof.json").write_text(Proof(status="accepted", gates=(gate,)).model_dump_json())
+    legality.require_plan(tmp_path)
 
 
 def test_the_row_of_a_graph(tmp_path: Path) -> None:

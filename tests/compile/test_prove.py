@@ -6,17 +6,30 @@ import onnx_ir as ir
 import pytest
 
 from compile import prove
-from targets.jetson.rtx import Kernel, RtxBuild, why_not
+from targets.jetson.rtx import Kernel, RtxBuild, Tensor, why_not
 from tests.cli.run import tdss
 from tests.compile.lint.made import GOOD, parse
 
 NAMED = GOOD.replace("m = MatMul (d, v)", "[product] m = MatMul (d, v)")
+ATTENTION = """g (float[2,8,16] q, float[2,16,8] k, float[2,8,16] v) => (float[2,8,16] o) {
+    [first] l = MatMul (q, k)
+    [soft] p = Softmax (l)
+    o = MatMul (p, v)
+}"""
 MACS = 64 * 32 * 32
 
 
-def kernel(kind: str, inputs: tuple[str, ...], *nodes: str, name: str = "k") -> Kernel:
-    """One kernel of an engine."""
-    return Kernel(name=name, kind=kind, inputs=inputs, outputs=("Float",), nodes=nodes)
+def tensors(*types: str) -> tuple[Tensor, ...]:
+    """Tensors of a thousand elements."""
+    return tuple(Tensor(shape=(10, 100), type=kind) for kind in types)
+
+
+def kernel(kind: str, inputs: tuple[str, ...], *nodes: str, name: str = "k", weights: tuple[str, ...] = ()) -> Kernel:
+    """One kernel of an engine; it writes a thousand float32."""
+    return Kernel(
+        name=name, kind=kind, tactic="", inputs=tensors(*inputs), constants=tensors(*weights), outputs=tensors("Float"),
+        nodes=nodes,
+    )  # fmt: skip
 
 
 @pytest.mark.parametrize(
@@ -39,10 +52,16 @@ def test_work_of_unknown_size_is_not_counted() -> None:
 @pytest.mark.parametrize(
     ("kernels", "expected"),
     [
-        ([kernel("gemm", ("Int8",), "n")], "int8"),
-        ([kernel("gemm", ("Half",), "n"), kernel("kgen", ("Int8",), "n")], "half"),  # the kgen only converts
-        ([kernel("kgen", ("Int8",), "n")], "int8"),  # so small that it is a pointwise kernel
-        ([kernel("gemm", ("Int8",), "other")], "float"),
+        ([kernel("gemm", ("Int8",), "n", weights=("Int8", "Float"))], "int8"),
+        ([kernel("gemm", ("Int8", "Int8"), "n")], "int8"),
+        ([kernel("gemm", ("Half", "Int8"), "n", weights=("Int8",))], "int8"),  # the half is a residual to add
+        (
+            [kernel("gemm", ("Half",), "n"), kernel("kgen", ("Int8",), "n", weights=("Int8",))],
+            "half",
+        ),  # the kgen converts
+        ([kernel("kgen", ("Int8",), "n", weights=("Int8",))], "int8"),  # so small that it is a pointwise kernel
+        ([kernel("runtime_fusion", ("Int8", "Half"), "n")], "half"),  # its weight was dequantized by another kernel
+        ([kernel("gemm", ("Int8",), "other", weights=("Int8",))], "float"),
         ([], "float"),
     ],
 )
@@ -53,7 +72,7 @@ def test_a_product_counts_for_the_type_its_kernel_reads(kernels: list[Kernel], e
 def test_shares_moves_and_casts_of_a_build(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     """The build is a FAKE, its kernels are invented: nothing ran on hardware."""
     kernels = (
-        kernel("gemm", ("Int8",), "product"),
+        kernel("gemm", ("Int8",), "product", weights=("Int8",)),
         kernel("kgen", ("Float",), name="__myl_ReshTran_myl0_1"),
         kernel("kgen", ("Float",), name="__myl_MulMinMaxRounCast_myl0_2"),
         kernel("kgen", ("Float",), name="__myl_AddReluMove_myl0_3"),
@@ -64,6 +83,33 @@ def test_shares_moves_and_casts_of_a_build(monkeypatch: pytest.MonkeyPatch, tmp_
     ir.save(parse(NAMED), tmp_path / "int8.onnx")
     [one] = prove.prove([tmp_path / "int8.onnx"]).graphs
     assert (one.macs, one.int8_share, one.kernels, one.moves, one.casts) == (MACS, 1.0, 4, 1, 1)
+    assert (one.read_bytes, one.written_bytes, one.weight_bytes) == (1000 + 3 * 4000, 4 * 4000, 1000)
+
+
+def test_a_kernels_bytes_stand_for_its_nodes_in_equal_parts() -> None:
+    kernels = (kernel("gemm", ("Int8",), "a", "b"), kernel("kgen", ("Half",), "b"), kernel("kgen", ("Half",)))
+    assert prove.node_bytes(kernels) == {"a": 2500.0, "b": 2500.0 + 6000.0}
+
+
+@pytest.mark.parametrize(
+    ("nodes", "lost"),
+    [
+        ([("first", "soft", "node_of_o")], ()),  # what the parser calls a node without a name
+        ([("first",), ("soft",), ("node_of_o",)], ("first",)),
+        ([("first", "soft"), ("node_of_o",)], ("first",)),
+    ],
+)
+def test_an_attention_is_fused_where_one_kernel_computes_all_of_it(
+    nodes: list[tuple[str, ...]], lost: tuple[str, ...], monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    """The build is a FAKE, its kernels are invented: nothing ran on hardware."""
+    kernels = tuple(kernel("kgen", ("Half",), *one) for one in nodes)
+    answer = RtxBuild(version="1", parsed=True, built=True, complaints=(), kernels=kernels, engine_bytes=9)
+    monkeypatch.setattr(prove, "why_not", lambda: "")
+    monkeypatch.setattr(prove, "build_graph", lambda path: answer)
+    ir.save(parse(ATTENTION), tmp_path / "f16.onnx")
+    [one] = prove.prove([tmp_path / "f16.onnx"]).graphs
+    assert (one.attentions, one.fused, one.not_fused) == (1, 1 - len(lost), lost)
 
 
 def test_a_refusal_names_graph_and_complaint(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
@@ -95,3 +141,20 @@ def test_nvidias_builder_takes_the_good_graph_in_int8_and_refuses_an_unknown_ope
     assert dynamic.status == "accepted"
     assert good.status == "accepted" and good.graphs[0].int8_share == 1.0
     assert bad.status == "refused" and "Det" in bad.reason
+
+
+@pytest.mark.skipif(bool(why_not()), reason=f"a build by TensorRT-RTX needs it: {why_not()}")
+def test_nvidias_builder_makes_one_kernel_of_a_float_attention_and_the_figures_are_its_own(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    size = "float16[4,8,49,24] q, float16[4,8,24,49] k, float16[4,8,49,24] v"
+    text = ATTENTION.replace("float[2,8,16] q, float[2,16,8] k, float[2,8,16] v", size).replace(
+        "float[2,8,16] o", "float16[4,8,49,24] o"
+    )
+    ir.save(parse(text), tmp_path / "f16.onnx")
+    [one] = prove.prove([tmp_path / "f16.onnx"]).graphs
+    operand = 2 * 32 * 49 * 24
+    assert (one.attentions, one.fused) == (1, 1)
+    assert one.read_bytes >= 3 * operand and one.written_bytes >= operand
+    code, out, _ = tdss("prove", str(tmp_path / "f16.onnx"), capsys=capsys)
+    assert code == 0 and "1 of 1 attentions fused" in out

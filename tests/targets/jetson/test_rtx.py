@@ -20,8 +20,34 @@ WAIT = "Name: x_myl0_3, LayerType: wait, Inputs: [], Constants: [], Outputs: [],
 def test_a_kernel_has_its_types_and_its_nodes() -> None:
     kernel = rtx.read_kernel(GEMM)
     assert kernel is not None
-    assert (kernel.kind, kernel.inputs, kernel.outputs) == ("gemm", ("Int8",), ("Half",))
-    assert kernel.nodes == ("a/MatMul", "a/Add")
+    assert (kernel.kind, kernel.tactic, kernel.nodes) == ("gemm", "", ("a/MatMul", "a/Add"))
+
+
+def test_a_kernel_has_the_size_of_what_it_reads_and_writes() -> None:
+    kernel = rtx.read_kernel(GEMM)
+    assert kernel is not None
+    [read], [written], [weight] = kernel.inputs, kernel.outputs, kernel.constants
+    assert (read.type, read.shape, read.size_bytes) == ("Int8", (128, 49, 50), 128 * 49 * 50)
+    assert (written.type, written.size_bytes) == ("Half", 2 * 128 * 49 * 24)
+    assert (weight.type, weight.size_bytes) == ("Float", 4)
+
+
+def test_a_fused_attention_has_its_tactic_and_every_node_of_several_lines() -> None:
+    """The line is one of TensorRT-RTX 1.7.1 on the shipped model, the strides and names shortened."""
+    tensor = "{{ Name: t, Dimensions: [{0}], Strides: [1], StrideOrder: [1,2,0], Datatype: Half, Format: (Arbitrary) Format with stride order = [1,2,0] }}"
+    query, key = tensor.format("128,49,24"), tensor.format("128,24,49")
+    kernel = rtx.read_kernel(
+        f"Name: _gemm_mha_v2_myl0_8, LayerType: kgen, Inputs: [ {query}, {key}, {query}], Constants: [], Outputs: [ {query}], "
+        "TacticName: _gemm_mha_v2_0x6257, StreamId: 0, Metadata: [ONNX Layer: a/MatMul_1]\x1f[ONNX Layer: a/Softmax]"
+    )
+    assert kernel is not None and kernel.tactic == "_gemm_mha_v2_0x6257" and kernel.nodes == ("a/MatMul_1", "a/Softmax")
+    assert [tensor.size_bytes for tensor in kernel.inputs] == [2 * 128 * 49 * 24] * 3
+
+
+def test_a_type_of_unknown_size_is_named() -> None:
+    with pytest.raises(TargetUnavailable, match="type of unknown size") as caught:
+        rtx.read_kernel(GEMM.replace("Half", "Complex"))
+    assert caught.value.got == "Complex"
 
 
 @pytest.mark.parametrize("line", [WAIT, "Bindings:", ""])
