@@ -51,7 +51,7 @@ COMMANDS = (
     Command(
         "prove",
         "compile.prove",
-        "Have NVIDIA's own parser and builder take a graph on the CPU, and count what runs in INT8.",
+        "Have NVIDIA's own parser and builder take a graph on the CPU, and print the plan they make of it.",
     ),
     Command(
         "evaluate",

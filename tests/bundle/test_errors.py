@@ -5,14 +5,14 @@ import inspect
 import pytest
 
 from bundle import errors
-from bundle.errors import InputError, ProjectError, RegressionFailed, SessionFailed, TargetUnavailable
+from bundle.errors import InputError, PlanFailed, ProjectError, RegressionFailed, SessionFailed, TargetUnavailable
 
 CLASSES = [kind for _, kind in inspect.getmembers(errors, inspect.isclass) if issubclass(kind, ProjectError)]
 
 
 @pytest.mark.parametrize("kind", CLASSES)
 def test_exit_codes_follow_the_contract(kind: type[ProjectError]) -> None:
-    special = {RegressionFailed: 1, SessionFailed: 3, TargetUnavailable: 3}
+    special = {PlanFailed: 1, RegressionFailed: 1, SessionFailed: 3, TargetUnavailable: 3}
     assert kind.exit_code == special.get(kind, 2)
 
 
