@@ -58,7 +58,7 @@ def _packages() -> list[str]:
 def _make(interpreter: Path, folder: Path, wanted: list[str]) -> None:
     subprocess.run([str(interpreter), "-I", "-m", "venv", "--without-pip", str(folder)], check=True)
     pip = [sys.executable, "-I", "-m", "pip", "--python", str(folder / "bin" / "python"), "--disable-pip-version-check"]
-    options = ["--quiet", "--no-input", "--no-compile", "--only-binary=:all:"]
+    options = ["--quiet", "--no-input", "--no-compile", "--only-binary=:all:", "--retries=1", "--timeout=30"]
     done = subprocess.run([*pip, "install", *options, *wanted], capture_output=True, text=True, check=False)
     if done.returncode and OFFLINE in done.stderr:
         pytest.skip(f"what a device installs cannot be fetched here: {done.stderr.strip().splitlines()[-1]}")

@@ -6,6 +6,7 @@ this machine is skipped by its name. The environments are kept in pytest's cache
 
 import json
 import subprocess
+import sys
 from pathlib import Path
 
 import pytest
@@ -13,6 +14,7 @@ import pytest
 from tests.architecture.source import ROOT, device_side
 from tests.bundle.made import TASKS
 from tests.bundle.made_onnx import COUNT, make
+from tests.contract import interpreters
 from tests.contract.interpreters import VERSIONS, environment, find
 
 IMPORT_ALL = """
@@ -73,3 +75,17 @@ def test_a_version_that_is_not_here_is_skipped_by_its_name(tmp_path: Path) -> No
     assert find("3.99") is None
     with pytest.raises(pytest.skip.Exception, match=r"no Python 3\.99"):
         environment("3.99", tmp_path)
+
+
+def test_a_machine_without_network_skips_and_says_why(monkeypatch, tmp_path: Path) -> None:
+    monkeypatch.setenv("PIP_INDEX_URL", "http://127.0.0.1:9/simple")
+    monkeypatch.setattr(interpreters, "_packages", lambda: ["a-package-of-no-local-folder"])
+    with pytest.raises(pytest.skip.Exception, match=r"cannot be fetched here: .*a-package"):
+        environment("{}.{}".format(*sys.version_info), tmp_path)
+
+
+def test_packages_that_are_not_there_fail(monkeypatch, tmp_path: Path) -> None:
+    monkeypatch.setenv("PIP_NO_INDEX", "1")
+    monkeypatch.setattr(interpreters, "_packages", lambda: ["a-package-of-no-local-folder"])
+    with pytest.raises(AssertionError, match="No matching distribution"):
+        environment("{}.{}".format(*sys.version_info), tmp_path)

@@ -11,12 +11,15 @@ from targets.jetson import builder
 from targets.jetson.builder import BuilderConfig
 from targets.jetson.device import MINIMUM, Device, version_of
 from targets.jetson.session import DTYPES
+from tests.architecture.source import ROOT
+from tests.contract.interpreters import VERSIONS
 from tests.targets.jetson.fake_tensorrt import FakeTensorRt
 from tests.targets.jetson.recorded import RECORD, cuda_functions, stub_members
 
 NVIDIA: dict[str, dict[str, Any]] = json.loads(RECORD.read_text(encoding="utf-8"))
 TENSORRT = NVIDIA["tensorrt"]
 STUB = stub_members()
+JETPACK = re.compile(r"\| \d\.\d.* \| .*(Orin|Thor) \| ")
 
 
 def taken(signature: str) -> list[tuple[str, bool]]:
@@ -70,9 +73,15 @@ def test_what_we_set_can_be_set(member: str) -> None:
     assert {found["members"][member] for found in TENSORRT.values()} == {"property"}
 
 
-def test_each_jetpack_has_a_recorded_tensorrt() -> None:
-    recorded = {version_of(version) for version in TENSORRT}
-    assert recorded >= {MINIMUM, (10, 13), (10, 16), (11, 4)}
+@pytest.mark.parametrize("page", ["README.md", "docs/device.md"])
+def test_each_jetpack_that_is_named_has_a_recorded_tensorrt_cuda_and_a_tested_python(page: str) -> None:
+    text = (ROOT / page).read_text(encoding="utf-8")
+    rows = [[cell.strip() for cell in line.split("|")[1:6]] for line in text.splitlines() if JETPACK.match(line)]
+    assert [row[0].partition(",")[0] for row in rows] == ["6.2", "7.0", "7.2", "7.2.2"]
+    for _, _, tensorrt, cuda, python in rows:
+        assert version_of(tensorrt) in map(version_of, TENSORRT) and python in VERSIONS
+        assert version_of(cuda) in map(version_of, NVIDIA["cuda"])
+    assert min(version_of(row[2]) for row in rows) == MINIMUM
 
 
 @pytest.mark.parametrize("version", TENSORRT)
