@@ -1,7 +1,7 @@
 """Torch engine: the folded PyTorch module as a TensorRT engine in a bundle, converted by Torch-TensorRT on the device.
 
 The ONNX graphs are how a bundle is built normally; this is the second way to the same torch-free session, for a device
-with a matching torch and torch-tensorrt. The module is rebuilt by code from the fold stage's folder (config, plan and
+with a matching torch and torch-tensorrt: a Jetson Thor, for Orin has had no release since 2.8. The module is rebuilt by code from the fold stage's folder (config, plan and
 safetensors: 36 MB, so not in the bundle), exported with autocast's casts in the graph (f16) or as it is (f32), and
 converted strongly typed. It has not run on hardware yet.
 """
@@ -93,7 +93,8 @@ def require_torch_tensorrt() -> str:
         raise TargetUnavailable(
             "torch-tensorrt cannot be used here", expected="torch-tensorrt with its torch and a CUDA device",
             got=(done.stderr.strip().splitlines() or [f"exit code {done.returncode}"])[-1], where=sys.executable,
-            fix="on a JetPack install NVIDIA's torch and torch-tensorrt wheels; elsewhere pip install -e .[torch-tensorrt]",
+            fix="--builder onnx needs none of it; on a Jetson Thor install the release for its TensorRT (docs/device.md names it); for Orin "
+            "there has been none since 2.8; elsewhere pip install -e .[torch-tensorrt]",
         )  # fmt: skip
     return done.stdout.strip()
 

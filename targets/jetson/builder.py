@@ -4,7 +4,7 @@ An engine belongs to one device and one TensorRT version, so ``EngineKey`` names
 bytes. An engine is executable code: its sha256 is stored beside it and checked before it is loaded (bundle/engines.py).
 Each build is a process of its own (``python -m targets.jetson.apart``): the builder's memory is free again before the
 engine runs, and where the system kills the builder for memory, this process lives and says so.
-Written against TensorRT 10.3 and 11; it has not run on hardware yet.
+Written against TensorRT 10.3 to 11.4; it has not run on hardware yet.
 """
 
 import hashlib

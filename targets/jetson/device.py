@@ -17,6 +17,7 @@ TIMEOUT_S = 120
 BOARD = Path("/proc/device-tree/model")
 L4T = Path("/etc/nv_tegra_release")
 MINIMUM = (10, 3)
+LIBRARY = re.compile(r"(lib\S+\.so[\w.]*): cannot open shared object file")
 
 
 class Device(Frozen):
@@ -39,8 +40,7 @@ def tensorrt_version() -> str:
         last = (done.stderr.strip().splitlines() or [f"exit code {done.returncode}"])[-1]
         raise TargetUnavailable(
             "TensorRT cannot be imported", expected="the Python package tensorrt of a JetPack", got=last, where=sys.executable,
-            fix="on a Jetson make the environment with system packages (make target=jetson bundle=DIR does); "
-            "on another device pip install -e .[tensorrt]; on a host use --execute emulation",
+            fix=_fix(last),
         )  # fmt: skip
     version = str(json.loads(done.stdout.splitlines()[-1]))
     if version_of(version) < MINIMUM:
@@ -52,6 +52,19 @@ def tensorrt_version() -> str:
             fix="install JetPack 6.1 or newer",
         )
     return version
+
+
+def _fix(said: str) -> str:
+    """Say what to do about an import that failed with these words."""
+    if library := LIBRARY.search(said):
+        return (
+            f"TensorRT is here and its library {library.group(1)} is not: in a container take an image of the device's own "
+            "JetPack, and start it with --runtime nvidia; on the device sudo apt install nvidia-jetpack"
+        )
+    return (
+        "on a Jetson make the environment with system packages (make target=jetson bundle=DIR does); "
+        "on another device pip install -e .[tensorrt]; on a host use --execute emulation"
+    )
 
 
 @lru_cache(maxsize=1)

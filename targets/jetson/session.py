@@ -1,4 +1,4 @@
-"""Run a TensorRT engine on the device. Written against TensorRT 10.3 and 11; it has not run on hardware yet."""
+"""Run a TensorRT engine on the device. Written against TensorRT 10.3 to 11.4; it has not run on hardware yet."""
 
 import json
 from collections.abc import Mapping

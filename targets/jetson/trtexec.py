@@ -2,7 +2,7 @@
 
 trtexec feeds random numbers and queues one inference ahead; its Latency is copy in + compute + copy out of one inference,
 its GPU Compute Time the engine alone. It is read from the performance summary that trtexec prints.
-Written against TensorRT 10.3 and 11; it has not run on hardware yet.
+Written against TensorRT 10.3 to 11.4; it has not run on hardware yet.
 """
 
 import re

@@ -81,3 +81,4 @@ def test_what_it_cannot_do_is_refused(tmp_path, monkeypatch) -> None:
     with pytest.raises(TargetUnavailable, match="torch-tensorrt cannot be used here") as caught:
         convert_bundle(right, folded, "f32", workspace_mib=64)
     assert "no torch_tensorrt" in caught.value.got
+    assert "for Orin there has been none since 2.8" in caught.value.fix

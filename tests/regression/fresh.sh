@@ -1,5 +1,5 @@
 #!/bin/sh
-# Carry a bundle to a fresh environment: Python 3.10 with NumPy, pydantic, pytest and the runtime, nothing else. There it is
+# Carry a bundle to a fresh environment: a device's Python with NumPy, pydantic, pytest and the runtime, nothing else. There it is
 # verified, packed, unpacked, and judged by tests/regression; a signature is asked for and must not pass in silence.
 # usage: tests/regression/fresh.sh BUNDLE [PYTHON [RUNTIME]]     e.g. tests/regression/fresh.sh build/default/intel python3.10
 set -eu

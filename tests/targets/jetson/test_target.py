@@ -107,6 +107,15 @@ def test_an_import_that_ends_the_process_is_reported(monkeypatch) -> None:
     device._probe.cache_clear()
 
 
+def test_a_library_that_tensorrt_misses_is_named_in_the_fix(monkeypatch) -> None:
+    """FAKE of the import: the Jetson Linux of JetPack 7.2 has no libnvdla_compiler.so, which older images ask for."""
+    said = "ImportError: libnvdla_compiler.so: cannot open shared object file: No such file or directory"
+    monkeypatch.setattr(device, "_probe", lambda: subprocess.CompletedProcess([], 1, "", f"Traceback\n{said}\n"))
+    with pytest.raises(TargetUnavailable, match="cannot be imported") as caught:
+        device.tensorrt_version()
+    assert "library libnvdla_compiler.so is not" in caught.value.fix and "container" in caught.value.fix
+
+
 @pytest.mark.parametrize("name", ["GPU", "cuda:1", "CPU"])
 def test_a_device_of_another_kind_is_refused_not_ignored(folder: Path, name: str) -> None:
     run = RunConfig(device=name)

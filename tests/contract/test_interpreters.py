@@ -1,0 +1,91 @@
+"""The device half under each Python that a JetPack or an Intel device may have: 3.10 to 3.13, in fresh environments.
+
+They hold what a device installs and nothing of the host: no torch, no onnx. Found interpreters only; a version that is not on
+this machine is skipped by its name. The environments are kept in pytest's cache (250 MB each; ``make clean`` removes them).
+"""
+
+import json
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from tests.architecture.source import ROOT, device_side
+from tests.bundle.made import TASKS
+from tests.bundle.made_onnx import COUNT, make
+from tests.contract import interpreters
+from tests.contract.interpreters import VERSIONS, environment, find
+
+IMPORT_ALL = """
+import importlib, sys
+names = sys.argv[1:]
+for name in names:
+    importlib.import_module(name)
+assert not {"onnx", "torch", "typer"} & set(sys.modules), sorted(sys.modules)
+print(len(names), "{}.{}".format(*sys.version_info))
+"""
+
+
+@pytest.fixture(scope="module", params=VERSIONS)
+def version(request: pytest.FixtureRequest) -> str:
+    return str(request.param)
+
+
+@pytest.fixture(scope="module")
+def python(version: str, pytestconfig: pytest.Config, tmp_path_factory: pytest.TempPathFactory) -> str:
+    """The interpreter of the version's environment; in a folder of this run if pytest keeps no cache."""
+    cache = pytestconfig.cache
+    return str(environment(version, cache.mkdir("interpreters") if cache else tmp_path_factory.getbasetemp()))
+
+
+@pytest.fixture
+def bundle(tmp_path: Path) -> Path:
+    """A tiny bundle for Intel that the host's Python made."""
+    return make(tmp_path / "made", "intel")
+
+
+def run(python: str, *arguments: str) -> "subprocess.CompletedProcess[str]":
+    return subprocess.run([python, *arguments], cwd=ROOT, env={}, capture_output=True, text=True, check=False)
+
+
+def test_every_module_of_the_device_side_is_imported_without_a_warning(python: str, version: str) -> None:
+    names = [".".join(path.relative_to(ROOT).with_suffix("").parts) for path in device_side()]
+    done = run(python, "-W", "error", "-c", IMPORT_ALL, *(name.removesuffix(".__init__") for name in names))
+    assert done.returncode == 0, done.stderr
+    assert done.stdout.split() == [str(len(names)), version] and len(names) > 60
+
+
+def test_the_regression_suite_judges_a_bundle(python: str, bundle: Path) -> None:
+    done = run(python, "-m", "pytest", "-p", "no:cacheprovider", "-q", "tests/regression", "--bundle", str(bundle))
+    assert done.returncode == 0, done.stdout + done.stderr
+    report = json.loads((bundle / "regression.json").read_text())
+    assert report["passed"] and report["executed_on"] == "device" and report["images"] == COUNT
+    assert set(report["tasks"]) == set(TASKS)
+
+
+def test_a_bundle_is_decided_on(python: str, bundle: Path) -> None:
+    done = run(python, "-W", "error", "-m", "targets", str(bundle))
+    assert done.returncode == 0, done.stdout + done.stderr
+    assert json.loads((bundle / "choice.json").read_text())["shipped"] == "f32"
+    assert "send this file back" in done.stdout + done.stderr
+
+
+def test_a_version_that_is_not_here_is_skipped_by_its_name(tmp_path: Path) -> None:
+    assert find("3.99") is None
+    with pytest.raises(pytest.skip.Exception, match=r"no Python 3\.99"):
+        environment("3.99", tmp_path)
+
+
+def test_a_machine_without_network_skips_and_says_why(monkeypatch, tmp_path: Path) -> None:
+    monkeypatch.setenv("PIP_INDEX_URL", "http://127.0.0.1:9/simple")
+    monkeypatch.setattr(interpreters, "_packages", lambda: ["a-package-of-no-local-folder"])
+    with pytest.raises(pytest.skip.Exception, match=r"cannot be fetched here: .*a-package"):
+        environment("{}.{}".format(*sys.version_info), tmp_path)
+
+
+def test_packages_that_are_not_there_fail(monkeypatch, tmp_path: Path) -> None:
+    monkeypatch.setenv("PIP_NO_INDEX", "1")
+    monkeypatch.setattr(interpreters, "_packages", lambda: ["a-package-of-no-local-folder"])
+    with pytest.raises(AssertionError, match="No matching distribution"):
+        environment("{}.{}".format(*sys.version_info), tmp_path)
