@@ -6,6 +6,8 @@ tail         after the last weighted operator: nothing that follows gains from I
 thin         a GEMM or convolution whose K or N is below what the device multiplies well (``thin_below``)
 few channels a convolution that reads fewer than four, on every device (the patch embedding: a third of a task's noise, .4 %
              of the MACs)
+heads        a 1×1 convolution behind which only others of them and operators without weights come before an output, where the
+             device computes such a head in fewer bytes as float (the scheme's ``heads``)
 """
 
 import re
@@ -14,7 +16,7 @@ from pathlib import Path
 import onnx_ir as ir
 from onnx_ir.passes.common import ShapeInferencePass
 
-from compile.passes.base import WEIGHTED, gemm_size, integer, shape_of
+from compile.passes.base import WEIGHTED, gemm_size, integer, place, shape_of
 from compile.passes.pool_as_product import MARK as POOLING
 from compile.passes.resize_as_products import MARK as INTERPOLATION
 from targets.base import QuantizationScheme
@@ -25,6 +27,7 @@ GATE = "gate path: one vector per image, its error would go into every channel"
 HEAD = "before the first weighted operator: arithmetic on pixels"
 FEW_CHANNELS = 4
 TAIL = "after the last weighted operator: it only gives the answer"
+POINTWISE_HEAD = "head: a 1×1 convolution with nothing but such convolutions behind it before an output"
 THIN, FEW = "thin: ", "few channels: "  # what the reasons of such nodes begin with; the sizes follow
 
 
@@ -36,7 +39,8 @@ def float_nodes(graph_path: Path, scheme: QuantizationScheme) -> dict[str, str]:
     model = ir.load(graph_path)
     graph = ShapeInferencePass()(model).model.graph
     ends = {node.name: reason for node, reason in end_nodes(graph).items() if node.name}
-    found = _thin(graph, scheme.thin_below) | ends | _gate_path(graph)  # the rightmost reason wins
+    heads = _pointwise_heads(graph) if scheme.heads == "float" else {}
+    found = heads | _thin(graph, scheme.thin_below) | ends | _gate_path(graph)  # the rightmost reason wins
     for ignored in scheme.ignored:
         matched = {name: ignored.reason for name in _names(graph) if re.fullmatch(ignored.pattern, name)}
         found = matched | found
@@ -109,6 +113,21 @@ def end_nodes(graph: ir.Graph) -> dict[ir.Node, str]:
 def _weighted(node: ir.Node) -> bool:
     """Say whether a node multiplies by learned weights; the products of a rewritten resize or mean do not, and stay float."""
     return node.op_type in WEIGHTED and not any(f"/{mark}/" in str(node.name) for mark in (INTERPOLATION, POOLING))
+
+
+def _pointwise_heads(graph: ir.Graph) -> dict[str, str]:
+    last = set[ir.Node]()
+    for node in reversed(list(graph)):
+        readers = [reader for value in node.outputs for reader, _ in value.uses()]
+        if last.issuperset(readers) and (_is_pointwise(node) or not _weighted(node)):
+            last.add(node)
+    return {node.name: POINTWISE_HEAD for node in last if node.name and _is_pointwise(node)}
+
+
+def _is_pointwise(node: ir.Node) -> bool:
+    """Say whether a node is a 1×1 convolution of one group."""
+    weight = shape_of(place(node, 1)) if node.op_type == "Conv" and integer(node, "group", 1) == 1 else None
+    return weight is not None and set(weight[2:]) == {1}
 
 
 def _thin(graph: ir.Graph, least: int) -> dict[str, str]:

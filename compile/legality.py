@@ -125,5 +125,5 @@ def require_plan(folder: Path) -> None:
             expected="; ".join(dict.fromkeys(gate.says for gate in failed)),
             got="; ".join(f"{gate.got}: {', '.join(gate.nodes)}" for gate in failed), where=str(folder / PROOF),
             fix="the bundle is whole, and a device chooses by latency; tdss lint names what splits an attention, "
-            "python compile/bench_attention.py measures the choices",
+            "python compile/bench_placement.py measures the choices",
         )  # fmt: skip

@@ -1,7 +1,7 @@
 """What the plan of a bundle's quantized graphs must keep beside the plan of its FP16 graph.
 
     attentions   as many are one kernel: a quantization that splits one reads and writes its logits, per head
-    bytes        the kernels read and write fewer bytes of activations: else INT8 is slower than what it is to beat
+    bytes        the kernels read and write fewer bytes, weights included: else INT8 is slower than what it is to beat
 
 The graphs are found by the names that every bundle gives them: f16.onnx, int8.onnx, int8_smooth.onnx, int8_mixed.onnx.
 """
@@ -15,7 +15,7 @@ from report.legal import Gate, GraphProof
 REFERENCE = "f16.onnx"
 QUANTIZED = ("int8.onnx", "int8_smooth.onnx", "int8_mixed.onnx")
 FUSED = "as many attentions are one kernel as in f16.onnx"
-FEWER = "fewer bytes are read and written than in f16.onnx"
+FEWER = "fewer bytes are read and written than in f16.onnx, weights included"
 SHOWN = 5
 NodeBytes: TypeAlias = Mapping[str, float]
 NOTHING: Mapping[str, NodeBytes] = MappingProxyType({})

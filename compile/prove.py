@@ -131,10 +131,10 @@ def _parser_name(node: ir.Node) -> str:
 
 
 def node_bytes(kernels: Iterable[Kernel]) -> dict[str, float]:
-    """Return the bytes of activations that stand for each node: those of its kernels, in equal parts among a kernel's nodes."""
+    """Return the bytes that stand for each node: those of its kernels, in equal parts among a kernel's nodes."""
     found = dict[str, float]()
     for kernel in kernels:
-        part = _bytes((*kernel.inputs, *kernel.outputs)) / max(len(kernel.nodes), 1)
+        part = _bytes((*kernel.inputs, *kernel.constants, *kernel.outputs)) / max(len(kernel.nodes), 1)
         for node in kernel.nodes:
             found[node] = found.get(node, 0.0) + part
     return found

@@ -108,8 +108,8 @@ class GraphProof(Frozen):
 
     @property
     def moved_bytes(self) -> int:
-        """What the kernels read and write of activations for one frame."""
-        return self.read_bytes + self.written_bytes
+        """What the kernels read and write for one frame: activations, and each weight once."""
+        return self.read_bytes + self.written_bytes + self.weight_bytes
 
 
 class Gate(Frozen):

@@ -24,6 +24,7 @@ from bundle.limits import Count, Threads
 Array: TypeAlias = NDArray[np.generic]
 Precision: TypeAlias = Literal["f32", "f16", "bf16", "int8_weights", "int8_mixed", "int8_smooth", "int8"]
 GraphFormat: TypeAlias = Literal["onnx", "openvino"]
+HeadType: TypeAlias = Literal["float", "int8"]
 Execute: TypeAlias = Literal["auto", "device", "emulation"]
 ExecutedOn: TypeAlias = Literal["device", "emulation"]
 
@@ -65,6 +66,7 @@ class QuantizationScheme(Frozen):
     """How NNCF is to quantize for one device. ``reasons`` holds one sentence per choice, keyed by field name.
 
     ``thin_below``: a GEMM with K or N below it stays in float (0: none does).
+    ``heads``: float keeps the 1×1 convolutions behind which nothing else is multiplied before an output in float.
     ``per_channel_depthwise_activations`` allows NNCF one activation scale per channel before a depthwise convolution.
     """
 
@@ -74,6 +76,7 @@ class QuantizationScheme(Frozen):
     fast_bias_correction: bool
     overflow_fix: Literal["enable", "first_layer_only", "disable"]
     thin_below: int = Field(ge=0)
+    heads: HeadType
     per_channel_depthwise_activations: bool
     ignored: tuple[IgnoredPattern, ...]
     reasons: dict[str, str]

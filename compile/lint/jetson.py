@@ -24,6 +24,6 @@ ACCEPTED: tuple[Accepted, ...] = (
         rule="whole-operator",
         node=r"backbone\..*\.attn/MatMul",
         reason="an attention's query is float and its key rounded: one kernel computes the attention, and the joint projection stays in INT8",
-        measured="targets/jetson/attention.json, docs/quantization.md 'Attention for TensorRT', remade by python compile/bench_attention.py --write",
+        measured="targets/jetson/placement.json, docs/quantization.md 'Attention and heads for TensorRT', remade by python compile/bench_placement.py --write",
     ),
 )  # fmt: skip

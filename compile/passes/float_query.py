@@ -5,7 +5,7 @@
 
 No fused kernel takes a first product in INT8 beside a float second one. The key's pair stays: without any pair between the
 projection and the products, TensorRT-RTX cuts the joint projection of query, key and value into its parts, dequantizes their
-weights on every frame and multiplies in FP16 (measured, targets/jetson/attention.json).
+weights on every frame and multiplies in FP16 (measured, targets/jetson/placement.json).
 """
 
 import onnx_ir as ir

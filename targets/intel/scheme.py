@@ -16,11 +16,12 @@ def scheme(capabilities: Capabilities) -> QuantizationScheme:
     )
     return QuantizationScheme(
         preset="performance", model_type="transformer", smooth_quant_alpha="off", fast_bias_correction=True,
-        overflow_fix="disable" if exact else "enable", thin_below=0, per_channel_depthwise_activations=True,
+        overflow_fix="disable" if exact else "enable", thin_below=0, heads="int8", per_channel_depthwise_activations=True,
         ignored=(GATE,),
         reasons=REASONS | {
             "overflow_fix": reason,
             "thin_below": "OpenVINO has INT8 kernels for every GEMM size, and falls back to float by itself",
+            "heads": "an INT8 convolution is one kernel with its activation, and writes what the next one reads",
             "per_channel_depthwise_activations": "OpenVINO runs them, and depthwise channels differ widely in range",
         },
     )  # fmt: skip

@@ -19,6 +19,7 @@ from bundle.frozen import Frozen
 from bundle.isolated import module
 
 MODULE = "tensorrt_rtx"
+DISTRIBUTION = "tensorrt-rtx-cu13"
 COMPUTE_CAPABILITY = "8.6"
 WORKER = "targets.jetson.rtx_worker"
 ROOT = Path(__file__).resolve().parents[2]

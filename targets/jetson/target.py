@@ -20,10 +20,10 @@ from targets.base import (
     VariantRecipe,
 )
 from targets.jetson.apart import engine_of
-from targets.jetson.attention import read_attention
 from targets.jetson.builder import BuilderConfig, EngineFile
 from targets.jetson.device import Device, find_device
 from targets.jetson.emulation import emulated_capabilities, open_emulation
+from targets.jetson.placement import read_placement
 from targets.jetson.scheme import scheme, variants
 from targets.jetson.session import TensorRtSession
 from targets.rewrites import read_rewrites
@@ -47,8 +47,8 @@ class Jetson:
 
     @property
     def passes(self) -> tuple[str, ...]:
-        """Name what makes a quantized graph legal, and its attention as ``attention.json`` has it on."""
-        return (*BEFORE_ATTENTION, *read_attention(Path(__file__).parent).chosen.passes, *AFTER_ATTENTION)
+        """Name what makes a quantized graph legal, and places quantizers as the row that is on in ``placement.json``."""
+        return (*BEFORE_ATTENTION, *read_placement().chosen.passes, *AFTER_ATTENTION)
 
     def capabilities(self, run: RunConfig) -> Capabilities:
         """Describe the device or, where there is none, the emulation: ``device`` says which.

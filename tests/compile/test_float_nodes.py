@@ -39,10 +39,10 @@ def gated(tmp_path: Path) -> Path:
     return tmp_path / "g.onnx"
 
 
-def scheme(*, thin_below: int, ignored: tuple[IgnoredPattern, ...]) -> QuantizationScheme:
+def scheme(*, thin_below: int, ignored: tuple[IgnoredPattern, ...], heads: str = "int8") -> QuantizationScheme:
     """The Jetson scheme with other exceptions."""
     able = TARGETS["jetson"].capabilities(RunConfig(device="emulation"))
-    return jetson_scheme(able).model_copy(update={"thin_below": thin_below, "ignored": ignored})
+    return jetson_scheme(able).model_copy(update={"thin_below": thin_below, "ignored": ignored, "heads": heads})
 
 
 def test_head_gate_path_and_tail_are_found_by_structure(gated: Path) -> None:
@@ -94,6 +94,43 @@ def test_a_convolution_of_three_channels_stays_in_float_whatever_its_k(
     ir.save(ir.from_onnx_text(text), tmp_path / "g.onnx")
     found = float_nodes(tmp_path / "g.onnx", scheme(thin_below=least, ignored=()))
     assert found == ({"conv": "few channels: 3; an INT8 layout packs 4 into one element"} if few else {})
+
+
+HEADS = """<ir_version: 10, opset_import: ["" : 20]>
+g (float[1,32,8,8] x, float[32,32,{size},{size}] w, float[64,32,1,1] m, float[20,64,1,1] c) => (float[1,20,16,16] answer)
+<float[4] scales = {{1.0, 1.0, 2.0, 2.0}}>
+{{
+    [body] b = Conv <auto_pad = "SAME_UPPER"> (x, w)
+    {between}
+    [mix] h = Conv (n, m)
+    [act] r = Relu (h)
+    [classify] k = Conv (r, c)
+    [grow] answer = Resize (k, , scales)
+}}
+"""
+
+
+@pytest.mark.parametrize(
+    ("size", "between", "last"),
+    [
+        (3, "[norm] n = Sigmoid (b)", {"mix", "classify"}),  # a 3×3 convolution ends the head
+        (1, "[norm] n = Sigmoid (b)", {"body", "mix", "classify"}),
+        (1, "[s] f = Softmax (b)  [product] n = MatMul (b, f)", {"mix", "classify"}),
+    ],
+)
+def test_a_head_of_1x1_convolutions_stays_in_float_where_the_scheme_says_so(
+    size: int, between: str, last: set[str], tmp_path: Path
+) -> None:
+    ir.save(ir.from_onnx_text(HEADS.format(size=size, between=between)), tmp_path / "g.onnx")
+    kept = {
+        heads: {
+            name
+            for name in float_nodes(tmp_path / "g.onnx", scheme(thin_below=0, ignored=(), heads=heads))
+            if name in ("body", "mix", "classify", "product")
+        }
+        for heads in ("float", "int8")
+    }
+    assert kept == {"float": last, "int8": set()}
 
 
 def test_the_names_openvino_uses_are_those_of_the_values(gated: Path) -> None:

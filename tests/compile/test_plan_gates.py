@@ -21,6 +21,13 @@ def test_both_hold_where_the_plan_is_better() -> None:
     assert fused.got == "12 of 12 in int8.onnx, 12 of 12 in f16.onnx"
 
 
+def test_a_byte_of_a_weight_counts_as_one_of_an_activation() -> None:
+    more = INT8.model_copy(update={"written_bytes": 600, "weight_bytes": F16.weight_bytes - 200})
+    for lighter, status in ((0, "held"), (100, "failed"), (101, "failed")):
+        _, fewer = gates(NAMES, (F16, more.model_copy(update={"weight_bytes": more.weight_bytes + lighter})))
+        assert fewer.status == status
+
+
 def test_an_attention_that_only_fp16_fuses_fails_by_name() -> None:
     lost, old = ("a/MatMul", "b/MatMul"), ("b/MatMul",)
     fused, _ = gates(NAMES, (F16.model_copy(update={"not_fused": old}), INT8.model_copy(update={"not_fused": lost})))
