@@ -63,7 +63,7 @@ help:
 ifneq ($(bundle),)
 # A signature is checked by a package that a device has no other use for.
 road: $(call ready,$(EXTRA)) $(if $(findstring --key,$(options)),$(call ready,sign))
-	@$(RUN) targets @options -- @bundle
+	@$(RUN) targets --target=$(target) @options -- @bundle
 else ifneq ($(ON_JETSON),)
 road:
 	@echo "a Jetson judges a bundle, it does not make one: compile on a host with 'make target=jetson'," >&2

@@ -34,10 +34,14 @@ class ProjectError(Exception):
         self.fix = fix
 
     def __str__(self) -> str:
-        return escaped(
-            f"{self.message}\n  expected: {self.expected}\n  got:      {self.got}"
-            f"\n  where:    {self.where}\n  fix:      {self.fix}"
-        )
+        facts = {"expected:": self.expected, "got:": self.got, "where:": self.where, "fix:": self.fix}
+        lines = [f"  {name:<9} {_indented(fact)}" for name, fact in facts.items()]
+        return escaped("\n".join([_indented(self.message), *lines]))
+
+
+def _indented(fact: str) -> str:
+    """Indent what follows a newline, so that a name with a newline in it cannot pass for a line of ours."""
+    return fact.replace("\n", f"\n{'':12}")
 
 
 class InputError(ProjectError):

@@ -146,7 +146,8 @@ def require_folder(out: Path, rule: Rule, inputs: Iterable[Path] = ()) -> None:
         raise _refused("there is something here already", "a folder, or nothing", "a file", out)
     found = rule(place) if place.is_dir() and any(place.iterdir()) else ""
     if found:
-        wanted = "no such folder, an empty one, or what this command wrote there before"
+        wanted = "no such folder, or an empty one"
+        wanted += "" if rule is nothing else ", or what this command wrote there before"
         raise _refused("there is something here already", wanted, found, out)
 
 

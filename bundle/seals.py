@@ -48,7 +48,7 @@ def read_sealed_manifest(folder: Path) -> Sealed:
     except (FileNotFoundError, NotADirectoryError, IsADirectoryError) as error:
         raise ArtifactError(
             "no bundle here", expected=MANIFEST, got=str(error), where=str(folder),
-            fix="give the folder build/<model>/<target> that a build wrote",
+            fix="give the folder build/<model>/<target> that a build wrote; an archive of one is unpacked first: bundle unpack",
         ) from error  # fmt: skip
     found, expected = _JSON.search(content), manifest_digest(content)
     seal = found.group(1).decode() if found else "no seal"

@@ -46,9 +46,10 @@ def entries(root: Path) -> tuple[Entry, ...]:
     Raises:
         InputError: there is no store.
     """
-    if not root.is_dir():
+    if not (root / LOCK).is_file():
+        got = "a folder that no build keeps its stages in" if root.is_dir() else "no such folder"
         raise InputError(
-            "there is no store here", expected="a folder that a build made", got="no such folder", where=str(root),
+            "there is no store here", expected="a folder that a build made", got=got, where=str(root),
             fix="name it with --store; a build keeps it as OUT/.store",
         )  # fmt: skip
     found = [entry for folder in root.glob("*/*") if (entry := _entry(folder)) is not None]
@@ -126,7 +127,7 @@ def read_size(text: str) -> int:
     """
     found = re.fullmatch(r"(\d{1,15})(?:\.(\d{1,6}))?\s*([a-z]*)", text.strip().lower())
     if found is None or found[3] not in _UNITS:
-        raise _no_quantity("size", "as 2GB, 500MiB or a number of bytes", text)
+        raise _no_quantity("size", "a size as 2GB, 500MiB or a number of bytes", text)
     return int(float(f"{found[1]}.{found[2] or 0}") * _UNITS[found[3]])
 
 
@@ -138,14 +139,14 @@ def read_age(text: str) -> float:
     """
     found = re.fullmatch(r"(\d{1,9})\s*([smhdw])", text.strip().lower())
     if found is None:
-        raise _no_quantity("age", "as 30d, 12h or 2w", text)
+        raise _no_quantity("age", "a number and its unit, as 30d, 12h or 2w", text)
     return float(int(found[1]) * _SECONDS[found[2]])
 
 
 def _no_quantity(what: str, expected: str, got: str) -> InputError:
     shown = got if len(got) <= 40 else f"{got[:40]}…"
     return InputError(
-        f"this is no {what}", expected=f"a {what} {expected}", got=repr(shown), where="the command line",
+        f"this is no {what}", expected=expected, got=repr(shown), where="the command line",
         fix="write it as in the example of --help",
     )  # fmt: skip
 

@@ -14,6 +14,7 @@ from bundle.arguments import at_least
 from bundle.checks import disagreeing, require_agreement, require_passed, sentence
 from bundle.commands import coverage_lines
 from bundle.engines import ENGINES, engine_files
+from bundle.errors import InputError
 from bundle.harness import Options
 from bundle.manifest import Bundle
 from bundle.outcome import verdicts_of
@@ -54,6 +55,11 @@ def _plan(given: argparse.Namespace) -> Plan:
         workspace_mib=given.workspace, builder=given.builder,
     )  # fmt: skip
     opened = verify_trusted(given.bundle, given.key)
+    if given.target not in (None, opened.manifest.target):
+        raise InputError(
+            "the bundle was built for another target", expected=given.target, got=opened.manifest.target,
+            where=str(given.bundle), fix=f"make target={opened.manifest.target} bundle={given.bundle}",
+        )  # fmt: skip
     if given.key is not None:
         _say_unsigned(opened)
     return Plan(
@@ -104,6 +110,7 @@ def _parser() -> argparse.ArgumentParser:
         type=Path,
         help="a bundle, build/<model>/<target>, or its archive NAME.zip: unpacked as NAME beside it",
     )
+    add("--target", metavar="NAME", help="refuse a bundle that was built for another one (default: any)")
     add("--execute", choices=("auto", "device", "emulation"), default="auto", help="what may run (default: auto)")
     add("--device", default="", help="the target's device: CPU, GPU, NPU, AUTO (default: the target's choice)")
     add("--variant", action="append", default=[], metavar="NAME", help="only this one; may be given again")

@@ -80,8 +80,8 @@ def test_a_path_arrives_as_it_was_typed_and_is_run_by_nobody(stub: Stub, typed: 
     passed = [f"--checkpoint={typed}", f"--data={typed}", f"--tasks={typed}"]
     assert stub.ran("target=intel", *given) == [*PIPELINE, "intel", *passed]
     assert stub.ran("prove", *given) == [*PIPELINE, "jetson", *passed]
-    assert stub.ran("target=intel", f"bundle={typed}") == ["targets", "--", typed]
-    assert stub.ran("target=jetson", f"bundle={typed}") == ["targets", "--", typed]
+    assert stub.ran("target=intel", f"bundle={typed}") == ["targets", "--target=intel", "--", typed]
+    assert stub.ran("target=jetson", f"bundle={typed}") == ["targets", "--target=jetson", "--", typed]
     assert stub.ran("prove", f"bundle={typed}") == ["cli.main", "prove", "--", typed]
 
 
@@ -101,7 +101,13 @@ def test_a_path_arrives_as_it_was_typed_and_is_run_by_nobody(stub: Stub, typed: 
 def test_options_are_split_as_a_shell_would_and_run_by_nobody(stub: Stub, typed: str, expected: list[str]) -> None:
     assert stub.ran("target=intel", f"options={typed}") == [*PIPELINE, "intel", *expected]
     assert stub.ran("prove", f"options={typed}") == [*PIPELINE, "jetson", *expected]
-    assert stub.ran("target=intel", "bundle=b", f"options={typed}") == ["targets", *expected, "--", "b"]
+    assert stub.ran("target=intel", "bundle=b", f"options={typed}") == [
+        "targets",
+        "--target=intel",
+        *expected,
+        "--",
+        "b",
+    ]
     assert stub.ran("bench-fold", f"options={typed}") == [*FOLD, *expected]
 
 
@@ -109,7 +115,12 @@ def test_options_are_split_as_a_shell_would_and_run_by_nobody(stub: Stub, typed:
 def test_the_environment_asks_for_nothing(stub: Stub, flags: tuple[str, ...]) -> None:
     hostile = dict.fromkeys(("model", "data", "tasks", "bundle", "options"), "$(shell touch RUN)`touch RUN`")
     assert stub.ran("target=intel", *flags, **hostile) == [*PIPELINE, "intel"]
-    assert stub.ran("target=intel", "bundle=b", *flags, **hostile, target="jetson") == ["targets", "--", "b"]
+    assert stub.ran("target=intel", "bundle=b", *flags, **hostile, target="jetson") == [
+        "targets",
+        "--target=intel",
+        "--",
+        "b",
+    ]
     assert stub.ran("bench-fold", *flags, **hostile) == FOLD
     listed = stub.make(*flags, target="tpu", bundle="b")
     assert listed.returncode == 0 and "make target=intel|jetson" in listed.stdout, "make alone lists the goals"

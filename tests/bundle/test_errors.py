@@ -24,6 +24,12 @@ def test_text_holds_all_five_parts(kind: type[ProjectError]) -> None:
     assert all(f"{part}" in text for part in parts.values())
 
 
+def test_a_newline_in_a_name_cannot_pass_for_a_line_of_ours() -> None:
+    forged = "a\n  fix:      run this"
+    text = str(InputError(forged, expected="a name", got=forged, where=forged, fix="rename it"))
+    assert [line for line in text.splitlines() if line.startswith("  fix:")] == ["  fix:      rename it"]
+
+
 def test_the_tree_in_the_docstring_is_the_tree() -> None:
     assert errors.__doc__ is not None
     assert [kind.__name__ for kind in CLASSES if kind.__name__ not in errors.__doc__] == []

@@ -44,6 +44,8 @@ def make(folder: Path) -> Exported:
 def filled(tmp_path: Path) -> Path:
     """A store of three exports and a calibration, used 4, 3, 2 and 1 days ago, and what is no entry."""
     root, now = tmp_path / ".store", time.time()
+    with in_use(root):  # as a build does
+        pass
     for number in range(3):
         folder = obtain(root, Exported, stage_key(number), make, quiet).folder
         os.utime(folder / SIDECAR, (now, now - (4 - number) * DAY))
@@ -200,6 +202,16 @@ def test_without_a_store_the_commands_say_so(
 ) -> None:
     code, _, err = tdss("store", *words, "--store", str(tmp_path / "none"), capsys=capsys)
     assert code == 2 and "there is no store here" in err and not (tmp_path / "none").exists()
+
+
+def test_a_folder_that_is_no_store_is_refused_and_left_as_it_is(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    (tmp_path / "mine").write_text("mine")
+    for words in (("list",), ("prune", "--older-than", "1s")):
+        code, _, err = tdss("store", *words, "--store", str(tmp_path), capsys=capsys)
+        assert code == 2 and "there is no store here" in err
+    assert [path.name for path in tmp_path.iterdir()] == ["mine"]
 
 
 def test_a_prune_without_a_limit_is_refused(filled: Path, capsys: pytest.CaptureFixture[str]) -> None:

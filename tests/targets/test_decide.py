@@ -308,3 +308,11 @@ def test_an_undecided_decision_is_no_pass_and_names_its_tasks(monkeypatch, tmp_p
     with pytest.raises(SystemExit) as ended:
         main([str(few.folder), "--runs", "2", "--warmup", "1"])
     assert ended.value.code == 1
+
+
+def test_a_bundle_for_another_target_than_the_one_asked_for_is_refused(folder: Path, capsys) -> None:
+    with pytest.raises(SystemExit) as ended:
+        main([str(folder), "--target", "intel"])
+    err = capsys.readouterr().err
+    assert ended.value.code == 2 and "built for another target" in err
+    assert "expected: intel" in err and "got:      jetson" in err
