@@ -23,9 +23,9 @@ from bundle.verdict import accepted
 from calibration.sampling import CalibrationSet
 from compile.build import status_of
 from compile.config import BuildConfig
+from compile.contenders import LEFT_OUT, MENDS
 from compile.graph import graph_info
 from compile.quantize import variants_of
-from compile.search import MIXED, PLAIN, SMOOTH
 from compile.store import locked
 from compile.stored import Judged, ReferenceVectors
 from report.page import REPORT, render
@@ -34,13 +34,6 @@ from targets.open import as_bundle_variant, open_session
 
 if TYPE_CHECKING:
     from tdss.config import ModelConfig
-
-# Variants that are judged at build and left out of the bundle unless one of them is the shipped one: a Jetson's f32 graph is
-# larger than all the rest together, and slower than f16 on every device that has tensor cores; weight-only INT8 was never the
-# fastest on an Intel CPU, and is a third graph to carry.
-LEFT_OUT = {"jetson": frozenset({"f32"}), "intel": frozenset({"int8_weights"})}
-# These mend what plain INT8 breaks; where plain INT8 is within every budget they mend nothing, and are wider.
-MENDS = {MIXED: PLAIN, SMOOTH: PLAIN}
 
 
 class Parts(NamedTuple):

@@ -36,6 +36,7 @@ from bundle.verdict import MINIMUM_IMAGES
 from calibration.sampling import CalibrationSet
 from compile.calibrate import Question, calibrate
 from compile.config import SearchConfig
+from compile.contenders import MIXED, PLAIN, SMOOTH
 from compile.graph import GRAPH_FILE, graph_info
 from compile.layers import layers_of, read_macs
 from compile.passes.table import apply_passes
@@ -51,7 +52,6 @@ from targets.scheme import smoothed
 
 TOOLS = ("nncf", "onnx", "onnx-ir", "openvino", "onnxruntime", "numpy")
 SENSITIVITY = "sensitivity.json"
-PLAIN, SMOOTH, MIXED = "int8", "int8_smooth", "int8_mixed"
 BISECTIONS = 3
 NAME_LENGTH = 16
 NEAR = 1

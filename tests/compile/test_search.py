@@ -18,12 +18,11 @@ from calibration.sampling import CalibrationSet, from_split
 from compile import calibrate, sensitivity
 from compile import search as stage
 from compile.config import SearchConfig
+from compile.contenders import MIXED, SMOOTH
 from compile.graph import GRAPH_FILE, graph_info
 from compile.quantize import Job, quantize, variants_of
 from compile.search import (
-    MIXED,
     SENSITIVITY,
-    SMOOTH,
     SearchReport,
     Step,
     Terms,
