@@ -11,7 +11,7 @@ never shipped in place of a plain one that needs no mending.
 
 from collections.abc import Callable, Sequence
 
-from bundle.choice import equals, may_ship, order, unsettled
+from bundle.choice import Choice, equals, may_ship, order, unsettled
 from bundle.outcome import RegressionReport
 from bundle.timing import Rounds
 
@@ -76,3 +76,14 @@ class Contest:
         if name in LEFT_OUT.get(self.target, ()):
             return "another variant is within every budget, and this one does not go along then"
         return "a faster variant is within every budget"
+
+
+def why_search(choice: Choice) -> str:
+    """Say why a graph is searched for that mends plain INT8: it was judged, and may not be shipped; "" where nothing needs mending.
+
+    Plain INT8 that was not judged is slower than what is shipped, and whatever mends it is slower still.
+    """
+    plain = next((one for one in choice.candidates if one.name == PLAIN and one.verdicts), None)
+    if plain is None or (plain.standing == "within" and not plain.disagreeing):
+        return ""
+    return f"{PLAIN} is {plain.reason.removeprefix('shipped; ')}"

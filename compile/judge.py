@@ -10,7 +10,7 @@ The table of all variants goes into regression.json, with a reason for each.
 from collections.abc import Callable, Mapping
 from contextlib import ExitStack
 from pathlib import Path
-from typing import NamedTuple
+from typing import TYPE_CHECKING, NamedTuple
 
 from bundle.artifacts import Engine, load
 from bundle.choice import BENCH, CHOICE, Bench, Choice, VariantLatency, choose, with_variants
@@ -24,15 +24,16 @@ from bundle.vectors import Stored, Vectors
 from compile.bench import sample
 from compile.config import TimingConfig
 from compile.contenders import Contest
-from compile.eager import EagerModel, torch_threads
-from compile.quantize import variants_of
 from compile.store import seal, tool_versions, writing
-from compile.stored import Judged, ReferenceVectors
+from compile.stored import Judged, ReferenceVectors, variants_of
+from compile.tools import TOOLS
 from targets.base import RunConfig, Session, Target
 from targets.open import execution
 
+if TYPE_CHECKING:
+    from compile.eager import EagerModel
+
 EAGER = "eager"
-TOOLS = ("openvino", "onnxruntime", "torch", "numpy")
 
 
 class Terms(NamedTuple):
@@ -53,6 +54,8 @@ def judge(
         ArtifactError: a variant answers something other than the manifest says.
         TargetUnavailable: the runtime or the device is not here.
     """
+    from compile.eager import EagerModel
+
     model, variants = EagerModel(checkpoint), variants_of(engine)
     model.keep(tuple(terms.draft.tasks))
     sizes: dict[str, int] = {v.recipe.name: sum(engine.file(name).stat().st_size for name in v.files) for v in variants}
@@ -79,7 +82,15 @@ def judge(
         # what only a device measures is left out, version 1 goes without saying
         write_result(folder, BENCH, bench.model_dump_json(indent=2, exclude_defaults=True) + "\n")
         write_result(folder, CHOICE, choice.model_dump_json(indent=2) + "\n")
-        seal(Judged, folder, parent=engine.sha256, inputs=(), outputs=(), settings={}, tools=tool_versions(*TOOLS))
+        seal(
+            Judged,
+            folder,
+            parent=engine.sha256,
+            inputs=(),
+            outputs=(),
+            settings={},
+            tools=tool_versions(*TOOLS["judge"]),
+        )
     return load(Judged, out)
 
 
@@ -108,7 +119,7 @@ def _bench(
 
 
 def _rounds(
-    sessions: Mapping[str, Session], model: EagerModel, vectors: ReferenceVectors, terms: Terms, contest: Contest,
+    sessions: Mapping[str, Session], model: "EagerModel", vectors: ReferenceVectors, terms: Terms, contest: Contest,
     threads: int,
 ) -> dict[str, list[float]]:  # fmt: skip
     """Time eager PyTorch and every session on the first image; nothing where the sessions only emulate."""
@@ -119,6 +130,8 @@ def _rounds(
     timing = terms.timing
     subjects: dict[str, Callable[[], object]] = {EAGER: _eager(model, first)}
     subjects |= {name: _inference(session, terms.draft, first) for name, session in sessions.items()}
+    from compile.eager import torch_threads
+
     with torch_threads(threads):
         return measure(
             lambda warmup, runs: sample(subjects, timing.model_copy(update={"warmup": warmup, "runs": runs})),
@@ -127,7 +140,7 @@ def _rounds(
         )  # fmt: skip
 
 
-def _eager(model: EagerModel, stored: Stored) -> Callable[[], object]:
+def _eager(model: "EagerModel", stored: Stored) -> Callable[[], object]:
     return lambda: model.run(stored.image, name=stored.id)
 
 

@@ -3,7 +3,7 @@
 from collections.abc import Mapping
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from bundle.choice import NARROWER, choose, with_variants
@@ -45,6 +45,7 @@ def contest(
     return made, made.reports(rounds), asked
 
 
+@settings(deadline=None)
 @given(
     verdicts=st.dictionaries(st.sampled_from(WIDE), st.sampled_from(VERDICTS), min_size=1),
     milliseconds=st.lists(st.lists(st.integers(5, 40), min_size=6, max_size=6), min_size=len(WIDE), max_size=len(WIDE)),
