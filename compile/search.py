@@ -67,7 +67,7 @@ from compile.verify import open_graph
 from targets.base import RunConfig, Target, Variant, VariantRecipe
 from targets.scheme import smoothed
 
-STEERED = 8  # images that the noise of a whole graph is measured on: docs/decisions/0607
+STEERED = 16  # images that the noise of a whole graph is measured on: docs/decisions/0607
 NAME_LENGTH = 16
 Found: TypeAlias = tuple[Variant, dict[str, JsonValue]]  # a variant and what there is to say about it
 
