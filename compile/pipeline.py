@@ -312,8 +312,7 @@ def main(
     device: Annotated[str | None, typer.Option(help="The runtime's device. Default: the target's choice.")] = None,
     threads: Annotated[int | None, typer.Option(help="Threads. Default: the runtime's choice.")] = None,
     budgets: Annotated[
-        str | None,
-        typer.Option(help="default (1 % drop), strict (0.1 %), or saliency=0.02,depth=0.01. Default: default."),
+        str | None, typer.Option(help="default (1 %), strict (0.1 %), or depth=0.01,...: drops.")
     ] = None,
     search_limit: Annotated[float | None, typer.Option(help="MACs that may stay in float. Default: 0.1.")] = None,
     allow_inconclusive: Annotated[

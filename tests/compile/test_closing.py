@@ -1,13 +1,14 @@
-"""What a build says in the end where nothing passes: which variant is nearest, and commands that can be typed as they are."""
+"""What a build says in the end: how each variant fared and, where nothing passes, commands that can be typed as they are."""
 
 import shlex
 from pathlib import Path
 
 import pytest
 
+from bundle.choice import Bench, Candidate, Choice
 from bundle.outcome import Device, RegressionReport, TaskResult, VariantRow, VariantTask
 from bundle.verdict import Verdict
-from compile.closing import next_steps
+from compile.closing import describe, next_steps
 from compile.config import BuildConfig, SearchConfig, asked_budgets, load_config
 from compile.search_report import LayerSensitivity, SearchReport
 
@@ -79,3 +80,19 @@ def test_what_is_undefined_has_no_budget_that_would_do(tmp_path: Path) -> None:
 
 def test_a_bundle_within_its_budgets_needs_no_step(tmp_path: Path) -> None:
     assert next_steps(ASKED, report_of(FAR).model_copy(update={"passed": True}), tmp_path) == []
+
+
+def test_the_terminal_says_eager_is_no_baseline_and_warns_of_a_busy_machine() -> None:
+    candidate = Candidate(name="f32", latency_ms=42.0, verdicts={"depth": "pass"}, reason="shipped; within its budgets")
+    choice = Choice(shipped="f32", reason="it is alone", eager_ms=1335.2, candidates=(candidate,))
+    bench = Bench(
+        eager_ms=1335.2, f32_compiled_ms=42.0, shipped_ms=42.0, shipped_precision="f32", runs=5, warmup=1,
+        disturbed=("load 9.1 on 2 CPUs",),
+    )  # fmt: skip
+    assert describe(choice, bench) == [
+        "  f32             42.00 ms  shipped; within its budgets", "  eager PyTorch: 1335 ms, not a baseline",
+        "warning: the machine was busy while it timed (load 9.1 on 2 CPUs): the latencies may not be repeatable",
+        "shipped: f32, it is alone",
+    ]  # fmt: skip
+    quiet = describe(choice, bench.model_copy(update={"disturbed": (), "eager_ms": None}))
+    assert len(quiet) == 2 and not any("warning" in line or "eager" in line for line in quiet)

@@ -15,7 +15,7 @@ import pytest
 from PIL import Image
 
 from bundle.artifacts import hash_file
-from bundle.choice import Bench, Candidate, Choice, read_choice
+from bundle.choice import read_choice
 from bundle.engines import write_engine_file
 from bundle.errors import ArtifactError, CheckpointError, ConfigError, DatasetError, InputError, TargetUnavailable
 from bundle.manifest import load_bundle, verify_bundle
@@ -387,19 +387,3 @@ def test_a_kill_in_each_stage_changes_nothing(checkpoint: Path, scenes: Path, tm
     assert len(expected) > 20 and "tiny/jetson/manifest.json" in expected
     assert snapshot(rough) == expected
     assert not [path for path in rough.rglob("*") if path.name.endswith((".tmp", ".old"))]
-
-
-def test_the_terminal_says_eager_is_no_baseline_and_warns_of_a_busy_machine() -> None:
-    candidate = Candidate(name="f32", latency_ms=42.0, verdicts={"depth": "pass"}, reason="shipped; within its budgets")
-    choice = Choice(shipped="f32", reason="it is alone", eager_ms=1335.2, candidates=(candidate,))
-    bench = Bench(
-        eager_ms=1335.2, f32_compiled_ms=42.0, shipped_ms=42.0, shipped_precision="f32", runs=5, warmup=1,
-        disturbed=("load 9.1 on 2 CPUs",),
-    )  # fmt: skip
-    assert describe(choice, bench) == [
-        "  f32             42.00 ms  shipped; within its budgets", "  eager PyTorch: 1335 ms, not a baseline",
-        "warning: the machine was busy while it timed (load 9.1 on 2 CPUs): the latencies may not be repeatable",
-        "shipped: f32, it is alone",
-    ]  # fmt: skip
-    quiet = describe(choice, bench.model_copy(update={"disturbed": (), "eager_ms": None}))
-    assert len(quiet) == 2 and not any("warning" in line or "eager" in line for line in quiet)
