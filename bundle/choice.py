@@ -13,6 +13,7 @@ What a device chose stands in its choice.json, and from then on that variant is 
 """
 
 from collections.abc import Mapping, Sequence
+from types import MappingProxyType
 from typing import Literal, NamedTuple
 
 from pydantic import Field, ValidationError
@@ -38,6 +39,7 @@ NARROWER: dict[str, int] = {
     "int8": 5,
 }
 """How much a variant gives up: of two that are equally fast, the one with the smaller number is shipped."""
+NONE_SKIPPED: Mapping[str, str] = MappingProxyType({})
 
 
 class VariantLatency(Frozen):
@@ -189,26 +191,37 @@ def unsettled(reports: Mapping[str, RegressionReport], rounds: Rounds, gain: flo
     return len(fit) > 1 and len(equals(fit, rounds, gain)) > 1
 
 
-def choose(reports: Mapping[str, RegressionReport], rounds: Rounds, eager_ms: float | None, gain: float) -> Choice:
-    """Choose by the rule of this module; every variant gets its reason. ``rounds`` is empty where time says nothing."""
+def choose(
+    reports: Mapping[str, RegressionReport], rounds: Rounds, eager_ms: float | None, gain: float,
+    skipped: Mapping[str, str] = NONE_SKIPPED,
+) -> Choice:  # fmt: skip
+    """Choose by the rule of this module; every variant gets its reason. ``rounds`` is empty where time says nothing.
+
+    ``skipped`` are variants that were not judged, with the reason why not: none of them can be shipped.
+    """
     fit = _fit(reports)
     same = equals(fit, rounds, gain) if fit and rounds else ()
     if not fit:
         shipped = min(reports, key=lambda name: NARROWER[name])
     else:
         shipped = min(same, key=lambda name: NARROWER[name]) if same else order(fit, {}, gain)[0]
-    candidates = tuple(_candidate(name, rounds, reports, shipped) for name in reports)
+    judged = tuple(_candidate(name, rounds, reports, shipped) for name in reports)
+    candidates = (*judged, *(_unjudged(name, rounds, shipped, reason) for name, reason in skipped.items()))
     reason = _reason({one.name: one for one in candidates}, shipped, same, fit=bool(fit))
     return Choice(
         shipped=shipped, reason=reason, eager_ms=eager_ms, candidates=candidates, equal=same if len(same) > 1 else ()
     )
 
 
+def may_ship(report: RegressionReport) -> bool:
+    """Say whether a variant with this report ranks with the first: within every budget, and it answers as the reference does."""
+    return report.passed and not disagreeing(report) and standing(verdicts_of(report)) == "within"
+
+
 def _fit(reports: Mapping[str, RegressionReport]) -> list[str]:
     """Return the variants that may be shipped: those within their budgets, else those that are undecided and allowed."""
-    agreeing = [name for name, report in reports.items() if report.passed and not disagreeing(report)]
-    within = [name for name in agreeing if standing(verdicts_of(reports[name])) == "within"]
-    return within or agreeing
+    within = [name for name, report in reports.items() if may_ship(report)]
+    return within or [name for name, report in reports.items() if report.passed and not disagreeing(report)]
 
 
 def with_variants(
@@ -216,6 +229,7 @@ def with_variants(
 ) -> RegressionReport:
     """Return the shipped variant's report with its name, why, and every variant's row; ``sizes`` are its files' bytes."""
     told = {one.name: one for one in choice.candidates}
+    [shipped] = [report for name, report in reports.items() if name == choice.shipped]
     rows = tuple(
         VariantRow(
             name=name, precision=report.precision, tasks=variant_tasks(report), passed=report.passed,
@@ -223,8 +237,16 @@ def with_variants(
         )
         for name, report in reports.items()
     )  # fmt: skip
-    [shipped] = [report for name, report in reports.items() if name == choice.shipped]
-    return shipped.model_copy(update={"variants": rows, "variant": choice.shipped, "chosen": choice.reason})
+    unjudged = tuple(
+        VariantRow(
+            name=one.name, precision=one.name, passed=False, median_ms=one.latency_ms, bytes=sizes[one.name],
+            isa=shipped.device.isa, reason=one.reason,
+        )
+        for one in choice.candidates if one.name not in reports
+    )  # fmt: skip
+    return shipped.model_copy(
+        update={"variants": (*rows, *unjudged), "variant": choice.shipped, "chosen": choice.reason}
+    )
 
 
 def _candidate(name: str, rounds: Rounds, reports: Mapping[str, RegressionReport], shipped: str) -> Candidate:
@@ -241,6 +263,12 @@ def _candidate(name: str, rounds: Rounds, reports: Mapping[str, RegressionReport
         name=name, latency_ms=median(rounds[name]) if rounds else None, verdicts=verdicts,
         reason=f"shipped; {told}" if name == shipped else told, standing=standing(verdicts), disagreeing=off, over_shipped=over,
     )  # fmt: skip
+
+
+def _unjudged(name: str, rounds: Rounds, shipped: str, reason: str) -> Candidate:
+    over = ratio(rounds[name], rounds[shipped]) if rounds else None
+    latency = median(rounds[name]) if rounds else None
+    return Candidate(name=name, latency_ms=latency, verdicts={}, reason=f"not judged: {reason}", over_shipped=over)
 
 
 def _compared(over: Ratio | None, shipped: str) -> str:

@@ -33,7 +33,8 @@ def main(
 
     Example: tdss evaluate models/default --data data/scenes --split val
     """
-    from tdss.checkpoint import WEIGHTS, load_card, stored_halves
+    from tdss.checkpoint import load_card, stored_halves
+    from tdss.config_file import WEIGHTS
 
     if arrays is not None:
         require_file(arrays, ARRAYS, [checkpoint, data])

@@ -21,26 +21,18 @@ from bundle.seals import UNSEALED
 from bundle.standing import standing
 from bundle.verdict import accepted
 from calibration.sampling import CalibrationSet
-from compile.build import status_of
 from compile.config import BuildConfig
+from compile.contenders import LEFT_OUT, MENDS
 from compile.graph import graph_info
-from compile.quantize import variants_of
-from compile.search import MIXED, PLAIN, SMOOTH
-from compile.store import locked
-from compile.stored import Judged, ReferenceVectors
+from compile.search_report import SENSITIVITY
+from compile.store import locked, tool_versions
+from compile.stored import Judged, ReferenceVectors, status_of, variants_of
 from report.page import REPORT, render
 from targets.base import DeferredEngine, RunConfig
 from targets.open import as_bundle_variant, open_session
 
 if TYPE_CHECKING:
     from tdss.config import ModelConfig
-
-# Variants that are judged at build and left out of the bundle unless one of them is the shipped one: a Jetson's f32 graph is
-# larger than all the rest together, and slower than f16 on every device that has tensor cores; weight-only INT8 was never the
-# fastest on an Intel CPU, and is a third graph to carry.
-LEFT_OUT = {"jetson": frozenset({"f32"}), "intel": frozenset({"int8_weights"})}
-# These mend what plain INT8 breaks; where plain INT8 is within every budget they mend nothing, and are wider.
-MENDS = {MIXED: PLAIN, SMOOTH: PLAIN}
 
 
 class Parts(NamedTuple):
@@ -57,13 +49,14 @@ class Parts(NamedTuple):
     def sources(self) -> dict[str, Path]:
         """Where each file that the manifest lists comes from, by its name in the bundle."""
         graphs = {name: self.engine.file(name) for name in self._graphs}
-        return {**graphs, VECTORS: self.vectors.file(VECTORS), FOLD: self.folded.file(FOLD)}
+        measured = {name: self.quantized.file(name) for name in self._measured}
+        return {**graphs, **measured, VECTORS: self.vectors.file(VECTORS), FOLD: self.folded.file(FOLD)}
 
     @property
     def hashes(self) -> dict[str, str]:
         """The sha256 of each of those files, as the stages recorded them."""
         others = {VECTORS: self.vectors.record.files[VECTORS], FOLD: self.folded.record.files[FOLD]}
-        return dict(sorted({**self._graphs, **others}.items()))
+        return dict(sorted({**self._graphs, **self._measured, **others}.items()))
 
     @property
     def engines(self) -> dict[str, Path]:
@@ -76,6 +69,11 @@ class Parts(NamedTuple):
         return {name: digest for name, digest in self.engine.record.files.items() if not name.startswith(f"{ENGINES}/")}
 
     @property
+    def _measured(self) -> dict[str, str]:
+        """What a search that found no graph measured, with its sha256: the engine was built before it."""
+        return {name: digest for name, digest in self.quantized.record.files.items() if name == SENSITIVITY}
+
+    @property
     def tools(self) -> dict[str, str]:
         """The versions of the tools that all stages called."""
         return dict(sorted({name: version for part in self for name, version in part.record.tools.items()}.items()))
@@ -86,8 +84,6 @@ def draft_manifest(
     parts: Parts, budgets: dict[str, float],
 ) -> Manifest:  # fmt: skip
     """Return the manifest of the bundle these parts make; which variant is shipped is still open."""
-    from compile.eager import FRAMEWORK
-
     info, status, variants = graph_info(parts.quantized), status_of(parts.engine), variants_of(parts.engine)
     inputs, outputs = info.interface
     reason = status.reason if isinstance(status, DeferredEngine) else ""
@@ -96,11 +92,15 @@ def draft_manifest(
         preprocess=info.preprocess, inputs=inputs, outputs=outputs,
         variants=tuple(as_bundle_variant(variant) for variant in variants), shipped=variants[0].recipe.name,
         engine=EngineEntry(status=status.status, reason=reason),
-        reference=Reference(checkpoint_sha256=checkpoint, framework=FRAMEWORK), budgets=budgets,
+        reference=Reference(checkpoint_sha256=checkpoint, framework=_framework()), budgets=budgets,
         seeds=Seeds(sampling=config.seed, bootstrap=config.seed), tools=parts.tools,
         settings=_settings(config, calibration, parts),
         parents={part.kind: part.sha256 for part in parts}, files=parts.hashes, results=RESULTS,
     )  # fmt: skip
+
+
+def _framework() -> str:
+    return f"torch {tool_versions('torch')['torch']}, eager, float32, unfolded"
 
 
 def _settings(config: BuildConfig, calibration: CalibrationSet, parts: Parts) -> dict[str, JsonValue]:

@@ -8,18 +8,16 @@ from pathlib import Path
 from typing import Annotated
 
 import typer
-from pydantic import JsonValue, TypeAdapter
+from pydantic import JsonValue
 
 from bundle.artifacts import Engine, Quantized, load
-from bundle.strict_json import dumps
 from compile.legality import write_legality
-from compile.quantize import variants_of
 from compile.script import announce, claim, run_script
 from compile.store import seal, tool_versions, writing
-from targets.base import EngineStatus, RunConfig, Target
+from compile.stored import variants_of
+from compile.tools import TOOLS
+from targets.base import RunConfig, Target
 from targets.table import target as find_target
-
-TOOLS = ("openvino", "onnxruntime", "tensorrt", "tensorrt-rtx-cu13")
 
 
 def build(quantized: Quantized, out: Path, target: Target, run: RunConfig) -> Engine:
@@ -42,15 +40,9 @@ def build(quantized: Quantized, out: Path, target: Target, run: RunConfig) -> En
         }
         seal(
             Engine, folder, parent=quantized.sha256, inputs=quantized.record.inputs, outputs=quantized.record.outputs,
-            settings=settings, tools=tool_versions(*TOOLS),
+            settings=settings, tools=tool_versions(*TOOLS["build"]),
         )  # fmt: skip
     return load(Engine, out)
-
-
-def status_of(engine: Engine) -> EngineStatus:
-    """Return whether the engine was built here, and how, or why not."""
-    status: EngineStatus = TypeAdapter(EngineStatus).validate_json(dumps(engine.record.settings["status"]))
-    return status
 
 
 def main(

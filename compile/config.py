@@ -132,6 +132,24 @@ def load_config(path: Path | None, options: Mapping[str, JsonValue | Path]) -> B
         ) from error
 
 
+def asked_budgets(text: str | None) -> JsonValue:
+    """Return what ``--budgets`` means: a tier's name, or for ``depth=0.01,edge=0.02`` each task's budget.
+
+    Raises:
+        ConfigError: a budget is no number.
+    """
+    if text is None or "=" not in text:
+        return text
+    pairs = [part.partition("=") for part in text.split(",") if part]
+    try:
+        return {name.strip(): float(value) for name, _, value in pairs}
+    except ValueError as error:
+        raise ConfigError(
+            "a budget is no number", expected="saliency=0.02,depth=0.01", got=text, where="--budgets",
+            fix="give each task's largest relative drop: 0.01 is 1 %",
+        ) from error  # fmt: skip
+
+
 def _set(values: dict[str, object], name: str, value: JsonValue | Path) -> None:
     head, _, rest = name.partition(".")
     if not rest:

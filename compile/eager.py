@@ -13,8 +13,6 @@ from bundle.preprocess import Preprocess
 from tdss.checkpoint import load
 from tdss.config import ModelConfig
 
-FRAMEWORK = f"torch {torch.__version__}, eager, float32, unfolded"
-
 
 class EagerModel:
     """A checkpoint ready to run; ``config`` is its configuration."""

@@ -18,6 +18,7 @@ from bundle.frozen import Frozen
 from compile.analysis import Finding
 from compile.folding import Traced
 from compile.folds.cost import Cost, Trace
+from compile.stored import total
 
 ANALYSIS = "analysis.json"
 
@@ -132,13 +133,6 @@ def draw_parts(parts: Sequence[FoldPart]) -> Table:
             _pair(part.params_before, part.params_after), end_section=part is parts[-1],
         )  # fmt: skip
     return table
-
-
-def total(parts: Sequence[FoldPart]) -> FoldPart:
-    """Return the sum of all parts."""
-    names = [name for name in FoldPart.model_fields if name != "part"]
-    sums = {name: sum(int(getattr(part, name)) for part in parts) for name in names}
-    return FoldPart.model_validate({"part": "all", **sums})
 
 
 def write_rows(path: Path, rows: Sequence[Row]) -> None:

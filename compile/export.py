@@ -24,6 +24,7 @@ from compile.graph import GRAPH_FILE, INPUT, GraphInfo, graph_settings
 from compile.images import ImageFiles, folder_images
 from compile.script import announce, claim, run_script
 from compile.store import seal, tool_versions, writing
+from compile.tools import TOOLS
 from compile.verify import Outputs, compare, require, run_graph
 
 if TYPE_CHECKING:
@@ -31,7 +32,6 @@ if TYPE_CHECKING:
     from torch import nn
 
 OPSET = 20
-TOOLS = ("torch", "onnx", "onnx-ir", "onnxscript", "onnxruntime")
 NATIVE = ""  # the domain of standard operators
 
 
@@ -69,7 +69,7 @@ def export_module(
         settings = graph_settings(info, {"opset": OPSET, "check": [error.model_dump() for error in errors]})
         seal(
             Exported, folder, parent=parent, inputs=inputs, outputs=outputs, settings=settings,
-            tools=tool_versions(*TOOLS),
+            tools=tool_versions(*TOOLS["export"]),
         )  # fmt: skip
     return load(Exported, out)
 

@@ -21,7 +21,7 @@ from pydantic import JsonValue, TypeAdapter
 from bundle.artifacts import Folded, hash_file, load, write_text
 from bundle.dataset import SPEC_FILE, FolderDataset, load_spec
 from bundle.errors import InputError
-from bundle.fold import FOLD, FoldPart, FoldProof, FoldRecord
+from bundle.fold import FOLD, FoldProof, FoldRecord
 from bundle.manifest import default_budgets
 from bundle.preprocess import Preprocess
 from bundle.strict_json import dumps
@@ -31,6 +31,8 @@ from compile.console import EscapingConsole
 from compile.images import ImageFiles, folder_images
 from compile.script import announce, claim, run_script
 from compile.store import seal, tool_versions, writing
+from compile.stored import parts_of
+from compile.tools import TOOLS
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -39,7 +41,6 @@ if TYPE_CHECKING:
     from tdss.config import ModelConfig
     from tdss.model import MultiTaskModel
 
-TOOLS = ("torch", "safetensors")
 PLAN = "plan.json"
 
 
@@ -69,7 +70,8 @@ def fold(
     from compile.folding import Traced, part_costs
     from compile.folds.base import step_of
     from compile.folds.cost import trace_cost
-    from tdss.checkpoint import CONFIG, WEIGHTS, write_config, write_weights
+    from tdss.checkpoint import write_config, write_weights
+    from tdss.config_file import CONFIG, WEIGHTS
 
     done = fold_checkpoint(checkpoint, images, options, calibration, progress)
     folded, shape = done.folded.float(), (1, 3, done.config.image.height, done.config.image.width)
@@ -87,7 +89,9 @@ def fold(
             "proof": done.proof.model_dump(), "parts": [part.model_dump() for part in parts],
         }  # fmt: skip
         parent = hash_file(checkpoint / WEIGHTS)
-        seal(Folded, folder, parent=parent, inputs=(), outputs=(), settings=settings, tools=tool_versions(*TOOLS))
+        seal(
+            Folded, folder, parent=parent, inputs=(), outputs=(), settings=settings, tools=tool_versions(*TOOLS["fold"])
+        )
     return load(Folded, out)
 
 
@@ -97,8 +101,9 @@ def fold_checkpoint(
     """Analyse, restrict to the tasks asked for, freeze if asked to, fold and prove; nothing is written."""
     from compile.analysis import analyse
     from compile.folding import prove, rewrite, with_error
-    from tdss.checkpoint import WEIGHTS, stored_halves
     from tdss.checkpoint import load as load_checkpoint
+    from tdss.checkpoint import stored_halves
+    from tdss.config_file import WEIGHTS
 
     config, model = load_checkpoint(checkpoint)
     if halves := stored_halves(checkpoint / WEIGHTS):
@@ -118,8 +123,8 @@ def fold_checkpoint(
 def folded_config(folded: Folded) -> "ModelConfig":
     """Return the configuration of the folded model: the checkpoint's, with the tasks that were kept."""
     from compile.folding import TASK_SUBSET
-    from tdss.checkpoint import CONFIG, read_config
     from tdss.config import keep_tasks
+    from tdss.config_file import CONFIG, read_config
 
     config = read_config(folded.file(CONFIG))
     subset = next((step for step in _plan(folded) if step["rule"] == TASK_SUBSET), None)
@@ -134,7 +139,8 @@ def load_folded(folded: Folded) -> "MultiTaskModel":
     """
     from compile.folding import apply_steps
     from compile.folds.base import Step
-    from tdss.checkpoint import CONFIG, WEIGHTS, match, read_config, read_weights
+    from tdss.checkpoint import match, read_weights
+    from tdss.config_file import CONFIG, WEIGHTS, read_config
     from tdss.model import MultiTaskModel
 
     model = MultiTaskModel(read_config(folded.file(CONFIG))).eval()
@@ -143,19 +149,6 @@ def load_folded(folded: Folded) -> "MultiTaskModel":
     match(model.state_dict(), weights, str(folded.folder / WEIGHTS))
     model.load_state_dict(weights)
     return model
-
-
-def savings(folded: Folded) -> str:
-    """Say in one line what folding, and leaving tasks out, saved: MACs, megabytes moved and parameters of one image."""
-    from compile.explain import total
-
-    parts = TypeAdapter(tuple[FoldPart, ...]).validate_python(folded.record.settings["parts"])
-    whole = total(parts)
-    return (
-        f"{whole.macs_before / 1e9:.3g} → {whole.macs_after / 1e9:.3g} GMAC, "
-        f"{whole.bytes_before / 1e6:.3g} → {whole.bytes_after / 1e6:.3g} MB moved, "
-        f"{whole.params_before / 1e6:.3g} → {whole.params_after / 1e6:.3g} M parameters"
-    )
 
 
 def read_batch(config: "ModelConfig", images: ImageFiles) -> "Tensor":
@@ -249,7 +242,7 @@ def _explain(folded: Folded, *, as_json: bool) -> None:
     from compile.explain import draw, read_rows
 
     rows = read_rows(folded)
-    parts = TypeAdapter(tuple[FoldPart, ...]).validate_python(folded.record.settings["parts"])
+    parts = parts_of(folded)
     if as_json:
         answer = {"settings": folded.record.settings, "modules": [row.model_dump() for row in rows]}
         print_answer(dumps(answer))

@@ -109,7 +109,7 @@ def table(
     done: "Folding", parts: "Sequence[FoldPart]", subsets: "Sequence[Subset]", times: Sequence[float], command: str
 ) -> str:
     """Return the page as Markdown; ``times`` are the milliseconds of the whole folded model and of each subset's."""
-    from compile.explain import total
+    from compile.stored import total
 
     lines = [
         "# What is folded", "",

@@ -1,17 +1,19 @@
-"""Judge: judge every variant of an engine, time all in one interleaved run, and ship one by the rule of bundle/choice.py.
+"""Judge: time an engine's variants in one interleaved run, judge those that can be shipped, and ship one by bundle/choice.py.
+
+Which ones can be shipped: compile/contenders.py. The others keep their times, and the reason why they were not judged.
 
 Where noise hides which of the variants that may be shipped deserves it, as many rounds again are measured, up to the timing's
 ``again`` times. Eager PyTorch is timed in the same rounds, as a note. Where variants only run as an emulation nothing is timed.
 The table of all variants goes into regression.json, with a reason for each.
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from contextlib import ExitStack
 from pathlib import Path
-from typing import NamedTuple
+from typing import TYPE_CHECKING, NamedTuple
 
 from bundle.artifacts import Engine, load
-from bundle.choice import BENCH, CHOICE, Bench, Choice, VariantLatency, choose, unsettled, with_variants
+from bundle.choice import BENCH, CHOICE, Bench, Choice, VariantLatency, choose, with_variants
 from bundle.contents import VECTORS
 from bundle.manifest import Bundle, Manifest
 from bundle.regression import RegressionReport, run, write_report
@@ -21,15 +23,17 @@ from bundle.timing import Load, disturbances, glance, load_between, measure, med
 from bundle.vectors import Stored, Vectors
 from compile.bench import sample
 from compile.config import TimingConfig
-from compile.eager import EagerModel, torch_threads
-from compile.quantize import variants_of
+from compile.contenders import Contest
 from compile.store import seal, tool_versions, writing
-from compile.stored import Judged, ReferenceVectors
-from targets.base import Precision, RunConfig, Session, Target
+from compile.stored import Judged, ReferenceVectors, variants_of
+from compile.tools import TOOLS
+from targets.base import RunConfig, Session, Target
 from targets.open import execution
 
+if TYPE_CHECKING:
+    from compile.eager import EagerModel
+
 EAGER = "eager"
-TOOLS = ("openvino", "onnxruntime", "torch", "numpy")
 
 
 class Terms(NamedTuple):
@@ -50,22 +54,27 @@ def judge(
         ArtifactError: a variant answers something other than the manifest says.
         TargetUnavailable: the runtime or the device is not here.
     """
+    from compile.eager import EagerModel
+
     model, variants = EagerModel(checkpoint), variants_of(engine)
     model.keep(tuple(terms.draft.tasks))
     sizes: dict[str, int] = {v.recipe.name: sum(engine.file(name).stat().st_size for name in v.files) for v in variants}
     with ExitStack() as stack:
-        sessions = {
+        sessions: dict[str, Session] = {
             v.recipe.name: stack.enter_context(target.open(engine.folder, v, run_config, "auto", keep=engine.folder))
             for v in variants
         }
-        reports: dict[str, RegressionReport] = {
-            name: _judge_one(session, vectors, terms) for name, session in sessions.items()
-        }
+        contest = Contest(
+            tuple(sessions), lambda name: _judge_one(sessions[name], vectors, terms), terms.draft.target, terms.timing.gain
+        )  # fmt: skip
         before = glance()
-        rounds = _rounds(sessions, model, vectors, terms, reports, run_config.threads)
+        rounds = _rounds(sessions, model, vectors, terms, contest, run_config.threads)
         machine = load_between(before, glance())
-    eager = rounds.pop(EAGER, None)
-    choice = choose(reports, rounds, None if eager is None else median(eager), terms.timing.gain)
+        eager = rounds.pop(EAGER, None)
+        reports = contest.reports(rounds)
+    choice = choose(
+        reports, rounds, None if eager is None else median(eager), terms.timing.gain, contest.skipped
+    )  # fmt: skip
     report = with_variants(reports, choice, sizes)
     bench = _bench(rounds, eager, machine, choice.shipped, terms.timing)
     with writing(out, Judged) as folder:
@@ -73,7 +82,15 @@ def judge(
         # what only a device measures is left out, version 1 goes without saying
         write_result(folder, BENCH, bench.model_dump_json(indent=2, exclude_defaults=True) + "\n")
         write_result(folder, CHOICE, choice.model_dump_json(indent=2) + "\n")
-        seal(Judged, folder, parent=engine.sha256, inputs=(), outputs=(), settings={}, tools=tool_versions(*TOOLS))
+        seal(
+            Judged,
+            folder,
+            parent=engine.sha256,
+            inputs=(),
+            outputs=(),
+            settings={},
+            tools=tool_versions(*TOOLS["judge"]),
+        )
     return load(Judged, out)
 
 
@@ -102,8 +119,8 @@ def _bench(
 
 
 def _rounds(
-    sessions: dict[Precision, Session], model: EagerModel, vectors: ReferenceVectors, terms: Terms,
-    reports: dict[str, RegressionReport], threads: int,
+    sessions: Mapping[str, Session], model: "EagerModel", vectors: ReferenceVectors, terms: Terms, contest: Contest,
+    threads: int,
 ) -> dict[str, list[float]]:  # fmt: skip
     """Time eager PyTorch and every session on the first image; nothing where the sessions only emulate."""
     if any(session.info.executed_on == "emulation" for session in sessions.values()):
@@ -113,15 +130,17 @@ def _rounds(
     timing = terms.timing
     subjects: dict[str, Callable[[], object]] = {EAGER: _eager(model, first)}
     subjects |= {name: _inference(session, terms.draft, first) for name, session in sessions.items()}
+    from compile.eager import torch_threads
+
     with torch_threads(threads):
         return measure(
             lambda warmup, runs: sample(subjects, timing.model_copy(update={"warmup": warmup, "runs": runs})),
-            lambda rounds: unsettled(reports, rounds, timing.gain),
+            lambda rounds: contest.unsettled({name: rows for name, rows in rounds.items() if name != EAGER}),
             warmup=timing.warmup, runs=timing.runs, again=timing.again,
         )  # fmt: skip
 
 
-def _eager(model: EagerModel, stored: Stored) -> Callable[[], object]:
+def _eager(model: "EagerModel", stored: Stored) -> Callable[[], object]:
     return lambda: model.run(stored.image, name=stored.id)
 
 

@@ -3,19 +3,19 @@
 ``lint.json`` holds the rules' findings, ``proof.json`` what TensorRT-RTX made of each graph, or why it was not asked.
 """
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 from types import MappingProxyType
 
 from bundle.artifacts import write_text
-from bundle.errors import GraphError, PlanFailed
+from bundle.errors import GraphError
 from bundle.frozen import Frozen
 from compile.lint import jetson
 from compile.lint.accepted import check_accepted
 from compile.lint.findings import Accepted
 from compile.lint.run import lint_file
-from compile.prove import graph_lines, prove
-from report.legal import LINT, PROOF, LintReport, LintReports, Proof, read_lint, read_proof
+from compile.prove import prove
+from report.legal import LINT, PROOF, LintReport, LintReports, Proof
 from targets.base import Variant
 
 # The targets whose graphs are linted and proven, each with its accepted warnings.
@@ -78,19 +78,6 @@ def _report(graph: Path, accepted: Sequence[Accepted]) -> LintReport:
     return report if report.quantizers else report.model_copy(update={"unused": ()})
 
 
-def describe(folder: Path) -> Iterator[str]:
-    """Yield what ``lint.json`` and ``proof.json`` of a folder say, a line for each graph; nothing where there are none."""
-    lint, proof = read_lint(folder), read_proof(folder)
-    for report in () if lint is None else lint.graphs:
-        yield (
-            f"  {report.graph:<16} {len(report.errors)} lint errors, {len(report.warnings)} warnings, "
-            f"{len(report.accepted)} more accepted by name (TensorRT {report.tensorrt})"
-        )
-    if proof is not None:
-        yield f"  proof by NVIDIA's parser and builder: {proof.status}: {proof.reason or proof.builder}"
-        yield from graph_lines(proof)
-
-
 def _require_legal(reports: LintReports) -> None:
     for report in reports.graphs:
         if report.errors:
@@ -108,22 +95,4 @@ def _require_accepted(proof: Proof) -> None:
         raise GraphError(
             "NVIDIA's parser or builder refuses a graph", expected="graphs that TensorRT-RTX parses and builds",
             got=proof.reason, where="compile/prove.py", fix="tdss prove on the graph says more",
-        )  # fmt: skip
-
-
-def require_plan(folder: Path) -> None:
-    """Do nothing if no gate of the plans in a bundle's ``proof.json`` failed; those that were not run did not.
-
-    Raises:
-        PlanFailed: naming every gate that failed, and its nodes.
-    """
-    proof = read_proof(folder)
-    failed = () if proof is None else proof.failed
-    if failed:
-        raise PlanFailed(
-            f"the plans of {', '.join(dict.fromkeys(gate.graph for gate in failed))} fail {len(failed)} gates",
-            expected="; ".join(dict.fromkeys(gate.says for gate in failed)),
-            got="; ".join(f"{gate.got}: {', '.join(gate.nodes)}" for gate in failed), where=str(folder / PROOF),
-            fix="the bundle is whole, and a device chooses by latency; tdss lint names what splits an attention, "
-            "python compile/bench_placement.py measures the choices",
         )  # fmt: skip

@@ -1,7 +1,11 @@
 """The road end to end: a checkpoint to a judged bundle, stage by stage through the store.
 
-fold → export → simplify → rewrite → quantize → search → build ┐
-                                          vectors ───┴→ judge → the bundle
+fold → export → simplify → rewrite → quantize → build ┐
+                                 vectors ───┴→ judge → the bundle
+                                               │ plain INT8 is not within its budgets
+                                               └→ search → build → judge → the bundle
+
+Each stage's module is imported where it makes something: a build whose every artifact is in the store imports no such tool.
 """
 
 if not __package__:
@@ -10,42 +14,36 @@ if not __package__:
 from collections.abc import Callable
 from pathlib import Path
 from time import perf_counter
-from typing import TYPE_CHECKING, Annotated, NamedTuple, TypeAlias
+from typing import Annotated, NamedTuple
 
 import typer
 from pydantic import JsonValue
 
 from bundle.artifacts import ArtifactT, Engine, Exported, Folded, Quantized, Simplified, hash_file
 from bundle.checks import require_agreement, require_passed
-from bundle.choice import Bench, Choice
-from bundle.dataset import SPEC_FILE, FolderDataset, load_spec
-from bundle.manifest import Io
+from bundle.manifest import Io, Manifest
 from bundle.outcome import RegressionReport, read_report
-from bundle.preprocess import Preprocess
 from bundle.signature import sign
 from bundle.strict_json import dumps
 from bundle.terminal import print_answer, say
-from bundle.timing import busy
-from calibration.sampling import CalibrationSet, from_split
-from compile import build, export, fold, judge, legality, quantize, rewrite, search, simplify, vectors
+from compile import judge, vectors
 from compile.assemble import Parts, draft_manifest, publish, ship, unchanged
-from compile.config import BuildConfig, FoldMode, FoldOptions, load_config
+from compile.closing import describe, next_steps
+from compile.config import BuildConfig, FoldMode, FoldOptions, asked_budgets, load_config
 from compile.console import EscapingConsole
+from compile.contenders import why_search
 from compile.images import ImageFiles
-from compile.preflight import budgets_of, require_evaluation, require_packages, require_places
-from compile.reference_arrays import checkpoint_digest
+from compile.opening import Road, Say, open_road
+from compile.plan_lines import describe as describe_plans
+from compile.plan_lines import require_plan
 from compile.script import run_script
+from compile.search_report import SENSITIVITY, Terms
 from compile.store import in_use, obtain, stage_key
-from compile.stored import Judged, ReferenceVectors
-from report import wording
+from compile.stored import Judged, ReferenceVectors, savings, variants_of
+from compile.tools import TOOLS
 from report.tables import tasks_table
-from targets.base import RunConfig, Target
-from targets.table import target as find_target
+from tdss.config_file import CARD
 
-if TYPE_CHECKING:
-    from tdss.config import ModelConfig
-
-Say: TypeAlias = Callable[[str], None]
 STORE = ".store"
 CALIBRATIONS = "calibrations"
 CHECK_IMAGES = 2
@@ -53,20 +51,12 @@ ANALYSED_IMAGES = 8
 FROZEN_IMAGES = 32
 
 
-class Road(NamedTuple):
-    """What every stage of one build shares; ``checkpoint_sha256`` covers its configuration and its weights."""
+class Built(NamedTuple):
+    """What the stages made: the artifacts, the manifest but for what is shipped, and how the variants fared."""
 
-    config: BuildConfig
-    model: "ModelConfig"
-    checkpoint_sha256: str
-    target: Target
-    run: RunConfig
-    dataset: FolderDataset
-    calibration: CalibrationSet
-    evaluation: vectors.Drawn
-    budgets: dict[str, float]
-    folder: Path  # where the bundle is published
-    say: Say
+    parts: Parts
+    draft: Manifest
+    judged: Judged
 
 
 def build_bundle(config: BuildConfig, progress: Say) -> Path:
@@ -94,75 +84,48 @@ def build_and_judge(config: BuildConfig, progress: Say) -> tuple[Path, Regressio
 
 
 def _run_stages(road: Road) -> tuple[Path, RegressionReport]:
-    config, progress, folder = road.config, road.say, road.folder
+    built = _compile_and_judge(road)
+    manifest = ship(built.draft, judge.read_choice(built.judged), built.judged.sha256)
+    folder, start = road.folder, perf_counter()
+    if unchanged(folder, manifest):
+        road.say(f"bundle: unchanged, {folder}")
+    else:
+        publish(folder, manifest, built.parts, built.judged, road.run)
+        road.say(f"bundle: {folder} ({perf_counter() - start:.1f} s)")
+    if road.config.sign is not None:
+        road.say(f"bundle: signed, {sign(folder, road.config.sign).name}")
+    for line in describe(judge.read_choice(built.judged), judge.read_bench(built.judged)):
+        road.say(line)
+    return folder, read_report(built.judged.folder)
+
+
+def _compile_and_judge(road: Road) -> Built:
+    """Run every stage; where plain INT8 was judged and is not within its budgets, search for what mends it, and judge again."""
     folded = _fold(road)
     exported = _export(road, folded)
     simplified = _rewrite(road, _simplify(road, exported))
-    quantized = _search(road, simplified, _quantize(road, simplified))
+    quantized, reference = _quantize(road, simplified), _vectors(road)
     engine = _build(road, quantized)
-    parts = Parts(folded, exported, simplified, quantized, engine, _vectors(road))
-    draft = draft_manifest(
-        config, road.model, road.dataset, road.calibration, road.checkpoint_sha256, parts, road.budgets
-    )
-    judged = _judge(road, parts, judge.Terms(draft, config.timing, config.allow_inconclusive))
-    choice = judge.read_choice(judged)
-    manifest = ship(draft, choice, judged.sha256)
-    start = perf_counter()
-    if unchanged(folder, manifest):
-        progress(f"bundle: unchanged, {folder}")
-    else:
-        publish(folder, manifest, parts, judged, road.run)
-        progress(f"bundle: {folder} ({perf_counter() - start:.1f} s)")
-    if config.sign is not None:
-        progress(f"bundle: signed, {sign(folder, config.sign).name}")
-    for line in describe(choice, judge.read_bench(judged)):
-        progress(line)
-    return folder, read_report(judged.folder)
-
-
-def open_road(config: BuildConfig, progress: Say) -> Road:
-    """Read and check what a build needs before any stage runs.
-
-    Raises:
-        ConfigError: the target, a task, a budget or the checkpoint's configuration is wrong.
-        DatasetError: the data cannot be used, or is of other classes than the model.
-        InputError: the bundle or the store cannot be written where it belongs, or the key cannot sign.
-        TargetUnavailable: the target's runtime or device, or a package, is not here.
-    """
-    from tdss.checkpoint import CONFIG, read_config
-    from tdss.config import keep_tasks
-
-    target, run = find_target(config.target), RunConfig(device=config.device, threads=config.threads)
-    target.capabilities(run)
-    require_packages()
-    whole = read_config(config.checkpoint / CONFIG)
-    model = keep_tasks(whole, config.tasks or tuple(whole.tasks))
-    folder = require_places(config, model.name)
-    budgets = budgets_of(config, whole.tasks, model.tasks, progress)
-    dataset = FolderDataset(root=config.data, spec=load_spec(config.dataset or config.data / SPEC_FILE))
-    dataset.require_channels(model.tasks)
-    preprocess = Preprocess(**model.image.model_dump())
-    drawn = from_split(
-        config.data, config.calibration.split, config.calibration.count, seed=config.seed, preprocess=preprocess
-    )
-    for finding in drawn.findings:
-        progress(f"calibration: {finding}")
-    evaluation = vectors.choose_evaluation(dataset, config.evaluation, seed=config.seed, tasks=tuple(model.tasks))
-    require_evaluation(dataset, evaluation.ids + evaluation.rest, model.tasks, preprocess)
-    if len(evaluation.ids) < config.evaluation.count:
-        progress(f"evaluation: only {len(evaluation.ids)} images of the {config.evaluation.count} asked for")
-    digest = checkpoint_digest(config.checkpoint)
-    return Road(config, model, digest, target, run, dataset, drawn, evaluation, budgets, folder, progress)
+    built = _judge(road, Parts(folded, exported, simplified, quantized, engine, reference))
+    reason = why_search(judge.read_choice(built.judged))
+    if not reason or not road.config.search.enabled:
+        road.say("  search: switched off" if reason else "  search: not needed, no variant needs mending")
+        return built
+    road.say(f"  search: {reason}")
+    found = _search(road, simplified, quantized)
+    if len(variants_of(found)) > len(variants_of(quantized)):
+        return _judge(road, built.parts._replace(quantized=found, engine=_build(road, found)))
+    return _judge(road, built.parts._replace(quantized=found))
 
 
 def _stage(
     road: Road, kind: type[ArtifactT], name: str, *, inputs: tuple[str, ...], settings: dict[str, JsonValue],
-    tools: tuple[str, ...], make: Callable[[Path], ArtifactT],
+    make: Callable[[Path], ArtifactT],
 ) -> ArtifactT:  # fmt: skip
     """Take a stage's artifact from the store or make it, and say which and how long it took."""
     start = perf_counter()
     notes: list[str] = []
-    key = stage_key(name, inputs=inputs, settings=settings, tools=tools)
+    key = stage_key(name, inputs=inputs, settings=settings, tools=TOOLS[name])
     artifact = obtain(road.config.out / STORE, kind, key, make, notes.append)
     road.say("; ".join(notes) or f"{name}: done in {perf_counter() - start:.1f} s")
     return artifact
@@ -186,45 +149,57 @@ def _fold(road: Road) -> Folded:
             vectors.hash_evaluation(road.dataset, ids, tuple(road.model.tasks)),
             hash_card(config.checkpoint),
         )
-    folded = _stage(
-        road, Folded, "fold", inputs=inputs, settings=options.model_dump(mode="json", exclude={"labels"}),
-        tools=fold.TOOLS,
-        make=lambda out: fold.fold(config.checkpoint, out, images, options, seen, road.say),
-    )  # fmt: skip
-    road.say(f"  {fold.savings(folded)}")
+
+    def make(out: Path) -> Folded:
+        from compile.fold import fold
+
+        return fold(config.checkpoint, out, images, options, seen, road.say)
+
+    settings = options.model_dump(mode="json", exclude={"labels"})
+    folded = _stage(road, Folded, "fold", inputs=inputs, settings=settings, make=make)
+    road.say(f"  {savings(folded)}")
     return folded
 
 
 def hash_card(checkpoint: Path) -> str:
     """Hash the card, whose metrics scale what freezing a gate costs where there are no labels; "" where there is none."""
-    from tdss.checkpoint import CARD
-
     return hash_file(checkpoint / CARD) if (checkpoint / CARD).is_file() else ""
 
 
 def _export(road: Road, folded: Folded) -> Exported:
     images, io, threads = _check_images(road), road.config.io, road.config.threads
-    return _stage(
-        road, Exported, "export", inputs=(folded.sha256, images.sha256), settings={"io": io}, tools=export.TOOLS,
-        make=lambda out: export.export(folded, out, io, images, threads=threads),
-    )  # fmt: skip
+
+    def make(out: Path) -> Exported:
+        from compile.export import export
+
+        return export(folded, out, io, images, threads=threads)
+
+    return _stage(road, Exported, "export", inputs=(folded.sha256, images.sha256), settings={"io": io}, make=make)
 
 
 def _simplify(road: Road, exported: Exported) -> Simplified:
     images, threads = _check_images(road), road.config.threads
-    return _stage(
-        road, Simplified, "simplify", inputs=(exported.sha256, images.sha256), settings={}, tools=simplify.TOOLS,
-        make=lambda out: simplify.simplify(exported, out, images, threads=threads),
-    )  # fmt: skip
+
+    def make(out: Path) -> Simplified:
+        from compile.simplify import simplify
+
+        return simplify(exported, out, images, threads=threads)
+
+    return _stage(road, Simplified, "simplify", inputs=(exported.sha256, images.sha256), settings={}, make=make)
 
 
 def _rewrite(road: Road, simplified: Simplified) -> Simplified:
     images, threads = _check_images(road), road.config.threads
     names = road.target.rewrites(road.target.capabilities(road.run))
-    return _stage(
-        road, Simplified, "rewrite", inputs=(simplified.sha256, images.sha256), settings={"rewrites": list(names)},
-        tools=rewrite.TOOLS, make=lambda out: rewrite.rewrite(simplified, out, names, images, threads=threads),
-    )  # fmt: skip
+
+    def make(out: Path) -> Simplified:
+        from compile.rewrite import rewrite
+
+        return rewrite(simplified, out, names, images, threads=threads)
+
+    inputs = (simplified.sha256, images.sha256)
+    settings: dict[str, JsonValue] = {"rewrites": list(names)}
+    return _stage(road, Simplified, "rewrite", inputs=inputs, settings=settings, make=make)
 
 
 def _target_settings(road: Road) -> dict[str, JsonValue]:
@@ -236,13 +211,13 @@ def _target_settings(road: Road) -> dict[str, JsonValue]:
 
 
 def _quantize(road: Road, simplified: Simplified) -> Quantized:
-    return _stage(
-        road, Quantized, "quantize", inputs=(simplified.sha256, road.calibration.sha256),
-        settings=_target_settings(road), tools=quantize.TOOLS,
-        make=lambda out: quantize.quantize(
-            simplified, road.calibration, out, road.target, road.run, cache=_calibrations(road)
-        ),
-    )  # fmt: skip
+    def make(out: Path) -> Quantized:
+        from compile.quantize import quantize
+
+        return quantize(simplified, road.calibration, out, road.target, road.run, cache=_calibrations(road))
+
+    inputs = (simplified.sha256, road.calibration.sha256)
+    return _stage(road, Quantized, "quantize", inputs=inputs, settings=_target_settings(road), make=make)
 
 
 def _calibrations(road: Road) -> Path:
@@ -251,70 +226,69 @@ def _calibrations(road: Road) -> Path:
 
 def _search(road: Road, simplified: Simplified, quantized: Quantized) -> Quantized:
     """Add a smoothed or a mixed graph where plain INT8 breaks a budget on the calibration images; never asks those that judge."""
-    config, terms = road.config, search.Terms(road.dataset, road.budgets, road.config.seed, road.config.search)
+    config, terms = road.config, Terms(road.dataset, road.budgets, road.config.seed, road.config.search)
     labels = vectors.hash_evaluation(road.dataset, road.calibration.ids, tuple(road.model.tasks))
     settings = _target_settings(road) | {
         "budgets": dict(road.budgets), "seed": config.seed, "search": config.search.model_dump(mode="json"),
     }  # fmt: skip
-    found = _stage(
-        road, Quantized, "search", inputs=(quantized.sha256, labels), settings=settings, tools=search.TOOLS,
-        make=lambda out: search.search(
-            quantized, simplified, road.calibration, out, road.target, road.run, terms, cache=_calibrations(road),
-            progress=road.say,
-        ),
-    )  # fmt: skip
+
+    def make(out: Path) -> Quantized:
+        from compile.search import search
+
+        cache = _calibrations(road)
+        return search(
+            quantized, simplified, road.calibration, out, road.target, road.run, terms, cache=cache, progress=road.say
+        )
+
+    inputs = (quantized.sha256, labels)
+    found = _stage(road, Quantized, "search", inputs=inputs, settings=settings, make=make)
     road.say(f"  search: {found.record.settings['search']}")
     return found
 
 
 def _build(road: Road, quantized: Quantized) -> Engine:
+    def make(out: Path) -> Engine:
+        from compile.build import build
+
+        return build(quantized, out, road.target, road.run)
+
     engine = _stage(
-        road, Engine, "build", inputs=(quantized.sha256,), settings=_target_settings(road), tools=build.TOOLS,
-        make=lambda out: build.build(quantized, out, road.target, road.run),
+        road, Engine, "build", inputs=(quantized.sha256,), settings=_target_settings(road), make=make
     )  # fmt: skip
-    for line in legality.describe(engine.folder):
+    for line in describe_plans(engine.folder):
         road.say(line)
     return engine
 
 
 def _vectors(road: Road) -> ReferenceVectors:
     config, tasks, drawn = road.config, tuple(road.model.tasks), road.evaluation
+    hard, threads = config.evaluation.hard, config.threads
     seen = vectors.hash_evaluation(road.dataset, drawn.ids + drawn.rest, tasks)
+    settings: dict[str, JsonValue] = {"ids": list(drawn.ids), "candidates": list(drawn.rest), "hard": hard}
     return _stage(
-        road, ReferenceVectors, "vectors", inputs=(road.checkpoint_sha256, seen), settings={"ids": list(drawn.ids), "candidates": list(drawn.rest), "hard": config.evaluation.hard},
-        tools=vectors.TOOLS,
+        road, ReferenceVectors, "vectors", inputs=(road.checkpoint_sha256, seen), settings=settings,
         make=lambda out: vectors.record_vectors(
-            config.checkpoint, road.dataset, drawn, out, tasks=tasks, hard=config.evaluation.hard,
-            threads=config.threads,
+            config.checkpoint, road.dataset, drawn, out, tasks=tasks, hard=hard, threads=threads
         ),
     )  # fmt: skip
 
 
-def _judge(road: Road, parts: Parts, terms: judge.Terms) -> Judged:
+def _judge(road: Road, parts: Parts) -> Built:
+    config = road.config
+    draft = draft_manifest(
+        config, road.model, road.dataset, road.calibration, road.checkpoint_sha256, parts, road.budgets
+    )
+    terms = judge.Terms(draft, config.timing, config.allow_inconclusive)
     settings = _target_settings(road) | {
-        "budgets": dict(terms.draft.budgets), "seed": terms.draft.seeds.bootstrap,
-        "timing": terms.timing.model_dump(mode="json"), "allow_inconclusive": terms.allow_inconclusive,
+        "budgets": dict(draft.budgets), "seed": draft.seeds.bootstrap, "timing": terms.timing.model_dump(mode="json"),
+        "allow_inconclusive": terms.allow_inconclusive,
     }  # fmt: skip
-    return _stage(
+    judged = _stage(
         road, Judged, "judge", inputs=(parts.engine.sha256, parts.vectors.sha256, road.checkpoint_sha256),
-        settings=settings, tools=judge.TOOLS,
-        make=lambda out: judge.judge(
-            parts.engine, parts.vectors, road.config.checkpoint, out, road.target, road.run, terms
-        ),
+        settings=settings,
+        make=lambda out: judge.judge(parts.engine, parts.vectors, config.checkpoint, out, road.target, road.run, terms),
     )  # fmt: skip
-
-
-def describe(choice: Choice, bench: Bench) -> list[str]:
-    """Say in a line for each variant how fast it is, whether it is within its budgets, and why it is shipped or not."""
-    lines = []
-    for one in choice.candidates:
-        latency = "   no timing" if one.latency_ms is None else f"{one.latency_ms:8.2f} ms"
-        lines.append(f"  {one.name:12} {latency}  {one.reason}")
-    if bench.eager_ms is not None:
-        lines.append(f"  {wording.eager(bench.eager_ms)}")
-    if bench.disturbed:
-        lines.append(f"warning: {busy(bench.disturbed)}")
-    return [*lines, f"shipped: {choice.shipped}, {choice.reason}"]
+    return Built(parts, draft, judged)
 
 
 def main(
@@ -337,7 +311,10 @@ def main(
     ] = None,
     device: Annotated[str | None, typer.Option(help="The runtime's device. Default: the target's choice.")] = None,
     threads: Annotated[int | None, typer.Option(help="Threads. Default: the runtime's choice.")] = None,
-    budgets: Annotated[str | None, typer.Option(help="default (1 % drop) or strict (0.1 %). Default: default.")] = None,
+    budgets: Annotated[
+        str | None, typer.Option(help="default (1 %), strict (0.1 %), or depth=0.01,...: drops.")
+    ] = None,
+    search_limit: Annotated[float | None, typer.Option(help="MACs that may stay in float. Default: 0.1.")] = None,
     allow_inconclusive: Annotated[
         bool | None, typer.Option("--allow-inconclusive", help="Accept undecided verdicts; each is named.")
     ] = None,
@@ -357,26 +334,26 @@ def main(
         "tasks": None if tasks is None else list(filter(None, tasks.split(","))), "freeze_gates": freeze_gates,
         "calibration.split": calibration_split, "calibration.count": calibration_count,
         "evaluation.split": evaluation_split, "evaluation.count": evaluation_count, "threads": threads,
-        "timing.runs": timing_runs, "timing.warmup": timing_warmup, "budgets": budgets,
+        "timing.runs": timing_runs, "timing.warmup": timing_warmup, "budgets": asked_budgets(budgets), "search.limit": search_limit,
         "allow_inconclusive": allow_inconclusive, "seed": seed, "out": out, "sign": sign_with,
     }  # fmt: skip
-    folder, report = build_and_judge(load_config(config, {k: v for k, v in given.items() if v is not None}), say)
+    asked = load_config(config, {k: v for k, v in given.items() if v is not None})
+    folder, report = build_and_judge(asked, say)
     if as_json:
         told = report.model_dump(mode="json", by_alias=True, exclude={"arrays"})
         print_answer(dumps({"bundle": str(folder), "regression": told}))
     else:
         EscapingConsole().print(tasks_table(report))
-    _require(folder, report)
+    _require(asked, folder, report)
 
 
-def _require(folder: Path, report: RegressionReport) -> None:
-    """End the command with what is not as it must be: a task, the answers' agreement, a plan; say what costs a task most."""
-    beyond = [name for name, result in report.tasks.items() if result.verdict != "pass"]
-    for line in search.describe_costs(folder / search.SENSITIVITY, beyond):
+def _require(asked: BuildConfig, folder: Path, report: RegressionReport) -> None:
+    """End the command with what is not as it must be: a task, the answers' agreement, a plan; say what to do next."""
+    for line in next_steps(asked, report, folder / SENSITIVITY):
         say(line)
     require_passed(report)
     require_agreement(report)
-    legality.require_plan(folder)
+    require_plan(folder)
 
 
 if __name__ == "__main__":

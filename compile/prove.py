@@ -25,6 +25,7 @@ from compile.lint.read import read_model
 from compile.lint.run import view_of
 from compile.passes.base import WEIGHTED, gemm_size, place, shape_of
 from compile.plan_gates import gates
+from compile.plan_lines import graph_lines
 from compile.script import run_script
 from report.legal import FloatProduct, GraphProof, Proof
 from targets.jetson.rtx import COMPUTE_CAPABILITY, Kernel, Tensor, build_graph, why_not
@@ -180,28 +181,6 @@ def lines(proof: Proof) -> Iterable[str]:
     yield from graph_lines(proof)
     if proof.graphs:
         yield proof.caveat
-
-
-def graph_lines(proof: Proof) -> Iterable[str]:
-    """Yield two lines for each graph."""
-    for one in proof.graphs:
-        if not one.built:
-            yield f"  {one.graph:<16} {'parsed, not built' if one.parsed else 'not parsed'}"
-            continue
-        share = (
-            f"; {one.int8_share:6.1%} of {one.macs / 1e6:,.0f} M MACs in INT8, {one.half_share:.1%} in FP16"
-            if one.macs
-            else ""
-        )
-        yield f"  {one.graph:<16} built{share}"
-        yield (
-            f"  {'':<16} plan: {one.kernels} kernels, {one.moves} only move data, {one.casts} only convert; {one.fused} of "
-            f"{one.attentions} attentions fused; {one.read_bytes / 1e6:.1f} MB read and {one.written_bytes / 1e6:.1f} MB "
-            f"written a frame, and {one.weight_bytes / 1e6:.1f} MB of weights"
-        )
-    for gate in proof.gates:
-        yield f"  gate: {gate.says}: {gate.status}, {gate.got}"
-        yield from (f"    {node}" for node in gate.nodes)
 
 
 def main(

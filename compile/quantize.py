@@ -12,12 +12,11 @@ from tempfile import TemporaryDirectory
 from typing import Annotated, NamedTuple
 
 import typer
-from pydantic import JsonValue, TypeAdapter
+from pydantic import JsonValue
 
-from bundle.artifacts import Engine, Quantized, Simplified, load
+from bundle.artifacts import Quantized, Simplified, load
 from bundle.outputs import require_container
 from bundle.preprocess import Preprocess, Triple
-from bundle.strict_json import dumps
 from bundle.terminal import say
 from calibration.sampling import CalibrationSet, from_folder
 from compile.adopt import adopt_graph
@@ -30,11 +29,11 @@ from compile.passes.table import apply_passes
 from compile.ranges import Range
 from compile.script import announce, claim, run_script
 from compile.store import seal, tool_versions, writing
+from compile.tools import TOOLS
 from compile.verify import Outputs, compare, require, run_graph
 from targets.base import QuantizationScheme, RunConfig, Target, Variant, VariantRecipe
 from targets.table import target as find_target
 
-TOOLS = ("nncf", "onnx", "onnx-ir", "openvino", "onnxruntime")
 CHECK_IMAGES = 4
 CACHE = ".calibrated"
 MEAN, STD = (Preprocess.model_fields[name].get_default() for name in ("mean", "std"))
@@ -76,14 +75,9 @@ def quantize(
         inputs, outputs = info.interface
         seal(
             Quantized, folder, parent=simplified.sha256, inputs=inputs, outputs=outputs,
-            settings=settings | {"checks": _check(job, variants)}, tools=tool_versions(*TOOLS),
+            settings=settings | {"checks": _check(job, variants)}, tools=tool_versions(*TOOLS["quantize"]),
         )  # fmt: skip
     return load(Quantized, out)
-
-
-def variants_of(quantized: Quantized | Engine) -> tuple[Variant, ...]:
-    """Return the variants an artifact holds."""
-    return TypeAdapter(tuple[Variant, ...]).validate_json(dumps(quantized.record.settings["variants"]))
 
 
 def _dump(variants: list[Variant]) -> JsonValue:

@@ -5,7 +5,6 @@ from pathlib import Path
 
 import numpy as np
 
-from bundle.artifacts import hash_file
 from bundle.dataset import FolderDataset
 from bundle.metrics import Floats, measures, metric
 from bundle.outputs import require_file
@@ -13,16 +12,10 @@ from bundle.postprocess import predict
 from bundle.sources import ARRAYS, References, write_arrays
 from bundle.tasks import task
 from compile.eager import EagerModel
-from tdss.checkpoint import CONFIG, WEIGHTS
+from tdss.config_file import checkpoint_digest
 from tdss.training.evaluate import require_defined
 
 Track = Callable[[Iterable[str]], Iterable[str]]
-
-
-def checkpoint_digest(checkpoint: Path) -> str:
-    """Return what a manifest calls ``reference.checkpoint_sha256``: half of the sha256 of its configuration and of its weights."""
-    files = (checkpoint / CONFIG, checkpoint / WEIGHTS)
-    return "-".join(hash_file(path)[:32] if path.is_file() else "missing" for path in files)
 
 
 def measure_reference(

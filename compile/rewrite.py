@@ -20,11 +20,10 @@ from compile.passes.table import apply_passes
 from compile.script import announce, claim, run_script
 from compile.simplify import operators
 from compile.store import seal, tool_versions, writing
+from compile.tools import TOOLS
 from compile.verify import compare, require, run_graph
 from targets.base import RunConfig
 from targets.table import target as find_target
-
-TOOLS = ("onnx", "onnx-ir", "onnxruntime")
 
 
 def rewrite(
@@ -50,7 +49,7 @@ def rewrite(
         }  # fmt: skip
         seal(
             Simplified, folder, parent=simplified.sha256, inputs=simplified.record.inputs,
-            outputs=simplified.record.outputs, settings=graph_settings(info, own), tools=tool_versions(*TOOLS),
+            outputs=simplified.record.outputs, settings=graph_settings(info, own), tools=tool_versions(*TOOLS["rewrite"]),
         )  # fmt: skip
     return load(Simplified, out)
 

@@ -1,14 +1,17 @@
-"""Search: where plain INT8 breaks a task's budget, try SmoothQuant, then return the layers to float that buy the most.
+"""Search: where plain INT8 is not within its budgets, try SmoothQuant, then return the layers to float that buy the most.
 
-    int8 on the calibration images ── every task holds ──▶ nothing to do
+    int8 on the calibration images ── every task holds ──▶ they show nothing to mend
           │ else
-    the same scheme with SmoothQuant ── every task holds ──▶ int8_smooth, all layers in INT8
+    the same scheme with SmoothQuant, if its noise says that it is better ── every task holds ──▶ int8_smooth, all layers in INT8
           │ else (it is kept as well if it is better than int8)
     each layer's noise at each task's output (sensitivity.py)
           │  order by Σ over broken tasks of the layer's part of the noise, per multiply-accumulate
-    those that fit into ``limit`` of the MACs, then by bisection the shortest prefix of them that holds
+    of those that fit into ``limit`` of the MACs, the shortest prefix that is foreseen to be as good as all (steering.py)
+          │  none where all are foreseen to be no better than plain INT8: no graph can decide it, and the outcome says so
+    int8_mixed, tried on every calibration image; where it falls short of the forecast, all that fit are tried once
 
-Only calibration images are asked: those that judge the bundle never choose its layers. A model may have been trained on
+A pipeline comes here only where plain INT8 was judged and is not within its budgets. Only calibration images are asked:
+those that judge the bundle never choose its layers. A model may have been trained on
 its calibration images, and there are few of them, so a task *holds* only if its drop's interval lies within ± ``margin``
 of its budget, in both directions: an improvement is as much a sign of noise as a drop. A task that none of these images has a
 label for, or whose metric is 0 in float, has no say: no layer could mend it. The minimum of images that a verdict needs is
@@ -20,90 +23,53 @@ more variant, ``int8_mixed``, made from plain INT8; the judgement and the device
 
 import hashlib
 import shutil
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
+from functools import partial
 from pathlib import Path
 from tempfile import TemporaryDirectory
-from typing import NamedTuple, TypeAlias
+from typing import TypeAlias
 
 import onnx_ir as ir
-from pydantic import JsonValue, ValidationError
+from pydantic import JsonValue
 
 from bundle.artifacts import Quantized, Simplified, hash_file, load, write_text
-from bundle.dataset import FolderDataset
-from bundle.errors import ArtifactError, GraphError
-from bundle.frozen import Frozen
+from bundle.errors import GraphError
 from bundle.verdict import MINIMUM_IMAGES
 from calibration.sampling import CalibrationSet
 from compile.calibrate import Question, calibrate
-from compile.config import SearchConfig
+from compile.contenders import MIXED, PLAIN, SMOOTH
 from compile.graph import GRAPH_FILE, graph_info
 from compile.layers import layers_of, read_macs
 from compile.passes.table import apply_passes
-from compile.quantize import Job, ranges_for, scheme_of, variants_of, write_quantized
+from compile.quantize import Job, ranges_for, scheme_of, write_quantized
 from compile.ranges import Range
-from compile.sensitivity import LayerSensitivity, Subject, costliest, measure_layers
+from compile.search_report import SENSITIVITY, LayerSensitivity, SearchReport, Step, Terms
+from compile.sensitivity import Subject, measure_layers
 from compile.sources import code_hash
+from compile.steering import (
+    HELD,
+    NEAR,
+    Aim,
+    affordable,
+    broken,
+    enough,
+    foresee,
+    left_by,
+    level,
+    order_layers,
+    shortest,
+)
 from compile.store import seal, tool_versions, writing
-from compile.trial import Standing, Trial, labelled, without_labels
+from compile.stored import variants_of
+from compile.tools import TOOLS
+from compile.trial import Trial, labelled, without_labels
 from compile.verify import open_graph
 from targets.base import RunConfig, Target, Variant, VariantRecipe
 from targets.scheme import smoothed
 
-TOOLS = ("nncf", "onnx", "onnx-ir", "openvino", "onnxruntime", "numpy")
-SENSITIVITY = "sensitivity.json"
-PLAIN, SMOOTH, MIXED = "int8", "int8_smooth", "int8_mixed"
-BISECTIONS = 3
+STEERED = 16  # images that the noise of a whole graph is measured on: docs/decisions/0608
 NAME_LENGTH = 16
-NEAR = 1
 Found: TypeAlias = tuple[Variant, dict[str, JsonValue]]  # a variant and what there is to say about it
-
-
-class Step(Frozen):
-    """One graph that was tried: how many layers were in float, their share of the MACs, SmoothQuant or not, how each task stood.
-
-    ``held``: every interval lies within ± ``margin`` of its budget; ``passed``: every task's verdict is a pass; ``near``:
-    every task passes, or its drop alone lies within ± ``margin`` of its budget while the images cannot tell.
-    """
-
-    returned: int
-    macs_share: float
-    tasks: dict[str, Standing]
-    held: bool
-    passed: bool = False  # these two are not in files of before 0603
-    near: bool = False
-    smooth: bool = False
-
-    @property
-    def level(self) -> int:
-        """How good it is: 3 held, 2 passed, 1 near, 0 none of these."""
-        return 3 if self.held else 2 if self.passed else int(self.near)
-
-
-class SearchReport(Frozen):
-    """What ``sensitivity.json`` holds: why there is a mixed or smoothed graph or none, which layers are in float, what each costs.
-
-    ``images`` are those each layer was measured on, ``trial_images`` those each graph of ``steps`` was tried on.
-    """
-
-    schema_version: int = 1
-    outcome: str
-    images: int
-    trial_images: int
-    config: SearchConfig
-    budgets: dict[str, float]
-    never_quantized_share: float
-    steps: tuple[Step, ...]
-    returned: tuple[str, ...]
-    layers: tuple[LayerSensitivity, ...]
-
-
-class Terms(NamedTuple):
-    """What a search is asked: the labelled folder of the calibration images, the budgets, how far to go."""
-
-    dataset: FolderDataset
-    budgets: dict[str, float]
-    seed: int
-    config: SearchConfig
 
 
 def search(
@@ -131,86 +97,9 @@ def search(
         write_text(folder / SENSITIVITY, report.model_dump_json(indent=1) + "\n")
         seal(
             Quantized, folder, parent=quantized.sha256, inputs=quantized.record.inputs, outputs=quantized.record.outputs,
-            settings=settings | {"search": report.outcome}, tools=tool_versions(*TOOLS),
+            settings=settings | {"search": report.outcome}, tools=tool_versions(*TOOLS["search"]),
         )  # fmt: skip
     return load(Quantized, out)
-
-
-def read_sensitivity(path: Path) -> SearchReport:
-    """Read ``sensitivity.json``.
-
-    Raises:
-        ArtifactError: it holds something else.
-    """
-    try:
-        return SearchReport.model_validate_json(path.read_bytes())
-    except ValidationError as error:
-        raise ArtifactError(
-            f"{path.name} cannot be read", expected="what the search of this version writes", got=str(error),
-            where=str(path), fix="build the bundle again",
-        ) from error  # fmt: skip
-
-
-def describe_costs(path: Path, tasks: Sequence[str]) -> list[str]:
-    """Say for each task which layers make most of its noise, from a bundle's ``sensitivity.json``; nothing if unmeasured."""
-    rows = read_sensitivity(path).layers if path.is_file() else ()
-    return [
-        f"  {name}: its noise comes from "
-        + ", ".join(f"{layer} {part:.0%}" for layer, part in costliest(rows, name, 3))
-        for name in tasks
-        if rows
-    ]
-
-
-def order_layers(rows: Sequence[LayerSensitivity], tasks: Sequence[str]) -> tuple[LayerSensitivity, ...]:
-    """Return the layers in the order in which their return to float buys most for ``tasks`` per multiply-accumulate.
-
-    A layer's gain is its part of all layers' noise at a task's output, summed over the tasks.
-    """
-    totals = {name: sum(row.noise(name) for row in rows) or 1.0 for name in tasks}
-
-    def gain(row: LayerSensitivity) -> float:
-        return sum(row.noise(name) / totals[name] for name in tasks) / max(row.macs_share, 1e-9)
-
-    return tuple(sorted(rows, key=lambda row: (-gain(row), row.name)))
-
-
-def affordable(rows: Sequence[LayerSensitivity], share: float) -> tuple[LayerSensitivity, ...]:
-    """Return the layers, in their order, that together have at most ``share`` of the MACs; one that is too large is left out."""
-    total, kept = 0.0, list[LayerSensitivity]()
-    for row in rows:
-        if total + row.macs_share <= share:
-            total += row.macs_share
-            kept.append(row)
-    return tuple(kept)
-
-
-def broken(tasks: Mapping[str, Standing], budgets: Mapping[str, float], margin: float) -> tuple[str, ...]:
-    """Return the tasks whose interval is not within ± ``margin`` of the budget, but for those that are undefined."""
-    return tuple(
-        name
-        for name, one in tasks.items()
-        if one.defined and not all(abs(end) <= margin * budgets[name] for end in one.interval)
-    )
-
-
-def shortest(longest: int, attempt: Callable[[int], Step], plain: int) -> tuple[Step, ...]:
-    """Try the longest prefix; if it is better than ``plain``, plain INT8's level, bisect for the shortest as good.
-
-    A longest one that is only near is kept: shorter ones would be told apart by noise. Returns the steps, the best one last.
-    """
-    steps = [attempt(longest)]
-    best, low, high = steps[0], 0, longest
-    for _ in range(BISECTIONS):
-        if steps[0].level <= max(plain, NEAR) or high - low < 2:
-            break
-        middle = (low + high) // 2
-        steps.append(attempt(middle))
-        if steps[-1].level >= steps[0].level:
-            best, high = steps[-1], middle
-        else:
-            low = middle
-    return (*(step for step in steps if step is not best), best)
 
 
 def journal_name(target: str, graph: Path, trial: Trial) -> str:
@@ -233,15 +122,15 @@ def _search(
         trial.set_reference(session.infer)
     first = _try(job, plain, trial, terms)
     if first.held:
-        outcome = f"not needed: every task holds in plain INT8{_unknown(first)}"
+        outcome = f"nothing to mend on these images: every task holds in plain INT8{_unknown(first)}"
         return _report(terms, outcome, trial=trial, steps=(first,)), ()
-    failing = broken(first.tasks, terms.budgets, terms.config.margin)
+    failing = broken(first.tasks, _aim(terms))
     progress(f"search: INT8 does not hold {', '.join(failing)} on the calibration images")
     ranges = ranges_for(job, (plain.recipe,))
     before, found = [first], list[Found]()
     with TemporaryDirectory(prefix=".smooth.", dir=job.folder) as scratch:
         inner = job._replace(folder=Path(scratch))
-        tried = _smooth(inner, plain.recipe, ranges, trial, terms, progress)
+        tried = _smooth(inner, plain.recipe, ranges, trial, terms, first, progress)
         if tried is not None:
             before.append(tried[1])
             if tried[1].level > first.level:
@@ -254,10 +143,10 @@ def _search(
 
 
 def _smooth(
-    job: Job, plain: VariantRecipe, ranges: tuple[Range, ...], trial: Trial, terms: Terms,
+    job: Job, plain: VariantRecipe, ranges: tuple[Range, ...], trial: Trial, terms: Terms, first: Step,
     progress: Callable[[str], None],
 ) -> tuple[Found, Step] | None:  # fmt: skip
-    """Write and try the graph with SmoothQuant; None where it cannot be made."""
+    """Write the graph with SmoothQuant and try it; None where it cannot be made, or its noise says that it is no better."""
     recipe = plain.model_copy(
         update={"name": SMOOTH, "reason": "INT8 with SmoothQuant, where plain INT8 breaks a task's budget"}
     )
@@ -266,8 +155,15 @@ def _smooth(
     except GraphError as error:
         progress(f"search: without SmoothQuant, for it cannot be done here: {error.got}")
         return None
+    with job.target.open(job.folder, found[0], job.run, "auto", keep=job.folder) as session:
+        noise = trial.noise(session.infer, STEERED)
+    left = {name: noise[name] / first.noise[name] if first.noise[name] else 1.0 for name in first.tasks}
+    said = ", ".join(f"{name} {left[name]:.0%}" for name in broken(first.tasks, _aim(terms)))
+    if level(foresee(first.tasks, left, _aim(terms)), _aim(terms)) <= first.level:
+        progress(f"search: without SmoothQuant, which leaves too much of plain INT8's noise: {said}")
+        return None
     step = _try(job, found[0], trial, terms, smooth=True)
-    progress(f"search: with SmoothQuant {_words(step, terms)}")
+    progress(f"search: with SmoothQuant, at {said} of plain INT8's noise: {_words(step, terms)}")
     return found, step
 
 
@@ -283,37 +179,56 @@ def _mix(
     progress: Callable[[str], None],
 ) -> tuple[SearchReport, Found | None]:  # fmt: skip
     """Return layers of the plain graph to float, None if not one fits; ``before`` are the plain graph's step and, if there is one, the smoothed one's."""
-    first = before[0]
+    first, aim = before[0], _aim(terms)
     rows, never = _sensitivities(job, trial, terms, progress)
-    failing = broken(first.tasks, terms.budgets, terms.config.margin)
+    failing = broken(first.tasks, aim)
     ordered = affordable(order_layers(rows, failing), terms.config.limit - never)
-    if not ordered:
-        outcome = f"{_words(first, terms)}; no layer fits into {terms.config.limit:.1%} of the MACs, {never:.1%} are in float already"
-        return _report(terms, outcome, trial=trial, steps=before, rows=rows, never=never), None
+    report = partial(_report, terms, trial=trial, rows=rows, never=never, enough=enough(rows, first.tasks, aim, never))
+    count = shortest(ordered, rows, first.tasks, aim)
+    if not count:
+        return report(_hopeless(first, rows, ordered, never, terms), steps=before), None
     recipe = plain.model_copy(
         update={"name": MIXED, "graph": "mixed", "reason": "INT8, and in float the layers that cost a task most"}
     )
-    kept: dict[int, tuple[Found, Path]] = {}
+    steps, kept = list[Step](), dict[int, tuple[Found, Path]]()
     with TemporaryDirectory(prefix=".mixed.", dir=job.folder) as scratch:
-
-        def attempt(count: int) -> Step:
-            folder = Path(scratch) / str(count)
+        for number in dict.fromkeys((count, len(ordered))):
+            folder = Path(scratch) / str(number)
             folder.mkdir()
-            names = frozenset(row.name for row in ordered[:count])
-            inner = job._replace(folder=folder)
-            kept[count] = (write_quantized(recipe, inner, ranges, scheme_of(job), names), folder)
-            share = sum(row.macs_share for row in ordered[:count])
-            step = _try(inner, kept[count][0][0], trial, terms, returned=count, share=share)
-            progress(f"search: {count} layers in float, {share:.1%} of the MACs: {_words(step, terms)}")
-            return step
-
-        steps = shortest(len(ordered), attempt, first.level)
-        best = steps[-1]
+            inner, chosen = job._replace(folder=folder), frozenset(row.name for row in ordered[:number])
+            kept[number] = (write_quantized(recipe, inner, ranges, scheme_of(job), chosen), folder)
+            share = sum(row.macs_share for row in ordered[:number])
+            steps.append(_try(inner, kept[number][0][0], trial, terms, returned=number, share=share))
+            progress(f"search: {number} layers in float, {share:.1%} of the MACs: {_words(steps[-1], terms)}")
+            if steps[-1].level >= level(foresee(first.tasks, left_by(rows, ordered[:number]), aim), aim):
+                break
+        best = max(steps, key=lambda step: step.level)
         mixed = _taken(*kept[best.returned], job.folder)
     outcome = f"{best.returned} layers with {best.macs_share:.1%} of the MACs in float; {_words(best, terms)}"
     names = tuple(row.name for row in ordered[: best.returned])
-    report = _report(terms, outcome, trial=trial, steps=(*before, *steps), rows=rows, returned=names, never=never)
-    return report, mixed
+    others = tuple(step for step in steps if step is not best)
+    return report(outcome, steps=(*before, *others, best), returned=names), mixed
+
+
+def _hopeless(
+    first: Step, rows: Sequence[LayerSensitivity], ordered: Sequence[LayerSensitivity], never: float, terms: Terms
+) -> str:
+    """Say why no mixed graph is made: what would still be left of the noise with all layers in float that may be."""
+    limit = f"{terms.config.limit:.1%} of the MACs, {never:.1%} are in float already"
+    if not ordered:
+        return f"{_words(first, terms)}; no layer fits into {limit}"
+    left = left_by(rows, ordered)
+    said = "; ".join(
+        f"{name} keeps {left[name]:.0%} of its noise, which leaves an interval of [{low:.2%}, {high:.2%}] and a budget of "
+        f"{terms.budgets[name]:.2%}"
+        for name, one in foresee(first.tasks, left, _aim(terms)).items() if name in broken(first.tasks, _aim(terms))
+        for low, high in [one.interval]
+    )  # fmt: skip
+    return f"{_words(first, terms)}; no graph can decide it within {limit}: with {len(ordered)} layers in float {said}"
+
+
+def _aim(terms: Terms) -> Aim:
+    return Aim(terms.budgets, terms.config.margin)
 
 
 def _sensitivities(
@@ -345,16 +260,13 @@ def _try(
     smooth: bool = False,
 ) -> Step:
     with job.target.open(job.folder, variant, job.run, "auto", keep=job.folder) as session:
-        tasks = trial.stand(trial.measure(session.infer))
-    held = not broken(tasks, terms.budgets, terms.config.margin)
-    known = {name: one for name, one in tasks.items() if one.defined}
-    passed = all(one.verdict == "pass" for one in known.values())
-    near = all(_near(one, terms.config.margin * terms.budgets[name]) for name, one in known.items())
-    return Step(returned=returned, macs_share=share, tasks=tasks, held=held, passed=passed, near=near, smooth=smooth)
-
-
-def _near(one: Standing, within: float) -> bool:
-    return one.verdict == "pass" or (one.verdict == "inconclusive" and abs(one.drop) <= within)
+        noise, tasks = trial.noise(session.infer, STEERED), trial.stand(trial.measure(session.infer))
+    reached = level(tasks, _aim(terms))
+    passed = all(one.verdict == "pass" for one in tasks.values() if one.defined)
+    return Step(
+        returned=returned, macs_share=share, tasks=tasks, held=reached == HELD, passed=passed, near=reached >= NEAR, smooth=smooth,
+        noise=noise,
+    )  # fmt: skip
 
 
 def _words(step: Step, terms: Terms) -> str:
@@ -372,7 +284,7 @@ def _unknown(step: Step) -> str:
 def _outcome(step: Step, terms: Terms) -> str:
     if step.held:
         return "every task holds"
-    close = ", ".join(broken(step.tasks, terms.budgets, terms.config.margin))
+    close = ", ".join(broken(step.tasks, _aim(terms)))
     if step.passed:
         return f"every task holds its budget, but not {terms.config.margin:.0%} of it: {close}"
     failing = ", ".join(name for name, one in step.tasks.items() if one.defined and one.verdict != "pass")
@@ -391,10 +303,10 @@ def _extend(notes: JsonValue, name: str, note: dict[str, JsonValue]) -> JsonValu
 
 def _report(
     terms: Terms, outcome: str, *, trial: Trial | None = None, steps: tuple[Step, ...] = (), never: float = 0.0,
-    rows: tuple[LayerSensitivity, ...] = (), returned: tuple[str, ...] = (),
+    rows: tuple[LayerSensitivity, ...] = (), returned: tuple[str, ...] = (), enough: float | None = None,
 ) -> SearchReport:  # fmt: skip
     return SearchReport(
         outcome=outcome, images=terms.config.images if rows else 0, config=terms.config, budgets=terms.budgets,
         trial_images=0 if trial is None else len(trial.samples),
-        never_quantized_share=never, steps=steps, returned=returned, layers=rows,
+        never_quantized_share=never, steps=steps, returned=returned, layers=rows, enough=enough,
     )  # fmt: skip

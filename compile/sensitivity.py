@@ -18,30 +18,14 @@ from pydantic import ValidationError
 
 from bundle.agreement import POWERS, label_power, power, sqnr_db
 from bundle.artifacts import writing
-from bundle.frozen import Frozen
 from bundle.journal import open_line, sealed_line
 from bundle.tasks import task
 from bundle.verdict import relative_drop
 from compile.graph import Array
 from compile.layers import Layer, return_to_float
+from compile.search_report import NOTHING_DB, LayerSensitivity
 from compile.trial import Trial
 from compile.verify import open_graph
-
-NOTHING_DB = 200.0
-"""The SQNR where there is no difference at all; its negative is that of an output with nothing of the reference's in it."""
-
-
-class LayerSensitivity(Frozen):
-    """One layer: its share of the graph's MACs, and for each task the SQNR in dB and the relative drop it causes alone."""
-
-    name: str
-    macs_share: float
-    sqnr_db: dict[str, float]
-    drop: dict[str, float]
-
-    def noise(self, task_name: str) -> float:
-        """The layer's noise power at a task's output, relative to the output's power."""
-        return float(10.0 ** (-self.sqnr_db[task_name] / 10.0))
 
 
 class Subject:
@@ -117,13 +101,6 @@ def _row(line: bytes) -> LayerSensitivity | None:
         return None if text is None else LayerSensitivity.model_validate_json(text)
     except ValidationError:
         return None
-
-
-def costliest(rows: Sequence[LayerSensitivity], task_name: str, count: int) -> tuple[tuple[str, float], ...]:
-    """Return the layers with most noise at a task's output, each with its part of all layers' noise there."""
-    total = sum(row.noise(task_name) for row in rows)
-    ranked = sorted(rows, key=lambda row: -row.noise(task_name))[:count]
-    return tuple((row.name, row.noise(task_name) / total if total else 0.0) for row in ranked)
 
 
 def task_sqnr_db(references: Sequence[Array], outputs: Sequence[Array]) -> float:

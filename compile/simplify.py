@@ -26,9 +26,9 @@ from compile.script import announce, claim, run_script
 from compile.simplify_worker import NO_FILE
 from compile.sources import ROOT
 from compile.store import seal, tool_versions, writing
+from compile.tools import TOOLS
 from compile.verify import Outputs, compare, require, run_graph
 
-TOOLS = ("onnx", "onnxsim", "onnxruntime")
 TIMEOUT_S = 900
 WORKER = "compile.simplify_worker"
 
@@ -54,7 +54,7 @@ def simplify(exported: Exported, out: Path, images: ImageFiles, *, threads: int)
         nodes: dict[str, JsonValue] = {"before": dict(operators(source)), "after": dict(operators(target))}
         seal(
             Simplified, folder, parent=exported.sha256, inputs=exported.record.inputs, outputs=exported.record.outputs,
-            settings=graph_settings(info, {"outcome": outcome, "nodes": nodes}), tools=tool_versions(*TOOLS),
+            settings=graph_settings(info, {"outcome": outcome, "nodes": nodes}), tools=tool_versions(*TOOLS["simplify"]),
         )  # fmt: skip
     return load(Simplified, out)
 

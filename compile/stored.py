@@ -1,8 +1,14 @@
-"""The artifacts of stages that only a pipeline has: what the reference said, and how the variants were judged."""
+"""The artifacts of stages that only a pipeline has, and what the records of the others say: read without any stage's tools."""
 
+from collections.abc import Sequence
 from typing import ClassVar
 
-from bundle.artifacts import Artifact
+from pydantic import TypeAdapter
+
+from bundle.artifacts import Artifact, Engine, Folded, Quantized
+from bundle.fold import FoldPart
+from bundle.strict_json import dumps
+from targets.base import EngineStatus, Variant
 
 
 class ReferenceVectors(Artifact):
@@ -15,3 +21,36 @@ class Judged(Artifact):
     """Which variant is shipped and why: regression.json, bench.json, choice.json."""
 
     kind: ClassVar[str] = "judged"
+
+
+def variants_of(quantized: Quantized | Engine) -> tuple[Variant, ...]:
+    """Return the variants an artifact holds."""
+    return TypeAdapter(tuple[Variant, ...]).validate_json(dumps(quantized.record.settings["variants"]))
+
+
+def status_of(engine: Engine) -> EngineStatus:
+    """Return whether the engine was built here, and how, or why not."""
+    status: EngineStatus = TypeAdapter(EngineStatus).validate_json(dumps(engine.record.settings["status"]))
+    return status
+
+
+def parts_of(folded: Folded) -> tuple[FoldPart, ...]:
+    """Return what each part of the model costs, unfolded and folded."""
+    return TypeAdapter(tuple[FoldPart, ...]).validate_python(folded.record.settings["parts"])
+
+
+def total(parts: Sequence[FoldPart]) -> FoldPart:
+    """Return the sum of all parts."""
+    names = [name for name in FoldPart.model_fields if name != "part"]
+    sums = {name: sum(int(getattr(part, name)) for part in parts) for name in names}
+    return FoldPart.model_validate({"part": "all", **sums})
+
+
+def savings(folded: Folded) -> str:
+    """Say in one line what folding, and leaving tasks out, saved: MACs, megabytes moved and parameters of one image."""
+    whole = total(parts_of(folded))
+    return (
+        f"{whole.macs_before / 1e9:.3g} → {whole.macs_after / 1e9:.3g} GMAC, "
+        f"{whole.bytes_before / 1e6:.3g} → {whole.bytes_after / 1e6:.3g} MB moved, "
+        f"{whole.params_before / 1e6:.3g} → {whole.params_after / 1e6:.3g} M parameters"
+    )

@@ -26,6 +26,7 @@ from calibration.sampling import CalibrationSet
 from compile.adopt import adopt_graph
 from compile.calibrate import Question, calibrate, run_nncf
 from compile.config import SearchConfig
+from compile.contenders import PLAIN
 from compile.control import control
 from compile.float_nodes import FEW, GATE, HEAD, TAIL, THIN, float_nodes
 from compile.graph import GRAPH_FILE, GraphInfo
@@ -35,8 +36,10 @@ from compile.massive import describe_massive, measure_massive
 from compile.naive import KINDS, quantize_naively
 from compile.outliers import inject_outliers, norms_before_products
 from compile.passes.table import apply_passes
-from compile.quantize import quantize, variants_of
-from compile.search import PLAIN, SENSITIVITY, Terms, read_sensitivity, search
+from compile.quantize import quantize
+from compile.search import search
+from compile.search_report import SENSITIVITY, Terms, read_sensitivity
+from compile.stored import variants_of
 from compile.trial import Measured, Trial, labelled, worst
 from compile.verify import open_graph
 from targets.base import QuantizationScheme, RunConfig

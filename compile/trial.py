@@ -10,12 +10,14 @@ from typing import NamedTuple, TypeAlias
 
 import numpy as np
 
+from bundle.agreement import POWERS, label_power, power
 from bundle.dataset import Array, FolderDataset, decode_label
 from bundle.figures import Figure
 from bundle.frozen import Frozen
 from bundle.metrics import Floats, Metric, metric
 from bundle.postprocess import predict
 from bundle.tasks import task
+from bundle.vectors import kept_output
 from bundle.verdict import MINIMUM_IMAGES, Rule, Verdict, judge
 from compile.graph import GraphInfo
 
@@ -64,10 +66,32 @@ class Trial:
         self.seed = seed
         self._metrics: dict[str, Metric] = {name: metric(task(name), info.tasks[name]) for name in info.tasks}
         self._reference: Measured = {}
+        self._outputs: list[dict[str, Array]] = []
 
     def set_reference(self, infer: Infer) -> None:
-        """Measure the float graph, which every drop is relative to."""
-        self._reference = self.measure(infer)
+        """Measure the float graph, which every drop and all noise is relative to."""
+        self._outputs = []
+
+        def kept(feed: Mapping[str, Array]) -> Mapping[str, Array]:
+            outputs = infer(feed)
+            self._outputs.append({name: kept_output(outputs[name]).copy() for name in self._metrics})
+            return outputs
+
+        self._reference = self.measure(kept)
+
+    def noise(self, infer: Infer, count: int) -> dict[str, float]:
+        """Return Σ difference² / Σ reference² of each task's output against the float graph's, on the first ``count`` images.
+
+        Of every seventh row and column; a label map is taken as its one-hot map. Infinite where the reference is 0 everywhere
+        and the output is not, or where the output is not finite.
+        """
+        sums = {name: np.zeros(POWERS) for name in self._metrics}
+        for sample, reference in zip(self.samples[:count], self._outputs, strict=False):
+            outputs = infer(sample.feed)
+            for name, one in reference.items():
+                other = kept_output(outputs[name])
+                sums[name] += label_power(one, other) if np.issubdtype(one.dtype, np.integer) else power(one, other)
+        return {name: _ratio(difference, whole) for name, (whole, difference, _, _) in sums.items()}
 
     def measure(self, infer: Infer) -> Measured:
         """Return each task's metric array for each image, float64 ``[N, …]``; NaN where an output is not finite."""
@@ -131,6 +155,12 @@ class Trial:
         return Standing(
             drop=judged.drop, interval=judged.interval, verdict=judged.verdict, labelled_images=judged.labelled_images
         )
+
+
+def _ratio(difference: float, whole: float) -> float:
+    if difference == 0:
+        return 0.0
+    return float(difference / whole) if whole > 0 and np.isfinite(difference) else float("inf")
 
 
 def labelled(dataset: FolderDataset, ids: Sequence[str], info: GraphInfo) -> tuple[Sample, ...]:

@@ -4,7 +4,7 @@ import hashlib
 from collections.abc import Iterator
 from itertools import chain, islice
 from pathlib import Path
-from typing import NamedTuple
+from typing import TYPE_CHECKING, NamedTuple
 
 import numpy as np
 from pydantic import JsonValue
@@ -17,12 +17,14 @@ from bundle.postprocess import predict
 from bundle.tasks import task
 from bundle.vectors import Evaluated, Role, write_vectors
 from compile.config import EvaluationConfig
-from compile.eager import EagerModel, torch_threads
 from compile.hard import Case, choose_hard, class_shares
 from compile.store import seal, tool_versions, writing
 from compile.stored import ReferenceVectors
+from compile.tools import TOOLS
 
-TOOLS = ("torch", "numpy")
+if TYPE_CHECKING:
+    from compile.eager import EagerModel
+
 PEOPLE, PARTS = 100, "human_parts"
 CANDIDATES = 64  # the reference is run on so many images more, to find hard ones
 
@@ -80,6 +82,8 @@ def record_vectors(
         CheckpointError: the checkpoint is wrong or gives NaN.
         DatasetError: an image or label is wrong.
     """
+    from compile.eager import EagerModel, torch_threads
+
     model = EagerModel(checkpoint)
     model.keep(tasks)
     with writing(out, ReferenceVectors) as folder, torch_threads(threads):
@@ -93,12 +97,18 @@ def record_vectors(
             "images": len(drawn.ids), "hard": dict(reasons), "candidates": len(cases), "ids": list(drawn.ids),
         }  # fmt: skip
         seal(
-            ReferenceVectors, folder, parent=None, inputs=(), outputs=(), settings=settings, tools=tool_versions(*TOOLS)
+            ReferenceVectors,
+            folder,
+            parent=None,
+            inputs=(),
+            outputs=(),
+            settings=settings,
+            tools=tool_versions(*TOOLS["vectors"]),
         )
     return load(ReferenceVectors, out)
 
 
-def _evaluated(model: EagerModel, dataset: FolderDataset, ids: tuple[str, ...], role: Role) -> Iterator[Evaluated]:
+def _evaluated(model: "EagerModel", dataset: FolderDataset, ids: tuple[str, ...], role: Role) -> Iterator[Evaluated]:
     for identifier in ids:
         image = dataset.image(identifier)
         labels = {name: dataset.encoded_label(name, identifier) for name in model.config.tasks}
@@ -106,7 +116,7 @@ def _evaluated(model: EagerModel, dataset: FolderDataset, ids: tuple[str, ...], 
         yield Evaluated(id=identifier, image=image, labels=labels, outputs=outputs, role=role)
 
 
-def _case(one: Evaluated, model: EagerModel, dataset: FolderDataset) -> Case:
+def _case(one: Evaluated, model: "EagerModel", dataset: FolderDataset) -> Case:
     shares, arrays = {}, {}
     for name, channels in model.config.tasks.items():
         row = task(name)

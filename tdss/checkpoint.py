@@ -17,16 +17,14 @@ from safetensors.torch import load_file, save_file
 from torch import Tensor
 
 from bundle.artifacts import write_text
-from bundle.errors import CheckpointError, ConfigError
+from bundle.errors import CheckpointError
 from bundle.frozen import Frozen, faults
 from bundle.limits import read_limited
 from bundle.outputs import nothing, replacing
-from bundle.tasks import task as task_row
 from tdss.config import ModelConfig
+from tdss.config_file import CARD, CONFIG, WEIGHTS, read_config
 from tdss.model import MultiTaskModel, shapes
-from tdss.toml_file import read_toml
 
-CONFIG, WEIGHTS, CARD = "config.toml", "model.safetensors", "card.json"
 HALVES = (torch.float16, torch.bfloat16)
 
 
@@ -44,27 +42,6 @@ class Card(Frozen):
     baselines: dict[str, dict[str, float]] = Field(default_factory=dict)
     delta_m_percent: dict[str, float] = Field(default_factory=dict)
     notes: str = ""
-
-
-def read_config(path: Path) -> ModelConfig:
-    """Read a model's ``config.toml``.
-
-    Raises:
-        ConfigError: the file is missing or cannot be read, is no TOML, has an unknown key, a wrong value or an unknown task.
-    """
-    values = read_toml(
-        path, "the model's configuration", fix="give the folder of a checkpoint: config.toml + model.safetensors"
-    )
-    try:
-        config = ModelConfig.model_validate(values)
-    except ValidationError as error:
-        raise ConfigError(
-            "the model's configuration is wrong", expected="the keys of tdss/config.py", got=faults(error), where=str(path),
-            fix="correct or remove what is named",
-        ) from error  # fmt: skip
-    for name in config.tasks:
-        task_row(name)
-    return config
 
 
 def read_weights(path: Path) -> dict[str, Tensor]:

@@ -15,7 +15,7 @@ from torch import Tensor
 from bundle.artifacts import Imported, Record, hash_file, hash_folder, write_record
 from bundle.errors import CheckpointError, ConfigError
 from bundle.outputs import artifact, replacing, require_folder
-from tdss import checkpoint
+from tdss import checkpoint, config_file
 from tdss.backbones.swin_keys import from_published
 from tdss.backbones.vit_keys import from_dinov2
 from tdss.config import IN_BACKBONE, ModelConfig, VitConfig
@@ -100,7 +100,7 @@ def import_backbone(weights: Path, config: Path, out: Path, *, seed: int) -> tup
         CheckpointError: the weights cannot be read, or are of another backbone than the configuration's.
     """
     require_folder(out, artifact(Imported), [weights, config])
-    model_config = checkpoint.read_config(config)
+    model_config = config_file.read_config(config)
     if model_config.adapter.kind in IN_BACKBONE:
         raise ConfigError(
             f"a published backbone has no place for the adapter {model_config.adapter.kind}",

@@ -9,7 +9,7 @@ from bundle.dataset import FolderDataset
 from bundle.errors import CheckpointError
 from bundle.tasks import task as task_row
 from bundle.verdict import delta_m, relative_drop
-from tdss import checkpoint
+from tdss import checkpoint, config_file
 from tdss.model import MultiTaskModel
 from tdss.training.config import TrainConfig
 from tdss.training.evaluate import evaluate, trivial
@@ -85,7 +85,7 @@ def compare(config: TrainConfig) -> None:
     card, own = checkpoint.load_card(folder), checkpoint.load_card(config.folder / "checkpoint")
     if card is None or own is None:
         raise CheckpointError(
-            "the run to compare with has no card", expected=checkpoint.CARD, got="no such file", where=str(folder),
+            "the run to compare with has no card", expected=config_file.CARD, got="no such file", where=str(folder),
             fix="train that run first, or take baseline_of out of the config",
         )  # fmt: skip
     baseline = own.metrics
@@ -96,7 +96,7 @@ def compare(config: TrainConfig) -> None:
     ]
     gain = {**card.delta_m_percent, config.name: delta_m(drops)}
     card = card.model_copy(update={"baselines": {**card.baselines, config.name: baseline}, "delta_m_percent": gain})
-    write_text(folder / checkpoint.CARD, card.model_dump_json(indent=2) + "\n")
+    write_text(folder / config_file.CARD, card.model_dump_json(indent=2) + "\n")
 
 
 def is_done(config: TrainConfig, fingerprint: str) -> bool:

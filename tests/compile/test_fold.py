@@ -12,9 +12,10 @@ from bundle.errors import ConfigError, InputError
 from bundle.fold import FoldPart, FoldRecord
 from compile.config import FoldOptions
 from compile.explain import draw, own_costs, read_rows
-from compile.fold import fold, folded_config, load_folded, main, savings
+from compile.fold import fold, folded_config, load_folded, main
 from compile.folds.cost import trace_cost
 from compile.images import ImageFiles, folder_images
+from compile.stored import savings
 from tdss.checkpoint import load as load_checkpoint
 from tests.compile import made
 from tests.compile.folds.models import outputs, relative

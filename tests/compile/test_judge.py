@@ -21,6 +21,7 @@ from bundle.vectors import Evaluated, write_vectors
 from compile import judge
 from compile.bench import CLOCKS
 from compile.config import TimingConfig
+from compile.contenders import Contest
 from compile.eager import EagerModel
 from compile.judge import Terms
 from compile.store import seal
@@ -139,14 +140,14 @@ def test_a_host_measures_again_what_noise_hides_and_records_what_it_saw(
     monkeypatch.setitem(CLOCKS, "wall", lambda: clock[0])
     monkeypatch.setattr(EagerModel, "run", lambda *given, **more: clock.__setitem__(0, clock[0] + 1.335))
     slower = [factor * value for value in NOISY[::-1]]
-    sessions: dict[Precision, Session] = {"f32": Clocked(clock, "f32", NOISY), "int8": Clocked(clock, "int8", slower)}
+    sessions: dict[str, Session] = {"f32": Clocked(clock, "f32", NOISY), "int8": Clocked(clock, "int8", slower)}
     good = judge._judge_one(Made(model, "f32", 0.0), vectors, terms)
     timing = TimingConfig(runs=5, warmup=1)
-    reports: dict[str, RegressionReport] = {"f32": good, "int8": good}
-    found = judge._rounds(sessions, model, vectors, terms._replace(timing=timing), reports, 0)
+    contest = Contest(tuple(sessions), lambda name: good, "intel", timing.gain)
+    found = judge._rounds(sessions, model, vectors, terms._replace(timing=timing), contest, 0)
     assert {name: len(values) for name, values in found.items()} == dict.fromkeys(("eager", "f32", "int8"), rounds)
     eager = found.pop("eager")
-    choice = choice_rule.choose(reports, found, judge.median(eager), timing.gain)
+    choice = choice_rule.choose(contest.reports(found), found, judge.median(eager), timing.gain, contest.skipped)
     load = Load(cpus=2, before=(1.0, 1.0, 1.0), after=(6.0, 1.0, 1.0), steal=0.0)
     bench = judge._bench(found, eager, load, choice.shipped, timing)
     assert choice.shipped == shipped == bench.shipped_precision and bench.runs == rounds

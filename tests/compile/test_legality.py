@@ -9,6 +9,7 @@ import pytest
 
 from bundle.errors import GraphError, PlanFailed
 from compile import legality
+from compile.plan_lines import require_plan
 from report.legal import Gate, Proof, read_proof
 from targets.base import Variant, VariantRecipe
 from tests.compile.lint.made import GOOD, parse
@@ -59,7 +60,7 @@ def test_a_plan_that_fails_a_gate_leaves_the_bundle_whole_and_ends_the_build_nam
     ir.save(parse(GOOD), tmp_path / "int8.onnx")
     legality.write_legality(tmp_path, "jetson", [VARIANT])
     with pytest.raises(PlanFailed, match=r"the plans of int8\.onnx fail 1 gates") as caught:
-        legality.require_plan(tmp_path)
+        require_plan(tmp_path)
     assert (caught.value.expected, caught.value.got) == ("as many", "11 of 12: a/MatMul")
     assert caught.value.exit_code == 1
 

@@ -15,24 +15,36 @@ import pytest
 from PIL import Image
 
 from bundle.artifacts import hash_file
-from bundle.choice import Bench, Candidate, Choice, read_choice
+from bundle.choice import read_choice
 from bundle.engines import write_engine_file
 from bundle.errors import ArtifactError, CheckpointError, ConfigError, DatasetError, InputError, TargetUnavailable
 from bundle.manifest import load_bundle, verify_bundle
 from bundle.regression import read_report, write_report
 from bundle.results import RESULTS, read_result
 from bundle.signature import make_keys
-from compile import preflight
+from compile import pipeline, preflight
+from compile.closing import describe
 from compile.config import BuildConfig, CalibrationConfig, TimingConfig
-from compile.pipeline import STORE, build_and_judge, build_bundle, describe, hash_card, open_road
+from compile.opening import open_road
+from compile.pipeline import STORE, build_and_judge, build_bundle, hash_card
 from compile.preflight import PACKAGES
+from compile.search_report import SENSITIVITY
 from report.facts import read_bench
 from report.legal import read_lint
 from tests.compile import made
 from tests.compile.made import quiet
 
 ROOT = Path(__file__).resolve().parents[2]
-STAGES = ("fold", "export", "simplify", "rewrite", "quantize", "search", "build", "vectors", "judge")
+STAGES = (
+    "fold",
+    "export",
+    "simplify",
+    "rewrite",
+    "quantize",
+    "vectors",
+    "build",
+    "judge",
+)  # a search only where INT8 needs mending
 IO = {"intel": "raw", "jetson": "edge"}
 GENEROUS = dict.fromkeys(made.TASKS, 10.0)  # an untrained model has no metric worth a budget
 
@@ -178,6 +190,37 @@ def test_budgets_are_part_of_the_question(built: tuple[BuildConfig, Path]) -> No
     assert load_bundle(folder).manifest.budgets["depth"] == 0.0
     build_bundle(asked, lambda line: None)
     assert read_report(folder).tasks["depth"].budget == 10.0
+
+
+def test_what_mends_plain_int8_is_searched_for_only_where_the_judgement_says_so(
+    built: tuple[BuildConfig, Path], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The calibration images of the tiny model have no labels, so the search ends at once; the judgement is not made again."""
+    asked, folder = built
+    assert not (folder / SENSITIVITY).exists() and not (asked.out / STORE / "search").exists()
+    monkeypatch.setattr(
+        pipeline, "why_search", lambda choice: "int8 is not shown to be within its budgets: depth regression"
+    )
+    lines: list[str] = []
+    build_bundle(asked, lines.append)
+    assert "  search: int8 is not shown to be within its budgets: depth regression" in lines
+    assert any("calibration images lack a label" in line for line in lines)
+    assert not [line for line in lines if line.startswith(("build: done", "judge: done"))]
+    assert SENSITIVITY in load_bundle(folder).manifest.files
+    monkeypatch.undo()
+    build_bundle(asked, quiet)
+    assert not (folder / SENSITIVITY).exists()
+    shutil.rmtree(asked.out / STORE / "search")
+
+
+def test_a_cached_build_imports_no_tool_of_a_stage(checkpoint: Path, scenes: Path, tmp_path: Path) -> None:
+    line = command(checkpoint, scenes, tmp_path / "out")
+    subprocess.run(line, check=True, capture_output=True)
+    again = subprocess.run([line[0], "-X", "importtime", *line[1:]], check=True, capture_output=True, text=True)
+    imported = {
+        text.rpartition("|")[2].strip() for text in again.stderr.splitlines() if text.startswith("import time:")
+    }
+    assert "numpy" in imported and not imported & {"torch", "nncf", "onnx", "onnx_ir", "onnxsim", "lightning"}
 
 
 class TestRefusals:
@@ -344,19 +387,3 @@ def test_a_kill_in_each_stage_changes_nothing(checkpoint: Path, scenes: Path, tm
     assert len(expected) > 20 and "tiny/jetson/manifest.json" in expected
     assert snapshot(rough) == expected
     assert not [path for path in rough.rglob("*") if path.name.endswith((".tmp", ".old"))]
-
-
-def test_the_terminal_says_eager_is_no_baseline_and_warns_of_a_busy_machine() -> None:
-    candidate = Candidate(name="f32", latency_ms=42.0, verdicts={"depth": "pass"}, reason="shipped; within its budgets")
-    choice = Choice(shipped="f32", reason="it is alone", eager_ms=1335.2, candidates=(candidate,))
-    bench = Bench(
-        eager_ms=1335.2, f32_compiled_ms=42.0, shipped_ms=42.0, shipped_precision="f32", runs=5, warmup=1,
-        disturbed=("load 9.1 on 2 CPUs",),
-    )  # fmt: skip
-    assert describe(choice, bench) == [
-        "  f32             42.00 ms  shipped; within its budgets", "  eager PyTorch: 1335 ms, not a baseline",
-        "warning: the machine was busy while it timed (load 9.1 on 2 CPUs): the latencies may not be repeatable",
-        "shipped: f32, it is alone",
-    ]  # fmt: skip
-    quiet = describe(choice, bench.model_copy(update={"disturbed": (), "eager_ms": None}))
-    assert len(quiet) == 2 and not any("warning" in line or "eager" in line for line in quiet)

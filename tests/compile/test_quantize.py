@@ -13,7 +13,8 @@ from bundle.artifacts import Quantized, Simplified
 from bundle.errors import ArtifactError, DatasetError
 from calibration.sampling import CalibrationSet, from_folder
 from compile.graph import GRAPH_FILE, graph_info
-from compile.quantize import main, quantize, variants_of
+from compile.quantize import main, quantize
+from compile.stored import variants_of
 from targets.base import RunConfig
 from targets.table import TARGETS
 from tests.compile import made

@@ -15,7 +15,8 @@ from bundle.tasks import task
 from compile.config import BuildConfig, CalibrationConfig, EvaluationConfig, TimingConfig
 from compile.eager import EagerModel
 from compile.pipeline import build_bundle
-from compile.reference_arrays import checkpoint_digest, record_reference
+from compile.reference_arrays import record_reference
+from tdss.config_file import checkpoint_digest
 from tests.bundle import made as bundles
 from tests.cli.run import tdss
 from tests.compile import made

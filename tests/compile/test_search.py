@@ -5,40 +5,25 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from hypothesis import given
-from hypothesis import strategies as st
 
 from bundle.artifacts import Quantized, Simplified, load
 from bundle.dataset import FolderDataset
 from bundle.errors import ArtifactError, GraphError
 from bundle.journal import sealed_line
-from bundle.verdict import Verdict
 from calibration.cache import KEY, differences, look_up
 from calibration.sampling import CalibrationSet, from_split
 from compile import calibrate, sensitivity
 from compile import search as stage
+from compile.closing import describe_costs
 from compile.config import SearchConfig
+from compile.contenders import MIXED, SMOOTH
 from compile.graph import GRAPH_FILE, graph_info
-from compile.quantize import Job, quantize, variants_of
-from compile.search import (
-    MIXED,
-    SENSITIVITY,
-    SMOOTH,
-    SearchReport,
-    Step,
-    Terms,
-    _near,
-    _words,
-    affordable,
-    broken,
-    describe_costs,
-    journal_name,
-    order_layers,
-    read_sensitivity,
-    search,
-    shortest,
-)
-from compile.sensitivity import NOTHING_DB, LayerSensitivity, costliest, read_journal, task_sqnr_db
+from compile.quantize import Job, quantize
+from compile.search import _words, journal_name, search
+from compile.search_report import NOTHING_DB, SENSITIVITY, LayerSensitivity, SearchReport, Step, Terms, read_sensitivity
+from compile.sensitivity import read_journal, task_sqnr_db
+from compile.steering import Aim, broken
+from compile.stored import variants_of
 from compile.trial import Sample, Standing, Trial
 from targets.base import RunConfig, VariantRecipe
 from targets.table import TARGETS
@@ -58,32 +43,12 @@ def standing(low: float, high: float) -> Standing:
     return Standing(drop=(low + high) / 2, interval=(low, high), verdict="pass")
 
 
-def test_layers_are_ordered_by_what_their_macs_buy_the_broken_task() -> None:
-    rows = [
-        layer("large", 0.5, depth=20.0, edge=60.0), layer("small", 0.01, depth=30.0, edge=60.0),
-        layer("quiet", 0.01, depth=60.0, edge=10.0),
-    ]  # fmt: skip
-    assert [row.name for row in order_layers(rows, ["depth"])] == ["small", "large", "quiet"]
-    assert next(row.name for row in order_layers(rows, ["edge"])) == "quiet"
-    assert [row.name for row in affordable(order_layers(rows, ["depth"]), 0.1)] == ["small", "quiet"]
-    assert [row.name for row in affordable(order_layers(rows, ["depth"]), 0.51)] == ["small", "large"]
-    assert affordable(rows, 0.0) == affordable(rows, -0.1) == ()
-    [(name, part)] = costliest(rows, "depth", 1)
-    assert name == "large" and part == pytest.approx(0.01 / 0.011001)
-
-
-def test_a_task_holds_only_if_it_moves_little_in_either_direction() -> None:
-    tasks = {"depth": standing(-0.002, 0.004), "edge": standing(-0.009, 0.001), "semseg": standing(0.0, float("nan"))}
-    assert broken(tasks, dict.fromkeys(tasks, 0.01), 0.5) == ("edge", "semseg")
-    assert broken(tasks, dict.fromkeys(tasks, 0.02), 0.5) == ("semseg",)
-
-
 def test_a_task_with_an_undefined_metric_is_not_searched_for_and_is_named() -> None:
     nothing = float("nan")
     unlabelled = Standing(drop=nothing, interval=(nothing, nothing), verdict="inconclusive")
     lost = Standing(drop=float("inf"), interval=(nothing, nothing), verdict="regression")
     tasks = {"depth": standing(0.0, 0.001), "edge": unlabelled, "semseg": lost}
-    assert broken(tasks, dict.fromkeys(tasks, 0.01), 0.5) == ("semseg",)
+    assert broken(tasks, Aim(dict.fromkeys(tasks, 0.01), 0.5)) == ("semseg",)
     step = Step(returned=0, macs_share=0.0, tasks=tasks, held=False)
     assert Step.model_validate_json(step.model_dump_json()).tasks["edge"].defined is False
     terms = Terms(FolderDataset(root=Path(), spec=made.SPEC), dict.fromkeys(tasks, 0.01), 0, SearchConfig())
@@ -120,39 +85,6 @@ def test_a_report_of_another_kind_is_refused(tmp_path: Path) -> None:
         read_sensitivity(tmp_path / SENSITIVITY)
 
 
-@given(longest=st.integers(1, 40), passes=st.integers(1, 60), holds=st.integers(0, 60), plain=st.integers(0, 2))
-def test_the_bisection_ends_at_a_prefix_as_good_as_the_longest(
-    longest: int, passes: int, holds: int, plain: int
-) -> None:
-    def attempt(count: int) -> Step:
-        held = count >= passes + holds
-        return Step(returned=count, macs_share=0.0, tasks={}, held=held, passed=count >= passes, near=True)
-
-    steps = shortest(longest, attempt, plain)
-    best, level = steps[-1], attempt(longest).level
-    assert best.level >= level
-    if level > max(plain, 1):
-        needed = passes + holds if level == 3 else passes
-        assert all(step.returned >= best.returned for step in steps if step.level >= level)
-        assert best.returned - needed <= max(1, -(-longest // 8))
-    else:
-        assert best.returned == longest and len(steps) == 1
-
-
-@pytest.mark.parametrize(
-    ("low", "high", "verdict", "near"),
-    [
-        (-0.002, 0.009, "pass", True), (-0.02, 0.025, "inconclusive", True), (0.004, 0.02, "inconclusive", False),
-        (0.011, 0.02, "regression", False), (float("nan"), float("nan"), "inconclusive", False),
-    ],
-)  # fmt: skip
-def test_a_task_the_images_cannot_decide_is_near_by_its_drop_alone(
-    low: float, high: float, verdict: Verdict, near: bool
-) -> None:
-    one = standing(low, high).model_copy(update={"verdict": verdict})
-    assert _near(one, 0.005) == near
-
-
 @pytest.fixture(scope="module")
 def drawn(scenes: Path) -> CalibrationSet:
     """Calibration images that have labels."""
@@ -166,9 +98,9 @@ def test_the_layers_that_cost_most_are_named(tmp_path: Path) -> None:
         returned=(), layers=rows,
     )  # fmt: skip
     path = tmp_path / SENSITIVITY
-    assert describe_costs(path, ["depth"]) == []
     path.write_text(report.model_dump_json())
-    assert describe_costs(path, ["depth"]) == ["  depth: its noise comes from loud 91%, soft 9%"]
+    assert describe_costs(read_sensitivity(path), ["depth"]) == ["  depth: its noise comes from loud 91%, soft 9%"]
+    assert describe_costs(None, ["depth"]) == []
 
 
 BOTH = pytest.mark.parametrize("quantized", ["intel", "jetson"], indirect=True)
@@ -209,21 +141,45 @@ class TestSearch:
     def test_a_budget_that_breaks_brings_a_mixed_graph_within_the_limit(
         self, quantized: Quantized, simplified: Simplified, drawn: CalibrationSet, scenes: Path, tmp_path: Path
     ) -> None:
-        found, lines = ask(quantized, simplified, drawn, scenes, tmp_path / "out", budget=1e-7, limit=0.9)
+        """A budget that plain INT8 keeps, but not with the margin: less noise is foreseen to, so a shorter or the longest prefix is tried."""
+        plain, _ = ask(quantized, simplified, drawn, scenes, tmp_path / "plain", budget=50.0)
+        [step] = read_sensitivity(plain.file(SENSITIVITY)).steps
+        reach = max(abs(end) for one in step.tasks.values() if one.defined for end in one.interval)
+        found, lines = ask(quantized, simplified, drawn, scenes, tmp_path / "out", budget=1.8 * reach, limit=0.95)
         report = read_sensitivity(found.file(SENSITIVITY))
         variants = {one.recipe.name: one for one in variants_of(found)}
-        mixed = variants[MIXED]
-        assert [step.smooth for step in report.steps[:3]] == [False, True, False]
         assert {name for one in variants.values() for name in one.files} <= set(found.record.files)
-        assert (SMOOTH in variants) == (report.steps[1].level > report.steps[0].level)
         assert (SMOOTH in variants) == any(name.startswith(SMOOTH) for name in found.record.files)
+        if report.steps[-1].smooth:
+            assert report.steps[-1].held and MIXED not in variants
+            return
+        mixed = variants[MIXED]
         assert set(mixed.files) <= set(found.record.files) and mixed.recipe.graph == "mixed"
         assert 0 < len(report.returned) <= len(report.layers)
-        assert sum(row.macs_share for row in report.layers if row.name in report.returned) <= 0.9
+        assert sum(row.macs_share for row in report.layers if row.name in report.returned) <= 0.95
         assert any(line.startswith("sensitivity: ") for line in lines)
         assert all(list(row.sqnr_db) == list(made.TASKS) for row in report.layers)
-        noise = 10 ** (-np.array([[row.sqnr_db["depth"], row.sqnr_db["edge"]] for row in report.layers]) / 10)
-        assert noise.sum() > 0
+        worst = [name for name in report.budgets if abs(step.tasks[name].interval[1]) > 0.9 * reach]
+        assert all(report.steps[-1].noise[name] < step.noise[name] for name in worst)
+
+    @ONE
+    def test_where_no_graph_can_decide_it_stops_before_one_is_made_and_says_why(
+        self, quantized: Quantized, simplified: Simplified, drawn: CalibrationSet, scenes: Path, tmp_path: Path,
+        monkeypatch: pytest.MonkeyPatch,
+    ) -> None:  # fmt: skip
+        tried: list[str] = []
+        original = stage.write_quantized
+
+        def counted(recipe: VariantRecipe, *rest: object) -> object:
+            tried.append(recipe.name)
+            return original(recipe, *rest)  # type: ignore[arg-type]
+
+        monkeypatch.setattr(stage, "write_quantized", counted)
+        found, _ = ask(quantized, simplified, drawn, scenes, tmp_path / "out", budget=1e-7, limit=0.3)
+        report = read_sensitivity(found.file(SENSITIVITY))
+        assert tried == [SMOOTH] and variants_of(found) == variants_of(quantized) and len(report.steps) == 1
+        assert "no graph can decide it within 30.0% of the MACs" in report.outcome and "of its noise" in report.outcome
+        assert report.layers and not report.returned and report.enough is not None and report.enough > 0.3
 
     @ONE
     def test_where_no_layer_fits_into_the_limit_there_is_no_mixed_graph_and_the_report_says_so(
@@ -240,6 +196,8 @@ class TestSearch:
         monkeypatch: pytest.MonkeyPatch,
     ) -> None:  # fmt: skip
         tried = stage._try
+        loud = [1.0]  # plain INT8 is measured first
+        monkeypatch.setattr(Trial, "noise", lambda *given: dict.fromkeys(made.TASKS, loud.pop() if loud else 0.0))
 
         def holds(*given: object, smooth: bool = False, **more: float) -> Step:
             return tried(*given, smooth=smooth, **more).model_copy(update={"held": smooth})  # type: ignore[arg-type]
@@ -271,7 +229,7 @@ class TestSearch:
 
         monkeypatch.setattr(stage, "write_quantized", refuses)
         found, lines = ask(quantized, simplified, drawn, scenes, tmp_path / "out", budget=1e-7, limit=0.9)
-        assert [one.recipe.name for one in variants_of(found)][-1] == MIXED
+        assert read_sensitivity(found.file(SENSITIVITY)).layers
         assert "search: without SmoothQuant, for it cannot be done here: a crash" in lines
         assert not [path for path in found.folder.iterdir() if SMOOTH in path.name]
 
@@ -303,7 +261,7 @@ class TestSearch:
         self, quantized: Quantized, simplified: Simplified, drawn: CalibrationSet, scenes: Path, tmp_path: Path
     ) -> None:
         found, _ = ask(quantized, simplified, drawn, scenes, tmp_path / "out", budget=50.0)
-        assert str(found.record.settings["search"]).startswith("not needed")
+        assert str(found.record.settings["search"]).startswith("nothing to mend on these images")
         assert variants_of(found) == variants_of(quantized)
 
     @ONE
@@ -393,7 +351,7 @@ def test_few_images_still_rank_graphs_and_their_number_is_said() -> None:
     trial._reference = {"depth": one}
     same, worse = (trial.stand({"depth": one * by}) for by in ((1.0, 1), (4.0, 1)))
     assert (same["depth"].verdict, same["depth"].thin, worse["depth"].verdict) == ("pass", True, "regression")
-    assert [broken(one, {"depth": 0.01}, 0.5) for one in (same, worse)] == [(), ("depth",)]
+    assert [broken(one, Aim({"depth": 0.01}, 0.5)) for one in (same, worse)] == [(), ("depth",)]
     held = Step(returned=0, macs_share=0.0, tasks=same, held=True, passed=True, near=True)
     assert stage._unknown(held) == "; on fewer than 10 labelled images, which show little: depth 1"
     enough = same["depth"].model_copy(update={"labelled_images": 10})

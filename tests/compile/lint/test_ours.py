@@ -9,7 +9,8 @@ from calibration.sampling import CalibrationSet
 from compile.graph import GRAPH_FILE
 from compile.legality import ACCEPTED
 from compile.lint.run import lint_file
-from compile.quantize import quantize, variants_of
+from compile.quantize import quantize
+from compile.stored import variants_of
 from targets.base import RunConfig
 from targets.table import TARGETS
 
