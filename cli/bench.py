@@ -34,7 +34,7 @@ def main(
     draw: Annotated[bool, typer.Option("--draw", help="Measure nothing: draw table, picture and page from bench.json again.")] = False,
     as_json: Annotated[bool, typer.Option("--json", help="Print the result as JSON instead of the table.")] = False,
 ) -> None:  # fmt: skip
-    """Time other ways to run a checkpoint beside this compiler's, in one interleaved run, with what each costs in accuracy.
+    """Time what a user would do instead beside this compiler's graphs, in one interleaved run, with what each costs in accuracy.
 
     Example: tdss bench --only default --only ours-int8 --only nncf
     """

@@ -1,6 +1,7 @@
 """What ``tdss bench`` measured, row by row, and the tables that are drawn from it."""
 
 from collections.abc import Iterable, Sequence
+from math import isnan
 from pathlib import Path
 from typing import Literal
 
@@ -39,12 +40,6 @@ class Row(Frozen):
     peak_mib: float | None = None
     drops: dict[str, Figure] = Field(default_factory=dict)
     sqnr_db: dict[str, Figure] = Field(default_factory=dict)
-
-    @property
-    def worst_drop(self) -> tuple[str, float] | None:
-        """The task with the largest relative drop; None where there are no labels."""
-        known = {name: drop for name, drop in self.drops.items() if drop == drop}
-        return max(known.items(), key=lambda one: one[1]) if known else None
 
 
 class Comparison(Frozen):
@@ -134,11 +129,11 @@ def _cells(row: Row, ours: Sequence[Row], tasks: Sequence[str], rows: Sequence[R
 
 
 def _accuracy(row: Row, task: str) -> str:
-    """Return a task's drop in percent, or its signal-to-noise ratio; "=" where the outputs are equal."""
+    """Return a task's drop in percent, – where it is undefined, or its signal-to-noise ratio, = where the outputs are equal."""
     if task in row.drops:
-        return f"{100 * row.drops[task]:.2f}"
+        return "–" if isnan(row.drops[task]) else f"{100 * row.drops[task]:.2f}"
     ratio = row.sqnr_db.get(task)
-    return "" if ratio is None else "=" if ratio != ratio else f"{ratio:.1f}"
+    return "" if ratio is None else "=" if isnan(ratio) else f"{ratio:.1f}"
 
 
 def _scaling(rows: Sequence[Row]) -> list[str]:
