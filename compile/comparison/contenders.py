@@ -41,7 +41,7 @@ WAYS = (
     Way("limit-bf16", "limit: products of ours bf16 alone", OURS, "products", "bf16", answers=False),
     Way("limit-int8", "limit: products of ours int8 alone", OURS, "products", "f32", answers=False),
 )
-SCALING = ("plain", "ours-bf16", "ours-int8")
+SCALING = ("ours-bf16", "ours-int8")
 
 
 def subject_of(way: Way, model: Model, shop: Workshop) -> Subject:

@@ -3,7 +3,6 @@
 import hashlib
 from collections.abc import Mapping
 from pathlib import Path
-from tempfile import TemporaryDirectory
 from typing import NamedTuple
 
 import numpy as np
@@ -26,6 +25,7 @@ from report.comparison import Row
 
 ANSWERS = "comparison.answers"
 ROUNDS = "rounds"
+RUNNING = "running"  # what each process opened and what it said
 
 
 class Entry(NamedTuple):
@@ -51,17 +51,17 @@ def run_group(group: Group, shop: Workshop, work: Path) -> tuple[Row, ...]:
     """Measure the rows of a group that are not kept, and return all of them in order; a row that cannot run says why."""
     shop.say(f"{group.name}: {len(group.contests)} rows")
     entries, failed = _prepare(group, shop)
-    with TemporaryDirectory(dir=work) as folder:
-        scratch = Path(folder)
-        found = _compare(group, entries, shop, scratch) if group.compared else dict.fromkeys(entries, NOTHING)
-        failed |= {name: one.reason for name, one in found.items() if one.reason}
-        waiting = {
-            name: Waiting(one.subject, Kept(work / ROUNDS / f"{one.key}.jsonl"))
-            for name, one in entries.items()
-            if name not in failed
-        }
-        shop.say(f"{group.name}: timing {len(waiting)} rows in turns")
-        failed |= take_rounds(waiting, group.timing, scratch, shop.say)
+    scratch = work / RUNNING / group.name
+    scratch.mkdir(parents=True, exist_ok=True)
+    found = _compare(group, entries, shop, scratch) if group.compared else dict.fromkeys(entries, NOTHING)
+    failed |= {name: one.reason for name, one in found.items() if one.reason}
+    waiting = {
+        name: Waiting(one.subject, Kept(work / ROUNDS / f"{one.key}.jsonl"))
+        for name, one in entries.items()
+        if name not in failed
+    }
+    shop.say(f"{group.name}: timing {len(waiting)} rows in turns")
+    failed |= take_rounds(waiting, group.timing, scratch, shop.say)
     rows = []
     for contest in group.contests:
         name = contest.name
