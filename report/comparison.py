@@ -104,7 +104,7 @@ def _table(rows: Sequence[Row], found: Comparison) -> list[str]:
     tasks = list(dict.fromkeys(task for row in rows for task in (*row.drops, *row.sqnr_db)))
     labelled = any(row.drops for row in rows)
     ours = [row for row in rows if row.name.startswith(OURS) and row.latency is not None]
-    head = ["", "computes in", "ms", "p10 … p90", *(f"÷ {row.label}" for row in ours), "MB", "peak MiB", *tasks]
+    head = ["", "floats in", "ms", "p10 … p90", *(f"÷ {row.label}" for row in ours), "MB", "peak MiB", *tasks]
     lines = [f"| {' | '.join(head)} |", "|" + "---|" * len(head)]
     lines += [f"| {' | '.join(_cells(row, ours, tasks, rows))} |" for row in rows]
     what = (
@@ -131,7 +131,7 @@ def _cells(row: Row, ours: Sequence[Row], tasks: Sequence[str], rows: Sequence[R
 def _accuracy(row: Row, task: str) -> str:
     """Return a task's drop in percent, – where it is undefined, or its signal-to-noise ratio, = where the outputs are equal."""
     if task in row.drops:
-        return "–" if isnan(row.drops[task]) else f"{100 * row.drops[task]:.2f}"
+        return "–" if isnan(row.drops[task]) else f"{round(100 * row.drops[task], 2) + 0.0:.2f}"  # no -0.00
     ratio = row.sqnr_db.get(task)
     return "" if ratio is None else "=" if isnan(ratio) else f"{ratio:.1f}"
 

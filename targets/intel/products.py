@@ -27,6 +27,20 @@ PRODUCTS = frozenset(
 KERNELS = frozenset({"FullyConnected", "MatMul", "Convolution", "Deconvolution"})
 MOVERS = frozenset({"Reorder", "Convert", "Reshape", "Transpose", "Input", "Output", "FakeQuantize"})
 QUANTIZER = "FakeQuantize"
+MOVING = frozenset(
+    {
+        "Reshape",
+        "Transpose",
+        "Squeeze",
+        "Unsqueeze",
+        "Concat",
+        "Split",
+        "VariadicSplit",
+        "Slice",
+        "StridedSlice",
+        "Gather",
+    }
+)
 ORIGINALS = "originalLayersNames"
 
 
@@ -64,9 +78,8 @@ def isolate(path: Path) -> Isolated:
             where=str(path), fix="measure a graph that has one",
         )  # fmt: skip
     inputs: list[Node] = []
-    done = set[str]()
     for one in kept:
-        _cut(one, graph, inputs, done)
+        _cut(one, graph, inputs)
     attentions = frozenset(one.get_friendly_name() for one in kept if one.get_type_name() == ATTENTION)
     results = [openvino.opset13.result(one.output(0)) for one in kept]
     return Isolated(openvino.Model(results, inputs, "products"), len(kept), attentions)
@@ -118,18 +131,32 @@ def _names(nodes: "Iterable[Node]") -> list[str]:
     return [one.get_name() for one in nodes]
 
 
-def _cut(node: "Node", graph: _Graph, inputs: "list[Node]", done: set[str]) -> None:
-    """Put an input in the place of each operand that is not constant; a quantizer stays, and gets the input."""
-    done.add(node.get_name())
+def _cut(node: "Node", graph: _Graph, inputs: "list[Node]") -> None:
+    """Put an input in the place of each operand that is not constant, with the quantizer that it has in the graph."""
     for index, source in enumerate(_sources(node)):
         if source.get_name() in graph.constant:
             continue
-        if source.get_type_name() != QUANTIZER:
-            value = node.input_value(index)
-            inputs.append(import_openvino().opset13.parameter(value.get_shape(), value.get_element_type()))
-            node.input(index).replace_source_output(inputs[-1].output(0))
-        elif source.get_name() not in done:
-            _cut(source, graph, inputs, done)
+        value = node.input_value(index)
+        inputs.append(import_openvino().opset13.parameter(value.get_shape(), value.get_element_type()))
+        quantizer = _quantizer(source, graph)
+        operand = inputs[-1] if quantizer is None else _quantized(inputs[-1], quantizer)
+        node.input(index).replace_source_output(operand.output(0))
+
+
+def _quantizer(node: "Node", graph: _Graph) -> "Node | None":
+    """Return the quantizer whose answer a node is, moved or not: NNCF puts it before what only moves numbers."""
+    while node.get_type_name() in MOVING and (
+        inputs := [s for s in _sources(node) if s.get_name() not in graph.constant]
+    ):
+        node = inputs[0]  # those of a Concat share their range
+    return node if node.get_type_name() == QUANTIZER else None
+
+
+def _quantized(operand: "Node", quantizer: "Node") -> "Node":
+    """Return the operand after a copy of a quantizer."""
+    ends, levels = [quantizer.input_value(index) for index in range(1, 5)], quantizer.get_attributes()["levels"]
+    found: Node = import_openvino().opset13.fake_quantize(operand, *ends, levels)
+    return found
 
 
 def _random_feed(compiled: "CompiledModel") -> "dict[int, NDArray[np.generic]]":

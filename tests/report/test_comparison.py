@@ -23,7 +23,7 @@ def row(name: str, ms: float, group: str = "default", model: str = "default", **
 
 ROWS = (
     row("plain", 30.0, drops={"depth": 0.012, "edge": float("nan")}, bytes=17_600_000, peak_mib=512.4),
-    row("ours-int8", 15.0, drops={"depth": -0.001, "edge": 0.0}, bytes=9_000_000, peak_mib=300.0),
+    row("ours-int8", 15.0, drops={"depth": -0.001, "edge": -1e-6}, bytes=9_000_000, peak_mib=300.0),
     Row(group="default", model="default", name="torch-compile", label="torch.compile", key="", reason="no compiler"),
     row("plain", 200.0, "swin-t", "swin-t", sqnr_db={"depth": 31.26, "edge": float("nan")}),
     row("ours-int8", 10.0, "scaling", "224, 1 task"), row("ours-int8", 12.0, "scaling", "224, 6 tasks"),
@@ -40,8 +40,9 @@ def lines(found: Comparison) -> list[str]:
 
 
 def test_a_row_says_latency_ratio_size_memory_and_drops() -> None:
-    assert "|  | computes in | ms | p10 … p90 | ÷ ours int8 | MB | peak MiB | depth | edge |" in lines(FOUND)
+    assert "|  | floats in | ms | p10 … p90 | ÷ ours int8 | MB | peak MiB | depth | edge |" in lines(FOUND)
     assert "| plain | bf16 | 30.00 | 27.00 … 33.00 | 2.00 | 17.6 | 512 | 1.20 | – |" in lines(FOUND)
+    assert "| ours int8 | bf16 | 15.00 | 13.50 … 16.50 | 1.00 | 9.0 | 300 | -0.10 | 0.00 |" in lines(FOUND)
     assert "| torch.compile | not run: no compiler |  |  |  |  |  |  |  |" in lines(FOUND)
 
 

@@ -26,6 +26,7 @@ ATTENTION = [
     helper.make_node("MatMul", ["p", "square"], ["y"], "second"),
 ]  # fmt: skip
 WEIGHTS = {name: RANDOM.normal(size=(16, 16)).astype(np.float32) for name in ("wq", "wk")}
+WEIGHTS |= {"scale": np.array(0.05, np.float32), "zero": np.array(0, np.int8)}
 
 
 def convert(folder: Path, nodes: Sequence[onnx.NodeProto]) -> Path:
@@ -72,3 +73,16 @@ def test_without_a_hint_the_precision_is_the_devices_own_and_read_back(tmp_path:
         own = session.info.settings[HINT]
         compiled = shared_core().compile_model(str(tmp_path / "model.xml"), "CPU")
         assert own == compiled.get_property(HINT).to_string()
+
+
+def test_an_operand_keeps_the_quantizer_that_it_has_before_it_is_moved(tmp_path: Path) -> None:
+    """q → Transpose → product: the product multiplies in INT8 in the graph, and alone."""
+    pair = [
+        helper.make_node("QuantizeLinear", ["x", "scale", "zero"], ["i"], "quantize"),
+        helper.make_node("DequantizeLinear", ["i", "scale", "zero"], ["d"], "dequantize"),
+        helper.make_node("Transpose", ["d"], ["t"], "swap", perm=[0, 1, 3, 2]),
+        helper.make_node("Transpose", ["t"], ["u"], "back", perm=[0, 1, 3, 2]),
+        helper.make_node("MatMul", ["u", "wq"], ["y"], "product"),
+    ]  # fmt: skip
+    alone = isolate(convert(tmp_path, pair))
+    assert [one.get_type_name() for one in alone.model.get_ordered_ops()].count("FakeQuantize") == 1
