@@ -10,7 +10,7 @@ ours      fold, export, simplify, rewrite, quantize and build, as the intel targ
 from collections.abc import Callable
 from pathlib import Path
 from tempfile import TemporaryDirectory
-from typing import ClassVar, NamedTuple
+from typing import TYPE_CHECKING, ClassVar, NamedTuple
 
 from pydantic import JsonValue
 
@@ -23,6 +23,9 @@ from compile.reference_arrays import checkpoint_digest
 from compile.store import obtain, seal, stage_key, tool_versions, writing
 from targets.base import RunConfig
 from targets.table import target as find_target
+
+if TYPE_CHECKING:
+    from tdss.model import MultiTaskModel
 
 CHECK_IMAGES = 2
 STAGE = "comparison.makers"
@@ -39,12 +42,16 @@ class Contender(Artifact):
 
 
 class Model(NamedTuple):
-    """A checkpoint, the contract of what it answers, and the images that calibrate quantizers and check graphs."""
+    """A checkpoint, the contract of what it answers, and the images that calibrate quantizers and check graphs.
+
+    ``network`` makes it in memory: a checkpoint is not loaded where a task is none of bundle/tasks.py.
+    """
 
     name: str
     checkpoint: Path
     info: GraphInfo
     calibration: CalibrationSet
+    network: "Callable[[], MultiTaskModel]"
 
     @property
     def check(self) -> ImageFiles:
@@ -138,8 +145,9 @@ def _static(model: Model, out: Path, source: Source) -> Contender:
 
 
 def _ours(model: Model, out: Path, source: Source) -> Engine:
-    from compile.bench_rewrites import simplified_graph
+    from compile.bench_rewrites import simplified_module
     from compile.build import build
+    from compile.folding import rewrite as fold
     from compile.quantize import CACHE, quantize
     from compile.rewrite import rewrite
 
@@ -147,7 +155,9 @@ def _ours(model: Model, out: Path, source: Source) -> Engine:
     names = target.rewrites(target.capabilities(run))
     with TemporaryDirectory() as temporary:
         scratch = Path(temporary)
-        simplified = simplified_graph(model.checkpoint, model.check, scratch, threads=source.threads)
+        network = model.network()
+        folded, _ = fold(network, model.info.interface[0][0].shape, mode="all")
+        simplified = simplified_module(folded.float(), network.config, model.check, scratch, threads=source.threads)
         rewritten = rewrite(simplified, scratch / "rewritten", names, model.check, threads=source.threads)
         quantized = quantize(rewritten, model.calibration, scratch / "quantized", target, run, cache=scratch / CACHE)
         return build(quantized, out, target, run)
@@ -156,9 +166,8 @@ def _ours(model: Model, out: Path, source: Source) -> Engine:
 def _export(model: Model, tasks: tuple[str, ...], path: Path, threads: int) -> None:
     """Export the unfolded model with these tasks only."""
     from compile.export import export_module
-    from tdss.checkpoint import load as load_checkpoint
 
-    _, network = load_checkpoint(model.checkpoint)
+    network = model.network()
     network.keep(tasks)
     info = model.info.model_copy(update={"tasks": dict(network.config.tasks)})
     with TemporaryDirectory(dir=path.parent) as scratch:

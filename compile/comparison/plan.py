@@ -83,7 +83,7 @@ def default_group(plan: Plan, ways: tuple[Way, ...]) -> Group:
     Raises:
         InputError: the checkpoint or the data cannot be used.
     """
-    from tdss.checkpoint import CONFIG, read_config
+    from tdss.checkpoint import CONFIG, load, read_config
 
     settings = plan.settings
     config = read_config(plan.checkpoint / CONFIG)
@@ -92,7 +92,7 @@ def default_group(plan: Plan, ways: tuple[Way, ...]) -> Group:
     info = _info(config)
     drawn = from_split(plan.data, "calibration", settings.calibration, seed=0, preprocess=info.preprocess)
     ids = choose(dataset.ids("val"), settings.images, seed=0)
-    model = Model(config.name, plan.checkpoint, info, drawn)
+    model = Model(config.name, plan.checkpoint, info, drawn, lambda: load(plan.checkpoint)[1])
     contests = tuple(Contest(model, way, dataset, ids, ()) for way in ways)
     return Group("default", contests, _timing(settings.rounds[0]), compared=True)
 
@@ -152,13 +152,14 @@ def sized(config: "ModelConfig", side: int, count: int) -> "ModelConfig":
 
 def _seeded(config: "ModelConfig", name: str, plan: Plan) -> Model:
     """Return a model with seeded weights, and smooth random images of its size."""
-    from compile.bench_graphs import write_checkpoint, write_image
+    from compile.bench_graphs import SEED, random_model, write_checkpoint, write_image
 
     folder = plan.work / "models" / config.name
     info, count = _info(config), max(plan.settings.compared, 1)
     write_image(folder / "images", config, count)
     drawn = from_images(folder / "images", count, seed=0, preprocess=info.preprocess)
-    return Model(name, write_checkpoint(folder / "checkpoint", config), info, drawn)
+    checkpoint = write_checkpoint(folder / "checkpoint", config)
+    return Model(name, checkpoint, info, drawn, lambda: random_model(config, SEED))
 
 
 def _info(config: "ModelConfig") -> GraphInfo:

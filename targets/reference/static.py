@@ -7,6 +7,7 @@ from pathlib import Path
 from tempfile import TemporaryDirectory
 
 from bundle.errors import GraphError
+from bundle.telemetry import switch_off_telemetry
 from targets.base import Array
 from targets.reference.session import import_onnxruntime
 
@@ -31,6 +32,7 @@ def quantize_statically(source: Path, feeds: Sequence[Mapping[str, Array]], out:
         TargetUnavailable: ONNX Runtime is not installed.
     """
     import_onnxruntime()
+    switch_off_telemetry()
     from onnxruntime.quantization import CalibrationDataReader, quantize_static, shape_inference
 
     CalibrationDataReader.register(_Reader)
