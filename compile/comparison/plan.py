@@ -152,7 +152,8 @@ def sized(config: "ModelConfig", side: int, count: int) -> "ModelConfig":
 
 def _seeded(config: "ModelConfig", name: str, plan: Plan) -> Model:
     """Return a model with seeded weights, and smooth random images of its size."""
-    from compile.bench_graphs import SEED, random_model, write_checkpoint, write_image
+    from compile.bench_graphs import SEED, write_checkpoint, write_image
+    from compile.bench_models import random_model
 
     folder = plan.work / "models" / config.name
     info, count = _info(config), max(plan.settings.compared, 1)
