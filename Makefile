@@ -36,7 +36,7 @@ PIP := $(BIN)/python -I -m pip --quiet --disable-pip-version-check --no-input
 
 RUN := $(BIN)/python -I -m bundle.makefile
 
-.PHONY: help road env test check format bench-fold study hard-case goldens prove train clean
+.PHONY: help road env test check format bench bench-fold study hard-case goldens prove train clean
 .DELETE_ON_ERROR:
 
 help:
@@ -49,6 +49,8 @@ help:
 	@echo "make env                     only the environment; then: . $(BIN)/activate, and tdss --help"
 	@echo "make test                    run every test"
 	@echo "make check                   format, lint, types and the architecture's rules"
+	@echo "make bench                   time what a user would do instead beside this compiler's graphs; 45 minutes on two cores, resumes"
+	@echo "     options='...'           ... --quick, --only NAME; see $(BIN)/tdss bench --help"
 	@echo "make bench-fold              what folding gains and a folded Swin-T costs, in one interleaved run; half an hour, resumes"
 	@echo "     options='...'           ... --clock cpu --threads 1 where other work disturbs wall time"
 	@echo "make goldens                 rewrite the golden values of the shipped model, after explaining the change"
@@ -89,6 +91,9 @@ check: $(call ready,dev)
 format: $(call ready,dev)
 	$(BIN)/ruff format .
 	$(BIN)/ruff check --fix .
+
+bench: $(call ready,dev)
+	@$(RUN) cli.main bench --checkpoint=@model --data=@data --page docs/bench.md @options
 
 bench-fold: $(call ready,dev)
 	$(RUN) compile.bench_fold --page docs/folding-numbers.md @options

@@ -58,6 +58,9 @@ COMMANDS = (
         "cli.evaluate",
         "Measure every task of a checkpoint on a labelled split, without compiling anything.",
     ),
+    Command(
+        "bench", "cli.bench", "Time what a user would do instead beside this compiler's graphs, in one interleaved run."
+    ),
     Command("regress", "cli.regress", "Judge every task of a bundle on this machine against the stored reference."),
     Command("report", "cli.draw_report", "Draw the page of a bundle, report.html."),
     Command(

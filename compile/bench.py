@@ -1,6 +1,7 @@
 """The timing protocol: several callables in one interleaved run, so that a noisy machine disturbs them alike."""
 
 from collections.abc import Callable, Mapping
+from functools import partial
 from statistics import median, quantiles
 from time import perf_counter, process_time
 from typing import Literal, NamedTuple, TypeAlias
@@ -40,12 +41,17 @@ def sample(
     now = CLOCKS[clock]
     for number in range(timing.warmup + timing.runs):
         for name, subject in subjects.items():
-            if timing.burst > 1:
-                subject()
-            elapsed_ms = median(_elapsed_ms(subject, now) for _ in range(timing.burst))
+            elapsed_ms = turn(partial(_elapsed_ms, subject, now), timing.burst)
             if number >= timing.warmup:
                 spent[name].append(elapsed_ms)
     return spent
+
+
+def turn(elapsed_ms: Callable[[], float], burst: int) -> float:
+    """Return what one subject's turn in a round counts: the median of ``burst`` calls, after one more where there are several."""
+    if burst > 1:
+        elapsed_ms()
+    return median(elapsed_ms() for _ in range(burst))
 
 
 def _elapsed_ms(subject: Callable[[], object], now: Callable[[], float]) -> float:

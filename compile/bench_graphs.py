@@ -224,15 +224,17 @@ def write_checkpoint(folder: Path, config: ModelConfig) -> Path:
     return folder
 
 
-def write_image(folder: Path, config: ModelConfig) -> ImageFiles:
-    """Write one smooth random image of the model's size."""
+def write_image(folder: Path, config: ModelConfig, count: int = 1) -> ImageFiles:
+    """Write smooth random images of the model's size, seeded."""
     from PIL import Image
 
     folder.mkdir(parents=True, exist_ok=True)
-    coarse = np.random.default_rng(SEED).integers(0, 256, (8, 8, 3), dtype=np.uint8)
-    path = folder / "image.png"
-    Image.fromarray(coarse).resize((config.image.width, config.image.height), Image.Resampling.BICUBIC).save(path)
-    return ImageFiles(paths=(path,))
+    paths = [folder / f"image{number or ''}.png" for number in range(count)]
+    for number, path in enumerate(paths):
+        coarse = np.random.default_rng(SEED + number).integers(0, 256, (8, 8, 3), dtype=np.uint8)
+        size = (config.image.width, config.image.height)
+        Image.fromarray(coarse).resize(size, Image.Resampling.BICUBIC).save(path)
+    return ImageFiles(paths=tuple(paths))
 
 
 def fold_apart(checkpoint: Path, images: ImageFiles, out: Path) -> FoldCost:

@@ -2,17 +2,16 @@
 
 from pathlib import Path
 
-from bundle.artifacts import write_text
 from compile.bench_fold import BURST, Figures, Row
 from compile.bench_kernels import PART, op_table
+from report.generated import replace_below
 
 MARK = "<!-- below: written by compile/bench_fold.py -->"
 
 
 def write_page(figures: Figures, page: Path) -> None:
     """Replace what stands below ``MARK`` in ``page``; a page without it gets both at its end."""
-    text = page.read_text(encoding="utf-8") if page.is_file() else "# Folding: the numbers to reach"
-    write_text(page, f"{text.partition(MARK)[0].rstrip()}\n\n{MARK}\n\n{markdown(figures)}")
+    replace_below(page, MARK, markdown(figures), title="Folding: the numbers to reach")
 
 
 def markdown(figures: Figures) -> str:

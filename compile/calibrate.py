@@ -136,16 +136,27 @@ def quantize_plainly(source: Path, feeds: Sequence[dict[str, Array]], out: Path,
     """
     import onnx
 
+    onnx.save(_by_default(onnx.load(source), source, feeds, transformer=transformer), out)
+
+
+def quantize_ir_plainly(source: Path, feeds: Sequence[dict[str, Array]], out: Path) -> tuple[str, ...]:
+    """Write an ONNX graph as OpenVINO reads it and ``nncf.quantize`` leaves it by default; return the files' names; see ``quantize_plainly``."""
+    from targets.intel.graph import convert, save_by_default
+
+    return save_by_default(_by_default(convert(source), source, feeds, transformer=False), out)
+
+
+def _by_default(model: Graph, source: Path, feeds: Sequence[dict[str, Array]], *, transformer: bool) -> Graph:
     nncf = _import_nncf()
     kind = nncf.ModelType.TRANSFORMER if transformer else None
     try:
         with quiet():
-            model = nncf.quantize(
-                onnx.load(source), nncf.Dataset(list(feeds)), model_type=kind, subset_size=len(feeds)
+            quantized: Graph = nncf.quantize(
+                model, nncf.Dataset(list(feeds)), model_type=kind, subset_size=len(feeds)
             )  # fmt: skip
     except (nncf.ValidationError, nncf.InternalError, nncf.UnsupportedModelError) as error:
         raise _refused(source, error) from error
-    onnx.save(model, out)
+    return quantized
 
 
 def accuracy_control(

@@ -36,9 +36,16 @@ class EagerModel:
 
     def run(self, image: Image, *, name: str) -> dict[str, NDArray[np.float32]]:
         """Return the raw output of each task, float32 ``[C, H, W]``, for a uint8 image ``[H, W, 3]``."""
-        feed = torch.from_numpy(self.preprocess.apply(image, name=name))
+        return self.answer(self.preprocess.apply(image, name=name))
+
+    def answer(self, feed: NDArray[np.generic]) -> dict[str, NDArray[np.float32]]:
+        """Return the same for an image that is preprocessed, float32 ``[1, 3, H, W]``."""
         with torch.no_grad():
-            return {task: output[0].numpy() for task, output in self._model(feed).items()}
+            return {task: output[0].numpy() for task, output in self._model(torch.from_numpy(feed)).items()}
+
+    def compile(self) -> None:
+        """Have ``torch.compile`` compile the model, with its defaults, when it first answers."""
+        self._model.compile()
 
 
 @contextmanager

@@ -72,6 +72,13 @@ def save(model: "Model", path: Path) -> tuple[str, str]:
     return path.name, path.with_suffix(".bin").name
 
 
+def save_by_default(model: "Model", path: Path) -> tuple[str, str]:
+    """Write ``path`` as OpenVINO's own ``save_model`` does by default: float constants as FP16, unless it is quantized; else as ``save``."""
+    name_by_place(model)
+    _write(model, path, half=True)
+    return path.name, path.with_suffix(".bin").name
+
+
 def store_half(path: Path) -> None:
     """Rewrite an IR in place with its float constants stored as FP16; it computes as before.
 

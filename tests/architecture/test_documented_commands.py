@@ -21,7 +21,11 @@ MAKEFILE = (ROOT / "Makefile").read_text(encoding="utf-8")
 GOALS = {goal for names in re.findall(r"^\.PHONY: (.*)$", MAKEFILE, re.MULTILINE) for goal in names.split()}
 ASKED = re.findall(r"^ASKED := (.*)$", MAKEFILE, re.MULTILINE)[0].split()
 VARIABLES = {*ASKED, *re.findall(r"^(\w+) \?=", MAKEFILE, re.MULTILINE)}
-OPTIONS = {"bench-fold": "compile.bench_fold", "bundle": "targets.__main__"}  # whose command line make's options become
+OPTIONS = {
+    "bench": "cli.bench",
+    "bench-fold": "compile.bench_fold",
+    "bundle": "targets.__main__",
+}  # whose command line make's options become
 PIPELINE = "compile.pipeline"  # else
 TARGETS = set(re.findall(r"^TARGETS := (.*)$", MAKEFILE, re.MULTILINE)[0].split())
 
