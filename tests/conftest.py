@@ -1,5 +1,6 @@
 """The options of ``pytest tests/regression``: which bundle to judge, and how; and no telemetry from any test."""
 
+from importlib.util import find_spec
 from pathlib import Path
 
 import pytest
@@ -12,6 +13,16 @@ def pytest_configure() -> None:
     """Switch telemetry off before a test imports OpenVINO or ONNX Runtime itself; import nothing from a working directory."""
     isolate()
     switch_off_telemetry()
+    if find_spec("hypothesis") is not None:  # a device has none
+        _let_properties_be_slow()
+
+
+def _let_properties_be_slow() -> None:
+    """A busy machine is no failure of a property: no deadline, and no health check of how long an example takes to draw."""
+    from hypothesis import HealthCheck, settings
+
+    settings.register_profile("no-clock", deadline=None, suppress_health_check=[HealthCheck.too_slow])
+    settings.load_profile("no-clock")
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:

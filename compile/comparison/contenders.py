@@ -8,7 +8,7 @@ from bundle.errors import TargetUnavailable
 from compile.comparison.makers import OURS, Model, Workshop, make
 from compile.comparison.subject import Hint, Runner, Subject
 from compile.graph import GRAPH_FILE
-from compile.quantize import variants_of
+from compile.stored import variants_of
 
 CHECKPOINT = "checkpoint"
 REFERENCE = "eager"  # the row whose answers all others are compared with

@@ -19,10 +19,10 @@ from calibration.sampling import CalibrationSet
 from compile.calibrate import feeds_of, quantize_ir_plainly
 from compile.graph import GRAPH_FILE, GraphInfo
 from compile.images import ImageFiles
-from compile.reference_arrays import checkpoint_digest
 from compile.store import obtain, seal, stage_key, tool_versions, writing
 from targets.base import RunConfig
 from targets.table import target as find_target
+from tdss.config_file import checkpoint_digest
 
 if TYPE_CHECKING:
     from tdss.model import MultiTaskModel

@@ -83,7 +83,8 @@ def default_group(plan: Plan, ways: tuple[Way, ...]) -> Group:
     Raises:
         InputError: the checkpoint or the data cannot be used.
     """
-    from tdss.checkpoint import CONFIG, load, read_config
+    from tdss.checkpoint import load
+    from tdss.config_file import CONFIG, read_config
 
     settings = plan.settings
     config = read_config(plan.checkpoint / CONFIG)
@@ -110,7 +111,7 @@ def swin_group(plan: Plan, ways: tuple[Way, ...]) -> Group:
 
 def scaling_group(plan: Plan, ways: tuple[Way, ...]) -> Group:
     """Return the rows of the checkpoint's configuration with other numbers of tasks and image sizes; nothing is compared."""
-    from tdss.checkpoint import CONFIG, read_config
+    from tdss.config_file import CONFIG, read_config
 
     whole = read_config(plan.checkpoint / CONFIG)
     contests = []

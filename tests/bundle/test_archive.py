@@ -268,7 +268,7 @@ def test_an_archive_cut_short_is_refused(archive: Path, tmp_path: Path, share: f
 
 
 @given(st.data())
-@settings(max_examples=150, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(max_examples=150, suppress_health_check=[HealthCheck.function_scoped_fixture, HealthCheck.too_slow])
 def test_a_damaged_archive_gives_the_bundle_or_nothing(
     folder: Path, archive: Path, tmp_path_factory: pytest.TempPathFactory, data: st.DataObject
 ) -> None:

@@ -73,7 +73,7 @@ def test_a_size_beyond_the_table_is_refused_before_a_pixel_is_decoded(
 
 
 @pytest.mark.parametrize("name", ["x.png", "x.jpg", "x.npy"])
-@settings(max_examples=60, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(max_examples=60, suppress_health_check=[HealthCheck.function_scoped_fixture, HealthCheck.too_slow])
 @given(place=st.floats(0, 1), byte=st.integers(0, 255), cut=st.booleans())
 def test_a_damaged_image_is_read_or_refused(tmp_path: Path, name: str, place: float, byte: int, cut: bool) -> None:
     path = tmp_path / name

@@ -259,7 +259,7 @@ def test_a_class_beyond_the_spec_is_refused() -> None:
 
 
 @pytest.mark.parametrize("name", NAMES)
-@settings(max_examples=10, deadline=None)
+@settings(max_examples=10)
 @given(seed=st.integers(0, 2**32 - 1))
 def test_a_perfect_prediction_is_the_best(name: str, seed: int) -> None:
     prediction, label = random_pair(name, seed)
@@ -271,7 +271,7 @@ def test_a_perfect_prediction_is_the_best(name: str, seed: int) -> None:
 
 
 @pytest.mark.parametrize("name", NAMES)
-@settings(max_examples=5, deadline=None)
+@settings(max_examples=5)
 @given(order=st.permutations(range(4)))
 def test_the_order_of_images_does_not_matter(name: str, order: list[int]) -> None:
     pairs = [random_pair(name, seed) for seed in range(4)]
