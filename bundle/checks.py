@@ -115,8 +115,15 @@ def require_passed(report: RegressionReport) -> None:
     raise RegressionFailed(
         f"{report.model} for {report.target} {said}", expected="verdict pass on every task",
         got="; ".join(failed), where=f"{report.precision}, {report.executed_on}, {report.images} images",
-        fix="keep the costly layers in float, ship another variant, or add images if a verdict is inconclusive",
+        fix=_fix(report),
     )  # fmt: skip
+
+
+def _fix(report: RegressionReport) -> str:
+    """Say what helps: more images where the verdicts are only inconclusive."""
+    verdicts = {row.verdict for row in report.tasks.values()} - {"pass"}
+    images = "add labelled images: the verdict is inconclusive on those that are here"
+    return images if verdicts == {"inconclusive"} else "keep the costly layers in float, or ship another variant"
 
 
 def disagreeing(report: RegressionReport) -> tuple[Check, ...]:

@@ -284,16 +284,16 @@ def _compared(over: Ratio | None, shipped: str) -> str:
     return f"{over.median:.2f} times as slow as {shipped}"
 
 
-NONE_WITHIN = "no variant that answers as the reference does is within its budgets"
+NONE_WITHIN = "no variant that answers as the reference does is shown to be within its budgets"
 
 
 def _reason(candidates: Mapping[str, Candidate], shipped: str, same: tuple[str, ...], *, fit: bool) -> str:
     """Say in one sentence why a variant is shipped."""
     one = candidates[shipped]
     if not fit and any(other.standing == "within" for other in candidates.values()):
-        return "no variant within its budgets answers as the reference does; the most precise one is shipped, and the build fails"
+        return "no variant within its budgets answers as the reference does; the most precise one is named, and it does not pass"
     if not fit:
-        return "no variant is within its budgets; the most precise one is shipped, and the build fails"
+        return "no variant is shown to be within its budgets; the most precise one is named, and it does not pass"
     told = variant_summary(one.verdicts, accepted=True)
     kind = told if one.standing == "within" else f"of those allowed ({told}; {NONE_WITHIN})"
     if one.latency_ms is None:

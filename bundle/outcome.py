@@ -11,7 +11,7 @@ import numpy as np
 from pydantic import BeforeValidator, ConfigDict, Field, ValidationError, model_validator
 
 from bundle.errors import ArtifactError
-from bundle.frozen import Frozen
+from bundle.frozen import Frozen, faults
 from bundle.results import open_result, read_result, write_result
 from bundle.tasks import Direction
 from bundle.verdict import Gate, Verdict
@@ -256,7 +256,8 @@ def open_report(path: Path) -> RegressionReport:
     try:
         return RegressionReport.model_validate_json(open_result(path, RESULT))
     except (FileNotFoundError, IsADirectoryError, NotADirectoryError, ValidationError) as error:
+        got = faults(error) if isinstance(error, ValidationError) else str(error)
         raise ArtifactError(
-            f"{path.name} is no result of a regression", expected="a regression.json of schema 1 or 2", got=str(error),
+            f"{path.name} is no result of a regression", expected="a regression.json of schema 1 or 2", got=got,
             where=str(path), fix="name the file that pytest tests/regression or tdss regress wrote",
         ) from error  # fmt: skip

@@ -46,6 +46,23 @@ def _kept(row: "Range", wide: dict[str, str]) -> str:
     return "float32  " if row.tensor in wide else ""
 
 
+def _stored(folder: Path) -> bytes:
+    """Return the bytes of a bundle's ``ranges.json``.
+
+    Raises:
+        ArtifactError: the bundle holds none, as one for intel does, or a file of it was altered.
+    """
+    from compile.half import RANGES
+
+    opened = load_bundle(folder)
+    if RANGES not in opened.manifest.files:
+        raise ArtifactError(
+            f"this bundle has no {RANGES}", expected="a bundle for jetson, whose FP16 graphs need it",
+            got=f"a bundle for {opened.manifest.target}", where=str(folder), fix="name a bundle for jetson",
+        )  # fmt: skip
+    return opened.read(RANGES)
+
+
 def read_ranges(folder: Path) -> tuple["Range", ...]:
     """Read ``ranges.json``.
 
@@ -57,7 +74,7 @@ def read_ranges(folder: Path) -> tuple["Range", ...]:
 
     path = folder / RANGES
     try:
-        content = load_bundle(folder).read(RANGES) if (folder / MANIFEST).exists() else path.read_bytes()
+        content = _stored(folder) if (folder / MANIFEST).exists() else path.read_bytes()
         return TypeAdapter(tuple[Range, ...]).validate_json(content)
     except (OSError, ValidationError) as error:
         raise ArtifactError(

@@ -7,6 +7,7 @@ from pathlib import Path
 from bundle.choice import Bench, Choice
 from bundle.outcome import RegressionReport, VariantRow, VariantTask
 from bundle.timing import busy
+from bundle.verdict import MINIMUM_IMAGES
 from compile.config import BuildConfig
 from compile.search_report import SearchReport, costliest, read_sensitivity
 from report import wording
@@ -36,9 +37,15 @@ def next_steps(asked: BuildConfig, report: RegressionReport, sensitivity: Path) 
     if report.passed:
         return []
     search = read_sensitivity(sensitivity) if sensitivity.is_file() else None
-    beyond = [name for name, result in report.tasks.items() if result.verdict != "pass"]
-    nearest = min((row for row in report.variants if row.tasks), key=_distance, default=None)
+    few = [name for name, result in report.tasks.items() if (result.labelled_images or 0) < MINIMUM_IMAGES]
+    beyond = [name for name, result in report.tasks.items() if result.verdict != "pass" and name not in few]
+    nearest = min((row for row in report.variants if row.tasks and beyond), key=_distance, default=None)
     return [
+        *(
+            [f"  too few labels for a verdict: {', '.join(few)}; give at least {MINIMUM_IMAGES} images with each"]
+            if few
+            else []
+        ),
         *describe_costs(search, beyond),
         *([] if nearest is None else [f"  nearest to passing: {nearest.name}, {_far(nearest)}"]),
         *([] if search is None else _more_float(asked, search)),

@@ -20,7 +20,7 @@ from report.draw import CHANGE_SCALE, Inks, depth_span, draw, draw_change
 from report.encode import address, jpeg_address
 from report.view import Example, ImagesView, Legend, LegendEntry, Picture, TaskExamples
 
-NOT_RUN = "The compiled model's answers are not shown: it was not at hand when this page was written."
+NOT_RUN = "The compiled model's answers are not shown: it was not run for this page."
 CHANGED = "most changed"
 HOW_LOST = (
     "For each task the image whose own score the compiled model loses most on, the middle one, and the one it loses least "

@@ -18,6 +18,7 @@ from bundle.errors import InputError
 from bundle.harness import Options
 from bundle.manifest import Bundle
 from bundle.outcome import verdicts_of
+from bundle.outputs import require_container
 from bundle.signature import verify_trusted
 from bundle.standing import standing, summary
 from bundle.terminal import exit_status, print_answer, say
@@ -41,9 +42,9 @@ def main(arguments: list[str] | None = None) -> None:
     if given.bundle.is_file():
         given.bundle = unpack_beside(given.bundle, key=given.key)
     plan = _plan(given)
-    prepare_sendback(given.send or sendback_path(given.bundle, "device"), given.bundle)
+    prepare_sendback(given.send or sendback_path(plan.bundle, "device"), given.bundle)
     decision = decide(plan, say)
-    sent = write_sendback(given.bundle, given.send or sendback_path(given.bundle, decision.report.device.name))
+    sent = write_sendback(given.bundle, given.send or sendback_path(plan.bundle, decision.report.device.name))
     print_answer(_json(decision) if given.json else _text(decision, sent))
     require_passed(decision.report)
     require_agreement(decision.report)
@@ -60,6 +61,8 @@ def _plan(given: argparse.Namespace) -> Plan:
             "the bundle was built for another target", expected=given.target, got=opened.manifest.target,
             where=str(given.bundle), fix=f"make target={opened.manifest.target} bundle={given.bundle}",
         )  # fmt: skip
+    if given.model_cache is not None:
+        require_container(given.model_cache)
     if given.key is not None:
         _say_unsigned(opened)
     return Plan(

@@ -6,6 +6,7 @@ from pathlib import Path
 
 from bundle.choice import BENCH, CHOICE
 from bundle.engines import ENGINES
+from bundle.manifest import Bundle
 from bundle.outcome import RESULT
 from bundle.outputs import overwriting, require_file, zip_with
 from bundle.seals import MANIFEST
@@ -14,11 +15,11 @@ SENT = (RESULT, BENCH, CHOICE, MANIFEST)
 ARCHIVES = zip_with(*SENT)  # what the file to send back may be written over
 
 
-def sendback_path(folder: Path, device_name: str) -> Path:
-    """Return ``<bundle>-<device>-results.zip`` beside the bundle, the device's name written in plain letters."""
+def sendback_path(bundle: Bundle, device_name: str) -> Path:
+    """Return ``<model>-<target>-<device>-results.zip`` beside the bundle, the device's name written in plain letters."""
     device = re.sub(r"[^a-z0-9]+", "-", device_name.lower()).strip("-")[:40]
-    resolved = folder.resolve()
-    return resolved.with_name(f"{resolved.parent.name}-{resolved.name}-{device}-results.zip")
+    manifest = bundle.manifest
+    return bundle.folder.resolve().with_name(f"{manifest.name}-{manifest.target}-{device}-results.zip")
 
 
 def prepare_sendback(path: Path, bundle: Path) -> None:

@@ -13,6 +13,7 @@ from bundle.artifacts import write_text
 from bundle.escaping import escaped
 from bundle.strict_json import dumps
 
+SMOOTHING = 0.02  # the weight of the last step in the pace
 Value = float | int | str | dict[str, float]
 
 
@@ -43,7 +44,7 @@ class Display:
     def __init__(self, name: str, console: Console, every: float = 30.0) -> None:
         self.name, self.console, self.every = name, console, every
         self.last = 0.0
-        self.pace = 0.0  # seconds per step, smoothed over about 50 steps
+        self.pace, self.paced = 0.0, 0  # seconds per step, smoothed over about 50 steps; how many steps are in it
         columns = (
             TextColumn("{task.description}"),
             BarColumn(),
@@ -65,7 +66,10 @@ class Display:
 
     def step(self, step: int, total: int, loss: float, seconds: float) -> None:
         """Show that ``step`` of ``total`` steps are done, the last one in ``seconds``; a ``total`` of 0 is not known yet."""
-        self.pace = seconds if self.pace == 0.0 else 0.98 * self.pace + 0.02 * seconds
+        self.pace += max(SMOOTHING, 1 / max(1, self.paced)) * (
+            seconds - self.pace
+        )  # the second step replaces the first, a slow one
+        self.paced += 1
         self.bar.update(self.row, completed=step, total=total or None, description=f"{self.name} loss {loss:.3f}")
         now = time.monotonic()
         if self.console.is_terminal or now - self.last < self.every:

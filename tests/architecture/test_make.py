@@ -85,7 +85,7 @@ def test_what_checks_a_signature_is_installed_where_a_key_is_named(jetson: Path)
 
 def test_a_bundle_is_judged_and_not_built() -> None:
     answer = make("-n", "target=intel", "bundle=build/default/intel")
-    assert "bundle.makefile targets @options -- @bundle" in answer.stdout
+    assert "bundle.makefile targets --target=intel @options -- @bundle" in answer.stdout
     assert "pipeline" not in answer.stdout
     assert "--constraint constraints/host.txt --editable '.[device-intel]'" in answer.stdout
     assert "'.[jetson]'" in make("-n", "target=jetson", "bundle=build/default/jetson").stdout
@@ -96,7 +96,7 @@ def test_a_jetson_sees_the_systems_tensorrt_and_installs_the_device_side(jetson:
     assert answer.returncode == 0
     assert "-m venv --system-site-packages" in answer.stdout
     assert "--constraint constraints/device.txt --editable '.[device]'" in answer.stdout
-    assert "bundle.makefile targets @options -- @bundle" in answer.stdout
+    assert "bundle.makefile targets --target=jetson @options -- @bundle" in answer.stdout
 
 
 def test_a_jetson_makes_no_bundle(jetson: Path) -> None:

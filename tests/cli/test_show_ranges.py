@@ -5,6 +5,7 @@ from pathlib import Path
 
 import pytest
 
+from tests.bundle.made import make_bundle
 from tests.cli.run import tdss
 
 ROWS = [{"tensor": "h", "largest": 120.5}, {"tensor": "k", "largest": 65504.0}, {"tensor": "z", "largest": 0.0}]
@@ -43,3 +44,9 @@ def test_a_range_that_is_not_finite_comes_first_and_is_null_as_json(tmp_path: Pa
 def test_a_folder_without_ranges_is_refused(tmp_path: Path, capsys) -> None:
     code, _, err = tdss("ranges", str(tmp_path), capsys=capsys)
     assert code == 2 and "ranges.json cannot be read" in err
+
+
+def test_a_bundle_that_has_none_by_design_is_named_as_the_cause(tmp_path: Path, capsys) -> None:
+    made = make_bundle(tmp_path / "made" / "intel", count=1)
+    code, _, err = tdss("ranges", str(made.folder), capsys=capsys)
+    assert code == 2 and "this bundle has no ranges.json" in err and f"a bundle for {made.manifest.target}" in err

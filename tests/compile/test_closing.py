@@ -96,3 +96,10 @@ def test_the_terminal_says_eager_is_no_baseline_and_warns_of_a_busy_machine() ->
     ]  # fmt: skip
     quiet = describe(choice, bench.model_copy(update={"disturbed": (), "eager_ms": None}))
     assert len(quiet) == 2 and not any("warning" in line or "eager" in line for line in quiet)
+
+
+def test_too_few_labels_are_the_step_and_no_layer_is_blamed(tmp_path: Path) -> None:
+    few = report_of(FAR)
+    tasks = {name: one.model_copy(update={"labelled_images": 1}) for name, one in few.tasks.items()}
+    lines = next_steps(ASKED, few.model_copy(update={"tasks": tasks}), tmp_path / "none")
+    assert lines == ["  too few labels for a verdict: saliency, edge; give at least 10 images with each"]

@@ -81,7 +81,7 @@ def test_what_is_missing_is_said(tmp_path: Path) -> None:
     page = Reader(
         render(load_bundle(made.make(tmp_path / "b", None, bench=False, fold=False))).read_text(encoding="utf-8")
     )
-    for words in ("Not judged", "no regression.json", "no bench.json", "no fold.json", "was not at hand"):
+    for words in ("Not judged", "no regression.json", "no bench.json", "no fold.json", "was not run for this page"):
         assert words in page.text
     assert "compiled" not in " ".join(page.values("img", "alt"))
 

@@ -172,3 +172,10 @@ def test_an_undecided_result_is_no_pass_of_the_page(tmp_path: Path) -> None:
         page.sentences[0]
         == "1 of 2 results within every budget; undecided on a task, allowed by --allow-inconclusive: no. 2."
     )
+
+
+def test_an_archive_that_was_cut_is_called_a_damaged_archive(tmp_path: Path) -> None:
+    (tmp_path / "cut.zip").write_bytes(b"PK\x03\x04" + bytes(200))
+    with pytest.raises(ArtifactError) as caught:
+        read_result(tmp_path / "cut.zip")
+    assert "PK" not in str(caught.value) and "archive" in caught.value.message
