@@ -33,7 +33,7 @@ def read_header(stream: IO[bytes]) -> Header:
     """Read the header of an .npy file from a stream that begins with it.
 
     Raises:
-        ValueError: it is none, or names Python objects or a negative size.
+        ValueError: it is none, or names Python objects or a size that is negative or no integer.
     """
     version = np.lib.format.read_magic(stream)
     if version not in _READERS:
@@ -48,7 +48,7 @@ def read_header(stream: IO[bytes]) -> Header:
         TokenError,
     ) as error:  # of NumPy's parser of the header's text
         raise ValueError(f"the header of an .npy file cannot be read: {error}") from error
-    if header.dtype.hasobject or min(header.shape, default=0) < 0:
+    if header.dtype.hasobject or any(type(size) is not int or size < 0 for size in header.shape):
         raise ValueError(f"an .npy file of {header.dtype} {list(header.shape)}")
     return header
 
