@@ -24,6 +24,7 @@ import typer
 from bundle.agreement import power, sqnr_db
 from bundle.artifacts import Simplified, load, write_text
 from bundle.errors import TargetUnavailable
+from bundle.limits import LIMITS
 from bundle.strict_json import dumps
 from bundle.terminal import print_answer, say
 from calibration.sampling import CalibrationSet, from_folder
@@ -190,7 +191,9 @@ def main(
     images: Annotated[Path, typer.Option(help="A labelled folder, or images of the model's size.")] = Path(
         "data/scenes"
     ),
-    count: Annotated[int, typer.Option(min=1, help="Calibration images; a plan does not depend on them.")] = 16,
+    count: Annotated[
+        int, typer.Option(min=1, max=LIMITS["count"].most, help="Calibration images; a plan does not depend on them.")
+    ] = 16,
     swin: Annotated[bool, typer.Option(help="Measure on the Swin-T at 448 too.")] = True,
     work: Annotated[Path, typer.Option(help="Where graphs and calibrations are kept.")] = Path("build/attention"),
     write: Annotated[bool, typer.Option("--write", help="Store the rows beside the target.")] = False,

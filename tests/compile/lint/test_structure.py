@@ -5,6 +5,7 @@ from pathlib import Path
 import onnx
 import pytest
 from onnx import TensorProto, helper, parser
+from onnx_ir.passes.common import ShapeInferencePass
 
 from bundle.errors import GraphError
 from compile.adopt import read_contract
@@ -205,3 +206,12 @@ def test_a_place_of_external_data_that_is_none_is_named(tmp_path: Path, place: d
     with pytest.raises(GraphError) as caught:
         read_model(tmp_path / "m.onnx")
     assert said in caught.value.got
+
+
+def test_shapes_that_cannot_be_inferred_are_said_in_one_line(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    model = read_model(save(HEAD + "{ semseg = Softmax<axis=99> (image) }", tmp_path / "m.onnx"))
+    ShapeInferencePass()(model)
+    error = capsys.readouterr().err
+    assert len(error.splitlines()) == 1 and error.startswith("note: ") and "'axis' must be in [-4 , 3]" in error
