@@ -8,6 +8,7 @@ import typer
 from pydantic import TypeAdapter, ValidationError
 
 from bundle.errors import ArtifactError
+from bundle.frozen import faults
 from bundle.limits import LIMITS
 from bundle.manifest import load_bundle
 from bundle.seals import MANIFEST
@@ -64,6 +65,6 @@ def read_ranges(folder: Path) -> tuple["Range", ...]:
         return TypeAdapter(tuple[Range, ...]).validate_json(content)
     except (OSError, ValidationError) as error:
         raise ArtifactError(
-            f"{RANGES} cannot be read", expected="the largest magnitude of each tensor", got=str(error), where=str(path),
+            f"{RANGES} cannot be read", expected="the largest magnitude of each tensor", got=faults(error), where=str(path),
             fix="give a jetson bundle; build it again if it is an older one",
         ) from error  # fmt: skip

@@ -31,7 +31,7 @@ from pydantic import JsonValue, ValidationError
 from bundle.artifacts import Quantized, Simplified, hash_file, load, write_text
 from bundle.dataset import FolderDataset
 from bundle.errors import ArtifactError, GraphError
-from bundle.frozen import Frozen
+from bundle.frozen import Frozen, faults
 from bundle.verdict import MINIMUM_IMAGES
 from calibration.sampling import CalibrationSet
 from compile.calibrate import Question, calibrate
@@ -146,7 +146,7 @@ def read_sensitivity(path: Path) -> SearchReport:
         return SearchReport.model_validate_json(path.read_bytes())
     except ValidationError as error:
         raise ArtifactError(
-            f"{path.name} cannot be read", expected="what the search of this version writes", got=str(error),
+            f"{path.name} cannot be read", expected="what the search of this version writes", got=faults(error),
             where=str(path), fix="build the bundle again",
         ) from error  # fmt: skip
 
