@@ -34,6 +34,11 @@ def _check_each(nodes: Iterable[onnx.NodeProto], imports: Iterable[onnx.Operator
     for node in nodes:
         if not all(isinstance(text, str) for text in (node.name, node.op_type, node.domain, *node.input, *node.output)):
             raise ValueError(f"a node of {node.op_type!r} has a name that is no UTF-8")
+        names = [attribute.name for attribute in node.attribute]
+        if len(set(names)) < len(names) or onnx.AttributeProto.UNDEFINED in {one.type for one in node.attribute}:
+            raise ValueError(
+                f"{node.op_type} of {', '.join(node.output)} has an attribute twice, or one without a type"
+            )
         known = _schema(node.op_type, opset) if node.domain in STANDARD else None
         if known is not None and (len(node.input) < known.min_input or len(node.output) < max(known.min_output, 1)):
             raise ValueError(f"{node.op_type} of {', '.join(node.output)} lacks an input or an output")

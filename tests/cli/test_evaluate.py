@@ -117,3 +117,17 @@ def test_a_checkpoint_whose_output_is_not_finite_is_no_regression(
     )
     assert (code, out) == (2, "")
     assert "the checkpoint's own output is not finite" in error and made.EVALUATION[0] in error
+
+
+@pytest.mark.parametrize("command", ["evaluate", "pipeline"])
+@pytest.mark.parametrize("tasks", [",", "depth,", "depth,depth"])
+def test_an_empty_or_a_doubled_name_of_a_task_is_refused_and_never_every_task(
+    checkpoint: Path, root: Path, tmp_path: Path, command: str, tasks: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    words = {
+        "evaluate": [str(checkpoint)],
+        "pipeline": ["--target", "intel", "--checkpoint", str(checkpoint), "--out", str(tmp_path / "build")],
+    }[command]
+    code, out, error = tdss(command, *words, "--data", str(root), "--tasks", tasks, capsys=capsys)
+    assert (code, out) == (2, "") and "these tasks cannot be kept" in error
+    assert not (tmp_path / "build").exists()
