@@ -10,7 +10,7 @@ from pathlib import Path
 
 from bundle import commands
 from bundle.archive import MAX_BYTES
-from bundle.arguments import at_least
+from bundle.arguments import within
 from bundle.commands import Answer
 from bundle.schema import SCHEMAS, schema_text
 from bundle.strict_json import dumps
@@ -59,7 +59,10 @@ def _add_arguments(name: str, row: argparse.ArgumentParser) -> None:
     if name == "unpack":
         row.add_argument("archive", type=Path, help="a file that pack wrote")
         row.add_argument(
-            "--max-bytes", type=at_least(1), default=MAX_BYTES, help="refuse more than this (default: 2 GiB)"
+            "--max-bytes",
+            type=within(1, "bundle_bytes"),
+            default=MAX_BYTES,
+            help="refuse more than this (default: 2 GiB)",
         )
     if name in ("pack", "unpack"):
         text = "the archive to write (default: beside the bundle)" if name == "pack" else "the folder to write"

@@ -33,22 +33,16 @@ def read_header(stream: IO[bytes]) -> Header:
     """Read the header of an .npy file from a stream that begins with it.
 
     Raises:
-        ValueError: it is none, or names Python objects or a negative size.
+        ValueError: it is none, or names Python objects or a size that is negative or no integer.
     """
     version = np.lib.format.read_magic(stream)
     if version not in _READERS:
         raise ValueError(f"an .npy file of format {version}")
     try:
         header = Header(*_READERS[version](stream, max_header_size=_LARGEST_HEADER))
-    except (
-        TypeError,
-        SyntaxError,
-        RecursionError,
-        MemoryError,
-        TokenError,
-    ) as error:  # of NumPy's parser of the header's text
+    except (TypeError, SyntaxError, RecursionError, MemoryError, TokenError) as error:  # of NumPy's parser
         raise ValueError(f"the header of an .npy file cannot be read: {error}") from error
-    if header.dtype.hasobject or min(header.shape, default=0) < 0:
+    if header.dtype.hasobject or any(type(size) is not int or size < 0 for size in header.shape):
         raise ValueError(f"an .npy file of {header.dtype} {list(header.shape)}")
     return header
 

@@ -17,7 +17,7 @@ from typing import ClassVar, Literal, TypeVar
 from pydantic import JsonValue, ValidationError, field_validator
 
 from bundle.errors import ArtifactError
-from bundle.frozen import Frozen
+from bundle.frozen import Frozen, faults
 from bundle.limits import read_limited
 
 SIDECAR = "artifact.json"
@@ -229,7 +229,7 @@ def load(kind: type[ArtifactT], folder: Path) -> ArtifactT:
         raise ArtifactError(
             f"{SIDECAR} cannot be read",
             expected="schema_version 1",
-            got=str(error),
+            got=faults(error),
             where=str(sidecar),
             fix="build the artifact again with this version of the project",
         ) from error

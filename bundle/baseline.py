@@ -93,7 +93,8 @@ def _comparable(earlier: RegressionReport, ids: tuple[str, ...], tasks: tuple[st
     if tuple(kept.tasks) != tasks:
         raise _refused("is of other tasks", str(list(tasks)), str(list(kept.tasks)))
     if kept.ids != ids:
-        other = next((name for name in kept.ids if name not in set(ids)), "the same images in another order")
+        apart = [name for name in (*kept.ids, *ids) if (name in kept.ids) != (name in ids)]
+        other = f"{apart[0]} is in one of them" if apart else "the same images in another order"
         raise _refused("is of other images", f"{len(ids)} images: {', '.join(ids[:3])} …", f"{len(kept.ids)}: {other}")
     return kept
 

@@ -20,7 +20,7 @@ from pydantic import Field, ValidationError
 
 from bundle.checks import disagreeing
 from bundle.errors import ArtifactError
-from bundle.frozen import Frozen
+from bundle.frozen import Frozen, faults
 from bundle.manifest import Bundle
 from bundle.outcome import RegressionReport, VariantRow, variant_tasks, verdicts_of
 from bundle.standing import Standing, standing, variant_summary
@@ -128,7 +128,7 @@ def read_choice(bundle: Bundle) -> Choice | None:
         return Choice.model_validate_json(text)
     except ValidationError as error:
         raise ArtifactError(
-            f"{CHOICE} cannot be read", expected="the shipped variant and the candidates", got=str(error),
+            f"{CHOICE} cannot be read", expected="the shipped variant and the candidates", got=faults(error),
             where=str(bundle.folder / CHOICE), fix="choose again: python -m targets on the bundle, or delete the file",
         ) from error  # fmt: skip
 

@@ -15,6 +15,8 @@ class Frozen(BaseModel):
     )
 
 
-def faults(error: ValidationError) -> str:
-    """Return what a validation found, in one line: each key and what is wrong with it."""
+def faults(error: Exception) -> str:
+    """Return what a validation found, in one line: each key and what is wrong with it; the words of any other error."""
+    if not isinstance(error, ValidationError):
+        return str(error)
     return "; ".join(f"{'.'.join(map(str, one['loc'])) or 'the whole'}: {one['msg']}" for one in error.errors())

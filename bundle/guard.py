@@ -37,19 +37,24 @@ def guarded(infer: Infer, identifier: str, limit_s: float) -> Infer:
         SessionFailed: (the returned function) the session raised an error of its own, or took too long.
     """
 
-    def call(feed: dict[str, Array]) -> Mapping[str, Array]:
+    def named(feed: dict[str, Array]) -> Mapping[str, Array]:
         try:
-            return infer(feed) if limit_s == 0 else _limited(infer, feed, identifier, limit_s)
+            return infer(feed)
+        except SessionFailed as error:
+            raise _failed(identifier, error.got) from error
         except ProjectError:
             raise
         except Exception as error:
-            raise SessionFailed(
-                f"the session failed on image {identifier!r}", expected="outputs",
-                got=f"{type(error).__name__}: {error}", where="the compiled model",
-                fix=f"mend what the runtime names; then {RESUME}",
-            ) from error  # fmt: skip
+            raise _failed(identifier, f"{type(error).__name__}: {error}") from error
 
-    return call
+    return named if limit_s == 0 else lambda feed: _limited(named, feed, identifier, limit_s)
+
+
+def _failed(identifier: str, got: str) -> SessionFailed:
+    return SessionFailed(
+        f"the session failed on image {identifier!r}", expected="outputs", got=got, where="the compiled model",
+        fix=f"mend what the runtime names; then {RESUME}",
+    )  # fmt: skip
 
 
 def _limited(infer: Infer, feed: dict[str, Array], identifier: str, limit_s: float) -> Mapping[str, Array]:

@@ -13,7 +13,7 @@ from pydantic import Field
 
 from bundle.choice import pick
 from bundle.dataset import find_image
-from bundle.errors import ArtifactError
+from bundle.errors import ArtifactError, InputError
 from bundle.frozen import Frozen
 from bundle.journal import Journal, run_key
 from bundle.manifest import Bundle
@@ -80,6 +80,11 @@ def measure_bundle(
     """
     name, reason = pick(bundle, variant)
     baseline = None if options.baseline is None else open_report(options.baseline)
+    if options.reference is not None and options.data is None:
+        raise InputError(
+            "a reference without its images", expected="--data beside --reference", got="--reference alone",
+            where="the command line", fix="name the labelled folder that the reference's arrays are of",
+        )  # fmt: skip
     source = None if options.data is None else labelled(bundle.manifest, options.data, options.split, options.reference)
     journal = Journal(bundle.folder, _key(bundle, execution, options, name, source))
     report = run(

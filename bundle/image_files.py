@@ -2,9 +2,11 @@
 
 Pillow is needed to read them, so it is imported here only, and a device that decodes stored arrays does without it.
 A file whose Exif orientation asks a viewer to turn or mirror it is refused: labels may have been drawn on the pixels or
-on what the viewer shows, and nothing in the file says which (docs/decisions/0117).
+on what the viewer shows, and nothing in the file says which. So is one that Pillow would convert or read in part: 16 bits
+a channel, fewer than 8 bits of grey, an animation (docs/decisions/0123).
 """
 
+import re
 import struct
 import warnings
 from collections.abc import Iterator
@@ -21,21 +23,24 @@ from bundle.errors import DatasetError, not_installed
 from bundle.limits import LIMITS
 
 if TYPE_CHECKING:
-    from PIL.Image import Image as Opened
+    from PIL.ImageFile import ImageFile as Opened
 
 Array: TypeAlias = NDArray[np.generic]
 ORIENTATION = 0x0112  # the Exif tag; 1 is upright, 2 to 8 are turned or mirrored
 TURNED = range(2, 9)
+FORMATS = ("JPEG", "PNG")  # whatever the suffix says: Pillow runs Ghostscript on some of its other formats
 
 
 def decode(path: Path, modes: tuple[str, ...]) -> Array:
     """Return the stored pixels of an image file whose Pillow mode is one of ``modes``.
 
     Raises:
-        DatasetError: it is unreadable, of another mode, too large, or its orientation is not upright.
+        DatasetError: it is unreadable, of another mode, too large, an animation, its orientation is not upright, or its values
+            are stored with more or fewer bits than the mode has.
         TargetUnavailable: Pillow is not installed.
     """
     with _opened(path) as image:
+        _refuse_converted(path, image)
         orientation = image.getexif().get(ORIENTATION, 1)
         if orientation in TURNED:
             raise DatasetError(
@@ -51,6 +56,22 @@ def decode(path: Path, modes: tuple[str, ...]) -> Array:
             where=str(path), fix="save it as the folder format says",
         )  # fmt: skip
     return array
+
+
+def _refuse_converted(path: Path, image: "Opened") -> None:
+    """Refuse what Pillow would not give as it is stored: it scales grey of 1 to 4 bits, and cuts colour of 16 bits to 8.
+
+    It knows before it decodes, and ``getexif`` may decode.
+    """
+    stored = {str(args[0] if isinstance(args, tuple) else args) for _, _, _, args in image.tile}
+    bits = sorted(raw for raw in stored if image.mode in ("L", "RGB") and re.search(r";(16|[124](?!\d))", raw))
+    pictures = getattr(image, "n_frames", 1) if image.format == "PNG" else 1  # JPEG: a preview may follow the picture
+    if bits or pictures > 1:
+        raise DatasetError(
+            f"{path.name} cannot be read exactly as it is stored", expected="one picture of 8 bits a channel",
+            got=f"{pictures} pictures" if pictures > 1 else f"pixels stored as {bits[0]}", where=str(path),
+            fix="save it as the folder format says",
+        )  # fmt: skip
 
 
 def decode_npy(path: Path) -> Array:
@@ -90,13 +111,15 @@ def _opened(path: Path) -> "Iterator[Opened]":
         with warnings.catch_warnings():
             warnings.simplefilter("error", pillow.DecompressionBombWarning)
             warnings.filterwarnings("error", module=r"PIL\.TiffImagePlugin")  # damaged Exif: its orientation is unknown
-            with pillow.open(path) as image:
+            with pillow.open(path, formats=FORMATS) as image:
                 _check_size(path, image.width, image.height)
                 yield image
     except (pillow.DecompressionBombError, pillow.DecompressionBombWarning) as error:
         raise _too_large(path, str(error)) from error
     except (OSError, SyntaxError, ValueError, TypeError, KeyError, IndexError, struct.error, UserWarning) as error:
-        raise _unreadable(path, error) from error  # Pillow's decoders raise all of these for damaged files
+        raise _unreadable(
+            path, error, "a JPEG or PNG file"
+        ) from error  # Pillow's decoders raise all of these for damaged files
 
 
 def _check_size(path: Path, width: int, height: int) -> None:
@@ -120,8 +143,8 @@ def _pillow(path: Path) -> ModuleType:
     return pillow
 
 
-def _unreadable(path: Path, error: Exception) -> DatasetError:
+def _unreadable(path: Path, error: Exception, expected: str = "an .npy file") -> DatasetError:
     return DatasetError(
-        f"{path.name} cannot be read", expected="an image file", got=f"{type(error).__name__}: {error}", where=str(path),
+        f"{path.name} cannot be read", expected=expected, got=f"{type(error).__name__}: {error}", where=str(path),
         fix="copy or render the file again",
     )  # fmt: skip

@@ -18,7 +18,7 @@ from bundle.contents import EXPECTED, VECTORS, check_contents, listable
 from bundle.dataset import DatasetSpec
 from bundle.engines import check_engines
 from bundle.errors import ArtifactError, ProjectError
-from bundle.frozen import Frozen
+from bundle.frozen import Frozen, faults
 from bundle.limits import Channels, NotNegative, Seed
 from bundle.preprocess import Preprocess
 from bundle.results import RESULTS, read_results, require_results, seal_result, text_of
@@ -263,7 +263,7 @@ def parse_manifest(content: bytes, folder: Path) -> Manifest:
         raise ArtifactError(
             f"{MANIFEST} cannot be read",
             expected="schema_version 1",
-            got=str(error),
+            got=faults(error),
             where=str(folder / MANIFEST),
             fix="build the bundle again with this version of the project",
         ) from error

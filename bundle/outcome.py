@@ -7,24 +7,25 @@ compared with this one image by image (bundle/baseline.py); it is the last key, 
 from pathlib import Path
 from typing import Annotated, Literal, TypeAlias
 
-import numpy as np
 from pydantic import BeforeValidator, ConfigDict, Field, ValidationError, model_validator
 
 from bundle.errors import ArtifactError
 from bundle.frozen import Frozen, faults
+from bundle.limits import NotNegative
 from bundle.results import open_result, read_result, write_result
 from bundle.tasks import Direction
 from bundle.verdict import Gate, Verdict
 
 RESULT = "regression.json"
+LARGEST = 1e100  # of a figure: a hundred times it, as a page shows a share, is finite
 ExecutedOn: TypeAlias = Literal["device", "emulation"]
 
 
 def _finite(value: object) -> object:
-    return None if isinstance(value, float) and not np.isfinite(value) else value
+    return None if isinstance(value, float) and not abs(value) <= LARGEST else value
 
 
-Number: TypeAlias = Annotated[float | None, BeforeValidator(_finite)]  # NaN and infinity become null: JSON has neither
+Number: TypeAlias = Annotated[float | None, BeforeValidator(_finite)]  # JSON has neither NaN nor infinity: null
 Interval: TypeAlias = tuple[Number, Number]
 
 
@@ -72,7 +73,7 @@ class TaskResult(Frozen):
     compiled: Number
     drop_relative: Number
     interval: Interval
-    budget: float
+    budget: NotNegative
     verdict: Verdict
     sqnr_db: Number
     labelled_images: int | None = None
@@ -111,7 +112,7 @@ class VariantTask(Frozen):
     compiled: Number
     drop_relative: Number
     interval: tuple[Number, Number]
-    budget: float
+    budget: NotNegative
     verdict: Verdict
     sqnr_db: Number = None
     labelled_images: int | None = None
@@ -242,7 +243,7 @@ def parse_report(text: str, folder: Path) -> RegressionReport:
 
 def _unread(folder: Path, error: Exception) -> ArtifactError:
     return ArtifactError(
-        f"{RESULT} cannot be read", expected="schema 1 or 2", got=str(error), where=str(folder / RESULT),
+        f"{RESULT} cannot be read", expected="schema 1 or 2", got=faults(error), where=str(folder / RESULT),
         fix="run pytest tests/regression --bundle on this bundle",
     )  # fmt: skip
 
@@ -256,8 +257,7 @@ def open_report(path: Path) -> RegressionReport:
     try:
         return RegressionReport.model_validate_json(open_result(path, RESULT))
     except (FileNotFoundError, IsADirectoryError, NotADirectoryError, ValidationError) as error:
-        got = faults(error) if isinstance(error, ValidationError) else str(error)
         raise ArtifactError(
-            f"{path.name} is no result of a regression", expected="a regression.json of schema 1 or 2", got=got,
+            f"{path.name} is no result of a regression", expected="a regression.json of schema 1 or 2", got=faults(error),
             where=str(path), fix="name the file that pytest tests/regression or tdss regress wrote",
         ) from error  # fmt: skip

@@ -23,6 +23,7 @@ from typing import TypeAlias
 from bundle.artifacts import SIDECAR, Artifact, load, writing
 from bundle.contents import WRITTEN_LATER
 from bundle.errors import ArtifactError, InputError
+from bundle.limits import LIMITS
 from bundle.manifest import read_manifest
 from bundle.results import SEALED
 from bundle.seals import MANIFEST
@@ -33,9 +34,9 @@ Rule: TypeAlias = Callable[[Path], str]
 Kind: TypeAlias = Callable[[Path], bool]
 """Whether a file is an earlier output of the same kind."""
 
-LONGEST_PART = 255  # bytes of a name in a path
+LONGEST_PART = LIMITS["path_part_bytes"].most
 LONGEST_NAME = LONGEST_PART - len(f"..{'0' * 32}.tmp")  # bytes of a name beside which its temporary one still fits
-LARGEST_READ = 1 << 28  # bytes of a file that a kind looks into
+LARGEST_READ = LIMITS["json_bytes"].most  # bytes of a file that a kind looks into
 _LEFT = re.compile(r"\.(?P<name>.+)\.[0-9a-f]{32}\.(?P<kind>tmp|old)")
 _NO_SPACE = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EROFS)
 _AT_FDCWD, _RENAME_EXCHANGE = -100, 2  # linux/fcntl.h, linux/fs.h

@@ -13,7 +13,7 @@ from pydantic import JsonValue, ValidationError
 
 from bundle.artifacts import hash_folder, verify_files, write_text
 from bundle.errors import ArtifactError
-from bundle.frozen import Frozen
+from bundle.frozen import Frozen, faults
 from bundle.outputs import anything, replacing
 from bundle.preprocess import Preprocess
 
@@ -59,7 +59,7 @@ def look_up(folder: Path, key: CalibrationKey) -> bool:
         entry = _Entry.model_validate_json(path.read_bytes())
     except ValidationError as error:
         raise ArtifactError(
-            f"{KEY} of a calibration cache cannot be read", expected="the key this version writes", got=str(error),
+            f"{KEY} of a calibration cache cannot be read", expected="the key this version writes", got=faults(error),
             where=str(path), fix="remove the folder: it is made again",
         ) from error  # fmt: skip
     differing = differences(entry.key, key)

@@ -10,6 +10,7 @@ import shutil
 import sys
 from pathlib import Path
 
+from bundle.arguments import within
 from bundle.dataset import SPEC_FILE, find_image, load_spec, read_ids
 from bundle.errors import DatasetError
 from bundle.outputs import nothing, replacing, require_folder
@@ -64,8 +65,8 @@ def main(arguments: list[str]) -> None:
     parser.add_argument("--source", type=Path, required=True, help="a labelled folder with train.txt and val.txt")
     parser.add_argument("--spec", type=Path, required=True, help="the dataset.json of the source")
     parser.add_argument("--out", type=Path, required=True, help="the folder to write")
-    parser.add_argument("--count", type=int, default=CALIBRATION_COUNT, help="calibration images")
-    parser.add_argument("--seed", type=int, default=SEED, help="of the draw")
+    parser.add_argument("--count", type=within(1, "count"), default=CALIBRATION_COUNT, help="calibration images")
+    parser.add_argument("--seed", type=within(0, "seed"), default=SEED, help="of the draw")
     options = parser.parse_args(arguments)
     cut(options.source, options.spec, options.out, count=options.count, seed=options.seed)
 

@@ -5,6 +5,7 @@ from typing import Annotated, NamedTuple
 
 import typer
 
+from bundle.limits import LIMITS
 from bundle.outputs import Kind, json_object, marked, overwrite, require_file
 from bundle.terminal import print_answer, say
 from report.comparison import Comparison, markdown, read_comparison
@@ -28,8 +29,8 @@ def main(
     out: Annotated[Path, typer.Option(help="The folder of the result, and of what a later run goes on with.")] = Path("build/bench"),
     page: Annotated[Path | None, typer.Option(help="A Markdown page whose generated section is replaced.")] = None,
     only: Annotated[list[str] | None, typer.Option(help="A group or a row by name; may be repeated. Default: all.")] = None,
-    threads: Annotated[int, typer.Option(min=1, help="Threads, and CPUs, of every runtime.")] = 2,
-    rounds: Annotated[int, typer.Option(min=0, help="Timed rounds of each group; 0: 25, 9 and 15.")] = 0,
+    threads: Annotated[int, typer.Option(min=1, max=LIMITS["threads"].most, help="Threads, and CPUs, of every runtime.")] = 2,
+    rounds: Annotated[int, typer.Option(min=0, max=LIMITS["count"].most, help="Timed rounds of each group; 0: 25, 9 and 15.")] = 0,
     quick: Annotated[bool, typer.Option("--quick", help="Few images and rounds, a tiny model for the Swin-T: some minutes.")] = False,
     draw: Annotated[bool, typer.Option("--draw", help="Measure nothing: draw table, picture and page from bench.json again.")] = False,
     as_json: Annotated[bool, typer.Option("--json", help="Print the result as JSON instead of the table.")] = False,

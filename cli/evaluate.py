@@ -34,11 +34,13 @@ def main(
     Example: tdss evaluate models/default --data data/scenes --split val
     """
     from tdss.checkpoint import load_card, stored_halves
-    from tdss.config_file import WEIGHTS
+    from tdss.config_file import CONFIG, WEIGHTS, read_config
 
     if arrays is not None:
         require_file(arrays, ARRAYS, [checkpoint, data])
     dataset = FolderDataset(root=data, spec=load_spec(data / SPEC_FILE))
+    read_config(checkpoint / CONFIG)
+    card = load_card(checkpoint)
     if halves := stored_halves(checkpoint / WEIGHTS):
         say(halves)
     names = tuple(tasks.split(",")) if tasks else ()
@@ -49,7 +51,6 @@ def main(
     if as_json:
         print_answer(dumps(metrics))
         return
-    card = load_card(checkpoint)
     EscapingConsole().print(_table(metrics, card.metrics if card else {}))
 
 

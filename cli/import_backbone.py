@@ -5,6 +5,7 @@ from typing import Annotated
 
 import typer
 
+from bundle.limits import LIMITS
 from bundle.strict_json import dumps
 from bundle.terminal import print_answer
 
@@ -15,7 +16,7 @@ def main(
     ],
     config: Annotated[Path, typer.Option(help=r"The model's config.toml; its \[backbone] is the published one's.")],
     out: Annotated[Path, typer.Option(help="The checkpoint folder to write.")],
-    seed: Annotated[int, typer.Option(help="Draws the new adapters and decoders.")] = 0,
+    seed: Annotated[int, typer.Option(min=0, max=LIMITS["seed"].most, help="Draws the new adapters and decoders.")] = 0,
     as_json: Annotated[bool, typer.Option("--json", help="Print what was left out as JSON.")] = False,
 ) -> None:
     """Put a published Swin or DINOv2 backbone into a checkpoint whose adapters and decoders are untrained.

@@ -8,6 +8,7 @@ from rich.progress import Progress
 
 from bundle.checks import answers, require_agreement, require_passed
 from bundle.harness import REPORTS, TIME_LIMIT_S, Judged, Options, inputs_of, judge_bundle
+from bundle.limits import LIMITS
 from bundle.manifest import Bundle
 from bundle.outcome import RegressionReport
 from bundle.outputs import overwrite, require_file
@@ -19,6 +20,7 @@ from report.tables import notes, tasks_table
 from targets.base import Execute, RunConfig, Session
 from targets.open import execution, open_session
 
+THREADS, SECONDS = LIMITS["threads"].most, LIMITS["seconds"].most
 TO_STDERR = EscapingConsole(stderr=True)
 
 
@@ -31,7 +33,7 @@ def main(
         str, typer.Option(help="A precision the bundle holds. Default: the one that choice.json names.")
     ] = "",
     device: Annotated[str, typer.Option(help="A device of the target: CPU, GPU, NPU, AUTO.")] = "",
-    threads: Annotated[int, typer.Option(min=0, help="Threads; 0: the runtime's choice.")] = 0,
+    threads: Annotated[int, typer.Option(min=0, max=THREADS, help="Threads; 0: the runtime's choice.")] = 0,
     allow_inconclusive: Annotated[
         bool, typer.Option(help="Accept undecided verdicts; they are named, never within budget.")
     ] = False,
@@ -47,7 +49,7 @@ def main(
         Path | None, typer.Option(help="An earlier regression.json: compare image by image, and fail if this is worse.")
     ] = None,
     time_limit: Annotated[
-        float, typer.Option(min=0, help="The longest one image may take, in seconds; 0: no limit.")
+        float, typer.Option(min=0, max=SECONDS, help="The longest one image may take, in seconds; 0: no limit.")
     ] = TIME_LIMIT_S,
     out: Annotated[Path | None, typer.Option(help="Write the report here, not into the bundle.")] = None,
     key: Annotated[Path | None, typer.Option(help="Refuse a bundle that is not signed with this public key.")] = None,

@@ -8,6 +8,8 @@ import typer
 from pydantic import TypeAdapter, ValidationError
 
 from bundle.errors import ArtifactError
+from bundle.frozen import faults
+from bundle.limits import LIMITS
 from bundle.manifest import load_bundle
 from bundle.seals import MANIFEST
 from bundle.strict_json import dumps
@@ -19,7 +21,9 @@ if TYPE_CHECKING:
 
 def main(
     bundle: Annotated[Path, typer.Argument(help="A jetson bundle, or a folder that quantize wrote.")],
-    count: Annotated[int, typer.Option(min=1, help="How many tensors to print, the widest first.")] = 20,
+    count: Annotated[
+        int, typer.Option(min=1, max=LIMITS["count"].most, help="How many tensors to print, the widest first.")
+    ] = 20,
     as_json: Annotated[bool, typer.Option("--json", help="Print every tensor as JSON.")] = False,
 ) -> None:
     """Print the range of each tensor against FP16's, the widest first, and which ones stay in float32.
@@ -78,6 +82,6 @@ def read_ranges(folder: Path) -> tuple["Range", ...]:
         return TypeAdapter(tuple[Range, ...]).validate_json(content)
     except (OSError, ValidationError) as error:
         raise ArtifactError(
-            f"{RANGES} cannot be read", expected="the largest magnitude of each tensor", got=str(error), where=str(path),
+            f"{RANGES} cannot be read", expected="the largest magnitude of each tensor", got=faults(error), where=str(path),
             fix="give a jetson bundle; build it again if it is an older one",
         ) from error  # fmt: skip

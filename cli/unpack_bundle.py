@@ -7,6 +7,7 @@ import typer
 
 from bundle import commands
 from bundle.archive import MAX_BYTES
+from bundle.limits import LIMITS
 from bundle.strict_json import dumps
 from bundle.terminal import print_answer
 
@@ -15,7 +16,9 @@ def main(
     archive: Annotated[Path, typer.Argument(help="A file that pack wrote.")],
     out: Annotated[Path, typer.Option(help="The folder to write; there must be nothing in it.")],
     key: Annotated[Path | None, typer.Option(help="Refuse one that is not signed with this public key.")] = None,
-    max_bytes: Annotated[int, typer.Option(help="Refuse more than this, unpacked.")] = MAX_BYTES,
+    max_bytes: Annotated[
+        int, typer.Option(min=1, max=LIMITS["bundle_bytes"].most, help="Refuse more than this, unpacked.")
+    ] = MAX_BYTES,
     as_json: Annotated[bool, typer.Option("--json", help="Print the answer as JSON.")] = False,
 ) -> None:
     """Unpack an archive, whole and verified, or not at all.

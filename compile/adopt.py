@@ -57,6 +57,8 @@ def read_contract(path: Path, *, mean: Triple, std: Triple) -> GraphInfo:
         raise _refused(path, f"one input {INPUT!r} with 4 axes", f"inputs {[(s.name, s.shape) for s in inputs]}")
     io: Io = "edge" if inputs[0].dtype == "uint8" else "raw"
     height, width = inputs[0].shape[1:3] if io == "edge" else inputs[0].shape[2:4]
+    if not outputs:
+        raise _refused(path, "one output per task", "none")
     tasks = {spec.name: _channels(spec, io) for spec in outputs}
     try:
         info = GraphInfo(io=io, preprocess=Preprocess(height=height, width=width, mean=mean, std=std), tasks=tasks)

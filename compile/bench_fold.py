@@ -23,6 +23,7 @@ from rich.table import Table
 
 from bundle.errors import RegressionFailed
 from bundle.frozen import Frozen
+from bundle.limits import LIMITS
 from bundle.outputs import json_object, overwrite, require_file
 from bundle.terminal import say
 from compile.bench import Clock, ratio, sample
@@ -323,8 +324,8 @@ def main(
     ] = Path("build/bench-fold"),
     page: Annotated[Path | None, typer.Option(help="A Markdown page whose tables are to be replaced.")] = None,
     quick: Annotated[bool, typer.Option("--quick", help="A tiny model: proves only that the benchmark runs.")] = False,
-    rounds: Annotated[int, typer.Option(min=1, help="Timed rounds.")] = ROUNDS,
-    threads: Annotated[int, typer.Option(min=1, help="Threads of both runtimes.")] = 2,
+    rounds: Annotated[int, typer.Option(min=1, max=LIMITS["count"].most, help="Timed rounds.")] = ROUNDS,
+    threads: Annotated[int, typer.Option(min=1, max=LIMITS["threads"].most, help="Threads of both runtimes.")] = 2,
     clock: Annotated[Literal["wall", "cpu"], typer.Option(help="cpu where other work disturbs wall time.")] = "wall",
 ) -> None:
     """Measure what folding gains and what a folded TDSS costs over its backbone and heads.

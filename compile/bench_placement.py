@@ -28,6 +28,7 @@ from bundle.agreement import power, sqnr_db
 from bundle.artifacts import Simplified, hash_file, load, write_text
 from bundle.errors import TargetUnavailable
 from bundle.frozen import Frozen
+from bundle.limits import LIMITS
 from bundle.strict_json import dumps
 from bundle.terminal import print_answer, say
 from calibration.sampling import CalibrationSet, from_folder
@@ -257,7 +258,9 @@ def main(
     images: Annotated[Path, typer.Option(help="A labelled folder, or images of the model's size.")] = Path(
         "data/scenes"
     ),
-    count: Annotated[int, typer.Option(min=1, help="Calibration images; a plan does not depend on them.")] = 16,
+    count: Annotated[
+        int, typer.Option(min=1, max=LIMITS["count"].most, help="Calibration images; a plan does not depend on them.")
+    ] = 16,
     others: Annotated[bool, typer.Option(help="Measure on the Swin-T at 448 and the ViT-S/14 too.")] = True,
     work: Annotated[Path, typer.Option(help="Where graphs and calibrations are kept.")] = Path("build/placement"),
     write: Annotated[bool, typer.Option("--write", help="Store the rows beside the target.")] = False,

@@ -18,6 +18,7 @@ import typer
 
 from bundle.artifacts import Simplified, write_text
 from bundle.errors import ConfigError
+from bundle.limits import LIMITS
 from bundle.preprocess import Preprocess
 from bundle.strict_json import dumps
 from bundle.terminal import print_answer, say
@@ -172,8 +173,10 @@ def main(
     ] = False,
     images: Annotated[Path, typer.Option(help="Images of the models' size.")] = Path("data/scenes"),
     split: Annotated[str, typer.Option(help="The split of a labelled folder.")] = "calibration",
-    rounds: Annotated[int, typer.Option(min=1, help="Timed rounds of each comparison.")] = 25,
-    threads: Annotated[int, typer.Option(min=0, help="Threads; 0: the runtime's choice.")] = 2,
+    rounds: Annotated[int, typer.Option(min=1, max=LIMITS["count"].most, help="Timed rounds of each comparison.")] = 25,
+    threads: Annotated[
+        int, typer.Option(min=0, max=LIMITS["threads"].most, help="Threads; 0: the runtime's choice.")
+    ] = 2,
     clock: Annotated[Literal["wall", "cpu"], typer.Option(help="cpu where other work disturbs wall time.")] = "wall",
     write: Annotated[bool, typer.Option("--write", help="Store the rows beside the target.")] = False,
 ) -> None:

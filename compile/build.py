@@ -11,6 +11,7 @@ import typer
 from pydantic import JsonValue
 
 from bundle.artifacts import Engine, Quantized, load
+from bundle.limits import LIMITS
 from compile.legality import write_legality
 from compile.script import announce, claim, run_script
 from compile.store import seal, tool_versions, writing
@@ -50,7 +51,9 @@ def main(
     model: Annotated[Path, typer.Option(help="The folder that quantize wrote.")],
     out: Annotated[Path, typer.Option(help="The folder to write.")],
     device: Annotated[str, typer.Option(help="The runtime's device; empty: the target's choice.")] = "",
-    threads: Annotated[int, typer.Option(min=0, help="Threads; 0: the runtime's choice.")] = 0,
+    threads: Annotated[
+        int, typer.Option(min=0, max=LIMITS["threads"].most, help="Threads; 0: the runtime's choice.")
+    ] = 0,
     as_json: Annotated[bool, typer.Option("--json", help="Print the artifact's record as JSON.")] = False,
 ) -> None:
     """Build what the device loads from the quantized variants, or defer it to the device.

@@ -20,6 +20,7 @@ from typing import NamedTuple
 import numpy as np
 from rich.progress import track
 
+from bundle.arguments import within
 from bundle.manifest import Bundle, load_bundle
 from bundle.metrics import Floats, Measure
 from bundle.outputs import json_object, overwrite, require_file
@@ -159,8 +160,13 @@ def main(arguments: list[str] | None = None) -> None:
     )
     add("--out", type=Path, default=Path("docs/interval-coverage.json"), help="the measurement")
     add("--doc", type=Path, default=Path("docs/regression-power.md"), help="the Markdown file with the marks")
-    add("--trials", type=int, default=4 * TRIALS, help="draws per task and number of images, over the variants in turn")
-    add("--threads", type=int, default=1, help="threads of ONNX Runtime; 0: all")
+    add(
+        "--trials",
+        type=within(1, "count"),
+        default=4 * TRIALS,
+        help="draws per task and number of images, over the variants in turn",
+    )
+    add("--threads", type=within(0, "threads"), default=1, help="threads of ONNX Runtime; 0: all")
     options = parser.parse_args(arguments)
     require_file(options.out, COVERAGES, [options.bundle, options.power])
     bundle = load_bundle(options.bundle)

@@ -18,6 +18,7 @@ import typer
 
 from bundle.artifacts import Exported, Folded, load
 from bundle.errors import GraphError
+from bundle.limits import LIMITS
 from bundle.manifest import Io
 from bundle.preprocess import Preprocess
 from compile.graph import GRAPH_FILE, INPUT, GraphInfo, graph_settings
@@ -141,8 +142,10 @@ def main(
     out: Annotated[Path, typer.Option(help="The folder to write.")],
     io: Annotated[Io, typer.Option(help="raw: tensors in and out. edge: camera frames in, maps out.")] = "raw",
     split: Annotated[str, typer.Option(help="The split of a labelled folder.")] = "calibration",
-    count: Annotated[int, typer.Option(min=1, help="How many images the check uses.")] = 4,
-    threads: Annotated[int, typer.Option(min=0, help="Threads of the check; 0: the runtime's choice.")] = 0,
+    count: Annotated[int, typer.Option(min=1, max=LIMITS["count"].most, help="How many images the check uses.")] = 4,
+    threads: Annotated[
+        int, typer.Option(min=0, max=LIMITS["threads"].most, help="Threads of the check; 0: the runtime's choice.")
+    ] = 0,
     as_json: Annotated[bool, typer.Option("--json", help="Print the artifact's record as JSON.")] = False,
 ) -> None:
     """Export a folded model to ONNX.

@@ -22,6 +22,7 @@ from bundle.artifacts import Folded, hash_file, load, write_text
 from bundle.dataset import SPEC_FILE, FolderDataset, load_spec
 from bundle.errors import InputError
 from bundle.fold import FOLD, FoldProof, FoldRecord
+from bundle.limits import LIMITS
 from bundle.manifest import default_budgets
 from bundle.preprocess import Preprocess
 from bundle.strict_json import dumps
@@ -202,8 +203,10 @@ def main(
     ] = False,
     explain: Annotated[bool, typer.Option("--explain", help="Print the analysis, module by module.")] = False,
     split: Annotated[str, typer.Option(help="The split of a labelled folder.")] = "calibration",
-    count: Annotated[int, typer.Option(min=1, help="How many images the proof uses.")] = 2,
-    calibration: Annotated[int, typer.Option(min=0, help="How many images the analysis and the freezing use.")] = 8,
+    count: Annotated[int, typer.Option(min=1, max=LIMITS["count"].most, help="How many images the proof uses.")] = 2,
+    calibration: Annotated[
+        int, typer.Option(min=0, max=LIMITS["count"].most, help="How many images the analysis and the freezing use.")
+    ] = 8,
     as_json: Annotated[
         bool, typer.Option("--json", help="Print the record, or with --explain the table, as JSON.")
     ] = False,

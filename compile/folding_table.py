@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Annotated, NamedTuple
 
 import typer
 
+from bundle.limits import LIMITS
 from bundle.outputs import marked, overwrite, require_file
 from bundle.terminal import print_answer, say
 from compile.bench import measure
@@ -188,7 +189,7 @@ def main(
     images: Annotated[Path, typer.Option(help="A labelled folder, or a folder of images.")] = Path("data/scenes"),
     out: Annotated[Path | None, typer.Option(help="The file to write. Default: standard output.")] = None,
     split: Annotated[str, typer.Option(help="The split of a labelled folder.")] = "calibration",
-    count: Annotated[int, typer.Option(min=1, help="How many images the proof uses.")] = 2,
+    count: Annotated[int, typer.Option(min=1, max=LIMITS["count"].most, help="How many images the proof uses.")] = 2,
 ) -> None:
     """Write what every fold does and what it saves on a checkpoint, as Markdown.
 

@@ -15,6 +15,7 @@ from typing import Annotated
 import typer
 
 from bundle.dataset import read_image
+from bundle.limits import LIMITS
 from bundle.outputs import only, replacing, require_folder
 from bundle.strict_json import dumps
 from bundle.terminal import print_answer
@@ -59,8 +60,8 @@ def main(
     out: Annotated[Path, typer.Option(help="The folder to write.")],
     ours: Annotated[Path | None, typer.Option(help="Our quantized graph, for the last row.")] = None,
     split: Annotated[str, typer.Option(help="The split of a labelled folder.")] = "calibration",
-    count: Annotated[int, typer.Option(min=1, help="How many images to calibrate on.")] = 64,
-    seed: Annotated[int, typer.Option(help="Of the draw.")] = 0,
+    count: Annotated[int, typer.Option(min=1, max=LIMITS["count"].most, help="How many images to calibrate on.")] = 64,
+    seed: Annotated[int, typer.Option(min=0, max=LIMITS["seed"].most, help="Of the draw.")] = 0,
     as_json: Annotated[bool, typer.Option("--json", help="Print the rows as JSON.")] = False,
 ) -> None:
     """Quantize a graph as nncf.quantize does by default, and ask the rules and NVIDIA's parser about the result.

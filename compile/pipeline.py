@@ -331,7 +331,7 @@ def main(
     """
     given: dict[str, JsonValue | Path | None] = {
         "target": target, "checkpoint": checkpoint, "data": data, "dataset": dataset, "io": io, "fold": fold_mode, "device": device,
-        "tasks": None if tasks is None else list(filter(None, tasks.split(","))), "freeze_gates": freeze_gates,
+        "tasks": None if tasks is None else list(tasks.split(",")) if tasks else [], "freeze_gates": freeze_gates,
         "calibration.split": calibration_split, "calibration.count": calibration_count,
         "evaluation.split": evaluation_split, "evaluation.count": evaluation_count, "threads": threads,
         "timing.runs": timing_runs, "timing.warmup": timing_warmup, "budgets": asked_budgets(budgets), "search.limit": search_limit,

@@ -21,6 +21,7 @@ from numpy.typing import NDArray
 from onnx import TensorProto, helper, numpy_helper
 from rich.progress import track
 
+from bundle.arguments import within
 from bundle.dataset import Array, decode_label
 from bundle.errors import GraphError, InputError
 from bundle.manifest import Bundle, Manifest, load_bundle
@@ -315,9 +316,12 @@ def main(arguments: list[str] | None = None) -> None:
     )
     parser.add_argument("--figure", type=Path, default=Path("docs/pictures/regression-power.png"), help="the PNG")
     parser.add_argument(
-        "--trials", type=int, default=TRIALS, help="draws per planted regression of as many images as the bundle has"
+        "--trials",
+        type=within(1, "count"),
+        default=TRIALS,
+        help="draws per planted regression of as many images as the bundle has",
     )
-    parser.add_argument("--threads", type=int, default=1, help="threads of ONNX Runtime; 0: all")
+    parser.add_argument("--threads", type=within(0, "threads"), default=1, help="threads of ONNX Runtime; 0: all")
     options = parser.parse_args(arguments)
     inputs = [options.bundle, *([] if options.graph is None else [options.graph])]
     require_file(options.out, POWERS, inputs)

@@ -15,6 +15,7 @@ import typer
 from pydantic import JsonValue
 
 from bundle.artifacts import Quantized, Simplified, load
+from bundle.limits import LIMITS
 from bundle.outputs import require_container
 from bundle.preprocess import Preprocess, Triple
 from bundle.terminal import say
@@ -161,13 +162,20 @@ def main(
     calibration: Annotated[Path, typer.Option(help="A labelled folder, or a folder of images of the model's size.")],
     out: Annotated[Path, typer.Option(help="The folder to write.")],
     split: Annotated[str, typer.Option(help="The split of a labelled folder.")] = "calibration",
-    count: Annotated[int, typer.Option(min=1, help="How many images to calibrate on.")] = 64,
+    count: Annotated[int, typer.Option(min=1, max=LIMITS["count"].most, help="How many images to calibrate on.")] = 64,
     mean: Annotated[Triple, typer.Option(help="Normalisation of an ONNX file; an artifact knows its own.")] = MEAN,
     std: Annotated[Triple, typer.Option(help="Normalisation of an ONNX file; an artifact knows its own.")] = STD,
-    seed: Annotated[int, typer.Option(help="Of the draw, where the folder holds more images than count.")] = 0,
+    seed: Annotated[
+        int,
+        typer.Option(
+            min=0, max=LIMITS["seed"].most, help="Of the draw, where the folder holds more images than count."
+        ),
+    ] = 0,
     cache: Annotated[Path | None, typer.Option(help="Where calibrations are kept. Default: beside out.")] = None,
     device: Annotated[str, typer.Option(help="The runtime's device; empty: the target's choice.")] = "",
-    threads: Annotated[int, typer.Option(min=0, help="Threads of the check; 0: the runtime's choice.")] = 0,
+    threads: Annotated[
+        int, typer.Option(min=0, max=LIMITS["threads"].most, help="Threads of the check; 0: the runtime's choice.")
+    ] = 0,
     as_json: Annotated[bool, typer.Option("--json", help="Print the artifact's record as JSON.")] = False,
 ) -> None:
     """Quantize a simplified graph for a target.

@@ -13,7 +13,7 @@ from bundle.sources import ARRAYS, References, write_arrays
 from bundle.tasks import task
 from compile.eager import EagerModel
 from tdss.config_file import checkpoint_digest
-from tdss.training.evaluate import require_defined
+from tdss.training.evaluate import require_defined, require_finite
 
 Track = Callable[[Iterable[str]], Iterable[str]]
 
@@ -29,7 +29,7 @@ def measure_reference(
         ConfigError: the checkpoint has no such task.
         DatasetError: an image or a label is missing or does not fit, the data is of other classes than the model, or no
             pixel of a task is labelled.
-        RegressionFailed: the reference's output is not finite.
+        CheckpointError: the reference's output is not finite.
     """
     model = EagerModel(checkpoint)
     model.keep(tasks or tuple(model.config.tasks))
@@ -37,6 +37,7 @@ def measure_reference(
     found: dict[str, dict[str, list[Floats]]] = {name: {} for name in model.config.tasks}
     for identifier in track(ids):
         outputs = model.run(dataset.image(identifier), name=identifier)
+        require_finite(outputs, identifier)
         for name, channels in model.config.tasks.items():
             prediction, label = predict(task(name), outputs[name]), dataset.label(name, identifier)
             for figure in measures(task(name), channels):

@@ -14,6 +14,7 @@ import typer
 from pydantic import JsonValue
 
 from bundle.artifacts import Simplified, load
+from bundle.limits import LIMITS
 from compile.graph import GRAPH_FILE, graph_info, graph_settings
 from compile.images import ImageFiles, folder_images
 from compile.passes.table import apply_passes
@@ -60,9 +61,11 @@ def main(
     images: Annotated[Path, typer.Option(help="Images for the check: a labelled folder, or a folder of images.")],
     out: Annotated[Path, typer.Option(help="The folder to write.")],
     split: Annotated[str, typer.Option(help="The split of a labelled folder.")] = "calibration",
-    count: Annotated[int, typer.Option(min=1, help="How many images the check uses.")] = 4,
+    count: Annotated[int, typer.Option(min=1, max=LIMITS["count"].most, help="How many images the check uses.")] = 4,
     device: Annotated[str, typer.Option(help="The runtime's device; empty: the target's choice.")] = "",
-    threads: Annotated[int, typer.Option(min=0, help="Threads of the check; 0: the runtime's choice.")] = 0,
+    threads: Annotated[
+        int, typer.Option(min=0, max=LIMITS["threads"].most, help="Threads of the check; 0: the runtime's choice.")
+    ] = 0,
     as_json: Annotated[bool, typer.Option("--json", help="Print the artifact's record as JSON.")] = False,
 ) -> None:
     """Rewrite a simplified graph into the form that a target runs fastest.

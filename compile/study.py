@@ -20,6 +20,7 @@ from pydantic import JsonValue
 from bundle.artifacts import write_text
 from bundle.dataset import SPEC_FILE, FolderDataset, load_spec
 from bundle.errors import ConfigError
+from bundle.limits import LIMITS
 from bundle.manifest import default_budgets
 from bundle.outputs import json_object, overwrite, require_file
 from bundle.strict_json import dumps
@@ -69,10 +70,14 @@ def main(
     model: Annotated[Path, typer.Option(help="A folder that simplify wrote, or an ONNX file.")],
     tables: Annotated[list[str], typer.Option("--table", help=f"{', '.join(TABLES)}; repeatable.")],
     data: Annotated[Path, typer.Option(help="A labelled folder.")] = Path("data/scenes"),
-    images: Annotated[int, typer.Option(min=1, help="How many images of val to measure on.")] = 148,
-    count: Annotated[int, typer.Option(min=1, help="How many calibration images.")] = 64,
+    images: Annotated[
+        int, typer.Option(min=1, max=LIMITS["count"].most, help="How many images of val to measure on.")
+    ] = 148,
+    count: Annotated[int, typer.Option(min=1, max=LIMITS["count"].most, help="How many calibration images.")] = 64,
     page: Annotated[Path, typer.Option(help="The page whose sections are rewritten.")] = PAGE,
-    threads: Annotated[int, typer.Option(min=0, help="Threads; 0: the runtime's choice.")] = 0,
+    threads: Annotated[
+        int, typer.Option(min=0, max=LIMITS["threads"].most, help="Threads; 0: the runtime's choice.")
+    ] = 0,
     work: Annotated[Path | None, typer.Option(help="Where calibrations and sensitivities are kept, to resume.")] = None,
 ) -> None:
     """Measure tables of docs/quantization.md again and rewrite them there, with their rows as JSON beside the page.

@@ -22,6 +22,7 @@ from bundle.artifacts import Folded, load
 from bundle.engines import write_engine_file
 from bundle.errors import ArtifactError, GraphError, TargetUnavailable
 from bundle.isolated import program
+from bundle.limits import LIMITS
 from bundle.manifest import Bundle, Manifest, verify_bundle
 from bundle.strict_json import dumps
 from bundle.terminal import say
@@ -155,7 +156,9 @@ def main(
     bundle: Annotated[Path, typer.Option(help="A jetson bundle on the device.")],
     folded: Annotated[Path, typer.Option(help="The folder that fold wrote: build/.store/fold/<key>.")],
     variant: Annotated[str, typer.Option(help="f32 or f16.")] = "f16",
-    workspace: Annotated[int, typer.Option(min=1, help="TensorRT's scratch memory, MiB.")] = 2048,
+    workspace: Annotated[
+        int, typer.Option(min=1, max=LIMITS["workspace_mib"].most, help="TensorRT's scratch memory, MiB.")
+    ] = 2048,
 ) -> None:
     """Convert the folded PyTorch module to an engine in a bundle, with Torch-TensorRT, on the device.
 

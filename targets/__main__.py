@@ -10,7 +10,7 @@ import argparse
 from pathlib import Path
 
 from bundle.archive import unpack_beside
-from bundle.arguments import at_least
+from bundle.arguments import within
 from bundle.checks import disagreeing, require_agreement, require_passed, sentence
 from bundle.commands import coverage_lines
 from bundle.engines import ENGINES, engine_files
@@ -117,12 +117,23 @@ def _parser() -> argparse.ArgumentParser:
     add("--execute", choices=("auto", "device", "emulation"), default="auto", help="what may run (default: auto)")
     add("--device", default="", help="the target's device: CPU, GPU, NPU, AUTO (default: the target's choice)")
     add("--variant", action="append", default=[], metavar="NAME", help="only this one; may be given again")
-    add("--runs", type=at_least(1), default=100, help="rounds that are timed (default: 100)")
-    add("--warmup", type=at_least(0), default=10, help="rounds before them (default: 10)")
-    add("--threads", type=at_least(0), default=0, help="CPU threads (default: the runtime's choice)")
-    add("--tool-seconds", type=at_least(0), default=0, help="also run benchmark_app or trtexec that long (default: no)")
+    add("--runs", type=within(1, "count"), default=100, help="rounds that are timed (default: 100)")
+    add("--warmup", type=within(0, "count"), default=10, help="rounds before them (default: 10)")
+    add("--threads", type=within(0, "threads"), default=0, help="CPU threads (default: the runtime's choice)")
+    add(
+        "--tool-seconds",
+        type=within(0, "seconds"),
+        default=0,
+        help="also run benchmark_app or trtexec that long (default: no)",
+    )
     add("--model-cache", type=Path, metavar="DIR", help="keep what OpenVINO compiles here")
-    add("--workspace", type=at_least(1), default=2048, metavar="MIB", help="TensorRT's scratch memory (default: 2048)")
+    add(
+        "--workspace",
+        type=within(1, "workspace_mib"),
+        default=2048,
+        metavar="MIB",
+        help="TensorRT's scratch memory (default: 2048)",
+    )
     add("--builder", choices=("onnx", "torch-tensorrt"), default="onnx", help="who made the engine (default: onnx)")
     add("--allow-inconclusive", action="store_true", help="let a verdict pass that the images cannot settle")
     add("--key", type=Path, metavar="PUB", help="refuse a bundle that is not signed with this public key")

@@ -17,7 +17,7 @@ from numpy.typing import NDArray
 from pydantic import Field, model_validator
 
 from bundle.artifacts import TensorSpec
-from bundle.errors import ArtifactError, InputError
+from bundle.errors import ArtifactError, InputError, ProjectError, SessionFailed
 from bundle.frozen import Frozen
 from bundle.limits import Count, Threads
 
@@ -234,9 +234,10 @@ class Session(ABC):
         Raises:
             InputError: the feed breaks ``inputs``, or the session is closed.
             ArtifactError: the backend returned something other than ``outputs``.
+            SessionFailed: the runtime raised an error of its own.
         """
         self._check(feed)
-        outputs = self._infer(feed)
+        outputs = self._guarded(feed)
         check_outputs(
             outputs,
             self.outputs,
@@ -249,11 +250,24 @@ class Session(ABC):
 
         Raises:
             InputError: the feed breaks ``inputs``, or the session is closed.
+            SessionFailed: the runtime raised an error of its own.
         """
         self._check(feed)
         start = perf_counter()
-        self._infer(feed)
+        self._guarded(feed)
         return Latency(total_ms=(perf_counter() - start) * 1e3)
+
+    def _guarded(self, feed: Mapping[str, Array]) -> dict[str, Array]:
+        try:
+            return self._infer(feed)
+        except (ProjectError, MemoryError):
+            raise
+        except Exception as error:
+            raise SessionFailed(
+                "the runtime failed while it ran the graph", expected="outputs", got=f"{type(error).__name__}: {error}",
+                where=f"target {self.info.target}, {self.info.precision} on {self.info.capabilities.device}",
+                fix="mend what the runtime names: the graph, or the memory that it needs",
+            ) from error  # fmt: skip
 
     def close(self) -> None:
         """Free what the backend holds; a second call does nothing."""

@@ -4,6 +4,7 @@ from pydantic import ValidationError
 
 from bundle.choice import pick
 from bundle.errors import ArtifactError
+from bundle.frozen import faults
 from bundle.manifest import Bundle, BundleVariant
 from bundle.regression import Device, Execution
 from targets.base import Execute, ExecutedOn, RunConfig, Session, Variant, VariantRecipe, check_specs
@@ -44,7 +45,7 @@ def as_variant(stored: BundleVariant) -> Variant:
     except ValidationError as error:
         raise ArtifactError(
             f"the recipe of variant {stored.name!r} cannot be read", expected=f"keys {', '.join(VariantRecipe.model_fields)}",
-            got=str(error), where="manifest.json", fix="build the bundle again with this version of the project",
+            got=faults(error), where="manifest.json", fix="build the bundle again with this version of the project",
         ) from error  # fmt: skip
 
 

@@ -6,6 +6,8 @@ loaded. Any other type is refused by name, for its conversion would round or rei
 
 import errno
 from collections import Counter
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Literal
 
@@ -50,8 +52,15 @@ def read_weights(path: Path) -> dict[str, Tensor]:
     Raises:
         CheckpointError: the file is missing, cannot be read or is no safetensors file (a pickle, say).
     """
+    with _reading(path):
+        return widened(load_file(path))
+
+
+@contextmanager
+def _reading(path: Path) -> Iterator[None]:
+    """Refuse by name what the library cannot read in the block."""
     try:
-        tensors = load_file(path)
+        yield
     except OSError as error:
         missing = isinstance(error, FileNotFoundError)
         raise CheckpointError(
@@ -64,7 +73,6 @@ def read_weights(path: Path) -> dict[str, Tensor]:
             "the weights are no safetensors file", expected="safetensors; pickles are never read",
             got=str(error), where=str(path), fix="convert the weights to safetensors where they were made",
         ) from error  # fmt: skip
-    return widened(tensors)
 
 
 def widened(tensors: dict[str, Tensor]) -> dict[str, Tensor]:
@@ -73,8 +81,12 @@ def widened(tensors: dict[str, Tensor]) -> dict[str, Tensor]:
 
 
 def stored_halves(path: Path) -> str:
-    """Say which tensors of a safetensors file that was read are widened to float32; "" if none is."""
-    with safe_open(path, framework="pt") as weights:
+    """Say which tensors of a safetensors file are widened to float32; "" if none is.
+
+    Raises:
+        CheckpointError: see ``read_weights``.
+    """
+    with _reading(path), safe_open(path, framework="pt") as weights:
         types = Counter(weights.get_slice(name).get_dtype() for name in weights.keys())  # noqa: SIM118  # safe_open is no mapping
     counts = [f"{types[name]} as {words}" for name, words in (("F16", "float16"), ("BF16", "bfloat16")) if types[name]]
     return (

@@ -5,6 +5,7 @@ plain containers and refuses any other object.
 """
 
 import pickle
+import re
 import struct
 import zipfile
 from pathlib import Path
@@ -28,6 +29,7 @@ UNREADABLE = (
     MemoryError, OverflowError, OSError, struct.error, zipfile.BadZipFile,
 )  # fmt: skip
 """What torch.load raises for a file that is damaged, made to harm, or holds something else than tensors."""
+OTHER = re.compile(r"\bGLOBAL ([\w.]+)")  # what PyTorch's refusal of a pickle calls the object it asks for
 NESTED = ("model", "state_dict", "model_state", "net")  # where published files keep the weights
 
 
@@ -43,7 +45,7 @@ def read_foreign(path: Path) -> dict[str, Tensor]:
         with path.open("rb") as stream:  # given a path, torch.load would look at its suffix
             content = torch.load(stream, map_location="cpu", weights_only=True)
     except UNREADABLE as error:
-        said = f"{type(error).__name__}: {error}".splitlines()[0]
+        said = _said(error)
         raise CheckpointError(
             "the weights cannot be read safely", expected="a PyTorch file of tensors only, or safetensors", got=said,
             where=str(path), fix="save the state_dict alone where the file was made",
@@ -52,14 +54,33 @@ def read_foreign(path: Path) -> dict[str, Tensor]:
         if isinstance(content, dict) and isinstance(content.get(name), dict):
             content = content[name]
     tensors = (
-        {key: value for key, value in content.items() if isinstance(value, Tensor)} if isinstance(content, dict) else {}
+        {key: value for key, value in content.items() if isinstance(key, str) and isinstance(value, Tensor)}
+        if isinstance(content, dict)
+        else {}
     )
     if not tensors:
         raise CheckpointError(
             "there are no weights in this file", expected="tensors by name", got=type(content).__name__,
             where=str(path), fix="save the state_dict where the file was made",
         )  # fmt: skip
+    if other := [name for name, tensor in tensors.items() if not _is_plain(tensor)]:
+        raise CheckpointError(
+            "a tensor of this file holds no plain numbers", expected="dense tensors that are not quantized", got=other[0],
+            where=str(path), fix="save the state_dict of the float model where the file was made",
+        )  # fmt: skip
     return checkpoint.widened(tensors)
+
+
+def _is_plain(tensor: Tensor) -> bool:
+    return tensor.layout == torch.strided and not tensor.is_quantized and not tensor.is_meta
+
+
+def _said(error: Exception) -> str:
+    """Return what torch.load says of a file, without its advice to run what the file holds."""
+    if isinstance(error, pickle.UnpicklingError):
+        found = OTHER.search(str(error))
+        return f"a pickle that asks for {found[1]}" if found else "a pickle of something else"
+    return f"{type(error).__name__}: {error}".splitlines()[0]
 
 
 def _is_safetensors(path: Path) -> bool:

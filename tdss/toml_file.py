@@ -1,11 +1,16 @@
 """A TOML file from outside, read into plain values or refused with one error."""
 
+import re
 from pathlib import Path
 
 import tomllib
 
 from bundle.errors import ConfigError
-from bundle.limits import read_limited
+from bundle.limits import LIMITS, read_limited
+
+DEPTH = LIMITS["toml_depth"].most
+DOTTED = re.compile(rf"""(?<![\w-])(?:(?:[\w-]++|"[^"\n]*+"|'[^'\n]*+')[ \t]*+\.[ \t]*+){{{DEPTH}}}""", re.ASCII)
+"""A key of more than DEPTH names with dots between them: tomllib and pydantic take the square of their number in memory."""
 
 
 def read_toml(path: Path, what: str, *, fix: str = "correct the path or the file") -> dict[str, object]:
@@ -16,7 +21,10 @@ def read_toml(path: Path, what: str, *, fix: str = "correct the path or the file
         InputError: it is too large.
     """
     try:
-        return tomllib.loads(read_limited(path, "toml_bytes").decode())
+        text = read_limited(path, "toml_bytes").decode()
+        if DOTTED.search(text):
+            raise ValueError(f"a key of more than {DEPTH} names")
+        return tomllib.loads(text)
     except OSError as error:
         missing = isinstance(error, FileNotFoundError)
         raise ConfigError(

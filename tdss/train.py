@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING
 
 from rich.console import Console
 
+from bundle.arguments import within
 from bundle.font_cache import font_cache_apart
 from bundle.terminal import exit_status
 from tdss.training import config as training_config
@@ -21,7 +22,7 @@ def main(arguments: list[str] | None = None) -> None:
     """Train what the command line names."""
     parser = argparse.ArgumentParser(prog="python -m tdss.train", description=__doc__)
     parser.add_argument("--config", nargs="+", type=Path, required=True, help="one TOML file per run, in order")
-    parser.add_argument("--devices", type=int, default=1, help="processes, one per GPU (default 1)")
+    parser.add_argument("--devices", type=within(1, "processes"), default=1, help="processes, one per GPU (default 1)")
     parser.add_argument(
         "--accelerator", default="auto", choices=("auto", "cpu", "cuda"), help="default: a GPU if there is one"
     )

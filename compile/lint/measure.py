@@ -18,6 +18,7 @@ from onnx_ir.passes.common import RemoveUnusedNodesPass
 from bundle.agreement import power, sqnr_db
 from bundle.dataset import read_image
 from bundle.errors import GraphError
+from bundle.limits import LIMITS
 from bundle.manifest import Bundle, load_bundle
 from bundle.terminal import print_answer
 from calibration.sampling import from_folder
@@ -195,7 +196,7 @@ def main(
     bundle: Annotated[Path, typer.Argument(help="A bundle for jetson with an int8 variant.")],
     original: Annotated[Path, typer.Option(help="Its float graph: a folder that simplify wrote, or an ONNX file.")],
     data: Annotated[Path, typer.Option(help="A labelled folder.")] = Path("data/scenes"),
-    count: Annotated[int, typer.Option(min=1, help="How many images of each split.")] = 8,
+    count: Annotated[int, typer.Option(min=1, max=LIMITS["count"].most, help="How many images of each split.")] = 8,
 ) -> None:
     """Mend the accepted warnings of a bundle's INT8 graph one rule at a time, and measure what that changes.
 

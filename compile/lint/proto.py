@@ -8,6 +8,7 @@ import onnx
 import onnx_ir as ir
 
 STANDARD = ("", "ai.onnx")
+LARGEST_OPSET = 2**31 - 1  # onnx looks them up as 32-bit integers
 SPARSE_CONSTANT, SPARSE_INITIALIZER = "sparse Constant", "sparse initializer"
 """The operators that stand for sparse tensors: TensorRT's parser has no importer for them either."""
 
@@ -28,9 +29,16 @@ def check_nodes(model: onnx.ModelProto) -> None:
 
 def _check_each(nodes: Iterable[onnx.NodeProto], imports: Iterable[onnx.OperatorSetIdProto]) -> None:
     opset = next((one.version for one in imports if one.domain in STANDARD), 0)
+    if abs(opset) > LARGEST_OPSET:
+        raise ValueError(f"there is no opset {opset}")
     for node in nodes:
         if not all(isinstance(text, str) for text in (node.name, node.op_type, node.domain, *node.input, *node.output)):
             raise ValueError(f"a node of {node.op_type!r} has a name that is no UTF-8")
+        names = [attribute.name for attribute in node.attribute]
+        if len(set(names)) < len(names) or onnx.AttributeProto.UNDEFINED in {one.type for one in node.attribute}:
+            raise ValueError(
+                f"{node.op_type} of {', '.join(node.output)} has an attribute twice, or one without a type"
+            )
         known = _schema(node.op_type, opset) if node.domain in STANDARD else None
         if known is not None and (len(node.input) < known.min_input or len(node.output) < max(known.min_output, 1)):
             raise ValueError(f"{node.op_type} of {', '.join(node.output)} lacks an input or an output")
@@ -120,6 +128,8 @@ def _check(tensor: ir.ExternalTensor, path: Path, folder: Path) -> None:
     if not path.is_file():
         raise FileNotFoundError(f"external data {tensor.location} is missing")
     held, needed = path.stat().st_size, (tensor.offset or 0) + max(tensor.length or 0, tensor.nbytes)
+    if tensor.length is not None and tensor.length < tensor.nbytes:
+        raise ValueError(f"{tensor.name} needs {tensor.nbytes} bytes, and names {tensor.length} of {tensor.location}")
     if held < needed:
         raise ValueError(f"external data {tensor.location} holds {held} bytes, and {tensor.name} ends at {needed}")
     if not path.resolve().is_relative_to(folder.resolve()) or path.stat().st_nlink > 1:

@@ -1,10 +1,12 @@
 """Read anybody's ONNX file: as a model whose graphs can be run, or not at all."""
 
+import logging
 from pathlib import Path
 
 import onnx_ir as ir
 
 from bundle.errors import GraphError
+from bundle.terminal import say
 from compile.lint.proto import check_nodes, replace_sparse, settle_data
 from compile.lint.structure import check_structure
 
@@ -18,6 +20,7 @@ def read_model(path: Path) -> ir.Model:
     import onnx
     from google.protobuf.message import DecodeError
 
+    _listen()
     try:
         proto = onnx.load(path, load_external_data=False)
         check_nodes(proto)
@@ -37,6 +40,22 @@ def read_model(path: Path) -> ir.Model:
             fix="name another file, or export it again",
         )  # fmt: skip
     return model
+
+
+class _Note(logging.Handler):
+    """Says in one line what onnx-ir logs with a traceback: shapes that cannot be inferred end no command."""
+
+    def emit(self, record: logging.LogRecord) -> None:
+        """Say a record."""
+        error = record.exc_info[1] if record.exc_info else None
+        say(f"note: {(str(error) if error else record.getMessage()).splitlines()[0]}")
+
+
+def _listen() -> None:
+    logger = logging.getLogger("onnx_ir")
+    if not any(isinstance(handler, _Note) for handler in logger.handlers):
+        logger.addHandler(_Note(logging.WARNING))
+        logger.propagate = False
 
 
 def innermost(error: BaseException) -> BaseException:

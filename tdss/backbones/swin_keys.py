@@ -107,6 +107,6 @@ def _join_qkv(weights: dict[str, Tensor]) -> dict[str, Tensor]:
         if ".attn.query." in key:
             parts = [weights.get(key.replace(".query.", f".{part}.")) for part in ("query", "key", "value")]
             present = [part for part in parts if part is not None]
-            if len(present) == 3:
+            if len(present) == 3 and len({part.shape[1:] for part in present}) == 1:
                 joined[key.replace(".query.", ".qkv.")] = torch.cat(present)
     return joined

@@ -74,7 +74,7 @@ def resize_positions(table: Tensor, grid: tuple[int, int]) -> Tensor:
     """Resize a square position table ``[1, 1 + n², dim]`` bicubically to ``[1, 1 + height·width, dim]``.
 
     Raises:
-        CheckpointError: the table is not one of a class token and a square grid.
+        CheckpointError: the table is not one of a class token and a square grid, or not of floating-point numbers.
     """
     side = round(max(0, table.shape[1] - 1) ** 0.5) if table.ndim == 3 else 0
     if table.ndim != 3 or side == 0 or table.shape[1] != 1 + side * side:
@@ -82,6 +82,11 @@ def resize_positions(table: Tensor, grid: tuple[int, int]) -> Tensor:
             "the position table is not square", expected="[1, 1 + n², dim]: a class token and n × n patches",
             got=str(list(table.shape)), where="the checkpoint's position table",
             fix="give weights trained on square images, without registers or further tokens",
+        )  # fmt: skip
+    if table.dtype != torch.float32:
+        raise CheckpointError(
+            "the position table is of a type that cannot be resized", expected="float32, float16 or bfloat16",
+            got=str(table.dtype), where="the checkpoint's position table", fix="save the weights as float32",
         )  # fmt: skip
     if (side, side) == grid:
         return table
@@ -117,6 +122,6 @@ def _join(weights: dict[str, Tensor]) -> dict[str, Tensor]:
         if match and match[1] in PARTS[0]:
             names = [pair[PARTS[0].index(match[1])] for pair in PARTS]
             parts = [key.replace(f".attn.{match[1]}.", f".attn.{name}.") for name in names]
-            if all(part in weights for part in parts):
+            if all(part in weights for part in parts) and len({weights[part].shape[1:] for part in parts}) == 1:
                 joined[key.replace(f".attn.{match[1]}.", ".attn.qkv.")] = torch.cat([weights[part] for part in parts])
     return joined

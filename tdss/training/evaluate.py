@@ -8,7 +8,7 @@ import torch
 from torch import Tensor, nn
 
 from bundle.dataset import Array, FolderDataset
-from bundle.errors import DatasetError
+from bundle.errors import CheckpointError, DatasetError
 from bundle.metrics import Floats, metric
 from bundle.postprocess import predict
 from bundle.preprocess import Preprocess
@@ -25,6 +25,7 @@ def evaluate(
 
     Raises:
         DatasetError: an image or label is wrong, the data is of other classes than the model, or no pixel of a task is labelled.
+        CheckpointError: an output of the model is not finite.
     """
     dataset.require_channels({task: config.tasks[task] for task in tasks})
     preprocess = Preprocess(**config.image.model_dump())
@@ -36,7 +37,9 @@ def evaluate(
         image = torch.from_numpy(preprocess.apply(dataset.image(name), name=name)).to(device)
         with torch.inference_mode():
             raw: dict[str, Tensor] = model(image)
-        return {task: predict(task_row(task), raw[task][0].cpu().numpy()) for task in tasks}
+        answers = {task: raw[task][0].cpu().numpy() for task in tasks}
+        require_finite(answers, name)
+        return {task: predict(task_row(task), answer) for task, answer in answers.items()}
 
     try:
         return measure(outputs, config, dataset, ids, tasks)
@@ -62,6 +65,21 @@ def measure(
     metrics = {task: float(judge.reduce(sums[task])) for task, judge in judges.items()}
     require_defined(metrics, dataset)
     return metrics
+
+
+def require_finite(outputs: Mapping[str, Array], name: str) -> None:
+    """Do nothing if every output for the image ``name`` is finite: nothing was compiled, so the checkpoint is to blame.
+
+    Raises:
+        CheckpointError: one is not; it is named.
+    """
+    wrong = [task for task, output in outputs.items() if not np.isfinite(output).all()]
+    if wrong:
+        raise CheckpointError(
+            "the checkpoint's own output is not finite", expected="finite outputs on real images",
+            got=f"NaN or infinity in {', '.join(wrong)}", where=f"image {name}",
+            fix="the checkpoint itself overflows: train it again, or give a sound one",
+        )  # fmt: skip
 
 
 def require_defined(metrics: Mapping[str, float], dataset: FolderDataset) -> None:

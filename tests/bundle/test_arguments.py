@@ -4,14 +4,17 @@ import argparse
 
 import pytest
 
-from bundle.arguments import at_least
+from bundle.arguments import within
+from bundle.limits import LIMITS
 
 
-@pytest.mark.parametrize("text", ["-1", "0", "1.5", "many", ""])
+@pytest.mark.parametrize(
+    "text", ["-1", "0", "1.5", "many", "", "nan", "inf", "9" * 5000, str(LIMITS["count"].most + 1)]
+)
 def test_what_is_no_number_within_bounds_is_refused(text: str) -> None:
     with pytest.raises(argparse.ArgumentTypeError):
-        at_least(1)(text)
+        within(1, "count")(text)
 
 
 def test_a_number_within_bounds_is_read() -> None:
-    assert (at_least(0)("0"), at_least(1)("12")) == (0, 12)
+    assert (within(0, "count")("0"), within(1, "count")("12")) == (0, 12)

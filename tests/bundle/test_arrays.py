@@ -46,6 +46,7 @@ def test_what_numpy_writes_is_read(array: np.ndarray) -> None:
     ("content", "said"),
     [
         (header("(6710886400,)"), "53687091200 bytes, more than"),
+        (header("(True, 3)") + b"123", "True, 3"),
         (header("(100,)"), "tells of 800 bytes, and there are 0"),
         (header("(1,)") + bytes(9), "tells of 8 bytes, and there are 9"),
         (header("(-1,)"), r"\[-1\]"),

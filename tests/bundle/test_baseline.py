@@ -79,7 +79,7 @@ def test_equal_drops_against_the_reference_still_show_their_difference(bundle: B
     assert same.baseline.tasks["depth"].interval == (0.0, 0.0)
 
 
-@pytest.mark.parametrize("fault", ["no arrays", "other tasks", "other images", "another order"])
+@pytest.mark.parametrize("fault", ["no arrays", "other tasks", "other images", "fewer images", "another order"])
 def test_what_cannot_be_compared_is_refused(bundle: Bundle, fault: str) -> None:
     earlier = judged(bundle)
     kept = earlier.arrays
@@ -87,6 +87,7 @@ def test_what_cannot_be_compared_is_refused(bundle: Bundle, fault: str) -> None:
     changes = {
         "no arrays": None, "other tasks": kept.model_copy(update={"tasks": {"depth": kept.tasks["depth"]}}),
         "other images": kept.model_copy(update={"ids": ("else", *kept.ids[1:])}),
+        "fewer images": kept.model_copy(update={"ids": kept.ids[:-1]}),
         "another order": kept.model_copy(update={"ids": kept.ids[::-1]}),
     }  # fmt: skip
     broken = earlier.model_copy(update={"arrays": changes[fault]})
@@ -94,6 +95,12 @@ def test_what_cannot_be_compared_is_refused(bundle: Bundle, fault: str) -> None:
     with pytest.raises(InputError, match="the earlier run") as caught:
         compare(broken, kept.ids, arrays, bundle.manifest, Judging("one-sided", 9, allow_inconclusive=False))
     assert "--baseline" in str(caught.value)
+    said = {
+        "other images": "else is in one",
+        "fewer images": f"{kept.ids[-1]} is in one",
+        "another order": "another order",
+    }
+    assert said.get(fault, "") in caught.value.got
 
 
 def test_an_earlier_run_that_was_broken_itself_is_no_baseline(bundle: Bundle) -> None:

@@ -144,3 +144,8 @@ def test_a_bundle_is_signed_packed_and_unpacked_as_on_a_device(
         assert tdss("bundle", *step, capsys=capsys)[0] == 0, step
     code, _, err = tdss("bundle", "verify", str(sound), "--key", f"{key}.pub", capsys=capsys)
     assert code == 2 and "not signed" in err
+
+
+def test_a_reference_without_its_images_is_refused(sound: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    code, out, error = tdss("regress", str(sound), "--reference", "ref.npz", capsys=capsys)
+    assert (code, out) == (2, "") and "--reference alone" in error

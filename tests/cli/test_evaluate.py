@@ -1,11 +1,13 @@
 """``tdss evaluate`` on data that does not fit the checkpoint, or says nothing: refused by name, and never a NaN printed."""
 
 import json
+import shutil
 from pathlib import Path
 
 import numpy as np
 import pytest
 from PIL import Image
+from safetensors.torch import load_file, save_file
 
 from tests.bundle.made_scenes import SPEC
 from tests.cli.run import tdss
@@ -77,3 +79,55 @@ def test_a_turned_image_or_label_is_refused(
 def test_stored_halves_are_said(checkpoint: Path, root: Path, capsys: pytest.CaptureFixture[str]) -> None:
     code, _, error = tdss("evaluate", str(checkpoint), "--data", str(root), "--tasks", "depth", capsys=capsys)
     assert code == 0 and "as float16 of" in error and "read as float32, exactly" in error
+
+
+@pytest.mark.parametrize(
+    ("file", "content", "message"),
+    [
+        ("model.safetensors", None, "the weights are missing"),
+        ("model.safetensors", b"", "the weights are no safetensors file"),
+        ("model.safetensors", b"\x80\x02abc", "the weights are no safetensors file"),
+        ("config.toml", b"name = 1", "the model's configuration is wrong"),
+        ("card.json", b'{"hours": NaN}', "the card cannot be read"),
+    ],
+)
+def test_a_damaged_checkpoint_is_refused_before_it_is_measured(
+    checkpoint: Path, root: Path, tmp_path: Path, file: str, content: bytes | None, message: str,
+    capsys: pytest.CaptureFixture[str],
+) -> None:  # fmt: skip
+    damaged = Path(shutil.copytree(checkpoint, tmp_path / "damaged"))
+    (damaged / file).unlink(missing_ok=True)
+    if content is not None:
+        (damaged / file).write_bytes(content)
+    code, out, error = tdss("evaluate", str(damaged), "--data", str(root), capsys=capsys)
+    assert (code, out) == (2, "")
+    assert error.startswith(f"error: {message}\n")
+    assert str(damaged / file) in error
+
+
+@pytest.mark.parametrize("arrays", [False, True])
+def test_a_checkpoint_whose_output_is_not_finite_is_no_regression(
+    checkpoint: Path, root: Path, tmp_path: Path, arrays: bool, capsys: pytest.CaptureFixture[str]
+) -> None:
+    sick = Path(shutil.copytree(checkpoint, tmp_path / "sick"))
+    weights = load_file(sick / "model.safetensors")
+    save_file({key: -x if "running_var" in key else x for key, x in weights.items()}, sick / "model.safetensors")
+    code, out, error = tdss(
+        "evaluate", str(sick), "--data", str(root), *arguments(arrays, tmp_path), "--json", capsys=capsys
+    )
+    assert (code, out) == (2, "")
+    assert "the checkpoint's own output is not finite" in error and made.EVALUATION[0] in error
+
+
+@pytest.mark.parametrize("command", ["evaluate", "pipeline"])
+@pytest.mark.parametrize("tasks", [",", "depth,", "depth,depth"])
+def test_an_empty_or_a_doubled_name_of_a_task_is_refused_and_never_every_task(
+    checkpoint: Path, root: Path, tmp_path: Path, command: str, tasks: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    words = {
+        "evaluate": [str(checkpoint)],
+        "pipeline": ["--target", "intel", "--checkpoint", str(checkpoint), "--out", str(tmp_path / "build")],
+    }[command]
+    code, out, error = tdss(command, *words, "--data", str(root), "--tasks", tasks, capsys=capsys)
+    assert (code, out) == (2, "") and "these tasks cannot be kept" in error
+    assert not (tmp_path / "build").exists()

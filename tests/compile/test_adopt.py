@@ -84,6 +84,14 @@ def test_a_dynamic_shape_is_refused(exported: Exported, tmp_path: Path) -> None:
     assert "static" in caught.value.expected
 
 
+def test_a_graph_that_answers_nothing_is_refused(tmp_path: Path) -> None:
+    graph = onnx.parser.parse_graph("g (float[1,3,8,8] image) => () { a = Relu (image) }")
+    onnx.save(onnx.helper.make_model(graph, opset_imports=[onnx.helper.make_opsetid("", 20)]), tmp_path / "m.onnx")
+    with pytest.raises(GraphError) as caught:
+        read_contract(tmp_path / "m.onnx", **NORMAL)
+    assert caught.value.expected == "one output per task"
+
+
 @pytest.mark.parametrize("content", [b"", b"this is a text", None])
 def test_what_is_no_onnx_file_is_refused(content: bytes | None, tmp_path: Path) -> None:
     path = tmp_path / "file.onnx"

@@ -1,16 +1,18 @@
 """The fold stage as a whole, on a tiny checkpoint: what it writes is read back, restricted, frozen and explained."""
 
 import json
+import shutil
 from pathlib import Path
 
 import pytest
 import torch
 from pydantic import TypeAdapter
+from safetensors.torch import load_file, save_file
 
 from bundle.artifacts import Folded
-from bundle.errors import ConfigError, InputError
+from bundle.errors import CheckpointError, ConfigError, InputError
 from bundle.fold import FoldPart, FoldRecord
-from compile.config import FoldOptions
+from compile.config import FoldMode, FoldOptions
 from compile.explain import draw, own_costs, read_rows
 from compile.fold import fold, folded_config, load_folded, main
 from compile.folds.cost import trace_cost
@@ -123,3 +125,15 @@ def test_the_command_prints_the_table_as_json(
     answer = json.loads(capsys.readouterr().out)
     assert answer["settings"]["mode"] == "cost"
     assert {row["module"] for row in answer["modules"]} >= {"backbone.stages.0.blocks.0.attn", "adapter.stages.1"}
+
+
+@pytest.mark.parametrize("mode", ["all", "none"])
+def test_a_checkpoint_that_overflows_by_itself_is_blamed_and_not_a_fold(
+    checkpoint: Path, images: ImageFiles, tmp_path: Path, mode: FoldMode
+) -> None:
+    sick = Path(shutil.copytree(checkpoint, tmp_path / "sick"))
+    weights = load_file(sick / "model.safetensors")
+    save_file({key: -x if "running_var" in key else x for key, x in weights.items()}, sick / "model.safetensors")
+    with pytest.raises(CheckpointError, match="not finite, before any folding"):
+        fold(sick, tmp_path / "folded", images.first(1), FoldOptions(mode=mode), images.first(1), quiet)
+    assert not (tmp_path / "folded").exists()

@@ -179,3 +179,21 @@ def test_an_archive_that_was_cut_is_called_a_damaged_archive(tmp_path: Path) -> 
     with pytest.raises(ArtifactError) as caught:
         read_result(tmp_path / "cut.zip")
     assert "PK" not in str(caught.value) and "archive" in caught.value.message
+
+
+def test_a_figure_too_large_to_be_one_is_undefined(tmp_path: Path) -> None:
+    """A hundred times 1e308, as a share is shown, is infinite: no page could be drawn."""
+    values = made.regression()
+    values["tasks"]["depth"].update(drop_relative=1e308, interval=[-1e308, 1e308])
+    path = write(tmp_path / "a.json", values)
+    assert read_result(path).report.tasks["depth"].drop_relative is None
+    assert "1e+308" not in render_sweep([path], tmp_path / "page.html").read_text()
+
+
+@pytest.mark.parametrize("budget", [-1.0, 1e308])
+def test_a_budget_that_is_none_is_refused_by_its_key_in_one_line(tmp_path: Path, budget: float) -> None:
+    values = made.regression()
+    values["tasks"]["depth"]["budget"] = budget
+    with pytest.raises(ArtifactError) as refused:
+        read_result(write(tmp_path / "a.json", values))
+    assert refused.value.got.startswith("tasks.depth.budget: ") and "\n" not in refused.value.got

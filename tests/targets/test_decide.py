@@ -230,7 +230,7 @@ def test_an_altered_bundle_is_refused_before_anything_runs(monkeypatch, folder: 
 def test_a_number_out_of_bounds_is_bad_input(folder: Path, option: tuple[str, str], capsys) -> None:
     with pytest.raises(SystemExit) as ended:
         main([str(folder), *option])
-    assert ended.value.code == 2 and f"{option[0]}: {option[1]} is less than" in capsys.readouterr().err
+    assert ended.value.code == 2 and f"{option[0]}: {option[1]} is not between" in capsys.readouterr().err
 
 
 def test_what_the_system_refuses_is_bad_input(monkeypatch, folder: Path, capsys) -> None:

@@ -1,5 +1,6 @@
 """Published weights: each layout becomes a checkpoint, anything but tensors is refused."""
 
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
@@ -128,3 +129,28 @@ def test_a_folder_in_the_place_of_weights_is_refused(name: str, tmp_path: Path) 
     (tmp_path / name).mkdir()
     with pytest.raises(CheckpointError, match="the weights"):
         read_foreign(tmp_path / name)
+
+
+@pytest.mark.parametrize(
+    ("make", "named"),
+    [
+        (lambda: {1: torch.ones(2)}, "there are no weights"),
+        (lambda: official() | {"norm.weight": torch.ones(16).to_sparse()}, "norm.weight"),
+        (lambda: official() | {"norm.weight": torch.ones(16, device="meta")}, "norm.weight"),
+    ],
+    ids=["numbered", "sparse", "meta"],
+)
+def test_tensors_without_a_name_or_plain_numbers_are_refused(
+    tmp_path: Path, make: Callable[[], object], named: str
+) -> None:
+    torch.save(make(), tmp_path / "odd.pth")
+    with pytest.raises(CheckpointError) as refused:
+        read_foreign(tmp_path / "odd.pth")
+    assert named in str(refused.value)
+
+
+def test_nobody_is_advised_to_run_what_a_pickle_holds(tmp_path: Path) -> None:
+    torch.save({"model": Path("x")}, tmp_path / "odd.pth")
+    with pytest.raises(CheckpointError) as refused:
+        read_foreign(tmp_path / "odd.pth")
+    assert "pathlib" in refused.value.got and "weights_only" not in str(refused.value)

@@ -148,6 +148,15 @@ def test_a_node_that_lacks_an_input_or_an_output_is_no_model(node: onnx.NodeProt
     assert f"{node.op_type} of" in caught.value.got and "lacks" in caught.value.got
 
 
+@pytest.mark.parametrize("name", ["axis", "other"])
+def test_an_attribute_twice_or_without_a_type_is_no_model(name: str, tmp_path: Path) -> None:
+    node = helper.make_node("Softmax", ["x"], ["y"], axis=1)
+    node.attribute.add(name=name, type=onnx.AttributeProto.INT if name == "axis" else onnx.AttributeProto.UNDEFINED)
+    with pytest.raises(GraphError) as caught:
+        lint_file(saved(tmp_path, [node], valid=False))
+    assert "attribute twice, or one without a type" in caught.value.got
+
+
 def test_a_name_that_is_no_text_is_no_model(tmp_path: Path) -> None:
     path = saved(tmp_path, [helper.make_node("Relu", ["x"], ["y"], name="quite")])
     path.write_bytes(path.read_bytes().replace(b"quite", b"qu\xffte"))

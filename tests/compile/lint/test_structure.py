@@ -5,10 +5,12 @@ from pathlib import Path
 import onnx
 import pytest
 from onnx import TensorProto, helper, parser
+from onnx_ir.passes.common import ShapeInferencePass
 
 from bundle.errors import GraphError
 from compile.adopt import read_contract
 from compile.lint.read import read_model
+from compile.lint.run import view_of
 from compile.lint.structure import NESTING, check_structure
 from compile.prove import prove
 from tests.cli.run import tdss
@@ -23,6 +25,12 @@ BROKEN = {
     "itself": (HEAD + "{ semseg = Add (image, semseg) }", "need each other"),
     "no output": (HEAD + "{ a = Relu (image) }", "output 'semseg' of graph 'some' is given by no node"),
     "twice": (HEAD + "{ semseg = Relu (image)\n semseg = Abs (image) }", "gives 'semseg', which is given already"),
+    "no opset": (
+        HEAD.replace('"": 20', '"x": 1') + "{ semseg = Relu (image) }",
+        "Relu semseg is of domain '', and no opset of it is named",
+    ),
+    "unknown domain": (HEAD + "{ semseg = y.Relu (image) }", "domain 'y', and no opset"),
+    "opset": (HEAD.replace("20", str(2**62)) + "{ semseg = Relu (image) }", f"there is no opset {2**62}"),
     "input again": (HEAD + "{ image = Relu (image)\n semseg = Abs (image) }", "gives 'image', which is given already"),
 }
 
@@ -141,3 +149,69 @@ def test_a_normalisation_by_zero_is_refused(tmp_path: Path) -> None:
     for std in ((0, 1, 1), (1, float("nan"), 1), (1, 1, float("inf"))):
         with pytest.raises(GraphError, match="std"):
             read_contract(path, mean=(0, 0, 0), std=std)
+
+
+def calling(depth: int, last: str) -> onnx.ModelProto:
+    """A graph that calls a function, which calls the next one twice, and so on."""
+    opsets = [helper.make_opsetid("", 20), helper.make_opsetid("f", 1)]
+    functions = []
+    for index in range(depth):
+        name, domain = (f"F{index + 1}", "f") if index + 1 < depth else (last, "f" if last.startswith("F") else "")
+        nodes = [helper.make_node(name, [read], [given], domain=domain) for read, given in (("a", "c"), ("c", "b"))]
+        functions.append(helper.make_function("f", f"F{index}", ["a"], ["b"], nodes, opsets))
+    graph = helper.make_graph(
+        [helper.make_node("F0", ["image"], ["semseg"], domain="f")], "g", [value("image")], [value("semseg")]
+    )
+    return helper.make_model(graph, functions=functions, opset_imports=opsets, ir_version=9)
+
+
+@pytest.mark.parametrize(
+    ("depth", "last", "said"),
+    [(40, "Relu", f"{2**40} nodes"), (3, "F1", "functions call each other: F"), (1, "F0", "F0 → F0")],
+)
+def test_functions_that_are_too_many_nodes_or_none_at_all_are_refused_before_they_are_inlined(
+    tmp_path: Path, depth: int, last: str, said: str
+) -> None:
+    onnx.save(calling(depth, last), tmp_path / "m.onnx")
+    for read in (read_model, lambda one: prove([one])):
+        with pytest.raises(GraphError) as caught:
+            read(tmp_path / "m.onnx")
+        assert said in caught.value.got
+
+
+def test_functions_that_call_each_other_in_turn_are_read(tmp_path: Path) -> None:
+    onnx.save(calling(4, "Relu"), tmp_path / "m.onnx")
+    assert len(view_of(read_model(tmp_path / "m.onnx")).nodes) == 16
+
+
+@pytest.mark.parametrize(
+    ("place", "said"),
+    [
+        ({"offset": "-8"}, "offset of external data of w is no number: '-8'"),
+        ({"length": "-4"}, "length of external data of w is no number"),
+        ({"offset": "x"}, "'x'"),
+        ({"offset": "1" * 5000}, "is no number"),
+        ({"length": "4"}, "w needs 32 bytes, and names 4"),
+    ],
+)
+def test_a_place_of_external_data_that_is_none_is_named(tmp_path: Path, place: dict[str, str], said: str) -> None:
+    model = parser.parse_model(HEAD + "<float[8] w = {0,0,0,0,0,0,0,0}> { semseg = Add (image, w) }")
+    (tensor,) = model.graph.initializer
+    tensor.ClearField("float_data")
+    tensor.data_location = TensorProto.EXTERNAL
+    for key, text in {"location": "w.bin", **place}.items():
+        tensor.external_data.add(key=key, value=text)
+    (tmp_path / "w.bin").write_bytes(bytes(64))
+    onnx.save(model, tmp_path / "m.onnx")
+    with pytest.raises(GraphError) as caught:
+        read_model(tmp_path / "m.onnx")
+    assert said in caught.value.got
+
+
+def test_shapes_that_cannot_be_inferred_are_said_in_one_line(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    model = read_model(save(HEAD + "{ semseg = Softmax<axis=99> (image) }", tmp_path / "m.onnx"))
+    ShapeInferencePass()(model)
+    error = capsys.readouterr().err
+    assert len(error.splitlines()) == 1 and error.startswith("note: ") and "'axis' must be in [-4 , 3]" in error

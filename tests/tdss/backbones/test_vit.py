@@ -121,3 +121,8 @@ def test_small_dinov2_has_its_published_parameters() -> None:
     with torch.device("meta"):
         vit = Vit(config, ImageConfig(height=518, width=518))
     assert sum(parameter.numel() for parameter in vit.parameters()) == 22_056_576 - 3 * 384
+
+
+def test_a_position_table_of_integers_is_refused() -> None:
+    with pytest.raises(CheckpointError, match="cannot be resized"):
+        resize_positions(torch.ones(1, 5, 8, dtype=torch.int16), (3, 3))
