@@ -74,7 +74,7 @@ class Contest:
         if plain is not None and may_ship(plain):
             return f"{MENDS[name]} is within every budget, so there is nothing to mend"
         if name in LEFT_OUT.get(self.target, ()):
-            return "another variant is within every budget, and this one does not go along then"
+            return "another variant is within every budget, so the bundle goes without this one"
         return "a faster variant is within every budget"
 
 
