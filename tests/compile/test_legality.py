@@ -67,10 +67,10 @@ def test_a_plan_that_fails_a_gate_leaves_the_bundle_whole_and_ends_the_build_nam
 
 @pytest.mark.parametrize("status", ["held", "not run"])
 def test_a_gate_that_holds_or_was_not_run_ends_nothing(tmp_path: Path, status: Literal["held", "not run"]) -> None:
-    legality.require_plan(tmp_path)
+    require_plan(tmp_path)
     gate = Gate(graph="int8.onnx", says="as many", status=status, got="12 of 12")
     (tmp_path / "proof.json").write_text(Proof(status="accepted", gates=(gate,)).model_dump_json())
-    legality.require_plan(tmp_path)
+    require_plan(tmp_path)
 
 
 def test_the_row_of_a_graph(tmp_path: Path) -> None:

@@ -35,7 +35,7 @@ def version(request: pytest.FixtureRequest) -> str:
 @pytest.fixture(scope="module")
 def python(version: str, pytestconfig: pytest.Config, tmp_path_factory: pytest.TempPathFactory) -> str:
     """The interpreter of the version's environment; in a folder of this run if pytest keeps no cache."""
-    cache = pytestconfig.cache
+    cache = getattr(pytestconfig, "cache", None)  # there is none under -p no:cacheprovider
     return str(environment(version, cache.mkdir("interpreters") if cache else tmp_path_factory.getbasetemp()))
 
 
