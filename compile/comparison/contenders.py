@@ -9,6 +9,7 @@ from compile.comparison.makers import OURS, Model, Workshop, make
 from compile.comparison.subject import Hint, Runner, Subject
 from compile.graph import GRAPH_FILE
 from compile.stored import variants_of
+from targets.base import Variant
 
 CHECKPOINT = "checkpoint"
 REFERENCE = "eager"  # the row whose answers all others are compared with
@@ -21,7 +22,7 @@ class Way(NamedTuple):
     label: str
     kind: str
     runner: Runner
-    hint: Hint
+    hint: Hint = "own"  # of ours, the recipe's
     answers: bool = True  # False: it computes nothing that could be compared
 
 
@@ -34,12 +35,12 @@ WAYS = (
     Way("nncf", "nncf.quantize by default → OpenVINO", "nncf", "openvino", "own"),
     Way("ort-static", "ONNX Runtime static quantization", "static", "onnxruntime", "f32"),
     Way("singles", "a plain export for each task, in sequence → OpenVINO", "singles", "openvino", "own"),
-    Way("ours-f32", "ours f32", OURS, "openvino", "f32"),
-    Way("ours-bf16", "ours bf16", OURS, "openvino", "bf16"),
-    Way("ours-int8", "ours int8", OURS, "openvino", "f32"),
-    Way("limit-f32", "limit: products of ours f32 alone", OURS, "products", "f32", answers=False),
-    Way("limit-bf16", "limit: products of ours bf16 alone", OURS, "products", "bf16", answers=False),
-    Way("limit-int8", "limit: products of ours int8 alone", OURS, "products", "f32", answers=False),
+    Way("ours-f32", "ours f32", OURS, "openvino"),
+    Way("ours-bf16", "ours bf16", OURS, "openvino"),
+    Way("ours-int8", "ours int8", OURS, "openvino"),
+    Way("limit-f32", "limit: products of ours f32 alone", OURS, "products", answers=False),
+    Way("limit-bf16", "limit: products of ours bf16 alone", OURS, "products", answers=False),
+    Way("limit-int8", "limit: products of ours int8 alone", OURS, "products", answers=False),
 )
 SCALING = ("ours-bf16", "ours-int8")
 
@@ -51,30 +52,33 @@ def subject_of(way: Way, model: Model, shop: Workshop) -> Subject:
         ProjectError: a tool refuses the model, or the target offers no such variant here.
     """
     files: tuple[Path, ...] = (model.checkpoint,)
+    hint: Hint = way.hint
     if way.kind != CHECKPOINT:
-        files = _files(way, make(way.kind, model, shop), tuple(model.info.tasks))
+        made = make(way.kind, model, shop)
+        if isinstance(made, Engine):
+            variant = _variant(way, made)
+            files, hint = (made.file(variant.files[0]),), variant.recipe.hint
+        else:
+            files = _files(way, made, tuple(model.info.tasks))
     return Subject(
-        runner=way.runner, files=tuple(path.resolve() for path in files), hint=way.hint, info=model.info,
+        runner=way.runner, files=tuple(path.resolve() for path in files), hint=hint, info=model.info,
         image=model.calibration.paths[0].resolve(), threads=shop.threads,
     )  # fmt: skip
 
 
 def _files(way: Way, made: Artifact, tasks: tuple[str, ...]) -> tuple[Path, ...]:
     """Return the graphs of an artifact that a way runs."""
-    if isinstance(made, Engine):
-        return (_variant(way, made),)
     if way.kind == "singles":
         return tuple(made.file(f"{task}.xml") for task in tasks)
     return (made.file(GRAPH_FILE if way.runner == "onnxruntime" else "model.xml"),)
 
 
-def _variant(way: Way, engine: Engine) -> Path:
-    """Return the graph of the variant that a row of ours is called after."""
+def _variant(way: Way, engine: Engine) -> Variant:
+    """Return the variant that a row of ours is called after."""
     precision = way.name.rpartition("-")[2]
-    offered = {one.recipe.name: one.files[0] for one in variants_of(engine)}
-    for name, path in offered.items():
-        if name == precision:
-            return engine.file(path)
+    offered = {str(one.recipe.name): one for one in variants_of(engine)}
+    if precision in offered:
+        return offered[precision]
     raise TargetUnavailable(
         f"the intel target offers no {precision} here", expected=precision, got=", ".join(offered), where="this machine",
         fix="run it where the CPU computes in it",

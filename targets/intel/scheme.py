@@ -35,6 +35,9 @@ def variants(capabilities: Capabilities) -> tuple[VariantRecipe, ...]:
     slow = {"f16"} if may_use_cpu(capabilities.device) and "amx_fp16" not in capabilities.isa else set()
     native = [name for name in capabilities.precisions if name not in slow]
     rest = "f32" if "f32" in native else "f16"
+    beside = (
+        "bf16" if "bf16" in native else rest
+    )  # what a quantized graph computes its other layers in: docs/decisions/0313
     offers = (
         VariantRecipe(name="f32", graph="float", hint="f32", reason="the plain graph, float32 throughout"),
         VariantRecipe(
@@ -47,7 +50,7 @@ def variants(capabilities: Capabilities) -> tuple[VariantRecipe, ...]:
             name="int8_weights", graph="weights", hint=rest, reason=f"weights stored as INT8, computed with in {rest}"
         ),
         VariantRecipe(
-            name="int8", graph="quantized", hint=rest, reason=f"quantized layers in INT8, the others in {rest}"
+            name="int8", graph="quantized", hint=beside, reason=f"quantized layers in INT8, the others in {beside}"
         ),
     )
     return tuple(offer for offer in offers if offer.name.partition("_")[0] in native)
