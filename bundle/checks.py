@@ -111,7 +111,9 @@ def require_passed(report: RegressionReport) -> None:
         f"against the earlier run: {sentence(name, _as_result(report.tasks[name], row))}"
         for name, row in behind(report).items()
     ]
-    said = "is within its budgets, but not against the earlier run" if within else "is not within its budgets"
+    said = (
+        "is within its budgets, but not against the earlier run" if within else "is not shown to be within its budgets"
+    )
     raise RegressionFailed(
         f"{report.model} for {report.target} {said}", expected="verdict pass on every task",
         got="; ".join(failed), where=f"{report.precision}, {report.executed_on}, {report.images} images",

@@ -70,8 +70,8 @@ def _reading(path: Path) -> Iterator[None]:
         ) from error  # fmt: skip
     except SafetensorError as error:
         raise CheckpointError(
-            "the weights are no safetensors file", expected="safetensors; pickles are never read",
-            got=str(error), where=str(path), fix="convert the weights to safetensors where they were made",
+            "the weights are damaged, or no safetensors file", expected="safetensors, whole; pickles are never read",
+            got=str(error), where=str(path), fix="copy the file again; weights of another format are converted where they were made",
         ) from error  # fmt: skip
 
 

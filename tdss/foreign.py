@@ -48,7 +48,7 @@ def read_foreign(path: Path) -> dict[str, Tensor]:
         said = _said(error)
         raise CheckpointError(
             "the weights cannot be read safely", expected="a PyTorch file of tensors only, or safetensors", got=said,
-            where=str(path), fix="save the state_dict alone where the file was made",
+            where=str(path), fix="copy the file again if it was cut; else save the state_dict alone where it was made",
         ) from error  # fmt: skip
     for name in NESTED:
         if isinstance(content, dict) and isinstance(content.get(name), dict):

@@ -85,8 +85,8 @@ def test_stored_halves_are_said(checkpoint: Path, root: Path, capsys: pytest.Cap
     ("file", "content", "message"),
     [
         ("model.safetensors", None, "the weights are missing"),
-        ("model.safetensors", b"", "the weights are no safetensors file"),
-        ("model.safetensors", b"\x80\x02abc", "the weights are no safetensors file"),
+        ("model.safetensors", b"", "the weights are damaged, or no safetensors file"),
+        ("model.safetensors", b"\x80\x02abc", "the weights are damaged, or no safetensors file"),
         ("config.toml", b"name = 1", "the model's configuration is wrong"),
         ("card.json", b'{"hours": NaN}', "the card cannot be read"),
     ],
