@@ -117,9 +117,7 @@ def _opened(path: Path) -> "Iterator[Opened]":
     except (pillow.DecompressionBombError, pillow.DecompressionBombWarning) as error:
         raise _too_large(path, str(error)) from error
     except (OSError, SyntaxError, ValueError, TypeError, KeyError, IndexError, struct.error, UserWarning) as error:
-        raise _unreadable(
-            path, error, "a JPEG or PNG file"
-        ) from error  # Pillow's decoders raise all of these for damaged files
+        raise _unreadable(path, error, "a JPEG or PNG file") from error  # all of these come from Pillow's decoders
 
 
 def _check_size(path: Path, width: int, height: int) -> None:
@@ -144,7 +142,9 @@ def _pillow(path: Path) -> ModuleType:
 
 
 def _unreadable(path: Path, error: Exception, expected: str = "an .npy file") -> DatasetError:
+    missing = isinstance(error, FileNotFoundError)
     return DatasetError(
-        f"{path.name} cannot be read", expected=expected, got=f"{type(error).__name__}: {error}", where=str(path),
-        fix="copy or render the file again",
+        f"{path.name} {'is missing' if missing else 'cannot be read'}", expected=expected,
+        got="no such file" if missing else f"{type(error).__name__}: {error}", where=str(path),
+        fix="correct the path, or copy the file there" if missing else "copy or render the file again",
     )  # fmt: skip

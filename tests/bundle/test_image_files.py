@@ -4,6 +4,7 @@ import struct
 import subprocess
 import zlib
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -14,7 +15,7 @@ from PIL import Image
 
 from bundle.dataset import read_image
 from bundle.errors import DatasetError
-from bundle.image_files import ORIENTATION, decode, image_size
+from bundle.image_files import ORIENTATION, decode, decode_npy, image_size
 from bundle.limits import LIMITS
 
 PICTURE = np.random.default_rng(0).integers(0, 256, (6, 9, 3), dtype=np.uint8)
@@ -136,3 +137,11 @@ def test_a_damaged_image_is_read_or_refused(tmp_path: Path, name: str, place: fl
             read(path)
         except DatasetError as error:
             assert error.where == str(path)
+
+
+@pytest.mark.parametrize("name", ["none.png", "none.npy"])
+def test_a_file_that_is_not_there_is_called_missing(tmp_path: Path, name: str) -> None:
+    read = decode_npy if name.endswith(".npy") else partial(decode, modes=("RGB",))
+    with pytest.raises(DatasetError, match=f"{name} is missing") as caught:
+        read(tmp_path / name)
+    assert caught.value.got == "no such file" and "path" in caught.value.fix
