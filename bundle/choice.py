@@ -321,7 +321,7 @@ def _passed_over(one: Candidate, candidates: Mapping[str, Candidate]) -> str:
     """Say which variant is faster and may not be shipped, or that none gains enough over f32."""
     others = [other for other in candidates.values() if other.name != one.name and other.latency_ms is not None]
     faster = [other for other in others if other.over_shipped is not None and other.over_shipped.median < 1]
-    unfit = [other for other in faster if other.disagreeing or other.standing != "within"]
+    unfit = [other for other in faster if other.disagreeing or other.standing not in ("within", one.standing)]
     if unfit and one.latency_ms is not None:
         first = min(unfit, key=lambda other: other.latency_ms or 0.0)
         return f"; {first.name} is faster ({first.latency_ms:.1f} ms), but {first.reason}"

@@ -200,6 +200,12 @@ def test_a_variant_that_passes_goes_before_one_that_is_undecided_whatever_its_sp
         assert not rounds or f"bf16 is faster ({10 * speed:.1f} ms), but {told}" in choice.reason
 
 
+def test_an_undecided_variant_is_not_passed_over_for_what_the_shipped_one_is_too(good: RegressionReport) -> None:
+    rounds = {"bf16": NOISY, "int8": times(NOISY, 0.98)}
+    choice = choose(dict.fromkeys(rounds, standing_at(good, edge="inconclusive")), rounds, None, 0.95)
+    assert choice.shipped == "bf16" and "int8 is faster" not in choice.reason
+
+
 def test_where_every_variant_is_undecided_the_reason_says_so_and_claims_no_budget(good: RegressionReport) -> None:
     reports = {"f32": standing_at(good, edge="inconclusive"), "int8": standing_at(good, edge="inconclusive")}
     for rounds in ({"f32": STEADY, "int8": times(STEADY, 0.5)}, {}):
