@@ -10,7 +10,7 @@ and the same back. Every step moves whole rows of C channels, so their compositi
 to x, and a padded position reads that. The way back, and the 2×2 neighbours of a patch merging, are the same rewrite.
 
 Fires on a chain of one source whose result is made of whole rows of the source and in which a Concat or a Pad takes part;
-a lone partition is one transpose already. Exact: nothing is computed.
+a lone partition is one transpose already (``gather_rows``). Exact: nothing is computed.
 """
 
 from math import prod
@@ -26,23 +26,28 @@ COPIES = frozenset({"Concat", "Pad"})
 
 def gather_windows(model: ir.Model) -> tuple[ir.Model, int]:
     """Replace each chain of copies of rows by one Gather; returns how many."""
+    return model, gather_chains(model, COPIES, "gather_windows")
+
+
+def gather_chains(model: ir.Model, kinds: frozenset[str], mark: str) -> int:
+    """Replace each chain of moved rows, in which an operator of ``kinds`` takes part, by one Gather; returns how many."""
     count = 0
     for node in list(model.graph):
         for value in node.outputs:
-            moved = chain(value)
+            moved = chain(value, kinds)
             if moved is not None:
-                _replace(model, value, moved)
+                _replace(model, value, moved, mark)
                 count += 1
-    return model, count
+    return count
 
 
-def chain(value: ir.Value) -> Moved | None:
-    """Return a value that ends a chain of copied rows, as rows of its source; None where this pass does not apply."""
+def chain(value: ir.Value, kinds: frozenset[str]) -> Moved | None:
+    """Return a value that ends a chain of moved rows, as rows of its source; None where there is no such chain."""
     producer, shape = value.producer(), shape_of(value)
     if producer is None or producer.op_type not in MOVES or not shape or not _ends(value):
         return None
     moved = trace(value)
-    if moved is None or not COPIES & {node.op_type for node in moved.nodes} or moved.source.producer() is None:
+    if moved is None or not kinds & {node.op_type for node in moved.nodes} or moved.source.producer() is None:
         return None
     width = (shape_of(moved.source) or (0,))[-1]
     if width < 2 or shape[-1] % width or any(not _inside(node, moved, value) for node in moved.nodes):
@@ -66,12 +71,12 @@ def _inside(node: ir.Node, moved: Moved, end: ir.Value) -> bool:
     )
 
 
-def _replace(model: ir.Model, value: ir.Value, moved: Moved) -> None:
+def _replace(model: ir.Model, value: ir.Value, moved: Moved, mark: str) -> None:
     shape, whole = shape_of(value) or (), shape_of(moved.source) or ()
     width, total = whole[-1], prod(whole[:-1])
     rows = moved.indices.reshape(-1, width)[:, 0]
     picked = np.where(rows == ZERO, total, rows // width).reshape(*shape[:-1], shape[-1] // width)
-    new = Inserter(model, moved.nodes[0], f"{moved.nodes[0].name}/gather_windows")
+    new = Inserter(model, moved.nodes[0], f"{moved.nodes[0].name}/{mark}")
     flat = new.reshape(moved.source, (total, width), "rows")
     if (rows == ZERO).any():
         zero = new.constant(np.zeros((1, width), (value.dtype or ir.DataType.FLOAT).numpy()), "zero")

@@ -5,9 +5,14 @@ A bilinear resize is separable: with A [H', H] and B [W', W] the interpolation w
     before   y = Resize(x, [H', W'])              x [N, C, H, W]
     after    y = A (x Bᵀ)                         W first: the second product writes y
 
+A is a band: rows next to each other read the same few columns. So the second product is one per group of ``BAND`` rows of y or
+a few more, with the rows of x Bᵀ that they read:
+
+             y_g = A_g (x Bᵀ)[columns of g]       A_g [BAND, width], 6 columns where a map of 28 becomes one of 224
+
 Row i of A holds 1 − f at ⌊c⌋ and f at ⌊c⌋ + 1, c = (i + ½) H/H' − ½ clamped to the map, f its fraction (half-pixel centres,
 the convention of PyTorch's ``align_corners=False``). It has more MACs than the four per pixel it replaces, and
-every one of them in the kernel that a runtime does best, with no change of layout for the largest tensors there are.
+all of them in the kernel that a runtime does best, with no change of layout for the largest tensors there are.
 Fires only where y is an output of the graph and is larger than x. Exact but for the order of summation.
 """
 
@@ -20,6 +25,7 @@ from compile.passes.insert import Inserter, supersede
 from compile.passes.movement import shape_of
 
 MARK = "resize_as_products"
+BAND = 32  # rows of y in a group, at least: measured, 16 and 64 are slower
 
 
 def resize_as_products(model: ir.Model) -> tuple[ir.Model, int]:
@@ -64,12 +70,30 @@ def _fits(node: ir.Node) -> bool:
     return all(after >= before for after, before in sides)
 
 
+def bands(size: int, to: int) -> tuple[NDArray[np.int64], NDArray[np.float64]]:
+    """Cut ``interpolation(size, to)`` into equal groups of rows: which columns each group reads, and its weights on those.
+
+    Returns ``[groups, width]`` and ``[groups, to / groups, width]``; every weight left out is 0.
+    """
+    height = min(rows for rows in range(1, to + 1) if to % rows == 0 and (rows >= BAND or rows == to))
+    groups = interpolation(size, to).reshape(-1, height, size)
+    read = [np.flatnonzero(group.any(0)) for group in groups]
+    width = max(columns[-1] - columns[0] + 1 for columns in read)
+    columns = np.array([min(one[0], size - width) + np.arange(width) for one in read])
+    return columns, np.take_along_axis(groups, columns[:, None, :], axis=2)
+
+
 def _replace(model: ir.Model, node: ir.Node) -> None:
     before, after = shape_of(node.inputs[0]) or (), shape_of(node.outputs[0]) or ()
     new = Inserter(model, node, f"{node.name}/{MARK}")
     dtype = (node.outputs[0].dtype or ir.DataType.FLOAT).numpy()
-    rows = new.constant(interpolation(before[2], after[2]).astype(dtype), "rows")
-    columns = new.constant(np.ascontiguousarray(interpolation(before[3], after[3]).T.astype(dtype)), "columns")
-    wide = new.node("MatMul", [node.inputs[0], columns], (*before[:3], after[3]), "wide")
-    supersede(model, node.outputs[0], new.node("MatMul", [rows, wide], after, "tall"))
+    across = new.constant(np.ascontiguousarray(interpolation(before[3], after[3]).T.astype(dtype)), "columns")
+    wide = new.node("MatMul", [node.inputs[0], across], (*before[:3], after[3]), "wide")
+    columns, weights = bands(before[2], after[2])
+    groups, height, width = weights.shape
+    read = (*before[:2], groups, width, after[3])
+    banded = new.node("Gather", [wide, new.constant(columns, "bands")], read, "banded", axis=2)
+    rows = new.constant(weights.astype(dtype), "rows")
+    tall = new.node("MatMul", [rows, banded], (*before[:2], groups, height, after[3]), "tall")
+    supersede(model, node.outputs[0], new.reshape(tall, after, "whole"))
     model.graph.remove(node, safe=True)

@@ -10,8 +10,10 @@ from onnx_ir.passes.common import CheckerPass, RemoveUnusedNodesPass
 from bundle.errors import ConfigError, GraphError
 from compile.passes.base import Pass
 from compile.passes.drop_bias_dequantization import drop_bias_dequantization
+from compile.passes.flatten_tokens import flatten_tokens
 from compile.passes.float_attention import float_attention
 from compile.passes.float_query import float_query
+from compile.passes.gather_rows import gather_rows
 from compile.passes.gather_windows import gather_windows
 from compile.passes.make_activations_per_tensor import make_activations_per_tensor
 from compile.passes.make_activations_signed import make_activations_signed
@@ -24,6 +26,7 @@ from compile.passes.quantize_residual_inputs import quantize_residual_inputs
 from compile.passes.resize_as_products import resize_as_products
 from compile.passes.scale_query_first import scale_query_first
 from compile.passes.share_concat_scales import share_concat_scales
+from compile.passes.split_projections import split_projections
 
 PASSES: MappingProxyType[str, Pass] = MappingProxyType(
     {
@@ -42,6 +45,9 @@ PASSES: MappingProxyType[str, Pass] = MappingProxyType(
         "mix_before_resize": mix_before_resize,
         "merge_attention_mask": merge_attention_mask,
         "resize_as_products": resize_as_products,
+        "flatten_tokens": flatten_tokens,
+        "split_projections": split_projections,
+        "gather_rows": gather_rows,
     }
 )
 

@@ -6,7 +6,7 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from compile.passes.resize_as_products import interpolation, resize_as_products
+from compile.passes.resize_as_products import BAND, bands, interpolation, resize_as_products
 from tests.compile.passes.made import operators, run, shaped
 
 
@@ -29,7 +29,7 @@ def test_it_is_pytorchs_interpolation(channels: int, tall: int, wide: int, more:
     x = np.random.default_rng(tall).normal(size=(1, channels, *before)).astype(np.float32)
     model, sites = resize_as_products(shaped(enlarged(channels, before, after)))
     want = torch.nn.functional.interpolate(torch.tensor(x).double().relu(), after, mode="bilinear", align_corners=False)
-    assert sites == 1 and operators(model) == {"Relu": 1, "MatMul": 2}
+    assert sites == 1 and operators(model) == {"Relu": 1, "MatMul": 2, "Gather": 1, "Reshape": 1}
     assert [value.name for value in model.graph.outputs] == ["y"]
     assert np.abs(run(model, x=x)[0] - want.numpy()).max() < 1e-6
 
@@ -49,6 +49,20 @@ def test_every_row_of_weights_sums_to_one(size: int, to: int) -> None:
     weights = interpolation(size, to)
     assert weights.shape == (to, size)
     assert np.allclose(weights.sum(1), 1) and (weights >= 0).all() and (np.count_nonzero(weights, axis=1) <= 2).all()
+
+
+@given(st.integers(1, 12), st.integers(0, 90))
+def test_the_bands_are_the_whole_matrix(size: int, more: int) -> None:
+    columns, weights = bands(size, size + more)
+    whole = np.zeros((weights.shape[0], weights.shape[1], size))
+    np.put_along_axis(whole, np.broadcast_to(columns[:, None, :], weights.shape), weights, axis=2)
+    assert np.array_equal(whole.reshape(-1, size), interpolation(size, size + more))
+    assert weights.shape[1] >= min(BAND, size + more)
+
+
+def test_a_band_reads_few_columns() -> None:
+    columns, weights = bands(28, 224)
+    assert columns.shape == (7, 6) and weights.shape == (7, 32, 6)
 
 
 @pytest.mark.parametrize(
