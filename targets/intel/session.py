@@ -8,6 +8,7 @@ from bundle.artifacts import TensorSpec
 from bundle.errors import GraphError, TargetUnavailable
 from targets.base import Array, Capabilities, Precision, RunConfig, Session, SessionInfo
 from targets.intel.graph import read
+from targets.intel.outputs import OutputArrays
 from targets.intel.runtime import check_device, import_openvino, may_use_cpu, shared_core, tensor_spec
 from targets.isa import cpu_isa, read_cpuinfo
 
@@ -68,14 +69,16 @@ class OpenVinoSession(Session):
         settings = info.settings | effective(compiled)
         _check_hint(settings[HINT], hint, device)
         self._request = compiled.create_infer_request()
+        self._arrays = OutputArrays(self._request, outputs)
         super().__init__(info.model_copy(update={"settings": settings}), inputs, outputs)
 
     def _infer(self, feed: Mapping[str, Array]) -> dict[str, Array]:
-        results = self._request.infer(dict(feed), share_inputs=False, share_outputs=False)
-        return {spec.name: results[place] for place, spec in enumerate(self.outputs)}
+        answers = self._arrays.free()
+        self._request.infer(dict(feed), share_inputs=False, share_outputs=True)
+        return answers
 
     def _close(self) -> None:
-        del self._request
+        del self._arrays, self._request
 
 
 def model_specs(model: "Model", path: Path) -> tuple[tuple[TensorSpec, ...], tuple[TensorSpec, ...]]:
