@@ -1,8 +1,10 @@
 """Measure each rewrite of the float graph on a target, and store what was found beside the target.
 
 Greedy, in the order of the target's rows: a graph with the rewrites that are on so far, against the same graph with one more,
-in one interleaved run on each model. A rewrite is switched on where it is faster on every model: the median of the rounds'
-ratios is below ``GAIN`` and their upper quartile below 1.
+in one interleaved run for each model and each variant of it that runs a float or a quantized graph. All variants are made of
+the one rewritten graph, and a gain may show in INT8 alone. So a rewrite is switched on where on every model it makes a variant
+faster (the median of the rounds' ratios is below ``GAIN``, their upper quartile below 1) and none slower (the median above
+``LOSS``, the lower quartile above 1).
 """
 
 if not __package__:
@@ -10,6 +12,7 @@ if not __package__:
 
 from collections.abc import Mapping, Sequence
 from contextlib import ExitStack
+from functools import partial
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import TYPE_CHECKING, Annotated, Literal, NamedTuple
@@ -17,19 +20,22 @@ from typing import TYPE_CHECKING, Annotated, Literal, NamedTuple
 import typer
 
 from bundle.artifacts import Simplified, write_text
+from bundle.dataset import read_image
 from bundle.errors import ConfigError
 from bundle.limits import LIMITS
 from bundle.preprocess import Preprocess
 from bundle.strict_json import dumps
 from bundle.terminal import print_answer, say
-from compile.bench import Clock, ratio, sample
+from calibration.sampling import CalibrationSet, from_folder
+from compile.bench import Clock, Ratio, ratio, sample
 from compile.config import TimingConfig
 from compile.graph import GRAPH_FILE, GraphInfo, graph_info
 from compile.images import ImageFiles, folder_images
 from compile.passes.table import apply_passes
+from compile.quantize import CACHE, Job, scheme_of, write_quantized
 from compile.script import run_script
 from compile.sources import ROOT
-from targets.base import Array, RunConfig, Session, Target, Variant
+from targets.base import Array, RunConfig, Session, Target, Variant, VariantRecipe
 from targets.reference.target import F32
 from targets.rewrites import FILE, RewriteRow, Rewrites, Sample
 from targets.table import target as find_target
@@ -40,18 +46,29 @@ if TYPE_CHECKING:
     from tdss.config import ModelConfig
 
 CANDIDATES = (
-    "pool_in_two_steps", "pool_as_product", "resize_as_products", "gather_windows", "mix_before_resize", "merge_attention_mask",
+    "pool_in_two_steps", "pool_as_product", "resize_as_products", "mix_before_resize", "merge_attention_mask", "flatten_tokens",
+    "split_projections", "gather_windows", "gather_rows",
 )  # fmt: skip
-GAIN = 0.99
+GAIN, LOSS = 0.99, 1.01
+BURST = 3  # timed calls of a turn, after one that is not: then the caches are the graph's own, as on a device that runs it alone
+CALIBRATION = 8  # images: the ranges of the quantizers do not change what a graph costs
 DEFAULT = Path("models/default")
 
 
+class Contract(NamedTuple):
+    """What a graph's quantization needs besides it."""
+
+    info: GraphInfo
+    calibration: CalibrationSet
+
+
 class Model(NamedTuple):
-    """A float graph to measure on, and what to feed it."""
+    """A float graph to measure on, and what to feed it. A graph without a contract is a part of one, and measured in float alone."""
 
     name: str
     graph: Path
     feed: Mapping[str, Array]
+    contract: Contract | None = None
 
 
 class Bench(NamedTuple):
@@ -76,41 +93,69 @@ def measure_rewrites(
         samples: list[Sample] = []
         for model in models:
             if not (first and any(one.sites for one in samples)):
-                samples.append(_compare(model, on, name, bench))
+                samples += _compare(model, on, name, bench)
         rows.append(decide(name, tuple(samples)))
         say(f"{name}: {'on' if rows[-1].on else 'off'}, {rows[-1].reason}")
     return tuple(rows)
 
 
 def decide(name: str, samples: tuple[Sample, ...]) -> RewriteRow:
-    """Switch a rewrite on where it is faster on every model it applies to."""
+    """Switch a rewrite on where it makes a variant of every model it applies to faster, and none slower."""
     found = [one for one in samples if one.sites]
     if not found:
         return RewriteRow(name=name, on=False, reason="no model has a site for it", samples=samples)
-    slow = [one for one in found if one.ratio >= GAIN or one.quartiles[1] >= 1.0]
-    worst = max(found, key=lambda one: one.ratio)
-    reason = f"{worst.ratio:.3f}× the latency without it, on {worst.model}"
-    if slow:
-        reason += f"; on from {GAIN}× down, with the upper quartile below 1"
-    return RewriteRow(name=name, on=not slow, reason=reason, samples=samples)
+    fast = {one.model for one in found if one.ratio < GAIN and one.quartiles[1] < 1.0}
+    worst, best = max(found, key=lambda one: one.ratio), min(found, key=lambda one: one.ratio)
+    slow = [one for one in found if one.ratio > LOSS and one.quartiles[0] > 1.0]
+    on = fast == {one.model for one in found} and not slow
+    reason = f"{best.ratio:.3f}× the latency without it, on {best.model} in {best.variant}"
+    if len(found) > 1:
+        reason += f"; at worst {worst.ratio:.3f}×, on {worst.model} in {worst.variant}"
+    if not on:
+        reason += f"; on from {GAIN}× down in a variant of every model, with the upper quartile below 1, and with none above {LOSS}×"
+    return RewriteRow(name=name, on=on, reason=reason, samples=samples)
 
 
-def _compare(model: Model, on: tuple[str, ...], name: str, bench: Bench) -> Sample:
-    with TemporaryDirectory() as scratch, ExitStack() as sessions:
-        folder = Path(scratch)
-        apply_passes(on, model.graph, folder / "without.onnx")
-        sites = apply_passes((name,), folder / "without.onnx", folder / "with.onnx")[name]
+def _compare(model: Model, on: tuple[str, ...], name: str, bench: Bench) -> list[Sample]:
+    """Time a graph with the rewrites that are on, and with one more, as each variant."""
+    with TemporaryDirectory() as scratch:
+        without, rewritten = (Path(scratch) / kind / GRAPH_FILE for kind in ("without", "with"))
+        for graph in (without, rewritten):
+            graph.parent.mkdir()
+        apply_passes(on, model.graph, without)
+        sites = apply_passes((name,), without, rewritten)[name]
         if not sites:
-            return Sample(model=model.name, sites=0, ratio=1.0, quartiles=(1.0, 1.0))
-        opened = {
-            kind: sessions.enter_context(open_graph(folder / f"{kind}.onnx", bench)) for kind in ("without", "with")
-        }
-        subjects = {kind: (lambda session=session: session.infer(model.feed)) for kind, session in opened.items()}
+            return [Sample(model=model.name, sites=0, ratio=1.0, quartiles=(1.0, 1.0))]
+        return [
+            Sample(model=model.name, variant=recipe.name, sites=sites, ratio=round(found.median, 4),
+                   quartiles=(round(found.low, 4), round(found.high, 4)))
+            for recipe in _recipes(model, bench) for found in [_ratio(model, recipe, (rewritten, without), bench)]
+        ]  # fmt: skip
+
+
+def _recipes(model: Model, bench: Bench) -> list[VariantRecipe]:
+    """Return the target's variants that compute with a float graph or, where it can be made, with a quantized one."""
+    offered = bench.target.variants(bench.target.capabilities(bench.run))
+    return [one for one in offered if one.graph == "float" or (one.graph == "quantized" and model.contract is not None)]
+
+
+def _ratio(model: Model, recipe: VariantRecipe, graphs: tuple[Path, Path], bench: Bench) -> Ratio:
+    """Compare the latencies of two graphs as one variant: the first's over the second's."""
+    with ExitStack() as sessions:
+        opened = [sessions.enter_context(_open_variant(model, recipe, graph, bench)) for graph in graphs]
+        subjects = {str(place): partial(session.infer, model.feed) for place, session in enumerate(opened)}
         spent = sample(subjects, bench.timing, bench.clock)
-    found = ratio(spent["with"], spent["without"])
-    return Sample(
-        model=model.name, sites=sites, ratio=round(found.median, 4), quartiles=(round(found.low, 4), round(found.high, 4))
-    )  # fmt: skip
+    return ratio(spent["0"], spent["1"])
+
+
+def _open_variant(model: Model, recipe: VariantRecipe, graph: Path, bench: Bench) -> Session:
+    if recipe.graph == "quantized" and model.contract is not None:
+        info, calibration = model.contract
+        job = Job(graph, info, calibration, graph.parent, bench.target, bench.run, graph.parent / CACHE)
+        variant, _ = write_quantized(recipe, job, (), scheme_of(job))
+    else:
+        variant = Variant(recipe=recipe, files=convert_graph(graph, bench.target))
+    return bench.target.open(graph.parent, variant, bench.run, "auto", keep=graph.parent)
 
 
 def open_graph(graph: Path, bench: Bench) -> Session:
@@ -153,14 +198,18 @@ def _benchmark(scratch: Path, threads: int) -> list[Model]:
 
     config = config_of("swin-t", "dynamic")
     part = adapter_part("swin-t", "dynamic", len(config.tasks), scratch)
-    checkpoint, image = write_checkpoint(scratch / "swin-t", config), write_image(scratch / "image", config)
-    return [Model("swin-t's adapters", part.path, part.feed), _model(checkpoint, image, scratch / "graph", threads)]
+    checkpoint, _ = write_checkpoint(scratch / "swin-t", config), write_image(scratch / "image", config)
+    whole = _model(checkpoint, scratch / "image", "", scratch / "graph", threads)
+    return [Model("swin-t's adapters", part.path, part.feed), whole]
 
 
-def _model(checkpoint: Path, images: ImageFiles, out: Path, threads: int) -> Model:
-    graph = simplified_graph(checkpoint, images, out, threads=threads)
-    [(name, image)] = images.read()
-    return Model(checkpoint.name, graph.file(GRAPH_FILE), graph_info(graph).feed(image, name=name))
+def _model(checkpoint: Path, images: Path, split: str, out: Path, threads: int) -> Model:
+    graph = simplified_graph(checkpoint, folder_images(images, split).first(1), out, threads=threads)
+    info = graph_info(graph)
+    calibration = from_folder(images, split, CALIBRATION, seed=0, preprocess=info.preprocess)
+    path = calibration.paths[0]
+    feed = info.feed(read_image(path), name=str(path))
+    return Model(checkpoint.name, graph.file(GRAPH_FILE), feed, Contract(info, calibration))
 
 
 def main(
@@ -184,7 +233,9 @@ def main(
 
     Example: python compile/bench_rewrites.py --target intel --write
     """
-    bench = Bench(find_target(target), RunConfig(threads=threads), TimingConfig(runs=rounds, warmup=2), clock)
+    bench = Bench(
+        find_target(target), RunConfig(threads=threads), TimingConfig(runs=rounds, warmup=1, burst=BURST), clock
+    )
     able = bench.target.capabilities(bench.run)
     if able.device == "emulation":
         raise ConfigError(
@@ -195,9 +246,8 @@ def main(
         if benchmark:
             models = _benchmark(Path(scratch), threads)
         else:
-            chosen = folder_images(images, split).first(1)
             folders = [(path, Path(scratch) / str(number)) for number, path in enumerate(checkpoint or [DEFAULT])]
-            models = [_model(path, chosen, out, threads) for path, out in folders]
+            models = [_model(path, images, split, out, threads) for path, out in folders]
         rows = measure_rewrites(models, bench, first=benchmark)
     subject = " --benchmark" if benchmark else "".join(f" --checkpoint {path}" for path in checkpoint or [])
     command = f"python compile/bench_rewrites.py --target {target}{subject} --rounds {rounds} --threads {threads} --clock {clock} --write"

@@ -15,9 +15,10 @@ FILE = "rewrites.json"
 
 
 class Sample(Frozen):
-    """The effect on one model: latency with the rewrite over latency without, and its quartiles over the rounds."""
+    """The effect on one variant of one model: latency with the rewrite over latency without, and its quartiles over the rounds."""
 
     model: str
+    variant: str = "f32"
     sites: int = Field(ge=0)
     ratio: float = Field(gt=0)
     quartiles: tuple[float, float]

@@ -64,11 +64,14 @@ def _ends(value: ir.Value) -> bool:
 
 
 def _inside(node: ir.Node, moved: Moved, end: ir.Value) -> bool:
-    """Say whether nothing outside the chain reads what a node of it makes."""
-    return all(
-        value is end or (not value.is_graph_output() and all(reader in moved.nodes for reader, _ in value.uses()))
-        for value in node.outputs
-    )
+    """Say whether nothing outside the chain reads what a node of it makes, or it only reshapes the source."""
+    if node.op_type == "Reshape" and node.inputs[0] is moved.source:
+        return True
+    return all(value is end or _inside_only(value, moved) for value in node.outputs)
+
+
+def _inside_only(value: ir.Value, moved: Moved) -> bool:
+    return not value.is_graph_output() and all(reader in moved.nodes for reader, _ in value.uses())
 
 
 def _replace(model: ir.Model, value: ir.Value, moved: Moved, mark: str) -> None:
@@ -85,4 +88,5 @@ def _replace(model: ir.Model, value: ir.Value, moved: Moved, mark: str) -> None:
     if made.shape != ir.Shape(shape):
         made = new.reshape(made, shape, "shaped")
     supersede(model, value, made)
-    model.graph.remove(moved.nodes, safe=True)
+    unread = [node for node in moved.nodes if all(_inside_only(one, moved) for one in node.outputs)]
+    model.graph.remove(unread, safe=True)

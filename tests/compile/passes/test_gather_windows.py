@@ -116,6 +116,21 @@ def test_what_something_else_reads_stays() -> None:
     assert np.array_equal(got, want) and np.array_equal(low, x.clip(0)[:, 1:])
 
 
+def test_a_reshape_of_the_source_may_have_other_readers() -> None:
+    text = shifted(6, 6, 3, 3, 1).replace(
+        "n = Relu (x)", "f = Reshape (x, tokens)\n r = Relu (f)\n n = Reshape (r, map)"
+    )
+    text = text.replace("int64[8] pads", "int64[3] tokens = {1, 36, 3}, int64[4] map = {1, 6, 6, 3}, int64[8] pads")
+    model = shaped(text.replace("c = Reshape", "extra = Abs (n)\n    c = Reshape"))
+    extra = next(node for node in model.graph if node.outputs[0].name == "extra")
+    model.graph.outputs.append(extra.outputs[0])
+    x = np.random.default_rng(5).normal(size=(1, 6, 6, 3)).astype(np.float32)
+    model, sites = gather_windows(model)
+    assert sites == 1 and operators(model)["Slice"] == operators(model)["Transpose"] == 0
+    got, other = run(model, x=x)
+    assert np.array_equal(got, -partitioned(x.clip(0), 3, 1)) and np.array_equal(other, x.clip(0))
+
+
 def test_a_lone_partition_is_one_transpose_already() -> None:
     text = """
 g (float[1,4,4,3] x) => (float[4,4,3] y) <int64[6] cut = {1, 2, 2, 2, 2, 3}, int64[3] flat = {4, 4, 3}>
