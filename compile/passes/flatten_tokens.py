@@ -7,10 +7,11 @@ itself. So the axes before it may be joined:
     after    y = Reshape(f(Reshape(x, [B, H·W, C]) W + b), [B, H, W, N])
 
 A runtime fuses bias, activation and the next quantizer into a product of three axes, and may not into one of four (OpenVINO,
-INT8: a bias needs as many axes as the product, and its fusion wants fewer than four). A reshape moves no number.
+INT8: a bias needs as many axes as the product, and its fusion wants fewer than four). Nor need it have a kernel for
+a normalisation of one axis of four, which OpenVINO takes apart. A reshape moves no number.
 
-Fires on a MatMul of four axes or more and a constant matrix. What follows is flattened with it: unary operators, a
-LayerNormalization of the last axis, and sums and products with a vector, a scalar or a tensor of the same shape. Exact.
+Fires on a MatMul of four axes or more and a constant matrix, and on a LayerNormalization of the last axis of as many. What
+follows is flattened with them: unary operators, and sums and products with a vector, a scalar or a tensor of the same shape. Exact.
 """
 
 from math import prod
@@ -27,14 +28,15 @@ BINARY = frozenset({"Add", "Div", "Mul", "Sub"})
 
 
 def flatten_tokens(model: ir.Model) -> tuple[ir.Model, int]:
-    """Flatten every such product and what follows it; returns how many products."""
-    products = [node for node in nodes_of(model, "MatMul") if _is_token_product(node)]
+    """Flatten every such product and normalisation, and what follows them; returns how many of these two."""
+    starts = [node for node in nodes_of(model, "MatMul") if _is_token_product(node)]
+    starts += [node for node in nodes_of(model, "LayerNormalization") if _keeps_rows(node)]
     rows: dict[ir.Value, ir.Value] = {}
-    for node in _rowwise(model.graph, products):
+    for node in _rowwise(model.graph, starts):
         _flatten(model, node, rows)
     unread = [value.producer() for value in rows if not value.uses() and not value.is_graph_output()]
     model.graph.remove([node for node in unread if node is not None], safe=True)
-    return model, len(products)
+    return model, len(starts)
 
 
 def _is_token_product(node: ir.Node) -> bool:
@@ -43,9 +45,9 @@ def _is_token_product(node: ir.Node) -> bool:
     return rows is not None and len(rows) > RANK and weight is not None and weight.ndim == 2
 
 
-def _rowwise(graph: ir.Graph, products: list[ir.Node]) -> list[ir.Node]:
-    """Return the products and what is computed row by row behind them, in the graph's order."""
-    found, seeds = dict[ir.Node, None](), set(products)
+def _rowwise(graph: ir.Graph, starts: list[ir.Node]) -> list[ir.Node]:
+    """Return these nodes and what is computed row by row behind them, in the graph's order."""
+    found, seeds = dict[ir.Node, None](), set(starts)
     for node in graph:
         behind = any(value is not None and value.producer() in found for value in node.inputs)
         if node in seeds or (behind and is_standard(node) and _keeps_rows(node)):

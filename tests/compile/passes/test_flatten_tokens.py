@@ -61,7 +61,7 @@ def ranks(model: ir.Model, operator: str) -> set[int]:
 @given(st.integers(1, 3), st.integers(1, 4), st.integers(1, 4), st.integers(1, 5), st.integers(1, 5))
 def test_a_layer_is_computed_on_three_axes(batch: int, height: int, width: int, channels: int, wide: int) -> None:
     sizes = {"B": batch, "H": height, "W": width, "C": channels, "N": wide}
-    model = same(text(LAYER, **sizes), 1, **sizes)
+    model = same(text(LAYER, **sizes), 2, **sizes)
     assert operators(model) - operators(shaped(text(LAYER))) == {"Reshape": 2}
     assert all(
         ranks(model, operator) == {3} for operator in ("MatMul", "Add", "Gelu", "LayerNormalization", "Mul", "Sub")
@@ -77,6 +77,12 @@ def test_names_stay_so_that_reports_and_patterns_find_the_layers() -> None:
 def test_a_second_run_finds_nothing() -> None:
     model, _ = flatten_tokens(shaped(text(LAYER)))
     assert flatten_tokens(model)[1] == 0
+
+
+def test_a_normalisation_is_flattened_without_a_product_too() -> None:
+    body = "    r = Relu (x)\n    n = LayerNormalization <axis = 3> (r, g)\n    y = Neg (n)"
+    model = same(text(body, N=5), 1, N=5)
+    assert ranks(model, "LayerNormalization") == ranks(model, "Neg") == {3} and ranks(model, "Relu") == {4}
 
 
 def test_what_reads_a_map_gets_the_map() -> None:
