@@ -79,7 +79,9 @@ def _flatten(model: ir.Model, node: ir.Node, rows: dict[ir.Value, ir.Value]) -> 
     flat, name, value_name = made.producer(), node.name, old.name
     assert flat is not None
     for attribute in node.attributes.values():
-        flat.attributes[attribute.name] = attribute
+        flat.attributes[attribute.name] = (
+            ir.AttrInt64("axis", -1) if attribute.name == "axis" else attribute
+        )  # the last
     restored = new.reshape(made, shape, "restored")
     rows[restored] = made
     final = old.is_graph_output()
