@@ -50,6 +50,7 @@ CANDIDATES = (
     "split_projections", "gather_windows", "gather_rows",
 )  # fmt: skip
 GAIN, LOSS = 0.99, 1.01
+SESSIONS = 3  # of each graph: where a runtime puts weights and buffers shifts a latency by a percent, and no round of one session shows it
 BURST = 3  # timed calls of a turn, after one that is not: then the caches are the graph's own, as on a device that runs it alone
 CALIBRATION = 8  # images: the ranges of the quantizers do not change what a graph costs
 DEFAULT = Path("models/default")
@@ -140,22 +141,28 @@ def _recipes(model: Model, bench: Bench) -> list[VariantRecipe]:
 
 
 def _ratio(model: Model, recipe: VariantRecipe, graphs: tuple[Path, Path], bench: Bench) -> Ratio:
-    """Compare the latencies of two graphs as one variant: the first's over the second's."""
-    with ExitStack() as sessions:
-        opened = [sessions.enter_context(_open_variant(model, recipe, graph, bench)) for graph in graphs]
-        subjects = {str(place): partial(session.infer, model.feed) for place, session in enumerate(opened)}
-        spent = sample(subjects, bench.timing, bench.clock)
-    return ratio(spent["0"], spent["1"])
+    """Compare the latencies of two graphs as one variant, in the rounds of ``SESSIONS`` pairs of sessions: the first's over the second's."""
+    spent: tuple[list[float], list[float]] = ([], [])
+    variants = [_variant(model, recipe, graph, bench) for graph in graphs]
+    for _ in range(SESSIONS):
+        with ExitStack() as sessions:
+            opened = [
+                sessions.enter_context(bench.target.open(graph.parent, one, bench.run, "auto", keep=graph.parent))
+                for graph, one in zip(graphs, variants, strict=True)
+            ]
+            subjects = {str(place): partial(session.infer, model.feed) for place, session in enumerate(opened)}
+            for all_of_it, values in zip(spent, sample(subjects, bench.timing, bench.clock).values(), strict=True):
+                all_of_it += values
+    return ratio(*spent)
 
 
-def _open_variant(model: Model, recipe: VariantRecipe, graph: Path, bench: Bench) -> Session:
+def _variant(model: Model, recipe: VariantRecipe, graph: Path, bench: Bench) -> Variant:
+    """Write a graph as one of the target's variants, beside it."""
     if recipe.graph == "quantized" and model.contract is not None:
         info, calibration = model.contract
         job = Job(graph, info, calibration, graph.parent, bench.target, bench.run, graph.parent / CACHE)
-        variant, _ = write_quantized(recipe, job, (), scheme_of(job))
-    else:
-        variant = Variant(recipe=recipe, files=convert_graph(graph, bench.target))
-    return bench.target.open(graph.parent, variant, bench.run, "auto", keep=graph.parent)
+        return write_quantized(recipe, job, (), scheme_of(job))[0]
+    return Variant(recipe=recipe, files=convert_graph(graph, bench.target))
 
 
 def open_graph(graph: Path, bench: Bench) -> Session:
@@ -222,7 +229,9 @@ def main(
     ] = False,
     images: Annotated[Path, typer.Option(help="Images of the models' size.")] = Path("data/scenes"),
     split: Annotated[str, typer.Option(help="The split of a labelled folder.")] = "calibration",
-    rounds: Annotated[int, typer.Option(min=1, max=LIMITS["count"].most, help="Timed rounds of each comparison.")] = 25,
+    rounds: Annotated[
+        int, typer.Option(min=1, max=LIMITS["count"].most, help="Timed rounds of each pair of sessions.")
+    ] = 7,
     threads: Annotated[
         int, typer.Option(min=0, max=LIMITS["threads"].most, help="Threads; 0: the runtime's choice.")
     ] = 2,
