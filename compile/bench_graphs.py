@@ -34,9 +34,9 @@ from compile.bench_rewrites import simplified_module
 from compile.clean import clean_export
 from compile.export import OPSET, quiet_export
 from compile.fold import load_folded
-from compile.folding import rewrite as fold_in_memory
 from compile.graph import GRAPH_FILE, INPUT
 from compile.images import ImageFiles
+from compile.module_folds import rewrite as fold_in_memory
 from compile.passes.table import apply_passes
 from compile.sources import ROOT, code_hash
 from compile.store import seal, writing

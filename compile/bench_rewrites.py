@@ -179,7 +179,7 @@ def convert_graph(graph: Path, target: Target) -> tuple[str, ...]:
 
 def simplified_graph(checkpoint: Path, images: ImageFiles, out: Path, *, threads: int) -> Simplified:
     """Fold, export and simplify a checkpoint in ``out``."""
-    from compile.folding import rewrite
+    from compile.module_folds import rewrite
     from tdss.checkpoint import load
 
     config, model = load(checkpoint)

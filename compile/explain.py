@@ -16,8 +16,8 @@ from bundle.artifacts import Folded
 from bundle.fold import FoldPart, FoldRecord
 from bundle.frozen import Frozen
 from compile.analysis import Finding
-from compile.folding import Traced
 from compile.folds.cost import Cost, Trace
+from compile.module_folds import Traced
 from compile.stored import total
 
 ANALYSIS = "analysis.json"

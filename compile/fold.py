@@ -68,9 +68,9 @@ def fold(
         DatasetError: an image cannot be read or has another size than the model's.
     """
     from compile.explain import ANALYSIS, explain_rows, write_rows
-    from compile.folding import Traced, part_costs
     from compile.folds.base import step_of
     from compile.folds.cost import trace_cost
+    from compile.module_folds import Traced, part_costs
     from tdss.checkpoint import write_config, write_weights
     from tdss.config_file import CONFIG, WEIGHTS
 
@@ -101,7 +101,7 @@ def fold_checkpoint(
 ) -> Folding:
     """Analyse, restrict to the tasks asked for, freeze if asked to, fold and prove; nothing is written."""
     from compile.analysis import analyse
-    from compile.folding import prove, rewrite, with_error
+    from compile.module_folds import prove, rewrite, with_error
     from tdss.checkpoint import load as load_checkpoint
     from tdss.checkpoint import stored_halves
     from tdss.config_file import WEIGHTS
@@ -123,7 +123,7 @@ def fold_checkpoint(
 
 def folded_config(folded: Folded) -> "ModelConfig":
     """Return the configuration of the folded model: the checkpoint's, with the tasks that were kept."""
-    from compile.folding import TASK_SUBSET
+    from compile.module_folds import TASK_SUBSET
     from tdss.config import keep_tasks
     from tdss.config_file import CONFIG, read_config
 
@@ -138,8 +138,8 @@ def load_folded(folded: Folded) -> "MultiTaskModel":
     Raises:
         CheckpointError: the weights do not fit the plan (another version of the project wrote them).
     """
-    from compile.folding import apply_steps
     from compile.folds.base import Step
+    from compile.module_folds import apply_steps
     from tdss.checkpoint import match, read_weights
     from tdss.config_file import CONFIG, WEIGHTS, read_config
     from tdss.model import MultiTaskModel
@@ -167,7 +167,7 @@ def _plan(folded: Folded) -> list[dict[str, JsonValue]]:
 def _restrict(
     model: "MultiTaskModel", tasks: tuple[str, ...], batch: "Tensor"
 ) -> "tuple[MultiTaskModel, list[FoldRecord]]":
-    from compile.folding import restrict
+    from compile.module_folds import restrict
 
     return restrict(model, tasks, batch.shape) if tasks else (model, [])
 
@@ -193,9 +193,13 @@ def _freeze(
 
 
 def main(
-    checkpoint: Annotated[Path, typer.Argument(help="A checkpoint folder: config.toml + model.safetensors.")],
+    model: Annotated[
+        Path, typer.Argument(help="A checkpoint folder (config.toml + model.safetensors), or an .onnx file.")
+    ],
     images: Annotated[Path, typer.Option(help="A labelled folder, or a folder of images.")] = Path("data/scenes"),
-    out: Annotated[Path | None, typer.Option(help="The folder to write; not needed with --explain.")] = None,
+    out: Annotated[
+        Path | None, typer.Option(help="The folder to write, the file for an .onnx; not needed with --explain.")
+    ] = None,
     mode: Annotated[FoldMode, typer.Option("--fold", help="all exact folds, those that pay (cost), or none.")] = "all",
     tasks: Annotated[str, typer.Option(help="Keep these only: semseg,depth. Default: every task.")] = "",
     freeze_gates: Annotated[
@@ -203,7 +207,13 @@ def main(
     ] = False,
     explain: Annotated[bool, typer.Option("--explain", help="Print the analysis, module by module.")] = False,
     split: Annotated[str, typer.Option(help="The split of a labelled folder.")] = "calibration",
-    count: Annotated[int, typer.Option(min=1, max=LIMITS["count"].most, help="How many images the proof uses.")] = 2,
+    count: Annotated[
+        int,
+        typer.Option(
+            min=1, max=LIMITS["count"].most, help="How many images, or random inputs of an .onnx, the proof uses."
+        ),
+    ] = 2,
+    inputs: Annotated[Path | None, typer.Option(help="For an .onnx: an .npz with an array for every input.")] = None,
     calibration: Annotated[
         int, typer.Option(min=0, max=LIMITS["count"].most, help="How many images the analysis and the freezing use.")
     ] = 8,
@@ -211,14 +221,22 @@ def main(
         bool, typer.Option("--json", help="Print the record, or with --explain the table, as JSON.")
     ] = False,
 ) -> None:
-    """Merge away everything static in a checkpoint, and prove that the outputs are the same.
+    """Merge away everything static in a checkpoint or an ONNX file, and prove that the outputs are the same.
 
-    Example: python compile/fold.py models/default --explain
+    Example: tdss fold models/default --explain; tdss fold model.onnx --out folded.onnx
     """
     if out is None and not explain:
         raise InputError(
             "there is nowhere to write to", expected="--out or --explain", got="neither", where="the command line",
             fix="give the folder to write with --out, or --explain to look only",
+        )  # fmt: skip
+    if model.suffix == ".onnx":
+        _fold_file(model, out, inputs, count, tasks=tasks, freeze_gates=freeze_gates, explain=explain, as_json=as_json)
+        return
+    if inputs is not None:
+        raise InputError(
+            "--inputs is for an .onnx file", expected="an .onnx file", got=str(model), where="the command line",
+            fix="a checkpoint is proven on --images",
         )  # fmt: skip
     if freeze_gates and not calibration:
         raise InputError(
@@ -226,7 +244,7 @@ def main(
             fix="give --calibration 8, or leave --freeze-gates away",
         )  # fmt: skip
     if out is not None:
-        claim(out, Folded, checkpoint, images)
+        claim(out, Folded, model, images)
     chosen = folder_images(images, split)
     spec = images / SPEC_FILE
     labelled = FolderDataset(root=images, spec=load_spec(spec)) if spec.is_file() else None
@@ -234,11 +252,32 @@ def main(
     options = FoldOptions(mode=mode, tasks=kept, freeze_gates=freeze_gates, labels=labelled)
     with TemporaryDirectory() as temporary:
         place = out or Path(temporary) / "folded"
-        folded = fold(checkpoint, place, chosen.first(count), options, chosen.first(calibration), say)
+        folded = fold(model, place, chosen.first(count), options, chosen.first(calibration), say)
         if explain:
             _explain(folded, as_json=as_json)
         else:
             announce(folded, as_json=as_json)
+
+
+def _fold_file(
+    path: Path,
+    out: Path | None,
+    inputs: Path | None,
+    count: int,
+    *,
+    tasks: str,
+    freeze_gates: bool,
+    explain: bool,
+    as_json: bool,
+) -> None:
+    from compile.fold_graph import fold_file, show
+
+    if tasks or freeze_gates:
+        raise InputError(
+            "--tasks and --freeze-gates are for a checkpoint", expected="a checkpoint folder", got=str(path),
+            where="the command line", fix="leave them away, or name the checkpoint",
+        )  # fmt: skip
+    show(fold_file(path, out, inputs, count, say), out, explain=explain, as_json=as_json)
 
 
 def _explain(folded: Folded, *, as_json: bool) -> None:

@@ -81,8 +81,8 @@ ALGEBRA = (
 
 def subset(model: "MultiTaskModel", whole: "MultiTaskModel", batch: "Tensor", tasks: tuple[str, ...]) -> Subset:
     """Fold ``model`` for ``tasks`` only and compare it with ``whole``, folded for all, in float64."""
-    from compile.folding import compare, restrict, rewrite, run
     from compile.folds.cost import trace_cost
+    from compile.module_folds import compare, restrict, rewrite, run
 
     small, _ = rewrite(restrict(model, tasks, batch.shape)[0], batch.shape, mode="all")
     errors = compare(run(whole, batch.double()), run(small, batch.double()))
@@ -196,8 +196,8 @@ def main(
     Example: python compile/folding_table.py models/default --out docs/folding.md
     """
     from compile.fold import fold_checkpoint, read_batch
-    from compile.folding import Traced, part_costs
     from compile.folds.cost import trace_cost
+    from compile.module_folds import Traced, part_costs
 
     if out is not None:
         require_file(out, TABLES, [checkpoint, images])

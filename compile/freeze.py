@@ -27,11 +27,11 @@ from bundle.metrics import Floats, metric
 from bundle.postprocess import predict
 from bundle.tasks import task as task_row
 from bundle.verdict import MINIMUM_IMAGES, labelled
-from compile.folding import run
 from compile.folds.base import Step
 from compile.folds.cost import Cost, trace_cost
 from compile.folds.freeze_gate import DropSkills, FreezeGate, freeze
 from compile.folds.gates import constant_of, is_static
+from compile.module_folds import run
 from tdss.adapters.tdss import DynamicGate, SkillBank, Tsai
 from tdss.model import MultiTaskModel
 

@@ -8,16 +8,16 @@ through copies of the operators in between that only move elements.
 """
 
 from collections.abc import Collection, Iterator
-from math import prod
 from pathlib import Path
 
 import numpy as np
 import onnx_ir as ir
-from onnx_ir.passes.common import RemoveUnusedNodesPass, ShapeInferencePass
+from onnx_ir.passes.common import RemoveUnusedNodesPass
 
 from bundle.errors import GraphError
 from bundle.frozen import Frozen
 from compile.float_nodes import value_names
+from compile.graph_cost import macs_by_node, read_inferred
 from compile.passes.base import DEQUANTIZE, QUANTIZE, WEIGHTED, add_constant, constant
 
 MOVES = frozenset(
@@ -40,8 +40,8 @@ def read_macs(graph_path: Path) -> dict[str, int]:
     Raises:
         GraphError: a weighted operator's shape is unknown.
     """
-    graph = ShapeInferencePass()(ir.load(graph_path)).model.graph
-    return {str(node.name): _macs(node, graph_path) for node in graph if node.op_type in WEIGHTED}
+    macs = macs_by_node(read_inferred(graph_path))
+    return {str(node.name): count for node, count in macs.items() if node.op_type in WEIGHTED}
 
 
 def layers_of(model: ir.Model, macs: dict[str, int]) -> tuple[Layer, ...]:
@@ -103,29 +103,6 @@ def write_returned_ir(quantized: Path, original: Path, out: Path, names: Collect
     if names:
         return_ir(model, convert(original), {*names, *value_names(original, dict.fromkeys(names, ""))})
     return save(model, out)
-
-
-def _macs(node: ir.Node, where: Path) -> int:
-    out, weight = node.outputs[0].shape, node.inputs[1].shape if node.inputs[1] is not None else None
-    left = node.inputs[0].shape if node.inputs[0] is not None else None
-    if (
-        out is None
-        or weight is None
-        or left is None
-        or not (out.is_static() and weight.is_static() and left.is_static())
-    ):
-        raise GraphError(
-            f"the size of {node.name} is unknown", expected="static shapes", got=f"{left} × {weight} → {out}", where=str(where),
-            fix="export the model with static shapes",
-        )  # fmt: skip
-    sizes = [int(str(size)) for size in out]
-    if node.op_type == "Conv":
-        return prod(sizes) * prod(int(str(size)) for size in list(weight)[1:])
-    if node.op_type == "ConvTranspose":
-        return prod(int(str(size)) for size in left) * prod(int(str(size)) for size in list(weight)[1:])
-    transposed = node.attributes.get("transA")
-    depth = list(left)[0 if transposed is not None and transposed.as_int() else -1]
-    return prod(sizes) * int(str(depth))
 
 
 def _dequantizers(value: ir.Value | None) -> list[ir.Node]:

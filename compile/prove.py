@@ -11,7 +11,6 @@ if not __package__:
 import re
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
-from math import prod
 from pathlib import Path
 from typing import Annotated, Literal
 
@@ -21,9 +20,10 @@ import typer
 from bundle.errors import GraphError
 from bundle.terminal import print_answer
 from compile.attention import Attention, attentions
+from compile.graph_cost import node_macs
 from compile.lint.read import read_model
 from compile.lint.run import view_of
-from compile.passes.base import WEIGHTED, gemm_size, place, shape_of
+from compile.passes.base import WEIGHTED
 from compile.plan_gates import gates
 from compile.plan_lines import graph_lines
 from compile.script import run_script
@@ -74,15 +74,8 @@ def _complaints(proofs: list[GraphProof]) -> list[str]:
 
 def products(model: ir.Model) -> dict[str, int]:
     """Return the multiply-accumulates of every GEMM and convolution whose shapes are known, by node name."""
-    found = {}
-    for node in view_of(model).each(*WEIGHTED):
-        size, out = gemm_size(node), shape_of(node.outputs[0])
-        if size is None or out is None or not node.name:
-            continue
-        values = shape_of(place(node, 0)) or () if node.op_type == "ConvTranspose" else out
-        depth = size[1] if node.op_type != "ConvTranspose" else prod((shape_of(place(node, 1)) or ())[1:])
-        found[node.name] = prod(values) * depth
-    return found
+    found = {node.name: node_macs(node) for node in view_of(model).each(*WEIGHTED)}
+    return {name: macs for name, macs in found.items() if name and macs is not None}
 
 
 def precision(node: str, kernels: Iterable[Kernel]) -> Literal["int8", "half", "float"]:

@@ -12,7 +12,7 @@ from typing import Any, NamedTuple
 import torch
 from torch import Tensor, nn
 
-from compile.folding import run
+from compile.module_folds import run
 
 Outputs = list[dict[str, Tensor]]
 

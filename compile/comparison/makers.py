@@ -147,7 +147,7 @@ def _static(model: Model, out: Path, source: Source) -> Contender:
 def _ours(model: Model, out: Path, source: Source) -> Engine:
     from compile.bench_rewrites import simplified_module
     from compile.build import build
-    from compile.folding import rewrite as fold
+    from compile.module_folds import rewrite as fold
     from compile.quantize import CACHE, quantize
     from compile.rewrite import rewrite
 

@@ -18,7 +18,7 @@ ALLOWED = {
     "bundle": CORE,
     "calibration": CORE,
     "cli": (*CORE, *COMMAND),  # but tdss --help needs nothing, see tests/cli
-    "compile": (*MODEL, *COMMAND, "onnx_ir"),
+    "compile": (*MODEL, *COMMAND, "onnx_ir", "scipy"),
     "examples": CORE,
     "report": (*CORE, "rich"),
     "targets": CORE,

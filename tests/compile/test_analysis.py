@@ -7,7 +7,7 @@ import pytest
 import torch
 
 from compile.analysis import NEARLY, Finding, analyse
-from compile.folding import run
+from compile.module_folds import run
 from tdss.adapters.tdss import DynamicGate
 from tdss.model import MultiTaskModel
 from tests.compile import made

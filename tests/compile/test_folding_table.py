@@ -6,11 +6,11 @@ import torch
 
 from compile.bench_graphs import config_of, image_shape, write_image
 from compile.bench_models import random_model
-from compile.folding import TASK_SUBSET, rewrite
 from compile.folding_table import ALGEBRA, milliseconds, subset
 from compile.folds.cost import trace_cost
 from compile.folds.freeze_gate import DropSkills, FreezeGate
 from compile.folds.table import FOLDS
+from compile.module_folds import TASK_SUBSET, rewrite
 
 
 def test_every_rule_has_its_algebra() -> None:

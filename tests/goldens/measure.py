@@ -12,8 +12,8 @@ from pydantic import Field
 from bundle.artifacts import write_text
 from bundle.dataset import SPEC_FILE, FolderDataset, load_spec
 from bundle.frozen import Frozen
-from compile.folding import rewrite
 from compile.folds.cost import trace_cost
+from compile.module_folds import rewrite
 from tdss.checkpoint import load
 from tdss.training.evaluate import evaluate
 

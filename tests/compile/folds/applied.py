@@ -8,10 +8,10 @@ import torch
 from hypothesis import HealthCheck, settings
 from torch import nn
 
-from compile.folding import EXACT_RELATIVE
 from compile.folds.base import Fold, Rewrite, Step
 from compile.folds.cost import trace_cost
 from compile.folds.table import FOLDS
+from compile.module_folds import EXACT_RELATIVE
 from tdss.model import MultiTaskModel
 from tests.compile.folds.models import make_image, outputs, relative
 

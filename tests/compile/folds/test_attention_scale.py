@@ -6,9 +6,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 from torch import nn
 
-from compile.folding import EXACT_RELATIVE
 from compile.folds.attention_scale import FoldAttentionScale
 from compile.folds.base import Step
+from compile.module_folds import EXACT_RELATIVE
 from tdss.backbones.swin import WindowAttention
 from tdss.backbones.vit import Attention
 from tdss.config import ModelConfig, MtloraConfig, SsfConfig, TdssConfig

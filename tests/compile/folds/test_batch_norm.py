@@ -6,9 +6,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 from torch import Tensor, nn
 
-from compile.folding import EXACT_RELATIVE
 from compile.folds.base import Step
 from compile.folds.batch_norm import FoldBatchNorm
+from compile.module_folds import EXACT_RELATIVE
 from tdss.config import HrnetConfig, ModelConfig, TdssConfig
 from tdss.decoders.hrnet import HrnetHead
 from tests.compile.folds.applied import change, few, fold_exactly, reasons, refuses

@@ -8,11 +8,11 @@ from hypothesis import given
 from hypothesis import strategies as st
 from torch import nn
 
-from compile.folding import EXACT_RELATIVE, rewrite
 from compile.folds.base import Step
 from compile.folds.compose import FORMS, FoldCompose
 from compile.folds.composed import MATRIX, UNITS, ComposedStage, DynamicSource, StaticSource
 from compile.folds.gamma import BRIDGE, BUILT, GammaStage
+from compile.module_folds import EXACT_RELATIVE, rewrite
 from tdss.adapters.tdss import SkillBank, StaticGate, TdssStage
 from tdss.config import HrnetConfig, ModelConfig, NoAdapterConfig, TdssConfig
 from tdss.model import MultiTaskModel

@@ -8,13 +8,13 @@ from hypothesis import given
 from hypothesis import strategies as st
 from torch import nn
 
-from compile.folding import EXACT_RELATIVE, rewrite
 from compile.folds.base import Step
 from compile.folds.cost import trace_cost
 from compile.folds.dead_skills import BIASED, FoldDeadSkills
 from compile.folds.freeze_gate import DropSkills
 from compile.folds.gates import ConstantGate, DeadBank, PickedGate
 from compile.folds.layer_norm import FoldLayerNorm
+from compile.module_folds import EXACT_RELATIVE, rewrite
 from tdss.adapters.tdss import SkillBank
 from tdss.config import ModelConfig, TdssConfig
 from tests.compile.folds.applied import (

@@ -8,11 +8,11 @@ from torch import nn
 
 from bundle.errors import CheckpointError
 from compile.config import FoldMode
-from compile.folding import EXACT_RELATIVE, apply_steps, prove, rewrite
 from compile.folds.base import step_of
 from compile.folds.compose import FoldCompose
 from compile.folds.table import APPROXIMATE, FOLDS, fold_named
 from compile.folds.training_only import FoldTrainingOnly
+from compile.module_folds import EXACT_RELATIVE, apply_steps, prove, rewrite
 from tdss.adapters.lora import LoraLinear, ScaledLinear
 from tdss.backbones.swin import DropPath
 from tdss.backbones.vit import LayerScale

@@ -8,12 +8,12 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
-from compile.folding import EXACT_RELATIVE
 from compile.folds.base import Step
 from compile.folds.cost import trace_cost
 from compile.folds.freeze_gate import DropSkills, FreezeGate, freeze
 from compile.folds.gates import ConstantGate, DeadBank
 from compile.folds.table import APPROXIMATE, FOLDS
+from compile.module_folds import EXACT_RELATIVE
 from tdss.adapters.tdss import DynamicGate, SkillBank, TdssStage, Tsai
 from tdss.config import ModelConfig, TdssConfig
 from tests.compile.folds import oracle

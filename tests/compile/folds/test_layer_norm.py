@@ -5,13 +5,13 @@ from hypothesis import given
 from hypothesis import strategies as st
 from torch import nn
 
-from compile.folding import EXACT_RELATIVE
 from compile.folds.base import Step
 from compile.folds.compose import FoldCompose
 from compile.folds.freeze_gate import DropSkills
 from compile.folds.layer_norm import FoldLayerNorm
 from compile.folds.low_rank import FoldLowRank
 from compile.folds.merged_downsampler import FoldMergedDownsampler
+from compile.module_folds import EXACT_RELATIVE
 from tdss.config import ModelConfig, MtloraConfig, SsfConfig, TdssConfig
 from tdss.model import MultiTaskModel
 from tests.compile.folds.applied import change, few, fold_exactly, fold_with, reasons, refuses

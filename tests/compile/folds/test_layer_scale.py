@@ -5,9 +5,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 from torch import nn
 
-from compile.folding import EXACT_RELATIVE
 from compile.folds.base import Step
 from compile.folds.layer_scale import BRANCHES, FoldLayerScale
+from compile.module_folds import EXACT_RELATIVE
 from tdss.backbones.vit import LayerScale, VitBlock
 from tdss.config import ModelConfig, SsfConfig, TdssConfig, VitConfig
 from tests.compile.folds.applied import change, few, fold_exactly, reasons, refuses

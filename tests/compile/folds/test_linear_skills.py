@@ -5,11 +5,11 @@ from hypothesis import given
 from hypothesis import strategies as st
 from torch import nn
 
-from compile.folding import EXACT_RELATIVE
 from compile.folds.base import Step
 from compile.folds.compose import FoldCompose
 from compile.folds.composed import Hidden, StaticSource
 from compile.folds.linear_skills import FoldLinearSkills, LinearSource
+from compile.module_folds import EXACT_RELATIVE
 from tdss.adapters.tdss import SkillBank
 from tdss.config import ModelConfig, TdssConfig
 from tdss.model import MultiTaskModel

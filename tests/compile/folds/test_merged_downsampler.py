@@ -5,11 +5,11 @@ from hypothesis import given
 from hypothesis import strategies as st
 from torch import nn
 
-from compile.folding import EXACT_RELATIVE, rewrite
 from compile.folds.base import Step
 from compile.folds.cost import trace_cost
 from compile.folds.low_rank import FoldLowRank
 from compile.folds.merged_downsampler import FoldMergedDownsampler
+from compile.module_folds import EXACT_RELATIVE, rewrite
 from tdss.backbones.swin import SwinStage
 from tdss.config import HrnetConfig, ModelConfig, MtloraConfig, TdssConfig
 from tdss.model import MultiTaskModel

@@ -5,9 +5,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 from torch import nn
 
-from compile.folding import EXACT_RELATIVE
 from compile.folds.base import Step
 from compile.folds.scale_shift import FoldScaleShift
+from compile.module_folds import EXACT_RELATIVE
 from tdss.adapters.lora import LINEARS, ScaledLinear
 from tdss.config import SsfConfig, TdssConfig
 from tests.compile.folds.applied import change, few, fold_exactly, reasons, refuses

@@ -7,13 +7,13 @@ from hypothesis import given
 from hypothesis import strategies as st
 from torch import nn
 
-from compile.folding import EXACT_RELATIVE
 from compile.folds.base import Step
 from compile.folds.composed import StaticSource
 from compile.folds.freeze_gate import DropSkills
 from compile.folds.gamma import GammaStage
 from compile.folds.gates import ConstantGate, constant_of, is_static
 from compile.folds.static_value import FoldStaticValue, dead_reason
+from compile.module_folds import EXACT_RELATIVE
 from tdss.adapters.tdss import DynamicGate, SkillBank, Tsai
 from tdss.config import ModelConfig, TdssConfig
 from tests.compile.folds.applied import change, few, fold_all, fold_exactly, reasons, refuses, zero

@@ -11,9 +11,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from bundle.errors import ConfigError
-from compile.folding import EXACT_RELATIVE, TASK_SUBSET, apply_steps, restrict
 from compile.folds.base import step_of
 from compile.folds.cost import trace_cost
+from compile.module_folds import EXACT_RELATIVE, TASK_SUBSET, apply_steps, restrict
 from tdss.adapters.tdss import DynamicGate, StaticGate, TdssStage
 from tdss.config import ModelConfig, SsfConfig, TdssConfig
 from tdss.model import MultiTaskModel

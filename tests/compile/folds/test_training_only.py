@@ -4,9 +4,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 from torch import nn
 
-from compile.folding import EXACT_RELATIVE
 from compile.folds.base import Step
 from compile.folds.training_only import FoldTrainingOnly
+from compile.module_folds import EXACT_RELATIVE
 from tdss.backbones.swin import DropPath
 from tdss.config import ModelConfig, TdssConfig
 from tests.compile.folds.applied import change, few, fold_exactly, reasons, refuses

@@ -1,0 +1,277 @@
+"""Fold anybody's float ONNX file: linear maps are composed where that costs less, proven in float64."""
+
+import sys
+import zipfile
+import zlib
+from collections.abc import Callable, Iterable
+from pathlib import Path
+from tempfile import TemporaryDirectory
+
+import numpy as np
+import onnx_ir as ir
+
+from bundle.arrays import read_member
+from bundle.errors import GraphError, InputError
+from bundle.fold import FoldProof
+from bundle.outputs import marked, overwriting, require_file
+from bundle.strict_json import dumps
+from bundle.terminal import print_answer
+from compile.console import EscapingConsole
+from compile.folding.cost import Rates
+from compile.folding.draw import draw
+from compile.folding.engine import Elimination, cast, eliminate
+from compile.folding.price import graph_price
+from compile.folding.proof import FLOAT32_RELATIVE, Feeds, as_record, prove
+from compile.folding.record import FoldedGraph, ScopeCost, ValueDecision, scope_of
+from compile.folding.search import Search
+from compile.graph import Array
+from compile.graph_cost import graph_cost, macs_by_node, moved_by
+from compile.lint.read import read_model
+from compile.lint.run import view_of
+from compile.passes.base import shape_of
+from targets.reference.session import import_onnxruntime
+
+LEAST_OPSET, OPSET, IR_VERSION = 18, 20, 10
+PRODUCER = "tdss fold"
+FOLDED = marked(PRODUCER.encode())  # what the command may write over
+NOTABLE = 5e3  # of a cost, in multiply-accumulates
+
+
+def fold_file(
+    path: Path, out: Path | None, feeds: Path | None, count: int, progress: Callable[[str], None]
+) -> FoldedGraph:
+    """Fold the graph in ``path``, write it to ``out`` if that is given, and return what was done.
+
+    The proof runs on the arrays in ``feeds`` (.npz, an array for each input), or on ``count`` sets of seeded random numbers.
+
+    Raises:
+        GraphError: the file cannot be read or run, or folding changed what it computes.
+        InputError: ``out`` is another file, or the inputs do not fit the graph.
+    """
+    if out is not None:
+        require_file(out, FOLDED, [path])
+    model = read_graph(path)
+    inputs = read_feeds(model, feeds) if feeds is not None else random_feeds(model, count)
+    rates = Rates()
+    progress(f"fold: {len(model.graph)} nodes")
+    folding = eliminate(model, rates, progress)
+    progress(f"fold: proving on {len(inputs)} inputs")
+    exact = prove(model, folding, inputs, rates)
+    folded = cast(folding.model)
+    pays = graph_price(folded, rates) < graph_price(model, rates)
+    single = run_differences(model, folded if pays else model, inputs)
+    _require_close(single[0])
+    if out is not None:
+        with overwriting(out, FOLDED) as temporary:
+            write_graph(folded if pays else model, temporary)
+    proof = as_record(exact, single, len(inputs))
+    return describe(model, folded if pays else model, folding, rates, proof, pays=pays)
+
+
+def read_graph(path: Path) -> ir.Model:
+    """Read a float graph as the engine takes it: functions inlined, shapes inferred, opset 18 or newer.
+
+    Raises:
+        GraphError: it cannot be read, it branches or loops, or it is quantized already.
+    """
+    from onnxscript.version_converter import convert_version
+
+    model = view_of(read_model(path), path.name).model
+    nested = sorted({node.op_type for node in model.graph if any(_is_graph(one) for one in node.attributes.values())})
+    quantized = sorted({node.op_type for node in model.graph if "Quant" in node.op_type})
+    outputs = (output.dtype for node in model.graph for output in node.outputs)
+    floats = sorted({kind.name for kind in outputs if kind is not None and kind.is_floating_point()})
+    mixed = floats if len(floats) > 1 else []
+    if nested or quantized or mixed:
+        raise GraphError(
+            f"{path.name} cannot be folded", expected="a graph of one float type without branches and loops",
+            got=", ".join(nested or quantized or mixed), where=str(path), fix="fold the float graph, before quantization and mixed precision",
+        )  # fmt: skip
+    if model.graph.opset_imports.get("", 0) < LEAST_OPSET:
+        convert_version(model, target_version=OPSET, fallback=True)
+        model.ir_version = IR_VERSION  # the converter writes its own newest, which runtimes refuse
+        model = view_of(model, path.name).model
+    return model
+
+
+def _is_graph(attribute: ir.Attr) -> bool:
+    return attribute.type in (ir.AttributeType.GRAPH, ir.AttributeType.GRAPHS)
+
+
+def random_feeds(model: ir.Model, count: int) -> Feeds:
+    """Return standard normal numbers for every input.
+
+    Raises:
+        InputError: an input is no float, or its shape is not known.
+    """
+    whole = [name for name, (_, kind) in _inputs(model).items() if kind.kind != "f"]
+    if whole:
+        raise InputError(
+            "the proof needs inputs", expected="an .npz file, since not every input is a float", got=f"no float: {', '.join(whole)}",
+            where="the command line", fix="give --inputs FILE.npz with an array for every input",
+        )  # fmt: skip
+    rng = np.random.default_rng(0)
+    return [
+        {name: rng.standard_normal(shape).astype(kind) for name, (shape, kind) in _inputs(model).items()}
+        for _ in range(count)
+    ]
+
+
+def read_feeds(model: ir.Model, path: Path) -> Feeds:
+    """Return the arrays of an .npz file as one feed.
+
+    Raises:
+        InputError: an input is missing or has another shape.
+    """
+    wanted = _inputs(model)
+    try:
+        with zipfile.ZipFile(path) as archive:
+            arrays = {name: read_member(archive, name) for name in wanted}
+    except (OSError, KeyError, ValueError, zipfile.BadZipFile, zlib.error) as error:
+        raise InputError(
+            f"{path.name} cannot be read", expected=f"an .npz file with an array for every input: {', '.join(wanted)}",
+            got=f"{type(error).__name__}: {error}", where=str(path), fix="store one with numpy.savez",
+        ) from error  # fmt: skip
+    for name, (shape, kind) in wanted.items():
+        if arrays[name].shape != shape or arrays[name].dtype != kind:
+            raise InputError(
+                f"{path.name} does not fit the graph", expected=f"{name!r} {kind} {list(shape)}",
+                got=f"{arrays[name].dtype} {list(arrays[name].shape)}", where=str(path), fix="give it in the graph's shape",
+            )  # fmt: skip
+    return [arrays]
+
+
+def _inputs(model: ir.Model) -> dict[str, tuple[tuple[int, ...], np.dtype[np.generic]]]:
+    found = {}
+    for value in model.graph.inputs:
+        if value.const_value is not None or str(value.name) in model.graph.initializers:
+            continue
+        shape = shape_of(value)
+        if shape is None or value.dtype is None:
+            raise InputError(
+                f"the shape of input {value.name!r} is not known", expected="a static shape", got=f"{value.dtype} {value.shape}",
+                where="the graph's inputs", fix="export the model with static shapes",
+            )  # fmt: skip
+        found[str(value.name)] = (shape, value.dtype.numpy())
+    return found
+
+
+def run_differences(model: ir.Model, folded: ir.Model, feeds: Feeds) -> tuple[dict[str, float], dict[str, float]]:
+    """Return the largest relative and absolute difference of each output of two graphs in ONNX Runtime."""
+    names = [str(value.name) for value in model.graph.outputs]
+    with TemporaryDirectory() as scratch:
+        runs = [_run(one, Path(scratch) / f"{place}.onnx", feeds) for place, one in enumerate((model, folded))]
+    relative, absolute = dict.fromkeys(names, 0.0), dict.fromkeys(names, 0.0)
+    for want, got in zip(*runs, strict=True):
+        for name, one, other in zip(names, want, got, strict=True):
+            largest = float(np.abs(one.astype(np.float64) - other.astype(np.float64)).max(initial=0))
+            absolute[name] = max(absolute[name], largest)
+            relative[name] = max(relative[name], largest / max(float(np.abs(one).max(initial=0)), 1e-30))
+    return relative, absolute
+
+
+def _run(model: ir.Model, path: Path, feeds: Feeds) -> list[list[Array]]:
+    onnxruntime = import_onnxruntime()
+    ir.save(model, path, external_data=f"{path.name}.data")
+    options = onnxruntime.SessionOptions()
+    options.log_severity_level = 3
+    session = onnxruntime.InferenceSession(path, options, providers=["CPUExecutionProvider"])
+    return [list(session.run(None, dict(feed))) for feed in feeds]
+
+
+def _require_close(errors: dict[str, float]) -> None:
+    beyond = {name: error for name, error in errors.items() if not error <= FLOAT32_RELATIVE}
+    if beyond:
+        raise GraphError(
+            "the folded graph is not accurate in float32", expected=f"relative difference ≤ {FLOAT32_RELATIVE:g}",
+            got=", ".join(f"{error:.3g} on {name}" for name, error in beyond.items()), where="ONNX Runtime",
+            fix="report the file",
+        )  # fmt: skip
+
+
+def write_graph(model: ir.Model, path: Path) -> None:
+    """Write a folded graph, marked as this command's own."""
+    model.producer_name = PRODUCER
+    ir.save(model, path)
+
+
+def describe(
+    model: ir.Model, folded: ir.Model, folding: Elimination, rates: Rates, proof: FoldProof, *, pays: bool
+) -> FoldedGraph:
+    """Return the record of a folding."""
+    before, after = graph_cost(model), graph_cost(folded)
+    return FoldedGraph(
+        outcome="folded" if pays else "nothing pays", macs_before=before.macs, macs_after=after.macs,
+        params_before=before.params, params_after=after.params, nodes_before=before.nodes, nodes_after=after.nodes,
+        cost_before=graph_price(model, rates), cost_after=graph_price(folded, rates), proof=proof,
+        scopes=tuple(scope_costs(model, folded)), values=tuple(decisions(folding, rates)),
+        untouched=_by_reason(folding.network.notes),
+    )  # fmt: skip
+
+
+def scope_costs(model: ir.Model, folded: ir.Model) -> Iterable[ScopeCost]:
+    """Yield what each module scope costs before and after, in the order of the graph."""
+    sides = [_scopes(model), _scopes(folded)]
+    for scope in dict.fromkeys([*sides[0], *sides[1]]):
+        (macs, moved, nodes), (macs_after, moved_after, nodes_after) = (side.get(scope, (0, 0, 0)) for side in sides)
+        yield ScopeCost(
+            scope=scope, macs_before=macs, macs_after=macs_after, bytes_before=moved, bytes_after=moved_after,
+            nodes_before=nodes, nodes_after=nodes_after,
+        )  # fmt: skip
+
+
+def _scopes(model: ir.Model) -> dict[str, tuple[int, int, int]]:
+    macs, found = macs_by_node(model), dict[str, tuple[int, int, int]]()
+    for node in model.graph:
+        scope = scope_of(str(node.outputs[0].name))
+        one, other, count = found.get(scope, (0, 0, 0))
+        found[scope] = (one + macs.get(node, 0), other + moved_by(node), count + 1)
+    return found
+
+
+def decisions(folding: Elimination, rates: Rates) -> Iterable[ValueDecision]:
+    """Yield for every value of a folding whether it is kept, and what the other choice would cost more."""
+    search = Search(folding.network, rates)
+    search.start(folding.found.kept)
+    free = set(search.free)
+    for uid in sorted(search.live):
+        value = folding.network.values[uid]
+        if value.is_source:
+            continue
+        kept = uid in search.kept
+        more = search.difference(uid) if uid in free else None
+        yield ValueDecision(
+            value=value.name, positions=value.positions, channels=value.channels,
+            decision="kept" if kept else "eliminated", reason=_reason(value.read, uid in free, more, kept=kept), macs=more,
+        )  # fmt: skip
+
+
+def _reason(read: bool, free: bool, more: float | None, *, kept: bool) -> str:
+    if read:
+        return "a node that is not linear, or an output, reads it"
+    if not free:
+        return "its only reader takes it as it is"
+    if more is None:
+        return "it cannot be eliminated here" if kept else "keeping it is not possible here"
+    other = "eliminate" if kept else "keep"
+    return f"to {other} it costs {more / 1e6:.2f} M more" if more >= NOTABLE else f"to {other} it costs the same"
+
+
+def _by_reason(notes: dict[str, str]) -> dict[str, tuple[str, ...]]:
+    found: dict[str, list[str]] = {}
+    for name, reason in notes.items():
+        found.setdefault(reason, []).append(name)
+    return {reason: tuple(names) for reason, names in sorted(found.items())}
+
+
+def show(record: FoldedGraph, out: Path | None, *, explain: bool, as_json: bool) -> None:
+    """Print a record: as JSON, as tables, or in one line."""
+    if as_json:
+        print_answer(dumps(record.model_dump(mode="json")))
+    elif explain:
+        EscapingConsole(width=None if sys.stdout.isatty() else 200).print(draw(record))
+    else:
+        print_answer(
+            f"{record.outcome}: {record.macs_before / 1e6:.6g} → {record.macs_after / 1e6:.6g} M MACs, "
+            f"{record.nodes_before} → {record.nodes_after} nodes{'' if out is None else f', {out}'}"
+        )

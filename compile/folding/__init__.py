@@ -1,0 +1,1 @@
+"""Folding as variable elimination on a graph of linear maps: read, choose what to keep, emit."""

@@ -1,0 +1,159 @@
+"""Products whose columns the image scales: a matrix made at run time, or scaled channels, whichever is less work."""
+
+from collections.abc import Callable, Sequence
+from math import prod
+
+import numpy as np
+import onnx_ir as ir
+
+from compile.folding.builder import Builder
+from compile.folding.cost import Rates
+from compile.folding.layout import Laid, shape_of
+from compile.folding.network import Network
+from compile.folding.plan import Product, Scaled
+
+
+class Gates:
+    """Emits gated products; ``vector`` gives a value of one position as a vector."""
+
+    def __init__(self, builder: Builder, network: Network, rates: Rates, vector: Callable[[int], ir.Value]) -> None:
+        self.builder, self.network, self.rates, self.vector = builder, network, rates, vector
+
+    def scaled_pick(self, source: Laid, product: Product, name: str) -> Laid:
+        """Return selected channels, each times its gate."""
+        selection = product.matrix.selection
+        if selection is None:
+            raise AssertionError(f"{name} does not select")
+        live = selection.index >= 0
+        index = np.where(live, selection.index, 0)
+        shape = (*source.grid, index.size)
+        tensor = source.tensor
+        if not np.array_equal(index, np.arange(source.channels)):
+            tensor = self.builder.node(
+                "Gather", [tensor, self.builder.constant(index, f"{name}/channels")], shape, name, axis=len(source.grid)
+            )
+        gate = self._rows([product.gates], name)
+        picked = self.builder.node(
+            "Gather", [gate, self.builder.constant(index, f"{name}/channels")], (1, index.size), name, axis=1
+        )
+        scale = np.where(live, selection.scale, 0.0)
+        if not (scale == 1).all():
+            picked = self.builder.node(
+                "Mul", [picked, self.builder.constant(scale, f"{name}/scale")], (1, index.size), name
+            )
+        flat = self.builder.node(
+            "Reshape", [picked, self.builder.integers((index.size,), "shape")], (index.size,), name, allowzero=1
+        )
+        return Laid(self.builder.node("Mul", [tensor, flat], shape, name), source.grid, index.size, "last")
+
+    def product(self, source: Laid, family: Sequence[Sequence[Product]], name: str) -> Laid:
+        """Return the sum over a family of each member's rows of ``Σ W_m diag(g_m) u``, one member after the other."""
+        picks = [column[0] for column in family if len(column) == 1 and column[0].matrix.selection is not None]
+        if len(picks) == len(family):
+            return self._plus([self.scaled_pick(source, pick, name) for pick in picks], name)
+        if all(len(column) == 1 and self._scales(column[0], prod(source.grid)) for column in family):
+            return self._plus([self._scaled(source, column[0], name) for column in family], name)
+        rows, depth = sum(member.matrix.rows for member in family[0]), source.channels
+        made = [self.matrix(column, name) for column in family]
+        total = made[0]
+        for part in made[1:]:
+            total = self.builder.node("Add", [total, part], _wider(total, part), name)
+        return self._multiply(source, self.builder.reshape(total, (1, rows, depth), name), rows, depth, name)
+
+    def scaled(self, source: Laid, gates: Sequence[Scaled], name: str) -> Laid:
+        """Return all channels, each times its gate, as they lie."""
+        shape = (1, source.channels, *(1 for _ in source.grid[1:])) if source.layout == "second" else (source.channels,)
+        gate = self.builder.reshape(self._rows([gates], name), shape, name)
+        whole = shape_of(source.grid, source.channels, source.layout)
+        return source._replace(tensor=self.builder.node("Mul", [source.tensor, gate], whole, name))
+
+    def _plus(self, parts: Sequence[Laid], name: str) -> Laid:
+        total = parts[0]
+        for part in parts[1:]:
+            shape = (*total.grid, total.channels)
+            total = total._replace(tensor=self.builder.node("Add", [total.tensor, part.tensor], shape, name))
+        return total
+
+    def _scales(self, member: Product, positions: int) -> bool:
+        """Say whether it is less to scale the channels than to make the matrix."""
+        return positions * member.matrix.columns <= member.matrix.rows * member.matrix.columns
+
+    def _scaled(self, source: Laid, member: Product, name: str) -> Laid:
+        scaled = self.scaled(source, member.gates, name).tensor
+        weight = self.builder.constant(np.ascontiguousarray(member.matrix.array.T), f"{name}/weight")
+        shape = (*source.grid, member.matrix.rows)
+        return Laid(self.builder.node("MatMul", [scaled, weight], shape, name), source.grid, member.matrix.rows, "last")
+
+    def matrix(self, members: Sequence[Product], name: str) -> ir.Value:
+        """Return the matrix of all members, its columns times their gates: ``[members, rows, columns]`` where that fits."""
+        depth, rows = members[0].matrix.columns, [member.matrix.rows for member in members]
+        gate_lists = [member.gates for member in members]
+        same = all(_key(gates) == _key(gate_lists[0]) for gates in gate_lists)
+        gates = self._rows(gate_lists[:1] if same else gate_lists, name)
+        if len(set(rows)) == 1:
+            weight = np.stack([member.matrix.array for member in members])
+            wide = self.builder.reshape(gates, (1 if same else len(members), 1, depth), name)
+            return self.builder.node("Mul", [self.builder.constant(weight, f"{name}/weight"), wide], weight.shape, name)
+        parts = [
+            self.builder.reshape(self.matrix([member], name), (1, member.matrix.rows, depth), name)
+            for member in members
+        ]
+        return self.builder.node("Concat", parts, (1, sum(rows), depth), name, axis=1)
+
+    def _multiply(self, source: Laid, made: ir.Value, rows: int, depth: int, name: str) -> Laid:
+        positions = prod(source.grid)
+        flat = self.builder.reshape(source.tensor, (1, positions, depth), name)
+        turned = self.builder.node("Transpose", [made], (1, depth, rows), name, perm=(0, 2, 1))
+        found = self.builder.node("MatMul", [flat, turned], (1, positions, rows), name)
+        return Laid(self.builder.reshape(found, (*source.grid, rows), name), source.grid, rows, "last")
+
+    def _rows(self, lists: Sequence[Sequence[Scaled]], name: str) -> ir.Value:
+        """Return the sum of each list of gates as a row: ``[lists, columns]``."""
+        counts = {len(one) for one in lists}
+        values = {gate.factor.value for one in lists for gate in one}
+        if len(counts) == 1 and len(values) == 1:
+            return self._gathered(lists, values.pop(), name)
+        width = lists[0][0].factor.channels.size
+        sums = []
+        for one in lists:
+            parts = [self._gathered([[gate]], gate.factor.value, name) for gate in one]
+            total = parts[0]
+            for part in parts[1:]:
+                total = self.builder.node("Add", [total, part], (1, width), name)
+            sums.append(total)
+        return sums[0] if len(sums) == 1 else self.builder.node("Concat", sums, (len(sums), width), name, axis=0)
+
+    def _gathered(self, lists: Sequence[Sequence[Scaled]], value: int, name: str) -> ir.Value:
+        index = np.stack([np.stack([np.maximum(gate.factor.channels, 0) for gate in one]) for one in lists])
+        count, each, width = index.shape
+        vector = self.vector(value)
+        scales = np.asarray([[gate.scale for gate in one] for one in lists])
+        if each == 1:
+            if count == 1 and np.array_equal(index[0, 0], np.arange(self.network.values[value].channels)):
+                found = self.builder.reshape(vector, (1, width), name)
+            else:
+                places = self.builder.constant(index[:, 0], f"{name}/gates")
+                found = self.builder.node("Gather", [vector, places], (count, width), name, axis=0)
+            if not (scales == 1).all():
+                found = self.builder.node(
+                    "Mul", [found, self.builder.constant(scales, f"{name}/scales")], (count, width), name
+                )
+            return found
+        places = self.builder.constant(index, f"{name}/gates")
+        found = self.builder.node("Gather", [vector, places], (count, each, width), name, axis=0)
+        if not (scales == 1).all():
+            found = self.builder.node(
+                "Mul", [found, self.builder.constant(scales[:, :, None], f"{name}/scales")], (count, each, width), name
+            )
+        return self.builder.node(
+            "ReduceSum", [found, self.builder.integers((1,), "axes")], (count, width), name, keepdims=0
+        )
+
+
+def _wider(one: ir.Value, other: ir.Value) -> tuple[int, ...]:
+    shapes = [tuple(int(str(size)) for size in value.shape or ()) for value in (one, other)]
+    return shapes[0] if prod(shapes[0]) >= prod(shapes[1]) else shapes[1]
+
+
+def _key(gates: Sequence[Scaled]) -> tuple[tuple[int, float], ...]:
+    return tuple((gate.factor.uid, gate.scale) for gate in gates)

@@ -1,0 +1,275 @@
+"""What to emit for a set of kept values: their composed terms in float64, and which of them are made together."""
+
+from collections.abc import Callable, Collection, Sequence
+from dataclasses import dataclass, field
+from typing import NamedTuple
+
+import numpy as np
+from numpy.typing import NDArray
+
+from compile.folding.cost import Rates, proportional
+from compile.folding.expand import Constants, Reads, expand
+from compile.folding.layout import preferred
+from compile.folding.matrices import Array, Matrix, identity, select
+from compile.folding.moves import Move
+from compile.folding.network import Factor, Network, Value
+from compile.folding.windows import Family, families
+
+SEGMENTS = 64
+
+
+class Scaled(NamedTuple):
+    """A factor times a number."""
+
+    factor: Factor
+    scale: float
+
+
+class Product(NamedTuple):
+    """A constant matrix over a sum of sources that lie alike; with ``gates``, its columns times the sum of these first."""
+
+    sources: tuple[tuple[int, float], ...]
+    move: Move
+    matrix: Matrix
+    gates: tuple[Scaled, ...] = ()
+
+
+class Pick(NamedTuple):
+    """Channels of a source, each times a number."""
+
+    source: int
+    move: Move
+    matrix: Matrix
+
+
+@dataclass
+class Made:
+    """A run of rows of a value: selections, products and a constant, which are added."""
+
+    rows: int
+    picks: list[Pick] = field(default_factory=list)
+    products: list[Product] = field(default_factory=list)
+    windows: list[Family[Matrix]] = field(default_factory=list)
+    bias: Array = field(default_factory=lambda: np.zeros(0))
+
+    @property
+    def affine(self) -> Pick | None:
+        """The selection, if all it does is to scale every channel of a source, and a constant part shifts it."""
+        if len(self.picks) != 1 or self.products or self.windows or not self.bias.any():
+            return None
+        [pick] = self.picks
+        scales = pick.move.is_identity and pick.move.source == pick.move.shape and pick.matrix.selection is not None
+        selection = pick.matrix.selection if scales else None
+        return pick if selection is not None and selection.scales_only else None
+
+
+@dataclass
+class Plan:
+    """The kept values and how each is made: its runs of rows, which norm applies it, or with which others it is stacked."""
+
+    made: dict[int, list[Made]]
+    norms: dict[int, int]
+    stacks: dict[int, tuple[int, ...]]
+
+
+def make_plan(network: Network, kept: Collection[int], rates: Rates) -> Plan:
+    """Compose the terms of every kept value and arrange them."""
+    stops = _stops(network, kept)
+    constants = Constants(network, stops)
+    terms = {
+        uid: _compose(network, network.values[uid], stops, constants)
+        for uid in sorted(kept)
+        if not network.values[uid].is_source
+    }
+    used = _used(network, terms)
+    terms = {uid: one for uid, one in terms.items() if uid in used}
+    _absorb_scales(network, terms)
+    norms = _norms(network, terms)
+    made = {uid: _segments(network, *one) for uid, one in terms.items() if uid not in norms.values()}
+    return Plan(made, norms, _stacks(network, made, rates))
+
+
+def _stops(network: Network, kept: Collection[int]) -> Callable[[int], bool]:
+    inside = set(kept)
+    return lambda uid: uid in inside or network.values[uid].is_source
+
+
+Composed = tuple[list[Reads[Matrix]], Array]
+
+
+def _compose(network: Network, value: Value, stops: Callable[[int], bool], constants: Constants) -> Composed:
+    reads = expand(network, value, identity(value.channels), stops)
+    return [read for read in reads if read.matrix.live_rows], constants.of(value)
+
+
+def _used(network: Network, terms: dict[int, Composed]) -> set[int]:
+    """Return the kept values that an output depends on."""
+    waiting = [uid for uid in terms if network.values[uid].read]
+    used = set[int]()
+    while waiting:
+        uid = waiting.pop()
+        if uid not in used:
+            used.add(uid)
+            if uid in terms:
+                waiting += [read.source for read in terms[uid][0]]
+                waiting += [read.factor.value for read in terms[uid][0] if read.factor is not None]
+    return used
+
+
+def _absorb_scales(network: Network, terms: dict[int, Composed]) -> None:
+    """Let a value be made with the scale that all its readers give its channels, where they agree and only select."""
+    readers: dict[int, set[int]] = {}
+    for uid, (reads, _) in terms.items():
+        for read in reads:
+            readers.setdefault(read.source, set()).add(uid)
+    gates = {read.factor.value for reads, _ in terms.values() for read in reads if read.factor is not None}
+    for uid in sorted(set(terms) - gates, reverse=True):
+        scale = _agreed(network, [terms[one][0] for one in readers.get(uid, ())], uid)
+        if (scale == 1).all():
+            continue
+        reads, bias = terms[uid]
+        terms[uid] = ([read._replace(matrix=read.matrix.scaled(scale)) for read in reads], bias * scale)
+        for other in readers[uid]:
+            outer, constant = terms[other]
+            changed = [_undone(read, scale) if read.source == uid else read for read in outer]
+            terms[other] = (changed, constant)
+
+
+def _undone(read: Reads[Matrix], scale: Array) -> Reads[Matrix]:
+    """Return a selection without the scale that its source has now: exactly 1 where it was that."""
+    selection = read.matrix.selection
+    if selection is None:
+        raise AssertionError("a reader that agreed on a scale selects")
+    inner = scale[np.maximum(selection.index, 0)]
+    rest = np.where(selection.scale == inner, 1.0, selection.scale / inner)
+    return read._replace(matrix=select(selection.index, selection.columns, rest))
+
+
+def _agreed(network: Network, readers: Sequence[list[Reads[Matrix]]], uid: int) -> Array:
+    """Return the number that every reader multiplies a channel by; 1 where they differ, or one reads it otherwise."""
+    size = network.values[uid].channels
+    low, high = np.full(size, np.inf), np.full(size, -np.inf)
+    for channels in network.shown.get(uid, ()):
+        low[channels.reshape(-1)], high[channels.reshape(-1)] = 1, 1
+    for reads in readers:
+        for read in reads:
+            if read.source != uid:
+                continue
+            selection = read.matrix.selection
+            if selection is None or read.factor is not None:
+                return np.ones(size)
+            rows = selection.index >= 0
+            np.minimum.at(low, selection.index[rows], selection.scale[rows])
+            np.maximum.at(high, selection.index[rows], selection.scale[rows])
+    return np.where((low == high) & np.isfinite(low) & (low != 0), low, 1.0)
+
+
+def _norms(network: Network, terms: dict[int, Composed]) -> dict[int, int]:
+    """Return for each norm's core the value that the norm itself makes: its only reader, if that scales and shifts it."""
+    found: dict[int, int] = {}
+    for core in network.cores.values():
+        readers = [uid for uid, (reads, _) in terms.items() if any(read.source == core for read in reads)]
+        if len(readers) == 1:
+            [uid] = readers
+            reads, _ = terms[uid]
+            selection = reads[0].matrix.selection
+            alone = len(reads) == 1 and reads[0].factor is None and reads[0].move.is_identity and selection is not None
+            if not alone or selection is None or network.values[uid].axes != network.values[core].axes:
+                continue
+            if np.array_equal(selection.index, np.arange(selection.columns)):
+                found[core] = uid
+                network.affine[uid] = (selection.scale, terms[uid][1])
+    return found
+
+
+def _segments(network: Network, reads: list[Reads[Matrix]], bias: Array) -> list[Made]:
+    """Cut the rows of a value where other terms begin: a concatenation is made part by part."""
+    windows, reads = families(network, reads)
+    parts = [*(family.reads for family in windows), *([read] for read in reads)]
+    live = np.array([_live_rows(part) for part in parts]) if parts else np.zeros((0, bias.size), bool)
+    starts = np.flatnonzero(np.r_[True, (live[:, 1:] != live[:, :-1]).any(axis=0)])
+    if len(starts) > SEGMENTS:
+        starts = np.zeros(1, np.int64)
+    made = []
+    for start, stop in zip(starts.tolist(), [*starts[1:].tolist(), bias.size], strict=True):
+        whole = start == 0 and stop == bias.size
+        cut = [
+            part if whole else [read._replace(matrix=read.matrix.cut(start, stop)) for read in part]
+            for part, rows in zip(parts, live, strict=True)
+            if rows[start:stop].any()
+        ]
+        kernels = [
+            Family(family.window, cut.pop(0))
+            for family, rows in zip(windows, live, strict=False)
+            if rows[start:stop].any()
+        ]
+        made.append(_arranged(network, [read for [read] in cut], bias[start:stop]))
+        made[-1].windows = kernels
+    return made
+
+
+def _live_rows(reads: Sequence[Reads[Matrix]]) -> NDArray[np.bool_]:
+    """Return which rows any of the terms gives something to."""
+    return np.array(np.logical_or.reduce([read.matrix.live for read in reads]), bool)
+
+
+def _arranged(network: Network, reads: Sequence[Reads[Matrix]], bias: Array) -> Made:
+    """Sort terms into selections and products; add the sources, or the gates, of those whose matrices are equal up to a number."""
+    made = Made(bias.size, bias=bias)
+    for read in reads:
+        selection = read.matrix.selection
+        if selection is not None and read.factor is None and (selection.index >= 0).all():
+            made.picks.append(Pick(read.source, read.move, read.matrix))
+        else:
+            _join(network, made.products, read)
+    return made
+
+
+def _join(network: Network, products: list[Product], read: Reads[Matrix]) -> None:
+    gated = read.factor is not None
+    source = network.values[read.source]
+    for number, known in enumerate(products):
+        first = network.values[known.sources[0][0]]
+        if known.move is not read.move or bool(known.gates) != gated or first.grid != source.grid:
+            continue
+        if (gated and known.sources[0][0] != read.source) or known.matrix.columns != read.matrix.columns:
+            continue
+        ratio = _ratio(known.matrix, read.matrix)
+        if ratio is not None:
+            if read.factor is not None:
+                products[number] = known._replace(gates=(*known.gates, Scaled(read.factor, ratio)))
+            else:
+                products[number] = known._replace(sources=(*known.sources, (read.source, ratio)))
+            return
+    gates = () if read.factor is None else (Scaled(read.factor, 1.0),)
+    products.append(Product(((read.source, 1.0),), read.move, read.matrix, gates))
+
+
+def _ratio(one: Matrix, other: Matrix) -> float | None:
+    """Return the number that turns one matrix into the other, None where there is none."""
+    left, right = one.array.reshape(-1), other.array.reshape(-1)
+    if not proportional(left, right):
+        return None
+    largest = int(np.abs(left).argmax())
+    return float(right[largest] / left[largest])
+
+
+def _stacks(network: Network, made: dict[int, list[Made]], rates: Rates) -> dict[int, tuple[int, ...]]:
+    """Return for each thin value those that are rows of the same products: they read the same channels of the same sources."""
+    groups: dict[tuple[object, ...], list[int]] = {}
+    for uid, segments in made.items():
+        value = network.values[uid]
+        if (
+            len(segments) != 1
+            or segments[0].picks
+            or segments[0].windows
+            or value.channels >= rates.thin
+            or not segments[0].products
+        ):
+            continue
+        products = segments[0].products
+        if any(product.matrix.selection is not None for product in products):
+            continue
+        kinds = sorted((product.sources, product.move.uid, len(product.gates)) for product in products)
+        groups.setdefault((value.grid, preferred(value.axes), tuple(kinds)), []).append(uid)
+    return {uid: tuple(group) for group in groups.values() if len(group) > 1 for uid in group}

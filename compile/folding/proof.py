@@ -1,0 +1,93 @@
+"""The proof of a folded graph, in float64 and float32, and if it fails, which elimination breaks it."""
+
+from collections.abc import Mapping, Sequence
+
+import numpy as np
+import onnx_ir as ir
+
+from bundle.errors import GraphError
+from bundle.fold import FoldProof
+from compile.folding.cost import Rates
+from compile.folding.emit import emit
+from compile.folding.engine import Elimination
+from compile.folding.plan import make_plan
+from compile.folding.search import Search
+from compile.graph import Array
+from compile.torch_graph.evaluate import evaluate
+
+EXACT_RELATIVE = 1e-11  # float64: largest |a − b| of an output over its largest |b|
+FLOAT32_RELATIVE = 1e-4  # float32: the order of summation changes; 1e-5 is usual
+Feeds = Sequence[Mapping[str, Array]]
+
+
+def prove(
+    model: ir.Model, folding: Elimination, feeds: Feeds, rates: Rates
+) -> tuple[dict[str, float], dict[str, float]]:
+    """Compare the folded model, its constants in float64, with the model on every feed; return the largest relative and
+    absolute difference of each output.
+
+    Raises:
+        GraphError: they differ; the first elimination that breaks is named.
+    """
+    relative, absolute = differences(model, folding.model, feeds)
+    beyond = {name: error for name, error in relative.items() if not error <= EXACT_RELATIVE}
+    if beyond:
+        raise GraphError(
+            "folding changed what the graph computes", expected=f"relative difference ≤ {EXACT_RELATIVE:g} in float64",
+            got=", ".join(f"{error:.3g} on {name}" for name, error in beyond.items()),
+            where=first_break(model, folding, feeds, rates), fix="report the file; build with folding off (--fold none)",
+        )  # fmt: skip
+    return relative, absolute
+
+
+def differences(model: ir.Model, folded: ir.Model, feeds: Feeds) -> tuple[dict[str, float], dict[str, float]]:
+    """Return max |a − b| / max |b| and max |a − b| of each output over all feeds, both in float64.
+
+    Raises:
+        GraphError: the model's own outputs are not finite, or a node cannot be computed.
+    """
+    relative: dict[str, float] = {}
+    absolute: dict[str, float] = {}
+    for feed in feeds:
+        want, got = evaluate(model, feed), evaluate(folded, feed)
+        for name, array in want.items():
+            if not np.isfinite(array.astype(np.float64)).all():
+                raise GraphError(
+                    f"output {name!r} is not finite before any folding", expected="finite outputs", got="NaN or infinity",
+                    where="the graph given", fix="give inputs that the model takes, or a sound model",
+                )  # fmt: skip
+            largest = float(np.abs(got[name].astype(np.float64) - array.astype(np.float64)).max(initial=0))
+            scale = max(float(np.abs(array.astype(np.float64)).max(initial=0)), 1e-30)
+            absolute[name] = max(absolute.get(name, 0.0), largest)
+            relative[name] = max(relative.get(name, 0.0), largest / scale)
+    return relative, absolute
+
+
+def first_break(model: ir.Model, folding: Elimination, feeds: Feeds, rates: Rates) -> str:
+    """Name the first elimination, in the graph's order, without which the graph still computes the same."""
+    network, search = folding.network, Search(folding.network, rates)
+    search.start(search.free)
+    kept_all = set(search.kept)
+    gone = [uid for uid in search.free if uid in kept_all and uid not in folding.found.kept]
+
+    def breaks(count: int) -> bool:
+        plan = make_plan(network, kept_all - set(gone[:count]), rates)
+        relative, _ = differences(model, emit(model, network, plan, rates), feeds[:1])
+        return any(not error <= EXACT_RELATIVE for error in relative.values())
+
+    if breaks(0):
+        return "the graph is wrong before any elimination"
+    good, bad = 0, len(gone)
+    while bad - good > 1:
+        middle = (good + bad) // 2
+        good, bad = (good, middle) if breaks(middle) else (middle, bad)
+    return f"the elimination of {network.values[gone[bad - 1]].name}"
+
+
+def as_record(
+    exact: tuple[dict[str, float], dict[str, float]], single: tuple[dict[str, float], dict[str, float]], images: int
+) -> FoldProof:
+    """Return the proof as the record stores it."""
+    return FoldProof(
+        images=images, float64=exact[0], float32=single[0], float64_max_abs=exact[1], float32_max_abs=single[1]
+    )
