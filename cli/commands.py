@@ -29,7 +29,9 @@ COMMANDS = (
         "Compile a checkpoint for a target: every stage, the bundle, the regression table.",
     ),
     Command(
-        "fold", "compile.fold", "Merge away everything static in a checkpoint, and prove that the outputs are the same."
+        "fold",
+        "compile.fold",
+        "Merge away everything static in a checkpoint or an ONNX file, and prove that the outputs are the same.",
     ),
     Command("export", "compile.export", "Export a folded model to ONNX."),
     Command("simplify", "compile.simplify", "Simplify an exported graph."),

@@ -171,7 +171,7 @@ def time_table(names: Iterable[str], out: Path, timing: TimingConfig, clock: Clo
         "| model | runtime | elimination / rules | plain / elimination | elimination, ms |", "|---|---|---|---|---|",
     ]  # fmt: skip
     for name in names:
-        feed = {INPUT: np.load(out / name / f"{INPUT}.npy")}
+        feed = {INPUT: np.load(out / name / f"{INPUT}.npy", allow_pickle=False)}
         for label, runtime, hint in PRECISIONS:
             lines.append(f"| {name} | {label} | {_ratios(out / name, feed, (runtime, hint), timing, clock, threads)} |")
             say(lines[-1])

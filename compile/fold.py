@@ -225,24 +225,11 @@ def main(
 
     Example: tdss fold models/default --explain; tdss fold model.onnx --out folded.onnx
     """
-    if out is None and not explain:
-        raise InputError(
-            "there is nowhere to write to", expected="--out or --explain", got="neither", where="the command line",
-            fix="give the folder to write with --out, or --explain to look only",
-        )  # fmt: skip
+    _require_a_place(out, explain=explain)
     if model.suffix == ".onnx":
         _fold_file(model, out, inputs, count, tasks=tasks, freeze_gates=freeze_gates, explain=explain, as_json=as_json)
         return
-    if inputs is not None:
-        raise InputError(
-            "--inputs is for an .onnx file", expected="an .onnx file", got=str(model), where="the command line",
-            fix="a checkpoint is proven on --images",
-        )  # fmt: skip
-    if freeze_gates and not calibration:
-        raise InputError(
-            "--freeze-gates measures on images", expected="--calibration 1 or more", got="--calibration 0", where="the command line",
-            fix="give --calibration 8, or leave --freeze-gates away",
-        )  # fmt: skip
+    _require_checkpoint_options(model, inputs, calibration, freeze_gates=freeze_gates)
     if out is not None:
         claim(out, Folded, model, images)
     chosen = folder_images(images, split)
@@ -257,6 +244,27 @@ def main(
             _explain(folded, as_json=as_json)
         else:
             announce(folded, as_json=as_json)
+
+
+def _require_a_place(out: Path | None, *, explain: bool) -> None:
+    if out is None and not explain:
+        raise InputError(
+            "there is nowhere to write to", expected="--out or --explain", got="neither", where="the command line",
+            fix="give the folder to write with --out, or --explain to look only",
+        )  # fmt: skip
+
+
+def _require_checkpoint_options(model: Path, inputs: Path | None, calibration: int, *, freeze_gates: bool) -> None:
+    if inputs is not None:
+        raise InputError(
+            "--inputs is for an .onnx file", expected="an .onnx file", got=str(model), where="the command line",
+            fix="a checkpoint is proven on --images",
+        )  # fmt: skip
+    if freeze_gates and not calibration:
+        raise InputError(
+            "--freeze-gates measures on images", expected="--calibration 1 or more", got="--calibration 0", where="the command line",
+            fix="give --calibration 8, or leave --freeze-gates away",
+        )  # fmt: skip
 
 
 def _fold_file(

@@ -26,8 +26,7 @@ from compile.folding.record import FoldedGraph, ScopeCost, ValueDecision, scope_
 from compile.folding.search import Search
 from compile.graph import Array
 from compile.graph_cost import graph_cost, macs_by_node, moved_by
-from compile.lint.read import read_model
-from compile.lint.run import view_of
+from compile.lint.read import flatten, read_model
 from compile.passes.base import shape_of
 from targets.reference.session import import_onnxruntime
 
@@ -76,7 +75,7 @@ def read_graph(path: Path) -> ir.Model:
     """
     from onnxscript.version_converter import convert_version
 
-    model = view_of(read_model(path), path.name).model
+    model = flatten(read_model(path), path.name)
     nested = sorted({node.op_type for node in model.graph if any(_is_graph(one) for one in node.attributes.values())})
     quantized = sorted({node.op_type for node in model.graph if "Quant" in node.op_type})
     outputs = (output.dtype for node in model.graph for output in node.outputs)
@@ -89,8 +88,8 @@ def read_graph(path: Path) -> ir.Model:
         )  # fmt: skip
     if model.graph.opset_imports.get("", 0) < LEAST_OPSET:
         convert_version(model, target_version=OPSET, fallback=True)
-        model.ir_version = IR_VERSION  # the converter writes its own newest, which runtimes refuse
-        model = view_of(model, path.name).model
+        model = flatten(model, path.name)
+    model.ir_version = min(model.ir_version, IR_VERSION)  # runtimes refuse the newest
     return model
 
 

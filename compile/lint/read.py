@@ -4,6 +4,8 @@ import logging
 from pathlib import Path
 
 import onnx_ir as ir
+from onnx_ir.passes import PreconditionError
+from onnx_ir.passes.common import InlinePass, ShapeInferencePass
 
 from bundle.errors import GraphError
 from bundle.terminal import say
@@ -40,6 +42,28 @@ def read_model(path: Path) -> ir.Model:
             fix="name another file, or export it again",
         )  # fmt: skip
     return model
+
+
+def flatten(model: ir.Model, name: str) -> ir.Model:
+    """Inline a model's functions and infer its shapes as far as they can be.
+
+    A function with opsets of its own is read at the model's: what an operator is matters, not when it last changed.
+
+    Raises:
+        GraphError: a function calls itself, or takes a graph.
+    """
+    if model.functions:
+        for function in model.functions.values():
+            for domain, version in function.opset_imports.items():
+                function.opset_imports[domain] = model.opset_imports.setdefault(domain, version)
+        try:
+            model = InlinePass()(model).model
+        except (PreconditionError, ValueError, RuntimeError) as error:
+            raise GraphError(
+                f"{name} has a function that cannot be inlined", expected="functions that neither call themselves nor take graphs",
+                got=str(innermost(error)), where=f"{name}, its functions", fix="export the model without functions",
+            ) from error  # fmt: skip
+    return ShapeInferencePass(check_type=False, strict_mode=False, data_prop=True)(model).model
 
 
 class _Note(logging.Handler):

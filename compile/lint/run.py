@@ -4,12 +4,9 @@ from collections.abc import Sequence
 from pathlib import Path
 
 import onnx_ir as ir
-from onnx_ir.passes import PreconditionError
-from onnx_ir.passes.common import InlinePass, ShapeInferencePass
 
-from bundle.errors import GraphError
 from compile.lint.findings import Accepted
-from compile.lint.read import innermost, read_model
+from compile.lint.read import flatten, read_model
 from compile.lint.table import RULES
 from compile.lint.tensorrt_10_3 import VERSION
 from compile.lint.view import View
@@ -43,23 +40,10 @@ def lint_model(model: ir.Model, name: str, accepted: Sequence[Accepted] = ()) ->
 def view_of(model: ir.Model, name: str = "the model") -> View:
     """Inline a model's functions, infer its shapes as far as they can be, and list the nodes of all its graphs.
 
-    A function with opsets of its own is read at the model's: rules ask what an operator is, not when it last changed.
-
     Raises:
         GraphError: a function calls itself, or takes a graph.
     """
-    if model.functions:
-        for function in model.functions.values():
-            for domain, version in function.opset_imports.items():
-                function.opset_imports[domain] = model.opset_imports.setdefault(domain, version)
-        try:
-            model = InlinePass()(model).model
-        except (PreconditionError, ValueError, RuntimeError) as error:
-            raise GraphError(
-                f"{name} has a function that cannot be inlined", expected="functions that neither call themselves nor take graphs",
-                got=str(innermost(error)), where=f"{name}, its functions", fix="export the model without functions",
-            ) from error  # fmt: skip
-    model = ShapeInferencePass(check_type=False, strict_mode=False, data_prop=True)(model).model
+    model = flatten(model, name)
     imports = model.graph.opset_imports
     return View(model=model, nodes=tuple(model.graph.all_nodes()), opset=imports.get("", imports.get("ai.onnx", 0)))
 

@@ -150,7 +150,9 @@ def test_the_products_of_a_rewritten_resize_are_part_of_the_tail(simplified: Sim
     apply_passes(("resize_as_products",), simplified.file(GRAPH_FILE), tmp_path / "g.onnx")
     found = float_nodes(tmp_path / "g.onnx", scheme(thin_below=0, ignored=()))
     products = [
-        str(node.name) for node in ir.load(tmp_path / "g.onnx").graph if "/resize_as_products/" in str(node.name)
+        str(node.name)
+        for node in ir.load(tmp_path / "g.onnx").graph
+        if node.op_type == "MatMul" and "/resize_as_products/" in str(node.name)
     ]
     assert len(products) == 2 * len(made.TASKS)
     assert {name: found.get(name) for name in products} == dict.fromkeys(products, TAIL)
