@@ -21,7 +21,7 @@ from compile.folding.cost import Rates
 from compile.folding.draw import draw
 from compile.folding.engine import Elimination, cast, eliminate
 from compile.folding.price import graph_price
-from compile.folding.proof import FLOAT32_RELATIVE, Feeds, as_record, prove
+from compile.folding.proof import FLOAT32_RELATIVE, Feeds, as_record, beyond, prove, worst
 from compile.folding.record import FoldedGraph, ScopeCost, ValueDecision, scope_of
 from compile.folding.search import Search
 from compile.graph import Array
@@ -157,34 +157,27 @@ def _inputs(model: ir.Model) -> dict[str, tuple[tuple[int, ...], np.dtype[np.gen
 
 def run_differences(model: ir.Model, folded: ir.Model, feeds: Feeds) -> tuple[dict[str, float], dict[str, float]]:
     """Return the largest relative and absolute difference of each output of two graphs in ONNX Runtime."""
-    names = [str(value.name) for value in model.graph.outputs]
     with TemporaryDirectory() as scratch:
         runs = [_run(one, Path(scratch) / f"{place}.onnx", feeds) for place, one in enumerate((model, folded))]
-    relative, absolute = dict.fromkeys(names, 0.0), dict.fromkeys(names, 0.0)
-    for want, got in zip(*runs, strict=True):
-        for name, one, other in zip(names, want, got, strict=True):
-            largest = float(np.abs(one.astype(np.float64) - other.astype(np.float64)).max(initial=0))
-            absolute[name] = max(absolute[name], largest)
-            relative[name] = max(relative[name], largest / max(float(np.abs(one).max(initial=0)), 1e-30))
-    return relative, absolute
+    return worst(zip(*runs, strict=True))
 
 
-def _run(model: ir.Model, path: Path, feeds: Feeds) -> list[list[Array]]:
+def _run(model: ir.Model, path: Path, feeds: Feeds) -> list[dict[str, Array]]:
     onnxruntime = import_onnxruntime()
     ir.save(model, path, external_data=f"{path.name}.data")
     options = onnxruntime.SessionOptions()
     options.log_severity_level = 3
     session = onnxruntime.InferenceSession(path, options, providers=["CPUExecutionProvider"])
-    return [list(session.run(None, dict(feed))) for feed in feeds]
+    names = [str(value.name) for value in model.graph.outputs]
+    return [dict(zip(names, session.run(names, dict(feed)), strict=True)) for feed in feeds]
 
 
 def _require_close(errors: dict[str, float]) -> None:
-    beyond = {name: error for name, error in errors.items() if not error <= FLOAT32_RELATIVE}
-    if beyond:
+    found = beyond(errors, FLOAT32_RELATIVE)
+    if found:
         raise GraphError(
             "the folded graph is not accurate in float32", expected=f"relative difference ≤ {FLOAT32_RELATIVE:g}",
-            got=", ".join(f"{error:.3g} on {name}" for name, error in beyond.items()), where="ONNX Runtime",
-            fix="report the file",
+            got=found, where="ONNX Runtime", fix="report the file",
         )  # fmt: skip
 
 

@@ -22,14 +22,13 @@ def resize_weights(before: int, after: int, mode: str, coordinates: str, roundin
 
 
 def _coordinates(index: Array, before: int, after: int, kind: str) -> Array:
-    scale = before / after
     if kind == "align_corners":
         return index * (before - 1) / (after - 1) if after > 1 else index * 0.0
     if kind == "asymmetric":
-        return index * scale
+        return index * before / after
     if kind == "pytorch_half_pixel" and after == 1:
         return index * 0.0
-    return (index + 0.5) * scale - 0.5
+    return (index + 0.5) * before / after - 0.5
 
 
 def _round(places: Array, rounding: str) -> Array:

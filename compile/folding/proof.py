@@ -1,6 +1,6 @@
 """The proof of a folded graph, in float64 and float32, and if it fails, which elimination breaks it."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 
 import numpy as np
 import onnx_ir as ir
@@ -30,12 +30,11 @@ def prove(
         GraphError: they differ; the first elimination that breaks is named.
     """
     relative, absolute = differences(model, folding.model, feeds)
-    beyond = {name: error for name, error in relative.items() if not error <= EXACT_RELATIVE}
-    if beyond:
+    found = beyond(relative, EXACT_RELATIVE)
+    if found:
         raise GraphError(
             "folding changed what the graph computes", expected=f"relative difference ≤ {EXACT_RELATIVE:g} in float64",
-            got=", ".join(f"{error:.3g} on {name}" for name, error in beyond.items()),
-            where=first_break(model, folding, feeds, rates), fix="report the file; build with folding off (--fold none)",
+            got=found, where=first_break(model, folding, feeds, rates), fix="report the file; build with folding off (--fold none)",
         )  # fmt: skip
     return relative, absolute
 
@@ -46,21 +45,34 @@ def differences(model: ir.Model, folded: ir.Model, feeds: Feeds) -> tuple[dict[s
     Raises:
         GraphError: the model's own outputs are not finite, or a node cannot be computed.
     """
-    relative: dict[str, float] = {}
-    absolute: dict[str, float] = {}
-    for feed in feeds:
-        want, got = evaluate(model, feed), evaluate(folded, feed)
+    runs = [(evaluate(model, feed), evaluate(folded, feed)) for feed in feeds]
+    for want, _ in runs:
         for name, array in want.items():
             if not np.isfinite(array.astype(np.float64)).all():
                 raise GraphError(
                     f"output {name!r} is not finite before any folding", expected="finite outputs", got="NaN or infinity",
                     where="the graph given", fix="give inputs that the model takes, or a sound model",
                 )  # fmt: skip
-            largest = float(np.abs(got[name].astype(np.float64) - array.astype(np.float64)).max(initial=0))
-            scale = max(float(np.abs(array.astype(np.float64)).max(initial=0)), 1e-30)
-            absolute[name] = max(absolute.get(name, 0.0), largest)
-            relative[name] = max(relative.get(name, 0.0), largest / scale)
+    return worst(runs)
+
+
+def worst(runs: Iterable[tuple[Mapping[str, Array], Mapping[str, Array]]]) -> tuple[dict[str, float], dict[str, float]]:
+    """Return the largest max |a − b| / max |b| and max |a − b| of each output over pairs (b, a); NaN where one is NaN."""
+    relative: dict[str, float] = {}
+    absolute: dict[str, float] = {}
+    for want, got in runs:
+        for name, array in want.items():
+            reference = array.astype(np.float64)
+            largest = np.abs(got[name].astype(np.float64) - reference).max(initial=0)
+            scale = max(float(np.abs(reference).max(initial=0)), 1e-30)
+            absolute[name] = float(np.maximum(absolute.get(name, 0.0), largest))
+            relative[name] = float(np.maximum(relative.get(name, 0.0), largest / scale))
     return relative, absolute
+
+
+def beyond(errors: Mapping[str, float], limit: float) -> str:
+    """Name the outputs whose error is above the limit, or NaN; nothing where none is."""
+    return ", ".join(f"{error:.3g} on {name}" for name, error in errors.items() if not error <= limit)
 
 
 def first_break(model: ir.Model, folding: Elimination, feeds: Feeds, rates: Rates) -> str:
@@ -73,7 +85,7 @@ def first_break(model: ir.Model, folding: Elimination, feeds: Feeds, rates: Rate
     def breaks(count: int) -> bool:
         plan = make_plan(network, kept_all - set(gone[:count]), rates)
         relative, _ = differences(model, emit(model, network, plan, rates), feeds[:1])
-        return any(not error <= EXACT_RELATIVE for error in relative.values())
+        return bool(beyond(relative, EXACT_RELATIVE))
 
     if breaks(0):
         return "the graph is wrong before any elimination"

@@ -20,6 +20,7 @@ import numpy as np
 import onnx_ir as ir
 from numpy.typing import NDArray
 
+from compile.folding.interpolation import resize_weights
 from compile.passes.base import nodes_of
 from compile.passes.insert import Inserter, supersede
 from compile.passes.movement import shape_of
@@ -40,12 +41,7 @@ def resize_as_products(model: ir.Model) -> tuple[ir.Model, int]:
 
 def interpolation(size: int, to: int) -> NDArray[np.float64]:
     """Return the weights of a bilinear resize along one axis, ``[to, size]``: each row has at most two, and sums to 1."""
-    centre = np.clip((np.arange(to) + 0.5) * size / to - 0.5, 0, size - 1)
-    low = np.floor(centre).astype(np.int64)
-    weights = np.zeros((to, size))
-    weights[np.arange(to), low] = 1 - (centre - low)
-    weights[np.arange(to), np.minimum(low + 1, size - 1)] += centre - low
-    return weights
+    return np.asarray(resize_weights(size, to, "linear", "half_pixel", "floor").toarray())
 
 
 def coordinates(resize: ir.Node) -> str | None:

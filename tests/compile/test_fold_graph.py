@@ -17,7 +17,7 @@ from compile.folding import expand
 from compile.folding.cost import Rates
 from compile.folding.engine import eliminate
 from compile.folding.matrices import Matrix
-from compile.folding.proof import prove
+from compile.folding.proof import beyond, prove, worst
 from compile.folding.record import scope_of
 from compile.graph_cost import graph_cost
 from tests.cli.run import tdss
@@ -197,3 +197,10 @@ def test_frames_of_bytes_are_folded_in_float32(tmp_path: Path) -> None:
     np.savez(tmp_path / "x.npz", x=rng.integers(0, 256, (1, 64)).astype(np.uint8))
     record = fold_file(tmp_path / "bytes.onnx", tmp_path / "out.onnx", tmp_path / "x.npz", 1, quiet)
     assert record.nodes_after == 3 and max(record.proof.float64.values()) < 1e-11
+
+
+def test_a_number_that_is_none_is_no_proof() -> None:
+    want = {"y": np.ones(3)}
+    relative, absolute = worst([(want, {"y": np.array([1.0, np.nan, 1.0])}), (want, want)])
+    assert np.isnan(relative["y"]) and np.isnan(absolute["y"]) and beyond(relative, 1e-11) == "nan on y"
+    assert beyond(worst([(want, want)])[0], 1e-11) == ""
