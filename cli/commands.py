@@ -28,14 +28,14 @@ COMMANDS = (
         "compile.pipeline",
         "Compile a checkpoint for a target: every stage, the bundle, the regression table.",
     ),
+    Command("export", "compile.export", "Export a checkpoint to ONNX."),
+    Command("simplify", "compile.simplify", "Simplify an exported graph."),
     Command(
         "fold",
         "compile.fold",
-        "Merge away everything static in a checkpoint or an ONNX file, and prove that the outputs are the same.",
+        "Compose the linear maps of a graph where that pays, and prove that the outputs are the same.",
     ),
-    Command("export", "compile.export", "Export a folded model to ONNX."),
-    Command("simplify", "compile.simplify", "Simplify an exported graph."),
-    Command("rewrite", "compile.rewrite", "Rewrite a simplified graph into the form that a target runs fastest."),
+    Command("rewrite", "compile.rewrite", "Rewrite a folded graph into the form that a target runs fastest."),
     Command("quantize", "compile.quantize", "Quantize a simplified graph for a target."),
     Command(
         "build", "compile.build", "Build what the device loads from the quantized variants, or defer it to the device."

@@ -1,4 +1,4 @@
-"""A graph from anywhere as the input of ``quantize``: a folder that export or simplify wrote, or an ONNX file.
+"""A graph from anywhere as the input of ``quantize``: a folder that export, simplify, fold or rewrite wrote, or an ONNX file.
 
 A file may have its weights beside it, as ONNX does with large ones; they come along. Its nodes may have no names, or share
 them: each gets one of its own, since whatever stays in float is known by name. It must keep the contract of an exported graph: an input ``image`` of batch 1 and static size, float32
@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 
 from pydantic import ValidationError
 
-from bundle.artifacts import SIDECAR, Exported, Record, Simplified, TensorSpec, load
+from bundle.artifacts import SIDECAR, Exported, Folded, Record, Simplified, TensorSpec, load
 from bundle.errors import GraphError
 from bundle.frozen import faults
 from bundle.manifest import Io
@@ -37,10 +37,11 @@ def adopt_graph(path: Path, scratch: Path, *, mean: Triple, std: Triple) -> Simp
         GraphError: the file is no such graph.
     """
     if path.is_dir():
-        if not _is_exported(path):
+        kind = _kind_of(path)
+        if kind is None:
             return load(Simplified, path)
-        exported = load(Exported, path)
-        return _wrap(exported.file(GRAPH_FILE), graph_info(exported), scratch, parent=exported.sha256)
+        made = load(kind, path)
+        return _wrap(made.file(GRAPH_FILE), graph_info(made), scratch, parent=made.sha256)
     return _wrap(path, read_contract(path, mean=mean, std=std), scratch, parent=None)
 
 
@@ -81,12 +82,14 @@ def _wrap(graph: Path, info: GraphInfo, scratch: Path, *, parent: str | None) ->
     return load(Simplified, scratch)
 
 
-def _is_exported(folder: Path) -> bool:
-    """Say whether export wrote this folder; where nobody can tell, ``load`` says what is wrong with it."""
+def _kind_of(folder: Path) -> type[Exported | Folded] | None:
+    """Say whether export or fold wrote this folder; where nobody can tell, ``load`` says what is wrong with it."""
     try:
-        return Record.model_validate_json((folder / SIDECAR).read_bytes()).kind == Exported.kind
+        kind = Record.model_validate_json((folder / SIDECAR).read_bytes()).kind
     except (OSError, ValidationError):
-        return False
+        return None
+    kinds: dict[str, type[Exported | Folded]] = {Exported.kind: Exported, Folded.kind: Folded}
+    return kinds.get(kind)
 
 
 def _copy_whole(graph: Path, target: Path) -> int:

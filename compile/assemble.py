@@ -38,9 +38,9 @@ if TYPE_CHECKING:
 class Parts(NamedTuple):
     """The artifacts a bundle is put together from, in the order of the stages."""
 
-    folded: Folded
     exported: Exported
-    simplified: Simplified
+    folded: Folded
+    simplified: Simplified  # what the target's rewrites left of the folded graph
     quantized: Quantized
     engine: Engine
     vectors: ReferenceVectors
@@ -112,7 +112,7 @@ def _settings(config: BuildConfig, calibration: CalibrationSet, parts: Parts) ->
         "evaluation": config.evaluation.model_dump(mode="json") | {"chosen": parts.vectors.record.settings},
         "allow_inconclusive": config.allow_inconclusive,
         "timing": config.timing.model_dump(mode="json"),
-        "fold": parts.folded.record.settings,
+        "fold": parts.folded.record.settings["fold"],
         "simplify": parts.simplified.record.settings["outcome"],
         "rewrites": parts.simplified.record.settings["rewrites"],
         "quantize": parts.quantized.record.settings["notes"],

@@ -1,15 +1,13 @@
 """The graphs that ``make bench-fold`` times, made by the project's own stages, and the fold's own time, memory and error.
 
-Every graph is folded, exported and simplified like a build's; those that are to be rewritten run each runtime's rewrites.
+Every graph is exported, simplified and folded like a build's; those that are to be rewritten run each runtime's rewrites.
 The fold is the command a person types, in a process of its own, so that its time and its peak memory are its own.
 """
 
-import json
 import os
 import shutil
 import subprocess
 from collections.abc import Callable, Mapping
-from functools import partial
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from time import perf_counter
@@ -17,6 +15,7 @@ from typing import Literal, NamedTuple, TypeAlias
 
 import numpy as np
 import torch
+from onnx_ir import save as save_graph
 from pydantic import ValidationError
 from torch import Tensor, nn
 
@@ -26,20 +25,18 @@ from bundle.frozen import Frozen
 from bundle.isolated import module
 from bundle.outputs import anything, replacing
 from bundle.preprocess import Preprocess
-from bundle.strict_json import dumps
 from bundle.terminal import say
 from compile.bench_kernels import PART
-from compile.bench_models import AdapterPart, Form, batch_tasks, random_model, stack_baseline, swin_t, tiny
-from compile.bench_rewrites import simplified_module
+from compile.bench_models import AdapterPart, Form, batch_tasks, random_model, swin_t, tiny
+from compile.bench_rewrites import folded_module, simplified_module
 from compile.clean import clean_export
 from compile.export import OPSET, quiet_export
-from compile.fold import load_folded
 from compile.graph import GRAPH_FILE, INPUT
 from compile.images import ImageFiles
-from compile.module_folds import rewrite as fold_in_memory
 from compile.passes.table import apply_passes
 from compile.sources import ROOT, code_hash
 from compile.store import seal, writing
+from compile.stored import folding_of
 from targets.base import Array
 from tdss.backbones.swin import stage_sizes
 from tdss.checkpoint import Card, write
@@ -53,7 +50,7 @@ TASK_COUNTS: dict[Preset, tuple[int, ...]] = {"swin-t": (1, 2, 4, 6), "tiny": (1
 
 
 class FoldCost(Frozen):
-    """What folding one checkpoint took: seconds of wall and of CPU time, MiB at the peak, the worst relative errors."""
+    """What folding one graph took: seconds of wall and of CPU time, MiB at the peak, the worst relative errors."""
 
     seconds: float
     cpu_seconds: float
@@ -91,13 +88,14 @@ def make_graphs(preset: Preset, out: Path, *, threads: int) -> Made:
     feed = {INPUT: Preprocess(**config.image.model_dump()).apply(_read(images), name="image")}
     folds = {gate: _fold_once(preset, gate, images, out) for gate in GATES}
     eager = {gate: _run(random_model(config_of(preset, gate), SEED), feed) for gate in GATES}
-    graphs = []
-    for name, (make, rewritten) in _recipes(preset, out).items():
+    graphs = [Graph(f"folded_{gate}", out / f"{gate}_folded" / GRAPH_FILE, feed, True) for gate in GATES]
+    for name, (make, rewritten) in _recipes(preset).items():
         folder = out / name
-        if not _whole(Simplified, folder):
+        if not _whole(Folded if rewritten else Simplified, folder):
             say(f"  {name}")
+            stages = folded_module if rewritten else simplified_module
             with TemporaryDirectory(dir=out) as scratch:
-                simplified_module(make(), config, images, Path(scratch), threads=threads).folder.replace(folder)
+                stages(make(), config, images, Path(scratch), threads=threads).folder.replace(folder)
         graphs.append(Graph(name, folder / GRAPH_FILE, feed, rewritten))
     return Made((*graphs, *adapter_parts(preset, out)), folds, eager)
 
@@ -117,27 +115,28 @@ def place_of(preset: Preset, graphs: Path) -> Path:
     return graphs / f"{preset}-{code_hash('compile.bench_graphs', 'compile.fold')[:12]}"
 
 
-def _recipes(preset: Preset, out: Path) -> dict[str, tuple[Callable[[], MultiTaskModel], bool]]:
-    """Return, by graph, what makes its model and whether the graph is rewritten."""
+def _recipes(preset: Preset) -> dict[str, tuple[Callable[[], MultiTaskModel], bool]]:
+    """Return, by graph, what makes its model and whether the graph is folded and rewritten."""
 
     def unfolded(gate: Gate, form: Form) -> MultiTaskModel:
         return batch_tasks(random_model(config_of(preset, gate), SEED), form)
 
-    recipes: dict[str, tuple[Callable[[], MultiTaskModel], bool]] = {"baseline": (lambda: _baseline(preset), True)}
-    for gate in GATES:
-        recipes[f"folded_{gate}"] = (partial(_load_folded, out / f"{gate}_folded"), True)
-        recipes[f"unfolded_{gate}"] = (partial(unfolded, gate, "hidden"), False)
-    return recipes | {"unfolded_static_skills": (partial(unfolded, "static", "skills"), False)}
+    return {
+        "baseline": (lambda: random_model(config_of(preset, None), SEED), True),
+        "unfolded_static": (lambda: unfolded("static", "hidden"), False),
+        "unfolded_dynamic": (lambda: unfolded("dynamic", "hidden"), False),
+        "unfolded_static_skills": (lambda: unfolded("static", "skills"), False),
+    }
 
 
-def _baseline(preset: Preset) -> MultiTaskModel:
-    config = config_of(preset, None)
-    folded, _ = fold_in_memory(random_model(config, SEED), image_shape(config), mode="all")
-    return stack_baseline(folded).float()
-
-
-def _load_folded(folder: Path) -> MultiTaskModel:
-    return load_folded(load(Folded, folder))
+def plain_graph(preset: Preset, gate: Gate, images: ImageFiles, out: Path) -> Path:
+    """Return the folder of a model's graph as exported and simplified, what is folded; it is made once."""
+    folder, config = out / f"{gate}_plain", config_of(preset, gate)
+    if not _whole(Simplified, folder):
+        with TemporaryDirectory(dir=out) as scratch:
+            made = simplified_module(random_model(config, SEED), config, images, Path(scratch), threads=0)
+            made.folder.replace(folder)
+    return folder
 
 
 def _fold_once(preset: Preset, gate: Gate, images: ImageFiles, out: Path) -> FoldCost:
@@ -149,7 +148,7 @@ def _fold_once(preset: Preset, gate: Gate, images: ImageFiles, out: Path) -> Fol
         found = None
     if found is None or not _whole(Folded, folder):
         say(f"  fold, {gate} gates")
-        found = fold_apart(write_checkpoint(out / gate, config_of(preset, gate)), images, folder)
+        found = fold_apart(plain_graph(preset, gate, images, out), images, folder)
         write_text(kept, found.model_dump_json())
     return found
 
@@ -166,22 +165,24 @@ def adapter_parts(preset: Preset, out: Path) -> list[Graph]:
 
 def adapter_part(preset: Preset, gate: Gate, tasks: int, out: Path) -> Graph:
     """Make the folded adapters of so many tasks alone; its feed is random."""
+    from compile.fold_graph import read_graph
+    from compile.folding.engine import fold_graph
+
     config, folder = config_of(preset, gate, tasks=tasks), out / f"{PART}{gate}_{tasks}"
     taps = _random_taps(config)
     if not _whole(Exported, folder):
         say(f"  {folder.name}")
-        model, _ = fold_in_memory(random_model(config, SEED), image_shape(config), mode="all")
         with writing(folder, Exported) as temporary:
-            _export_part(model.float(), list(taps.values()), list(taps), temporary / GRAPH_FILE)
+            path = temporary / GRAPH_FILE
+            _export_part(random_model(config, SEED), list(taps.values()), list(taps), path)
+            save_graph(fold_graph(read_graph(path)), path)
             seal(Exported, temporary, parent=None, inputs=(), outputs=(), settings={}, tools={})
     feed = {name: tap.numpy() for name, tap in taps.items()}
     return Graph(folder.name, folder / GRAPH_FILE, feed, rewritten=True)
 
 
 def _export_part(model: MultiTaskModel, taps: list[Tensor], names: list[str], path: Path) -> None:
-    """Export a folded model's adapters."""
-    from onnx_ir import save as save_graph
-
+    """Export a model's adapters."""
     with quiet_export(), torch.no_grad():
         program = torch.onnx.export(
             AdapterPart(model).eval(), tuple(taps), dynamo=True, opset_version=OPSET, input_names=names,
@@ -237,16 +238,15 @@ def write_image(folder: Path, config: ModelConfig, count: int = 1) -> ImageFiles
     return ImageFiles(paths=tuple(paths))
 
 
-def fold_apart(checkpoint: Path, images: ImageFiles, out: Path) -> FoldCost:
-    """Fold a checkpoint by the command line, in a process of its own.
+def fold_apart(plain: Path, images: ImageFiles, out: Path) -> FoldCost:
+    """Fold a simplified graph by the command line, in a process of its own.
 
     Raises:
         CheckpointError: the command failed.
     """
     command = [
-        *module("compile.fold"), str(checkpoint.resolve()), "--images", str(images.paths[0].resolve().parent),
-        "--out", str(out.resolve()),
-        "--count", "1", "--calibration", "0",
+        *module("compile.fold"), str(plain.resolve()), "--images", str(images.paths[0].resolve().parent),
+        "--out", str(out.resolve()), "--count", "1",
     ]  # fmt: skip
     start = perf_counter()
     process = subprocess.Popen(command, cwd=ROOT, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True)
@@ -258,11 +258,10 @@ def fold_apart(checkpoint: Path, images: ImageFiles, out: Path) -> FoldCost:
             "the fold command failed", expected="exit code 0", got=f"status {status}: {said.strip()[-400:]}",
             where=" ".join(command), fix="run it by hand",
         )  # fmt: skip
-    folded = load(Folded, out)
-    proof = json.loads(dumps(folded.record.settings["proof"]))
+    proof = folding_of(load(Folded, out)).proof
     return FoldCost(
         seconds=seconds, cpu_seconds=usage.ru_utime + usage.ru_stime, peak_mib=usage.ru_maxrss / 1024,
-        float64=max(proof["float64"].values()), float32=max(proof["float32"].values()),
+        float64=max(proof.float64.values()), float32=max(proof.float32.values()),
     )  # fmt: skip
 
 

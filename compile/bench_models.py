@@ -4,8 +4,7 @@
 
     s_e = B_e u_e of every skill at once, Δ_t = α Σ_e g_t,e s_e as one product with the gates, F_t of all tasks at once
 
-Nothing is composed in it. The baseline has no adapter and gets the same composition: the downsamplers of all tasks
-stacked, applied once per stage, after the pooling where the decoder would halve the map.
+Nothing is composed in it. The baseline is the same model without an adapter.
 """
 
 from collections.abc import Sequence
@@ -14,7 +13,6 @@ from typing import Literal, TypeAlias
 import torch
 from torch import Tensor, nn
 
-from compile.folds.composed import ComposedStage
 from tdss.adapters.base import TaskFeatures
 from tdss.adapters.tdss import SkillBank, TdssBlock, TdssStage
 from tdss.backbones.base import BlockTap, StageTap
@@ -141,32 +139,6 @@ def batch_tasks(model: MultiTaskModel, form: Form) -> MultiTaskModel:
     return model
 
 
-class StackedBaseline(nn.Module):
-    """No adapter, the downsamplers of all tasks in one product per stage: what folding leaves where there is no adapter."""
-
-    def __init__(self, model: MultiTaskModel) -> None:
-        super().__init__()
-        self.tasks = tuple(model.decoders)
-        stages = []
-        for index, size in enumerate(model.backbone.sizes):
-            grid = _decoder(model, self.tasks[0]).head.grid
-            pooled = tuple(size) == tuple(2 * side for side in grid)
-            narrow = _take_downsamplers(model, index).flatten(0, 1)
-            stages.append(ComposedStage(self.tasks, narrow, {}, pooled=pooled))
-        self.stages = nn.ModuleList(stages)
-
-    def forward(self, taps: Sequence[StageTap]) -> tuple[TaskFeatures, ...]:
-        """Downsample every stage for every task."""
-        return tuple(stage(tap) for stage, tap in zip(self.stages, taps, strict=True))
-
-
-def stack_baseline(model: MultiTaskModel) -> MultiTaskModel:
-    """Give, in place, a model without adapters the same composition as a folded one; returns the model."""
-    with torch.no_grad():
-        model.adapter = StackedBaseline(model)  # type: ignore[assignment]
-    return model
-
-
 def _take_downsamplers(model: MultiTaskModel, index: int) -> Tensor:
     """Return P of every task at one stage, ``[tasks, narrow, dim]``, and leave identities in their place."""
     decoders = [_decoder(model, task) for task in model.decoders]
@@ -183,18 +155,32 @@ def _decoder(model: MultiTaskModel, task: str) -> HrnetDecoder:
 
 
 class AdapterPart(nn.Module):
-    """A folded model's adapters alone: the backbone's taps in, every task's z of every stage out."""
+    """A model's adapters and downsamplers: the backbone's taps in, what every task's head reads of every stage out.
+
+    Where the head halves a stage's map, the mean of 2 × 2 places goes out.
+    """
 
     def __init__(self, model: MultiTaskModel) -> None:
         super().__init__()
+        self.decoders = nn.ModuleList(_decoder(model, task) for task in model.decoders)
+        self.sizes = model.backbone.sizes
         self.depths = model.config.backbone.depths
         self.stages = model.adapter.stages
 
     def forward(self, *taps: Tensor) -> list[Tensor]:
         """Take, per stage, the MLP input of every block and the stage's output, ``[1, height, width, dim]``."""
         found, rest = [], list(taps)
-        for depth, stage in zip(self.depths, self.stages, strict=True):  # type: ignore[arg-type]
+        for index, (depth, stage) in enumerate(zip(self.depths, self.stages, strict=True)):  # type: ignore[arg-type]
             blocks = tuple(BlockTap(rest[block], rest[block]) for block in range(depth))
-            found += list(stage(StageTap(blocks, rest[depth])).values())
+            features = stage(StageTap(blocks, rest[depth])).values()
+            found += [self._narrow(index, decoder, x) for decoder, x in zip(self.decoders, features, strict=True)]
             rest = rest[depth + 1 :]
         return found
+
+    def _narrow(self, index: int, decoder: nn.Module, feature: Tensor) -> Tensor:
+        assert isinstance(decoder, HrnetDecoder)
+        narrow: Tensor = decoder.downsamplers[index](feature)
+        if tuple(self.sizes[index]) != tuple(2 * side for side in decoder.head.grid):
+            return narrow
+        halved: Tensor = narrow.unflatten(1, (-1, 2)).unflatten(3, (-1, 2)).mean((2, 4))
+        return halved

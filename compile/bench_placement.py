@@ -25,7 +25,7 @@ import typer
 from pydantic import ValidationError
 
 from bundle.agreement import power, sqnr_db
-from bundle.artifacts import Simplified, hash_file, load, write_text
+from bundle.artifacts import Folded, hash_file, load, write_text
 from bundle.errors import TargetUnavailable
 from bundle.frozen import Frozen
 from bundle.limits import LIMITS
@@ -33,7 +33,7 @@ from bundle.strict_json import dumps
 from bundle.terminal import print_answer, say
 from calibration.sampling import CalibrationSet, from_folder
 from compile.attention import attentions
-from compile.bench_rewrites import DEFAULT, simplified_graph
+from compile.bench_rewrites import DEFAULT, folded_graph
 from compile.calibrate import Question, calibrate, feeds_of
 from compile.graph import GRAPH_FILE, GraphInfo, graph_info
 from compile.half import write_half, write_ranges
@@ -224,12 +224,12 @@ def _worst(name: str, plans: dict[str, tuple[Plan, ...]]) -> tuple[int, float]:
 
 
 def prepare(name: str, checkpoint: Path, images: Path, work: Path, count: int) -> Model:
-    """Fold, export and simplify a checkpoint, unless ``work`` has it from this code, and draw its calibration images."""
+    """Export, simplify and fold a checkpoint, unless ``work`` has it from this code, and draw its calibration images."""
     place = work / f"{name}-{code_hash('compile.bench_rewrites', 'compile.bench_graphs')[:12]}"
     files = folder_images(images, SPLIT)
-    if not (place / "simplified").is_dir():
-        simplified_graph(checkpoint, ImageFiles(paths=files.paths[:4]), place, threads=0)
-    graph = load(Simplified, place / "simplified")
+    if not (place / "folded").is_dir():
+        folded_graph(checkpoint, ImageFiles(paths=files.paths[:4]), place, threads=0)
+    graph = load(Folded, place / "folded")
     info = graph_info(graph)
     drawn = from_folder(images, SPLIT, count, seed=0, preprocess=info.preprocess)
     return Model(name, graph.file(GRAPH_FILE), info, drawn, place / "plans")

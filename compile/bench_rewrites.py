@@ -19,7 +19,7 @@ from typing import TYPE_CHECKING, Annotated, Literal, NamedTuple
 
 import typer
 
-from bundle.artifacts import Simplified, write_text
+from bundle.artifacts import Folded, Simplified, write_text
 from bundle.dataset import read_image
 from bundle.errors import ConfigError
 from bundle.limits import LIMITS
@@ -177,14 +177,20 @@ def convert_graph(graph: Path, target: Target) -> tuple[str, ...]:
     return target.convert(graph, graph.with_suffix(suffix))
 
 
-def simplified_graph(checkpoint: Path, images: ImageFiles, out: Path, *, threads: int) -> Simplified:
-    """Fold, export and simplify a checkpoint in ``out``."""
-    from compile.module_folds import rewrite
+def folded_graph(checkpoint: Path, images: ImageFiles, out: Path, *, threads: int) -> Folded:
+    """Export, simplify and fold a checkpoint in ``out``."""
     from tdss.checkpoint import load
 
     config, model = load(checkpoint)
-    folded, _ = rewrite(model, (1, 3, config.image.height, config.image.width), mode="all")
-    return simplified_module(folded.float(), config, images, out, threads=threads)
+    return folded_module(model, config, images, out, threads=threads)
+
+
+def folded_module(model: "nn.Module", config: "ModelConfig", images: ImageFiles, out: Path, *, threads: int) -> Folded:
+    """Export, simplify and fold a model that answers as ``config`` says, in ``out``."""
+    from compile.fold import fold
+
+    simplified = simplified_module(model, config, images, out, threads=threads)
+    return fold(simplified, out / "folded", images, "cost", lambda line: None, threads=threads)
 
 
 def simplified_module(
@@ -211,7 +217,7 @@ def _benchmark(scratch: Path, threads: int) -> list[Model]:
 
 
 def _model(checkpoint: Path, images: Path, split: str, out: Path, threads: int) -> Model:
-    graph = simplified_graph(checkpoint, folder_images(images, split).first(1), out, threads=threads)
+    graph = folded_graph(checkpoint, folder_images(images, split).first(1), out, threads=threads)
     info = graph_info(graph)
     calibration = from_folder(images, split, CALIBRATION, seed=0, preprocess=info.preprocess)
     path = calibration.paths[0]

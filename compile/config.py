@@ -2,7 +2,7 @@
 
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Annotated, Literal, TypeAlias
+from typing import Annotated, Literal, TypeAlias, get_args
 
 from pydantic import Field, JsonValue, ValidationError
 
@@ -14,7 +14,9 @@ from bundle.manifest import Io
 from bundle.timing import AGAIN
 from tdss.toml_file import read_toml
 
-FoldMode: TypeAlias = Literal["all", "cost", "none"]
+FoldMode: TypeAlias = Literal["cost", "none"]
+RETIRED_MODE = "all"
+FIX_MODE = "use cost: it takes every elimination that pays"
 
 
 class CalibrationConfig(Frozen):
@@ -67,14 +69,13 @@ class TimingConfig(Frozen):
     gain: Annotated[float, Field(gt=0, le=1)] = 0.95
 
 
-class FoldOptions(Frozen):
-    """What the fold stage does: which exact folds, which tasks stay (empty: all), whether gates may be frozen.
+class ExportOptions(Frozen):
+    """What is done to the module before its export: which tasks stay (empty: all), whether gates may be frozen.
 
     ``budgets`` are the relative drops that freezing may spend, by task; the default of its row in bundle/tasks.py
     where a task is not named; ``labels`` is where the calibration images' labels lie, if they have any.
     """
 
-    mode: FoldMode = "all"
     tasks: tuple[str, ...] = ()
     freeze_gates: bool = False
     budgets: dict[str, Positive] = Field(default_factory=dict)
@@ -94,7 +95,7 @@ class BuildConfig(Frozen):
     calibration: CalibrationConfig = CalibrationConfig()
     evaluation: EvaluationConfig = EvaluationConfig()
     search: SearchConfig = SearchConfig()
-    fold: FoldMode = "all"
+    fold: FoldMode = "cost"
     tasks: tuple[str, ...] = ()  # empty: every task of the model
     freeze_gates: bool = False
     io: Io = "raw"
@@ -106,6 +107,22 @@ class BuildConfig(Frozen):
     seed: Seed = 0
     out: Path = Path("build")
     sign: Path | None = None  # the private key that signs the bundle; None: it is not signed
+
+
+def require_mode(text: str) -> FoldMode:
+    """Return the way of folding that a command line names.
+
+    Raises:
+        ConfigError: there is none of this name.
+    """
+    for mode in get_args(FoldMode):
+        if text == mode:
+            found: FoldMode = mode
+            return found
+    raise ConfigError(
+        f"there is no fold mode {text!r}", expected=f"one of {', '.join(get_args(FoldMode))}", got=repr(text), where="--fold",
+        fix=FIX_MODE if text == RETIRED_MODE else "correct the name",
+    )  # fmt: skip
 
 
 def load_config(path: Path | None, options: Mapping[str, JsonValue | Path]) -> BuildConfig:
@@ -128,7 +145,7 @@ def load_config(path: Path | None, options: Mapping[str, JsonValue | Path]) -> B
             expected=f"keys {', '.join(BuildConfig.model_fields)}",
             got=faults(error),
             where=where,
-            fix="correct or remove the keys named above",
+            fix=FIX_MODE if values.get("fold") == RETIRED_MODE else "correct or remove the keys named above",
         ) from error
 
 

@@ -1,7 +1,7 @@
-"""Export: a folded model to ONNX, opset 20, static shapes, native LayerNormalization and Gelu, no local path inside.
+"""Export: a checkpoint to ONNX, opset 20, static shapes, native LayerNormalization and Gelu, no local path inside.
 
 Opset 20 is the ceiling of TensorRT 10.3 and the first with a native Gelu. The stage ends with a check against eager
-PyTorch on real images.
+PyTorch on real images. The export knows no adapter: the graph computes what the module does, operator by operator.
 """
 
 if not __package__:
@@ -9,18 +9,23 @@ if not __package__:
 
 import logging
 import warnings
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from bundle.artifacts import Exported, Folded, load
-from bundle.errors import GraphError
+from bundle.artifacts import Exported, hash_file, load, write_text
+from bundle.dataset import SPEC_FILE, FolderDataset, load_spec
+from bundle.errors import CheckpointError, GraphError, InputError
+from bundle.fold import FOLD, FoldRecord
 from bundle.limits import LIMITS
 from bundle.manifest import Io
 from bundle.preprocess import Preprocess
+from bundle.strict_json import dumps
+from bundle.terminal import say
+from compile.config import ExportOptions
 from compile.graph import GRAPH_FILE, INPUT, GraphInfo, graph_settings
 from compile.images import ImageFiles, folder_images
 from compile.script import announce, claim, run_script
@@ -36,33 +41,44 @@ OPSET = 20
 NATIVE = ""  # the domain of standard operators
 
 
-def export(folded: Folded, out: Path, io: Io, images: ImageFiles, *, threads: int) -> Exported:
-    """Write the folded model as an ``Exported`` artifact in ``out``, checked on ``images``.
+def export(
+    checkpoint: Path, out: Path, io: Io, images: ImageFiles, options: ExportOptions, calibration: ImageFiles,
+    progress: Callable[[str], None], *, threads: int,
+) -> Exported:  # fmt: skip
+    """Write the checkpoint as an ``Exported`` artifact in ``out``, checked on ``images``; gates are frozen on ``calibration``.
 
     ``threads`` are those of the check; 0 leaves their number to the runtimes.
 
     Raises:
+        ConfigError: the checkpoint's config.toml is wrong, or a task is not one of the model's.
+        CheckpointError: its weights are wrong, or what it answers is not finite.
+        DatasetError: an image cannot be read or has another size than the model's.
         GraphError: the exporter left something a target cannot take, or the graph computes something else.
     """
-    from compile.fold import folded_config, load_folded
+    from compile.prepare import prepare
+    from tdss.config_file import WEIGHTS
 
-    config = folded_config(folded)
+    model, records = prepare(checkpoint, options, calibration, progress)
+    config = model.config
     info = GraphInfo(io=io, preprocess=Preprocess(**config.image.model_dump()), tasks=dict(config.tasks))
-    return export_module(load_folded(folded), info, out, images, parent=folded.sha256, threads=threads)
+    parent = hash_file(checkpoint / WEIGHTS)
+    return export_module(model, info, out, images, parent=parent, records=records, threads=threads)
 
 
 def export_module(
-    model: "nn.Module", info: GraphInfo, out: Path, images: ImageFiles, *, parent: str | None, threads: int
-) -> Exported:
-    """Export a model that maps float32 ``[1, 3, H, W]`` to raw outputs by task; see ``export``."""
+    model: "nn.Module", info: GraphInfo, out: Path, images: ImageFiles, *, parent: str | None,
+    records: Sequence[FoldRecord] = (), threads: int,
+) -> Exported:  # fmt: skip
+    """Export a model that maps float32 ``[1, 3, H, W]`` to raw outputs by task; ``records`` say what made it; see ``export``."""
     from onnx_ir import save
 
     wrapped = _with_io(model.eval(), info)
     feeds = [info.feed(image, name=name) for name, image in images.read()]
+    eager = [_run_eager(wrapped, info, feed) for feed in feeds]
     graph = _to_onnx(wrapped, info, feeds[0])
     with writing(out, Exported) as folder:
         save(graph, folder / GRAPH_FILE)
-        eager = [_run_eager(wrapped, info, feed) for feed in feeds]
+        write_text(folder / FOLD, dumps([line.model_dump() for line in records], indent=1))
         errors = require(
             "export", compare(run_graph(folder / GRAPH_FILE, info, feeds, exact=False, threads=threads), eager)
         )
@@ -116,6 +132,13 @@ def _run_eager(wrapped: "nn.Module", info: GraphInfo, feed: Outputs) -> Outputs:
 
     with torch.no_grad():
         outputs = wrapped(torch.tensor(feed[INPUT]))
+    wrong = [name for name, output in zip(info.tasks, outputs, strict=True) if not output.isfinite().all()]
+    if wrong:
+        raise CheckpointError(
+            "the checkpoint's own output is not finite", expected="finite outputs on real images",
+            got=f"NaN or infinity in {', '.join(wrong)}", where="the model in eager PyTorch, before its export",
+            fix="the checkpoint itself overflows: train it again, or give a sound one",
+        )  # fmt: skip
     return {name: output.numpy() for name, output in zip(info.tasks, outputs, strict=True)}
 
 
@@ -137,24 +160,52 @@ def quiet_export() -> Iterator[None]:
 
 
 def main(
-    model: Annotated[Path, typer.Option(help="The folder that fold wrote.")],
+    model: Annotated[Path, typer.Option(help="A checkpoint folder: config.toml and model.safetensors.")],
     images: Annotated[Path, typer.Option(help="Images for the check: a labelled folder, or a folder of images.")],
     out: Annotated[Path, typer.Option(help="The folder to write.")],
     io: Annotated[Io, typer.Option(help="raw: tensors in and out. edge: camera frames in, maps out.")] = "raw",
+    tasks: Annotated[str, typer.Option(help="Keep these only: semseg,depth. Default: every task.")] = "",
+    freeze_gates: Annotated[
+        bool, typer.Option("--freeze-gates", help="Approximate: freeze the gates that the budgets allow.")
+    ] = False,
     split: Annotated[str, typer.Option(help="The split of a labelled folder.")] = "calibration",
     count: Annotated[int, typer.Option(min=1, max=LIMITS["count"].most, help="How many images the check uses.")] = 4,
+    calibration: Annotated[
+        int, typer.Option(min=0, max=LIMITS["count"].most, help="How many images the freezing uses.")
+    ] = 8,
     threads: Annotated[
         int, typer.Option(min=0, max=LIMITS["threads"].most, help="Threads of the check; 0: the runtime's choice.")
     ] = 0,
     as_json: Annotated[bool, typer.Option("--json", help="Print the artifact's record as JSON.")] = False,
 ) -> None:
-    """Export a folded model to ONNX.
+    """Export a checkpoint to ONNX, as it is.
 
-    Example: python compile/export.py --model build/folded --images data/scenes --split calibration --out build/exported
+    Example: python compile/export.py --model models/default --images data/scenes --split calibration --out build/exported
     """
     claim(out, Exported, model, images)
-    chosen = folder_images(images, split).first(count)
-    announce(export(load(Folded, model), out, io, chosen, threads=threads), as_json=as_json)
+    chosen = folder_images(images, split)
+    options = read_options(tasks, images, calibration, freeze_gates=freeze_gates)
+    made = export(
+        model, out, io, chosen.first(count), options, chosen.first(calibration), say, threads=threads
+    )  # fmt: skip
+    announce(made, as_json=as_json)
+
+
+def read_options(tasks: str, images: Path, calibration: int, *, freeze_gates: bool) -> ExportOptions:
+    """Return what a command line asks to be done to the module; labels are those of a labelled folder.
+
+    Raises:
+        InputError: gates are to be frozen, on no image.
+        DatasetError: the folder's spec is wrong.
+    """
+    if freeze_gates and not calibration:
+        raise InputError(
+            "--freeze-gates measures on images", expected="--calibration 1 or more", got="--calibration 0", where="the command line",
+            fix="give --calibration 8, or leave --freeze-gates away",
+        )  # fmt: skip
+    spec = images / SPEC_FILE
+    labelled = FolderDataset(root=images, spec=load_spec(spec)) if spec.is_file() else None
+    return ExportOptions(tasks=tuple(filter(None, tasks.split(","))), freeze_gates=freeze_gates, labels=labelled)
 
 
 if __name__ == "__main__":

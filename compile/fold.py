@@ -1,211 +1,198 @@
-"""Fold: a checkpoint to the same function with everything static merged away, proven in float64 on real images.
+"""Fold: a simplified graph to the same function with its linear maps composed where that pays, proven in float64 on real images.
 
-The artifact holds config.toml (of the whole checkpoint), plan.json (which rewrites, on which modules), model.safetensors
-(float32), fold.json (every decision with its numbers) and analysis.json (what of the model is static, module by module).
-``load_folded`` rebuilds the module by code: it repeats the plan on a fresh model and loads the weights; nothing is
-unpickled.
+The artifact holds model.onnx (float32, composed in float64 and cast once) and fold.json: what was done to the module before
+its export, then a line for every value that the fold had a choice about. The command also takes a checkpoint, which it exports
+and simplifies first, and anybody's ONNX file.
 """
 
 if not __package__:
     import _path  # noqa: F401
 
+import shutil
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import TYPE_CHECKING, Annotated, NamedTuple
 
+import numpy as np
 import typer
 from pydantic import JsonValue, TypeAdapter
 
-from bundle.artifacts import Folded, hash_file, load, write_text
-from bundle.dataset import SPEC_FILE, FolderDataset, load_spec
-from bundle.errors import InputError
-from bundle.fold import FOLD, FoldProof, FoldRecord
+from bundle.artifacts import SIDECAR, Folded, Simplified, load, write_text
+from bundle.errors import GraphError, InputError
+from bundle.fold import FOLD, FoldProof, FoldRecord, FoldSettings
 from bundle.limits import LIMITS
-from bundle.manifest import default_budgets
-from bundle.preprocess import Preprocess
 from bundle.strict_json import dumps
 from bundle.terminal import print_answer, say
-from compile.config import FoldMode, FoldOptions
+from compile.config import FoldMode, require_mode
 from compile.console import EscapingConsole
+from compile.graph import GRAPH_FILE, Array, GraphInfo, graph_info, graph_settings
 from compile.images import ImageFiles, folder_images
 from compile.script import announce, claim, run_script
 from compile.store import seal, tool_versions, writing
-from compile.stored import parts_of
+from compile.stored import folding_of
 from compile.tools import TOOLS
 
 if TYPE_CHECKING:
-    from torch import Tensor
+    import onnx_ir as ir
 
     from compile.analysis import Finding
-    from tdss.config import ModelConfig
-    from tdss.model import MultiTaskModel
 
-PLAN = "plan.json"
+NOTHING_PAYS = "the graph with its values eliminated would cost the target no less"
+NO_PROOF = FoldProof(images=0, float64={}, float32={})  # nothing was changed
 
 
 class Folding(NamedTuple):
-    """What the stage found: the model as it came, the folded one (float64), every decision, the proof and the analysis."""
+    """A folded float32 graph, None where the graph given is left as it is, its proof and what was decided."""
 
-    config: "ModelConfig"
-    original: "MultiTaskModel"
-    folded: "MultiTaskModel"
-    records: list[FoldRecord]
+    model: "ir.Model | None"
     proof: FoldProof
-    findings: "tuple[Finding, ...]"
+    lines: tuple[FoldRecord, ...]
 
 
 def fold(
-    checkpoint: Path, out: Path, images: ImageFiles, options: FoldOptions, calibration: ImageFiles,
-    progress: Callable[[str], None],
+    simplified: Simplified, out: Path, images: ImageFiles, mode: FoldMode, progress: Callable[[str], None], *, threads: int
 ) -> Folded:  # fmt: skip
-    """Fold the checkpoint into the artifact ``out``, proven on ``images``, analysed on ``calibration``.
+    """Write a ``Folded`` artifact in ``out``: the graph with its linear maps composed where that pays, proven on ``images``.
+
+    ``threads`` are those of the float32 check; 0 leaves their number to the runtime.
 
     Raises:
-        ConfigError: the checkpoint's config.toml is wrong, or a task is not one of the model's.
-        CheckpointError: its weights are wrong, or a fold changed what the model computes.
-        DatasetError: an image cannot be read or has another size than the model's.
+        GraphError: the graph's own outputs are not finite, or folding changed what it computes; the elimination is named.
     """
-    from compile.explain import ANALYSIS, explain_rows, write_rows
-    from compile.folds.base import step_of
-    from compile.folds.cost import trace_cost
-    from compile.module_folds import Traced, part_costs
-    from tdss.checkpoint import write_config, write_weights
-    from tdss.config_file import CONFIG, WEIGHTS
+    from onnx_ir import save
 
-    done = fold_checkpoint(checkpoint, images, options, calibration, progress)
-    folded, shape = done.folded.float(), (1, 3, done.config.image.height, done.config.image.width)
-    before, after = (Traced(model, trace_cost(model, shape)) for model in (done.original, folded))
-    parts, rows = part_costs(before, after), explain_rows(before, after, done.findings, done.records)
-    steps = [step_of(line).model_dump() for line in done.records if line.decision == "folded"]
+    from compile.fold_graph import read_graph
+    from compile.fold_lines import costs_by_scope, part_costs
+
+    info, source = graph_info(simplified), simplified.file(GRAPH_FILE)
+    model = read_graph(source)
     with writing(out, Folded) as folder:
-        write_config(folder / CONFIG, done.config)
-        write_weights(folder / WEIGHTS, {name: x.contiguous() for name, x in folded.state_dict().items()})
-        write_text(folder / PLAN, dumps(steps, indent=1))
-        write_text(folder / FOLD, dumps([line.model_dump() for line in done.records], indent=1))
-        write_rows(folder / ANALYSIS, rows)
-        settings: dict[str, JsonValue] = {
-            "mode": options.mode, "tasks": list(folded.config.tasks), "freeze_gates": options.freeze_gates,
-            "proof": done.proof.model_dump(), "parts": [part.model_dump() for part in parts],
-        }  # fmt: skip
-        parent = hash_file(checkpoint / WEIGHTS)
+        target = folder / GRAPH_FILE
+        done = _eliminate(model, info, images, progress) if mode == "cost" else Folding(None, NO_PROOF, ())
+        if done.model is None:
+            shutil.copyfile(source, target)
+        else:
+            save(done.model, target)
+            done = done._replace(proof=_check_single(done.proof, source, target, info, images, threads))
+        lines = (*_lines_before(simplified), *done.lines)
+        write_text(folder / FOLD, dumps([line.model_dump() for line in lines], indent=1))
+        before, after = costs_by_scope(model), costs_by_scope(done.model or model)
+        own = FoldSettings(
+            mode=mode, proof=done.proof, tasks=tuple(info.tasks), freeze_gates=any(not line.exact for line in lines),
+            parts=part_costs(before, after, info.tasks),
+        )  # fmt: skip
+        more: dict[str, JsonValue] = {
+            "fold": own.model_dump(mode="json"),
+            "outcome": simplified.record.settings["outcome"],
+        }
         seal(
-            Folded, folder, parent=parent, inputs=(), outputs=(), settings=settings, tools=tool_versions(*TOOLS["fold"])
-        )
+            Folded, folder, parent=simplified.sha256, inputs=simplified.record.inputs, outputs=simplified.record.outputs,
+            settings=graph_settings(info, more), tools=tool_versions(*TOOLS["fold"]),
+        )  # fmt: skip
     return load(Folded, out)
 
 
-def fold_checkpoint(
-    checkpoint: Path, images: ImageFiles, options: FoldOptions, calibration: ImageFiles, progress: Callable[[str], None]
-) -> Folding:
-    """Analyse, restrict to the tasks asked for, freeze if asked to, fold and prove; nothing is written."""
-    from compile.analysis import analyse
-    from compile.module_folds import prove, rewrite, with_error
-    from tdss.checkpoint import load as load_checkpoint
-    from tdss.checkpoint import stored_halves
-    from tdss.config_file import WEIGHTS
+def _eliminate(model: "ir.Model", info: GraphInfo, images: ImageFiles, progress: Callable[[str], None]) -> Folding:
+    """Choose, prove in float64, and cast; the float32 check is still to be made."""
+    from compile.fold_graph import decisions
+    from compile.fold_lines import ELIMINATION, fold_lines
+    from compile.folding.cost import Rates
+    from compile.folding.engine import cast, eliminate
+    from compile.folding.price import graph_price
+    from compile.folding.proof import as_record, prove
 
-    config, model = load_checkpoint(checkpoint)
-    if halves := stored_halves(checkpoint / WEIGHTS):
-        progress(halves)
-    batch = read_batch(config, images)
-    seen = list(read_batch(config, calibration).split(1)) if calibration.paths else []
-    findings = analyse(model, seen, progress)
-    base, records = _restrict(model, options.tasks, batch)
-    if options.freeze_gates:
-        base, frozen = _freeze(checkpoint, base, calibration, options, progress)
-        records += frozen
-    folded, exact = rewrite(base, batch.shape, mode=options.mode)
-    proof = prove(base if options.freeze_gates else model, folded, batch)
-    return Folding(config, model, folded, [*records, *with_error(exact, proof.float64_max_abs)], proof, findings)
-
-
-def folded_config(folded: Folded) -> "ModelConfig":
-    """Return the configuration of the folded model: the checkpoint's, with the tasks that were kept."""
-    from compile.module_folds import TASK_SUBSET
-    from tdss.config import keep_tasks
-    from tdss.config_file import CONFIG, read_config
-
-    config = read_config(folded.file(CONFIG))
-    subset = next((step for step in _plan(folded) if step["rule"] == TASK_SUBSET), None)
-    return config if subset is None else keep_tasks(config, str(subset["form"]).split(","))
+    feeds, rates = [info.feed(image, name=name) for name, image in images.read()], Rates()
+    found = eliminate(model, rates, progress)
+    if graph_price(found.model, rates) >= graph_price(model, rates):
+        line = FoldRecord(
+            module="", rule=ELIMINATION, decision="kept", reason=NOTHING_PAYS, exact=True, max_abs_error=0.0,
+            params_before=0, params_after=0, macs_before=0, macs_after=0,
+        )  # fmt: skip
+        return Folding(None, NO_PROOF, (line,))
+    progress(f"fold: proving on {len(feeds)} images")
+    exact = prove(model, found, feeds, rates)
+    folded = cast(found.model)
+    lines = tuple(fold_lines(model, folded, decisions(found, rates), max(exact[1].values())))
+    return Folding(folded, as_record(exact, ({}, {}), len(feeds)), lines)
 
 
-def load_folded(folded: Folded) -> "MultiTaskModel":
-    """Rebuild the folded model, float32, in evaluation mode.
+def _check_single(
+    proof: FoldProof, source: Path, target: Path, info: GraphInfo, images: ImageFiles, threads: int
+) -> FoldProof:
+    """Compare both graphs in float32 on ONNX Runtime, and return the proof with what was found."""
+    from compile.folding.proof import FLOAT32_RELATIVE
+    from compile.verify import compare, run_graph
 
-    Raises:
-        CheckpointError: the weights do not fit the plan (another version of the project wrote them).
-    """
-    from compile.folds.base import Step
-    from compile.module_folds import apply_steps
-    from tdss.checkpoint import match, read_weights
-    from tdss.config_file import CONFIG, WEIGHTS, read_config
-    from tdss.model import MultiTaskModel
-
-    model = MultiTaskModel(read_config(folded.file(CONFIG))).eval()
-    apply_steps(model, [Step.model_validate(step) for step in _plan(folded)])
-    weights = read_weights(folded.file(WEIGHTS))
-    match(model.state_dict(), weights, str(folded.folder / WEIGHTS))
-    model.load_state_dict(weights)
-    return model
-
-
-def read_batch(config: "ModelConfig", images: ImageFiles) -> "Tensor":
-    """Return the images as the model takes them: float32 ``[batch, 3, H, W]``."""
-    import torch
-
-    preprocess = Preprocess(**config.image.model_dump())
-    return torch.cat([torch.from_numpy(preprocess.apply(image, name=name)) for name, image in images.read()])
+    feeds = [info.feed(image, name=name) for name, image in images.read()]
+    got, want = (run_graph(path, info, feeds, exact=False, threads=threads) for path in (target, source))
+    absolute = {error.output: float(error.max_abs or 0) for error in compare(got, want)}
+    relative = {name: _relative([one[name] for one in got], [one[name] for one in want]) for name in absolute}
+    beyond = {name: error for name, error in relative.items() if not error <= FLOAT32_RELATIVE}
+    if beyond:
+        raise GraphError(
+            "the folded graph is not accurate in float32", expected=f"relative difference ≤ {FLOAT32_RELATIVE:g}",
+            got=", ".join(f"{error:.3g} on {name}" for name, error in beyond.items()), where="ONNX Runtime",
+            fix="build with folding off (--fold none), and report the checkpoint's config.toml",
+        )  # fmt: skip
+    return proof.model_copy(update={"float32": relative, "float32_max_abs": absolute})
 
 
-def _plan(folded: Folded) -> list[dict[str, JsonValue]]:
-    return TypeAdapter(list[dict[str, JsonValue]]).validate_json(folded.file(PLAN).read_bytes())
+def _relative(got: list[Array], want: list[Array]) -> float:
+    """Return max |a − b| / max |b|; of label maps the share of unequal pixels."""
+    one, other = np.stack(got), np.stack(want)
+    if np.issubdtype(other.dtype, np.integer):
+        return float(np.mean(one != other))
+    difference = np.abs(one.astype(np.float64) - other.astype(np.float64)).max()
+    return float(difference / max(float(np.abs(other).max()), 1e-30))
 
 
-def _restrict(
-    model: "MultiTaskModel", tasks: tuple[str, ...], batch: "Tensor"
-) -> "tuple[MultiTaskModel, list[FoldRecord]]":
-    from compile.module_folds import restrict
-
-    return restrict(model, tasks, batch.shape) if tasks else (model, [])
+def _lines_before(simplified: Simplified) -> tuple[FoldRecord, ...]:
+    return TypeAdapter(tuple[FoldRecord, ...]).validate_json(simplified.file(FOLD).read_bytes())
 
 
-def _freeze(
-    checkpoint: Path, model: "MultiTaskModel", calibration: ImageFiles, options: FoldOptions,
-    progress: Callable[[str], None],
-) -> "tuple[MultiTaskModel, list[FoldRecord]]":  # fmt: skip
-    from compile.freeze import freeze_gates, read_labels
-    from tdss.checkpoint import load_card
+class Asked(NamedTuple):
+    """What a command line asks for besides the model and where to write."""
 
-    card = load_card(checkpoint)
-    budgets = default_budgets(dict(model.config.tasks), strict=False) | {
-        task: budget for task, budget in options.budgets.items() if task in model.config.tasks
-    }
-    labels = {} if options.labels is None else read_labels(options.labels, calibration.paths, model.config.tasks)
-    if not labels:
-        progress("freeze: not every calibration image has its labels: the reference's predictions take their place")
-    return freeze_gates(
-        model, list(read_batch(model.config, calibration).split(1)), budgets=budgets, labels=labels,
-        scales={} if card is None else card.metrics, progress=progress,
-    )  # fmt: skip
+    images: Path
+    split: str
+    proven: int
+    calibration: int
+    tasks: str
+    mode: FoldMode
+    freeze_gates: bool
+
+
+def _simplified(checkpoint: Path, scratch: Path, asked: Asked) -> Simplified:
+    """Export and simplify a checkpoint in ``scratch``."""
+    from compile.export import export, read_options
+    from compile.simplify import simplify
+
+    images = folder_images(asked.images, asked.split)
+    few, seen = images.first(asked.proven), images.first(asked.calibration)
+    options = read_options(asked.tasks, asked.images, asked.calibration, freeze_gates=asked.freeze_gates)
+    exported = export(checkpoint, scratch / "exported", "raw", few, options, seen, say, threads=0)
+    return simplify(exported, scratch / "simplified", few, threads=0)
 
 
 def main(
     model: Annotated[
-        Path, typer.Argument(help="A checkpoint folder (config.toml + model.safetensors), or an .onnx file.")
+        Path,
+        typer.Argument(
+            help="The folder that simplify wrote, a checkpoint folder (config.toml + model.safetensors), or an .onnx file."
+        ),
     ],
     images: Annotated[Path, typer.Option(help="A labelled folder, or a folder of images.")] = Path("data/scenes"),
     out: Annotated[
         Path | None, typer.Option(help="The folder to write, the file for an .onnx; not needed with --explain.")
     ] = None,
-    mode: Annotated[FoldMode, typer.Option("--fold", help="all exact folds, those that pay (cost), or none.")] = "all",
-    tasks: Annotated[str, typer.Option(help="Keep these only: semseg,depth. Default: every task.")] = "",
+    mode: Annotated[str, typer.Option("--fold", help="cost: every elimination that pays. none: nothing.")] = "cost",
+    tasks: Annotated[str, typer.Option(help="Of a checkpoint keep these only: semseg,depth. Default: all.")] = "",
     freeze_gates: Annotated[
         bool, typer.Option("--freeze-gates", help="Approximate: freeze the gates that the budgets allow.")
     ] = False,
-    explain: Annotated[bool, typer.Option("--explain", help="Print the analysis, module by module.")] = False,
+    explain: Annotated[bool, typer.Option("--explain", help="Print the decisions, module by module.")] = False,
     split: Annotated[str, typer.Option(help="The split of a labelled folder.")] = "calibration",
     count: Annotated[
         int,
@@ -221,32 +208,42 @@ def main(
         bool, typer.Option("--json", help="Print the record, or with --explain the table, as JSON.")
     ] = False,
 ) -> None:
-    """Merge away everything static in a checkpoint or an ONNX file, and prove that the outputs are the same.
+    """Compose the linear maps of a graph, a checkpoint or an ONNX file, and prove that the outputs are the same.
 
     Example: tdss fold models/default --explain; tdss fold model.onnx --out folded.onnx
     """
-    _require_a_place(out, explain=explain)
+    asked = Asked(images, split, count, calibration, tasks, require_mode(mode), freeze_gates=freeze_gates)
+    _require_place(out, explain=explain)
+    if (tasks or freeze_gates) and (model.suffix == ".onnx" or (model / SIDECAR).is_file()):
+        raise _for_checkpoints(model)
     if model.suffix == ".onnx":
-        _fold_file(model, out, inputs, count, tasks=tasks, freeze_gates=freeze_gates, explain=explain, as_json=as_json)
+        _fold_file(model, out, inputs, count, explain=explain, as_json=as_json)
         return
-    _require_checkpoint_options(model, inputs, calibration, freeze_gates=freeze_gates)
+    if inputs is not None:
+        raise _for_files(model)
+    if freeze_gates and not calibration:
+        raise _without_images()
     if out is not None:
         claim(out, Folded, model, images)
-    chosen = folder_images(images, split)
-    spec = images / SPEC_FILE
-    labelled = FolderDataset(root=images, spec=load_spec(spec)) if spec.is_file() else None
-    kept = tuple(filter(None, tasks.split(",")))
-    options = FoldOptions(mode=mode, tasks=kept, freeze_gates=freeze_gates, labels=labelled)
+    _fold_folder(model, out, asked, explain=explain, as_json=as_json)
+
+
+def _fold_folder(model: Path, out: Path | None, asked: Asked, *, explain: bool, as_json: bool) -> None:
+    """Fold a simplified graph, or a checkpoint, which is exported and simplified first; its modules are analysed too."""
     with TemporaryDirectory() as temporary:
-        place = out or Path(temporary) / "folded"
-        folded = fold(model, place, chosen.first(count), options, chosen.first(calibration), say)
+        scratch = Path(temporary)
+        is_graph = (model / SIDECAR).is_file()
+        simplified = load(Simplified, model) if is_graph else _simplified(model, scratch, asked)
+        images = folder_images(asked.images, asked.split)
+        folded = fold(simplified, out or scratch / "folded", images.first(asked.proven), asked.mode, say, threads=0)
         if explain:
-            _explain(folded, as_json=as_json)
+            findings = () if is_graph else _analyse(model, images.first(asked.calibration))
+            _explain(simplified, folded, findings, as_json=as_json)
         else:
             announce(folded, as_json=as_json)
 
 
-def _require_a_place(out: Path | None, *, explain: bool) -> None:
+def _require_place(out: Path | None, *, explain: bool) -> None:
     if out is None and not explain:
         raise InputError(
             "there is nowhere to write to", expected="--out or --explain", got="neither", where="the command line",
@@ -254,51 +251,59 @@ def _require_a_place(out: Path | None, *, explain: bool) -> None:
         )  # fmt: skip
 
 
-def _require_checkpoint_options(model: Path, inputs: Path | None, calibration: int, *, freeze_gates: bool) -> None:
-    if inputs is not None:
-        raise InputError(
-            "--inputs is for an .onnx file", expected="an .onnx file", got=str(model), where="the command line",
-            fix="a checkpoint is proven on --images",
-        )  # fmt: skip
-    if freeze_gates and not calibration:
-        raise InputError(
-            "--freeze-gates measures on images", expected="--calibration 1 or more", got="--calibration 0", where="the command line",
-            fix="give --calibration 8, or leave --freeze-gates away",
-        )  # fmt: skip
+def _for_files(path: Path) -> InputError:
+    return InputError(
+        "--inputs is for an .onnx file", expected="an .onnx file", got=str(path), where="the command line",
+        fix="a checkpoint is proven on --images",
+    )  # fmt: skip
+
+
+def _without_images() -> InputError:
+    return InputError(
+        "--freeze-gates measures on images", expected="--calibration 1 or more", got="--calibration 0",
+        where="the command line", fix="give --calibration 8, or leave --freeze-gates away",
+    )  # fmt: skip
+
+
+def _for_checkpoints(path: Path) -> InputError:
+    return InputError(
+        "--tasks and --freeze-gates are for a checkpoint", expected="a checkpoint folder", got=str(path),
+        where="the command line", fix="leave them away, or name the checkpoint",
+    )  # fmt: skip
 
 
 def _fold_file(
-    path: Path,
-    out: Path | None,
-    inputs: Path | None,
-    count: int,
-    *,
-    tasks: str,
-    freeze_gates: bool,
-    explain: bool,
-    as_json: bool,
-) -> None:
+    path: Path, out: Path | None, inputs: Path | None, count: int, *, explain: bool, as_json: bool
+) -> None:  # fmt: skip
     from compile.fold_graph import fold_file, show
 
-    if tasks or freeze_gates:
-        raise InputError(
-            "--tasks and --freeze-gates are for a checkpoint", expected="a checkpoint folder", got=str(path),
-            where="the command line", fix="leave them away, or name the checkpoint",
-        )  # fmt: skip
     show(fold_file(path, out, inputs, count, say), out, explain=explain, as_json=as_json)
 
 
-def _explain(folded: Folded, *, as_json: bool) -> None:
-    from compile.explain import draw, read_rows
+def _analyse(checkpoint: Path, images: ImageFiles) -> "Iterable[Finding]":
+    from compile.analysis import analyse
+    from compile.prepare import read_batch
+    from tdss.checkpoint import load as load_checkpoint
 
-    rows = read_rows(folded)
-    parts = parts_of(folded)
+    config, model = load_checkpoint(checkpoint)
+    return analyse(model, list(read_batch(config, images).split(1)) if images.paths else [], say)
+
+
+def _explain(simplified: Simplified, folded: Folded, findings: "Iterable[Finding]", *, as_json: bool) -> None:
+    from compile.explain import draw, explain_rows
+    from compile.fold_graph import read_graph
+    from compile.fold_lines import costs_by_scope
+
+    before, after = (costs_by_scope(read_graph(one.file(GRAPH_FILE))) for one in (simplified, folded))
+    lines = TypeAdapter(tuple[FoldRecord, ...]).validate_json(folded.file(FOLD).read_bytes())
+    rows, settings = explain_rows(before, after, tuple(findings), lines), folding_of(folded)
     if as_json:
-        answer = {"settings": folded.record.settings, "modules": [row.model_dump() for row in rows]}
-        print_answer(dumps(answer))
+        print_answer(
+            dumps({"settings": settings.model_dump(mode="json"), "modules": [row.model_dump() for row in rows]})
+        )  # fmt: skip
     else:
         console = EscapingConsole(width=None if sys.stdout.isatty() else 200)
-        console.print(draw(rows, parts))
+        console.print(draw(rows, settings.parts))
 
 
 if __name__ == "__main__":

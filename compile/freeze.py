@@ -31,7 +31,7 @@ from compile.folds.base import Step
 from compile.folds.cost import Cost, trace_cost
 from compile.folds.freeze_gate import DropSkills, FreezeGate, freeze
 from compile.folds.gates import constant_of, is_static
-from compile.module_folds import run
+from compile.spread import run
 from tdss.adapters.tdss import DynamicGate, SkillBank, Tsai
 from tdss.model import MultiTaskModel
 

@@ -59,9 +59,14 @@ def graph_cost(model: ir.Model) -> GraphCost:
     graph = model.graph
     return GraphCost(
         macs=sum(macs_by_node(model).values()), moved=sum(map(moved_by, graph)),
-        params=sum(value.const_value.size for value in graph.initializers.values() if _is_parameter(value) and value.const_value is not None),
+        params=sum(value.const_value.size for value in parameters(model) if value.const_value is not None),
         nodes=len(graph),
     )  # fmt: skip
+
+
+def parameters(model: ir.Model) -> Iterator[ir.Value]:
+    """Yield the float initializers of the main graph that some node reads."""
+    yield from (value for value in model.graph.initializers.values() if _is_parameter(value))
 
 
 def macs_by_node(model: ir.Model) -> dict[ir.Node, int]:

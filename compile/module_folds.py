@@ -10,19 +10,19 @@
 
 from collections.abc import Mapping, Sequence
 from copy import deepcopy
-from typing import NamedTuple
+from typing import Literal, NamedTuple, TypeAlias
 
 import torch
 from torch import Tensor, nn
 
 from bundle.errors import CheckpointError
 from bundle.fold import FoldPart, FoldProof, FoldRecord
-from compile.config import FoldMode
 from compile.folds.base import Candidate, Fold, Step
 from compile.folds.cost import Cost, Trace, ghost_of, trace_cost
 from compile.folds.table import FOLDS, fold_named
 from tdss.model import MultiTaskModel
 
+FoldMode: TypeAlias = Literal["all", "cost", "none"]
 EXACT_RELATIVE = 1e-11  # float64: largest |a − b| of an output over its largest |b|
 FLOAT32_RELATIVE = 1e-4  # float32: the order of summation changes; 1e-5 is usual
 TASK_SUBSET = "task_subset"

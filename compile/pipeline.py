@@ -1,6 +1,6 @@
 """The road end to end: a checkpoint to a judged bundle, stage by stage through the store.
 
-fold → export → simplify → rewrite → quantize → build ┐
+export → simplify → fold → rewrite → quantize → build ┐
                                  vectors ───┴→ judge → the bundle
                                                │ plain INT8 is not within its budgets
                                                └→ search → build → judge → the bundle
@@ -29,7 +29,7 @@ from bundle.terminal import print_answer, say
 from compile import judge, vectors
 from compile.assemble import Parts, draft_manifest, publish, ship, unchanged
 from compile.closing import describe, next_steps
-from compile.config import BuildConfig, FoldMode, FoldOptions, asked_budgets, load_config
+from compile.config import BuildConfig, ExportOptions, asked_budgets, load_config
 from compile.console import EscapingConsole
 from compile.contenders import why_search
 from compile.images import ImageFiles
@@ -47,7 +47,6 @@ from tdss.config_file import CARD
 STORE = ".store"
 CALIBRATIONS = "calibrations"
 CHECK_IMAGES = 2
-ANALYSED_IMAGES = 8
 FROZEN_IMAGES = 32
 
 
@@ -101,12 +100,12 @@ def _run_stages(road: Road) -> tuple[Path, RegressionReport]:
 
 def _compile_and_judge(road: Road) -> Built:
     """Run every stage; where plain INT8 was judged and is not within its budgets, search for what mends it, and judge again."""
-    folded = _fold(road)
-    exported = _export(road, folded)
-    simplified = _rewrite(road, _simplify(road, exported))
+    exported = _export(road)
+    folded = _fold(road, _simplify(road, exported))
+    simplified = _rewrite(road, folded)
     quantized, reference = _quantize(road, simplified), _vectors(road)
     engine = _build(road, quantized)
-    built = _judge(road, Parts(folded, exported, simplified, quantized, engine, reference))
+    built = _judge(road, Parts(exported, folded, simplified, quantized, engine, reference))
     reason = why_search(judge.read_choice(built.judged))
     if not reason or not road.config.search.enabled:
         road.say("  search: switched off" if reason else "  search: not needed, no variant needs mending")
@@ -135,46 +134,34 @@ def _check_images(road: Road) -> ImageFiles:
     return ImageFiles(paths=road.calibration.paths[:CHECK_IMAGES])
 
 
-def _fold(road: Road) -> Folded:
-    config, images = road.config, _check_images(road)
-    seen = ImageFiles(paths=road.calibration.paths[: FROZEN_IMAGES if config.freeze_gates else ANALYSED_IMAGES])
-    options = FoldOptions(mode=config.fold, tasks=config.tasks)
-    inputs: tuple[str, ...] = (road.checkpoint_sha256, images.sha256, seen.sha256)
+def _export(road: Road) -> Exported:
+    config, images, io, threads = road.config, _check_images(road), road.config.io, road.config.threads
+    seen = ImageFiles(paths=road.calibration.paths[:FROZEN_IMAGES] if config.freeze_gates else ())
+    options = ExportOptions(tasks=config.tasks)
+    inputs: tuple[str, ...] = (road.checkpoint_sha256, images.sha256)
     if config.freeze_gates:
         frozen = {"freeze_gates": True, "budgets": dict(road.budgets), "labels": road.dataset}
         options = options.model_copy(update=frozen)
         ids = tuple(path.stem for path in seen.paths)
         inputs = (
             *inputs,
+            seen.sha256,
             vectors.hash_evaluation(road.dataset, ids, tuple(road.model.tasks)),
             hash_card(config.checkpoint),
         )
 
-    def make(out: Path) -> Folded:
-        from compile.fold import fold
+    def make(out: Path) -> Exported:
+        from compile.export import export
 
-        return fold(config.checkpoint, out, images, options, seen, road.say)
+        return export(config.checkpoint, out, io, images, options, seen, road.say, threads=threads)
 
-    settings = options.model_dump(mode="json", exclude={"labels"})
-    folded = _stage(road, Folded, "fold", inputs=inputs, settings=settings, make=make)
-    road.say(f"  {savings(folded)}")
-    return folded
+    settings = {"io": io, **options.model_dump(mode="json", exclude={"labels"})}
+    return _stage(road, Exported, "export", inputs=inputs, settings=settings, make=make)
 
 
 def hash_card(checkpoint: Path) -> str:
     """Hash the card, whose metrics scale what freezing a gate costs where there are no labels; "" where there is none."""
     return hash_file(checkpoint / CARD) if (checkpoint / CARD).is_file() else ""
-
-
-def _export(road: Road, folded: Folded) -> Exported:
-    images, io, threads = _check_images(road), road.config.io, road.config.threads
-
-    def make(out: Path) -> Exported:
-        from compile.export import export
-
-        return export(folded, out, io, images, threads=threads)
-
-    return _stage(road, Exported, "export", inputs=(folded.sha256, images.sha256), settings={"io": io}, make=make)
 
 
 def _simplify(road: Road, exported: Exported) -> Simplified:
@@ -188,16 +175,30 @@ def _simplify(road: Road, exported: Exported) -> Simplified:
     return _stage(road, Simplified, "simplify", inputs=(exported.sha256, images.sha256), settings={}, make=make)
 
 
-def _rewrite(road: Road, simplified: Simplified) -> Simplified:
+def _fold(road: Road, simplified: Simplified) -> Folded:
+    images, mode, threads = _check_images(road), road.config.fold, road.config.threads
+
+    def make(out: Path) -> Folded:
+        from compile.fold import fold
+
+        return fold(simplified, out, images, mode, road.say, threads=threads)
+
+    inputs = (simplified.sha256, images.sha256)
+    folded = _stage(road, Folded, "fold", inputs=inputs, settings={"mode": mode}, make=make)
+    road.say(f"  {savings(folded)}")
+    return folded
+
+
+def _rewrite(road: Road, folded: Folded) -> Simplified:
     images, threads = _check_images(road), road.config.threads
     names = road.target.rewrites(road.target.capabilities(road.run))
 
     def make(out: Path) -> Simplified:
         from compile.rewrite import rewrite
 
-        return rewrite(simplified, out, names, images, threads=threads)
+        return rewrite(folded, out, names, images, threads=threads)
 
-    inputs = (simplified.sha256, images.sha256)
+    inputs = (folded.sha256, images.sha256)
     settings: dict[str, JsonValue] = {"rewrites": list(names)}
     return _stage(road, Simplified, "rewrite", inputs=inputs, settings=settings, make=make)
 
@@ -303,7 +304,7 @@ def main(
     evaluation_count: Annotated[int | None, typer.Option(help="How many. Default: 100.")] = None,
     io: Annotated[Io | None, typer.Option(help="raw: tensors. edge: camera frames in, maps out. Default: raw.")] = None,
     fold_mode: Annotated[
-        FoldMode | None, typer.Option("--fold", help="all exact folds, those that pay (cost), or none. Default: all.")
+        str | None, typer.Option("--fold", help="cost: every elimination that pays. none: nothing. Default: cost.")
     ] = None,
     tasks: Annotated[str | None, typer.Option(help="Build these only: semseg,depth. Default: every task.")] = None,
     freeze_gates: Annotated[

@@ -1,4 +1,4 @@
-"""Rewrite: the float graph as one target runs it fastest; the same function, checked against its predecessor.
+"""Rewrite: the folded graph as one target runs it fastest; the same function, checked against its predecessor.
 
 Which rewrites run is the target's choice by measurement (``targets/<target>/rewrites.json``). They come before
 quantization, so every variant has them; the target's ``passes`` come after it. A target with none gets the graph as it is.
@@ -13,7 +13,7 @@ from typing import Annotated
 import typer
 from pydantic import JsonValue
 
-from bundle.artifacts import Simplified, load
+from bundle.artifacts import Folded, Simplified, load
 from bundle.limits import LIMITS
 from compile.graph import GRAPH_FILE, graph_info, graph_settings
 from compile.images import ImageFiles, folder_images
@@ -27,16 +27,14 @@ from targets.base import RunConfig
 from targets.table import target as find_target
 
 
-def rewrite(
-    simplified: Simplified, out: Path, names: tuple[str, ...], images: ImageFiles, *, threads: int
-) -> Simplified:
+def rewrite(folded: Folded, out: Path, names: tuple[str, ...], images: ImageFiles, *, threads: int) -> Simplified:
     """Write a ``Simplified`` artifact in ``out``: the graph after the named passes, with the sites each of them found.
 
     Raises:
         ConfigError: a name is not in the table of passes.
         GraphError: a pass left an invalid graph, or one that computes something else.
     """
-    info, source = graph_info(simplified), simplified.file(GRAPH_FILE)
+    info, source = graph_info(folded), folded.file(GRAPH_FILE)
     feeds = [info.feed(image, name=name) for name, image in images.read()]
     with writing(out, Simplified) as folder:
         target = folder / GRAPH_FILE
@@ -44,20 +42,20 @@ def rewrite(
         runs = [run_graph(path, info, feeds, exact=False, threads=threads) for path in (target, source)]
         errors = require("rewrite", compare(*runs))
         own: dict[str, JsonValue] = {
-            "outcome": simplified.record.settings["outcome"], "rewrites": dict(sites),
+            "outcome": folded.record.settings["outcome"], "rewrites": dict(sites),
             "check": [error.model_dump() for error in errors],
             "nodes": {"before": dict(operators(source)), "after": dict(operators(target))},
         }  # fmt: skip
         seal(
-            Simplified, folder, parent=simplified.sha256, inputs=simplified.record.inputs,
-            outputs=simplified.record.outputs, settings=graph_settings(info, own), tools=tool_versions(*TOOLS["rewrite"]),
+            Simplified, folder, parent=folded.sha256, inputs=folded.record.inputs,
+            outputs=folded.record.outputs, settings=graph_settings(info, own), tools=tool_versions(*TOOLS["rewrite"]),
         )  # fmt: skip
     return load(Simplified, out)
 
 
 def main(
     target: Annotated[str, typer.Option(help="The device to rewrite for: intel or jetson.")],
-    model: Annotated[Path, typer.Option(help="The folder that simplify wrote.")],
+    model: Annotated[Path, typer.Option(help="The folder that fold wrote.")],
     images: Annotated[Path, typer.Option(help="Images for the check: a labelled folder, or a folder of images.")],
     out: Annotated[Path, typer.Option(help="The folder to write.")],
     split: Annotated[str, typer.Option(help="The split of a labelled folder.")] = "calibration",
@@ -68,15 +66,15 @@ def main(
     ] = 0,
     as_json: Annotated[bool, typer.Option("--json", help="Print the artifact's record as JSON.")] = False,
 ) -> None:
-    """Rewrite a simplified graph into the form that a target runs fastest.
+    """Rewrite a folded graph into the form that a target runs fastest.
 
-    Example: python compile/rewrite.py --target intel --model build/simplified --images data/scenes --split calibration --out build/rewritten
+    Example: python compile/rewrite.py --target intel --model build/folded --images data/scenes --split calibration --out build/rewritten
     """
     claim(out, Simplified, model, images)
     chosen = find_target(target)
     names = chosen.rewrites(chosen.capabilities(RunConfig(device=device, threads=threads)))
     checked = folder_images(images, split).first(count)
-    announce(rewrite(load(Simplified, model), out, names, checked, threads=threads), as_json=as_json)
+    announce(rewrite(load(Folded, model), out, names, checked, threads=threads), as_json=as_json)
 
 
 if __name__ == "__main__":

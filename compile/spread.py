@@ -12,9 +12,14 @@ from typing import Any, NamedTuple
 import torch
 from torch import Tensor, nn
 
-from compile.module_folds import run
-
 Outputs = list[dict[str, Tensor]]
+
+
+def run(model: nn.Module, batch: Tensor) -> dict[str, Tensor]:
+    """Return the raw outputs by task, ``[batch, channels, H, W]``."""
+    with torch.no_grad():
+        outputs: dict[str, Tensor] = model(batch)
+    return outputs
 
 
 class Spread(NamedTuple):

@@ -6,7 +6,7 @@ from typing import ClassVar
 from pydantic import TypeAdapter
 
 from bundle.artifacts import Artifact, Engine, Folded, Quantized
-from bundle.fold import FoldPart
+from bundle.fold import FoldPart, FoldSettings
 from bundle.strict_json import dumps
 from targets.base import EngineStatus, Variant
 
@@ -34,9 +34,9 @@ def status_of(engine: Engine) -> EngineStatus:
     return status
 
 
-def parts_of(folded: Folded) -> tuple[FoldPart, ...]:
-    """Return what each part of the model costs, unfolded and folded."""
-    return TypeAdapter(tuple[FoldPart, ...]).validate_python(folded.record.settings["parts"])
+def folding_of(folded: Folded) -> FoldSettings:
+    """Return how the graph was folded: the proof, and what each part of the model costs before and after."""
+    return FoldSettings.model_validate(folded.record.settings["fold"])
 
 
 def total(parts: Sequence[FoldPart]) -> FoldPart:
@@ -47,8 +47,8 @@ def total(parts: Sequence[FoldPart]) -> FoldPart:
 
 
 def savings(folded: Folded) -> str:
-    """Say in one line what folding, and leaving tasks out, saved: MACs, megabytes moved and parameters of one image."""
-    whole = total(parts_of(folded))
+    """Say in one line what folding saved: MACs, megabytes moved and parameters of one image."""
+    whole = total(folding_of(folded).parts)
     return (
         f"{whole.macs_before / 1e9:.3g} → {whole.macs_after / 1e9:.3g} GMAC, "
         f"{whole.bytes_before / 1e6:.3g} → {whole.bytes_after / 1e6:.3g} MB moved, "

@@ -3,9 +3,9 @@
 from types import MappingProxyType
 
 TOOLS: MappingProxyType[str, tuple[str, ...]] = MappingProxyType({
-    "fold": ("torch", "safetensors"),
-    "export": ("torch", "onnx", "onnx-ir", "onnxscript", "onnxruntime"),
+    "export": ("torch", "safetensors", "onnx", "onnx-ir", "onnxscript", "onnxruntime"),
     "simplify": ("onnx", "onnxsim", "onnxruntime"),
+    "fold": ("torch", "numpy", "scipy", "onnx", "onnx-ir", "onnxscript", "onnxruntime"),
     "rewrite": ("onnx", "onnx-ir", "onnxruntime"),
     "quantize": ("nncf", "onnx", "onnx-ir", "openvino", "onnxruntime"),
     "search": ("nncf", "onnx", "onnx-ir", "openvino", "onnxruntime", "numpy"),

@@ -1,9 +1,8 @@
-"""Torch engine: the folded PyTorch module as a TensorRT engine in a bundle, converted by Torch-TensorRT on the device.
+"""Torch engine: the folded graph as a TensorRT engine in a bundle, converted by Torch-TensorRT on the device.
 
 The ONNX graphs are how a bundle is built normally; this is the second way to the same torch-free session, for a device
-with a matching torch and torch-tensorrt: a Jetson Thor, for Orin has had no release since 2.8. The module is rebuilt by code from the fold stage's folder (config, plan and
-safetensors: 36 MB, so not in the bundle), exported with autocast's casts in the graph (f16) or as it is (f32), and
-converted strongly typed. It has not run on hardware yet.
+with a matching torch and torch-tensorrt: a Jetson Thor, for Orin has had no release since 2.8. The module is the fold stage's graph, read by compile/torch_graph (36 MB, so not in the
+bundle), exported with autocast's casts in the graph (f16) or as it is (f32), and converted strongly typed. It has not run on hardware yet.
 """
 
 if not __package__:
@@ -26,6 +25,7 @@ from bundle.limits import LIMITS
 from bundle.manifest import Bundle, Manifest, verify_bundle
 from bundle.strict_json import dumps
 from bundle.terminal import say
+from compile.graph import GRAPH_FILE
 from compile.script import run_script
 from targets.jetson.builder import BuilderConfig, engine_key
 from targets.jetson.device import find_device
@@ -41,13 +41,13 @@ TIMEOUT_S = 300
 
 
 def convert_bundle(bundle: Bundle, folded: Folded, variant: str, *, workspace_mib: int) -> Path:
-    """Convert the folded module to the engine of a bundle's float variant; return the engine's path.
+    """Convert the folded graph to the engine of a bundle's float variant; return the engine's path.
 
     ``python -m targets BUNDLE --builder torch-tensorrt --variant NAME`` times and judges it.
 
     Raises:
-        GraphError: the variant is quantized; only f32 and f16 come from the PyTorch module.
-        ArtifactError: the folded module is not the one that the bundle was made from.
+        GraphError: the variant is quantized; only f32 and f16 come from the folded graph.
+        ArtifactError: the folded graph is not the one that the bundle was made from.
         TargetUnavailable: TensorRT, torch-tensorrt or a CUDA device is missing.
     """
     manifest = bundle.manifest
@@ -71,14 +71,14 @@ def convert_bundle(bundle: Bundle, folded: Folded, variant: str, *, workspace_mi
 
 
 def require_parent(manifest: Manifest, folded: Folded) -> None:
-    """Do nothing if the bundle was made from this folded module.
+    """Do nothing if the bundle was made from this folded graph.
 
     Raises:
         ArtifactError: it was not.
     """
     if manifest.parents.get(Folded.kind) != folded.sha256:
         raise ArtifactError(
-            "the folded module is not this bundle's", expected=f"folded {manifest.parents.get(Folded.kind)}",
+            "the folded graph is not this bundle's", expected=f"folded {manifest.parents.get(Folded.kind)}",
             got=f"folded {folded.sha256}", where=str(folded.folder), fix="copy build/.store/fold/<key> of the same build",
         )  # fmt: skip
 
@@ -98,6 +98,13 @@ def require_torch_tensorrt() -> str:
             "there has been none since 2.8; elsewhere pip install -e .[torch-tensorrt]",
         )  # fmt: skip
     return done.stdout.strip()
+
+
+def folded_module(folded: Folded) -> "nn.Module":
+    """Return the folded graph as a module that maps its input to a tuple of its outputs, in the graph's order."""
+    from compile.torch_graph.read import read_module
+
+    return read_module(folded.file(GRAPH_FILE)).eval()
 
 
 def typed_program(module: "nn.Module", example: "Tensor", *, half: bool) -> "ExportedProgram":
@@ -129,14 +136,9 @@ def converter_arguments(convert: Callable[..., bytes], config: BuilderConfig) ->
 def _export_on_device(folded: Folded, manifest: Manifest, *, half: bool) -> "tuple[ExportedProgram, Tensor]":
     import torch
 
-    from compile.edge import EdgeModel, RawModel
-    from compile.fold import load_folded
-
     [spec] = manifest.inputs
-    model = load_folded(folded)
-    wrapped = RawModel(model) if manifest.io == "raw" else EdgeModel(model, manifest.preprocess, tuple(manifest.tasks))
     example = torch.zeros(spec.shape, dtype=getattr(torch, spec.dtype), device="cuda")
-    return typed_program(wrapped.eval().cuda(), example, half=half), example
+    return typed_program(folded_module(folded).cuda(), example, half=half), example
 
 
 def _convert(program: "ExportedProgram", example: "Tensor", config: BuilderConfig) -> bytes:
@@ -160,7 +162,7 @@ def main(
         int, typer.Option(min=1, max=LIMITS["workspace_mib"].most, help="TensorRT's scratch memory, MiB.")
     ] = 2048,
 ) -> None:
-    """Convert the folded PyTorch module to an engine in a bundle, with Torch-TensorRT, on the device.
+    """Convert the folded graph to an engine in a bundle, with Torch-TensorRT, on the device.
 
     Example: python compile/torch_engine.py --bundle jetson --folded fold --variant f16; then python -m targets jetson
     --builder torch-tensorrt --variant f16

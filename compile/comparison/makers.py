@@ -145,9 +145,8 @@ def _static(model: Model, out: Path, source: Source) -> Contender:
 
 
 def _ours(model: Model, out: Path, source: Source) -> Engine:
-    from compile.bench_rewrites import simplified_module
+    from compile.bench_rewrites import folded_module
     from compile.build import build
-    from compile.module_folds import rewrite as fold
     from compile.quantize import CACHE, quantize
     from compile.rewrite import rewrite
 
@@ -156,9 +155,8 @@ def _ours(model: Model, out: Path, source: Source) -> Engine:
     with TemporaryDirectory() as temporary:
         scratch = Path(temporary)
         network = model.network()
-        folded, _ = fold(network, model.info.interface[0][0].shape, mode="all")
-        simplified = simplified_module(folded.float(), network.config, model.check, scratch, threads=source.threads)
-        rewritten = rewrite(simplified, scratch / "rewritten", names, model.check, threads=source.threads)
+        folded = folded_module(network.float(), network.config, model.check, scratch, threads=source.threads)
+        rewritten = rewrite(folded, scratch / "rewritten", names, model.check, threads=source.threads)
         quantized = quantize(rewritten, model.calibration, scratch / "quantized", target, run, cache=scratch / CACHE)
         return build(quantized, out, target, run)
 

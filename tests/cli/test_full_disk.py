@@ -43,8 +43,8 @@ def place(tmp_path: Path) -> Path:
 @pytest.mark.parametrize(
     ("size", "words"),
     [
-        (4000, ("fold", "{0}/tiny", "--images", "{0}/scenes", "--out", "{0}/out")),
-        (100, ("fold", "{0}/tiny", "--images", "{0}/scenes", "--out", "{0}/out")),
+        (4000, ("export", "--model", "{0}/tiny", "--images", "{0}/scenes", "--out", "{0}/out")),
+        (100, ("export", "--model", "{0}/tiny", "--images", "{0}/scenes", "--out", "{0}/out")),
         (4000, ("import", "--weights", "{0}/swin.safetensors", "--config", "{0}/swin.toml", "--out", "{0}/out")),
         (1000, ("evaluate", "{0}/tiny", "--data", "{0}/scenes", "--arrays", "{0}/out")),
     ],

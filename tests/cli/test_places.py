@@ -8,7 +8,7 @@ import pytest
 
 from bundle.artifacts import Folded, Imported, hash_folder, load
 from cli import regress
-from compile import bench_fold, folding_table, naive, power, study
+from compile import bench_fold, naive, power, study
 from report import learning, picture
 from tdss import checkpoint
 from tdss.model import MultiTaskModel
@@ -147,7 +147,6 @@ def test_every_table_asks_for_its_place_first(place: Path) -> None:
     model, scenes, file = place / "models" / "tiny", place / "scenes", place / "file"
     for call in (
         lambda: naive.main(model, scenes, place / "thesis"), lambda: bench_fold.main(out=file),
-        lambda: folding_table.main(model, scenes, out=file),
         lambda: study.main(model, ["naive"], scenes, page=place / "page.md"),
     ):  # fmt: skip
         with pytest.raises(InputError, match="there is something here"):

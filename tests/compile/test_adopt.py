@@ -12,13 +12,22 @@ from bundle.artifacts import Exported, Simplified
 from bundle.errors import ArtifactError, GraphError
 from compile.adopt import NOTE, adopt_graph, name_nodes, read_contract
 from compile.float_nodes import float_nodes
+from compile.fold import fold
 from compile.graph import GRAPH_FILE, graph_info
+from compile.images import ImageFiles
 from compile.layers import read_macs
 from targets.base import RunConfig
 from targets.jetson.scheme import scheme as jetson_scheme
 from targets.table import TARGETS
+from tests.compile.made import quiet
 
 NORMAL = {"mean": (0.485, 0.456, 0.406), "std": (0.229, 0.224, 0.225)}
+
+
+def test_a_folded_folder_is_wrapped(simplified: Simplified, images: ImageFiles, tmp_path: Path) -> None:
+    folded = fold(simplified, tmp_path / "f", images, "none", quiet, threads=1)
+    adopted = adopt_graph(folded.folder, tmp_path / "x", **NORMAL)
+    assert adopted.record.parent == folded.sha256 and adopted.record.outputs == folded.record.outputs
 
 
 def test_a_simplified_folder_is_taken_as_it_is(simplified: Simplified, tmp_path: Path) -> None:

@@ -38,7 +38,7 @@ def test_engines_that_were_built_here_go_along_unlisted(tmp_path: Path) -> None:
 
     engine = part(EngineArtifact, "f16.onnx", "engines/f16-01.engine", "engines/f16-01.engine.sha256")
     vectors, folded = part(ReferenceVectors, "vectors.npz"), part(Folded, "fold.json")
-    parts = Parts(folded, part(Exported), part(Simplified), part(Quantized), engine, vectors)
+    parts = Parts(part(Exported), folded, part(Simplified), part(Quantized), engine, vectors)
     assert list(parts.hashes) == sorted(parts.sources) == ["f16.onnx", "fold.json", "vectors.npz"]
     assert list(parts.engines) == ["engines/f16-01.engine", "engines/f16-01.engine.sha256"]
 

@@ -113,16 +113,17 @@ def test_what_folding_cost_is_measured_again_where_it_was_damaged(
     cost = FoldCost(seconds=1.0, cpu_seconds=1.0, peak_mib=1.0, float64=0.0, float32=0.0)
     measured: list[Path] = []
 
-    def fold_apart(checkpoint: Path, images: ImageFiles, out: Path) -> FoldCost:
+    def fold_apart(plain: Path, images: ImageFiles, out: Path) -> FoldCost:
         measured.append(out)
         with writing(out, Folded) as folder:
-            (folder / "plan.json").write_text("[]")
+            (folder / "model.onnx").write_text("")
             seal(Folded, folder, parent=None, inputs=(), outputs=(), settings={}, tools={})
         return cost
 
     monkeypatch.setattr(bench_graphs, "fold_apart", fold_apart)
+    monkeypatch.setattr(bench_graphs, "plain_graph", lambda *_: tmp_path)
     for number, damage in enumerate(
-        (None, "static_fold.json", "static_folded/plan.json", "static_folded/artifact.json")
+        (None, "static_fold.json", "static_folded/model.onnx", "static_folded/artifact.json")
     ):
         if damage is not None:
             (tmp_path / damage).write_text("{")

@@ -3,7 +3,7 @@
 import pytest
 import torch
 
-from compile.bench_models import Form, batch_tasks, random_model, stack_baseline, tiny
+from compile.bench_models import Form, batch_tasks, random_model, tiny
 from tdss.config import Gate, ModelConfig, TdssConfig
 from tdss.model import MultiTaskModel
 
@@ -34,11 +34,6 @@ def test_batching_experts_and_tasks_changes_nothing(gate: Gate, tsai: str, form:
     config = config.model_copy(update={"adapter": adapter})
     want = answers(random_model(config, 0), config)
     assert close(answers(batch_tasks(random_model(config, 0), form), config), want)
-
-
-def test_stacking_the_baselines_downsamplers_changes_nothing() -> None:
-    config = tiny(None)
-    assert close(answers(stack_baseline(random_model(config, 0)), config), answers(random_model(config, 0), config))
 
 
 def test_random_weights_are_the_seeds_and_none_is_zero() -> None:

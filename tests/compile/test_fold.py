@@ -1,31 +1,71 @@
-"""The fold stage as a whole, on a tiny checkpoint: what it writes is read back, restricted, frozen and explained."""
+"""The fold stage as a whole, on a tiny checkpoint: what it writes computes the same, is restricted, frozen and explained."""
 
 import json
 import shutil
 from pathlib import Path
 
+import numpy as np
+import onnx_ir as ir
 import pytest
 import torch
 from pydantic import TypeAdapter
 from safetensors.torch import load_file, save_file
+from torch.utils.flop_counter import FlopCounterMode
 
-from bundle.artifacts import Folded
+from bundle.artifacts import Exported, Folded, Simplified, hash_file, load
 from bundle.errors import CheckpointError, ConfigError, InputError
-from bundle.fold import FoldPart, FoldRecord
-from compile.config import FoldMode, FoldOptions
-from compile.explain import draw, own_costs, read_rows
-from compile.fold import fold, folded_config, load_folded, main
-from compile.folds.cost import trace_cost
+from bundle.fold import FoldRecord
+from compile.config import ExportOptions
+from compile.explain import draw, explain_rows
+from compile.export import export
+from compile.fold import fold, main
+from compile.fold_graph import read_graph
+from compile.fold_lines import ELIMINATION, costs_by_scope
+from compile.graph import GRAPH_FILE, graph_info
+from compile.graph_cost import graph_cost
 from compile.images import ImageFiles, folder_images
-from compile.stored import savings
+from compile.prepare import TASK_SUBSET
+from compile.simplify import simplify
+from compile.stored import folding_of, savings, total
+from compile.verify import run_graph
 from tdss.checkpoint import load as load_checkpoint
 from tests.compile import made
-from tests.compile.folds.models import outputs, relative
 from tests.compile.made import quiet
 
 HEX = "0123456789abcdef" * 2
 SHAPE = (1, 3, made.SIDE, made.SIDE)
 BUDGETS = dict.fromkeys(made.TASKS, 0.5)
+ONE = made.image(77)
+
+
+def through(checkpoint: Path, images: ImageFiles, out: Path, options: ExportOptions, calibration: ImageFiles) -> Folded:
+    """Export, simplify and fold the checkpoint in ``out``."""
+    exported = export(checkpoint, out / "e", "raw", images, options, calibration, quiet, threads=1)
+    return fold(simplify(exported, out / "s", images, threads=1), out / "f", images, "cost", quiet, threads=1)
+
+
+def lines_of(folded: Folded) -> tuple[FoldRecord, ...]:
+    """What fold.json holds."""
+    return TypeAdapter(tuple[FoldRecord, ...]).validate_json(folded.file("fold.json").read_bytes())
+
+
+def answers(folded: Folded) -> dict[str, np.ndarray]:
+    """What the folded graph answers for an image that no stage saw."""
+    info = graph_info(folded)
+    [answer] = run_graph(folded.file(GRAPH_FILE), info, [info.feed(ONE)], exact=False, threads=1)
+    return dict(answer)
+
+
+def eager(checkpoint: Path) -> dict[str, np.ndarray]:
+    """What the checkpoint answers for the same image in PyTorch."""
+    with torch.no_grad():
+        outputs = load_checkpoint(checkpoint)[1](torch.from_numpy(made.INFO["raw"].preprocess.apply(ONE)))
+    return {task: output.numpy() for task, output in outputs.items()}
+
+
+def largest_relative(got: dict[str, np.ndarray], want: dict[str, np.ndarray]) -> float:
+    """The largest difference of any output that ``got`` has, over the largest number of it."""
+    return max(float(np.abs(got[task] - want[task]).max() / np.abs(want[task]).max()) for task in got)
 
 
 @pytest.fixture(scope="module")
@@ -35,74 +75,101 @@ def images(scenes: Path) -> ImageFiles:
 
 
 @pytest.fixture(scope="module")
-def folded(checkpoint: Path, images: ImageFiles, tmp_path_factory: pytest.TempPathFactory) -> Folded:
-    """Everything folded that may be."""
-    out = tmp_path_factory.mktemp("fold") / "folded"
-    return fold(checkpoint, out, images.first(2), FoldOptions(), images.first(4), quiet)
+def work(checkpoint: Path, images: ImageFiles, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Where the stages of the whole model lie."""
+    out = tmp_path_factory.mktemp("fold")
+    through(checkpoint, images.first(2), out, ExportOptions(), ImageFiles(paths=()))
+    return out
 
 
-def test_what_was_written_answers_as_the_checkpoint(folded: Folded, checkpoint: Path) -> None:
-    image = torch.randn(SHAPE)
-    reference = outputs(load_checkpoint(checkpoint)[1], image)
-    assert relative(reference, outputs(load_folded(folded), image)) < 1e-4
+@pytest.fixture(scope="module")
+def folded(work: Path) -> Folded:
+    """The whole model, folded."""
+    return load(Folded, work / "f")
 
 
-def test_the_explanation_adds_up_to_the_whole_model(folded: Folded, checkpoint: Path) -> None:
-    rows = read_rows(folded)
-    before, after = load_checkpoint(checkpoint)[1], load_folded(folded)
-    for model, side in ((before, "before"), (after, "after")):
-        trace = trace_cost(model, SHAPE)
-        assert sum(getattr(row, f"macs_{side}") for row in rows) == trace.total.macs
-        assert sum(getattr(row, f"bytes_{side}") for row in rows) == trace.total.moved
-        assert sum(getattr(row, f"params_{side}") for row in rows) == trace.total.params
-        assert sum(cost.macs for cost in own_costs(model, trace).values()) == trace.total.macs
-    parts = TypeAdapter(tuple[FoldPart, ...]).validate_python(folded.record.settings["parts"])
-    assert sum(part.macs_after for part in parts) == trace_cost(after, SHAPE).total.macs
-    assert draw(rows, parts).renderables
+def test_what_was_written_answers_as_the_checkpoint_for_less(folded: Folded, checkpoint: Path) -> None:
+    assert largest_relative(answers(folded), eager(checkpoint)) < 1e-5
+    own = folding_of(folded)
+    assert max(own.proof.float64.values()) < 1e-11 and max(own.proof.float32.values()) < 1e-5
+    assert own.proof.images == 2 and set(own.proof.float64) == set(made.TASKS)
+    whole = total(own.parts)
+    assert whole.macs_after < whole.macs_before
 
 
-def test_every_gate_norm_adapter_and_projection_is_judged(folded: Folded) -> None:
-    found = {row.module: row.finding for row in read_rows(folded) if row.finding}
-    gates = {path: finding.verdict for path, finding in found.items() if finding.kind == "gate"}
-    assert gates.pop("adapter.stages.0.blocks.0.banks.mlp.gate") == "static by construction"
-    assert gates.pop("adapter.stages.1.blocks.1.banks.mlp.gate") == "static by construction"
-    dynamic = found["adapter.stages.1.blocks.0.banks.mlp.gate"]
-    assert dynamic.verdict in ("nearly static", "dynamic") and dynamic.effect is not None and dynamic.spread is not None
-    assert {finding.kind for finding in found.values()} == {"gate", "norm", "adapter", "projection"}
-    assert found["decoders.depth.head.norm"].verdict == "static by construction"
+def test_each_stage_names_the_one_before_it(work: Path, folded: Folded, checkpoint: Path) -> None:
+    simplified, exported = load(Simplified, work / "s"), load(Exported, work / "e")
+    assert folded.record.parent == simplified.sha256 and simplified.record.parent == exported.sha256
+    assert exported.record.parent == hash_file(checkpoint / "model.safetensors")
+
+
+def test_the_unfolded_side_counts_what_torch_counts(folded: Folded, checkpoint: Path) -> None:
+    with FlopCounterMode(display=False) as counter, torch.no_grad():
+        load_checkpoint(checkpoint)[1](torch.zeros(SHAPE))
+    macs = total(folding_of(folded).parts).macs_before
+    assert macs == pytest.approx(counter.get_total_flops() / 2, rel=0.01)
+
+
+def test_parts_and_rows_add_up_to_the_graphs(work: Path, folded: Folded) -> None:
+    graphs = [read_graph(path / GRAPH_FILE) for path in (work / "s", work / "f")]
+    whole, rows = total(folding_of(folded).parts), explain_rows(*map(costs_by_scope, graphs), (), lines_of(folded))
+    for graph, side in zip(graphs, ("before", "after"), strict=True):
+        cost = graph_cost(graph)
+        for name, want in (("macs", cost.macs), ("bytes", cost.moved), ("params", cost.params)):
+            assert getattr(whole, f"{name}_{side}") == want == sum(getattr(row, f"{name}_{side}") for row in rows)
+    assert {part.part for part in folding_of(folded).parts} >= {"backbone", "adapter.stages.1", "decoders.depth"}
+    assert draw(rows, folding_of(folded).parts).renderables
+
+
+def test_fold_json_names_every_value_with_a_choice(work: Path, folded: Folded) -> None:
+    lines = lines_of(folded)
+    tensors = {value.name for node in ir.load(work / "s" / GRAPH_FILE).graph for value in node.outputs}
+    assert {line.rule for line in lines} == {ELIMINATION} and {line.decision for line in lines} == {"folded", "kept"}
+    assert all(line.reason.partition(",")[0] in tensors for line in lines)
+    assert all(line.macs_after == line.params_after == 0 for line in lines if line.decision == "folded")
 
 
 def test_a_subset_is_the_same_function_with_less(checkpoint: Path, images: ImageFiles, tmp_path: Path) -> None:
-    options = FoldOptions(tasks=("depth", "semseg"))
-    small = fold(checkpoint, tmp_path / "f", images.first(1), options, ImageFiles(paths=()), quiet)
-    assert list(folded_config(small).tasks) == ["semseg", "depth"]
-    assert folded_config(small).name == "tiny-semseg-depth"
-    image = torch.randn(SHAPE)
-    reference = outputs(load_checkpoint(checkpoint)[1], image)
-    answers = outputs(load_folded(small), image)
-    assert list(answers) == ["semseg", "depth"] and relative(reference, answers) < 1e-4
-    proof = small.record.settings["proof"]
-    assert isinstance(proof, dict) and isinstance(proof["float64"], dict)
-    assert max(float(str(error)) for error in proof["float64"].values()) < 1e-11
+    options = ExportOptions(tasks=("depth", "semseg"))
+    small = through(checkpoint, images.first(1), tmp_path, options, ImageFiles(paths=()))
+    assert folding_of(small).tasks == ("semseg", "depth")
+    assert set(answers(small)) == {"semseg", "depth"} and largest_relative(answers(small), eager(checkpoint)) < 1e-5
+    assert max(folding_of(small).proof.float64.values()) < 1e-11
+    [subset] = [line for line in lines_of(small) if line.rule == TASK_SUBSET]
+    assert subset.form == "semseg,depth" and subset.macs_after < subset.macs_before
     assert "GMAC" in savings(small)
 
 
 def test_an_unknown_task_is_refused_by_name(checkpoint: Path, images: ImageFiles, tmp_path: Path) -> None:
     with pytest.raises(ConfigError, match="cannot be kept"):
-        fold(checkpoint, tmp_path / "f", images.first(1), FoldOptions(tasks=("sky",)), ImageFiles(paths=()), quiet)
+        through(checkpoint, images.first(1), tmp_path, ExportOptions(tasks=("sky",)), ImageFiles(paths=()))
 
 
-def test_frozen_gates_are_in_the_plan_with_what_they_cost(
-    checkpoint: Path, images: ImageFiles, scenes: Path, tmp_path: Path
+def test_frozen_gates_are_recorded_with_what_they_cost(
+    checkpoint: Path, images: ImageFiles, scenes: Path, folded: Folded, tmp_path: Path
 ) -> None:
-    options = FoldOptions(freeze_gates=True, budgets=BUDGETS)
-    frozen = fold(checkpoint, tmp_path / "f", images.first(1), options, folder_images(scenes, "val"), quiet)
-    lines = TypeAdapter(list[FoldRecord]).validate_json(frozen.file("fold.json").read_bytes())
-    [gate] = [line for line in lines if line.rule == "freeze_gate"]
+    options = ExportOptions(freeze_gates=True, budgets=BUDGETS)
+    frozen = through(checkpoint, images.first(1), tmp_path, options, folder_images(scenes, "val"))
+    [gate] = [line for line in lines_of(frozen) if line.rule == "freeze_gate"]
     assert gate.module == "adapter.stages.1.blocks.0.banks.mlp.gate" and not gate.exact
     assert gate.decision == "folded" and set(gate.drops) == set(made.TASKS)
-    assert not [name for name in load_folded(frozen).state_dict() if "gate" in name]  # composed into constants
-    assert load_folded(frozen)(torch.randn(SHAPE)).keys() == made.TASKS.keys()
+    assert folding_of(frozen).freeze_gates and not folding_of(folded).freeze_gates
+    names = [str(node.name) for node in ir.load(frozen.file(GRAPH_FILE)).graph]
+    assert not [name for name in names if ".gate" in name]  # composed into constants
+    assert total(folding_of(frozen).parts).macs_after < total(folding_of(folded).parts).macs_after
+
+
+def test_nothing_is_folded_where_that_is_asked_for(work: Path, images: ImageFiles, tmp_path: Path) -> None:
+    same = fold(load(Simplified, work / "s"), tmp_path / "f", images.first(1), "none", quiet, threads=1)
+    assert same.file(GRAPH_FILE).read_bytes() == (work / "s" / GRAPH_FILE).read_bytes()
+    whole = total(folding_of(same).parts)
+    assert lines_of(same) == () and whole.macs_after == whole.macs_before
+
+
+def test_the_mode_that_is_gone_is_refused_with_the_one_to_use(checkpoint: Path) -> None:
+    with pytest.raises(ConfigError, match="no fold mode 'all'") as caught:
+        main(checkpoint, explain=True, mode="all")
+    assert caught.value.fix.startswith("use cost")
 
 
 def test_freezing_without_an_image_is_refused(checkpoint: Path, scenes: Path, tmp_path: Path) -> None:
@@ -111,29 +178,38 @@ def test_freezing_without_an_image_is_refused(checkpoint: Path, scenes: Path, tm
     assert list(tmp_path.iterdir()) == []
 
 
-def test_what_a_killed_run_left_is_swept_away(checkpoint: Path, images: ImageFiles, tmp_path: Path) -> None:
+def test_a_graph_cannot_be_restricted_any_more(work: Path, scenes: Path, tmp_path: Path) -> None:
+    with pytest.raises(InputError, match="for a checkpoint"):
+        main(work / "s", images=scenes, out=tmp_path / "f", tasks="depth")
+
+
+def test_what_a_killed_run_left_is_swept_away(work: Path, images: ImageFiles, tmp_path: Path) -> None:
     left = tmp_path / f".f.{HEX}.tmp"
     left.mkdir()
-    fold(checkpoint, tmp_path / "f", images.first(1), FoldOptions(mode="none"), ImageFiles(paths=()), quiet)
+    fold(load(Simplified, work / "s"), tmp_path / "f", images.first(1), "none", quiet, threads=1)
     assert not left.exists() and [path.name for path in tmp_path.iterdir()] == ["f"]
 
 
-def test_the_command_prints_the_table_as_json(
+def test_the_command_explains_a_checkpoint_as_json(
     checkpoint: Path, scenes: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    main(checkpoint, images=scenes, explain=True, as_json=True, count=1, calibration=0, mode="cost")
+    main(checkpoint, images=scenes, explain=True, as_json=True, count=1, calibration=4)
     answer = json.loads(capsys.readouterr().out)
     assert answer["settings"]["mode"] == "cost"
-    assert {row["module"] for row in answer["modules"]} >= {"backbone.stages.0.blocks.0.attn", "adapter.stages.1"}
+    rows = {row["module"]: row for row in answer["modules"]}
+    assert rows["backbone.stages.0.blocks.0.attn.qkv"]["macs_before"] > 0
+    found = {path: row["finding"] for path, row in rows.items() if row["finding"]}
+    assert found["adapter.stages.0.blocks.0.banks.mlp.gate"]["verdict"] == "static by construction"
+    assert found["adapter.stages.1.blocks.0.banks.mlp.gate"]["effect"] is not None
+    assert {finding["kind"] for finding in found.values()} == {"gate", "norm", "adapter", "projection"}
 
 
-@pytest.mark.parametrize("mode", ["all", "none"])
-def test_a_checkpoint_that_overflows_by_itself_is_blamed_and_not_a_fold(
-    checkpoint: Path, images: ImageFiles, tmp_path: Path, mode: FoldMode
+def test_a_checkpoint_that_overflows_by_itself_is_blamed_and_not_a_stage(
+    checkpoint: Path, images: ImageFiles, tmp_path: Path
 ) -> None:
     sick = Path(shutil.copytree(checkpoint, tmp_path / "sick"))
     weights = load_file(sick / "model.safetensors")
     save_file({key: -x if "running_var" in key else x for key, x in weights.items()}, sick / "model.safetensors")
-    with pytest.raises(CheckpointError, match="not finite, before any folding"):
-        fold(sick, tmp_path / "folded", images.first(1), FoldOptions(mode=mode), images.first(1), quiet)
-    assert not (tmp_path / "folded").exists()
+    with pytest.raises(CheckpointError, match="own output is not finite"):
+        through(sick, images.first(1), tmp_path, ExportOptions(), ImageFiles(paths=()))
+    assert not (tmp_path / "e").exists()

@@ -36,9 +36,9 @@ from tests.compile.made import quiet
 
 ROOT = Path(__file__).resolve().parents[2]
 STAGES = (
-    "fold",
     "export",
     "simplify",
+    "fold",
     "rewrite",
     "quantize",
     "vectors",

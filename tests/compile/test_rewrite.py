@@ -6,45 +6,53 @@ import onnx
 import onnx_ir as ir
 import pytest
 
-from bundle.artifacts import Simplified
+from bundle.artifacts import Folded, Simplified
 from bundle.errors import GraphError
 from compile.bench_rewrites import CANDIDATES
+from compile.fold import fold
 from compile.graph import GRAPH_FILE
 from compile.images import ImageFiles
 from compile.passes import table
 from compile.rewrite import rewrite
+from tests.compile.made import quiet
 
 
 @pytest.fixture(scope="module")
-def rewritten(simplified: Simplified, images: ImageFiles, tmp_path_factory: pytest.TempPathFactory) -> Simplified:
+def folded(simplified: Simplified, images: ImageFiles, tmp_path_factory: pytest.TempPathFactory) -> Folded:
+    """The tiny model, nothing of it folded: every rewrite still finds its sites."""
+    return fold(simplified, tmp_path_factory.mktemp("folded") / "graph", images, "none", quiet, threads=1)
+
+
+@pytest.fixture(scope="module")
+def rewritten(folded: Folded, images: ImageFiles, tmp_path_factory: pytest.TempPathFactory) -> Simplified:
     """The tiny model with every rewrite."""
-    return rewrite(simplified, tmp_path_factory.mktemp("rewritten") / "graph", CANDIDATES, images, threads=1)
+    return rewrite(folded, tmp_path_factory.mktemp("rewritten") / "graph", CANDIDATES, images, threads=1)
 
 
-def test_it_says_what_ran_and_where(rewritten: Simplified, simplified: Simplified) -> None:
+def test_it_says_what_ran_and_where(rewritten: Simplified, folded: Folded) -> None:
     sites = rewritten.record.settings["rewrites"]
     assert isinstance(sites, dict) and tuple(sites) == CANDIDATES
     assert sites["mix_before_resize"] == 6 and sites["gather_windows"]
-    assert rewritten.record.parent == simplified.sha256
-    assert rewritten.record.settings["outcome"] == simplified.record.settings["outcome"]
+    assert rewritten.record.parent == folded.sha256
+    assert rewritten.record.settings["outcome"] == folded.record.settings["outcome"]
 
 
-def test_outputs_keep_names_order_and_shapes(rewritten: Simplified, simplified: Simplified) -> None:
-    before, after = (onnx.load(one.file(GRAPH_FILE)).graph for one in (simplified, rewritten))
+def test_outputs_keep_names_order_and_shapes(rewritten: Simplified, folded: Folded) -> None:
+    before, after = (onnx.load(one.file(GRAPH_FILE)).graph for one in (folded, rewritten))
     assert list(after.output) == list(before.output) and list(after.input) == list(before.input)
-    assert rewritten.record.outputs == simplified.record.outputs
+    assert rewritten.record.outputs == folded.record.outputs
 
 
-def test_without_rewrites_the_graph_is_the_same(simplified: Simplified, images: ImageFiles, tmp_path: Path) -> None:
-    kept = rewrite(simplified, tmp_path / "graph", (), images, threads=1)
+def test_without_rewrites_the_graph_is_the_same(folded: Folded, images: ImageFiles, tmp_path: Path) -> None:
+    kept = rewrite(folded, tmp_path / "graph", (), images, threads=1)
     assert kept.record.settings["rewrites"] == {}
-    before, after = (onnx.load(one.file(GRAPH_FILE)).graph for one in (simplified, kept))
+    before, after = (onnx.load(one.file(GRAPH_FILE)).graph for one in (folded, kept))
     assert list(before.node) == list(after.node)
 
 
 @pytest.mark.parametrize("io", ["raw"], indirect=True)
 def test_a_rewrite_that_computes_something_else_is_refused(
-    simplified: Simplified, images: ImageFiles, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    folded: Folded, images: ImageFiles, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     def spoil(model: ir.Model) -> tuple[ir.Model, int]:
         node = next(node for node in model.graph if node.op_type == "Gelu")
@@ -54,5 +62,5 @@ def test_a_rewrite_that_computes_something_else_is_refused(
 
     monkeypatch.setattr(table, "PASSES", {**table.PASSES, "spoil": spoil})
     with pytest.raises(GraphError, match="rewrite changed what the model computes"):
-        rewrite(simplified, tmp_path / "graph", ("spoil",), images, threads=1)
+        rewrite(folded, tmp_path / "graph", ("spoil",), images, threads=1)
     assert not (tmp_path / "graph").exists()

@@ -1,17 +1,26 @@
 """Engines by Torch-TensorRT: what can be checked without a CUDA device. No engine is made here."""
 
+from pathlib import Path
+
+import numpy as np
 import pytest
 import torch
 from torch import nn
 
-from bundle.artifacts import Folded, load
+from bundle.artifacts import Folded, Simplified, load
 from bundle.errors import ArtifactError, GraphError, TargetUnavailable
 from compile import torch_engine
+from compile.fold import fold
+from compile.graph import GRAPH_FILE, INPUT, graph_info
+from compile.images import ImageFiles
 from compile.store import seal
-from compile.torch_engine import convert_bundle, converter_arguments, require_parent, typed_program
+from compile.torch_engine import convert_bundle, converter_arguments, folded_module, require_parent, typed_program
+from compile.verify import run_graph
 from targets.jetson.builder import BuilderConfig
 from targets.jetson.scheme import F16, INT8
 from tests.bundle.made import make_bundle
+from tests.compile import made as tiny
+from tests.compile.made import quiet
 
 
 class Block(nn.Module):
@@ -45,6 +54,22 @@ def test_precision_is_in_the_exported_graph() -> None:
     assert set(types.values()) == {torch.float32} and torch.equal(output, exact)
 
 
+@pytest.mark.filterwarnings("ignore::FutureWarning", "ignore::DeprecationWarning")  # torch's own, while it exports
+def test_the_module_that_is_converted_answers_as_the_folded_graph(
+    simplified: Simplified, images: ImageFiles, tmp_path: Path
+) -> None:
+    folded = fold(simplified, tmp_path / "f", images, "cost", quiet, threads=1)
+    info, module = graph_info(folded), folded_module(folded)
+    feed = info.feed(tiny.image(5))
+    [want] = run_graph(folded.file(GRAPH_FILE), info, [feed], exact=False, threads=1)
+    example = torch.from_numpy(feed[INPUT])
+    with torch.no_grad():
+        eager, program = module(example), typed_program(module, example, half=False).module()(example)
+    for name, one, other in zip(info.tasks, eager, program, strict=True):
+        assert np.abs(one.numpy().astype(np.float64) - want[name]).max() < 1e-4
+        assert torch.equal(one, other)
+
+
 def test_each_version_gets_the_arguments_it_knows() -> None:
     def old(program, arg_inputs, *, workspace_size=0, disable_tf32=False, use_explicit_typing=False) -> bytes: ...
     def new(program, arg_inputs, *, workspace_size=0, disable_tf32=False, optimization_level=None, **more) -> bytes: ...
@@ -60,7 +85,7 @@ def test_each_version_gets_the_arguments_it_knows() -> None:
 
 def test_what_it_cannot_do_is_refused(tmp_path, monkeypatch) -> None:
     (tmp_path / "folded").mkdir()
-    (tmp_path / "folded" / "plan.json").write_text("[]")
+    (tmp_path / "folded" / "model.onnx").write_text("")
     seal(Folded, tmp_path / "folded", parent=None, inputs=(), outputs=(), settings={}, tools={})
     folded = load(Folded, tmp_path / "folded")
     bundle = make_bundle(tmp_path / "made", count=2)

@@ -6,14 +6,18 @@ images, compared within ``RELATIVE``: another processor sums in another order.
 
 import json
 from pathlib import Path
+from tempfile import TemporaryDirectory
 
-from pydantic import Field
+from pydantic import Field, TypeAdapter
 
 from bundle.artifacts import write_text
 from bundle.dataset import SPEC_FILE, FolderDataset, load_spec
+from bundle.fold import FOLD, FoldRecord
 from bundle.frozen import Frozen
+from compile.bench_rewrites import folded_graph
 from compile.folds.cost import trace_cost
-from compile.module_folds import rewrite
+from compile.images import folder_images
+from compile.stored import folding_of, total
 from tdss.checkpoint import load
 from tdss.training.evaluate import evaluate
 
@@ -30,7 +34,7 @@ class Golden(Frozen):
     parameters: dict[str, int]
     macs_unfolded: int
     macs_folded: int
-    decisions: dict[str, int] = Field(description="'rule folded' or 'rule kept' to how many modules")
+    decisions: dict[str, int] = Field(description="'rule folded' or 'rule kept' to how many values")
     images: int
     metrics: dict[str, float]
 
@@ -40,7 +44,9 @@ def measure() -> Golden:
     config, model = load(MODEL)
     dataset = FolderDataset(root=DATA, spec=load_spec(DATA / SPEC_FILE))
     shape = (1, 3, config.image.height, config.image.width)
-    folded, records = rewrite(model, shape, mode="all")
+    with TemporaryDirectory() as scratch:
+        folded = folded_graph(MODEL, folder_images(DATA, "calibration").first(1), Path(scratch), threads=0)
+        records = TypeAdapter(tuple[FoldRecord, ...]).validate_json(folded.file(FOLD).read_bytes())
     decisions: dict[str, int] = {}
     for record in records:
         name = f"{record.rule} {record.decision}"
@@ -50,7 +56,7 @@ def measure() -> Golden:
     metrics = evaluate(model, config, dataset, ids, tuple(config.tasks))
     return Golden(
         parameters=parameters, macs_unfolded=trace_cost(model, shape).total.macs,
-        macs_folded=trace_cost(folded, shape).total.macs, decisions=decisions, images=IMAGES, metrics=metrics,
+        macs_folded=total(folding_of(folded).parts).macs_after, decisions=decisions, images=IMAGES, metrics=metrics,
     )  # fmt: skip
 
 
