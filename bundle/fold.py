@@ -65,6 +65,31 @@ class FoldPart(Frozen):
     params_after: int
 
 
+class FoldBox(Frozen):
+    """Values of a network that look alike: a ``source`` that is not linear, a value ``inside`` the part drawn, or a kept one ``outside`` it."""
+
+    label: str
+    channels: int
+    positions: int
+    count: int
+    kind: Literal["source", "inside", "outside"]
+
+
+class FoldNet(Frozen):
+    """Boxes, and arrows between them: from, to, and whether the first only gates (scales channels by the image)."""
+
+    boxes: tuple[FoldBox, ...]
+    arrows: tuple[tuple[int, int, bool], ...]
+
+
+class FoldPicture(Frozen):
+    """One module scope as a network of linear maps, before and after elimination."""
+
+    scope: str
+    before: FoldNet
+    after: FoldNet
+
+
 class FoldSettings(Frozen):
     """How the fold stage ran, as the manifest's settings hold it under ``fold``."""
 
@@ -73,3 +98,4 @@ class FoldSettings(Frozen):
     tasks: tuple[str, ...] = ()
     freeze_gates: bool = False
     parts: tuple[FoldPart, ...] = ()
+    picture: FoldPicture | None = None

@@ -21,7 +21,7 @@ from pydantic import JsonValue, TypeAdapter
 
 from bundle.artifacts import SIDECAR, Folded, Simplified, load, write_text
 from bundle.errors import GraphError, InputError
-from bundle.fold import FOLD, FoldProof, FoldRecord, FoldSettings
+from bundle.fold import FOLD, FoldPicture, FoldProof, FoldRecord, FoldSettings
 from bundle.limits import LIMITS
 from bundle.strict_json import dumps
 from bundle.terminal import print_answer, say
@@ -44,11 +44,12 @@ NO_PROOF = FoldProof(images=0, float64={}, float32={})  # nothing was changed
 
 
 class Folding(NamedTuple):
-    """A folded float32 graph, None where the graph given is left as it is, its proof and what was decided."""
+    """A folded float32 graph, None where the graph given is left as it is, its proof, what was decided, and one part drawn."""
 
     model: "ir.Model | None"
     proof: FoldProof
     lines: tuple[FoldRecord, ...]
+    picture: FoldPicture | None = None
 
 
 def fold(
@@ -81,7 +82,7 @@ def fold(
         before, after = costs_by_scope(model), costs_by_scope(done.model or model)
         own = FoldSettings(
             mode=mode, proof=done.proof, tasks=tuple(info.tasks), freeze_gates=any(not line.exact for line in lines),
-            parts=part_costs(before, after, info.tasks),
+            parts=part_costs(before, after, info.tasks), picture=done.picture,
         )  # fmt: skip
         more: dict[str, JsonValue] = {
             "fold": own.model_dump(mode="json"),
@@ -97,9 +98,10 @@ def fold(
 def _eliminate(model: "ir.Model", info: GraphInfo, images: ImageFiles, progress: Callable[[str], None]) -> Folding:
     """Choose, prove in float64, and cast; the float32 check is still to be made."""
     from compile.fold_graph import decisions
-    from compile.fold_lines import ELIMINATION, fold_lines
+    from compile.fold_lines import ELIMINATION, fold_lines, macs_saved
     from compile.folding.cost import Rates
     from compile.folding.engine import cast, eliminate
+    from compile.folding.picture import picture
     from compile.folding.price import graph_price
     from compile.folding.proof import as_record, prove
 
@@ -115,7 +117,8 @@ def _eliminate(model: "ir.Model", info: GraphInfo, images: ImageFiles, progress:
     exact = prove(model, found, feeds, rates)
     folded = cast(found.model)
     lines = tuple(fold_lines(model, folded, decisions(found, rates), max(exact[1].values())))
-    return Folding(folded, as_record(exact, ({}, {}), len(feeds)), lines)
+    drawn = picture(found.network, found.found.kept, macs_saved(model, folded))
+    return Folding(folded, as_record(exact, ({}, {}), len(feeds)), lines, drawn)
 
 
 def _check_single(

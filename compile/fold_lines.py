@@ -49,6 +49,12 @@ def costs_by_scope(model: ir.Model) -> dict[str, Cost]:
     return _summed((scope_of(str(node.outputs[0].name)), cost) for node, cost in costs_by_node(model).items())
 
 
+def macs_saved(model: ir.Model, folded: ir.Model) -> dict[str, int]:
+    """Return how many multiply-accumulates each module scope no longer has in a folded graph."""
+    was, now = costs_by_scope(model), costs_by_scope(folded)
+    return {scope: cost.macs - now.get(scope, NOTHING).macs for scope, cost in was.items()}
+
+
 def part_costs(before: Mapping[str, Cost], after: Mapping[str, Cost], tasks: Iterable[str]) -> tuple[FoldPart, ...]:
     """Return what the backbone, each adapter stage and each task's decoder cost in two graphs, from their costs by scope.
 

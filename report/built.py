@@ -4,7 +4,7 @@ from pathlib import Path
 
 from bundle.artifacts import TensorSpec
 from bundle.choice import Bench, Candidate, Choice, VariantLatency
-from bundle.fold import FoldPart, FoldProof, FoldRecord
+from bundle.fold import FoldPart, FoldPicture, FoldProof, FoldRecord, FoldSettings
 from bundle.manifest import BundleVariant, Manifest
 from bundle.regression import RegressionReport
 from bundle.strict_json import dumps
@@ -12,7 +12,8 @@ from bundle.timing import Percentiles, busy
 from report import wording
 from report.charts import bar
 from report.facts import FoldRule, fold_rules
-from report.view import Bar, BenchView, FoldView, Group, LatencyRow, LineRow, PartRow, RuleRow, VariantRow
+from report.network import draw_network
+from report.view import Bar, BenchView, FoldView, Group, LatencyRow, LineRow, PartRow, PictureView, RuleRow, VariantRow
 
 NO_BENCH = "This bundle has no bench.json: its latency was not measured yet."
 NO_TIMING = "Nothing was timed where this bundle was judged: only the device can say how fast it is there."
@@ -146,9 +147,7 @@ def _part(part: FoldPart, most: int) -> PartRow:
     )  # fmt: skip
 
 
-def fold_view(
-    lines: tuple[FoldRecord, ...] | None, proof: FoldProof | None, parts: tuple[FoldPart, ...] = ()
-) -> FoldView:
+def fold_view(lines: tuple[FoldRecord, ...] | None, settings: FoldSettings | None) -> FoldView:
     """Return the folds by rule and one by one, and how it was proven that they change nothing."""
     if lines is None:
         return FoldView(summary=NO_FOLD, proof="", rules=(), lines=())
@@ -163,11 +162,22 @@ def fold_view(
     )
     return FoldView(
         summary=summary,
-        proof=_proof(proof),
+        proof=_proof(None if settings is None else settings.proof),
         rules=tuple(map(_rule, fold_rules(lines))),
         lines=tuple(map(_line, lines)),
-        parts=part_rows(parts),
+        parts=part_rows(() if settings is None else settings.parts),
+        picture=None if settings is None else _picture(settings.picture),
     )
+
+
+def _picture(picture: FoldPicture | None) -> PictureView | None:
+    if picture is None:
+        return None
+    before, after = (
+        draw_network(net, f"{picture.scope} {state}: {wording.plural(sum(box.count for box in net.boxes), 'tensor')}")
+        for state, net in (("as exported", picture.before), ("as folded", picture.after))
+    )
+    return PictureView(scope=picture.scope, before=before, after=after)
 
 
 def _proof(proof: FoldProof | None) -> str:

@@ -7,7 +7,7 @@ from pydantic import TypeAdapter, ValidationError
 
 from bundle.choice import BENCH, Bench
 from bundle.errors import ArtifactError
-from bundle.fold import FOLD, FoldPart, FoldProof, FoldRecord, FoldSettings
+from bundle.fold import FOLD, FoldRecord, FoldSettings
 from bundle.frozen import Frozen, faults
 from bundle.manifest import Manifest
 from bundle.results import RESULTS, read_result
@@ -65,27 +65,12 @@ def read_fold(folder: Path) -> tuple[FoldRecord, ...] | None:
     return read_json(folder, FOLD, TypeAdapter(tuple[FoldRecord, ...]), "a list of fold decisions")
 
 
-def read_proof(manifest: Manifest) -> FoldProof | None:
-    """Return the fold stage's check from the manifest's settings; None if they hold none.
+def read_fold_settings(manifest: Manifest) -> FoldSettings | None:
+    """Return how the fold stage ran, its proof and costs, from the manifest's settings; None if they hold nothing of it.
 
     Raises:
         ArtifactError: the settings hold something else under ``fold``.
     """
-    settings = _fold_settings(manifest)
-    return None if settings is None else settings.proof
-
-
-def read_parts(manifest: Manifest) -> tuple[FoldPart, ...]:
-    """Return what each part of the model costs before and after folding, from the manifest's settings; none if unsaid.
-
-    Raises:
-        ArtifactError: the settings hold something else under ``fold``.
-    """
-    settings = _fold_settings(manifest)
-    return () if settings is None else settings.parts
-
-
-def _fold_settings(manifest: Manifest) -> FoldSettings | None:
     if "fold" not in manifest.settings:
         return None
     try:

@@ -8,7 +8,7 @@ from bundle.manifest import Bundle
 from bundle.regression import RESULT, Infer, RegressionReport, read_report
 from report import built, judged, wording
 from report.examples import examples_view
-from report.facts import read_bench, read_fold, read_parts, read_proof
+from report.facts import read_bench, read_fold, read_fold_settings
 from report.legal import legal_view
 from report.measured import measured_view
 from report.sensitivity import sensitivity_view
@@ -58,7 +58,7 @@ def describe(bundle: Bundle, folder: Path, infer: Infer | None) -> Page:
         bench=built.bench_view(read_bench(folder), choice),
         engine=built.engine_sentence(manifest, choice),
         variants=built.variant_rows(manifest, bundle.folder, choice),
-        fold=built.fold_view(read_fold(folder), read_proof(manifest), read_parts(manifest)),
+        fold=built.fold_view(read_fold(folder), read_fold_settings(manifest)),
         sensitivity=sensitivity_view(folder),
         legal=legal_view(folder),
         provenance=built.provenance(manifest, report),

@@ -116,6 +116,14 @@ class PartRow(Frozen):
     after: str
 
 
+class PictureView(Frozen):
+    """One module scope before and after elimination, as drawings."""
+
+    scope: str
+    before: str
+    after: str
+
+
 class FoldView(Frozen):
     """The fold tables; without rules, ``summary`` is the reason."""
 
@@ -124,6 +132,7 @@ class FoldView(Frozen):
     rules: tuple[RuleRow, ...]
     lines: tuple[LineRow, ...]
     parts: tuple[PartRow, ...] = ()
+    picture: PictureView | None = None
 
 
 class Group(Frozen):

@@ -2,7 +2,7 @@ import json
 from pathlib import Path
 
 from bundle.choice import Bench, Candidate, Choice
-from bundle.fold import FoldPart, FoldProof, FoldRecord
+from bundle.fold import FoldPart, FoldProof, FoldRecord, FoldSettings
 from bundle.manifest import load_bundle
 from bundle.regression import RegressionReport
 from bundle.results import write_result
@@ -135,8 +135,9 @@ def test_an_approximate_fold_is_called_so() -> None:
 
 def test_the_proof_is_the_worst_output() -> None:
     proof = FoldProof(images=2, float64={"depth": 2e-14, "edge": 3e-15}, float32={"depth": 1e-7, "edge": 0.0})
-    assert "2 real images" in built.fold_view(LINES, proof).proof
-    assert built.fold_view(LINES, proof).proof.endswith("is 2.0e−14 in float64 and 1.0e−07 in float32.")
+    view = built.fold_view(LINES, FoldSettings(mode="cost", proof=proof))
+    assert "2 real images" in view.proof
+    assert view.proof.endswith("is 2.0e−14 in float64 and 1.0e−07 in float32.")
 
 
 def test_no_fold_says_so() -> None:

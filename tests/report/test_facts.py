@@ -4,7 +4,7 @@ from pathlib import Path
 import pytest
 
 from bundle.errors import ArtifactError
-from report.facts import fold_rules, read_bench, read_fold, read_proof
+from report.facts import fold_rules, read_bench, read_fold, read_fold_settings
 from tests.report.made import BENCH, FOLD, manifest
 
 
@@ -47,8 +47,8 @@ def test_decisions_are_summed_by_rule(tmp_path: Path) -> None:
 
 def test_the_proof_is_read_from_the_settings() -> None:
     proof = {"images": 2, "float64": {"depth": 1e-14}, "float32": {"depth": 1e-7}}
-    found = read_proof(manifest({}, settings={"fold": {"mode": "all", "proof": proof}}))
-    assert found is not None and found.float64 == {"depth": 1e-14}
-    assert read_proof(manifest({})) is None
+    found = read_fold_settings(manifest({}, settings={"fold": {"mode": "cost", "proof": proof}}))
+    assert found is not None and found.proof.float64 == {"depth": 1e-14}
+    assert read_fold_settings(manifest({})) is None
     with pytest.raises(ArtifactError, match="fold's settings"):
-        read_proof(manifest({}, settings={"fold": {"mode": "all"}}))
+        read_fold_settings(manifest({}, settings={"fold": {"mode": "all"}}))
