@@ -33,7 +33,7 @@ COMMANDS = (
     Command(
         "fold",
         "compile.fold",
-        "Compose the linear maps of a graph where that pays, and prove that the outputs are the same.",
+        "Compose the linear maps of a graph, a checkpoint or an ONNX file, and prove that the outputs are the same.",
     ),
     Command("rewrite", "compile.rewrite", "Rewrite a folded graph into the form that a target runs fastest."),
     Command("quantize", "compile.quantize", "Quantize a simplified graph for a target."),
