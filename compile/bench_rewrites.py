@@ -130,19 +130,19 @@ def _compare(model: Model, on: tuple[str, ...], name: str, bench: Bench) -> list
         return [
             Sample(model=model.name, variant=recipe.name, sites=sites, ratio=round(found.median, 4),
                    quartiles=(round(found.low, 4), round(found.high, 4)))
-            for recipe in _recipes(model, bench) for found in [_ratio(model, recipe, (rewritten, without), bench)]
+            for recipe in recipes_of(model, bench) for found in latency_ratios(model, recipe, (rewritten, without), bench)
         ]  # fmt: skip
 
 
-def _recipes(model: Model, bench: Bench) -> list[VariantRecipe]:
+def recipes_of(model: Model, bench: Bench) -> list[VariantRecipe]:
     """Return the target's variants that compute with a float graph or, where it can be made, with a quantized one."""
     offered = bench.target.variants(bench.target.capabilities(bench.run))
     return [one for one in offered if one.graph == "float" or (one.graph == "quantized" and model.contract is not None)]
 
 
-def _ratio(model: Model, recipe: VariantRecipe, graphs: tuple[Path, Path], bench: Bench) -> Ratio:
-    """Compare the latencies of two graphs as one variant, in the rounds of ``SESSIONS`` pairs of sessions: the first's over the second's."""
-    spent: tuple[list[float], list[float]] = ([], [])
+def latency_ratios(model: Model, recipe: VariantRecipe, graphs: Sequence[Path], bench: Bench) -> list[Ratio]:
+    """Compare the latencies of graphs as one variant, in the rounds of ``SESSIONS`` runs of new sessions: each one's over the last's."""
+    spent: list[list[float]] = [[] for _ in graphs]
     variants = [_variant(model, recipe, graph, bench) for graph in graphs]
     for _ in range(SESSIONS):
         with ExitStack() as sessions:
@@ -153,7 +153,7 @@ def _ratio(model: Model, recipe: VariantRecipe, graphs: tuple[Path, Path], bench
             subjects = {str(place): partial(session.infer, model.feed) for place, session in enumerate(opened)}
             for all_of_it, values in zip(spent, sample(subjects, bench.timing, bench.clock).values(), strict=True):
                 all_of_it += values
-    return ratio(*spent)
+    return [ratio(one, spent[-1]) for one in spent[:-1]]
 
 
 def _variant(model: Model, recipe: VariantRecipe, graph: Path, bench: Bench) -> Variant:

@@ -43,6 +43,7 @@ if TYPE_CHECKING:
     from tdss.model import MultiTaskModel
 
 PLAN = "plan.json"
+USUAL = "reference"  # whose costs decide where no target is named
 
 
 class Folding(NamedTuple):
@@ -214,6 +215,12 @@ def main(
         ),
     ] = 2,
     inputs: Annotated[Path | None, typer.Option(help="For an .onnx: an .npz with an array for every input.")] = None,
+    target: Annotated[
+        str | None,
+        typer.Option(
+            help="For an .onnx: whose measured costs decide, intel, jetson or reference. Default: reference, ONNX Runtime, which any such file is for."
+        ),
+    ] = None,
     calibration: Annotated[
         int, typer.Option(min=0, max=LIMITS["count"].most, help="How many images the analysis and the freezing use.")
     ] = 8,
@@ -227,9 +234,10 @@ def main(
     """
     _require_a_place(out, explain=explain)
     if model.suffix == ".onnx":
-        _fold_file(model, out, inputs, count, tasks=tasks, freeze_gates=freeze_gates, explain=explain, as_json=as_json)
+        _require_file_options(model, tasks, freeze_gates=freeze_gates)
+        _fold_file(model, out, inputs, count, target or USUAL, explain=explain, as_json=as_json)
         return
-    _require_checkpoint_options(model, inputs, calibration, freeze_gates=freeze_gates)
+    _require_checkpoint_options(model, inputs, target, calibration, freeze_gates=freeze_gates)
     if out is not None:
         claim(out, Folded, model, images)
     chosen = folder_images(images, split)
@@ -254,11 +262,13 @@ def _require_a_place(out: Path | None, *, explain: bool) -> None:
         )  # fmt: skip
 
 
-def _require_checkpoint_options(model: Path, inputs: Path | None, calibration: int, *, freeze_gates: bool) -> None:
-    if inputs is not None:
+def _require_checkpoint_options(
+    model: Path, inputs: Path | None, target: str | None, calibration: int, *, freeze_gates: bool
+) -> None:
+    if inputs is not None or target is not None:
         raise InputError(
-            "--inputs is for an .onnx file", expected="an .onnx file", got=str(model), where="the command line",
-            fix="a checkpoint is proven on --images",
+            "--inputs and --target are for an .onnx file", expected="an .onnx file", got=str(model), where="the command line",
+            fix="leave them away: a checkpoint is proven on --images, and its folds suit every target",
         )  # fmt: skip
     if freeze_gates and not calibration:
         raise InputError(
@@ -267,25 +277,20 @@ def _require_checkpoint_options(model: Path, inputs: Path | None, calibration: i
         )  # fmt: skip
 
 
-def _fold_file(
-    path: Path,
-    out: Path | None,
-    inputs: Path | None,
-    count: int,
-    *,
-    tasks: str,
-    freeze_gates: bool,
-    explain: bool,
-    as_json: bool,
-) -> None:
-    from compile.fold_graph import fold_file, show
-
+def _require_file_options(path: Path, tasks: str, *, freeze_gates: bool) -> None:
     if tasks or freeze_gates:
         raise InputError(
             "--tasks and --freeze-gates are for a checkpoint", expected="a checkpoint folder", got=str(path),
             where="the command line", fix="leave them away, or name the checkpoint",
         )  # fmt: skip
-    show(fold_file(path, out, inputs, count, say), out, explain=explain, as_json=as_json)
+
+
+def _fold_file(
+    path: Path, out: Path | None, inputs: Path | None, count: int, target: str, *, explain: bool, as_json: bool
+) -> None:
+    from compile.fold_graph import fold_file, show
+
+    show(fold_file(path, out, inputs, count, target, say), out, explain=explain, as_json=as_json)
 
 
 def _explain(folded: Folded, *, as_json: bool) -> None:

@@ -14,13 +14,13 @@ from torch import nn
 from bundle.errors import GraphError, InputError
 from compile.fold_graph import fold_file, read_graph
 from compile.folding import expand
-from compile.folding.cost import Rates
 from compile.folding.engine import eliminate
 from compile.folding.matrices import Matrix
 from compile.folding.proof import beyond, prove, worst
 from compile.folding.record import scope_of
 from compile.graph_cost import graph_cost
 from tests.cli.run import tdss
+from tests.compile.folding.engine_cases import RATES
 from tests.compile.folding.exporting import export_simplified
 
 WIDTH = 256
@@ -58,7 +58,7 @@ def quiet(_: str) -> None:
 
 def test_an_update_is_merged_into_its_layer(graph: Path, tmp_path: Path) -> None:
     out = tmp_path / "folded.onnx"
-    record = fold_file(graph, out, None, 2, quiet)
+    record = fold_file(graph, out, None, 2, "reference", quiet)
     folded = onnx.load(out)
     assert record.outcome == "folded"
     assert sorted(node.op_type for node in folded.graph.node) == ["Add", "MatMul", "Relu", "Tanh"]
@@ -69,9 +69,9 @@ def test_an_update_is_merged_into_its_layer(graph: Path, tmp_path: Path) -> None
 
 def test_the_same_file_gives_the_same_bytes_and_may_be_written_over(graph: Path, tmp_path: Path) -> None:
     out = tmp_path / "folded.onnx"
-    fold_file(graph, out, None, 1, quiet)
+    fold_file(graph, out, None, 1, "reference", quiet)
     first = out.read_bytes()
-    fold_file(graph, out, None, 1, quiet)
+    fold_file(graph, out, None, 1, "reference", quiet)
     assert out.read_bytes() == first
 
 
@@ -79,7 +79,7 @@ def test_another_file_is_not_written_over(graph: Path, tmp_path: Path) -> None:
     other = tmp_path / "other.onnx"
     other.write_bytes(b"something else")
     with pytest.raises(InputError, match="something here already"):
-        fold_file(graph, other, None, 1, quiet)
+        fold_file(graph, other, None, 1, "reference", quiet)
     assert other.read_bytes() == b"something else"
 
 
@@ -99,9 +99,9 @@ def test_a_wrong_elimination_is_named(graph: Path, monkeypatch: pytest.MonkeyPat
         )
 
     monkeypatch.setattr(expand, "_composed", broken)
-    folding = eliminate(model, Rates())
+    folding = eliminate(model, RATES)
     with pytest.raises(GraphError) as caught:
-        prove(model, folding, [feed], Rates())
+        prove(model, folding, [feed], RATES)
     assert wrong in caught.value.where and "elimination of" in caught.value.where
 
 
@@ -109,9 +109,9 @@ def test_inputs_may_be_given(graph: Path, tmp_path: Path) -> None:
     good, wrong = tmp_path / "good.npz", tmp_path / "wrong.npz"
     np.savez(good, x=np.ones((1, 64, WIDTH), np.float32))
     np.savez(wrong, x=np.ones((1, 3, WIDTH), np.float32))
-    assert fold_file(graph, None, good, 1, quiet).proof.images == 1
+    assert fold_file(graph, None, good, 1, "reference", quiet).proof.images == 1
     with pytest.raises(InputError, match="does not fit"):
-        fold_file(graph, None, wrong, 1, quiet)
+        fold_file(graph, None, wrong, 1, "reference", quiet)
 
 
 def test_an_older_opset_is_folded_too(tmp_path: Path) -> None:
@@ -129,7 +129,7 @@ def test_an_older_opset_is_folded_too(tmp_path: Path) -> None:
     )
     path = tmp_path / "old.onnx"
     onnx.save(model, path)
-    assert fold_file(path, None, None, 1, quiet).nodes_after == 2
+    assert fold_file(path, None, None, 1, "reference", quiet).nodes_after == 2
 
 
 @pytest.mark.parametrize("operator", ["QuantizeLinear", "If", "Cast"])
@@ -158,7 +158,7 @@ def test_what_cannot_be_folded_is_refused(operator: str, tmp_path: Path) -> None
     path = tmp_path / "model.onnx"
     onnx.save(model, path)
     with pytest.raises(GraphError, match="cannot be folded"):
-        fold_file(path, None, None, 1, quiet)
+        fold_file(path, None, None, 1, "reference", quiet)
 
 
 def test_the_command_prints_a_line_json_or_tables(
@@ -195,7 +195,7 @@ def test_frames_of_bytes_are_folded_in_float32(tmp_path: Path) -> None:
     )
     onnx.save(model, tmp_path / "bytes.onnx")
     np.savez(tmp_path / "x.npz", x=rng.integers(0, 256, (1, 64)).astype(np.uint8))
-    record = fold_file(tmp_path / "bytes.onnx", tmp_path / "out.onnx", tmp_path / "x.npz", 1, quiet)
+    record = fold_file(tmp_path / "bytes.onnx", tmp_path / "out.onnx", tmp_path / "x.npz", 1, "reference", quiet)
     assert record.nodes_after == 3 and max(record.proof.float64.values()) < 1e-11
 
 
