@@ -44,6 +44,7 @@ if TYPE_CHECKING:
 
 PLAN = "plan.json"
 USUAL = "reference"  # whose costs decide where no target is named
+TARGET_HELP = "For an .onnx: whose measured costs decide, intel, jetson or reference. Default: reference, ONNX Runtime, which any such file is for."
 
 
 class Folding(NamedTuple):
@@ -215,12 +216,7 @@ def main(
         ),
     ] = 2,
     inputs: Annotated[Path | None, typer.Option(help="For an .onnx: an .npz with an array for every input.")] = None,
-    target: Annotated[
-        str | None,
-        typer.Option(
-            help="For an .onnx: whose measured costs decide, intel, jetson or reference. Default: reference, ONNX Runtime, which any such file is for."
-        ),
-    ] = None,
+    target: Annotated[str | None, typer.Option(help=TARGET_HELP)] = None,
     calibration: Annotated[
         int, typer.Option(min=0, max=LIMITS["count"].most, help="How many images the analysis and the freezing use.")
     ] = 8,

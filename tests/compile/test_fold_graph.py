@@ -19,6 +19,7 @@ from compile.folding.matrices import Matrix
 from compile.folding.proof import beyond, prove, worst
 from compile.folding.record import scope_of
 from compile.graph_cost import graph_cost
+from targets.folding import Rates, rates_of
 from tests.cli.run import tdss
 from tests.compile.folding.engine_cases import RATES
 from tests.compile.folding.exporting import export_simplified
@@ -204,3 +205,34 @@ def test_a_number_that_is_none_is_no_proof() -> None:
     relative, absolute = worst([(want, {"y": np.array([1.0, np.nan, 1.0])}), (want, want)])
     assert np.isnan(relative["y"]) and np.isnan(absolute["y"]) and beyond(relative, 1e-11) == "nan on y"
     assert beyond(worst([(want, want)])[0], 1e-11) == ""
+
+
+def test_the_target_says_what_work_costs(graph: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    dear = RATES.model_copy(update={"element": 20.0})
+    costs = {"intel": RATES, "jetson": dear}
+    monkeypatch.setattr("compile.fold_graph.rates_of", costs.__getitem__)
+    found = {name: fold_file(graph, None, None, 1, name, quiet) for name in costs}
+    assert {name: (one.target, one.rates) for name, one in found.items()} == {
+        name: (name, rates) for name, rates in costs.items()
+    }
+    written = 3 * 64 * WIDTH  # elements of Relu, Tanh and Add
+    assert found["jetson"].cost_after - found["intel"].cost_after == 10 * written
+
+
+def test_the_command_names_the_target_and_its_rates(
+    graph: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    out = str(tmp_path / "folded.onnx")
+    _, answer, _ = tdss("fold", str(graph), "--target", "jetson", "--out", out, "--json", capsys=capsys)
+    record = json.loads(answer)
+    assert record["target"] == "jetson" and Rates.model_validate(record["rates"]) == rates_of("jetson")
+    _, shown, _ = tdss("fold", str(graph), "--explain", capsys=capsys)
+    assert "for reference" in shown and f"{rates_of('reference').element:g} for an element" in shown
+
+
+def test_a_target_is_known_and_for_a_file(graph: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    out = str(tmp_path / "folded.onnx")
+    code, _, said = tdss("fold", str(graph), "--target", "tpu", "--out", out, capsys=capsys)
+    assert code == 2 and "there is no target 'tpu'" in said
+    code, _, said = tdss("fold", str(tmp_path), "--target", "intel", "--out", out, capsys=capsys)
+    assert code == 2 and "--target are for an .onnx file" in said and not list(tmp_path.iterdir())
