@@ -167,7 +167,7 @@ def test_the_command_prints_a_line_json_or_tables(
 ) -> None:
     out = tmp_path / "folded.onnx"
     code, line, _ = tdss("fold", str(graph), "--out", str(out), capsys=capsys)
-    assert code == 0 and line.startswith("folded: ")
+    assert code == 0 and line.startswith("folded for reference: ")
     record = json.loads(tdss("fold", str(graph), "--out", str(out), "--json", capsys=capsys)[1])
     assert record["outcome"] == "folded" and record["macs_before"] > record["macs_after"]
     assert "Where there was a choice" in tdss("fold", str(graph), "--explain", capsys=capsys)[1]
