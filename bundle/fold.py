@@ -91,7 +91,7 @@ class FoldPicture(Frozen):
 
 
 class FoldSettings(Frozen):
-    """How the fold stage ran, as the manifest's settings hold it under ``fold``."""
+    """How the fold stage ran, as the manifest's settings hold it under ``fold``; ``rates`` are targets/<name>/folding.json's."""
 
     mode: str
     proof: FoldProof
@@ -99,3 +99,4 @@ class FoldSettings(Frozen):
     freeze_gates: bool = False
     parts: tuple[FoldPart, ...] = ()
     picture: FoldPicture | None = None
+    rates: dict[str, float] = Field(default_factory=dict)

@@ -4,7 +4,8 @@
     rules          folded by every rule (mode all), exported and simplified
     rules_intel    rules, then the rewrites that were measured to pay on OpenVINO
     rules_ort      rules, then those that were measured to pay on ONNX Runtime
-    elimination    plain, folded by compile/folding; elimination_intel and elimination_ort as above
+    elimination    plain, folded by compile/folding by what work costs ONNX Runtime
+    elimination_intel, elimination_ort  folded by what it costs each runtime, then rewritten as above
 
 Every one of them is compared with ``plain`` on ONNX Runtime. The shipped model keeps its weights; all others have seeded
 random ones, none of them zero.
@@ -120,14 +121,11 @@ def write_graphs(name: str, out: Path, *, threads: int) -> dict[str, float]:
     out.mkdir(parents=True, exist_ok=True)
     with TemporaryDirectory(dir=out) as scratch:
         case = case_named(name, Path(scratch))
-        [(_, image)] = case.images.read()
-        feed = case.info.feed(image)
-        np.save(out / f"{INPUT}.npy", feed[INPUT])
-        _write_simplified(case.model, case, out / f"{PLAIN}.onnx", threads)
+        feed = write_plain(case, out, threads=threads)
         folded, _ = rewrite(case.model, image_shape(case.config), mode="all")
         _write_simplified(folded.float(), case, out / f"{RULES}.onnx", threads)
-    fold_file(out / f"{PLAIN}.onnx", out / f"{ELIMINATION}.onnx", None, 1, say)
     for runtime, suffix in SUFFIXES.items():
+        fold_file(out / f"{PLAIN}.onnx", out / f"{ELIMINATION}.onnx", None, 1, RUNTIMES[runtime], say)
         for kind in (RULES, ELIMINATION):
             apply_passes(rewrites_of(RUNTIMES[runtime]), out / f"{kind}.onnx", out / f"{kind}_{suffix}.onnx")
     want = run_graph(out / f"{PLAIN}.onnx", case.info, [feed], exact=False, threads=threads)
@@ -136,6 +134,15 @@ def write_graphs(name: str, out: Path, *, threads: int) -> dict[str, float]:
         got = run_graph(out / f"{graph}.onnx", case.info, [feed], exact=False, threads=threads)
         errors[graph] = max(error.relative for error in require("rewrite", compare(got, want)))
     return errors
+
+
+def write_plain(case: Case, out: Path, *, threads: int) -> dict[str, Array]:
+    """Write the graph of a case as it is exported and simplified, and its feed, ``image.npy``, in ``out``; return the feed."""
+    [(_, image)] = case.images.read()
+    feed = case.info.feed(image)
+    np.save(out / f"{INPUT}.npy", feed[INPUT])
+    _write_simplified(case.model, case, out / f"{PLAIN}.onnx", threads)
+    return feed
 
 
 def _write_simplified(model: "MultiTaskModel", case: Case, path: Path, threads: int) -> None:

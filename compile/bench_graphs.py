@@ -8,6 +8,7 @@ import os
 import shutil
 import subprocess
 from collections.abc import Callable, Mapping
+from functools import partial
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from time import perf_counter
@@ -38,6 +39,7 @@ from compile.sources import ROOT, code_hash
 from compile.store import seal, writing
 from compile.stored import folding_of
 from targets.base import Array
+from targets.folding import rates_of
 from tdss.backbones.swin import stage_sizes
 from tdss.checkpoint import Card, write
 from tdss.config import Gate, ModelConfig, SwinConfig
@@ -46,6 +48,7 @@ from tdss.model import MultiTaskModel
 Preset: TypeAlias = Literal["swin-t", "tiny"]
 GATES: tuple[Gate, ...] = ("static", "dynamic")
 SEED = 0
+RATES_OF = "reference"  # whose costs fold the graphs of both runtimes
 TASK_COUNTS: dict[Preset, tuple[int, ...]] = {"swin-t": (1, 2, 4, 6), "tiny": (1, 2)}
 
 
@@ -93,7 +96,7 @@ def make_graphs(preset: Preset, out: Path, *, threads: int) -> Made:
         folder = out / name
         if not _whole(Folded if rewritten else Simplified, folder):
             say(f"  {name}")
-            stages = folded_module if rewritten else simplified_module
+            stages = partial(folded_module, rates=rates_of(RATES_OF)) if rewritten else simplified_module
             with TemporaryDirectory(dir=out) as scratch:
                 stages(make(), config, images, Path(scratch), threads=threads).folder.replace(folder)
         graphs.append(Graph(name, folder / GRAPH_FILE, feed, rewritten))
@@ -175,7 +178,7 @@ def adapter_part(preset: Preset, gate: Gate, tasks: int, out: Path) -> Graph:
         with writing(folder, Exported) as temporary:
             path = temporary / GRAPH_FILE
             _export_part(random_model(config, SEED), list(taps.values()), list(taps), path)
-            save_graph(fold_graph(read_graph(path)), path)
+            save_graph(fold_graph(read_graph(path), rates_of(RATES_OF)), path)
             seal(Exported, temporary, parent=None, inputs=(), outputs=(), settings={}, tools={})
     feed = {name: tap.numpy() for name, tap in taps.items()}
     return Graph(folder.name, folder / GRAPH_FILE, feed, rewritten=True)

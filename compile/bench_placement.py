@@ -49,6 +49,7 @@ from compile.store import tool_versions
 from compile.verify import Outputs, run_graph
 from report.legal import CAVEAT
 from targets.base import HeadType, RunConfig
+from targets.folding import rates_of
 from targets.jetson.placement import FILE, Candidate, Placement, Plan
 from targets.jetson.rtx import DISTRIBUTION
 from targets.jetson.scheme import scheme
@@ -117,11 +118,11 @@ def measure(model: Model) -> tuple[str, Plan, dict[str, Plan]]:
         def worst(path: Path = path) -> float:
             return worst_db(run_graph(path, model.info, feeds, exact=True, threads=0), reference)
 
-        found[name] = _plan(model, name, path, ranges, worst).plan
+        found[name] = plan_of(model.name, name, path, model.work, ranges, worst).plan
     path = model.work / f"{PLAN_ONLY}.qdq.onnx"
     ir.save(quantize_second(ir.load(model.work / "as_calibrated.qdq.onnx")), path)
-    found[PLAN_ONLY] = _plan(model, PLAN_ONLY, path, ranges, None).plan
-    half = _plan(model, "f16", model.graph, ranges, None)
+    found[PLAN_ONLY] = plan_of(model.name, PLAN_ONLY, path, model.work, ranges, None).plan
+    half = plan_of(model.name, "f16", model.graph, model.work, ranges, None)
     return half.builder, half.plan, found
 
 
@@ -134,38 +135,42 @@ def quantized(model: Model, name: str, choice: Choice) -> Path:
     return path
 
 
-def _plan(
-    model: Model, name: str, path: Path, ranges: Sequence[Range], worst: Callable[[], float] | None
-) -> Kept:  # fmt: skip
-    """Return the plan of a graph, as an earlier run kept it or measured now; ``worst`` measures its outputs."""
+def plan_of(
+    model: str, name: str, path: Path, work: Path, ranges: Sequence[Range], worst: Callable[[], float] | None
+) -> Kept:
+    """Return the plan of a model's graph, as an earlier run kept it in ``work`` or measured now; ``worst`` measures its outputs.
+
+    Raises:
+        TargetUnavailable: TensorRT-RTX is not here, or died.
+    """
     tools = tool_versions(DISTRIBUTION, "onnxruntime")
     key = dumps([hash_file(path), code_hash("compile.prove", "compile.half"), tools])
-    kept = model.work / f"{name}.plan.json"
+    kept = work / f"{name}.plan.json"
     try:
         found = Kept.model_validate_json(kept.read_bytes())
     except (OSError, ValidationError):
         found = None
     if found is None or found.key != key:
-        found = _measured(model, name, path, ranges, worst, key)
+        found = _measured(model, name, path, work, ranges, worst, key)
         write_text(kept, found.model_dump_json())
     one = found.plan
-    say(f"{model.name}, {name}: {one.fused} of {one.attentions} fused, {one.kernels} kernels, {one.moved_mb:.1f} MB")
+    say(f"{model}, {name}: {one.fused} of {one.attentions} fused, {one.kernels} kernels, {one.moved_mb:.1f} MB")
     return found
 
 
 def _measured(
-    model: Model, name: str, path: Path, ranges: Sequence[Range], worst: Callable[[], float] | None, key: str
+    model: str, name: str, path: Path, work: Path, ranges: Sequence[Range], worst: Callable[[], float] | None, key: str
 ) -> Kept:  # fmt: skip
-    files, _ = write_half(path, model.work, name, ranges)
-    proof = prove([model.work / files[0]])
+    files, _ = write_half(path, work, name, ranges)
+    proof = prove([work / files[0]])
     if proof.status != "accepted":
         raise TargetUnavailable(
             "no plan can be measured", expected="a graph that TensorRT-RTX builds", got=f"{proof.status}: {proof.reason}",
-            where="compile/bench_placement.py", fix="pip install -e '.[proof]' on Linux, x86-64",
+            where="this machine", fix="pip install -e '.[proof]' on Linux, x86-64",
         )  # fmt: skip
     [one] = proof.graphs
     plan = Plan(
-        model=model.name, kernels=one.kernels, attentions=one.attentions, fused=one.fused,
+        model=model, kernels=one.kernels, attentions=one.attentions, fused=one.fused,
         moved_mb=round(one.moved_bytes / 1e6, 2), weight_mb=round(one.weight_bytes / 1e6, 2), int8_share=round(one.int8_share, 4),
         sqnr_db=None if worst is None else worst(),
     )  # fmt: skip
@@ -228,7 +233,7 @@ def prepare(name: str, checkpoint: Path, images: Path, work: Path, count: int) -
     place = work / f"{name}-{code_hash('compile.bench_rewrites', 'compile.bench_graphs')[:12]}"
     files = folder_images(images, SPLIT)
     if not (place / "folded").is_dir():
-        folded_graph(checkpoint, ImageFiles(paths=files.paths[:4]), place, threads=0)
+        folded_graph(checkpoint, ImageFiles(paths=files.paths[:4]), place, rates_of("jetson"), threads=0)
     graph = load(Folded, place / "folded")
     info = graph_info(graph)
     drawn = from_folder(images, SPLIT, count, seed=0, preprocess=info.preprocess)

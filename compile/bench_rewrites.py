@@ -36,6 +36,7 @@ from compile.quantize import CACHE, Job, scheme_of, write_quantized
 from compile.script import run_script
 from compile.sources import ROOT
 from targets.base import Array, RunConfig, Session, Target, Variant, VariantRecipe
+from targets.folding import Rates, rates_of
 from targets.reference.target import F32
 from targets.rewrites import FILE, RewriteRow, Rewrites, Sample
 from targets.table import target as find_target
@@ -130,19 +131,19 @@ def _compare(model: Model, on: tuple[str, ...], name: str, bench: Bench) -> list
         return [
             Sample(model=model.name, variant=recipe.name, sites=sites, ratio=round(found.median, 4),
                    quartiles=(round(found.low, 4), round(found.high, 4)))
-            for recipe in _recipes(model, bench) for found in [_ratio(model, recipe, (rewritten, without), bench)]
+            for recipe in recipes_of(model, bench) for found in latency_ratios(model, recipe, (rewritten, without), bench)
         ]  # fmt: skip
 
 
-def _recipes(model: Model, bench: Bench) -> list[VariantRecipe]:
+def recipes_of(model: Model, bench: Bench) -> list[VariantRecipe]:
     """Return the target's variants that compute with a float graph or, where it can be made, with a quantized one."""
     offered = bench.target.variants(bench.target.capabilities(bench.run))
     return [one for one in offered if one.graph == "float" or (one.graph == "quantized" and model.contract is not None)]
 
 
-def _ratio(model: Model, recipe: VariantRecipe, graphs: tuple[Path, Path], bench: Bench) -> Ratio:
-    """Compare the latencies of two graphs as one variant, in the rounds of ``SESSIONS`` pairs of sessions: the first's over the second's."""
-    spent: tuple[list[float], list[float]] = ([], [])
+def latency_ratios(model: Model, recipe: VariantRecipe, graphs: Sequence[Path], bench: Bench) -> list[Ratio]:
+    """Compare the latencies of graphs as one variant, in the rounds of ``SESSIONS`` runs of new sessions: each one's over the last's."""
+    spent: list[list[float]] = [[] for _ in graphs]
     variants = [_variant(model, recipe, graph, bench) for graph in graphs]
     for _ in range(SESSIONS):
         with ExitStack() as sessions:
@@ -153,7 +154,7 @@ def _ratio(model: Model, recipe: VariantRecipe, graphs: tuple[Path, Path], bench
             subjects = {str(place): partial(session.infer, model.feed) for place, session in enumerate(opened)}
             for all_of_it, values in zip(spent, sample(subjects, bench.timing, bench.clock).values(), strict=True):
                 all_of_it += values
-    return ratio(*spent)
+    return [ratio(one, spent[-1]) for one in spent[:-1]]
 
 
 def _variant(model: Model, recipe: VariantRecipe, graph: Path, bench: Bench) -> Variant:
@@ -177,20 +178,22 @@ def convert_graph(graph: Path, target: Target) -> tuple[str, ...]:
     return target.convert(graph, graph.with_suffix(suffix))
 
 
-def folded_graph(checkpoint: Path, images: ImageFiles, out: Path, *, threads: int) -> Folded:
-    """Export, simplify and fold a checkpoint in ``out``."""
+def folded_graph(checkpoint: Path, images: ImageFiles, out: Path, rates: Rates, *, threads: int) -> Folded:
+    """Export, simplify and fold a checkpoint in ``out``, by what work costs a target."""
     from tdss.checkpoint import load
 
     config, model = load(checkpoint)
-    return folded_module(model, config, images, out, threads=threads)
+    return folded_module(model, config, images, out, rates, threads=threads)
 
 
-def folded_module(model: "nn.Module", config: "ModelConfig", images: ImageFiles, out: Path, *, threads: int) -> Folded:
+def folded_module(
+    model: "nn.Module", config: "ModelConfig", images: ImageFiles, out: Path, rates: Rates, *, threads: int
+) -> Folded:
     """Export, simplify and fold a model that answers as ``config`` says, in ``out``."""
     from compile.fold import fold
 
     simplified = simplified_module(model, config, images, out, threads=threads)
-    return fold(simplified, out / "folded", images, "cost", lambda line: None, threads=threads)
+    return fold(simplified, out / "folded", images, "cost", rates, lambda line: None, threads=threads)
 
 
 def simplified_module(
@@ -205,19 +208,19 @@ def simplified_module(
     return simplify(exported, out / "simplified", images, threads=threads)
 
 
-def _benchmark(scratch: Path, threads: int) -> list[Model]:
+def _benchmark(scratch: Path, rates: Rates, threads: int) -> list[Model]:
     """Return the Swin-T of compile/bench_fold.py with dynamic gates, its adapters alone before the whole of it."""
     from compile.bench_graphs import adapter_part, config_of, write_checkpoint, write_image
 
     config = config_of("swin-t", "dynamic")
     part = adapter_part("swin-t", "dynamic", len(config.tasks), scratch)
     checkpoint, _ = write_checkpoint(scratch / "swin-t", config), write_image(scratch / "image", config)
-    whole = _model(checkpoint, scratch / "image", "", scratch / "graph", threads)
+    whole = _model(checkpoint, scratch / "image", "", scratch / "graph", rates, threads)
     return [Model("swin-t's adapters", part.path, part.feed), whole]
 
 
-def _model(checkpoint: Path, images: Path, split: str, out: Path, threads: int) -> Model:
-    graph = folded_graph(checkpoint, folder_images(images, split).first(1), out, threads=threads)
+def _model(checkpoint: Path, images: Path, split: str, out: Path, rates: Rates, threads: int) -> Model:
+    graph = folded_graph(checkpoint, folder_images(images, split).first(1), out, rates, threads=threads)
     info = graph_info(graph)
     calibration = from_folder(images, split, CALIBRATION, seed=0, preprocess=info.preprocess)
     path = calibration.paths[0]
@@ -259,10 +262,10 @@ def main(
         )  # fmt: skip
     with TemporaryDirectory() as scratch:
         if benchmark:
-            models = _benchmark(Path(scratch), threads)
+            models = _benchmark(Path(scratch), rates_of(target), threads)
         else:
             folders = [(path, Path(scratch) / str(number)) for number, path in enumerate(checkpoint or [DEFAULT])]
-            models = [_model(path, images, split, out, threads) for path, out in folders]
+            models = [_model(path, images, split, out, rates_of(target), threads) for path, out in folders]
         rows = measure_rewrites(models, bench, first=benchmark)
     subject = " --benchmark" if benchmark else "".join(f" --checkpoint {path}" for path in checkpoint or [])
     command = f"python compile/bench_rewrites.py --target {target}{subject} --rounds {rounds} --threads {threads} --clock {clock} --write"

@@ -33,6 +33,7 @@ from compile.script import announce, claim, run_script
 from compile.store import seal, tool_versions, writing
 from compile.stored import folding_of
 from compile.tools import TOOLS
+from targets.folding import Rates, rates_of
 
 if TYPE_CHECKING:
     import onnx_ir as ir
@@ -41,6 +42,10 @@ if TYPE_CHECKING:
 
 NOTHING_PAYS = "the graph with its values eliminated would cost the target no less"
 NO_PROOF = FoldProof(images=0, float64={}, float32={})  # nothing was changed
+USUAL = "reference"  # whose costs decide where no target is named
+TARGET_HELP = (
+    "Whose measured costs decide: intel, jetson or reference. Default: reference, ONNX Runtime, which any file is for."
+)
 
 
 class Folding(NamedTuple):
@@ -53,11 +58,12 @@ class Folding(NamedTuple):
 
 
 def fold(
-    simplified: Simplified, out: Path, images: ImageFiles, mode: FoldMode, progress: Callable[[str], None], *, threads: int
+    simplified: Simplified, out: Path, images: ImageFiles, mode: FoldMode, rates: Rates, progress: Callable[[str], None], *,
+    threads: int,
 ) -> Folded:  # fmt: skip
     """Write a ``Folded`` artifact in ``out``: the graph with its linear maps composed where that pays, proven on ``images``.
 
-    ``threads`` are those of the float32 check; 0 leaves their number to the runtime.
+    ``rates`` are what work costs the target. ``threads`` are those of the float32 check; 0 leaves their number to the runtime.
 
     Raises:
         GraphError: the graph's own outputs are not finite, or folding changed what it computes; the elimination is named.
@@ -71,7 +77,7 @@ def fold(
     model = read_graph(source)
     with writing(out, Folded) as folder:
         target = folder / GRAPH_FILE
-        done = _eliminate(model, info, images, progress) if mode == "cost" else Folding(None, NO_PROOF, ())
+        done = _eliminate(model, info, images, rates, progress) if mode == "cost" else Folding(None, NO_PROOF, ())
         if done.model is None:
             shutil.copyfile(source, target)
         else:
@@ -82,6 +88,7 @@ def fold(
         before, after = costs_by_scope(model), costs_by_scope(done.model or model)
         own = FoldSettings(
             mode=mode, proof=done.proof, tasks=tuple(info.tasks), freeze_gates=any(not line.exact for line in lines),
+            rates=rates.model_dump(),
             parts=part_costs(before, after, info.tasks), picture=done.picture,
         )  # fmt: skip
         more: dict[str, JsonValue] = {
@@ -95,17 +102,18 @@ def fold(
     return load(Folded, out)
 
 
-def _eliminate(model: "ir.Model", info: GraphInfo, images: ImageFiles, progress: Callable[[str], None]) -> Folding:
+def _eliminate(
+    model: "ir.Model", info: GraphInfo, images: ImageFiles, rates: Rates, progress: Callable[[str], None]
+) -> Folding:
     """Choose, prove in float64, and cast; the float32 check is still to be made."""
     from compile.fold_graph import decisions
     from compile.fold_lines import ELIMINATION, fold_lines, macs_saved
-    from compile.folding.cost import Rates
     from compile.folding.engine import cast, eliminate
     from compile.folding.picture import picture
     from compile.folding.price import graph_price
     from compile.folding.proof import as_record, prove
 
-    feeds, rates = [info.feed(image, name=name) for name, image in images.read()], Rates()
+    feeds = [info.feed(image, name=name) for name, image in images.read()]
     found = eliminate(model, rates, progress)
     if graph_price(found.model, rates) >= graph_price(model, rates):
         line = FoldRecord(
@@ -164,6 +172,7 @@ class Asked(NamedTuple):
     calibration: int
     tasks: str
     mode: FoldMode
+    target: str
     freeze_gates: bool
 
 
@@ -204,6 +213,7 @@ def main(
         ),
     ] = 2,
     inputs: Annotated[Path | None, typer.Option(help="For an .onnx: an .npz with an array for every input.")] = None,
+    target: Annotated[str, typer.Option(help=TARGET_HELP)] = USUAL,
     calibration: Annotated[
         int, typer.Option(min=0, max=LIMITS["count"].most, help="How many images the analysis and the freezing use.")
     ] = 8,
@@ -215,12 +225,12 @@ def main(
 
     Example: tdss fold models/default --explain; tdss fold model.onnx --out folded.onnx
     """
-    asked = Asked(images, split, count, calibration, tasks, require_mode(mode), freeze_gates=freeze_gates)
+    asked = Asked(images, split, count, calibration, tasks, require_mode(mode), target, freeze_gates=freeze_gates)
     _require_place(out, explain=explain)
     if (tasks or freeze_gates) and (model.suffix == ".onnx" or (model / SIDECAR).is_file()):
         raise _for_checkpoints(model)
     if model.suffix == ".onnx":
-        _fold_file(model, out, inputs, count, explain=explain, as_json=as_json)
+        _fold_file(model, out, inputs, count, target, explain=explain, as_json=as_json)
         return
     if inputs is not None:
         raise _for_files(model)
@@ -238,7 +248,15 @@ def _fold_folder(model: Path, out: Path | None, asked: Asked, *, explain: bool, 
         is_graph = (model / SIDECAR).is_file()
         simplified = load(Simplified, model) if is_graph else _simplified(model, scratch, asked)
         images = folder_images(asked.images, asked.split)
-        folded = fold(simplified, out or scratch / "folded", images.first(asked.proven), asked.mode, say, threads=0)
+        folded = fold(
+            simplified,
+            out or scratch / "folded",
+            images.first(asked.proven),
+            asked.mode,
+            rates_of(asked.target),
+            say,
+            threads=0,
+        )
         if explain:
             findings = () if is_graph else _analyse(model, images.first(asked.calibration))
             _explain(simplified, folded, findings, as_json=as_json)
@@ -276,11 +294,11 @@ def _for_checkpoints(path: Path) -> InputError:
 
 
 def _fold_file(
-    path: Path, out: Path | None, inputs: Path | None, count: int, *, explain: bool, as_json: bool
+    path: Path, out: Path | None, inputs: Path | None, count: int, target: str, *, explain: bool, as_json: bool
 ) -> None:  # fmt: skip
     from compile.fold_graph import fold_file, show
 
-    show(fold_file(path, out, inputs, count, say), out, explain=explain, as_json=as_json)
+    show(fold_file(path, out, inputs, count, target, say), out, explain=explain, as_json=as_json)
 
 
 def _analyse(checkpoint: Path, images: ImageFiles) -> "Iterable[Finding]":

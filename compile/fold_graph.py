@@ -17,7 +17,6 @@ from bundle.outputs import marked, overwriting, require_file
 from bundle.strict_json import dumps
 from bundle.terminal import print_answer
 from compile.console import EscapingConsole
-from compile.folding.cost import Rates
 from compile.folding.draw import draw
 from compile.folding.engine import Elimination, cast, eliminate
 from compile.folding.price import graph_price
@@ -28,6 +27,7 @@ from compile.graph import Array
 from compile.graph_cost import graph_cost, macs_by_node, moved_by
 from compile.lint.read import flatten, read_model
 from compile.passes.base import shape_of
+from targets.folding import Rates, rates_of
 from targets.reference.session import import_onnxruntime
 
 LEAST_OPSET, OPSET, IR_VERSION = 18, 20, 10
@@ -37,22 +37,23 @@ NOTABLE = 5e3  # of a cost, in multiply-accumulates
 
 
 def fold_file(
-    path: Path, out: Path | None, feeds: Path | None, count: int, progress: Callable[[str], None]
+    path: Path, out: Path | None, feeds: Path | None, count: int, target: str, progress: Callable[[str], None]
 ) -> FoldedGraph:
-    """Fold the graph in ``path``, write it to ``out`` if that is given, and return what was done.
+    """Fold the graph in ``path`` by what work costs ``target``, write it to ``out`` if that is given, and return what was done.
 
     The proof runs on the arrays in ``feeds`` (.npz, an array for each input), or on ``count`` sets of seeded random numbers.
 
     Raises:
         GraphError: the file cannot be read or run, or folding changed what it computes.
+        ConfigError: there is no such target, or its costs cannot be read.
         InputError: ``out`` is another file, or the inputs do not fit the graph.
     """
+    rates = rates_of(target)
     if out is not None:
         require_file(out, FOLDED, [path])
     model = read_graph(path)
     inputs = read_feeds(model, feeds) if feeds is not None else random_feeds(model, count)
-    rates = Rates()
-    progress(f"fold: {len(model.graph)} nodes")
+    progress(f"fold: {len(model.graph)} nodes, for {target}")
     folding = eliminate(model, rates, progress)
     progress(f"fold: proving on {len(inputs)} inputs")
     exact = prove(model, folding, inputs, rates)
@@ -64,7 +65,7 @@ def fold_file(
         with overwriting(out, FOLDED) as temporary:
             write_graph(folded if pays else model, temporary)
     proof = as_record(exact, single, len(inputs))
-    return describe(model, folded if pays else model, folding, rates, proof, pays=pays)
+    return describe(model, folded if pays else model, folding, target, rates, proof, pays=pays)
 
 
 def read_graph(path: Path) -> ir.Model:
@@ -188,12 +189,12 @@ def write_graph(model: ir.Model, path: Path) -> None:
 
 
 def describe(
-    model: ir.Model, folded: ir.Model, folding: Elimination, rates: Rates, proof: FoldProof, *, pays: bool
+    model: ir.Model, folded: ir.Model, folding: Elimination, target: str, rates: Rates, proof: FoldProof, *, pays: bool
 ) -> FoldedGraph:
     """Return the record of a folding."""
     before, after = graph_cost(model), graph_cost(folded)
     return FoldedGraph(
-        outcome="folded" if pays else "nothing pays", macs_before=before.macs, macs_after=after.macs,
+        outcome="folded" if pays else "nothing pays", target=target, rates=rates, macs_before=before.macs, macs_after=after.macs,
         params_before=before.params, params_after=after.params, nodes_before=before.nodes, nodes_after=after.nodes,
         cost_before=graph_price(model, rates), cost_after=graph_price(folded, rates), proof=proof,
         scopes=tuple(scope_costs(model, folded)), values=tuple(decisions(folding, rates)),
@@ -264,6 +265,6 @@ def show(record: FoldedGraph, out: Path | None, *, explain: bool, as_json: bool)
         EscapingConsole(width=None if sys.stdout.isatty() else 200).print(draw(record))
     else:
         print_answer(
-            f"{record.outcome}: {record.macs_before / 1e6:.6g} → {record.macs_after / 1e6:.6g} M MACs, "
+            f"{record.outcome} for {record.target}: {record.macs_before / 1e6:.6g} → {record.macs_after / 1e6:.6g} M MACs, "
             f"{record.nodes_before} → {record.nodes_after} nodes{'' if out is None else f', {out}'}"
         )

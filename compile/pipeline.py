@@ -42,6 +42,7 @@ from compile.store import in_use, obtain, stage_key
 from compile.stored import Judged, ReferenceVectors, savings, variants_of
 from compile.tools import TOOLS
 from report.tables import tasks_table
+from targets.folding import rates_of
 from tdss.config_file import CARD
 
 STORE = ".store"
@@ -177,14 +178,17 @@ def _simplify(road: Road, exported: Exported) -> Simplified:
 
 def _fold(road: Road, simplified: Simplified) -> Folded:
     images, mode, threads = _check_images(road), road.config.fold, road.config.threads
+    rates = rates_of(road.target.name)
 
     def make(out: Path) -> Folded:
         from compile.fold import fold
 
-        return fold(simplified, out, images, mode, road.say, threads=threads)
+        return fold(simplified, out, images, mode, rates, road.say, threads=threads)
 
     inputs = (simplified.sha256, images.sha256)
-    folded = _stage(road, Folded, "fold", inputs=inputs, settings={"mode": mode}, make=make)
+    folded = _stage(
+        road, Folded, "fold", inputs=inputs, settings={"mode": mode, "rates": rates.model_dump()}, make=make
+    )
     road.say(f"  {savings(folded)}")
     return folded
 

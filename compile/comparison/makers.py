@@ -21,6 +21,7 @@ from compile.graph import GRAPH_FILE, GraphInfo
 from compile.images import ImageFiles
 from compile.store import obtain, seal, stage_key, tool_versions, writing
 from targets.base import RunConfig
+from targets.folding import rates_of
 from targets.table import target as find_target
 from tdss.config_file import checkpoint_digest
 
@@ -155,7 +156,9 @@ def _ours(model: Model, out: Path, source: Source) -> Engine:
     with TemporaryDirectory() as temporary:
         scratch = Path(temporary)
         network = model.network()
-        folded = folded_module(network.float(), network.config, model.check, scratch, threads=source.threads)
+        folded = folded_module(
+            network.float(), network.config, model.check, scratch, rates_of(TARGET), threads=source.threads
+        )
         rewritten = rewrite(folded, scratch / "rewritten", names, model.check, threads=source.threads)
         quantized = quantize(rewritten, model.calibration, scratch / "quantized", target, run, cache=scratch / CACHE)
         return build(quantized, out, target, run)

@@ -11,14 +11,7 @@ from compile.folding.layout import preferred
 from compile.folding.matrices import Array, Matrix, Selection
 from compile.folding.network import Network, Value
 from compile.folding.windows import Family, families
-
-
-class Rates(NamedTuple):
-    """What a target's work costs in multiply-accumulates (``targets/<name>/folding.json``)."""
-
-    element: float = 10.0
-    operator: float = 3e5
-    thin: int = 192
+from targets.folding import Rates
 
 
 class Probe:

@@ -16,13 +16,16 @@ def draw(record: FoldedGraph) -> Group:
 
 
 def _totals(record: FoldedGraph) -> Table:
-    table = Table("", "before", "after", title=f"The graph: {record.outcome}")
+    table = Table("", "before", "after", title=f"The graph: {record.outcome} for {record.target}")
     for name, before, after in (
         ("multiply-accumulates", record.macs_before, record.macs_after),
         ("parameters", record.params_before, record.params_after),
         ("nodes", record.nodes_before, record.nodes_after),
     ):
         table.add_row(name, f"{before:,}", f"{after:,}")
+    rates = record.rates
+    costs = f"{rates.element:g} for an element, {rates.operator:g} for an operator, both in multiply-accumulates"
+    table.add_row(f"cost: {costs}", f"{record.cost_before:,.0f}", f"{record.cost_after:,.0f}")
     table.add_row("largest relative error, float64", "", f"{max(record.proof.float64.values()):.1e}")
     table.add_row("largest relative error, float32", "", f"{max(record.proof.float32.values()):.1e}")
     return table

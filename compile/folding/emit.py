@@ -8,7 +8,7 @@ import onnx_ir as ir
 from onnx_ir.passes.common import RemoveUnusedNodesPass
 
 from compile.folding.builder import Builder
-from compile.folding.cost import Rates, takes_columns
+from compile.folding.cost import takes_columns
 from compile.folding.gates import Gates
 from compile.folding.layout import Laid, Layout, Layouts, per_channel, preferred, shape_of
 from compile.folding.matrices import Array, Matrix
@@ -19,6 +19,7 @@ from compile.folding.products import Products
 from compile.folding.windows import Family
 from compile.passes.base import constant
 from compile.passes.base import shape_of as static_shape
+from targets.folding import Rates
 
 
 def emit(model: ir.Model, network: Network, plan: Plan, rates: Rates) -> ir.Model:

@@ -6,7 +6,6 @@ from typing import NamedTuple
 import onnx_ir as ir
 from onnx_ir.passes.common import RemoveUnusedNodesPass
 
-from compile.folding.cost import Rates
 from compile.folding.emit import emit, float_type
 from compile.folding.network import Network
 from compile.folding.plan import Plan, make_plan
@@ -14,6 +13,7 @@ from compile.folding.price import graph_price
 from compile.folding.reader import read_network
 from compile.folding.regrid import regrid
 from compile.folding.search import Found, search
+from targets.folding import Rates
 
 
 class Elimination(NamedTuple):
@@ -38,11 +38,8 @@ def eliminate(model: ir.Model, rates: Rates, progress: Callable[[str], None] = l
     return Elimination(folded, network, found, plan)
 
 
-def fold_graph(
-    model: ir.Model, rates: Rates | None = None, progress: Callable[[str], None] = lambda _: None
-) -> ir.Model:
+def fold_graph(model: ir.Model, rates: Rates, progress: Callable[[str], None] = lambda _: None) -> ir.Model:
     """Return the folded model, its constants in the model's own type; the model itself where that costs the target no less."""
-    rates = Rates() if rates is None else rates
     folded = cast(eliminate(model, rates, progress).model)
     return folded if graph_price(folded, rates) < graph_price(model, rates) else model
 

@@ -7,10 +7,10 @@ import numpy as np
 import onnx_ir as ir
 
 from compile.folding.builder import Builder
-from compile.folding.cost import Rates
 from compile.folding.layout import Laid, shape_of
 from compile.folding.network import Network
 from compile.folding.plan import Product, Scaled
+from targets.folding import Rates
 
 
 class Gates:

@@ -7,13 +7,14 @@ from typing import NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from compile.folding.cost import Rates, proportional
+from compile.folding.cost import proportional
 from compile.folding.expand import Constants, Reads, expand
 from compile.folding.layout import preferred
 from compile.folding.matrices import Array, Matrix, identity, select
 from compile.folding.moves import Move
 from compile.folding.network import Factor, Network, Value
 from compile.folding.windows import Family, families
+from targets.folding import Rates
 
 SEGMENTS = 64
 

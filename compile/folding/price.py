@@ -4,9 +4,9 @@ from math import prod
 
 import onnx_ir as ir
 
-from compile.folding.cost import Rates
 from compile.graph_cost import macs_by_node
 from compile.passes.base import is_constant, shape_of
+from targets.folding import Rates
 
 FREE = frozenset({"Constant", "Flatten", "Identity", "Reshape", "Squeeze", "Unsqueeze"})
 

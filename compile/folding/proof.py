@@ -7,13 +7,13 @@ import onnx_ir as ir
 
 from bundle.errors import GraphError
 from bundle.fold import FoldProof
-from compile.folding.cost import Rates
 from compile.folding.emit import emit
 from compile.folding.engine import Elimination
 from compile.folding.plan import make_plan
 from compile.folding.search import Search
 from compile.graph import Array
 from compile.torch_graph.evaluate import evaluate
+from targets.folding import Rates
 
 EXACT_RELATIVE = 1e-11  # float64: largest |a − b| of an output over its largest |b|
 FLOAT32_RELATIVE = 1e-4  # float32: the order of summation changes; 1e-5 is usual

@@ -6,6 +6,7 @@ from pydantic import Field
 
 from bundle.fold import FoldProof
 from bundle.frozen import Frozen
+from targets.folding import Rates
 
 
 class ValueDecision(Frozen):
@@ -34,9 +35,14 @@ class ScopeCost(Frozen):
 
 
 class FoldedGraph(Frozen):
-    """The record of a folded graph; ``outcome`` says if the file is folded, or the graph as it came since nothing pays."""
+    """The record of a folded graph; ``outcome`` says if the file is folded, or the graph as it came since nothing pays.
+
+    The costs are in multiply-accumulates of the ``target``, by its ``rates``.
+    """
 
     outcome: Literal["folded", "nothing pays"]
+    target: str
+    rates: Rates
     macs_before: int
     macs_after: int
     params_before: int

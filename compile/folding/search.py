@@ -7,10 +7,11 @@ values, then swaps neighbouring classes, until nothing improves; the better end 
 from collections.abc import Callable, Collection, Hashable, Iterable, Sequence
 from typing import NamedTuple
 
-from compile.folding.cost import Probe, Rates, Work, cost_of, norm_scaled, rows_of
+from compile.folding.cost import Probe, Work, cost_of, norm_scaled, rows_of
 from compile.folding.expand import Blocked, expand, reached
 from compile.folding.matrices import identity
 from compile.folding.network import Network, Value
+from targets.folding import Rates
 
 ROUNDS = 12
 RADIUS = 3  # how many terms away from a class its region reaches

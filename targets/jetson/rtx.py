@@ -85,11 +85,11 @@ def why_not() -> str:
     return ""
 
 
-def build_graph(graph: Path) -> RtxBuild:
-    """Parse and build an ONNX graph in a process of its own; a refusal is an answer, not an error.
+def require_builder() -> None:
+    """Refuse where no graph can be built.
 
     Raises:
-        TargetUnavailable: TensorRT-RTX is not here, or its process died.
+        TargetUnavailable: TensorRT-RTX cannot run on this machine.
     """
     reason = why_not()
     if reason:
@@ -97,6 +97,15 @@ def build_graph(graph: Path) -> RtxBuild:
             "a graph cannot be proven here", expected="the Python package tensorrt-rtx-cu13 on Linux, x86-64",
             got=reason, where="this Python environment", fix="make prove, or: pip install -e '.[proof]'",
         )  # fmt: skip
+
+
+def build_graph(graph: Path) -> RtxBuild:
+    """Parse and build an ONNX graph in a process of its own; a refusal is an answer, not an error.
+
+    Raises:
+        TargetUnavailable: TensorRT-RTX is not here, or its process died.
+    """
+    require_builder()
     with TemporaryDirectory() as scratch:
         out = Path(scratch) / "answer.json"
         done = _run(module(WORKER, str(graph.resolve()), str(out)), graph)

@@ -30,6 +30,7 @@ from compile.stored import folding_of, savings, total
 from compile.verify import run_graph
 from tdss.checkpoint import load as load_checkpoint
 from tests.compile import made
+from tests.compile.folding.engine_cases import RATES
 from tests.compile.made import quiet
 
 HEX = "0123456789abcdef" * 2
@@ -41,7 +42,7 @@ ONE = made.image(77)
 def through(checkpoint: Path, images: ImageFiles, out: Path, options: ExportOptions, calibration: ImageFiles) -> Folded:
     """Export, simplify and fold the checkpoint in ``out``."""
     exported = export(checkpoint, out / "e", "raw", images, options, calibration, quiet, threads=1)
-    return fold(simplify(exported, out / "s", images, threads=1), out / "f", images, "cost", quiet, threads=1)
+    return fold(simplify(exported, out / "s", images, threads=1), out / "f", images, "cost", RATES, quiet, threads=1)
 
 
 def lines_of(folded: Folded) -> tuple[FoldRecord, ...]:
@@ -160,7 +161,7 @@ def test_frozen_gates_are_recorded_with_what_they_cost(
 
 
 def test_nothing_is_folded_where_that_is_asked_for(work: Path, images: ImageFiles, tmp_path: Path) -> None:
-    same = fold(load(Simplified, work / "s"), tmp_path / "f", images.first(1), "none", quiet, threads=1)
+    same = fold(load(Simplified, work / "s"), tmp_path / "f", images.first(1), "none", RATES, quiet, threads=1)
     assert same.file(GRAPH_FILE).read_bytes() == (work / "s" / GRAPH_FILE).read_bytes()
     whole = total(folding_of(same).parts)
     assert lines_of(same) == () and whole.macs_after == whole.macs_before
@@ -186,7 +187,7 @@ def test_a_graph_cannot_be_restricted_any_more(work: Path, scenes: Path, tmp_pat
 def test_what_a_killed_run_left_is_swept_away(work: Path, images: ImageFiles, tmp_path: Path) -> None:
     left = tmp_path / f".f.{HEX}.tmp"
     left.mkdir()
-    fold(load(Simplified, work / "s"), tmp_path / "f", images.first(1), "none", quiet, threads=1)
+    fold(load(Simplified, work / "s"), tmp_path / "f", images.first(1), "none", RATES, quiet, threads=1)
     assert not left.exists() and [path.name for path in tmp_path.iterdir()] == ["f"]
 
 

@@ -14,13 +14,14 @@ from torch import nn
 from bundle.errors import GraphError, InputError
 from compile.fold_graph import fold_file, read_graph
 from compile.folding import expand
-from compile.folding.cost import Rates
 from compile.folding.engine import eliminate
 from compile.folding.matrices import Matrix
 from compile.folding.proof import beyond, prove, worst
 from compile.folding.record import scope_of
 from compile.graph_cost import graph_cost
+from targets.folding import Rates, rates_of
 from tests.cli.run import tdss
+from tests.compile.folding.engine_cases import RATES
 from tests.compile.folding.exporting import export_simplified
 
 WIDTH = 256
@@ -58,7 +59,7 @@ def quiet(_: str) -> None:
 
 def test_an_update_is_merged_into_its_layer(graph: Path, tmp_path: Path) -> None:
     out = tmp_path / "folded.onnx"
-    record = fold_file(graph, out, None, 2, quiet)
+    record = fold_file(graph, out, None, 2, "reference", quiet)
     folded = onnx.load(out)
     assert record.outcome == "folded"
     assert sorted(node.op_type for node in folded.graph.node) == ["Add", "MatMul", "Relu", "Tanh"]
@@ -69,9 +70,9 @@ def test_an_update_is_merged_into_its_layer(graph: Path, tmp_path: Path) -> None
 
 def test_the_same_file_gives_the_same_bytes_and_may_be_written_over(graph: Path, tmp_path: Path) -> None:
     out = tmp_path / "folded.onnx"
-    fold_file(graph, out, None, 1, quiet)
+    fold_file(graph, out, None, 1, "reference", quiet)
     first = out.read_bytes()
-    fold_file(graph, out, None, 1, quiet)
+    fold_file(graph, out, None, 1, "reference", quiet)
     assert out.read_bytes() == first
 
 
@@ -79,7 +80,7 @@ def test_another_file_is_not_written_over(graph: Path, tmp_path: Path) -> None:
     other = tmp_path / "other.onnx"
     other.write_bytes(b"something else")
     with pytest.raises(InputError, match="something here already"):
-        fold_file(graph, other, None, 1, quiet)
+        fold_file(graph, other, None, 1, "reference", quiet)
     assert other.read_bytes() == b"something else"
 
 
@@ -99,9 +100,9 @@ def test_a_wrong_elimination_is_named(graph: Path, monkeypatch: pytest.MonkeyPat
         )
 
     monkeypatch.setattr(expand, "_composed", broken)
-    folding = eliminate(model, Rates())
+    folding = eliminate(model, RATES)
     with pytest.raises(GraphError) as caught:
-        prove(model, folding, [feed], Rates())
+        prove(model, folding, [feed], RATES)
     assert wrong in caught.value.where and "elimination of" in caught.value.where
 
 
@@ -109,9 +110,9 @@ def test_inputs_may_be_given(graph: Path, tmp_path: Path) -> None:
     good, wrong = tmp_path / "good.npz", tmp_path / "wrong.npz"
     np.savez(good, x=np.ones((1, 64, WIDTH), np.float32))
     np.savez(wrong, x=np.ones((1, 3, WIDTH), np.float32))
-    assert fold_file(graph, None, good, 1, quiet).proof.images == 1
+    assert fold_file(graph, None, good, 1, "reference", quiet).proof.images == 1
     with pytest.raises(InputError, match="does not fit"):
-        fold_file(graph, None, wrong, 1, quiet)
+        fold_file(graph, None, wrong, 1, "reference", quiet)
 
 
 def test_an_older_opset_is_folded_too(tmp_path: Path) -> None:
@@ -129,7 +130,7 @@ def test_an_older_opset_is_folded_too(tmp_path: Path) -> None:
     )
     path = tmp_path / "old.onnx"
     onnx.save(model, path)
-    assert fold_file(path, None, None, 1, quiet).nodes_after == 2
+    assert fold_file(path, None, None, 1, "reference", quiet).nodes_after == 2
 
 
 @pytest.mark.parametrize("operator", ["QuantizeLinear", "If", "Cast"])
@@ -158,7 +159,7 @@ def test_what_cannot_be_folded_is_refused(operator: str, tmp_path: Path) -> None
     path = tmp_path / "model.onnx"
     onnx.save(model, path)
     with pytest.raises(GraphError, match="cannot be folded"):
-        fold_file(path, None, None, 1, quiet)
+        fold_file(path, None, None, 1, "reference", quiet)
 
 
 def test_the_command_prints_a_line_json_or_tables(
@@ -166,7 +167,7 @@ def test_the_command_prints_a_line_json_or_tables(
 ) -> None:
     out = tmp_path / "folded.onnx"
     code, line, _ = tdss("fold", str(graph), "--out", str(out), capsys=capsys)
-    assert code == 0 and line.startswith("folded: ")
+    assert code == 0 and line.startswith("folded for reference: ")
     record = json.loads(tdss("fold", str(graph), "--out", str(out), "--json", capsys=capsys)[1])
     assert record["outcome"] == "folded" and record["macs_before"] > record["macs_after"]
     assert "Where there was a choice" in tdss("fold", str(graph), "--explain", capsys=capsys)[1]
@@ -195,7 +196,7 @@ def test_frames_of_bytes_are_folded_in_float32(tmp_path: Path) -> None:
     )
     onnx.save(model, tmp_path / "bytes.onnx")
     np.savez(tmp_path / "x.npz", x=rng.integers(0, 256, (1, 64)).astype(np.uint8))
-    record = fold_file(tmp_path / "bytes.onnx", tmp_path / "out.onnx", tmp_path / "x.npz", 1, quiet)
+    record = fold_file(tmp_path / "bytes.onnx", tmp_path / "out.onnx", tmp_path / "x.npz", 1, "reference", quiet)
     assert record.nodes_after == 3 and max(record.proof.float64.values()) < 1e-11
 
 
@@ -204,3 +205,34 @@ def test_a_number_that_is_none_is_no_proof() -> None:
     relative, absolute = worst([(want, {"y": np.array([1.0, np.nan, 1.0])}), (want, want)])
     assert np.isnan(relative["y"]) and np.isnan(absolute["y"]) and beyond(relative, 1e-11) == "nan on y"
     assert beyond(worst([(want, want)])[0], 1e-11) == ""
+
+
+def test_the_target_says_what_work_costs(graph: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    dear = RATES.model_copy(update={"element": 20.0})
+    costs = {"intel": RATES, "jetson": dear}
+    monkeypatch.setattr("compile.fold_graph.rates_of", costs.__getitem__)
+    found = {name: fold_file(graph, None, None, 1, name, quiet) for name in costs}
+    assert {name: (one.target, one.rates) for name, one in found.items()} == {
+        name: (name, rates) for name, rates in costs.items()
+    }
+    written = 3 * 64 * WIDTH  # elements of Relu, Tanh and Add
+    assert found["jetson"].cost_after - found["intel"].cost_after == 10 * written
+
+
+def test_the_command_names_the_target_and_its_rates(
+    graph: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    out = str(tmp_path / "folded.onnx")
+    _, answer, _ = tdss("fold", str(graph), "--target", "jetson", "--out", out, "--json", capsys=capsys)
+    record = json.loads(answer)
+    assert record["target"] == "jetson" and Rates.model_validate(record["rates"]) == rates_of("jetson")
+    _, shown, _ = tdss("fold", str(graph), "--explain", capsys=capsys)
+    assert "for reference" in shown and f"{rates_of('reference').element:g} for an element" in shown
+
+
+def test_a_target_is_known_and_for_a_file(graph: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    out = str(tmp_path / "folded.onnx")
+    code, _, said = tdss("fold", str(graph), "--target", "tpu", "--out", out, capsys=capsys)
+    assert code == 2 and "there is no target 'tpu'" in said
+    code, _, said = tdss("fold", str(tmp_path), "--target", "intel", "--out", out, capsys=capsys)
+    assert code == 2 and "--target are for an .onnx file" in said and not list(tmp_path.iterdir())

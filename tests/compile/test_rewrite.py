@@ -14,13 +14,16 @@ from compile.graph import GRAPH_FILE
 from compile.images import ImageFiles
 from compile.passes import table
 from compile.rewrite import rewrite
+from targets.folding import rates_of
 from tests.compile.made import quiet
 
 
 @pytest.fixture(scope="module")
 def folded(simplified: Simplified, images: ImageFiles, tmp_path_factory: pytest.TempPathFactory) -> Folded:
     """The tiny model, nothing of it folded: every rewrite still finds its sites."""
-    return fold(simplified, tmp_path_factory.mktemp("folded") / "graph", images, "none", quiet, threads=1)
+    return fold(
+        simplified, tmp_path_factory.mktemp("folded") / "graph", images, "none", rates_of("reference"), quiet, threads=1
+    )
 
 
 @pytest.fixture(scope="module")

@@ -16,6 +16,7 @@ from compile.images import ImageFiles
 from compile.store import seal
 from compile.torch_engine import convert_bundle, converter_arguments, folded_module, require_parent, typed_program
 from compile.verify import run_graph
+from targets.folding import rates_of
 from targets.jetson.builder import BuilderConfig
 from targets.jetson.scheme import F16, INT8
 from tests.bundle.made import make_bundle
@@ -58,7 +59,7 @@ def test_precision_is_in_the_exported_graph() -> None:
 def test_the_module_that_is_converted_answers_as_the_folded_graph(
     simplified: Simplified, images: ImageFiles, tmp_path: Path
 ) -> None:
-    folded = fold(simplified, tmp_path / "f", images, "cost", quiet, threads=1)
+    folded = fold(simplified, tmp_path / "f", images, "cost", rates_of("reference"), quiet, threads=1)
     info, module = graph_info(folded), folded_module(folded)
     feed = info.feed(tiny.image(5))
     [want] = run_graph(folded.file(GRAPH_FILE), info, [feed], exact=False, threads=1)

@@ -18,6 +18,7 @@ from compile.bench_rewrites import folded_graph
 from compile.folds.cost import trace_cost
 from compile.images import folder_images
 from compile.stored import folding_of, total
+from targets.folding import rates_of
 from tdss.checkpoint import load
 from tdss.training.evaluate import evaluate
 
@@ -45,7 +46,9 @@ def measure() -> Golden:
     dataset = FolderDataset(root=DATA, spec=load_spec(DATA / SPEC_FILE))
     shape = (1, 3, config.image.height, config.image.width)
     with TemporaryDirectory() as scratch:
-        folded = folded_graph(MODEL, folder_images(DATA, "calibration").first(1), Path(scratch), threads=0)
+        folded = folded_graph(
+            MODEL, folder_images(DATA, "calibration").first(1), Path(scratch), rates_of("reference"), threads=0
+        )
         records = TypeAdapter(tuple[FoldRecord, ...]).validate_json(folded.file(FOLD).read_bytes())
     decisions: dict[str, int] = {}
     for record in records:

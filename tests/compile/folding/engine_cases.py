@@ -10,6 +10,7 @@ import numpy as np
 import onnx_ir as ir
 
 from compile.graph_cost import graph_cost
+from targets.folding import Rates
 from tests.compile.folding.exact import Arrays, checked, error, run_exactly, run_float32, widen
 from tests.compile.folding.foreign import Foreign
 
@@ -18,6 +19,7 @@ Cost: TypeAlias = Callable[[ir.Model], float]
 
 EXACT = 1e-11
 FLOAT32 = 1e-5
+RATES = Rates(element=10.0, operator=3e5, thin=192)  # of the size of a target's
 WORSE = 10  # a folded graph sums in another order: its float32 error may be so many times that of the graph as it came
 
 

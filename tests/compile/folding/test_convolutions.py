@@ -8,14 +8,14 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-from compile.folding.cost import Rates
 from compile.folding.engine import fold_graph
+from targets.folding import Rates
 from tests.compile.folding.engine_cases import operators
 from tests.compile.folding.exact import error, run_float32
 from tests.compile.folding.exporting import export_simplified
 from tests.compile.folding.foreign import filled
 
-fold = partial(fold_graph, rates=Rates(operator=100.0, thin=2))
+fold = partial(fold_graph, rates=Rates(element=10.0, operator=100.0, thin=2))
 
 
 class Summed(nn.Module):

@@ -6,11 +6,12 @@ import onnx_ir as ir
 import pytest
 from hypothesis import given
 
-from compile.folding.cost import Rates
 from compile.folding.engine import fold_graph
 from compile.folding.price import graph_price
 from compile.graph_cost import graph_cost
+from targets.folding import Rates
 from tests.compile.folding.engine_cases import (
+    RATES,
     Engine,
     comes_down_to_its_golden,
     costs_no_more,
@@ -22,18 +23,20 @@ from tests.compile.folding.foreign import Foreign, parts_of_a_tensor
 from tests.compile.folding.networks import Network, networks
 from tests.compile.folds.applied import few
 
-SMALL = Rates(operator=100.0, thin=2)  # the foreign graphs are a thousand times smaller than what a target runs
-fold_small = partial(fold_graph, rates=SMALL)
+SMALL = Rates(
+    element=10.0, operator=100.0, thin=2
+)  # the foreign graphs are a thousand times smaller than what a target runs
+fold, fold_small = partial(fold_graph, rates=RATES), partial(fold_graph, rates=SMALL)
 
 
-@pytest.mark.parametrize("fold", [fold_graph, fold_small], ids=["operators dear", "operators cheap"])
+@pytest.mark.parametrize("folding", [fold, fold_small], ids=["operators dear", "operators cheap"])
 @given(network=networks)
 @few(60)
-def test_random_networks_stay_the_same(fold: Engine, network: Network) -> None:
-    stays_the_same(fold, network.model, network.feeds)
+def test_random_networks_stay_the_same(folding: Engine, network: Network) -> None:
+    stays_the_same(folding, network.model, network.feeds)
 
 
-@pytest.mark.parametrize("rates", [Rates(), SMALL], ids=["operators dear", "operators cheap"])
+@pytest.mark.parametrize("rates", [RATES, SMALL], ids=["operators dear", "operators cheap"])
 @given(network=networks)
 @few(25)
 def test_no_network_costs_more(rates: Rates, network: Network) -> None:
@@ -64,4 +67,4 @@ def test_the_model_given_is_returned_where_nothing_pays() -> None:
     node = ir.Node("", "Relu", [x])
     node.outputs[0].name, node.outputs[0].shape, node.outputs[0].type = "y", ir.Shape([1, 4]), x.type
     model = ir.Model(ir.Graph([x], node.outputs, nodes=[node], opset_imports={"": 20}), ir_version=10)
-    assert fold_graph(model) is model
+    assert fold(model) is model

@@ -3,10 +3,10 @@
 import onnx_ir as ir
 import pytest
 
-from compile.folding.cost import Rates
 from compile.folding.operators import OPERATORS
 from compile.folding.reader import ELEMENTWISE, NOT_READ, read_network
 from compile.folding.search import search
+from tests.compile.folding.engine_cases import RATES
 from tests.compile.folding.networks import random_network
 
 HEAD = (
@@ -68,7 +68,7 @@ def test_a_value_that_cannot_go_has_a_reason() -> None:
     }"""
     model = ir.passes.common.ShapeInferencePass()(ir.from_onnx_text(text)).model
     network = read_network(model.graph)
-    found = search(network, Rates())
+    found = search(network, RATES)
     assert {network.values[uid].name: reason for uid, reason in found.blocked.items()} == {
         "s": "its constant part does not pass the padding"
     }
