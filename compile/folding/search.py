@@ -10,9 +10,10 @@ from typing import NamedTuple
 from compile.folding.cost import Probe, Rates, Work, cost_of, norm_scaled, rows_of
 from compile.folding.expand import Blocked, expand, reached
 from compile.folding.matrices import identity
-from compile.folding.network import Network, Value
+from compile.folding.network import Network, Term, Value
 
 ROUNDS = 12
+ROUNDS_OF = (0, 2, 4, 6)
 RADIUS = 3  # how many terms away from a class its region reaches
 LEAST = 1.0  # of a cost, in multiply-accumulates, that a change must save
 
@@ -170,7 +171,7 @@ class Search:
 def search(network: Network, rates: Rates, progress: Callable[[str], None] = lambda _: None) -> Found:
     """Return the kept values that cost least of those found."""
     state = Search(network, rates)
-    groups = [classes(network, state.free, rounds) for rounds in range(4)]
+    groups = [classes(network, state.free, state.live, rounds) for rounds in ROUNDS_OF]
     results: list[tuple[float, frozenset[int]]] = []
     for start in ([], state.free):
         state.start(start)
@@ -267,27 +268,31 @@ def _within(near: Sequence[set[int]], centre: int, radius: int) -> list[int]:
     return sorted(found)
 
 
-def classes(network: Network, free: Sequence[int], rounds: int) -> list[list[int]]:
+def classes(network: Network, free: Sequence[int], live: Collection[int], rounds: int) -> list[list[int]]:
     """Return the values in groups that look alike: channels, positions and kinds of terms, refined by neighbours ``rounds`` times."""
-    inside = set(free)
+    values = [network.values[uid] for uid in sorted(live)]
     colours = {
-        uid: hash((network.values[uid].channels, network.values[uid].positions, len(network.values[uid].terms)))
-        for uid in free
+        value.uid: hash((value.channels, value.positions, value.is_source, value.read, *(_kind(one) for one in value.terms)))
+        for value in values
     }
     readers = network.readers()
     for _ in range(rounds):
         colours = {
-            uid: hash((
-                colours[uid],
-                tuple(sorted(colours.get(term.source, 0) for term in network.values[uid].terms)),
-                tuple(sorted(colours.get(reader, 0) for reader in readers[uid] if reader in inside)),
+            value.uid: hash((
+                colours[value.uid],
+                tuple(sorted(colours[term.source] for term in value.terms)),
+                tuple(sorted(colours[reader] for reader in readers[value.uid] if reader in colours)),
             ))
-            for uid in free
+            for value in values
         }  # fmt: skip
     groups: dict[int, list[int]] = {}
     for uid in free:
         groups.setdefault(colours[uid], []).append(uid)
     return list(groups.values())
+
+
+def _kind(term: Term) -> tuple[bool, bool, bool]:
+    return term.factor is None, term.matrix.selection is None, term.move.is_identity
 
 
 def _live(network: Network) -> set[int]:
