@@ -115,7 +115,7 @@ class Network:
         self.notes: dict[str, str] = {}
         self.cores: dict[ir.Node, int] = {}
         self.affine: dict[int, tuple[Array, Array]] = {}
-        self.shown: dict[int, list[Index]] = {}
+        self.needed: list[ir.Value] = []
         self.windows: dict[tuple[Shape, Shape], list[Window]] = {}
         self._factors: dict[tuple[int, bytes], Factor] = {}
 
@@ -145,6 +145,11 @@ class Network:
     def windows_of(self, grids: Collection[tuple[Shape, Shape]]) -> list[Window]:
         """Return the windows that lead from one grid to another, of all these pairs."""
         return [one for pair in sorted(grids) for one in self.windows.get(pair, ())]
+
+    def shown(self, uid: int) -> Iterator[Index]:
+        """Yield the channels of a value that the tensors show which must be there."""
+        views = (self.views.get(tensor) for tensor in self.needed)
+        return (view.channels for view in views if view is not None and view.value == uid)
 
     def readers(self) -> dict[int, list[int]]:
         """Return which values read each value."""

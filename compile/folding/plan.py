@@ -7,15 +7,14 @@ from typing import NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from compile.folding.cost import Rates, proportional
+from compile.folding.cost import SEGMENTS, Rates
 from compile.folding.expand import Constants, Reads, expand
 from compile.folding.layout import preferred
 from compile.folding.matrices import Array, Matrix, identity, select
 from compile.folding.moves import Move
 from compile.folding.network import Factor, Network, Value
+from compile.folding.probe import proportional
 from compile.folding.windows import Family, families
-
-SEGMENTS = 64
 
 
 class Scaled(NamedTuple):
@@ -149,7 +148,7 @@ def _agreed(network: Network, readers: Sequence[list[Reads[Matrix]]], uid: int) 
     """Return the number that every reader multiplies a channel by; 1 where they differ, or one reads it otherwise."""
     size = network.values[uid].channels
     low, high = np.full(size, np.inf), np.full(size, -np.inf)
-    for channels in network.shown.get(uid, ()):
+    for channels in network.shown(uid):
         low[channels.reshape(-1)], high[channels.reshape(-1)] = 1, 1
     for reads in readers:
         for read in reads:

@@ -7,10 +7,10 @@ values, then swaps neighbouring classes, until nothing improves; the better end 
 from collections.abc import Callable, Collection, Hashable, Iterable, Sequence
 from typing import NamedTuple
 
-from compile.folding.cost import Probe, Rates, Work, cost_of, norm_scaled, rows_of
+from compile.folding.cost import Rates, Work, cost_of, norm_scaled
 from compile.folding.expand import Blocked, expand, reached
-from compile.folding.matrices import identity
 from compile.folding.network import Network, Term, Value
+from compile.folding.probe import Probe, probe
 
 ROUNDS = 12
 ROUNDS_OF = (0, 2, 4, 6)
@@ -40,7 +40,7 @@ class Search:
         self._works: dict[tuple[int, frozenset[int]], Work | None] = {}
         self._work: dict[int, Work] = {}
         self._starts: dict[int, Probe] = {}
-        self._shared: dict[Hashable, int] = {}
+        self._shared: dict[Hashable, tuple[int, int]] = {}
         self._behind: dict[int, frozenset[int]] = {}
         self._users: dict[int, set[int]] = {uid: set() for uid in self.live}
         self.total = 0.0
@@ -115,9 +115,8 @@ class Search:
         Raises:
             Blocked: a value that is not kept must be.
         """
-        size = value.channels
         if value.uid not in self._starts:
-            self._starts[value.uid] = Probe(rows_of(size, value.uid), identity(size), size, size)
+            self._starts[value.uid] = probe(value.channels, value.uid)
         reads = expand(self.network, value, self._starts[value.uid], self.kept.__contains__)
         has_bias = value.has_bias or any(self.network.values[uid].has_bias for uid in inner)
         return cost_of(self.network, value, reads, self.rates, has_bias=has_bias)
@@ -161,11 +160,16 @@ class Search:
                     self._users[passed].add(uid)
 
     def _share(self, sign: int, work: Work) -> None:
-        for key, once in work.shared:
-            count = self._shared.get(key, 0) + sign
-            self._shared[key] = count
-            if count == (1 if sign > 0 else 0):
-                self.total += sign * once.priced(self.rates)
+        """Count who asks for shared work: the first pays for it, and where several do each takes its part."""
+        for one in work.shared:
+            count, parts = self._shared.get(one.key, (0, 0))
+            self.total -= self._shared_price(one.once, count, parts)
+            count, parts = self._shared[one.key] = count + sign, parts + sign * one.part
+            self.total += self._shared_price(one.once, count, parts)
+
+    def _shared_price(self, once: Work, count: int, parts: int) -> float:
+        split = Work(elements=parts, operators=1) if count > 1 and parts else Work()
+        return split.priced(self.rates) + (once.priced(self.rates) if count else 0.0)
 
 
 def search(network: Network, rates: Rates, progress: Callable[[str], None] = lambda _: None) -> Found:
@@ -272,7 +276,9 @@ def classes(network: Network, free: Sequence[int], live: Collection[int], rounds
     """Return the values in groups that look alike: channels, positions and kinds of terms, refined by neighbours ``rounds`` times."""
     values = [network.values[uid] for uid in sorted(live)]
     colours = {
-        value.uid: hash((value.channels, value.positions, value.is_source, value.read, *(_kind(one) for one in value.terms)))
+        value.uid: hash(
+            (value.channels, value.positions, value.is_source, value.read, *(_kind(one) for one in value.terms))
+        )
         for value in values
     }
     readers = network.readers()
