@@ -66,13 +66,17 @@ def cost_of(network: Network, value: Value, reads: Sequence[Reads[Probe]], rates
     terms = _Terms(network, value, rates)
     for family in windows:
         terms.window(family)
-    plain = [read for read in reads if read.factor is None]
+    runtime = _runtime(reads)
+    plain = [read for read in reads if not read.factors]
     for read in plain:
         if read.matrix.selection is not None:
             terms.selection(read)
     for group in _alike([read for read in plain if read.matrix.selection is None]):
-        terms.product(group)
-    for scaled in _gated(reads):
+        if len(group) == 1 and (group[0].source, group[0].move.uid) in runtime and _chained(runtime, group[0]):
+            runtime[group[0].source, group[0].move.uid].append(group[0])
+        else:
+            terms.product(group)
+    for scaled in runtime.values():
         terms.gated(scaled)
     work += terms.total()
     key = None if windows else _stack_key(value, reads, rates)
@@ -91,10 +95,10 @@ class _Terms:
     def total(self) -> Work:
         """Return the work of all terms, of the moves after them, and of their sum."""
         value = self.value
-        for move, positions, summands in self.later.values():
+        for move, positions, summands in sorted(self.later.values(), key=lambda one: one[0].broadcasts):
             live = np.logical_or.reduce(summands)
             self.work += _sum_work(summands, positions)
-            for _, places in self.network.moves.chain(move):
+            for _, places in () if self.summands and move.repeats else self.network.moves.chain(move):
                 self.work += Work(elements=places * int(np.count_nonzero(live)), operators=1)
             self.summands.append(live)
         return self.work + _sum_work(self.summands, value.positions, filled=True)
@@ -136,9 +140,11 @@ class _Terms:
         """The terms of one source with factors: a product for each distinct matrix, or one with a matrix made at run time."""
         distinct, source = _alike(family), self.network.values[family[0].source]
         positions = min(source.positions, self.value.positions)
-        live = np.logical_or.reduce([read.matrix.live for read in family])
+        live = np.logical_or.reduce([read.last.live for read in family])
         rows, count = int(np.count_nonzero(live)), len(distinct)
-        if all(group[0].matrix.selection is not None for group in distinct):
+        if any(read.outer is not None for read in family):
+            self._made(distinct, positions, rows, source.channels)
+        elif all(group[0].matrix.selection is not None for group in distinct):
             self.work += Work(elements=(2 * count - 1) * positions * rows, operators=2 * count - 1)
         elif scales_first(self.rates, positions, rows, count):
             macs, elements = count * positions * rows * source.channels, count * positions * source.channels
@@ -149,6 +155,19 @@ class _Terms:
             size = rows * source.channels
             self.work += Work(macs=float(positions * size), elements=2 * count * size, operators=2 * count + 1)
         self._placed(family[0], live, source.channels)
+
+    def _made(self, distinct: Sequence[Sequence[Reads[Probe]]], positions: int, rows: int, columns: int) -> None:
+        """A matrix that is the sum of constant ones, of some times factors, and of products of two such."""
+        self.work += Work(macs=float(positions * rows * columns), elements=(len(distinct) - 1) * rows * columns)
+        self.work += Work(operators=len(distinct) + 1)
+        for group in distinct:
+            read = group[0]
+            if read.outer is not None:
+                inner = read.outer.matrix.row.size
+                self.work += Work(macs=float(rows * inner * columns), elements=rows * inner, operators=2)
+                self.work += Work(elements=inner * columns if read.factor is not None else 0, operators=2)
+            elif read.factor is not None:
+                self.work += Work(elements=rows * columns, operators=2)
 
     def _placed(self, read: Reads[Probe], live: Rows, columns: int) -> None:
         """Move positions where that leaves fewer of them: before the product, or after it and the sum of all moved alike."""
@@ -184,20 +203,28 @@ def _sum_work(summands: Sequence[Rows], positions: int, *, filled: bool = False)
     return Work(elements=float(elements), operators=int(more.sum()) + joined)
 
 
-def _gated(reads: Sequence[Reads[Probe]]) -> list[list[Reads[Probe]]]:
+def _runtime(reads: Sequence[Reads[Probe]]) -> dict[tuple[int, int], list[Reads[Probe]]]:
     """Group the terms with factors by what they read."""
     found: dict[tuple[int, int], list[Reads[Probe]]] = {}
     for read in reads:
-        if read.factor is not None:
+        if read.factors:
             found.setdefault((read.source, read.move.uid), []).append(read)
-    return list(found.values())
+    return found
+
+
+def _chained(runtime: dict[tuple[int, int], list[Reads[Probe]]], read: Reads[Probe]) -> bool:
+    return any(one.outer is not None for one in runtime[read.source, read.move.uid])
 
 
 def _stack_key(value: Value, reads: Sequence[Reads[Probe]], rates: Rates) -> Hashable | None:
     """Return what thin values have in common that are made as rows of the same products; None for any other value."""
-    if value.channels >= rates.thin or not reads or any(read.matrix.selection is not None for read in reads):
+    if (
+        value.channels >= rates.thin
+        or not reads
+        or any(read.outer is None and read.matrix.selection is not None for read in reads)
+    ):
         return None
-    kinds = sorted((read.source, read.move.uid, read.factor is not None) for read in reads)
+    kinds = sorted((read.source, read.move.uid, read.factor is not None, read.outer_key[::2]) for read in reads)
     return value.grid, preferred(value.axes), tuple(kinds)
 
 
@@ -209,12 +236,7 @@ def _stacked(value: Value, work: Work, key: Hashable) -> Work:
 
 def _is_batch_norm(network: Network, value: Value, reads: Sequence[Reads[Probe]]) -> bool:
     """Say whether a value only scales the channels of a source where they lie second, and shifts them: one operator does."""
-    if (
-        len(reads) != 1
-        or reads[0].factor is not None
-        or not reads[0].move.is_identity
-        or preferred(value.axes) == "last"
-    ):
+    if len(reads) != 1 or reads[0].factors or not reads[0].move.is_identity or preferred(value.axes) == "last":
         return False
     selection = reads[0].matrix.selection
     return network.values[reads[0].source].is_source and selection is not None and selection.scales_only
@@ -222,7 +244,7 @@ def _is_batch_norm(network: Network, value: Value, reads: Sequence[Reads[Probe]]
 
 def _bias_work(value: Value, reads: Sequence[Reads[Probe]], *, has_bias: bool) -> Work:
     """Return what a constant part takes: a product adds it for the price of reading it, to other terms it is added."""
-    if not has_bias or any(read.factor is None and read.matrix.selection is None for read in reads):
+    if not has_bias or any(not read.factors and read.matrix.selection is None for read in reads):
         return Work(elements=float(value.channels if has_bias else 0))
     return Work(elements=value.positions * value.channels, operators=1)
 
@@ -242,7 +264,7 @@ def _affine_work(value: Value, core: int) -> Work:
 
 def is_norm_affine(network: Network, value: Value, reads: Sequence[Reads[Probe]]) -> bool:
     """Say whether a value is a norm's own gain and shift, which the norm applies for nothing."""
-    if len(reads) != 1 or reads[0].source not in network.cores.values() or reads[0].factor is not None:
+    if len(reads) != 1 or reads[0].source not in network.cores.values() or reads[0].factors:
         return False
     selection = reads[0].matrix.selection
     return (
@@ -257,12 +279,20 @@ def _alike(reads: Sequence[Reads[Probe]]) -> list[list[Reads[Probe]]]:
     groups: list[list[Reads[Probe]]] = []
     for read in reads:
         for group in groups:
-            if group[0].move is read.move and proportional(group[0].matrix.row, read.matrix.row):
+            if (
+                group[0].move is read.move
+                and _kind(group[0]) == _kind(read)
+                and proportional(group[0].matrix.row, read.matrix.row)
+            ):
                 group.append(read)
                 break
         else:
             groups.append([read])
     return groups
+
+
+def _kind(read: Reads[Probe]) -> tuple[bool, tuple[int, ...]]:
+    return read.factor is None, read.outer_key
 
 
 def takes_columns(rates: Rates, positions: int, rows: int, used: int, columns: int) -> bool:

@@ -6,7 +6,7 @@ from math import prod
 import numpy as np
 import onnx_ir as ir
 
-from compile.folding.builder import Builder
+from compile.folding.builder import Builder, static_shape
 from compile.folding.cost import Rates
 from compile.folding.layout import Laid, shape_of
 from compile.folding.network import Network
@@ -48,13 +48,16 @@ class Gates:
 
     def product(self, source: Laid, family: Sequence[Sequence[Product]], name: str) -> Laid:
         """Return the sum over a family of each member's rows of ``Σ W_m diag(g_m) u``, one member after the other."""
+        chained = any(column[0].outer is not None for column in family)
         picks = [column[0] for column in family if len(column) == 1 and column[0].matrix.selection is not None]
-        if len(picks) == len(family):
+        if not chained and len(picks) == len(family):
             return self._plus([self.scaled_pick(source, pick, name) for pick in picks], name)
-        if all(len(column) == 1 and self._scales(column[0], prod(source.grid)) for column in family):
+        if not chained and all(len(column) == 1 and self._scales(column[0], prod(source.grid)) for column in family):
             return self._plus([self._scaled(source, column[0], name) for column in family], name)
-        rows, depth = sum(member.matrix.rows for member in family[0]), source.channels
-        made = [self.matrix(column, name) for column in family]
+        rows, depth = sum(member.last.rows for member in family[0]), source.channels
+        made = [
+            self._chain(column, name) if column[0].outer is not None else self.matrix(column, name) for column in family
+        ]
         total = made[0]
         for part in made[1:]:
             total = self.builder.node("Add", [total, part], _wider(total, part), name)
@@ -87,6 +90,10 @@ class Gates:
     def matrix(self, members: Sequence[Product], name: str) -> ir.Value:
         """Return the matrix of all members, its columns times their gates: ``[members, rows, columns]`` where that fits."""
         depth, rows = members[0].matrix.columns, [member.matrix.rows for member in members]
+        if not members[0].gates:
+            weight = np.concatenate([member.matrix.array for member in members])
+            shape = (len(rows), rows[0], depth) if len(set(rows)) == 1 else (1, sum(rows), depth)
+            return self.builder.constant(weight.reshape(shape), f"{name}/weight")
         gate_lists = [member.gates for member in members]
         same = all(_key(gates) == _key(gate_lists[0]) for gates in gate_lists)
         gates = self._rows(gate_lists[:1] if same else gate_lists, name)
@@ -99,6 +106,27 @@ class Gates:
             for member in members
         ]
         return self.builder.node("Concat", parts, (1, sum(rows), depth), name, axis=1)
+
+    def _chain(self, members: Sequence[Product], name: str) -> ir.Value:
+        """Return the matrices ``outer · diag(factor) · matrix`` of all members, one product of two matrices."""
+        outer = [(member, member.outer) for member in members if member.outer is not None]
+        left = [member._replace(matrix=one.matrix, gates=(Scaled(one.factor, 1.0),)) for member, one in outer]
+        depth, columns = left[0].matrix.columns, members[0].matrix.columns
+        same = all(_same(one, members[0]) for one in members)
+        if not same and len({one.matrix.rows for one in left}) > 1:
+            parts = [
+                self.builder.reshape(self._chain([one], name), (1, one.last.rows, columns), name) for one in members
+            ]
+            return self.builder.node("Concat", parts, (1, sum(one.last.rows for one in members), columns), name, axis=1)
+        first = self.matrix(left, name)
+        second = self.matrix(members[:1] if same else members, name)
+        count, rows, _ = static_shape(first)
+        if same:
+            first = self.builder.reshape(first, (count * rows, depth), name)
+            second = self.builder.reshape(second, (depth, columns), name)
+            found = self.builder.node("MatMul", [first, second], (count * rows, columns), name)
+            return self.builder.reshape(found, (count, rows, columns), name)
+        return self.builder.node("MatMul", [first, second], (count, rows, columns), name)
 
     def _multiply(self, source: Laid, made: ir.Value, rows: int, depth: int, name: str) -> Laid:
         positions = prod(source.grid)
@@ -153,6 +181,12 @@ class Gates:
 def _wider(one: ir.Value, other: ir.Value) -> tuple[int, ...]:
     shapes = [tuple(int(str(size)) for size in value.shape or ()) for value in (one, other)]
     return shapes[0] if prod(shapes[0]) >= prod(shapes[1]) else shapes[1]
+
+
+def _same(one: Product, other: Product) -> bool:
+    """Say whether two products have the same matrix and the same gates."""
+    equal = one.matrix is other.matrix or np.array_equal(one.matrix.array, other.matrix.array)
+    return equal and _key(one.gates) == _key(other.gates)
 
 
 def _key(gates: Sequence[Scaled]) -> tuple[tuple[int, float], ...]:

@@ -113,6 +113,14 @@ class Matrix:
             return Matrix(self.entries + other.entries)
         return Matrix(self.array + other.array)
 
+    def behind(self, _: object) -> "Matrix":
+        """Return what stands behind it and a factor, before anything is composed there."""
+        return identity(self.columns)
+
+    def constant(self, bias: Array, _: int) -> Array:
+        """Return it times a constant."""
+        return np.asarray(self.entries @ bias)
+
     def scaled(self, rows: Array) -> "Matrix":
         """Return the matrix with every row times its factor in ``rows``."""
         if self.is_sparse:

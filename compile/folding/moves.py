@@ -73,6 +73,11 @@ class Move:
         """Whether every output position is one input position."""
         return bool((np.diff(self.weights.indptr) == 1).all() and (self.weights.data == 1).all())
 
+    @property
+    def repeats(self) -> bool:
+        """Whether it reads a single position everywhere, and a sum does so by itself."""
+        return self.broadcasts and self.steps[-1:] == (Step("expand", (), self.shape),)
+
     @cached_property
     def broadcasts(self) -> bool:
         """Whether it reads a single position everywhere."""
@@ -137,6 +142,11 @@ class Moves:
             if step.name != "reshape":
                 found.append((before, prod(step.shape)))
         return tuple(found)
+
+    def broadcast(self, source: Shape, shape: Shape) -> Move:
+        """Return the move that reads a single position everywhere."""
+        steps = (Step("reshape", (), (1,) * len(shape)), Step("expand", (), shape))
+        return self.index(source, np.zeros(shape, np.int64), steps)
 
     def index(self, source: Shape, places: NDArray[np.int64], steps: tuple[Step, ...]) -> Move:
         """Return the move whose output position reads the input position in ``places``, an array of the output's shape."""

@@ -8,7 +8,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from compile.folding.cost import SEGMENTS, Rates
-from compile.folding.expand import Constants, Reads, expand
+from compile.folding.expand import Constants, Outer, Reads, expand
 from compile.folding.layout import preferred
 from compile.folding.matrices import Array, Matrix, identity, select
 from compile.folding.moves import Move
@@ -25,12 +25,33 @@ class Scaled(NamedTuple):
 
 
 class Product(NamedTuple):
-    """A constant matrix over a sum of sources that lie alike; with ``gates``, its columns times the sum of these first."""
+    """A constant matrix over a sum of sources that lie alike; with ``gates``, its columns times the sum of these first.
+
+    ``outer`` follows it. ``made``: it is part of a matrix that is made at run time.
+    """
 
     sources: tuple[tuple[int, float], ...]
     move: Move
     matrix: Matrix
     gates: tuple[Scaled, ...] = ()
+    outer: Outer[Matrix] | None = None
+    made: bool = False
+
+    @property
+    def key(self) -> tuple[object, ...]:
+        """What it has in common with the products that it is stacked with; in this order they stand."""
+        return (
+            self.sources,
+            self.move.uid,
+            self.made,
+            len(self.gates),
+            () if self.outer is None else self.outer.key[::2],
+        )
+
+    @property
+    def last(self) -> Matrix:
+        """The matrix that gives the rows."""
+        return self.matrix if self.outer is None else self.outer.matrix
 
 
 class Pick(NamedTuple):
@@ -98,7 +119,7 @@ Composed = tuple[list[Reads[Matrix]], Array]
 
 def _compose(network: Network, value: Value, stops: Callable[[int], bool], constants: Constants) -> Composed:
     reads = expand(network, value, identity(value.channels), stops)
-    return [read for read in reads if read.matrix.live_rows], constants.of(value)
+    return [read for read in reads if read.matrix.live_rows and read.last.live_rows], constants.of(value)
 
 
 def _used(network: Network, terms: dict[int, Composed]) -> set[int]:
@@ -111,7 +132,7 @@ def _used(network: Network, terms: dict[int, Composed]) -> set[int]:
             used.add(uid)
             if uid in terms:
                 waiting += [read.source for read in terms[uid][0]]
-                waiting += [read.factor.value for read in terms[uid][0] if read.factor is not None]
+                waiting += [factor.value for read in terms[uid][0] for factor in read.factors]
     return used
 
 
@@ -121,13 +142,13 @@ def _absorb_scales(network: Network, terms: dict[int, Composed]) -> None:
     for uid, (reads, _) in terms.items():
         for read in reads:
             readers.setdefault(read.source, set()).add(uid)
-    gates = {read.factor.value for reads, _ in terms.values() for read in reads if read.factor is not None}
+    gates = {factor.value for reads, _ in terms.values() for read in reads for factor in read.factors}
     for uid in sorted(set(terms) - gates, reverse=True):
         scale = _agreed(network, [terms[one][0] for one in readers.get(uid, ())], uid)
         if (scale == 1).all():
             continue
         reads, bias = terms[uid]
-        terms[uid] = ([read._replace(matrix=read.matrix.scaled(scale)) for read in reads], bias * scale)
+        terms[uid] = ([read.replaced(read.last.scaled(scale)) for read in reads], bias * scale)
         for other in readers[uid]:
             outer, constant = terms[other]
             changed = [_undone(read, scale) if read.source == uid else read for read in outer]
@@ -155,7 +176,7 @@ def _agreed(network: Network, readers: Sequence[list[Reads[Matrix]]], uid: int) 
             if read.source != uid:
                 continue
             selection = read.matrix.selection
-            if selection is None or read.factor is not None:
+            if selection is None or read.factors:
                 return np.ones(size)
             rows = selection.index >= 0
             np.minimum.at(low, selection.index[rows], selection.scale[rows])
@@ -172,7 +193,7 @@ def _norms(network: Network, terms: dict[int, Composed]) -> dict[int, int]:
             [uid] = readers
             reads, _ = terms[uid]
             selection = reads[0].matrix.selection
-            alone = len(reads) == 1 and reads[0].factor is None and reads[0].move.is_identity and selection is not None
+            alone = len(reads) == 1 and not reads[0].factors and reads[0].move.is_identity and selection is not None
             if not alone or selection is None or network.values[uid].axes != network.values[core].axes:
                 continue
             if np.array_equal(selection.index, np.arange(selection.columns)):
@@ -193,7 +214,7 @@ def _segments(network: Network, reads: list[Reads[Matrix]], bias: Array) -> list
     for start, stop in zip(starts.tolist(), [*starts[1:].tolist(), bias.size], strict=True):
         whole = start == 0 and stop == bias.size
         cut = [
-            part if whole else [read._replace(matrix=read.matrix.cut(start, stop)) for read in part]
+            part if whole else [read.replaced(read.last.cut(start, stop)) for read in part]
             for part, rows in zip(parts, live, strict=True)
             if rows[start:stop].any()
         ]
@@ -209,7 +230,7 @@ def _segments(network: Network, reads: list[Reads[Matrix]], bias: Array) -> list
 
 def _live_rows(reads: Sequence[Reads[Matrix]]) -> NDArray[np.bool_]:
     """Return which rows any of the terms gives something to."""
-    return np.array(np.logical_or.reduce([read.matrix.live for read in reads]), bool)
+    return np.array(np.logical_or.reduce([read.last.live for read in reads]), bool)
 
 
 def _arranged(network: Network, reads: Sequence[Reads[Matrix]], bias: Array) -> Made:
@@ -217,10 +238,14 @@ def _arranged(network: Network, reads: Sequence[Reads[Matrix]], bias: Array) -> 
     made = Made(bias.size, bias=bias)
     for read in reads:
         selection = read.matrix.selection
-        if selection is not None and read.factor is None and (selection.index >= 0).all():
+        if selection is not None and not read.factors and (selection.index >= 0).all():
             made.picks.append(Pick(read.source, read.move, read.matrix))
         else:
             _join(network, made.products, read)
+    chained = {(one.sources, one.move.uid) for one in made.products if one.outer is not None}
+    for number, one in enumerate(made.products):
+        if one.gates or (one.sources, one.move.uid) in chained:
+            made.products[number] = one._replace(made=True)
     return made
 
 
@@ -233,6 +258,8 @@ def _join(network: Network, products: list[Product], read: Reads[Matrix]) -> Non
             continue
         if (gated and known.sources[0][0] != read.source) or known.matrix.columns != read.matrix.columns:
             continue
+        if (read.outer and read.outer.key) != (known.outer and known.outer.key) or (read.outer and not gated):
+            continue
         ratio = _ratio(known.matrix, read.matrix)
         if ratio is not None:
             if read.factor is not None:
@@ -241,7 +268,7 @@ def _join(network: Network, products: list[Product], read: Reads[Matrix]) -> Non
                 products[number] = known._replace(sources=(*known.sources, (read.source, ratio)))
             return
     gates = () if read.factor is None else (Scaled(read.factor, 1.0),)
-    products.append(Product(((read.source, 1.0),), read.move, read.matrix, gates))
+    products.append(Product(((read.source, 1.0),), read.move, read.matrix, gates, read.outer))
 
 
 def _ratio(one: Matrix, other: Matrix) -> float | None:
@@ -267,8 +294,8 @@ def _stacks(network: Network, made: dict[int, list[Made]], rates: Rates) -> dict
         ):
             continue
         products = segments[0].products
-        if any(product.matrix.selection is not None for product in products):
+        if any(product.outer is None and product.matrix.selection is not None for product in products):
             continue
-        kinds = sorted((product.sources, product.move.uid, len(product.gates)) for product in products)
+        kinds = sorted(product.key for product in products)
         groups.setdefault((value.grid, preferred(value.axes), tuple(kinds)), []).append(uid)
     return {uid: tuple(group) for group in groups.values() if len(group) > 1 for uid in group}

@@ -7,6 +7,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from compile.folding.matrices import Array, Matrix, Selection, identity
+from compile.folding.network import Factor
 
 Rows = NDArray[np.bool_]
 
@@ -21,6 +22,7 @@ class Probe:
         self.row, self.structure, self.live, self.blocks = row, structure, live, blocks
         self._products: dict[Matrix, Probe] = {}
         self._sums: dict[Probe, Probe] = {}
+        self._behind: dict[int, Probe] = {}
 
     def __matmul__(self, other: Matrix) -> "Probe":
         if other not in self._products:
@@ -31,6 +33,17 @@ class Probe:
         if other not in self._sums:
             self._sums[other] = self._sum(other)
         return self._sums[other]
+
+    def behind(self, factor: Factor) -> "Probe":
+        """Return the row times a factor, for which random numbers stand."""
+        if factor.uid not in self._behind:
+            scale = np.random.default_rng((factor.uid, self.row.size)).standard_normal(self.row.size)
+            self._behind[factor.uid] = Probe(self.row * scale, None, self.live, 1)
+        return self._behind[factor.uid]
+
+    def constant(self, _: Array, rows: int) -> Array:
+        """Return some constant: no more is known than that it is one."""
+        return np.ones(rows)
 
     def _product(self, other: Matrix) -> "Probe":
         row = other.row(self.row)
