@@ -219,13 +219,18 @@ def _chained(runtime: dict[tuple[int, int], list[Reads[Probe]]], read: Reads[Pro
 def _stack_key(value: Value, reads: Sequence[Reads[Probe]], rates: Rates) -> Hashable | None:
     """Return what thin values have in common that are made as rows of the same products; None for any other value."""
     if (
-        value.channels >= rates.thin
+        not stacks(value, rates)
         or not reads
         or any(read.outer is None and read.matrix.selection is not None for read in reads)
     ):
         return None
     kinds = sorted((read.source, read.move.uid, read.factor is not None, read.outer_key[::2]) for read in reads)
     return value.grid, preferred(value.axes), tuple(kinds)
+
+
+def stacks(value: Value, rates: Rates) -> bool:
+    """Say whether a value is made as rows of the products of others, if it can be."""
+    return value.channels < rates.thin or value.positions == 1
 
 
 def _stacked(value: Value, work: Work, key: Hashable) -> Work:

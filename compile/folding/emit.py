@@ -223,6 +223,9 @@ class _Emitter:
             return parts[0]
         shape = shape_of(value.grid, value.channels, layout)
         tensors = [part.tensor for part in parts]
+        origin = tensors[0].producer()
+        if origin is not None and origin.op_type == "Split" and tensors == list(origin.outputs) and origin.inputs[0]:
+            return Laid(origin.inputs[0], value.grid, value.channels, layout)
         return Laid(
             self.builder.node("Concat", tensors, shape, value.name, axis=parts[0].axis),
             value.grid,

@@ -54,6 +54,8 @@ class Gates:
             return self._plus([self.scaled_pick(source, pick, name) for pick in picks], name)
         if not chained and all(len(column) == 1 and self._scales(column[0], prod(source.grid)) for column in family):
             return self._plus([self._scaled(source, column[0], name) for column in family], name)
+        if not chained and prod(source.grid) == 1 and all(_alike(column) for column in family):
+            return self._plus([self._batched(source, column, name) for column in family], name)
         rows, depth = sum(member.last.rows for member in family[0]), source.channels
         made = [
             self._chain(column, name) if column[0].outer is not None else self.matrix(column, name) for column in family
@@ -86,6 +88,17 @@ class Gates:
         weight = self.builder.constant(np.ascontiguousarray(member.matrix.array.T), f"{name}/weight")
         shape = (*source.grid, member.matrix.rows)
         return Laid(self.builder.node("MatMul", [scaled, weight], shape, name), source.grid, member.matrix.rows, "last")
+
+    def _batched(self, source: Laid, column: Sequence[Product], name: str) -> Laid:
+        """Return the rows of members that have one matrix: the source, scaled for each of them, is a row of one product."""
+        matrix, count = column[0].matrix, len(column)
+        gates = self._rows([member.gates for member in column], name)
+        flat = self.builder.reshape(source.tensor, (1, source.channels), name)
+        scaled = self.builder.node("Mul", [flat, gates], (count, source.channels), name)
+        weight = self.builder.constant(np.ascontiguousarray(matrix.array.T), f"{name}/weight")
+        found = self.builder.node("MatMul", [scaled, weight], (count, matrix.rows), name)
+        rows = count * matrix.rows
+        return Laid(self.builder.reshape(found, (*source.grid, rows), name), source.grid, rows, "last")
 
     def matrix(self, members: Sequence[Product], name: str) -> ir.Value:
         """Return the matrix of all members, its columns times their gates: ``[members, rows, columns]`` where that fits."""
@@ -181,6 +194,12 @@ class Gates:
 def _wider(one: ir.Value, other: ir.Value) -> tuple[int, ...]:
     shapes = [tuple(int(str(size)) for size in value.shape or ()) for value in (one, other)]
     return shapes[0] if prod(shapes[0]) >= prod(shapes[1]) else shapes[1]
+
+
+def _alike(column: Sequence[Product]) -> bool:
+    """Say whether all members have gates and the same matrix."""
+    first = column[0].matrix
+    return all(one.gates and (one.matrix is first or np.array_equal(one.matrix.array, first.array)) for one in column)
 
 
 def _same(one: Product, other: Product) -> bool:

@@ -7,7 +7,7 @@ from typing import NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from compile.folding.cost import SEGMENTS, Rates
+from compile.folding.cost import SEGMENTS, Rates, stacks
 from compile.folding.expand import Constants, Outer, Reads, expand
 from compile.folding.layout import preferred
 from compile.folding.matrices import Array, Matrix, identity, select
@@ -289,7 +289,7 @@ def _stacks(network: Network, made: dict[int, list[Made]], rates: Rates) -> dict
             len(segments) != 1
             or segments[0].picks
             or segments[0].windows
-            or value.channels >= rates.thin
+            or not stacks(value, rates)
             or not segments[0].products
         ):
             continue
