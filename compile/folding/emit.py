@@ -16,6 +16,7 @@ from compile.folding.moves import Move
 from compile.folding.network import CHANNEL, POSITION, Network, Value
 from compile.folding.plan import Made, Pick, Plan, Product
 from compile.folding.products import Products
+from compile.folding.splits import merge_slices
 from compile.folding.windows import Family
 from compile.passes.base import constant
 from compile.passes.base import shape_of as static_shape
@@ -62,6 +63,7 @@ class _Emitter:
         for node in self.network.opaque:
             self._opaque(node)
         outputs = [self._output(output) for output in graph.outputs]
+        merge_slices(self.builder, {*outputs})
         made = ir.Graph(inputs, outputs, nodes=self.builder.nodes, initializers=self.builder.initializers,
                         opset_imports=dict(graph.opset_imports), name=graph.name)  # fmt: skip
         model = ir.Model(made, ir_version=self.model.ir_version, functions=list(self.model.functions.values()))

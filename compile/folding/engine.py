@@ -13,6 +13,7 @@ from compile.folding.plan import Plan, make_plan
 from compile.folding.price import graph_price
 from compile.folding.reader import read_network
 from compile.folding.regrid import regrid
+from compile.folding.scales import with_early_scales
 from compile.folding.search import Found, search
 
 
@@ -29,6 +30,7 @@ def eliminate(model: ir.Model, rates: Rates, progress: Callable[[str], None] = l
     """Fold a graph whose nodes are in order and whose shapes are known; the model given is left as it is."""
     if any(node.op_type == "Constant" for node in model.graph):
         model = ir.from_proto(ir.to_proto(model))  # to read such a constant gives its tensor a name
+    model = with_early_scales(model)
     network = read_network(model.graph)
     regrid(network)
     found = search(network, rates, progress)

@@ -79,6 +79,42 @@ def test_a_product_reads_no_more_channels_than_it_needs() -> None:
     assert graph_cost(folded).macs == graph_cost(case.golden).macs
 
 
+ATTENTION = """<ir_version: 10, opset_import: ["" : 20]>
+agraph (float[1, 8, 4] x) => (float[1, 8, 8] y)
+    <float[4, 4] w = {1, 2, 3, 4, 5, 6, 7, 8, 9, 1, 2, 3, 5, 7, 1, 2}, float[1] c = {0.5}> {
+    q = MatMul(x, w)
+    k = Transpose <perm = [0, 2, 1]> (x)
+    s = MatMul(q, k)
+    t = %s
+    y = Softmax(t)
+}"""
+
+
+@pytest.mark.parametrize("scaled", ["Mul(s, c)", "Mul(c, s)", "Div(s, c)"])
+def test_a_scale_after_an_attention_product_folds_into_what_makes_its_input(scaled: str) -> None:
+    model = ir.passes.common.ShapeInferencePass()(ir.from_onnx_text(ATTENTION % scaled)).model
+    x = np.random.default_rng(0).normal(size=(1, 8, 4)).astype(np.float32) / 8
+    folded = stays_the_same(fold_small, model, {"x": x})
+    assert operators(folded) == ["MatMul", "MatMul", "Softmax", "Transpose"]
+
+
+PARTS = """<ir_version: 10, opset_import: ["" : 20]>
+agraph (float[1, 8, 6] x) => (float[1, 8, 2] a, float[1, 8, 4] b)
+    <int64[1] zero = {0}, int64[1] two = {2}, int64[1] six = {6}, int64[1] axis = {2}> {
+    r = Relu(x)
+    s = Slice(r, zero, two, axis)
+    t = Slice(r, two, six, axis)
+    a = Sigmoid(s)
+    b = Tanh(t)
+}"""
+
+
+def test_slices_that_are_all_parts_of_a_tensor_are_one_split() -> None:
+    model = ir.passes.common.ShapeInferencePass()(ir.from_onnx_text(PARTS)).model
+    x = np.random.default_rng(0).normal(size=(1, 8, 6)).astype(np.float32)
+    assert operators(stays_the_same(fold_small, model, {"x": x})) == ["Relu", "Sigmoid", "Split", "Tanh"]
+
+
 def test_a_bias_of_a_gemm_whose_rows_are_channels_too() -> None:
     text = """<ir_version: 10, opset_import: ["" : 20]>
     agraph (float[1, 6] x) => (float[2, 4] y)
