@@ -9,11 +9,12 @@ from typing import NamedTuple
 
 import numpy as np
 
+from compile.folding.alike import alike
 from compile.folding.expand import Reads
 from compile.folding.layout import preferred
 from compile.folding.moves import Move
 from compile.folding.network import Network, Value
-from compile.folding.probe import Probe, Rows, proportional
+from compile.folding.probe import Probe, Rows
 from compile.folding.windows import Family, families
 
 SEGMENTS = 64  # the most parts that a concatenation is made of
@@ -71,11 +72,13 @@ def cost_of(network: Network, value: Value, reads: Sequence[Reads[Probe]], rates
     for read in plain:
         if read.matrix.selection is not None:
             terms.selection(read)
-    for group in _alike([read for read in plain if read.matrix.selection is None]):
-        if len(group) == 1 and (group[0].source, group[0].move.uid) in runtime and _chained(runtime, group[0]):
-            runtime[group[0].source, group[0].move.uid].append(group[0])
+    for group in alike([read for read in plain if read.matrix.selection is None]):
+        read, _ = group[0]
+        gated = runtime.get((read.source, read.move.uid), [])
+        if len(group) == 1 and any(one.outer is not None for one in gated):
+            gated.append(read)
         else:
-            terms.product(group)
+            terms.product(read, len(group) - 1)
     for scaled in runtime.values():
         terms.gated(scaled)
     work += terms.total()
@@ -123,13 +126,12 @@ class _Terms:
             self.work += Work(elements=positions * matrix.rows, operators=1)
         self.summands.append(matrix.live)
 
-    def product(self, group: Sequence[Reads[Probe]]) -> None:
-        """A product with the sum of the sources that enter through the same matrix."""
-        read = group[0]
+    def product(self, read: Reads[Probe], more: int) -> None:
+        """A product with a source, or the sum of it and ``more`` that enter through the same matrix."""
         source, probe = self.network.values[read.source], read.matrix
         positions = min(source.positions, self.value.positions)
         used, columns = probe.columns, source.channels
-        self.work += Work(elements=(len(group) - 1) * source.positions * source.channels, operators=len(group) - 1)
+        self.work += Work(elements=more * source.positions * source.channels, operators=more)
         if takes_columns(self.rates, positions, probe.rows, used, columns):
             self.work += Work(elements=source.positions * used, operators=1)
             columns = used
@@ -138,13 +140,14 @@ class _Terms:
 
     def gated(self, family: Sequence[Reads[Probe]]) -> None:
         """The terms of one source with factors: a product for each distinct matrix, or one with a matrix made at run time."""
-        distinct, source = _alike(family), self.network.values[family[0].source]
+        distinct = [group[0][0] for group in alike(family)]
+        source = self.network.values[family[0].source]
         positions = min(source.positions, self.value.positions)
         live = np.logical_or.reduce([read.last.live for read in family])
         rows, count = int(np.count_nonzero(live)), len(distinct)
         if any(read.outer is not None for read in family):
             self._made(distinct, positions, rows, source.channels)
-        elif all(group[0].matrix.selection is not None for group in distinct):
+        elif all(read.matrix.selection is not None for read in distinct):
             self.work += Work(elements=(2 * count - 1) * positions * rows, operators=2 * count - 1)
         elif scales_first(self.rates, positions, rows, count):
             macs, elements = count * positions * rows * source.channels, count * positions * source.channels
@@ -156,12 +159,11 @@ class _Terms:
             self.work += Work(macs=float(positions * size), elements=2 * count * size, operators=2 * count + 1)
         self._placed(family[0], live, source.channels)
 
-    def _made(self, distinct: Sequence[Sequence[Reads[Probe]]], positions: int, rows: int, columns: int) -> None:
+    def _made(self, distinct: Sequence[Reads[Probe]], positions: int, rows: int, columns: int) -> None:
         """A matrix that is the sum of constant ones, of some times factors, and of products of two such."""
         self.work += Work(macs=float(positions * rows * columns), elements=(len(distinct) - 1) * rows * columns)
         self.work += Work(operators=len(distinct) + 1)
-        for group in distinct:
-            read = group[0]
+        for read in distinct:
             if read.outer is not None:
                 inner = read.outer.matrix.row.size
                 self.work += Work(macs=float(rows * inner * columns), elements=rows * inner, operators=2)
@@ -210,10 +212,6 @@ def _runtime(reads: Sequence[Reads[Probe]]) -> dict[tuple[int, int], list[Reads[
         if read.factors:
             found.setdefault((read.source, read.move.uid), []).append(read)
     return found
-
-
-def _chained(runtime: dict[tuple[int, int], list[Reads[Probe]]], read: Reads[Probe]) -> bool:
-    return any(one.outer is not None for one in runtime[read.source, read.move.uid])
 
 
 def _stack_key(value: Value, reads: Sequence[Reads[Probe]], rates: Rates) -> Hashable | None:
@@ -277,27 +275,6 @@ def is_norm_affine(network: Network, value: Value, reads: Sequence[Reads[Probe]]
         and reads[0].move.is_identity
         and np.array_equal(selection.index, np.arange(value.channels))
     )
-
-
-def _alike(reads: Sequence[Reads[Probe]]) -> list[list[Reads[Probe]]]:
-    """Group terms whose matrices are equal up to a number and whose sources lie alike: their sources are added first."""
-    groups: list[list[Reads[Probe]]] = []
-    for read in reads:
-        for group in groups:
-            if (
-                group[0].move is read.move
-                and _kind(group[0]) == _kind(read)
-                and proportional(group[0].matrix.row, read.matrix.row)
-            ):
-                group.append(read)
-                break
-        else:
-            groups.append([read])
-    return groups
-
-
-def _kind(read: Reads[Probe]) -> tuple[bool, tuple[int, ...]]:
-    return read.factor is None, read.outer_key
 
 
 def takes_columns(rates: Rates, positions: int, rows: int, used: int, columns: int) -> bool:

@@ -9,12 +9,13 @@ from onnx_ir.passes.common import RemoveUnusedNodesPass
 
 from compile.folding.builder import Builder
 from compile.folding.cost import Rates, takes_columns
+from compile.folding.expand import Reads
 from compile.folding.gates import Gates
 from compile.folding.layout import Laid, Layout, Layouts, per_channel, preferred, shape_of
 from compile.folding.matrices import Array, Matrix
 from compile.folding.moves import Move
 from compile.folding.network import CHANNEL, POSITION, Network, Value
-from compile.folding.plan import Made, Pick, Plan, Product
+from compile.folding.plan import Made, Plan, Product
 from compile.folding.products import Products
 from compile.folding.splits import merge_slices
 from compile.folding.windows import Family
@@ -43,7 +44,7 @@ class _Emitter:
         self.builder = Builder(float_type(graph))
         self.layouts = Layouts(self.builder)
         self.products = Products(self.builder, self.layouts)
-        self.gates = Gates(self.builder, network, rates, self.vector)
+        self.gates = Gates(self.products, network, rates, self.vector)
         self.tensors: dict[ir.Value, ir.Value] = {}
         self.laid: dict[int, Laid] = {}
         self.moved: dict[tuple[int, int], Laid] = {}
@@ -335,7 +336,7 @@ class _Emitter:
             )
         return total
 
-    def _picked(self, value: Value, pick: Pick, layout: Layout) -> Laid:
+    def _picked(self, value: Value, pick: Reads[Matrix], layout: Layout) -> Laid:
         selection = pick.matrix.selection
         if selection is None:
             raise AssertionError(f"{value.name} does not select")

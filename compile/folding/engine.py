@@ -18,9 +18,10 @@ from compile.folding.search import Found, search
 
 
 class Elimination(NamedTuple):
-    """A folded model with its composed constants in float64, and how it came about."""
+    """A folded model with its composed constants in float64, and how it came about: from ``origin``, as it was read."""
 
     model: ir.Model
+    origin: ir.Model
     network: Network
     found: Found
     plan: Plan
@@ -37,7 +38,7 @@ def eliminate(model: ir.Model, rates: Rates, progress: Callable[[str], None] = l
     plan = make_plan(network, found.kept, rates)
     folded = emit(model, network, plan, rates)
     RemoveUnusedNodesPass()(folded)
-    return Elimination(folded, network, found, plan)
+    return Elimination(folded, model, network, found, plan)
 
 
 def fold_graph(

@@ -28,6 +28,10 @@ class Coefficient(Protocol):
         """Return it times a constant: ``rows`` numbers."""
 
     @property
+    def fingerprint(self) -> Array:
+        """What equal matrices have in common."""
+
+    @property
     def selection(self) -> Selection | None:
         """It as a selection, if it is one."""
 

@@ -6,18 +6,20 @@ from math import prod
 import numpy as np
 import onnx_ir as ir
 
-from compile.folding.builder import Builder, static_shape
-from compile.folding.cost import Rates
+from compile.folding.builder import static_shape
+from compile.folding.cost import Rates, scales_first
 from compile.folding.layout import Laid, shape_of
 from compile.folding.network import Network
 from compile.folding.plan import Product, Scaled
+from compile.folding.products import Products
 
 
 class Gates:
     """Emits gated products; ``vector`` gives a value of one position as a vector."""
 
-    def __init__(self, builder: Builder, network: Network, rates: Rates, vector: Callable[[int], ir.Value]) -> None:
-        self.builder, self.network, self.rates, self.vector = builder, network, rates, vector
+    def __init__(self, products: Products, network: Network, rates: Rates, vector: Callable[[int], ir.Value]) -> None:
+        self.builder, self.products, self.network, self.rates = products.builder, products, network, rates
+        self.vector = vector
 
     def scaled_pick(self, source: Laid, product: Product, name: str) -> Laid:
         """Return selected channels, each times its gate."""
@@ -51,11 +53,11 @@ class Gates:
         chained = any(column[0].outer is not None for column in family)
         picks = [column[0] for column in family if len(column) == 1 and column[0].matrix.selection is not None]
         if not chained and len(picks) == len(family):
-            return self._plus([self.scaled_pick(source, pick, name) for pick in picks], name)
-        if not chained and all(len(column) == 1 and self._scales(column[0], prod(source.grid)) for column in family):
-            return self._plus([self._scaled(source, column[0], name) for column in family], name)
+            return self.products.plus([self.scaled_pick(source, pick, name) for pick in picks], "last", name)
+        if not chained and self._scales(source, family):
+            return self.products.plus([self._scaled(source, column[0], name) for column in family], "last", name)
         if not chained and prod(source.grid) == 1 and all(_alike(column) for column in family):
-            return self._plus([self._batched(source, column, name) for column in family], name)
+            return self.products.plus([self._batched(source, column, name) for column in family], "last", name)
         rows, depth = sum(member.last.rows for member in family[0]), source.channels
         made = [
             self._chain(column, name) if column[0].outer is not None else self.matrix(column, name) for column in family
@@ -72,22 +74,13 @@ class Gates:
         whole = shape_of(source.grid, source.channels, source.layout)
         return source._replace(tensor=self.builder.node("Mul", [source.tensor, gate], whole, name))
 
-    def _plus(self, parts: Sequence[Laid], name: str) -> Laid:
-        total = parts[0]
-        for part in parts[1:]:
-            shape = (*total.grid, total.channels)
-            total = total._replace(tensor=self.builder.node("Add", [total.tensor, part.tensor], shape, name))
-        return total
-
-    def _scales(self, member: Product, positions: int) -> bool:
+    def _scales(self, source: Laid, family: Sequence[Sequence[Product]]) -> bool:
         """Say whether it is less to scale the channels than to make the matrix."""
-        return positions * member.matrix.columns <= member.matrix.rows * member.matrix.columns
+        rows = family[0][0].matrix.rows
+        return len(family[0]) == 1 and scales_first(self.rates, prod(source.grid), rows, len(family))
 
     def _scaled(self, source: Laid, member: Product, name: str) -> Laid:
-        scaled = self.scaled(source, member.gates, name).tensor
-        weight = self.builder.constant(np.ascontiguousarray(member.matrix.array.T), f"{name}/weight")
-        shape = (*source.grid, member.matrix.rows)
-        return Laid(self.builder.node("MatMul", [scaled, weight], shape, name), source.grid, member.matrix.rows, "last")
+        return self.products.product(self.scaled(source, member.gates, name), member.matrix, None, "last", name)
 
     def _batched(self, source: Laid, column: Sequence[Product], name: str) -> Laid:
         """Return the rows of members that have one matrix: the source, scaled for each of them, is a row of one product."""
@@ -170,25 +163,22 @@ class Gates:
         vector = self.vector(value)
         scales = np.asarray([[gate.scale for gate in one] for one in lists])
         if each == 1:
-            if count == 1 and np.array_equal(index[0, 0], np.arange(self.network.values[value].channels)):
-                found = self.builder.reshape(vector, (1, width), name)
-            else:
-                places = self.builder.constant(index[:, 0], f"{name}/gates")
-                found = self.builder.node("Gather", [vector, places], (count, width), name, axis=0)
-            if not (scales == 1).all():
-                found = self.builder.node(
-                    "Mul", [found, self.builder.constant(scales, f"{name}/scales")], (count, width), name
-                )
-            return found
-        places = self.builder.constant(index, f"{name}/gates")
-        found = self.builder.node("Gather", [vector, places], (count, each, width), name, axis=0)
+            index = index[:, 0]
+        else:
+            scales = scales[:, :, None]
+        if count == each == 1 and np.array_equal(index[0], np.arange(self.network.values[value].channels)):
+            found = self.builder.reshape(vector, (1, width), name)
+        else:
+            places = self.builder.constant(index, f"{name}/gates")
+            found = self.builder.node("Gather", [vector, places], index.shape, name, axis=0)
         if not (scales == 1).all():
             found = self.builder.node(
-                "Mul", [found, self.builder.constant(scales[:, :, None], f"{name}/scales")], (count, each, width), name
+                "Mul", [found, self.builder.constant(scales, f"{name}/scales")], index.shape, name
             )
-        return self.builder.node(
-            "ReduceSum", [found, self.builder.integers((1,), "axes")], (count, width), name, keepdims=0
-        )
+        if each == 1:
+            return found
+        axes = self.builder.integers((1,), "axes")
+        return self.builder.node("ReduceSum", [found, axes], (count, width), name, keepdims=0)
 
 
 def _wider(one: ir.Value, other: ir.Value) -> tuple[int, ...]:

@@ -47,6 +47,11 @@ class Matrix:
         """All entries, ``[rows, columns]``."""
         return self.entries if isinstance(self.entries, np.ndarray) else np.asarray(self.entries.toarray())
 
+    @property
+    def fingerprint(self) -> Array:
+        """All entries in order, to compare."""
+        return self.array.reshape(-1)
+
     @cached_property
     def blocks(self) -> int:
         """Into how many equal blocks along its diagonal it falls."""

@@ -7,13 +7,13 @@ from typing import NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
+from compile.folding.alike import alike
 from compile.folding.cost import SEGMENTS, Rates, stacks
 from compile.folding.expand import Constants, Outer, Reads, expand
 from compile.folding.layout import preferred
 from compile.folding.matrices import Array, Matrix, identity, select
 from compile.folding.moves import Move
 from compile.folding.network import Factor, Network, Value
-from compile.folding.probe import proportional
 from compile.folding.windows import Family, families
 
 
@@ -54,26 +54,18 @@ class Product(NamedTuple):
         return self.matrix if self.outer is None else self.outer.matrix
 
 
-class Pick(NamedTuple):
-    """Channels of a source, each times a number."""
-
-    source: int
-    move: Move
-    matrix: Matrix
-
-
 @dataclass
 class Made:
     """A run of rows of a value: selections, products and a constant, which are added."""
 
     rows: int
-    picks: list[Pick] = field(default_factory=list)
+    picks: list[Reads[Matrix]] = field(default_factory=list)
     products: list[Product] = field(default_factory=list)
     windows: list[Family[Matrix]] = field(default_factory=list)
     bias: Array = field(default_factory=lambda: np.zeros(0))
 
     @property
-    def affine(self) -> Pick | None:
+    def affine(self) -> Reads[Matrix] | None:
         """The selection, if all it does is to scale every channel of a source, and a constant part shifts it."""
         if len(self.picks) != 1 or self.products or self.windows or not self.bias.any():
             return None
@@ -223,7 +215,7 @@ def _segments(network: Network, reads: list[Reads[Matrix]], bias: Array) -> list
             for family, rows in zip(windows, live, strict=False)
             if rows[start:stop].any()
         ]
-        made.append(_arranged(network, [read for [read] in cut], bias[start:stop]))
+        made.append(_arranged([read for [read] in cut], bias[start:stop]))
         made[-1].windows = kernels
     return made
 
@@ -233,15 +225,15 @@ def _live_rows(reads: Sequence[Reads[Matrix]]) -> NDArray[np.bool_]:
     return np.array(np.logical_or.reduce([read.last.live for read in reads]), bool)
 
 
-def _arranged(network: Network, reads: Sequence[Reads[Matrix]], bias: Array) -> Made:
+def _arranged(reads: Sequence[Reads[Matrix]], bias: Array) -> Made:
     """Sort terms into selections and products; add the sources, or the gates, of those whose matrices are equal up to a number."""
     made = Made(bias.size, bias=bias)
+    rest: list[Reads[Matrix]] = []
     for read in reads:
         selection = read.matrix.selection
-        if selection is not None and not read.factors and (selection.index >= 0).all():
-            made.picks.append(Pick(read.source, read.move, read.matrix))
-        else:
-            _join(network, made.products, read)
+        picks = selection is not None and not read.factors and (selection.index >= 0).all()
+        (made.picks if picks else rest).append(read)
+    made.products = [_product(group) for group in alike(rest)]
     chained = {(one.sources, one.move.uid) for one in made.products if one.outer is not None}
     for number, one in enumerate(made.products):
         if one.gates or (one.sources, one.move.uid) in chained:
@@ -249,35 +241,12 @@ def _arranged(network: Network, reads: Sequence[Reads[Matrix]], bias: Array) -> 
     return made
 
 
-def _join(network: Network, products: list[Product], read: Reads[Matrix]) -> None:
-    gated = read.factor is not None
-    source = network.values[read.source]
-    for number, known in enumerate(products):
-        first = network.values[known.sources[0][0]]
-        if known.move is not read.move or bool(known.gates) != gated or first.grid != source.grid:
-            continue
-        if (gated and known.sources[0][0] != read.source) or known.matrix.columns != read.matrix.columns:
-            continue
-        if (read.outer and read.outer.key) != (known.outer and known.outer.key) or (read.outer and not gated):
-            continue
-        ratio = _ratio(known.matrix, read.matrix)
-        if ratio is not None:
-            if read.factor is not None:
-                products[number] = known._replace(gates=(*known.gates, Scaled(read.factor, ratio)))
-            else:
-                products[number] = known._replace(sources=(*known.sources, (read.source, ratio)))
-            return
-    gates = () if read.factor is None else (Scaled(read.factor, 1.0),)
-    products.append(Product(((read.source, 1.0),), read.move, read.matrix, gates, read.outer))
-
-
-def _ratio(one: Matrix, other: Matrix) -> float | None:
-    """Return the number that turns one matrix into the other, None where there is none."""
-    left, right = one.array.reshape(-1), other.array.reshape(-1)
-    if not proportional(left, right):
-        return None
-    largest = int(np.abs(left).argmax())
-    return float(right[largest] / left[largest])
+def _product(group: Sequence[tuple[Reads[Matrix], float]]) -> Product:
+    """Return the product of terms with one matrix: of the sum of their sources, or with the sum of their factors."""
+    first, _ = group[0]
+    gates = tuple(Scaled(read.factor, scale) for read, scale in group if read.factor is not None)
+    sources = ((first.source, 1.0),) if gates else tuple((read.source, scale) for read, scale in group)
+    return Product(sources, first.move, first.matrix, gates, first.outer)
 
 
 def _stacks(network: Network, made: dict[int, list[Made]], rates: Rates) -> dict[int, tuple[int, ...]]:

@@ -62,6 +62,11 @@ class Probe:
         return Probe(self.row + other.row, structure, live, gcd(self.blocks, other.blocks))
 
     @property
+    def fingerprint(self) -> Array:
+        """What equal matrices have in common."""
+        return self.row
+
+    @property
     def selection(self) -> Selection | None:
         """The matrix as a selection, if it is one."""
         return None if self.structure is None else self.structure.selection
@@ -86,16 +91,3 @@ def probe(size: int, seed: int) -> Probe:
     """Return the probe of a value of ``size`` channels that reads itself."""
     row = np.random.default_rng((seed, size)).standard_normal(size)
     return Probe(row, identity(size), np.ones(size, bool), size)
-
-
-def proportional(one: Array, other: Array) -> bool:
-    """Say whether two rows are equal up to a number."""
-    if one.shape != other.shape:
-        return False
-    largest = int(np.abs(one).argmax())
-    if not other[largest]:
-        return False
-    ratio = other[largest] / one[largest]
-    middle = one.size // 2
-    bound = 1e-9 * abs(other[largest])
-    return bool(abs(one[middle] * ratio - other[middle]) <= bound and (np.abs(one * ratio - other) <= bound).all())

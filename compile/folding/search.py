@@ -67,47 +67,43 @@ class Search:
 
     def flip(self, chosen: Iterable[int]) -> bool:
         """Keep what is eliminated and eliminate what is kept of these values, if that costs less; say whether."""
-        chosen = {uid for uid in chosen if uid in self._users}
-        affected = sorted(set[int]().union(*(self._users[uid] for uid in chosen)) | chosen)
-        before, old = {uid: (self._work.get(uid), self._behind.get(uid, frozenset())) for uid in affected}, self.total
-        self.kept ^= chosen
-        allowed = all(self._update(uid) for uid in affected)
+        old = self.total
+        allowed, undo = self._try({uid for uid in chosen if uid in self._users})
         if allowed and self.total < old - LEAST:
             return True
-        self.kept ^= chosen
-        for uid, (work, behind) in before.items():
-            self._set(uid, work, behind)
-        self.total = old
+        undo()
         return False
 
     def difference(self, uid: int) -> float | None:
         """Return what it would cost more to keep this value, or if it is kept to eliminate it; None if that cannot be."""
-        affected = sorted(self._users[uid] | {uid})
-        before, old = {one: (self._work.get(one), self._behind.get(one, frozenset())) for one in affected}, self.total
-        self.kept ^= {uid}
-        allowed = all(self._update(one) for one in affected)
+        old = self.total
+        allowed, undo = self._try({uid})
         more = self.total - old
-        self.kept ^= {uid}
-        for one, (work, behind) in before.items():
-            self._set(one, work, behind)
-        self.total = old
+        undo()
         return more if allowed else None
 
     def settle(self) -> None:
         """Leave a norm its own gain and shift where to apply them elsewhere gains nothing."""
         for uid in self.free:
-            core = norm_scaled(self.network, self.network.values[uid])
+            core, old = norm_scaled(self.network, self.network.values[uid]), self.total
             if uid not in self.kept and core is not None:
-                old = self.total
-                self.kept.add(uid)
-                affected = sorted({*self._users[uid], uid})
-                before = {one: (self._work.get(one), self._behind.get(one, frozenset())) for one in affected}
-                allowed = all(self._update(one) for one in affected)
+                allowed, undo = self._try({uid})
                 if not allowed or self.total > old or self._users[core] != {uid}:
-                    self.kept.discard(uid)
-                    for one, (work, behind) in before.items():
-                        self._set(one, work, behind)
-                    self.total = old
+                    undo()
+
+    def _try(self, chosen: set[int]) -> tuple[bool, Callable[[], None]]:
+        """Flip values; return whether all can be computed then, and how to undo it."""
+        affected = sorted(chosen.union(*(self._users[uid] for uid in chosen)))
+        before, old = {uid: (self._work.get(uid), self._behind.get(uid, frozenset())) for uid in affected}, self.total
+
+        def undo() -> None:
+            self.kept ^= chosen
+            for uid, (work, behind) in before.items():
+                self._set(uid, work, behind)
+            self.total = old
+
+        self.kept ^= chosen
+        return all(self._update(uid) for uid in affected), undo
 
     def work(self, value: Value, inner: Collection[int]) -> Work:
         """Return what a kept value takes now, with the ``inner`` values behind it eliminated.
