@@ -9,6 +9,7 @@ import onnx_ir as ir
 from compile.folding.builder import static_shape
 from compile.folding.cost import Rates, scales_first
 from compile.folding.layout import Laid, shape_of
+from compile.folding.moves import Shape
 from compile.folding.network import Network
 from compile.folding.plan import Product, Scaled
 from compile.folding.products import Products
@@ -56,7 +57,7 @@ class Gates:
             return self.products.plus([self.scaled_pick(source, pick, name) for pick in picks], "last", name)
         if not chained and self._scales(source, family):
             return self.products.plus([self._scaled(source, column[0], name) for column in family], "last", name)
-        if not chained and prod(source.grid) == 1 and all(_alike(column) for column in family):
+        if not chained and prod(source.grid) == 1 and len({member.matrix.rows for member in family[0]}) == 1:
             return self.products.plus([self._batched(source, column, name) for column in family], "last", name)
         rows, depth = sum(member.last.rows for member in family[0]), source.channels
         made = [
@@ -83,15 +84,19 @@ class Gates:
         return self.products.product(self.scaled(source, member.gates, name), member.matrix, None, "last", name)
 
     def _batched(self, source: Laid, column: Sequence[Product], name: str) -> Laid:
-        """Return the rows of members that have one matrix: the source, scaled for each of them, is a row of one product."""
-        matrix, count = column[0].matrix, len(column)
+        """Return the rows of members over one position: scaled for each, it is a row of one product, or each has its own."""
+        count, rows, depth = len(column), column[0].matrix.rows, source.channels
         gates = self._rows([member.gates for member in column], name)
-        flat = self.builder.reshape(source.tensor, (1, source.channels), name)
-        scaled = self.builder.node("Mul", [flat, gates], (count, source.channels), name)
-        weight = self.builder.constant(np.ascontiguousarray(matrix.array.T), f"{name}/weight")
-        found = self.builder.node("MatMul", [scaled, weight], (count, matrix.rows), name)
-        rows = count * matrix.rows
-        return Laid(self.builder.reshape(found, (*source.grid, rows), name), source.grid, rows, "last")
+        flat = self.builder.reshape(source.tensor, (1, depth), name)
+        scaled = self.builder.node("Mul", [flat, gates], (count, depth), name)
+        weight = column[0].matrix.array.T
+        shape: Shape = (count, rows)
+        if not _have_one_matrix(column):
+            weight, shape = np.stack([member.matrix.array.T for member in column]), (count, 1, rows)
+            scaled = self.builder.reshape(scaled, (count, 1, depth), name)
+        constant = self.builder.constant(np.ascontiguousarray(weight), f"{name}/weight")
+        found = self.builder.node("MatMul", [scaled, constant], shape, name)
+        return Laid(self.builder.reshape(found, (*source.grid, count * rows), name), source.grid, count * rows, "last")
 
     def matrix(self, members: Sequence[Product], name: str) -> ir.Value:
         """Return the matrix of all members, its columns times their gates: ``[members, rows, columns]`` where that fits."""
@@ -186,16 +191,15 @@ def _wider(one: ir.Value, other: ir.Value) -> tuple[int, ...]:
     return shapes[0] if prod(shapes[0]) >= prod(shapes[1]) else shapes[1]
 
 
-def _alike(column: Sequence[Product]) -> bool:
-    """Say whether all members have gates and the same matrix."""
+def _have_one_matrix(column: Sequence[Product]) -> bool:
+    """Say whether all members have the same matrix."""
     first = column[0].matrix
-    return all(one.gates and (one.matrix is first or np.array_equal(one.matrix.array, first.array)) for one in column)
+    return all(one.matrix is first or np.array_equal(one.matrix.array, first.array) for one in column)
 
 
 def _same(one: Product, other: Product) -> bool:
     """Say whether two products have the same matrix and the same gates."""
-    equal = one.matrix is other.matrix or np.array_equal(one.matrix.array, other.matrix.array)
-    return equal and _key(one.gates) == _key(other.gates)
+    return _have_one_matrix([one, other]) and _key(one.gates) == _key(other.gates)
 
 
 def _key(gates: Sequence[Scaled]) -> tuple[tuple[int, float], ...]:
