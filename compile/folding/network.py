@@ -121,11 +121,11 @@ class Network:
 
     def source(self, tensor: ir.Value, shape: Shape, axes: str) -> View:
         """Add a source: a tensor that no linear map makes."""
-        return self._add(Value(len(self.values), tensor, axes, *_parts(shape, axes), is_source=True))
+        return self._add(Value(len(self.values), tensor, axes, *parts_of(shape, axes), is_source=True))
 
     def linear(self, tensor: ir.Value, shape: Shape, axes: str, terms: tuple[Term, ...], bias: Array) -> View:
         """Add a value that is a sum of terms."""
-        grid, channels = _parts(shape, axes)
+        grid, channels = parts_of(shape, axes)
         return self._add(Value(len(self.values), tensor, axes, grid, channels, merged(terms), bias))
 
     def factor(self, value: int, index: Index) -> Factor:
@@ -160,10 +160,6 @@ class Network:
                     found[term.source].append(value.uid)
         return found
 
-    def linear_values(self) -> Iterator[Value]:
-        """Yield the values that are not sources."""
-        return (value for value in self.values if not value.is_source)
-
     def _add(self, value: Value) -> View:
         self.values.append(value)
         channels = np.arange(value.channels, dtype=np.int64).reshape(value.channel_shape)
@@ -181,6 +177,7 @@ def merged(terms: tuple[Term, ...]) -> tuple[Term, ...]:
     return tuple(found.values())
 
 
-def _parts(shape: Shape, axes: str) -> tuple[Shape, Shape]:
+def parts_of(shape: Shape, axes: str) -> tuple[Shape, Shape]:
+    """Return the position axes and the channel axes of a shape."""
     grid = tuple(size for size, axis in zip(shape, axes, strict=True) if axis == POSITION)
     return grid, tuple(size for size, axis in zip(shape, axes, strict=True) if axis == CHANNEL)

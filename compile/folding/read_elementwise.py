@@ -8,7 +8,7 @@ import onnx_ir as ir
 
 from compile.folding.matrices import Array, Index, select
 from compile.folding.moves import Shape
-from compile.folding.network import CHANNEL, POSITION, Network, Term, View
+from compile.folding.network import CHANNEL, POSITION, Network, Term, View, parts_of
 from compile.folding.reading import NotLinear, floating, floats, known, known_shape, moved, per_channel, view_of
 from compile.folding.views import expand, join, leading, retype
 from compile.passes.base import integer
@@ -186,7 +186,7 @@ def read_concat(network: Network, node: ir.Node) -> View:
         return whole
     if kinds[axis] == POSITION:
         raise NotLinear("it joins positions of different tensors")
-    channels = tuple(size for size, kind in zip(shape, kinds, strict=True) if kind == CHANNEL)
+    _, channels = parts_of(shape, kinds)
     inner, begin, terms = kinds[:axis].count(CHANNEL), 0, []
     for view in views:
         size = view.channels.shape[inner]

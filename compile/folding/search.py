@@ -1,7 +1,8 @@
 """Which values to keep: a search over a target's cost.
 
-It starts from nothing kept but what must be, and from everything kept; it flips single values, then classes of alike
-values, then swaps neighbouring classes, until nothing improves; the better end is the answer. It is deterministic.
+It starts from nothing kept but what must be, and from everything kept; it flips classes of alike values, swaps neighbouring
+classes, flips single values, then cuts around each class, until nothing improves; the better end is the answer. It is
+deterministic.
 """
 
 from collections.abc import Callable, Collection, Hashable, Iterable, Sequence
@@ -10,16 +11,17 @@ from typing import NamedTuple
 from compile.folding.cost import Rates, Work, cost_of, norm_scaled
 from compile.folding.expand import Blocked, expand, reached
 from compile.folding.network import Network, Term, Value
+from compile.folding.price import fixed_price
 from compile.folding.probe import Probe, probe
 
-ROUNDS = 12
-ROUNDS_OF = (0, 2, 4, 6)
+DESCENTS = 12
+REFINED = (0, 2, 4, 6)  # how often the colours of values are refined by those of their neighbours, for each partition
 RADIUS = 3  # how many terms away from a class its region reaches
 LEAST = 1.0  # of a cost, in multiply-accumulates, that a change must save
 
 
 class Found(NamedTuple):
-    """The values to keep besides the sources, what they cost, how far the two starts were apart, and what could not go, why."""
+    """The values to keep besides the sources, what the graph costs then, from either start, and what could not go, why."""
 
     kept: frozenset[int]
     cost: float
@@ -171,7 +173,7 @@ class Search:
 def search(network: Network, rates: Rates, progress: Callable[[str], None] = lambda _: None) -> Found:
     """Return the kept values that cost least of those found."""
     state = Search(network, rates)
-    groups = [classes(network, state.free, state.live, rounds) for rounds in ROUNDS_OF]
+    groups = [classes(network, state.free, state.live, rounds) for rounds in REFINED]
     results: list[tuple[float, frozenset[int]]] = []
     for start in ([], state.free):
         state.start(start)
@@ -186,11 +188,12 @@ def search(network: Network, rates: Rates, progress: Callable[[str], None] = lam
         progress(f"fold: to {state.total / 1e6:.0f} M with {len(results[-1][1])} kept values")
     cost, kept = min(results, key=lambda result: result[0])
     blocked = {uid: reason for uid, reason in sorted(state.blocked.items()) if uid in kept}
-    return Found(kept, cost, (results[0][0], results[1][0]), blocked)
+    fixed = fixed_price(network, rates)
+    return Found(kept, cost + fixed, (results[0][0] + fixed, results[1][0] + fixed), blocked)
 
 
 def _descend(state: Search, groups: Sequence[Sequence[Sequence[int]]]) -> None:
-    for _ in range(ROUNDS):
+    for _ in range(DESCENTS):
         changed = False
         for classes_of in groups:
             for group in classes_of:
