@@ -67,15 +67,20 @@ class Builder:
         """Return a tensor in another shape; what was reshaped only to be reshaped again is reshaped once."""
         if static_shape(tensor) == shape:
             return tensor
+        tensor = self.unshaped(tensor)
+        if static_shape(tensor) == shape:
+            return tensor
+        return self.node("Reshape", [tensor, self.integers(shape, "shape")], shape, name, allowzero=1)
+
+    def unshaped(self, tensor: ir.Value) -> ir.Value:
+        """Return the tensor that was reshaped to this one, if it was."""
         origin = tensor.producer()
         while (
             origin is not None and origin.op_type == "Reshape" and origin.domain == "" and origin.inputs[0] is not None
         ):
             tensor = origin.inputs[0]
             origin = tensor.producer()
-        if static_shape(tensor) == shape:
-            return tensor
-        return self.node("Reshape", [tensor, self.integers(shape, "shape")], shape, name, allowzero=1)
+        return tensor
 
     def nodes_of(
         self,

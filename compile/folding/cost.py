@@ -1,82 +1,33 @@
-"""What a kept value costs a target, in multiply-accumulates: products, element-wise work, operators, run-time matrices."""
+"""What a kept value costs a target, in multiply-accumulates: products, element-wise work, operators, run-time matrices.
+
+It is what the emitter makes of the value: the same choices (``takes_columns``, ``scales_first``), the same steps, shared alike.
+"""
 
 from collections.abc import Hashable, Sequence
-from math import gcd, prod
+from math import prod
 from typing import NamedTuple
 
 import numpy as np
 
+from compile.folding.alike import alike
 from compile.folding.expand import Reads
 from compile.folding.layout import preferred
-from compile.folding.matrices import Array, Matrix, Selection
+from compile.folding.moves import Move
 from compile.folding.network import Network, Value
+from compile.folding.probe import Probe, Rows
 from compile.folding.windows import Family, families
 from targets.folding import Rates
 
-
-class Probe:
-    """A composed matrix as the search knows it: a random row times it, and its entries where it is sparse.
-
-    It remembers what it was composed with: the search takes the same ways again and again.
-    """
-
-    def __init__(self, row: Array, structure: Matrix | None, rows: int, blocks: int) -> None:
-        self.row, self.structure, self.rows, self.blocks = row, structure, rows, blocks
-        self._products: dict[Matrix, Probe] = {}
-        self._sums: dict[Probe, Probe] = {}
-
-    def __matmul__(self, other: Matrix) -> "Probe":
-        if other not in self._products:
-            self._products[other] = self._product(other)
-        return self._products[other]
-
-    def __add__(self, other: "Probe") -> "Probe":
-        if other not in self._sums:
-            self._sums[other] = self._sum(other)
-        return self._sums[other]
-
-    def _product(self, other: Matrix) -> "Probe":
-        row = other.row(self.row)
-        blocks = 1 if self.blocks == 1 else gcd(self.blocks, other.blocks)
-        if self.structure is None:
-            return Probe(row, None, self.rows, blocks)
-        if not other.is_sparse:
-            return Probe(row, None, self.structure.live_rows, blocks)
-        composed = self.structure @ other
-        return Probe(row, composed if composed.is_sparse else None, composed.live_rows, blocks)
-
-    def _sum(self, other: "Probe") -> "Probe":
-        both = None
-        if self.structure is not None and other.structure is not None:
-            both = self.structure + other.structure
-        if both is not None and not both.is_sparse:
-            both = None
-        rows = max(self.rows, other.rows) if both is None else both.live_rows
-        return Probe(self.row + other.row, both, rows, gcd(self.blocks, other.blocks))
-
-    @property
-    def selection(self) -> Selection | None:
-        """The matrix as a selection, if it is one."""
-        return None if self.structure is None else self.structure.selection
-
-    @property
-    def columns(self) -> int:
-        """How many channels it reads."""
-        return int(np.count_nonzero(np.abs(self.row) > 1e-14 * np.abs(self.row).max(initial=0)))
-
-    @property
-    def is_zero(self) -> bool:
-        """Whether nothing is read."""
-        return not self.row.any()
+SEGMENTS = 64  # the most parts that a concatenation is made of
 
 
 class Work(NamedTuple):
-    """The parts of a cost; ``shared`` is work that several values ask for and that is done once, by what it is."""
+    """The parts of a cost; ``shared`` is work that several values ask for and that is done once."""
 
     macs: float = 0.0
     elements: float = 0.0
     operators: float = 0.0
-    shared: "frozenset[tuple[Hashable, Work]]" = frozenset()
+    shared: "frozenset[Shared]" = frozenset()
 
     def __add__(self, other: "Work") -> "Work":  # type: ignore[override]
         return Work(
@@ -89,6 +40,14 @@ class Work(NamedTuple):
         return self.macs + rates.element * self.elements + rates.operator * self.operators
 
 
+class Shared(NamedTuple):
+    """Work by what it is; ``part`` is how many elements each value takes out of it where several share it."""
+
+    key: Hashable
+    once: Work
+    part: int = 0
+
+
 def cost_of(network: Network, value: Value, reads: Sequence[Reads[Probe]], rates: Rates, *, has_bias: bool) -> Work:
     """Return what it takes to compute a kept value of what it reads."""
     reads = [read for read in reads if not read.matrix.is_zero]
@@ -96,46 +55,184 @@ def cost_of(network: Network, value: Value, reads: Sequence[Reads[Probe]], rates
         return _affine_work(value, reads[0].source)
     if has_bias and _is_batch_norm(network, value, reads):
         return Work(elements=value.positions * value.channels, operators=1)
-    bias = _bias_work(value, reads, has_bias=has_bias)
+    work = _bias_work(value, reads, has_bias=has_bias)
     windows, reads = families(network, reads)
-    work, summands = bias, len(windows)
+    terms = _Terms(network, value, rates)
     for family in windows:
-        work += _window_work(family)
-    plain = [read for read in reads if read.factor is None]
-    chosen = [read for read in plain if read.matrix.selection is not None]
-    for read in chosen:
-        work += _selection_work(network, value, read)
-    summands += _summands(value, chosen)
-    dense = _alike([read for read in plain if read.matrix.selection is None])
-    for group in dense:
-        work += _product_work(network, value, group, rates)
-    summands += len(dense)
-    gated: dict[tuple[int, int], list[Reads[Probe]]] = {}
+        terms.window(family)
+    runtime = _runtime(reads)
+    plain = [read for read in reads if not read.factors]
+    for read in plain:
+        if read.matrix.selection is not None:
+            terms.selection(read)
+    for group in alike([read for read in plain if read.matrix.selection is None]):
+        read, _ = group[0]
+        gated = runtime.get((read.source, read.move.uid), [])
+        if len(group) == 1 and any(one.outer is not None for one in gated):
+            gated.append(read)
+        else:
+            terms.product(read, len(group) - 1)
+    for scaled in runtime.values():
+        terms.gated(scaled)
+    work += terms.total()
+    key = None if windows else _stack_key(value, reads, rates)
+    return work if key is None else _stacked(value, work, key)
+
+
+class _Terms:
+    """Collects what the terms of a value take, and how they are added."""
+
+    def __init__(self, network: Network, value: Value, rates: Rates) -> None:
+        self.network, self.value, self.rates = network, value, rates
+        self.work = Work()
+        self.summands: list[Rows] = []
+        self.later: dict[int, tuple[Move, int, list[Rows]]] = {}
+
+    def total(self) -> Work:
+        """Return the work of all terms, of the moves after them, and of their sum."""
+        value = self.value
+        for move, positions, summands in sorted(self.later.values(), key=lambda one: one[0].broadcasts):
+            live = np.logical_or.reduce(summands)
+            self.work += _sum_work(summands, positions)
+            for _, places in () if self.summands and move.repeats else self.network.moves.chain(move):
+                self.work += Work(elements=places * int(np.count_nonzero(live)), operators=1)
+            self.summands.append(live)
+        return self.work + _sum_work(self.summands, value.positions, filled=True)
+
+    def window(self, family: Family[Probe]) -> None:
+        """A convolution: every place of its kernel over the grid that it goes along."""
+        window, first = family.window, family.reads[0].matrix
+        along = window.shape if window.operator == "Conv" else window.source
+        live = np.logical_or.reduce([read.matrix.live for read in family.reads])
+        rows = int(np.count_nonzero(live))
+        macs = prod(along) * len(window.places) * rows * first.row.size // family.blocks
+        self.work += Work(macs=float(macs), operators=1)
+        self.summands.append(live)
+
+    def selection(self, read: Reads[Probe]) -> None:
+        """Channels, moved and scaled: a scale is free where whoever makes them can apply it."""
+        source, matrix, positions = self.network.values[read.source], read.matrix, self.value.positions
+        selection = matrix.selection
+        self.work += _moved(self.network, read.source, read.move, source.channels)
+        free = not source.is_source or read.source in self.network.cores.values()
+        if not free and selection is not None and not set(selection.scale.tolist()) <= {0.0, 1.0}:
+            self.work += Work(elements=positions * matrix.rows, operators=1)
+        self.summands.append(matrix.live)
+
+    def product(self, read: Reads[Probe], more: int) -> None:
+        """A product with a source, or the sum of it and ``more`` that enter through the same matrix."""
+        source, probe = self.network.values[read.source], read.matrix
+        positions = min(source.positions, self.value.positions)
+        used, columns = probe.columns, source.channels
+        self.work += Work(elements=more * source.positions * source.channels, operators=more)
+        if takes_columns(self.rates, positions, probe.rows, used, columns):
+            self.work += Work(elements=source.positions * used, operators=1)
+            columns = used
+        self.work += Work(macs=float(probe.rows * columns * positions), operators=1)
+        self._placed(read, probe.live, columns)
+
+    def gated(self, family: Sequence[Reads[Probe]]) -> None:
+        """The terms of one source with factors: a product for each distinct matrix, or one with a matrix made at run time."""
+        distinct = [group[0][0] for group in alike(family)]
+        source = self.network.values[family[0].source]
+        positions = min(source.positions, self.value.positions)
+        live = np.logical_or.reduce([read.last.live for read in family])
+        rows, count = int(np.count_nonzero(live)), len(distinct)
+        if any(read.outer is not None for read in family):
+            self._made(distinct, positions, rows, source.channels)
+        elif all(read.matrix.selection is not None for read in distinct):
+            self.work += Work(elements=(2 * count - 1) * positions * rows, operators=2 * count - 1)
+        elif scales_first(self.rates, positions, rows, count):
+            macs, elements = count * positions * rows * source.channels, count * positions * source.channels
+            self.work += Work(
+                macs=float(macs), elements=elements + (count - 1) * positions * rows, operators=3 * count - 1
+            )
+        else:
+            size = rows * source.channels
+            self.work += Work(macs=float(positions * size), elements=2 * count * size, operators=2 * count + 1)
+        self._placed(family[0], live, source.channels)
+
+    def _made(self, distinct: Sequence[Reads[Probe]], positions: int, rows: int, columns: int) -> None:
+        """A matrix that is the sum of constant ones, of some times factors, and of products of two such."""
+        self.work += Work(macs=float(positions * rows * columns), elements=(len(distinct) - 1) * rows * columns)
+        self.work += Work(operators=len(distinct) + 1)
+        for read in distinct:
+            if read.outer is not None:
+                inner = read.outer.matrix.row.size
+                self.work += Work(macs=float(rows * inner * columns), elements=rows * inner, operators=2)
+                self.work += Work(elements=inner * columns if read.factor is not None else 0, operators=2)
+            elif read.factor is not None:
+                self.work += Work(elements=rows * columns, operators=2)
+
+    def _placed(self, read: Reads[Probe], live: Rows, columns: int) -> None:
+        """Move positions where that leaves fewer of them: before the product, or after it and the sum of all moved alike."""
+        source = self.network.values[read.source]
+        if source.positions >= self.value.positions:
+            self.work += _moved(self.network, read.source, read.move, columns)
+            self.summands.append(live)
+        else:
+            self.later.setdefault(read.move.uid, (read.move, source.positions, []))[2].append(live)
+
+
+def _moved(network: Network, source: int, move: Move, channels: int) -> Work:
+    """Return what it takes to move a source's positions: each step is made once, whoever asks for it."""
+    chain = network.moves.chain(move)
+    return Work(shared=frozenset(
+        Shared((source, step, channels), Work(elements=places * channels, operators=1)) for step, places in chain
+    ))  # fmt: skip
+
+
+def _sum_work(summands: Sequence[Rows], positions: int, *, filled: bool = False) -> Work:
+    """Return what it takes to add terms: rows that other terms fill are parts of their own, which are concatenated."""
+    if len(summands) < 2:
+        return Work()
+    if all(one is summands[0] or one.all() for one in summands):
+        more = len(summands) - 1
+        return Work(elements=float(more * positions * summands[0].size), operators=more)
+    live = np.array(summands)
+    starts = np.flatnonzero(np.r_[True, (live[:, 1:] != live[:, :-1]).any(axis=0)])
+    sizes = np.diff(np.r_[starts, live.shape[1]])
+    more = np.maximum(live[:, starts].sum(0) - 1, 0)
+    joined = filled and len(starts) > 1
+    elements = positions * (int((more * sizes).sum()) + (live.shape[1] if joined else 0))
+    return Work(elements=float(elements), operators=int(more.sum()) + joined)
+
+
+def _runtime(reads: Sequence[Reads[Probe]]) -> dict[tuple[int, int], list[Reads[Probe]]]:
+    """Group the terms with factors by what they read."""
+    found: dict[tuple[int, int], list[Reads[Probe]]] = {}
     for read in reads:
-        if read.factor is not None:
-            gated.setdefault((read.source, read.move.uid), []).append(read)
-    for scaled in gated.values():
-        work += _gated_work(network, value, scaled, rates)
-    summands += len(gated)
-    return work + Work(elements=max(0, summands - 1) * value.positions * value.channels)
+        if read.factors:
+            found.setdefault((read.source, read.move.uid), []).append(read)
+    return found
 
 
-def _window_work(family: Family[Probe]) -> Work:
-    """Return what a convolution takes: every place of its kernel over the grid that it goes along."""
-    window = family.window
-    along = window.shape if window.operator == "Conv" else window.source
-    rows, columns = max(read.matrix.rows for read in family.reads), family.reads[0].matrix.row.size
-    return Work(macs=float(prod(along) * len(window.places) * rows * columns // family.blocks), operators=1)
+def _stack_key(value: Value, reads: Sequence[Reads[Probe]], rates: Rates) -> Hashable | None:
+    """Return what thin values have in common that are made as rows of the same products; None for any other value."""
+    if (
+        not stacks(value, rates)
+        or not reads
+        or any(read.outer is None and read.matrix.selection is not None for read in reads)
+    ):
+        return None
+    kinds = sorted((read.source, read.move.uid, read.factor is not None, read.outer_key[::2]) for read in reads)
+    return value.grid, preferred(value.axes), tuple(kinds)
+
+
+def stacks(value: Value, rates: Rates) -> bool:
+    """Say whether a value is made as rows of the products of others, if it can be."""
+    return value.channels < rates.thin or value.positions == 1
+
+
+def _stacked(value: Value, work: Work, key: Hashable) -> Work:
+    """Share the operators of a value with the others of its stack, which is split."""
+    whole = Shared(key, Work(operators=work.operators), value.positions * value.channels)
+    return work._replace(operators=0.0, shared=work.shared | {whole})
 
 
 def _is_batch_norm(network: Network, value: Value, reads: Sequence[Reads[Probe]]) -> bool:
     """Say whether a value only scales the channels of a source where they lie second, and shifts them: one operator does."""
-    if (
-        len(reads) != 1
-        or reads[0].factor is not None
-        or not reads[0].move.is_identity
-        or preferred(value.axes) == "last"
-    ):
+    if len(reads) != 1 or reads[0].factors or not reads[0].move.is_identity or preferred(value.axes) == "last":
         return False
     selection = reads[0].matrix.selection
     return network.values[reads[0].source].is_source and selection is not None and selection.scales_only
@@ -143,7 +240,7 @@ def _is_batch_norm(network: Network, value: Value, reads: Sequence[Reads[Probe]]
 
 def _bias_work(value: Value, reads: Sequence[Reads[Probe]], *, has_bias: bool) -> Work:
     """Return what a constant part takes: a product adds it for the price of reading it, to other terms it is added."""
-    if not has_bias or any(read.factor is None and read.matrix.selection is None for read in reads):
+    if not has_bias or any(not read.factors and read.matrix.selection is None for read in reads):
         return Work(elements=float(value.channels if has_bias else 0))
     return Work(elements=value.positions * value.channels, operators=1)
 
@@ -158,12 +255,12 @@ def _affine_work(value: Value, core: int) -> Work:
     """A norm applies the gain and shift of one reader for nothing; those of every other reader cost a product and a sum."""
     elements, operators = 2.0 * value.positions * value.channels, 2.0
     own = Work(elements=-elements, operators=-operators)
-    return Work(elements=elements, operators=operators, shared=frozenset({(("core", core), own)}))
+    return Work(elements=elements, operators=operators, shared=frozenset({Shared(("core", core), own)}))
 
 
 def is_norm_affine(network: Network, value: Value, reads: Sequence[Reads[Probe]]) -> bool:
     """Say whether a value is a norm's own gain and shift, which the norm applies for nothing."""
-    if len(reads) != 1 or reads[0].source not in network.cores.values() or reads[0].factor is not None:
+    if len(reads) != 1 or reads[0].source not in network.cores.values() or reads[0].factors:
         return False
     selection = reads[0].matrix.selection
     return (
@@ -173,104 +270,12 @@ def is_norm_affine(network: Network, value: Value, reads: Sequence[Reads[Probe]]
     )
 
 
-def _selection_work(network: Network, value: Value, read: Reads[Probe]) -> Work:
-    """Return what it takes to move and scale channels: a scale is free where whoever makes them can apply it."""
-    selection = read.matrix.selection
-    source = network.values[read.source]
-    moved = 0 if read.move.is_identity else 1
-    free = not source.is_source or read.source in network.cores.values()
-    scaled = 0 if selection is None or free or set(selection.scale.tolist()) <= {0.0, 1.0} else 1
-    touched = value.positions * read.matrix.rows
-    return Work(elements=touched * (moved + scaled), operators=moved + scaled)
-
-
-def _summands(value: Value, chosen: Sequence[Reads[Probe]]) -> int:
-    """Return how many summands the selections make: those that fill different channels are one concatenation."""
-    filled = sum(read.matrix.rows for read in chosen)
-    return max(1, -(-filled // value.channels)) if chosen else 0
-
-
-def _alike(reads: Sequence[Reads[Probe]]) -> list[list[Reads[Probe]]]:
-    """Group terms whose matrices are equal up to a number and whose sources lie alike: their sources are added first."""
-    groups: list[list[Reads[Probe]]] = []
-    for read in reads:
-        for group in groups:
-            if group[0].move is read.move and proportional(group[0].matrix.row, read.matrix.row):
-                group.append(read)
-                break
-        else:
-            groups.append([read])
-    return groups
-
-
-def proportional(one: Array, other: Array) -> bool:
-    """Say whether two rows are equal up to a number."""
-    if one.shape != other.shape:
-        return False
-    largest = int(np.abs(one).argmax())
-    if not other[largest]:
-        return False
-    ratio = other[largest] / one[largest]
-    middle = one.size // 2
-    bound = 1e-9 * abs(other[largest])
-    return bool(abs(one[middle] * ratio - other[middle]) <= bound and (np.abs(one * ratio - other) <= bound).all())
-
-
-def _product_work(network: Network, value: Value, group: Sequence[Reads[Probe]], rates: Rates) -> Work:
-    read = group[0]
-    source, probe = network.values[read.source], read.matrix
-    positions = min(source.positions, value.positions)
-    used, columns = probe.columns, source.channels
-    work = Work(elements=(len(group) - 1) * source.positions * source.channels)
-    if takes_columns(rates, positions, probe.rows, used, columns):
-        work += Work(elements=positions * used, operators=1)
-        columns = used
-    work += Work(macs=float(probe.rows * columns * positions))
-    return work + _operator(value, read, rates) + _move_work(network, value, read)
-
-
 def takes_columns(rates: Rates, positions: int, rows: int, used: int, columns: int) -> bool:
     """Say whether to take the channels that a product reads out of its source is less than to read all of them."""
     return positions * rows * (columns - used) > rates.element * positions * used + rates.operator
 
 
-def _operator(value: Value, read: Reads[Probe], rates: Rates) -> Work:
-    """Return the operator of a product: thin ones over the same channels are one, stacked."""
-    if read.matrix.rows >= rates.thin:
-        return Work(operators=1)
-    return Work(shared=frozenset({(("product", read.source, read.move.uid, value.grid), Work(operators=1))}))
-
-
-def _move_work(network: Network, value: Value, read: Reads[Probe]) -> Work:
-    """Return what it takes to move positions before or after a product: on the side whose grid makes the product smaller."""
-    if read.move.is_identity:
-        return Work()
-    source = network.values[read.source]
-    if source.positions >= value.positions:
-        work = Work(elements=value.positions * source.channels, operators=1)
-        return Work(shared=frozenset({((read.source, read.move.uid), work)}))
-    return Work(elements=value.positions * read.matrix.rows, operators=1)
-
-
-def _gated_work(network: Network, value: Value, family: Sequence[Reads[Probe]], rates: Rates) -> Work:
-    """Return the least of: a product for each distinct matrix of scaled channels; one product with a matrix made at run time."""
-    distinct = _alike(family)
-    source = network.values[family[0].source]
-    positions = min(source.positions, value.positions)
-    sizes = [group[0].matrix.rows * group[0].matrix.columns for group in distinct]
-    scaling = Work(
-        macs=float(sum(sizes) * positions), elements=sum(source.positions * group[0].matrix.columns for group in distinct),
-        operators=2 * len(distinct),
-    )  # fmt: skip
-    made = Work(macs=float(max(sizes) * positions), elements=sum(sizes), operators=1 + len(distinct))
-    if any(group[0].matrix.selection is not None for group in distinct):
-        made = Work(
-            elements=sum(source.positions * group[0].matrix.rows for group in distinct), operators=len(distinct)
-        )
-        scaling = made
-    return min(scaling, made, key=lambda work: work.priced(rates)) + _move_work(network, value, family[0])
-
-
-def rows_of(size: int, seed: int) -> Array:
-    """Return the random row that stands for a value of ``size`` channels."""
-    return np.random.default_rng((seed, size)).standard_normal(size)
+def scales_first(rates: Rates, positions: int, rows: int, count: int) -> bool:
+    """Say whether to scale the channels of a source for each of ``count`` matrices is less than to make one matrix."""
+    more = (count - 1) * positions * rows
+    return more + rates.element * count * positions <= rates.element * count * rows

@@ -9,13 +9,15 @@ from onnx_ir.passes.common import RemoveUnusedNodesPass
 
 from compile.folding.builder import Builder
 from compile.folding.cost import takes_columns
+from compile.folding.expand import Reads
 from compile.folding.gates import Gates
 from compile.folding.layout import Laid, Layout, Layouts, per_channel, preferred, shape_of
 from compile.folding.matrices import Array, Matrix
 from compile.folding.moves import Move
 from compile.folding.network import CHANNEL, POSITION, Network, Value
-from compile.folding.plan import Made, Pick, Plan, Product
+from compile.folding.plan import Made, Plan, Product
 from compile.folding.products import Products
+from compile.folding.splits import merge_slices
 from compile.folding.windows import Family
 from compile.passes.base import constant
 from compile.passes.base import shape_of as static_shape
@@ -43,7 +45,7 @@ class _Emitter:
         self.builder = Builder(float_type(graph))
         self.layouts = Layouts(self.builder)
         self.products = Products(self.builder, self.layouts)
-        self.gates = Gates(self.builder, network, rates, self.vector)
+        self.gates = Gates(self.products, network, rates, self.vector)
         self.tensors: dict[ir.Value, ir.Value] = {}
         self.laid: dict[int, Laid] = {}
         self.moved: dict[tuple[int, int], Laid] = {}
@@ -63,6 +65,7 @@ class _Emitter:
         for node in self.network.opaque:
             self._opaque(node)
         outputs = [self._output(output) for output in graph.outputs]
+        merge_slices(self.builder, {*outputs})
         made = ir.Graph(inputs, outputs, nodes=self.builder.nodes, initializers=self.builder.initializers,
                         opset_imports=dict(graph.opset_imports), name=graph.name)  # fmt: skip
         model = ir.Model(made, ir_version=self.model.ir_version, functions=list(self.model.functions.values()))
@@ -224,6 +227,9 @@ class _Emitter:
             return parts[0]
         shape = shape_of(value.grid, value.channels, layout)
         tensors = [part.tensor for part in parts]
+        origin = tensors[0].producer()
+        if origin is not None and origin.op_type == "Split" and tensors == list(origin.outputs) and origin.inputs[0]:
+            return Laid(origin.inputs[0], value.grid, value.channels, layout)
         return Laid(
             self.builder.node("Concat", tensors, shape, value.name, axis=parts[0].axis),
             value.grid,
@@ -236,12 +242,12 @@ class _Emitter:
         values = [self.network.values[uid] for uid in group]
         every = [self.plan.made[uid][0] for uid in group]
         layout = self._layout(values[0], every)
-        order = [sorted(made.products, key=lambda one: (one.sources, one.move.uid, len(one.gates))) for made in every]
+        order = [sorted(made.products, key=lambda one: one.key) for made in every]
         rows = [made.rows for made in every]
         whole = Made(sum(rows), bias=np.concatenate([made.bias for made in every]))
         gated = []
         for column in zip(*order, strict=True):
-            if column[0].gates:
+            if column[0].made:
                 gated.append(column)
             else:
                 matrix = Matrix(np.concatenate([product.matrix.array for product in column]))
@@ -259,14 +265,14 @@ class _Emitter:
         if affine is not None:
             gain = np.ones(made.rows) if affine.matrix.selection is None else affine.matrix.selection.scale
             return self.products.batch_norm(self.value(affine.source), gain, made.bias, value.name)
-        return self._sum(value, made, layout, [(product,) for product in made.products if product.gates])
+        return self._sum(value, made, layout, [(product,) for product in made.products if product.made])
 
     def _sum(self, value: Value, made: Made, layout: Layout, gated: Sequence[Sequence[Product]]) -> Laid:
         """Add what a run of rows is made of; terms that are moved alike after their product are added before the move."""
         name = value.name
         shape = shape_of(value.grid, made.rows, layout)
         later: dict[int, tuple[Move, list[Laid]]] = {}
-        plain = [product for product in made.products if not product.gates]
+        plain = [product for product in made.products if not product.made]
         early = [product for product in plain if self._moves_first(product, value)]
         bias = made.bias if made.bias.any() else None
         late = [one for one in plain if one not in early]
@@ -288,9 +294,11 @@ class _Emitter:
             source, matrix = self._narrowed(self._added(product), product.matrix, value)
             source = self.layouts.move(source, product.move.steps, name)._replace(grid=value.grid)
             summands.append(self.products.product(source, matrix, bias if product is bearer else None, layout, name))
-        for move, group in later.values():
+        for move, group in sorted(later.values(), key=lambda one: one[0].broadcasts):
             total = self.products.plus(group, group[0].layout, name)
-            summands.append(self.layouts.move(total, move.steps, name)._replace(grid=value.grid))
+            steps = move.steps[:-1] if summands and move.repeats else move.steps
+            total = self.layouts.move(total, steps, name)
+            summands.append(total if steps is not move.steps else total._replace(grid=value.grid))
         if not summands:
             return self._nothing(value, made, layout)
         total = self.products.plus([self.layouts.turn(one, layout, name) for one in summands], layout, name)
@@ -329,7 +337,7 @@ class _Emitter:
             )
         return total
 
-    def _picked(self, value: Value, pick: Pick, layout: Layout) -> Laid:
+    def _picked(self, value: Value, pick: Reads[Matrix], layout: Layout) -> Laid:
         selection = pick.matrix.selection
         if selection is None:
             raise AssertionError(f"{value.name} does not select")
@@ -354,7 +362,9 @@ class _Emitter:
             source = self.layouts.move(source, move.steps, value.name)._replace(grid=value.grid)
             move = self.network.moves.identity(value.grid)
         selection = first.matrix.selection
-        alone = len(family) == len(family[0]) == 1 and (selection is None or selection.is_identity)
+        alone = (
+            len(family) == len(family[0]) == 1 and first.outer is None and (selection is None or selection.is_identity)
+        )
         if source.layout == "second" and alone:
             scaled = self.gates.scaled(source, first.gates, value.name)
             if selection is not None:

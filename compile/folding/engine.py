@@ -12,14 +12,16 @@ from compile.folding.plan import Plan, make_plan
 from compile.folding.price import graph_price
 from compile.folding.reader import read_network
 from compile.folding.regrid import regrid
+from compile.folding.scales import with_early_scales
 from compile.folding.search import Found, search
 from targets.folding import Rates
 
 
 class Elimination(NamedTuple):
-    """A folded model with its composed constants in float64, and how it came about."""
+    """A folded model with its composed constants in float64, and how it came about: from ``origin``, as it was read."""
 
     model: ir.Model
+    origin: ir.Model
     network: Network
     found: Found
     plan: Plan
@@ -29,13 +31,14 @@ def eliminate(model: ir.Model, rates: Rates, progress: Callable[[str], None] = l
     """Fold a graph whose nodes are in order and whose shapes are known; the model given is left as it is."""
     if any(node.op_type == "Constant" for node in model.graph):
         model = ir.from_proto(ir.to_proto(model))  # to read such a constant gives its tensor a name
+    model = with_early_scales(model)
     network = read_network(model.graph)
     regrid(network)
     found = search(network, rates, progress)
     plan = make_plan(network, found.kept, rates)
     folded = emit(model, network, plan, rates)
     RemoveUnusedNodesPass()(folded)
-    return Elimination(folded, network, found, plan)
+    return Elimination(folded, model, network, found, plan)
 
 
 def fold_graph(model: ir.Model, rates: Rates, progress: Callable[[str], None] = lambda _: None) -> ir.Model:

@@ -6,18 +6,22 @@ from math import prod
 import numpy as np
 import onnx_ir as ir
 
-from compile.folding.builder import Builder
+from compile.folding.builder import static_shape
+from compile.folding.cost import scales_first
 from compile.folding.layout import Laid, shape_of
+from compile.folding.moves import Shape
 from compile.folding.network import Network
 from compile.folding.plan import Product, Scaled
+from compile.folding.products import Products
 from targets.folding import Rates
 
 
 class Gates:
     """Emits gated products; ``vector`` gives a value of one position as a vector."""
 
-    def __init__(self, builder: Builder, network: Network, rates: Rates, vector: Callable[[int], ir.Value]) -> None:
-        self.builder, self.network, self.rates, self.vector = builder, network, rates, vector
+    def __init__(self, products: Products, network: Network, rates: Rates, vector: Callable[[int], ir.Value]) -> None:
+        self.builder, self.products, self.network, self.rates = products.builder, products, network, rates
+        self.vector = vector
 
     def scaled_pick(self, source: Laid, product: Product, name: str) -> Laid:
         """Return selected channels, each times its gate."""
@@ -48,13 +52,18 @@ class Gates:
 
     def product(self, source: Laid, family: Sequence[Sequence[Product]], name: str) -> Laid:
         """Return the sum over a family of each member's rows of ``Σ W_m diag(g_m) u``, one member after the other."""
+        chained = any(column[0].outer is not None for column in family)
         picks = [column[0] for column in family if len(column) == 1 and column[0].matrix.selection is not None]
-        if len(picks) == len(family):
-            return self._plus([self.scaled_pick(source, pick, name) for pick in picks], name)
-        if all(len(column) == 1 and self._scales(column[0], prod(source.grid)) for column in family):
-            return self._plus([self._scaled(source, column[0], name) for column in family], name)
-        rows, depth = sum(member.matrix.rows for member in family[0]), source.channels
-        made = [self.matrix(column, name) for column in family]
+        if not chained and len(picks) == len(family):
+            return self.products.plus([self.scaled_pick(source, pick, name) for pick in picks], "last", name)
+        if not chained and self._scales(source, family):
+            return self.products.plus([self._scaled(source, column[0], name) for column in family], "last", name)
+        if not chained and prod(source.grid) == 1 and len({member.matrix.rows for member in family[0]}) == 1:
+            return self.products.plus([self._batched(source, column, name) for column in family], "last", name)
+        rows, depth = sum(member.last.rows for member in family[0]), source.channels
+        made = [
+            self._chain(column, name) if column[0].outer is not None else self.matrix(column, name) for column in family
+        ]
         total = made[0]
         for part in made[1:]:
             total = self.builder.node("Add", [total, part], _wider(total, part), name)
@@ -67,26 +76,36 @@ class Gates:
         whole = shape_of(source.grid, source.channels, source.layout)
         return source._replace(tensor=self.builder.node("Mul", [source.tensor, gate], whole, name))
 
-    def _plus(self, parts: Sequence[Laid], name: str) -> Laid:
-        total = parts[0]
-        for part in parts[1:]:
-            shape = (*total.grid, total.channels)
-            total = total._replace(tensor=self.builder.node("Add", [total.tensor, part.tensor], shape, name))
-        return total
-
-    def _scales(self, member: Product, positions: int) -> bool:
+    def _scales(self, source: Laid, family: Sequence[Sequence[Product]]) -> bool:
         """Say whether it is less to scale the channels than to make the matrix."""
-        return positions * member.matrix.columns <= member.matrix.rows * member.matrix.columns
+        rows = family[0][0].matrix.rows
+        return len(family[0]) == 1 and scales_first(self.rates, prod(source.grid), rows, len(family))
 
     def _scaled(self, source: Laid, member: Product, name: str) -> Laid:
-        scaled = self.scaled(source, member.gates, name).tensor
-        weight = self.builder.constant(np.ascontiguousarray(member.matrix.array.T), f"{name}/weight")
-        shape = (*source.grid, member.matrix.rows)
-        return Laid(self.builder.node("MatMul", [scaled, weight], shape, name), source.grid, member.matrix.rows, "last")
+        return self.products.product(self.scaled(source, member.gates, name), member.matrix, None, "last", name)
+
+    def _batched(self, source: Laid, column: Sequence[Product], name: str) -> Laid:
+        """Return the rows of members over one position: scaled for each, it is a row of one product, or each has its own."""
+        count, rows, depth = len(column), column[0].matrix.rows, source.channels
+        gates = self._rows([member.gates for member in column], name)
+        flat = self.builder.reshape(source.tensor, (1, depth), name)
+        scaled = self.builder.node("Mul", [flat, gates], (count, depth), name)
+        weight = column[0].matrix.array.T
+        shape: Shape = (count, rows)
+        if not _have_one_matrix(column):
+            weight, shape = np.stack([member.matrix.array.T for member in column]), (count, 1, rows)
+            scaled = self.builder.reshape(scaled, (count, 1, depth), name)
+        constant = self.builder.constant(np.ascontiguousarray(weight), f"{name}/weight")
+        found = self.builder.node("MatMul", [scaled, constant], shape, name)
+        return Laid(self.builder.reshape(found, (*source.grid, count * rows), name), source.grid, count * rows, "last")
 
     def matrix(self, members: Sequence[Product], name: str) -> ir.Value:
         """Return the matrix of all members, its columns times their gates: ``[members, rows, columns]`` where that fits."""
         depth, rows = members[0].matrix.columns, [member.matrix.rows for member in members]
+        if not members[0].gates:
+            weight = np.concatenate([member.matrix.array for member in members])
+            shape = (len(rows), rows[0], depth) if len(set(rows)) == 1 else (1, sum(rows), depth)
+            return self.builder.constant(weight.reshape(shape), f"{name}/weight")
         gate_lists = [member.gates for member in members]
         same = all(_key(gates) == _key(gate_lists[0]) for gates in gate_lists)
         gates = self._rows(gate_lists[:1] if same else gate_lists, name)
@@ -99,6 +118,27 @@ class Gates:
             for member in members
         ]
         return self.builder.node("Concat", parts, (1, sum(rows), depth), name, axis=1)
+
+    def _chain(self, members: Sequence[Product], name: str) -> ir.Value:
+        """Return the matrices ``outer · diag(factor) · matrix`` of all members, one product of two matrices."""
+        outer = [(member, member.outer) for member in members if member.outer is not None]
+        left = [member._replace(matrix=one.matrix, gates=(Scaled(one.factor, 1.0),)) for member, one in outer]
+        depth, columns = left[0].matrix.columns, members[0].matrix.columns
+        same = all(_same(one, members[0]) for one in members)
+        if not same and len({one.matrix.rows for one in left}) > 1:
+            parts = [
+                self.builder.reshape(self._chain([one], name), (1, one.last.rows, columns), name) for one in members
+            ]
+            return self.builder.node("Concat", parts, (1, sum(one.last.rows for one in members), columns), name, axis=1)
+        first = self.matrix(left, name)
+        second = self.matrix(members[:1] if same else members, name)
+        count, rows, _ = static_shape(first)
+        if same:
+            first = self.builder.reshape(first, (count * rows, depth), name)
+            second = self.builder.reshape(second, (depth, columns), name)
+            found = self.builder.node("MatMul", [first, second], (count * rows, columns), name)
+            return self.builder.reshape(found, (count, rows, columns), name)
+        return self.builder.node("MatMul", [first, second], (count, rows, columns), name)
 
     def _multiply(self, source: Laid, made: ir.Value, rows: int, depth: int, name: str) -> Laid:
         positions = prod(source.grid)
@@ -129,30 +169,38 @@ class Gates:
         vector = self.vector(value)
         scales = np.asarray([[gate.scale for gate in one] for one in lists])
         if each == 1:
-            if count == 1 and np.array_equal(index[0, 0], np.arange(self.network.values[value].channels)):
-                found = self.builder.reshape(vector, (1, width), name)
-            else:
-                places = self.builder.constant(index[:, 0], f"{name}/gates")
-                found = self.builder.node("Gather", [vector, places], (count, width), name, axis=0)
-            if not (scales == 1).all():
-                found = self.builder.node(
-                    "Mul", [found, self.builder.constant(scales, f"{name}/scales")], (count, width), name
-                )
-            return found
-        places = self.builder.constant(index, f"{name}/gates")
-        found = self.builder.node("Gather", [vector, places], (count, each, width), name, axis=0)
+            index = index[:, 0]
+        else:
+            scales = scales[:, :, None]
+        if count == each == 1 and np.array_equal(index[0], np.arange(self.network.values[value].channels)):
+            found = self.builder.reshape(vector, (1, width), name)
+        else:
+            places = self.builder.constant(index, f"{name}/gates")
+            found = self.builder.node("Gather", [vector, places], index.shape, name, axis=0)
         if not (scales == 1).all():
             found = self.builder.node(
-                "Mul", [found, self.builder.constant(scales[:, :, None], f"{name}/scales")], (count, each, width), name
+                "Mul", [found, self.builder.constant(scales, f"{name}/scales")], index.shape, name
             )
-        return self.builder.node(
-            "ReduceSum", [found, self.builder.integers((1,), "axes")], (count, width), name, keepdims=0
-        )
+        if each == 1:
+            return found
+        axes = self.builder.integers((1,), "axes")
+        return self.builder.node("ReduceSum", [found, axes], (count, width), name, keepdims=0)
 
 
 def _wider(one: ir.Value, other: ir.Value) -> tuple[int, ...]:
     shapes = [tuple(int(str(size)) for size in value.shape or ()) for value in (one, other)]
     return shapes[0] if prod(shapes[0]) >= prod(shapes[1]) else shapes[1]
+
+
+def _have_one_matrix(column: Sequence[Product]) -> bool:
+    """Say whether all members have the same matrix."""
+    first = column[0].matrix
+    return all(one.matrix is first or np.array_equal(one.matrix.array, first.array) for one in column)
+
+
+def _same(one: Product, other: Product) -> bool:
+    """Say whether two products have the same matrix and the same gates."""
+    return _have_one_matrix([one, other]) and _key(one.gates) == _key(other.gates)
 
 
 def _key(gates: Sequence[Scaled]) -> tuple[tuple[int, float], ...]:

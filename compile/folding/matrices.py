@@ -47,6 +47,11 @@ class Matrix:
         """All entries, ``[rows, columns]``."""
         return self.entries if isinstance(self.entries, np.ndarray) else np.asarray(self.entries.toarray())
 
+    @property
+    def fingerprint(self) -> Array:
+        """All entries in order, to compare."""
+        return self.array.reshape(-1)
+
     @cached_property
     def blocks(self) -> int:
         """Into how many equal blocks along its diagonal it falls."""
@@ -112,6 +117,14 @@ class Matrix:
         if self.is_sparse and other.is_sparse:
             return Matrix(self.entries + other.entries)
         return Matrix(self.array + other.array)
+
+    def behind(self, _: object) -> "Matrix":
+        """Return what stands behind it and a factor, before anything is composed there."""
+        return identity(self.columns)
+
+    def constant(self, bias: Array, _: int) -> Array:
+        """Return it times a constant."""
+        return np.asarray(self.entries @ bias)
 
     def scaled(self, rows: Array) -> "Matrix":
         """Return the matrix with every row times its factor in ``rows``."""

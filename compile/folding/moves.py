@@ -16,6 +16,7 @@ from scipy import sparse
 
 Shape: TypeAlias = tuple[int, ...]
 Weights: TypeAlias = sparse.csr_array
+Chain: TypeAlias = tuple[tuple[int, int], ...]
 
 
 class Step(NamedTuple):
@@ -72,6 +73,11 @@ class Move:
         """Whether every output position is one input position."""
         return bool((np.diff(self.weights.indptr) == 1).all() and (self.weights.data == 1).all())
 
+    @property
+    def repeats(self) -> bool:
+        """Whether it reads a single position everywhere, and a sum does so by itself."""
+        return self.broadcasts and self.steps[-1:] == (Step("expand", (), self.shape),)
+
     @cached_property
     def broadcasts(self) -> bool:
         """Whether it reads a single position everywhere."""
@@ -84,6 +90,8 @@ class Moves:
     def __init__(self) -> None:
         self._known: dict[tuple[bytes, Shape, Shape], Move] = {}
         self._composed: dict[tuple[int, int], Move] = {}
+        self._prefixes: dict[tuple[int, Step], int] = {}
+        self._chains: dict[int, tuple[tuple[Step, ...], Chain]] = {}
 
     def get(self, weights: Weights, source: Shape, shape: Shape, steps: tuple[Step, ...]) -> Move:
         """Return the one move with these weights; it keeps the ``steps`` that take least."""
@@ -115,6 +123,30 @@ class Moves:
     def reshape(self, move: Move, shape: Shape) -> Move:
         """Return ``move`` with another shape of the same positions."""
         return move if shape == move.shape else self.compose(self.identity(move.shape, shape), move)
+
+    def chain(self, move: Move) -> Chain:
+        """Return for each operator of a move a number, the same for the same operators so far, and how many positions it gives."""
+        steps, chain = self._chains.get(move.uid, (None, ()))
+        if steps is not move.steps:
+            chain = self._chain(move.steps)
+            self._chains[move.uid] = move.steps, chain
+        return chain
+
+    def _chain(self, steps: tuple[Step, ...]) -> Chain:
+        before = -1
+        found: list[tuple[int, int]] = []
+        for step in steps:
+            for part in step.parts:
+                found += self._chain(part)
+            before = self._prefixes.setdefault((before, step), len(self._prefixes))
+            if step.name != "reshape":
+                found.append((before, prod(step.shape)))
+        return tuple(found)
+
+    def broadcast(self, source: Shape, shape: Shape) -> Move:
+        """Return the move that reads a single position everywhere."""
+        steps = (Step("reshape", (), (1,) * len(shape)), Step("expand", (), shape))
+        return self.index(source, np.zeros(shape, np.int64), steps)
 
     def index(self, source: Shape, places: NDArray[np.int64], steps: tuple[Step, ...]) -> Move:
         """Return the move whose output position reads the input position in ``places``, an array of the output's shape."""

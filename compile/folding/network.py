@@ -115,17 +115,17 @@ class Network:
         self.notes: dict[str, str] = {}
         self.cores: dict[ir.Node, int] = {}
         self.affine: dict[int, tuple[Array, Array]] = {}
-        self.shown: dict[int, list[Index]] = {}
+        self.needed: list[ir.Value] = []
         self.windows: dict[tuple[Shape, Shape], list[Window]] = {}
         self._factors: dict[tuple[int, bytes], Factor] = {}
 
     def source(self, tensor: ir.Value, shape: Shape, axes: str) -> View:
         """Add a source: a tensor that no linear map makes."""
-        return self._add(Value(len(self.values), tensor, axes, *_parts(shape, axes), is_source=True))
+        return self._add(Value(len(self.values), tensor, axes, *parts_of(shape, axes), is_source=True))
 
     def linear(self, tensor: ir.Value, shape: Shape, axes: str, terms: tuple[Term, ...], bias: Array) -> View:
         """Add a value that is a sum of terms."""
-        grid, channels = _parts(shape, axes)
+        grid, channels = parts_of(shape, axes)
         return self._add(Value(len(self.values), tensor, axes, grid, channels, merged(terms), bias))
 
     def factor(self, value: int, index: Index) -> Factor:
@@ -146,6 +146,11 @@ class Network:
         """Return the windows that lead from one grid to another, of all these pairs."""
         return [one for pair in sorted(grids) for one in self.windows.get(pair, ())]
 
+    def shown(self, uid: int) -> Iterator[Index]:
+        """Yield the channels of a value that the tensors show which must be there."""
+        views = (self.views.get(tensor) for tensor in self.needed)
+        return (view.channels for view in views if view is not None and view.value == uid)
+
     def readers(self) -> dict[int, list[int]]:
         """Return which values read each value."""
         found: dict[int, list[int]] = {value.uid: [] for value in self.values}
@@ -154,10 +159,6 @@ class Network:
                 if value.uid not in found[term.source]:
                     found[term.source].append(value.uid)
         return found
-
-    def linear_values(self) -> Iterator[Value]:
-        """Yield the values that are not sources."""
-        return (value for value in self.values if not value.is_source)
 
     def _add(self, value: Value) -> View:
         self.values.append(value)
@@ -176,6 +177,7 @@ def merged(terms: tuple[Term, ...]) -> tuple[Term, ...]:
     return tuple(found.values())
 
 
-def _parts(shape: Shape, axes: str) -> tuple[Shape, Shape]:
+def parts_of(shape: Shape, axes: str) -> tuple[Shape, Shape]:
+    """Return the position axes and the channel axes of a shape."""
     grid = tuple(size for size, axis in zip(shape, axes, strict=True) if axis == POSITION)
     return grid, tuple(size for size, axis in zip(shape, axes, strict=True) if axis == CHANNEL)

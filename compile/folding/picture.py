@@ -42,7 +42,10 @@ def picture(network: Network, kept: frozenset[int], saved: Mapping[str, int]) ->
     None where no scope with an eliminated value saves anything.
     """
     scopes = {
-        scope for value in network.linear_values() if value.uid not in kept for scope in _outer(scope_of(value.name))
+        scope
+        for value in network.values
+        if not value.is_source and value.uid not in kept
+        for scope in _outer(scope_of(value.name))
     }
     gains = {scope: sum(macs for inner, macs in saved.items() if within(inner, scope)) for scope in scopes}
     for scope in sorted((one for one in scopes if gains[one] > 0), key=lambda one: (-gains[one], one)):
@@ -88,7 +91,7 @@ def _net(part: _Part, stops: Callable[[int], bool]) -> FoldNet:
 
 
 def _inside(part: _Part) -> Iterator[int]:
-    return (value.uid for value in part.network.linear_values() if part.holds(value.uid))
+    return (value.uid for value in part.network.values if part.holds(value.uid))
 
 
 def _touches(part: _Part, uid: int) -> bool:

@@ -7,16 +7,15 @@ from typing import NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from compile.folding.cost import proportional
-from compile.folding.expand import Constants, Reads, expand
+from compile.folding.alike import alike
+from compile.folding.cost import SEGMENTS, stacks
+from compile.folding.expand import Constants, Outer, Reads, expand
 from compile.folding.layout import preferred
 from compile.folding.matrices import Array, Matrix, identity, select
 from compile.folding.moves import Move
 from compile.folding.network import Factor, Network, Value
 from compile.folding.windows import Family, families
 from targets.folding import Rates
-
-SEGMENTS = 64
 
 
 class Scaled(NamedTuple):
@@ -27,20 +26,33 @@ class Scaled(NamedTuple):
 
 
 class Product(NamedTuple):
-    """A constant matrix over a sum of sources that lie alike; with ``gates``, its columns times the sum of these first."""
+    """A constant matrix over a sum of sources that lie alike; with ``gates``, its columns times the sum of these first.
+
+    ``outer`` follows it. ``made``: it is part of a matrix that is made at run time.
+    """
 
     sources: tuple[tuple[int, float], ...]
     move: Move
     matrix: Matrix
     gates: tuple[Scaled, ...] = ()
+    outer: Outer[Matrix] | None = None
+    made: bool = False
 
+    @property
+    def key(self) -> tuple[object, ...]:
+        """What it has in common with the products that it is stacked with; in this order they stand."""
+        return (
+            self.sources,
+            self.move.uid,
+            self.made,
+            len(self.gates),
+            () if self.outer is None else self.outer.key[::2],
+        )
 
-class Pick(NamedTuple):
-    """Channels of a source, each times a number."""
-
-    source: int
-    move: Move
-    matrix: Matrix
+    @property
+    def last(self) -> Matrix:
+        """The matrix that gives the rows."""
+        return self.matrix if self.outer is None else self.outer.matrix
 
 
 @dataclass
@@ -48,13 +60,13 @@ class Made:
     """A run of rows of a value: selections, products and a constant, which are added."""
 
     rows: int
-    picks: list[Pick] = field(default_factory=list)
+    picks: list[Reads[Matrix]] = field(default_factory=list)
     products: list[Product] = field(default_factory=list)
     windows: list[Family[Matrix]] = field(default_factory=list)
     bias: Array = field(default_factory=lambda: np.zeros(0))
 
     @property
-    def affine(self) -> Pick | None:
+    def affine(self) -> Reads[Matrix] | None:
         """The selection, if all it does is to scale every channel of a source, and a constant part shifts it."""
         if len(self.picks) != 1 or self.products or self.windows or not self.bias.any():
             return None
@@ -100,7 +112,7 @@ Composed = tuple[list[Reads[Matrix]], Array]
 
 def _compose(network: Network, value: Value, stops: Callable[[int], bool], constants: Constants) -> Composed:
     reads = expand(network, value, identity(value.channels), stops)
-    return [read for read in reads if read.matrix.live_rows], constants.of(value)
+    return [read for read in reads if read.matrix.live_rows and read.last.live_rows], constants.of(value)
 
 
 def _used(network: Network, terms: dict[int, Composed]) -> set[int]:
@@ -113,7 +125,7 @@ def _used(network: Network, terms: dict[int, Composed]) -> set[int]:
             used.add(uid)
             if uid in terms:
                 waiting += [read.source for read in terms[uid][0]]
-                waiting += [read.factor.value for read in terms[uid][0] if read.factor is not None]
+                waiting += [factor.value for read in terms[uid][0] for factor in read.factors]
     return used
 
 
@@ -123,13 +135,13 @@ def _absorb_scales(network: Network, terms: dict[int, Composed]) -> None:
     for uid, (reads, _) in terms.items():
         for read in reads:
             readers.setdefault(read.source, set()).add(uid)
-    gates = {read.factor.value for reads, _ in terms.values() for read in reads if read.factor is not None}
+    gates = {factor.value for reads, _ in terms.values() for read in reads for factor in read.factors}
     for uid in sorted(set(terms) - gates, reverse=True):
         scale = _agreed(network, [terms[one][0] for one in readers.get(uid, ())], uid)
         if (scale == 1).all():
             continue
         reads, bias = terms[uid]
-        terms[uid] = ([read._replace(matrix=read.matrix.scaled(scale)) for read in reads], bias * scale)
+        terms[uid] = ([read.replaced(read.last.scaled(scale)) for read in reads], bias * scale)
         for other in readers[uid]:
             outer, constant = terms[other]
             changed = [_undone(read, scale) if read.source == uid else read for read in outer]
@@ -150,14 +162,14 @@ def _agreed(network: Network, readers: Sequence[list[Reads[Matrix]]], uid: int) 
     """Return the number that every reader multiplies a channel by; 1 where they differ, or one reads it otherwise."""
     size = network.values[uid].channels
     low, high = np.full(size, np.inf), np.full(size, -np.inf)
-    for channels in network.shown.get(uid, ()):
+    for channels in network.shown(uid):
         low[channels.reshape(-1)], high[channels.reshape(-1)] = 1, 1
     for reads in readers:
         for read in reads:
             if read.source != uid:
                 continue
             selection = read.matrix.selection
-            if selection is None or read.factor is not None:
+            if selection is None or read.factors:
                 return np.ones(size)
             rows = selection.index >= 0
             np.minimum.at(low, selection.index[rows], selection.scale[rows])
@@ -174,7 +186,7 @@ def _norms(network: Network, terms: dict[int, Composed]) -> dict[int, int]:
             [uid] = readers
             reads, _ = terms[uid]
             selection = reads[0].matrix.selection
-            alone = len(reads) == 1 and reads[0].factor is None and reads[0].move.is_identity and selection is not None
+            alone = len(reads) == 1 and not reads[0].factors and reads[0].move.is_identity and selection is not None
             if not alone or selection is None or network.values[uid].axes != network.values[core].axes:
                 continue
             if np.array_equal(selection.index, np.arange(selection.columns)):
@@ -195,7 +207,7 @@ def _segments(network: Network, reads: list[Reads[Matrix]], bias: Array) -> list
     for start, stop in zip(starts.tolist(), [*starts[1:].tolist(), bias.size], strict=True):
         whole = start == 0 and stop == bias.size
         cut = [
-            part if whole else [read._replace(matrix=read.matrix.cut(start, stop)) for read in part]
+            part if whole else [read.replaced(read.last.cut(start, stop)) for read in part]
             for part, rows in zip(parts, live, strict=True)
             if rows[start:stop].any()
         ]
@@ -204,55 +216,38 @@ def _segments(network: Network, reads: list[Reads[Matrix]], bias: Array) -> list
             for family, rows in zip(windows, live, strict=False)
             if rows[start:stop].any()
         ]
-        made.append(_arranged(network, [read for [read] in cut], bias[start:stop]))
+        made.append(_arranged([read for [read] in cut], bias[start:stop]))
         made[-1].windows = kernels
     return made
 
 
 def _live_rows(reads: Sequence[Reads[Matrix]]) -> NDArray[np.bool_]:
     """Return which rows any of the terms gives something to."""
-    return np.array(np.logical_or.reduce([read.matrix.live for read in reads]), bool)
+    return np.array(np.logical_or.reduce([read.last.live for read in reads]), bool)
 
 
-def _arranged(network: Network, reads: Sequence[Reads[Matrix]], bias: Array) -> Made:
+def _arranged(reads: Sequence[Reads[Matrix]], bias: Array) -> Made:
     """Sort terms into selections and products; add the sources, or the gates, of those whose matrices are equal up to a number."""
     made = Made(bias.size, bias=bias)
+    rest: list[Reads[Matrix]] = []
     for read in reads:
         selection = read.matrix.selection
-        if selection is not None and read.factor is None and (selection.index >= 0).all():
-            made.picks.append(Pick(read.source, read.move, read.matrix))
-        else:
-            _join(network, made.products, read)
+        picks = selection is not None and not read.factors and (selection.index >= 0).all()
+        (made.picks if picks else rest).append(read)
+    made.products = [_product(group) for group in alike(rest)]
+    chained = {(one.sources, one.move.uid) for one in made.products if one.outer is not None}
+    for number, one in enumerate(made.products):
+        if one.gates or (one.sources, one.move.uid) in chained:
+            made.products[number] = one._replace(made=True)
     return made
 
 
-def _join(network: Network, products: list[Product], read: Reads[Matrix]) -> None:
-    gated = read.factor is not None
-    source = network.values[read.source]
-    for number, known in enumerate(products):
-        first = network.values[known.sources[0][0]]
-        if known.move is not read.move or bool(known.gates) != gated or first.grid != source.grid:
-            continue
-        if (gated and known.sources[0][0] != read.source) or known.matrix.columns != read.matrix.columns:
-            continue
-        ratio = _ratio(known.matrix, read.matrix)
-        if ratio is not None:
-            if read.factor is not None:
-                products[number] = known._replace(gates=(*known.gates, Scaled(read.factor, ratio)))
-            else:
-                products[number] = known._replace(sources=(*known.sources, (read.source, ratio)))
-            return
-    gates = () if read.factor is None else (Scaled(read.factor, 1.0),)
-    products.append(Product(((read.source, 1.0),), read.move, read.matrix, gates))
-
-
-def _ratio(one: Matrix, other: Matrix) -> float | None:
-    """Return the number that turns one matrix into the other, None where there is none."""
-    left, right = one.array.reshape(-1), other.array.reshape(-1)
-    if not proportional(left, right):
-        return None
-    largest = int(np.abs(left).argmax())
-    return float(right[largest] / left[largest])
+def _product(group: Sequence[tuple[Reads[Matrix], float]]) -> Product:
+    """Return the product of terms with one matrix: of the sum of their sources, or with the sum of their factors."""
+    first, _ = group[0]
+    gates = tuple(Scaled(read.factor, scale) for read, scale in group if read.factor is not None)
+    sources = ((first.source, 1.0),) if gates else tuple((read.source, scale) for read, scale in group)
+    return Product(sources, first.move, first.matrix, gates, first.outer)
 
 
 def _stacks(network: Network, made: dict[int, list[Made]], rates: Rates) -> dict[int, tuple[int, ...]]:
@@ -264,13 +259,13 @@ def _stacks(network: Network, made: dict[int, list[Made]], rates: Rates) -> dict
             len(segments) != 1
             or segments[0].picks
             or segments[0].windows
-            or value.channels >= rates.thin
+            or not stacks(value, rates)
             or not segments[0].products
         ):
             continue
         products = segments[0].products
-        if any(product.matrix.selection is not None for product in products):
+        if any(product.outer is None and product.matrix.selection is not None for product in products):
             continue
-        kinds = sorted((product.sources, product.move.uid, len(product.gates)) for product in products)
+        kinds = sorted(product.key for product in products)
         groups.setdefault((value.grid, preferred(value.axes), tuple(kinds)), []).append(uid)
     return {uid: tuple(group) for group in groups.values() if len(group) > 1 for uid in group}

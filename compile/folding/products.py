@@ -4,7 +4,7 @@ from collections.abc import Sequence
 
 import numpy as np
 
-from compile.folding.builder import Attribute, Builder
+from compile.folding.builder import Attribute, Builder, static_shape
 from compile.folding.layout import Laid, Layout, Layouts, shape_of
 from compile.folding.matrices import Array, Matrix
 from compile.folding.windows import Family, output_padding, weights_of
@@ -71,12 +71,17 @@ class Products:
         return source._replace(tensor=tensor)
 
     def plus(self, parts: Sequence[Laid], layout: Layout, name: str) -> Laid:
-        """Return the sum of tensors, one after the other."""
+        """Return the sum of tensors, one after the other; those that were reshaped alike are added before that."""
         total = self.layouts.turn(parts[0], layout, name)
         for part in parts[1:]:
             other = self.layouts.turn(part, layout, name)
+            one, two = (self.builder.unshaped(laid.tensor) for laid in (total, other))
             shape = shape_of(total.grid, total.channels, layout)
-            total = total._replace(tensor=self.builder.node("Add", [total.tensor, other.tensor], shape, name))
+            if static_shape(one) == static_shape(two) and static_shape(total.tensor) == static_shape(other.tensor):
+                added = self.builder.node("Add", [one, two], static_shape(one), name)
+                total = total._replace(tensor=self.builder.reshape(added, shape, name))
+            else:
+                total = total._replace(tensor=self.builder.node("Add", [total.tensor, other.tensor], shape, name))
         return total
 
     def times(self, laid: Laid, scale: float) -> Laid:

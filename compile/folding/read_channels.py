@@ -18,6 +18,7 @@ from compile.folding.reading import (
     known,
     known_shape,
     moved,
+    per_channel,
     stand_in,
     text,
     view_of,
@@ -115,10 +116,8 @@ def read_gemm(network: Network, node: ir.Node) -> View:
     alpha, beta = floating(node, "alpha", 1.0), floating(node, "beta", 1.0)
     view = _contract(network, node.outputs[0], view, "mk", weight * alpha, letters, "mn")
     if place(node, 2) is not None:
-        value, bias = network.values[view.value], known(node, 2) * beta
-        if bias.ndim == 2 and bias.shape[0] > 1:
-            raise NotLinear("its bias depends on the position")
-        value.bias = value.bias + np.broadcast_to(bias.reshape(-1), (value.channels,))
+        value = network.values[view.value]
+        value.bias = value.bias + per_channel(known(node, 2) * beta, view.shape, view.axes)
     return view
 
 

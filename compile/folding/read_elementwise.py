@@ -8,8 +8,8 @@ import onnx_ir as ir
 
 from compile.folding.matrices import Array, Index, select
 from compile.folding.moves import Shape
-from compile.folding.network import CHANNEL, POSITION, Network, Term, View
-from compile.folding.reading import NotLinear, floating, floats, known, known_shape, moved, view_of
+from compile.folding.network import CHANNEL, POSITION, Network, Term, View, parts_of
+from compile.folding.reading import NotLinear, floating, floats, known, known_shape, moved, per_channel, view_of
 from compile.folding.views import expand, join, leading, retype
 from compile.passes.base import integer
 
@@ -43,7 +43,7 @@ def _sum(network: Network, node: ir.Node, signs: Sequence[float]) -> View:
     bias = np.zeros(terms[0].matrix.rows)
     for sign, array in zip(signs, arrays, strict=True):
         if array is not None:
-            bias = bias + sign * _per_channel(array, shape, axes)
+            bias = bias + sign * per_channel(array, shape, axes)
     return network.linear(tensor, shape, axes, terms, bias)
 
 
@@ -66,19 +66,6 @@ def _broadcast(network: Network, view: View, shape: Shape, axes: str) -> View:
     view = leading(network.moves, view, len(shape))
     kinds = "".join(kind if size == 1 else one for size, one, kind in zip(view.shape, view.axes, axes, strict=True))
     return expand(network.moves, moved(retype(network.moves, view, kinds)), shape)
-
-
-def _per_channel(array: Array, shape: Shape, axes: str) -> Array:
-    """Return a constant as one number per channel; it must not depend on the position."""
-    wide = array.reshape((1,) * (len(shape) - array.ndim) + array.shape)
-    for axis, kind in enumerate(axes):
-        if kind == POSITION and wide.shape[axis] != 1:
-            first = wide.take([0], axis=axis)
-            if not (wide == first).all():
-                raise NotLinear("its constant depends on the position")
-            wide = first
-    full = tuple(size if kind == CHANNEL else 1 for size, kind in zip(shape, axes, strict=True))
-    return np.broadcast_to(wide, full).reshape(-1)
 
 
 def read_multiply(network: Network, node: ir.Node) -> View:
@@ -109,7 +96,7 @@ def _scaled(network: Network, node: ir.Node, position: int, scale: Array, shape:
     view = view_of(network, node.inputs[position])
     axes = _scaled_axes(network, view, scale, shape)
     view = _broadcast(network, view, shape, axes)
-    factors = _per_channel(scale, shape, axes)
+    factors = per_channel(scale, shape, axes)
     matrix = select(view.channels.reshape(-1), network.values[view.value].channels, factors)
     return network.linear(
         node.outputs[0], shape, axes, (Term(view.value, view.move, None, matrix),), np.zeros(matrix.rows)
@@ -199,7 +186,7 @@ def read_concat(network: Network, node: ir.Node) -> View:
         return whole
     if kinds[axis] == POSITION:
         raise NotLinear("it joins positions of different tensors")
-    channels = tuple(size for size, kind in zip(shape, kinds, strict=True) if kind == CHANNEL)
+    _, channels = parts_of(shape, kinds)
     inner, begin, terms = kinds[:axis].count(CHANNEL), 0, []
     for view in views:
         size = view.channels.shape[inner]

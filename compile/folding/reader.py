@@ -104,9 +104,8 @@ def _opaque(network: Network, node: ir.Node) -> None:
 def _read(network: Network, tensor: ir.Value) -> None:
     """Note that a tensor must be there as it is."""
     if tensor in network.views:
-        view = network.views[tensor]
-        network.values[view.value].read = True
-        network.shown.setdefault(view.value, []).append(view.channels)
+        network.values[network.views[tensor].value].read = True
+        network.needed.append(tensor)
 
 
 def _source(network: Network, tensor: ir.Value, node: ir.Node | None) -> View:

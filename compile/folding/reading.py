@@ -7,7 +7,7 @@ import onnx_ir as ir
 
 from compile.folding.matrices import Array
 from compile.folding.moves import Shape
-from compile.folding.network import Network, View
+from compile.folding.network import CHANNEL, POSITION, Network, View
 from compile.passes.base import constant, place, shape_of
 
 
@@ -84,3 +84,16 @@ def floating(node: ir.Node, name: str, default: float) -> float:
     """Return a float attribute."""
     attribute = node.attributes.get(name)
     return default if attribute is None else attribute.as_float()
+
+
+def per_channel(array: Array, shape: Shape, axes: str) -> Array:
+    """Return a constant as one number per channel; it must not depend on the position."""
+    wide = array.reshape((1,) * (len(shape) - array.ndim) + array.shape)
+    for axis, kind in enumerate(axes):
+        if kind == POSITION and wide.shape[axis] != 1:
+            first = wide.take([0], axis=axis)
+            if not (wide == first).all():
+                raise NotLinear("its constant depends on the position")
+            wide = first
+    full = tuple(size if kind == CHANNEL else 1 for size, kind in zip(shape, axes, strict=True))
+    return np.broadcast_to(wide, full).reshape(-1)

@@ -1,25 +1,28 @@
 """Which values to keep: a search over a target's cost.
 
-It starts from nothing kept but what must be, and from everything kept; it flips single values, then classes of alike
-values, then swaps neighbouring classes, until nothing improves; the better end is the answer. It is deterministic.
+It starts from nothing kept but what must be, and from everything kept; it flips classes of alike values, swaps neighbouring
+classes, flips single values, then cuts around each class, until nothing improves; the better end is the answer. It is
+deterministic.
 """
 
 from collections.abc import Callable, Collection, Hashable, Iterable, Sequence
 from typing import NamedTuple
 
-from compile.folding.cost import Probe, Work, cost_of, norm_scaled, rows_of
+from compile.folding.cost import Work, cost_of, norm_scaled
 from compile.folding.expand import Blocked, expand, reached
-from compile.folding.matrices import identity
-from compile.folding.network import Network, Value
+from compile.folding.network import Network, Term, Value
+from compile.folding.price import fixed_price
+from compile.folding.probe import Probe, probe
 from targets.folding import Rates
 
-ROUNDS = 12
+DESCENTS = 12
+REFINED = (0, 2, 4, 6)  # how often the colours of values are refined by those of their neighbours, for each partition
 RADIUS = 3  # how many terms away from a class its region reaches
 LEAST = 1.0  # of a cost, in multiply-accumulates, that a change must save
 
 
 class Found(NamedTuple):
-    """The values to keep besides the sources, what they cost, how far the two starts were apart, and what could not go, why."""
+    """The values to keep besides the sources, what the graph costs then, from either start, and what could not go, why."""
 
     kept: frozenset[int]
     cost: float
@@ -40,7 +43,7 @@ class Search:
         self._works: dict[tuple[int, frozenset[int]], Work | None] = {}
         self._work: dict[int, Work] = {}
         self._starts: dict[int, Probe] = {}
-        self._shared: dict[Hashable, int] = {}
+        self._shared: dict[Hashable, tuple[int, int]] = {}
         self._behind: dict[int, frozenset[int]] = {}
         self._users: dict[int, set[int]] = {uid: set() for uid in self.live}
         self.total = 0.0
@@ -67,47 +70,43 @@ class Search:
 
     def flip(self, chosen: Iterable[int]) -> bool:
         """Keep what is eliminated and eliminate what is kept of these values, if that costs less; say whether."""
-        chosen = {uid for uid in chosen if uid in self._users}
-        affected = sorted(set[int]().union(*(self._users[uid] for uid in chosen)) | chosen)
-        before, old = {uid: (self._work.get(uid), self._behind.get(uid, frozenset())) for uid in affected}, self.total
-        self.kept ^= chosen
-        allowed = all(self._update(uid) for uid in affected)
+        old = self.total
+        allowed, undo = self._try({uid for uid in chosen if uid in self._users})
         if allowed and self.total < old - LEAST:
             return True
-        self.kept ^= chosen
-        for uid, (work, behind) in before.items():
-            self._set(uid, work, behind)
-        self.total = old
+        undo()
         return False
 
     def difference(self, uid: int) -> float | None:
         """Return what it would cost more to keep this value, or if it is kept to eliminate it; None if that cannot be."""
-        affected = sorted(self._users[uid] | {uid})
-        before, old = {one: (self._work.get(one), self._behind.get(one, frozenset())) for one in affected}, self.total
-        self.kept ^= {uid}
-        allowed = all(self._update(one) for one in affected)
+        old = self.total
+        allowed, undo = self._try({uid})
         more = self.total - old
-        self.kept ^= {uid}
-        for one, (work, behind) in before.items():
-            self._set(one, work, behind)
-        self.total = old
+        undo()
         return more if allowed else None
 
     def settle(self) -> None:
         """Leave a norm its own gain and shift where to apply them elsewhere gains nothing."""
         for uid in self.free:
-            core = norm_scaled(self.network, self.network.values[uid])
+            core, old = norm_scaled(self.network, self.network.values[uid]), self.total
             if uid not in self.kept and core is not None:
-                old = self.total
-                self.kept.add(uid)
-                affected = sorted({*self._users[uid], uid})
-                before = {one: (self._work.get(one), self._behind.get(one, frozenset())) for one in affected}
-                allowed = all(self._update(one) for one in affected)
+                allowed, undo = self._try({uid})
                 if not allowed or self.total > old or self._users[core] != {uid}:
-                    self.kept.discard(uid)
-                    for one, (work, behind) in before.items():
-                        self._set(one, work, behind)
-                    self.total = old
+                    undo()
+
+    def _try(self, chosen: set[int]) -> tuple[bool, Callable[[], None]]:
+        """Flip values; return whether all can be computed then, and how to undo it."""
+        affected = sorted(chosen.union(*(self._users[uid] for uid in chosen)))
+        before, old = {uid: (self._work.get(uid), self._behind.get(uid, frozenset())) for uid in affected}, self.total
+
+        def undo() -> None:
+            self.kept ^= chosen
+            for uid, (work, behind) in before.items():
+                self._set(uid, work, behind)
+            self.total = old
+
+        self.kept ^= chosen
+        return all(self._update(uid) for uid in affected), undo
 
     def work(self, value: Value, inner: Collection[int]) -> Work:
         """Return what a kept value takes now, with the ``inner`` values behind it eliminated.
@@ -115,9 +114,8 @@ class Search:
         Raises:
             Blocked: a value that is not kept must be.
         """
-        size = value.channels
         if value.uid not in self._starts:
-            self._starts[value.uid] = Probe(rows_of(size, value.uid), identity(size), size, size)
+            self._starts[value.uid] = probe(value.channels, value.uid)
         reads = expand(self.network, value, self._starts[value.uid], self.kept.__contains__)
         has_bias = value.has_bias or any(self.network.values[uid].has_bias for uid in inner)
         return cost_of(self.network, value, reads, self.rates, has_bias=has_bias)
@@ -161,17 +159,22 @@ class Search:
                     self._users[passed].add(uid)
 
     def _share(self, sign: int, work: Work) -> None:
-        for key, once in work.shared:
-            count = self._shared.get(key, 0) + sign
-            self._shared[key] = count
-            if count == (1 if sign > 0 else 0):
-                self.total += sign * once.priced(self.rates)
+        """Count who asks for shared work: the first pays for it, and where several do each takes its part."""
+        for one in work.shared:
+            count, parts = self._shared.get(one.key, (0, 0))
+            self.total -= self._shared_price(one.once, count, parts)
+            count, parts = self._shared[one.key] = count + sign, parts + sign * one.part
+            self.total += self._shared_price(one.once, count, parts)
+
+    def _shared_price(self, once: Work, count: int, parts: int) -> float:
+        split = Work(elements=parts, operators=1) if count > 1 and parts else Work()
+        return split.priced(self.rates) + (once.priced(self.rates) if count else 0.0)
 
 
 def search(network: Network, rates: Rates, progress: Callable[[str], None] = lambda _: None) -> Found:
     """Return the kept values that cost least of those found."""
     state = Search(network, rates)
-    groups = [classes(network, state.free, rounds) for rounds in range(4)]
+    groups = [classes(network, state.free, state.live, rounds) for rounds in REFINED]
     results: list[tuple[float, frozenset[int]]] = []
     for start in ([], state.free):
         state.start(start)
@@ -186,11 +189,12 @@ def search(network: Network, rates: Rates, progress: Callable[[str], None] = lam
         progress(f"fold: to {state.total / 1e6:.0f} M with {len(results[-1][1])} kept values")
     cost, kept = min(results, key=lambda result: result[0])
     blocked = {uid: reason for uid, reason in sorted(state.blocked.items()) if uid in kept}
-    return Found(kept, cost, (results[0][0], results[1][0]), blocked)
+    fixed = fixed_price(network, rates)
+    return Found(kept, cost + fixed, (results[0][0] + fixed, results[1][0] + fixed), blocked)
 
 
 def _descend(state: Search, groups: Sequence[Sequence[Sequence[int]]]) -> None:
-    for _ in range(ROUNDS):
+    for _ in range(DESCENTS):
         changed = False
         for classes_of in groups:
             for group in classes_of:
@@ -268,27 +272,33 @@ def _within(near: Sequence[set[int]], centre: int, radius: int) -> list[int]:
     return sorted(found)
 
 
-def classes(network: Network, free: Sequence[int], rounds: int) -> list[list[int]]:
+def classes(network: Network, free: Sequence[int], live: Collection[int], rounds: int) -> list[list[int]]:
     """Return the values in groups that look alike: channels, positions and kinds of terms, refined by neighbours ``rounds`` times."""
-    inside = set(free)
+    values = [network.values[uid] for uid in sorted(live)]
     colours = {
-        uid: hash((network.values[uid].channels, network.values[uid].positions, len(network.values[uid].terms)))
-        for uid in free
+        value.uid: hash(
+            (value.channels, value.positions, value.is_source, value.read, *(_kind(one) for one in value.terms))
+        )
+        for value in values
     }
     readers = network.readers()
     for _ in range(rounds):
         colours = {
-            uid: hash((
-                colours[uid],
-                tuple(sorted(colours.get(term.source, 0) for term in network.values[uid].terms)),
-                tuple(sorted(colours.get(reader, 0) for reader in readers[uid] if reader in inside)),
+            value.uid: hash((
+                colours[value.uid],
+                tuple(sorted(colours[term.source] for term in value.terms)),
+                tuple(sorted(colours[reader] for reader in readers[value.uid] if reader in colours)),
             ))
-            for uid in free
+            for value in values
         }  # fmt: skip
     groups: dict[int, list[int]] = {}
     for uid in free:
         groups.setdefault(colours[uid], []).append(uid)
     return list(groups.values())
+
+
+def _kind(term: Term) -> tuple[bool, bool, bool]:
+    return term.factor is None, term.matrix.selection is None, term.move.is_identity
 
 
 def _live(network: Network) -> set[int]:

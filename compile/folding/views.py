@@ -4,7 +4,7 @@ import numpy as np
 
 from compile.folding.matrices import Index
 from compile.folding.moves import Moves, Shape, Step, places
-from compile.folding.network import CHANNEL, POSITION, View
+from compile.folding.network import CHANNEL, POSITION, View, parts_of
 
 
 def reshape(moves: Moves, view: View, shape: Shape) -> View | None:
@@ -15,8 +15,7 @@ def reshape(moves: Moves, view: View, shape: Shape) -> View | None:
         axes = CHANNEL * len(shape)
     if axes is None:
         return None
-    grid = tuple(size for size, axis in zip(shape, axes, strict=True) if axis == POSITION)
-    channels = tuple(size for size, axis in zip(shape, axes, strict=True) if axis == CHANNEL)
+    grid, channels = parts_of(shape, axes)
     return View(view.value, moves.reshape(view.move, grid), view.channels.reshape(channels), axes)
 
 
@@ -31,8 +30,7 @@ def retype(moves: Moves, view: View, axes: str) -> View | None:
     """Return the view with the given kinds of axes; None where an axis longer than 1 would change its kind."""
     if any(size != 1 and one != other for size, one, other in zip(view.shape, view.axes, axes, strict=True)):
         return None
-    grid = tuple(size for size, axis in zip(view.shape, axes, strict=True) if axis == POSITION)
-    channels = tuple(size for size, axis in zip(view.shape, axes, strict=True) if axis == CHANNEL)
+    grid, channels = parts_of(view.shape, axes)
     return View(view.value, moves.reshape(view.move, grid), view.channels.reshape(channels), axes)
 
 
@@ -62,8 +60,7 @@ def take(moves: Moves, view: View, axis: int, chosen: Index, step: tuple[str, Sh
 def expand(moves: Moves, view: View, shape: Shape) -> View:
     """Return the view repeated along its axes of length 1, after axes of length 1 are put before it."""
     view = leading(moves, view, len(shape))
-    grid = tuple(size for size, axis in zip(shape, view.axes, strict=True) if axis == POSITION)
-    channels = tuple(size for size, axis in zip(shape, view.axes, strict=True) if axis == CHANNEL)
+    grid, channels = parts_of(shape, view.axes)
     move = view.move
     if grid != move.shape:
         wide = np.broadcast_to(places(move.shape), grid)

@@ -82,7 +82,7 @@ def _family(network: Network, reads: Sequence[Reads[C]]) -> Family[C] | None:
     best: Family[C] | None = None
     for one in network.windows_of({(read.move.source, read.move.shape) for read in reads}):
         inside = {move.uid for move in one.places}
-        family = Family(one, [read for read in reads if read.factor is None and read.move.uid in inside])
+        family = Family(one, [read for read in reads if not read.factors and read.move.uid in inside])
         spread = [read for read in family.reads if not _stays(read.move)]
         if spread and len(spread) < len(family.reads) and Family(one, spread).blocks > family.blocks:
             family = Family(one, spread)

@@ -239,6 +239,16 @@ def gate(b: Builder, item: Item) -> list[Item]:
     return [_gated(b, item, pooled)]
 
 
+def gates_in_a_row(b: Builder, item: Item) -> list[Item]:
+    """Two factors on one path, with a product, or a sum with a constant, between them."""
+    for step in (gate, product, gate, product):
+        made = step(b, item)
+        if not made:
+            return []
+        item = made[0]
+    return [item]
+
+
 def _gated(b: Builder, item: Item, pooled: Item) -> Item:
     factor = b.node("Sigmoid", [pooled], pooled.axes, pooled.shape)
     inputs = [factor, item] if b.chance(0.4) else [item, factor]

@@ -21,7 +21,7 @@ Step = Callable[[Builder, Item], list[Item]]
 STEPS: tuple[tuple[Step, int], ...] = (
     (maps.product, 6), (maps.gemm, 3), (maps.pointwise, 4), (maps.grouped, 2), (maps.wide, 1), (maps.einsum, 2),
     (maps.stacked_einsum, 1), (maps.stacked, 3), (maps.heads, 1), (maps.windows, 2), (maps.add, 6), (maps.multiply, 1),
-    (maps.centre, 1), (maps.shift, 3), (maps.scale, 4), (maps.mask, 1), (maps.bend, 3), (maps.gate, 3),
+    (maps.centre, 1), (maps.shift, 3), (maps.scale, 4), (maps.mask, 1), (maps.bend, 3), (maps.gate, 3), (maps.gates_in_a_row, 3),
     (maps.task_gates, 2), (maps.attention, 1),
     (moves.permute, 1), (moves.channels_last, 1), (moves.channels_first, 3), (moves.merge_places, 2),
     (moves.split_places, 2), (moves.squeeze, 1), (moves.unsqueeze, 1), (moves.expand, 1), (moves.cut, 2),

@@ -2,19 +2,35 @@
 
 from functools import partial
 
+import pytest
 from hypothesis import given
 
-from compile.folding.engine import fold_graph
+from compile.folding.engine import eliminate, fold_graph
+from compile.folding.price import graph_price
 from compile.graph_cost import graph_cost
 from targets.folding import Rates
-from tdss.config import ModelConfig
+from tdss.config import ModelConfig, MtloraConfig, SsfConfig, TdssConfig
 from tests.compile.folding.engine_cases import stays_the_same
 from tests.compile.folding.project_models import exported, project_configs
 from tests.compile.folds.applied import few
+from tests.compile.folds.models import adapted, make_config
 
-CHEAP = Rates(
-    element=1.0, operator=300.0, thin=192
-)  # these models are a thousand times smaller than those the rates are for
+CHEAP = Rates(element=1.0, operator=300.0, thin=192)  # these models are a thousand times smaller than a target's
+GATES = TdssConfig(experts=2, rank=4, gates=(("static", "dynamic"), ("dynamic",)), activation="gelu", tsai="dynamic")
+LARGER = {
+    "gates": make_config(GATES, size=128),
+    "mtlora": adapted(MtloraConfig(kind="mtlora", rank=4), size=128),
+    "padded windows": adapted(SsfConfig(kind="ssf"), size=120),
+}
+
+
+@pytest.mark.parametrize("name", LARGER)
+def test_the_search_prices_what_is_written(name: str) -> None:
+    """What it does not price is turns of layout and sums that several values share."""
+    network = exported(LARGER[name])
+    folding = eliminate(network.model, CHEAP)
+    price = graph_price(folding.model, CHEAP)
+    assert abs(folding.found.cost - price) <= 0.05 * price
 
 
 @given(project_configs)

@@ -3,12 +3,12 @@
 import torch
 from torch import Tensor, nn
 
-from compile.folding.cost import Rates
 from compile.folding.engine import eliminate
 from compile.folding.picture import picture
+from targets.folding import Rates
 from tests.compile.folding.exporting import export_simplified
 
-RATES = Rates(element=1.0, operator=300.0)  # for small graphs
+RATES = Rates(element=1.0, operator=300.0, thin=192)  # for small graphs
 
 
 class Branches(nn.Module):
