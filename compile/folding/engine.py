@@ -6,6 +6,7 @@ from typing import NamedTuple
 import onnx_ir as ir
 from onnx_ir.passes.common import RemoveUnusedNodesPass
 
+from compile.folding.channels import needed_channels
 from compile.folding.cost import Rates
 from compile.folding.emit import emit, float_type
 from compile.folding.network import Network
@@ -14,12 +15,14 @@ from compile.folding.price import graph_price
 from compile.folding.reader import read_network
 from compile.folding.regrid import regrid
 from compile.folding.search import Found, search
+from compile.folding.settle import settle
 
 
 class Elimination(NamedTuple):
-    """A folded model with its composed constants in float64, and how it came about."""
+    """A folded model with its composed constants in float64, and how it came about; ``source`` is what the network was read of."""
 
     model: ir.Model
+    source: ir.Model
     network: Network
     found: Found
     plan: Plan
@@ -27,15 +30,16 @@ class Elimination(NamedTuple):
 
 def eliminate(model: ir.Model, rates: Rates, progress: Callable[[str], None] = lambda _: None) -> Elimination:
     """Fold a graph whose nodes are in order and whose shapes are known; the model given is left as it is."""
-    if any(node.op_type == "Constant" for node in model.graph):
-        model = ir.from_proto(ir.to_proto(model))  # to read such a constant gives its tensor a name
-    network = read_network(model.graph)
+    model, network = settle(model)
+    needed = needed_channels(network, model.graph.outputs)
+    if needed:
+        network = read_network(model.graph, needed)
     regrid(network)
     found = search(network, rates, progress)
     plan = make_plan(network, found.kept, rates)
     folded = emit(model, network, plan, rates)
     RemoveUnusedNodesPass()(folded)
-    return Elimination(folded, network, found, plan)
+    return Elimination(folded, model, network, found, plan)
 
 
 def fold_graph(
