@@ -133,6 +133,10 @@ class Network:
             terms, bias = (), known
         return self._add(Value(len(self.values), tensor, axes, grid, channels, merged(terms), bias), known)
 
+    def shift(self, value: Value, bias: Array) -> None:
+        """Add a constant to a value that was just read."""
+        value.bias, self.known[value.uid] = value.bias + bias, self.known[value.uid] + bias
+
     def read(self, view: View) -> None:
         """Note that what a view shows must be there."""
         self.values[view.value].read = True

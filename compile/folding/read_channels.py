@@ -118,7 +118,7 @@ def read_gemm(network: Network, node: ir.Node) -> View:
         value, bias = network.values[view.value], known(node, 2) * beta
         if bias.ndim == 2 and bias.shape[0] > 1:
             raise NotLinear("its bias depends on the position")
-        value.bias = value.bias + np.broadcast_to(bias.reshape(-1), (value.channels,))
+        network.shift(value, np.broadcast_to(bias.reshape(-1), (value.channels,)))
     return view
 
 
