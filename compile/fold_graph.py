@@ -3,7 +3,7 @@
 import sys
 import zipfile
 import zlib
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
 from tempfile import TemporaryDirectory
 
@@ -28,6 +28,7 @@ from compile.graph import Array
 from compile.graph_cost import graph_cost, macs_by_node, moved_by
 from compile.lint.read import flatten, read_model
 from compile.passes.base import shape_of
+from compile.subset import keep_outputs
 from targets.reference.session import import_onnxruntime
 
 LEAST_OPSET, OPSET, IR_VERSION = 18, 20, 10
@@ -37,19 +38,20 @@ NOTABLE = 5e3  # of a cost, in multiply-accumulates
 
 
 def fold_file(
-    path: Path, out: Path | None, feeds: Path | None, count: int, progress: Callable[[str], None]
-) -> FoldedGraph:
-    """Fold the graph in ``path``, write it to ``out`` if that is given, and return what was done.
+    path: Path, out: Path | None, feeds: Path | None, count: int, progress: Callable[[str], None], *, outputs: Sequence[str] = ()
+) -> FoldedGraph:  # fmt: skip
+    """Fold the graph in ``path``, write it to ``out`` if that is given, and return what was done; ``outputs`` are kept, all where none is named.
 
     The proof runs on the arrays in ``feeds`` (.npz, an array for each input), or on ``count`` sets of seeded random numbers.
 
     Raises:
         GraphError: the file cannot be read or run, or folding changed what it computes.
+        ConfigError: the graph has no output of a name.
         InputError: ``out`` is another file, or the inputs do not fit the graph.
     """
     if out is not None:
         require_file(out, FOLDED, [path])
-    model = read_graph(path)
+    model = keep_outputs(read_graph(path), outputs) if outputs else read_graph(path)
     inputs = read_feeds(model, feeds) if feeds is not None else random_feeds(model, count)
     rates = Rates()
     progress(f"fold: {len(model.graph)} nodes")
