@@ -31,6 +31,7 @@ from bundle.tasks import task as task_row
 from bundle.verdict import MINIMUM_IMAGES, labelled
 from compile.config import FreezeOptions
 from compile.fold_lines import NOTHING, Cost, costs_by_scope
+from compile.folding.matrices import Array as Floats64
 from compile.folding.matrices import Index
 from compile.gates import Gate, Measured, find_gates, freeze, mask, measure_gates, run_model
 from compile.graph import GraphInfo
@@ -49,7 +50,7 @@ class Move(NamedTuple):
     """One approximate change: of which gate, its mean or the elements to drop, and what it does in words."""
 
     gate: Gate
-    mean: Array | None
+    mean: Floats64 | None
     kept: Index  # the elements that stay, where some are dropped
     reason: str
 

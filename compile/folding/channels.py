@@ -136,9 +136,9 @@ def read_in_part(network: Network, node: ir.Node, needed: Index) -> View:
 
 
 def _part(network: Network, tensor: ir.Value | None, needed: Index, shape: Shape, axes: str) -> ir.Value | None:
-    """Return the needed channels of an input as a tensor that is read; a constant as it is."""
-    if tensor is None:
-        return None
+    """Return the needed channels of an input as a tensor that is read, one for all that need the same; a constant as it is."""
+    if tensor is None or (tensor, needed.tobytes()) in network.parts:
+        return None if tensor is None else network.parts[tensor, needed.tobytes()]
     part = ir.Value(name=tensor.name, type=tensor.type, shape=tensor.shape, const_value=tensor.const_value)
     view = network.views.get(tensor)
     if view is not None:
@@ -146,4 +146,5 @@ def _part(network: Network, tensor: ir.Value | None, needed: Index, shape: Shape
         size = network.values[view.value].channels
         term = Term(view.value, view.move, None, select(view.channels.reshape(-1)[needed], size))
         network.read(network.linear(part, shape, axes, (term,), np.zeros(needed.size)))
+    network.parts[tensor, needed.tobytes()] = part
     return part

@@ -117,6 +117,7 @@ class Network:
         self.cores: dict[ir.Node, int] = {}
         self.affine: dict[int, tuple[Array, Array]] = {}
         self.shown: dict[int, list[Index]] = {}
+        self.parts: dict[tuple[ir.Value, bytes], ir.Value] = {}
         self.known: list[Array] = []  # of each value what its channels are for every image; NaN where the image decides
         self.windows: dict[tuple[Shape, Shape], list[Window]] = {}
         self._factors: dict[tuple[int, bytes], Factor] = {}

@@ -15,7 +15,6 @@ from bundle.dataset import SPEC_FILE, FolderDataset, load_spec
 from bundle.fold import FOLD, FoldRecord
 from bundle.frozen import Frozen
 from compile.bench_rewrites import folded_graph
-from compile.folds.cost import trace_cost
 from compile.images import folder_images
 from compile.stored import folding_of, total
 from tdss.checkpoint import load
@@ -43,9 +42,9 @@ def measure() -> Golden:
     """Measure the checkpoint in models/default on data/scenes."""
     config, model = load(MODEL)
     dataset = FolderDataset(root=DATA, spec=load_spec(DATA / SPEC_FILE))
-    shape = (1, 3, config.image.height, config.image.width)
     with TemporaryDirectory() as scratch:
         folded = folded_graph(MODEL, folder_images(DATA, "calibration").first(1), Path(scratch), threads=0)
+        costs = total(folding_of(folded).parts)
         records = TypeAdapter(tuple[FoldRecord, ...]).validate_json(folded.file(FOLD).read_bytes())
     decisions: dict[str, int] = {}
     for record in records:
@@ -55,8 +54,7 @@ def measure() -> Golden:
     ids = dataset.ids("val")[:IMAGES]
     metrics = evaluate(model, config, dataset, ids, tuple(config.tasks))
     return Golden(
-        parameters=parameters, macs_unfolded=trace_cost(model, shape).total.macs,
-        macs_folded=total(folding_of(folded).parts).macs_after, decisions=decisions, images=IMAGES, metrics=metrics,
+        parameters=parameters, macs_unfolded=costs.macs_before, macs_folded=costs.macs_after, decisions=decisions, images=IMAGES, metrics=metrics,
     )  # fmt: skip
 
 

@@ -10,6 +10,7 @@ from compile.folding.cost import Rates
 from compile.folding.engine import fold_graph
 from compile.folding.price import graph_price
 from compile.graph_cost import graph_cost
+from tests.compile.folding.applied import few
 from tests.compile.folding.engine_cases import (
     Engine,
     comes_down_to_its_golden,
@@ -20,7 +21,6 @@ from tests.compile.folding.engine_cases import (
 )
 from tests.compile.folding.foreign import Foreign, parts_of_a_tensor
 from tests.compile.folding.networks import Network, networks
-from tests.compile.folds.applied import few
 
 SMALL = Rates(operator=100.0, thin=2)  # the foreign graphs are a thousand times smaller than what a target runs
 fold_small = partial(fold_graph, rates=SMALL)

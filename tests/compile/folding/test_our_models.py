@@ -8,9 +8,9 @@ from compile.folding.cost import Rates
 from compile.folding.engine import fold_graph
 from compile.graph_cost import graph_cost
 from tdss.config import ModelConfig
+from tests.compile.folding.applied import few
 from tests.compile.folding.engine_cases import stays_the_same
 from tests.compile.folding.project_models import exported, project_configs
-from tests.compile.folds.applied import few
 
 CHEAP = Rates(element=1.0, operator=300.0)  # these models are a thousand times smaller than those the rates are for
 
