@@ -2,17 +2,17 @@
 
 from functools import partial
 
+import pytest
 from hypothesis import given
 
-from compile.folding.cost import Rates
 from compile.folding.engine import fold_graph
 from compile.graph_cost import graph_cost
-from tdss.config import ModelConfig
+from tdss.config import ModelConfig, TdssConfig
 from tests.compile.folding.applied import few
 from tests.compile.folding.engine_cases import stays_the_same
+from tests.compile.folding.models import make_config, make_model
 from tests.compile.folding.project_models import exported, project_configs
-
-CHEAP = Rates(element=1.0, operator=300.0)  # these models are a thousand times smaller than those the rates are for
+from tests.compile.folding.proven import CHEAP, fold_exactly, graph_of, names_of
 
 
 @given(project_configs)
@@ -21,3 +21,12 @@ def test_a_random_configuration_stays_the_same_with_no_more_products(config: Mod
     network = exported(config)
     folded = stays_the_same(partial(fold_graph, rates=CHEAP), network.model, network.feeds)
     assert graph_cost(folded).macs <= graph_cost(network.model).macs
+
+
+@pytest.mark.parametrize("patch", [0, 4], ids=["swin", "vit"])
+def test_every_attention_scale_is_in_its_projection(patch: int) -> None:
+    adapter = TdssConfig(experts=2, rank=2, gates=(("static", "dynamic"), ("dynamic",)))
+    graph = graph_of(make_model(make_config(adapter, tasks=("depth",), vit_patch=patch)))
+    scaled = [name for name in names_of(graph, "Mul") if name.endswith(".attn")]
+    assert len(scaled) == 3  # one of each block
+    assert not [name for name in names_of(fold_exactly(graph), "Mul") if name.endswith(".attn")]
