@@ -20,7 +20,7 @@ def test_imports_are_followed_through_modules_and_into_functions() -> None:
         "compile/clean.py",
         "bundle/preprocess.py",
         "tdss/model.py",
-        "compile/fold.py",
+        "compile/edge.py",
     } <= found
     assert not {name for name in found if name.startswith(("report/", "cli/", "tests/"))}
 
