@@ -13,8 +13,8 @@ import numpy as np
 import onnx_ir as ir
 
 from bundle.frozen import Frozen
-from compile.gates import find_gates, freeze, measure_gates, run_model
-from compile.verify import Outputs, compare
+from compile.gates import find_gates, freeze, measure_gates
+from compile.verify import Outputs, compare, run_model
 
 Verdict: TypeAlias = Literal["nearly static", "dynamic"]
 NEARLY = 0.01

@@ -5,7 +5,6 @@ import zipfile
 import zlib
 from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
-from tempfile import TemporaryDirectory
 
 import numpy as np
 import onnx_ir as ir
@@ -24,12 +23,11 @@ from compile.folding.price import graph_price
 from compile.folding.proof import FLOAT32_RELATIVE, Feeds, as_record, beyond, prove, worst
 from compile.folding.record import FoldedGraph, ScopeCost, ValueDecision, scope_of
 from compile.folding.search import Search
-from compile.graph import Array
 from compile.graph_cost import graph_cost, macs_by_node, moved_by
 from compile.lint.read import flatten, read_model
 from compile.passes.base import shape_of
 from compile.subset import keep_outputs
-from targets.reference.session import import_onnxruntime
+from compile.verify import run_model
 
 LEAST_OPSET, OPSET, IR_VERSION = 18, 20, 10
 PRODUCER = "tdss fold"
@@ -159,19 +157,7 @@ def _inputs(model: ir.Model) -> dict[str, tuple[tuple[int, ...], np.dtype[np.gen
 
 def run_differences(model: ir.Model, folded: ir.Model, feeds: Feeds) -> tuple[dict[str, float], dict[str, float]]:
     """Return the largest relative and absolute difference of each output of two graphs in ONNX Runtime."""
-    with TemporaryDirectory() as scratch:
-        runs = [_run(one, Path(scratch) / f"{place}.onnx", feeds) for place, one in enumerate((model, folded))]
-    return worst(zip(*runs, strict=True))
-
-
-def _run(model: ir.Model, path: Path, feeds: Feeds) -> list[dict[str, Array]]:
-    onnxruntime = import_onnxruntime()
-    ir.save(model, path, external_data=f"{path.name}.data")
-    options = onnxruntime.SessionOptions()
-    options.log_severity_level = 3
-    session = onnxruntime.InferenceSession(path, options, providers=["CPUExecutionProvider"])
-    names = [str(value.name) for value in model.graph.outputs]
-    return [dict(zip(names, session.run(names, dict(feed)), strict=True)) for feed in feeds]
+    return worst(zip(*(run_model(one, feeds, threads=0) for one in (model, folded)), strict=True))
 
 
 def _require_close(errors: dict[str, float]) -> None:

@@ -33,9 +33,9 @@ from compile.config import FreezeOptions
 from compile.fold_lines import NOTHING, Cost, costs_by_scope
 from compile.folding.matrices import Array as Floats64
 from compile.folding.matrices import Index
-from compile.gates import Gate, Measured, find_gates, freeze, mask, measure_gates, run_model
+from compile.gates import Gate, Measured, find_gates, freeze, mask, measure_gates
 from compile.graph import GraphInfo
-from compile.verify import Outputs
+from compile.verify import Outputs, run_model
 
 TINY = 0.02  # elements of a gate whose mean is below this for every reader may be dropped
 POSITIVE = 0.9  # of a probability map's pixels, those above this quantile are the pseudo label's positives

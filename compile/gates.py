@@ -7,8 +7,6 @@ Which gates there are is read from the graph, so any file's are found: a softmax
 """
 
 from collections.abc import Mapping, Sequence
-from pathlib import Path
-from tempfile import TemporaryDirectory
 from typing import NamedTuple
 
 import numpy as np
@@ -17,10 +15,9 @@ import onnx_ir as ir
 from compile.folding.matrices import Array, Index
 from compile.folding.record import scope_of
 from compile.folding.settle import replace, settle
-from compile.graph import GRAPH_FILE
 from compile.passes.base import add_constant, shape_of
 from compile.torch_graph.convert import values_of
-from compile.verify import Outputs, open_graph
+from compile.verify import Outputs, run_model
 
 
 class Gate(NamedTuple):
@@ -87,15 +84,6 @@ def _measured(answers: Sequence[Array]) -> Measured:
     values = np.stack(answers)
     mean, whole = values.mean(0), float(np.square(values).sum())
     return Measured(mean, float(np.square(values - mean).sum() / whole) ** 0.5 if whole else 0.0)
-
-
-def run_model(model: ir.Model, feeds: Sequence[Outputs], *, threads: int) -> list[Outputs]:
-    """Return a graph's outputs for every feed, computed by ONNX Runtime; 0 threads leave their number to it."""
-    with TemporaryDirectory() as scratch:
-        path = Path(scratch) / GRAPH_FILE
-        ir.save(model, path)
-        with open_graph(path, exact=False, threads=threads) as session:
-            return [session.infer(feed) for feed in feeds]
 
 
 def freeze(model: ir.Model, means: Mapping[str, Array]) -> ir.Model:

@@ -13,11 +13,10 @@ from bundle.verdict import MINIMUM_IMAGES
 from compile.config import FreezeOptions
 from compile.edge import EdgeModel, RawModel
 from compile.freeze import Agreement, freeze_gates, read_labels
-from compile.gates import run_model
 from compile.graph import Array
 from compile.images import ImageFiles
 from compile.torch_graph.convert import values_of
-from compile.verify import Outputs
+from compile.verify import Outputs, run_model
 from tdss.model import MultiTaskModel
 from tests.compile import made
 from tests.compile.folding.exporting import export_simplified

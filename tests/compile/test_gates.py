@@ -8,9 +8,10 @@ from hypothesis import given
 from torch import Tensor, nn
 
 from compile.folding.record import scope_of
-from compile.gates import find_gates, freeze, mask, measure_gates, run_model
+from compile.gates import find_gates, freeze, mask, measure_gates
 from compile.graph_cost import graph_cost
 from compile.torch_graph.evaluate import evaluate
+from compile.verify import run_model
 from tdss.config import ModelConfig, TdssConfig
 from tests.compile.folding.applied import few
 from tests.compile.folding.exporting import export_simplified
