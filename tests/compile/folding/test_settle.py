@@ -1,11 +1,10 @@
 """What no image changes is a constant before anything is folded: a gate without weights is softmax(z/τ), sigmoid(0)."""
 
 import numpy as np
-import pytest
+import onnx_ir as ir
 import torch
 from hypothesis import given
 from hypothesis import strategies as st
-from torch import nn
 
 from compile.folding.settle import settle
 from compile.passes.base import constant
@@ -15,9 +14,11 @@ from tests.compile.folding.applied import few, zero
 from tests.compile.folding.models import configs, make_config, make_model
 from tests.compile.folding.proven import fold_exactly, graph_of, names_of
 from tests.compile.passes.made import shaped
-from tests.tdss.oracle import array, softmax
+from tests.tdss.oracle import Array, array, softmax
 
-BASE = TdssConfig(experts=4, rank=2, gates=(("static", "dynamic"), ("dynamic",)), temperature=0.7, tsai="dynamic")
+BASE = TdssConfig(
+    experts=4, rank=2, gates=(("static", "dynamic"), ("dynamic",)), temperature=0.7, tsai="dynamic", activation="relu"
+)
 BANK, NORM, GAMMA = (
     "adapter.stages.0.blocks.1.banks.mlp",
     "backbone.stages.0.blocks.1.norm2",
@@ -26,20 +27,40 @@ BANK, NORM, GAMMA = (
 TASKS = ("semseg", "depth")
 
 
-@pytest.mark.parametrize("spoil", [f"{BANK}.gate.logits.weight", f"{NORM}.weight"], ids=["weights", "norm"])
-def test_a_gate_that_cannot_see_the_image_is_a_constant(spoil: str) -> None:
+def distinct(graph: ir.Model) -> list[Array]:
+    """The distinct numbers of every constant of a graph, in order."""
+    constants = (constant(value) for value in settle(graph).model.graph.initializers.values())
+    return [np.unique(one.astype(np.float64)) for one in constants if one is not None and one.dtype.kind == "f"]
+
+
+def holds(found: list[Array], row: Array) -> bool:
+    """Whether a constant is made of these numbers."""
+    want = np.unique(row)
+    return any(one.shape == want.shape and np.allclose(one, want, rtol=1e-5, atol=1e-8) for one in found)
+
+
+def test_a_gate_without_weights_is_a_constant() -> None:
     model = make_model(make_config(BASE, tasks=TASKS))
-    zero(model, spoil)
-    logits, beta = model.float().get_submodule(f"{BANK}.gate.logits"), array(model.get_parameter(f"{NORM}.bias"))
-    assert isinstance(logits, nn.Linear)
-    want = softmax((array(logits.bias) + array(logits.weight) @ beta).reshape(len(TASKS), 4) / 0.7)
+    zero(model, f"{BANK}.gate.logits.weight")
     graph = graph_of(model)
-    settled = settle(graph).model
-    constants = [constant(value) for value in settled.graph.initializers.values()]
-    values = [np.unique(one) for one in constants if one is not None]
-    rows = [np.unique(row) for row in want]
-    assert all(any(one.shape == row.shape and np.allclose(one, row, rtol=1e-6) for one in values) for row in rows)
+    gate = softmax(array(model.get_parameter(f"{BANK}.gate.logits.bias")).reshape(len(TASKS), 4) / 0.7)
+    assert all(holds(distinct(graph), row) for row in gate)
     assert f"{BANK}.gate" in names_of(graph, "Softmax") - names_of(fold_exactly(graph), "Softmax")
+
+
+def test_what_pools_a_norm_without_gain_is_a_constant() -> None:
+    """n = β everywhere, so the gate sees β only, and all that the bank adds is α B (g ⊙ relu(A β))."""
+    model = make_model(make_config(BASE, tasks=TASKS))
+    zero(model, f"{NORM}.weight")
+    graph = graph_of(model)
+    names = ("down.weight", "up.weight", "gate.logits.weight", "gate.logits.bias")
+    down, up, weight, bias = (array(model.get_parameter(f"{BANK}.{name}")) for name in names)
+    beta = array(model.get_parameter(f"{NORM}.bias"))
+    gate = softmax((bias + weight @ beta).reshape(len(TASKS), 4) / 0.7)
+    found = distinct(graph)
+    assert all(holds(found, up @ (np.repeat(row, 2) * np.maximum(down @ beta, 0))) for row in gate)
+    folded = fold_exactly(graph)
+    assert not [node for node in folded.graph if BANK in str(node.outputs[0].name)]
 
 
 def test_a_gamma_without_weights_is_one_half() -> None:
