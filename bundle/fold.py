@@ -14,12 +14,13 @@ class FoldRecord(Frozen):
     """One line of fold.json: a module, a rule, and what was decided.
 
     The rule ``elimination`` is a value between linear maps, which the reason names: folded is composed into its readers, kept is
-    computed. ``task_subset``, ``freeze_gate`` and ``drop_skills`` changed the module before its export.
+    computed. ``task_subset``, ``freeze_gate`` and ``drop_skills`` changed the graph before it was folded; ``form`` is the outputs kept, or the gate's tensor,
+    ``keep`` the elements of the gate that stay.
 
     ``max_abs_error`` is the largest absolute change of any output, in float64 on real images, that all
     eliminations caused together: 0 where nothing was rewritten, None for an approximate rewrite, whose ``drops`` are the
     relative drops of each task that it caused on the search images, alone (null: undefined). ``params``, ``macs`` and ``bytes`` (moved for
-    one image) are those of the nodes that compute the value (compile/graph_cost.py), or of the modules touched (compile/folds/cost.py).
+    one image) are those of the nodes that compute the value, of the gate's module, or of the graph (compile/graph_cost.py).
     """
 
     module: str

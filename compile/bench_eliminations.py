@@ -1,13 +1,13 @@
-"""What elimination is measured on and against: each model as exported, as the module rules leave it, and as elimination does.
+"""What elimination is measured on and against: each model as exported, as the module rules left it, and as elimination does.
 
     plain          the model as it is, exported and simplified
-    rules          folded by every rule (mode all), exported and simplified
-    rules_intel    rules, then the rewrites that were measured to pay on OpenVINO
-    rules_ort      rules, then those that were measured to pay on ONNX Runtime
     elimination    plain, folded by compile/folding by what work costs ONNX Runtime
-    elimination_intel, elimination_ort  folded by what it costs each runtime, then rewritten as above
+    rules          folded by every rule on modules that earlier versions had, exported and simplified
 
-Every one of them is compared with ``plain`` on ONNX Runtime. The shipped model keeps its weights; all others have seeded
+``_intel`` and ``_ort`` are folded by what work costs each runtime, after the rewrites that were measured to pay on OpenVINO and on ONNX Runtime. The rules are gone: their
+graphs are taken from a folder that an earlier version of this command wrote (docs/folding-cases.md says which).
+
+Every graph is compared with ``plain`` on ONNX Runtime. The shipped model keeps its weights; all others have seeded
 random ones, none of them zero.
 """
 
@@ -27,11 +27,11 @@ import numpy as np
 import typer
 
 from bundle.artifacts import hash_file
-from bundle.errors import ConfigError
+from bundle.errors import ConfigError, InputError
 from bundle.limits import LIMITS
 from bundle.preprocess import Preprocess
 from bundle.terminal import print_answer, say
-from compile.bench import Clock, ratio, sample
+from compile.bench import Clock, Ratio, ratio, sample
 from compile.bench_fold import RUNTIMES, rewrites_of
 from compile.bench_rewrites import convert_graph, simplified_module
 from compile.config import TimingConfig
@@ -58,7 +58,6 @@ CASES = ROOT / "compile" / "fold_cases"
 NAMES = ("default", "swin_static", "swin_dynamic", "mtlora", "linear", "vit", "dyngamma", "ssfpad")
 PLAIN, RULES, ELIMINATION = "plain", "rules", "elimination"
 SUFFIXES = {"openvino": "intel", "onnxruntime": "ort"}
-GRAPHS = (PLAIN, *(f"{kind}{suffix}" for kind in (RULES, ELIMINATION) for suffix in ("", "_intel", "_ort")))
 PRECISIONS = (
     ("OpenVINO f32", "openvino", "f32"),
     ("OpenVINO bf16", "openvino", "bf16"),
@@ -81,6 +80,12 @@ class Case(NamedTuple):
         """The contract of the case's graphs."""
         preprocess = Preprocess(**self.config.image.model_dump())
         return GraphInfo(io="raw", preprocess=preprocess, tasks=dict(self.config.tasks))
+
+
+def graphs_of(folder: Path) -> list[str]:
+    """Return the names of the graphs that a case's folder holds, in the order of the table."""
+    kinds = [f"{kind}{suffix}" for kind in (RULES, ELIMINATION) for suffix in ("", "_intel", "_ort")]
+    return [graph for graph in (PLAIN, *kinds) if (folder / f"{graph}.onnx").is_file()]
 
 
 def case_named(name: str, scratch: Path) -> Case:
@@ -109,28 +114,27 @@ def case_named(name: str, scratch: Path) -> Case:
     return Case(config, random_model(config, SEED), write_image(scratch / "images", config))
 
 
-def write_graphs(name: str, out: Path, *, threads: int) -> dict[str, float]:
+def write_graphs(name: str, out: Path, rules: Path | None, *, threads: int) -> dict[str, float]:
     """Write the graphs of one case and its feed, ``image.npy``, in ``out``; return each graph's largest relative error.
+
+    Those of the rules are copied from the folder ``rules``; None: there are none.
 
     Raises:
         GraphError: a graph does not compute what ``plain`` does.
+        InputError: the folder has no graph of the rules for this case.
     """
-    from compile.bench_graphs import image_shape
-    from compile.module_folds import rewrite
-
     out.mkdir(parents=True, exist_ok=True)
     with TemporaryDirectory(dir=out) as scratch:
         case = case_named(name, Path(scratch))
         feed = write_plain(case, out, threads=threads)
-        folded, _ = rewrite(case.model, image_shape(case.config), mode="all")
-        _write_simplified(folded.float(), case, out / f"{RULES}.onnx", threads)
+    if rules is not None:
+        _copy_rules(rules / name, out)
     for runtime, suffix in SUFFIXES.items():
         fold_file(out / f"{PLAIN}.onnx", out / f"{ELIMINATION}.onnx", None, 1, RUNTIMES[runtime], say)
-        for kind in (RULES, ELIMINATION):
-            apply_passes(rewrites_of(RUNTIMES[runtime]), out / f"{kind}.onnx", out / f"{kind}_{suffix}.onnx")
+        apply_passes(rewrites_of(RUNTIMES[runtime]), out / f"{ELIMINATION}.onnx", out / f"{ELIMINATION}_{suffix}.onnx")
     want = run_graph(out / f"{PLAIN}.onnx", case.info, [feed], exact=False, threads=threads)
     errors = {}
-    for graph in GRAPHS[1:]:
+    for graph in graphs_of(out)[1:]:
         got = run_graph(out / f"{graph}.onnx", case.info, [feed], exact=False, threads=threads)
         errors[graph] = max(error.relative for error in require("rewrite", compare(got, want)))
     return errors
@@ -145,16 +149,26 @@ def write_plain(case: Case, out: Path, *, threads: int) -> dict[str, Array]:
     return feed
 
 
+def _copy_rules(source: Path, out: Path) -> None:
+    for graph in (RULES, *(f"{RULES}_{suffix}" for suffix in SUFFIXES.values())):
+        if not (source / f"{graph}.onnx").is_file():
+            raise InputError(
+                f"there is no {graph}.onnx", expected="the graphs that an earlier version wrote", got="no such file",
+                where=str(source), fix="write them as docs/folding-cases.md says, or leave --rules away",
+            )  # fmt: skip
+        shutil.copyfile(source / f"{graph}.onnx", out / f"{graph}.onnx")
+
+
 def _write_simplified(model: "MultiTaskModel", case: Case, path: Path, threads: int) -> None:
     with TemporaryDirectory(dir=path.parent) as scratch:
         found = simplified_module(model, case.config, case.images, Path(scratch), threads=threads)
         found.file(GRAPH_FILE).replace(path)
 
 
-def write_all(names: Iterable[str], out: Path, *, threads: int) -> None:
+def write_all(names: Iterable[str], out: Path, rules: Path | None, *, threads: int) -> None:
     """Write the graphs of the named cases, one folder each below ``out``."""
     for name in names:
-        errors = write_graphs(name, out / name, threads=threads)
+        errors = write_graphs(name, out / name, rules, threads=threads)
         say(f"{name}: " + ", ".join(f"{graph} {error:.2g}" for graph, error in errors.items()))
 
 
@@ -165,7 +179,7 @@ def case_table(names: Iterable[str], out: Path) -> str:
         "|---|---|---|---|---|---|---|---|",
     ]
     for name in names:
-        for graph in GRAPHS:
+        for graph in graphs_of(out / name):
             lines.append(_row(name, graph, out / name / f"{graph}.onnx"))
     return "\n".join(lines) + "\n"
 
@@ -195,6 +209,7 @@ def _ratios(
 ) -> str:
     target, run = find_target(RUNTIMES[runtime[0]]), RunConfig(threads=threads)
     graphs = {PLAIN: PLAIN} | {kind: f"{kind}_{SUFFIXES[runtime[0]]}" for kind in (RULES, ELIMINATION)}
+    graphs = {kind: graph for kind, graph in graphs.items() if graph in graphs_of(folder)}
     with TemporaryDirectory() as scratch, ExitStack() as sessions:
         subjects: dict[str, Callable[[], object]] = {}
         for kind, graph in graphs.items():
@@ -204,9 +219,12 @@ def _ratios(
             session = sessions.enter_context(target.open(copy.parent, variant, run, "auto", keep=copy.parent))
             subjects[kind] = partial(session.infer, feed)
         spent = sample(subjects, timing, clock)
-    pairs = (ratio(spent[ELIMINATION], spent[RULES]), ratio(spent[PLAIN], spent[ELIMINATION]))
-    shown = [f"{one.median:.3f} [{one.low:.3f}, {one.high:.3f}]" for one in pairs]
-    return f"{shown[0]} | {shown[1]} | {median(spent[ELIMINATION]):.1f}"
+    rules = _shown(ratio(spent[ELIMINATION], spent[RULES])) if RULES in spent else "–"
+    return f"{rules} | {_shown(ratio(spent[PLAIN], spent[ELIMINATION]))} | {median(spent[ELIMINATION]):.1f}"
+
+
+def _shown(one: Ratio) -> str:
+    return f"{one.median:.3f} [{one.low:.3f}, {one.high:.3f}]"
 
 
 def _row(name: str, graph: str, path: Path) -> str:
@@ -220,6 +238,9 @@ def _row(name: str, graph: str, path: Path) -> str:
 
 def main(
     out: Annotated[Path, typer.Option(help="The folder to write, one folder below it for each case.")],
+    rules: Annotated[
+        Path | None, typer.Option(help="Where an earlier version wrote the graphs of the module rules.")
+    ] = None,
     case: Annotated[list[str] | None, typer.Option(help="A case; may be repeated. Default: all of them.")] = None,
     page: Annotated[Path | None, typer.Option(help="A Markdown page whose table is to be replaced.")] = None,
     threads: Annotated[
@@ -234,8 +255,13 @@ def main(
 
     Example: python compile/bench_eliminations.py --out build/eliminations
     """
+    if page is not None and rules is None:
+        raise InputError(
+            "the page holds the rows of the module rules", expected="--rules beside --page", got="no --rules",
+            where="the command line", fix="name the folder of their graphs; docs/folding-cases.md says how to write it",
+        )  # fmt: skip
     names = case or NAMES
-    write_all(names, out, threads=threads)
+    write_all(names, out, rules, threads=threads)
     table = case_table(names, out)
     if rounds:
         table += "\n" + time_table(names, out, TimingConfig(runs=rounds, warmup=1, burst=2), clock, threads)

@@ -156,11 +156,6 @@ def _fold_once(preset: Preset, gate: Gate, images: ImageFiles, out: Path) -> Fol
     return found
 
 
-def image_shape(config: ModelConfig) -> tuple[int, ...]:
-    """Return the shape of a model's input."""
-    return (1, 3, config.image.height, config.image.width)
-
-
 def adapter_parts(preset: Preset, out: Path) -> list[Graph]:
     """Make the folded adapters alone, for some numbers of tasks and each kind of gate: ``adapter_<gate>_<tasks>``."""
     return [adapter_part(preset, gate, tasks, out) for gate in GATES for tasks in TASK_COUNTS[preset]]

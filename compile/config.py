@@ -12,6 +12,7 @@ from bundle.frozen import Frozen, faults
 from bundle.limits import Count, CountOrNone, Positive, Seed, SplitName, Threads
 from bundle.manifest import Io
 from bundle.timing import AGAIN
+from compile.images import ImageFiles
 from tdss.toml_file import read_toml
 
 FoldMode: TypeAlias = Literal["cost", "none"]
@@ -69,17 +70,17 @@ class TimingConfig(Frozen):
     gain: Annotated[float, Field(gt=0, le=1)] = 0.95
 
 
-class ExportOptions(Frozen):
-    """What is done to the module before its export: which tasks stay (empty: all), whether gates may be frozen.
+class FreezeOptions(Frozen):
+    """What freezing gates sees and may spend: images, their labels if they have any, relative drops by task.
 
-    ``budgets`` are the relative drops that freezing may spend, by task; the default of its row in bundle/tasks.py
-    where a task is not named; ``labels`` is where the calibration images' labels lie, if they have any.
+    Where a task has no budget, the default of its row in bundle/tasks.py counts. ``scales`` are the reference's metrics of tasks where
+    lower is better, for images without labels.
     """
 
-    tasks: tuple[str, ...] = ()
-    freeze_gates: bool = False
-    budgets: dict[str, Positive] = Field(default_factory=dict)
+    images: ImageFiles
     labels: FolderDataset | None = None
+    budgets: dict[str, Positive] = Field(default_factory=dict)
+    scales: dict[str, float] = Field(default_factory=dict)
 
 
 class BuildConfig(Frozen):

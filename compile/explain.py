@@ -1,4 +1,4 @@
-"""The analysis and the decisions as one table: a row per module, with its cost before and after.
+"""The gates and the decisions as one table: a row per module, with its cost before and after.
 
 A module's cost is that of the nodes whose tensors carry its scope, without the modules inside it, so a column adds up to
 the whole graph. Nodes that several modules share after folding carry the scope of one of them.
@@ -18,10 +18,10 @@ from compile.stored import total
 
 
 class Row(Frozen):
-    """One module: its finding, if it was judged; what the folds decided; what it costs for one image."""
+    """One module: what its gates are; what the fold decided; what it costs for one image."""
 
     module: str
-    finding: Finding | None
+    gates: tuple[Finding, ...]
     decisions: tuple[str, ...]
     macs_before: int
     macs_after: int
@@ -34,12 +34,14 @@ class Row(Frozen):
 def explain_rows(
     before: Mapping[str, Cost], after: Mapping[str, Cost], findings: Sequence[Finding], records: Sequence[FoldRecord]
 ) -> tuple[Row, ...]:
-    """Join findings, decisions and costs; modules that cost nothing and were not judged have no row."""
-    judged = {finding.module: finding for finding in findings}
+    """Join findings, decisions and costs; modules that cost nothing and have no gate have no row."""
+    judged: dict[str, tuple[Finding, ...]] = {}
+    for finding in findings:
+        judged[finding.module] = (*judged.get(finding.module, ()), finding)
     decided = _decisions(records)
     paths = list(dict.fromkeys([*before, *after, *judged, *decided]))
     rows = (_row(path, judged, decided, before.get(path, NOTHING), after.get(path, NOTHING)) for path in paths)
-    return tuple(row for row in rows if row.finding or row.decisions or row.bytes_before or row.bytes_after
+    return tuple(row for row in rows if row.gates or row.decisions or row.bytes_before or row.bytes_after
                  or row.params_before or row.params_after)  # fmt: skip
 
 
@@ -59,10 +61,12 @@ def _decisions(records: Sequence[FoldRecord]) -> dict[str, tuple[str, ...]]:
     return decided
 
 
-def _row(path: str, judged: Mapping[str, Finding], decided: Mapping[str, tuple[str, ...]], was: Cost, now: Cost) -> Row:
+def _row(
+    path: str, judged: Mapping[str, tuple[Finding, ...]], decided: Mapping[str, tuple[str, ...]], was: Cost, now: Cost
+) -> Row:
     merged = ("merged away",) if (was.macs or was.params) and not (now.macs or now.params) else ()
     return Row(
-        module=path, finding=judged.get(path), decisions=decided.get(path, merged), macs_before=was.macs,
+        module=path, gates=judged.get(path, ()), decisions=decided.get(path, merged), macs_before=was.macs,
         macs_after=now.macs, bytes_before=was.moved, bytes_after=now.moved, params_before=was.params,
         params_after=now.params,
     )  # fmt: skip
@@ -70,13 +74,12 @@ def _row(path: str, judged: Mapping[str, Finding], decided: Mapping[str, tuple[s
 
 def draw(rows: Sequence[Row], parts: Sequence[FoldPart]) -> Group:
     """Draw the table for a terminal, with the parts of the model below it."""
-    table = Table("module", "is", "mean", "spread", "effect", "MACs", "parameters", "decision", title="Per module")
+    table = Table("module", "gate", "mean", "spread", "effect", "MACs", "parameters", "decision", title="Per module")
     for row in filter(_shown, rows):
-        found = row.finding
-        numbers = ("", "", "") if found is None else tuple(map(_number, (found.mean, found.spread, found.effect)))
-        said = "; ".join([*([found.reason] if found else []), *row.decisions])
+        numbers = [[gate.verdict, f"{gate.mean:.2g}", f"{gate.spread:.2g}", f"{gate.effect:.2g}"] for gate in row.gates]
+        said = "; ".join([*(gate.reason for gate in row.gates), *row.decisions])
         table.add_row(
-            row.module or "(no module)", found.verdict if found else "", *numbers,
+            row.module or "(no module)", *map("\n".join, zip(*numbers, strict=True) if numbers else [[""]] * 4),
             _pair(row.macs_before, row.macs_after), _pair(row.params_before, row.params_after), said,
         )  # fmt: skip
     return Group(table, draw_parts(parts))
@@ -85,7 +88,7 @@ def draw(rows: Sequence[Row], parts: Sequence[FoldPart]) -> Group:
 def _shown(row: Row) -> bool:
     """Leave out what only moves values: residual sums, activations."""
     cost = row.macs_before or row.macs_after or row.params_before or row.params_after
-    return bool(row.finding or row.decisions or cost)
+    return bool(row.gates or row.decisions or cost)
 
 
 def draw_parts(parts: Sequence[FoldPart]) -> Table:
@@ -98,10 +101,6 @@ def draw_parts(parts: Sequence[FoldPart]) -> Table:
             _pair(part.params_before, part.params_after), end_section=part is parts[-1],
         )  # fmt: skip
     return table
-
-
-def _number(value: float | None) -> str:
-    return "" if value is None else f"{value:.2g}"
 
 
 def _pair(before: int, after: int) -> str:

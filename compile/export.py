@@ -9,23 +9,19 @@ if not __package__:
 
 import logging
 import warnings
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from bundle.artifacts import Exported, hash_file, load, write_text
-from bundle.dataset import SPEC_FILE, FolderDataset, load_spec
-from bundle.errors import CheckpointError, GraphError, InputError
-from bundle.fold import FOLD, FoldRecord
+from bundle.artifacts import Exported, hash_file, load
+from bundle.errors import CheckpointError, GraphError
 from bundle.limits import LIMITS
 from bundle.manifest import Io
 from bundle.preprocess import Preprocess
-from bundle.strict_json import dumps
 from bundle.terminal import say
-from compile.config import ExportOptions
 from compile.graph import GRAPH_FILE, INPUT, GraphInfo, graph_settings
 from compile.images import ImageFiles, folder_images
 from compile.script import announce, claim, run_script
@@ -42,34 +38,33 @@ NATIVE = ""  # the domain of standard operators
 
 
 def export(
-    checkpoint: Path, out: Path, io: Io, images: ImageFiles, options: ExportOptions, calibration: ImageFiles,
-    progress: Callable[[str], None], *, threads: int,
+    checkpoint: Path, out: Path, io: Io, images: ImageFiles, progress: Callable[[str], None], *, threads: int
 ) -> Exported:  # fmt: skip
-    """Write the checkpoint as an ``Exported`` artifact in ``out``, checked on ``images``; gates are frozen on ``calibration``.
+    """Write the checkpoint as an ``Exported`` artifact in ``out``, checked on ``images``.
 
     ``threads`` are those of the check; 0 leaves their number to the runtimes.
 
     Raises:
-        ConfigError: the checkpoint's config.toml is wrong, or a task is not one of the model's.
+        ConfigError: the checkpoint's config.toml is wrong.
         CheckpointError: its weights are wrong, or what it answers is not finite.
         DatasetError: an image cannot be read or has another size than the model's.
         GraphError: the exporter left something a target cannot take, or the graph computes something else.
     """
-    from compile.prepare import prepare
+    from tdss.checkpoint import load as load_checkpoint
+    from tdss.checkpoint import stored_halves
     from tdss.config_file import WEIGHTS
 
-    model, records = prepare(checkpoint, options, calibration, progress)
-    config = model.config
+    config, model = load_checkpoint(checkpoint)
+    if halves := stored_halves(checkpoint / WEIGHTS):
+        progress(halves)
     info = GraphInfo(io=io, preprocess=Preprocess(**config.image.model_dump()), tasks=dict(config.tasks))
-    parent = hash_file(checkpoint / WEIGHTS)
-    return export_module(model, info, out, images, parent=parent, records=records, threads=threads)
+    return export_module(model, info, out, images, parent=hash_file(checkpoint / WEIGHTS), threads=threads)
 
 
 def export_module(
-    model: "nn.Module", info: GraphInfo, out: Path, images: ImageFiles, *, parent: str | None,
-    records: Sequence[FoldRecord] = (), threads: int,
+    model: "nn.Module", info: GraphInfo, out: Path, images: ImageFiles, *, parent: str | None, threads: int
 ) -> Exported:  # fmt: skip
-    """Export a model that maps float32 ``[1, 3, H, W]`` to raw outputs by task; ``records`` say what made it; see ``export``."""
+    """Export a model that maps float32 ``[1, 3, H, W]`` to raw outputs by task; see ``export``."""
     from onnx_ir import save
 
     wrapped = _with_io(model.eval(), info)
@@ -78,7 +73,6 @@ def export_module(
     graph = _to_onnx(wrapped, info, feeds[0])
     with writing(out, Exported) as folder:
         save(graph, folder / GRAPH_FILE)
-        write_text(folder / FOLD, dumps([line.model_dump() for line in records], indent=1))
         errors = require(
             "export", compare(run_graph(folder / GRAPH_FILE, info, feeds, exact=False, threads=threads), eager)
         )
@@ -164,15 +158,8 @@ def main(
     images: Annotated[Path, typer.Option(help="Images for the check: a labelled folder, or a folder of images.")],
     out: Annotated[Path, typer.Option(help="The folder to write.")],
     io: Annotated[Io, typer.Option(help="raw: tensors in and out. edge: camera frames in, maps out.")] = "raw",
-    tasks: Annotated[str, typer.Option(help="Keep these only: semseg,depth. Default: every task.")] = "",
-    freeze_gates: Annotated[
-        bool, typer.Option("--freeze-gates", help="Approximate: freeze the gates that the budgets allow.")
-    ] = False,
     split: Annotated[str, typer.Option(help="The split of a labelled folder.")] = "calibration",
     count: Annotated[int, typer.Option(min=1, max=LIMITS["count"].most, help="How many images the check uses.")] = 4,
-    calibration: Annotated[
-        int, typer.Option(min=0, max=LIMITS["count"].most, help="How many images the freezing uses.")
-    ] = 8,
     threads: Annotated[
         int, typer.Option(min=0, max=LIMITS["threads"].most, help="Threads of the check; 0: the runtime's choice.")
     ] = 0,
@@ -183,29 +170,8 @@ def main(
     Example: python compile/export.py --model models/default --images data/scenes --split calibration --out build/exported
     """
     claim(out, Exported, model, images)
-    chosen = folder_images(images, split)
-    options = read_options(tasks, images, calibration, freeze_gates=freeze_gates)
-    made = export(
-        model, out, io, chosen.first(count), options, chosen.first(calibration), say, threads=threads
-    )  # fmt: skip
-    announce(made, as_json=as_json)
-
-
-def read_options(tasks: str, images: Path, calibration: int, *, freeze_gates: bool) -> ExportOptions:
-    """Return what a command line asks to be done to the module; labels are those of a labelled folder.
-
-    Raises:
-        InputError: gates are to be frozen, on no image.
-        DatasetError: the folder's spec is wrong.
-    """
-    if freeze_gates and not calibration:
-        raise InputError(
-            "--freeze-gates measures on images", expected="--calibration 1 or more", got="--calibration 0", where="the command line",
-            fix="give --calibration 8, or leave --freeze-gates away",
-        )  # fmt: skip
-    spec = images / SPEC_FILE
-    labelled = FolderDataset(root=images, spec=load_spec(spec)) if spec.is_file() else None
-    return ExportOptions(tasks=tuple(filter(None, tasks.split(","))), freeze_gates=freeze_gates, labels=labelled)
+    chosen = folder_images(images, split).first(count)
+    announce(export(model, out, io, chosen, say, threads=threads), as_json=as_json)
 
 
 if __name__ == "__main__":

@@ -1,8 +1,8 @@
 """Fold: a simplified graph to the same function with its linear maps composed where that pays, proven in float64 on real images.
 
-The artifact holds model.onnx (float32, composed in float64 and cast once) and fold.json: what was done to the module before
-its export, then a line for every value that the fold had a choice about. The command also takes a checkpoint, which it exports
-and simplifies first, and anybody's ONNX file.
+First come the outputs that were asked for, and gates are frozen if that was asked for. The artifact holds model.onnx (float32,
+composed in float64 and cast once) and fold.json: what that changed, then a line for every value that the fold had a choice about.
+The command also takes a checkpoint, which it exports and simplifies first, and anybody's ONNX file.
 """
 
 if not __package__:
@@ -10,7 +10,7 @@ if not __package__:
 
 import shutil
 import sys
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import TYPE_CHECKING, Annotated, NamedTuple
@@ -20,12 +20,13 @@ import typer
 from pydantic import JsonValue, TypeAdapter
 
 from bundle.artifacts import SIDECAR, Folded, Simplified, load, write_text
+from bundle.dataset import SPEC_FILE, FolderDataset, load_spec
 from bundle.errors import GraphError, InputError
 from bundle.fold import FOLD, FoldPicture, FoldProof, FoldRecord, FoldSettings
 from bundle.limits import LIMITS
 from bundle.strict_json import dumps
 from bundle.terminal import print_answer, say
-from compile.config import FoldMode, require_mode
+from compile.config import FoldMode, FreezeOptions, require_mode
 from compile.console import EscapingConsole
 from compile.graph import GRAPH_FILE, Array, GraphInfo, graph_info, graph_settings
 from compile.images import ImageFiles, folder_images
@@ -38,7 +39,6 @@ from targets.folding import Rates, rates_of
 if TYPE_CHECKING:
     import onnx_ir as ir
 
-    from compile.analysis import Finding
 
 NOTHING_PAYS = "the graph with its values eliminated would cost the target no less"
 NO_PROOF = FoldProof(images=0, float64={}, float32={})  # nothing was changed
@@ -57,15 +57,26 @@ class Folding(NamedTuple):
     picture: FoldPicture | None = None
 
 
+class Prepared(NamedTuple):
+    """The graph to fold, as it was asked for: its contract, and what was decided to make it."""
+
+    model: "ir.Model"
+    info: GraphInfo
+    lines: tuple[FoldRecord, ...]
+
+
 def fold(
     simplified: Simplified, out: Path, images: ImageFiles, mode: FoldMode, rates: Rates, progress: Callable[[str], None], *,
-    threads: int,
+    threads: int, tasks: Sequence[str] = (), freezing: FreezeOptions | None = None,
 ) -> Folded:  # fmt: skip
     """Write a ``Folded`` artifact in ``out``: the graph with its linear maps composed where that pays, proven on ``images``.
 
-    ``rates`` are what work costs the target. ``threads`` are those of the float32 check; 0 leaves their number to the runtime.
+    It answers ``tasks`` only, all where none is named; ``freezing`` says on what gates are frozen first, None that none are.
+    ``rates`` are what work costs the target. ``threads`` are those of the float32 runs; 0 leaves their number to the runtime.
 
     Raises:
+        ConfigError: a task is not one of the graph's.
+        DatasetError: an image or a label cannot be read.
         GraphError: the graph's own outputs are not finite, or folding changed what it computes; the elimination is named.
     """
     from onnx_ir import save
@@ -73,33 +84,57 @@ def fold(
     from compile.fold_graph import read_graph
     from compile.fold_lines import costs_by_scope, part_costs
 
-    info, source = graph_info(simplified), simplified.file(GRAPH_FILE)
-    model = read_graph(source)
-    with writing(out, Folded) as folder:
+    whole, source = read_graph(simplified.file(GRAPH_FILE)), simplified.file(GRAPH_FILE)
+    model, info, decided = _prepare(Prepared(whole, graph_info(simplified), ()), tasks, freezing, progress, threads)
+    with writing(out, Folded) as folder, TemporaryDirectory() as scratch:
         target = folder / GRAPH_FILE
+        if model is not whole:
+            source = Path(scratch) / GRAPH_FILE
+            save(model, source)
         done = _eliminate(model, info, images, rates, progress) if mode == "cost" else Folding(None, NO_PROOF, ())
         if done.model is None:
             shutil.copyfile(source, target)
         else:
             save(done.model, target)
             done = done._replace(proof=_check_single(done.proof, source, target, info, images, threads))
-        lines = (*_lines_before(simplified), *done.lines)
+        lines = (*decided, *done.lines)
         write_text(folder / FOLD, dumps([line.model_dump() for line in lines], indent=1))
-        before, after = costs_by_scope(model), costs_by_scope(done.model or model)
+        before, after = costs_by_scope(whole), costs_by_scope(done.model or model)
         own = FoldSettings(
             mode=mode, proof=done.proof, tasks=tuple(info.tasks), freeze_gates=any(not line.exact for line in lines),
-            rates=rates.model_dump(),
-            parts=part_costs(before, after, info.tasks), picture=done.picture,
+            rates=rates.model_dump(), parts=part_costs(before, after, graph_info(simplified).tasks), picture=done.picture,
         )  # fmt: skip
         more: dict[str, JsonValue] = {
             "fold": own.model_dump(mode="json"),
             "outcome": simplified.record.settings["outcome"],
         }
+        inputs, outputs = info.interface
         seal(
-            Folded, folder, parent=simplified.sha256, inputs=simplified.record.inputs, outputs=simplified.record.outputs,
+            Folded, folder, parent=simplified.sha256, inputs=inputs, outputs=outputs,
             settings=graph_settings(info, more), tools=tool_versions(*TOOLS["fold"]),
         )  # fmt: skip
     return load(Folded, out)
+
+
+def _prepare(
+    whole: Prepared, tasks: Sequence[str], freezing: FreezeOptions | None, progress: Callable[[str], None], threads: int
+) -> Prepared:
+    """Drop the outputs that are not asked for, then freeze gates if asked to: both change what the graph computes."""
+    from compile.freeze import freeze_gates
+    from compile.subset import keep_outputs, subset_line
+
+    model, info, lines = whole
+    if tasks:
+        model = keep_outputs(whole.model, tasks)
+        kept = {str(output.name): info.tasks[str(output.name)] for output in model.graph.outputs}
+        if len(kept) < len(info.tasks):
+            info, lines = info.model_copy(update={"tasks": kept}), (subset_line(whole.model, model),)
+        else:
+            model = whole.model
+    if freezing is not None:
+        model, frozen = freeze_gates(model, info, freezing, progress, threads=threads)
+        lines = (*lines, *frozen)
+    return Prepared(model, info, lines)
 
 
 def _eliminate(
@@ -159,10 +194,6 @@ def _relative(got: list[Array], want: list[Array]) -> float:
     return float(difference / max(float(np.abs(other).max()), 1e-30))
 
 
-def _lines_before(simplified: Simplified) -> tuple[FoldRecord, ...]:
-    return TypeAdapter(tuple[FoldRecord, ...]).validate_json(simplified.file(FOLD).read_bytes())
-
-
 class Asked(NamedTuple):
     """What a command line asks for besides the model and where to write."""
 
@@ -178,14 +209,26 @@ class Asked(NamedTuple):
 
 def _simplified(checkpoint: Path, scratch: Path, asked: Asked) -> Simplified:
     """Export and simplify a checkpoint in ``scratch``."""
-    from compile.export import export, read_options
+    from compile.export import export
     from compile.simplify import simplify
 
-    images = folder_images(asked.images, asked.split)
-    few, seen = images.first(asked.proven), images.first(asked.calibration)
-    options = read_options(asked.tasks, asked.images, asked.calibration, freeze_gates=asked.freeze_gates)
-    exported = export(checkpoint, scratch / "exported", "raw", few, options, seen, say, threads=0)
+    few = folder_images(asked.images, asked.split).first(asked.proven)
+    exported = export(checkpoint, scratch / "exported", "raw", few, say, threads=0)
     return simplify(exported, scratch / "simplified", few, threads=0)
+
+
+def _freezing(model: Path, asked: Asked) -> FreezeOptions | None:
+    """Return what freezing sees: labels are those of a labelled folder, scales those of a checkpoint's card."""
+    from tdss.checkpoint import load_card
+
+    if not asked.freeze_gates:
+        return None
+    spec, card = asked.images / SPEC_FILE, load_card(model)
+    return FreezeOptions(
+        images=folder_images(asked.images, asked.split).first(asked.calibration),
+        labels=FolderDataset(root=asked.images, spec=load_spec(spec)) if spec.is_file() else None,
+        scales={} if card is None else card.metrics,
+    )
 
 
 def main(
@@ -200,7 +243,7 @@ def main(
         Path | None, typer.Option(help="The folder to write, the file for an .onnx; not needed with --explain.")
     ] = None,
     mode: Annotated[str, typer.Option("--fold", help="cost: every elimination that pays. none: nothing.")] = "cost",
-    tasks: Annotated[str, typer.Option(help="Of a checkpoint keep these only: semseg,depth. Default: all.")] = "",
+    tasks: Annotated[str, typer.Option(help="Keep these only, of an .onnx outputs: semseg,depth. Default: all.")] = "",
     freeze_gates: Annotated[
         bool, typer.Option("--freeze-gates", help="Approximate: freeze the gates that the budgets allow.")
     ] = False,
@@ -227,10 +270,10 @@ def main(
     """
     asked = Asked(images, split, count, calibration, tasks, require_mode(mode), target, freeze_gates=freeze_gates)
     _require_place(out, explain=explain)
-    if (tasks or freeze_gates) and (model.suffix == ".onnx" or (model / SIDECAR).is_file()):
-        raise _for_checkpoints(model)
     if model.suffix == ".onnx":
-        _fold_file(model, out, inputs, count, target, explain=explain, as_json=as_json)
+        if freeze_gates:
+            raise _without_tasks(model)
+        _fold_file(model, out, inputs, asked, explain=explain, as_json=as_json)
         return
     if inputs is not None:
         raise _for_files(model)
@@ -242,24 +285,19 @@ def main(
 
 
 def _fold_folder(model: Path, out: Path | None, asked: Asked, *, explain: bool, as_json: bool) -> None:
-    """Fold a simplified graph, or a checkpoint, which is exported and simplified first; its modules are analysed too."""
+    """Fold a simplified graph, or a checkpoint, which is exported and simplified first."""
     with TemporaryDirectory() as temporary:
         scratch = Path(temporary)
         is_graph = (model / SIDECAR).is_file()
         simplified = load(Simplified, model) if is_graph else _simplified(model, scratch, asked)
         images = folder_images(asked.images, asked.split)
         folded = fold(
-            simplified,
-            out or scratch / "folded",
-            images.first(asked.proven),
-            asked.mode,
-            rates_of(asked.target),
-            say,
+            simplified, out or scratch / "folded", images.first(asked.proven), asked.mode, rates_of(asked.target), say,
             threads=0,
-        )
+            tasks=_names(asked.tasks), freezing=_freezing(model, asked),
+        )  # fmt: skip
         if explain:
-            findings = () if is_graph else _analyse(model, images.first(asked.calibration))
-            _explain(simplified, folded, findings, as_json=as_json)
+            _explain(simplified, folded, images.first(asked.calibration), as_json=as_json)
         else:
             announce(folded, as_json=as_json)
 
@@ -286,38 +324,37 @@ def _without_images() -> InputError:
     )  # fmt: skip
 
 
-def _for_checkpoints(path: Path) -> InputError:
+def _without_tasks(path: Path) -> InputError:
     return InputError(
-        "--tasks and --freeze-gates are for a checkpoint", expected="a checkpoint folder", got=str(path),
-        where="the command line", fix="leave them away, or name the checkpoint",
+        "--freeze-gates needs tasks whose metrics it can hold", expected="a checkpoint, or the folder that simplify wrote",
+        got=str(path), where="the command line", fix="leave it away, or name the checkpoint",
     )  # fmt: skip
 
 
+def _names(text: str) -> tuple[str, ...]:
+    return tuple(filter(None, text.split(",")))
+
+
 def _fold_file(
-    path: Path, out: Path | None, inputs: Path | None, count: int, target: str, *, explain: bool, as_json: bool
+    path: Path, out: Path | None, inputs: Path | None, asked: Asked, *, explain: bool, as_json: bool
 ) -> None:  # fmt: skip
     from compile.fold_graph import fold_file, show
 
-    show(fold_file(path, out, inputs, count, target, say), out, explain=explain, as_json=as_json)
+    record = fold_file(path, out, inputs, asked.proven, asked.target, say, outputs=_names(asked.tasks))
+    show(record, out, explain=explain, as_json=as_json)
 
 
-def _analyse(checkpoint: Path, images: ImageFiles) -> "Iterable[Finding]":
+def _explain(simplified: Simplified, folded: Folded, images: ImageFiles, *, as_json: bool) -> None:
     from compile.analysis import analyse
-    from compile.prepare import read_batch
-    from tdss.checkpoint import load as load_checkpoint
-
-    config, model = load_checkpoint(checkpoint)
-    return analyse(model, list(read_batch(config, images).split(1)) if images.paths else [], say)
-
-
-def _explain(simplified: Simplified, folded: Folded, findings: "Iterable[Finding]", *, as_json: bool) -> None:
     from compile.explain import draw, explain_rows
     from compile.fold_graph import read_graph
     from compile.fold_lines import costs_by_scope
 
-    before, after = (costs_by_scope(read_graph(one.file(GRAPH_FILE))) for one in (simplified, folded))
+    before, after = (read_graph(one.file(GRAPH_FILE)) for one in (simplified, folded))
+    feeds = [graph_info(simplified).feed(image, name=name) for name, image in images.read()]
+    findings = analyse(before, feeds, say, threads=0)
     lines = TypeAdapter(tuple[FoldRecord, ...]).validate_json(folded.file(FOLD).read_bytes())
-    rows, settings = explain_rows(before, after, tuple(findings), lines), folding_of(folded)
+    rows, settings = explain_rows(costs_by_scope(before), costs_by_scope(after), findings, lines), folding_of(folded)
     if as_json:
         print_answer(
             dumps({"settings": settings.model_dump(mode="json"), "modules": [row.model_dump() for row in rows]})

@@ -3,9 +3,8 @@
 import sys
 import zipfile
 import zlib
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
-from tempfile import TemporaryDirectory
 
 import numpy as np
 import onnx_ir as ir
@@ -23,12 +22,12 @@ from compile.folding.price import graph_price
 from compile.folding.proof import FLOAT32_RELATIVE, Feeds, as_record, beyond, prove, worst
 from compile.folding.record import FoldedGraph, ScopeCost, ValueDecision, scope_of
 from compile.folding.search import Search
-from compile.graph import Array
 from compile.graph_cost import graph_cost, macs_by_node, moved_by
 from compile.lint.read import flatten, read_model
 from compile.passes.base import shape_of
+from compile.subset import keep_outputs
+from compile.verify import run_model
 from targets.folding import Rates, rates_of
-from targets.reference.session import import_onnxruntime
 
 LEAST_OPSET, OPSET, IR_VERSION = 18, 20, 10
 PRODUCER = "tdss fold"
@@ -37,21 +36,24 @@ NOTABLE = 5e3  # of a cost, in multiply-accumulates
 
 
 def fold_file(
-    path: Path, out: Path | None, feeds: Path | None, count: int, target: str, progress: Callable[[str], None]
-) -> FoldedGraph:
+    path: Path, out: Path | None, feeds: Path | None, count: int, target: str, progress: Callable[[str], None], *,
+    outputs: Sequence[str] = (),
+) -> FoldedGraph:  # fmt: skip
     """Fold the graph in ``path`` by what work costs ``target``, write it to ``out`` if that is given, and return what was done.
+
+    ``outputs`` are kept, all where none is named.
 
     The proof runs on the arrays in ``feeds`` (.npz, an array for each input), or on ``count`` sets of seeded random numbers.
 
     Raises:
         GraphError: the file cannot be read or run, or folding changed what it computes.
-        ConfigError: there is no such target, or its costs cannot be read.
+        ConfigError: there is no such target, its costs cannot be read, or the graph has no output of a name.
         InputError: ``out`` is another file, or the inputs do not fit the graph.
     """
     rates = rates_of(target)
     if out is not None:
         require_file(out, FOLDED, [path])
-    model = read_graph(path)
+    model = keep_outputs(read_graph(path), outputs) if outputs else read_graph(path)
     inputs = read_feeds(model, feeds) if feeds is not None else random_feeds(model, count)
     progress(f"fold: {len(model.graph)} nodes, for {target}")
     folding = eliminate(model, rates, progress)
@@ -158,19 +160,7 @@ def _inputs(model: ir.Model) -> dict[str, tuple[tuple[int, ...], np.dtype[np.gen
 
 def run_differences(model: ir.Model, folded: ir.Model, feeds: Feeds) -> tuple[dict[str, float], dict[str, float]]:
     """Return the largest relative and absolute difference of each output of two graphs in ONNX Runtime."""
-    with TemporaryDirectory() as scratch:
-        runs = [_run(one, Path(scratch) / f"{place}.onnx", feeds) for place, one in enumerate((model, folded))]
-    return worst(zip(*runs, strict=True))
-
-
-def _run(model: ir.Model, path: Path, feeds: Feeds) -> list[dict[str, Array]]:
-    onnxruntime = import_onnxruntime()
-    ir.save(model, path, external_data=f"{path.name}.data")
-    options = onnxruntime.SessionOptions()
-    options.log_severity_level = 3
-    session = onnxruntime.InferenceSession(path, options, providers=["CPUExecutionProvider"])
-    names = [str(value.name) for value in model.graph.outputs]
-    return [dict(zip(names, session.run(names, dict(feed)), strict=True)) for feed in feeds]
+    return worst(zip(*(run_model(one, feeds, threads=0) for one in (model, folded)), strict=True))
 
 
 def _require_close(errors: dict[str, float]) -> None:

@@ -1,4 +1,7 @@
-"""Freeze gates: approximate folds, opt-in, searched so that every task stays within its budget against the reference.
+"""Freeze gates: approximate, opt-in, searched so that every task stays within its budget against the reference.
+
+    freeze_gate    a gate of the graph becomes its mean over the images, a constant, which then folds as any other
+    drop_skills    elements of a gate that weigh little for every reader become zero, and what they multiply is not computed
 
 The search sees calibration images only. Where they have labels, a task's drop is its metric's, relative to the reference.
 Where they have none, the reference's own predictions are the labels: where higher is better, every disagreement counts as a
@@ -13,52 +16,60 @@ drop of all moves together stays within its budget.
 """
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from copy import deepcopy
 from pathlib import Path
-from typing import Any, NamedTuple, TypeAlias
+from typing import NamedTuple, TypeAlias
 
 import numpy as np
-import torch
-from torch import Tensor, nn
+import onnx_ir as ir
 
 from bundle.dataset import Array, FolderDataset
 from bundle.fold import FoldRecord
+from bundle.manifest import default_budgets
 from bundle.metrics import Floats, metric
 from bundle.postprocess import predict
 from bundle.tasks import task as task_row
 from bundle.verdict import MINIMUM_IMAGES, labelled
-from compile.folds.base import Step
-from compile.folds.cost import Cost, trace_cost
-from compile.folds.freeze_gate import DropSkills, FreezeGate, freeze
-from compile.folds.gates import constant_of, is_static
-from compile.spread import run
-from tdss.adapters.tdss import DynamicGate, SkillBank, Tsai
-from tdss.model import MultiTaskModel
+from compile.config import FreezeOptions
+from compile.fold_lines import NOTHING, Cost, costs_by_scope
+from compile.folding.matrices import Array as Floats64
+from compile.folding.matrices import Index
+from compile.gates import Gate, Measured, find_gates, freeze, mask, measure_gates
+from compile.graph import GraphInfo
+from compile.verify import Outputs, run_model
 
-TINY = 0.02  # a skill whose mean weight is below this for every task may be dropped
+TINY = 0.02  # elements of a gate whose mean is below this for every reader may be dropped
 POSITIVE = 0.9  # of a probability map's pixels, those above this quantile are the pseudo label's positives
+FREEZE, DROP = "freeze_gate", "drop_skills"
 Labels: TypeAlias = Mapping[str, Sequence[Array]]
+Predictions: TypeAlias = Mapping[str, Sequence[Array]]
+Runner: TypeAlias = Callable[[ir.Model], list[Outputs]]
 RADIAN_DEG = 57.3  # the scale of an angle where no card says how large the reference's error is
 
 
 class Move(NamedTuple):
-    """One approximate rewrite: its step, the gate's mean (None for dropped skills), and what it does in words."""
+    """One approximate change: of which gate, its mean or the elements to drop, and what it does in words."""
 
-    step: Step
-    values: Tensor | None
+    gate: Gate
+    mean: Floats64 | None
+    kept: Index  # the elements that stay, where some are dropped
     reason: str
+
+    @property
+    def rule(self) -> str:
+        """The name of the change in fold.json."""
+        return DROP if self.mean is None else FREEZE
 
 
 class Agreement:
-    """Judges a model against the reference on the same images: by ``labels``, or by its predictions where there are none.
+    """Judges a graph against the reference on the same images: by ``labels``, or by its predictions where there are none.
 
     ``counted`` is the number of images that count for each task's metric.
     """
 
     def __init__(
-        self, model: MultiTaskModel, images: Sequence[Tensor], labels: Labels, scales: Mapping[str, float]
+        self, model: ir.Model, info: GraphInfo, run: Runner, labels: Labels, scales: Mapping[str, float]
     ) -> None:
-        self.images, self.tasks = images, dict(model.config.tasks)
+        self.info, self.run, self.tasks = info, run, dict(info.tasks)
         predictions = self._predict(model)
         own = {task: [_label(task, one, made) for one in made] for task, made in predictions.items()}
         self.labels: Labels = labels or own
@@ -67,7 +78,7 @@ class Agreement:
         natural = {task: scales.get(task, _natural(task, predictions[task])) for task in self.tasks}
         self.scales = {task: max(self.best[task], 1e-12) for task in self.tasks} if labels else natural
 
-    def drops(self, model: MultiTaskModel) -> dict[str, float]:
+    def drops(self, model: ir.Model) -> dict[str, float]:
         """Return each task's relative drop; positive is worse."""
         got = self._measure(self._predict(model))
         return {task: self._drop(task, got[task]) for task in self.tasks}
@@ -77,11 +88,15 @@ class Agreement:
             return (got - self.best[task]) / self.scales[task]
         return (self.best[task] - got) / max(self.best[task], 1e-12)
 
-    def _predict(self, model: MultiTaskModel) -> dict[str, list[Array]]:
-        raw = [run(model, image) for image in self.images]
-        return {task: [predict(task_row(task), one[task][0].numpy()) for one in raw] for task in self.tasks}
+    def _predict(self, model: ir.Model) -> Predictions:
+        found: dict[str, list[Array]] = {task: [] for task in self.tasks}
+        for outputs in self.run(model):
+            for task, made in found.items():
+                output = outputs[task][0]
+                made.append(predict(task_row(task), output) if self.info.io == "raw" else output)
+        return found
 
-    def _measure(self, predictions: Mapping[str, list[Array]]) -> dict[str, float]:
+    def _measure(self, predictions: Predictions) -> dict[str, float]:
         found: dict[str, float] = {}
         for task, channels in self.tasks.items():
             judge = metric(task_row(task), channels)
@@ -93,41 +108,58 @@ class Agreement:
 
 
 def freeze_gates(
-    model: MultiTaskModel, images: Sequence[Tensor], *, budgets: Mapping[str, float], labels: Labels,
-    scales: Mapping[str, float], progress: Callable[[str], None],
-) -> tuple[MultiTaskModel, list[FoldRecord]]:  # fmt: skip
-    """Return a copy of a float32 model with every gate frozen and skill dropped that the budgets allow, and each decision.
+    model: ir.Model, info: GraphInfo, options: FreezeOptions, progress: Callable[[str], None], *, threads: int
+) -> tuple[ir.Model, list[FoldRecord]]:
+    """Return a copy of a float32 graph with every gate frozen and skill dropped that the budgets allow, and each decision.
 
-    ``images`` are ``[1, 3, H, W]``; ``labels`` are decoded, one per image for every task, or empty; ``scales`` are the
-    reference's metrics of tasks where lower is better, for images without labels.
+    Raises:
+        DatasetError: an image or a label cannot be read, or the data has other classes than the tasks have channels.
     """
-    moves = list(_moves(model, images))
-    agreement = Agreement(model, images, labels, scales)
+    feeds = [info.feed(image, name=name) for name, image in options.images.read()]
+    labels = {} if options.labels is None else read_labels(options.labels, options.images.paths, info.tasks)
+    if not labels:
+        progress("freeze: not every calibration image has its labels: the reference's predictions take their place")
+    budgets = default_budgets(dict(info.tasks), strict=False)
+    budgets |= {task: budget for task, budget in options.budgets.items() if task in info.tasks}
+    gates = find_gates(model)
+    moves = list(_moves(gates, measure_gates(model, gates, feeds, threads=threads), len(feeds)))
+    agreement = Agreement(
+        model, info, lambda graph: run_model(graph, feeds, threads=threads), labels, options.scales
+    )  # fmt: skip
     few = {task: count for task, count in agreement.counted.items() if count < MINIMUM_IMAGES}
     if few:
-        was = trace_cost(model, images[0].shape)
         reason = f"refuses to freeze: on too few labelled images ({_counts(few)}); {MINIMUM_IMAGES} are needed to know what it costs"
-        costs = (was.of(model, [move.step.module]) for move in moves)
-        kept = [_record(move, {}, reason, cost, cost, taken=False) for move, cost in zip(moves, costs, strict=True)]
-        return deepcopy(model), kept
+        return model, _records(model, model, [_Decided(move, {}, reason, taken=False) for move in moves])
+    frozen, decided = _search(model, moves, agreement, budgets, progress)
+    return frozen, _records(model, frozen, decided)
+
+
+class _Decided(NamedTuple):
+    move: Move
+    drops: dict[str, float]
+    reason: str
+    taken: bool
+
+
+def _search(
+    model: ir.Model, moves: Sequence[Move], agreement: Agreement, budgets: Mapping[str, float], progress: Callable[[str], None]
+) -> tuple[ir.Model, list[_Decided]]:  # fmt: skip
+    """Measure each move alone, then take them in the order of what they cost while all together stay within every budget."""
     alone: list[tuple[Move, dict[str, float]]] = []
     for number, move in enumerate(moves, 1):
-        alone.append((move, agreement.drops(_apply(deepcopy(model), move))))
-        progress(f"freeze: {move.step.module} costs {_worst(alone[-1][1], budgets)} ({number} of {len(moves)})")
+        alone.append((move, agreement.drops(_apply(model, [move]))))
+        progress(f"freeze: {move.gate.tensor} costs {_worst(alone[-1][1], budgets)} ({number} of {len(moves)})")
     alone.sort(key=lambda tried: _share(tried[1], budgets))
-    frozen, decided = deepcopy(model), []
+    taken: list[Move] = []
+    decided = []
     for move, drops in alone:
-        together = agreement.drops(_apply(deepcopy(frozen), move)) if _share(drops, budgets) <= 1 else drops
-        taken = _share(drops, budgets) <= 1 and _share(together, budgets) <= 1
-        if taken:
-            frozen = _apply(frozen, move)
-        reason = f"{move.reason}; costs {_worst(drops, budgets)}" if taken else _refusal(drops, together, budgets)
-        decided.append((move, drops, reason, taken))
-    was, now = (trace_cost(one, images[0].shape) for one in (model, frozen))
-    return frozen, [
-        _record(move, drops, reason, was.of(model, [move.step.module]), now.of(frozen, [move.step.module]), taken=taken)
-        for move, drops, reason, taken in decided
-    ]
+        together = agreement.drops(_apply(model, [*taken, move])) if _share(drops, budgets) <= 1 else drops
+        takes = _share(drops, budgets) <= 1 and _share(together, budgets) <= 1
+        if takes:
+            taken.append(move)
+        reason = f"{move.reason}; costs {_worst(drops, budgets)}" if takes else _refusal(drops, together, budgets)
+        decided.append(_Decided(move, drops, reason, takes))
+    return _apply(model, taken), decided
 
 
 def read_labels(dataset: FolderDataset, paths: Sequence[Path], tasks: Mapping[str, int]) -> Labels:
@@ -142,57 +174,23 @@ def read_labels(dataset: FolderDataset, paths: Sequence[Path], tasks: Mapping[st
     return {task: [dataset.label(task, path.stem) for path in paths] for task in tasks}
 
 
-def _moves(model: MultiTaskModel, images: Sequence[Tensor]) -> Iterator[Move]:
-    """Yield every dynamic gate and γ with its mean, and every bank with skills of tiny weight."""
-    means = _gate_means(model, images)
-    for path, values in means.items():
-        yield Move(Step(rule=FreezeGate.name, module=path), values, f"frozen to its mean over {len(images)} images")
-    for path, bank in model.named_modules():
-        if not isinstance(bank, SkillBank):
-            continue
-        weights = constant_of(bank.gate) if is_static(bank.gate) else means[f"{path}.gate"]
-        keep = tuple(int(skill) for skill in (weights.amax(0) >= TINY).nonzero())
-        dropped = weights.shape[1] - len(keep)
-        if dropped and keep:  # among very many skills none need weigh much
-            reason = f"{dropped} skills weigh less than {TINY} for every task"
-            yield Move(Step(rule=DropSkills.name, module=path, keep=keep), None, reason)
+def _moves(gates: Sequence[Gate], measured: Mapping[str, Measured], images: int) -> Iterator[Move]:
+    """Yield every gate with its mean, and every gate with elements of tiny weight."""
+    for gate in gates:
+        mean = measured[gate.tensor].mean
+        yield Move(gate, mean, np.zeros(0, np.int64), f"frozen to its mean over {images} images")
+        kept = gate.heavy(mean, TINY)
+        if 0 < kept.size < mean.size:  # among very many skills none need weigh much
+            reason = f"{mean.size - kept.size} of its {mean.size} weights are below {TINY} for every reader"
+            yield Move(gate, None, kept, reason)
 
 
-def _gate_means(model: MultiTaskModel, images: Sequence[Tensor]) -> dict[str, Tensor]:
-    answers: dict[str, list[Tensor]] = {}
-
-    def listen(path: str) -> Any:
-        return lambda module, inputs, output: answers.setdefault(path, []).append(output.detach())
-
-    gates = [path for path, module in model.named_modules() if isinstance(module, DynamicGate)]
-    handles = [model.get_submodule(path).register_forward_hook(listen(path)) for path in gates]
-    gammas = {path: tsai for path, tsai in model.named_modules() if isinstance(tsai, Tsai) and tsai.gate is not None}
-    handles += [tsai.register_forward_hook(_listen_gamma(path, tsai, answers)) for path, tsai in gammas.items()]
-    try:
-        for image in images:
-            run(model, image)
-    finally:
-        for handle in handles:
-            handle.remove()
-    return {path: torch.cat(values).mean(0) for path, values in answers.items()}
-
-
-def _listen_gamma(path: str, tsai: Tsai, answers: dict[str, list[Tensor]]) -> Any:
-    def listen(module: nn.Module, inputs: Any, output: Any) -> None:
-        generic, adapted, places = inputs
-        gammas = tsai.gamma(generic, [adapted[place] for place in places])
-        answers.setdefault(path, []).append(torch.stack([gamma.flatten(1) for gamma in gammas], 1))
-
-    return listen
-
-
-def _apply(model: MultiTaskModel, move: Move) -> MultiTaskModel:
-    """Make the move in place and return the model."""
-    if move.values is None:
-        DropSkills().apply(model, move.step)
-    else:
-        freeze(model, move.step.module, move.values)
-    return model
+def _apply(model: ir.Model, moves: Sequence[Move]) -> ir.Model:
+    """Return a copy with the moves made: a gate that loses skills loses them before it becomes a constant."""
+    for move in moves:
+        if move.mean is None:
+            model = mask(model, move.gate.tensor, move.kept)
+    return freeze(model, {move.gate.tensor: move.mean for move in moves if move.mean is not None})
 
 
 def _counts(few: Mapping[str, int]) -> str:
@@ -215,12 +213,27 @@ def _refusal(drops: Mapping[str, float], together: Mapping[str, float], budgets:
     return f"refuses to freeze: with what was taken before it costs {_worst(together, budgets)}"
 
 
-def _record(move: Move, drops: dict[str, float], reason: str, before: Cost, after: Cost, *, taken: bool) -> FoldRecord:
+def _records(model: ir.Model, frozen: ir.Model, decided: Sequence[_Decided]) -> list[FoldRecord]:
+    was, now = costs_by_scope(model), costs_by_scope(frozen)
+    return [_record(one, _within(was, one.move.gate.module), _within(now, one.move.gate.module)) for one in decided]
+
+
+def _within(costs: Mapping[str, Cost], module: str) -> Cost:
+    """Return what a module and all inside it cost."""
+    total = NOTHING
+    for scope, cost in costs.items():
+        if scope == module or scope.startswith(f"{module}."):
+            total = total.plus(cost)
+    return total
+
+
+def _record(one: _Decided, before: Cost, after: Cost) -> FoldRecord:
+    move = one.move
     return FoldRecord(
-        module=move.step.module, rule=move.step.rule, decision="folded" if taken else "kept", reason=reason,
+        module=move.gate.module, rule=move.rule, decision="folded" if one.taken else "kept", reason=one.reason,
         exact=False, max_abs_error=None, params_before=before.params, params_after=after.params,
         macs_before=before.macs, macs_after=after.macs, bytes_before=before.moved, bytes_after=after.moved,
-        keep=move.step.keep, form=move.step.form, drops=drops,
+        keep=tuple(int(place) for place in move.kept), form=move.gate.tensor, drops=one.drops,
     )  # fmt: skip
 
 

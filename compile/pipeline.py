@@ -29,7 +29,7 @@ from bundle.terminal import print_answer, say
 from compile import judge, vectors
 from compile.assemble import Parts, draft_manifest, publish, ship, unchanged
 from compile.closing import describe, next_steps
-from compile.config import BuildConfig, ExportOptions, asked_budgets, load_config
+from compile.config import BuildConfig, FreezeOptions, asked_budgets, load_config
 from compile.console import EscapingConsole
 from compile.contenders import why_search
 from compile.images import ImageFiles
@@ -137,27 +137,14 @@ def _check_images(road: Road) -> ImageFiles:
 
 def _export(road: Road) -> Exported:
     config, images, io, threads = road.config, _check_images(road), road.config.io, road.config.threads
-    seen = ImageFiles(paths=road.calibration.paths[:FROZEN_IMAGES] if config.freeze_gates else ())
-    options = ExportOptions(tasks=config.tasks)
-    inputs: tuple[str, ...] = (road.checkpoint_sha256, images.sha256)
-    if config.freeze_gates:
-        frozen = {"freeze_gates": True, "budgets": dict(road.budgets), "labels": road.dataset}
-        options = options.model_copy(update=frozen)
-        ids = tuple(path.stem for path in seen.paths)
-        inputs = (
-            *inputs,
-            seen.sha256,
-            vectors.hash_evaluation(road.dataset, ids, tuple(road.model.tasks)),
-            hash_card(config.checkpoint),
-        )
 
     def make(out: Path) -> Exported:
         from compile.export import export
 
-        return export(config.checkpoint, out, io, images, options, seen, road.say, threads=threads)
+        return export(config.checkpoint, out, io, images, road.say, threads=threads)
 
-    settings = {"io": io, **options.model_dump(mode="json", exclude={"labels"})}
-    return _stage(road, Exported, "export", inputs=inputs, settings=settings, make=make)
+    inputs = (road.checkpoint_sha256, images.sha256)
+    return _stage(road, Exported, "export", inputs=inputs, settings={"io": io}, make=make)
 
 
 def hash_card(checkpoint: Path) -> str:
@@ -177,18 +164,37 @@ def _simplify(road: Road, exported: Exported) -> Simplified:
 
 
 def _fold(road: Road, simplified: Simplified) -> Folded:
-    images, mode, threads = _check_images(road), road.config.fold, road.config.threads
+    config, images, threads = road.config, _check_images(road), road.config.threads
     rates = rates_of(road.target.name)
+    inputs: tuple[str, ...] = (simplified.sha256, images.sha256)
+    settings: dict[str, JsonValue] = {"mode": config.fold, "rates": rates.model_dump(), "tasks": list(config.tasks)}
+    if config.freeze_gates:
+        seen = ImageFiles(paths=road.calibration.paths[:FROZEN_IMAGES])
+        labels = vectors.hash_evaluation(road.dataset, tuple(path.stem for path in seen.paths), tuple(road.model.tasks))
+        inputs = (*inputs, seen.sha256, labels, hash_card(config.checkpoint))
+        settings |= {"budgets": dict(road.budgets)}
 
     def make(out: Path) -> Folded:
         from compile.fold import fold
+        from tdss.checkpoint import load_card
 
-        return fold(simplified, out, images, mode, rates, road.say, threads=threads)
+        freezing, card = None, load_card(config.checkpoint)
+        if config.freeze_gates:
+            scales = {} if card is None else card.metrics
+            freezing = FreezeOptions(images=seen, labels=road.dataset, budgets=road.budgets, scales=scales)
+        return fold(
+            simplified,
+            out,
+            images,
+            config.fold,
+            rates,
+            road.say,
+            threads=threads,
+            tasks=config.tasks,
+            freezing=freezing,
+        )
 
-    inputs = (simplified.sha256, images.sha256)
-    folded = _stage(
-        road, Folded, "fold", inputs=inputs, settings={"mode": mode, "rates": rates.model_dump()}, make=make
-    )
+    folded = _stage(road, Folded, "fold", inputs=inputs, settings=settings, make=make)
     road.say(f"  {savings(folded)}")
     return folded
 

@@ -19,7 +19,6 @@ from pydantic import JsonValue
 
 from bundle.artifacts import Exported, Simplified, load
 from bundle.errors import ArtifactError, GraphError
-from bundle.fold import FOLD
 from bundle.isolated import module
 from bundle.limits import LIMITS
 from compile.graph import GRAPH_FILE, GraphInfo, graph_info, graph_settings
@@ -52,7 +51,6 @@ def simplify(exported: Exported, out: Path, images: ImageFiles, *, threads: int)
         if refusal:
             target.unlink(missing_ok=True)
             shutil.copyfile(source, target)
-        shutil.copyfile(exported.file(FOLD), folder / FOLD)
         outcome = f"kept the exported graph: {refusal}" if refusal else "simplified"
         nodes: dict[str, JsonValue] = {"before": dict(operators(source)), "after": dict(operators(target))}
         seal(

@@ -2,7 +2,8 @@
 
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import TypeAlias
+from tempfile import TemporaryDirectory
+from typing import TYPE_CHECKING, TypeAlias
 
 import numpy as np
 from numpy.typing import NDArray
@@ -10,9 +11,12 @@ from numpy.typing import NDArray
 from bundle.errors import GraphError
 from bundle.figures import Figure
 from bundle.frozen import Frozen
-from compile.graph import GraphInfo
+from compile.graph import GRAPH_FILE, GraphInfo
 from targets.base import RunConfig, Session, Variant
 from targets.reference.target import F32, REFERENCE
+
+if TYPE_CHECKING:
+    import onnx_ir as ir
 
 Array: TypeAlias = NDArray[np.generic]
 Outputs: TypeAlias = Mapping[str, Array]
@@ -82,6 +86,21 @@ def run_graph(graph: Path, info: GraphInfo, feeds: Sequence[Outputs], *, exact: 
     with open_graph(graph, exact=exact, threads=threads) as session:
         _check_interface(session, info, graph)
         return [session.infer(feed) for feed in feeds]
+
+
+def run_model(model: "ir.Model", feeds: Sequence[Outputs], *, threads: int) -> list[Outputs]:
+    """Run a graph in memory, of any inputs and outputs, in ONNX Runtime on every feed; 0 threads leave their number to it.
+
+    Raises:
+        GraphError: ONNX Runtime refuses it.
+    """
+    from onnx_ir import save
+
+    with TemporaryDirectory() as scratch:
+        path = Path(scratch) / GRAPH_FILE
+        save(model, path, external_data=f"{GRAPH_FILE}.data")
+        with open_graph(path, exact=False, threads=threads) as session:
+            return [session.infer(feed) for feed in feeds]
 
 
 def _check_interface(session: Session, info: GraphInfo, graph: Path) -> None:

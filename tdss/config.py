@@ -192,18 +192,27 @@ class ModelConfig(Frozen):
                 raise ValueError(f"tasks.{row.name} has {channels} channels, and needs {wanted}")
 
 
+def require_known(known: Sequence[str], tasks: Sequence[str]) -> tuple[str, ...]:
+    """Return the ``tasks`` that are asked for in the order in which they are ``known``.
+
+    Raises:
+        ConfigError: a task is not known, occurs twice, or there is none.
+    """
+    if not tasks or len(set(tasks)) < len(tasks) or not set(tasks) <= set(known):
+        raise ConfigError(
+            "these tasks cannot be kept", expected=f"one or more of {', '.join(known)}, each once",
+            got=", ".join(tasks) or "no task", where="tasks", fix="correct the list, as in tasks=semseg,depth",
+        )  # fmt: skip
+    return tuple(task for task in known if task in tasks)
+
+
 def keep_tasks(config: ModelConfig, tasks: Sequence[str]) -> ModelConfig:
     """Return the configuration of a model that answers ``tasks`` only, in its own order; its name tells which.
 
     Raises:
         ConfigError: a task is not one of the model's, occurs twice, or there is none.
     """
-    known = tuple(config.tasks)
-    if not tasks or len(set(tasks)) < len(tasks) or not set(tasks) <= set(known):
-        raise ConfigError(
-            "these tasks cannot be kept", expected=f"one or more of {', '.join(known)}, each once",
-            got=", ".join(tasks) or "no task", where="tasks", fix="correct the list, as in tasks=semseg,depth",
-        )  # fmt: skip
-    kept = {task: channels for task, channels in config.tasks.items() if task in tasks}
-    name = config.name if len(kept) == len(known) else "-".join([config.name, *kept])
+    names = require_known(tuple(config.tasks), tasks)
+    kept = {task: config.tasks[task] for task in names}
+    name = config.name if len(kept) == len(config.tasks) else "-".join([config.name, *kept])
     return config.model_copy(update={"tasks": kept, "name": name})

@@ -6,22 +6,23 @@ from typing import NamedTuple
 import onnx_ir as ir
 from onnx_ir.passes.common import RemoveUnusedNodesPass
 
+from compile.folding.channels import needed_channels
 from compile.folding.emit import emit, float_type
 from compile.folding.network import Network
 from compile.folding.plan import Plan, make_plan
 from compile.folding.price import graph_price
 from compile.folding.reader import read_network
 from compile.folding.regrid import regrid
-from compile.folding.scales import with_early_scales
 from compile.folding.search import Found, search
+from compile.folding.settle import settle
 from targets.folding import Rates
 
 
 class Elimination(NamedTuple):
-    """A folded model with its composed constants in float64, and how it came about: from ``origin``, as it was read."""
+    """A folded model with its composed constants in float64, and how it came about; ``source`` is what the network was read of."""
 
     model: ir.Model
-    origin: ir.Model
+    source: ir.Model
     network: Network
     found: Found
     plan: Plan
@@ -29,10 +30,10 @@ class Elimination(NamedTuple):
 
 def eliminate(model: ir.Model, rates: Rates, progress: Callable[[str], None] = lambda _: None) -> Elimination:
     """Fold a graph whose nodes are in order and whose shapes are known; the model given is left as it is."""
-    if any(node.op_type == "Constant" for node in model.graph):
-        model = ir.from_proto(ir.to_proto(model))  # to read such a constant gives its tensor a name
-    model = with_early_scales(model)
-    network = read_network(model.graph)
+    model, network = settle(model)
+    needed = needed_channels(network, model.graph.outputs)
+    if needed:
+        network = read_network(model.graph, needed)
     regrid(network)
     found = search(network, rates, progress)
     plan = make_plan(network, found.kept, rates)

@@ -13,6 +13,7 @@ from typing import NamedTuple
 
 import numpy as np
 import onnx_ir as ir
+from numpy.typing import NDArray
 
 from compile.folding.matrices import Array, Index, Matrix
 from compile.folding.moves import Move, Moves, Shape
@@ -116,6 +117,8 @@ class Network:
         self.cores: dict[ir.Node, int] = {}
         self.affine: dict[int, tuple[Array, Array]] = {}
         self.needed: list[ir.Value] = []
+        self.parts: dict[tuple[ir.Value, bytes], ir.Value] = {}
+        self.known: list[Array] = []  # of each value what its channels are for every image; NaN where the image decides
         self.windows: dict[tuple[Shape, Shape], list[Window]] = {}
         self._factors: dict[tuple[int, bytes], Factor] = {}
 
@@ -126,7 +129,19 @@ class Network:
     def linear(self, tensor: ir.Value, shape: Shape, axes: str, terms: tuple[Term, ...], bias: Array) -> View:
         """Add a value that is a sum of terms."""
         grid, channels = parts_of(shape, axes)
-        return self._add(Value(len(self.values), tensor, axes, grid, channels, merged(terms), bias))
+        known = self._known(terms, bias)
+        if terms and not np.isnan(known).any():
+            terms, bias = (), known
+        return self._add(Value(len(self.values), tensor, axes, grid, channels, merged(terms), bias), known)
+
+    def shift(self, value: Value, bias: Array) -> None:
+        """Add a constant to a value that was just read."""
+        value.bias, self.known[value.uid] = value.bias + bias, self.known[value.uid] + bias
+
+    def read(self, tensor: ir.Value) -> None:
+        """Note that a tensor that is a view must be there."""
+        self.values[self.views[tensor].value].read = True
+        self.needed.append(tensor)
 
     def factor(self, value: int, index: Index) -> Factor:
         """Return the one factor that reads these channels of a value."""
@@ -160,8 +175,33 @@ class Network:
                     found[term.source].append(value.uid)
         return found
 
-    def _add(self, value: Value) -> View:
+    def undecided(self, term: Term) -> tuple[Array, NDArray[np.bool_]]:
+        """Return what a term reads, channel by channel of its source, and which of it the image decides."""
+        read = self.known[term.source]
+        if term.factor is not None:
+            channels = term.factor.channels
+            factor = np.where(channels < 0, 0.0, self.known[term.factor.value][np.maximum(channels, 0)])
+            read = np.where((read == 0) | (factor == 0), 0.0, read * factor)
+        return read, np.isnan(read)
+
+    def _known(self, terms: tuple[Term, ...], bias: Array) -> Array:
+        """Return what a sum of terms is for every image, NaN where the image decides."""
+        total = bias.astype(np.float64)
+        for term in terms:
+            read, undecided = self.undecided(term)
+            if undecided.all():
+                total = np.where(term.matrix.live, np.nan, total)
+                continue
+            part = term.matrix.entries @ np.where(undecided, 0.0, read)
+            lost = (abs(term.matrix.entries) @ undecided.astype(np.float64)) > 0
+            if not term.move.keeps_constants:
+                lost |= part != 0
+            total = np.where(lost, np.nan, total + part)
+        return total
+
+    def _add(self, value: Value, known: Array | None = None) -> View:
         self.values.append(value)
+        self.known.append(np.full(value.channels, np.nan) if known is None else known)
         channels = np.arange(value.channels, dtype=np.int64).reshape(value.channel_shape)
         view = View(value.uid, self.moves.identity(value.grid), channels, value.axes)
         self.views[value.tensor] = view

@@ -116,8 +116,7 @@ def read_gemm(network: Network, node: ir.Node) -> View:
     alpha, beta = floating(node, "alpha", 1.0), floating(node, "beta", 1.0)
     view = _contract(network, node.outputs[0], view, "mk", weight * alpha, letters, "mn")
     if place(node, 2) is not None:
-        value = network.values[view.value]
-        value.bias = value.bias + per_channel(known(node, 2) * beta, view.shape, view.axes)
+        network.shift(network.values[view.value], per_channel(known(node, 2) * beta, view.shape, view.axes))
     return view
 
 

@@ -147,24 +147,43 @@ def _gate(network: Network, node: ir.Node, shape: Shape) -> View:
     axes = _common_axes(network, views, shape)
     body, gate = (_broadcast(network, view, shape, axes) for view in (body, _one_position(network, node, gate)))
     source = network.values[body.value]
-    network.values[gate.value].read = True
+    uid, channels = _picked(network, gate)
+    network.values[uid].read = True
+    rows = np.where(channels < 0, -1, body.channels.reshape(-1))
     terms = tuple(
-        Term(source.uid, body.move, network.factor(gate.value, factor), select(rows, source.channels))
-        for rows, factor in _injective(body.channels.reshape(-1), gate.channels.reshape(-1), source.channels)
+        Term(source.uid, body.move, network.factor(uid, factor), select(rows, source.channels))
+        for rows, factor in _injective(rows, channels, source.channels)
     )
     return network.linear(node.outputs[0], shape, axes, terms, np.zeros(prod(body.channels.shape)))
 
 
+def _picked(network: Network, gate: View) -> tuple[int, Index]:
+    """Return the value whose channels a gate only picks, and which; −1 where the gate is zero for every image."""
+    value, channels = network.values[gate.value], gate.channels.reshape(-1)
+    channels = np.where(network.known[value.uid][channels] == 0, -1, channels)
+    if len(value.terms) != 1 or value.has_bias or value.terms[0].factor is not None:
+        return value.uid, channels
+    [term] = value.terms
+    picks = term.matrix.selection
+    if picks is None or not term.move.is_identity or not np.isin(picks.scale[picks.index >= 0], (0, 1)).all():
+        return value.uid, channels
+    return term.source, np.where(channels < 0, -1, picks.index[np.maximum(channels, 0)])
+
+
 def _injective(rows: Index, gates: Index, columns: int) -> list[tuple[Index, Index]]:
-    """Part rows so that in each part no column is read twice; return of each its rows and the gate of every column."""
+    """Part rows so that in each part no column is read twice; return of each its rows and the gate of every column.
+
+    A row of −1 reads nothing.
+    """
     order = np.argsort(rows, kind="stable")
     counts = np.zeros(rows.size, np.int64)
     ordered = rows[order]
     starts = np.flatnonzero(np.r_[True, ordered[1:] != ordered[:-1]])
     counts[order] = np.arange(rows.size) - np.repeat(starts, np.diff(np.r_[starts, rows.size]))
     parts = []
+    counts[rows < 0] = 0
     for number in range(int(counts.max()) + 1):
-        chosen = counts == number
+        chosen = (counts == number) & (rows >= 0)
         factor = np.full(columns, -1, np.int64)
         factor[rows[chosen]] = gates[chosen]
         parts.append((np.where(chosen, rows, -1), factor))

@@ -4,23 +4,19 @@ Which axis of a tensor is the channel axis follows from the operator that made i
 readers. A node whose input lies otherwise than it needs is taken as not linear: it stays as it is.
 """
 
+from collections.abc import Mapping
+from types import MappingProxyType
+
 import numpy as np
 import onnx_ir as ir
 
-from compile.folding.matrices import select
+from compile.folding.channels import ELEMENTWISE, known_channels, read_in_part
+from compile.folding.matrices import Index, select
 from compile.folding.network import CHANNEL, POSITION, Network, Term, View
 from compile.folding.operators import OPERATORS, Operator
 from compile.folding.reading import NotLinear
 from compile.passes.base import constant, integer, is_constant, is_standard, place, shape_of
 
-# Of these every element depends on the same element of the input only, so the axes keep their kinds.
-ELEMENTWISE = frozenset(
-    {
-        "Abs", "Ceil", "Celu", "Clip", "Cos", "Elu", "Erf", "Exp", "Floor", "Gelu", "HardSigmoid", "HardSwish", "LeakyRelu",
-        "Log", "Mish", "PRelu", "Pow", "Reciprocal", "Relu", "Round", "Selu", "Sigmoid", "Sign", "Sin", "Softmax", "Softplus",
-        "Softsign", "Sqrt", "Tanh", "ThresholdedRelu",
-    }
-)  # fmt: skip
 CHANNELS_LAST = frozenset({"LayerNormalization", "RMSNormalization"})
 CHANNELS_SECOND = frozenset(
     {
@@ -38,8 +34,8 @@ NOT_READ = frozenset(
 LOOK_AHEAD = 6  # how many moves a tensor's readers are followed through
 
 
-def read_network(graph: ir.Graph) -> Network:
-    """Return the network of a graph whose nodes are in order."""
+def read_network(graph: ir.Graph, needed: Mapping[ir.Node, Index] = MappingProxyType({})) -> Network:
+    """Return the network of a graph whose nodes are in order; of some nodes only the ``needed`` channels are computed."""
     network = Network()
     for tensor in graph.inputs:
         if tensor.const_value is None:
@@ -48,7 +44,9 @@ def read_network(graph: ir.Graph) -> Network:
         if all(is_constant(output) for output in node.outputs):
             continue
         views = _linear(network, node)
-        if views is None:
+        if views is None and node in needed:
+            read_in_part(network, node, needed[node])
+        elif views is None:
             _opaque(network, node)
         else:
             network.views.update(zip(node.outputs, views, strict=True))
@@ -99,13 +97,15 @@ def _opaque(network: Network, node: ir.Node) -> None:
         return
     for output in node.outputs:
         _source(network, output, node)
+    known = known_channels(network, node)
+    if known is not None:
+        network.known[-1] = known
 
 
 def _read(network: Network, tensor: ir.Value) -> None:
     """Note that a tensor must be there as it is."""
     if tensor in network.views:
-        network.values[network.views[tensor].value].read = True
-        network.needed.append(tensor)
+        network.read(tensor)
 
 
 def _source(network: Network, tensor: ir.Value, node: ir.Node | None) -> View:

@@ -3,7 +3,7 @@
     LoRA   y = W x + b + s·B A x        A ``[rank, in]``, B ``[out, rank]`` starts at 0; s is used as it is (MTLoRA: 4)
     SSF    y = γ ⊙ (W x + b) + β        γ starts at 1, β at 0
 
-Both act inside the frozen backbone's linears; compile/folds/ merges them into W and b.
+Both act inside the frozen backbone's linears; folding composes them with W and b.
 """
 
 from collections.abc import Sequence

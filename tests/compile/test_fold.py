@@ -15,7 +15,7 @@ from torch.utils.flop_counter import FlopCounterMode
 from bundle.artifacts import Exported, Folded, Simplified, hash_file, load
 from bundle.errors import CheckpointError, ConfigError, InputError
 from bundle.fold import FoldRecord
-from compile.config import ExportOptions
+from compile.config import FreezeOptions
 from compile.explain import draw, explain_rows
 from compile.export import export
 from compile.fold import fold, main
@@ -24,9 +24,9 @@ from compile.fold_lines import ELIMINATION, costs_by_scope
 from compile.graph import GRAPH_FILE, graph_info
 from compile.graph_cost import graph_cost
 from compile.images import ImageFiles, folder_images
-from compile.prepare import TASK_SUBSET
 from compile.simplify import simplify
 from compile.stored import folding_of, savings, total
+from compile.subset import TASK_SUBSET
 from compile.verify import run_graph
 from tdss.checkpoint import load as load_checkpoint
 from tests.compile import made
@@ -39,9 +39,9 @@ BUDGETS = dict.fromkeys(made.TASKS, 0.5)
 ONE = made.image(77)
 
 
-def through(checkpoint: Path, images: ImageFiles, out: Path, options: ExportOptions, calibration: ImageFiles) -> Folded:
+def through(checkpoint: Path, images: ImageFiles, out: Path) -> Folded:
     """Export, simplify and fold the checkpoint in ``out``."""
-    exported = export(checkpoint, out / "e", "raw", images, options, calibration, quiet, threads=1)
+    exported = export(checkpoint, out / "e", "raw", images, quiet, threads=1)
     return fold(simplify(exported, out / "s", images, threads=1), out / "f", images, "cost", RATES, quiet, threads=1)
 
 
@@ -79,7 +79,7 @@ def images(scenes: Path) -> ImageFiles:
 def work(checkpoint: Path, images: ImageFiles, tmp_path_factory: pytest.TempPathFactory) -> Path:
     """Where the stages of the whole model lie."""
     out = tmp_path_factory.mktemp("fold")
-    through(checkpoint, images.first(2), out, ExportOptions(), ImageFiles(paths=()))
+    through(checkpoint, images.first(2), out)
     return out
 
 
@@ -130,29 +130,53 @@ def test_fold_json_names_every_value_with_a_choice(work: Path, folded: Folded) -
     assert all(line.macs_after == line.params_after == 0 for line in lines if line.decision == "folded")
 
 
-def test_a_subset_is_the_same_function_with_less(checkpoint: Path, images: ImageFiles, tmp_path: Path) -> None:
-    options = ExportOptions(tasks=("depth", "semseg"))
-    small = through(checkpoint, images.first(1), tmp_path, options, ImageFiles(paths=()))
-    assert folding_of(small).tasks == ("semseg", "depth")
+def test_a_subset_is_the_same_function_with_less(
+    work: Path, folded: Folded, checkpoint: Path, images: ImageFiles, tmp_path: Path
+) -> None:
+    simplified = load(Simplified, work / "s")
+    tasks = ("depth", "semseg")
+    small = fold(simplified, tmp_path / "f", images.first(1), "cost", quiet, threads=1, tasks=tasks)
+    assert folding_of(small).tasks == ("semseg", "depth") == tuple(graph_info(small).tasks)
+    assert [spec.name for spec in small.record.outputs] == ["semseg", "depth"]
     assert set(answers(small)) == {"semseg", "depth"} and largest_relative(answers(small), eager(checkpoint)) < 1e-5
     assert max(folding_of(small).proof.float64.values()) < 1e-11
     [subset] = [line for line in lines_of(small) if line.rule == TASK_SUBSET]
     assert subset.form == "semseg,depth" and subset.macs_after < subset.macs_before
+    assert subset.reason == "what only human_parts, saliency, normals, edge needs is gone"
+    whole = total(folding_of(small).parts)
+    assert (
+        whole.macs_before == total(folding_of(folded).parts).macs_before
+        and whole.macs_after < total(folding_of(folded).parts).macs_after
+    )
     assert "GMAC" in savings(small)
 
 
-def test_an_unknown_task_is_refused_by_name(checkpoint: Path, images: ImageFiles, tmp_path: Path) -> None:
-    with pytest.raises(ConfigError, match="cannot be kept"):
-        through(checkpoint, images.first(1), tmp_path, ExportOptions(tasks=("sky",)), ImageFiles(paths=()))
+def test_all_tasks_are_no_subset(work: Path, images: ImageFiles, tmp_path: Path) -> None:
+    simplified = load(Simplified, work / "s")
+    same = fold(simplified, tmp_path / "f", images.first(1), "none", quiet, threads=1, tasks=tuple(made.TASKS))
+    assert lines_of(same) == () and same.file(GRAPH_FILE).read_bytes() == simplified.file(GRAPH_FILE).read_bytes()
+
+
+@pytest.mark.parametrize(
+    ("tasks", "got"), [(("depth", "sky"), "depth, sky"), (("depth", "depth"), "depth, depth")], ids=["unknown", "twice"]
+)
+def test_tasks_that_cannot_be_kept_are_refused_by_name(
+    work: Path, images: ImageFiles, tmp_path: Path, tasks: tuple[str, ...], got: str
+) -> None:
+    with pytest.raises(ConfigError, match="cannot be kept") as refused:
+        fold(load(Simplified, work / "s"), tmp_path / "f", images.first(1), "none", quiet, threads=1, tasks=tasks)
+    assert refused.value.got == got and list(tmp_path.iterdir()) == []
 
 
 def test_frozen_gates_are_recorded_with_what_they_cost(
-    checkpoint: Path, images: ImageFiles, scenes: Path, folded: Folded, tmp_path: Path
+    work: Path, images: ImageFiles, scenes: Path, folded: Folded, tmp_path: Path
 ) -> None:
-    options = ExportOptions(freeze_gates=True, budgets=BUDGETS)
-    frozen = through(checkpoint, images.first(1), tmp_path, options, folder_images(scenes, "val"))
+    options = FreezeOptions(images=folder_images(scenes, "val"), budgets=BUDGETS)
+    simplified = load(Simplified, work / "s")
+    frozen = fold(simplified, tmp_path / "f", images.first(1), "cost", quiet, threads=1, freezing=options)
     [gate] = [line for line in lines_of(frozen) if line.rule == "freeze_gate"]
     assert gate.module == "adapter.stages.1.blocks.0.banks.mlp.gate" and not gate.exact
+    assert gate.form == f"{gate.module}/Softmax" and gate.macs_before > 0 == gate.macs_after
     assert gate.decision == "folded" and set(gate.drops) == set(made.TASKS)
     assert folding_of(frozen).freeze_gates and not folding_of(folded).freeze_gates
     names = [str(node.name) for node in ir.load(frozen.file(GRAPH_FILE)).graph]
@@ -179,9 +203,21 @@ def test_freezing_without_an_image_is_refused(checkpoint: Path, scenes: Path, tm
     assert list(tmp_path.iterdir()) == []
 
 
-def test_a_graph_cannot_be_restricted_any_more(work: Path, scenes: Path, tmp_path: Path) -> None:
-    with pytest.raises(InputError, match="for a checkpoint"):
-        main(work / "s", images=scenes, out=tmp_path / "f", tasks="depth")
+def test_the_command_restricts_a_simplified_graph(work: Path, scenes: Path, tmp_path: Path) -> None:
+    main(work / "s", images=scenes, out=tmp_path / "f", tasks="depth", mode="none", count=1)
+    assert [spec.name for spec in load(Folded, tmp_path / "f").record.outputs] == ["depth"]
+
+
+def test_the_command_restricts_a_file_to_outputs_by_name(work: Path, tmp_path: Path) -> None:
+    main(work / "s" / GRAPH_FILE, out=tmp_path / "small.onnx", tasks="edge,depth", count=1)
+    small, whole = ir.load(tmp_path / "small.onnx"), ir.load(work / "s" / GRAPH_FILE)
+    assert [output.name for output in small.graph.outputs] == ["depth", "edge"]
+    assert len(small.graph) < len(whole.graph)
+
+
+def test_gates_of_a_file_without_tasks_cannot_be_frozen(work: Path, tmp_path: Path) -> None:
+    with pytest.raises(InputError, match="--freeze-gates needs tasks"):
+        main(work / "s" / GRAPH_FILE, out=tmp_path / "f.onnx", freeze_gates=True)
 
 
 def test_what_a_killed_run_left_is_swept_away(work: Path, images: ImageFiles, tmp_path: Path) -> None:
@@ -199,10 +235,10 @@ def test_the_command_explains_a_checkpoint_as_json(
     assert answer["settings"]["mode"] == "cost"
     rows = {row["module"]: row for row in answer["modules"]}
     assert rows["backbone.stages.0.blocks.0.attn.qkv"]["macs_before"] > 0
-    found = {path: row["finding"] for path, row in rows.items() if row["finding"]}
-    assert found["adapter.stages.0.blocks.0.banks.mlp.gate"]["verdict"] == "static by construction"
-    assert found["adapter.stages.1.blocks.0.banks.mlp.gate"]["effect"] is not None
-    assert {finding["kind"] for finding in found.values()} == {"gate", "norm", "adapter", "projection"}
+    gates = {path: row["gates"] for path, row in rows.items() if row["gates"]}
+    assert list(gates) == ["adapter.stages.1.blocks.0.banks.mlp.gate"]  # the others are constants
+    [[gate]] = gates.values()
+    assert gate["gate"].endswith("/Softmax") and gate["spread"] > 0 and gate["output"] in made.TASKS
 
 
 def test_a_checkpoint_that_overflows_by_itself_is_blamed_and_not_a_stage(
@@ -212,5 +248,5 @@ def test_a_checkpoint_that_overflows_by_itself_is_blamed_and_not_a_stage(
     weights = load_file(sick / "model.safetensors")
     save_file({key: -x if "running_var" in key else x for key, x in weights.items()}, sick / "model.safetensors")
     with pytest.raises(CheckpointError, match="own output is not finite"):
-        through(sick, images.first(1), tmp_path, ExportOptions(), ImageFiles(paths=()))
+        through(sick, images.first(1), tmp_path)
     assert not (tmp_path / "e").exists()

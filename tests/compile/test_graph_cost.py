@@ -14,7 +14,7 @@ from compile.edge import RawModel
 from compile.graph_cost import GraphCost, graph_cost, macs_by_node, read_cost
 from tdss.config import MtloraConfig, SsfConfig, TdssConfig
 from tests.compile.folding.exporting import export
-from tests.compile.folds.models import adapted, make_config
+from tests.compile.folding.models import adapted, make_config
 from tests.compile.passes.made import shaped
 
 SHORT = TdssConfig(experts=2, rank=3, gates=(("static", "dynamic"), ("dynamic",)), tsai="dynamic", insertion="both")

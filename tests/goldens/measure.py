@@ -8,6 +8,7 @@ import json
 from pathlib import Path
 from tempfile import TemporaryDirectory
 
+import onnx_ir as ir
 from pydantic import Field, TypeAdapter
 
 from bundle.artifacts import write_text
@@ -15,7 +16,8 @@ from bundle.dataset import SPEC_FILE, FolderDataset, load_spec
 from bundle.fold import FOLD, FoldRecord
 from bundle.frozen import Frozen
 from compile.bench_rewrites import folded_graph
-from compile.folds.cost import trace_cost
+from compile.folding.record import scope_of
+from compile.graph import GRAPH_FILE
 from compile.images import folder_images
 from compile.stored import folding_of, total
 from targets.folding import rates_of
@@ -36,6 +38,7 @@ class Golden(Frozen):
     macs_unfolded: int
     macs_folded: int
     decisions: dict[str, int] = Field(description="'rule folded' or 'rule kept' to how many values")
+    scaled_scores: int = Field(description="attentions of the folded graph that still multiply by their scale")
     images: int
     metrics: dict[str, float]
 
@@ -44,11 +47,11 @@ def measure() -> Golden:
     """Measure the checkpoint in models/default on data/scenes."""
     config, model = load(MODEL)
     dataset = FolderDataset(root=DATA, spec=load_spec(DATA / SPEC_FILE))
-    shape = (1, 3, config.image.height, config.image.width)
     with TemporaryDirectory() as scratch:
         folded = folded_graph(
             MODEL, folder_images(DATA, "calibration").first(1), Path(scratch), rates_of("reference"), threads=0
         )
+        costs, scaled = total(folding_of(folded).parts), _scaled_scores(folded.file(GRAPH_FILE))
         records = TypeAdapter(tuple[FoldRecord, ...]).validate_json(folded.file(FOLD).read_bytes())
     decisions: dict[str, int] = {}
     for record in records:
@@ -58,9 +61,14 @@ def measure() -> Golden:
     ids = dataset.ids("val")[:IMAGES]
     metrics = evaluate(model, config, dataset, ids, tuple(config.tasks))
     return Golden(
-        parameters=parameters, macs_unfolded=trace_cost(model, shape).total.macs,
-        macs_folded=total(folding_of(folded).parts).macs_after, decisions=decisions, images=IMAGES, metrics=metrics,
+        parameters=parameters, macs_unfolded=costs.macs_before, macs_folded=costs.macs_after, decisions=decisions,
+        scaled_scores=scaled, images=IMAGES, metrics=metrics,
     )  # fmt: skip
+
+
+def _scaled_scores(path: Path) -> int:
+    found = (scope_of(str(node.outputs[0].name)) for node in ir.load(path).graph if node.op_type == "Mul")
+    return sum(scope.endswith(".attn") for scope in found)
 
 
 def main() -> None:

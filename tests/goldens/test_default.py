@@ -15,7 +15,9 @@ def golden() -> Golden:
     return Golden.model_validate_json(FILE.read_bytes())
 
 
-@pytest.mark.parametrize("field", ["parameters", "macs_unfolded", "macs_folded", "decisions", "images"])
+@pytest.mark.parametrize(
+    "field", ["parameters", "macs_unfolded", "macs_folded", "decisions", "scaled_scores", "images"]
+)
 def test_counts_are_exact(measured: Golden, golden: Golden, field: str) -> None:
     assert getattr(measured, field) == getattr(golden, field), "explain the change, then: make goldens"
 

@@ -6,8 +6,8 @@ from hypothesis import strategies
 from compile.edge import RawModel
 from tdss.config import ModelConfig, SsfConfig
 from tests.compile.folding.exporting import export_simplified
+from tests.compile.folding.models import adapted, configs, make_model, mtloras, subsets
 from tests.compile.folding.networks import Network
-from tests.compile.folds.models import adapted, configs, make_model, mtloras, subsets
 
 
 def exported(config: ModelConfig) -> Network:

@@ -15,6 +15,7 @@ from compile.folding.reader import read_network
 from compile.folding.search import Search
 from compile.graph_cost import graph_cost
 from targets.folding import Rates
+from tests.compile.folding.applied import few
 from tests.compile.folding.engine_cases import (
     RATES,
     Engine,
@@ -26,7 +27,6 @@ from tests.compile.folding.engine_cases import (
 )
 from tests.compile.folding.foreign import Foreign, parts_of_a_tensor
 from tests.compile.folding.networks import Network, networks
-from tests.compile.folds.applied import few
 
 SMALL = Rates(
     element=10.0, operator=100.0, thin=2

@@ -4,10 +4,10 @@ import numpy as np
 import pytest
 from hypothesis import given
 
+from tests.compile.folding.applied import few
 from tests.compile.folding.engine_cases import outputs, stays_the_same
 from tests.compile.folding.exact import checked, error, run_exactly, run_float32, widen
 from tests.compile.folding.networks import MOST_STEPS, Network, networks, random_network
-from tests.compile.folds.applied import few
 
 KINDS = {
     "Add", "AveragePool", "Concat", "Constant", "Conv", "Div", "Einsum", "Expand", "Gather", "Gelu", "Gemm", "Identity",

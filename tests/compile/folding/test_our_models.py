@@ -8,14 +8,13 @@ from hypothesis import given
 from compile.folding.engine import eliminate, fold_graph
 from compile.folding.price import graph_price
 from compile.graph_cost import graph_cost
-from targets.folding import Rates
 from tdss.config import ModelConfig, MtloraConfig, SsfConfig, TdssConfig
+from tests.compile.folding.applied import few
 from tests.compile.folding.engine_cases import stays_the_same
+from tests.compile.folding.models import adapted, make_config, make_model
 from tests.compile.folding.project_models import exported, project_configs
-from tests.compile.folds.applied import few
-from tests.compile.folds.models import adapted, make_config
+from tests.compile.folding.proven import CHEAP, fold_exactly, graph_of, names_of
 
-CHEAP = Rates(element=1.0, operator=300.0, thin=192)  # these models are a thousand times smaller than a target's
 GATES = TdssConfig(experts=2, rank=4, gates=(("static", "dynamic"), ("dynamic",)), activation="gelu", tsai="dynamic")
 LARGER = {
     "gates": make_config(GATES, size=128),
@@ -39,3 +38,12 @@ def test_a_random_configuration_stays_the_same_with_no_more_products(config: Mod
     network = exported(config)
     folded = stays_the_same(partial(fold_graph, rates=CHEAP), network.model, network.feeds)
     assert graph_cost(folded).macs <= graph_cost(network.model).macs
+
+
+@pytest.mark.parametrize("patch", [0, 4], ids=["swin", "vit"])
+def test_every_attention_scale_is_in_its_projection(patch: int) -> None:
+    adapter = TdssConfig(experts=2, rank=2, gates=(("static", "dynamic"), ("dynamic",)))
+    graph = graph_of(make_model(make_config(adapter, tasks=("depth",), vit_patch=patch)))
+    scaled = [name for name in names_of(graph, "Mul") if name.endswith(".attn")]
+    assert len(scaled) == 3  # one of each block
+    assert not [name for name in names_of(fold_exactly(graph), "Mul") if name.endswith(".attn")]

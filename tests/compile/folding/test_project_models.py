@@ -4,11 +4,11 @@ import torch
 from hypothesis import given
 
 from tdss.config import ModelConfig
+from tests.compile.folding.applied import few
 from tests.compile.folding.engine_cases import stays_the_same
 from tests.compile.folding.exact import error, run_exactly, widen
+from tests.compile.folding.models import make_model
 from tests.compile.folding.project_models import exported, project_configs
-from tests.compile.folds.applied import few
-from tests.compile.folds.models import make_model
 
 
 @given(project_configs)
