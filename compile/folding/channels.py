@@ -145,6 +145,7 @@ def _part(network: Network, tensor: ir.Value | None, needed: Index, shape: Shape
         part.shape = ir.Shape(shape)
         size = network.values[view.value].channels
         term = Term(view.value, view.move, None, select(view.channels.reshape(-1)[needed], size))
-        network.read(network.linear(part, shape, axes, (term,), np.zeros(needed.size)))
+        network.linear(part, shape, axes, (term,), np.zeros(needed.size))
+        network.read(part)
     network.parts[tensor, needed.tobytes()] = part
     return part

@@ -138,8 +138,9 @@ class Network:
         """Add a constant to a value that was just read."""
         value.bias, self.known[value.uid] = value.bias + bias, self.known[value.uid] + bias
 
-    def read(self, view: View) -> None:
-        """Note that what a view shows must be there."""
+    def read(self, tensor: ir.Value) -> None:
+        """Note that a tensor, which is a view, must be there as it is."""
+        view = self.views[tensor]
         self.values[view.value].read = True
         self.shown.setdefault(view.value, []).append(view.channels)
 

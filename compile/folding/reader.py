@@ -105,7 +105,7 @@ def _opaque(network: Network, node: ir.Node) -> None:
 def _read(network: Network, tensor: ir.Value) -> None:
     """Note that a tensor must be there as it is."""
     if tensor in network.views:
-        network.read(network.views[tensor])
+        network.read(tensor)
 
 
 def _source(network: Network, tensor: ir.Value, node: ir.Node | None) -> View:
