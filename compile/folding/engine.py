@@ -19,10 +19,10 @@ from targets.folding import Rates
 
 
 class Elimination(NamedTuple):
-    """A folded model with its composed constants in float64, and how it came about; ``source`` is what the network was read of."""
+    """A folded model with its composed constants in float64, and how it came about: from ``origin``, as it was read."""
 
     model: ir.Model
-    source: ir.Model
+    origin: ir.Model
     network: Network
     found: Found
     plan: Plan

@@ -84,7 +84,7 @@ def first_break(model: ir.Model, folding: Elimination, feeds: Feeds, rates: Rate
 
     def breaks(count: int) -> bool:
         plan = make_plan(network, kept_all - set(gone[:count]), rates)
-        relative, _ = differences(model, emit(folding.source, network, plan, rates), feeds[:1])
+        relative, _ = differences(model, emit(folding.origin, network, plan, rates), feeds[:1])
         return bool(beyond(relative, EXACT_RELATIVE))
 
     if breaks(0):
