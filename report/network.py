@@ -5,9 +5,9 @@ from typing import NamedTuple
 
 from bundle.fold import FoldBox, FoldNet
 
-WIDTH, HEIGHT = 176, 38  # of a box, pixels
+WIDTH, HEIGHT = 206, 38  # of a box, pixels
 GAP, STEP = 44, 12  # between columns and between rows
-LETTERS = 27  # of a label that fits
+LETTERS = 26  # of a label that fits
 
 
 class Place(NamedTuple):
