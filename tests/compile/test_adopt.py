@@ -17,6 +17,7 @@ from compile.graph import GRAPH_FILE, graph_info
 from compile.images import ImageFiles
 from compile.layers import read_macs
 from targets.base import RunConfig
+from targets.folding import rates_of
 from targets.jetson.scheme import scheme as jetson_scheme
 from targets.table import TARGETS
 from tests.compile.made import quiet
@@ -25,7 +26,7 @@ NORMAL = {"mean": (0.485, 0.456, 0.406), "std": (0.229, 0.224, 0.225)}
 
 
 def test_a_folded_folder_is_wrapped(simplified: Simplified, images: ImageFiles, tmp_path: Path) -> None:
-    folded = fold(simplified, tmp_path / "f", images, "none", quiet, threads=1)
+    folded = fold(simplified, tmp_path / "f", images, "none", rates_of("reference"), quiet, threads=1)
     adopted = adopt_graph(folded.folder, tmp_path / "x", **NORMAL)
     assert adopted.record.parent == folded.sha256 and adopted.record.outputs == folded.record.outputs
 

@@ -135,7 +135,7 @@ def test_a_subset_is_the_same_function_with_less(
 ) -> None:
     simplified = load(Simplified, work / "s")
     tasks = ("depth", "semseg")
-    small = fold(simplified, tmp_path / "f", images.first(1), "cost", quiet, threads=1, tasks=tasks)
+    small = fold(simplified, tmp_path / "f", images.first(1), "cost", RATES, quiet, threads=1, tasks=tasks)
     assert folding_of(small).tasks == ("semseg", "depth") == tuple(graph_info(small).tasks)
     assert [spec.name for spec in small.record.outputs] == ["semseg", "depth"]
     assert set(answers(small)) == {"semseg", "depth"} and largest_relative(answers(small), eager(checkpoint)) < 1e-5
@@ -153,7 +153,7 @@ def test_a_subset_is_the_same_function_with_less(
 
 def test_all_tasks_are_no_subset(work: Path, images: ImageFiles, tmp_path: Path) -> None:
     simplified = load(Simplified, work / "s")
-    same = fold(simplified, tmp_path / "f", images.first(1), "none", quiet, threads=1, tasks=tuple(made.TASKS))
+    same = fold(simplified, tmp_path / "f", images.first(1), "none", RATES, quiet, threads=1, tasks=tuple(made.TASKS))
     assert lines_of(same) == () and same.file(GRAPH_FILE).read_bytes() == simplified.file(GRAPH_FILE).read_bytes()
 
 
@@ -164,7 +164,9 @@ def test_tasks_that_cannot_be_kept_are_refused_by_name(
     work: Path, images: ImageFiles, tmp_path: Path, tasks: tuple[str, ...], got: str
 ) -> None:
     with pytest.raises(ConfigError, match="cannot be kept") as refused:
-        fold(load(Simplified, work / "s"), tmp_path / "f", images.first(1), "none", quiet, threads=1, tasks=tasks)
+        fold(
+            load(Simplified, work / "s"), tmp_path / "f", images.first(1), "none", RATES, quiet, threads=1, tasks=tasks
+        )
     assert refused.value.got == got and list(tmp_path.iterdir()) == []
 
 
@@ -173,7 +175,7 @@ def test_frozen_gates_are_recorded_with_what_they_cost(
 ) -> None:
     options = FreezeOptions(images=folder_images(scenes, "val"), budgets=BUDGETS)
     simplified = load(Simplified, work / "s")
-    frozen = fold(simplified, tmp_path / "f", images.first(1), "cost", quiet, threads=1, freezing=options)
+    frozen = fold(simplified, tmp_path / "f", images.first(1), "cost", RATES, quiet, threads=1, freezing=options)
     [gate] = [line for line in lines_of(frozen) if line.rule == "freeze_gate"]
     assert gate.module == "adapter.stages.1.blocks.0.banks.mlp.gate" and not gate.exact
     assert gate.form == f"{gate.module}/Softmax" and gate.macs_before > 0 == gate.macs_after

@@ -215,8 +215,11 @@ def test_the_target_says_what_work_costs(graph: Path, tmp_path: Path, monkeypatc
     assert {name: (one.target, one.rates) for name, one in found.items()} == {
         name: (name, rates) for name, rates in costs.items()
     }
-    written = 3 * 64 * WIDTH  # elements of Relu, Tanh and Add
-    assert found["jetson"].cost_after - found["intel"].cost_after == 10 * written
+    written, bias = (
+        2 * 64 * WIDTH,
+        WIDTH,
+    )  # elements of Relu and Tanh; a product adds its bias for the price of reading it
+    assert found["jetson"].cost_after - found["intel"].cost_after == 10 * (written + bias)
 
 
 def test_the_command_names_the_target_and_its_rates(
@@ -230,9 +233,7 @@ def test_the_command_names_the_target_and_its_rates(
     assert "for reference" in shown and f"{rates_of('reference').element:g} for an element" in shown
 
 
-def test_a_target_is_known_and_for_a_file(graph: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_a_target_is_known(graph: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     out = str(tmp_path / "folded.onnx")
     code, _, said = tdss("fold", str(graph), "--target", "tpu", "--out", out, capsys=capsys)
     assert code == 2 and "there is no target 'tpu'" in said
-    code, _, said = tdss("fold", str(tmp_path), "--target", "intel", "--out", out, capsys=capsys)
-    assert code == 2 and "--target are for an .onnx file" in said and not list(tmp_path.iterdir())
