@@ -290,15 +290,19 @@ class _Emitter:
             source, matrix = self._narrowed(self._added(product), product.matrix, value)
             laid = self.products.product(source, matrix, own, self._target(product.move, layout), name)
             later.setdefault(product.move.uid, (product.move, []))[1].append(laid)
+        whole: list[Laid] = []
         for product in early:
             source, matrix = self._narrowed(self._added(product), product.matrix, value)
             source = self.layouts.move(source, product.move.steps, name)._replace(grid=value.grid)
-            summands.append(self.products.product(source, matrix, bias if product is bearer else None, layout, name))
+            whole.append(self.products.product(source, matrix, bias if product is bearer else None, layout, name))
         for move, group in sorted(later.values(), key=lambda one: one[0].broadcasts):
+            if move.broadcasts:  # what is added to all places comes last
+                summands, whole = [*summands, *whole], []
             total = self.products.plus(group, group[0].layout, name)
-            steps = move.steps[:-1] if summands and move.repeats else move.steps
+            steps = move.steps[:-1] if (summands or whole) and move.repeats else move.steps
             total = self.layouts.move(total, steps, name)
             summands.append(total if steps is not move.steps else total._replace(grid=value.grid))
+        summands += whole  # last, so that a runtime does the sum, and what follows, in the product's kernel
         if not summands:
             return self._nothing(value, made, layout)
         total = self.products.plus([self.layouts.turn(one, layout, name) for one in summands], layout, name)
