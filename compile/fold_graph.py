@@ -16,13 +16,14 @@ from bundle.outputs import marked, overwriting, require_file
 from bundle.strict_json import dumps
 from bundle.terminal import print_answer
 from compile.console import EscapingConsole
+from compile.fold_lines import NOTHING, costs_by_scope
 from compile.folding.draw import draw
 from compile.folding.engine import Elimination, cast, eliminate
 from compile.folding.price import graph_price
 from compile.folding.proof import FLOAT32_RELATIVE, Feeds, as_record, beyond, prove, worst
-from compile.folding.record import FoldedGraph, ScopeCost, ValueDecision, scope_of
+from compile.folding.record import FoldedGraph, ScopeCost, ValueDecision
 from compile.folding.search import Search
-from compile.graph_cost import graph_cost, macs_by_node, moved_by
+from compile.graph_cost import graph_cost
 from compile.lint.read import flatten, read_model
 from compile.passes.base import shape_of
 from compile.subset import keep_outputs
@@ -194,22 +195,13 @@ def describe(
 
 def scope_costs(model: ir.Model, folded: ir.Model) -> Iterable[ScopeCost]:
     """Yield what each module scope costs before and after, in the order of the graph."""
-    sides = [_scopes(model), _scopes(folded)]
-    for scope in dict.fromkeys([*sides[0], *sides[1]]):
-        (macs, moved, nodes), (macs_after, moved_after, nodes_after) = (side.get(scope, (0, 0, 0)) for side in sides)
+    was, now = costs_by_scope(model), costs_by_scope(folded)
+    for scope in dict.fromkeys([*was, *now]):
+        before, after = was.get(scope, NOTHING), now.get(scope, NOTHING)
         yield ScopeCost(
-            scope=scope, macs_before=macs, macs_after=macs_after, bytes_before=moved, bytes_after=moved_after,
-            nodes_before=nodes, nodes_after=nodes_after,
+            scope=scope, macs_before=before.macs, macs_after=after.macs, bytes_before=before.moved,
+            bytes_after=after.moved, nodes_before=before.nodes, nodes_after=after.nodes,
         )  # fmt: skip
-
-
-def _scopes(model: ir.Model) -> dict[str, tuple[int, int, int]]:
-    macs, found = macs_by_node(model), dict[str, tuple[int, int, int]]()
-    for node in model.graph:
-        scope = scope_of(str(node.outputs[0].name))
-        one, other, count = found.get(scope, (0, 0, 0))
-        found[scope] = (one + macs.get(node, 0), other + moved_by(node), count + 1)
-    return found
 
 
 def decisions(folding: Elimination, rates: Rates) -> Iterable[ValueDecision]:

@@ -20,10 +20,11 @@ class Cost(NamedTuple):
     macs: int = 0
     moved: int = 0  # bytes
     params: int = 0
+    nodes: int = 0
 
     def plus(self, other: "Cost") -> "Cost":
         """Return the sum."""
-        return Cost(self.macs + other.macs, self.moved + other.moved, self.params + other.params)
+        return Cost(*(one + another for one, another in zip(self, other, strict=True)))
 
 
 NOTHING = Cost()
@@ -40,7 +41,7 @@ def costs_by_node(model: ir.Model) -> dict[ir.Node, Cost]:
     for node in model.graph:
         read = [value for value in dict.fromkeys(node.inputs) if value is not None and params.pop(value, False)]
         size = sum(value.const_value.size for value in read if value.const_value is not None)
-        found[node] = Cost(macs.get(node, 0), moved_by(node), size)
+        found[node] = Cost(macs.get(node, 0), moved_by(node), size, nodes=1)
     return found
 
 
