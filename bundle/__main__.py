@@ -8,13 +8,13 @@ import argparse
 import json
 from pathlib import Path
 
-from bundle import commands
-from bundle.archive import MAX_BYTES
-from bundle.arguments import within
-from bundle.commands import Answer
+from bundle.base.arguments import within
+from bundle.base.strict_json import dumps
+from bundle.base.terminal import exit_status, print_answer
 from bundle.schema import SCHEMAS, schema_text
-from bundle.strict_json import dumps
-from bundle.terminal import exit_status, print_answer
+from bundle.transport import commands
+from bundle.transport.archive import MAX_BYTES
+from bundle.transport.commands import Answer
 
 EXAMPLES = """\
 examples:

@@ -13,9 +13,9 @@ import sys
 from collections.abc import Iterator, Mapping, Sequence
 from types import MappingProxyType
 
-from bundle.errors import InputError
-from bundle.isolated import module
-from bundle.terminal import exit_status, say
+from bundle.base.errors import InputError
+from bundle.base.isolated import module
+from bundle.base.terminal import exit_status, say
 
 OPTIONS = "options"
 VARIABLES = ("model", "data", "tasks", "bundle", OPTIONS)

@@ -2,13 +2,13 @@
 
 from pydantic import BaseModel
 
-from bundle.choice import Bench, Choice
-from bundle.fold import FoldRecords
-from bundle.manifest import Manifest
-from bundle.outcome import RegressionReport
-from bundle.results import SEALED
-from bundle.signature import Signature
-from bundle.strict_json import dumps
+from bundle.base.strict_json import dumps
+from bundle.formats.fold import FoldRecords
+from bundle.formats.manifest import Manifest
+from bundle.formats.results import SEALED
+from bundle.judging.choice import Bench, Choice
+from bundle.judging.report import RegressionReport
+from bundle.transport.signature import Signature
 
 SCHEMAS: dict[str, type[BaseModel]] = {
     "manifest": Manifest, "fold": FoldRecords, "regression": RegressionReport, "bench": Bench, "choice": Choice,
@@ -16,7 +16,7 @@ SCHEMAS: dict[str, type[BaseModel]] = {
 }  # fmt: skip
 SEAL_KEYS = {
     "bundle": {"description": "The seal of the manifest this file belongs to.", "pattern": "^[0-9a-f]{64}$", "type": "string"},
-    "seal": {"description": "See bundle/results.py.", "pattern": "^[0-9a-f]{64}$", "type": "string"},
+    "seal": {"description": "See bundle/formats/results.py.", "pattern": "^[0-9a-f]{64}$", "type": "string"},
 }  # fmt: skip
 
 

@@ -11,11 +11,11 @@ from pathlib import Path
 
 from pydantic import JsonValue, ValidationError
 
-from bundle.artifacts import hash_folder, verify_files, write_text
-from bundle.errors import ArtifactError
-from bundle.frozen import Frozen, faults
-from bundle.outputs import anything, replacing
-from bundle.preprocess import Preprocess
+from bundle.base.errors import ArtifactError
+from bundle.base.frozen import Frozen, faults
+from bundle.formats.artifacts import hash_folder, verify_files, write_text
+from bundle.formats.outputs import anything, replacing
+from bundle.tasks.preprocess import Preprocess
 
 KEY = "key.json"
 SHOWN = 60

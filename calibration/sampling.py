@@ -12,10 +12,10 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from bundle.dataset import IMAGE_SUFFIXES, Image, find_image, read_ids, read_image
-from bundle.errors import DatasetError
-from bundle.frozen import Frozen
-from bundle.preprocess import Preprocess
+from bundle.base.errors import DatasetError
+from bundle.base.frozen import Frozen
+from bundle.tasks.dataset import IMAGE_SUFFIXES, Image, find_image, read_ids, read_image
+from bundle.tasks.preprocess import Preprocess
 
 
 class CalibrationSet(Frozen):
@@ -63,7 +63,7 @@ def from_split(root: Path, split: str, count: int, *, seed: int, preprocess: Pre
     """Draw images from ``<root>/<split>.txt`` of a labelled folder; its labels and spec are not read.
 
     Raises:
-        DatasetError: the split or an image of it is missing, empty or wrong, see bundle/dataset.py.
+        DatasetError: the split or an image of it is missing, empty or wrong, see bundle/tasks/dataset.py.
     """
     ids = read_ids(root / f"{split}.txt")
     chosen = choose(ids, count, seed=seed)

@@ -52,7 +52,7 @@ COMMANDS = (
     ),
     Command(
         "prove",
-        "compile.prove",
+        "compile.tensorrt_checks.rtx_build",
         "Have NVIDIA's own parser and builder take a graph on the CPU, and print the plan they make of it.",
     ),
     Command(
@@ -61,7 +61,9 @@ COMMANDS = (
         "Measure every task of a checkpoint on a labelled split, without compiling anything.",
     ),
     Command(
-        "bench", "cli.bench", "Time what a user would do instead beside this compiler's graphs, in one interleaved run."
+        "bench",
+        "studies.comparison.command",
+        "Time what a user would do instead beside this compiler's graphs, in one interleaved run.",
     ),
     Command("regress", "cli.regress", "Judge every task of a bundle on this machine against the stored reference."),
     Command("report", "cli.draw_report", "Draw the page of a bundle, report.html."),

@@ -5,12 +5,12 @@ from typing import Annotated
 
 import typer
 
-from bundle.errors import InputError
-from bundle.manifest import Bundle, load_bundle
-from bundle.strict_json import dumps
-from bundle.terminal import print_answer
-from report.page import render
-from report.sweep import render_sweep
+from bundle.base.errors import InputError
+from bundle.base.strict_json import dumps
+from bundle.base.terminal import print_answer
+from bundle.formats.manifest import Bundle, load_bundle
+from report.bundle_page.page import render
+from report.results_page import render_sweep
 from targets.base import Execute, RunConfig
 from targets.open import open_session
 

@@ -8,13 +8,13 @@ import typer
 from rich.progress import track
 from rich.table import Table
 
-from bundle.dataset import SPEC_FILE, FolderDataset, load_spec
-from bundle.outputs import require_file
-from bundle.sources import ARRAYS
-from bundle.strict_json import dumps
-from bundle.tasks import task
-from bundle.terminal import print_answer, say
-from compile.console import EscapingConsole
+from bundle.base.strict_json import dumps
+from bundle.base.terminal import print_answer, say
+from bundle.formats.outputs import require_file
+from bundle.judging.image_sources import ARRAYS
+from bundle.tasks.dataset import SPEC_FILE, FolderDataset, load_spec
+from bundle.tasks.table import task
+from compile.stage.console import EscapingConsole
 
 
 def main(
@@ -72,7 +72,7 @@ def _record(
     checkpoint: Path, dataset: FolderDataset, split: str, tasks: tuple[str, ...], out: Path
 ) -> dict[str, float]:
     """Measure as the bundle's reference is measured, and keep every figure's arrays."""
-    from compile.reference_arrays import gated_metrics, record_reference
+    from compile.evaluation.reference_arrays import gated_metrics, record_reference
 
     found = record_reference(checkpoint, dataset, dataset.ids(split), out, _progress, tasks)
     say(f"written: {out}")

@@ -7,9 +7,9 @@ from typing import Annotated, Literal
 
 import typer
 
-from bundle.terminal import print_answer
-from compile.lint.findings import Accepted
-from report.legal import Finding, LintReport
+from bundle.base.terminal import print_answer
+from compile.tensorrt_checks.findings import Accepted
+from report.bundle_page.tensorrt import Finding, LintReport
 
 SHOWN = 3
 
@@ -35,7 +35,7 @@ def main(
 
     Example: tdss lint model.onnx --json
     """
-    from compile.lint.run import lint_file
+    from compile.tensorrt_checks.run import lint_file
 
     report = lint_file(model, _accepted(accept))
     if as_json:
@@ -47,15 +47,15 @@ def main(
 
 
 def _accepted(name: str) -> tuple[Accepted, ...]:
-    from compile.legality import ACCEPTED
-    from compile.lint.accepted import read_accepted
+    from compile.tensorrt_checks.report import ACCEPTED
+    from compile.tensorrt_checks.rules.accepted import read_accepted
 
     return () if not name else ACCEPTED[name] if name in ACCEPTED else read_accepted(Path(name))
 
 
 def lines(report: LintReport, shown: int) -> Iterator[str]:
     """Yield the report as text, at most ``shown`` findings of a rule."""
-    from compile.lint.table import RULES
+    from compile.tensorrt_checks.rules.table import RULES
 
     yield (
         f"{report.graph}: opset {report.opset}, {report.nodes} nodes, {report.quantizers} of them QuantizeLinear; "

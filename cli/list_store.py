@@ -6,9 +6,9 @@ from typing import Annotated
 
 import typer
 
-from bundle.strict_json import dumps
-from bundle.terminal import print_answer
-from compile import prune
+from bundle.base.strict_json import dumps
+from bundle.base.terminal import print_answer
+from compile.stage import prune
 
 STORE = Path("build/.store")
 

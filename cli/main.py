@@ -10,8 +10,8 @@ from difflib import get_close_matches
 from importlib import import_module
 from importlib.metadata import PackageNotFoundError, version
 
-from bundle.errors import InputError
-from bundle.terminal import exit_status, print_answer
+from bundle.base.errors import InputError
+from bundle.base.terminal import exit_status, print_answer
 from cli.commands import COMMANDS, Command
 
 DISTRIBUTION = "tdss-compiler"
@@ -77,7 +77,7 @@ def _unknown(name: str) -> InputError:
 
 
 def _call(command: Command, rest: list[str]) -> None:
-    from compile.script import run_script
+    from compile.stage.command import run_script
 
     run_script(import_module(command.module).main, rest, name=f"tdss {command.name}")
 

@@ -7,11 +7,11 @@ from typing import Annotated
 
 import typer
 
-from bundle.errors import InputError
-from bundle.strict_json import dumps
-from bundle.terminal import print_answer, say
+from bundle.base.errors import InputError
+from bundle.base.strict_json import dumps
+from bundle.base.terminal import print_answer, say
 from cli.list_store import STORE
-from compile import prune
+from compile.stage import prune
 
 
 def main(

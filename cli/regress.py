@@ -6,17 +6,17 @@ from typing import Annotated
 import typer
 from rich.progress import Progress
 
-from bundle.checks import answers, require_agreement, require_passed
-from bundle.harness import REPORTS, TIME_LIMIT_S, Judged, Options, inputs_of, judge_bundle
-from bundle.limits import LIMITS
-from bundle.manifest import Bundle
-from bundle.outcome import RegressionReport
-from bundle.outputs import overwrite, require_file
-from bundle.signature import load_trusted
-from bundle.terminal import print_answer
-from compile.console import EscapingConsole
+from bundle.base.limits import LIMITS
+from bundle.base.terminal import print_answer
+from bundle.formats.manifest import Bundle
+from bundle.formats.outputs import overwrite, require_file
+from bundle.judging.checks import answers, require_agreement, require_passed
+from bundle.judging.harness import REPORTS, TIME_LIMIT_S, Judged, Options, inputs_of, judge_bundle
+from bundle.judging.report import RegressionReport
+from bundle.transport.signature import load_trusted
+from compile.stage.console import EscapingConsole
 from report.junit import JUNIT, junit
-from report.tables import notes, tasks_table
+from report.terminal import notes, tasks_table
 from targets.base import Execute, RunConfig, Session
 from targets.open import execution, open_session
 

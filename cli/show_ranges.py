@@ -7,16 +7,16 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 from pydantic import TypeAdapter, ValidationError
 
-from bundle.errors import ArtifactError
-from bundle.frozen import faults
-from bundle.limits import LIMITS
-from bundle.manifest import load_bundle
-from bundle.seals import MANIFEST
-from bundle.strict_json import dumps
-from bundle.terminal import print_answer
+from bundle.base.errors import ArtifactError
+from bundle.base.frozen import faults
+from bundle.base.limits import LIMITS
+from bundle.base.strict_json import dumps
+from bundle.base.terminal import print_answer
+from bundle.formats.manifest import load_bundle
+from bundle.formats.seals import MANIFEST
 
 if TYPE_CHECKING:
-    from compile.ranges import Range
+    from compile.graphs.tensor_ranges import Range
 
 
 def main(
@@ -30,8 +30,8 @@ def main(
 
     Example: tdss ranges build/default/jetson --count 10
     """
-    from compile.passes.make_half import LARGEST
-    from compile.ranges import HEADROOM, too_wide
+    from compile.graphs.passes.make_half import LARGEST
+    from compile.graphs.tensor_ranges import HEADROOM, too_wide
 
     ranges = sorted(read_ranges(bundle), key=lambda row: -inf if isnan(row.largest) else -row.largest)
     wide = too_wide(ranges)
@@ -56,7 +56,7 @@ def _stored(folder: Path) -> bytes:
     Raises:
         ArtifactError: the bundle holds none, as one for intel does, or a file of it was altered.
     """
-    from compile.half import RANGES
+    from compile.graphs.fp16 import RANGES
 
     opened = load_bundle(folder)
     if RANGES not in opened.manifest.files:
@@ -73,8 +73,8 @@ def read_ranges(folder: Path) -> tuple["Range", ...]:
     Raises:
         ArtifactError: it is missing or holds something else; or a file of the bundle was altered.
     """
-    from compile.half import RANGES
-    from compile.ranges import Range
+    from compile.graphs.fp16 import RANGES
+    from compile.graphs.tensor_ranges import Range
 
     path = folder / RANGES
     try:

@@ -5,9 +5,9 @@ from typing import Annotated
 
 import typer
 
-from bundle import commands
-from bundle.strict_json import dumps
-from bundle.terminal import print_answer
+from bundle.base.strict_json import dumps
+from bundle.base.terminal import print_answer
+from bundle.transport import commands
 
 
 def main(

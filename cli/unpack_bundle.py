@@ -5,11 +5,11 @@ from typing import Annotated
 
 import typer
 
-from bundle import commands
-from bundle.archive import MAX_BYTES
-from bundle.limits import LIMITS
-from bundle.strict_json import dumps
-from bundle.terminal import print_answer
+from bundle.base.limits import LIMITS
+from bundle.base.strict_json import dumps
+from bundle.base.terminal import print_answer
+from bundle.transport import commands
+from bundle.transport.archive import MAX_BYTES
 
 
 def main(

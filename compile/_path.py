@@ -1,7 +1,7 @@
 """Lets ``python compile/<stage>.py`` run from any folder, and says how to enter the environment where it cannot.
 
 Python puts ``compile/`` first on the module path when a file in it is run; this module replaces that entry with
-the repository root, and then takes both off it (bundle/isolated.py). It must itself be readable by any Python 3.
+the repository root, and then takes both off it (bundle/base/isolated.py). It must itself be readable by any Python 3.
 """
 
 import sys
@@ -20,7 +20,7 @@ This command runs inside the project's environment, which is not active here.
 sys.path[0] = str(ROOT)
 missing = ["Python 3.11 or newer"]
 if sys.version_info >= (3, 11):
-    from bundle.isolated import isolate
+    from bundle.base.isolated import isolate
 
     isolate()
     missing = [name for name in NEEDED if find_spec(name) is None]

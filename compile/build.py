@@ -10,13 +10,13 @@ from typing import Annotated
 import typer
 from pydantic import JsonValue
 
-from bundle.artifacts import Engine, Quantized, load
-from bundle.limits import LIMITS
-from compile.legality import write_legality
-from compile.script import announce, claim, run_script
-from compile.store import seal, tool_versions, writing
-from compile.stored import variants_of
-from compile.tools import TOOLS
+from bundle.base.limits import LIMITS
+from bundle.formats.artifacts import Engine, Quantized, load
+from compile.stage.artifacts import variants_of
+from compile.stage.command import announce, claim, run_script
+from compile.stage.store import seal, tool_versions, writing
+from compile.stage.tools import TOOLS
+from compile.tensorrt_checks.report import write_legality
 from targets.base import RunConfig, Target
 from targets.table import target as find_target
 

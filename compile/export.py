@@ -16,18 +16,18 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from bundle.artifacts import Exported, hash_file, load
-from bundle.errors import CheckpointError, GraphError
-from bundle.limits import LIMITS
-from bundle.manifest import Io
-from bundle.preprocess import Preprocess
-from bundle.terminal import say
-from compile.graph import GRAPH_FILE, INPUT, GraphInfo, graph_settings
-from compile.images import ImageFiles, folder_images
-from compile.script import announce, claim, run_script
-from compile.store import seal, tool_versions, writing
-from compile.tools import TOOLS
-from compile.verify import Outputs, compare, require, run_graph
+from bundle.base.errors import CheckpointError, GraphError
+from bundle.base.limits import LIMITS
+from bundle.base.terminal import say
+from bundle.formats.artifacts import Exported, hash_file, load
+from bundle.formats.manifest import Io
+from bundle.tasks.preprocess import Preprocess
+from compile.stage.command import announce, claim, run_script
+from compile.stage.compare import Outputs, compare, require, run_graph
+from compile.stage.graph_info import GRAPH_FILE, INPUT, GraphInfo, graph_settings
+from compile.stage.image_files import ImageFiles, folder_images
+from compile.stage.store import seal, tool_versions, writing
+from compile.stage.tools import TOOLS
 
 if TYPE_CHECKING:
     import onnx_ir
@@ -86,7 +86,7 @@ def export_module(
 
 
 def _with_io(model: "nn.Module", info: GraphInfo) -> "nn.Module":
-    from compile.edge import EdgeModel, RawModel
+    from compile.graphs.io_wrappers import EdgeModel, RawModel
 
     return RawModel(model).eval() if info.io == "raw" else EdgeModel(model, info.preprocess, tuple(info.tasks)).eval()
 
@@ -94,7 +94,7 @@ def _with_io(model: "nn.Module", info: GraphInfo) -> "nn.Module":
 def _to_onnx(wrapped: "nn.Module", info: GraphInfo, feed: Outputs) -> "onnx_ir.Model":
     import torch
 
-    from compile.clean import clean_export
+    from compile.graphs.clean import clean_export
 
     with quiet_export(), torch.no_grad():
         program = torch.onnx.export(

@@ -19,21 +19,21 @@ import numpy as np
 import typer
 from pydantic import JsonValue, TypeAdapter
 
-from bundle.artifacts import SIDECAR, Folded, Simplified, load, write_text
-from bundle.dataset import SPEC_FILE, FolderDataset, load_spec
-from bundle.errors import GraphError, InputError
-from bundle.fold import FOLD, FoldPicture, FoldProof, FoldRecord, FoldSettings
-from bundle.limits import LIMITS
-from bundle.strict_json import dumps
-from bundle.terminal import print_answer, say
-from compile.config import FoldMode, FreezeOptions, require_mode
-from compile.console import EscapingConsole
-from compile.graph import GRAPH_FILE, Array, GraphInfo, graph_info, graph_settings
-from compile.images import ImageFiles, folder_images
-from compile.script import announce, claim, run_script
-from compile.store import seal, tool_versions, writing
-from compile.stored import folding_of
-from compile.tools import TOOLS
+from bundle.base.errors import GraphError, InputError
+from bundle.base.limits import LIMITS
+from bundle.base.strict_json import dumps
+from bundle.base.terminal import print_answer, say
+from bundle.formats.artifacts import SIDECAR, Folded, Simplified, load, write_text
+from bundle.formats.fold import FOLD, FoldPicture, FoldProof, FoldRecord, FoldSettings
+from bundle.tasks.dataset import SPEC_FILE, FolderDataset, load_spec
+from compile.stage.artifacts import folding_of
+from compile.stage.command import announce, claim, run_script
+from compile.stage.config import FoldMode, FreezeOptions, require_mode
+from compile.stage.console import EscapingConsole
+from compile.stage.graph_info import GRAPH_FILE, Array, GraphInfo, graph_info, graph_settings
+from compile.stage.image_files import ImageFiles, folder_images
+from compile.stage.store import seal, tool_versions, writing
+from compile.stage.tools import TOOLS
 from targets.folding import Rates, rates_of
 
 if TYPE_CHECKING:
@@ -81,8 +81,8 @@ def fold(
     """
     from onnx_ir import save
 
-    from compile.fold_graph import read_graph
-    from compile.fold_lines import costs_by_scope, part_costs
+    from compile.folding.graph_file import read_graph
+    from compile.folding.tables import costs_by_scope, part_costs
 
     whole, source = read_graph(simplified.file(GRAPH_FILE)), simplified.file(GRAPH_FILE)
     model, info, decided = _prepare(Prepared(whole, graph_info(simplified), ()), tasks, freezing, progress, threads)
@@ -120,8 +120,8 @@ def _prepare(
     whole: Prepared, tasks: Sequence[str], freezing: FreezeOptions | None, progress: Callable[[str], None], threads: int
 ) -> Prepared:
     """Drop the outputs that are not asked for, then freeze gates if asked to: both change what the graph computes."""
-    from compile.freeze import freeze_gates
-    from compile.subset import keep_outputs, subset_line
+    from compile.folding.gate_freezing import freeze_gates
+    from compile.folding.task_subset import keep_outputs, subset_line
 
     model, info, lines = whole
     if tasks:
@@ -141,12 +141,12 @@ def _eliminate(
     model: "ir.Model", info: GraphInfo, images: ImageFiles, rates: Rates, progress: Callable[[str], None]
 ) -> Folding:
     """Choose, prove in float64, and cast; the float32 check is still to be made."""
-    from compile.fold_graph import decisions
-    from compile.fold_lines import ELIMINATION, fold_lines, macs_saved
+    from compile.folding.choice.price import graph_price
     from compile.folding.engine import cast, eliminate
+    from compile.folding.graph_file import decisions
     from compile.folding.picture import picture
-    from compile.folding.price import graph_price
     from compile.folding.proof import as_record, prove
+    from compile.folding.tables import ELIMINATION, fold_lines, macs_saved
 
     feeds = [info.feed(image, name=name) for name, image in images.read()]
     found = eliminate(model, rates, progress)
@@ -169,7 +169,7 @@ def _check_single(
 ) -> FoldProof:
     """Compare both graphs in float32 on ONNX Runtime, and return the proof with what was found."""
     from compile.folding.proof import FLOAT32_RELATIVE
-    from compile.verify import compare, run_graph
+    from compile.stage.compare import compare, run_graph
 
     feeds = [info.feed(image, name=name) for name, image in images.read()]
     got, want = (run_graph(path, info, feeds, exact=False, threads=threads) for path in (target, source))
@@ -338,17 +338,17 @@ def _names(text: str) -> tuple[str, ...]:
 def _fold_file(
     path: Path, out: Path | None, inputs: Path | None, asked: Asked, *, explain: bool, as_json: bool
 ) -> None:  # fmt: skip
-    from compile.fold_graph import fold_file, show
+    from compile.folding.graph_file import fold_file, show
 
     record = fold_file(path, out, inputs, asked.proven, asked.target, say, outputs=_names(asked.tasks))
     show(record, out, explain=explain, as_json=as_json)
 
 
 def _explain(simplified: Simplified, folded: Folded, images: ImageFiles, *, as_json: bool) -> None:
-    from compile.analysis import analyse
-    from compile.explain import draw, explain_rows
-    from compile.fold_graph import read_graph
-    from compile.fold_lines import costs_by_scope
+    from compile.folding.explain import draw, explain_rows
+    from compile.folding.graph_file import read_graph
+    from compile.folding.static_values import analyse
+    from compile.folding.tables import costs_by_scope
 
     before, after = (read_graph(one.file(GRAPH_FILE)) for one in (simplified, folded))
     feeds = [graph_info(simplified).feed(image, name=name) for name, image in images.read()]

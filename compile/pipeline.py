@@ -19,29 +19,29 @@ from typing import Annotated, NamedTuple
 import typer
 from pydantic import JsonValue
 
-from bundle.artifacts import ArtifactT, Engine, Exported, Folded, Quantized, Simplified, hash_file
-from bundle.checks import require_agreement, require_passed
-from bundle.manifest import Io, Manifest
-from bundle.outcome import RegressionReport, read_report
-from bundle.signature import sign
-from bundle.strict_json import dumps
-from bundle.terminal import print_answer, say
-from compile import judge, vectors
-from compile.assemble import Parts, draft_manifest, publish, ship, unchanged
-from compile.closing import describe, next_steps
-from compile.config import BuildConfig, FreezeOptions, asked_budgets, load_config
-from compile.console import EscapingConsole
-from compile.contenders import why_search
-from compile.images import ImageFiles
-from compile.opening import Road, Say, open_road
-from compile.plan_lines import describe as describe_plans
-from compile.plan_lines import require_plan
-from compile.script import run_script
-from compile.search_report import SENSITIVITY, Terms
-from compile.store import in_use, obtain, stage_key
-from compile.stored import Judged, ReferenceVectors, savings, variants_of
-from compile.tools import TOOLS
-from report.tables import tasks_table
+from bundle.base.strict_json import dumps
+from bundle.base.terminal import print_answer, say
+from bundle.formats.artifacts import ArtifactT, Engine, Exported, Folded, Quantized, Simplified, hash_file
+from bundle.formats.manifest import Io, Manifest
+from bundle.judging.checks import require_agreement, require_passed
+from bundle.judging.report import RegressionReport, read_report
+from bundle.transport.signature import sign
+from compile.evaluation import judge, vectors
+from compile.evaluation.inputs import Road, Say, open_road
+from compile.evaluation.summary import describe, next_steps
+from compile.publish import Parts, draft_manifest, publish, ship, unchanged
+from compile.quantization.contenders import why_search
+from compile.quantization.search_report import SENSITIVITY, Terms
+from compile.stage.artifacts import Judged, ReferenceVectors, savings, variants_of
+from compile.stage.command import run_script
+from compile.stage.config import BuildConfig, FreezeOptions, asked_budgets, load_config
+from compile.stage.console import EscapingConsole
+from compile.stage.image_files import ImageFiles
+from compile.stage.store import in_use, obtain, stage_key
+from compile.stage.tools import TOOLS
+from compile.tensorrt_checks.plan_text import describe as describe_plans
+from compile.tensorrt_checks.plan_text import require_plan
+from report.terminal import tasks_table
 from targets.folding import rates_of
 from tdss.config_file import CARD
 
@@ -244,7 +244,7 @@ def _search(road: Road, simplified: Simplified, quantized: Quantized) -> Quantiz
     }  # fmt: skip
 
     def make(out: Path) -> Quantized:
-        from compile.search import search
+        from compile.quantization.mixed_precision import search
 
         cache = _calibrations(road)
         return search(

@@ -1,7 +1,7 @@
 """Quantize: the graph of each of a target's variants, in the target's own format; the INT8 ones by NNCF.
 
 Intel is quantized on the OpenVINO graph, Jetson on ONNX, whose Q/DQ nodes the target's
-passes then make legal. Calibration images go through the same ``bundle/preprocess.py`` as evaluation images.
+passes then make legal. Calibration images go through the same ``bundle/tasks/preprocess.py`` as evaluation images.
 """
 
 if not __package__:
@@ -9,47 +9,32 @@ if not __package__:
 
 from pathlib import Path
 from tempfile import TemporaryDirectory
-from typing import Annotated, NamedTuple
+from typing import Annotated
 
 import typer
 from pydantic import JsonValue
 
-from bundle.artifacts import Quantized, Simplified, load
-from bundle.limits import LIMITS
-from bundle.outputs import require_container
-from bundle.preprocess import Preprocess, Triple
-from bundle.terminal import say
+from bundle.base.limits import LIMITS
+from bundle.base.terminal import say
+from bundle.formats.artifacts import Quantized, Simplified, load
+from bundle.formats.outputs import require_container
+from bundle.tasks.preprocess import Preprocess, Triple
 from calibration.sampling import CalibrationSet, from_folder
-from compile.adopt import adopt_graph
-from compile.calibrate import SUFFIX, Question, calibrate, feeds_of, weights_only
-from compile.float_nodes import float_nodes
-from compile.graph import GRAPH_FILE, GraphInfo, graph_info, graph_settings
-from compile.half import write_half, write_ranges
-from compile.layers import write_returned, write_returned_ir
-from compile.passes.table import apply_passes
-from compile.ranges import Range
-from compile.script import announce, claim, run_script
-from compile.store import seal, tool_versions, writing
-from compile.tools import TOOLS
-from compile.verify import Outputs, compare, require, run_graph
-from targets.base import QuantizationScheme, RunConfig, Target, Variant, VariantRecipe
+from compile.graphs.fp16 import write_half
+from compile.graphs.load_onnx import adopt_graph
+from compile.graphs.tensor_ranges import Range
+from compile.quantization.nncf_calibration import SUFFIX, feeds_of, weights_only
+from compile.quantization.variants import CACHE, Job, ranges_for, scheme_of, write_quantized
+from compile.stage.command import announce, claim, run_script
+from compile.stage.compare import Outputs, compare, require, run_graph
+from compile.stage.graph_info import GRAPH_FILE, graph_info, graph_settings
+from compile.stage.store import seal, tool_versions, writing
+from compile.stage.tools import TOOLS
+from targets.base import RunConfig, Target, Variant, VariantRecipe
 from targets.table import target as find_target
 
 CHECK_IMAGES = 4
-CACHE = ".calibrated"
 MEAN, STD = (Preprocess.model_fields[name].get_default() for name in ("mean", "std"))
-
-
-class Job(NamedTuple):
-    """What every variant of one quantization shares."""
-
-    source: Path  # the simplified ONNX graph
-    info: GraphInfo
-    calibration: CalibrationSet
-    folder: Path
-    target: Target
-    run: RunConfig
-    cache: Path  # where calibrations are kept
 
 
 def quantize(
@@ -98,44 +83,6 @@ def _write(recipe: VariantRecipe, job: Job, ranges: tuple[Range, ...]) -> tuple[
         job.target.convert(job.source, path)
         return Variant(recipe=recipe, files=weights_only(path, job.folder / f"{recipe.name}{suffix}")), {}
     return write_quantized(recipe, job, ranges, scheme_of(job))
-
-
-def scheme_of(job: Job) -> QuantizationScheme:
-    """Return the scheme of the job's target, for what the device is."""
-    return job.target.scheme(job.target.capabilities(job.run))
-
-
-def write_quantized(
-    recipe: VariantRecipe, job: Job, ranges: tuple[Range, ...], scheme: QuantizationScheme,
-    returned: frozenset[str] = frozenset(),
-) -> tuple[Variant, dict[str, JsonValue]]:  # fmt: skip
-    """Write a Q/DQ graph whose weighted operators in ``returned``, ONNX node names, are in float again.
-
-    Raises:
-        GraphError: NNCF or a pass refuses the graph.
-        TargetUnavailable: NNCF is not installed.
-    """
-    question = Question(job.source, job.info, job.calibration, scheme, job.target.graph_format)
-    calibrated = calibrate(question, job.cache)
-    path = job.folder / f"{recipe.name}{SUFFIX[job.target.graph_format]}"
-    note: dict[str, JsonValue] = {"scheme": scheme.model_dump(mode="json")}
-    note |= {"float_nodes": dict(float_nodes(job.source, scheme)), "returned": list[JsonValue](sorted(returned))}
-    if job.target.graph_format == "openvino":
-        return Variant(recipe=recipe, files=write_returned_ir(calibrated, job.source, path, returned)), note
-    with TemporaryDirectory(prefix=".returned.", dir=job.folder) as scratch:
-        mixed = write_returned(calibrated, job.source, Path(scratch) / path.name, returned)
-        note["passes"] = dict(apply_passes(job.target.passes, mixed, path))
-    if recipe.hint != "f16":
-        return Variant(recipe=recipe, files=(path.name,)), note
-    files, note["half"] = write_half(path, job.folder, recipe.name, ranges)
-    return Variant(recipe=recipe, files=files), note
-
-
-def ranges_for(job: Job, recipes: tuple[VariantRecipe, ...]) -> tuple[Range, ...]:
-    """Measure how large each tensor gets on the calibration images, where FP16 is written into a graph."""
-    if job.target.graph_format != "onnx" or all(recipe.hint != "f16" for recipe in recipes):
-        return ()
-    return write_ranges(job.source, job.folder, feeds_of(job.info, job.calibration.paths), threads=job.run.threads)
 
 
 def _check(job: Job, variants: list[Variant]) -> dict[str, JsonValue]:

@@ -13,16 +13,16 @@ from typing import Annotated
 import typer
 from pydantic import JsonValue
 
-from bundle.artifacts import Folded, Simplified, load
-from bundle.limits import LIMITS
-from compile.graph import GRAPH_FILE, graph_info, graph_settings
-from compile.images import ImageFiles, folder_images
-from compile.passes.table import apply_passes
-from compile.script import announce, claim, run_script
+from bundle.base.limits import LIMITS
+from bundle.formats.artifacts import Folded, Simplified, load
+from compile.graphs.passes.table import apply_passes
 from compile.simplify import operators
-from compile.store import seal, tool_versions, writing
-from compile.tools import TOOLS
-from compile.verify import compare, require, run_graph
+from compile.stage.command import announce, claim, run_script
+from compile.stage.compare import compare, require, run_graph
+from compile.stage.graph_info import GRAPH_FILE, graph_info, graph_settings
+from compile.stage.image_files import ImageFiles, folder_images
+from compile.stage.store import seal, tool_versions, writing
+from compile.stage.tools import TOOLS
 from targets.base import RunConfig
 from targets.table import target as find_target
 

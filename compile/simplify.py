@@ -17,21 +17,21 @@ from typing import Annotated
 import typer
 from pydantic import JsonValue
 
-from bundle.artifacts import Exported, Simplified, load
-from bundle.errors import ArtifactError, GraphError
-from bundle.isolated import module
-from bundle.limits import LIMITS
-from compile.graph import GRAPH_FILE, GraphInfo, graph_info, graph_settings
-from compile.images import ImageFiles, folder_images
-from compile.script import announce, claim, run_script
-from compile.simplify_worker import NO_FILE
-from compile.sources import ROOT
-from compile.store import seal, tool_versions, writing
-from compile.tools import TOOLS
-from compile.verify import Outputs, compare, require, run_graph
+from bundle.base.errors import ArtifactError, GraphError
+from bundle.base.isolated import module
+from bundle.base.limits import LIMITS
+from bundle.formats.artifacts import Exported, Simplified, load
+from compile.graphs.onnxsim_worker import NO_FILE
+from compile.stage.code_hash import ROOT
+from compile.stage.command import announce, claim, run_script
+from compile.stage.compare import Outputs, compare, require, run_graph
+from compile.stage.graph_info import GRAPH_FILE, GraphInfo, graph_info, graph_settings
+from compile.stage.image_files import ImageFiles, folder_images
+from compile.stage.store import seal, tool_versions, writing
+from compile.stage.tools import TOOLS
 
 TIMEOUT_S = 900
-WORKER = "compile.simplify_worker"
+WORKER = "compile.graphs.onnxsim_worker"
 
 
 def simplify(exported: Exported, out: Path, images: ImageFiles, *, threads: int) -> Simplified:

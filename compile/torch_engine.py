@@ -17,16 +17,16 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from bundle.artifacts import Folded, load
-from bundle.engines import write_engine_file
-from bundle.errors import ArtifactError, GraphError, TargetUnavailable
-from bundle.isolated import program
-from bundle.limits import LIMITS
-from bundle.manifest import Bundle, Manifest, verify_bundle
-from bundle.strict_json import dumps
-from bundle.terminal import say
-from compile.graph import GRAPH_FILE
-from compile.script import run_script
+from bundle.base.errors import ArtifactError, GraphError, TargetUnavailable
+from bundle.base.isolated import program
+from bundle.base.limits import LIMITS
+from bundle.base.strict_json import dumps
+from bundle.base.terminal import say
+from bundle.formats.artifacts import Folded, load
+from bundle.formats.engines import write_engine_file
+from bundle.formats.manifest import Bundle, Manifest, verify_bundle
+from compile.stage.command import run_script
+from compile.stage.graph_info import GRAPH_FILE
 from targets.jetson.builder import BuilderConfig, engine_key
 from targets.jetson.device import find_device
 from targets.jetson.session import NAMES
@@ -102,7 +102,7 @@ def require_torch_tensorrt() -> str:
 
 def folded_module(folded: Folded) -> "nn.Module":
     """Return the folded graph as a module that maps its input to a tuple of its outputs, in the graph's order."""
-    from compile.torch_graph.read import read_module
+    from compile.graphs.pytorch.read import read_module
 
     return read_module(folded.file(GRAPH_FILE)).eval()
 
@@ -114,7 +114,7 @@ def typed_program(module: "nn.Module", example: "Tensor", *, half: bool) -> "Exp
     """
     import torch
 
-    from compile.autocast import Autocast
+    from compile.graphs.autocast import Autocast
 
     wrapped = Autocast(module, example.device.type) if half else module
     with torch.no_grad():

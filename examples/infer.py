@@ -9,15 +9,15 @@ import struct
 import zlib
 from pathlib import Path
 
-from bundle.archive import unpack_beside
-from bundle.dataset import Array, read_image
-from bundle.errors import InputError
-from bundle.frames import feed, predictions
-from bundle.manifest import Bundle
-from bundle.signature import load_trusted
-from bundle.tasks import task
-from bundle.terminal import exit_status, print_answer
-from report.draw import Inks, Rgb, depth_span, draw
+from bundle.base.errors import InputError
+from bundle.base.terminal import exit_status, print_answer
+from bundle.formats.manifest import Bundle
+from bundle.judging.frames import feed, predictions
+from bundle.tasks.dataset import Array, read_image
+from bundle.tasks.table import task
+from bundle.transport.archive import unpack_beside
+from bundle.transport.signature import load_trusted
+from report.drawing.maps import Inks, Rgb, depth_span, draw
 from targets.base import Execute, RunConfig
 from targets.open import open_session
 

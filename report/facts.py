@@ -5,12 +5,12 @@ from typing import TypeVar
 
 from pydantic import TypeAdapter, ValidationError
 
-from bundle.choice import BENCH, Bench
-from bundle.errors import ArtifactError
-from bundle.fold import FOLD, FoldRecord, FoldSettings
-from bundle.frozen import Frozen, faults
-from bundle.manifest import Manifest
-from bundle.results import RESULTS, read_result
+from bundle.base.errors import ArtifactError
+from bundle.base.frozen import Frozen, faults
+from bundle.formats.fold import FOLD, FoldRecord, FoldSettings
+from bundle.formats.manifest import Manifest
+from bundle.formats.results import RESULTS, read_result
+from bundle.judging.choice import BENCH, Bench
 
 ReadT = TypeVar("ReadT")
 

@@ -3,10 +3,10 @@
 from collections.abc import Iterable
 from xml.etree import ElementTree
 
-from bundle.checks import Check
-from bundle.escaping import escaped
-from bundle.outcome import RegressionReport
-from bundle.outputs import marked
+from bundle.base.escaping import escaped
+from bundle.formats.outputs import marked
+from bundle.judging.checks import Check
+from bundle.judging.report import RegressionReport
 
 TESTS = "tests.regression.test_bundle"
 JUNIT = marked(f'classname="{TESTS}"'.encode())  # what may be written over

@@ -2,7 +2,7 @@
 
 import math
 
-from bundle.verdict import Verdict
+from bundle.judging.verdict import Verdict
 
 METRIC_NAMES = {
     "miou": "mIoU", "max_f": "max F", "ods_f": "ODS F", "rmse": "RMSE", "max_threshold_miou": "max-threshold mIoU",

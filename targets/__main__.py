@@ -9,20 +9,20 @@ Exit codes: 0 good, 1 a task is not shown to be within its budget, 2 bad input, 
 import argparse
 from pathlib import Path
 
-from bundle.archive import unpack_beside
-from bundle.arguments import within
-from bundle.checks import disagreeing, require_agreement, require_passed, sentence
-from bundle.commands import coverage_lines
-from bundle.engines import ENGINES, engine_files
-from bundle.errors import InputError
-from bundle.harness import Options
-from bundle.manifest import Bundle
-from bundle.outcome import verdicts_of
-from bundle.outputs import require_container
-from bundle.signature import verify_trusted
-from bundle.standing import standing, summary
-from bundle.terminal import exit_status, print_answer, say
-from bundle.timing import busy
+from bundle.base.arguments import within
+from bundle.base.errors import InputError
+from bundle.base.terminal import exit_status, print_answer, say
+from bundle.formats.engines import ENGINES, engine_files
+from bundle.formats.manifest import Bundle
+from bundle.formats.outputs import require_container
+from bundle.judging.checks import disagreeing, require_agreement, require_passed, sentence
+from bundle.judging.harness import Options
+from bundle.judging.report import verdicts_of
+from bundle.judging.standing import standing, summary
+from bundle.judging.timing import busy
+from bundle.transport.archive import unpack_beside
+from bundle.transport.commands import coverage_lines
+from bundle.transport.signature import verify_trusted
 from targets.base import RunConfig
 from targets.decide import Decision, Plan, Protocol, decide, latency_line
 from targets.sendback import prepare_sendback, sendback_path, write_sendback

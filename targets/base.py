@@ -16,10 +16,10 @@ import numpy as np
 from numpy.typing import NDArray
 from pydantic import Field, model_validator
 
-from bundle.artifacts import TensorSpec
-from bundle.errors import ArtifactError, InputError, ProjectError, SessionFailed
-from bundle.frozen import Frozen
-from bundle.limits import Count, Threads
+from bundle.base.errors import ArtifactError, InputError, ProjectError, SessionFailed
+from bundle.base.frozen import Frozen
+from bundle.base.limits import Count, Threads
+from bundle.formats.artifacts import TensorSpec
 
 Array: TypeAlias = NDArray[np.generic]
 Precision: TypeAlias = Literal["f32", "f16", "bf16", "int8_weights", "int8_mixed", "int8_smooth", "int8"]

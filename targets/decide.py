@@ -9,15 +9,25 @@ from typing import NamedTuple, TypeAlias
 
 from pydantic import Field
 
-from bundle.choice import BENCH, CHOICE, Bench, Candidate, Choice, VariantLatency, choose, unsettled, with_variants
-from bundle.errors import GraphError, ProjectError, TargetUnavailable
-from bundle.frozen import Frozen
-from bundle.harness import Measured, Options, measure_bundle
-from bundle.manifest import Bundle
-from bundle.measure import feed as feed_of
-from bundle.outcome import RESULT, RegressionReport, VariantRow, render
-from bundle.timing import AGAIN, Load, disturbances, glance, load_between, measure, percentiles
-from bundle.vectors import Vectors
+from bundle.base.errors import GraphError, ProjectError, TargetUnavailable
+from bundle.base.frozen import Frozen
+from bundle.formats.manifest import Bundle
+from bundle.formats.vectors import Vectors
+from bundle.judging.choice import (
+    BENCH,
+    CHOICE,
+    Bench,
+    Candidate,
+    Choice,
+    VariantLatency,
+    choose,
+    unsettled,
+    with_variants,
+)
+from bundle.judging.evaluate_image import feed as feed_of
+from bundle.judging.harness import Measured, Options, measure_bundle
+from bundle.judging.report import RESULT, RegressionReport, VariantRow, render
+from bundle.judging.timing import AGAIN, Load, disturbances, glance, load_between, measure, percentiles
 from targets.base import Execute, Latency, RunConfig, Session
 from targets.jetson.power import machine_facts
 from targets.open import execution, open_session
@@ -27,7 +37,7 @@ Say: TypeAlias = Callable[[str], None]
 
 
 class Protocol(Frozen):
-    """How to time: ``runs`` interleaved rounds after ``warmup`` untimed ones. ``gain`` is the rule of bundle/choice.py.
+    """How to time: ``runs`` interleaved rounds after ``warmup`` untimed ones. ``gain`` is the rule of bundle/judging/choice.py.
 
     Where noise hides which variant deserves to be chosen, as many rounds again are measured, up to ``again`` times.
     ``tool_seconds`` is how long the runtime's own benchmark runs for each variant; 0: it does not.
@@ -68,7 +78,7 @@ def decide(plan: Plan, say: Say) -> Decision:
 
     Raises:
         TargetUnavailable: no variant can be opened here.
-        ProjectError: see ``bundle.harness.measure_bundle``.
+        ProjectError: see ``bundle.judging.harness.measure_bundle``.
     """
     with ExitStack() as stack:
         sessions, failed = _open_all(plan, stack, say)

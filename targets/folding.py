@@ -9,8 +9,8 @@ from typing import Literal, TypeAlias
 
 from pydantic import Field, ValidationError, model_validator
 
-from bundle.errors import ConfigError
-from bundle.frozen import Frozen, faults
+from bundle.base.errors import ConfigError
+from bundle.base.frozen import Frozen, faults
 
 FILE = "folding.json"
 Measure: TypeAlias = Literal["latency", "bytes"]
@@ -107,5 +107,5 @@ def read_folding(target: str, folder: Path = Path(__file__).parent) -> FoldingCo
     except ValidationError as error:
         raise ConfigError(
             f"the costs of {target} cannot be read", expected="one row that is on, and what it was measured on",
-            got=faults(error), where=str(path), fix=f"write it again: python compile/bench_rates.py --target {target} --write",
+            got=faults(error), where=str(path), fix=f"write it again: python -m studies.rates --target {target} --write",
         ) from error  # fmt: skip

@@ -2,17 +2,17 @@
 
 from pydantic import ValidationError
 
-from bundle.choice import pick
-from bundle.errors import ArtifactError
-from bundle.frozen import faults
-from bundle.manifest import Bundle, BundleVariant
-from bundle.regression import Device, Execution
+from bundle.base.errors import ArtifactError
+from bundle.base.frozen import faults
+from bundle.formats.manifest import Bundle, BundleVariant
+from bundle.judging.choice import pick
+from bundle.judging.run import Device, Execution
 from targets.base import Execute, ExecutedOn, RunConfig, Session, Variant, VariantRecipe, check_specs
 from targets.table import target
 
 
 def open_session(bundle: Bundle, *, execute: Execute, variant: str, run: RunConfig) -> tuple[Session, ExecutedOn]:
-    """Open a variant of a bundle ("": see ``bundle.choice.pick``) on its target; return the session and what it runs on.
+    """Open a variant of a bundle ("": see ``bundle.judging.choice.pick``) on its target; return the session and what it runs on.
 
     Raises:
         ArtifactError: no such variant, a file is missing or altered, or the graph is not what the manifest says.

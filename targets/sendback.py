@@ -4,12 +4,12 @@ import re
 import zipfile
 from pathlib import Path
 
-from bundle.choice import BENCH, CHOICE
-from bundle.engines import ENGINES
-from bundle.manifest import Bundle
-from bundle.outcome import RESULT
-from bundle.outputs import overwriting, require_file, zip_with
-from bundle.seals import MANIFEST
+from bundle.formats.engines import ENGINES
+from bundle.formats.manifest import Bundle
+from bundle.formats.outputs import overwriting, require_file, zip_with
+from bundle.formats.seals import MANIFEST
+from bundle.judging.choice import BENCH, CHOICE
+from bundle.judging.report import RESULT
 
 SENT = (RESULT, BENCH, CHOICE, MANIFEST)
 ARCHIVES = zip_with(*SENT)  # what the file to send back may be written over

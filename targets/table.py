@@ -2,7 +2,7 @@
 
 from types import MappingProxyType
 
-from bundle.errors import ConfigError
+from bundle.base.errors import ConfigError
 from targets.base import Target
 from targets.intel.target import INTEL
 from targets.jetson.target import JETSON

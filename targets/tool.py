@@ -7,10 +7,10 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import NamedTuple, TypeAlias
 
-from bundle.choice import VariantLatency
-from bundle.engines import ENGINES
-from bundle.errors import TargetUnavailable
-from bundle.manifest import Bundle
+from bundle.base.errors import TargetUnavailable
+from bundle.formats.engines import ENGINES
+from bundle.formats.manifest import Bundle
+from bundle.judging.choice import VariantLatency
 from targets.base import RunConfig, Variant
 from targets.intel.benchmark import time_with_tool
 from targets.jetson.target import engine_here

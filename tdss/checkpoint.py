@@ -18,11 +18,11 @@ from safetensors import SafetensorError, safe_open
 from safetensors.torch import load_file, save_file
 from torch import Tensor
 
-from bundle.artifacts import write_text
-from bundle.errors import CheckpointError
-from bundle.frozen import Frozen, faults
-from bundle.limits import read_limited
-from bundle.outputs import nothing, replacing
+from bundle.base.errors import CheckpointError
+from bundle.base.frozen import Frozen, faults
+from bundle.base.limits import read_limited
+from bundle.formats.artifacts import write_text
+from bundle.formats.outputs import nothing, replacing
 from tdss.config import ModelConfig
 from tdss.config_file import CARD, CONFIG, WEIGHTS, read_config
 from tdss.model import MultiTaskModel, shapes

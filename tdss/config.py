@@ -5,11 +5,11 @@ from typing import Annotated, Literal, TypeAlias
 
 from pydantic import Discriminator, Field, Tag, model_validator
 
-from bundle.errors import ConfigError
-from bundle.frozen import Frozen
-from bundle.limits import LIMITS, Blocks, Channels, Experts, Name, Positive, Ratio, Real, Side, Small, Width
-from bundle.preprocess import Deviation, Mean
-from bundle.tasks import TASKS
+from bundle.base.errors import ConfigError
+from bundle.base.frozen import Frozen
+from bundle.base.limits import LIMITS, Blocks, Channels, Experts, Name, Positive, Ratio, Real, Side, Small, Width
+from bundle.tasks.preprocess import Deviation, Mean
+from bundle.tasks.table import TASKS
 
 Gate: TypeAlias = Literal["static", "dynamic"]
 STAGES = LIMITS["stages"].most
@@ -152,7 +152,7 @@ AdapterConfig: TypeAlias = Annotated[
 
 
 class ModelConfig(Frozen):
-    """A multi-task model. ``tasks`` maps each task of bundle/tasks.py to its output channels, in output order."""
+    """A multi-task model. ``tasks`` maps each task of bundle/tasks/table.py to its output channels, in output order."""
 
     schema_version: Literal[1] = 1
     name: Name
@@ -184,7 +184,7 @@ class ModelConfig(Frozen):
         return self
 
     def _check_channels(self) -> None:
-        """Refuse a task whose metric cannot take the channels; a name that is no task is refused by ``bundle.tasks.task``."""
+        """Refuse a task whose metric cannot take the channels; a name that is no task is refused by ``bundle.tasks.table.task``."""
         for row in TASKS:
             channels = self.tasks.get(row.name)
             if channels is not None and (channels < 2 if row.channels is None else channels != row.channels):

@@ -4,10 +4,10 @@ from pathlib import Path
 
 from pydantic import ValidationError
 
-from bundle.artifacts import hash_file
-from bundle.errors import ConfigError
-from bundle.frozen import faults
-from bundle.tasks import task as task_row
+from bundle.base.errors import ConfigError
+from bundle.base.frozen import faults
+from bundle.formats.artifacts import hash_file
+from bundle.tasks.table import task as task_row
 from tdss.config import ModelConfig
 from tdss.toml_file import read_toml
 

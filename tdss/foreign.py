@@ -13,9 +13,9 @@ from pathlib import Path
 import torch
 from torch import Tensor
 
-from bundle.artifacts import Imported, Record, hash_file, hash_folder, write_record
-from bundle.errors import CheckpointError, ConfigError
-from bundle.outputs import artifact, replacing, require_folder
+from bundle.base.errors import CheckpointError, ConfigError
+from bundle.formats.artifacts import Imported, Record, hash_file, hash_folder, write_record
+from bundle.formats.outputs import artifact, replacing, require_folder
 from tdss import checkpoint, config_file
 from tdss.backbones.swin_keys import from_published
 from tdss.backbones.vit_keys import from_dinov2

@@ -5,8 +5,8 @@ from collections.abc import Sequence
 import torch
 from torch import Tensor, nn
 
-from bundle.errors import ConfigError
-from bundle.limits import LIMITS
+from bundle.base.errors import ConfigError
+from bundle.base.limits import LIMITS
 from tdss.adapters.base import Adapter, NoAdapter
 from tdss.adapters.lora import Ssf
 from tdss.adapters.mtlora import Mtlora, keep_streams

@@ -5,8 +5,8 @@ from pathlib import Path
 
 import tomllib
 
-from bundle.errors import ConfigError
-from bundle.limits import LIMITS, read_limited
+from bundle.base.errors import ConfigError
+from bundle.base.limits import LIMITS, read_limited
 
 DEPTH = LIMITS["toml_depth"].most
 DOTTED = re.compile(rf"""(?<![\w-])(?:(?:[\w-]++|"[^"\n]*+"|'[^'\n]*+')[ \t]*+\.[ \t]*+){{{DEPTH}}}""", re.ASCII)

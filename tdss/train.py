@@ -6,9 +6,9 @@ from typing import TYPE_CHECKING
 
 from rich.console import Console
 
-from bundle.arguments import within
-from bundle.font_cache import font_cache_apart
-from bundle.terminal import exit_status
+from bundle.base.arguments import within
+from bundle.base.font_cache import font_cache_apart
+from bundle.base.terminal import exit_status
 from tdss.training import config as training_config
 from tdss.training import loop
 from tdss.training.progress import Display

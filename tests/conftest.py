@@ -5,8 +5,8 @@ from pathlib import Path
 
 import pytest
 
-from bundle.isolated import isolate
-from bundle.telemetry import switch_off_telemetry
+from bundle.base.isolated import isolate
+from bundle.base.telemetry import switch_off_telemetry
 
 
 def pytest_configure() -> None:

@@ -7,20 +7,20 @@ import numpy as np
 import onnx_ir as ir
 from onnx_ir.passes.common import RemoveUnusedNodesPass
 
-from compile.folding.builder import Builder
-from compile.folding.cost import takes_columns
-from compile.folding.expand import Reads
-from compile.folding.gates import Gates
-from compile.folding.layout import Laid, Layout, Layouts, per_channel, preferred, shape_of
-from compile.folding.matrices import Array, Matrix
-from compile.folding.moves import Move
-from compile.folding.network import CHANNEL, POSITION, Network, Value
-from compile.folding.plan import Made, Plan, Product
-from compile.folding.products import Products
-from compile.folding.splits import merge_slices
-from compile.folding.windows import Family
-from compile.passes.base import constant
-from compile.passes.base import shape_of as static_shape
+from compile.folding.choice.cost import takes_columns
+from compile.folding.choice.plan import Made, Plan, Product
+from compile.folding.gated_products import Gates
+from compile.folding.linear.expand import Reads
+from compile.folding.linear.matrices import Array, Matrix
+from compile.folding.linear.moves import Move
+from compile.folding.linear.network import CHANNEL, POSITION, Network, Value
+from compile.folding.linear.windows import Family
+from compile.folding.nodes.builder import Builder
+from compile.folding.nodes.layout import Laid, Layout, Layouts, per_channel, preferred, shape_of
+from compile.folding.nodes.products import Products
+from compile.folding.nodes.splits import merge_slices
+from compile.graphs.passes.base import constant
+from compile.graphs.passes.base import shape_of as static_shape
 from targets.folding import Rates
 
 

@@ -6,15 +6,15 @@ from typing import NamedTuple
 import onnx_ir as ir
 from onnx_ir.passes.common import RemoveUnusedNodesPass
 
-from compile.folding.channels import needed_channels
+from compile.folding.choice.plan import Plan, make_plan
+from compile.folding.choice.price import graph_price
+from compile.folding.choice.search import Found, search
 from compile.folding.emit import emit, float_type
-from compile.folding.network import Network
-from compile.folding.plan import Plan, make_plan
-from compile.folding.price import graph_price
-from compile.folding.reader import read_network
-from compile.folding.regrid import regrid
-from compile.folding.search import Found, search
-from compile.folding.settle import settle
+from compile.folding.linear.network import Network
+from compile.folding.reading.dead_channels import needed_channels
+from compile.folding.reading.reader import read_network
+from compile.folding.reading.regrid import regrid
+from compile.folding.reading.settle import settle
 from targets.folding import Rates
 
 

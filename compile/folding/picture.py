@@ -7,8 +7,8 @@ from collections import Counter
 from collections.abc import Callable, Hashable, Iterator, Mapping
 from typing import NamedTuple
 
-from bundle.fold import FoldBox, FoldNet, FoldPicture
-from compile.folding.network import Network
+from bundle.formats.fold import FoldBox, FoldNet, FoldPicture
+from compile.folding.linear.network import Network
 from compile.folding.record import scope_of
 
 MOST_BOXES = 16  # a larger part is not drawn: nobody reads it

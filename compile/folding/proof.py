@@ -5,14 +5,14 @@ from collections.abc import Iterable, Mapping, Sequence
 import numpy as np
 import onnx_ir as ir
 
-from bundle.errors import GraphError
-from bundle.fold import FoldProof
+from bundle.base.errors import GraphError
+from bundle.formats.fold import FoldProof
+from compile.folding.choice.plan import make_plan
+from compile.folding.choice.search import Search
 from compile.folding.emit import emit
 from compile.folding.engine import Elimination
-from compile.folding.plan import make_plan
-from compile.folding.search import Search
-from compile.graph import Array
-from compile.torch_graph.evaluate import evaluate
+from compile.graphs.pytorch.evaluate import evaluate
+from compile.stage.graph_info import Array
 from targets.folding import Rates
 
 EXACT_RELATIVE = 1e-11  # float64: largest |a − b| of an output over its largest |b|

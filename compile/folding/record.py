@@ -4,8 +4,8 @@ from typing import Literal
 
 from pydantic import Field
 
-from bundle.fold import FoldProof
-from bundle.frozen import Frozen
+from bundle.base.frozen import Frozen
+from bundle.formats.fold import FoldProof
 from targets.folding import Rates
 
 

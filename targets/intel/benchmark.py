@@ -5,12 +5,12 @@ import subprocess
 from pathlib import Path
 from tempfile import TemporaryDirectory
 
-from bundle.errors import TargetUnavailable
-from bundle.isolated import program
+from bundle.base.errors import TargetUnavailable
+from bundle.base.isolated import program
 from targets.base import RunConfig
 
 RUN = (
-    "from bundle.telemetry import switch_off_telemetry; switch_off_telemetry();"
+    "from bundle.base.telemetry import switch_off_telemetry; switch_off_telemetry();"
     " from openvino.tools.benchmark.main import main; sys.exit(main())"
 )
 STATISTICS = "benchmark_report.json"

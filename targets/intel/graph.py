@@ -11,8 +11,8 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from bundle.errors import ArtifactError, GraphError
-from bundle.outputs import refusal
+from bundle.base.errors import ArtifactError, GraphError
+from bundle.formats.outputs import refusal
 from targets.intel.runtime import import_openvino, shared_core
 
 if TYPE_CHECKING:

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from bundle.artifacts import TensorSpec
+from bundle.formats.artifacts import TensorSpec
 from targets.base import Array
 from targets.intel.runtime import import_openvino
 

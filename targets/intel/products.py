@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, NamedTuple
 
 import numpy as np
 
-from bundle.errors import GraphError
+from bundle.base.errors import GraphError
 from targets.intel.graph import read
 from targets.intel.runtime import DTYPES, import_openvino, shared_core
 from targets.intel.session import HINT

@@ -7,7 +7,7 @@ after    y = op(x, w) + b                       w and b those of the float graph
 from collections.abc import Collection
 from typing import TYPE_CHECKING
 
-from bundle.errors import GraphError
+from bundle.base.errors import GraphError
 from targets.intel.runtime import import_openvino
 
 if TYPE_CHECKING:

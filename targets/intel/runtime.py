@@ -4,9 +4,9 @@ from functools import lru_cache
 from types import ModuleType
 from typing import TYPE_CHECKING
 
-from bundle.artifacts import TensorSpec
-from bundle.errors import GraphError, TargetUnavailable, not_installed
-from bundle.telemetry import switch_off_telemetry
+from bundle.base.errors import GraphError, TargetUnavailable, not_installed
+from bundle.base.telemetry import switch_off_telemetry
+from bundle.formats.artifacts import TensorSpec
 
 if TYPE_CHECKING:
     from openvino import Core

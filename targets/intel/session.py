@@ -4,8 +4,8 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from bundle.artifacts import TensorSpec
-from bundle.errors import GraphError, TargetUnavailable
+from bundle.base.errors import GraphError, TargetUnavailable
+from bundle.formats.artifacts import TensorSpec
 from targets.base import Array, Capabilities, Precision, RunConfig, Session, SessionInfo
 from targets.intel.graph import read
 from targets.intel.outputs import OutputArrays

@@ -3,7 +3,7 @@
 from pathlib import Path
 from typing import Literal
 
-from bundle.errors import TargetUnavailable
+from bundle.base.errors import TargetUnavailable
 from targets.base import (
     Capabilities,
     EngineBuilt,

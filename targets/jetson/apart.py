@@ -11,10 +11,10 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import get_args
 
-from bundle.artifacts import hash_file
-from bundle.errors import TargetUnavailable
-from bundle.isolated import module
-from bundle.terminal import exit_status
+from bundle.base.errors import TargetUnavailable
+from bundle.base.isolated import module
+from bundle.base.terminal import exit_status
+from bundle.formats.artifacts import hash_file
 from targets.base import Precision
 from targets.jetson.builder import BuilderConfig, EngineFile, cached_engine, engine_key, ensure_engine
 from targets.jetson.device import Device, find_device

@@ -1,7 +1,7 @@
 """Build TensorRT engines on the device from a bundle's graphs, strongly typed, each one once.
 
 An engine belongs to one device and one TensorRT version, so ``EngineKey`` names it by everything that decides its
-bytes. An engine is executable code: its sha256 is stored beside it and checked before it is loaded (bundle/engines.py).
+bytes. An engine is executable code: its sha256 is stored beside it and checked before it is loaded (bundle/formats/engines.py).
 Each build is a process of its own (``python -m targets.jetson.apart``): the builder's memory is free again before the
 engine runs, and where the system kills the builder for memory, this process lives and says so.
 Written against TensorRT 10.3 to 11.4; it has not run on hardware yet.
@@ -13,10 +13,10 @@ from typing import TYPE_CHECKING, Literal, NamedTuple, TypeAlias
 
 from pydantic import Field
 
-from bundle.artifacts import hash_file
-from bundle.engines import read_engine_file, write_engine_file
-from bundle.errors import GraphError, TargetUnavailable
-from bundle.frozen import Frozen
+from bundle.base.errors import GraphError, TargetUnavailable
+from bundle.base.frozen import Frozen
+from bundle.formats.artifacts import hash_file
+from bundle.formats.engines import read_engine_file, write_engine_file
 from targets.base import Precision
 from targets.jetson.device import Device, tensorrt_version, version_of
 from targets.jetson.log import last, no_memory, ran_out, recording_logger

@@ -6,7 +6,7 @@ from collections.abc import Callable
 import numpy as np
 from numpy.typing import NDArray
 
-from bundle.errors import TargetUnavailable
+from bundle.base.errors import TargetUnavailable
 
 LIBRARIES = ("libcudart.so", "libcudart.so.13", "libcudart.so.12")
 HOST_TO_DEVICE, DEVICE_TO_HOST = 1, 2

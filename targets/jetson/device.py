@@ -7,9 +7,9 @@ import sys
 from functools import lru_cache
 from pathlib import Path
 
-from bundle.errors import TargetUnavailable
-from bundle.frozen import Frozen
-from bundle.isolated import program
+from bundle.base.errors import TargetUnavailable
+from bundle.base.frozen import Frozen
+from bundle.base.isolated import program
 from targets.jetson.cuda import Cuda
 
 PROBE = "import json, tensorrt; print(json.dumps(tensorrt.__version__))"

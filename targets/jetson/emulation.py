@@ -11,7 +11,7 @@ may sum in FP16. An emulation says nothing about speed.
 
 from pathlib import Path
 
-from bundle.errors import ArtifactError
+from bundle.base.errors import ArtifactError
 from targets.base import Capabilities, RunConfig, Session, SessionInfo, Variant
 from targets.reference.session import OnnxRuntimeSession, cpu_capabilities
 

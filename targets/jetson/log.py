@@ -4,7 +4,7 @@ import re
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from bundle.errors import TargetUnavailable
+from bundle.base.errors import TargetUnavailable
 
 if TYPE_CHECKING:
     import tensorrt

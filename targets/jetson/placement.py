@@ -9,7 +9,7 @@ from pathlib import Path
 
 from pydantic import Field, model_validator
 
-from bundle.frozen import Frozen
+from bundle.base.frozen import Frozen
 from targets.base import HeadType
 
 FILE = "placement.json"

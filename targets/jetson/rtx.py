@@ -14,9 +14,9 @@ from pathlib import Path
 from tempfile import TemporaryDirectory
 from types import MappingProxyType
 
-from bundle.errors import TargetUnavailable
-from bundle.frozen import Frozen
-from bundle.isolated import module
+from bundle.base.errors import TargetUnavailable
+from bundle.base.frozen import Frozen
+from bundle.base.isolated import module
 
 MODULE = "tensorrt_rtx"
 DISTRIBUTION = "tensorrt-rtx-cu13"

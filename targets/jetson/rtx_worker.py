@@ -10,7 +10,7 @@ from pathlib import Path
 from types import ModuleType, SimpleNamespace
 from typing import Any
 
-from bundle.strict_json import dumps
+from bundle.base.strict_json import dumps
 
 LAYERS = "Layers:"
 UNKNOWN = 64

@@ -4,8 +4,8 @@ import shutil
 from pathlib import Path
 from typing import Literal
 
-from bundle.engines import ENGINES
-from bundle.errors import TargetUnavailable
+from bundle.base.errors import TargetUnavailable
+from bundle.formats.engines import ENGINES
 from targets.base import (
     Capabilities,
     DeferredEngine,

@@ -10,7 +10,7 @@ import shutil
 import subprocess
 from pathlib import Path
 
-from bundle.errors import TargetUnavailable
+from bundle.base.errors import TargetUnavailable
 
 JETPACK = Path("/usr/src/tensorrt/bin/trtexec")  # where a JetPack puts it, outside PATH
 GRACE_S = 300  # for loading the engine

@@ -10,9 +10,9 @@ from pathlib import Path
 from types import ModuleType
 from typing import Protocol
 
-from bundle.artifacts import TensorSpec
-from bundle.errors import ArtifactError, GraphError, not_installed
-from bundle.telemetry import switch_off_telemetry
+from bundle.base.errors import ArtifactError, GraphError, not_installed
+from bundle.base.telemetry import switch_off_telemetry
+from bundle.formats.artifacts import TensorSpec
 from targets.base import Array, Capabilities, Session, SessionInfo
 from targets.isa import cpu_isa, cpu_name, read_cpuinfo
 

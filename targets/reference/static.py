@@ -6,8 +6,8 @@ from contextlib import contextmanager
 from pathlib import Path
 from tempfile import TemporaryDirectory
 
-from bundle.errors import GraphError
-from bundle.telemetry import switch_off_telemetry
+from bundle.base.errors import GraphError
+from bundle.base.telemetry import switch_off_telemetry
 from targets.base import Array
 from targets.reference.session import import_onnxruntime
 

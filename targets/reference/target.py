@@ -4,7 +4,7 @@ import shutil
 from pathlib import Path
 from typing import Literal
 
-from bundle.errors import InputError, TargetUnavailable
+from bundle.base.errors import InputError, TargetUnavailable
 from targets.base import (
     Capabilities,
     EngineBuilt,

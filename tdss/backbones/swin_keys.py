@@ -15,7 +15,7 @@ from typing import Literal, TypeAlias
 import torch
 from torch import Tensor
 
-from bundle.errors import CheckpointError
+from bundle.base.errors import CheckpointError
 
 Layout: TypeAlias = Literal["official", "timm", "hf"]
 

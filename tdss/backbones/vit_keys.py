@@ -14,7 +14,7 @@ import torch
 from torch import Tensor
 from torch.nn import functional
 
-from bundle.errors import CheckpointError
+from bundle.base.errors import CheckpointError
 
 UNUSED = re.compile(r"(^|\.)(mask_token|head\..*|classifier\..*|norm\.(weight|bias)|layernorm\.(weight|bias))$")
 REGISTERS = re.compile(r"(^|\.)register_tokens$")

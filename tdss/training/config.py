@@ -5,9 +5,9 @@ from typing import Annotated, Literal, TypeAlias
 
 from pydantic import Field, ValidationError, model_validator
 
-from bundle.errors import ConfigError
-from bundle.frozen import Frozen, faults
-from bundle.limits import Batch, Count, CountOrNone, Name, NotNegative, Positive, Seed, Small, SplitName
+from bundle.base.errors import ConfigError
+from bundle.base.frozen import Frozen, faults
+from bundle.base.limits import Batch, Count, CountOrNone, Name, NotNegative, Positive, Seed, Small, SplitName
 from tdss.config import IN_BACKBONE, ModelConfig
 from tdss.toml_file import read_toml
 

@@ -7,9 +7,9 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from bundle.dataset import FolderDataset, load_spec
-from bundle.errors import DatasetError
-from bundle.frozen import Frozen
+from bundle.base.errors import DatasetError
+from bundle.base.frozen import Frozen
+from bundle.tasks.dataset import FolderDataset, load_spec
 from tdss.config import ImageConfig
 from tdss.training import augment
 from tdss.training.config import AugmentConfig

@@ -7,12 +7,12 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from bundle.dataset import Array, FolderDataset
-from bundle.errors import CheckpointError, DatasetError
-from bundle.metrics import Floats, metric
-from bundle.postprocess import predict
-from bundle.preprocess import Preprocess
-from bundle.tasks import task as task_row
+from bundle.base.errors import CheckpointError, DatasetError
+from bundle.tasks.dataset import Array, FolderDataset
+from bundle.tasks.metrics import Floats, metric
+from bundle.tasks.postprocess import predict
+from bundle.tasks.preprocess import Preprocess
+from bundle.tasks.table import task as task_row
 from tdss.config import ModelConfig
 
 Predictor = Callable[[str], dict[str, Array]]

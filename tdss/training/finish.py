@@ -4,11 +4,11 @@ import numpy as np
 import torch
 from torch import nn
 
-from bundle.artifacts import write_text
-from bundle.dataset import FolderDataset
-from bundle.errors import CheckpointError
-from bundle.tasks import task as task_row
-from bundle.verdict import delta_m, relative_drop
+from bundle.base.errors import CheckpointError
+from bundle.formats.artifacts import write_text
+from bundle.judging.verdict import delta_m, relative_drop
+from bundle.tasks.dataset import FolderDataset
+from bundle.tasks.table import task as task_row
 from tdss import checkpoint, config_file
 from tdss.model import MultiTaskModel
 from tdss.training.config import TrainConfig

@@ -10,9 +10,9 @@ import torch
 from torch import Tensor, nn
 from torch.optim import AdamW
 
-from bundle.errors import CheckpointError, ConfigError
-from bundle.outputs import nothing, require_folder, unlisted
-from bundle.tasks import task as task_row
+from bundle.base.errors import CheckpointError, ConfigError
+from bundle.formats.outputs import nothing, require_folder, unlisted
+from bundle.tasks.table import task as task_row
 from tdss import checkpoint
 from tdss.config import IN_BACKBONE
 from tdss.model import MultiTaskModel, shapes

@@ -12,8 +12,8 @@ import torch
 from torch import Tensor
 from torch.nn import functional
 
-from bundle.dataset import IGNORE
-from bundle.tasks import Activation
+from bundle.tasks.dataset import IGNORE
+from bundle.tasks.table import Activation
 
 
 def cross_entropy(raw: Tensor, label: Tensor, weight: Tensor | None) -> Tensor:

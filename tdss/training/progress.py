@@ -9,9 +9,9 @@ from types import TracebackType
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
 
-from bundle.artifacts import write_text
-from bundle.escaping import escaped
-from bundle.strict_json import dumps
+from bundle.base.escaping import escaped
+from bundle.base.strict_json import dumps
+from bundle.formats.artifacts import write_text
 
 SMOOTHING = 0.02  # the weight of the last step in the pace
 Value = float | int | str | dict[str, float]

@@ -14,10 +14,10 @@ from safetensors.torch import load_file
 from torch import Tensor, nn
 from torch.optim import AdamW
 
-from bundle.artifacts import write_text
-from bundle.errors import CheckpointError
-from bundle.frozen import Frozen
-from bundle.outputs import only, replacing
+from bundle.base.errors import CheckpointError
+from bundle.base.frozen import Frozen
+from bundle.formats.artifacts import write_text
+from bundle.formats.outputs import only, replacing
 from tdss.checkpoint import write_weights
 
 TENSORS = "state.safetensors"

@@ -6,7 +6,7 @@ from functools import cache
 from pathlib import Path
 
 ROOT = Path(__file__).resolve().parents[2]
-ROOMS = ("bundle", "calibration", "cli", "compile", "examples", "report", "targets", "tdss")
+ROOMS = ("bundle", "calibration", "cli", "compile", "examples", "report", "studies", "targets", "tdss")
 
 
 def library() -> list[Path]:

@@ -22,8 +22,8 @@ GOALS = {goal for names in re.findall(r"^\.PHONY: (.*)$", MAKEFILE, re.MULTILINE
 ASKED = re.findall(r"^ASKED := (.*)$", MAKEFILE, re.MULTILINE)[0].split()
 VARIABLES = {*ASKED, *re.findall(r"^(\w+) \?=", MAKEFILE, re.MULTILINE)}
 OPTIONS = {
-    "bench": "cli.bench",
-    "bench-fold": "compile.bench_fold",
+    "bench": "studies.comparison.command",
+    "bench-fold": "studies.folding.run",
     "bundle": "targets.__main__",
 }  # whose command line make's options become
 PIPELINE = "compile.pipeline"  # else

@@ -10,13 +10,13 @@ from hypothesis import given
 from hypothesis import strategies as st
 from pydantic import BaseModel
 
-from bundle.frozen import Frozen
-from bundle.strict_json import dumps
+from bundle.base.frozen import Frozen
+from bundle.base.strict_json import dumps
 from tests.architecture.source import library, place, tree
 
 TEXT_ONLY = {
-    "bundle/strict_json.py": "the one that is strict",
-    "bundle/journal.py": "facts of a run become a key; what is written has allow_nan=False",
+    "bundle/base/strict_json.py": "the one that is strict",
+    "bundle/judging/resume.py": "facts of a run become a key; what is written has allow_nan=False",
     "targets/jetson/device.py": "a version",
 }  # fmt: skip
 """Files that may call json.dumps, and what they write: there is no float in it."""
@@ -35,7 +35,7 @@ def test_no_module_writes_json_that_may_hold_nan() -> None:
     wrong = [
         f"{place(path, line)} {name}"
         for path in library()
-        if not any(path.as_posix().endswith(name) for name in (*TEXT_ONLY, "bundle/frozen.py"))
+        if not any(path.as_posix().endswith(name) for name in (*TEXT_ONLY, "bundle/base/frozen.py"))
         for name, line in loose(tree(path))
     ]
     assert wrong == []
@@ -55,12 +55,12 @@ def every_value(kind: type[BaseModel]) -> Iterator[type[BaseModel]]:
 def test_every_value_writes_null_for_nan_and_reads_none() -> None:
     """A subclass may set its own configuration, which would take the place of ours."""
     for module in (
-        "bundle.manifest",
-        "bundle.outcome",
-        "bundle.fold",
-        "compile.config",
-        "compile.search",
-        "report.legal",
+        "bundle.formats.manifest",
+        "bundle.judging.report",
+        "bundle.formats.fold",
+        "compile.stage.config",
+        "compile.quantization.mixed_precision",
+        "report.bundle_page.tensorrt",
     ):
         import_module(module)
     kinds = list(every_value(Frozen))

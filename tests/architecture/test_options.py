@@ -1,4 +1,4 @@
-"""Every number of a command line has bounds, and those are of the table in bundle/limits.py."""
+"""Every number of a command line has bounds, and those are of the table in bundle/base/limits.py."""
 
 import ast
 import inspect
@@ -8,11 +8,11 @@ from typing import get_type_hints
 
 import pytest
 
-from bundle.limits import LIMITS
+from bundle.base.limits import LIMITS
 from tests.architecture.source import ROOT, library, place, tree
 
 CHECKED_BY_CONFIG = ("compile.pipeline",)
-"""Their options become a BuildConfig, whose types have the bounds (tests/compile/test_config.py)."""
+"""Their options become a BuildConfig, whose types have the bounds (tests/compile/stage/test_config.py)."""
 CHECKED_BY_VALUE = ("mean", "std")
 """Three numbers, which become a Preprocess."""
 

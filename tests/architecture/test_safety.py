@@ -11,11 +11,11 @@ from tests.architecture.source import library, place, tree
 PICKLES = {"cPickle", "cloudpickle", "dill", "joblib", "marshal", "pickle", "shelve"}
 # terminal.py escapes; the progress display escapes its lines; the others print in a process without our packages.
 MAY_PRINT = {
-    "bundle/terminal.py",
+    "bundle/base/terminal.py",
     "examples/infer.py",
     "tdss/train.py",
     "compile/_path.py",
-    "compile/simplify_worker.py",
+    "compile/graphs/onnxsim_worker.py",
 }
 MAY_LOAD_TORCH_FILES = {"tdss/foreign.py"}  # the one module that reads a foreign .pth, with weights_only=True
 
@@ -162,7 +162,7 @@ def starts_of_python(module: ast.Module) -> list[int]:
 
 
 def test_python_is_started_isolated() -> None:
-    """bundle/isolated.py makes the command; another way would import what lies in a working directory."""
+    """bundle/base/isolated.py makes the command; another way would import what lies in a working directory."""
     wrong = [
         place(path, line) for path in library() if path.name != "isolated.py" for line in starts_of_python(tree(path))
     ]

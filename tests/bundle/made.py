@@ -5,10 +5,9 @@ from pathlib import Path
 
 import numpy as np
 
-from bundle.artifacts import hash_file
-from bundle.contents import WRITTEN_LATER
-from bundle.dataset import Array, DatasetSpec
-from bundle.manifest import (
+from bundle.formats.artifacts import hash_file
+from bundle.formats.contents import WRITTEN_LATER
+from bundle.formats.manifest import (
     Bundle,
     BundleVariant,
     Engine,
@@ -21,13 +20,14 @@ from bundle.manifest import (
     load_bundle,
     write_manifest,
 )  # fmt: skip
-from bundle.postprocess import predict
-from bundle.preprocess import Preprocess
-from bundle.regression import Device, Execution
-from bundle.results import SEALED
-from bundle.seals import MANIFEST
-from bundle.tasks import task
-from bundle.vectors import Evaluated, write_vectors
+from bundle.formats.results import SEALED
+from bundle.formats.seals import MANIFEST
+from bundle.formats.vectors import Evaluated, write_vectors
+from bundle.judging.run import Device, Execution
+from bundle.tasks.dataset import Array, DatasetSpec
+from bundle.tasks.postprocess import predict
+from bundle.tasks.preprocess import Preprocess
+from bundle.tasks.table import task
 
 HEIGHT, WIDTH = 24, 32
 CLASSES = {"semseg": ("wall", "floor", "bed", "person"), "human_parts": ("none", "head", "torso")}

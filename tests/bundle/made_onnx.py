@@ -7,8 +7,8 @@ import numpy as np
 import onnx
 from onnx import TensorProto, helper, numpy_helper
 
-from bundle.manifest import BundleVariant, write_manifest
-from bundle.vectors import write_vectors
+from bundle.formats.manifest import BundleVariant, write_manifest
+from bundle.formats.vectors import write_vectors
 from targets.base import RunConfig
 from targets.table import target
 from tests.bundle.made import HEIGHT, SPEC, TASKS, WIDTH, evaluated, hash_bundle, manifest

@@ -7,13 +7,13 @@ from pathlib import Path
 
 import pytest
 
-from bundle.choice import pick
-from bundle.engines import write_engine_file
-from bundle.errors import ArtifactError
-from bundle.manifest import load_bundle, verify_bundle, write_manifest
-from bundle.outcome import read_report
-from bundle.results import RESULTS, write_result
-from bundle.signature import make_keys, require_signature, sign
+from bundle.base.errors import ArtifactError
+from bundle.formats.engines import write_engine_file
+from bundle.formats.manifest import load_bundle, verify_bundle, write_manifest
+from bundle.formats.results import RESULTS, write_result
+from bundle.judging.choice import pick
+from bundle.judging.report import read_report
+from bundle.transport.signature import make_keys, require_signature, sign
 from tests.architecture.source import ROOT
 from tests.bundle.made import make_bundle, manifest
 
@@ -84,7 +84,7 @@ FAULTS: dict[str, Callable[[Path], object]] = {
 }  # fmt: skip
 
 
-# Without its signature a bundle is unsigned, and refused where a key is given (tests/bundle/test_signature.py).
+# Without its signature a bundle is unsigned, and refused where a key is given (tests/bundle/transport/test_signature.py).
 PAIRS = [(name, fault) for name in FILES for fault in FAULTS if (name, fault) != ("signature.json", "removed")]
 
 

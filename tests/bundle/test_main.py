@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from bundle.__main__ import main
-from bundle.results import write_result
+from bundle.formats.results import write_result
 from tests.bundle.made import make_bundle
 from tests.exits import exit_code
 

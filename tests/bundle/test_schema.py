@@ -5,8 +5,8 @@ from pathlib import Path
 
 import pytest
 
-from bundle.choice import Bench, Choice
-from bundle.results import write_result
+from bundle.formats.results import write_result
+from bundle.judging.choice import Bench, Choice
 from bundle.schema import SCHEMAS, schema_text
 from tests.bundle.made import make_bundle
 

@@ -10,17 +10,17 @@ from pathlib import Path
 
 import pytest
 
-from bundle import manifest as manifest_module
-from bundle import results as results_module
-from bundle.archive import pack, unpack
-from bundle.choice import pick
-from bundle.engines import read_engine_file, write_engine_file
-from bundle.errors import ArtifactError
-from bundle.harness import Options, judge_bundle
-from bundle.manifest import Bundle, load_bundle, verify_bundle, write_manifest
-from bundle.results import read_result, write_result
-from bundle.seals import MANIFEST, read_sealed_manifest
-from bundle.signature import load_trusted, make_keys, sign
+from bundle.base.errors import ArtifactError
+from bundle.formats import manifest as manifest_module
+from bundle.formats import results as results_module
+from bundle.formats.engines import read_engine_file, write_engine_file
+from bundle.formats.manifest import Bundle, load_bundle, verify_bundle, write_manifest
+from bundle.formats.results import read_result, write_result
+from bundle.formats.seals import MANIFEST, read_sealed_manifest
+from bundle.judging.choice import pick
+from bundle.judging.harness import Options, judge_bundle
+from bundle.transport.archive import pack, unpack
+from bundle.transport.signature import load_trusted, make_keys, sign
 from tests.bundle.made import HERE, make_bundle, manifest, session
 
 
@@ -160,7 +160,7 @@ def test_a_judgement_is_sealed_as_the_bundles_that_was_opened(folder: Path, host
 def test_an_archive_holds_what_was_verified_or_is_not_written(
     folder: Path, hostile: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    from bundle import archive as archive_module
+    from bundle.transport import archive as archive_module
 
     then(monkeypatch, archive_module, "verify_bundle", lambda: swap(folder, hostile))
     with pytest.raises(ArtifactError, match=r"was altered"):
@@ -172,7 +172,7 @@ def test_what_is_unpacked_is_what_the_signature_was_checked_over(
     folder: Path, hostile: Path, keys: tuple[Path, Path], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """The temporary folder's manifest is exchanged as soon as it lies there: the signature is of another one."""
-    from bundle import archive as archive_module
+    from bundle.transport import archive as archive_module
 
     archive = pack(folder, tmp_path / "good.zip")
 

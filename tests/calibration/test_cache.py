@@ -5,8 +5,8 @@ from pathlib import Path
 import pytest
 from pydantic import JsonValue
 
-from bundle.errors import ArtifactError
-from bundle.preprocess import Preprocess
+from bundle.base.errors import ArtifactError
+from bundle.tasks.preprocess import Preprocess
 from calibration.cache import CalibrationKey, differences, keep, look_up
 
 KEY = CalibrationKey(

@@ -6,8 +6,8 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from bundle.errors import DatasetError
-from bundle.preprocess import Preprocess
+from bundle.base.errors import DatasetError
+from bundle.tasks.preprocess import Preprocess
 from calibration.sampling import choose, from_folder, from_images, from_split
 from tests.bundle import made_scenes
 

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from bundle.results import read_result
+from bundle.formats.results import read_result
 from cli import regress
 from tests.bundle.made import TASKS
 from tests.bundle.made_onnx import COUNT, make

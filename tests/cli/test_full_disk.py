@@ -6,8 +6,8 @@ from pathlib import Path
 
 import pytest
 
-from bundle.artifacts import hash_folder
-from bundle.outputs import anything, replacing
+from bundle.formats.artifacts import hash_folder
+from bundle.formats.outputs import anything, replacing
 from tdss import checkpoint
 from tests.compile import made
 from tests.tdss.test_checkpoint import small
@@ -60,7 +60,7 @@ def test_a_full_disk_is_bad_input_and_leaves_nothing(place: Path, size: int, wor
 def test_openvino_gives_no_reason_so_the_system_is_asked(tmp_path: Path) -> None:
     code = LIMITED.replace("run(sys.argv[2:])", "") + (
         "import numpy as np, openvino as ov, openvino.opset13 as op\n"
-        "from pathlib import Path\nfrom bundle.outputs import anything, replacing\nfrom targets.intel.graph import save\n"
+        "from pathlib import Path\nfrom bundle.formats.outputs import anything, replacing\nfrom targets.intel.graph import save\n"
         "image = op.parameter([1, 64], np.float32, 'image')\n"
         "model = ov.Model([op.matmul(image, op.constant(np.ones((64, 64), np.float32)), False, False)], [image], 'm')\n"
         "try:\n"

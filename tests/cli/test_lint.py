@@ -7,9 +7,9 @@ import onnx_ir as ir
 import pytest
 
 from tests.cli.run import tdss
-from tests.compile.lint.made import GOOD, parse
-from tests.compile.lint.test_accepted import GOOD as ACCEPT
-from tests.compile.lint.test_residual import FLOAT_SKIP
+from tests.compile.tensorrt_checks.rules.made import GOOD, parse
+from tests.compile.tensorrt_checks.rules.test_accepted import GOOD as ACCEPT
+from tests.compile.tensorrt_checks.rules.test_residual import FLOAT_SKIP
 
 
 def saved(text: str, folder: Path) -> str:

@@ -8,7 +8,7 @@ from types import SimpleNamespace
 
 import pytest
 
-from bundle.errors import ArtifactError, ConfigError, ProjectError, RegressionFailed, TargetUnavailable
+from bundle.base.errors import ArtifactError, ConfigError, ProjectError, RegressionFailed, TargetUnavailable
 from cli import main as command_line
 from cli.commands import COMMANDS, Command
 from tests.architecture.source import ROOT

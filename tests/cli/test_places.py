@@ -6,10 +6,14 @@ from pathlib import Path
 
 import pytest
 
-from bundle.artifacts import Folded, Imported, hash_folder, load
+from bundle.formats.artifacts import Folded, Imported, hash_folder, load
 from cli import regress
-from compile import bench_fold, naive, power, study
-from report import learning, picture
+from studies import learning_curve as learning
+from studies import pictures as picture
+from studies.folding import run as bench_fold
+from studies.gate_power import measure as power
+from studies.quantization import nncf_defaults as naive
+from studies.quantization import run as study
 from tdss import checkpoint
 from tdss.model import MultiTaskModel
 from tests.bundle.made_onnx import make
@@ -141,7 +145,7 @@ def test_pictures_and_measurements_are_written_over_nothing_else(
 
 
 def test_every_table_asks_for_its_place_first(place: Path) -> None:
-    from bundle.errors import InputError
+    from bundle.base.errors import InputError
 
     (place / "quantization-naive.json").write_text("[1, 2]")
     model, scenes, file = place / "models" / "tiny", place / "scenes", place / "file"

@@ -4,14 +4,14 @@ from pathlib import Path
 
 import pytest
 
-from bundle.artifacts import Exported, Simplified
-from bundle.dataset import FolderDataset
-from bundle.manifest import Io
+from bundle.formats.artifacts import Exported, Simplified
+from bundle.formats.manifest import Io
+from bundle.tasks.dataset import FolderDataset
 from calibration.sampling import CalibrationSet, from_split
 from compile.export import export_module
-from compile.images import ImageFiles
+from compile.quantization.accuracy import Trial, labelled
 from compile.simplify import simplify
-from compile.trial import Trial, labelled
+from compile.stage.image_files import ImageFiles
 from tests.compile import made
 
 

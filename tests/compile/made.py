@@ -6,10 +6,10 @@ from pathlib import Path
 import numpy as np
 import torch
 
-from bundle.dataset import Array
-from bundle.manifest import Io
-from bundle.preprocess import Preprocess
-from compile.graph import GraphInfo
+from bundle.formats.manifest import Io
+from bundle.tasks.dataset import Array
+from bundle.tasks.preprocess import Preprocess
+from compile.stage.graph_info import GraphInfo
 from tdss.checkpoint import Card, save
 from tdss.config import HrnetConfig, ImageConfig, ModelConfig, SwinConfig, TdssConfig
 from tdss.model import MultiTaskModel

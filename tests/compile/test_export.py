@@ -9,14 +9,14 @@ import onnx
 import pytest
 import torch
 
-from bundle.artifacts import Exported
-from bundle.errors import DatasetError, GraphError
-from bundle.postprocess import predict
-from bundle.tasks import task
+from bundle.base.errors import DatasetError, GraphError
+from bundle.formats.artifacts import Exported
+from bundle.tasks.postprocess import predict
+from bundle.tasks.table import task
 from compile.export import OPSET, export_module
-from compile.graph import GRAPH_FILE, graph_info
-from compile.images import ImageFiles
-from compile.verify import run_graph
+from compile.stage.compare import run_graph
+from compile.stage.graph_info import GRAPH_FILE, graph_info
+from compile.stage.image_files import ImageFiles
 from tests.compile import made
 
 ROOT = Path(__file__).resolve().parents[2]

@@ -12,22 +12,22 @@ from pydantic import TypeAdapter
 from safetensors.torch import load_file, save_file
 from torch.utils.flop_counter import FlopCounterMode
 
-from bundle.artifacts import Exported, Folded, Simplified, hash_file, load
-from bundle.errors import CheckpointError, ConfigError, InputError
-from bundle.fold import FoldRecord
-from compile.config import FreezeOptions
-from compile.explain import draw, explain_rows
+from bundle.base.errors import CheckpointError, ConfigError, InputError
+from bundle.formats.artifacts import Exported, Folded, Simplified, hash_file, load
+from bundle.formats.fold import FoldRecord
 from compile.export import export
 from compile.fold import fold, main
-from compile.fold_graph import read_graph
-from compile.fold_lines import ELIMINATION, costs_by_scope
-from compile.graph import GRAPH_FILE, graph_info
-from compile.graph_cost import graph_cost
-from compile.images import ImageFiles, folder_images
+from compile.folding.explain import draw, explain_rows
+from compile.folding.graph_file import read_graph
+from compile.folding.tables import ELIMINATION, costs_by_scope
+from compile.folding.task_subset import TASK_SUBSET
+from compile.graphs.cost import graph_cost
 from compile.simplify import simplify
-from compile.stored import folding_of, savings, total
-from compile.subset import TASK_SUBSET
-from compile.verify import run_graph
+from compile.stage.artifacts import folding_of, savings, total
+from compile.stage.compare import run_graph
+from compile.stage.config import FreezeOptions
+from compile.stage.graph_info import GRAPH_FILE, graph_info
+from compile.stage.image_files import ImageFiles, folder_images
 from tdss.checkpoint import load as load_checkpoint
 from tests.compile import made
 from tests.compile.folding.engine_cases import RATES

@@ -14,23 +14,24 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from bundle.artifacts import hash_file
-from bundle.choice import read_choice
-from bundle.engines import write_engine_file
-from bundle.errors import ArtifactError, CheckpointError, ConfigError, DatasetError, InputError, TargetUnavailable
-from bundle.manifest import load_bundle, verify_bundle
-from bundle.regression import read_report, write_report
-from bundle.results import RESULTS, read_result
-from bundle.signature import make_keys
-from compile import pipeline, preflight
-from compile.closing import describe
-from compile.config import BuildConfig, CalibrationConfig, TimingConfig
-from compile.opening import open_road
+from bundle.base.errors import ArtifactError, CheckpointError, ConfigError, DatasetError, InputError, TargetUnavailable
+from bundle.formats.artifacts import hash_file
+from bundle.formats.engines import write_engine_file
+from bundle.formats.manifest import load_bundle, verify_bundle
+from bundle.formats.results import RESULTS, read_result
+from bundle.judging.choice import read_choice
+from bundle.judging.run import read_report, write_report
+from bundle.transport.signature import make_keys
+from compile import pipeline
+from compile.evaluation import preflight
+from compile.evaluation.inputs import open_road
+from compile.evaluation.preflight import PACKAGES
+from compile.evaluation.summary import describe
 from compile.pipeline import STORE, build_and_judge, build_bundle, hash_card
-from compile.preflight import PACKAGES
-from compile.search_report import SENSITIVITY
+from compile.quantization.search_report import SENSITIVITY
+from compile.stage.config import BuildConfig, CalibrationConfig, TimingConfig
+from report.bundle_page.tensorrt import read_lint
 from report.facts import read_bench
-from report.legal import read_lint
 from tests.compile import made
 from tests.compile.made import quiet
 

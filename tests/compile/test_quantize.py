@@ -9,12 +9,12 @@ import onnx
 import pytest
 from PIL import Image
 
-from bundle.artifacts import Quantized, Simplified
-from bundle.errors import ArtifactError, DatasetError
+from bundle.base.errors import ArtifactError, DatasetError
+from bundle.formats.artifacts import Quantized, Simplified
 from calibration.sampling import CalibrationSet, from_folder
-from compile.graph import GRAPH_FILE, graph_info
 from compile.quantize import main, quantize
-from compile.stored import variants_of
+from compile.stage.artifacts import variants_of
+from compile.stage.graph_info import GRAPH_FILE, graph_info
 from targets.base import RunConfig
 from targets.table import TARGETS
 from tests.compile import made

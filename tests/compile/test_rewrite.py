@@ -6,14 +6,14 @@ import onnx
 import onnx_ir as ir
 import pytest
 
-from bundle.artifacts import Folded, Simplified
-from bundle.errors import GraphError
-from compile.bench_rewrites import CANDIDATES
+from bundle.base.errors import GraphError
+from bundle.formats.artifacts import Folded, Simplified
 from compile.fold import fold
-from compile.graph import GRAPH_FILE
-from compile.images import ImageFiles
-from compile.passes import table
+from compile.graphs.passes import table
 from compile.rewrite import rewrite
+from compile.stage.graph_info import GRAPH_FILE
+from compile.stage.image_files import ImageFiles
+from studies.rewrites import CANDIDATES
 from targets.folding import rates_of
 from tests.compile.made import quiet
 

@@ -7,13 +7,13 @@ from pathlib import Path
 import onnx
 import pytest
 
-from bundle.artifacts import Exported, Simplified, load
-from bundle.errors import ArtifactError
-from bundle.isolated import module
+from bundle.base.errors import ArtifactError
+from bundle.base.isolated import module
+from bundle.formats.artifacts import Exported, Simplified, load
 from compile import simplify as stage
-from compile.graph import GRAPH_FILE
-from compile.images import ImageFiles
 from compile.simplify import operators, simplify
+from compile.stage.graph_info import GRAPH_FILE
+from compile.stage.image_files import ImageFiles
 
 
 def test_it_folds_constants_and_adds_nothing(exported: Exported, simplified: Simplified) -> None:

@@ -7,15 +7,15 @@ import pytest
 import torch
 from torch import nn
 
-from bundle.artifacts import Folded, Simplified, load
-from bundle.errors import ArtifactError, GraphError, TargetUnavailable
+from bundle.base.errors import ArtifactError, GraphError, TargetUnavailable
+from bundle.formats.artifacts import Folded, Simplified, load
 from compile import torch_engine
 from compile.fold import fold
-from compile.graph import GRAPH_FILE, INPUT, graph_info
-from compile.images import ImageFiles
-from compile.store import seal
+from compile.stage.compare import run_graph
+from compile.stage.graph_info import GRAPH_FILE, INPUT, graph_info
+from compile.stage.image_files import ImageFiles
+from compile.stage.store import seal
 from compile.torch_engine import convert_bundle, converter_arguments, folded_module, require_parent, typed_program
-from compile.verify import run_graph
 from targets.folding import rates_of
 from targets.jetson.builder import BuilderConfig
 from targets.jetson.scheme import F16, INT8

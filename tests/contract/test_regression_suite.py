@@ -13,15 +13,15 @@ import numpy as np
 import onnx
 import pytest
 
-from bundle.choice import CHOICE, Choice
-from bundle.dataset import decode_label
-from bundle.manifest import load_bundle, write_manifest
-from bundle.metrics import measures
-from bundle.postprocess import predict
-from bundle.results import write_result
-from bundle.signature import make_keys, sign
-from bundle.sources import write_arrays
-from bundle.tasks import task
+from bundle.formats.manifest import load_bundle, write_manifest
+from bundle.formats.results import write_result
+from bundle.judging.choice import CHOICE, Choice
+from bundle.judging.image_sources import write_arrays
+from bundle.tasks.dataset import decode_label
+from bundle.tasks.metrics import measures
+from bundle.tasks.postprocess import predict
+from bundle.tasks.table import task
+from bundle.transport.signature import make_keys, sign
 from tests.bundle.made import SPEC, TASKS, evaluated, hash_bundle, manifest
 from tests.bundle.made_onnx import COUNT, graph, make
 from tests.bundle.made_scenes import write_folder

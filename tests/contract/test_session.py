@@ -5,7 +5,7 @@ from collections.abc import Iterator
 import numpy as np
 import pytest
 
-from bundle.errors import InputError
+from bundle.base.errors import InputError
 from targets.base import Session
 from tests.contract.flows import FLOWS, Flow, open_case
 from tests.contract.graphs import CASES

@@ -9,14 +9,14 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from bundle.archive import pack
-from bundle.dataset import read_image
-from bundle.errors import DatasetError, InputError, ProjectError
-from bundle.postprocess import predict
-from bundle.signature import make_keys
-from bundle.tasks import task
+from bundle.base.errors import DatasetError, InputError, ProjectError
+from bundle.tasks.dataset import read_image
+from bundle.tasks.postprocess import predict
+from bundle.tasks.table import task
+from bundle.transport.archive import pack
+from bundle.transport.signature import make_keys
 from examples.infer import main
-from report.draw import Inks, depth_span, draw
+from report.drawing.maps import Inks, depth_span, draw
 from tests.bundle.made import HEIGHT, PALETTES, PREPROCESS, TASKS, WIDTH, image, model
 from tests.bundle.made_onnx import make
 

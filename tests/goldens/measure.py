@@ -11,15 +11,15 @@ from tempfile import TemporaryDirectory
 import onnx_ir as ir
 from pydantic import Field, TypeAdapter
 
-from bundle.artifacts import write_text
-from bundle.dataset import SPEC_FILE, FolderDataset, load_spec
-from bundle.fold import FOLD, FoldRecord
-from bundle.frozen import Frozen
-from compile.bench_rewrites import folded_graph
+from bundle.base.frozen import Frozen
+from bundle.formats.artifacts import write_text
+from bundle.formats.fold import FOLD, FoldRecord
+from bundle.tasks.dataset import SPEC_FILE, FolderDataset, load_spec
 from compile.folding.record import scope_of
-from compile.graph import GRAPH_FILE
-from compile.images import folder_images
-from compile.stored import folding_of, total
+from compile.stage.artifacts import folding_of, total
+from compile.stage.graph_info import GRAPH_FILE
+from compile.stage.image_files import folder_images
+from studies.stages import folded_graph
 from targets.folding import rates_of
 from tdss.checkpoint import load
 from tdss.training.evaluate import evaluate

@@ -107,7 +107,7 @@ def test_training(tmp_path: Path) -> None:
 
 
 def test_a_figure(tmp_path: Path) -> None:
-    quiet(tmp_path, sys.executable, "-c", "from report.figure import panels; panels(1, (1.0, 1.0))")
+    quiet(tmp_path, sys.executable, "-c", "from studies.figure import panels; panels(1, (1.0, 1.0))")
 
 
 SESSION = """
@@ -129,5 +129,5 @@ def test_without_the_switch_openvino_connects_and_leaves_files(tmp_path: Path) -
 
 
 def test_the_switch_is_enough_for_each(tmp_path: Path) -> None:
-    switch = "from bundle.telemetry import switch_off_telemetry\nswitch_off_telemetry()\n"
+    switch = "from bundle.base.telemetry import switch_off_telemetry\nswitch_off_telemetry()\n"
     quiet(tmp_path, sys.executable, "-c", f"{switch}import openvino, nncf\n{SESSION}")

@@ -8,15 +8,15 @@ from pathlib import Path
 
 import pytest
 
-from bundle.choice import pick
-from bundle.errors import ArtifactError, ProjectError
-from bundle.harness import Options, judge_bundle
-from bundle.manifest import Bundle, read_manifest
-from bundle.outcome import RegressionReport, verdicts_of
-from bundle.regression import Progress
-from bundle.signature import load_trusted
-from bundle.standing import standing, summary
-from bundle.tasks import TASKS
+from bundle.base.errors import ArtifactError, ProjectError
+from bundle.formats.manifest import Bundle, read_manifest
+from bundle.judging.choice import pick
+from bundle.judging.harness import Options, judge_bundle
+from bundle.judging.report import RegressionReport, verdicts_of
+from bundle.judging.run import Progress
+from bundle.judging.standing import standing, summary
+from bundle.tasks.table import TASKS
+from bundle.transport.signature import load_trusted
 from targets.base import RunConfig, Session
 from targets.open import execution, open_session
 

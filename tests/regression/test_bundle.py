@@ -1,6 +1,6 @@
 """One test per task and check: what runs on this machine is what the manifest says, and no task is worse.
 
-The checks of a task are those of bundle/checks.py, and ``shapes``, the session's own record of the output. Each leaves
+The checks of a task are those of bundle/judging/checks.py, and ``shapes``, the session's own record of the output. Each leaves
 its figures in the JUnit file (``--junitxml FILE``) as properties of its test.
 """
 
@@ -9,14 +9,14 @@ from collections.abc import Callable
 import numpy as np
 import pytest
 
-from bundle.checks import Question, answer, require_passed
-from bundle.dataset import FolderDataset
-from bundle.errors import RegressionFailed
-from bundle.harness import Options
-from bundle.manifest import Bundle
-from bundle.measure import feed
-from bundle.outcome import open_report
-from bundle.vectors import Vectors
+from bundle.base.errors import RegressionFailed
+from bundle.formats.manifest import Bundle
+from bundle.formats.vectors import Vectors
+from bundle.judging.checks import Question, answer, require_passed
+from bundle.judging.evaluate_image import feed
+from bundle.judging.harness import Options
+from bundle.judging.report import open_report
+from bundle.tasks.dataset import FolderDataset
 from tests.regression.conftest import Run
 
 Record = Callable[[str, object], None]

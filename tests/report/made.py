@@ -7,9 +7,7 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from bundle.agreement import CHANGE_UNITS
-from bundle.dataset import Array, DatasetSpec
-from bundle.manifest import (
+from bundle.formats.manifest import (
     BundleVariant,
     Engine,
     Manifest,
@@ -19,10 +17,12 @@ from bundle.manifest import (
     interface,
     write_manifest,
 )  # fmt: skip
-from bundle.preprocess import Preprocess
-from bundle.results import write_result
-from bundle.tasks import TASKS
-from bundle.vectors import Evaluated, write_vectors
+from bundle.formats.results import write_result
+from bundle.formats.vectors import Evaluated, write_vectors
+from bundle.tasks.agreement import CHANGE_UNITS
+from bundle.tasks.dataset import Array, DatasetSpec
+from bundle.tasks.preprocess import Preprocess
+from bundle.tasks.table import TASKS
 from tests.bundle.made import hash_bundle
 
 HEIGHT, WIDTH, IMAGES = 40, 56, 5
@@ -226,7 +226,7 @@ class Compiled:
         self.seeds = {PREPROCESS.apply(scene(seed, 0.0).image, name="").tobytes(): seed for seed in range(IMAGES)}
 
     def __call__(self, feed: dict[str, Array]) -> dict[str, Array]:
-        """Answer one feed of ``bundle.regression.feed``; the outputs of ``broken`` tasks hold a NaN."""
+        """Answer one feed of ``bundle.judging.run.feed``; the outputs of ``broken`` tasks hold a NaN."""
         self.calls += 1
         outputs = scene(self.seeds[feed["image"].tobytes()], self.noise).outputs
         batch: dict[str, Array] = {name: output[None].copy() for name, output in outputs.items()}

@@ -1,7 +1,7 @@
 import pytest
 
-from bundle.manifest import load_bundle
-from report.page import render
+from bundle.formats.manifest import load_bundle
+from report.bundle_page.page import render
 from tests.report import browser, made
 
 pytestmark = pytest.mark.skipif(browser.BROWSER is None, reason="no Chromium here: apt-get install chromium")

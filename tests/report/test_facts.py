@@ -3,7 +3,7 @@ from pathlib import Path
 
 import pytest
 
-from bundle.errors import ArtifactError
+from bundle.base.errors import ArtifactError
 from report.facts import fold_rules, read_bench, read_fold, read_fold_settings
 from tests.report.made import BENCH, FOLD, manifest
 

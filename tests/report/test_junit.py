@@ -2,8 +2,8 @@
 
 from xml.etree import ElementTree
 
-from bundle.checks import QUESTIONS, answers
-from bundle.outcome import RegressionReport
+from bundle.judging.checks import QUESTIONS, answers
+from bundle.judging.report import RegressionReport
 from report.junit import junit
 from tests.report import made
 

@@ -3,9 +3,9 @@ from pathlib import Path
 
 import pytest
 
-from bundle.tasks import TASKS
+from bundle.tasks.table import TASKS
 from report import wording
-from report.coverage import Coverage
+from studies.gate_power.coverage_page import Coverage
 
 
 def test_every_metric_of_the_task_table_has_a_name_without_underscores() -> None:

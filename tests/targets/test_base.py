@@ -2,8 +2,8 @@ import numpy as np
 import pytest
 from pydantic import ValidationError
 
-from bundle.artifacts import TensorSpec
-from bundle.errors import ArtifactError, InputError
+from bundle.base.errors import ArtifactError, InputError
+from bundle.formats.artifacts import TensorSpec
 from targets.base import Array, Capabilities, QuantizationScheme, Session, SessionInfo, check_outputs, check_specs
 from targets.jetson.scheme import scheme
 

@@ -11,17 +11,17 @@ from typing import ClassVar
 import numpy as np
 import pytest
 
-from bundle.archive import pack
-from bundle.checks import AGREEMENT_FLOOR
-from bundle.choice import BENCH, CHOICE
-from bundle.engines import write_engine_file
-from bundle.errors import SessionFailed, TargetUnavailable
-from bundle.harness import Options
-from bundle.journal import FOLDER
-from bundle.manifest import BundleVariant, load_bundle, verify_bundle, write_manifest
-from bundle.outcome import RESULT
-from bundle.results import read_result
-from bundle.signature import make_keys, sign
+from bundle.base.errors import SessionFailed, TargetUnavailable
+from bundle.formats.engines import write_engine_file
+from bundle.formats.manifest import BundleVariant, load_bundle, verify_bundle, write_manifest
+from bundle.formats.results import read_result
+from bundle.judging.checks import AGREEMENT_FLOOR
+from bundle.judging.choice import BENCH, CHOICE
+from bundle.judging.harness import Options
+from bundle.judging.report import RESULT
+from bundle.judging.resume import FOLDER
+from bundle.transport.archive import pack
+from bundle.transport.signature import make_keys, sign
 from targets import __main__ as main_module
 from targets import decide as decide_module
 from targets.__main__ import main

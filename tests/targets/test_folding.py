@@ -5,7 +5,7 @@ from pathlib import Path
 import pytest
 from pydantic import ValidationError
 
-from bundle.errors import ConfigError
+from bundle.base.errors import ConfigError
 from targets.folding import FILE, FoldingCost, Rates, RatesRow, Sample, rates_of, read_folding
 from targets.table import TARGETS
 

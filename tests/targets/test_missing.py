@@ -4,7 +4,7 @@ import sys
 
 import pytest
 
-from bundle.errors import TargetUnavailable
+from bundle.base.errors import TargetUnavailable
 from targets.base import RunConfig
 from targets.intel import runtime
 from targets.table import target

@@ -3,8 +3,8 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from bundle.errors import ArtifactError, TargetUnavailable
-from bundle.manifest import Bundle, BundleVariant, load_bundle
+from bundle.base.errors import ArtifactError, TargetUnavailable
+from bundle.formats.manifest import Bundle, BundleVariant, load_bundle
 from targets.base import RunConfig
 from targets.open import as_bundle_variant, as_variant, execution, open_session
 from tests.bundle.made import PREPROCESS, TASKS, image, model

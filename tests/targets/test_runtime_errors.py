@@ -7,9 +7,9 @@ import onnx
 import pytest
 from onnx import numpy_helper, parser
 
-from bundle.errors import SessionFailed
-from bundle.guard import guarded
-from compile.verify import open_graph
+from bundle.base.errors import SessionFailed
+from bundle.judging.session_timeout import guarded
+from compile.stage.compare import open_graph
 
 HEAD = '<ir_version: 9, opset_import: ["": 20]>\nsome (float[1,3,8,8] image) => (float[1,3,8,8] semseg) '
 GATHERED = HEAD + "<int64[3] far> { semseg = Gather<axis=1> (image, far) }"

@@ -1,4 +1,4 @@
-"""Which layers stay in float: the names are those ``compile.clean`` gives, ``<module path>/<operator>``."""
+"""Which layers stay in float: the names are those ``compile.graphs.clean`` gives, ``<module path>/<operator>``."""
 
 import re
 

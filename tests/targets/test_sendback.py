@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 
-from bundle.errors import InputError
+from bundle.base.errors import InputError
 from targets.sendback import SENT, prepare_sendback, write_sendback
 
 

@@ -1,6 +1,6 @@
 import pytest
 
-from bundle.errors import ConfigError
+from bundle.base.errors import ConfigError
 from targets.table import TARGETS, target
 
 

@@ -7,9 +7,9 @@ from pathlib import Path
 
 import pytest
 
-from bundle.choice import Percentiles, VariantLatency
-from bundle.errors import TargetUnavailable
-from bundle.manifest import Bundle
+from bundle.base.errors import TargetUnavailable
+from bundle.formats.manifest import Bundle
+from bundle.judging.choice import Percentiles, VariantLatency
 from targets import tool as tool_module
 from targets.base import RunConfig
 from targets.decide import latency_line

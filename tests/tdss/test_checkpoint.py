@@ -7,7 +7,7 @@ import pytest
 import torch
 from safetensors.torch import load_file, save_file
 
-from bundle.errors import CheckpointError, ConfigError
+from bundle.base.errors import CheckpointError, ConfigError
 from tdss import checkpoint
 from tdss.config import HrnetConfig, ImageConfig, ModelConfig, SwinConfig, TdssConfig
 from tdss.model import MultiTaskModel

@@ -5,7 +5,7 @@ from pathlib import Path
 import pytest
 import tomli_w
 
-from bundle.errors import ConfigError
+from bundle.base.errors import ConfigError
 from tdss import checkpoint
 from tdss.model import shapes
 from tests.tdss.test_checkpoint import small

@@ -7,7 +7,7 @@ import pytest
 import torch
 from safetensors.torch import save_file
 
-from bundle.errors import CheckpointError, ConfigError
+from bundle.base.errors import CheckpointError, ConfigError
 from tdss import checkpoint
 from tdss.config import MtloraConfig, SsfConfig
 from tdss.foreign import import_backbone, read_foreign

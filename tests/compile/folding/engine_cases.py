@@ -9,7 +9,7 @@ from typing import TypeAlias
 import numpy as np
 import onnx_ir as ir
 
-from compile.graph_cost import graph_cost
+from compile.graphs.cost import graph_cost
 from targets.folding import Rates
 from tests.compile.folding.exact import Arrays, checked, error, run_exactly, run_float32, widen
 from tests.compile.folding.foreign import Foreign

@@ -3,7 +3,7 @@
 import torch
 from hypothesis import strategies
 
-from compile.edge import RawModel
+from compile.graphs.io_wrappers import RawModel
 from tdss.config import ModelConfig, SsfConfig
 from tests.compile.folding.exporting import export_simplified
 from tests.compile.folding.models import adapted, configs, make_model, mtloras, subsets

@@ -3,10 +3,10 @@
 import onnx_ir as ir
 import torch
 
-from compile.edge import RawModel
 from compile.folding.engine import cast, eliminate
 from compile.folding.proof import EXACT_RELATIVE, differences
-from compile.graph_cost import GraphCost, graph_cost
+from compile.graphs.cost import GraphCost, graph_cost
+from compile.graphs.io_wrappers import RawModel
 from targets.folding import Rates
 from tdss.model import MultiTaskModel
 from tests.compile.folding.exact import Arrays, checked

@@ -128,7 +128,7 @@ def test_what_is_left_is_what_the_equation_gives() -> None:
 
 def test_units_of_a_task_that_is_dropped_leave_a_shared_activation() -> None:
     """γ of all tasks is one sigmoid: with the other outputs gone, only the tasks that stay are computed."""
-    from compile.subset import keep_outputs
+    from compile.folding.task_subset import keep_outputs
 
     graph = graph_of(model_of(BASE.model_copy(update={"tsai": "dynamic"})))
     assert names_of(graph, "Sigmoid") == {"adapter.stages.0.tsai.gate", "adapter.stages.1.tsai.gate"}

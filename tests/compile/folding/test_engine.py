@@ -7,13 +7,13 @@ import onnx_ir as ir
 import pytest
 from hypothesis import given, strategies
 
+from compile.folding.choice.plan import make_plan
+from compile.folding.choice.price import graph_price
+from compile.folding.choice.search import Search
 from compile.folding.emit import emit
 from compile.folding.engine import cast, fold_graph
-from compile.folding.plan import make_plan
-from compile.folding.price import graph_price
-from compile.folding.reader import read_network
-from compile.folding.search import Search
-from compile.graph_cost import graph_cost
+from compile.folding.reading.reader import read_network
+from compile.graphs.cost import graph_cost
 from targets.folding import Rates
 from tests.compile.folding.applied import few
 from tests.compile.folding.engine_cases import (

@@ -3,7 +3,7 @@
 import onnx_ir as ir
 import pytest
 
-from compile.graph_cost import graph_cost
+from compile.graphs.cost import graph_cost
 from tests.compile.folding.engine_cases import (
     Engine,
     comes_down_to_its_golden,

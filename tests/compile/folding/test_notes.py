@@ -3,9 +3,9 @@
 import onnx_ir as ir
 import pytest
 
-from compile.folding.operators import OPERATORS
-from compile.folding.reader import ELEMENTWISE, NOT_READ, read_network
-from compile.folding.search import search
+from compile.folding.choice.search import search
+from compile.folding.reading.operators import OPERATORS
+from compile.folding.reading.reader import ELEMENTWISE, NOT_READ, read_network
 from tests.compile.folding.engine_cases import RATES
 from tests.compile.folding.networks import random_network
 

@@ -5,9 +5,9 @@ from functools import partial
 import pytest
 from hypothesis import given
 
+from compile.folding.choice.price import graph_price
 from compile.folding.engine import eliminate, fold_graph
-from compile.folding.price import graph_price
-from compile.graph_cost import graph_cost
+from compile.graphs.cost import graph_cost
 from tdss.config import ModelConfig, MtloraConfig, SsfConfig, TdssConfig
 from tests.compile.folding.applied import few
 from tests.compile.folding.engine_cases import stays_the_same

@@ -6,14 +6,14 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
-from compile.folding.settle import settle
-from compile.passes.base import constant
+from compile.folding.reading.settle import settle
+from compile.graphs.passes.base import constant
 from tdss.adapters.tdss import DynamicGate, Tsai
 from tdss.config import ModelConfig, TdssConfig
 from tests.compile.folding.applied import few, zero
 from tests.compile.folding.models import configs, make_config, make_model
 from tests.compile.folding.proven import fold_exactly, graph_of, names_of
-from tests.compile.passes.made import shaped
+from tests.compile.graphs.passes.made import shaped
 from tests.tdss.oracle import Array, array, softmax
 
 BASE = TdssConfig(

@@ -8,7 +8,7 @@ import openvino
 import pytest
 from openvino import opset13
 
-from bundle.errors import TargetUnavailable
+from bundle.base.errors import TargetUnavailable
 from targets.base import RunConfig
 from targets.intel import benchmark, graph
 from targets.intel.benchmark import time_with_tool, tool_arguments

@@ -6,7 +6,7 @@ import openvino
 import pytest
 from openvino import opset13
 
-from bundle.errors import ArtifactError, GraphError
+from bundle.base.errors import ArtifactError, GraphError
 from targets.intel import graph
 from tests.contract.graphs import CASES, case, draw, node
 

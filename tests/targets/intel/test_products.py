@@ -8,7 +8,7 @@ import onnx
 import pytest
 from onnx import TensorProto, helper, numpy_helper
 
-from bundle.errors import GraphError
+from bundle.base.errors import GraphError
 from targets.base import RunConfig, SessionInfo
 from targets.intel.products import ORIGINALS, counted_kernels, isolate, products_timer
 from targets.intel.runtime import shared_core

@@ -4,7 +4,7 @@ import numpy as np
 import onnx
 import pytest
 
-from bundle.errors import GraphError, TargetUnavailable
+from bundle.base.errors import GraphError, TargetUnavailable
 from targets.base import Precision, RunConfig, Session, Variant, VariantRecipe
 from targets.intel.graph import read
 from targets.intel.runtime import shared_core

@@ -6,9 +6,9 @@ from pathlib import Path
 
 import pytest
 
-from bundle.artifacts import hash_file
-from bundle.engines import write_engine_file
-from bundle.errors import TargetUnavailable
+from bundle.base.errors import TargetUnavailable
+from bundle.formats.artifacts import hash_file
+from bundle.formats.engines import write_engine_file
 from targets.jetson import apart
 from targets.jetson.apart import engine_of, main
 from targets.jetson.builder import BuilderConfig, EngineFile, engine_key

@@ -6,7 +6,7 @@ from pathlib import Path
 import onnx
 import pytest
 
-from bundle.errors import ArtifactError, GraphError, TargetUnavailable
+from bundle.base.errors import ArtifactError, GraphError, TargetUnavailable
 from targets.jetson import builder
 from targets.jetson.builder import BuilderConfig, EngineFile, ensure_engine
 from targets.jetson.device import Device

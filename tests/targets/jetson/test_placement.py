@@ -3,8 +3,8 @@
 import pytest
 from pydantic import ValidationError
 
-from compile.bench_placement import CANDIDATES, CLOSE, COMMAND, PLAN_ONLY, decide
-from compile.passes.table import PASSES
+from compile.graphs.passes.table import PASSES
+from studies.placement import CANDIDATES, CLOSE, COMMAND, PLAN_ONLY, decide
 from targets.base import RunConfig
 from targets.jetson.placement import Candidate, Placement, Plan, read_placement
 from targets.jetson.target import JETSON

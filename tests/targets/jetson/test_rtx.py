@@ -4,7 +4,7 @@ from pathlib import Path
 
 import pytest
 
-from bundle.errors import TargetUnavailable
+from bundle.base.errors import TargetUnavailable
 from targets.jetson import rtx
 
 GEMM = (

@@ -7,8 +7,8 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from bundle.engines import write_engine_file
-from bundle.errors import ArtifactError, InputError, TargetUnavailable
+from bundle.base.errors import ArtifactError, InputError, TargetUnavailable
+from bundle.formats.engines import write_engine_file
 from targets.base import Capabilities, SessionInfo
 from targets.jetson import session as session_module
 from targets.jetson.builder import EngineFile

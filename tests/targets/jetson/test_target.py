@@ -5,7 +5,7 @@ from pathlib import Path
 import onnx
 import pytest
 
-from bundle.errors import ArtifactError, TargetUnavailable
+from bundle.base.errors import ArtifactError, TargetUnavailable
 from targets.base import RunConfig, Variant
 from targets.jetson import device
 from targets.jetson.scheme import F16, F32, INT8

@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 
-from bundle.errors import TargetUnavailable
+from bundle.base.errors import TargetUnavailable
 from targets.jetson import trtexec
 from targets.jetson.trtexec import find_trtexec, time_with_trtexec
 

@@ -5,7 +5,7 @@ import onnx
 import pytest
 from onnx import TensorProto, helper
 
-from bundle.errors import ArtifactError, GraphError, InputError, TargetUnavailable
+from bundle.base.errors import ArtifactError, GraphError, InputError, TargetUnavailable
 from targets.base import RunConfig, SessionInfo, Variant
 from targets.reference.session import OnnxRuntimeSession, cpu_capabilities
 from targets.reference.target import F32, REFERENCE

@@ -6,7 +6,7 @@ import numpy as np
 import onnx
 import pytest
 
-from bundle.errors import GraphError
+from bundle.base.errors import GraphError
 from targets.reference.static import quantize_statically
 from tests.contract.graphs import CASES
 

@@ -6,7 +6,7 @@ import pytest
 import torch
 from torch import Tensor
 
-from bundle.errors import CheckpointError
+from bundle.base.errors import CheckpointError
 from tdss.backbones.swin import Swin, partition, shift_mask, unpartition
 from tdss.backbones.swin_keys import detect_layout, from_published
 from tdss.config import ImageConfig, SwinConfig

@@ -7,7 +7,7 @@ import pytest
 import torch
 from torch import Tensor
 
-from bundle.errors import CheckpointError
+from bundle.base.errors import CheckpointError
 from tdss.backbones.vit import Vit
 from tdss.backbones.vit_keys import from_dinov2, resize_positions
 from tdss.config import ImageConfig, VitConfig

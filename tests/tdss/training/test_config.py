@@ -4,7 +4,7 @@ from pathlib import Path
 
 import pytest
 
-from bundle.errors import ConfigError
+from bundle.base.errors import ConfigError
 from tdss.training.config import read
 from tests.tdss.training.tiny import settings, write_config
 

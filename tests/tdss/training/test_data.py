@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 import torch
 
-from bundle.errors import DatasetError
+from bundle.base.errors import DatasetError
 from tdss.config import ImageConfig
 from tdss.training import data
 from tdss.training.config import AugmentConfig

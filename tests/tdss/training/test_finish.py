@@ -6,7 +6,7 @@ import pytest
 import torch
 from torch import nn
 
-from bundle.errors import CheckpointError
+from bundle.base.errors import CheckpointError
 from tdss.training.config import read
 from tdss.training.finish import compare, round_to_half
 

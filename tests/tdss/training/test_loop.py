@@ -8,8 +8,8 @@ from lightning.fabric import Fabric
 from rich.console import Console
 from torch import Tensor
 
-from bundle.artifacts import hash_folder
-from bundle.errors import CheckpointError, ConfigError, InputError
+from bundle.base.errors import CheckpointError, ConfigError, InputError
+from bundle.formats.artifacts import hash_folder
 from tdss import checkpoint
 from tdss.config import MtloraConfig
 from tdss.model import MultiTaskModel

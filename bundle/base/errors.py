@@ -1,0 +1,100 @@
+"""Every error this project raises on purpose, and the exit code each one ends a command with.
+
+ProjectError                    (never raised itself)
+├── InputError            2     the caller gave something that cannot be used
+│   ├── ConfigError             a key, value or file of a configuration
+│   ├── CheckpointError         a checkpoint folder or its tensors
+│   ├── DatasetError            an image, a label or a split of a labelled folder
+│   ├── ArtifactError           a file of a bundle or a stage that is missing or altered
+│   └── GraphError              an ONNX or OpenVINO graph that breaks a stage's precondition
+├── RegressionFailed      1     a compiled model is not within its budgets
+├── PlanFailed            1     a quantized graph's plan is worse than the FP16 graph's
+├── SessionFailed         3     a runtime raised an error of its own while it ran a model, or hung
+└── TargetUnavailable     3     a runtime or device is missing on this machine
+
+What is raised by mistake ends with 4 (bundle/base/terminal.py).
+"""
+
+from typing import ClassVar
+
+from bundle.base.escaping import escaped
+
+
+class ProjectError(Exception):
+    """A failure that says what was expected, what came, where, and how to mend it."""
+
+    exit_code: ClassVar[int] = 2
+
+    def __init__(self, message: str, *, expected: str, got: str, where: str, fix: str) -> None:
+        super().__init__(message)
+        self.message = message
+        self.expected = expected
+        self.got = got
+        self.where = where
+        self.fix = fix
+
+    def __str__(self) -> str:
+        facts = {"expected:": self.expected, "got:": self.got, "where:": self.where, "fix:": self.fix}
+        lines = [f"  {name:<9} {_indented(fact)}" for name, fact in facts.items()]
+        return escaped("\n".join([_indented(self.message), *lines]))
+
+
+def _indented(fact: str) -> str:
+    """Indent what follows a newline, so that a name with a newline in it cannot pass for a line of ours."""
+    return fact.replace("\n", f"\n{'':12}")
+
+
+class InputError(ProjectError):
+    """The caller gave something that cannot be used."""
+
+
+class ConfigError(InputError):
+    """A key, a value or a file of a configuration is wrong."""
+
+
+class CheckpointError(InputError):
+    """A checkpoint folder or one of its tensors is wrong."""
+
+
+class DatasetError(InputError):
+    """An image, a label or a split of a labelled folder is wrong."""
+
+
+class ArtifactError(InputError):
+    """A file of a bundle or of a stage is missing or was altered."""
+
+
+class GraphError(InputError):
+    """A graph breaks the precondition of the stage that reads it."""
+
+
+class RegressionFailed(ProjectError):
+    """A compiled model is not within its budgets on every task."""
+
+    exit_code: ClassVar[int] = 1
+
+
+class PlanFailed(ProjectError):
+    """What a device's compiler makes of a quantized graph is worse than what it makes of the FP16 graph."""
+
+    exit_code: ClassVar[int] = 1
+
+
+class SessionFailed(ProjectError):
+    """A runtime raised an error of its own in the middle of a run, or did not come back in time."""
+
+    exit_code: ClassVar[int] = 3
+
+
+class TargetUnavailable(ProjectError):
+    """A runtime or a device that a target needs is missing on this machine."""
+
+    exit_code: ClassVar[int] = 3
+
+
+def not_installed(what: str, package: str, *, extra: str, where: str, error: ImportError) -> TargetUnavailable:
+    """Return the error for ``what`` needs a package that is not here; ``extra`` is the one of pyproject.toml that has it."""
+    return TargetUnavailable(
+        f"{what} needs {package}, which is not installed", expected=f"the Python package {package}", got=str(error),
+        where=where, fix=f"in this project's checkout: make env, or pip install --editable '.[{extra}]'",
+    )  # fmt: skip

@@ -1,0 +1,307 @@
+"""What ``manifest.json`` of a bundle holds, and the one way to open a bundle: with every byte checked.
+
+``files`` lists every file of the bundle with its sha256, except the manifest itself and what a device writes
+later. The manifest and the results protect themselves (bundle/formats/seals.py, bundle/formats/results.py), and so does the folder
+``engines/`` (bundle/formats/engines.py).
+"""
+
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from tempfile import TemporaryDirectory
+from typing import Annotated, Literal
+
+from pydantic import Field, JsonValue, ValidationError, model_validator
+
+from bundle.base.errors import ArtifactError, ProjectError
+from bundle.base.frozen import Frozen, faults
+from bundle.base.limits import Channels, NotNegative, Seed
+from bundle.formats.artifacts import TensorSpec, read_file, verify_files, write_text
+from bundle.formats.contents import EXPECTED, VECTORS, check_contents, listable
+from bundle.formats.engines import check_engines
+from bundle.formats.results import RESULTS, read_results, require_results, seal_result, text_of
+from bundle.formats.seals import MANIFEST, UNSEALED, manifest_digest, read_sealed_manifest
+from bundle.tasks.dataset import DatasetSpec
+from bundle.tasks.preprocess import Preprocess
+from bundle.tasks.table import Activation, task
+
+STRICT = 0.1  # `strict` budgets are this fraction of the task table's: 99.9 % instead of 99 %
+
+Io = Literal["raw", "edge"]
+Digest = Annotated[str, Field(pattern=r"^[0-9a-f]{64}$")]
+
+
+class BundleVariant(Frozen):
+    """One precision of the graph: its files relative to the bundle (the graph first) and the recipe that made it.
+
+    ``recipe`` holds the target's own words for it (its ``VariantRecipe`` as a mapping of strings).
+    """
+
+    name: str
+    precision: str
+    files: tuple[str, ...] = Field(min_length=1)
+    recipe: dict[str, str]
+
+
+class Engine(Frozen):
+    """Whether the engine was built where the bundle was; a deferred one says why."""
+
+    status: Literal["built", "deferred"]
+    reason: str = ""
+
+    @model_validator(mode="after")
+    def _deferral_has_a_reason(self) -> "Engine":
+        if self.status == "deferred" and not self.reason:
+            raise ValueError("a deferred engine says why")
+        return self
+
+
+class Reference(Frozen):
+    """What every drop is measured against: the eager float32 output of the unfolded checkpoint."""
+
+    checkpoint_sha256: str
+    framework: str  # e.g. "torch 2.13.0, eager, float32, unfolded"
+
+
+class Seeds(Frozen):
+    """Every seed that decides a number of the bundle."""
+
+    sampling: Seed
+    bootstrap: Seed
+
+
+class Manifest(Frozen):
+    """A bundle's table of contents and the terms it is judged by.
+
+    ``tasks`` maps each task to its raw output channels, in output order; ``budgets`` to the largest tolerated
+    relative drop of its metric. ``parents`` maps a stage's name to the sha256 of its artifact. ``results`` names the
+    results the bundle was shipped with; their bytes may change (bundle/formats/results.py).
+    """
+
+    schema_version: Literal[1] = 1
+    seal: Digest = UNSEALED
+    name: str
+    target: str
+    io: Io
+    tasks: dict[str, Channels]
+    dataset: DatasetSpec
+    preprocess: Preprocess
+    inputs: tuple[TensorSpec, ...]
+    outputs: tuple[TensorSpec, ...]
+    variants: tuple[BundleVariant, ...]
+    shipped: str
+    engine: Engine
+    reference: Reference
+    budgets: dict[str, NotNegative]
+    seeds: Seeds
+    tools: dict[str, str]
+    settings: dict[str, JsonValue]
+    parents: dict[str, str]
+    files: dict[str, Digest]
+    results: tuple[str, ...] = ()
+
+    @model_validator(mode="after")
+    def _agrees_with_itself(self) -> "Manifest":
+        if tuple(self.budgets) != tuple(self.tasks):
+            raise ValueError(f"budgets are for {list(self.budgets)}, tasks are {list(self.tasks)}")
+        if self.shipped not in [variant.name for variant in self.variants]:
+            raise ValueError(
+                f"the shipped variant {self.shipped!r} is none of {[variant.name for variant in self.variants]}"
+            )
+        inputs, outputs = interface(self.io, self.preprocess, self.tasks)
+        if (self.inputs, self.outputs) != (inputs, outputs):
+            raise ValueError(f"a bundle with io {self.io!r} takes {inputs} and gives {outputs}")
+        for name in [*self.files, *(name for variant in self.variants for name in variant.files)]:
+            if not listable(name):
+                raise ValueError(f"{name!r} is no file that a bundle lists: {EXPECTED}")
+        if not set(self.results) <= set(RESULTS):
+            raise ValueError(f"results are among {list(RESULTS)}, not {list(self.results)}")
+        return self
+
+    def variant(self, name: str) -> BundleVariant:
+        """Return the variant called ``name``.
+
+        Raises:
+            ArtifactError: the bundle has no such variant.
+        """
+        for variant in self.variants:
+            if variant.name == name:
+                return variant
+        names = [variant.name for variant in self.variants]
+        raise ArtifactError(
+            f"this bundle has no variant {name!r}",
+            expected=f"one of {names}",
+            got=repr(name),
+            where=MANIFEST,
+            fix="name a variant the bundle holds",
+        )
+
+
+class Bundle(Frozen):
+    """A bundle that was opened, so every file in it is what its build wrote.
+
+    ``content`` are the bytes of ``manifest.json`` that were checked and parsed, ``results`` those of each sealed file that
+    was there. The folder may change afterwards: what is used of it comes through ``read`` or ``copied``.
+    """
+
+    folder: Path
+    manifest: Manifest
+    content: bytes = Field(default=b"", repr=False)
+    results: dict[str, bytes] = Field(default_factory=dict, repr=False)
+
+    @property
+    def vectors(self) -> bytes:
+        """The stored images, labels and reference results: ``read`` of vectors.npz."""
+        return self.read(VECTORS)
+
+    def read(self, name: str) -> bytes:
+        """Return the bytes of a file that the manifest lists, hashed as they are read, or of a result as it was opened.
+
+        Raises:
+            ArtifactError: the manifest does not list it, or it is missing or was altered since the bundle was opened.
+        """
+        if name in self.results:
+            return self.results[name]
+        if name not in self.manifest.files:
+            raise _unlisted(self.folder, name)
+        return read_file(self.folder, name, self.manifest.files[name])
+
+    @contextmanager
+    def copied(self, names: Iterable[str]) -> Iterator[Path]:
+        """Yield a private folder with these files as ``read`` returns them, for a runtime that wants paths.
+
+        An error that is raised within names the bundle's folder, not the private one.
+
+        Raises:
+            ArtifactError: as ``read`` raises it.
+        """
+        with TemporaryDirectory(prefix="bundle.") as scratch:
+            for name in dict.fromkeys(names):
+                (Path(scratch) / name).write_bytes(self.read(name))
+            try:
+                yield Path(scratch)
+            except ProjectError as error:
+                error.where = error.where.replace(scratch, str(self.folder))
+                error.got = error.got.replace(scratch, str(self.folder))
+                raise
+
+    def result(self, name: str) -> str | None:
+        """Return a result's text as it was when the bundle was opened; None where there was none."""
+        return text_of(name, self.results[name]) if name in self.results else None
+
+    def write(self, name: str, text: str) -> Path:
+        """Write a result, sealed as one of this bundle, whatever lies in the folder now; return its path."""
+        path = self.folder / name
+        write_text(path, seal_result(name, text, self.manifest.seal))
+        return path
+
+
+def _edge_spec(activation: Activation) -> tuple[str, tuple[int, ...]]:
+    table: dict[Activation, tuple[str, tuple[int, ...]]] = {
+        "argmax": ("uint8", ()),
+        "sigmoid": ("float32", ()),
+        "unit": ("float32", (3,)),
+        "relu": ("float32", ()),
+    }
+    return table[activation]
+
+
+def interface(
+    io: Io, preprocess: Preprocess, tasks: dict[str, int]
+) -> tuple[tuple[TensorSpec, ...], tuple[TensorSpec, ...]]:
+    """Return the input and output specs of a graph: batch 1, static size, outputs in the order of ``tasks``.
+
+    ``raw``: float32 ``[1,3,H,W]`` in, float32 ``[1,C,H,W]`` out. ``edge``: uint8 ``[1,H,W,3]`` in; uint8 label maps
+    ``[1,H,W]``, float32 probabilities ``[1,H,W]``, unit normals ``[1,3,H,W]`` and metres ``[1,H,W]`` out.
+    """
+    size = (preprocess.height, preprocess.width)
+    if io == "raw":
+        outputs = tuple(
+            TensorSpec(name=name, dtype="float32", shape=(1, channels, *size)) for name, channels in tasks.items()
+        )
+        return (TensorSpec(name="image", dtype="float32", shape=(1, 3, *size)),), outputs
+    specs = ((name, *_edge_spec(task(name).activation)) for name in tasks)
+    outputs = tuple(TensorSpec(name=name, dtype=dtype, shape=(1, *axes, *size)) for name, dtype, axes in specs)
+    return (TensorSpec(name="image", dtype="uint8", shape=(1, *size, 3)),), outputs
+
+
+def default_budgets(tasks: dict[str, int], *, strict: bool) -> dict[str, float]:
+    """Return each task's budget from the task table (MLPerf's 99 % rule), or a tenth of it (99.9 %)."""
+    return {name: task(name).budget * (STRICT if strict else 1.0) for name in tasks}
+
+
+def write_manifest(folder: Path, manifest: Manifest) -> Manifest:
+    """Seal the manifest, write it as ``manifest.json`` atomically, and return it sealed."""
+    blank = manifest.model_copy(update={"seal": UNSEALED})
+    sealed = manifest.model_copy(update={"seal": manifest_digest(_render(blank).encode())})
+    write_text(folder / MANIFEST, _render(sealed))
+    return sealed
+
+
+def _render(manifest: Manifest) -> str:
+    return manifest.model_dump_json(indent=2) + "\n"
+
+
+def read_manifest(folder: Path) -> Manifest:
+    """Read ``manifest.json`` and check its seal, without hashing the other files.
+
+    Raises:
+        ArtifactError: there is none, it was altered, or it is not of this schema.
+    """
+    return parse_manifest(read_sealed_manifest(folder).content, folder)
+
+
+def parse_manifest(content: bytes, folder: Path) -> Manifest:
+    """Return the manifest that these bytes hold; ``folder`` is where they are from.
+
+    Raises:
+        ArtifactError: it is not of this schema.
+    """
+    try:
+        return Manifest.model_validate_json(content)
+    except ValidationError as error:
+        raise ArtifactError(
+            f"{MANIFEST} cannot be read",
+            expected="schema_version 1",
+            got=faults(error),
+            where=str(folder / MANIFEST),
+            fix="build the bundle again with this version of the project",
+        ) from error
+
+
+def load_bundle(folder: Path) -> Bundle:
+    """Open a bundle: read its manifest once, and check every file it lists, every result and every engine that is there.
+
+    A result that is missing is no obstacle, for the caller may be about to write it; ``verify_bundle`` asks for it.
+
+    Raises:
+        ArtifactError: the manifest or a file is missing or was altered, or there is a file that no bundle holds; it is named.
+    """
+    content = read_sealed_manifest(folder).content
+    manifest = parse_manifest(content, folder)
+    needed = {VECTORS, *(name for variant in manifest.variants for name in variant.files)}
+    for name in sorted(needed - set(manifest.files)):
+        raise _unlisted(folder, name)
+    check_contents(folder, manifest.files)
+    verify_files(folder, manifest.files)
+    results = read_results(folder, manifest.seal)
+    check_engines(folder)
+    return Bundle(folder=folder, manifest=manifest, content=content, results=results)
+
+
+def verify_bundle(folder: Path) -> Bundle:
+    """Open a bundle as ``load_bundle`` does, and see that it is whole: with the results it was shipped with.
+
+    Raises:
+        ArtifactError: a file is missing or was altered; it is named.
+    """
+    bundle = load_bundle(folder)
+    require_results(folder, bundle.manifest.results, bundle.results)
+    return bundle
+
+
+def _unlisted(folder: Path, name: str) -> ArtifactError:
+    return ArtifactError(
+        f"{name} is not listed in {MANIFEST}", expected="a sha256 for every file", got="none", where=str(folder),
+        fix="build the bundle again",
+    )  # fmt: skip

@@ -1,0 +1,399 @@
+"""``vectors.npz``: the evaluation images of a bundle, their labels, and what the reference made of them.
+
+    ids, roles, tasks      unicode [N], [N], [T]; a role says what an image is there for, see ``Role``
+    images                 uint8 [N, H, W, 3]
+    label_<task>           the encoded label (bundle/tasks/dataset.py): uint8 [N, H, W] or [N, H, W, 3], uint16 [N, H, W]
+    ref_metric_<task>      float64 [N, …], the reference's per-image metric arrays (bundle/tasks/metrics.py)
+    ref_metric_<task>.<f>  float64 [N, …], the same for each other figure of the task (metrics.SECONDARY)
+    ref_pred_<task>        the reference's predictions, compact: label maps uint8 of every pixel; of every fourth row and
+                           column probabilities uint8 (p·255), normals int8 (n·127), depth float16
+    ref_raw_<task>         float32, the reference's raw outputs for the first F ≤ 8 images, of every seventh row and column
+
+Members are .npy files in a deflated zip with fixed time stamps: equal arrays give equal bytes. Arrays of pixels are
+written in the ways of bundle/formats/delta_coding.py, which ``_members`` names (docs/decisions/0102, 0107).
+Both directions hold one image at a time: each member is a stream of its own.
+"""
+
+import io
+import math
+import zipfile
+from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from tempfile import TemporaryDirectory
+from types import TracebackType
+from typing import IO, Literal, TypeAlias
+
+import numpy as np
+from numpy.typing import NDArray
+
+from bundle.base.array_files import read_header, read_member, read_names, read_rows
+from bundle.base.errors import ArtifactError, CheckpointError, DatasetError
+from bundle.base.limits import LIMITS
+from bundle.base.zip_writer import NOISY, REPEATING, UNREADABLE, ZipWriter
+from bundle.formats.delta_coding import Way, decode, encode
+from bundle.tasks.dataset import Array, DatasetSpec, check_encoded, check_ids, check_image, decode_label
+from bundle.tasks.metrics import Floats, Measure, measures
+from bundle.tasks.postprocess import predict
+from bundle.tasks.table import Activation, task
+
+Role: TypeAlias = Literal["random", "hard"]
+"""``random``: drawn at random, counts for the metrics. ``hard``: chosen because it is hard, so it counts for none; how
+alike the two models' answers are is seen on it too."""
+FULL = 8  # images with raw outputs
+PREDICTION_STEP, OUTPUT_STEP = 4, 7  # of which rows and columns pixels are kept
+_COMPACT: dict[Activation, type[np.generic]] = {
+    "argmax": np.uint8, "sigmoid": np.uint8, "unit": np.int8, "relu": np.float16,
+}  # fmt: skip
+
+
+@dataclass(frozen=True, kw_only=True)
+class Evaluated:
+    """One image to store: uint8 ``[H, W, 3]``, its encoded labels, the reference's raw float32 ``[C, H, W]`` by task."""
+
+    id: str
+    image: NDArray[np.uint8]
+    labels: Mapping[str, Array]
+    outputs: Mapping[str, Array]
+    role: Role = "random"
+
+
+@dataclass(frozen=True, kw_only=True)
+class Stored:
+    """One image read back: ``labels`` are encoded; ``predictions`` have the dtypes of bundle/tasks/postprocess.py, to the
+    precision they are kept in, and the pixels of ``kept``; ``outputs`` has those of ``kept_output``, and is empty after
+    the first ``FULL`` images."""
+
+    id: str
+    image: NDArray[np.uint8]
+    labels: dict[str, Array]
+    predictions: dict[str, Array]
+    outputs: dict[str, Array]
+
+    def shown(self, name: str) -> Array:
+        """Return a kept prediction in the size of the image, for a picture: what was left out is interpolated."""
+        height, width = self.image.shape[:2]
+        prediction = self.predictions[name]
+        if prediction.shape[-2:] == (height, width):
+            return prediction
+        return _stretched(_stretched(prediction, -2, height), -1, width)
+
+
+def _stretched(pixels: Array, axis: int, size: int) -> Array:
+    """Interpolate linearly between every fourth row or column; behind the last one, repeat it."""
+    places = np.arange(size) / PREDICTION_STEP
+    before = places.astype(np.intp)
+    after = np.minimum(before + 1, pixels.shape[axis] - 1)
+    share = (places - before).astype(np.float32).reshape(-1, *([1] * (-1 - axis)))
+    first, second = (pixels.take(index, axis=axis).astype(np.float32) for index in (before, after))
+    return first + share * (second - first)
+
+
+def compact(activation: Activation, prediction: Array) -> Array:
+    """Return a prediction in the dtype it is stored in."""
+    if activation == "argmax":
+        return prediction.astype(np.uint8, copy=False)
+    values = prediction.astype(np.float32, copy=False)
+    if activation == "sigmoid":
+        return np.rint(values * 255).astype(np.uint8)
+    if activation == "unit":
+        return np.rint(values * 127).astype(np.int8)
+    return np.minimum(values, np.finfo(np.float16).max).astype(np.float16)
+
+
+def expand(activation: Activation, stored: Array) -> Array:
+    """Return a compact prediction in the dtype of bundle/tasks/postprocess.py: the inverse of ``compact`` up to rounding."""
+    scale = {"sigmoid": np.float32(255), "unit": np.float32(127), "relu": np.float32(1)}
+    return stored if activation == "argmax" else stored.astype(np.float32) / scale[activation]
+
+
+def kept(activation: Activation, prediction: Array) -> Array:
+    """Return the pixels of a prediction ``[…, H, W]`` that are kept: all of a label map, else every fourth row and column."""
+    step = 1 if activation == "argmax" else PREDICTION_STEP
+    return prediction[..., ::step, ::step]
+
+
+def kept_output(output: Array) -> Array:
+    """Return the pixels of a raw output ``[…, H, W]`` that are kept: every seventh row and column."""
+    return output[..., ::OUTPUT_STEP, ::OUTPUT_STEP]
+
+
+@dataclass(frozen=True, kw_only=True)
+class _Member:
+    """How one array of pixels is stored: its dtype outside, the axis of an image's rows, the way, zlib's strategy."""
+
+    name: str
+    dtype: np.dtype[np.generic]
+    row_axis: int = 0
+    way: Way = "difference"
+    strategy: int = NOISY
+
+
+def _members(tasks: Iterable[str]) -> dict[str, _Member]:
+    byte, word = np.dtype(np.uint8), np.dtype(np.uint16)
+    found = [_Member(name="images", dtype=byte, way="colour")]
+    for name in tasks:
+        kind = task(name).activation
+        if kind == "relu":
+            found += [_Member(name=f"label_{name}", dtype=word, strategy=REPEATING)]
+        else:
+            found += [_Member(name=f"label_{name}", dtype=byte, way="plain", strategy=REPEATING)]
+        if kind == "argmax":
+            found += [_Member(name=f"ref_pred_{name}", dtype=byte, way="plain", strategy=REPEATING)]
+        else:
+            dtype = np.dtype(_COMPACT[kind])
+            found += [_Member(name=f"ref_pred_{name}", dtype=dtype, row_axis=int(kind == "unit"))]
+        found += [_Member(name=f"ref_raw_{name}", dtype=np.dtype(np.float32), row_axis=1)]
+    return {member.name: member for member in found}
+
+
+class _Spool:
+    """A member being written: its images lie one after the other in a file, until their number is known."""
+
+    def __init__(self, member: _Member, folder: Path) -> None:
+        self.member = member
+        self.path = folder / member.name
+        self.count = 0
+        self.layout: tuple[np.dtype[np.generic], tuple[int, ...]] | None = None
+        self._stream = self.path.open("wb")
+
+    def add(self, pixels: Array, identifier: str) -> None:
+        """Append one image's array; every one has the first one's shape."""
+        if pixels.dtype != self.member.dtype:
+            raise _unfit(self.member.name, identifier, str(self.member.dtype), str(pixels.dtype))
+        stored = encode(pixels, self.member.way, self.member.row_axis)
+        if self.layout not in (None, (stored.dtype, stored.shape)):
+            raise _unfit(self.member.name, identifier, str(self.layout), str((stored.dtype, stored.shape)))
+        self.layout = (stored.dtype, stored.shape)
+        self.count += 1
+        self._stream.write(stored.tobytes())
+
+    def close(self) -> None:
+        """Finish the file."""
+        self._stream.close()
+
+    def chunks(self) -> Iterator[bytes]:
+        """Yield the member's bytes as an .npy file, a little at a time."""
+        if self.layout is None:
+            return
+        dtype, shape = self.layout
+        descr, header = np.lib.format.dtype_to_descr(dtype), io.BytesIO()
+        np.lib.format.write_array_header_1_0(
+            header, {"descr": descr, "fortran_order": False, "shape": (self.count, *shape)}
+        )
+        yield header.getvalue()
+        with self.path.open("rb") as source:
+            while chunk := source.read(1 << 20):
+                yield chunk
+
+
+def _unfit(name: str, identifier: str, expected: str, got: str) -> DatasetError:
+    return DatasetError(
+        f"{name} of image {identifier!r} does not fit the others", expected=expected, got=got, where="vectors.npz",
+        fix="evaluation images have one size; raw outputs are float32",
+    )  # fmt: skip
+
+
+def write_vectors(path: Path, images: Iterable[Evaluated], *, tasks: Mapping[str, int], spec: DatasetSpec) -> int:
+    """Write ``vectors.npz`` from images and the reference's raw outputs; return the number of images.
+
+    ``tasks`` maps each task to its raw output channels. Predictions and metric arrays are computed here.
+
+    Raises:
+        DatasetError: there is no image, an id occurs twice, or an image or label does not fit.
+        CheckpointError: the reference gives NaN or infinity.
+    """
+    ids: list[str] = []
+    roles: list[str] = []
+    metrics: dict[str, list[Floats]] = {}
+    with TemporaryDirectory(prefix=".vectors.", dir=path.parent) as folder:
+        spools = {name: _Spool(member, Path(folder)) for name, member in _members(tasks).items()}
+        try:
+            for evaluated in images:
+                ids.append(evaluated.id)
+                roles.append(evaluated.role)
+                _add(evaluated, tasks, spec, spools, metrics, full=len(ids) <= FULL)
+        finally:
+            for spool in spools.values():
+                spool.close()
+        if not ids:
+            raise DatasetError(
+                "there is no evaluation image",
+                expected="at least 1",
+                got="0",
+                where=str(path),
+                fix="add ids to the split",
+            )
+        check_ids(tuple(ids), where=str(path))
+        small: dict[str, Array] = {"ids": np.array(ids), "roles": np.array(roles), "tasks": np.array(list(tasks))}
+        small |= {name: np.stack(arrays) for name, arrays in metrics.items()}
+        temporary = Path(folder) / path.name
+        _pack(temporary, small, spools)
+        temporary.replace(path)
+    return len(ids)
+
+
+def _add(
+    evaluated: Evaluated, tasks: Mapping[str, int], spec: DatasetSpec,
+    spools: Mapping[str, _Spool], metrics: dict[str, list[Floats]], *, full: bool,
+) -> None:  # fmt: skip
+    name = evaluated.id
+    spools["images"].add(check_image(evaluated.image, where=f"image {name!r}"), name)
+    for key, channels in tasks.items():
+        row, raw, label = task(key), evaluated.outputs[key], evaluated.labels[key]
+        check_encoded(key, label, spec, where=f"label {key} of image {name!r}")
+        if not np.isfinite(raw).all():
+            raise CheckpointError(
+                f"the reference's {key} output is not finite", expected="finite float32", got="NaN or infinity",
+                where=f"image {name!r}", fix="the checkpoint itself overflows: train it again, or give a sound one",
+            )  # fmt: skip
+        prediction = predict(row, raw)
+        truth = decode_label(key, label, spec)
+        for figure in measures(row, channels):
+            metrics.setdefault(_metric_name(key, figure), []).append(figure.metric.per_image(prediction, truth))
+        spools[f"label_{key}"].add(label, name)
+        spools[f"ref_pred_{key}"].add(compact(row.activation, kept(row.activation, prediction)), name)
+        if full:
+            spools[f"ref_raw_{key}"].add(kept_output(raw), name)
+
+
+def _metric_name(key: str, figure: Measure) -> str:
+    return f"ref_metric_{key}" if figure.name == task(key).metric else f"ref_metric_{key}.{figure.name}"
+
+
+def _pack(path: Path, small: Mapping[str, Array], spools: Mapping[str, _Spool]) -> None:
+    with ZipWriter(path) as archive:
+        for name, array in small.items():
+            buffer = io.BytesIO()
+            np.lib.format.write_array(buffer, array, version=(1, 0), allow_pickle=False)
+            archive.add(f"{name}.npy", [buffer.getvalue()], REPEATING)
+        for name, spool in spools.items():
+            if spool.layout is not None:
+                archive.add(f"{name}.npy", spool.chunks(), spool.member.strategy)
+
+
+def _check_sizes(stored: Stored) -> None:
+    """Raise ValueError if a label, a prediction or an output does not have the size that its image asks for."""
+    image = stored.image
+    for name, label in stored.labels.items():
+        kind, flat = task(name).activation, image.reshape(*image.shape[:2], -1)[..., 0]
+        found = (label.shape[:2], stored.predictions[name].shape[-2:])
+        raw = stored.outputs.get(name, kept_output(flat)).shape[-2:]
+        if (*found, raw) != (flat.shape, kept(kind, flat).shape, kept_output(flat).shape):
+            raise ValueError(f"{name} of image {stored.id!r} has another size than the image")
+
+
+class _Reader:
+    """A member being read, one image after the other."""
+
+    def __init__(self, archive: zipfile.ZipFile, member: _Member) -> None:
+        self.member = member
+        self._stream: IO[bytes] = archive.open(f"{member.name}.npy")
+        header = read_header(self._stream)
+        (self.count, *shape), self._dtype = header.shape, header.dtype
+        self._shape = tuple(shape)
+        if header.nbytes > self.count * LIMITS["array_bytes"].most:
+            raise ValueError(f"an image of {member.name}.npy has more than {LIMITS['array_bytes'].most} bytes")
+
+    def next(self) -> Array:
+        """Return the next image's array, in the dtype it has outside."""
+        size = math.prod(self._shape) * self._dtype.itemsize
+        buffer = self._stream.read(size)
+        if len(buffer) != size:
+            raise ValueError(f"{self.member.name}.npy ends early")
+        stored = np.frombuffer(buffer, self._dtype).reshape(self._shape)
+        return decode(stored, self.member.dtype, self.member.way, self.member.row_axis)
+
+
+class Vectors:
+    """An open ``vectors.npz``; use it in a ``with`` block. ``ids``, ``roles`` and ``tasks`` are in the order of the build."""
+
+    def __init__(self, source: Path | bytes) -> None:
+        """Open the file at a path, or its bytes.
+
+        Raises:
+            ArtifactError: it is missing or is no vectors.npz.
+        """
+        self._where = str(source) if isinstance(source, Path) else "the bundle's vectors.npz"
+        try:
+            self._archive = zipfile.ZipFile(source if isinstance(source, Path) else io.BytesIO(source))
+            self.ids = read_names(self._archive, "ids")
+            self.roles = read_names(self._archive, "roles")
+            self.tasks = read_names(self._archive, "tasks")
+            if not len(self.ids) == len(self.roles) == len(set(self.ids)):
+                raise ValueError(
+                    f"{len(self.ids)} ids, {len(set(self.ids))} of them different, and {len(self.roles)} roles"
+                )
+        except (OSError, KeyError, *UNREADABLE) as error:
+            raise self._unreadable(error) from error
+
+    def __enter__(self) -> "Vectors":
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self._archive.close()
+
+    def metric(self, name: str) -> Floats:
+        """Return the reference's per-image metric arrays of a task, float64 ``[N, …]``.
+
+        Raises:
+            ArtifactError: the file holds none for this task.
+        """
+        try:
+            array = read_member(self._archive, f"ref_metric_{name}").astype(np.float64, copy=False)
+            if array.shape[:1] != (len(self.ids),):
+                raise ValueError(f"ref_metric_{name} is {list(array.shape)}, and there are {len(self.ids)} images")
+            return array
+        except (KeyError, *UNREADABLE) as error:
+            raise self._unreadable(error) from error
+
+    def figure(self, name: str, figure: Measure) -> Floats | None:
+        """Return the reference's per-image arrays of one figure of a task, None if the file was written without it.
+
+        Raises:
+            ArtifactError: they cannot be read.
+        """
+        member = _metric_name(name, figure)
+        if f"{member}.npy" not in self._archive.namelist():
+            return None
+        try:
+            return read_rows(self._archive, member, (len(self.ids), *figure.metric.shape))
+        except UNREADABLE as error:
+            raise self._unreadable(error) from error
+
+    @property
+    def counted(self) -> NDArray[np.bool_]:
+        """Which images count for the metrics, bool ``[N]``; the others only show how alike the answers are."""
+        return np.array([role == "random" for role in self.roles])
+
+    def images(self) -> Iterator[Stored]:
+        """Yield the images in order, each read and restored when it is asked for.
+
+        Raises:
+            ArtifactError: an array is missing or ends early.
+        """
+        try:
+            readers = {name: _Reader(self._archive, member) for name, member in _members(self.tasks).items()}
+            for index, identifier in enumerate(self.ids):
+                yield self._stored(identifier, {name: r.next() for name, r in readers.items() if index < r.count})
+        except (KeyError, *UNREADABLE) as error:
+            raise self._unreadable(error) from error
+
+    def _stored(self, identifier: str, arrays: Mapping[str, Array]) -> Stored:
+        stored = Stored(
+            id=identifier,
+            image=arrays["images"].astype(np.uint8, copy=False),
+            labels={name: arrays[f"label_{name}"] for name in self.tasks},
+            predictions={name: expand(task(name).activation, arrays[f"ref_pred_{name}"]) for name in self.tasks},
+            outputs={name: arrays[f"ref_raw_{name}"] for name in self.tasks if f"ref_raw_{name}" in arrays},
+        )
+        _check_sizes(stored)
+        return stored
+
+    def _unreadable(self, error: Exception) -> ArtifactError:
+        return ArtifactError(
+            "vectors.npz cannot be read", expected="the arrays of bundle/formats/vectors.py",
+            got=f"{type(error).__name__}: {error}", where=self._where, fix="copy the bundle again, or build it again",
+        )  # fmt: skip

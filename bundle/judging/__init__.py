@@ -1,0 +1,1 @@
+"""Judge a compiled model on labelled images: measure, compare, decide within a budget."""

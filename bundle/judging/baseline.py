@@ -1,0 +1,106 @@
+"""An earlier run as a second reference: is this compiled model worse than the one judged before?
+
+A report keeps the gated figures' per-image arrays: float64, their bytes ordered by significance (equal high bytes lie
+together), deflated, base64. The comparison is the gate's own, paired image by image, so it sees a difference that two
+separate intervals would hide.
+"""
+
+import base64
+import math
+import zlib
+from collections.abc import Mapping
+
+import numpy as np
+from numpy.typing import NDArray
+
+from bundle.base.errors import InputError
+from bundle.formats.manifest import Manifest
+from bundle.judging.criteria import Judging
+from bundle.judging.report import BaselineResult, PackedArrays, RegressionReport, VariantTask
+from bundle.judging.verdict import Judgement, delta_m, judge
+from bundle.tasks.metrics import measures
+from bundle.tasks.table import task
+
+Floats = NDArray[np.float64]
+
+
+def pack(ids: tuple[str, ...], arrays: Mapping[str, Floats]) -> PackedArrays:
+    """Return the arrays float64 ``[N, …]`` of each task as text."""
+    return PackedArrays(ids=ids, tasks={name: _pack(array) for name, array in arrays.items()})
+
+
+def _pack(array: Floats) -> str:
+    ordered = np.ascontiguousarray(array, "<f8").reshape(-1).view(np.uint8).reshape(-1, 8).T
+    return base64.b64encode(zlib.compress(ordered.tobytes(), 9)).decode()
+
+
+def unpack(text: str, shape: tuple[int, ...]) -> Floats:
+    """Return the array that was packed, float64 of ``shape``; no more is unpacked than such an array has.
+
+    Raises:
+        InputError: the text holds something else.
+    """
+    try:
+        size = 8 * math.prod(shape)
+        content = np.frombuffer(
+            zlib.decompressobj().decompress(base64.b64decode(text, validate=True), size + 1), np.uint8
+        )
+        if len(content) != size:
+            raise ValueError(f"{'more' if len(content) > size else 'fewer'} than {size} bytes")
+        return np.ascontiguousarray(content.reshape(8, -1).T).view("<f8").reshape(shape).astype(np.float64)
+    except (ValueError, zlib.error) as error:
+        raise InputError(
+            "the per-image arrays of the earlier run cannot be read", expected=f"packed float64 {list(shape)}",
+            got=str(error), where="arrays of regression.json", fix="run the earlier version again",
+        ) from error  # fmt: skip
+
+
+def compare(
+    earlier: RegressionReport, ids: tuple[str, ...], arrays: Mapping[str, Floats], manifest: Manifest, judging: Judging
+) -> BaselineResult:
+    """Judge a run's arrays against those of an earlier one, by the manifest's budgets.
+
+    Raises:
+        InputError: the earlier run is of other images or tasks, or keeps no arrays.
+    """
+    kept = _comparable(earlier, ids, tuple(arrays))
+    judged: dict[str, Judgement] = {}
+    for name, ours in arrays.items():
+        figure = measures(task(name), manifest.tasks[name])[0]
+        theirs = unpack(kept.tasks[name], (len(ids), *figure.metric.shape))
+        if not np.isfinite(theirs).all():
+            raise _refused(f"gave NaN or infinity for {name}", "finite figures", "an output that was not finite")
+        judged[name] = judge(theirs, ours, judging.rule(manifest, name, figure))
+    return BaselineResult(
+        model=earlier.model, target=earlier.target, device=earlier.device, precision=earlier.precision,
+        executed_on=earlier.executed_on, tasks={name: _row(one, manifest.budgets[name]) for name, one in judged.items()},
+        delta_m=delta_m([one.drop for one in judged.values()]),
+        passed=all(one.verdict in judging.accepted for one in judged.values()),
+    )  # fmt: skip
+
+
+def _row(judged: Judgement, budget: float) -> VariantTask:
+    return VariantTask(
+        reference=judged.reference, compiled=judged.compiled, labelled_images=judged.labelled_images, drop_relative=judged.drop, interval=judged.interval,
+        budget=budget, verdict=judged.verdict,
+    )  # fmt: skip
+
+
+def _comparable(earlier: RegressionReport, ids: tuple[str, ...], tasks: tuple[str, ...]) -> PackedArrays:
+    kept = earlier.arrays
+    if kept is None:
+        raise _refused("keeps no per-image arrays", "arrays in the file", "none")
+    if tuple(kept.tasks) != tasks:
+        raise _refused("is of other tasks", str(list(tasks)), str(list(kept.tasks)))
+    if kept.ids != ids:
+        apart = [name for name in (*kept.ids, *ids) if (name in kept.ids) != (name in ids)]
+        other = f"{apart[0]} is in one of them" if apart else "the same images in another order"
+        raise _refused("is of other images", f"{len(ids)} images: {', '.join(ids[:3])} …", f"{len(kept.ids)}: {other}")
+    return kept
+
+
+def _refused(message: str, expected: str, got: str) -> InputError:
+    return InputError(
+        f"the earlier run {message}", expected=expected, got=got, where="--baseline",
+        fix="judge both versions on the same images, with bundles of one build's vectors or the same --data",
+    )  # fmt: skip

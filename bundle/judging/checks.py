@@ -1,0 +1,149 @@
+"""The checks of a report, one per task and question: what pytest asserts, JUnit lists and ``tdss regress`` ends with.
+
+``budget`` is the gate of docs/decisions/0103; ``finite``: no NaN or infinity on any image; ``agreement``: the answers
+resemble the reference's pixel by pixel, which two errors that cancel in a metric cannot feign; ``baseline``: not
+worse than an earlier run, where one was given.
+"""
+
+from typing import Literal, TypeAlias
+
+from bundle.base.errors import RegressionFailed
+from bundle.base.frozen import Frozen
+from bundle.judging.report import RegressionReport, TaskCheck, TaskResult, VariantTask
+from bundle.judging.verdict import accepted
+from bundle.tasks.table import Activation, task
+
+Question: TypeAlias = Literal["budget", "finite", "agreement", "baseline"]
+QUESTIONS: tuple[Question, ...] = ("budget", "finite", "agreement", "baseline")
+
+# A session that swaps outputs, flips the image or forgets an activation falls below; INT8 that passes its budget does not.
+AGREEMENT_FLOOR: dict[Activation, float] = {"argmax": 0.8, "sigmoid": 0.9, "unit": 0.9, "relu": 0.8}
+
+
+class Check(Frozen):
+    """One answer; ``text`` says why it failed, ``skipped`` why it was not asked (it is "" if it was)."""
+
+    task: str
+    question: Question
+    passed: bool
+    text: str
+    skipped: str = ""
+
+
+def answer(report: RegressionReport, name: str, question: Question, *, allow_inconclusive: bool) -> Check:
+    """Answer one question about one task."""
+    result, seen = report.tasks[name], report.checks.get(name, TaskCheck(nonfinite_images=0, agreement=None, reason=""))
+    passing = accepted(allow_inconclusive=allow_inconclusive)
+    passed, text, skipped = True, "", ""
+    if question == "budget":
+        passed, text = result.verdict in passing, sentence(name, result, seen.reason)
+    elif question == "finite":
+        bad = seen.nonfinite_images
+        passed, text = bad == 0, f"{name} holds NaN or infinity on {bad} image{'s' * (bad != 1)}, hard ones counted"
+    elif question == "agreement":
+        floor = AGREEMENT_FLOOR[task(name).activation]
+        skipped = "" if seen.agreement is not None else "the reference's answers are not at hand for these images"
+        passed, text = seen.agreement is None or seen.agreement >= floor, _disagreement(name, seen, floor)
+    elif report.baseline is None:
+        skipped = "no --baseline given"
+    else:
+        row = report.baseline.tasks[name]
+        passed, text = row.verdict in passing, f"against the earlier run: {sentence(name, _as_result(result, row))}"
+    return Check(task=name, question=question, passed=passed, text="" if passed else text, skipped=skipped)
+
+
+def answers(report: RegressionReport, *, allow_inconclusive: bool) -> tuple[Check, ...]:
+    """Answer every question about every task."""
+    return tuple(
+        answer(report, name, question, allow_inconclusive=allow_inconclusive)
+        for name in report.tasks
+        for question in QUESTIONS
+    )
+
+
+def _disagreement(name: str, seen: TaskCheck, floor: float) -> str:
+    worst = ", ".join(one.id for one in seen.worst)
+    return (
+        f"{name}: the answers agree with the reference's to {_text(seen.agreement, '.3f')}, expected {floor} at least: outputs swapped, "
+        f"an image flipped, an activation forgotten? Worst images: {worst or 'none compared'}"
+    )
+
+
+def _as_result(result: TaskResult, row: VariantTask) -> TaskResult:
+    kept = ("reference", "compiled", "drop_relative", "interval", "budget", "verdict", "labelled_images")
+    return result.model_copy(update={name: getattr(row, name) for name in kept})
+
+
+def sentence(name: str, result: TaskResult, reason: str = "") -> str:
+    """Say how a task fared, in one line for people."""
+    low, high = result.interval
+    values = f"{result.metric} {_text(result.reference, '.4g')} → {_text(result.compiled, '.4g')}"
+    drop = f"drop {_text(result.drop_relative, '.2%')} [{_text(low, '.2%')}, {_text(high, '.2%')}]"
+    counted = "" if result.labelled_images is None else f", {result.labelled_images} labelled images"
+    return f"{name}: {values}, {drop}, budget {result.budget:.2%}{counted}: {result.verdict}" + (
+        f" ({reason})" if reason else ""
+    )
+
+
+def _text(value: float | None, style: str) -> str:
+    return "undefined" if value is None else format(value, style)
+
+
+def behind(report: RegressionReport) -> dict[str, VariantTask]:
+    """Return the tasks that fail against the earlier run, with how they fare there; none where there is none or it passed."""
+    if report.baseline is None or report.baseline.passed:
+        return {}
+    return {name: row for name, row in report.baseline.tasks.items() if row.verdict != "pass"}
+
+
+def require_passed(report: RegressionReport) -> None:
+    """Do nothing if the report passed.
+
+    Raises:
+        RegressionFailed: naming every task that did not pass, its drop, interval and budget.
+    """
+    if report.passed:
+        return
+    reasons = {name: check.reason for name, check in report.checks.items()}
+    failed = [sentence(name, row, reasons.get(name, "")) for name, row in report.tasks.items() if row.verdict != "pass"]
+    within = not failed
+    failed += [
+        f"against the earlier run: {sentence(name, _as_result(report.tasks[name], row))}"
+        for name, row in behind(report).items()
+    ]
+    said = (
+        "is within its budgets, but not against the earlier run" if within else "is not shown to be within its budgets"
+    )
+    raise RegressionFailed(
+        f"{report.model} for {report.target} {said}", expected="verdict pass on every task",
+        got="; ".join(failed), where=f"{report.precision}, {report.executed_on}, {report.images} images",
+        fix=_fix(report),
+    )  # fmt: skip
+
+
+def _fix(report: RegressionReport) -> str:
+    """Say what helps: more images where the verdicts are only inconclusive."""
+    verdicts = {row.verdict for row in report.tasks.values()} - {"pass"}
+    images = "add labelled images: the verdict is inconclusive on those that are here"
+    return images if verdicts == {"inconclusive"} else "keep the costly layers in float, or ship another variant"
+
+
+def disagreeing(report: RegressionReport) -> tuple[Check, ...]:
+    """Return the failed check of every task whose answers do not resemble the reference's, whatever its metric says."""
+    asked = [answer(report, name, "agreement", allow_inconclusive=True) for name in report.tasks]
+    return tuple(check for check in asked if not check.passed)
+
+
+def require_agreement(report: RegressionReport) -> None:
+    """Do nothing if every task's answers resemble the reference's, whatever its metric says.
+
+    Raises:
+        RegressionFailed: naming every task that does not.
+    """
+    failed = [check.text for check in disagreeing(report)]
+    if failed:
+        raise RegressionFailed(
+            f"{report.model} for {report.target} does not answer as its reference does", expected="the same answers, roughly",
+            got="; ".join(failed), where=f"{report.precision}, {report.executed_on}, {report.images} images",
+            fix="look at the worst images (tdss report); check the order of outputs and the preprocessing",
+        )  # fmt: skip

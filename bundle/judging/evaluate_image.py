@@ -1,0 +1,116 @@
+"""One image through the compiled model: the arrays of every figure of every task, and how alike the answers are.
+
+What is measured of an image is small, a few kilobytes, and never needs the image again: a journal keeps it
+(bundle/judging/resume.py), a verdict resamples it (bundle/judging/verdict.py).
+"""
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from typing import TypeAlias
+
+import numpy as np
+from numpy.typing import NDArray
+
+from bundle.base.errors import ArtifactError
+from bundle.formats.artifacts import TensorSpec
+from bundle.formats.manifest import Manifest
+from bundle.formats.vectors import Stored, kept, kept_output
+from bundle.judging import frames
+from bundle.tasks.agreement import POWERS, agreement, change, label_power, power
+from bundle.tasks.dataset import Array, decode_label
+from bundle.tasks.metrics import measures
+from bundle.tasks.postprocess import predict
+from bundle.tasks.table import Activation, task
+
+Floats: TypeAlias = NDArray[np.float64]
+Infer: TypeAlias = Callable[[dict[str, Array]], Mapping[str, Array]]
+NAN = float("nan")
+
+
+@dataclass(frozen=True, kw_only=True)
+class Seen:
+    """What one image showed of one task. NaN: nothing to compare with.
+
+    ``figures`` maps a figure's key to its per-image array. ``alike`` is ``agreement.agreement`` and ``change`` is
+    ``agreement.change``, both against the kept prediction; ``exact_change`` and ``powers`` are against the full output.
+    """
+
+    figures: dict[str, Floats]
+    finite: bool
+    alike: float
+    change: float
+    exact_change: float
+    powers: Floats
+
+
+def feed(manifest: Manifest, stored: Stored) -> dict[str, Array]:
+    """Return what a session of this bundle takes for a stored image: see ``bundle.formats.manifest.interface``."""
+    return frames.feed(manifest, stored.image, name=f"image {stored.id!r}")
+
+
+def look(stored: Stored, infer: Infer, manifest: Manifest) -> dict[str, Seen]:
+    """Run one image and measure every task; NaN or infinity in an output spoils that task's arrays and no other's.
+
+    Raises:
+        ArtifactError: an output is missing or has another name, dtype, shape or range than the manifest says.
+    """
+    outputs = infer(feed(manifest, stored))
+    _check_outputs(outputs, manifest, stored.id)
+    return {name: _see(name, outputs[name][0], stored, manifest) for name in manifest.tasks}
+
+
+def _see(name: str, output: Array, stored: Stored, manifest: Manifest) -> Seen:
+    """Measure one image's output of one task, without its batch axis."""
+    row = task(name)
+    figures = measures(row, manifest.tasks[name])
+    nothing = np.zeros(POWERS)
+    if not np.isfinite(output).all():
+        arrays = {figure.name: np.full(figure.metric.shape, np.nan) for figure in figures}
+        return Seen(figures=arrays, finite=False, alike=NAN, change=NAN, exact_change=NAN, powers=nothing + NAN)
+    prediction = output if manifest.io == "edge" else predict(row, output)
+    label = decode_label(name, stored.labels[name], manifest.dataset)
+    arrays = {figure.name: figure.metric.per_image(prediction, label) for figure in figures}
+    known, full = stored.predictions.get(name), stored.outputs.get(name)
+    exact = None if full is None else predict(row, full)
+    ours, ours_full = kept(row.activation, prediction), kept_output(prediction)
+    return Seen(
+        figures=arrays, finite=True, alike=NAN if known is None else agreement(row.activation, known, ours),
+        change=NAN if known is None else change(row.activation, known, ours),
+        exact_change=NAN if exact is None else change(row.activation, exact, ours_full),
+        powers=nothing if full is None or exact is None
+        else power(full, kept_output(output)) if manifest.io == "raw" else _edge_power(row.activation, exact, ours_full),
+    )  # fmt: skip
+
+
+def _edge_power(activation: Activation, exact: Array, prediction: Array) -> Floats:
+    return label_power(exact, prediction) if activation == "argmax" else power(exact, prediction)
+
+
+def _check_outputs(outputs: Mapping[str, Array], manifest: Manifest, identifier: str) -> None:
+    expected = [spec.name for spec in manifest.outputs]
+    if sorted(outputs) != sorted(expected):
+        raise _broken(
+            "the outputs have other names than the manifest says", str(expected), str(list(outputs)), identifier
+        )
+    for spec in manifest.outputs:
+        _check_output(outputs[spec.name], spec, manifest, identifier)
+
+
+def _check_output(output: Array, spec: TensorSpec, manifest: Manifest, identifier: str) -> None:
+    if (output.dtype, output.shape) != (np.dtype(spec.dtype), spec.shape):
+        got = f"{output.dtype} {list(output.shape)}"
+        raise _broken(
+            f"output {spec.name!r} has the wrong dtype or shape", f"{spec.dtype} {list(spec.shape)}", got, identifier
+        )
+    classes = manifest.tasks[spec.name]
+    if task(spec.name).activation == "argmax" and manifest.io == "edge" and int(output.max()) >= classes:
+        raise _broken(
+            f"output {spec.name!r} holds no label map", f"0 to {classes - 1}", str(int(output.max())), identifier
+        )
+
+
+def _broken(message: str, expected: str, got: str, identifier: str) -> ArtifactError:
+    return ArtifactError(
+        message, expected=expected, got=got, where=f"the compiled model, image {identifier!r}",
+        fix="the engine does not belong to this bundle, or its build is broken: build it again",
+    )  # fmt: skip

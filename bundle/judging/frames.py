@@ -1,0 +1,33 @@
+"""A camera frame in, each task's map out, whichever interface a bundle has (``raw`` or ``edge``, bundle/formats/manifest.py)."""
+
+from collections.abc import Mapping
+
+from bundle.formats.manifest import Manifest
+from bundle.tasks.dataset import Array
+from bundle.tasks.postprocess import predict
+from bundle.tasks.table import task
+
+
+def feed(manifest: Manifest, frame: Array, *, name: str = "the image given") -> dict[str, Array]:
+    """Return what a session of this bundle takes for a frame, uint8 ``[H, W, 3]`` RGB of the model's size.
+
+    Raises:
+        DatasetError: another size (nothing is resized), another dtype, or NaN; ``name`` says which image.
+    """
+    preprocess = manifest.preprocess
+    if manifest.io == "edge":
+        return {"image": preprocess.check(frame, name=name)[None]}
+    return {"image": preprocess.apply(frame, name=name)}
+
+
+def predictions(manifest: Manifest, outputs: Mapping[str, Array]) -> dict[str, Array]:
+    """Return each task's map of what a session answered, without the batch axis.
+
+    Label maps uint8 ``[H, W]``, probabilities float32 ``[H, W]``, unit normals float32 ``[3, H, W]``, metres float32 ``[H, W]``.
+
+    Raises:
+        RegressionFailed: a raw output holds NaN or infinity.
+    """
+    if manifest.io == "edge":
+        return {name: outputs[name][0] for name in manifest.tasks}
+    return {name: predict(task(name), outputs[name][0]) for name in manifest.tasks}

@@ -1,0 +1,160 @@
+"""One judgement from its options to its report: what ``pytest tests/regression`` and ``tdss regress`` have in common.
+
+It opens the images, goes on where a killed run stopped, compares with an earlier run, writes the report, and only then
+removes the journal; ``measure_bundle`` leaves writing, and with it the journal, to a caller who judges several variants.
+What opens the session is not known here.
+"""
+
+from collections.abc import Iterable
+from pathlib import Path
+from typing import NamedTuple
+
+from pydantic import Field
+
+from bundle.base.errors import ArtifactError, InputError
+from bundle.base.frozen import Frozen
+from bundle.formats.manifest import Bundle
+from bundle.formats.outputs import json_object, overwrite, require_file
+from bundle.formats.results import read_tied, seal_result, text_of
+from bundle.judging.choice import pick
+from bundle.judging.evaluate_image import Infer
+from bundle.judging.image_sources import Source, labelled
+from bundle.judging.report import (
+    RESULT,
+    Execution,
+    RegressionReport,
+    open_report,
+    parse_report,
+    render,
+    variant_tasks,
+)  # fmt: skip
+from bundle.judging.resume import Journal, run_key
+from bundle.judging.run import Progress, run
+from bundle.judging.verdict import RESAMPLES, Gate
+from bundle.tasks.dataset import find_image
+
+TIME_LIMIT_S = 300.0
+REPORTS = json_object("model", "target", "executed_on", "tasks", "passed")  # what a report may be written over
+VOLATILE = frozenset({"LOADED_FROM_CACHE"})  # facts of how a session was opened, not of what it computes
+
+
+class Options(Frozen):
+    """How to judge. ``data`` replaces the bundle's images by a split of a labelled folder (``reference``: its arrays).
+
+    ``baseline`` is an earlier regression.json; ``time_limit_s`` bounds one image's inference, 0 does not.
+    """
+
+    allow_inconclusive: bool = False
+    gate: Gate = "one-sided"
+    data: Path | None = None
+    split: str = "val"
+    reference: Path | None = None
+    baseline: Path | None = None
+    time_limit_s: float = Field(default=TIME_LIMIT_S, ge=0)
+    resamples: int = Field(default=RESAMPLES, gt=0)
+
+
+class Judged(Frozen):
+    """A report, where it was written (None: nowhere), and how many images a killed run had measured before."""
+
+    report: RegressionReport
+    path: Path | None
+    resumed: int
+
+
+class Measured(NamedTuple):
+    """A report that is written nowhere yet, and the journal it was made from: remove it once the result is written."""
+
+    report: RegressionReport
+    journal: Journal
+
+
+def measure_bundle(
+    bundle: Bundle, infer: Infer, execution: Execution, options: Options, *, variant: str = "",
+    progress: Progress | None = None,
+) -> Measured:  # fmt: skip
+    """Judge an opened session that runs ``variant`` ("": see ``bundle.judging.choice.pick``); write nothing but the journal.
+
+    Raises:
+        ProjectError: see ``bundle.judging.run.run`` and bundle/judging/image_sources.py.
+    """
+    name, reason = pick(bundle, variant)
+    baseline = None if options.baseline is None else open_report(options.baseline)
+    if options.reference is not None and options.data is None:
+        raise InputError(
+            "a reference without its images", expected="--data beside --reference", got="--reference alone",
+            where="the command line", fix="name the labelled folder that the reference's arrays are of",
+        )  # fmt: skip
+    source = None if options.data is None else labelled(bundle.manifest, options.data, options.split, options.reference)
+    journal = Journal(bundle.folder, _key(bundle, execution, options, name, source))
+    report = run(
+        bundle, infer, execution, allow_inconclusive=options.allow_inconclusive, resamples=options.resamples,
+        gate=options.gate, source=source, journal=journal, limit_s=options.time_limit_s, baseline=baseline, progress=progress,
+    )  # fmt: skip
+    return Measured(report.model_copy(update={"variant": name, "chosen": reason}), journal)
+
+
+def judge_bundle(
+    bundle: Bundle, infer: Infer, execution: Execution, options: Options, *, variant: str = "", out: Path | None = None,
+    progress: Progress | None = None,
+) -> Judged:  # fmt: skip
+    """Judge an opened session that runs ``variant`` ("": see ``bundle.judging.choice.pick``), and write its report.
+
+    ``out`` is the file to write; without it the judgement of the variant that ``pick`` names, on the bundle's own images,
+    is written into the bundle, and no other one anywhere. The rows of the other variants stay in it.
+
+    Raises:
+        InputError: something else than such a report is at ``out``, or ``out`` is an input or inside one.
+        ProjectError: see ``bundle.judging.run.run`` and bundle/judging/image_sources.py.
+    """
+    if out is not None:
+        require_file(out, REPORTS, inputs_of(bundle.folder, options))
+    own = out is None and options.data is None and pick(bundle, variant).variant == pick(bundle, "").variant
+    earlier = _earlier(bundle) if own else None
+    report, journal = measure_bundle(bundle, infer, execution, options, variant=variant, progress=progress)
+    report = _with_rows(earlier, report)
+    path = _write(bundle, report, out) if out is not None else bundle.write(RESULT, render(report)) if own else None
+    journal.remove()
+    return Judged(report=report, path=path, resumed=len(journal.seen))
+
+
+def inputs_of(folder: Path, options: Options) -> list[Path]:
+    """Return what a judgement of the bundle in ``folder`` reads, and so must not write over."""
+    return [folder, *(path for path in (options.data, options.reference, options.baseline) if path is not None)]
+
+
+def _key(bundle: Bundle, execution: Execution, options: Options, variant: str, source: Source | None) -> str:
+    """Name everything that decides what an image shows: the bundle, what runs, and the images."""
+    kept = {name: value for name, value in execution.facts.items() if name not in VOLATILE}
+    facts = execution.model_copy(update={"facts": kept}).model_dump(mode="json")
+    images = [] if source is None or options.data is None else list(_stamps(options.data, source.ids, bundle))
+    return run_key(seal=bundle.manifest.seal, variant=variant, session=facts, images=images)
+
+
+def _stamps(root: Path, ids: Iterable[str], bundle: Bundle) -> Iterable[tuple[str, int, int]]:
+    for identifier in ids:
+        labels = [root / name / f"{identifier}.png" for name in bundle.manifest.tasks]
+        for path in (find_image(root, identifier), *(label for label in labels if label.is_file())):
+            yield str(path), path.stat().st_size, path.stat().st_mtime_ns
+
+
+def _earlier(bundle: Bundle) -> RegressionReport | None:
+    """Return the result that is about to be written over; None where there is none, or it is not of this version."""
+    try:
+        return parse_report(text_of(RESULT, read_tied(bundle.folder, RESULT, bundle.manifest.seal)), bundle.folder)
+    except ArtifactError:
+        return None
+
+
+def _with_rows(earlier: RegressionReport | None, report: RegressionReport) -> RegressionReport:
+    """Keep the variants' rows of the result that is written over, if the same device made it; the judged one's is new."""
+    if earlier is None or (earlier.device, earlier.executed_on) != (report.device, report.executed_on):
+        return report
+    new = {"tasks": variant_tasks(report), "passed": report.passed}
+    rows = tuple(row.model_copy(update=new) if row.name == report.variant else row for row in earlier.variants)
+    return report.model_copy(update={"variants": rows})
+
+
+def _write(bundle: Bundle, report: RegressionReport, out: Path) -> Path:
+    overwrite(out, seal_result(RESULT, render(report), bundle.manifest.seal), REPORTS)
+    return out

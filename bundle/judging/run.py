@@ -1,0 +1,196 @@
+"""The regression harness: run a compiled model on labelled images and judge every task against the reference.
+
+The same function runs at the end of a build and on the device. It holds one image at a time, needs no torch, and
+does not know what runs the graph: the caller gives ``infer`` and says what it ran on. What it returns is
+bundle/judging/report.py's, whose names are known here too.
+"""
+
+from collections.abc import Callable
+from contextlib import nullcontext
+
+import numpy as np
+
+from bundle.formats.manifest import Bundle, Manifest
+from bundle.judging.baseline import compare, pack
+from bundle.judging.checks import require_passed
+from bundle.judging.criteria import Judging
+from bundle.judging.evaluate_image import Infer, Seen, feed, look
+from bundle.judging.image_sources import References, Source, bundled, figures_of
+from bundle.judging.report import (
+    RESULT,
+    Device,
+    ExecutedOn,
+    Execution,
+    FigureResult,
+    RegressionReport,
+    TaskCheck,
+    TaskResult,
+    VariantRow,
+    VariantTask,
+    WorstImage,
+    open_report,
+    read_report,
+    variant_tasks,
+    write_report,
+)  # fmt: skip
+from bundle.judging.resume import Journal
+from bundle.judging.session_timeout import guarded
+from bundle.judging.verdict import RESAMPLES, Gate, Weighed, delta_m, delta_m_interval, judge, weigh
+from bundle.tasks.agreement import CHANGE_UNITS, POWERS, cosine, sqnr_db
+from bundle.tasks.metrics import Floats, Measure
+from bundle.tasks.table import task
+
+__all__ = [
+    "RESULT", "Device", "ExecutedOn", "Execution", "Infer", "RegressionReport", "TaskCheck", "TaskResult", "VariantRow",
+    "VariantTask", "feed", "open_report", "read_report", "require_passed", "run", "variant_tasks", "write_report",
+]  # fmt: skip
+
+WORST = 5
+Progress = Callable[[int, int], None]
+
+
+def run(
+    bundle: Bundle, infer: Infer, execution: Execution, *, allow_inconclusive: bool = False, resamples: int = RESAMPLES,
+    gate: Gate = "one-sided", source: Source | None = None, journal: Journal | None = None, limit_s: float = 0.0,
+    baseline: RegressionReport | None = None, progress: Progress | None = None,
+) -> RegressionReport:  # fmt: skip
+    """Run ``infer`` on every image and judge every task.
+
+    ``source`` replaces the bundle's own images; ``journal`` keeps what was measured until the caller has written the
+    report; ``limit_s`` bounds one inference (0: no limit); ``baseline`` is an earlier run to compare with and gate by;
+    ``progress`` is called with the images done and all. NaN or infinity in an output fails that task and no other.
+
+    Raises:
+        ArtifactError: an output is missing or has another name, dtype, shape or range than the manifest says.
+        SessionFailed: the session raised an error of its own, or took longer than ``limit_s``.
+        InputError: ``baseline`` cannot be compared with this run.
+    """
+    with bundled(bundle) if source is None else nullcontext(source) as images:
+        seen = _measure(bundle.manifest, images, infer, journal, limit_s, progress)
+    judging = Judging(gate, resamples, allow_inconclusive)
+    return _report(bundle.manifest, images, seen, execution, judging, baseline)
+
+
+def _measure(
+    manifest: Manifest, source: Source, infer: Infer, journal: Journal | None, limit_s: float, progress: Progress | None
+) -> dict[str, dict[str, Seen]]:
+    """Return what every image showed of every task, in the order of the images; a journal's images are not run again."""
+    seen: dict[str, dict[str, Seen]] = {}
+    for stored in source.images():
+        known = None if journal is None else journal.seen.get(stored.id)
+        found = look(stored, guarded(infer, stored.id, limit_s), manifest) if known is None else known
+        if journal is not None and known is None:
+            journal.add(stored.id, found)
+        seen[stored.id] = found
+        if progress is not None:
+            progress(len(seen), max(len(seen), len(source.ids) + source.hard))
+    return seen
+
+
+def _report(
+    manifest: Manifest, source: Source, seen: dict[str, dict[str, Seen]], execution: Execution, judging: Judging,
+    baseline: RegressionReport | None,
+) -> RegressionReport:  # fmt: skip
+    figures = figures_of(manifest)
+    arrays = {name: _stacked(seen, source.ids, name, rows) for name, rows in figures.items()}
+    per_task = {name: {key: rows[name] for key, rows in seen.items()} for name in figures}
+    weighed = {
+        name: _spoilt(_weigh(manifest, name, rows[0], arrays, source.references, judging), per_task[name])
+        for name, rows in figures.items()
+    }
+    judged = [one.judgement for one in weighed.values()]
+    gated = {name: arrays[name][rows[0].name] for name, rows in figures.items()}
+    earlier = None if baseline is None else compare(baseline, source.ids, gated, manifest, judging)
+    others = {
+        name: _figures(manifest, name, rows[1:], arrays, source.references, judging) for name, rows in figures.items()
+    }
+    return RegressionReport(
+        model=manifest.name, target=manifest.target, device=execution.device, precision=execution.precision,
+        executed_on=execution.executed_on, images=len(source.ids),
+        tasks={name: _result(manifest, name, one, per_task[name], others[name]) for name, one in weighed.items()},
+        delta_m=delta_m([one.drop for one in judged]),
+        passed=all(one.verdict in judging.accepted for one in judged) and (earlier is None or earlier.passed),
+        delta_m_interval=delta_m_interval(list(weighed.values())), gate=judging.gate,
+        source=source.name, session=execution.facts,
+        checks={name: _check(name, one, per_task[name]) for name, one in weighed.items()},
+        baseline=earlier, arrays=pack(source.ids, gated),
+    )  # fmt: skip
+
+
+def _stacked(
+    seen: dict[str, dict[str, Seen]], ids: tuple[str, ...], name: str, figures: tuple[Measure, ...]
+) -> dict[str, Floats]:
+    return {figure.name: np.stack([seen[key][name].figures[figure.name] for key in ids]) for figure in figures}
+
+
+def _weigh(
+    manifest: Manifest, name: str, figure: Measure, arrays: dict[str, dict[str, Floats]], references: References,
+    judging: Judging,
+) -> Weighed:  # fmt: skip
+    """Judge a task by its gated figure; without a reference nothing can be judged, so it is inconclusive."""
+    ours = arrays[name][figure.name]
+    theirs = references.get(name, {}).get(figure.name)
+    rule = judging.rule(manifest, name, figure)
+    weighed = weigh(np.zeros_like(ours) if theirs is None else theirs, ours, rule)
+    if theirs is not None or weighed.judgement.verdict != "inconclusive":
+        return weighed
+    reason = "the reference was not measured on these images: give its arrays (--reference)"
+    return Weighed(weighed.judgement.model_copy(update={"reason": reason}), weighed.draws)
+
+
+def _spoilt(weighed: Weighed, seen: dict[str, Seen]) -> Weighed:
+    """Turn a verdict into ``regression`` where an image that counts for no metric, a hard one, gave NaN or infinity."""
+    bad = [key for key, one in seen.items() if not one.finite]
+    if not bad or weighed.judgement.verdict == "regression":
+        return weighed
+    reason = f"the output is not finite on {len(bad)} of the hard images: {', '.join(bad[:WORST])}"
+    changes = {"verdict": "regression", "reason": reason, "images_needed": None}
+    return Weighed(weighed.judgement.model_copy(update=changes), weighed.draws)
+
+
+def _figures(
+    manifest: Manifest, name: str, figures: tuple[Measure, ...], arrays: dict[str, dict[str, Floats]],
+    references: References, judging: Judging,
+) -> dict[str, FigureResult]:  # fmt: skip
+    results = {}
+    for figure in figures:
+        ours, theirs = arrays[name][figure.name], references.get(name, {}).get(figure.name)
+        rule = judging.rule(manifest, name, figure)._replace(gate="one-sided")
+        judged = judge(np.zeros_like(ours) if theirs is None else theirs, ours, rule)
+        results[figure.name] = FigureResult(
+            direction=figure.direction, reference=judged.reference, compiled=judged.compiled, drop_relative=judged.drop,
+            interval=judged.interval,
+        )  # fmt: skip
+    return results
+
+
+def _result(
+    manifest: Manifest, name: str, weighed: Weighed, seen: dict[str, Seen], figures: dict[str, FigureResult]
+) -> TaskResult:
+    row, judgement = task(name), weighed.judgement
+    return TaskResult(
+        metric=row.metric, direction=row.direction, reference=judgement.reference, compiled=judgement.compiled,
+        labelled_images=judgement.labelled_images, drop_relative=judgement.drop, interval=judgement.interval, budget=manifest.budgets[name],
+        verdict=judgement.verdict, sqnr_db=sqnr_db(_powers(seen)), images_needed=judgement.images_needed, figures=figures,
+    )  # fmt: skip
+
+
+def _powers(seen: dict[str, Seen]) -> Floats:
+    return np.sum([one.powers for one in seen.values()], axis=0) if seen else np.zeros(POWERS)
+
+
+def _check(name: str, weighed: Weighed, seen: dict[str, Seen]) -> TaskCheck:
+    """Return the direct agreement; label maps are kept exactly, other answers are compared where they are kept in full."""
+    activation = task(name).activation
+    exact = [one.change if activation == "argmax" else one.exact_change for one in seen.values()]
+    known = sorted(((one.change, key) for key, one in seen.items() if one.change > 0), key=lambda pair: -pair[0])
+    return TaskCheck(
+        nonfinite_images=sum(not one.finite for one in seen.values()), agreement=_mean([one.alike for one in seen.values()]),
+        reason=weighed.judgement.reason, cosine=cosine(_powers(seen)), change=_mean(exact), change_unit=CHANGE_UNITS[activation],
+        worst=tuple(WorstImage(id=key, change=value) for value, key in known[:WORST]),
+    )  # fmt: skip
+
+
+def _mean(values: list[float]) -> float:
+    known = [value for value in values if not np.isnan(value)]
+    return float(np.mean(known)) if known else float("nan")

@@ -1,0 +1,330 @@
+"""The labelled folder format: what a data set is, and how its images and labels are read.
+
+    <root>/dataset.json            the spec: class names, palettes, units, attribution
+    <root>/<split>.txt             one id a line
+    <root>/image/<id>.jpg|.png|.npy    RGB, 8 bit, height × width × 3
+    <root>/<task>/<id>.png         one label map per task; its encoding follows the task's activation
+
+A label is stored *encoded* (what the PNG holds, see ``check_encoded``) and used *decoded* (``decode_label``).
+Files are read in bundle/tasks/image_files.py.
+"""
+
+import re
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Annotated, Literal, TypeAlias
+
+import numpy as np
+from numpy.typing import NDArray
+from pydantic import Field, ValidationError, model_validator
+
+from bundle.base.errors import DatasetError
+from bundle.base.frozen import Frozen, faults
+from bundle.base.limits import LIMITS, Positive, read_limited
+from bundle.tasks.image_files import decode, decode_npy, image_size
+from bundle.tasks.table import Task, task
+
+Array: TypeAlias = NDArray[np.generic]
+Image: TypeAlias = NDArray[np.uint8]
+Byte: TypeAlias = Annotated[int, Field(ge=0, le=255)]
+
+IGNORE = 255
+SPEC_FILE = "dataset.json"
+IMAGE_SUFFIXES = (".jpg", ".jpeg", ".png", ".npy")
+_ID = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]*")
+_LABEL_MODES: dict[str, tuple[str, ...]] = {
+    "argmax": ("L", "P"), "sigmoid": ("L",), "unit": ("RGB",), "relu": ("I;16",),
+}  # fmt: skip
+
+
+class DatasetSpec(Frozen):
+    """What the numbers of a data set mean.
+
+    ``classes`` and ``palettes`` (8-bit RGB) hold one entry per class of each ``argmax`` task; a label pixel of
+    ``ignore_index`` counts nowhere; a depth pixel is ``depth_unit_m`` metres per step, 0 = invalid.
+    """
+
+    schema_version: Literal[1] = 1
+    name: str
+    classes: dict[str, tuple[str, ...]]
+    palettes: dict[str, tuple[tuple[Byte, Byte, Byte], ...]]
+    ignore_index: Byte = IGNORE
+    depth_unit_m: Positive = 0.001
+    attribution: str
+
+    @model_validator(mode="after")
+    def _palettes_match(self) -> "DatasetSpec":
+        names = {key: len(value) for key, value in self.classes.items()}
+        colours = {key: len(value) for key, value in self.palettes.items()}
+        if names != colours:
+            raise ValueError(f"classes per task are {names}, colours per task are {colours}")
+        for name, count in names.items():
+            if not 2 <= count <= LIMITS["classes"].most:
+                raise ValueError(f"classes.{name} has {count} classes, not 2 to {LIMITS['classes'].most}")
+        return self
+
+    def channels(self, row: Task) -> int:
+        """Return the output channels of a task on this data: the row's own, else one per class.
+
+        Raises:
+            DatasetError: the task needs class names and this spec has none for it.
+        """
+        if row.channels is not None:
+            return row.channels
+        if row.name not in self.classes:
+            raise DatasetError(
+                f"the data set {self.name!r} has no classes for task {row.name!r}", expected=f"classes.{row.name}",
+                got=f"classes of {sorted(self.classes)}", where=SPEC_FILE, fix="add them, or leave the task out",
+            )  # fmt: skip
+        return len(self.classes[row.name])
+
+
+def load_spec(path: Path) -> DatasetSpec:
+    """Read a spec from a JSON file.
+
+    Raises:
+        DatasetError: there is no such file, or a key or value of it is wrong.
+    """
+    try:
+        return DatasetSpec.model_validate_json(read_limited(path, "json_bytes"))
+    except (FileNotFoundError, NotADirectoryError) as error:
+        raise DatasetError(
+            "the data set has no spec", expected=f"a {SPEC_FILE} with class names and palettes", got="no such file",
+            where=str(path), fix=f"write one (data/scenes/{SPEC_FILE} is an example), or name another spec",
+        ) from error  # fmt: skip
+    except ValidationError as error:
+        raise DatasetError(
+            "the data set's spec cannot be read", expected="the keys of DatasetSpec, schema_version 1",
+            got=faults(error), where=str(path), fix="correct the keys that are named",
+        ) from error  # fmt: skip
+
+
+class FolderDataset(Frozen):
+    """A labelled folder and the spec of its numbers; every read checks what it returns."""
+
+    root: Path
+    spec: DatasetSpec
+
+    def require_channels(self, tasks: Mapping[str, int]) -> None:
+        """Check that a model's output channels are those of the data set's classes.
+
+        Raises:
+            ConfigError: a task is unknown.
+            DatasetError: a task has another number of channels than the data has classes, or its classes are not named.
+        """
+        for name, channels in tasks.items():
+            expected = self.spec.channels(task(name))
+            if channels != expected:
+                raise DatasetError(
+                    f"the model and the data set disagree on {name}", expected=f"{expected} channels (the data set's spec)",
+                    got=f"{channels} (the model's config.toml)", where=str(self.root),
+                    fix="give the data that the model was trained for, or its own spec with --dataset",
+                )  # fmt: skip
+
+    def ids(self, split: str) -> tuple[str, ...]:
+        """Return the ids of ``<root>/<split>.txt``, in the file's order.
+
+        Raises:
+            DatasetError: the file is missing or empty, an id is no plain name, or occurs twice.
+        """
+        return read_ids(self.root / f"{split}.txt")
+
+    def image_path(self, identifier: str) -> Path:
+        """Return the one file that holds an image.
+
+        Raises:
+            DatasetError: there is none, or more than one.
+        """
+        return find_image(self.root, identifier)
+
+    def image(self, identifier: str) -> Image:
+        """Return an image as uint8 ``[height, width, 3]``, RGB.
+
+        Raises:
+            DatasetError: see ``image_path`` and ``read_image``.
+        """
+        return read_image(self.image_path(identifier))
+
+    def encoded_label(self, task_name: str, identifier: str) -> Array:
+        """Return a label as it is stored; see ``check_encoded`` for its dtype and shape.
+
+        Raises:
+            DatasetError: the file is missing or unreadable, its mode, values or size are wrong.
+        """
+        path = self.root / task_name / f"{identifier}.png"
+        encoded = _read_png(path, task(task_name))
+        check_encoded(task_name, encoded, self.spec, where=str(path))
+        size = image_size(self.image_path(identifier))
+        if encoded.shape[:2] != size:
+            raise DatasetError(
+                f"the {task_name} label of {identifier!r} and its image differ in size", expected=f"{size} (rows, columns)",
+                got=str(encoded.shape[:2]), where=str(path), fix="render the label at the image's size",
+            )  # fmt: skip
+        return encoded
+
+    def label(self, task_name: str, identifier: str) -> Array:
+        """Return a decoded label, see ``decode_label``."""
+        return decode_label(task_name, self.encoded_label(task_name, identifier), self.spec)
+
+
+def find_image(root: Path, identifier: str) -> Path:
+    """Return the one file ``<root>/image/<identifier>.*`` that holds an image.
+
+    Raises:
+        DatasetError: there is none, or more than one.
+    """
+    stem = root / "image" / identifier
+    found = [path for suffix in IMAGE_SUFFIXES if (path := stem.with_name(identifier + suffix)).is_file()]
+    if len(found) != 1:
+        raise DatasetError(
+            f"image {identifier!r} has {'no file' if not found else 'more than one file'}",
+            expected=f"one of {', '.join(identifier + suffix for suffix in IMAGE_SUFFIXES)}",
+            got=", ".join(path.name for path in found) or "none of them", where=str(stem.parent),
+            fix="add the file, or take the id out of the split" if not found else "delete all but one of them",
+        )  # fmt: skip
+    return found[0]
+
+
+def read_ids(path: Path) -> tuple[str, ...]:
+    """Read a split file: one id a line, blank lines skipped.
+
+    Raises:
+        DatasetError: the file is missing or empty, an id is no plain name, or occurs twice.
+    """
+    if not path.is_file():
+        known = ", ".join(sorted(other.stem for other in path.parent.glob("*.txt"))) or "none"
+        raise DatasetError(
+            f"the data set has no split {path.stem!r}", expected=path.name, got=f"splits here: {known}",
+            where=str(path), fix="name one of the splits, or write the file with one id a line",
+        )  # fmt: skip
+    try:
+        text = read_limited(path, "ids_bytes").decode()
+    except UnicodeDecodeError as error:
+        raise DatasetError(
+            f"the split {path.stem!r} is no text", expected="UTF-8", got=str(error), where=str(path),
+            fix="write one id a line",
+        ) from error  # fmt: skip
+    ids = tuple(line.strip() for line in text.splitlines() if line.strip())
+    if not ids:
+        raise DatasetError(
+            f"the split {path.stem!r} is empty", expected="one id a line", got="no id", where=str(path),
+            fix="list the ids that belong to the split",
+        )  # fmt: skip
+    check_ids(ids, where=str(path))
+    return ids
+
+
+def check_ids(ids: tuple[str, ...], *, where: str) -> None:
+    """Refuse ids that are no plain file names or that occur twice.
+
+    Raises:
+        DatasetError: naming the first such id.
+    """
+    seen: set[str] = set()
+    for identifier in ids:
+        if not _ID.fullmatch(identifier) or identifier in seen:
+            duplicate = identifier in seen
+            raise DatasetError(
+                f"id {identifier!r} occurs twice" if duplicate else f"{identifier!r} is not an id",
+                expected="each id once, of letters, digits, dot, dash and underscore", got=repr(identifier),
+                where=where, fix="delete the second line" if duplicate else "rename the image and its labels",
+            )  # fmt: skip
+        seen.add(identifier)
+
+
+def read_image(path: Path) -> Image:
+    """Read one image file as uint8 ``[height, width, 3]``, RGB; nothing is converted or resized.
+
+    Raises:
+        DatasetError: the file is unreadable, too large, turned by its Exif orientation, not 8-bit RGB, or holds NaN (a
+            ``.npy`` of floats).
+        TargetUnavailable: Pillow is not installed.
+    """
+    if path.suffix == ".npy":
+        return check_image(decode_npy(path), where=str(path))
+    return check_image(decode(path, ("RGB",)), where=str(path))
+
+
+def check_image(image: Array, *, where: str) -> Image:
+    """Return ``image`` if it is uint8 ``[height, width, 3]``.
+
+    Raises:
+        DatasetError: another dtype or shape, or NaN; ``where`` names the image.
+    """
+    expected = "uint8 [height, width, 3], RGB"
+    if np.issubdtype(image.dtype, np.floating) and not np.isfinite(image).all():
+        raise DatasetError(
+            "the image holds NaN or infinity", expected=expected, got=f"{int((~np.isfinite(image)).sum())} such values",
+            where=where, fix="render or record the image again, as 8-bit RGB",
+        )  # fmt: skip
+    if image.dtype != np.uint8 or image.ndim != 3 or image.shape[2] != 3 or 0 in image.shape:
+        raise DatasetError(
+            "the image has the wrong dtype or shape", expected=expected, got=f"{image.dtype} {list(image.shape)}",
+            where=where, fix="save it as 8-bit RGB",
+        )  # fmt: skip
+    return image.astype(np.uint8, copy=False)
+
+
+def check_encoded(task_name: str, encoded: Array, spec: DatasetSpec, *, where: str) -> None:
+    """Refuse an encoded label whose dtype, shape or values are not its task's.
+
+    By activation: ``argmax`` uint8 ``[H, W]``, a class or ``ignore_index``; ``sigmoid`` uint8 ``[H, W]``, 0 or 255;
+    ``unit`` uint8 ``[H, W, 3]``, (n + 1)·127.5, (0,0,0) = invalid; ``relu`` uint16 ``[H, W]``, depth units, 0 = invalid.
+
+    Raises:
+        DatasetError: naming ``where``, what was expected and what came.
+    """
+    row = task(task_name)
+    dtype, dimensions = (np.uint16 if row.activation == "relu" else np.uint8), (3 if row.activation == "unit" else 2)
+    if encoded.dtype != dtype or encoded.ndim != dimensions or (dimensions == 3 and encoded.shape[2] != 3):
+        shape = "[height, width, 3]" if dimensions == 3 else "[height, width]"
+        raise DatasetError(
+            f"the {task_name} label has the wrong dtype or shape", expected=f"{np.dtype(dtype)} {shape}",
+            got=f"{encoded.dtype} {list(encoded.shape)}", where=where, fix="save it as the folder format says",
+        )  # fmt: skip
+    allowed = _allowed_values(row, spec)
+    if allowed is None:
+        return
+    wrong = np.setdiff1d(np.flatnonzero(np.bincount(encoded.reshape(-1), minlength=256)), allowed)
+    if wrong.size:
+        raise DatasetError(
+            f"the {task_name} label holds values that mean nothing", expected=f"values among {allowed.tolist()}",
+            got=f"{wrong.tolist()}", where=where, fix=f"correct the label, or the classes in {SPEC_FILE}",
+        )  # fmt: skip
+
+
+def _allowed_values(row: Task, spec: DatasetSpec) -> NDArray[np.int64] | None:
+    if row.activation == "argmax":
+        return np.union1d(np.arange(spec.channels(row)), [spec.ignore_index])
+    return np.array([0, 255]) if row.activation == "sigmoid" else None
+
+
+def decode_label(task_name: str, encoded: Array, spec: DatasetSpec) -> Array:
+    """Turn a checked encoded label into what a metric compares.
+
+    Returns, by activation: ``argmax`` uint8 ``[H, W]``, 255 = ignore; ``sigmoid`` uint8 ``[H, W]``, 0 or 1;
+    ``unit`` float32 ``[3, H, W]`` unit vectors, (0,0,0) = invalid; ``relu`` float32 ``[H, W]`` metres, 0 = invalid.
+    """
+    activation = task(task_name).activation
+    if activation == "argmax":
+        return np.asarray(np.where(encoded == spec.ignore_index, IGNORE, encoded), dtype=np.uint8)
+    if activation == "sigmoid":
+        return np.asarray(encoded != 0, dtype=np.uint8)
+    if activation == "relu":
+        return (encoded.astype(np.float64) * spec.depth_unit_m).astype(np.float32)
+    return _decode_normals(encoded)
+
+
+def _decode_normals(encoded: Array) -> NDArray[np.float32]:
+    vectors = encoded.transpose(2, 0, 1).astype(np.float32) / np.float32(127.5) - np.float32(1)
+    length = np.sqrt((vectors * vectors).sum(axis=0, keepdims=True))  # never 0: 127.5 is no byte
+    return np.asarray(np.where(encoded.any(axis=2), vectors / length, np.float32(0)), dtype=np.float32)
+
+
+def _read_png(path: Path, row: Task) -> Array:
+    if not path.is_file():
+        raise DatasetError(
+            f"the {row.name} label is missing", expected=path.name, got="no such file", where=str(path),
+            fix="add the label, or leave the task or the id out",
+        )  # fmt: skip
+    return decode(path, _LABEL_MODES[row.activation])

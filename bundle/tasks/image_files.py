@@ -1,0 +1,150 @@
+"""Image files as pixels, exactly as they are stored: nothing is converted, resized or turned.
+
+Pillow is needed to read them, so it is imported here only, and a device that decodes stored arrays does without it.
+A file whose Exif orientation asks a viewer to turn or mirror it is refused: labels may have been drawn on the pixels or
+on what the viewer shows, and nothing in the file says which. So is one that Pillow would convert or read in part: 16 bits
+a channel, fewer than 8 bits of grey, an animation (docs/decisions/0123).
+"""
+
+import re
+import struct
+import warnings
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from types import ModuleType
+from typing import TYPE_CHECKING, TypeAlias
+
+import numpy as np
+from numpy.typing import NDArray
+
+from bundle.base.array_files import read_header, read_npy
+from bundle.base.errors import DatasetError, not_installed
+from bundle.base.limits import LIMITS
+
+if TYPE_CHECKING:
+    from PIL.ImageFile import ImageFile as Opened
+
+Array: TypeAlias = NDArray[np.generic]
+ORIENTATION = 0x0112  # the Exif tag; 1 is upright, 2 to 8 are turned or mirrored
+TURNED = range(2, 9)
+FORMATS = ("JPEG", "PNG")  # whatever the suffix says: Pillow runs Ghostscript on some of its other formats
+
+
+def decode(path: Path, modes: tuple[str, ...]) -> Array:
+    """Return the stored pixels of an image file whose Pillow mode is one of ``modes``.
+
+    Raises:
+        DatasetError: it is unreadable, of another mode, too large, an animation, its orientation is not upright, or its values
+            are stored with more or fewer bits than the mode has.
+        TargetUnavailable: Pillow is not installed.
+    """
+    with _opened(path) as image:
+        _refuse_converted(path, image)
+        orientation = image.getexif().get(ORIENTATION, 1)
+        if orientation in TURNED:
+            raise DatasetError(
+                f"{path.name} is stored turned or mirrored", expected="Exif orientation 1, upright",
+                got=f"orientation {orientation}", where=str(path),
+                fix="if labels were drawn on the upright picture, turn the pixels (exiftran -ai FILE, mogrify -auto-orient FILE);"
+                " if on the stored pixels, delete the tag (exiftool -Orientation= FILE)",
+            )  # fmt: skip
+        mode, array = image.mode, np.asarray(image)
+    if mode not in modes:
+        raise DatasetError(
+            f"{path.name} is stored in the wrong mode", expected=f"Pillow mode {' or '.join(modes)}", got=f"mode {mode}",
+            where=str(path), fix="save it as the folder format says",
+        )  # fmt: skip
+    return array
+
+
+def _refuse_converted(path: Path, image: "Opened") -> None:
+    """Refuse what Pillow would not give as it is stored: it scales grey of 1 to 4 bits, and cuts colour of 16 bits to 8.
+
+    It knows before it decodes, and ``getexif`` may decode.
+    """
+    stored = {str(args[0] if isinstance(args, tuple) else args) for _, _, _, args in image.tile}
+    bits = sorted(raw for raw in stored if image.mode in ("L", "RGB") and re.search(r";(16|[124](?!\d))", raw))
+    pictures = getattr(image, "n_frames", 1) if image.format == "PNG" else 1  # JPEG: a preview may follow the picture
+    if bits or pictures > 1:
+        raise DatasetError(
+            f"{path.name} cannot be read exactly as it is stored", expected="one picture of 8 bits a channel",
+            got=f"{pictures} pictures" if pictures > 1 else f"pixels stored as {bits[0]}", where=str(path),
+            fix="save it as the folder format says",
+        )  # fmt: skip
+
+
+def decode_npy(path: Path) -> Array:
+    """Return the array of an ``.npy`` file.
+
+    Raises:
+        DatasetError: it is unreadable.
+    """
+    try:
+        return read_npy(path)
+    except (OSError, ValueError) as error:
+        raise _unreadable(path, error) from error
+
+
+def image_size(path: Path) -> tuple[int, int]:
+    """Return (height, width) of an image file from its header.
+
+    Raises:
+        DatasetError: the header cannot be read, or the image is too large.
+    """
+    if path.suffix != ".npy":
+        with _opened(path) as image:
+            return image.height, image.width
+    try:
+        with path.open("rb") as stream:
+            height, width = read_header(stream).shape[:2]
+    except (OSError, ValueError) as error:
+        raise _unreadable(path, error) from error
+    return height, width
+
+
+@contextmanager
+def _opened(path: Path) -> "Iterator[Opened]":
+    """Open an image file; its pixels are decoded in the block, if at all."""
+    pillow = _pillow(path)
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("error", pillow.DecompressionBombWarning)
+            warnings.filterwarnings("error", module=r"PIL\.TiffImagePlugin")  # damaged Exif: its orientation is unknown
+            with pillow.open(path, formats=FORMATS) as image:
+                _check_size(path, image.width, image.height)
+                yield image
+    except (pillow.DecompressionBombError, pillow.DecompressionBombWarning) as error:
+        raise _too_large(path, str(error)) from error
+    except (OSError, SyntaxError, ValueError, TypeError, KeyError, IndexError, struct.error, UserWarning) as error:
+        raise _unreadable(path, error, "a JPEG or PNG file") from error  # all of these come from Pillow's decoders
+
+
+def _check_size(path: Path, width: int, height: int) -> None:
+    if max(width, height) > LIMITS["image_side"].most or width * height > LIMITS["image_pixels"].most:
+        raise _too_large(path, f"{width} × {height}")
+
+
+def _too_large(path: Path, got: str) -> DatasetError:
+    return DatasetError(
+        f"{path.name} is too large",
+        expected=f"sides of at most {LIMITS['image_side'].most} pixels, and {LIMITS['image_pixels'].most} pixels in all",
+        got=got, where=str(path), fix="cut or resize it to the model's size",
+    )  # fmt: skip
+
+
+def _pillow(path: Path) -> ModuleType:
+    try:
+        from PIL import Image as pillow
+    except ImportError as error:
+        raise not_installed("an image file", "pillow", extra="host", where=str(path), error=error) from error
+    return pillow
+
+
+def _unreadable(path: Path, error: Exception, expected: str = "an .npy file") -> DatasetError:
+    missing = isinstance(error, FileNotFoundError)
+    return DatasetError(
+        f"{path.name} {'is missing' if missing else 'cannot be read'}", expected=expected,
+        got="no such file" if missing else f"{type(error).__name__}: {error}", where=str(path),
+        fix="correct the path, or copy the file there" if missing else "copy or render the file again",
+    )  # fmt: skip

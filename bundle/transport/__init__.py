@@ -1,0 +1,1 @@
+"""A bundle on its way: packed, signed, unpacked and verified."""

@@ -1,0 +1,1 @@
+"""What a build is judged on: eager references, evaluation vectors, latencies, verdicts."""

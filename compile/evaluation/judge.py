@@ -1,0 +1,155 @@
+"""Judge: time an engine's variants in one interleaved run, judge those that can be shipped, and ship one by bundle/judging/choice.py.
+
+Which ones can be shipped: compile/quantization/contenders.py. The others keep their times, and the reason why they were not judged.
+
+Where noise hides which of the variants that may be shipped deserves it, as many rounds again are measured, up to the timing's
+``again`` times. Eager PyTorch is timed in the same rounds, as a note. Where variants only run as an emulation nothing is timed.
+The table of all variants goes into regression.json, with a reason for each.
+"""
+
+from collections.abc import Callable, Mapping
+from contextlib import ExitStack
+from pathlib import Path
+from typing import TYPE_CHECKING, NamedTuple
+
+from bundle.formats.artifacts import Engine, load
+from bundle.formats.contents import VECTORS
+from bundle.formats.manifest import Bundle, Manifest
+from bundle.formats.results import write_result
+from bundle.formats.vectors import Stored, Vectors
+from bundle.judging.choice import BENCH, CHOICE, Bench, Choice, VariantLatency, choose, with_variants
+from bundle.judging.run import RegressionReport, run, write_report
+from bundle.judging.run import feed as feed_of
+from bundle.judging.timing import Load, disturbances, glance, load_between, measure, median, percentiles
+from compile.evaluation.timing import sample
+from compile.quantization.contenders import Contest
+from compile.stage.artifacts import Judged, ReferenceVectors, variants_of
+from compile.stage.config import TimingConfig
+from compile.stage.store import seal, tool_versions, writing
+from compile.stage.tools import TOOLS
+from targets.base import RunConfig, Session, Target
+from targets.open import execution
+
+if TYPE_CHECKING:
+    from compile.evaluation.eager import EagerModel
+
+EAGER = "eager"
+
+
+class Terms(NamedTuple):
+    """What a bundle is judged by: the manifest it will have (``shipped`` is provisional), and how to time it."""
+
+    draft: Manifest
+    timing: TimingConfig
+    allow_inconclusive: bool
+
+
+def judge(
+    engine: Engine, vectors: ReferenceVectors, checkpoint: Path, out: Path, target: Target, run_config: RunConfig,
+    terms: Terms,
+) -> Judged:  # fmt: skip
+    """Write a ``Judged`` artifact in ``out``: the shipped variant's regression and bench, and the choice with its reasons.
+
+    Raises:
+        ArtifactError: a variant answers something other than the manifest says.
+        TargetUnavailable: the runtime or the device is not here.
+    """
+    from compile.evaluation.eager import EagerModel
+
+    model, variants = EagerModel(checkpoint), variants_of(engine)
+    model.keep(tuple(terms.draft.tasks))
+    sizes: dict[str, int] = {v.recipe.name: sum(engine.file(name).stat().st_size for name in v.files) for v in variants}
+    with ExitStack() as stack:
+        sessions: dict[str, Session] = {
+            v.recipe.name: stack.enter_context(target.open(engine.folder, v, run_config, "auto", keep=engine.folder))
+            for v in variants
+        }
+        contest = Contest(
+            tuple(sessions), lambda name: _judge_one(sessions[name], vectors, terms), terms.draft.target, terms.timing.gain
+        )  # fmt: skip
+        before = glance()
+        rounds = _rounds(sessions, model, vectors, terms, contest, run_config.threads)
+        machine = load_between(before, glance())
+        eager = rounds.pop(EAGER, None)
+        reports = contest.reports(rounds)
+    choice = choose(
+        reports, rounds, None if eager is None else median(eager), terms.timing.gain, contest.skipped
+    )  # fmt: skip
+    report = with_variants(reports, choice, sizes)
+    bench = _bench(rounds, eager, machine, choice.shipped, terms.timing)
+    with writing(out, Judged) as folder:
+        write_report(folder, report)
+        # what only a device measures is left out, version 1 goes without saying
+        write_result(folder, BENCH, bench.model_dump_json(indent=2, exclude_defaults=True) + "\n")
+        write_result(folder, CHOICE, choice.model_dump_json(indent=2) + "\n")
+        seal(
+            Judged,
+            folder,
+            parent=engine.sha256,
+            inputs=(),
+            outputs=(),
+            settings={},
+            tools=tool_versions(*TOOLS["judge"]),
+        )
+    return load(Judged, out)
+
+
+def read_choice(judged: Judged) -> Choice:
+    """Return which variant is shipped, and why."""
+    return Choice.model_validate_json(judged.file(CHOICE).read_bytes())
+
+
+def read_bench(judged: Judged) -> Bench:
+    """Return what was timed."""
+    return Bench.model_validate_json(judged.file(BENCH).read_bytes())
+
+
+def _bench(
+    rounds: dict[str, list[float]], eager: list[float] | None, load: Load, shipped: str, timing: TimingConfig
+) -> Bench:
+    if eager is None:
+        return Bench(eager_ms=None, f32_compiled_ms=None, shipped_ms=None, shipped_precision=shipped, runs=0, warmup=0)
+    rows = {name: percentiles(values) for name, values in rounds.items()}
+    medians = {name: row.p50_ms for name, row in rows.items()}
+    return Bench(
+        eager_ms=median(eager), f32_compiled_ms=medians.get("f32"), shipped_ms=medians[shipped], shipped_precision=shipped,
+        runs=len(eager), warmup=timing.warmup, variants={name: VariantLatency(with_copies=row) for name, row in rows.items()},
+        eager=percentiles(eager), load=load, disturbed=disturbances(load, rows),
+    )  # fmt: skip
+
+
+def _rounds(
+    sessions: Mapping[str, Session], model: "EagerModel", vectors: ReferenceVectors, terms: Terms, contest: Contest,
+    threads: int,
+) -> dict[str, list[float]]:  # fmt: skip
+    """Time eager PyTorch and every session on the first image; nothing where the sessions only emulate."""
+    if any(session.info.executed_on == "emulation" for session in sessions.values()):
+        return {}
+    with Vectors(vectors.file(VECTORS)) as opened:
+        first = next(opened.images())
+    timing = terms.timing
+    subjects: dict[str, Callable[[], object]] = {EAGER: _eager(model, first)}
+    subjects |= {name: _inference(session, terms.draft, first) for name, session in sessions.items()}
+    from compile.evaluation.eager import torch_threads
+
+    with torch_threads(threads):
+        return measure(
+            lambda warmup, runs: sample(subjects, timing.model_copy(update={"warmup": warmup, "runs": runs})),
+            lambda rounds: contest.unsettled({name: rows for name, rows in rounds.items() if name != EAGER}),
+            warmup=timing.warmup, runs=timing.runs, again=timing.again,
+        )  # fmt: skip
+
+
+def _eager(model: "EagerModel", stored: Stored) -> Callable[[], object]:
+    return lambda: model.run(stored.image, name=stored.id)
+
+
+def _inference(session: Session, draft: Manifest, stored: Stored) -> Callable[[], object]:
+    fed = feed_of(draft, stored)
+    return lambda: session.infer(fed)
+
+
+def _judge_one(session: Session, vectors: ReferenceVectors, terms: Terms) -> RegressionReport:
+    draft = terms.draft.model_copy(update={"files": dict(vectors.record.files)})  # all that is read of the folder
+    opened = Bundle(folder=vectors.folder, manifest=draft)
+    return run(opened, session.infer, execution(session), allow_inconclusive=terms.allow_inconclusive)

@@ -1,0 +1,132 @@
+"""Vectors: which images judge a bundle, and what the unfolded checkpoint makes of them, stored once."""
+
+import hashlib
+from collections.abc import Iterator
+from itertools import chain, islice
+from pathlib import Path
+from typing import TYPE_CHECKING, NamedTuple
+
+import numpy as np
+from pydantic import JsonValue
+
+from bundle.formats.artifacts import hash_file, load
+from bundle.formats.contents import VECTORS
+from bundle.formats.vectors import Evaluated, Role, write_vectors
+from bundle.tasks.dataset import IGNORE, FolderDataset, decode_label
+from bundle.tasks.metrics import metric
+from bundle.tasks.postprocess import predict
+from bundle.tasks.table import task
+from compile.evaluation.hard_examples import Case, choose_hard, class_shares
+from compile.stage.artifacts import ReferenceVectors
+from compile.stage.config import EvaluationConfig
+from compile.stage.store import seal, tool_versions, writing
+from compile.stage.tools import TOOLS
+
+if TYPE_CHECKING:
+    from compile.evaluation.eager import EagerModel
+
+PEOPLE, PARTS = 100, "human_parts"
+CANDIDATES = 64  # the reference is run on so many images more, to find hard ones
+
+
+class Drawn(NamedTuple):
+    """A seeded draw from a split: the ids that judge, in the split's order, and the next ones, among which are hard ones."""
+
+    ids: tuple[str, ...]
+    rest: tuple[str, ...]
+
+
+def choose_evaluation(dataset: FolderDataset, config: EvaluationConfig, *, seed: int, tasks: tuple[str, ...]) -> Drawn:
+    """Draw the evaluation ids: the first ``config.count`` of one random order of the split.
+
+    For the parts task it goes on in that same order until 100 of them show people, if the split has so many; an
+    image is never taken *because* it shows people, which would bend the other tasks' sample.
+    """
+    ids = dataset.ids(config.split)
+    order = [ids[place] for place in np.random.default_rng(seed).permutation(len(ids))]
+    count = min(config.count, len(order))
+    if PARTS in tasks and count < len(order):
+        showing = (place for place, identifier in enumerate(order) if _has_people(dataset, identifier))
+        enough = next(islice(showing, PEOPLE - 1, None), None)
+        count = count if enough is None else max(count, enough + 1)
+    chosen, rest = set(order[:count]), order[count : count + CANDIDATES] if config.hard else []
+    return Drawn(tuple(identifier for identifier in ids if identifier in chosen), tuple(rest))
+
+
+def hash_evaluation(dataset: FolderDataset, ids: tuple[str, ...], tasks: tuple[str, ...]) -> str:
+    """Return one hash over every image and label file of these ids, and the data set's spec."""
+    digest = hashlib.sha256(dataset.spec.model_dump_json().encode())
+    for identifier in ids:
+        labels = [dataset.root / name / f"{identifier}.png" for name in tasks]
+        for path in (dataset.image_path(identifier), *labels):
+            digest.update(f"{path.parent.name}/{path.name}\0{hash_file(path) if path.is_file() else ''}\n".encode())
+    return digest.hexdigest()
+
+
+def record_vectors(
+    checkpoint: Path,
+    dataset: FolderDataset,
+    drawn: Drawn,
+    out: Path,
+    *,
+    tasks: tuple[str, ...],
+    hard: int,
+    threads: int,
+) -> ReferenceVectors:
+    """Run the unfolded checkpoint on the evaluation images and write a ``ReferenceVectors`` artifact in ``out``.
+
+    ``tasks`` are those that are judged; no other has to be labelled. Up to ``hard`` of ``drawn.rest`` are added as hard
+    images; ids, roles and reasons are recorded in the artifact's settings.
+
+    Raises:
+        CheckpointError: the checkpoint is wrong or gives NaN.
+        DatasetError: an image or label is wrong.
+    """
+    from compile.evaluation.eager import EagerModel, torch_threads
+
+    model = EagerModel(checkpoint)
+    model.keep(tasks)
+    with writing(out, ReferenceVectors) as folder, torch_threads(threads):
+        cases = [_case(one, model, dataset) for one in _evaluated(model, dataset, drawn.rest if hard else (), "hard")]
+        reasons = choose_hard(cases, hard, model.config.tasks, dataset.spec)
+        images = chain(
+            _evaluated(model, dataset, drawn.ids, "random"), _evaluated(model, dataset, tuple(reasons), "hard")
+        )
+        write_vectors(folder / VECTORS, images, tasks=model.config.tasks, spec=dataset.spec)
+        settings: dict[str, JsonValue] = {
+            "images": len(drawn.ids), "hard": dict(reasons), "candidates": len(cases), "ids": list(drawn.ids),
+        }  # fmt: skip
+        seal(
+            ReferenceVectors,
+            folder,
+            parent=None,
+            inputs=(),
+            outputs=(),
+            settings=settings,
+            tools=tool_versions(*TOOLS["vectors"]),
+        )
+    return load(ReferenceVectors, out)
+
+
+def _evaluated(model: "EagerModel", dataset: FolderDataset, ids: tuple[str, ...], role: Role) -> Iterator[Evaluated]:
+    for identifier in ids:
+        image = dataset.image(identifier)
+        labels = {name: dataset.encoded_label(name, identifier) for name in model.config.tasks}
+        outputs = model.run(image, name=str(dataset.image_path(identifier)))
+        yield Evaluated(id=identifier, image=image, labels=labels, outputs=outputs, role=role)
+
+
+def _case(one: Evaluated, model: "EagerModel", dataset: FolderDataset) -> Case:
+    shares, arrays = {}, {}
+    for name, channels in model.config.tasks.items():
+        row = task(name)
+        if row.activation == "argmax":
+            shares[name] = class_shares(one.labels[name], channels)
+        label = decode_label(name, one.labels[name], dataset.spec)
+        arrays[name] = metric(row, channels).per_image(predict(row, one.outputs[name]), label)
+    return Case(one.id, shares, arrays)
+
+
+def _has_people(dataset: FolderDataset, identifier: str) -> bool:
+    label = dataset.label(PARTS, identifier).astype(np.uint8)
+    return bool(((label > 0) & (label != IGNORE)).any())

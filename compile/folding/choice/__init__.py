@@ -1,0 +1,1 @@
+"""Which values to keep: what each choice costs a target, and the search over the choices."""

@@ -1,0 +1,1 @@
+"""Linear maps over channels and positions, and the network of values that they connect."""

@@ -1,0 +1,1 @@
+"""From linear maps to ONNX nodes: layouts, products, splits."""

@@ -1,0 +1,1 @@
+"""ONNX graphs: read, clean, wrap, type in FP16, measure ranges and costs."""

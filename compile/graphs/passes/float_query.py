@@ -1,0 +1,40 @@
+"""The query of a half-quantized attention is float, so that its products multiply in float and one kernel computes them all.
+
+    before   l = DQ(Q(q))·DQ(Q(k))ᵀ    o = softmax(l)·v        the first product in INT8, the second in float
+    after    l = q·DQ(Q(k))ᵀ           o = softmax(l)·v        both in float; k is still rounded
+
+No fused kernel takes a first product in INT8 beside a float second one. The key's pair stays: without any pair between the
+projection and the products, TensorRT-RTX cuts the joint projection of query, key and value into its parts, dequantizes their
+weights on every frame and multiplies in FP16 (measured, targets/jetson/placement.json).
+"""
+
+import onnx_ir as ir
+
+from compile.graphs.attention import Attention, attentions
+from compile.graphs.passes.base import dequantizers_behind, quantizer_of
+from compile.graphs.passes.scale_query_first import unquantized
+
+
+def float_query(model: ir.Model) -> tuple[ir.Model, int]:
+    """Rewrite every attention that ``why_not`` has nothing against; return how many there were."""
+    found = [one for one in attentions(model.graph) if not why_not(one)]
+    for one in found:
+        read_around(one.first, 0)
+    return model, len(found)
+
+
+def why_not(attention: Attention) -> str:
+    """Return why an attention stays as it is, or nothing."""
+    query, key = (dequantizers_behind(value) for value in attention.first.inputs)
+    if not query or not key:
+        return f"its {'key' if query else 'query'} is float"
+    if all(dequantizers_behind(value) for value in attention.second.inputs):
+        return "its second product is in INT8, too"
+    return "" if all(map(quantizer_of, query)) else "its query is dequantized, but no Q node feeds the DQ"
+
+
+def read_around(product: ir.Node, index: int) -> None:
+    """Let a product read an input around the Q/DQ pairs that it comes from."""
+    value = product.inputs[index]
+    assert value is not None
+    product.replace_input_with(index, unquantized(value, product, {}))

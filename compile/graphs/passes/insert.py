@@ -1,0 +1,44 @@
+"""New nodes in a graph: made with a name, a type and a shape, put before an old node, and read in its place."""
+
+from collections.abc import Sequence
+
+import numpy as np
+import onnx_ir as ir
+
+from compile.graphs.passes.base import add_constant, free_name
+
+
+class Inserter:
+    """Puts nodes before ``place``; every name begins with ``prefix``, and ends in a number where it was taken."""
+
+    def __init__(self, model: ir.Model, place: ir.Node, prefix: str) -> None:
+        self.model, self.place, self.prefix = model, place, prefix
+
+    def node(
+        self, operator: str, inputs: Sequence[ir.Value | None], shape: Sequence[int], name: str,
+        **attributes: int | str | Sequence[int],
+    ) -> ir.Value:  # fmt: skip
+        """Insert a node of one output, typed like its first input and of a static ``shape``; return the output."""
+        full = free_name(self.model.graph, f"{self.prefix}/{name}")
+        first = inputs[0]
+        output = ir.Value(name=full, type=None if first is None else first.type, shape=ir.Shape(shape))
+        made = ir.node(operator, inputs, attributes, outputs=[output], name=full)
+        self.model.graph.insert_before(self.place, made)
+        return output
+
+    def constant(self, array: np.ndarray, name: str) -> ir.Value:
+        """Add an initializer."""
+        return add_constant(self.model, f"{self.prefix}/{name}", array)
+
+    def reshape(self, value: ir.Value, shape: Sequence[int], name: str) -> ir.Value:
+        """Insert a Reshape to a static shape."""
+        target = self.constant(np.array(shape, np.int64), f"{name}.shape")
+        return self.node("Reshape", [value, target], shape, name)
+
+
+def supersede(model: ir.Model, old: ir.Value, new: ir.Value) -> None:
+    """Let everything read ``new`` instead of ``old``; an output of the graph keeps its name and place."""
+    final = old.is_graph_output()
+    ir.convenience.replace_all_uses_with(old, new, replace_graph_outputs=True)
+    if final:
+        old.name, new.name = free_name(model.graph, f"{old.name}/superseded"), old.name

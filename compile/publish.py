@@ -1,0 +1,177 @@
+"""Assemble: the stages' artifacts become one bundle folder, written whole or not at all."""
+
+import shutil
+from pathlib import Path
+from typing import TYPE_CHECKING, NamedTuple
+
+from pydantic import JsonValue
+
+from bundle.base.errors import ArtifactError
+from bundle.formats.artifacts import Engine, Exported, Folded, Quantized, Simplified
+from bundle.formats.contents import VECTORS
+from bundle.formats.engines import ENGINES
+from bundle.formats.fold import FOLD
+from bundle.formats.manifest import Engine as EngineEntry
+from bundle.formats.manifest import Manifest, Reference, Seeds, load_bundle, verify_bundle, write_manifest
+from bundle.formats.outputs import bundle_of, replacing
+from bundle.formats.results import RESULTS, write_result
+from bundle.formats.seals import UNSEALED
+from bundle.judging.choice import Choice
+from bundle.judging.standing import standing
+from bundle.judging.verdict import accepted
+from bundle.tasks.dataset import FolderDataset
+from calibration.sampling import CalibrationSet
+from compile.quantization.contenders import LEFT_OUT, MENDS
+from compile.quantization.search_report import SENSITIVITY
+from compile.stage.artifacts import Judged, ReferenceVectors, status_of, variants_of
+from compile.stage.config import BuildConfig
+from compile.stage.graph_info import graph_info
+from compile.stage.store import locked, tool_versions
+from report.bundle_page.page import REPORT, render
+from targets.base import DeferredEngine, RunConfig
+from targets.open import as_bundle_variant, open_session
+
+if TYPE_CHECKING:
+    from tdss.config import ModelConfig
+
+
+class Parts(NamedTuple):
+    """The artifacts a bundle is put together from, in the order of the stages."""
+
+    exported: Exported
+    folded: Folded
+    simplified: Simplified  # what the target's rewrites left of the folded graph
+    quantized: Quantized
+    engine: Engine
+    vectors: ReferenceVectors
+
+    @property
+    def sources(self) -> dict[str, Path]:
+        """Where each file that the manifest lists comes from, by its name in the bundle."""
+        graphs = {name: self.engine.file(name) for name in self._graphs}
+        measured = {name: self.quantized.file(name) for name in self._measured}
+        return {**graphs, **measured, VECTORS: self.vectors.file(VECTORS), FOLD: self.folded.file(FOLD)}
+
+    @property
+    def hashes(self) -> dict[str, str]:
+        """The sha256 of each of those files, as the stages recorded them."""
+        others = {VECTORS: self.vectors.record.files[VECTORS], FOLD: self.folded.record.files[FOLD]}
+        return dict(sorted({**self._graphs, **self._measured, **others}.items()))
+
+    @property
+    def engines(self) -> dict[str, Path]:
+        """Engines that were built where the bundle is, by their names in it; no manifest lists them (bundle/formats/engines.py)."""
+        return {name: self.engine.file(name) for name in self.engine.record.files if name not in self._graphs}
+
+    @property
+    def _graphs(self) -> dict[str, str]:
+        """What the build stage made, with its sha256, but for what belongs to one device."""
+        return {name: digest for name, digest in self.engine.record.files.items() if not name.startswith(f"{ENGINES}/")}
+
+    @property
+    def _measured(self) -> dict[str, str]:
+        """What a search that found no graph measured, with its sha256: the engine was built before it."""
+        return {name: digest for name, digest in self.quantized.record.files.items() if name == SENSITIVITY}
+
+    @property
+    def tools(self) -> dict[str, str]:
+        """The versions of the tools that all stages called."""
+        return dict(sorted({name: version for part in self for name, version in part.record.tools.items()}.items()))
+
+
+def draft_manifest(
+    config: BuildConfig, model: "ModelConfig", dataset: FolderDataset, calibration: CalibrationSet, checkpoint: str,
+    parts: Parts, budgets: dict[str, float],
+) -> Manifest:  # fmt: skip
+    """Return the manifest of the bundle these parts make; which variant is shipped is still open."""
+    info, status, variants = graph_info(parts.quantized), status_of(parts.engine), variants_of(parts.engine)
+    inputs, outputs = info.interface
+    reason = status.reason if isinstance(status, DeferredEngine) else ""
+    return Manifest(
+        name=model.name, target=config.target, io=info.io, tasks=info.tasks, dataset=dataset.spec,
+        preprocess=info.preprocess, inputs=inputs, outputs=outputs,
+        variants=tuple(as_bundle_variant(variant) for variant in variants), shipped=variants[0].recipe.name,
+        engine=EngineEntry(status=status.status, reason=reason),
+        reference=Reference(checkpoint_sha256=checkpoint, framework=_framework()), budgets=budgets,
+        seeds=Seeds(sampling=config.seed, bootstrap=config.seed), tools=parts.tools,
+        settings=_settings(config, calibration, parts),
+        parents={part.kind: part.sha256 for part in parts}, files=parts.hashes, results=RESULTS,
+    )  # fmt: skip
+
+
+def _framework() -> str:
+    return f"torch {tool_versions('torch')['torch']}, eager, float32, unfolded"
+
+
+def _settings(config: BuildConfig, calibration: CalibrationSet, parts: Parts) -> dict[str, JsonValue]:
+    return {
+        "calibration": {
+            "split": config.calibration.split, "images": len(calibration.ids), "sha256": calibration.sha256,
+            "findings": list(calibration.findings),
+        },
+        "evaluation": config.evaluation.model_dump(mode="json") | {"chosen": parts.vectors.record.settings},
+        "allow_inconclusive": config.allow_inconclusive,
+        "timing": config.timing.model_dump(mode="json"),
+        "fold": parts.folded.record.settings["fold"],
+        "simplify": parts.simplified.record.settings["outcome"],
+        "rewrites": parts.simplified.record.settings["rewrites"],
+        "quantize": parts.quantized.record.settings["notes"],
+        "engine": parts.engine.record.settings["status"],
+    }  # fmt: skip
+
+
+def ship(draft: Manifest, choice: Choice, judged: str) -> Manifest:
+    """Return the manifest with the chosen variant, the reason in words, and without what no device could choose.
+
+    ``judged`` is the hash of the artifact that says how every variant fared, so that another judgement is another bundle.
+
+    What no device could choose is what ``LEFT_OUT`` names, a smoothed or mixed graph whose plain one is within its budgets and, where the engine was built and
+    judged here, each variant that is not accepted: beyond its budgets, or undecided where that is not allowed.
+    """
+    passing = accepted(allow_inconclusive=bool(draft.settings.get("allow_inconclusive")))
+    beyond = {one.name for one in choice.candidates if not set(one.verdicts.values()) <= set(passing)}
+    fine = {one.name for one in choice.candidates if one.verdicts and standing(one.verdicts) == "within"}
+    spare = {mixed for mixed, plain in MENDS.items() if plain in fine}
+    out = LEFT_OUT.get(draft.target, frozenset()) | spare | (beyond if draft.engine.status == "built" else set())
+    out -= {choice.shipped}
+    kept = tuple(variant for variant in draft.variants if variant.name not in out)
+    needed = {name for variant in kept for name in variant.files}
+    dropped = {name for variant in draft.variants if variant.name in out for name in variant.files} - needed
+    changes = {
+        "shipped": choice.shipped, "settings": draft.settings | {"choice": choice.reason},
+        "parents": draft.parents | {Judged.kind: judged},
+        "variants": [variant.model_dump() for variant in kept],
+        "files": {name: digest for name, digest in draft.files.items() if name not in dropped},
+    }  # fmt: skip
+    return Manifest.model_validate(draft.model_dump() | changes)
+
+
+def unchanged(folder: Path, manifest: Manifest) -> bool:
+    """Say whether the bundle that lies there is the one ``manifest`` describes, whole, with its results."""
+    try:
+        there = verify_bundle(folder).manifest
+    except ArtifactError:
+        return False
+    return there.model_copy(update={"seal": UNSEALED}) == manifest
+
+
+def publish(folder: Path, manifest: Manifest, parts: Parts, judged: Judged, run: RunConfig) -> None:
+    """Write the bundle as ``folder``: its files, the manifest, the results, and the page drawn from them.
+
+    Raises:
+        InputError: something is there that is no bundle of this model and target.
+    """
+    rule = bundle_of(manifest.name, manifest.target)
+    with locked(folder.parent, rule), replacing(folder, rule) as temporary:
+        for name in manifest.files:
+            shutil.copyfile(parts.sources[name], temporary / name)
+        for name, engine in parts.engines.items():
+            (temporary / ENGINES).mkdir(exist_ok=True)
+            shutil.copyfile(engine, temporary / name)
+        write_manifest(temporary, manifest)
+        for name in set(RESULTS) - {REPORT}:
+            write_result(temporary, name, judged.file(name).read_text(encoding="utf-8"))
+        bundle = load_bundle(temporary)
+        session, _ = open_session(bundle, execute="auto", variant="", run=run)
+        with session:
+            render(bundle, session.infer)

@@ -1,0 +1,1 @@
+"""Quantization: calibration with NNCF, ignored nodes, mixed precision by sensitivity."""

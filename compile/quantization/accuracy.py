@@ -1,0 +1,200 @@
+"""A trial: how far a graph's answers fall behind the float graph's on labelled images, task by task.
+
+What the search for mixed precision asks again and again, on calibration images only; ``bundle.judging.run`` judges the
+bundle, on others. Held in memory: the images and labels, and of the reference the metric's array for each image.
+"""
+
+import hashlib
+from collections.abc import Callable, Mapping, Sequence
+from typing import NamedTuple, TypeAlias
+
+import numpy as np
+
+from bundle.base.frozen import Frozen
+from bundle.base.nullable_float import Figure
+from bundle.formats.vectors import kept_output
+from bundle.judging.verdict import MINIMUM_IMAGES, Rule, Verdict, judge
+from bundle.tasks.agreement import POWERS, label_power, power
+from bundle.tasks.dataset import Array, FolderDataset, decode_label
+from bundle.tasks.metrics import Floats, Metric, metric
+from bundle.tasks.postprocess import predict
+from bundle.tasks.table import task
+from compile.stage.graph_info import GraphInfo
+
+Infer: TypeAlias = Callable[[Mapping[str, Array]], Mapping[str, Array]]
+Measured: TypeAlias = dict[str, Floats]
+RESAMPLES = 2_000
+
+
+class Sample(NamedTuple):
+    """One image as the graph takes it, and its decoded labels by task."""
+
+    feed: dict[str, Array]
+    labels: dict[str, Array]
+
+
+class Standing(Frozen):
+    """How one task stands: its relative drop, the drop's interval, and the verdict that the budget gives it.
+
+    A drop is infinite where only the reference has a metric, and NaN where it has none; a file says null for both.
+    ``labelled_images`` is the number of images that count for the metric; None in files of before it was recorded.
+    """
+
+    drop: Figure
+    interval: tuple[Figure, Figure]
+    verdict: Verdict
+    labelled_images: int | None = None
+
+    @property
+    def defined(self) -> bool:
+        """False where the reference's metric is undefined or 0 on these images, so that nothing is decided about it."""
+        return bool(np.isfinite(self.drop)) or self.verdict != "inconclusive"
+
+    @property
+    def thin(self) -> bool:
+        """True where something is decided on fewer images than the judgement of a bundle would ask for."""
+        return self.defined and self.labelled_images is not None and self.labelled_images < MINIMUM_IMAGES
+
+
+class Trial:
+    """Labelled images and what the reference makes of them."""
+
+    def __init__(self, samples: Sequence[Sample], info: GraphInfo, budgets: Mapping[str, float], seed: int) -> None:
+        self.samples = tuple(samples)
+        self.info = info
+        self.budgets = dict(budgets)
+        self.seed = seed
+        self._metrics: dict[str, Metric] = {name: metric(task(name), info.tasks[name]) for name in info.tasks}
+        self._reference: Measured = {}
+        self._outputs: list[dict[str, Array]] = []
+
+    def set_reference(self, infer: Infer) -> None:
+        """Measure the float graph, which every drop and all noise is relative to."""
+        self._outputs = []
+
+        def kept(feed: Mapping[str, Array]) -> Mapping[str, Array]:
+            outputs = infer(feed)
+            self._outputs.append({name: kept_output(outputs[name]).copy() for name in self._metrics})
+            return outputs
+
+        self._reference = self.measure(kept)
+
+    def noise(self, infer: Infer, count: int) -> dict[str, float]:
+        """Return Σ difference² / Σ reference² of each task's output against the float graph's, on the first ``count`` images.
+
+        Of every seventh row and column; a label map is taken as its one-hot map. Infinite where the reference is 0 everywhere
+        and the output is not, or where the output is not finite.
+        """
+        sums = {name: np.zeros(POWERS) for name in self._metrics}
+        for sample, reference in zip(self.samples[:count], self._outputs, strict=False):
+            outputs = infer(sample.feed)
+            for name, one in reference.items():
+                other = kept_output(outputs[name])
+                sums[name] += label_power(one, other) if np.issubdtype(one.dtype, np.integer) else power(one, other)
+        return {name: _ratio(difference, whole) for name, (whole, difference, _, _) in sums.items()}
+
+    def measure(self, infer: Infer) -> Measured:
+        """Return each task's metric array for each image, float64 ``[N, …]``; NaN where an output is not finite."""
+        rows: dict[str, list[Floats]] = {name: [] for name in self._metrics}
+        for sample in self.samples:
+            outputs = infer(sample.feed)
+            for name in rows:
+                rows[name].append(self._measure(name, outputs[name][0], sample.labels[name]))
+        return {name: np.stack(arrays) for name, arrays in rows.items()}
+
+    def first(self, count: int) -> "Trial":
+        """Return a trial on the first images only, without a reference."""
+        return Trial(self.samples[:count], self.info, self.budgets, self.seed)
+
+    def only(self, indices: Sequence[int]) -> "Trial":
+        """Return a trial on these images only, without a reference."""
+        return Trial([self.samples[index] for index in indices], self.info, self.budgets, self.seed)
+
+    @property
+    def sha256(self) -> str:
+        """The hash of every image, as the graph takes it, and of its labels, in order."""
+        digest = hashlib.sha256()
+        for sample in self.samples:
+            for name, array in (*sample.feed.items(), *sample.labels.items()):
+                digest.update(f"{name} {array.dtype} {list(array.shape)}\n".encode())
+                digest.update(np.ascontiguousarray(array).tobytes())
+        return digest.hexdigest()
+
+    @property
+    def reference(self) -> Measured:
+        """The float graph's metric arrays, empty until ``set_reference``."""
+        return self._reference
+
+    def metric(self, name: str, measured: Floats) -> float:
+        """Return a task's metric over all images."""
+        return self._metrics[name].reduce(measured.sum(axis=0))
+
+    def stand(self, measured: Measured) -> dict[str, Standing]:
+        """Judge what ``measure`` returned against the reference, by the rule that judges the bundle but for its minimum of images.
+
+        A verdict here only ranks graphs; on fewer images than that rule asks for, the intervals are the best there is.
+        """
+        return {name: self._stand(name, measured[name]) for name in self._metrics}
+
+    def _measure(self, name: str, output: Array, label: Array) -> Floats:
+        if not np.isfinite(output).all():
+            return np.full(self._metrics[name].shape, np.nan)
+        prediction = predict(task(name), output) if self.info.io == "raw" else output
+        return self._metrics[name].per_image(prediction, label)
+
+    def _stand(self, name: str, measured: Floats) -> Standing:
+        rule = Rule(
+            self._metrics[name].reduce_many,
+            task(name).direction,
+            self.budgets[name],
+            self.seed,
+            resamples=RESAMPLES,
+            minimum=1,
+        )
+        judged = judge(self._reference[name], measured, rule)
+        return Standing(
+            drop=judged.drop, interval=judged.interval, verdict=judged.verdict, labelled_images=judged.labelled_images
+        )
+
+
+def _ratio(difference: float, whole: float) -> float:
+    if difference == 0:
+        return 0.0
+    return float(difference / whole) if whole > 0 and np.isfinite(difference) else float("inf")
+
+
+def labelled(dataset: FolderDataset, ids: Sequence[str], info: GraphInfo) -> tuple[Sample, ...]:
+    """Read images and labels of these ids.
+
+    Raises:
+        DatasetError: an image or a label is missing or wrong.
+    """
+    return tuple(
+        Sample(
+            feed=info.feed(dataset.image(identifier), name=identifier),
+            labels={
+                name: decode_label(name, dataset.encoded_label(name, identifier), dataset.spec) for name in info.tasks
+            },
+        )
+        for identifier in ids
+    )
+
+
+def without_labels(dataset: FolderDataset, ids: Sequence[str], tasks: Sequence[str]) -> tuple[str, ...]:
+    """Return those of the ids that lack a label for one of the tasks."""
+    return tuple(
+        identifier
+        for identifier in ids
+        if not all((dataset.root / name / f"{identifier}.png").is_file() for name in tasks)
+    )
+
+
+def worst(standing: Mapping[str, Standing]) -> tuple[str, float]:
+    """Return the task with the largest relative drop, and the drop: infinite where an output is no number; an undefined one comes last."""
+    losses = {name: _loss(one) for name, one in standing.items()}
+    name = max(losses, key=lambda one: np.nan_to_num(losses[one], nan=-np.inf, posinf=np.inf))
+    return name, losses[name]
+
+
+def _loss(one: Standing) -> float:
+    return float("inf") if np.isnan(one.drop) and one.verdict == "regression" else one.drop

@@ -1,0 +1,89 @@
+"""Which variants a build judges on all images: those that can still be shipped, or that a device may choose.
+
+Variants are timed first. The one that deserves to be shipped by its time (bundle/judging/choice.py) is judged first; if it is within
+its budgets, what is slower beyond the noise cannot be shipped whatever its verdicts, and is not judged. A graph that mends
+another waits for the verdict of that one. Where nothing is timed, the device decides: all are judged that go along with the bundle.
+If no variant is within its budgets, all are judged, for the most precise one is shipped then and the table must say how each fares.
+
+The choice is that of all variants judged: what is not judged has one before it that is within its budgets. Only a mending graph is
+never shipped in place of a plain one that needs no mending.
+"""
+
+from collections.abc import Callable, Sequence
+
+from bundle.judging.choice import Choice, equals, may_ship, order, unsettled
+from bundle.judging.report import RegressionReport
+from bundle.judging.timing import Rounds
+
+# Variants that are left out of the bundle unless one of them is the shipped one: a Jetson's f32 graph is larger than all the
+# rest together, and slower than f16 on every device that has tensor cores; weight-only INT8 was never the fastest on an
+# Intel CPU, and is a third graph to carry.
+LEFT_OUT = {"jetson": frozenset({"f32"}), "intel": frozenset({"int8_weights"})}
+# These mend what plain INT8 breaks; where plain INT8 is within every budget they mend nothing, and are wider.
+PLAIN, SMOOTH, MIXED = "int8", "int8_smooth", "int8_mixed"
+MENDS = {MIXED: PLAIN, SMOOTH: PLAIN}
+
+
+class Contest:
+    """The variants of one build, in the order of their names, and what is known of each: reports come in one by one."""
+
+    def __init__(
+        self, names: Sequence[str], judge_one: Callable[[str], RegressionReport], target: str, gain: float
+    ) -> None:
+        self.names = tuple(names)
+        self.target = target
+        self.gain = gain
+        self._judge_one = judge_one
+        self._reports: dict[str, RegressionReport] = {}
+
+    def contenders(self, rounds: Rounds) -> tuple[str, ...]:
+        """Return the variants that can be shipped as far as is known, the best first; an unjudged one counts as within its budgets."""
+        within = {name for name, report in self._reports.items() if may_ship(report)}
+        alive = [name for name in self.names if name in within or name not in self._reports]
+        able = [name for name in alive if MENDS.get(name) not in alive]
+        if rounds:
+            return equals(able, rounds, self.gain) if able else ()
+        return tuple(order([name for name in able if name not in LEFT_OUT.get(self.target, ())], {}, self.gain))
+
+    def unsettled(self, rounds: Rounds) -> bool:
+        """Judge until the first contender is within its budgets; say whether noise hides if it is the one to ship."""
+        while (first := self.contenders(rounds)[:1]) and first[0] not in self._reports:
+            self._judge(first[0])
+        return len(self.contenders(rounds)) > 1 if first else unsettled(self._reports, rounds, self.gain)
+
+    def reports(self, rounds: Rounds) -> dict[str, RegressionReport]:
+        """Judge every contender, or every variant where none is within its budgets; return the reports in the variants' order."""
+        while waiting := [name for name in self.contenders(rounds) if name not in self._reports]:
+            self._judge(waiting[0])
+        if not self.contenders(rounds):
+            for name in self.names:
+                self._judge(name)
+        return {name: self._reports[name] for name in self.names if name in self._reports}
+
+    @property
+    def skipped(self) -> dict[str, str]:
+        """The variants that were not judged, each with the reason."""
+        return {name: self._why(name) for name in self.names if name not in self._reports}
+
+    def _judge(self, name: str) -> None:
+        if name not in self._reports:
+            self._reports[name] = self._judge_one(name)
+
+    def _why(self, name: str) -> str:
+        plain = self._reports.get(MENDS.get(name, ""))
+        if plain is not None and may_ship(plain):
+            return f"{MENDS[name]} is within every budget, so there is nothing to mend"
+        if name in LEFT_OUT.get(self.target, ()):
+            return "another variant is within every budget, so the bundle goes without this one"
+        return "a faster variant is within every budget"
+
+
+def why_search(choice: Choice) -> str:
+    """Say why a graph is searched for that mends plain INT8: it was judged, and may not be shipped; "" where nothing needs mending.
+
+    Plain INT8 that was not judged is slower than what is shipped, and whatever mends it is slower still.
+    """
+    plain = next((one for one in choice.candidates if one.name == PLAIN and one.verdicts), None)
+    if plain is None or (plain.standing == "within" and not plain.disagreeing):
+        return ""
+    return f"{PLAIN} is {plain.reason.removeprefix('shipped; ')}"

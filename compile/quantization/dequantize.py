@@ -1,0 +1,180 @@
+"""The layers of a quantized graph: what can go back to float by itself, what that costs, and the graph where it did.
+
+A layer is one weighted operator. Others may read the same quantizers: they keep them, and this one reads around them,
+through copies of the operators in between that only move elements.
+
+    before   y = op(move(DQ(Q(x))), DQ(w₈)) + b'     b' the bias that NNCF corrected for this layer's quantization
+    after    y = op(move(x), w) + b                   w and b those of the float graph
+"""
+
+from collections.abc import Collection, Iterator
+from pathlib import Path
+
+import numpy as np
+import onnx_ir as ir
+from onnx_ir.passes.common import RemoveUnusedNodesPass
+
+from bundle.base.errors import GraphError
+from bundle.base.frozen import Frozen
+from compile.graphs.cost import macs_by_node, read_inferred
+from compile.graphs.passes.base import DEQUANTIZE, QUANTIZE, WEIGHTED, add_constant, constant
+from compile.quantization.ignored_nodes import value_names
+
+MOVES = frozenset(
+    {"Concat", "Expand", "Flatten", "Gather", "Identity", "MaxPool", "Pad", "Reshape", "Resize", "Slice", "Split", "Squeeze",
+     "Transpose", "Unsqueeze"}
+)  # fmt: skip
+"""Operators that move elements or mix neighbours: a quantizer before one serves the operator after it."""
+
+
+class Layer(Frozen):
+    """A weighted operator that is quantized: its ONNX node's name, and its multiply-accumulates per image."""
+
+    name: str
+    macs: int
+
+
+def read_macs(graph_path: Path) -> dict[str, int]:
+    """Return the multiply-accumulates of each weighted operator of a float ONNX graph, by node name.
+
+    Raises:
+        GraphError: a weighted operator's shape is unknown.
+    """
+    macs = macs_by_node(read_inferred(graph_path))
+    return {str(node.name): count for node, count in macs.items() if node.op_type in WEIGHTED}
+
+
+def layers_of(model: ir.Model, macs: dict[str, int]) -> tuple[Layer, ...]:
+    """Return the layers of a Q/DQ graph in the order of its nodes; ``macs`` by node name.
+
+    An operator with one operand in float multiplies in float: it is none, and its other operand's pair may serve the plan.
+    """
+    names = [str(node.name) for node in weighted(model) if all(_dequantizers(value) for value in node.inputs[:2])]
+    return tuple(Layer(name=name, macs=macs[name]) for name in names)
+
+
+def weighted(model: ir.Model) -> Iterator[ir.Node]:
+    """Yield the convolutions and matrix products of the main graph."""
+    yield from (node for node in model.graph if node.op_type in WEIGHTED and node.domain == "")
+
+
+def return_to_float(model: ir.Model, original: ir.Model, names: Collection[str]) -> int:
+    """Take the quantizers of the named operators out of ``model``, in place; return how many operators changed.
+
+    Raises:
+        GraphError: a name is in neither graph, or the float graph has no such weight.
+    """
+    by_name = {str(node.name): node for node in original.graph}
+    wanted, changed = set(names), 0
+    for node in [node for node in weighted(model) if node.name in wanted]:
+        source = by_name.get(str(node.name))
+        if source is None:
+            raise _unknown(str(node.name))
+        copies: dict[ir.Node, ir.Node] = {}
+        for place, value in enumerate(node.inputs[:2]):
+            if value is not None:
+                node.replace_input_with(place, _around(model, value, node, copies))
+        _restore_constants(model, node, source)
+        _restore_bias(model, node, source)
+        wanted.discard(str(node.name))
+        changed += 1
+    if wanted:
+        raise _unknown(sorted(wanted)[0])
+    RemoveUnusedNodesPass()(model)
+    return changed
+
+
+def write_returned(quantized: Path, original: Path, out: Path, names: Collection[str]) -> Path:
+    """Write ``quantized`` with the named operators in float as ``out``; without names, return ``quantized`` as it is."""
+    if not names:
+        return quantized
+    model = ir.load(quantized)
+    return_to_float(model, ir.load(original), names)
+    ir.save(model, out)
+    return out
+
+
+def write_returned_ir(quantized: Path, original: Path, out: Path, names: Collection[str]) -> tuple[str, ...]:
+    """Write an OpenVINO graph, made from the ONNX graph ``original``, with the named operators in float as ``out``."""
+    from targets.intel.graph import convert, read, save
+    from targets.intel.returned import return_to_float as return_ir
+
+    model = read(quantized)
+    if names:
+        return_ir(model, convert(original), {*names, *value_names(original, dict.fromkeys(names, ""))})
+    return save(model, out)
+
+
+def _dequantizers(value: ir.Value | None) -> list[ir.Node]:
+    """Return the DQ nodes that a value comes from through operators that only move elements."""
+    node = None if value is None else value.producer()
+    if node is None:
+        return []
+    if node.op_type == DEQUANTIZE:
+        return [node]
+    return [found for source in _moved(node) for found in _dequantizers(source)]
+
+
+def _moved(node: ir.Node) -> list[ir.Value | None]:
+    """Return the inputs whose elements an operator moves: all of a Concat's, the first of another's, none of the rest."""
+    if node.op_type not in MOVES:
+        return []
+    return list(node.inputs if node.op_type == "Concat" else node.inputs[:1])
+
+
+def _around(model: ir.Model, value: ir.Value, reader: ir.Node, copies: dict[ir.Node, ir.Node]) -> ir.Value:
+    """Return what a value would be without the Q/DQ pairs it comes through; ``copies`` of what moves it go before ``reader``."""
+    node = value.producer()
+    if node is None or not _dequantizers(value):
+        return value
+    if node.op_type == DEQUANTIZE:
+        quantizer = node.inputs[0].producer() if node.inputs[0] is not None else None
+        source = quantizer.inputs[0] if quantizer is not None and quantizer.op_type == QUANTIZE else None
+        return value if source is None else source
+    if node not in copies:
+        around = [None if one is None else _around(model, one, reader, copies) for one in _moved(node)]
+        copies[node] = _copy(node, [*around, *list(node.inputs)[len(around) :]], f"for/{reader.name}")
+        model.graph.insert_before(reader, copies[node])
+    return copies[node].outputs[list(node.outputs).index(value)]
+
+
+def _copy(node: ir.Node, inputs: list[ir.Value | None], suffix: str) -> ir.Node:
+    name = f"{node.name}/{suffix}"
+    outputs = [
+        ir.Value(name=f"{name}/{place}", type=one.type, shape=one.shape) for place, one in enumerate(node.outputs)
+    ]
+    return ir.Node(node.domain, node.op_type, inputs, list(node.attributes.values()), outputs=outputs, name=name)
+
+
+def _restore_constants(model: ir.Model, node: ir.Node, source: ir.Node) -> None:
+    """Give an operator the weights of the float graph where it has quantized ones."""
+    for place, value in enumerate(source.inputs):
+        array = constant(value)
+        if array is not None and value is not None:
+            node.replace_input_with(place, add_constant(model, f"{value.name}/float", array))
+
+
+def _restore_bias(model: ir.Model, node: ir.Node, source: ir.Node) -> None:
+    """Give the Add behind a matrix product the bias of the float graph: NNCF shifted it to correct the quantized one."""
+    for (adder, place), (original, _) in zip(_bias(node), _bias(source), strict=False):
+        array = next((constant(value) for value in original.inputs if constant(value) is not None), None)
+        if array is not None and adder.op_type == original.op_type:
+            old = constant(adder.inputs[place])
+            if old is not None and not np.array_equal(old, array):
+                adder.replace_input_with(place, add_constant(model, f"{adder.name}/bias", array))
+
+
+def _bias(node: ir.Node) -> list[tuple[ir.Node, int]]:
+    """Return the Add that alone reads an operator's output, and the place of its constant."""
+    uses = list(node.outputs[0].uses())
+    if len(uses) != 1 or uses[0][0].op_type != "Add":
+        return []
+    adder = uses[0][0]
+    return [(adder, place) for place, value in enumerate(adder.inputs) if constant(value) is not None]
+
+
+def _unknown(name: str) -> GraphError:
+    return GraphError(
+        f"there is no weighted operator {name!r}", expected="a node both graphs have", got=name,
+        where="the layers to return to float", fix="name nodes of the graph that was quantized",
+    )  # fmt: skip

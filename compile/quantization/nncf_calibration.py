@@ -1,0 +1,262 @@
+"""Calibrate: NNCF puts quantizers into a graph from what it sees on calibration images; the one module that imports it.
+
+What it makes is kept in a cache whose key names the graph, the images, the preprocessing, the scheme, the nodes kept in
+float, our code and the tools, so that a second question about the same calibration (another pass list, a search for mixed precision) costs nothing.
+"""
+
+import logging
+import os
+import warnings
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from contextlib import contextmanager, redirect_stdout
+from io import StringIO
+from pathlib import Path
+from types import ModuleType
+from typing import TYPE_CHECKING, NamedTuple, TypeVar
+
+from bundle.base.errors import ArtifactError, DatasetError, GraphError, not_installed
+from bundle.base.telemetry import switch_off_telemetry
+from bundle.base.terminal import say
+from bundle.formats.artifacts import hash_file
+from bundle.tasks.dataset import read_image
+from calibration.cache import KEY, CalibrationKey, keep, look_up
+from calibration.sampling import CalibrationSet
+from compile.quantization.ignored_nodes import float_nodes, value_names
+from compile.stage.code_hash import code_hash
+from compile.stage.graph_info import Array, GraphInfo
+from compile.stage.store import locked, tool_versions
+from targets.base import GraphFormat, QuantizationScheme
+
+if TYPE_CHECKING:
+    from nncf import AdvancedQuantizationParameters
+
+SUFFIX: dict[GraphFormat, str] = {"onnx": ".onnx", "openvino": ".xml"}
+TOOLS: dict[GraphFormat, tuple[str, ...]] = {"onnx": ("nncf", "onnx", "onnxruntime"), "openvino": ("nncf", "openvino")}
+NAME = "calibrated"
+Graph = TypeVar("Graph")
+
+
+class Question(NamedTuple):
+    """What a calibration depends on: the float graph, its contract, the images, how to quantize and in which format."""
+
+    source: Path
+    info: GraphInfo
+    calibration: CalibrationSet
+    scheme: QuantizationScheme
+    format: GraphFormat
+
+
+def cache_key(question: Question) -> CalibrationKey:
+    """Name everything the answer depends on."""
+    drawn = question.calibration
+    return CalibrationKey(
+        graph=hash_file(question.source), images=drawn.sha256, ids=drawn.ids,
+        preprocess=question.info.preprocess, scheme=question.scheme.model_dump(mode="json"), format=question.format,
+        kept=tuple(sorted(float_nodes(question.source, question.scheme))), code=code_hash("compile.quantization.nncf_calibration"),
+        tools=tool_versions(*TOOLS[question.format]),
+    )  # fmt: skip
+
+
+def calibrate(question: Question, cache: Path) -> Path:
+    """Return the graph with NNCF's quantizers, from its entry in the folder ``cache`` or, if there is none, made and kept.
+
+    An entry that was altered, or that answers another question, is made again, and a line says so.
+
+    Raises:
+        DatasetError: there is no calibration image, or one has another size or type than the model takes.
+        GraphError: NNCF refuses the graph.
+        TargetUnavailable: NNCF is not installed.
+    """
+    key, name = cache_key(question), NAME + SUFFIX[question.format]
+    entry = cache / key.digest
+    with locked(cache):
+        if not _found(entry, key):
+            with keep(entry, key) as folder:
+                write_calibrated(question, folder / name)
+    return entry / name
+
+
+def _found(entry: Path, key: CalibrationKey) -> bool:
+    try:
+        found = look_up(entry, key)
+    except ArtifactError as error:
+        say(f"calibration: {error.message} in {entry.name}: made again")
+        return False
+    if found:
+        os.utime(entry / KEY)
+    return found
+
+
+def write_calibrated(question: Question, path: Path) -> None:
+    """Quantize and write the graph as ``path``; raises as ``calibrate`` does."""
+    kept = float_nodes(question.source, question.scheme)
+    if question.format == "onnx":
+        import onnx
+
+        onnx.save(run_nncf(onnx.load(question.source), question, list(kept)), path)
+        return
+    from targets.intel.graph import convert, save
+    from targets.intel.returned import operations_named
+
+    model, values = convert(question.source), set(value_names(question.source, kept))
+    save(run_nncf(model, question, operations_named(model, values)), path)
+
+
+def run_nncf(model: Graph, question: Question, kept: list[str]) -> Graph:
+    """Return ``model`` quantized, except the operations named in ``kept``; raises as ``calibrate`` does."""
+    nncf = _import_nncf()
+    scheme = question.scheme
+    feeds = feeds_of(question.info, question.calibration.paths)
+    if not feeds:
+        raise DatasetError(
+            "there is no calibration image", expected="at least 1", got="0", where="quantize",
+            fix="give a folder with images, or a larger count",
+        )  # fmt: skip
+    kind = nncf.ModelType.TRANSFORMER if scheme.model_type == "transformer" else None
+    try:
+        with quiet():
+            quantized: Graph = nncf.quantize(
+                model, nncf.Dataset(feeds), preset=nncf.QuantizationPreset(scheme.preset), model_type=kind,
+                target_device=nncf.TargetDevice.ANY, subset_size=len(feeds),
+                fast_bias_correction=scheme.fast_bias_correction,
+                ignored_scope=nncf.IgnoredScope(names=kept, validate=False), advanced_parameters=_advanced(scheme),
+            )  # fmt: skip
+    except (nncf.ValidationError, nncf.InternalError, nncf.UnsupportedModelError, AttributeError) as error:
+        # An AttributeError is what SmoothQuant ends with on a weight that stands behind a Transpose.
+        raise _refused(question.source, error) from error
+    return quantized
+
+
+def quantize_plainly(source: Path, feeds: Sequence[dict[str, Array]], out: Path, *, transformer: bool) -> None:
+    """Write an ONNX graph as ``nncf.quantize`` leaves it by default, or with its model type TRANSFORMER and nothing else.
+
+    Raises:
+        GraphError: NNCF refuses the graph.
+        TargetUnavailable: NNCF is not installed.
+    """
+    import onnx
+
+    onnx.save(_by_default(onnx.load(source), source, feeds, transformer=transformer), out)
+
+
+def quantize_ir_plainly(source: Path, feeds: Sequence[dict[str, Array]], out: Path) -> tuple[str, ...]:
+    """Write an ONNX graph as OpenVINO reads it and ``nncf.quantize`` leaves it by default; return the files' names; see ``quantize_plainly``."""
+    from targets.intel.graph import convert, save_by_default
+
+    return save_by_default(_by_default(convert(source), source, feeds, transformer=False), out)
+
+
+def _by_default(model: Graph, source: Path, feeds: Sequence[dict[str, Array]], *, transformer: bool) -> Graph:
+    nncf = _import_nncf()
+    kind = nncf.ModelType.TRANSFORMER if transformer else None
+    try:
+        with quiet():
+            quantized: Graph = nncf.quantize(
+                model, nncf.Dataset(list(feeds)), model_type=kind, subset_size=len(feeds)
+            )  # fmt: skip
+    except (nncf.ValidationError, nncf.InternalError, nncf.UnsupportedModelError) as error:
+        raise _refused(source, error) from error
+    return quantized
+
+
+def accuracy_control(
+    model: Graph, question: Question, kept: list[str], validate: Callable[[Graph, Iterable[int]], tuple[float, None]],
+    images: int, *, ranking_images: int,
+) -> Graph:  # fmt: skip
+    """Return ``model`` as NNCF's accuracy control leaves it; ``validate`` gets a graph and the indices of images.
+
+    Its float must be 1 for the float graph and at least 0 for one that is good enough; raises as ``calibrate`` does.
+    """
+    nncf, scheme = _import_nncf(), question.scheme
+    feeds = feeds_of(question.info, question.calibration.paths)
+    kind = nncf.ModelType.TRANSFORMER if scheme.model_type == "transformer" else None
+    restorer = nncf.AdvancedAccuracyRestorerParameters(ranking_subset_size=ranking_images)
+    try:
+        with quiet():
+            controlled: Graph = nncf.quantize_with_accuracy_control(
+                model, nncf.Dataset(feeds), nncf.Dataset(list(range(images))), validate, max_drop=1.0,
+                drop_type=nncf.DropType.ABSOLUTE, preset=nncf.QuantizationPreset(scheme.preset), model_type=kind,
+                subset_size=len(feeds), fast_bias_correction=scheme.fast_bias_correction,
+                ignored_scope=nncf.IgnoredScope(names=kept, validate=False),
+                advanced_quantization_parameters=_advanced(scheme), advanced_accuracy_restorer_parameters=restorer,
+            )  # fmt: skip
+    except (nncf.ValidationError, nncf.InternalError, nncf.UnsupportedModelError) as error:
+        raise _refused(question.source, error) from error
+    return controlled
+
+
+def feeds_of(info: GraphInfo, paths: Sequence[Path]) -> list[dict[str, Array]]:
+    """Read images as the graph takes them.
+
+    Raises:
+        DatasetError: an image cannot be read, or has another size or type than the model takes.
+    """
+    return [info.feed(read_image(path), name=str(path)) for path in paths]
+
+
+def weights_only(path: Path, out: Path) -> tuple[str, ...]:
+    """Write an OpenVINO graph with its matrices stored as INT8, one scale per output channel; return the files' names.
+
+    Convolutions keep theirs: OpenVINO 2026.4's CPU plugin takes the INT8 weights of one convolution for another's of the same
+    shape, without an error (six equal heads: the first task's answer is right, the others' relative errors are .2 to 2.6).
+
+    Raises:
+        GraphError: NNCF refuses the graph.
+        TargetUnavailable: NNCF is not installed.
+    """
+    from targets.intel.graph import read, save
+
+    nncf = _import_nncf()
+    try:
+        with quiet():
+            scope = nncf.IgnoredScope(types=["Convolution", "GroupConvolution"], validate=False)
+            compressed = nncf.compress_weights(read(path), mode=nncf.CompressWeightsMode.INT8_SYM, ignored_scope=scope)
+    except (nncf.ValidationError, nncf.InternalError, nncf.UnsupportedModelError) as error:
+        raise _refused(path, error) from error
+    return save(compressed, out)
+
+
+def _refused(path: Path, error: Exception) -> GraphError:
+    return GraphError(
+        "NNCF refuses this graph", expected="a graph it can quantize", got=str(error), where=str(path),
+        fix="see which node the text names; a pattern in the target's scheme keeps it in float",
+    )  # fmt: skip
+
+
+def _advanced(scheme: QuantizationScheme) -> "AdvancedQuantizationParameters":
+    parameters = _import_nncf().quantization.advanced_parameters
+    alpha = -1.0 if scheme.smooth_quant_alpha == "off" else scheme.smooth_quant_alpha
+    depthwise = scheme.per_channel_depthwise_activations
+    activations = None if depthwise else parameters.QuantizationParameters(per_channel=False)
+    advanced: AdvancedQuantizationParameters = parameters.AdvancedQuantizationParameters(
+        overflow_fix=parameters.OverflowFix(scheme.overflow_fix),
+        smooth_quant_alphas=parameters.AdvancedSmoothQuantParameters(convolution=-1.0, matmul=alpha),
+        activations_quantization_params=activations,
+    )
+    return advanced
+
+
+def _import_nncf() -> ModuleType:
+    switch_off_telemetry()
+    try:
+        import nncf
+    except ModuleNotFoundError as error:
+        raise not_installed(
+            "quantization", "nncf", extra="host", where="compile.quantization.nncf_calibration", error=error
+        ) from error
+    return nncf  # type: ignore[no-any-return,unused-ignore]
+
+
+@contextmanager
+def quiet() -> Iterator[None]:
+    """Keep NNCF's progress bars off standard output and its notes below a warning out of the log."""
+    logger = logging.getLogger("nncf")
+    level = logger.level
+    logger.setLevel(logging.ERROR)
+    try:
+        with redirect_stdout(StringIO()), warnings.catch_warnings():
+            warnings.filterwarnings("ignore", category=DeprecationWarning)
+            warnings.filterwarnings("ignore", category=FutureWarning)
+            yield
+    finally:
+        logger.setLevel(level)

@@ -1,0 +1,69 @@
+"""The graphs of a target's variants: which ones, by which scheme, and a quantized one written."""
+
+from pathlib import Path
+from tempfile import TemporaryDirectory
+from typing import NamedTuple
+
+from pydantic import JsonValue
+
+from calibration.sampling import CalibrationSet
+from compile.graphs.fp16 import write_half, write_ranges
+from compile.graphs.passes.table import apply_passes
+from compile.graphs.tensor_ranges import Range
+from compile.quantization.dequantize import write_returned, write_returned_ir
+from compile.quantization.ignored_nodes import float_nodes
+from compile.quantization.nncf_calibration import SUFFIX, Question, calibrate, feeds_of
+from compile.stage.graph_info import GraphInfo
+from targets.base import QuantizationScheme, RunConfig, Target, Variant, VariantRecipe
+
+CACHE = ".calibrated"
+
+
+class Job(NamedTuple):
+    """What every variant of one quantization shares."""
+
+    source: Path  # the simplified ONNX graph
+    info: GraphInfo
+    calibration: CalibrationSet
+    folder: Path
+    target: Target
+    run: RunConfig
+    cache: Path  # where calibrations are kept
+
+
+def scheme_of(job: Job) -> QuantizationScheme:
+    """Return the scheme of the job's target, for what the device is."""
+    return job.target.scheme(job.target.capabilities(job.run))
+
+
+def write_quantized(
+    recipe: VariantRecipe, job: Job, ranges: tuple[Range, ...], scheme: QuantizationScheme,
+    returned: frozenset[str] = frozenset(),
+) -> tuple[Variant, dict[str, JsonValue]]:  # fmt: skip
+    """Write a Q/DQ graph whose weighted operators in ``returned``, ONNX node names, are in float again.
+
+    Raises:
+        GraphError: NNCF or a pass refuses the graph.
+        TargetUnavailable: NNCF is not installed.
+    """
+    question = Question(job.source, job.info, job.calibration, scheme, job.target.graph_format)
+    calibrated = calibrate(question, job.cache)
+    path = job.folder / f"{recipe.name}{SUFFIX[job.target.graph_format]}"
+    note: dict[str, JsonValue] = {"scheme": scheme.model_dump(mode="json")}
+    note |= {"float_nodes": dict(float_nodes(job.source, scheme)), "returned": list[JsonValue](sorted(returned))}
+    if job.target.graph_format == "openvino":
+        return Variant(recipe=recipe, files=write_returned_ir(calibrated, job.source, path, returned)), note
+    with TemporaryDirectory(prefix=".returned.", dir=job.folder) as scratch:
+        mixed = write_returned(calibrated, job.source, Path(scratch) / path.name, returned)
+        note["passes"] = dict(apply_passes(job.target.passes, mixed, path))
+    if recipe.hint != "f16":
+        return Variant(recipe=recipe, files=(path.name,)), note
+    files, note["half"] = write_half(path, job.folder, recipe.name, ranges)
+    return Variant(recipe=recipe, files=files), note
+
+
+def ranges_for(job: Job, recipes: tuple[VariantRecipe, ...]) -> tuple[Range, ...]:
+    """Measure how large each tensor gets on the calibration images, where FP16 is written into a graph."""
+    if job.target.graph_format != "onnx" or all(recipe.hint != "f16" for recipe in recipes):
+        return ()
+    return write_ranges(job.source, job.folder, feeds_of(job.info, job.calibration.paths), threads=job.run.threads)

@@ -1,0 +1,1 @@
+"""What every stage stands on: configuration, store, artifacts, image files, comparison of outputs, command line."""

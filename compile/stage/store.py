@@ -1,0 +1,146 @@
+"""The stage store: ``<root>/<stage>/<key>/`` holds an artifact; a stage whose key is already there is not run again.
+
+A key is the hash of everything a stage's answer depends on: its inputs' hashes, its settings, its code and the
+versions of the tools it calls. An entry is written under a temporary name and renamed, so a build killed at any
+moment leaves only whole entries; what it left half done is swept away by the next run. One lock per stage makes
+two builds that share a store wait for each other instead of working twice; the system drops it with its process.
+Beside these, each build holds a shared lock of the whole store, so that nothing is pruned under it (compile/stage/prune.py).
+An entry's last use is the time stamp of its record.
+"""
+
+import fcntl
+import hashlib
+import os
+import shutil
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from importlib.metadata import PackageNotFoundError, version
+from pathlib import Path
+
+from pydantic import JsonValue
+
+from bundle.base.errors import ArtifactError
+from bundle.base.frozen import Frozen
+from bundle.base.strict_json import dumps
+from bundle.formats.artifacts import SIDECAR, Artifact, ArtifactT, Record, TensorSpec, hash_folder, load, write_record
+from bundle.formats.outputs import Rule, anything, artifact, replacing, sweep
+from compile.stage.code_hash import code_hash
+
+KEY_LENGTH = 24
+LOCK = ".lock"
+
+
+class StageKey(Frozen):
+    """Everything a stage's answer depends on: hashes of inputs and code, settings, versions of its tools."""
+
+    stage: str
+    inputs: tuple[str, ...]
+    settings: dict[str, JsonValue]
+    code: str
+    tools: dict[str, str]
+
+    @property
+    def digest(self) -> str:
+        """The name of the store's entry."""
+        text = dumps(self.model_dump(mode="json"), sort_keys=True)
+        return hashlib.sha256(text.encode()).hexdigest()[:KEY_LENGTH]
+
+
+def stage_key(
+    stage: str, *, inputs: tuple[str, ...], settings: dict[str, JsonValue], tools: tuple[str, ...]
+) -> StageKey:
+    """Make the key of ``compile/<stage>.py`` with these inputs, settings and installed distributions."""
+    return StageKey(
+        stage=stage, inputs=inputs, settings=settings, code=code_hash(f"compile.{stage}"), tools=tool_versions(*tools)
+    )
+
+
+def tool_versions(*distributions: str) -> dict[str, str]:
+    """Return the installed version of each distribution, "absent" where there is none."""
+    return {name: _version(name) for name in distributions}
+
+
+def _version(name: str) -> str:
+    try:
+        return version(name)
+    except PackageNotFoundError:
+        return "absent"
+
+
+def obtain(
+    root: Path, kind: type[ArtifactT], key: StageKey, make: Callable[[Path], ArtifactT], say: Callable[[str], None]
+) -> ArtifactT:
+    """Return the store's artifact for ``key``, made by ``make(folder)`` where there is none.
+
+    An entry with an altered or missing file is made again; ``say`` gets one line that tells so.
+    """
+    stage = root / key.stage
+    with locked(stage):
+        entry = stage / key.digest
+        if not entry.exists():
+            return make(entry)
+        try:
+            found = load(kind, entry)
+        except ArtifactError as error:
+            say(f"{key.stage}: {error.message} in {entry.name}: made again")
+            shutil.rmtree(entry)
+            return make(entry)
+        os.utime(entry / SIDECAR)
+        say(f"{key.stage}: unchanged, taken from {entry.name}")
+        return found
+
+
+@contextmanager
+def locked(folder: Path, rule: Rule = anything) -> Iterator[None]:
+    """Hold the only lock on ``folder``, made if missing and swept of what killed runs left; wait while another has it.
+
+    ``rule`` says which old folders a sweep may remove, see ``bundle.formats.outputs.sweep``.
+    """
+    folder.mkdir(parents=True, exist_ok=True)
+    with (folder / LOCK).open("w") as stream:
+        fcntl.flock(stream, fcntl.LOCK_EX)
+        sweep(folder, rule)
+        yield
+
+
+@contextmanager
+def in_use(root: Path) -> Iterator[None]:
+    """Hold a shared lock on the store, made if missing: no entry is pruned meanwhile; wait while a prune is at work."""
+    root.mkdir(parents=True, exist_ok=True)
+    with (root / LOCK).open("w") as stream:
+        fcntl.flock(stream, fcntl.LOCK_SH)
+        yield
+
+
+@contextmanager
+def writing(out: Path, kind: type[Artifact]) -> Iterator[Path]:
+    """Yield an empty temporary folder that becomes ``out``, an artifact of ``kind``; see ``bundle.formats.outputs.replacing``.
+
+    Raises:
+        InputError: something is at ``out`` that is no such artifact.
+    """
+    with replacing(out, artifact(kind)) as folder:
+        yield folder
+
+
+def seal(
+    kind: type[Artifact],
+    folder: Path,
+    *,
+    parent: str | None,
+    inputs: tuple[TensorSpec, ...],
+    outputs: tuple[TensorSpec, ...],
+    settings: dict[str, JsonValue],
+    tools: dict[str, str],
+) -> None:
+    """Hash the files in ``folder`` and write the record that makes it an artifact of ``kind``."""
+    record = Record(
+        kind=kind.kind,
+        files=hash_folder(folder),
+        parent=parent,
+        inputs=inputs,
+        outputs=outputs,
+        settings=settings,
+        tools=tools,
+    )
+    write_record(folder, record)

@@ -1,0 +1,60 @@
+"""What lint.json and proof.json of a folder say, in lines for people; read without an ONNX library."""
+
+from collections.abc import Iterable, Iterator
+from pathlib import Path
+
+from bundle.base.errors import PlanFailed
+from report.bundle_page.tensorrt import PROOF, Proof, read_lint, read_proof
+
+
+def describe(folder: Path) -> Iterator[str]:
+    """Yield what ``lint.json`` and ``proof.json`` of a folder say, a line for each graph; nothing where there are none."""
+    lint, proof = read_lint(folder), read_proof(folder)
+    for report in () if lint is None else lint.graphs:
+        yield (
+            f"  {report.graph:<16} {len(report.errors)} lint errors, {len(report.warnings)} warnings, "
+            f"{len(report.accepted)} more accepted by name (TensorRT {report.tensorrt})"
+        )
+    if proof is not None:
+        yield f"  proof by NVIDIA's parser and builder: {proof.status}: {proof.reason or proof.builder}"
+        yield from graph_lines(proof)
+
+
+def graph_lines(proof: Proof) -> Iterable[str]:
+    """Yield two lines for each graph."""
+    for one in proof.graphs:
+        if not one.built:
+            yield f"  {one.graph:<16} {'parsed, not built' if one.parsed else 'not parsed'}"
+            continue
+        share = (
+            f"; {one.int8_share:6.1%} of {one.macs / 1e6:,.0f} M MACs in INT8, {one.half_share:.1%} in FP16"
+            if one.macs
+            else ""
+        )
+        yield f"  {one.graph:<16} built{share}"
+        yield (
+            f"  {'':<16} plan: {one.kernels} kernels, {one.moves} only move data, {one.casts} only convert; {one.fused} of "
+            f"{one.attentions} attentions fused; {one.read_bytes / 1e6:.1f} MB read and {one.written_bytes / 1e6:.1f} MB "
+            f"written a frame, and {one.weight_bytes / 1e6:.1f} MB of weights"
+        )
+    for gate in proof.gates:
+        yield f"  gate: {gate.says}: {gate.status}, {gate.got}"
+        yield from (f"    {node}" for node in gate.nodes)
+
+
+def require_plan(folder: Path) -> None:
+    """Do nothing if no gate of the plans in a bundle's ``proof.json`` failed; those that were not run did not.
+
+    Raises:
+        PlanFailed: naming every gate that failed, and its nodes.
+    """
+    proof = read_proof(folder)
+    failed = () if proof is None else proof.failed
+    if failed:
+        raise PlanFailed(
+            f"the plans of {', '.join(dict.fromkeys(gate.graph for gate in failed))} fail {len(failed)} gates",
+            expected="; ".join(dict.fromkeys(gate.says for gate in failed)),
+            got="; ".join(f"{gate.got}: {', '.join(gate.nodes)}" for gate in failed), where=str(folder / PROOF),
+            fix="the bundle is whole, and a device chooses by latency; tdss lint names what splits an attention, "
+            "python -m studies.placement measures the choices",
+        )  # fmt: skip

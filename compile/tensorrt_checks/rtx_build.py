@@ -1,0 +1,195 @@
+"""Prove: NVIDIA's own parser and builder take the graphs, and this is the plan they make of each.
+
+TensorRT-RTX (targets/jetson/rtx.py) parses and builds each graph on the CPU; the builder's verbose log names the tensors
+that every kernel reads and writes and the ONNX nodes it computes. From that come the plan's figures: kernels, attentions
+that one kernel computes, bytes, kernels that only move data, and the multiply-accumulates by the type they run in.
+"""
+
+import re
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Annotated, Literal
+
+import onnx_ir as ir
+import typer
+
+from bundle.base.errors import GraphError
+from bundle.base.terminal import print_answer
+from compile.graphs.attention import Attention, attentions
+from compile.graphs.cost import node_macs
+from compile.graphs.passes.base import WEIGHTED
+from compile.graphs.read_onnx import read_model
+from compile.stage.command import run_script
+from compile.tensorrt_checks.plan_gates import gates
+from compile.tensorrt_checks.plan_text import graph_lines
+from compile.tensorrt_checks.run import view_of
+from report.bundle_page.tensorrt import FloatProduct, GraphProof, Proof
+from targets.jetson.rtx import COMPUTE_CAPABILITY, Kernel, Tensor, build_graph, why_not
+
+OPERANDS = 2
+GENERATED = "kgen"  # pointwise kernels; products are of other kinds unless they are as small as a pointwise one
+TOKEN = re.compile(r"[A-Z][a-z0-9]*")
+NAME = re.compile(r"__myl_(\w+?)_myl\d+_\d+$")
+MOVES = frozenset({"Conc", "Gath", "Move", "Resh", "Slic", "Tran"})
+CONVERSIONS = MOVES | {"Cast", "Max", "Min", "Mul", "Roun"}  # a quantization is Mul, Min, Max, Round, Cast
+
+
+def prove(graphs: Iterable[Path]) -> Proof:
+    """Parse and build each graph; where TensorRT-RTX cannot run, say why and prove nothing.
+
+    Raises:
+        GraphError: a file cannot be read as ONNX.
+        TargetUnavailable: TensorRT-RTX died.
+    """
+    models = {path: read_model(path) for path in graphs}
+    names, reason = [path.name for path in models], why_not()
+    if reason:
+        return Proof(status="not run", reason=reason, gates=gates(names, (), reason))
+    proofs, builder, spent = [], "", dict[str, dict[str, float]]()
+    for path, model in models.items():
+        built = build_graph(path)
+        spent[path.name] = node_bytes(built.kernels)
+        builder = f"TensorRT-RTX {built.version}, compute capability {COMPUTE_CAPABILITY}, on the CPU"
+        proofs.append(_judge(path.name, model, built.kernels).model_copy(
+            update={
+                "parsed": built.parsed, "built": built.built, "complaints": built.complaints if not built.built else (),
+                "engine_bytes": built.engine_bytes,
+            }
+        ))  # fmt: skip
+    refused = [proof.graph for proof in proofs if not proof.built]
+    reason = f"{', '.join(refused)}: {'; '.join(_complaints(proofs))}" if refused else ""
+    return Proof(
+        status="refused" if refused else "accepted", reason=reason, builder=builder, graphs=tuple(proofs),
+        gates=gates(names, proofs, spent=spent),
+    )  # fmt: skip
+
+
+def _complaints(proofs: list[GraphProof]) -> list[str]:
+    return list(dict.fromkeys(" ".join(text.split())[:300] for proof in proofs for text in proof.complaints[:1]))
+
+
+def products(model: ir.Model) -> dict[str, int]:
+    """Return the multiply-accumulates of every GEMM and convolution whose shapes are known, by node name."""
+    found = {node.name: node_macs(node) for node in view_of(model).each(*WEIGHTED)}
+    return {name: macs for name, macs in found.items() if name and macs is not None}
+
+
+def precision(node: str, kernels: Iterable[Kernel]) -> Literal["int8", "half", "float"]:
+    """Return the type in which the kernel of a product multiplies; a product no kernel names counts as float.
+
+    It is INT8 where the kernel reads both operands so. A kernel that reads an INT8 activation and a weight in FP16 (which
+    another kernel dequantized) multiplies in FP16.
+    """
+    mine = [kernel for kernel in kernels if node in kernel.nodes]
+    mine = [kernel for kernel in mine if kernel.kind != GENERATED] or mine
+    read = [[tensor.type for tensor in (*kernel.inputs, *kernel.constants)] for kernel in mine]
+    if any(types.count("Int8") >= OPERANDS for types in read):
+        return "int8"
+    return "half" if any("Half" in types for types in read) else "float"
+
+
+def _judge(name: str, model: ir.Model, kernels: tuple[Kernel, ...]) -> GraphProof:
+    macs = products(model)
+    by_node = {node: precision(node, kernels) for node in macs}
+    total = max(sum(macs.values()), 1)
+    share = {kind: sum(macs[node] for node in macs if by_node[node] == kind) / total for kind in ("int8", "half")}
+    moving = [kernel for kernel in kernels if _does_only(kernel, CONVERSIONS)]
+    wide = sorted(((macs[node], node) for node in macs if by_node[node] != "int8"), reverse=True)
+    found = list(attentions(view_of(model).nodes))
+    return GraphProof(
+        graph=name, parsed=False, built=False, complaints=(), kernels=len(kernels),
+        moves=sum(_does_only(kernel, MOVES) for kernel in moving), casts=sum(not _does_only(kernel, MOVES) for kernel in moving),
+        attentions=len(found), not_fused=tuple(_parser_name(one.first) for one in found if not _is_fused(one, kernels)),
+        read_bytes=_bytes(tensor for kernel in kernels for tensor in kernel.inputs),
+        written_bytes=_bytes(tensor for kernel in kernels for tensor in kernel.outputs),
+        weight_bytes=_bytes(tensor for kernel in kernels for tensor in kernel.constants),
+        macs=sum(macs.values()), int8_share=share["int8"], half_share=share["half"],
+        not_int8=tuple(FloatProduct(node=node, macs=count) for count, node in wide) if share["int8"] else (),
+        engine_bytes=0,
+    )  # fmt: skip
+
+
+def _is_fused(attention: Attention, kernels: Iterable[Kernel]) -> bool:
+    """Say whether one kernel computes both products of an attention, and the softmax between them."""
+    wanted = {_parser_name(node) for node in (attention.first, attention.softmax, attention.second)}
+    return any(wanted <= set(kernel.nodes) for kernel in kernels)
+
+
+def _parser_name(node: ir.Node) -> str:
+    """Return what NVIDIA's parser calls a node."""
+    return node.name or f"node_of_{node.outputs[0].name}"
+
+
+def node_bytes(kernels: Iterable[Kernel]) -> dict[str, float]:
+    """Return the bytes that stand for each node: those of its kernels, in equal parts among a kernel's nodes."""
+    found = dict[str, float]()
+    for kernel in kernels:
+        part = _bytes((*kernel.inputs, *kernel.constants, *kernel.outputs)) / max(len(kernel.nodes), 1)
+        for node in kernel.nodes:
+            found[node] = found.get(node, 0.0) + part
+    return found
+
+
+def _does_only(kernel: Kernel, steps: frozenset[str]) -> bool:
+    """Say whether a generated kernel's name, which lists its steps, has no others."""
+    found = NAME.match(kernel.name)
+    return found is not None and set(TOKEN.findall(found[1])) <= steps
+
+
+def _bytes(tensors: Iterable[Tensor]) -> int:
+    return sum(tensor.size_bytes for tensor in tensors)
+
+
+@contextmanager
+def graphs_of(path: Path) -> Iterator[list[Path]]:
+    """Yield the graphs to prove: the file itself, or a private copy of each variant's graph of a bundle.
+
+    Raises:
+        ArtifactError: the folder is no bundle, or a file of it was altered.
+        GraphError: the bundle holds no ONNX graph.
+    """
+    if path.is_file():
+        yield [path]
+        return
+    from bundle.formats.manifest import load_bundle
+
+    opened = load_bundle(path)
+    found = [variant.files[0] for variant in opened.manifest.variants]
+    if any(not name.endswith(".onnx") for name in found):
+        raise GraphError(
+            "this bundle's graphs are not ONNX", expected="a bundle for jetson", got=opened.manifest.target,
+            where=str(path), fix="name a bundle for jetson, or an ONNX file",
+        )  # fmt: skip
+    with opened.copied(name for variant in opened.manifest.variants for name in variant.files) as folder:
+        yield [folder / name for name in found]
+
+
+def lines(proof: Proof) -> Iterable[str]:
+    """Yield the proof as text."""
+    yield f"{proof.status}: {proof.reason or proof.builder}"
+    yield from graph_lines(proof)
+    if proof.graphs:
+        yield proof.caveat
+
+
+def main(
+    model: Annotated[Path, typer.Argument(help="An ONNX file, or a bundle for jetson.")],
+    as_json: Annotated[bool, typer.Option("--json", help="Print the proof as JSON.")] = False,
+) -> None:
+    """Have NVIDIA's own parser and builder take a graph on the CPU, and print the plan they make of it.
+
+    Exit codes: 0 taken, 1 refused or a gate of the plan failed, 2 not readable, 3 TensorRT-RTX is not here.
+
+    Example: tdss prove build/default/jetson --json
+    """
+    with graphs_of(model) as graphs:
+        proof = prove(graphs)
+    text = proof.model_dump_json() if as_json else "\n".join(lines(proof))
+    print_answer(text)
+    if proof.status != "accepted" or proof.failed:
+        raise SystemExit(3 if proof.status == "not run" else 1)
+
+
+if __name__ == "__main__":
+    run_script(main)

@@ -1,0 +1,52 @@
+"""The warnings accepted by name, read from a TOML file: ``[[accept]]`` with rule, node, reason and measured."""
+
+from pathlib import Path
+
+from pydantic import ValidationError
+
+from bundle.base.errors import ConfigError
+from bundle.base.frozen import Frozen, faults
+from compile.tensorrt_checks.findings import Accepted
+from compile.tensorrt_checks.rules.table import RULES
+from tdss.toml_file import read_toml
+
+WARNINGS = {rule.name for rule in RULES if rule.severity == "warning"}
+
+
+class Acceptances(Frozen):
+    """The file: one table per accepted warning."""
+
+    accept: tuple[Accepted, ...]
+
+
+def read_accepted(path: Path) -> tuple[Accepted, ...]:
+    """Read the accepted warnings.
+
+    Raises:
+        ConfigError: the file cannot be read, lacks a reason, or names a rule that is no warning.
+    """
+    values = read_toml(path, "the accepted warnings")
+    try:
+        found = Acceptances.model_validate(values).accept
+    except ValidationError as error:
+        raise ConfigError(
+            "the accepted warnings are wrong",
+            expected="TOML: [[accept]] with rule, reason, measured and, unless it is every node, node",
+            got=faults(error), where=str(path), fix="correct the file",
+        ) from error  # fmt: skip
+    return check_accepted(found, str(path))
+
+
+def check_accepted(accepted: tuple[Accepted, ...], where: str) -> tuple[Accepted, ...]:
+    """Return the acceptances if each is of a warning.
+
+    Raises:
+        ConfigError: one names an error or no rule at all.
+    """
+    for one in accepted:
+        if one.rule not in WARNINGS:
+            raise ConfigError(
+                f"{one.rule!r} cannot be accepted", expected=f"one of the warnings {', '.join(sorted(WARNINGS))}",
+                got=one.rule, where=where, fix="mend what the rule names: an error is never accepted",
+            )  # fmt: skip
+    return accepted

@@ -1,0 +1,1 @@
+"""The page of one bundle: report.html, section by section."""

@@ -1,0 +1,177 @@
+"""The pictures of each task's chosen images: input, label, reference, compiled, and what changed, side by side."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import TypeAlias
+
+import numpy as np
+
+from bundle.formats.manifest import Bundle, Manifest
+from bundle.formats.vectors import Stored, Vectors
+from bundle.judging.ranking import extremes, losses, reference_scores
+from bundle.judging.report import RegressionReport
+from bundle.judging.run import Infer, feed
+from bundle.tasks.dataset import Array, DatasetSpec, decode_label
+from bundle.tasks.metrics import metric
+from bundle.tasks.postprocess import predict
+from bundle.tasks.table import Task, task
+from report import wording
+from report.bundle_page.views import Example, ImagesView, Legend, LegendEntry, Picture, TaskExamples
+from report.drawing.image_encoding import address, jpeg_address
+from report.drawing.maps import CHANGE_SCALE, Inks, depth_span, draw, draw_change
+
+NOT_RUN = "The compiled model's answers are not shown: it was not run for this page."
+CHANGED = "most changed"
+HOW_LOST = (
+    "For each task the image whose own score the compiled model loses most on, the middle one, and the one it loses least "
+    "(or gains most) on; then the one whose answer changed most, if it is another. The score under a picture is this image's alone."
+)
+HOW_SCORED = (
+    "For each task the worst, the median and the best image by the reference's own score. The score under a picture is "
+    "this image's alone."
+)
+
+Answers: TypeAlias = Mapping[str, Array | None]
+"""Predictions by task; None where the raw output held NaN or infinity. Empty if the compiled model did not run."""
+
+
+def answer(manifest: Manifest, stored: Stored, infer: Infer) -> Answers:
+    """Run the compiled model on a stored image; its predictions are as bundle/tasks/postprocess.py gives them.
+
+    Raises:
+        GraphError: an output has not its task's dtype or shape.
+    """
+    outputs = infer(feed(manifest, stored))
+    return {name: _prediction(manifest, task(name), outputs[name][0]) for name in manifest.tasks}
+
+
+def _prediction(manifest: Manifest, row: Task, output: Array) -> Array | None:
+    if not np.isfinite(output).all():
+        return None
+    return output if manifest.io == "edge" else predict(row, output)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Shown:
+    """One image to show: what the bundle holds of it, the reference's scores by task, the compiled model's answers."""
+
+    stored: Stored
+    reference: Mapping[str, float]
+    compiled: Answers
+
+
+def examples_view(bundle: Bundle, infer: Infer | None, report: RegressionReport | None) -> ImagesView:
+    """Draw each task's images, with the compiled model's answers if ``infer`` runs it: once for each image.
+
+    ``report`` says what each image lost and which one changed most.
+    """
+    manifest = bundle.manifest
+    with Vectors(bundle.vectors) as vectors:
+        table, lost = reference_scores(manifest, vectors), losses(manifest, vectors, report)
+        picks = {
+            name: extremes(task(name), values, None if lost is None else lost[name]) for name, values in table.items()
+        }
+        for name, places in picks.items():
+            changed = changed_most(report, name)
+            if changed in vectors.ids:
+                places.setdefault(vectors.ids.index(changed), CHANGED)
+        wanted = {index for places in picks.values() for index in places}
+        shown = {
+            index: Shown(
+                stored=stored,
+                reference={name: float(values[index]) for name, values in table.items()},
+                compiled={} if infer is None else answer(manifest, stored, infer),
+            )
+            for index, stored in enumerate(vectors.images())
+            if index in wanted
+        }
+    return ImagesView(
+        how=HOW_SCORED if lost is None else HOW_LOST,
+        reason=NOT_RUN if infer is None else "",
+        tasks=tuple(_task(task(name), places, shown, manifest) for name, places in picks.items()),
+        legends=_legends(manifest.dataset),
+        scales=_scales(shown=infer is not None),
+    )
+
+
+def changed_most(report: RegressionReport | None, name: str) -> str:
+    """Return the image on which a task's answer changed most, as the judgement found it; "" where none changed."""
+    check = None if report is None else report.checks.get(name)
+    worst = check.worst[0] if check is not None and check.worst else None
+    return worst.id if worst is not None and worst.change else ""
+
+
+def _task(row: Task, places: Mapping[int, str], shown: Mapping[int, Shown], manifest: Manifest) -> TaskExamples:
+    return TaskExamples(
+        task=row.name,
+        metric=wording.metric_name(row.metric),
+        examples=tuple(_example(place, shown[index], row, manifest) for index, place in places.items()),
+    )
+
+
+def inks(row: Task, label: Array, spec: DatasetSpec) -> Inks:
+    """Return the colours of a task's pictures of one image: one palette and one depth span for all of them."""
+    near, far = depth_span(label) if row.activation == "relu" else (0.0, 1.0)
+    return Inks(palette=spec.palettes.get(row.name, ()), near_m=near, far_m=far)
+
+
+def _example(place: str, shown: Shown, row: Task, manifest: Manifest) -> Example:
+    stored, ours = shown.stored, shown.compiled.get(row.name)
+    label = decode_label(row.name, stored.labels[row.name], manifest.dataset)
+    reference, colours = stored.shown(row.name), inks(row, label, manifest.dataset)
+    pictures = [
+        Picture(address=jpeg_address(stored.image), name="input", score=""),
+        _picture(row, label, colours, "label", ""),
+        _picture(row, reference, colours, "reference", _score(row, shown.reference[row.name])),
+    ]
+    note = _span(row, colours)
+    if ours is not None:
+        judge = metric(row, manifest.tasks[row.name])
+        score = _score(row, judge.reduce(judge.per_image(ours, label)))
+        changed = address(draw_change(row, reference, ours))
+        pictures += [
+            _picture(row, ours, colours, "compiled", score),
+            Picture(address=changed, name="what changed", score=f"yellow: {CHANGE_SCALE[row.activation][1]}"),
+        ]
+    elif row.name in shown.compiled:
+        note = f"{note} The compiled model's output holds NaN or infinity and cannot be drawn.".strip()
+    height, width = stored.image.shape[:2]
+    return Example(place=place, id=stored.id, note=note, width=width, height=height, pictures=tuple(pictures))
+
+
+def _span(row: Task, colours: Inks) -> str:
+    return f"{colours.near_m:.1f} to {colours.far_m:.1f} m." if row.activation == "relu" else ""
+
+
+def _score(row: Task, value: float) -> str:
+    return "does not count here" if np.isnan(value) else wording.metric_value(row.metric, value)
+
+
+def _picture(row: Task, values: Array, colours: Inks, name: str, score: str) -> Picture:
+    return Picture(address=address(draw(row, values, colours)), name=name, score=score)
+
+
+def _legends(spec: DatasetSpec) -> tuple[Legend, ...]:
+    return tuple(
+        Legend(
+            task=name,
+            entries=tuple(
+                LegendEntry(colour=f"rgb({red},{green},{blue})", name=label)
+                for label, (red, green, blue) in zip(names, spec.palettes[name], strict=True)
+            ),
+        )
+        for name, names in spec.classes.items()
+    )
+
+
+def _scales(*, shown: bool) -> str:
+    words = (
+        "Depth: yellow is near, dark blue far, black is not labelled. Normals: red to the right, green up, blue toward the "
+        "camera, black is not labelled. Grey in a label map is not labelled. Pictures of many colours are JPEG."
+    )
+    if not shown:
+        return words
+    return (
+        f"{words} What changed is drawn from the reference to the compiled model, dark where they are equal. The reference "
+        "is kept with 8 bits (depth: 16), so a trace of change is rounding."
+    )

@@ -1,0 +1,111 @@
+"""From regression.json to the page: the figures beside the gate, direct agreement, the variants tried, the earlier run."""
+
+from bundle.judging.report import BaselineResult, RegressionReport, TaskCheck, VariantTask
+from bundle.judging.report import VariantRow as Tried
+from bundle.judging.standing import Standing as Stands
+from bundle.judging.standing import against as compared
+from bundle.judging.standing import label, standing
+from bundle.judging.verdict import Verdict
+from report import wording
+from report.bundle_page.views import AgreementRow, FigureRow, MeasuredView, Standing, TriedRow
+from report.drawing.charts import bar
+
+KINDS: dict[Stands, Verdict] = {"within": "pass", "undecided": "inconclusive", "beyond": "regression"}
+UNITS = {
+    "share of pixels whose class changed": "% of pixels changed class", "probability": "mean change of p",
+    "degrees": "° mean angle", "metres": "m mean change",
+}  # fmt: skip
+
+
+def measured_view(report: RegressionReport | None) -> MeasuredView:
+    """Return everything the page says of a judgement besides its verdicts."""
+    if report is None:
+        return MeasuredView()
+    return MeasuredView(
+        reasons=tuple(f"{name}: {check.reason}." for name, check in report.checks.items() if check.reason),
+        figures=figure_rows(report),
+        agreement=tuple(_agreement(name, check, report) for name, check in report.checks.items()),
+        tasks=tuple(report.tasks),
+        variants=tried_rows(report),
+        baseline="" if report.baseline is None else against(report.baseline),
+        source=f"{wording.plural(report.images, 'image')} of {report.source}; {report.gate} gate.",
+    )
+
+
+def figure_rows(report: RegressionReport) -> tuple[FigureRow, ...]:
+    """Return one row per figure that is reported and not gated."""
+    return tuple(
+        FigureRow(
+            task=name, name=wording.metric_name(key), reference=wording.metric_value(key, one.reference),
+            compiled=wording.metric_value(key, one.compiled), drop=wording.percent(one.drop_relative),
+            interval=wording.interval(one.interval),
+        )
+        for name, result in report.tasks.items()
+        for key, one in result.figures.items()
+    )  # fmt: skip
+
+
+def _agreement(name: str, check: TaskCheck, report: RegressionReport) -> AgreementRow:
+    sqnr = report.tasks[name].sqnr_db
+    return AgreementRow(
+        task=name, sqnr="–" if sqnr is None else f"{sqnr:.1f} dB", cosine=cosine(check.cosine),
+        change=change(check), worst=", ".join(one.id for one in check.worst) or "–",
+    )  # fmt: skip
+
+
+def cosine(value: float | None) -> str:
+    """Write a cosine; close to 1 what is missing to it says more than a row of nines."""
+    if value is None:
+        return "–"
+    missing = max(1.0 - value, 0.0)
+    return f"{value:.4f}" if missing > 1e-3 else f"1 − {missing:.0e}".replace("e-", "e−") if missing else "1"
+
+
+def change(check: TaskCheck) -> str:
+    """Write the mean change per pixel in the task's own unit."""
+    if check.change is None:
+        return "–"
+    unit = UNITS.get(check.change_unit, check.change_unit)
+    value = 100 * check.change if unit.startswith("%") else check.change
+    return f"{value:.3g}{'' if unit[0] in '%°' else ' '}{unit}"
+
+
+def tried_rows(report: RegressionReport) -> tuple[TriedRow, ...]:
+    """Return one row per variant that was tried, timed on one scale."""
+    times = [row.median_ms for row in report.variants if row.median_ms is not None]
+    slowest = max(times, default=0.0)
+    return tuple(_tried(row, report, slowest) for row in report.variants)
+
+
+def _tried(row: Tried, report: RegressionReport, slowest: float) -> TriedRow:
+    latency = "not timed" if row.median_ms is None else f"{row.median_ms:.1f} ms"
+    svg, verdicts = "", {name: one.verdict for name, one in row.tasks.items()}
+    if row.median_ms is not None and slowest > 0:
+        kind = "shipped" if row.precision == report.precision and row.passed else "other"
+        svg = bar(row.median_ms / slowest, kind, f"{row.name}: {latency}")
+    return TriedRow(
+        name=row.name, precision=row.precision, latency=latency, size=wording.file_size(row.bytes), svg=svg,
+        outcome=label(verdicts, accepted=row.passed) if row.tasks else "not judged",
+        kind=KINDS[standing(verdicts)] if row.tasks else "none", reason=row.reason,
+        isa=", ".join(row.isa), tasks=tuple(_standing(row.tasks.get(name)) for name in report.tasks),
+    )  # fmt: skip
+
+
+def _standing(result: VariantTask | None) -> Standing:
+    if result is None:
+        return Standing(text="–", kind="none", mark="")
+    return Standing(text=wording.percent(result.drop_relative), kind=result.verdict, mark=wording.MARKS[result.verdict])
+
+
+def against(earlier: BaselineResult) -> str:
+    """Say how the run compares with an earlier one."""
+    worse = [
+        f"{name} {row.verdict} ({wording.percent(row.drop_relative)}, {wording.interval(row.interval)})"
+        for name, row in earlier.tasks.items() if row.verdict != "pass"
+    ]  # fmt: skip
+    verdicts = {name: row.verdict for name, row in earlier.tasks.items()}
+    outcome = "; ".join(worse) if worse and not earlier.passed else compared(verdicts, accepted=earlier.passed)
+    return (
+        f"Against the earlier run of {earlier.model} ({earlier.precision}, {earlier.device.name}), image by image: "
+        f"Δm {wording.points(earlier.delta_m)}; {outcome}."
+    )

@@ -1,0 +1,31 @@
+"""From values to HTML: the one module of this room that imports Jinja2."""
+
+from pathlib import Path
+
+from bundle.base.errors import not_installed
+from bundle.base.escaping import escaped
+
+ROOM = Path(__file__).resolve().parent
+
+
+def printed(template: str, page: object, **more: object) -> str:
+    """Return the page of a template of this room; every string is escaped, what is undefined is an error.
+
+    Raises:
+        TargetUnavailable: Jinja2 is not installed, as on a device.
+    """
+    try:
+        from jinja2 import Environment, StrictUndefined
+    except ImportError as error:
+        raise not_installed(
+            "the page", "jinja2", extra="host", where="report.bundle_page.template", error=error
+        ) from error
+    environment = Environment(autoescape=True, undefined=StrictUndefined, trim_blocks=True, finalize=_visible)
+    css = (ROOM / "page.css").read_text(encoding="utf-8")
+    source = environment.from_string((ROOM / template).read_text(encoding="utf-8"))
+    return source.render(page=page, css=css, **more)
+
+
+def _visible(value: object) -> object:
+    """Escape a text that could reverse or hide words of the page; what is HTML already stays."""
+    return escaped(value) if type(value) is str else value

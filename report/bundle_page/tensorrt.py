@@ -1,0 +1,279 @@
+"""What the rules and NVIDIA's parser say about a bundle's graphs: lint.json and proof.json, and how the page shows them."""
+
+from pathlib import Path
+from typing import Literal, TypeAlias
+
+from pydantic import TypeAdapter
+
+from bundle.base.frozen import Frozen
+from report import wording
+from report.facts import read_json
+
+LINT = "lint.json"
+PROOF = "proof.json"
+CAVEAT = (
+    "Necessary, not sufficient: TensorRT-RTX accepts types that TensorRT 10.3 refuses. The lint keeps 10.3's own table. Its plan "
+    "is for compute capability 8.6: like an Orin's (8.7, TensorRT 10), not that one. The CPU it was built on does not matter."
+)
+Severity: TypeAlias = Literal["error", "warning"]
+
+
+class Finding(Frozen):
+    """One place where a graph breaks a rule.
+
+    ``tensor`` is the tensor concerned ("" where it is the node itself), ``effect`` what TensorRT would do, ``mend`` what
+    to do about it. ``accepted`` holds the reason of the acceptance that covers it, if one does.
+    """
+
+    rule: str
+    severity: Severity
+    node: str
+    tensor: str
+    effect: str
+    mend: str
+    accepted: str | None = None
+
+
+class LintReport(Frozen):
+    """What the rules say about one graph. ``unused`` names the acceptances that covered nothing."""
+
+    graph: str
+    tensorrt: str
+    opset: int
+    nodes: int
+    quantizers: int
+    findings: tuple[Finding, ...]
+    unused: tuple[str, ...] = ()
+
+    @property
+    def errors(self) -> tuple[Finding, ...]:
+        """What TensorRT rejects or silently gets wrong."""
+        return tuple(finding for finding in self.findings if finding.severity == "error")
+
+    @property
+    def warnings(self) -> tuple[Finding, ...]:
+        """What costs accuracy or speed and was not accepted."""
+        return tuple(finding for finding in self.findings if finding.severity == "warning" and not finding.accepted)
+
+    @property
+    def accepted(self) -> tuple[Finding, ...]:
+        """The warnings that were accepted by name."""
+        return tuple(finding for finding in self.findings if finding.accepted)
+
+
+class LintReports(Frozen):
+    """What ``lint.json`` holds: one report per graph."""
+
+    schema_version: Literal[1] = 1
+    graphs: tuple[LintReport, ...]
+
+
+class FloatProduct(Frozen):
+    """A GEMM or convolution that does not run in INT8."""
+
+    node: str
+    macs: int
+
+
+class GraphProof(Frozen):
+    """What became of one graph. Shares are of the multiply-accumulates of all GEMMs and convolutions.
+
+    ``moves`` counts kernels that only move data (reformats), ``casts`` those that only convert between types. An attention is
+    fused where one kernel computes both its products; ``not_fused`` names the first product of each other one.
+    ``read_bytes`` and ``written_bytes`` are the activations of all kernels for one frame, ``weight_bytes`` the constants.
+    """
+
+    graph: str
+    parsed: bool
+    built: bool
+    complaints: tuple[str, ...]
+    kernels: int
+    moves: int
+    casts: int
+    attentions: int
+    not_fused: tuple[str, ...]
+    read_bytes: int
+    written_bytes: int
+    weight_bytes: int
+    macs: int
+    int8_share: float
+    half_share: float
+    not_int8: tuple[FloatProduct, ...]
+    engine_bytes: int
+
+    @property
+    def fused(self) -> int:
+        """How many attentions are one kernel."""
+        return self.attentions - len(self.not_fused)
+
+    @property
+    def moved_bytes(self) -> int:
+        """What the kernels read and write for one frame: activations, and each weight once."""
+        return self.read_bytes + self.written_bytes + self.weight_bytes
+
+
+class Gate(Frozen):
+    """What the plan of a quantized graph must keep beside FP16's; ``nodes`` are those that a failing one is about."""
+
+    graph: str
+    says: str
+    status: Literal["held", "failed", "not run"]
+    got: str
+    nodes: tuple[str, ...] = ()
+
+
+class Proof(Frozen):
+    """What ``proof.json`` holds; ``reason`` says why nothing was proven, or which graph was refused."""
+
+    schema_version: Literal[2] = 2
+    status: Literal["accepted", "refused", "not run"]
+    reason: str = ""
+    builder: str = ""
+    caveat: str = CAVEAT
+    graphs: tuple[GraphProof, ...] = ()
+    gates: tuple[Gate, ...] = ()
+
+    @property
+    def failed(self) -> tuple[Gate, ...]:
+        """The gates that failed."""
+        return tuple(gate for gate in self.gates if gate.status == "failed")
+
+
+def read_lint(folder: Path) -> LintReports | None:
+    """Read ``lint.json`` of a bundle; None if there is none: only a target with rules has one.
+
+    Raises:
+        ArtifactError: the file is there and holds something else.
+    """
+    return read_json(folder, LINT, TypeAdapter(LintReports), "the findings of each graph")
+
+
+def read_proof(folder: Path) -> Proof | None:
+    """Read ``proof.json`` of a bundle; None if there is none.
+
+    Raises:
+        ArtifactError: the file is there and holds something else.
+    """
+    return read_json(folder, PROOF, TypeAdapter(Proof), "what NVIDIA's parser said of each graph")
+
+
+class GraphRow(Frozen):
+    """One graph of the page's table, every string ready to print."""
+
+    graph: str
+    errors: str
+    warnings: str
+    accepted: str
+    built: str
+
+
+class PlanRow(Frozen):
+    """What the builder made of one graph, every string ready to print."""
+
+    graph: str
+    kernels: str
+    fused: str
+    read: str
+    written: str
+    weights: str
+    moves: str
+    casts: str
+    int8: str
+    half: str
+
+
+class GateRow(Frozen):
+    """One gate of a plan; ``where`` names the nodes that fail it."""
+
+    graph: str
+    says: str
+    status: str
+    got: str
+    where: str
+
+
+class WarningRow(Frozen):
+    """One warning of the page, or those of one rule that were accepted for one reason."""
+
+    graph: str
+    rule: str
+    where: str
+    effect: str
+    outcome: str
+
+
+class LegalView(Frozen):
+    """The section of the page; without rows the target has no rules, and there is no section."""
+
+    summary: str = ""
+    caveat: str = ""
+    graphs: tuple[GraphRow, ...] = ()
+    plans: tuple[PlanRow, ...] = ()
+    gates: tuple[GateRow, ...] = ()
+    warnings: tuple[WarningRow, ...] = ()
+
+
+def legal_view(folder: Path) -> LegalView:
+    """Return what the page says about the rules and the proof of a bundle.
+
+    Raises:
+        ArtifactError: lint.json or proof.json holds something else.
+    """
+    lint, proof = read_lint(folder), read_proof(folder)
+    if lint is None:
+        return LegalView()
+    proofs = {} if proof is None else {one.graph: one for one in proof.graphs}
+    rows = tuple(_graph(report, proofs.get(report.graph)) for report in lint.graphs)
+    return LegalView(
+        summary=_summary(lint, proof), caveat=proof.caveat if proofs and proof is not None else "", graphs=rows,
+        plans=tuple(_plan(one) for one in proofs.values() if one.built),
+        gates=() if proof is None else tuple(_gate(gate) for gate in proof.gates),
+        warnings=tuple(row for report in lint.graphs for row in _warnings(report)),
+    )  # fmt: skip
+
+
+def _summary(lint: LintReports, proof: Proof | None) -> str:
+    versions = ", ".join(dict.fromkeys(report.tensorrt for report in lint.graphs))
+    said = "NVIDIA's own parser and builder were not asked: no proof.json."
+    if proof is not None and proof.status == "not run":
+        said = f"NVIDIA's own parser and builder were not run: {proof.reason}."
+    elif proof is not None:
+        said = f"NVIDIA's own parser and builder: {proof.status}, by {proof.builder}. {proof.reason}".strip()
+    return f"Checked against the rules of TensorRT {versions}. {said}"
+
+
+def _graph(report: LintReport, proof: GraphProof | None) -> GraphRow:
+    built = "not run" if proof is None else "yes" if proof.built else "no"
+    return GraphRow(
+        graph=report.graph, errors=str(len(report.errors)), warnings=str(len(report.warnings)),
+        accepted=str(len(report.accepted)), built=built,
+    )  # fmt: skip
+
+
+def _plan(proof: GraphProof) -> PlanRow:
+    read, written, weights = (
+        f"{size / 1e6:.1f}" for size in (proof.read_bytes, proof.written_bytes, proof.weight_bytes)
+    )
+    return PlanRow(
+        graph=proof.graph, kernels=wording.count(proof.kernels), fused=f"{proof.fused} of {proof.attentions}", read=read,
+        written=written, weights=weights, moves=str(proof.moves), casts=str(proof.casts), int8=f"{proof.int8_share:.1%}",
+        half=f"{proof.half_share:.1%}",
+    )  # fmt: skip
+
+
+def _gate(gate: Gate) -> GateRow:
+    return GateRow(graph=gate.graph, says=gate.says, status=gate.status, got=gate.got, where="; ".join(gate.nodes))
+
+
+def _warnings(report: LintReport) -> list[WarningRow]:
+    groups: dict[tuple[str, str], list[Finding]] = {}
+    for finding in (*report.warnings, *report.accepted):
+        groups.setdefault((finding.rule, finding.accepted or finding.node), []).append(finding)
+    return [_row(report.graph, found) for found in groups.values()]
+
+
+def _row(graph: str, found: list[Finding]) -> WarningRow:
+    first, more = found[0], len(found) - 1
+    where = first.node + (f" and {more} more" if more else "")
+    outcome = f"accepted: {first.accepted}" if first.accepted else f"mend: {first.mend}"
+    return WarningRow(graph=graph, rule=first.rule, where=where, effect=first.effect, outcome=outcome)

@@ -1,0 +1,1 @@
+"""Maps, pictures and charts, without a display."""

@@ -1,0 +1,1 @@
+"""A ViT-S/14 with DINOv2's weights: the hard case for INT8."""

@@ -1,0 +1,1 @@
+"""What folding gains and costs, model by model."""

@@ -1,0 +1,273 @@
+"""The graphs that ``make bench-fold`` times, made by the project's own stages, and the fold's own time, memory and error.
+
+Every graph is exported, simplified and folded like a build's; those that are to be rewritten run each runtime's rewrites.
+The fold is the command a person types, in a process of its own, so that its time and its peak memory are its own.
+"""
+
+import os
+import shutil
+import subprocess
+from collections.abc import Callable, Mapping
+from functools import partial
+from pathlib import Path
+from tempfile import TemporaryDirectory
+from time import perf_counter
+from typing import Literal, NamedTuple, TypeAlias
+
+import numpy as np
+import torch
+from onnx_ir import save as save_graph
+from pydantic import ValidationError
+from torch import Tensor, nn
+
+from bundle.base.errors import ArtifactError, CheckpointError
+from bundle.base.frozen import Frozen
+from bundle.base.isolated import module
+from bundle.base.terminal import say
+from bundle.formats.artifacts import Artifact, Exported, Folded, Simplified, load, write_text
+from bundle.formats.outputs import anything, replacing
+from bundle.tasks.preprocess import Preprocess
+from compile.export import OPSET, quiet_export
+from compile.folding.engine import fold_graph
+from compile.folding.graph_file import read_graph
+from compile.graphs.clean import clean_export
+from compile.graphs.passes.table import apply_passes
+from compile.stage.artifacts import folding_of
+from compile.stage.code_hash import ROOT, code_hash
+from compile.stage.graph_info import GRAPH_FILE, INPUT
+from compile.stage.image_files import ImageFiles
+from compile.stage.store import seal, writing
+from studies.folding.kernels import PART
+from studies.folding.models import AdapterPart, Form, batch_tasks, random_model, swin_t, tiny
+from studies.stages import folded_module, simplified_module
+from targets.base import Array
+from targets.folding import rates_of
+from tdss.backbones.swin import stage_sizes
+from tdss.checkpoint import Card, write
+from tdss.config import Gate, ModelConfig, SwinConfig
+from tdss.model import MultiTaskModel
+
+Preset: TypeAlias = Literal["swin-t", "tiny"]
+GATES: tuple[Gate, ...] = ("static", "dynamic")
+SEED = 0
+RATES_OF = "reference"  # whose costs fold the graphs of both runtimes
+TASK_COUNTS: dict[Preset, tuple[int, ...]] = {"swin-t": (1, 2, 4, 6), "tiny": (1, 2)}
+
+
+class FoldCost(Frozen):
+    """What folding one graph took: seconds of wall and of CPU time, MiB at the peak, the worst relative errors."""
+
+    seconds: float
+    cpu_seconds: float
+    peak_mib: float
+    float64: float
+    float32: float
+
+
+class Graph(NamedTuple):
+    """One graph to time. ``rewritten``: the runtime's rewrites are run on it first."""
+
+    name: str
+    path: Path
+    feed: Mapping[str, Array]
+    rewritten: bool
+
+
+class Made(NamedTuple):
+    """Everything that is timed, what folding cost by gate, and the eager outputs of the unfolded models by gate."""
+
+    graphs: tuple[Graph, ...]
+    folds: dict[Gate, FoldCost]
+    eager: dict[Gate, dict[str, Array]]
+
+
+def config_of(preset: Preset, gate: Gate | None, *, tasks: int = 6) -> ModelConfig:
+    """Return the preset's configuration."""
+    return (swin_t if preset == "swin-t" else tiny)(gate, tasks=tasks)
+
+
+def make_graphs(preset: Preset, out: Path, *, threads: int) -> Made:
+    """Make every graph of the benchmark in ``out``, or take what is there (see ``place_of``); threads are the checks'."""
+    config = config_of(preset, None)
+    images = write_image(out / "images", config)
+    feed = {INPUT: Preprocess(**config.image.model_dump()).apply(_read(images), name="image")}
+    folds = {gate: _fold_once(preset, gate, images, out) for gate in GATES}
+    eager = {gate: _run(random_model(config_of(preset, gate), SEED), feed) for gate in GATES}
+    graphs = [Graph(f"folded_{gate}", out / f"{gate}_folded" / GRAPH_FILE, feed, True) for gate in GATES]
+    for name, (make, rewritten) in _recipes(preset).items():
+        folder = out / name
+        if not _whole(Folded if rewritten else Simplified, folder):
+            say(f"  {name}")
+            stages = partial(folded_module, rates=rates_of(RATES_OF)) if rewritten else simplified_module
+            with TemporaryDirectory(dir=out) as scratch:
+                stages(make(), config, images, Path(scratch), threads=threads).folder.replace(folder)
+        graphs.append(Graph(name, folder / GRAPH_FILE, feed, rewritten))
+    return Made((*graphs, *adapter_parts(preset, out)), folds, eager)
+
+
+def _whole(kind: type[Artifact], folder: Path) -> bool:
+    """Say whether the artifact that an earlier run kept in ``folder`` is whole; what is not is removed, to be made again."""
+    try:
+        load(kind, folder)
+    except ArtifactError:
+        shutil.rmtree(folder, ignore_errors=True)
+        return False
+    return True
+
+
+def place_of(preset: Preset, graphs: Path) -> Path:
+    """Return the folder of a preset's graphs: another one after any change of the code that makes them."""
+    return graphs / f"{preset}-{code_hash('studies.folding.graphs', 'compile.fold')[:12]}"
+
+
+def _recipes(preset: Preset) -> dict[str, tuple[Callable[[], MultiTaskModel], bool]]:
+    """Return, by graph, what makes its model and whether the graph is folded and rewritten."""
+
+    def unfolded(gate: Gate, form: Form) -> MultiTaskModel:
+        return batch_tasks(random_model(config_of(preset, gate), SEED), form)
+
+    return {
+        "baseline": (lambda: random_model(config_of(preset, None), SEED), True),
+        "unfolded_static": (lambda: unfolded("static", "hidden"), False),
+        "unfolded_dynamic": (lambda: unfolded("dynamic", "hidden"), False),
+        "unfolded_static_skills": (lambda: unfolded("static", "skills"), False),
+    }
+
+
+def plain_graph(preset: Preset, gate: Gate, images: ImageFiles, out: Path) -> Path:
+    """Return the folder of a model's graph as exported and simplified, what is folded; it is made once."""
+    folder, config = out / f"{gate}_plain", config_of(preset, gate)
+    if not _whole(Simplified, folder):
+        with TemporaryDirectory(dir=out) as scratch:
+            made = simplified_module(random_model(config, SEED), config, images, Path(scratch), threads=0)
+            made.folder.replace(folder)
+    return folder
+
+
+def _fold_once(preset: Preset, gate: Gate, images: ImageFiles, out: Path) -> FoldCost:
+    """Fold in a process of its own, once for a folder; what it took lies beside the artifact."""
+    kept, folder = out / f"{gate}_fold.json", out / f"{gate}_folded"
+    try:
+        found = FoldCost.model_validate_json(kept.read_bytes())
+    except (OSError, ValidationError):
+        found = None
+    if found is None or not _whole(Folded, folder):
+        say(f"  fold, {gate} gates")
+        found = fold_apart(plain_graph(preset, gate, images, out), images, folder)
+        write_text(kept, found.model_dump_json())
+    return found
+
+
+def adapter_parts(preset: Preset, out: Path) -> list[Graph]:
+    """Make the folded adapters alone, for some numbers of tasks and each kind of gate: ``adapter_<gate>_<tasks>``."""
+    return [adapter_part(preset, gate, tasks, out) for gate in GATES for tasks in TASK_COUNTS[preset]]
+
+
+def adapter_part(preset: Preset, gate: Gate, tasks: int, out: Path) -> Graph:
+    """Make the folded adapters of so many tasks alone; its feed is random."""
+    config, folder = config_of(preset, gate, tasks=tasks), out / f"{PART}{gate}_{tasks}"
+    taps = _random_taps(config)
+    if not _whole(Exported, folder):
+        say(f"  {folder.name}")
+        with writing(folder, Exported) as temporary:
+            path = temporary / GRAPH_FILE
+            _export_part(random_model(config, SEED), list(taps.values()), list(taps), path)
+            save_graph(fold_graph(read_graph(path), rates_of(RATES_OF)), path)
+            seal(Exported, temporary, parent=None, inputs=(), outputs=(), settings={}, tools={})
+    feed = {name: tap.numpy() for name, tap in taps.items()}
+    return Graph(folder.name, folder / GRAPH_FILE, feed, rewritten=True)
+
+
+def _export_part(model: MultiTaskModel, taps: list[Tensor], names: list[str], path: Path) -> None:
+    """Export a model's adapters."""
+    with quiet_export(), torch.no_grad():
+        program = torch.onnx.export(
+            AdapterPart(model).eval(), tuple(taps), dynamo=True, opset_version=OPSET, input_names=names,
+            external_data=False, verbose=False,
+        )  # fmt: skip
+    if program is None:
+        raise CheckpointError(
+            "the exporter returned nothing", expected="an ONNX program", got="None", where=str(path),
+            fix="use the pinned version of torch",
+        )  # fmt: skip
+    save_graph(clean_export(program.model), path)
+
+
+def _random_taps(config: ModelConfig) -> dict[str, Tensor]:
+    """Make one MLP input per block and the output of each stage."""
+    assert isinstance(config.backbone, SwinConfig)
+    generator = torch.Generator().manual_seed(SEED)
+    shapes = [
+        (1, *size, config.backbone.width(stage))
+        for stage, size in enumerate(stage_sizes(config.backbone, config.image))
+        for _ in range(config.backbone.depths[stage] + 1)
+    ]
+    return {f"tap_{number}": torch.randn(shape, generator=generator) for number, shape in enumerate(shapes)}
+
+
+def rewritten(graph: Graph, names: tuple[str, ...], folder: Path) -> Path:
+    """Return the graph's file after the named passes, if it is one of those that get them; else the file itself."""
+    if not graph.rewritten:
+        return graph.path
+    path = folder / f"{graph.name}.onnx"
+    apply_passes(names, graph.path, path)
+    return path
+
+
+def write_checkpoint(folder: Path, config: ModelConfig) -> Path:
+    """Write the seeded random model as a checkpoint."""
+    card = Card(trained_on="nothing: seeded random weights", steps=0, hours=0.0, metrics={})
+    with replacing(folder, anything) as temporary:
+        write(temporary, config, random_model(config, SEED), card, storage="float32")
+    return folder
+
+
+def write_image(folder: Path, config: ModelConfig, count: int = 1) -> ImageFiles:
+    """Write smooth random images of the model's size, seeded."""
+    from PIL import Image
+
+    folder.mkdir(parents=True, exist_ok=True)
+    paths = [folder / f"image{number or ''}.png" for number in range(count)]
+    for number, path in enumerate(paths):
+        coarse = np.random.default_rng(SEED + number).integers(0, 256, (8, 8, 3), dtype=np.uint8)
+        size = (config.image.width, config.image.height)
+        Image.fromarray(coarse).resize(size, Image.Resampling.BICUBIC).save(path)
+    return ImageFiles(paths=tuple(paths))
+
+
+def fold_apart(plain: Path, images: ImageFiles, out: Path) -> FoldCost:
+    """Fold a simplified graph by the command line, in a process of its own.
+
+    Raises:
+        CheckpointError: the command failed.
+    """
+    command = [
+        *module("compile.fold"), str(plain.resolve()), "--images", str(images.paths[0].resolve().parent),
+        "--out", str(out.resolve()), "--count", "1",
+    ]  # fmt: skip
+    start = perf_counter()
+    process = subprocess.Popen(command, cwd=ROOT, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True)
+    said = process.stderr.read() if process.stderr is not None else ""
+    _, status, usage = os.wait4(process.pid, 0)
+    seconds = perf_counter() - start
+    if status:
+        raise CheckpointError(
+            "the fold command failed", expected="exit code 0", got=f"status {status}: {said.strip()[-400:]}",
+            where=" ".join(command), fix="run it by hand",
+        )  # fmt: skip
+    proof = folding_of(load(Folded, out)).proof
+    return FoldCost(
+        seconds=seconds, cpu_seconds=usage.ru_utime + usage.ru_stime, peak_mib=usage.ru_maxrss / 1024,
+        float64=max(proof.float64.values()), float32=max(proof.float32.values()),
+    )  # fmt: skip
+
+
+def _read(images: ImageFiles) -> Array:
+    [(_, image)] = images.read()
+    return image
+
+
+def _run(model: nn.Module, feed: Mapping[str, Array]) -> dict[str, Array]:
+    with torch.no_grad():
+        outputs: dict[str, Tensor] = model(torch.tensor(feed[INPUT]))
+    return {task: output.numpy() for task, output in outputs.items()}

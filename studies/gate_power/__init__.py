@@ -1,0 +1,1 @@
+"""How often the regression gate finds a planted regression, and how good its intervals are."""

@@ -1,0 +1,184 @@
+"""Measure what the gate's 95 % is worth: the coverage of four intervals, and the mistakes of several verdicts together.
+
+    python -m studies.gate_power.coverage --bundle build/default/jetson --graph build/.store/simplify/<key>/model.onnx
+
+``studies.gate_power.measure`` plants noise in each task's last layer; so does this, in ``VARIANTS`` directions, at the level whose drop was
+nearest to the budget (docs/regression-power.json). The drop over all images is the truth, and the budget as well: every planted
+variant lies exactly at its budget. Each trial takes a draw of images, as if only those had been at hand.
+
+Coverage is by the number of images that count for the task, so a trial draws from those. A gate that errs in 2.5 % of its
+judgements on either side errs more often in one of several: in a build of six tasks, or in the best of four variants.
+"""
+
+import argparse
+from collections.abc import Callable, Iterable, Mapping
+from contextlib import ExitStack
+from pathlib import Path
+from tempfile import TemporaryDirectory
+from typing import NamedTuple
+
+import numpy as np
+from rich.progress import track
+
+from bundle.base.arguments import within
+from bundle.base.terminal import exit_status
+from bundle.formats.manifest import Bundle, load_bundle
+from bundle.formats.outputs import json_object, overwrite, require_file
+from bundle.judging.image_sources import bundled, figures_of
+from bundle.judging.verdict import Verdict, decide, interval
+from bundle.tasks.metrics import Floats, Measure
+from compile.stage.console import EscapingConsole
+from studies.gate_power.coverage_page import Cover, Coverage, Together, publish
+from studies.gate_power.intervals import METHODS, Sample, all_intervals
+from studies.gate_power.measure import Cut, cut, drops, float_graph, opened, planted, shown, sweep
+from studies.gate_power.page import Power, read_power
+
+COVERAGES = json_object("model", "covers", "together")  # what a measurement may be written over
+SEED = 0
+VARIANTS = 4
+IMAGES = (3, 5, 10, 15, 20, 30, 100)
+TRIALS = 150  # draws per task, variant and number of images
+RESAMPLES = 500
+
+
+class Subject(NamedTuple):
+    """One task: its figure, the reference's arrays ``[N, …]``, each variant's ``[V, N, …]``, and its true drops ``[V]``."""
+
+    figure: Measure
+    reference: Floats
+    variants: Floats
+    truth: Floats
+
+    def sample(self, variant: int, picks: np.ndarray) -> Sample:
+        """Return a variant's arrays on some images."""
+        return Sample(self.figure, self.reference[picks], self.variants[variant][picks])
+
+
+def plant(bundle: Bundle, graph: Path, power: Power, threads: int) -> dict[str, Subject]:
+    """Return every task of a bundle's model with ``VARIANTS`` planted variants.
+
+    Raises:
+        GraphError: the graph has not the bundle's outputs, or one of them no layer with weights.
+    """
+    manifest = bundle.manifest
+    figures = {name: rows[0] for name, rows in figures_of(manifest).items()}
+    levels = {name: _nearest(power, name) for name in figures}
+    with ExitStack() as stack:
+        folder = Path(stack.enter_context(TemporaryDirectory()))
+        layers, weights = cut(graph, manifest.tasks, folder)
+        body, heads = (stack.enter_context(opened(folder, name, threads)) for name in ("body.onnx", "heads.onnx"))
+        by_weight = {layers[name].weight: level for name, level in levels.items()}
+        disturbed = [planted(weights, by_weight, direction) for direction in range(VARIANTS)]
+        with bundled(bundle) as source:
+            references = {name: source.references[name][figure.name] for name, figure in figures.items()}
+            images = shown(source, np.arange(len(source.ids)), "planting noise")
+            arrays = sweep(Cut(body, heads, layers, weights), images, manifest, disturbed)
+    return {
+        name: Subject(figure, references[name], arrays[name], drops(figure, references[name], arrays[name]))
+        for name, figure in figures.items()
+    }
+
+
+def _nearest(power: Power, name: str) -> float:
+    return min(power.of(name), key=lambda point: abs(point.drop / point.budget - 1)).noise
+
+
+def cover(name: str, subject: Subject, images: int, trials: int, resamples: int) -> Cover:
+    """Return how often each interval holds the truth on ``images`` images that count, and how often it ends below it."""
+    counting = np.flatnonzero((subject.reference.reshape(len(subject.reference), -1) != 0).any(axis=1))
+    random = np.random.default_rng([SEED, images])
+    held, below = dict.fromkeys(METHODS, 0), dict.fromkeys(METHODS, 0)
+    for number in range(trials):
+        variant = number % VARIANTS
+        sample = subject.sample(variant, random.choice(counting, images))
+        for method, (low, high) in all_intervals(sample, resamples, random).items():
+            held[method] += low <= subject.truth[variant] <= high
+            below[method] += high < subject.truth[variant]
+    return Cover(
+        task=name, images=images, trials=trials,
+        held={method: held[method] / trials for method in METHODS},
+        below={method: below[method] / trials for method in METHODS},
+    )  # fmt: skip
+
+
+def together(
+    subjects: Mapping[str, Subject], trials: int, resamples: int, progress: Callable[[range], Iterable[int]]
+) -> Together:
+    """Judge every variant of every task, each exactly at its budget, on the same draws of as many images as there are."""
+    images = len(next(iter(subjects.values())).reference)
+    random = np.random.default_rng(SEED)
+    alarms, misses = 0, dict.fromkeys(subjects, 0)
+    single: dict[Verdict, int] = {"regression": 0, "pass": 0}
+    for _ in progress(range(trials)):
+        picks = random.integers(0, images, images)
+        counts = random.multinomial(images, np.full(images, 1 / images), size=resamples).astype(np.float64)
+        verdicts = {
+            name: [
+                decide(*interval(subject.sample(one, picks).drops(counts), images), float(subject.truth[one]))
+                for one in range(VARIANTS)
+            ]
+            for name, subject in subjects.items()
+        }
+        for verdict in single:
+            single[verdict] += sum(row.count(verdict) for row in verdicts.values())
+        alarms += sum(any(row[one] == "regression" for row in verdicts.values()) for one in range(VARIANTS))
+        for name, row in verdicts.items():
+            misses[name] += "pass" in row
+    judged = trials * VARIANTS
+    return Together(
+        images=images, builds=judged, draws=trials, variants=VARIANTS, regression=single["regression"] / (judged * len(subjects)),
+        passed=single["pass"] / (judged * len(subjects)), any_regression=alarms / judged,
+        any_pass={name: count / trials for name, count in misses.items()},
+    )  # fmt: skip
+
+
+def measure_coverage(bundle: Bundle, graph: Path, power: Power, *, trials: int, threads: int) -> Coverage:
+    """Measure everything; see the module."""
+    subjects = plant(bundle, graph, power, threads)
+    console = EscapingConsole(stderr=True)
+    rows = [(name, images) for images in IMAGES for name in subjects]
+    covers = tuple(
+        cover(name, subjects[name], images, trials, RESAMPLES)
+        for name, images in track(rows, "coverage", console=console)
+    )
+    several = together(subjects, trials, RESAMPLES, lambda each: track(each, "builds", console=console))
+    return Coverage(model=bundle.manifest.name, resamples=RESAMPLES, covers=covers, together=several)
+
+
+@exit_status()
+def main(arguments: list[str] | None = None) -> None:
+    """Measure and publish."""
+    parser = argparse.ArgumentParser(prog="python -m studies.gate_power.coverage", description=__doc__)
+    add = parser.add_argument
+    add("--bundle", type=Path, required=True, help="the bundle whose images judge: build/default/jetson")
+    add("--graph", type=Path, help="the float graph, where the bundle keeps none as ONNX")
+    add(
+        "--power",
+        type=Path,
+        default=Path("docs/regression-power.json"),
+        help="what studies.gate_power.measure wrote: the levels of noise",
+    )
+    add("--out", type=Path, default=Path("docs/interval-coverage.json"), help="the measurement")
+    add("--doc", type=Path, default=Path("docs/regression-power.md"), help="the Markdown file with the marks")
+    add(
+        "--trials",
+        type=within(1, "count"),
+        default=4 * TRIALS,
+        help="draws per task and number of images, over the variants in turn",
+    )
+    add("--threads", type=within(0, "threads"), default=1, help="threads of ONNX Runtime; 0: all")
+    options = parser.parse_args(arguments)
+    require_file(options.out, COVERAGES, [options.bundle, options.power])
+    bundle = load_bundle(options.bundle)
+    names = [float_graph(bundle)] if options.graph is None else []
+    with bundle.copied(names) as folder:
+        graph = options.graph or folder / names[0]
+        found = measure_coverage(
+            bundle, graph, read_power(options.power), trials=options.trials, threads=options.threads
+        )
+    overwrite(options.out, found.model_dump_json(indent=1) + "\n", COVERAGES)
+    publish(found, options.doc)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,91 @@
+"""The learning curve of training runs, from their metrics logs alone.
+
+    python -m studies.learning_curve --log models/default/training/logs/*.jsonl --out docs/pictures/learning-curve.png
+
+One panel per task: the metric on validation images against the step, one line per run; the last point, ringed, is that
+of the stored FP16 weights on the whole split.
+"""
+
+import argparse
+import json
+from pathlib import Path
+from typing import NamedTuple
+
+from bundle.base.errors import InputError
+from bundle.base.terminal import exit_status
+from bundle.formats.outputs import require_file
+from bundle.tasks.table import task
+from report.drawing.image_encoding import PICTURES
+from studies.figure import panels, save
+
+PANEL_INCHES = (4.0, 3.0)
+
+
+class Point(NamedTuple):
+    """One evaluation: the step, the metric, and whether it is that of the stored weights."""
+
+    step: int
+    value: float
+    stored: bool
+
+
+def read_curves(log: Path) -> dict[str, list[Point]]:
+    """Return each task's evaluations in a run's ``log.jsonl``, in order.
+
+    Raises:
+        InputError: there is no such file, or no evaluation in it.
+    """
+    try:
+        entries = [json.loads(line) for line in log.read_text(encoding="utf-8").splitlines()]
+    except (FileNotFoundError, json.JSONDecodeError) as error:
+        raise InputError(
+            "this is no metrics log", expected="one JSON object a line", got=str(error), where=str(log),
+            fix="give runs/<name>/log.jsonl",
+        ) from error  # fmt: skip
+    curves: dict[str, list[Point]] = {}
+    for entry in entries:
+        for name, value in entry.get("metrics", {}).items():
+            curves.setdefault(name, []).append(Point(entry["step"], value, bool(entry.get("stored"))))
+    if not curves:
+        raise InputError(
+            "the log holds no evaluation", expected='lines with "metrics"', got=f"{len(entries)} lines", where=str(log),
+            fix="let the run get to its first evaluation",
+        )  # fmt: skip
+    return curves
+
+
+def draw_curves(curves: dict[str, dict[str, list[Point]]], out: Path) -> None:
+    """Draw the runs' curves, ``curves[run][task]``, into a PNG.
+
+    Raises:
+        TargetUnavailable: matplotlib is not installed.
+    """
+    names = list(dict.fromkeys(name for run in curves.values() for name in run))
+    figure, drawn = panels(len(names), PANEL_INCHES)
+    for panel, name in zip(drawn, names, strict=True):
+        for number, (run, tasks) in enumerate(curves.items()):
+            points = tasks.get(name, [])
+            panel.plot([p.step for p in points], [p.value for p in points], ".-", color=f"C{number}", label=run)
+            last = [p for p in points if p.stored]
+            panel.plot([p.step for p in last], [p.value for p in last], "o", color=f"C{number}", fillstyle="none", ms=9)
+        row = task(name)
+        panel.set(title=f"{name}: {row.metric} ({row.direction} is better)", xlabel="step")
+        panel.grid(alpha=0.3)
+        panel.legend()
+    save(figure, out)
+
+
+@exit_status()
+def main(arguments: list[str] | None = None) -> None:
+    """Draw what the command line names."""
+    parser = argparse.ArgumentParser(prog="python -m studies.learning_curve", description=__doc__)
+    parser.add_argument("--log", nargs="+", type=Path, required=True, help="metrics logs; a run is named by its file")
+    parser.add_argument("--out", type=Path, required=True, help="the PNG to write")
+    options = parser.parse_args(arguments)
+    require_file(options.out, PICTURES, options.log)
+    names = [log.parent.name if log.stem == "log" else log.stem for log in options.log]
+    draw_curves({name: read_curves(log) for name, log in zip(names, options.log, strict=True)}, options.out)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,111 @@
+"""A picture of what a bundle's model sees: one image a row, its input and every task, from vectors.npz alone.
+
+    python -m studies.pictures --bundle build/default/intel --out docs/pictures/six-tasks.png
+
+The predictions are the reference's, as the bundle keeps them; below each row lie the labels, unless ``--no-labels``.
+"""
+
+import argparse
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+
+import numpy as np
+
+from bundle.base.arguments import within
+from bundle.base.errors import InputError
+from bundle.base.terminal import exit_status
+from bundle.formats.manifest import Bundle, Manifest, load_bundle
+from bundle.formats.outputs import require_file
+from bundle.formats.vectors import Stored, Vectors
+from bundle.judging.ranking import choose, reference_scores
+from bundle.tasks.dataset import decode_label
+from bundle.tasks.table import task
+from report.bundle_page.examples import inks
+from report.drawing.image_encoding import PICTURES, resized, write_png, written
+from report.drawing.maps import Rgb, draw
+
+GAP = 6  # white pixels between two tiles
+MARGIN = 64  # width of the column that names the rows, where there are labels
+HEADING = 24  # height of the line that names the columns
+
+
+def picture(bundle: Bundle, *, ids: tuple[str, ...], tile: int, labels: bool) -> Rgb:
+    """Return the picture as uint8 RGB ``[H, W, 3]``; each tile is ``tile`` pixels wide, rows in the order of ``ids``.
+
+    No ids means the best, the median and the worst image by ``bundle.judging.ranking.choose``.
+
+    Raises:
+        InputError: the bundle has no image of one of the ids.
+    """
+    with Vectors(bundle.vectors) as vectors:
+        names = ids or tuple(reversed(choose(vectors.ids, reference_scores(bundle.manifest, vectors))))
+        unknown = [name for name in names if name not in vectors.ids]
+        if unknown:
+            raise InputError(
+                f"the bundle has no image {unknown[0]!r}", expected=f"ids such as {', '.join(vectors.ids[:3])}",
+                got=unknown[0], where=str(bundle.vectors), fix="name images of its evaluation set",
+            )  # fmt: skip
+        found = {stored.id: stored for stored in vectors.images() if stored.id in names}
+    rows = [row for name in names for row in _rows(found[name], bundle.manifest, tile, labels)]
+    return _stack([_heading(bundle.manifest, tile, labels), *rows], axis=0)
+
+
+def _rows(stored: Stored, manifest: Manifest, tile: int, labels: bool) -> list[Rgb]:
+    """Draw one image's row of predictions and, if asked for, its row of labels."""
+    truth, answers = [], []
+    for name in manifest.tasks:
+        row, label = task(name), decode_label(name, stored.labels[name], manifest.dataset)
+        colours = inks(row, label, manifest.dataset)
+        truth.append(resized(draw(row, label, colours), tile))
+        answers.append(resized(draw(row, stored.shown(name), colours), tile))
+    photo = resized(stored.image, tile)
+    if not labels:
+        return [_stack([photo, *answers], axis=1)]
+    height = photo.shape[0]
+    first = _stack([written("model", MARGIN, height), photo, *answers], axis=1)
+    return [first, _stack([written("label", MARGIN, height), _white(height, tile), *truth], axis=1)]
+
+
+def _heading(manifest: Manifest, tile: int, labels: bool) -> Rgb:
+    names = [written(name.replace("_", " "), tile, HEADING) for name in ("input", *manifest.tasks)]
+    return _stack([_white(HEADING, MARGIN), *names] if labels else names, axis=1)
+
+
+def _white(height: int, width: int) -> Rgb:
+    return np.full((height, width, 3), 255, np.uint8)
+
+
+def _stack(parts: Sequence[Rgb], *, axis: int) -> Rgb:
+    """Join pictures along an axis with white gaps between them."""
+    shape = list(parts[0].shape)
+    shape[axis] = GAP
+    gap = np.full(shape, 255, np.uint8)
+    spaced = [piece for part in parts for piece in (part, gap)][:-1]
+    return np.concatenate(spaced, axis=axis)
+
+
+def _arguments(words: Sequence[str]) -> argparse.Namespace:
+    parser = argparse.ArgumentParser(
+        prog="python -m studies.pictures", description="Draw a bundle's images and all tasks."
+    )
+    parser.add_argument("--bundle", type=Path, required=True, help="a bundle, build/<model>/<target>")
+    parser.add_argument("--out", type=Path, required=True, help="the PNG to write")
+    parser.add_argument("--ids", nargs="*", default=[], help="image ids; default: the best, the median, the worst")
+    parser.add_argument("--tile", type=within(1, "image_side"), default=160, help="width of one tile in pixels")
+    parser.add_argument("--no-labels", action="store_true", help="leave the rows of labels out")
+    return parser.parse_args(words)
+
+
+@exit_status()
+def main(words: Sequence[str]) -> None:
+    """Draw the picture."""
+    options = _arguments(words)
+    require_file(options.out, PICTURES, [options.bundle])
+    bundle = load_bundle(options.bundle)
+    drawn = picture(bundle, ids=tuple(options.ids), tile=options.tile, labels=not options.no_labels)
+    write_png(drawn, options.out)
+
+
+if __name__ == "__main__":
+    main(sys.argv[1:])

@@ -1,0 +1,1 @@
+"""Quantization schemes, calibration and outliers, measured for docs/quantization.md."""

@@ -1,0 +1,147 @@
+"""Image files: stored pixels as they are; what asks a viewer to turn it, or is too large, is refused by name."""
+
+import struct
+import subprocess
+import zlib
+from collections.abc import Callable
+from functools import partial
+from pathlib import Path
+
+import numpy as np
+import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+from PIL import Image
+
+from bundle.base.errors import DatasetError
+from bundle.base.limits import LIMITS
+from bundle.tasks.dataset import read_image
+from bundle.tasks.image_files import ORIENTATION, decode, decode_npy, image_size
+
+PICTURE = np.random.default_rng(0).integers(0, 256, (6, 9, 3), dtype=np.uint8)
+
+
+def write(path: Path, orientation: int | None) -> Path:
+    exif = Image.Exif()
+    if orientation is not None:
+        exif[ORIENTATION] = orientation
+    Image.fromarray(PICTURE).save(path, exif=exif)
+    return path
+
+
+@pytest.mark.parametrize("suffix", ["png", "jpg"])
+@pytest.mark.parametrize("orientation", range(2, 9))
+def test_a_turned_image_is_refused_by_name(tmp_path: Path, suffix: str, orientation: int) -> None:
+    path = write(tmp_path / f"x.{suffix}", orientation)
+    with pytest.raises(DatasetError, match="turned or mirrored") as caught:
+        read_image(path)
+    assert f"orientation {orientation}" in caught.value.got and caught.value.where == str(path)
+    assert "labels" in caught.value.fix
+
+
+def test_a_turned_label_is_refused_by_name(tmp_path: Path) -> None:
+    exif = Image.Exif()
+    exif[ORIENTATION] = 3
+    Image.fromarray(PICTURE[..., 0]).save(tmp_path / "label.png", exif=exif)
+    with pytest.raises(DatasetError, match="turned or mirrored"):
+        decode(tmp_path / "label.png", ("L",))
+
+
+@pytest.mark.parametrize("orientation", [None, 0, 1])
+def test_an_upright_image_is_read(tmp_path: Path, orientation: int | None) -> None:
+    np.testing.assert_array_equal(read_image(write(tmp_path / "x.png", orientation)), PICTURE)
+
+
+def png(width: int, height: int, bits: int = 8, colour: int = 2) -> bytes:
+    """A PNG whose header tells of a size; its pixels are a bomb of zeros, or all there if it is small."""
+
+    def chunk(kind: bytes, content: bytes) -> bytes:
+        return struct.pack(">I", len(content)) + kind + content + struct.pack(">I", zlib.crc32(kind + content))
+
+    head = struct.pack(">IIBBBBB", width, height, bits, colour, 0, 0, 0)
+    return (
+        b"\x89PNG\r\n\x1a\n" + chunk(b"IHDR", head) + chunk(b"IDAT", zlib.compress(bytes(1000))) + chunk(b"IEND", b"")
+    )
+
+
+@pytest.mark.parametrize("size", [(10**9, 10**9), (100_000, 100_000), (10_000, 9_000), (16_385, 1), (1, 16_385)])
+@pytest.mark.parametrize("read", [read_image, image_size])
+def test_a_size_beyond_the_table_is_refused_before_a_pixel_is_decoded(
+    tmp_path: Path, size: tuple[int, int], read: object
+) -> None:
+    (tmp_path / "x.png").write_bytes(png(*size))
+    with pytest.raises(DatasetError, match="too large") as caught:
+        read(tmp_path / "x.png")  # type: ignore[operator]
+    assert str(LIMITS["image_side"].most) in caught.value.expected
+
+
+@pytest.mark.parametrize(("bits", "colour"), [(16, 2), (2, 0), (4, 0)])
+def test_values_that_pillow_would_scale_or_cut_are_refused(tmp_path: Path, bits: int, colour: int) -> None:
+    """Grey of 2 bits, 0 to 3, is read as 0, 85, 170, 255, which is another class; RGB of 16 bits loses its low byte."""
+    (tmp_path / "x.png").write_bytes(png(4, 4, bits, colour))
+    with pytest.raises(DatasetError, match="exactly as it is stored") as caught:
+        decode(tmp_path / "x.png", ("RGB", "L"))
+    assert f";{bits}" in caught.value.got
+
+
+@pytest.mark.parametrize("colours", [2, 4, 16])
+def test_a_palette_of_few_bits_is_read_as_its_indices(tmp_path: Path, colours: int) -> None:
+    indices = np.arange(16, dtype=np.uint8).reshape(4, 4) % colours
+    picture = Image.fromarray(indices, "L").convert("L")
+    picture.putpalette([value for index in range(colours) for value in (index, index, index)])
+    picture.save(tmp_path / "x.png", bits={2: 1, 4: 2, 16: 4}[colours])
+    np.testing.assert_array_equal(decode(tmp_path / "x.png", ("P",)), indices)
+
+
+def test_an_animation_is_refused(tmp_path: Path) -> None:
+    frames = [Image.fromarray(np.roll(PICTURE, index, 0)) for index in range(3)]
+    frames[0].save(tmp_path / "x.png", save_all=True, append_images=frames[1:])
+    with pytest.raises(DatasetError, match="exactly as it is stored") as caught:
+        read_image(tmp_path / "x.png")
+    assert caught.value.got == "3 pictures"
+
+
+@pytest.mark.parametrize(
+    "content", [b"%!PS-Adobe-3.0 EPSF-3.0\n%%BoundingBox: 0 0 9 6\n%%EndComments\n", "BMP", "TIFF"]
+)
+@pytest.mark.parametrize("read", [read_image, image_size])
+def test_what_is_no_jpeg_or_png_is_refused_whatever_its_name(
+    tmp_path: Path, content: bytes | str, read: Callable[[Path], object], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Pillow gives EPS to Ghostscript, which interprets what a stranger wrote."""
+    monkeypatch.setattr(subprocess, "check_call", lambda *words, **_: pytest.fail(f"started {words}"))
+    if isinstance(content, bytes):
+        (tmp_path / "x.png").write_bytes(content)
+    else:
+        Image.fromarray(PICTURE).save(tmp_path / "x.png", content)
+    with pytest.raises(DatasetError) as caught:
+        read(tmp_path / "x.png")
+    assert caught.value.expected == "a JPEG or PNG file"
+
+
+@pytest.mark.parametrize("name", ["x.png", "x.jpg", "x.npy"])
+@settings(max_examples=60, suppress_health_check=[HealthCheck.function_scoped_fixture, HealthCheck.too_slow])
+@given(place=st.floats(0, 1), byte=st.integers(0, 255), cut=st.booleans())
+def test_a_damaged_image_is_read_or_refused(tmp_path: Path, name: str, place: float, byte: int, cut: bool) -> None:
+    path = tmp_path / name
+    if path.suffix == ".npy":
+        np.save(path, PICTURE)
+    else:
+        write(path, 1)
+    content = bytearray(path.read_bytes())
+    index = int(place * (len(content) - 1))
+    content[index] = byte
+    path.write_bytes(content[:index] if cut else content)
+    for read in (read_image, image_size):
+        try:
+            read(path)
+        except DatasetError as error:
+            assert error.where == str(path)
+
+
+@pytest.mark.parametrize("name", ["none.png", "none.npy"])
+def test_a_file_that_is_not_there_is_called_missing(tmp_path: Path, name: str) -> None:
+    read = decode_npy if name.endswith(".npy") else partial(decode, modes=("RGB",))
+    with pytest.raises(DatasetError, match=f"{name} is missing") as caught:
+        read(tmp_path / name)
+    assert caught.value.got == "no such file" and "path" in caught.value.fix

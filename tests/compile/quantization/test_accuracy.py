@@ -1,0 +1,84 @@
+"""How a graph's answers are compared with the float graph's, task by task."""
+
+from collections.abc import Mapping
+
+import numpy as np
+import pytest
+
+from bundle.base.errors import DatasetError
+from bundle.tasks.dataset import Array, FolderDataset
+from compile.quantization.accuracy import Standing, Trial, labelled, without_labels, worst
+from tests.compile import made
+from tests.compile.made import answer
+
+BUDGETS = dict.fromkeys(made.TASKS, 0.01)
+
+
+def test_the_reference_stands_at_zero(trial: Trial) -> None:
+    standing = trial.stand(trial.measure(answer))
+    assert {name: one.drop for name, one in standing.items()} == dict.fromkeys(made.TASKS, 0.0)
+    assert standing["depth"].verdict == "pass"
+
+
+def test_a_spoilt_task_is_the_worst_and_the_others_do_not_move(trial: Trial) -> None:
+    def spoilt(feed: Mapping[str, Array]) -> dict[str, Array]:
+        return answer(feed) | {"depth": np.asarray(answer(feed)["depth"], np.float32) + np.float32(9)}
+
+    standing = trial.stand(trial.measure(spoilt))
+    assert worst(standing)[0] == "depth" and standing["depth"].verdict == "regression"
+    assert standing["normals"].drop == 0.0
+
+
+def test_an_output_that_is_not_finite_is_a_regression(trial: Trial) -> None:
+    def broken(feed: Mapping[str, Array]) -> dict[str, Array]:
+        return answer(feed) | {"edge": np.full((1, 1, made.SIDE, made.SIDE), np.nan, np.float32)}
+
+    assert trial.stand(trial.measure(broken))["edge"].verdict == "regression"
+
+
+def test_missing_labels_are_known_before_they_are_read(dataset: FolderDataset) -> None:
+    ids = (*made.CALIBRATION[:2], *made.EVALUATION[:2])
+    assert without_labels(dataset, ids, tuple(made.TASKS)) == made.CALIBRATION[:2]
+    with pytest.raises(DatasetError, match="label is missing"):
+        labelled(dataset, ids, made.INFO["raw"])
+
+
+def test_a_drop_that_no_file_can_hold_is_read_again_as_undefined() -> None:
+    for drop in (float("nan"), float("inf")):
+        one = Standing(drop=drop, interval=(0.5, drop), verdict="inconclusive")
+        assert not one.defined
+        written = one.model_dump_json()
+        assert '"drop":null' in written
+        read = Standing.model_validate_json(written)
+        assert np.isnan(read.drop) and read.interval[0] == 0.5 and np.isnan(read.interval[1]) and not read.defined
+    assert Standing(drop=float("inf"), interval=(1.0, 1.0), verdict="regression").defined
+    assert Standing(drop=0.0, interval=(-1.0, 1.0), verdict="inconclusive").defined
+
+
+def test_an_undefined_task_is_never_the_worst() -> None:
+    rows = {
+        name: Standing(drop=drop, interval=(drop, drop), verdict="inconclusive")
+        for name, drop in {"a": float("nan"), "b": 0.25, "c": float("nan")}.items()
+    }
+    assert worst(rows) == ("b", 0.25)
+
+
+def test_a_task_whose_output_is_not_finite_is_the_worst(trial: Trial) -> None:
+    def broken(feed: Mapping[str, Array]) -> dict[str, Array]:
+        right = answer(feed)
+        depth = np.asarray(right["depth"], np.float32) + np.float32(9)
+        return right | {"depth": depth, "edge": np.full((1, 1, made.SIDE, made.SIDE), np.nan, np.float32)}
+
+    standing = trial.stand(trial.measure(broken))
+    assert np.isnan(standing["edge"].drop) and standing["depth"].drop > 1
+    assert worst(standing) == ("edge", np.inf)
+
+
+def test_the_hash_covers_images_labels_and_their_order(trial: Trial) -> None:
+    [first, second, *rest] = trial.samples
+    relabelled = first._replace(labels=first.labels | {"depth": np.asarray(first.labels["depth"]) + 1})
+    repainted = first._replace(feed={"image": np.asarray(first.feed["image"]) + 1})
+    others = [(second, first, *rest), (relabelled, second, *rest), (repainted, second, *rest), (first, second)]
+    hashes = {Trial(samples, trial.info, BUDGETS, 0).sha256 for samples in (trial.samples, *others)}
+    assert len(hashes) == 5
+    assert Trial(trial.samples, trial.info, BUDGETS, 0).sha256 == trial.sha256

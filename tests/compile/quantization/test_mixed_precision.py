@@ -1,0 +1,368 @@
+"""Which layers go back to float, and that the search asks calibration images only, resumes, and says what it found."""
+
+from collections.abc import Callable, Sequence
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from bundle.base.errors import ArtifactError, GraphError
+from bundle.formats.artifacts import Quantized, Simplified, load
+from bundle.judging.resume import sealed_line
+from bundle.tasks.dataset import FolderDataset
+from calibration.cache import KEY, differences, look_up
+from calibration.sampling import CalibrationSet, from_split
+from compile.evaluation.summary import describe_costs
+from compile.quantization import mixed_precision as stage
+from compile.quantization import nncf_calibration as calibrate
+from compile.quantization import sensitivity
+from compile.quantization.accuracy import Sample, Standing, Trial
+from compile.quantization.contenders import MIXED, SMOOTH
+from compile.quantization.mixed_precision import _words, journal_name, search
+from compile.quantization.search_report import (
+    NOTHING_DB,
+    SENSITIVITY,
+    LayerSensitivity,
+    SearchReport,
+    Step,
+    Terms,
+    read_sensitivity,
+)
+from compile.quantization.sensitivity import read_journal, task_sqnr_db
+from compile.quantization.steering import Aim, broken
+from compile.quantization.variants import Job
+from compile.quantize import quantize
+from compile.stage.artifacts import variants_of
+from compile.stage.config import SearchConfig
+from compile.stage.graph_info import GRAPH_FILE, graph_info
+from targets.base import RunConfig, VariantRecipe
+from targets.table import TARGETS
+from tests.compile import made
+
+RUN = RunConfig(threads=1)
+RAW = pytest.mark.parametrize("io", ["raw"], indirect=True)
+
+
+def layer(name: str, share: float, **sqnr_db: float) -> LayerSensitivity:
+    """A layer with these SQNRs by task."""
+    return LayerSensitivity(name=name, macs_share=share, sqnr_db=sqnr_db, drop=dict.fromkeys(sqnr_db, 0.0))
+
+
+def standing(low: float, high: float) -> Standing:
+    """A task with this interval."""
+    return Standing(drop=(low + high) / 2, interval=(low, high), verdict="pass")
+
+
+def test_a_task_with_an_undefined_metric_is_not_searched_for_and_is_named() -> None:
+    nothing = float("nan")
+    unlabelled = Standing(drop=nothing, interval=(nothing, nothing), verdict="inconclusive")
+    lost = Standing(drop=float("inf"), interval=(nothing, nothing), verdict="regression")
+    tasks = {"depth": standing(0.0, 0.001), "edge": unlabelled, "semseg": lost}
+    assert broken(tasks, Aim(dict.fromkeys(tasks, 0.01), 0.5)) == ("semseg",)
+    step = Step(returned=0, macs_share=0.0, tasks=tasks, held=False)
+    assert Step.model_validate_json(step.model_dump_json()).tasks["edge"].defined is False
+    terms = Terms(FolderDataset(root=Path(), spec=made.SPEC), dict.fromkeys(tasks, 0.01), 0, SearchConfig())
+    assert _words(step, terms) == "not held: semseg; undefined on these images: edge"
+
+
+def test_noise_of_class_maps_is_that_of_one_hot_maps_and_stays_within_what_a_file_holds() -> None:
+    classes = np.array([[0, 40, 3, 3]], np.uint8)
+    wrong = np.array([[0, 1, 3, 3]], np.uint8)
+    assert task_sqnr_db([classes, classes], [wrong, classes]) == pytest.approx(10 * np.log10(8 / 2))
+    reference = [np.array([3.0, 4.0], np.float32), np.array([0.0, 5.0], np.float32)]
+    noisy = [np.array([3.0, 4.5], np.float32), np.array([0.5, 5.0], np.float32)]
+    assert task_sqnr_db(reference, noisy) == pytest.approx(10 * np.log10(50 / 0.5))
+    assert task_sqnr_db(reference, reference) == NOTHING_DB
+    assert task_sqnr_db(reference, [one * np.float32("nan") for one in reference]) == -NOTHING_DB
+    assert task_sqnr_db([one * 0 for one in reference], reference) == -NOTHING_DB
+
+
+def test_the_journal_is_named_after_all_it_depends_on(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    info = made.INFO["raw"]
+    sample = Sample(feed={"image": np.zeros(3, np.float32)}, labels={"depth": np.ones(3)})
+    trials = [Trial(samples, info, dict.fromkeys(made.TASKS, 0.01), 0) for samples in ([sample], [sample, sample])]
+    (tmp_path / "one.onnx").write_bytes(b"1")
+    (tmp_path / "two.onnx").write_bytes(b"2")
+    names = [journal_name("intel", tmp_path / name, trial) for name in ("one.onnx", "two.onnx") for trial in trials]
+    monkeypatch.setattr(stage, "code_hash", lambda module: f"{module} of another version")
+    names.append(journal_name("intel", tmp_path / "one.onnx", trials[0]))
+    assert len(set(names)) == 5
+
+
+def test_a_report_of_another_kind_is_refused(tmp_path: Path) -> None:
+    (tmp_path / SENSITIVITY).write_text("{}")
+    with pytest.raises(ArtifactError, match="cannot be read"):
+        read_sensitivity(tmp_path / SENSITIVITY)
+
+
+@pytest.fixture(scope="module")
+def drawn(scenes: Path) -> CalibrationSet:
+    """Calibration images that have labels."""
+    return from_split(scenes, "val", 4, seed=0, preprocess=made.INFO["raw"].preprocess)
+
+
+def test_the_layers_that_cost_most_are_named(tmp_path: Path) -> None:
+    rows = (layer("loud", 0.1, depth=20.0), layer("soft", 0.1, depth=30.0))
+    report = SearchReport(
+        outcome="", images=1, trial_images=1, config=SearchConfig(), budgets={}, never_quantized_share=0.0, steps=(),
+        returned=(), layers=rows,
+    )  # fmt: skip
+    path = tmp_path / SENSITIVITY
+    path.write_text(report.model_dump_json())
+    assert describe_costs(read_sensitivity(path), ["depth"]) == ["  depth: its noise comes from loud 91%, soft 9%"]
+    assert describe_costs(None, ["depth"]) == []
+
+
+BOTH = pytest.mark.parametrize("quantized", ["intel", "jetson"], indirect=True)
+ONE = pytest.mark.parametrize("quantized", ["jetson"], indirect=True)
+
+
+@pytest.fixture(scope="module")
+def quantized(
+    request: pytest.FixtureRequest, simplified: Simplified, drawn: CalibrationSet,
+    tmp_path_factory: pytest.TempPathFactory,
+) -> Quantized:  # fmt: skip
+    """Every variant of the tiny model for a target."""
+    out = tmp_path_factory.mktemp("quantized") / request.param
+    return quantize(simplified, drawn, out, TARGETS[request.param], RUN, cache=out.parent / "cache")
+
+
+def ask(
+    quantized: Quantized, simplified: Simplified, drawn: CalibrationSet, scenes: Path, out: Path, *, budget: float,
+    **config: float,
+) -> tuple[Quantized, list[str]]:  # fmt: skip
+    """Search with one budget for all tasks; return the artifact and the lines of progress."""
+    target = TARGETS[str(quantized.record.settings["target"])]
+    terms = Terms(
+        FolderDataset(root=scenes, spec=made.SPEC), dict.fromkeys(made.TASKS, budget), 0,
+        SearchConfig.model_validate({"images": 1, **config}),
+    )  # fmt: skip
+    lines: list[str] = []
+    cache = quantized.folder.parent / "cache"
+    search(quantized, simplified, drawn, out, target, RUN, terms, cache=cache, progress=lines.append)
+    return load(Quantized, out), lines
+
+
+@RAW
+class TestSearch:
+    """The whole search on the tiny model."""
+
+    @BOTH
+    def test_a_budget_that_breaks_brings_a_mixed_graph_within_the_limit(
+        self, quantized: Quantized, simplified: Simplified, drawn: CalibrationSet, scenes: Path, tmp_path: Path
+    ) -> None:
+        """A budget that plain INT8 keeps, but not with the margin: less noise is foreseen to, so a shorter or the longest prefix is tried."""
+        plain, _ = ask(quantized, simplified, drawn, scenes, tmp_path / "plain", budget=50.0)
+        [step] = read_sensitivity(plain.file(SENSITIVITY)).steps
+        reach = max(abs(end) for one in step.tasks.values() if one.defined for end in one.interval)
+        found, lines = ask(quantized, simplified, drawn, scenes, tmp_path / "out", budget=1.8 * reach, limit=0.95)
+        report = read_sensitivity(found.file(SENSITIVITY))
+        variants = {one.recipe.name: one for one in variants_of(found)}
+        assert {name for one in variants.values() for name in one.files} <= set(found.record.files)
+        assert (SMOOTH in variants) == any(name.startswith(SMOOTH) for name in found.record.files)
+        if report.steps[-1].smooth:
+            assert report.steps[-1].held and MIXED not in variants
+            return
+        mixed = variants[MIXED]
+        assert set(mixed.files) <= set(found.record.files) and mixed.recipe.graph == "mixed"
+        assert 0 < len(report.returned) <= len(report.layers)
+        assert sum(row.macs_share for row in report.layers if row.name in report.returned) <= 0.95
+        assert any(line.startswith("sensitivity: ") for line in lines)
+        assert all(list(row.sqnr_db) == list(made.TASKS) for row in report.layers)
+        worst = [name for name in report.budgets if abs(step.tasks[name].interval[1]) > 0.9 * reach]
+        assert all(report.steps[-1].noise[name] < step.noise[name] for name in worst)
+
+    @ONE
+    def test_where_no_graph_can_decide_it_stops_before_one_is_made_and_says_why(
+        self, quantized: Quantized, simplified: Simplified, drawn: CalibrationSet, scenes: Path, tmp_path: Path,
+        monkeypatch: pytest.MonkeyPatch,
+    ) -> None:  # fmt: skip
+        tried: list[str] = []
+        original = stage.write_quantized
+
+        def counted(recipe: VariantRecipe, *rest: object) -> object:
+            tried.append(recipe.name)
+            return original(recipe, *rest)  # type: ignore[arg-type]
+
+        monkeypatch.setattr(stage, "write_quantized", counted)
+        found, _ = ask(quantized, simplified, drawn, scenes, tmp_path / "out", budget=1e-7, limit=0.5)
+        report = read_sensitivity(found.file(SENSITIVITY))
+        assert tried == [SMOOTH] and variants_of(found) == variants_of(quantized) and len(report.steps) == 1
+        assert "no graph can decide it within 50.0% of the MACs" in report.outcome and "of its noise" in report.outcome
+        assert report.layers and not report.returned and report.enough is not None and report.enough > 0.5
+
+    @ONE
+    def test_where_no_layer_fits_into_the_limit_there_is_no_mixed_graph_and_the_report_says_so(
+        self, quantized: Quantized, simplified: Simplified, drawn: CalibrationSet, scenes: Path, tmp_path: Path
+    ) -> None:
+        found, _ = ask(quantized, simplified, drawn, scenes, tmp_path / "out", budget=1e-7, limit=1e-6)
+        report = read_sensitivity(found.file(SENSITIVITY))
+        assert MIXED not in {one.recipe.name for one in variants_of(found)}
+        assert "no layer fits into 0.0% of the MACs" in report.outcome and report.layers and not report.returned
+
+    @BOTH
+    def test_where_smoothquant_holds_every_task_no_layer_is_measured(
+        self, quantized: Quantized, simplified: Simplified, drawn: CalibrationSet, scenes: Path, tmp_path: Path,
+        monkeypatch: pytest.MonkeyPatch,
+    ) -> None:  # fmt: skip
+        tried = stage._try
+        loud = [1.0]  # plain INT8 is measured first
+        monkeypatch.setattr(Trial, "noise", lambda *given: dict.fromkeys(made.TASKS, loud.pop() if loud else 0.0))
+
+        def holds(*given: object, smooth: bool = False, **more: float) -> Step:
+            return tried(*given, smooth=smooth, **more).model_copy(update={"held": smooth})  # type: ignore[arg-type]
+
+        monkeypatch.setattr(stage, "_try", holds)
+        found, _ = ask(quantized, simplified, drawn, scenes, tmp_path / "out", budget=1e-7)
+        added = variants_of(found)[len(variants_of(quantized)) :]
+        assert [one.recipe.name for one in added] == [SMOOTH] and set(added[0].files) <= set(found.record.files)
+        scheme = found.record.settings["notes"][SMOOTH]["scheme"]  # type: ignore[index,call-overload]
+        assert scheme["smooth_quant_alpha"] == 0.95 and "broke a budget" in scheme["reasons"]["smooth_quant_alpha"]
+        report = read_sensitivity(found.file(SENSITIVITY))
+        assert (
+            report.outcome.startswith("SmoothQuant, no layer in float: every task holds; on fewer than 10")
+            and report.layers == ()
+        )
+
+    @ONE
+    def test_a_graph_that_smoothquant_cannot_do_is_searched_without_it(
+        self, quantized: Quantized, simplified: Simplified, drawn: CalibrationSet, scenes: Path, tmp_path: Path,
+        monkeypatch: pytest.MonkeyPatch,
+    ) -> None:  # fmt: skip
+        original = stage.write_quantized
+
+        def refuses(recipe: VariantRecipe, job: Job, *rest: object) -> object:
+            if recipe.name == SMOOTH:
+                (job.folder / f"{SMOOTH}.onnx").write_bytes(b"half a graph")
+                raise GraphError("NNCF refuses this graph", expected="a", got="a crash", where="c", fix="d")
+            return original(recipe, job, *rest)  # type: ignore[arg-type]
+
+        monkeypatch.setattr(stage, "write_quantized", refuses)
+        found, lines = ask(quantized, simplified, drawn, scenes, tmp_path / "out", budget=1e-7, limit=0.9)
+        assert read_sensitivity(found.file(SENSITIVITY)).layers
+        assert "search: without SmoothQuant, for it cannot be done here: a crash" in lines
+        assert not [path for path in found.folder.iterdir() if SMOOTH in path.name]
+
+    @ONE
+    def test_it_goes_on_from_what_a_killed_run_left(
+        self, quantized: Quantized, simplified: Simplified, drawn: CalibrationSet, scenes: Path, tmp_path: Path,
+        monkeypatch: pytest.MonkeyPatch,
+    ) -> None:  # fmt: skip
+        ask(quantized, simplified, drawn, scenes, tmp_path / "first", budget=1e-7)
+        [journal] = (quantized.folder.parent / "cache").rglob(
+            f"sensitivity-{quantized.record.settings['target']}-*.jsonl"
+        )
+        whole = journal.read_text().splitlines()
+        journal.write_text("\n".join(whole[:-2]) + "\n" + whole[-2][:20])
+        measured: list[int] = []
+        original = sensitivity.Subject.measure
+
+        def counted(subject: sensitivity.Subject, returned: Sequence[str]) -> tuple[dict[str, float], dict[str, float]]:
+            measured.append(len(returned))
+            return original(subject, returned)
+
+        monkeypatch.setattr(sensitivity.Subject, "measure", counted)
+        ask(quantized, simplified, drawn, scenes, tmp_path / "second", budget=1e-7)
+        assert len(measured) == 2
+        assert journal.read_text().splitlines() == whole
+
+    @ONE
+    def test_generous_budgets_need_no_search(
+        self, quantized: Quantized, simplified: Simplified, drawn: CalibrationSet, scenes: Path, tmp_path: Path
+    ) -> None:
+        found, _ = ask(quantized, simplified, drawn, scenes, tmp_path / "out", budget=50.0)
+        assert str(found.record.settings["search"]).startswith("nothing to mend on these images")
+        assert variants_of(found) == variants_of(quantized)
+
+    @ONE
+    def test_without_labels_it_says_so(
+        self, quantized: Quantized, simplified: Simplified, calibration: CalibrationSet, scenes: Path, tmp_path: Path
+    ) -> None:
+        found, _ = ask(quantized, simplified, calibration, scenes, tmp_path / "out", budget=1e-7)
+        assert "6 of 6 calibration images lack a label" in str(found.record.settings["search"])
+        assert read_sensitivity(found.file(SENSITIVITY)).layers == ()
+
+
+def test_a_damaged_line_of_a_journal_is_measured_again_and_the_others_are_not(tmp_path: Path) -> None:
+    path = tmp_path / "j.jsonl"
+    rows = [LayerSensitivity(name=name, macs_share=0.5, sqnr_db={"depth": 31.5}, drop={"depth": 0.0}) for name in "abc"]
+    lines = [sealed_line(row.model_dump_json().encode()) for row in rows]
+    for damaged in (
+        lines[1].replace(b"31.5", b"37.5"), lines[1][:-1], lines[1][:40] + b"\n", b"\xff\n", b"\n", sealed_line(b"[3]"),
+        lines[1][1:],
+    ):  # fmt: skip
+        path.write_bytes(lines[0] + damaged + lines[2])
+        torn = not damaged.endswith(b"\n")  # it takes the next line with it
+        assert read_journal(path) == {row.name: row for row in (rows[:1] if torn else [rows[0], rows[2]])}
+        assert path.read_bytes() == lines[0] + (b"" if torn else lines[2])
+
+
+def _flip(entry: Path) -> None:
+    content = bytearray((entry / "calibrated.onnx").read_bytes())
+    content[len(content) // 2] ^= 1
+    (entry / "calibrated.onnx").write_bytes(content)
+
+
+def _another(entry: Path) -> None:
+    (entry / KEY).write_text((entry / KEY).read_text().replace('"format": "onnx"', '"format": "openvino"'))
+
+
+@RAW
+def test_a_damaged_calibration_is_made_again(
+    simplified: Simplified, drawn: CalibrationSet, tmp_path: Path, monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:  # fmt: skip
+    def written(question: calibrate.Question, path: Path) -> None:
+        path.write_bytes(b"a graph with quantizers")
+
+    monkeypatch.setattr(calibrate, "write_calibrated", written)
+    target = TARGETS["jetson"]
+    scheme = target.scheme(target.capabilities(RUN))
+    question = calibrate.Question(simplified.file(GRAPH_FILE), graph_info(simplified), drawn, scheme, "onnx")
+    path = calibrate.calibrate(question, tmp_path)
+    damages: dict[str, Callable[[Path], object]] = {
+        "calibrated.onnx was altered": _flip, "calibrated.onnx is missing": lambda entry: path.unlink(),
+        "key.json of a calibration cache cannot be read": lambda entry: (entry / KEY).write_bytes(b"\xff{"),
+        "the calibration cache is of another format": _another,
+    }  # fmt: skip
+    for said, damage in damages.items():
+        damage(path.parent)
+        assert calibrate.calibrate(question, tmp_path) == path and path.read_bytes() == b"a graph with quantizers"
+        assert capsys.readouterr().err == f"calibration: {said} in {path.parent.name}: made again\n"
+        assert look_up(path.parent, calibrate.cache_key(question))
+
+
+@RAW
+def test_a_calibration_is_made_once(
+    simplified: Simplified, drawn: CalibrationSet, tmp_path: Path, monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:  # fmt: skip
+    target = TARGETS["jetson"]
+    scheme = target.scheme(target.capabilities(RUN))
+    question = calibrate.Question(simplified.file(GRAPH_FILE), graph_info(simplified), drawn, scheme, "onnx")
+    first = calibrate.calibrate(question, tmp_path)
+    monkeypatch.setattr(calibrate, "run_nncf", None)
+    assert calibrate.calibrate(question, tmp_path) == first
+    assert not capsys.readouterr().err
+    other = question._replace(scheme=scheme.model_copy(update={"smooth_quant_alpha": 0.5}))
+    key = calibrate.cache_key(question)
+    assert calibrate.cache_key(other).digest != key.digest
+    monkeypatch.setattr(calibrate, "float_nodes", lambda path, scheme: {"decoder.depth": "a test"})
+    assert differences(key, calibrate.cache_key(question)) == ("kept",)
+    monkeypatch.setattr(calibrate, "code_hash", lambda module: f"{module} of another version")
+    assert differences(key, calibrate.cache_key(question)) == ("kept", "code")
+
+
+def test_few_images_still_rank_graphs_and_their_number_is_said() -> None:
+    """The search asks for no minimum: on one image plain INT8 that changes nothing holds, and no layer goes back to float."""
+    one = np.array([[0.5, 1.0]])
+    info = made.INFO["raw"].model_copy(update={"tasks": {"depth": 1}})
+    trial = Trial([], info, {"depth": 0.01}, seed=0)
+    trial._reference = {"depth": one}
+    same, worse = (trial.stand({"depth": one * by}) for by in ((1.0, 1), (4.0, 1)))
+    assert (same["depth"].verdict, same["depth"].thin, worse["depth"].verdict) == ("pass", True, "regression")
+    assert [broken(one, Aim({"depth": 0.01}, 0.5)) for one in (same, worse)] == [(), ("depth",)]
+    held = Step(returned=0, macs_share=0.0, tasks=same, held=True, passed=True, near=True)
+    assert stage._unknown(held) == "; on fewer than 10 labelled images, which show little: depth 1"
+    enough = same["depth"].model_copy(update={"labelled_images": 10})
+    assert stage._unknown(held.model_copy(update={"tasks": {"depth": enough}})) == ""

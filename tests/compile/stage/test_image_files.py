@@ -1,0 +1,66 @@
+"""Images for a stage's check, from a labelled or a plain folder, and as a graph takes them."""
+
+import shutil
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from bundle.base.errors import DatasetError
+from compile.stage.image_files import ImageFiles, folder_images
+from tests.compile import made
+
+
+def test_a_labelled_folder_gives_its_split_a_plain_one_everything(scenes: Path) -> None:
+    assert [path.stem for path in folder_images(scenes, "calibration").paths] == list(made.CALIBRATION)
+    everything = folder_images(scenes / "image", "calibration").paths
+    assert len(everything) == len(made.CALIBRATION) + len(made.EVALUATION)
+
+
+def test_the_hash_covers_names_bytes_and_order(scenes: Path, tmp_path: Path) -> None:
+    files = folder_images(scenes, "calibration")
+    copy = tmp_path / "c0.png"
+    shutil.copyfile(files.paths[0], copy)
+    assert ImageFiles(paths=(copy,)).sha256 == files.first(1).sha256
+    assert ImageFiles(paths=files.paths[::-1]).sha256 != files.sha256
+    copy.write_bytes(copy.read_bytes() + b"\0")
+    assert ImageFiles(paths=(copy,)).sha256 != files.first(1).sha256
+
+
+def test_an_id_without_an_image_is_refused_by_name(scenes: Path, tmp_path: Path) -> None:
+    (tmp_path / "image").mkdir()
+    shutil.copyfile(scenes / "image" / "c0.png", tmp_path / "image" / "c0.png")
+    (tmp_path / "some.txt").write_text("c0\nc1\n")
+    with pytest.raises(DatasetError, match="1 of the 2 images of 'some' are missing") as caught:
+        folder_images(tmp_path, "some")
+    assert caught.value.expected.startswith("c1 ")
+
+
+def test_a_suffix_in_capitals_is_an_image_too(scenes: Path, tmp_path: Path) -> None:
+    shutil.copyfile(scenes / "image" / "c0.png", tmp_path / "ONE.PNG")
+    assert [path.name for path in folder_images(tmp_path, "calibration").paths] == ["ONE.PNG"]
+
+
+@pytest.mark.parametrize("exists", [True, False])
+def test_a_folder_without_images_is_refused(exists: bool, tmp_path: Path) -> None:
+    folder = tmp_path / "images"
+    if exists:
+        folder.mkdir()
+    with pytest.raises(DatasetError):
+        folder_images(folder, "calibration")
+
+
+@pytest.mark.parametrize("io", ["raw", "edge"])
+def test_a_graph_is_fed_what_its_interface_says(io: str) -> None:
+    info = made.INFO[io]
+    fed = info.feed(made.image(1))["image"]
+    [spec] = info.interface[0]
+    assert (str(fed.dtype), fed.shape) == (spec.dtype, spec.shape)
+    if io == "edge":
+        assert np.array_equal(fed[0], made.image(1))
+
+
+@pytest.mark.parametrize("io", ["raw", "edge"])
+def test_another_size_is_refused_whatever_the_interface(io: str) -> None:
+    with pytest.raises(DatasetError, match="wrong size"):
+        made.INFO[io].feed(made.image(1)[:-1], name="a picture")

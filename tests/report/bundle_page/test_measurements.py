@@ -1,0 +1,131 @@
+"""What a judgement says besides its verdicts: figures, agreement, variants, the earlier run."""
+
+import json
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from bundle.base.errors import ArtifactError
+from bundle.formats.manifest import load_bundle
+from bundle.judging.report import RegressionReport, TaskCheck
+from bundle.tasks.agreement import CHANGE_UNITS
+from report.bundle_page.measurements import UNITS, change, cosine, measured_view, tried_rows
+from report.bundle_page.page import render
+from report.bundle_page.sensitivity import NOTHING, SMOOTHED, read_sensitivity, sensitivity_view
+from tests.report import made
+from tests.report.bundle_page.test_page import Reader
+
+
+@pytest.fixture(scope="module")
+def report() -> RegressionReport:
+    return RegressionReport.model_validate(made.rich())
+
+
+def test_every_optional_part_is_in_the_page(tmp_path: Path) -> None:
+    page = Reader(
+        render(load_bundle(made.make(tmp_path / "b", made.rich(), sensitivity=True))).read_text(encoding="utf-8")
+    )
+    for words in (
+        "depth: about 430 images would decide it.", "share < 11.25°", "Variants tried", "no FP16 here", "37.0 MB",
+        "Against the earlier run of older", "[−0.40%, +0.10%]", "rooms/val", "What each layer costs in INT8", "stem/conv",
+        "Worst images", f"{made.CHANGED_MOST}, 00001", "test 1.0",
+    ):  # fmt: skip
+        assert words in page.text
+
+
+def test_a_page_without_them_still_says_what_is_missing(tmp_path: Path) -> None:
+    page = Reader(render(load_bundle(made.make(tmp_path / "b", made.regression()))).read_text(encoding="utf-8"))
+    assert NOTHING in page.text
+    for words in ("Variants tried", "Other figures of the field", "Against the earlier run"):
+        assert words not in page.text
+
+
+def test_a_variant_shows_its_drops_in_the_tasks_order(report: RegressionReport) -> None:
+    view = measured_view(report)
+    plain, narrow, untried = view.variants
+    assert view.tasks == tuple(made.CHANNELS)
+    assert (plain.outcome, narrow.outcome, untried.outcome) == (
+        "not within its budgets",  # whatever ``passed`` says: these verdicts are not
+        "not within its budgets",
+        "not judged",
+    )
+    assert [one.mark for one in plain.tasks][3:] == ["✗", "?", "✗"] and plain.tasks[3].text == "+9.89%"
+    assert {one.text for one in untried.tasks} == {"–"} and (untried.svg, untried.latency) == ("", "not timed")
+    assert 'width="80.0%"' in narrow.svg and 'width="100.0%"' in plain.svg
+
+
+def test_the_baseline_names_only_the_tasks_that_are_not_within_budget(report: RegressionReport) -> None:
+    said = measured_view(report).baseline
+    assert "normals regression (+9.89%" in said and "depth inconclusive" in said and "semseg" not in said
+    assert "Δm −3.20%" in said
+
+
+@pytest.mark.parametrize(
+    ("unit", "value", "text"),
+    [
+        ("share of pixels whose class changed", 0.0123, "1.23% of pixels changed class"), ("degrees", 0.5, "0.5° mean angle"),
+        ("metres", 0.0123, "0.0123 m mean change"), ("probability", 0.001, "0.001 mean change of p"),
+    ],
+)  # fmt: skip
+def test_a_change_is_written_in_its_unit(unit: str, value: float, text: str) -> None:
+    assert change(TaskCheck(nonfinite_images=0, agreement=1.0, reason="", change=value, change_unit=unit)) == text
+    assert set(UNITS) == set(CHANGE_UNITS.values())
+
+
+@pytest.mark.parametrize(
+    ("value", "text"), [(None, "–"), (0.95, "0.9500"), (0.99995, "1 − 5e−05"), (1.0, "1"), (1.0 + 1e-12, "1")]
+)
+def test_a_cosine_close_to_1_says_what_is_missing(value: float | None, text: str) -> None:
+    assert cosine(value) == text
+
+
+def test_layers_are_ordered_by_their_largest_share_of_a_tasks_noise(tmp_path: Path) -> None:
+    view = sensitivity_view(made.make(tmp_path / "b", None, sensitivity=True))
+    assert [(row.name, row.task, row.kept) for row in view.rows] == [
+        ("stem/conv", "edge", "float"),
+        ("head/fc", "depth", "INT8"),
+    ]
+    depth = 10**-1.2, 10**-3.2
+    assert view.rows[1].share == f"{100 * depth[1] / sum(depth):.1f}%" and view.rows[0].share == "100.0%"
+    assert "2 layers was quantized alone on 24 images" in view.summary
+
+
+@pytest.mark.parametrize(
+    ("layers", "steps", "said"),
+    [
+        (False, [], "The search on the calibration images: because."),
+        (False, [{"held": False}, {"held": True, "smooth": True}], "The search on the calibration images: because."),
+        (
+            True,
+            [{"held": False}, {"held": False, "smooth": True}, {"held": True}],
+            f"because. {SMOOTHED}Each of 2 layers",
+        ),
+        (True, [{"held": False}, {"held": True}], "because. Each of 2 layers"),
+    ],
+)
+def test_the_search_says_what_became_of_smoothquant(
+    tmp_path: Path, layers: bool, steps: list[dict[str, bool]], said: str
+) -> None:
+    rows = made.SENSITIVITY["layers"] if layers else []
+    found = made.SENSITIVITY | {"outcome": "because.", "steps": steps, "layers": rows}
+    (tmp_path / "sensitivity.json").write_text(json.dumps(found))
+    assert sensitivity_view(tmp_path).summary.startswith(said)
+
+
+def test_a_sensitivity_file_that_holds_something_else_is_refused(tmp_path: Path) -> None:
+    (tmp_path / "sensitivity.json").write_text('{"layers": 3}')
+    with pytest.raises(ArtifactError, match=r"sensitivity\.json cannot be read"):
+        read_sensitivity(tmp_path)
+    assert read_sensitivity(tmp_path / "elsewhere") is None
+
+
+@pytest.mark.parametrize(("passed", "words"), [(True, "undecided, allowed"), (False, "undecided")])
+def test_a_variant_with_an_undecided_task_is_not_within_its_budgets(passed: bool, words: str) -> None:
+    values: Any = made.rich()
+    row = values["variants"][0]
+    row["tasks"] = {
+        name: {**one, "verdict": "inconclusive" if name == "edge" else "pass"} for name, one in row["tasks"].items()
+    }
+    tried = tried_rows(RegressionReport.model_validate({**values, "variants": [{**row, "passed": passed}]}))
+    assert (tried[0].outcome, tried[0].kind) == (words, "inconclusive")
