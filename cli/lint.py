@@ -8,8 +8,8 @@ from typing import Annotated, Literal
 import typer
 
 from bundle.base.terminal import print_answer
+from bundle.formats.tensorrt import Finding, LintReport
 from compile.tensorrt_checks.findings import Accepted
-from report.bundle_page.tensorrt import Finding, LintReport
 
 SHOWN = 3
 

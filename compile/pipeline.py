@@ -31,10 +31,9 @@ from compile.evaluation.inputs import Road, Say, open_road
 from compile.evaluation.summary import describe, next_steps
 from compile.publish import Parts, draft_manifest, publish, ship, unchanged
 from compile.quantization.contenders import why_search
-from compile.quantization.search_report import SENSITIVITY, Terms
 from compile.stage.artifacts import Judged, ReferenceVectors, savings, variants_of
 from compile.stage.command import run_script
-from compile.stage.config import BuildConfig, FreezeOptions, asked_budgets, load_config
+from compile.stage.config import BuildConfig, FreezeOptions, Terms, asked_budgets, load_config
 from compile.stage.console import EscapingConsole
 from compile.stage.image_files import ImageFiles
 from compile.stage.store import in_use, obtain, stage_key
@@ -360,7 +359,7 @@ def main(
 
 def _require(asked: BuildConfig, folder: Path, report: RegressionReport) -> None:
     """End the command with what is not as it must be: a task, the answers' agreement, a plan; say what to do next."""
-    for line in next_steps(asked, report, folder / SENSITIVITY):
+    for line in next_steps(asked, report, folder):
         say(line)
     require_passed(report)
     require_agreement(report)

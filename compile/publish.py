@@ -17,12 +17,12 @@ from bundle.formats.outputs import bundle_of, replacing
 from bundle.formats.results import RESULTS, write_result
 from bundle.formats.seals import UNSEALED
 from bundle.judging.choice import Choice
+from bundle.judging.sensitivity import SENSITIVITY
 from bundle.judging.standing import standing
 from bundle.judging.verdict import accepted
 from bundle.tasks.dataset import FolderDataset
 from calibration.sampling import CalibrationSet
 from compile.quantization.contenders import LEFT_OUT, MENDS
-from compile.quantization.search_report import SENSITIVITY
 from compile.stage.artifacts import Judged, ReferenceVectors, status_of, variants_of
 from compile.stage.config import BuildConfig
 from compile.stage.graph_info import graph_info

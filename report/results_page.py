@@ -13,7 +13,7 @@ from bundle.base.frozen import Frozen
 from bundle.base.limits import LIMITS
 from bundle.formats.outputs import marked, overwrite, require_file
 from bundle.formats.seals import MANIFEST
-from bundle.judging.choice import BENCH
+from bundle.judging.choice import BENCH, read_bench
 from bundle.judging.report import RESULT, RegressionReport, open_report, read_report, verdicts_of
 from bundle.judging.standing import ALLOWED, standing
 from bundle.judging.verdict import Verdict
@@ -23,7 +23,6 @@ from report.bundle_page import verdict
 from report.bundle_page.template import printed
 from report.bundle_page.views import Standing, Tick
 from report.drawing.charts import bar, budget_scale, drop_row
-from report.facts import read_bench
 
 PAGES = marked(b'<meta name="generator" content="tdss report">')  # what the page may be written over
 HEADLINES: dict[Verdict, str] = {

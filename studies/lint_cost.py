@@ -19,6 +19,7 @@ from bundle.base.errors import GraphError
 from bundle.base.limits import LIMITS
 from bundle.base.terminal import print_answer
 from bundle.formats.manifest import Bundle, load_bundle
+from bundle.formats.tensorrt import Finding
 from bundle.tasks.agreement import power, sqnr_db
 from bundle.tasks.dataset import read_image
 from calibration.sampling import from_folder
@@ -30,7 +31,6 @@ from compile.stage.graph_info import GRAPH_FILE, Array, GraphInfo
 from compile.tensorrt_checks.rtx_build import prove
 from compile.tensorrt_checks.rules.view import name_of, quantized
 from compile.tensorrt_checks.run import lint_model, view_of
-from report.bundle_page.tensorrt import Finding
 from targets.base import RunConfig, Variant, VariantRecipe
 from targets.reference.target import REFERENCE
 

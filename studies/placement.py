@@ -27,6 +27,7 @@ from bundle.base.limits import LIMITS
 from bundle.base.strict_json import dumps
 from bundle.base.terminal import print_answer, say
 from bundle.formats.artifacts import Folded, hash_file, load, write_text
+from bundle.formats.tensorrt import CAVEAT
 from bundle.tasks.agreement import power, sqnr_db
 from calibration.sampling import CalibrationSet, from_folder
 from compile.graphs.attention import attentions
@@ -43,7 +44,6 @@ from compile.stage.graph_info import GRAPH_FILE, GraphInfo, graph_info
 from compile.stage.image_files import ImageFiles, folder_images
 from compile.stage.store import tool_versions
 from compile.tensorrt_checks.rtx_build import prove
-from report.bundle_page.tensorrt import CAVEAT
 from studies.rewrites import DEFAULT
 from studies.stages import folded_graph
 from targets.base import HeadType, RunConfig

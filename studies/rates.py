@@ -23,6 +23,7 @@ from bundle.base.limits import LIMITS
 from bundle.base.strict_json import dumps
 from bundle.base.terminal import print_answer, say
 from bundle.formats.artifacts import hash_file, write_text
+from bundle.formats.tensorrt import CAVEAT
 from compile.evaluation.timing import Ratio
 from compile.folding.engine import fold_graph
 from compile.folding.graph_file import read_graph, write_graph
@@ -34,7 +35,6 @@ from compile.stage.command import run_script
 from compile.stage.config import TimingConfig
 from compile.stage.graph_info import GRAPH_FILE, INPUT
 from compile.stage.store import tool_versions
-from report.bundle_page.tensorrt import CAVEAT
 from studies.folding.eliminations import PLAIN, case_named, write_plain
 from studies.folding.run import rewrites_of
 from studies.placement import plan_of

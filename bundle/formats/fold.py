@@ -1,11 +1,15 @@
 """What the fold stage leaves in a bundle: fold.json, a line per decision, and the proof and costs in the manifest's settings."""
 
+from pathlib import Path
 from typing import Literal
 
-from pydantic import Field, RootModel
+from pydantic import Field, RootModel, TypeAdapter, ValidationError
 
-from bundle.base.frozen import Frozen
+from bundle.base.errors import ArtifactError
+from bundle.base.frozen import Frozen, faults
 from bundle.base.nullable_float import Figure
+from bundle.formats.manifest import Manifest
+from bundle.formats.results import read_json
 
 FOLD = "fold.json"
 
@@ -101,3 +105,29 @@ class FoldSettings(Frozen):
     parts: tuple[FoldPart, ...] = ()
     picture: FoldPicture | None = None
     rates: dict[str, float] = Field(default_factory=dict)
+
+
+def read_fold(folder: Path) -> tuple[FoldRecord, ...] | None:
+    """Read ``fold.json`` of a bundle; None if there is none.
+
+    Raises:
+        ArtifactError: the file is there and is no list of fold decisions.
+    """
+    return read_json(folder, FOLD, TypeAdapter(tuple[FoldRecord, ...]), "a list of fold decisions")
+
+
+def read_fold_settings(manifest: Manifest) -> FoldSettings | None:
+    """Return how the fold stage ran, its proof and costs, from the manifest's settings; None if they hold nothing of it.
+
+    Raises:
+        ArtifactError: the settings hold something else under ``fold``.
+    """
+    if "fold" not in manifest.settings:
+        return None
+    try:
+        return FoldSettings.model_validate(manifest.settings["fold"])
+    except ValidationError as error:
+        raise ArtifactError(
+            "the fold's settings cannot be read", expected="mode and proof", got=faults(error), where="manifest.json",
+            fix="build the bundle again with this version of the project",
+        ) from error  # fmt: skip

@@ -15,8 +15,12 @@ import hashlib
 import re
 from collections.abc import Collection
 from pathlib import Path
+from typing import TypeVar
+
+from pydantic import TypeAdapter, ValidationError
 
 from bundle.base.errors import ArtifactError
+from bundle.base.frozen import faults
 from bundle.base.limits import read_limited
 from bundle.formats.artifacts import write_text
 from bundle.formats.seals import MANIFEST, UNSEALED, read_sealed_manifest
@@ -27,6 +31,7 @@ SEALED = (*RESULTS, SIGNATURE)  # every file of a bundle that carries a seal, be
 _HEAD = "<head>\n"
 _JSON = re.compile(rb',?\n  "bundle": "([0-9a-f]{64})",\n  "seal": "([0-9a-f]{64})"\n(?=}\n\Z)')
 _HTML = re.compile(rb'(?<=<head>\n)<meta name="bundle" content="([0-9a-f]{64})">\n<meta name="seal" content="([0-9a-f]{64})">\n')  # fmt: skip
+ReadT = TypeVar("ReadT")
 
 
 def write_result(folder: Path, name: str, text: str) -> Path:
@@ -176,3 +181,21 @@ def _mend(name: str) -> str:
         SIGNATURE: "sign the bundle again",
     }
     return f"copy {name} again; or delete it, then {makers.get(name, 'build the bundle again')}"
+
+
+def read_json(folder: Path, name: str, kind: TypeAdapter[ReadT], expected: str) -> ReadT | None:
+    """Return the value of a bundle's JSON file, or None if there is no such file; a result's seal is checked.
+
+    Raises:
+        ArtifactError: the file is there and holds something else than ``expected`` says.
+    """
+    path = folder / name
+    if not path.is_file():
+        return None
+    try:
+        return kind.validate_json(read_result(folder, name) if name in RESULTS else path.read_bytes())
+    except ValidationError as error:
+        raise ArtifactError(
+            f"{path.name} cannot be read", expected=expected, got=faults(error), where=str(path),
+            fix="build the bundle again with this version of the project",
+        ) from error  # fmt: skip

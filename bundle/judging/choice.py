@@ -13,14 +13,16 @@ What a device chose stands in its choice.json, and from then on that variant is 
 """
 
 from collections.abc import Mapping, Sequence
+from pathlib import Path
 from types import MappingProxyType
 from typing import Literal, NamedTuple
 
-from pydantic import Field, ValidationError
+from pydantic import Field, TypeAdapter, ValidationError
 
 from bundle.base.errors import ArtifactError
 from bundle.base.frozen import Frozen, faults
 from bundle.formats.manifest import Bundle
+from bundle.formats.results import read_json
 from bundle.judging.checks import disagreeing
 from bundle.judging.report import RegressionReport, VariantRow, variant_tasks, verdicts_of
 from bundle.judging.standing import Standing, standing, variant_summary
@@ -329,3 +331,12 @@ def _passed_over(one: Candidate, candidates: Mapping[str, Candidate]) -> str:
         best = min(others, key=lambda other: other.latency_ms or 0.0)
         return f"; nothing narrower gains enough ({best.name} {best.latency_ms:.1f} ms)"
     return ""
+
+
+def read_bench(folder: Path) -> Bench | None:
+    """Read ``bench.json`` of a bundle; None if nothing was measured.
+
+    Raises:
+        ArtifactError: the file is there and does not hold the six keys.
+    """
+    return read_json(folder, BENCH, TypeAdapter(Bench), "latencies in milliseconds")

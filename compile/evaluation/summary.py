@@ -6,9 +6,9 @@ from pathlib import Path
 
 from bundle.judging.choice import Bench, Choice
 from bundle.judging.report import RegressionReport, VariantRow, VariantTask
+from bundle.judging.sensitivity import SearchReport, costliest, read_sensitivity
 from bundle.judging.timing import busy
 from bundle.judging.verdict import MINIMUM_IMAGES
-from compile.quantization.search_report import SearchReport, costliest, read_sensitivity
 from compile.stage.config import BuildConfig
 from report import wording
 
@@ -29,14 +29,14 @@ def describe(choice: Choice, bench: Bench) -> list[str]:
     return [*lines, f"shipped: {choice.shipped}, {choice.reason}"]
 
 
-def next_steps(asked: BuildConfig, report: RegressionReport, sensitivity: Path) -> list[str]:
+def next_steps(asked: BuildConfig, report: RegressionReport, folder: Path) -> list[str]:
     """Say what to do about a bundle that is not within its budgets: the costliest layers, the nearest variant, the commands.
 
-    ``sensitivity`` is the file of the bundle; where nothing was searched there is none.
+    ``folder`` is the bundle's; where nothing was searched it has no ``sensitivity.json``.
     """
     if report.passed:
         return []
-    search = read_sensitivity(sensitivity) if sensitivity.is_file() else None
+    search = read_sensitivity(folder)
     few = [name for name, result in report.tasks.items() if (result.labelled_images or 0) < MINIMUM_IMAGES]
     beyond = [name for name, result in report.tasks.items() if result.verdict != "pass" and name not in few]
     nearest = min((row for row in report.variants if row.tasks and beyond), key=_distance, default=None)

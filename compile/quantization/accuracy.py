@@ -10,10 +10,9 @@ from typing import NamedTuple, TypeAlias
 
 import numpy as np
 
-from bundle.base.frozen import Frozen
-from bundle.base.nullable_float import Figure
 from bundle.formats.vectors import kept_output
-from bundle.judging.verdict import MINIMUM_IMAGES, Rule, Verdict, judge
+from bundle.judging.sensitivity import Standing
+from bundle.judging.verdict import Rule, judge
 from bundle.tasks.agreement import POWERS, label_power, power
 from bundle.tasks.dataset import Array, FolderDataset, decode_label
 from bundle.tasks.metrics import Floats, Metric, metric
@@ -31,29 +30,6 @@ class Sample(NamedTuple):
 
     feed: dict[str, Array]
     labels: dict[str, Array]
-
-
-class Standing(Frozen):
-    """How one task stands: its relative drop, the drop's interval, and the verdict that the budget gives it.
-
-    A drop is infinite where only the reference has a metric, and NaN where it has none; a file says null for both.
-    ``labelled_images`` is the number of images that count for the metric; None in files of before it was recorded.
-    """
-
-    drop: Figure
-    interval: tuple[Figure, Figure]
-    verdict: Verdict
-    labelled_images: int | None = None
-
-    @property
-    def defined(self) -> bool:
-        """False where the reference's metric is undefined or 0 on these images, so that nothing is decided about it."""
-        return bool(np.isfinite(self.drop)) or self.verdict != "inconclusive"
-
-    @property
-    def thin(self) -> bool:
-        """True where something is decided on fewer images than the judgement of a bundle would ask for."""
-        return self.defined and self.labelled_images is not None and self.labelled_images < MINIMUM_IMAGES
 
 
 class Trial:

@@ -34,6 +34,7 @@ from pydantic import JsonValue
 
 from bundle.base.errors import GraphError
 from bundle.formats.artifacts import Quantized, Simplified, hash_file, load, write_text
+from bundle.judging.sensitivity import SENSITIVITY, LayerSensitivity, SearchReport, Step
 from bundle.judging.verdict import MINIMUM_IMAGES
 from calibration.sampling import CalibrationSet
 from compile.graphs.passes.table import apply_passes
@@ -42,7 +43,6 @@ from compile.quantization.accuracy import Trial, labelled, without_labels
 from compile.quantization.contenders import MIXED, PLAIN, SMOOTH
 from compile.quantization.dequantize import layers_of, read_macs
 from compile.quantization.nncf_calibration import Question, calibrate
-from compile.quantization.search_report import SENSITIVITY, LayerSensitivity, SearchReport, Step, Terms
 from compile.quantization.sensitivity import Subject, measure_layers
 from compile.quantization.steering import (
     HELD,
@@ -61,6 +61,7 @@ from compile.quantization.variants import Job, ranges_for, scheme_of, write_quan
 from compile.stage.artifacts import variants_of
 from compile.stage.code_hash import code_hash
 from compile.stage.compare import open_graph
+from compile.stage.config import Terms
 from compile.stage.graph_info import GRAPH_FILE, graph_info
 from compile.stage.store import seal, tool_versions, writing
 from compile.stage.tools import TOOLS

@@ -18,12 +18,12 @@ from pydantic import ValidationError
 
 from bundle.formats.artifacts import writing
 from bundle.judging.resume import open_line, sealed_line
+from bundle.judging.sensitivity import NOTHING_DB, LayerSensitivity
 from bundle.judging.verdict import relative_drop
 from bundle.tasks.agreement import POWERS, label_power, power, sqnr_db
 from bundle.tasks.table import task
 from compile.quantization.accuracy import Trial
 from compile.quantization.dequantize import Layer, return_to_float
-from compile.quantization.search_report import NOTHING_DB, LayerSensitivity
 from compile.stage.compare import open_graph
 from compile.stage.graph_info import Array
 

@@ -14,9 +14,8 @@ from collections.abc import Mapping, Sequence
 from math import ceil, sqrt
 from typing import NamedTuple
 
+from bundle.judging.sensitivity import LayerSensitivity, Standing
 from bundle.judging.verdict import decide
-from compile.quantization.accuracy import Standing
-from compile.quantization.search_report import LayerSensitivity
 
 Tasks = Mapping[str, Standing]
 NEAR, PASSED, HELD = 1, 2, 3

@@ -2,7 +2,7 @@
 
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Annotated, Literal, TypeAlias, get_args
+from typing import Annotated, Literal, NamedTuple, TypeAlias, get_args
 
 from pydantic import Field, JsonValue, ValidationError
 
@@ -10,6 +10,7 @@ from bundle.base.errors import ConfigError
 from bundle.base.frozen import Frozen, faults
 from bundle.base.limits import Count, CountOrNone, Positive, Seed, SplitName, Threads
 from bundle.formats.manifest import Io
+from bundle.judging.sensitivity import SearchConfig
 from bundle.judging.timing import AGAIN
 from bundle.tasks.dataset import FolderDataset
 from compile.stage.image_files import ImageFiles
@@ -39,19 +40,6 @@ class EvaluationConfig(Frozen):
     split: SplitName = "val"
     count: Count = 100
     hard: CountOrNone = 8
-
-
-class SearchConfig(Frozen):
-    """How mixed precision is searched where plain INT8 breaks a budget on the calibration images.
-
-    A task holds if its drop's interval lies within ± ``margin`` of its budget; at most ``limit`` of the MACs stay in
-    float; each layer's sensitivity is measured on ``images`` images.
-    """
-
-    enabled: bool = True
-    margin: Annotated[float, Field(gt=0, le=1)] = 0.5
-    limit: Annotated[float, Field(ge=0, le=1)] = 0.1
-    images: Count = 3
 
 
 class TimingConfig(Frozen):
@@ -175,3 +163,12 @@ def _set(values: dict[str, object], name: str, value: JsonValue | Path) -> None:
         return
     inner = values.get(head, {})
     values[head] = {**inner, rest: value} if isinstance(inner, dict) else {rest: value}
+
+
+class Terms(NamedTuple):
+    """What a search is asked: the labelled folder of the calibration images, the budgets, how far to go."""
+
+    dataset: FolderDataset
+    budgets: dict[str, float]
+    seed: int
+    config: SearchConfig

@@ -10,12 +10,12 @@ from types import MappingProxyType
 from bundle.base.errors import GraphError
 from bundle.base.frozen import Frozen
 from bundle.formats.artifacts import write_text
+from bundle.formats.tensorrt import LINT, PROOF, LintReport, LintReports, Proof
 from compile.tensorrt_checks import jetson
 from compile.tensorrt_checks.findings import Accepted
 from compile.tensorrt_checks.rtx_build import prove
 from compile.tensorrt_checks.rules.accepted import check_accepted
 from compile.tensorrt_checks.run import lint_file
-from report.bundle_page.tensorrt import LINT, PROOF, LintReport, LintReports, Proof
 from targets.base import Variant
 
 # The targets whose graphs are linted and proven, each with its accepted warnings.

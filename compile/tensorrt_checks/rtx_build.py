@@ -16,6 +16,7 @@ import typer
 
 from bundle.base.errors import GraphError
 from bundle.base.terminal import print_answer
+from bundle.formats.tensorrt import FloatProduct, GraphProof, Proof
 from compile.graphs.attention import Attention, attentions
 from compile.graphs.cost import node_macs
 from compile.graphs.passes.base import WEIGHTED
@@ -24,7 +25,6 @@ from compile.stage.command import run_script
 from compile.tensorrt_checks.plan_gates import gates
 from compile.tensorrt_checks.plan_text import graph_lines
 from compile.tensorrt_checks.run import view_of
-from report.bundle_page.tensorrt import FloatProduct, GraphProof, Proof
 from targets.jetson.rtx import COMPUTE_CAPABILITY, Kernel, Tensor, build_graph, why_not
 
 OPERANDS = 2

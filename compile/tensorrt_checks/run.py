@@ -5,13 +5,13 @@ from pathlib import Path
 
 import onnx_ir as ir
 
+from bundle.formats.tensorrt import Finding, LintReport
 from compile.graphs.passes.base import QUANTIZE
 from compile.graphs.read_onnx import flatten, read_model
 from compile.tensorrt_checks.findings import Accepted
 from compile.tensorrt_checks.operators_10_3 import VERSION
 from compile.tensorrt_checks.rules.table import RULES
 from compile.tensorrt_checks.rules.view import View
-from report.bundle_page.tensorrt import Finding, LintReport
 
 
 def lint_file(path: Path, accepted: Sequence[Accepted] = ()) -> LintReport:

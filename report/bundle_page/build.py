@@ -10,6 +10,7 @@ from bundle.judging.choice import Bench, Candidate, Choice, VariantLatency
 from bundle.judging.run import RegressionReport
 from bundle.judging.timing import Percentiles, busy
 from report import wording
+from report.bundle_page.fold_rules import FoldRule, fold_rules
 from report.bundle_page.network import draw_network
 from report.bundle_page.views import (
     Bar,
@@ -24,7 +25,6 @@ from report.bundle_page.views import (
     VariantRow,
 )
 from report.drawing.charts import bar
-from report.facts import FoldRule, fold_rules
 
 NO_BENCH = "This bundle has no bench.json: its latency was not measured yet."
 NO_TIMING = "Nothing was timed where this bundle was judged: only the device can say how fast it is there."

@@ -3,8 +3,9 @@
 from pathlib import Path
 
 from bundle.formats.contents import LISTED, VECTORS
+from bundle.formats.fold import read_fold, read_fold_settings
 from bundle.formats.manifest import Bundle
-from bundle.judging.choice import read_choice
+from bundle.judging.choice import read_bench, read_choice
 from bundle.judging.run import RESULT, Infer, RegressionReport, read_report
 from report import wording
 from report.bundle_page import build, verdict
@@ -14,7 +15,6 @@ from report.bundle_page.sensitivity import sensitivity_view
 from report.bundle_page.template import printed
 from report.bundle_page.tensorrt import legal_view
 from report.bundle_page.views import Page
-from report.facts import read_bench, read_fold, read_fold_settings
 
 REPORT = "report.html"
 

@@ -19,6 +19,7 @@ from pydantic import Field
 from bundle.base.frozen import Frozen
 from bundle.base.terminal import say
 from bundle.formats.artifacts import Quantized, Simplified
+from bundle.judging.sensitivity import SearchConfig, read_sensitivity
 from bundle.judging.verdict import Verdict
 from bundle.tasks.dataset import FolderDataset, read_image
 from calibration.sampling import CalibrationSet
@@ -31,11 +32,10 @@ from compile.quantization.dequantize import layers_of, read_macs
 from compile.quantization.ignored_nodes import FEW, GATE, THIN, float_nodes
 from compile.quantization.mixed_precision import search
 from compile.quantization.nncf_calibration import Question, calibrate, run_nncf
-from compile.quantization.search_report import SENSITIVITY, Terms, read_sensitivity
 from compile.quantize import quantize
 from compile.stage.artifacts import variants_of
 from compile.stage.compare import open_graph
-from compile.stage.config import SearchConfig
+from compile.stage.config import Terms
 from compile.stage.graph_info import GRAPH_FILE, GraphInfo
 from compile.tensorrt_checks.run import lint_file
 from studies.quantization.accuracy_control import control
@@ -225,7 +225,8 @@ def _searched(bench: Bench, graph: Simplified) -> Iterator[Row]:
         plain, graph, bench.calibration, bench.scratch / "found", JETSON, run, terms, cache=cache, progress=say
     )
     minutes = (perf_counter() - start) / 60
-    report = read_sensitivity(found.file(SENSITIVITY))
+    report = read_sensitivity(found.folder)
+    assert report is not None  # the search writes one
     note = f"{report.outcome}; {report.never_quantized_share:.1%} never quantized; {minutes:.0f} min"
     added = [variant.recipe.name for variant in variants_of(found)[len(variants_of(plain)) :]]
     if not added:

@@ -19,8 +19,10 @@ from bundle.formats.artifacts import hash_file
 from bundle.formats.engines import write_engine_file
 from bundle.formats.manifest import load_bundle, verify_bundle
 from bundle.formats.results import RESULTS, read_result
-from bundle.judging.choice import read_choice
+from bundle.formats.tensorrt import read_lint
+from bundle.judging.choice import read_bench, read_choice
 from bundle.judging.run import read_report, write_report
+from bundle.judging.sensitivity import SENSITIVITY
 from bundle.transport.signature import make_keys
 from compile import pipeline
 from compile.evaluation import preflight
@@ -28,10 +30,7 @@ from compile.evaluation.inputs import open_road
 from compile.evaluation.preflight import PACKAGES
 from compile.evaluation.summary import describe
 from compile.pipeline import STORE, build_and_judge, build_bundle, hash_card
-from compile.quantization.search_report import SENSITIVITY
 from compile.stage.config import BuildConfig, CalibrationConfig, TimingConfig
-from report.bundle_page.tensorrt import read_lint
-from report.facts import read_bench
 from tests.compile import made
 from tests.compile.made import quiet
 

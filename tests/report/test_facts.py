@@ -4,7 +4,9 @@ from pathlib import Path
 import pytest
 
 from bundle.base.errors import ArtifactError
-from report.facts import fold_rules, read_bench, read_fold, read_fold_settings
+from bundle.formats.fold import read_fold, read_fold_settings
+from bundle.judging.choice import read_bench
+from report.bundle_page.fold_rules import fold_rules
 from tests.report.made import BENCH, FOLD, manifest
 
 

@@ -7,11 +7,11 @@ import pytest
 
 from bundle.base.errors import TargetUnavailable
 from bundle.formats.artifacts import hash_file
+from bundle.formats.tensorrt import GraphProof, Proof
 from compile.folding.choice.price import graph_price
 from compile.folding.engine import fold_graph
 from compile.folding.graph_file import read_graph
 from compile.stage.config import TimingConfig
-from report.bundle_page.tensorrt import GraphProof, Proof
 from studies import rates as bench_rates
 from studies.folding import graphs as bench_graphs
 from studies.folding.models import tiny

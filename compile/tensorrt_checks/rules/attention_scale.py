@@ -2,10 +2,10 @@
 
 from collections.abc import Iterator
 
+from bundle.formats.tensorrt import Finding
 from compile.graphs.passes.base import is_constant
 from compile.graphs.passes.scale_query_first import reaches_softmax, scaled_product, why_not
 from compile.tensorrt_checks.rules.view import View, name_of, tensor_of
-from report.bundle_page.tensorrt import Finding
 
 NAME = "attention-scale"
 EFFECT = (

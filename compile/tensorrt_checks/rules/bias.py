@@ -4,9 +4,9 @@ from collections.abc import Iterator
 
 import onnx_ir as ir
 
+from bundle.formats.tensorrt import Finding
 from compile.graphs.passes.base import DEQUANTIZE, is_constant, place, shape_of
 from compile.tensorrt_checks.rules.view import View, name_of, producer, tensor_of
-from report.bundle_page.tensorrt import Finding
 
 NAME = "float-bias"
 WITH_BIAS = ("Conv", "ConvTranspose", "Gemm")

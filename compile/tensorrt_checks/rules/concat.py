@@ -5,9 +5,9 @@ from collections.abc import Iterator
 import numpy as np
 import onnx_ir as ir
 
+from bundle.formats.tensorrt import Finding
 from compile.graphs.passes.base import DEQUANTIZE, QUANTIZE, dequantizers_behind, place
 from compile.tensorrt_checks.rules.view import View, data_scale, name_of, tensor_of
-from report.bundle_page.tensorrt import Finding
 
 NAME = "shared-scale"
 SCALAR = "the graph is rejected: TensorRT quantizes no 0-D tensor"

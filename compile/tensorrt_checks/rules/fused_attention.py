@@ -10,10 +10,10 @@ are quantized, and the head size is one of ``INT8_HEADS``. A query, key or value
 from collections.abc import Iterator
 from math import prod
 
+from bundle.formats.tensorrt import Finding
 from compile.graphs.attention import Attention, attentions
 from compile.graphs.passes.base import QUANTIZE, integer, shape_of
 from compile.tensorrt_checks.rules.view import View, beyond, name_of, quantized, tensor_of
-from report.bundle_page.tensorrt import Finding
 
 NAME = "fused-attention"
 INT8_HEADS = (16, 32, 64)

@@ -4,10 +4,10 @@ from collections.abc import Iterator
 
 import onnx_ir as ir
 
+from bundle.formats.tensorrt import Finding
 from compile.graphs.passes.base import integer, is_constant, is_standard, place
 from compile.tensorrt_checks import operators_10_3 as table
 from compile.tensorrt_checks.rules.view import View, name_of, tensor_of
-from report.bundle_page.tensorrt import Finding
 
 NAME = "known-operator"
 NARROWED = "narrowed-type"

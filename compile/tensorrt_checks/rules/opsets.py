@@ -2,9 +2,9 @@
 
 from collections.abc import Iterator
 
+from bundle.formats.tensorrt import Finding
 from compile.tensorrt_checks import operators_10_3 as table
 from compile.tensorrt_checks.rules.view import View, tensor_of
-from report.bundle_page.tensorrt import Finding
 
 NAME = "known-opset"
 LEAST, MOST = table.OPSETS

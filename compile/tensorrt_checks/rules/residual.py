@@ -4,9 +4,9 @@ from collections.abc import Iterator
 
 import onnx_ir as ir
 
+from bundle.formats.tensorrt import Finding
 from compile.graphs.passes.base import WEIGHTED, is_constant, place, shape_of
 from compile.tensorrt_checks.rules.view import View, name_of, producer, quantized, tensor_of
-from report.bundle_page.tensorrt import Finding
 
 NAME = "residual-input"
 EFFECT = "{operator} and this Add are two kernels: with the skip input in float, the INT8 kernel writes float and the sum reads it"

@@ -5,6 +5,7 @@ from collections.abc import Iterator
 import numpy as np
 import onnx_ir as ir
 
+from bundle.formats.tensorrt import Finding
 from compile.graphs.passes.base import (
     DEQUANTIZE,
     QUANTIZE,
@@ -17,7 +18,6 @@ from compile.graphs.passes.base import (
     shape_of,
 )
 from compile.tensorrt_checks.rules.view import View, data_scale, name_of, tensor_of
-from report.bundle_page.tensorrt import Finding
 
 NAME = "constant-scales"
 

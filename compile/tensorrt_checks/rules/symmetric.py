@@ -4,11 +4,11 @@ from collections.abc import Iterator
 
 import onnx_ir as ir
 
+from bundle.formats.tensorrt import Finding
 from compile.graphs.passes.base import DEQUANTIZE, QUANTIZE, constant, is_constant, place, quantizer_of, zero_point
 from compile.graphs.passes.base import quantized_type as type_of_quantizer
 from compile.graphs.passes.make_activations_signed import non_negative, why_not
 from compile.tensorrt_checks.rules.view import View, data_scale, name_of, tensor_of
-from report.bundle_page.tensorrt import Finding
 
 NAME = "symmetric-int8"
 UNSIGNED = (

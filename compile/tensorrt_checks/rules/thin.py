@@ -4,6 +4,7 @@ from collections.abc import Iterator
 
 import onnx_ir as ir
 
+from bundle.formats.tensorrt import Finding
 from compile.graphs.passes.base import (
     DEQUANTIZE,
     WEIGHTED,
@@ -16,7 +17,6 @@ from compile.graphs.passes.base import (
     shape_of,
 )
 from compile.tensorrt_checks.rules.view import View, beyond, name_of, quantized, tensor_of
-from report.bundle_page.tensorrt import Finding
 
 NAME = "float-operator"
 LEAST = 16  # channels an INT8 tensor-core tile is filled with

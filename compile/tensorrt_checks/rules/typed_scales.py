@@ -4,10 +4,10 @@ from collections.abc import Iterator
 
 import onnx_ir as ir
 
+from bundle.formats.tensorrt import Finding
 from compile.graphs.passes.base import DEQUANTIZE, QUANTIZE, place
 from compile.tensorrt_checks.rules.symmetric import quantized_type
 from compile.tensorrt_checks.rules.view import View, name_of, tensor_of
-from report.bundle_page.tensorrt import Finding
 
 NAME = "typed-scales"
 FIRST, HALF, BLOCKS = 13, 19, 21  # opsets: INT8 Q/DQ per channel, scales in FP16, INT4 and blocks

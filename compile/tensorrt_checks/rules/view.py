@@ -5,8 +5,8 @@ from typing import NamedTuple, TypeAlias
 
 import onnx_ir as ir
 
+from bundle.formats.tensorrt import Finding, Severity
 from compile.graphs.passes.base import COMMUTING, Array, constant, dequantizers_behind, is_standard, place
-from report.bundle_page.tensorrt import Finding, Severity
 
 
 class View(NamedTuple):

@@ -4,9 +4,9 @@ from collections.abc import Iterator
 
 import onnx_ir as ir
 
+from bundle.formats.tensorrt import Finding
 from compile.graphs.passes.base import DEQUANTIZE, QUANTIZE, WEIGHTED, is_constant, is_standard, quantizer_of
 from compile.tensorrt_checks.rules.view import View, beyond, name_of, quantized, tensor_of
-from report.bundle_page.tensorrt import Finding
 
 NAME = "whole-operator"
 # What has INT8 kernels, or fuses with a neighbour that has: a Q/DQ pair before any of these may pay.

@@ -7,10 +7,10 @@ import pytest
 
 from bundle.judging.choice import Bench, Candidate, Choice
 from bundle.judging.report import Device, RegressionReport, TaskResult, VariantRow, VariantTask
+from bundle.judging.sensitivity import LayerSensitivity, SearchConfig, SearchReport
 from bundle.judging.verdict import Verdict
 from compile.evaluation.summary import describe, next_steps
-from compile.quantization.search_report import LayerSensitivity, SearchReport
-from compile.stage.config import BuildConfig, SearchConfig, asked_budgets, load_config
+from compile.stage.config import BuildConfig, asked_budgets, load_config
 
 ASKED = BuildConfig(target="intel", checkpoint=Path("my models/one"), data=Path("data/scenes"))
 
@@ -56,7 +56,7 @@ def test_it_names_the_costliest_layers_the_nearest_variant_and_the_commands(tmp_
     )  # fmt: skip
     path = tmp_path / "sensitivity.json"
     path.write_text(search.model_dump_json())
-    lines = next_steps(ASKED, report_of(FAR, CLOSE, UNJUDGED), path)
+    lines = next_steps(ASKED, report_of(FAR, CLOSE, UNJUDGED), tmp_path)
     assert lines[0] == "  saliency: its noise comes from loud 91%, soft 9%"
     assert lines[1].startswith("  nearest to passing: int8, saliency inconclusive") and "edge" not in lines[1]
     more, wider = (shlex.split(line.partition(": tdss pipeline ")[2]) for line in lines[2:])
@@ -69,12 +69,12 @@ def test_it_names_the_costliest_layers_the_nearest_variant_and_the_commands(tmp_
 
 
 def test_without_a_search_there_are_no_layers_and_a_limit_that_is_wide_enough_is_not_widened(tmp_path: Path) -> None:
-    lines = next_steps(ASKED, report_of(FAR, CLOSE), tmp_path / "none")
+    lines = next_steps(ASKED, report_of(FAR, CLOSE), tmp_path)
     assert [line.partition(":")[0] for line in lines] == ["  nearest to passing", "  to accept int8 as it is"]
 
 
 def test_what_is_undefined_has_no_budget_that_would_do(tmp_path: Path) -> None:
-    lines = next_steps(ASKED, report_of(row("f32", saliency=task_of(None, "regression"))), tmp_path / "none")
+    lines = next_steps(ASKED, report_of(row("f32", saliency=task_of(None, "regression"))), tmp_path)
     assert len(lines) == 1 and lines[0].startswith("  nearest to passing: f32, saliency regression")
 
 
@@ -101,5 +101,5 @@ def test_the_terminal_says_eager_is_no_baseline_and_warns_of_a_busy_machine() ->
 def test_too_few_labels_are_the_step_and_no_layer_is_blamed(tmp_path: Path) -> None:
     few = report_of(FAR)
     tasks = {name: one.model_copy(update={"labelled_images": 1}) for name, one in few.tasks.items()}
-    lines = next_steps(ASKED, few.model_copy(update={"tasks": tasks}), tmp_path / "none")
+    lines = next_steps(ASKED, few.model_copy(update={"tasks": tasks}), tmp_path)
     assert lines == ["  too few labels for a verdict: saliency, edge; give at least 10 images with each"]

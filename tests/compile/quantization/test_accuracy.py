@@ -6,8 +6,9 @@ import numpy as np
 import pytest
 
 from bundle.base.errors import DatasetError
+from bundle.judging.sensitivity import Standing
 from bundle.tasks.dataset import Array, FolderDataset
-from compile.quantization.accuracy import Standing, Trial, labelled, without_labels, worst
+from compile.quantization.accuracy import Trial, labelled, without_labels, worst
 from tests.compile import made
 from tests.compile.made import answer
 

@@ -9,6 +9,16 @@ import pytest
 from bundle.base.errors import ArtifactError, GraphError
 from bundle.formats.artifacts import Quantized, Simplified, load
 from bundle.judging.resume import sealed_line
+from bundle.judging.sensitivity import (
+    NOTHING_DB,
+    SENSITIVITY,
+    LayerSensitivity,
+    SearchConfig,
+    SearchReport,
+    Standing,
+    Step,
+    read_sensitivity,
+)
 from bundle.tasks.dataset import FolderDataset
 from calibration.cache import KEY, differences, look_up
 from calibration.sampling import CalibrationSet, from_split
@@ -16,24 +26,15 @@ from compile.evaluation.summary import describe_costs
 from compile.quantization import mixed_precision as stage
 from compile.quantization import nncf_calibration as calibrate
 from compile.quantization import sensitivity
-from compile.quantization.accuracy import Sample, Standing, Trial
+from compile.quantization.accuracy import Sample, Trial
 from compile.quantization.contenders import MIXED, SMOOTH
 from compile.quantization.mixed_precision import _words, journal_name, search
-from compile.quantization.search_report import (
-    NOTHING_DB,
-    SENSITIVITY,
-    LayerSensitivity,
-    SearchReport,
-    Step,
-    Terms,
-    read_sensitivity,
-)
 from compile.quantization.sensitivity import read_journal, task_sqnr_db
 from compile.quantization.steering import Aim, broken
 from compile.quantization.variants import Job
 from compile.quantize import quantize
 from compile.stage.artifacts import variants_of
-from compile.stage.config import SearchConfig
+from compile.stage.config import Terms
 from compile.stage.graph_info import GRAPH_FILE, graph_info
 from targets.base import RunConfig, VariantRecipe
 from targets.table import TARGETS
@@ -89,10 +90,16 @@ def test_the_journal_is_named_after_all_it_depends_on(tmp_path: Path, monkeypatc
     assert len(set(names)) == 5
 
 
+def _read(folder: Path) -> SearchReport:
+    report = read_sensitivity(folder)
+    assert report is not None
+    return report
+
+
 def test_a_report_of_another_kind_is_refused(tmp_path: Path) -> None:
     (tmp_path / SENSITIVITY).write_text("{}")
     with pytest.raises(ArtifactError, match="cannot be read"):
-        read_sensitivity(tmp_path / SENSITIVITY)
+        read_sensitivity(tmp_path)
 
 
 @pytest.fixture(scope="module")
@@ -109,7 +116,7 @@ def test_the_layers_that_cost_most_are_named(tmp_path: Path) -> None:
     )  # fmt: skip
     path = tmp_path / SENSITIVITY
     path.write_text(report.model_dump_json())
-    assert describe_costs(read_sensitivity(path), ["depth"]) == ["  depth: its noise comes from loud 91%, soft 9%"]
+    assert describe_costs(_read(path.parent), ["depth"]) == ["  depth: its noise comes from loud 91%, soft 9%"]
     assert describe_costs(None, ["depth"]) == []
 
 
@@ -153,10 +160,10 @@ class TestSearch:
     ) -> None:
         """A budget that plain INT8 keeps, but not with the margin: less noise is foreseen to, so a shorter or the longest prefix is tried."""
         plain, _ = ask(quantized, simplified, drawn, scenes, tmp_path / "plain", budget=50.0)
-        [step] = read_sensitivity(plain.file(SENSITIVITY)).steps
+        [step] = _read(plain.folder).steps
         reach = max(abs(end) for one in step.tasks.values() if one.defined for end in one.interval)
         found, lines = ask(quantized, simplified, drawn, scenes, tmp_path / "out", budget=1.8 * reach, limit=0.95)
-        report = read_sensitivity(found.file(SENSITIVITY))
+        report = _read(found.folder)
         variants = {one.recipe.name: one for one in variants_of(found)}
         assert {name for one in variants.values() for name in one.files} <= set(found.record.files)
         assert (SMOOTH in variants) == any(name.startswith(SMOOTH) for name in found.record.files)
@@ -186,7 +193,7 @@ class TestSearch:
 
         monkeypatch.setattr(stage, "write_quantized", counted)
         found, _ = ask(quantized, simplified, drawn, scenes, tmp_path / "out", budget=1e-7, limit=0.5)
-        report = read_sensitivity(found.file(SENSITIVITY))
+        report = _read(found.folder)
         assert tried == [SMOOTH] and variants_of(found) == variants_of(quantized) and len(report.steps) == 1
         assert "no graph can decide it within 50.0% of the MACs" in report.outcome and "of its noise" in report.outcome
         assert report.layers and not report.returned and report.enough is not None and report.enough > 0.5
@@ -196,7 +203,7 @@ class TestSearch:
         self, quantized: Quantized, simplified: Simplified, drawn: CalibrationSet, scenes: Path, tmp_path: Path
     ) -> None:
         found, _ = ask(quantized, simplified, drawn, scenes, tmp_path / "out", budget=1e-7, limit=1e-6)
-        report = read_sensitivity(found.file(SENSITIVITY))
+        report = _read(found.folder)
         assert MIXED not in {one.recipe.name for one in variants_of(found)}
         assert "no layer fits into 0.0% of the MACs" in report.outcome and report.layers and not report.returned
 
@@ -218,7 +225,7 @@ class TestSearch:
         assert [one.recipe.name for one in added] == [SMOOTH] and set(added[0].files) <= set(found.record.files)
         scheme = found.record.settings["notes"][SMOOTH]["scheme"]  # type: ignore[index,call-overload]
         assert scheme["smooth_quant_alpha"] == 0.95 and "broke a budget" in scheme["reasons"]["smooth_quant_alpha"]
-        report = read_sensitivity(found.file(SENSITIVITY))
+        report = _read(found.folder)
         assert (
             report.outcome.startswith("SmoothQuant, no layer in float: every task holds; on fewer than 10")
             and report.layers == ()
@@ -239,7 +246,7 @@ class TestSearch:
 
         monkeypatch.setattr(stage, "write_quantized", refuses)
         found, lines = ask(quantized, simplified, drawn, scenes, tmp_path / "out", budget=1e-7, limit=0.9)
-        assert read_sensitivity(found.file(SENSITIVITY)).layers
+        assert _read(found.folder).layers
         assert "search: without SmoothQuant, for it cannot be done here: a crash" in lines
         assert not [path for path in found.folder.iterdir() if SMOOTH in path.name]
 
@@ -280,7 +287,7 @@ class TestSearch:
     ) -> None:
         found, _ = ask(quantized, simplified, calibration, scenes, tmp_path / "out", budget=1e-7)
         assert "6 of 6 calibration images lack a label" in str(found.record.settings["search"])
-        assert read_sensitivity(found.file(SENSITIVITY)).layers == ()
+        assert _read(found.folder).layers == ()
 
 
 def test_a_damaged_line_of_a_journal_is_measured_again_and_the_others_are_not(tmp_path: Path) -> None:

@@ -10,12 +10,12 @@ from torch import from_numpy
 from torchmetrics.functional.audio import signal_noise_ratio
 
 from bundle.formats.vectors import OUTPUT_STEP
+from bundle.judging.sensitivity import LayerSensitivity, Standing, costliest
 from bundle.judging.verdict import Rule, Verdict, judge
 from bundle.tasks.dataset import Array
 from bundle.tasks.metrics import metric
 from bundle.tasks.table import task
-from compile.quantization.accuracy import Sample, Standing, Trial
-from compile.quantization.search_report import LayerSensitivity, costliest
+from compile.quantization.accuracy import Sample, Trial
 from compile.quantization.steering import (
     HELD,
     NEAR,

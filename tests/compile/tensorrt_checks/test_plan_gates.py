@@ -2,8 +2,8 @@
 
 import pytest
 
+from bundle.formats.tensorrt import GraphProof
 from compile.tensorrt_checks.plan_gates import FEWER, FUSED, gates
-from report.bundle_page.tensorrt import GraphProof
 from tests.report.bundle_page.test_tensorrt import GRAPH
 
 F16 = GRAPH.model_copy(update={"graph": "f16.onnx", "not_fused": (), "read_bytes": 500, "written_bytes": 500})

@@ -2,8 +2,8 @@
 
 import onnx_ir as ir
 
+from bundle.formats.tensorrt import Finding
 from compile.tensorrt_checks.run import lint_model
-from report.bundle_page.tensorrt import Finding
 
 SIZE = 32
 

@@ -5,11 +5,11 @@ from pathlib import Path
 import onnx_ir as ir
 import pytest
 
+from bundle.formats.tensorrt import Finding
 from compile.tensorrt_checks.rtx_build import prove
 from compile.tensorrt_checks.rules import attention_scale
 from compile.tensorrt_checks.rules.fused_attention import NAME
 from compile.tensorrt_checks.run import lint_model
-from report.bundle_page.tensorrt import Finding
 from targets.jetson.rtx import why_not
 from tests.compile.tensorrt_checks.rules.made import lint, parse
 

@@ -1,20 +1,59 @@
-"""What ``sensitivity.json`` holds: what the search tried, what each layer costs; read without an ONNX library."""
+"""What ``sensitivity.json`` holds: what the search for a mixed graph tried, and what each layer costs when it is quantized."""
 
 from collections.abc import Sequence
 from pathlib import Path
-from typing import NamedTuple
+from typing import Annotated
 
-from pydantic import Field, ValidationError
+import numpy as np
+from pydantic import Field, TypeAdapter
 
-from bundle.base.errors import ArtifactError
 from bundle.base.frozen import Frozen
-from bundle.tasks.dataset import FolderDataset
-from compile.quantization.accuracy import Standing
-from compile.stage.config import SearchConfig
+from bundle.base.limits import Count
+from bundle.base.nullable_float import Figure
+from bundle.formats.results import read_json
+from bundle.judging.verdict import MINIMUM_IMAGES, Verdict
+
+
+class Standing(Frozen):
+    """How one task stands: its relative drop, the drop's interval, and the verdict that the budget gives it.
+
+    A drop is infinite where only the reference has a metric, and NaN where it has none; a file says null for both.
+    ``labelled_images`` is the number of images that count for the metric; None in files of before it was recorded.
+    """
+
+    drop: Figure
+    interval: tuple[Figure, Figure]
+    verdict: Verdict
+    labelled_images: int | None = None
+
+    @property
+    def defined(self) -> bool:
+        """False where the reference's metric is undefined or 0 on these images, so that nothing is decided about it."""
+        return bool(np.isfinite(self.drop)) or self.verdict != "inconclusive"
+
+    @property
+    def thin(self) -> bool:
+        """True where something is decided on fewer images than the judgement of a bundle would ask for."""
+        return self.defined and self.labelled_images is not None and self.labelled_images < MINIMUM_IMAGES
+
+
+class SearchConfig(Frozen):
+    """How mixed precision is searched where plain INT8 breaks a budget on the calibration images.
+
+    A task holds if its drop's interval lies within ± ``margin`` of its budget; at most ``limit`` of the MACs stay in
+    float; each layer's sensitivity is measured on ``images`` images.
+    """
+
+    enabled: bool = True
+    margin: Annotated[float, Field(gt=0, le=1)] = 0.5
+    limit: Annotated[float, Field(ge=0, le=1)] = 0.1
+    images: Count = 3
+
 
 SENSITIVITY = "sensitivity.json"
+
+
 NOTHING_DB = 200.0
-"""The SQNR where there is no difference at all; its negative is that of an output with nothing of the reference's in it."""
 
 
 class LayerSensitivity(Frozen):
@@ -23,7 +62,7 @@ class LayerSensitivity(Frozen):
     name: str
     macs_share: float
     sqnr_db: dict[str, float]
-    drop: dict[str, float]
+    drop: dict[str, Figure]
 
     def noise(self, task_name: str) -> float:
         """The layer's noise power at a task's output, relative to the output's power."""
@@ -73,32 +112,17 @@ class SearchReport(Frozen):
     enough: float | None = None
 
 
-class Terms(NamedTuple):
-    """What a search is asked: the labelled folder of the calibration images, the budgets, how far to go."""
-
-    dataset: FolderDataset
-    budgets: dict[str, float]
-    seed: int
-    config: SearchConfig
-
-
-def read_sensitivity(path: Path) -> SearchReport:
-    """Read ``sensitivity.json``.
-
-    Raises:
-        ArtifactError: it holds something else.
-    """
-    try:
-        return SearchReport.model_validate_json(path.read_bytes())
-    except ValidationError as error:
-        raise ArtifactError(
-            f"{path.name} cannot be read", expected="what the search of this version writes", got=str(error),
-            where=str(path), fix="build the bundle again",
-        ) from error  # fmt: skip
-
-
 def costliest(rows: Sequence[LayerSensitivity], task_name: str, count: int) -> tuple[tuple[str, float], ...]:
     """Return the layers with most noise at a task's output, each with its part of all layers' noise there."""
     total = sum(row.noise(task_name) for row in rows)
     ranked = sorted(rows, key=lambda row: -row.noise(task_name))[:count]
     return tuple((row.name, row.noise(task_name) / total if total else 0.0) for row in ranked)
+
+
+def read_sensitivity(folder: Path) -> SearchReport | None:
+    """Read ``sensitivity.json`` of a folder; None if there is none.
+
+    Raises:
+        ArtifactError: the file is there and holds something else.
+    """
+    return read_json(folder, SENSITIVITY, TypeAdapter(SearchReport), "what the search of this version writes")
