@@ -86,6 +86,7 @@ check: $(call ready,dev)
 	$(BIN)/ruff format --check .
 	$(BIN)/ruff check .
 	$(BIN)/mypy
+	$(BIN)/lint-imports --no-logo 2>/dev/null || $(BIN)/lint-imports
 	$(BIN)/python -I -m pytest -q tests/architecture
 
 format: $(call ready,dev)

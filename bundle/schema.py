@@ -7,7 +7,7 @@ from bundle.formats.fold import FoldRecords
 from bundle.formats.manifest import Manifest
 from bundle.formats.results import SEALED
 from bundle.judging.choice import Bench, Choice
-from bundle.judging.report import RegressionReport
+from bundle.judging.regression_report import RegressionReport
 from bundle.transport.signature import Signature
 
 SCHEMAS: dict[str, type[BaseModel]] = {

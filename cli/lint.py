@@ -8,7 +8,7 @@ from typing import Annotated, Literal
 import typer
 
 from bundle.base.terminal import print_answer
-from bundle.formats.tensorrt import Finding, LintReport
+from bundle.formats.tensorrt_checks import Finding, LintReport
 from compile.tensorrt_checks.findings import Accepted
 
 SHOWN = 3
@@ -47,7 +47,7 @@ def main(
 
 
 def _accepted(name: str) -> tuple[Accepted, ...]:
-    from compile.tensorrt_checks.report import ACCEPTED
+    from compile.tensorrt_checks.check_build import ACCEPTED
     from compile.tensorrt_checks.rules.accepted import read_accepted
 
     return () if not name else ACCEPTED[name] if name in ACCEPTED else read_accepted(Path(name))

@@ -12,7 +12,7 @@ from bundle.formats.manifest import Bundle
 from bundle.formats.outputs import overwrite, require_file
 from bundle.judging.checks import answers, require_agreement, require_passed
 from bundle.judging.harness import REPORTS, TIME_LIMIT_S, Judged, Options, inputs_of, judge_bundle
-from bundle.judging.report import RegressionReport
+from bundle.judging.regression_report import RegressionReport
 from bundle.transport.signature import load_trusted
 from compile.stage.console import EscapingConsole
 from report.junit import JUNIT, junit

@@ -16,7 +16,7 @@ from compile.stage.artifacts import variants_of
 from compile.stage.command import announce, claim, run_script
 from compile.stage.store import seal, tool_versions, writing
 from compile.stage.tools import TOOLS
-from compile.tensorrt_checks.report import write_legality
+from compile.tensorrt_checks.check_build import write_legality
 from targets.base import RunConfig, Target
 from targets.table import target as find_target
 

@@ -24,7 +24,7 @@ from bundle.base.terminal import print_answer, say
 from bundle.formats.artifacts import ArtifactT, Engine, Exported, Folded, Quantized, Simplified, hash_file
 from bundle.formats.manifest import Io, Manifest
 from bundle.judging.checks import require_agreement, require_passed
-from bundle.judging.report import RegressionReport, read_report
+from bundle.judging.regression_report import RegressionReport, read_report
 from bundle.transport.signature import sign
 from compile.evaluation import judge, vectors
 from compile.evaluation.inputs import Road, Say, open_road

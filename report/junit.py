@@ -6,7 +6,7 @@ from xml.etree import ElementTree
 from bundle.base.escaping import escaped
 from bundle.formats.outputs import marked
 from bundle.judging.checks import Check
-from bundle.judging.report import RegressionReport
+from bundle.judging.regression_report import RegressionReport
 
 TESTS = "tests.regression.test_bundle"
 JUNIT = marked(f'classname="{TESTS}"'.encode())  # what may be written over

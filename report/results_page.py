@@ -14,7 +14,7 @@ from bundle.base.limits import LIMITS
 from bundle.formats.outputs import marked, overwrite, require_file
 from bundle.formats.seals import MANIFEST
 from bundle.judging.choice import BENCH, read_bench
-from bundle.judging.report import RESULT, RegressionReport, open_report, read_report, verdicts_of
+from bundle.judging.regression_report import RESULT, RegressionReport, open_report, read_report, verdicts_of
 from bundle.judging.standing import ALLOWED, standing
 from bundle.judging.verdict import Verdict
 from bundle.transport.archive import check_entry, extract_entry, opened, reading

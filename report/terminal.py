@@ -4,7 +4,7 @@ from typing import TYPE_CHECKING
 
 from bundle.base.errors import not_installed
 from bundle.judging.checks import behind
-from bundle.judging.report import BaselineResult, RegressionReport, TaskCheck, TaskResult, verdicts_of
+from bundle.judging.regression_report import BaselineResult, RegressionReport, TaskCheck, TaskResult, verdicts_of
 from bundle.judging.standing import against, standing, summary
 from bundle.judging.verdict import Verdict
 from report import wording

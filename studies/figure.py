@@ -1,4 +1,4 @@
-"""Figures of several panels, without a display: the one module of this room that imports matplotlib."""
+"""Figures of several panels, without a display: the only module of this package that imports matplotlib."""
 
 from pathlib import Path
 from typing import TYPE_CHECKING

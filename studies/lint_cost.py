@@ -19,12 +19,13 @@ from bundle.base.errors import GraphError
 from bundle.base.limits import LIMITS
 from bundle.base.terminal import print_answer
 from bundle.formats.manifest import Bundle, load_bundle
-from bundle.formats.tensorrt import Finding
+from bundle.formats.tensorrt_checks import Finding
 from bundle.tasks.agreement import power, sqnr_db
 from bundle.tasks.dataset import read_image
 from calibration.sampling import from_folder
 from compile.graphs.fp16 import write_emulation
-from compile.graphs.passes.base import DEQUANTIZE, QUANTIZE, add_constant, constant, label, place, quantizer_of
+from compile.graphs.nodes import add_constant, constant, label, place
+from compile.graphs.quantizers import DEQUANTIZE, QUANTIZE, quantizer_of
 from compile.graphs.read_onnx import read_model
 from compile.stage.command import run_script
 from compile.stage.graph_info import GRAPH_FILE, Array, GraphInfo

@@ -27,13 +27,14 @@ from bundle.base.limits import LIMITS
 from bundle.base.strict_json import dumps
 from bundle.base.terminal import print_answer, say
 from bundle.formats.artifacts import Folded, hash_file, load, write_text
-from bundle.formats.tensorrt import CAVEAT
+from bundle.formats.tensorrt_checks import CAVEAT
 from bundle.tasks.agreement import power, sqnr_db
 from calibration.sampling import CalibrationSet, from_folder
 from compile.graphs.attention import attentions
 from compile.graphs.fp16 import write_half, write_ranges
-from compile.graphs.passes.base import DEQUANTIZE, QUANTIZE, add_constant, dequantizers_behind
+from compile.graphs.nodes import add_constant
 from compile.graphs.passes.table import apply_passes
+from compile.graphs.quantizers import DEQUANTIZE, QUANTIZE, dequantizers_behind
 from compile.graphs.tensor_ranges import Range
 from compile.quantization.nncf_calibration import Question, calibrate, feeds_of
 from compile.quantization.variants import CACHE

@@ -23,7 +23,7 @@ from bundle.base.limits import LIMITS
 from bundle.base.strict_json import dumps
 from bundle.base.terminal import print_answer, say
 from bundle.formats.artifacts import hash_file, write_text
-from bundle.formats.tensorrt import CAVEAT
+from bundle.formats.tensorrt_checks import CAVEAT
 from compile.evaluation.timing import Ratio
 from compile.folding.engine import fold_graph
 from compile.folding.graph_file import read_graph, write_graph

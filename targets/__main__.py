@@ -17,7 +17,7 @@ from bundle.formats.manifest import Bundle
 from bundle.formats.outputs import require_container
 from bundle.judging.checks import disagreeing, require_agreement, require_passed, sentence
 from bundle.judging.harness import Options
-from bundle.judging.report import verdicts_of
+from bundle.judging.regression_report import verdicts_of
 from bundle.judging.standing import standing, summary
 from bundle.judging.timing import busy
 from bundle.transport.archive import unpack_beside

@@ -26,7 +26,7 @@ from bundle.judging.choice import (
 )
 from bundle.judging.evaluate_image import feed as feed_of
 from bundle.judging.harness import Measured, Options, measure_bundle
-from bundle.judging.report import RESULT, RegressionReport, VariantRow, render
+from bundle.judging.regression_report import RESULT, RegressionReport, VariantRow, render
 from bundle.judging.timing import AGAIN, Load, disturbances, glance, load_between, measure, percentiles
 from targets.base import Execute, Latency, RunConfig, Session
 from targets.jetson.power import machine_facts

@@ -9,7 +9,7 @@ from bundle.formats.manifest import Bundle
 from bundle.formats.outputs import overwriting, require_file, zip_with
 from bundle.formats.seals import MANIFEST
 from bundle.judging.choice import BENCH, CHOICE
-from bundle.judging.report import RESULT
+from bundle.judging.regression_report import RESULT
 
 SENT = (RESULT, BENCH, CHOICE, MANIFEST)
 ARCHIVES = zip_with(*SENT)  # what the file to send back may be written over

@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 from bundle.base.errors import InputError
 from bundle.formats.manifest import Manifest
 from bundle.judging.criteria import Judging
-from bundle.judging.report import BaselineResult, PackedArrays, RegressionReport, VariantTask
+from bundle.judging.regression_report import BaselineResult, PackedArrays, RegressionReport, VariantTask
 from bundle.judging.verdict import Judgement, delta_m, judge
 from bundle.tasks.metrics import measures
 from bundle.tasks.table import task

@@ -9,7 +9,7 @@ from typing import Literal, TypeAlias
 
 from bundle.base.errors import RegressionFailed
 from bundle.base.frozen import Frozen
-from bundle.judging.report import RegressionReport, TaskCheck, TaskResult, VariantTask
+from bundle.judging.regression_report import RegressionReport, TaskCheck, TaskResult, VariantTask
 from bundle.judging.verdict import accepted
 from bundle.tasks.table import Activation, task
 

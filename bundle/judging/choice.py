@@ -24,7 +24,7 @@ from bundle.base.frozen import Frozen, faults
 from bundle.formats.manifest import Bundle
 from bundle.formats.results import read_json
 from bundle.judging.checks import disagreeing
-from bundle.judging.report import RegressionReport, VariantRow, variant_tasks, verdicts_of
+from bundle.judging.regression_report import RegressionReport, VariantRow, variant_tasks, verdicts_of
 from bundle.judging.standing import Standing, standing, variant_summary
 from bundle.judging.timing import Load, Percentiles, Ratio, Rounds, median, ratio
 from bundle.judging.verdict import Verdict

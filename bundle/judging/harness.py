@@ -19,7 +19,7 @@ from bundle.formats.results import read_tied, seal_result, text_of
 from bundle.judging.choice import pick
 from bundle.judging.evaluate_image import Infer
 from bundle.judging.image_sources import Source, labelled
-from bundle.judging.report import (
+from bundle.judging.regression_report import (
     RESULT,
     Execution,
     RegressionReport,

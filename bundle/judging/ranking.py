@@ -8,7 +8,7 @@ from numpy.typing import NDArray
 from bundle.formats.manifest import Manifest
 from bundle.formats.vectors import Vectors
 from bundle.judging.baseline import unpack
-from bundle.judging.report import RegressionReport
+from bundle.judging.regression_report import RegressionReport
 from bundle.tasks.metrics import metric
 from bundle.tasks.table import Task, task
 

@@ -2,7 +2,7 @@
 
 The same function runs at the end of a build and on the device. It holds one image at a time, needs no torch, and
 does not know what runs the graph: the caller gives ``infer`` and says what it ran on. What it returns is
-bundle/judging/report.py's, whose names are known here too.
+bundle/judging/regression_report.py's, whose names are known here too.
 """
 
 from collections.abc import Callable
@@ -16,7 +16,7 @@ from bundle.judging.checks import require_passed
 from bundle.judging.criteria import Judging
 from bundle.judging.evaluate_image import Infer, Seen, feed, look
 from bundle.judging.image_sources import References, Source, bundled, figures_of
-from bundle.judging.report import (
+from bundle.judging.regression_report import (
     RESULT,
     Device,
     ExecutedOn,

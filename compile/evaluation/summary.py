@@ -5,7 +5,7 @@ from collections.abc import Mapping
 from pathlib import Path
 
 from bundle.judging.choice import Bench, Choice
-from bundle.judging.report import RegressionReport, VariantRow, VariantTask
+from bundle.judging.regression_report import RegressionReport, VariantRow, VariantTask
 from bundle.judging.sensitivity import SearchReport, costliest, read_sensitivity
 from bundle.judging.timing import busy
 from bundle.judging.verdict import MINIMUM_IMAGES

@@ -19,8 +19,8 @@ from compile.folding.nodes.builder import Builder
 from compile.folding.nodes.layout import Laid, Layout, Layouts, per_channel, preferred, shape_of
 from compile.folding.nodes.products import Products
 from compile.folding.nodes.splits import merge_slices
-from compile.graphs.passes.base import constant
-from compile.graphs.passes.base import shape_of as static_shape
+from compile.graphs.nodes import constant
+from compile.graphs.nodes import shape_of as static_shape
 from targets.folding import Rates
 
 

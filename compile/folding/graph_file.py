@@ -24,7 +24,7 @@ from compile.folding.record import FoldedGraph, ScopeCost, ValueDecision
 from compile.folding.tables import NOTHING, costs_by_scope
 from compile.folding.task_subset import keep_outputs
 from compile.graphs.cost import graph_cost
-from compile.graphs.passes.base import shape_of
+from compile.graphs.nodes import shape_of
 from compile.graphs.read_onnx import flatten, read_model
 from compile.stage.compare import run_model
 from compile.stage.console import EscapingConsole

@@ -15,7 +15,7 @@ import onnx_ir as ir
 from compile.folding.linear.matrices import Array, Index
 from compile.folding.reading.settle import replace, settle
 from compile.folding.record import scope_of
-from compile.graphs.passes.base import add_constant, shape_of
+from compile.graphs.nodes import add_constant, shape_of
 from compile.graphs.pytorch.convert import values_of
 from compile.stage.compare import Outputs, run_model
 

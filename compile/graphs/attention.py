@@ -11,7 +11,8 @@ from typing import NamedTuple
 
 import onnx_ir as ir
 
-from compile.graphs.passes.base import DEQUANTIZE, QUANTIZE, is_constant, is_standard, place
+from compile.graphs.nodes import is_constant, is_standard, place
+from compile.graphs.quantizers import DEQUANTIZE, QUANTIZE
 
 AFTER = frozenset({"Cast", "Dropout", "Identity", "Reshape", "Squeeze", "Unsqueeze", QUANTIZE, DEQUANTIZE})
 BEFORE = AFTER | {"Add", "Clip", "Div", "Max", "Min", "Mul", "Sub", "Where"}

@@ -19,7 +19,7 @@ import onnx_ir as ir
 from onnx_ir.passes.common import ShapeInferencePass
 
 from bundle.base.errors import GraphError
-from compile.graphs.passes.base import WEIGHTED, gemm_size, is_standard, label, place, shape_of
+from compile.graphs.nodes import WEIGHTED, gemm_size, is_standard, label, place, shape_of
 
 COUNTED = WEIGHTED | {"Einsum"}
 RENAMED = frozenset({"Constant", "Flatten", "Identity", "Reshape", "Squeeze", "Unsqueeze"})

@@ -2,10 +2,10 @@
 
 import onnx_ir as ir
 
-from compile.graphs.passes.base import WEIGHTED
-from compile.graphs.passes.pool_as_product import MARK as POOLING
-from compile.graphs.passes.resize_as_products import MARK as INTERPOLATION
+from compile.graphs.insert import MADE_BY
+from compile.graphs.nodes import WEIGHTED
 
+FIXED = frozenset({"pool_as_product", "resize_as_products"})  # passes whose products have weights that were not learned
 HEAD = "before the first weighted operator: arithmetic on pixels"
 
 
@@ -42,4 +42,4 @@ def live_inputs(graph: ir.Graph) -> dict[ir.Node, list[ir.Value]]:
 
 def is_weighted(node: ir.Node) -> bool:
     """Say whether a node multiplies by learned weights; the products of a rewritten resize or mean do not, and stay float."""
-    return node.op_type in WEIGHTED and not any(f"/{mark}/" in str(node.name) for mark in (INTERPOLATION, POOLING))
+    return node.op_type in WEIGHTED and node.metadata_props.get(MADE_BY) not in FIXED

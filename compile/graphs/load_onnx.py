@@ -16,7 +16,7 @@ from bundle.base.frozen import faults
 from bundle.formats.artifacts import SIDECAR, Exported, Folded, Record, Simplified, TensorSpec, load
 from bundle.formats.manifest import Io
 from bundle.tasks.preprocess import Preprocess, Triple
-from compile.graphs.passes.base import unused
+from compile.graphs.nodes import unused
 from compile.graphs.read_onnx import read_model
 from compile.stage.graph_info import GRAPH_FILE, INPUT, GraphInfo, graph_info, graph_settings
 from compile.stage.store import seal, tool_versions, writing

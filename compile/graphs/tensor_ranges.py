@@ -13,7 +13,7 @@ from onnx_ir.passes.common import ShapeInferencePass
 
 from bundle.base.frozen import Frozen
 from bundle.base.nullable_float import Figure
-from compile.graphs.passes.base import names_of, unused
+from compile.graphs.nodes import names_of, unused
 from compile.graphs.passes.make_half import LARGEST, SMALLEST
 from compile.stage.compare import open_graph
 from compile.stage.graph_info import Array

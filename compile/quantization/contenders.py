@@ -12,7 +12,7 @@ never shipped in place of a plain one that needs no mending.
 from collections.abc import Callable, Sequence
 
 from bundle.judging.choice import Choice, equals, may_ship, order, unsettled
-from bundle.judging.report import RegressionReport
+from bundle.judging.regression_report import RegressionReport
 from bundle.judging.timing import Rounds
 
 # Variants that are left out of the bundle unless one of them is the shipped one: a Jetson's f32 graph is larger than all the

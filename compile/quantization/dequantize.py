@@ -17,7 +17,8 @@ from onnx_ir.passes.common import RemoveUnusedNodesPass
 from bundle.base.errors import GraphError
 from bundle.base.frozen import Frozen
 from compile.graphs.cost import macs_by_node, read_inferred
-from compile.graphs.passes.base import DEQUANTIZE, QUANTIZE, WEIGHTED, add_constant, constant
+from compile.graphs.nodes import WEIGHTED, add_constant, constant
+from compile.graphs.quantizers import DEQUANTIZE, QUANTIZE
 from compile.quantization.ignored_nodes import value_names
 
 MOVES = frozenset(

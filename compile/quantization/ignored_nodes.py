@@ -17,8 +17,9 @@ import onnx_ir as ir
 from onnx_ir.passes.common import ShapeInferencePass
 
 from compile.graphs.end_nodes import end_nodes, is_weighted, live_inputs
-from compile.graphs.passes.base import gemm_size, integer, place, shape_of
-from compile.graphs.passes.pool_as_product import MARK as POOLING
+from compile.graphs.insert import MADE_BY
+from compile.graphs.nodes import gemm_size, integer, place, shape_of
+from compile.graphs.passes.pool_as_product import NAME as POOLING
 from targets.base import QuantizationScheme
 
 MEANS = frozenset({"GlobalAveragePool", "ReduceMean"})
@@ -71,7 +72,7 @@ def _gate_path(graph: ir.Graph) -> dict[str, str]:
 
 def _pools(node: ir.Node) -> bool:
     """Say whether a node is a mean; a rewritten one is a product with a constant row."""
-    return node.op_type in MEANS or (node.op_type == "MatMul" and f"/{POOLING}/" in str(node.name))
+    return node.op_type in MEANS or (node.op_type == "MatMul" and node.metadata_props.get(MADE_BY) == POOLING)
 
 
 def _is_vector(value: ir.Value) -> bool:

@@ -5,7 +5,7 @@ import re
 from pydantic import Field, field_validator
 
 from bundle.base.frozen import Frozen
-from bundle.formats.tensorrt import Finding
+from bundle.formats.tensorrt_checks import Finding
 
 
 class Accepted(Frozen):

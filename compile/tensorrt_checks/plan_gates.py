@@ -10,7 +10,7 @@ from collections.abc import Mapping, Sequence
 from types import MappingProxyType
 from typing import TypeAlias
 
-from bundle.formats.tensorrt import Gate, GraphProof
+from bundle.formats.tensorrt_checks import Gate, GraphProof
 
 REFERENCE = "f16.onnx"
 QUANTIZED = ("int8.onnx", "int8_smooth.onnx", "int8_mixed.onnx")

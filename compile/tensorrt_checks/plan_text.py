@@ -4,7 +4,7 @@ from collections.abc import Iterable, Iterator
 from pathlib import Path
 
 from bundle.base.errors import PlanFailed
-from bundle.formats.tensorrt import PROOF, Proof, read_lint, read_proof
+from bundle.formats.tensorrt_checks import PROOF, Proof, read_lint, read_proof
 
 
 def describe(folder: Path) -> Iterator[str]:

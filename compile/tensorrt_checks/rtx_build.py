@@ -16,10 +16,10 @@ import typer
 
 from bundle.base.errors import GraphError
 from bundle.base.terminal import print_answer
-from bundle.formats.tensorrt import FloatProduct, GraphProof, Proof
+from bundle.formats.tensorrt_checks import FloatProduct, GraphProof, Proof
 from compile.graphs.attention import Attention, attentions
 from compile.graphs.cost import node_macs
-from compile.graphs.passes.base import WEIGHTED
+from compile.graphs.nodes import WEIGHTED
 from compile.graphs.read_onnx import read_model
 from compile.stage.command import run_script
 from compile.tensorrt_checks.plan_gates import gates

@@ -5,8 +5,8 @@ from pathlib import Path
 
 import onnx_ir as ir
 
-from bundle.formats.tensorrt import Finding, LintReport
-from compile.graphs.passes.base import QUANTIZE
+from bundle.formats.tensorrt_checks import Finding, LintReport
+from compile.graphs.quantizers import QUANTIZE
 from compile.graphs.read_onnx import flatten, read_model
 from compile.tensorrt_checks.findings import Accepted
 from compile.tensorrt_checks.operators_10_3 import VERSION

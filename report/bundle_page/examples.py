@@ -9,7 +9,7 @@ import numpy as np
 from bundle.formats.manifest import Bundle, Manifest
 from bundle.formats.vectors import Stored, Vectors
 from bundle.judging.ranking import extremes, losses, reference_scores
-from bundle.judging.report import RegressionReport
+from bundle.judging.regression_report import RegressionReport
 from bundle.judging.run import Infer, feed
 from bundle.tasks.dataset import Array, DatasetSpec, decode_label
 from bundle.tasks.metrics import metric

@@ -1,7 +1,7 @@
 """From regression.json to the page: the figures beside the gate, direct agreement, the variants tried, the earlier run."""
 
-from bundle.judging.report import BaselineResult, RegressionReport, TaskCheck, VariantTask
-from bundle.judging.report import VariantRow as Tried
+from bundle.judging.regression_report import BaselineResult, RegressionReport, TaskCheck, VariantTask
+from bundle.judging.regression_report import VariantRow as Tried
 from bundle.judging.standing import Standing as Stands
 from bundle.judging.standing import against as compared
 from bundle.judging.standing import label, standing

@@ -13,7 +13,7 @@ from report.bundle_page.examples import examples_view
 from report.bundle_page.measurements import measured_view
 from report.bundle_page.sensitivity import sensitivity_view
 from report.bundle_page.template import printed
-from report.bundle_page.tensorrt import legal_view
+from report.bundle_page.tensorrt_checks import legal_view
 from report.bundle_page.views import Page
 
 REPORT = "report.html"

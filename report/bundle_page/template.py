@@ -1,15 +1,15 @@
-"""From values to HTML: the one module of this room that imports Jinja2."""
+"""From values to HTML: the only module of this package that imports Jinja2."""
 
 from pathlib import Path
 
 from bundle.base.errors import not_installed
 from bundle.base.escaping import escaped
 
-ROOM = Path(__file__).resolve().parent
+FOLDER = Path(__file__).resolve().parent
 
 
 def printed(template: str, page: object, **more: object) -> str:
-    """Return the page of a template of this room; every string is escaped, what is undefined is an error.
+    """Return the page of a template of this package; every string is escaped, what is undefined is an error.
 
     Raises:
         TargetUnavailable: Jinja2 is not installed, as on a device.
@@ -21,8 +21,8 @@ def printed(template: str, page: object, **more: object) -> str:
             "the page", "jinja2", extra="host", where="report.bundle_page.template", error=error
         ) from error
     environment = Environment(autoescape=True, undefined=StrictUndefined, trim_blocks=True, finalize=_visible)
-    css = (ROOM / "page.css").read_text(encoding="utf-8")
-    source = environment.from_string((ROOM / template).read_text(encoding="utf-8"))
+    css = (FOLDER / "page.css").read_text(encoding="utf-8")
+    source = environment.from_string((FOLDER / template).read_text(encoding="utf-8"))
     return source.render(page=page, css=css, **more)
 
 

@@ -4,7 +4,7 @@ import math
 
 from bundle.formats.manifest import Manifest
 from bundle.judging.checks import behind
-from bundle.judging.report import verdicts_of
+from bundle.judging.regression_report import verdicts_of
 from bundle.judging.run import RegressionReport, TaskResult
 from bundle.judging.standing import allowed
 from bundle.judging.verdict import Verdict

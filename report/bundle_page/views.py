@@ -3,7 +3,7 @@
 from bundle.base.frozen import Frozen
 from bundle.judging.verdict import Verdict
 from report.bundle_page.sensitivity import SensitivityView
-from report.bundle_page.tensorrt import LegalView
+from report.bundle_page.tensorrt_checks import LegalView
 
 
 class Headline(Frozen):

@@ -1,4 +1,4 @@
-"""Arrays as pictures in a file or a page: the one module of this room that imports Pillow."""
+"""Arrays as pictures in a file or a page: the only module of this package that imports Pillow."""
 
 import base64
 import io

@@ -18,7 +18,7 @@ from numpy.typing import NDArray
 from onnx_ir.passes.common import RemoveUnusedNodesPass
 
 from bundle.base.errors import GraphError
-from compile.graphs.passes.base import constant, nodes_of
+from compile.graphs.nodes import constant, nodes_of
 
 Floats = NDArray[np.float32]
 KEPT = re.compile(r"(?:^|\.)((?:embeddings|encoder\.layer)\..*)$")

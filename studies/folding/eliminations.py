@@ -31,7 +31,7 @@ from bundle.tasks.preprocess import Preprocess
 from compile.evaluation.timing import Clock, Ratio, ratio, sample
 from compile.folding.graph_file import fold_file
 from compile.graphs.cost import graph_cost, macs_by_node, read_inferred
-from compile.graphs.passes.resize_as_products import MARK as RESIZES
+from compile.graphs.passes.resize_as_products import NAME as RESIZES
 from compile.graphs.passes.table import apply_passes
 from compile.stage.code_hash import ROOT
 from compile.stage.command import run_script

@@ -22,7 +22,7 @@ from compile.quantization.nncf_calibration import quantize_plainly
 from compile.quantize import MEAN, STD
 from compile.stage.command import run_script
 from compile.stage.graph_info import GRAPH_FILE, Array, graph_info
-from compile.tensorrt_checks.report import Legality, legality
+from compile.tensorrt_checks.check_build import Legality, legality
 
 REASON = 220  # characters of the parser's complaint that a table shows
 KINDS = ("defaults", "transformer")

@@ -13,7 +13,7 @@ import numpy as np
 import onnx_ir as ir
 
 from bundle.base.errors import GraphError
-from compile.graphs.passes.base import add_constant, constant, nodes_of, place
+from compile.graphs.nodes import add_constant, constant, nodes_of, place
 
 
 def inject_outliers(model: ir.Model, norms: Sequence[str], *, channels: int, factor: float, seed: int) -> int:

@@ -14,7 +14,7 @@ import onnx_ir as ir
 from onnx_ir.passes.common import ShapeInferencePass
 
 from bundle.base.frozen import Frozen
-from compile.graphs.passes.base import add_constant, constant, nodes_of
+from compile.graphs.nodes import add_constant, constant, nodes_of
 from compile.stage.compare import open_graph
 from compile.stage.graph_info import Array
 

@@ -6,16 +6,16 @@ from functools import cache
 from pathlib import Path
 
 ROOT = Path(__file__).resolve().parents[2]
-ROOMS = ("bundle", "calibration", "cli", "compile", "examples", "report", "studies", "targets", "tdss")
+PACKAGES = ("bundle", "calibration", "cli", "compile", "examples", "report", "studies", "targets", "tdss")
 
 
 def library() -> list[Path]:
-    """Every Python file of the rooms, without the tests."""
-    return sorted(path for room in ROOMS for path in (ROOT / room).rglob("*.py"))
+    """Every Python file of the packages, without the tests."""
+    return sorted(path for package in PACKAGES for path in (ROOT / package).rglob("*.py"))
 
 
 def everything() -> list[Path]:
-    """Every Python file of the rooms and of the tests."""
+    """Every Python file of the packages and of the tests."""
     return library() + sorted((ROOT / "tests").rglob("*.py"))
 
 
@@ -45,7 +45,7 @@ def closure(paths: list[Path]) -> list[Path]:
 
 def file_of(module: str) -> Path | None:
     """Return the file of a module of ours, None for anything else."""
-    if module.partition(".")[0] not in (*ROOMS, "tests"):
+    if module.partition(".")[0] not in (*PACKAGES, "tests"):
         return None
     path = ROOT.joinpath(*module.split("."))
     return next((file for file in (path / "__init__.py", path.with_suffix(".py")) if file.is_file()), None)

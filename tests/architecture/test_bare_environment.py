@@ -1,4 +1,4 @@
-"""Every module imports where only its room's own base is installed; what is heavy or optional is asked for later."""
+"""Every module imports where only its package's own base is installed; what is heavy or optional is asked for later."""
 
 import json
 import subprocess
@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.architecture.source import ROOMS, ROOT, library
+from tests.architecture.source import PACKAGES, ROOT, library
 
 CORE = ("numpy", "pydantic")
 COMMAND = ("rich", "typer")
@@ -21,6 +21,7 @@ ALLOWED = {
     "compile": (*MODEL, *COMMAND, "onnx_ir", "scipy"),
     "examples": CORE,
     "report": (*CORE, "rich"),
+    "studies": (*MODEL, *COMMAND, "onnx_ir", "scipy"),
     "targets": CORE,
     "tdss": MODEL,
     "tdss.train": TRAIN,
@@ -71,7 +72,7 @@ def scope(module: str) -> str:
 
 def refused(allowed: tuple[str, ...], modules: list[str]) -> dict[str, str]:
     """Import ``modules`` in a new process where our files may import ``allowed`` only; what failed, and why."""
-    payload = json.dumps([str(ROOT), [*ROOMS, *allowed], modules])
+    payload = json.dumps([str(ROOT), [*PACKAGES, *allowed], modules])
     result = subprocess.run(
         [sys.executable, "-c", PROBE, payload], capture_output=True, text=True, check=False, cwd="/"
     )
@@ -91,5 +92,5 @@ def test_the_probe_refuses_what_is_not_allowed() -> None:
     assert "pydantic" in refused(("numpy",), ["bundle.base.frozen"])["bundle.base.frozen"]
 
 
-def test_every_room_has_a_row() -> None:
-    assert set(ROOMS) <= set(ALLOWED)
+def test_every_package_has_a_row() -> None:
+    assert set(PACKAGES) <= set(ALLOWED)

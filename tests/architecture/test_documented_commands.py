@@ -12,7 +12,7 @@ import typer
 
 from cli.commands import COMMANDS
 from cli.main import find
-from tests.architecture.source import ROOMS, ROOT, file_of
+from tests.architecture.source import PACKAGES, ROOT, file_of
 
 DOCUMENTS = (ROOT / "README.md", *sorted((ROOT / "docs").glob("*.md")))
 OURS = r"(?:tdss|make|python3? -m|python3? compile/\S+)(?: [^`\n]*)?"
@@ -60,7 +60,7 @@ def wrong(words: list[str]) -> str:
         return wrong_subcommand(words[1:])
     module = words[2] if words[1] == "-m" else words[1].removesuffix(".py").replace("/", ".")
     rest = words[3:] if words[1] == "-m" else words[2:]
-    if module.partition(".")[0] not in (*ROOMS, "tests"):  # another project's; of pytest's words, the paths are ours
+    if module.partition(".")[0] not in (*PACKAGES, "tests"):  # another project's; of pytest's words, the paths are ours
         return " ".join(
             word for word in rest if word.startswith("tests/") and not (ROOT / word.split("::")[0]).exists()
         )

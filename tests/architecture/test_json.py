@@ -56,11 +56,11 @@ def test_every_value_writes_null_for_nan_and_reads_none() -> None:
     """A subclass may set its own configuration, which would take the place of ours."""
     for module in (
         "bundle.formats.manifest",
-        "bundle.judging.report",
+        "bundle.judging.regression_report",
         "bundle.formats.fold",
         "compile.stage.config",
         "compile.quantization.mixed_precision",
-        "report.bundle_page.tensorrt",
+        "report.bundle_page.tensorrt_checks",
     ):
         import_module(module)
     kinds = list(every_value(Frozen))

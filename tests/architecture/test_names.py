@@ -6,7 +6,7 @@ from itertools import chain
 
 import tomllib
 
-from tests.architecture.source import ROOMS, ROOT, library
+from tests.architecture.source import PACKAGES, ROOT, library
 
 DRAWERS = {"common", "helper", "helpers", "manager", "misc", "util", "utils"}
 # The module a distribution is imported as, where the names differ.
@@ -28,7 +28,7 @@ def _dependencies() -> set[str]:
 
 
 def test_no_file_hides_another_module() -> None:
-    taken = set(sys.stdlib_module_names) | _dependencies() | set(ROOMS)
+    taken = set(sys.stdlib_module_names) | _dependencies() | set(PACKAGES)
     wrong = [
         name
         for path in library()

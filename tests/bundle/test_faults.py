@@ -12,7 +12,7 @@ from bundle.formats.engines import write_engine_file
 from bundle.formats.manifest import load_bundle, verify_bundle, write_manifest
 from bundle.formats.results import RESULTS, write_result
 from bundle.judging.choice import pick
-from bundle.judging.report import read_report
+from bundle.judging.regression_report import read_report
 from bundle.transport.signature import make_keys, require_signature, sign
 from tests.architecture.source import ROOT
 from tests.bundle.made import make_bundle, manifest

@@ -19,7 +19,7 @@ from bundle.formats.artifacts import hash_file
 from bundle.formats.engines import write_engine_file
 from bundle.formats.manifest import load_bundle, verify_bundle
 from bundle.formats.results import RESULTS, read_result
-from bundle.formats.tensorrt import read_lint
+from bundle.formats.tensorrt_checks import read_lint
 from bundle.judging.choice import read_bench, read_choice
 from bundle.judging.run import read_report, write_report
 from bundle.judging.sensitivity import SENSITIVITY

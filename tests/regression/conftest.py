@@ -12,7 +12,7 @@ from bundle.base.errors import ArtifactError, ProjectError
 from bundle.formats.manifest import Bundle, read_manifest
 from bundle.judging.choice import pick
 from bundle.judging.harness import Options, judge_bundle
-from bundle.judging.report import RegressionReport, verdicts_of
+from bundle.judging.regression_report import RegressionReport, verdicts_of
 from bundle.judging.run import Progress
 from bundle.judging.standing import standing, summary
 from bundle.tasks.table import TASKS

@@ -15,7 +15,7 @@ from bundle.formats.vectors import Vectors
 from bundle.judging.checks import Question, answer, require_passed
 from bundle.judging.evaluate_image import feed
 from bundle.judging.harness import Options
-from bundle.judging.report import open_report
+from bundle.judging.regression_report import open_report
 from bundle.tasks.dataset import FolderDataset
 from tests.regression.conftest import Run
 

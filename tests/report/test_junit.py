@@ -3,7 +3,7 @@
 from xml.etree import ElementTree
 
 from bundle.judging.checks import QUESTIONS, answers
-from bundle.judging.report import RegressionReport
+from bundle.judging.regression_report import RegressionReport
 from report.junit import junit
 from tests.report import made
 

@@ -7,7 +7,7 @@ import pytest
 
 from bundle.base.errors import TargetUnavailable
 from bundle.formats.artifacts import hash_file
-from bundle.formats.tensorrt import GraphProof, Proof
+from bundle.formats.tensorrt_checks import GraphProof, Proof
 from compile.folding.choice.price import graph_price
 from compile.folding.engine import fold_graph
 from compile.folding.graph_file import read_graph

@@ -18,7 +18,7 @@ from bundle.formats.results import read_result
 from bundle.judging.checks import AGREEMENT_FLOOR
 from bundle.judging.choice import BENCH, CHOICE
 from bundle.judging.harness import Options
-from bundle.judging.report import RESULT
+from bundle.judging.regression_report import RESULT
 from bundle.judging.resume import FOLDER
 from bundle.transport.archive import pack
 from bundle.transport.signature import make_keys, sign

@@ -6,7 +6,7 @@ import onnx_ir as ir
 
 from compile.folding.linear.network import Network
 from compile.graphs.cost import COUNTED, macs_by_node, node_macs
-from compile.graphs.passes.base import is_constant, shape_of
+from compile.graphs.nodes import is_constant, shape_of
 from targets.folding import Rates
 
 FREE = frozenset({"Constant", "Flatten", "Identity", "Reshape", "Squeeze", "Unsqueeze"})

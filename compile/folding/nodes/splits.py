@@ -9,7 +9,7 @@ from itertools import pairwise
 import onnx_ir as ir
 
 from compile.folding.nodes.builder import Builder, static_shape
-from compile.graphs.passes.base import constant
+from compile.graphs.nodes import constant
 
 
 def merge_slices(builder: Builder, needed: AbstractSet[ir.Value]) -> None:

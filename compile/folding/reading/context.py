@@ -8,7 +8,7 @@ import onnx_ir as ir
 from compile.folding.linear.matrices import Array
 from compile.folding.linear.moves import Shape
 from compile.folding.linear.network import CHANNEL, POSITION, Network, View
-from compile.graphs.passes.base import constant, place, shape_of
+from compile.graphs.nodes import constant, place, shape_of
 
 
 class NotLinear(Exception):

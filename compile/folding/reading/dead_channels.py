@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 from compile.folding.linear.matrices import Array, Index, Matrix, select
 from compile.folding.linear.moves import Shape
 from compile.folding.linear.network import CHANNEL, Network, Term, View
-from compile.graphs.passes.base import constant, is_standard
+from compile.graphs.nodes import constant, is_standard
 from compile.graphs.pytorch.evaluate import evaluate
 
 Mask = NDArray[np.bool_]

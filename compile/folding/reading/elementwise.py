@@ -11,7 +11,7 @@ from compile.folding.linear.moves import Shape
 from compile.folding.linear.network import CHANNEL, POSITION, Network, Term, View, parts_of
 from compile.folding.linear.views import expand, join, leading, retype
 from compile.folding.reading.context import NotLinear, floating, floats, known, known_shape, moved, per_channel, view_of
-from compile.graphs.passes.base import integer
+from compile.graphs.nodes import integer
 
 
 def read_add(network: Network, node: ir.Node) -> View:

@@ -6,7 +6,7 @@ import onnx_ir as ir
 from compile.folding.linear.network import Network, View
 from compile.folding.linear.views import expand, reshape, take, transpose
 from compile.folding.reading.context import NotLinear, integers, known, known_shape, moved, view_of
-from compile.graphs.passes.base import integer
+from compile.graphs.nodes import integer
 
 
 def read_reshape(network: Network, node: ir.Node) -> View:

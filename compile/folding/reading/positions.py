@@ -13,7 +13,7 @@ from compile.folding.linear.network import CHANNEL, POSITION, Network, Term, Vie
 from compile.folding.linear.views import reshape
 from compile.folding.reading.context import NotLinear, integers, known, known_shape, moved, stand_in, text, view_of
 from compile.graphs.interpolation import resize_weights
-from compile.graphs.passes.base import integer, place
+from compile.graphs.nodes import integer, place
 
 
 def _mapped(network: Network, view: View, factors: dict[int, "sparse.csr_array"], step: Step) -> View:

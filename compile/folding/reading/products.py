@@ -25,7 +25,7 @@ from compile.folding.reading.context import (
     text,
     view_of,
 )
-from compile.graphs.passes.base import integer, place
+from compile.graphs.nodes import integer, place
 
 MOST_ENTRIES = 2**26  # of the matrix over all channels that an einsum is
 

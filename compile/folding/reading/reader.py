@@ -15,7 +15,7 @@ from compile.folding.linear.network import CHANNEL, POSITION, Network, Term, Vie
 from compile.folding.reading.context import NotLinear
 from compile.folding.reading.dead_channels import ELEMENTWISE, known_channels, read_in_part
 from compile.folding.reading.operators import OPERATORS, Operator
-from compile.graphs.passes.base import constant, integer, is_constant, is_standard, place, shape_of
+from compile.graphs.nodes import constant, integer, is_constant, is_standard, place, shape_of
 
 CHANNELS_LAST = frozenset({"LayerNormalization", "RMSNormalization"})
 CHANNELS_SECOND = frozenset(

@@ -7,7 +7,7 @@ from math import prod
 
 import onnx_ir as ir
 
-from compile.graphs.passes.base import constant, is_constant, is_standard, shape_of
+from compile.graphs.nodes import constant, is_constant, is_standard, shape_of
 
 
 def with_early_scales(model: ir.Model) -> ir.Model:

@@ -14,7 +14,7 @@ from onnx_ir.passes.common import RemoveUnusedNodesPass
 from compile.folding.linear.network import POSITION, Network
 from compile.folding.reading.reader import read_network
 from compile.folding.reading.scales import with_early_scales
-from compile.graphs.passes.base import add_constant, constant, is_constant
+from compile.graphs.nodes import add_constant, constant, is_constant
 from compile.graphs.pytorch.convert import values_of
 from compile.graphs.pytorch.evaluate import evaluate
 from compile.stage.graph_info import Array

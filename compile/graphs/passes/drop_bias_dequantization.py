@@ -7,7 +7,8 @@ after    b_c = s_c · q_c                 an initializer, the product computed h
 import numpy as np
 import onnx_ir as ir
 
-from compile.graphs.passes.base import DEQUANTIZE, Array, add_constant, constant, nodes_of
+from compile.graphs.nodes import Array, add_constant, constant, nodes_of
+from compile.graphs.quantizers import DEQUANTIZE
 
 
 def drop_bias_dequantization(model: ir.Model) -> tuple[ir.Model, bool]:

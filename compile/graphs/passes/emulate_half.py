@@ -14,7 +14,7 @@ from collections.abc import Sequence
 import onnx_ir as ir
 
 from bundle.base.errors import GraphError
-from compile.graphs.passes.base import names_of
+from compile.graphs.nodes import names_of
 from compile.graphs.passes.make_half import cast_node
 
 MOVERS = (

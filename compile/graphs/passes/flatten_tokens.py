@@ -18,10 +18,10 @@ from math import prod
 
 import onnx_ir as ir
 
-from compile.graphs.passes.base import constant, integer, is_standard, label, nodes_of, place, shape_of
-from compile.graphs.passes.insert import Inserter, supersede
+from compile.graphs.insert import Inserter, supersede
+from compile.graphs.nodes import constant, integer, is_standard, label, nodes_of, place, shape_of
 
-MARK = "flatten_tokens"
+NAME = "flatten_tokens"
 RANK = 3
 UNARY = frozenset({"Elu", "Erf", "Gelu", "HardSwish", "Identity", "LeakyRelu", "Neg", "Relu", "Sigmoid", "Tanh"})
 BINARY = frozenset({"Add", "Div", "Mul", "Sub"})
@@ -72,7 +72,7 @@ def _is_vector(value: ir.Value | None) -> bool:
 
 def _flatten(model: ir.Model, node: ir.Node, rows: dict[ir.Value, ir.Value]) -> None:
     """Put a node of flat inputs and a reshape in a node's place; ``rows`` holds the flat form of values."""
-    new, old = Inserter(model, node, f"{label(node)}/{MARK}"), node.outputs[0]
+    new, old = Inserter(model, node, label(node), NAME), node.outputs[0]
     inputs = [_flat_form(new, value, rows) for value in node.inputs]
     shape = shape_of(old) or ()
     made = new.node(node.op_type, inputs, _flat(shape), "flat")

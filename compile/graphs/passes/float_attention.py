@@ -7,8 +7,8 @@ after    l = q·kᵀ                  o = softmax(l)·v
 import onnx_ir as ir
 
 from compile.graphs.attention import attentions
-from compile.graphs.passes.base import dequantizers_behind, quantizer_of
 from compile.graphs.passes.float_query import read_around
+from compile.graphs.quantizers import dequantizers_behind, quantizer_of
 
 
 def float_attention(model: ir.Model) -> tuple[ir.Model, int]:

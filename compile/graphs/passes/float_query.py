@@ -11,8 +11,8 @@ weights on every frame and multiplies in FP16 (measured, targets/jetson/placemen
 import onnx_ir as ir
 
 from compile.graphs.attention import Attention, attentions
-from compile.graphs.passes.base import dequantizers_behind, quantizer_of
 from compile.graphs.passes.scale_query_first import unquantized
+from compile.graphs.quantizers import dequantizers_behind, quantizer_of
 
 
 def float_query(model: ir.Model) -> tuple[ir.Model, int]:

@@ -18,7 +18,7 @@ from math import prod
 import numpy as np
 import onnx_ir as ir
 
-from compile.graphs.passes.insert import Inserter, supersede
+from compile.graphs.insert import Inserter, supersede
 from compile.graphs.passes.movement import MOVES, ZERO, Moved, shape_of, trace
 
 COPIES = frozenset({"Concat", "Pad"})
@@ -79,7 +79,7 @@ def _replace(model: ir.Model, value: ir.Value, moved: Moved, mark: str) -> None:
     width, total = whole[-1], prod(whole[:-1])
     rows = moved.indices.reshape(-1, width)[:, 0]
     picked = np.where(rows == ZERO, total, rows // width).reshape(*shape[:-1], shape[-1] // width)
-    new = Inserter(model, moved.nodes[0], f"{moved.nodes[0].name}/{mark}")
+    new = Inserter(model, moved.nodes[0], str(moved.nodes[0].name), mark)
     flat = new.reshape(moved.source, (total, width), "rows")
     if (rows == ZERO).any():
         zero = new.constant(np.zeros((1, width), (value.dtype or ir.DataType.FLOAT).numpy()), "zero")

@@ -10,17 +10,8 @@ channel loses resolution, at most s/2 of rounding error in place of s_c/2.
 import numpy as np
 import onnx_ir as ir
 
-from compile.graphs.passes.base import (
-    QUANTIZE,
-    constant,
-    dequantizers,
-    is_constant,
-    nodes_of,
-    place,
-    set_parameters,
-    zero_point,
-    zero_point_obstacle,
-)
+from compile.graphs.nodes import constant, is_constant, nodes_of, place
+from compile.graphs.quantizers import QUANTIZE, dequantizers, set_parameters, zero_point, zero_point_obstacle
 
 
 def make_activations_per_tensor(model: ir.Model) -> tuple[ir.Model, bool]:

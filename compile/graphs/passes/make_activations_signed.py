@@ -14,17 +14,12 @@ uint8 also cuts off below 0, and some quantizers leave a Relu to it. So where x 
 import numpy as np
 import onnx_ir as ir
 
-from compile.graphs.passes.base import (
+from compile.graphs.nodes import constant, free_name, is_standard, label, nodes_of, place
+from compile.graphs.quantizers import (
     COMMUTING,
     DEQUANTIZE,
     QUANTIZE,
-    constant,
     dequantizers,
-    free_name,
-    is_standard,
-    label,
-    nodes_of,
-    place,
     quantizer_of,
     set_parameters,
     zero_point,

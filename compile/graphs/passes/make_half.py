@@ -22,19 +22,8 @@ import numpy as np
 import onnx_ir as ir
 
 from compile.graphs.end_nodes import end_nodes
-from compile.graphs.passes.base import (
-    COMMUTING,
-    DEQUANTIZE,
-    QUANTIZE,
-    SEVERAL_DATA,
-    WEIGHTED,
-    Array,
-    constant,
-    dequantizers_behind,
-    names_of,
-    register,
-    unused,
-)
+from compile.graphs.nodes import WEIGHTED, Array, constant, names_of, register, unused
+from compile.graphs.quantizers import COMMUTING, DEQUANTIZE, QUANTIZE, SEVERAL_DATA, dequantizers_behind
 
 TYPED_BY_ATTRIBUTE = frozenset({"Cast", "Constant", "ConstantOfShape", "EyeLike"})  # their inputs say nothing about it
 FLOAT32 = TYPED_BY_ATTRIBUTE | {"LayerNormalization", "Pow", "ReduceMean", "ReduceSum", "Softmax", "Sqrt"}

@@ -10,9 +10,11 @@ constants for each shifted block, and the cache they go through: measure. Exact 
 import numpy as np
 import onnx_ir as ir
 
-from compile.graphs.passes.base import constant, nodes_of
-from compile.graphs.passes.insert import Inserter, supersede
+from compile.graphs.insert import Inserter, supersede
+from compile.graphs.nodes import constant, nodes_of
 from compile.graphs.passes.movement import shape_of
+
+NAME = "merge_attention_mask"
 
 
 def merge_attention_mask(model: ir.Model) -> tuple[ir.Model, int]:
@@ -60,7 +62,7 @@ def _chain(node: ir.Node) -> tuple[ir.Node, ir.Value, ir.Value, np.ndarray] | No
 
 
 def _replace(model: ir.Model, back: ir.Node, logits: ir.Value, old: ir.Value, merged: np.ndarray) -> None:
-    new = Inserter(model, back, f"{back.name}/merge_attention_mask")
+    new = Inserter(model, back, str(back.name), NAME)
     made = new.node("Add", [logits, new.constant(merged, "bias_and_mask")], merged.shape, "add")
     supersede(model, old, made)
     masked = back.inputs[0].producer() if back.inputs[0] is not None else None

@@ -11,10 +11,12 @@ one convolution and one resize. Fewer MACs where the branches are small; more by
 import numpy as np
 import onnx_ir as ir
 
-from compile.graphs.passes.base import constant, nodes_of
-from compile.graphs.passes.insert import Inserter, supersede
+from compile.graphs.insert import Inserter, supersede
+from compile.graphs.nodes import constant, nodes_of
 from compile.graphs.passes.movement import shape_of
 from compile.graphs.passes.resize_as_products import coordinates
+
+NAME = "mix_before_resize"
 
 Size = tuple[int, ...]
 CROPPED = "tf_crop_and_resize"  # its weights need not sum to 1
@@ -88,7 +90,7 @@ def _replace(model: ir.Model, conv: ir.Node, branches: list[tuple[ir.Value, ir.N
         groups.setdefault(((shape_of(value) or ())[2:], _kind(resize)), []).append(index)
     grid = (shape_of(conv.outputs[0]) or ())[2:]
     order = sorted(groups, key=lambda group: (group[0] != grid, [-side for side in group[0]], group[1]))
-    new = Inserter(model, conv, f"{conv.name}/mix_before_resize")
+    new = Inserter(model, conv, str(conv.name), NAME)
     total = None
     for number, group in enumerate(order):
         members = groups[group]

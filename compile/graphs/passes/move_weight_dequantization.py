@@ -12,7 +12,8 @@ import numpy as np
 import onnx_ir as ir
 from numpy.typing import NDArray
 
-from compile.graphs.passes.base import DEQUANTIZE, QUANTIZE, Array, add_constant, constant, label, nodes_of
+from compile.graphs.nodes import Array, add_constant, constant, label, nodes_of
+from compile.graphs.quantizers import DEQUANTIZE, QUANTIZE
 
 
 def move_weight_dequantization(model: ir.Model) -> tuple[ir.Model, bool]:

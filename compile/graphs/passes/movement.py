@@ -12,8 +12,8 @@ import numpy as np
 import onnx_ir as ir
 from numpy.typing import NDArray
 
-from compile.graphs.passes.base import constant
-from compile.graphs.passes.base import shape_of as shape_of  # its readers find it here too
+from compile.graphs.nodes import constant
+from compile.graphs.nodes import shape_of as shape_of  # its readers find it here too
 
 Indices = NDArray[np.int64]
 ZERO = -1

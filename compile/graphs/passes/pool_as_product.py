@@ -12,11 +12,11 @@ from math import prod
 import numpy as np
 import onnx_ir as ir
 
-from compile.graphs.passes.base import constant, nodes_of
-from compile.graphs.passes.insert import Inserter, supersede
+from compile.graphs.insert import Inserter, supersede
+from compile.graphs.nodes import constant, nodes_of
 from compile.graphs.passes.movement import shape_of
 
-MARK = "pool_as_product"
+NAME = "pool_as_product"
 LEAST = 49  # places of a map, 7×7: a mean over fewer (of a few tasks' weights, say) costs nothing
 
 
@@ -50,7 +50,7 @@ def _replace(
 ) -> None:
     (value, dtype), (whole, pooled) = source, shapes
     batch, places, channels = whole[0], prod(whole[1:-1]), whole[-1]
-    new = Inserter(model, node, f"{node.name}/{MARK}")
+    new = Inserter(model, node, str(node.name), NAME)
     flat = new.reshape(value, (batch, places, channels), "flat")
     row = new.constant(np.full((1, places), 1.0 / places, dtype.numpy()), "row")
     mean = new.node("MatMul", [row, flat], (batch, 1, channels), "mean")

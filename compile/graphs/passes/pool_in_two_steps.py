@@ -12,9 +12,11 @@ from math import prod
 import numpy as np
 import onnx_ir as ir
 
-from compile.graphs.passes.base import constant, nodes_of
-from compile.graphs.passes.insert import Inserter, supersede
+from compile.graphs.insert import Inserter, supersede
+from compile.graphs.nodes import constant, nodes_of
 from compile.graphs.passes.movement import shape_of
+
+NAME = "pool_in_two_steps"
 
 
 def pool_in_two_steps(model: ir.Model) -> tuple[ir.Model, int]:
@@ -44,7 +46,7 @@ def _pooled(node: ir.Node) -> tuple[ir.Value | None, tuple[int, ...]]:
 
 def _replace(model: ir.Model, node: ir.Node, source: ir.Value, split: tuple[int, ...]) -> None:
     batch, tall, a, wide, b, channels = split
-    new = Inserter(model, node, f"{node.name}/pool_in_two_steps")
+    new = Inserter(model, node, str(node.name), NAME)
     axis = new.constant(np.array([1], np.int64), "axis")
     value = source
     for name, shape in (("tall", (batch * tall, a, wide * b * channels)), ("wide", (batch * tall * wide, b, channels))):

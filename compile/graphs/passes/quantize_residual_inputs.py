@@ -10,7 +10,8 @@ transformer's stream, which a LayerNorm reads) has no scale to take, and stays i
 import onnx_ir as ir
 from onnx_ir.passes.common import ShapeInferencePass
 
-from compile.graphs.passes.base import DEQUANTIZE, QUANTIZE, WEIGHTED, free_name, is_constant, label, nodes_of
+from compile.graphs.nodes import WEIGHTED, free_name, is_constant, label, nodes_of
+from compile.graphs.quantizers import DEQUANTIZE, QUANTIZE
 
 
 def quantize_residual_inputs(model: ir.Model) -> tuple[ir.Model, bool]:

@@ -20,12 +20,12 @@ import numpy as np
 import onnx_ir as ir
 from numpy.typing import NDArray
 
+from compile.graphs.insert import Inserter, supersede
 from compile.graphs.interpolation import resize_weights
-from compile.graphs.passes.base import nodes_of
-from compile.graphs.passes.insert import Inserter, supersede
+from compile.graphs.nodes import nodes_of
 from compile.graphs.passes.movement import shape_of
 
-MARK = "resize_as_products"
+NAME = "resize_as_products"
 BAND = 32  # rows of y in a group, at least: measured, 16 and 64 are slower
 
 
@@ -81,7 +81,7 @@ def bands(size: int, to: int) -> tuple[NDArray[np.int64], NDArray[np.float64]]:
 
 def _replace(model: ir.Model, node: ir.Node) -> None:
     before, after = shape_of(node.inputs[0]) or (), shape_of(node.outputs[0]) or ()
-    new = Inserter(model, node, f"{node.name}/{MARK}")
+    new = Inserter(model, node, str(node.name), NAME)
     dtype = (node.outputs[0].dtype or ir.DataType.FLOAT).numpy()
     across = new.constant(np.ascontiguousarray(interpolation(before[3], after[3]).T.astype(dtype)), "columns")
     wide = new.node("MatMul", [node.inputs[0], across], (*before[:3], after[3]), "wide")

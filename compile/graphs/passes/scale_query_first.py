@@ -12,22 +12,18 @@ pair, which rounds each element as before.
 import numpy as np
 import onnx_ir as ir
 
-from compile.graphs.passes.base import (
-    DEQUANTIZE,
-    SEVERAL_DATA,
+from compile.graphs.nodes import (
     Array,
     add_constant,
     constant,
-    dequantizers_behind,
     free_name,
     is_constant,
     is_standard,
     label,
     nodes_of,
     place,
-    quantizer_of,
-    same_parameters,
 )
+from compile.graphs.quantizers import DEQUANTIZE, SEVERAL_DATA, dequantizers_behind, quantizer_of, same_parameters
 
 BEFORE_SOFTMAX = frozenset({"Add", "Cast", "Identity", "Reshape", "Where"})
 

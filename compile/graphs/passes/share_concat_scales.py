@@ -11,15 +11,8 @@ from its pair, or from several through another Concat, across operators that cho
 import numpy as np
 import onnx_ir as ir
 
-from compile.graphs.passes.base import (
-    constant,
-    dequantizers,
-    dequantizers_behind,
-    nodes_of,
-    place,
-    quantizer_of,
-    set_parameters,
-)
+from compile.graphs.nodes import constant, nodes_of, place
+from compile.graphs.quantizers import dequantizers, dequantizers_behind, quantizer_of, set_parameters
 
 
 def share_concat_scales(model: ir.Model) -> tuple[ir.Model, bool]:

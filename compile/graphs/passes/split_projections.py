@@ -17,11 +17,11 @@ import numpy as np
 import onnx_ir as ir
 from numpy.typing import NDArray
 
-from compile.graphs.passes.base import constant, label, nodes_of, place
-from compile.graphs.passes.insert import Inserter, supersede
+from compile.graphs.insert import Inserter, supersede
+from compile.graphs.nodes import constant, label, nodes_of, place
 from compile.graphs.passes.movement import MOVES, Indices, shape_of, trace
 
-MARK = "split_projections"
+NAME = "split_projections"
 HEADS_FIRST, DEPTH_FIRST = (0, 2, 1, 3), (0, 2, 3, 1)  # [B, N, h, d] → [B, h, N, d] or [B, h, d, N]
 
 CHANNELS_FIRST = (0, 3, 1, 2)
@@ -122,7 +122,7 @@ def _from_columns(columns: Indices, source: tuple[int, ...], shape: tuple[int, .
 
 def _replace(model: ir.Model, joint: Joint, part: Part, name: str) -> None:
     """Let everything that reads a part read a product of its own."""
-    new = Inserter(model, joint.product, f"{label(joint.product)}/{MARK}")
+    new = Inserter(model, joint.product, label(joint.product), NAME)
     shape, weight = shape_of(joint.product.outputs[0]) or (), constant(joint.product.inputs[1])
     assert weight is not None
     wide = (*shape[:2], part.columns.size)

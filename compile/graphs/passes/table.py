@@ -1,14 +1,14 @@
 """The explicit table of passes, and the one way to run a target's list of them on a graph file."""
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from types import MappingProxyType
+from typing import TypeAlias
 
 import onnx_ir as ir
 from onnx_ir.passes.common import CheckerPass, RemoveUnusedNodesPass
 
 from bundle.base.errors import ConfigError, GraphError
-from compile.graphs.passes.base import Pass
 from compile.graphs.passes.drop_bias_dequantization import drop_bias_dequantization
 from compile.graphs.passes.flatten_tokens import flatten_tokens
 from compile.graphs.passes.float_attention import float_attention
@@ -27,6 +27,10 @@ from compile.graphs.passes.resize_as_products import resize_as_products
 from compile.graphs.passes.scale_query_first import scale_query_first
 from compile.graphs.passes.share_concat_scales import share_concat_scales
 from compile.graphs.passes.split_projections import split_projections
+
+Pass: TypeAlias = Callable[
+    [ir.Model], tuple[ir.Model, int]
+]  # the model it was given, edited, and how many sites it rewrote
 
 PASSES: MappingProxyType[str, Pass] = MappingProxyType(
     {

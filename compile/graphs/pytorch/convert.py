@@ -14,7 +14,7 @@ import torch
 from torch import Tensor, fx, nn
 
 from bundle.base.errors import GraphError
-from compile.graphs.passes.base import is_standard, label
+from compile.graphs.nodes import is_standard, label
 from compile.graphs.pytorch.base import Operator, Result
 from compile.graphs.pytorch.constants import Static, Types, constant_node, python_value, torch_tensor
 from compile.graphs.pytorch.table import OPERATORS, find_operator

@@ -6,7 +6,7 @@ import torch
 from torch import fx
 
 from bundle.base.errors import GraphError
-from compile.graphs.passes.base import shape_of
+from compile.graphs.nodes import shape_of
 from compile.graphs.pytorch.constants import AS_WRITTEN, torch_type
 from compile.graphs.pytorch.convert import to_module
 from compile.graphs.read_onnx import read_model

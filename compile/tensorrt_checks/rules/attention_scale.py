@@ -2,8 +2,8 @@
 
 from collections.abc import Iterator
 
-from bundle.formats.tensorrt import Finding
-from compile.graphs.passes.base import is_constant
+from bundle.formats.tensorrt_checks import Finding
+from compile.graphs.nodes import is_constant
 from compile.graphs.passes.scale_query_first import reaches_softmax, scaled_product, why_not
 from compile.tensorrt_checks.rules.view import View, name_of, tensor_of
 

@@ -5,8 +5,9 @@ from collections.abc import Iterator
 import numpy as np
 import onnx_ir as ir
 
-from bundle.formats.tensorrt import Finding
-from compile.graphs.passes.base import DEQUANTIZE, QUANTIZE, dequantizers_behind, place
+from bundle.formats.tensorrt_checks import Finding
+from compile.graphs.nodes import place
+from compile.graphs.quantizers import DEQUANTIZE, QUANTIZE, dequantizers_behind
 from compile.tensorrt_checks.rules.view import View, data_scale, name_of, tensor_of
 
 NAME = "shared-scale"

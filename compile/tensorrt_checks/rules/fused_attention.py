@@ -10,9 +10,10 @@ are quantized, and the head size is one of ``INT8_HEADS``. A query, key or value
 from collections.abc import Iterator
 from math import prod
 
-from bundle.formats.tensorrt import Finding
+from bundle.formats.tensorrt_checks import Finding
 from compile.graphs.attention import Attention, attentions
-from compile.graphs.passes.base import QUANTIZE, integer, shape_of
+from compile.graphs.nodes import integer, shape_of
+from compile.graphs.quantizers import QUANTIZE
 from compile.tensorrt_checks.rules.view import View, beyond, name_of, quantized, tensor_of
 
 NAME = "fused-attention"

@@ -4,8 +4,8 @@ from collections.abc import Iterator
 
 import onnx_ir as ir
 
-from bundle.formats.tensorrt import Finding
-from compile.graphs.passes.base import place
+from bundle.formats.tensorrt_checks import Finding
+from compile.graphs.nodes import place
 from compile.tensorrt_checks.rules.view import View, name_of, producer, tensor_of
 
 NAME = "native-norm"

@@ -4,8 +4,8 @@ from collections.abc import Iterator
 
 import onnx_ir as ir
 
-from bundle.formats.tensorrt import Finding
-from compile.graphs.passes.base import integer, is_constant, is_standard, place
+from bundle.formats.tensorrt_checks import Finding
+from compile.graphs.nodes import integer, is_constant, is_standard, place
 from compile.tensorrt_checks import operators_10_3 as table
 from compile.tensorrt_checks.rules.view import View, name_of, tensor_of
 

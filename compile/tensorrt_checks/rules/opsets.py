@@ -2,7 +2,7 @@
 
 from collections.abc import Iterator
 
-from bundle.formats.tensorrt import Finding
+from bundle.formats.tensorrt_checks import Finding
 from compile.tensorrt_checks import operators_10_3 as table
 from compile.tensorrt_checks.rules.view import View, tensor_of
 

@@ -4,8 +4,8 @@ from collections.abc import Iterator
 
 import onnx_ir as ir
 
-from bundle.formats.tensorrt import Finding
-from compile.graphs.passes.base import WEIGHTED, is_constant, place, shape_of
+from bundle.formats.tensorrt_checks import Finding
+from compile.graphs.nodes import WEIGHTED, is_constant, place, shape_of
 from compile.tensorrt_checks.rules.view import View, name_of, producer, quantized, tensor_of
 
 NAME = "residual-input"

@@ -5,18 +5,9 @@ from collections.abc import Iterator
 import numpy as np
 import onnx_ir as ir
 
-from bundle.formats.tensorrt import Finding
-from compile.graphs.passes.base import (
-    DEQUANTIZE,
-    QUANTIZE,
-    WEIGHTED,
-    integer,
-    is_constant,
-    is_standard,
-    place,
-    quantizer_of,
-    shape_of,
-)
+from bundle.formats.tensorrt_checks import Finding
+from compile.graphs.nodes import WEIGHTED, integer, is_constant, is_standard, place, shape_of
+from compile.graphs.quantizers import DEQUANTIZE, QUANTIZE, quantizer_of
 from compile.tensorrt_checks.rules.view import View, data_scale, name_of, tensor_of
 
 NAME = "constant-scales"

@@ -4,10 +4,11 @@ from collections.abc import Iterator
 
 import onnx_ir as ir
 
-from bundle.formats.tensorrt import Finding
-from compile.graphs.passes.base import DEQUANTIZE, QUANTIZE, constant, is_constant, place, quantizer_of, zero_point
-from compile.graphs.passes.base import quantized_type as type_of_quantizer
+from bundle.formats.tensorrt_checks import Finding
+from compile.graphs.nodes import constant, is_constant, place
 from compile.graphs.passes.make_activations_signed import non_negative, why_not
+from compile.graphs.quantizers import DEQUANTIZE, QUANTIZE, quantizer_of, zero_point
+from compile.graphs.quantizers import quantized_type as type_of_quantizer
 from compile.tensorrt_checks.rules.view import View, data_scale, name_of, tensor_of
 
 NAME = "symmetric-int8"

@@ -4,18 +4,9 @@ from collections.abc import Iterator
 
 import onnx_ir as ir
 
-from bundle.formats.tensorrt import Finding
-from compile.graphs.passes.base import (
-    DEQUANTIZE,
-    WEIGHTED,
-    gemm_size,
-    integer,
-    is_constant,
-    is_standard,
-    place,
-    quantizer_of,
-    shape_of,
-)
+from bundle.formats.tensorrt_checks import Finding
+from compile.graphs.nodes import WEIGHTED, gemm_size, integer, is_constant, is_standard, place, shape_of
+from compile.graphs.quantizers import DEQUANTIZE, quantizer_of
 from compile.tensorrt_checks.rules.view import View, beyond, name_of, quantized, tensor_of
 
 NAME = "float-operator"

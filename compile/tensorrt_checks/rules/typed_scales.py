@@ -4,8 +4,9 @@ from collections.abc import Iterator
 
 import onnx_ir as ir
 
-from bundle.formats.tensorrt import Finding
-from compile.graphs.passes.base import DEQUANTIZE, QUANTIZE, place
+from bundle.formats.tensorrt_checks import Finding
+from compile.graphs.nodes import place
+from compile.graphs.quantizers import DEQUANTIZE, QUANTIZE
 from compile.tensorrt_checks.rules.symmetric import quantized_type
 from compile.tensorrt_checks.rules.view import View, name_of, tensor_of
 

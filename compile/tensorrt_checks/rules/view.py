@@ -5,8 +5,9 @@ from typing import NamedTuple, TypeAlias
 
 import onnx_ir as ir
 
-from bundle.formats.tensorrt import Finding, Severity
-from compile.graphs.passes.base import COMMUTING, Array, constant, dequantizers_behind, is_standard, place
+from bundle.formats.tensorrt_checks import Finding, Severity
+from compile.graphs.nodes import Array, constant, is_standard, place
+from compile.graphs.quantizers import COMMUTING, dequantizers_behind
 
 
 class View(NamedTuple):

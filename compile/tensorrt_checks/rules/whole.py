@@ -4,8 +4,9 @@ from collections.abc import Iterator
 
 import onnx_ir as ir
 
-from bundle.formats.tensorrt import Finding
-from compile.graphs.passes.base import DEQUANTIZE, QUANTIZE, WEIGHTED, is_constant, is_standard, quantizer_of
+from bundle.formats.tensorrt_checks import Finding
+from compile.graphs.nodes import WEIGHTED, is_constant, is_standard
+from compile.graphs.quantizers import DEQUANTIZE, QUANTIZE, quantizer_of
 from compile.tensorrt_checks.rules.view import View, beyond, name_of, quantized, tensor_of
 
 NAME = "whole-operator"

@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 from bundle.base.errors import ArtifactError
 from bundle.formats.manifest import load_bundle, read_manifest
 from bundle.formats.results import RESULTS, open_result, read_result, read_results, seal_result, write_result
-from bundle.judging.report import read_report
+from bundle.judging.regression_report import read_report
 from tests.bundle.made import make_bundle, manifest, write_manifest
 
 TEXTS = {

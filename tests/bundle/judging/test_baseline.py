@@ -13,7 +13,7 @@ from hypothesis.extra.numpy import array_shapes, arrays
 from bundle.base.errors import InputError
 from bundle.judging.baseline import compare, pack, unpack
 from bundle.judging.criteria import Judging
-from bundle.judging.report import RegressionReport
+from bundle.judging.regression_report import RegressionReport
 from bundle.judging.run import run
 from tests.architecture.source import ROOT
 from tests.bundle.made import HERE, TASKS, Bundle, Io, make_bundle, session, unchanged

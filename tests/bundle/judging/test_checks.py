@@ -5,7 +5,7 @@ import pytest
 from bundle.base.errors import RegressionFailed
 from bundle.judging.baseline import BaselineResult
 from bundle.judging.checks import AGREEMENT_FLOOR, QUESTIONS, answer, answers, behind, require_agreement, require_passed
-from bundle.judging.report import RegressionReport, TaskCheck, VariantTask, WorstImage
+from bundle.judging.regression_report import RegressionReport, TaskCheck, VariantTask, WorstImage
 from bundle.tasks.table import TASKS
 from tests.report import made
 

@@ -9,7 +9,7 @@ from bundle.base.errors import ArtifactError
 from bundle.formats.manifest import Bundle, BundleVariant, load_bundle, write_manifest
 from bundle.judging.choice import CHOICE, Choice, choose, pick, read_choice, unsettled
 from bundle.judging.harness import Options, judge_bundle
-from bundle.judging.report import RegressionReport, VariantRow, read_report, write_report
+from bundle.judging.regression_report import RegressionReport, VariantRow, read_report, write_report
 from bundle.judging.verdict import Verdict
 from tests.bundle.made import HERE, make_bundle, session
 

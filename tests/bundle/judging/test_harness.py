@@ -20,7 +20,7 @@ from bundle.formats.manifest import Bundle
 from bundle.formats.results import write_result
 from bundle.judging.harness import Options, judge_bundle, measure_bundle
 from bundle.judging.image_sources import Source, bundled
-from bundle.judging.report import read_report
+from bundle.judging.regression_report import read_report
 from bundle.judging.resume import FOLDER
 from bundle.judging.run import run
 from bundle.tasks.dataset import Array

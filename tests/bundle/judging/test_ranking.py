@@ -7,7 +7,7 @@ from bundle.formats.manifest import Bundle, load_bundle
 from bundle.formats.vectors import Vectors
 from bundle.judging.baseline import pack
 from bundle.judging.ranking import choose, extremes, losses, ranks, reference_scores
-from bundle.judging.report import RegressionReport
+from bundle.judging.regression_report import RegressionReport
 from bundle.tasks.dataset import decode_label
 from bundle.tasks.metrics import metric
 from bundle.tasks.postprocess import predict

@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 
 from bundle.judging.choice import Bench, Candidate, Choice
-from bundle.judging.report import Device, RegressionReport, TaskResult, VariantRow, VariantTask
+from bundle.judging.regression_report import Device, RegressionReport, TaskResult, VariantRow, VariantTask
 from bundle.judging.sensitivity import LayerSensitivity, SearchConfig, SearchReport
 from bundle.judging.verdict import Verdict
 from compile.evaluation.summary import describe, next_steps

@@ -7,7 +7,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from compile.folding.reading.settle import settle
-from compile.graphs.passes.base import constant
+from compile.graphs.nodes import constant
 from tdss.adapters.tdss import DynamicGate, Tsai
 from tdss.config import ModelConfig, TdssConfig
 from tests.compile.folding.applied import few, zero

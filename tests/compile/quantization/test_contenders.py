@@ -7,7 +7,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from bundle.judging.choice import NARROWER, choose, with_variants
-from bundle.judging.report import Device, RegressionReport, TaskResult
+from bundle.judging.regression_report import Device, RegressionReport, TaskResult
 from bundle.judging.verdict import Verdict
 from compile.quantization.contenders import MENDS, Contest
 

@@ -2,7 +2,7 @@
 
 import pytest
 
-from bundle.formats.tensorrt import GraphProof
+from bundle.formats.tensorrt_checks import GraphProof
 from compile.tensorrt_checks.plan_gates import FEWER, FUSED, gates
 from tests.report.bundle_page.test_tensorrt import GRAPH
 

@@ -9,7 +9,7 @@ from PIL import Image
 from bundle.formats.manifest import Bundle, load_bundle
 from bundle.formats.vectors import Vectors
 from bundle.judging.ranking import reference_scores
-from bundle.judging.report import RegressionReport
+from bundle.judging.regression_report import RegressionReport
 from bundle.tasks.dataset import Array
 from bundle.tasks.table import task
 from report.bundle_page.examples import HOW_SCORED, NOT_RUN, answer, changed_most, examples_view

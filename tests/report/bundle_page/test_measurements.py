@@ -8,7 +8,7 @@ import pytest
 
 from bundle.base.errors import ArtifactError
 from bundle.formats.manifest import load_bundle
-from bundle.judging.report import RegressionReport, TaskCheck
+from bundle.judging.regression_report import RegressionReport, TaskCheck
 from bundle.tasks.agreement import CHANGE_UNITS
 from report.bundle_page.measurements import UNITS, change, cosine, measured_view, tried_rows
 from report.bundle_page.page import render

@@ -6,8 +6,8 @@ import numpy as np
 import onnx_ir as ir
 import pytest
 
-from bundle.formats.tensorrt import Proof
-from compile.tensorrt_checks import report as legality
+from bundle.formats.tensorrt_checks import Proof
+from compile.tensorrt_checks import check_build as legality
 from compile.tensorrt_checks.run import lint_file
 from studies.quantization.nncf_defaults import quantize_naively, row
 from tests.compile.tensorrt_checks.rules.made import parse

@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from compile.graphs.passes.base import nodes_of
+from compile.graphs.nodes import nodes_of
 from compile.graphs.passes.drop_bias_dequantization import drop_bias_dequantization, why_not
 from tests.compile.graphs.passes.made import graph, operators, run
 

@@ -4,9 +4,9 @@ import numpy as np
 import pytest
 
 from compile.graphs.attention import attentions
-from compile.graphs.passes.base import dequantizers_behind
 from compile.graphs.passes.float_attention import float_attention
 from compile.graphs.passes.float_query import float_query, why_not
+from compile.graphs.quantizers import dequantizers_behind
 from tests.compile.graphs.passes.made import run, shaped
 
 PAIR = "{0}q = QuantizeLinear ({0}, s, z)\n {0}d = DequantizeLinear ({0}q, s, z)\n "

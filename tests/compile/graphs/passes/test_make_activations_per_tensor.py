@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from compile.graphs.passes.base import constant, nodes_of
+from compile.graphs.nodes import constant, nodes_of
 from compile.graphs.passes.make_activations_per_tensor import make_activations_per_tensor, why_not
 from tests.compile.graphs.passes.made import graph, operators, run
 

@@ -5,7 +5,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from compile.graphs.passes.base import nodes_of
+from compile.graphs.nodes import nodes_of
 from compile.graphs.passes.move_weight_dequantization import move_weight_dequantization, why_not
 from compile.tensorrt_checks.run import lint_model
 from tests.compile.graphs.passes.made import graph, operators, run

@@ -5,7 +5,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from compile.graphs.passes.base import nodes_of
+from compile.graphs.nodes import nodes_of
 from compile.graphs.passes.quantize_residual_inputs import quantize_residual_inputs, why_not
 from compile.tensorrt_checks.run import lint_model
 from tests.compile.graphs.passes.made import graph, operators, run

@@ -5,7 +5,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from compile.graphs.passes.base import constant, nodes_of
+from compile.graphs.nodes import constant, nodes_of
 from compile.graphs.passes.scale_query_first import scale_query_first, why_not
 from compile.graphs.passes.table import check_graph
 from compile.tensorrt_checks.run import lint_model

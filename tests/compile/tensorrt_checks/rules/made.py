@@ -2,7 +2,7 @@
 
 import onnx_ir as ir
 
-from bundle.formats.tensorrt import Finding
+from bundle.formats.tensorrt_checks import Finding
 from compile.tensorrt_checks.run import lint_model
 
 SIZE = 32

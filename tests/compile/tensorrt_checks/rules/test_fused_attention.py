@@ -5,7 +5,7 @@ from pathlib import Path
 import onnx_ir as ir
 import pytest
 
-from bundle.formats.tensorrt import Finding
+from bundle.formats.tensorrt_checks import Finding
 from compile.tensorrt_checks.rtx_build import prove
 from compile.tensorrt_checks.rules import attention_scale
 from compile.tensorrt_checks.rules.fused_attention import NAME

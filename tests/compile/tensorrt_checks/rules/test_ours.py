@@ -9,7 +9,7 @@ from calibration.sampling import CalibrationSet
 from compile.quantize import quantize
 from compile.stage.artifacts import variants_of
 from compile.stage.graph_info import GRAPH_FILE
-from compile.tensorrt_checks.report import ACCEPTED
+from compile.tensorrt_checks.check_build import ACCEPTED
 from compile.tensorrt_checks.run import lint_file
 from targets.base import RunConfig
 from targets.table import TARGETS

@@ -10,7 +10,7 @@ from types import MappingProxyType
 from bundle.base.errors import GraphError
 from bundle.base.frozen import Frozen
 from bundle.formats.artifacts import write_text
-from bundle.formats.tensorrt import LINT, PROOF, LintReport, LintReports, Proof
+from bundle.formats.tensorrt_checks import LINT, PROOF, LintReport, LintReports, Proof
 from compile.tensorrt_checks import jetson
 from compile.tensorrt_checks.findings import Accepted
 from compile.tensorrt_checks.rtx_build import prove

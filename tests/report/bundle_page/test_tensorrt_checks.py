@@ -7,9 +7,9 @@ import pytest
 from bundle.base.errors import ArtifactError
 from bundle.formats.manifest import Bundle, load_bundle, read_manifest, write_manifest
 from bundle.formats.results import open_result, write_result
-from bundle.formats.tensorrt import Finding, Gate, GraphProof, LintReport, LintReports, Proof
+from bundle.formats.tensorrt_checks import Finding, Gate, GraphProof, LintReport, LintReports, Proof
 from report.bundle_page.page import render
-from report.bundle_page.tensorrt import legal_view
+from report.bundle_page.tensorrt_checks import legal_view
 from tests.bundle.made import hash_bundle
 from tests.report import made
 from tests.report.bundle_page.test_page import Reader

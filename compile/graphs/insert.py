@@ -5,14 +5,16 @@ from collections.abc import Sequence
 import numpy as np
 import onnx_ir as ir
 
-from compile.graphs.passes.base import add_constant, free_name
+from compile.graphs.nodes import add_constant, free_name
+
+MADE_BY = "tdss.made_by"  # the key of a node's metadata that names the pass
 
 
 class Inserter:
-    """Puts nodes before ``place``; every name begins with ``prefix``, and ends in a number where it was taken."""
+    """Puts nodes before ``place`` for a pass. Their metadata names the pass, and their names begin with ``origin`` and the pass."""
 
-    def __init__(self, model: ir.Model, place: ir.Node, prefix: str) -> None:
-        self.model, self.place, self.prefix = model, place, prefix
+    def __init__(self, model: ir.Model, place: ir.Node, origin: str, made_by: str) -> None:
+        self.model, self.place, self.prefix, self.made_by = model, place, f"{origin}/{made_by}", made_by
 
     def node(
         self, operator: str, inputs: Sequence[ir.Value | None], shape: Sequence[int], name: str,
@@ -22,7 +24,9 @@ class Inserter:
         full = free_name(self.model.graph, f"{self.prefix}/{name}")
         first = inputs[0]
         output = ir.Value(name=full, type=None if first is None else first.type, shape=ir.Shape(shape))
-        made = ir.node(operator, inputs, attributes, outputs=[output], name=full)
+        made = ir.node(
+            operator, inputs, attributes, outputs=[output], name=full, metadata_props={MADE_BY: self.made_by}
+        )
         self.model.graph.insert_before(self.place, made)
         return output
 

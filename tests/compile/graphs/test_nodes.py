@@ -4,7 +4,8 @@ import numpy as np
 import onnx_ir as ir
 import pytest
 
-from compile.graphs.passes.base import constant, dequantizers, dequantizers_behind, gemm_size, is_constant, nodes_of
+from compile.graphs.nodes import constant, gemm_size, is_constant, nodes_of
+from compile.graphs.quantizers import dequantizers, dequantizers_behind
 from tests.compile.graphs.passes.made import graph, shaped
 
 PAIR = """

@@ -1,7 +1,4 @@
-"""What passes and lint rules share: how nodes and values are read, and the pairs of Q and DQ nodes around a tensor.
-
-A pass maps a model to (model, sites it rewrote or whether it did) and edits the model it is given; ``compile.graphs.passes.table`` runs them.
-"""
+"""Nodes and values of a graph: how they are read, named and added."""
 
 from collections.abc import Callable, Collection, Iterator
 from math import prod
@@ -11,19 +8,9 @@ import numpy as np
 import onnx_ir as ir
 from numpy.typing import NDArray
 
-Pass: TypeAlias = Callable[[ir.Model], tuple[ir.Model, int]]
 Array: TypeAlias = NDArray[np.generic]
 
-QUANTIZE, DEQUANTIZE = "QuantizeLinear", "DequantizeLinear"
 WEIGHTED = frozenset({"Conv", "ConvTranspose", "Gemm", "MatMul"})
-# TensorRT moves a Q or DQ across these, so that what stands beyond still runs in INT8 (guide: "commuting layers").
-COMMUTING = frozenset(
-    {
-        "Concat", "DepthToSpace", "Expand", "Flatten", "Gather", "Identity", "MaxPool", "Relu", "Reshape", "Slice",
-        "SpaceToDepth", "Split", "Squeeze", "Transpose", "Unsqueeze",
-    }
-)  # fmt: skip
-SEVERAL_DATA = frozenset({"Concat"})  # of these every input is data; of the other commuting ones only the first
 
 
 def is_standard(node: ir.Node) -> bool:
@@ -68,36 +55,6 @@ def gemm_size(node: ir.Node) -> tuple[int, int, int] | None:
         return 1, depth, out[-1]
     shared = len(right) == 2  # one weight for all leading axes: they are rows of one product
     return prod(out[:-1]) if shared else out[-2], depth, out[-1]
-
-
-def dequantizers_behind(value: ir.Value | None) -> tuple[ir.Node, ...]:
-    """Return the DQ nodes a value comes from, straight or across ``COMMUTING`` operators; none if any part of it is float.
-
-    The first input's come first. Each value is looked at once: shifts split and join a tensor again and again.
-    """
-    waiting, seen, found = [value], set[ir.Value](), list[ir.Node]()
-    while waiting:
-        current = waiting.pop()
-        node = None if current is None else current.producer()
-        if current is None or node is None or not is_standard(node):
-            return ()
-        if current in seen:
-            continue
-        seen.add(current)
-        if node.op_type == DEQUANTIZE:
-            found.append(node)
-        elif node.op_type in COMMUTING:
-            waiting += reversed(node.inputs if node.op_type in SEVERAL_DATA else node.inputs[:1])
-        else:
-            return ()
-    return tuple(found)
-
-
-def quantizer_of(dequantize: ir.Node) -> ir.Node | None:
-    """Return the Q node whose output a DQ node reads; None where it reads a constant or something else."""
-    value = place(dequantize, 0)
-    node = None if value is None else value.producer()
-    return node if node is not None and is_standard(node) and node.op_type == QUANTIZE else None
 
 
 def is_constant(value: ir.Value | None) -> bool:
@@ -161,72 +118,6 @@ def nodes_of(model: ir.Model, operator: str) -> Iterator[ir.Node]:
 def label(node: ir.Node) -> str:
     """Return a node's name, its first output's where it has none: what a pass names its own nodes after."""
     return node.name or str(node.outputs[0].name)
-
-
-def dequantizers(quantize: ir.Node) -> tuple[ir.Node, ...] | str:
-    """Return the DQ nodes that read a Q node's output, or why they are not its counterparts."""
-    output = quantize.outputs[0]
-    if output.is_graph_output():
-        return "its output leaves the graph"
-    readers = tuple(reader for reader, _ in output.uses())
-    others = sorted({reader.op_type for reader in readers if reader.op_type != DEQUANTIZE})
-    if others or not readers:
-        return f"its output is read by {', '.join(others) or 'nothing'}"
-    for reader in readers:
-        if not same_parameters(quantize, reader):
-            return f"{reader.name} has another scale or zero-point"
-    return readers
-
-
-def same_parameters(one: ir.Node, other: ir.Node) -> bool:
-    """Say whether two Q or DQ nodes have the same constant scale and zero-point; an absent zero-point is zeros."""
-    scales, zeros = (constant(place(one, 1)), constant(place(other, 1))), (_zeros(one), _zeros(other))
-    if place(one, 2) is None or place(other, 2) is None:
-        return _equal(scales) and all(zero is not None and not zero.any() for zero in zeros)
-    return _equal(scales) and _equal(zeros)
-
-
-def _zeros(node: ir.Node) -> Array | None:
-    return np.zeros(()) if place(node, 2) is None else constant(place(node, 2))
-
-
-def _equal(pair: tuple[Array | None, Array | None]) -> bool:
-    a, b = pair
-    return a is not None and b is not None and a.dtype == b.dtype and np.array_equal(a, b)
-
-
-def quantized_type(node: ir.Node) -> ir.DataType | None:
-    """Return the type a Q node makes: its zero-point's, ``output_dtype``, else uint8, as ONNX defines it."""
-    zero = place(node, 2)
-    if zero is not None:
-        return zero.dtype
-    kind = integer(node, "output_dtype", 0)
-    return ir.DataType(kind) if kind else ir.DataType.UINT8
-
-
-def zero_point(node: ir.Node) -> Array | None:
-    """Return a Q node's zero-point, zeros of the scale's shape where it has none; None where either is not a constant."""
-    if place(node, 2) is not None:
-        return constant(place(node, 2))
-    scale, kind = constant(place(node, 1)), quantized_type(node)
-    return None if scale is None or kind is None else np.zeros(scale.shape, kind.numpy())
-
-
-def zero_point_obstacle(node: ir.Node) -> str:
-    """Return why a Q node's scale and zero-point cannot be rewritten as constants, or nothing."""
-    if constant(place(node, 1)) is None:
-        return "its scale is not a constant"
-    return "" if zero_point(node) is not None else "its zero-point is not a constant"
-
-
-def set_parameters(model: ir.Model, quantize: ir.Node, readers: tuple[ir.Node, ...], scale: Array, zero: Array) -> None:
-    """Give a Q node and its DQ nodes one new scale and zero-point, as initializers named after the Q node."""
-    for index, (suffix, array) in enumerate((("scale", scale), ("zero_point", zero)), start=1):
-        value = add_constant(model, f"{label(quantize)}/{suffix}", array)
-        for node in (quantize, *readers):
-            node.resize_inputs(max(len(node.inputs), index + 1))
-            node.replace_input_with(index, value)
-    quantize.attributes.pop("output_dtype", None)  # the zero-point says it
 
 
 def add_constant(model: ir.Model, name: str, array: Array) -> ir.Value:

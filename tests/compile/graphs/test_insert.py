@@ -3,8 +3,8 @@
 import numpy as np
 import pytest
 
-from compile.graphs.passes.base import add_constant, free_name, nodes_of
-from compile.graphs.passes.insert import Inserter, supersede
+from compile.graphs.insert import MADE_BY, Inserter, supersede
+from compile.graphs.nodes import add_constant, free_name, nodes_of
 from compile.graphs.passes.quantize_residual_inputs import quantize_residual_inputs
 from tests.compile.graphs.passes.made import graph
 from tests.compile.tensorrt_checks.rules.test_residual import FLOAT_SKIP
@@ -34,9 +34,12 @@ def test_a_taken_name_gets_a_number(name: str) -> None:
 def test_what_is_inserted_clashes_with_nothing() -> None:
     model = graph(TEXT)
     [node] = nodes_of(model, "Mul")
-    node.outputs[0].name = "new/h"
-    insert = Inserter(model, node, "new")
-    assert insert.node("Abs", [node.inputs[0]], [2], "h").name == "new/h_1"
+    node.outputs[0].name = "old/new/h"
+    insert = Inserter(model, node, "old", "new")
+    made = insert.node("Abs", [node.inputs[0]], [2], "h")
+    assert made.name == "old/new/h_1"
+    producer = made.producer()
+    assert producer is not None and producer.metadata_props == {MADE_BY: "new"}
     last = insert.node("Neg", [node.inputs[0]], [2], "y/superseded")
     output = model.graph.outputs[0]
     last.name = "y/superseded"

@@ -3,7 +3,16 @@
 from pathlib import Path
 
 from bundle.base.frozen import Frozen
-from bundle.formats.tensorrt import Finding, Gate, GraphProof, LintReport, LintReports, Proof, read_lint, read_proof
+from bundle.formats.tensorrt_checks import (
+    Finding,
+    Gate,
+    GraphProof,
+    LintReport,
+    LintReports,
+    Proof,
+    read_lint,
+    read_proof,
+)
 from report import wording
 
 

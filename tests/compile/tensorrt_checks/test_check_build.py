@@ -8,8 +8,8 @@ import onnx_ir as ir
 import pytest
 
 from bundle.base.errors import GraphError, PlanFailed
-from bundle.formats.tensorrt import Gate, Proof, read_proof
-from compile.tensorrt_checks import report as legality
+from bundle.formats.tensorrt_checks import Gate, Proof, read_proof
+from compile.tensorrt_checks import check_build as legality
 from compile.tensorrt_checks.plan_text import require_plan
 from targets.base import Variant, VariantRecipe
 from tests.compile.tensorrt_checks.rules.made import GOOD, parse
