@@ -34,9 +34,11 @@ def main(arguments: list[str] | None = None) -> None:
 
 def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(
-        prog="python -m bundle", description="What one does with a bundle on any machine.", epilog=EXAMPLES,
+        prog="python -m bundle",
+        description="What one does with a bundle on any machine.",
+        epilog=EXAMPLES,
         formatter_class=argparse.RawDescriptionHelpFormatter,
-    )  # fmt: skip
+    )
     rows = parser.add_subparsers(dest="command", required=True, metavar="COMMAND")
     for name, summary in {
         "verify": "hash every file of a bundle and refuse, by name, one that was altered",

@@ -19,10 +19,14 @@ from bundle.base.terminal import exit_status, say
 
 OPTIONS = "options"
 VARIABLES = ("model", "data", "tasks", "bundle", OPTIONS)
-MEANS: MappingProxyType[object, str] = MappingProxyType({
-    1: "a task is not shown to be within its budget", 2: "bad input", 3: "a runtime or a device is missing, failed or hung",
-    4: "a fault of this program",
-})  # fmt: skip
+MEANS: MappingProxyType[object, str] = MappingProxyType(
+    {
+        1: "a task is not shown to be within its budget",
+        2: "bad input",
+        3: "a runtime or a device is missing, failed or hung",
+        4: "a fault of this program",
+    }
+)
 
 
 def words(recipe: Sequence[str], given: Mapping[str, str]) -> Iterator[str]:
@@ -46,9 +50,12 @@ def _split(options: str) -> list[str]:
         return shlex.split(options)
     except ValueError as error:
         raise InputError(
-            "make's options cannot be split into words", expected="words, with each quotation closed",
-            got=f"{options!r}: {error}", where="options='…' on make's command line", fix="close the quotation, or leave it out",
-        ) from error  # fmt: skip
+            "make's options cannot be split into words",
+            expected="words, with each quotation closed",
+            got=f"{options!r}: {error}",
+            where="options='…' on make's command line",
+            fix="close the quotation, or leave it out",
+        ) from error
 
 
 def run(command: Sequence[str]) -> int:

@@ -11,13 +11,21 @@ from bundle.judging.regression_report import RegressionReport
 from bundle.transport.signature import Signature
 
 SCHEMAS: dict[str, type[BaseModel]] = {
-    "manifest": Manifest, "fold": FoldRecords, "regression": RegressionReport, "bench": Bench, "choice": Choice,
+    "manifest": Manifest,
+    "fold": FoldRecords,
+    "regression": RegressionReport,
+    "bench": Bench,
+    "choice": Choice,
     "signature": Signature,
-}  # fmt: skip
+}
 SEAL_KEYS = {
-    "bundle": {"description": "The seal of the manifest this file belongs to.", "pattern": "^[0-9a-f]{64}$", "type": "string"},
+    "bundle": {
+        "description": "The seal of the manifest this file belongs to.",
+        "pattern": "^[0-9a-f]{64}$",
+        "type": "string",
+    },
     "seal": {"description": "See bundle/formats/results.py.", "pattern": "^[0-9a-f]{64}$", "type": "string"},
-}  # fmt: skip
+}
 
 
 def schema_text(name: str) -> str:

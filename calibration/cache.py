@@ -59,17 +59,21 @@ def look_up(folder: Path, key: CalibrationKey) -> bool:
         entry = _Entry.model_validate_json(path.read_bytes())
     except ValidationError as error:
         raise ArtifactError(
-            f"{KEY} of a calibration cache cannot be read", expected="the key this version writes", got=faults(error),
-            where=str(path), fix="remove the folder: it is made again",
-        ) from error  # fmt: skip
+            f"{KEY} of a calibration cache cannot be read",
+            expected="the key this version writes",
+            got=faults(error),
+            where=str(path),
+            fix="remove the folder: it is made again",
+        ) from error
     differing = differences(entry.key, key)
     if differing:
         raise ArtifactError(
             f"the calibration cache is of another {', another '.join(differing)}",
             expected="; ".join(f"{name} {_show(getattr(key, name))}" for name in differing),
             got="; ".join(f"{name} {_show(getattr(entry.key, name))}" for name in differing),
-            where=str(folder), fix="name another cache folder, or remove this one: it is made again",
-        )  # fmt: skip
+            where=str(folder),
+            fix="name another cache folder, or remove this one: it is made again",
+        )
     verify_files(folder, dict(entry.files))
     return True
 

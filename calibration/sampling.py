@@ -50,9 +50,12 @@ def choose(ids: tuple[str, ...], count: int, *, seed: int) -> tuple[str, ...]:
     """
     if count < 1:
         raise DatasetError(
-            "no image was asked for", expected="a count of at least 1", got=str(count), where="the calibration's count",
+            "no image was asked for",
+            expected="a count of at least 1",
+            got=str(count),
+            where="the calibration's count",
             fix="ask for one image or more",
-        )  # fmt: skip
+        )
     if count >= len(ids):
         return ids
     picks = np.sort(np.random.default_rng(seed).choice(len(ids), size=count, replace=False))
@@ -81,10 +84,12 @@ def from_images(folder: Path, count: int, *, seed: int, preprocess: Preprocess) 
     names = tuple(path.name for path in found if path.suffix.lower() in IMAGE_SUFFIXES and path.is_file())
     if not names:
         raise DatasetError(
-            "there is no image to calibrate with", expected=f"files ending in {', '.join(IMAGE_SUFFIXES)}",
-            got=f"{len(found)} other files" if folder.is_dir() else "no such folder", where=str(folder),
+            "there is no image to calibrate with",
+            expected=f"files ending in {', '.join(IMAGE_SUFFIXES)}",
+            got=f"{len(found)} other files" if folder.is_dir() else "no such folder",
+            where=str(folder),
             fix="give a folder with images like those the model will see, or a labelled folder",
-        )  # fmt: skip
+        )
     findings = _too_few(len(names), count)
     if len(found) > len(names):
         findings += (f"{len(found) - len(names)} entries of {folder} are no images and were left out",)
@@ -120,6 +125,9 @@ def _checked(files: dict[str, Path], preprocess: Preprocess, findings: tuple[str
             constant.append(f"image {identifier} is constant: every pixel is {image[0, 0].tolist()}")
     twins = [f"images {', '.join(group)} hold the same pixels" for group in same.values() if len(group) > 1]
     return CalibrationSet(
-        ids=tuple(files), paths=tuple(files.values()), preprocess=preprocess, sha256=digest.hexdigest(),
+        ids=tuple(files),
+        paths=tuple(files.values()),
+        preprocess=preprocess,
+        sha256=digest.hexdigest(),
         findings=(*findings, *constant, *twins),
-    )  # fmt: skip
+    )

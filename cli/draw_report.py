@@ -43,9 +43,12 @@ def main(
         path = render_sweep(results, out or Path("report.html"))
     elif out is not None:
         raise InputError(
-            "a bundle's page goes into the bundle", expected="--out only with several results", got="--out with one bundle", where="the command line",
+            "a bundle's page goes into the bundle",
+            expected="--out only with several results",
+            got="--out with one bundle",
+            where="the command line",
             fix="leave --out away, or name several results",
-        )  # fmt: skip
+        )
     else:
         path = render(load_bundle(first)) if stored_only else _render(load_bundle(first), execute, device)
     print_answer(dumps({"report": str(path)}) if as_json else str(path))

@@ -31,9 +31,12 @@ def main(
     """
     if max_bytes is None and older_than is None:
         raise InputError(
-            "nothing says what to remove", expected="--max-bytes, --older-than or both", got="neither",
-            where="the command line", fix="give one of them, for example --older-than 30d",
-        )  # fmt: skip
+            "nothing says what to remove",
+            expected="--max-bytes, --older-than or both",
+            got="neither",
+            where="the command line",
+            fix="give one of them, for example --older-than 30d",
+        )
     size = inf if max_bytes is None else prune.read_size(max_bytes)
     age = inf if older_than is None else prune.read_age(older_than)
     if dry_run:

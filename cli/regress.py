@@ -64,20 +64,28 @@ def main(
     Example: tdss regress build/default/intel --device CPU --baseline last-week/regression.json
     """
     options = Options(
-        allow_inconclusive=allow_inconclusive, gate="two-sided" if two_sided else "one-sided", data=data, split=split,
-        reference=reference, baseline=baseline, time_limit_s=time_limit,
-    )  # fmt: skip
+        allow_inconclusive=allow_inconclusive,
+        gate="two-sided" if two_sided else "one-sided",
+        data=data,
+        split=split,
+        reference=reference,
+        baseline=baseline,
+        time_limit_s=time_limit,
+    )
     _require_places(inputs_of(bundle, options), out, junit_file)
     opened = load_trusted(bundle, key)
     session, _ = open_session(opened, execute=execute, variant=variant, run=RunConfig(device=device, threads=threads))
     with session:
         judged = _judge(opened, session, options, variant, out)
-    if junit_file is not None:
-        checks = answers(judged.report, allow_inconclusive=allow_inconclusive)
-        overwrite(junit_file, junit(judged.report, checks), JUNIT)
+    _write_junit(judged.report, junit_file, allow_inconclusive=allow_inconclusive)
     _show(judged, as_json=as_json)
     require_passed(judged.report)
     require_agreement(judged.report)
+
+
+def _write_junit(report: RegressionReport, path: Path | None, *, allow_inconclusive: bool) -> None:
+    if path is not None:
+        overwrite(path, junit(report, answers(report, allow_inconclusive=allow_inconclusive)), JUNIT)
 
 
 def _require_places(inputs: list[Path], out: Path | None, junit_file: Path | None) -> None:
@@ -92,9 +100,14 @@ def _judge(bundle: Bundle, session: Session, options: Options, variant: str, out
     with Progress(console=TO_STDERR, transient=True, disable=not TO_STDERR.is_terminal) as bar:
         row = bar.add_task("images", total=None)
         return judge_bundle(
-            bundle, session.infer, execution(session), options, variant=variant, out=out,
+            bundle,
+            session.infer,
+            execution(session),
+            options,
+            variant=variant,
+            out=out,
             progress=lambda done, total: bar.update(row, completed=done, total=total),
-        )  # fmt: skip
+        )
 
 
 def _show(judged: Judged, *, as_json: bool) -> None:

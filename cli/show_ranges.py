@@ -61,9 +61,12 @@ def _stored(folder: Path) -> bytes:
     opened = load_bundle(folder)
     if RANGES not in opened.manifest.files:
         raise ArtifactError(
-            f"this bundle has no {RANGES}", expected="a bundle for jetson, whose FP16 graphs need it",
-            got=f"a bundle for {opened.manifest.target}", where=str(folder), fix="name a bundle for jetson",
-        )  # fmt: skip
+            f"this bundle has no {RANGES}",
+            expected="a bundle for jetson, whose FP16 graphs need it",
+            got=f"a bundle for {opened.manifest.target}",
+            where=str(folder),
+            fix="name a bundle for jetson",
+        )
     return opened.read(RANGES)
 
 
@@ -82,6 +85,9 @@ def read_ranges(folder: Path) -> tuple["Range", ...]:
         return TypeAdapter(tuple[Range, ...]).validate_json(content)
     except (OSError, ValidationError) as error:
         raise ArtifactError(
-            f"{RANGES} cannot be read", expected="the largest magnitude of each tensor", got=faults(error), where=str(path),
+            f"{RANGES} cannot be read",
+            expected="the largest magnitude of each tensor",
+            got=faults(error),
+            where=str(path),
             fix="give a jetson bundle; build it again if it is an older one",
-        ) from error  # fmt: skip
+        ) from error

@@ -40,9 +40,14 @@ def build(quantized: Quantized, out: Path, target: Target, run: RunConfig) -> En
             "status": status.model_dump(mode="json"),
         }
         seal(
-            Engine, folder, parent=quantized.sha256, inputs=quantized.record.inputs, outputs=quantized.record.outputs,
-            settings=settings, tools=tool_versions(*TOOLS["build"]),
-        )  # fmt: skip
+            Engine,
+            folder,
+            parent=quantized.sha256,
+            inputs=quantized.record.inputs,
+            outputs=quantized.record.outputs,
+            settings=settings,
+            tools=tool_versions(*TOOLS["build"]),
+        )
     return load(Engine, out)
 
 

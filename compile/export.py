@@ -39,7 +39,7 @@ NATIVE = ""  # the domain of standard operators
 
 def export(
     checkpoint: Path, out: Path, io: Io, images: ImageFiles, progress: Callable[[str], None], *, threads: int
-) -> Exported:  # fmt: skip
+) -> Exported:
     """Write the checkpoint as an ``Exported`` artifact in ``out``, checked on ``images``.
 
     ``threads`` are those of the check; 0 leaves their number to the runtimes.
@@ -63,7 +63,7 @@ def export(
 
 def export_module(
     model: "nn.Module", info: GraphInfo, out: Path, images: ImageFiles, *, parent: str | None, threads: int
-) -> Exported:  # fmt: skip
+) -> Exported:
     """Export a model that maps float32 ``[1, 3, H, W]`` to raw outputs by task; see ``export``."""
     from onnx_ir import save
 
@@ -79,9 +79,14 @@ def export_module(
         inputs, outputs = info.interface
         settings = graph_settings(info, {"opset": OPSET, "check": [error.model_dump() for error in errors]})
         seal(
-            Exported, folder, parent=parent, inputs=inputs, outputs=outputs, settings=settings,
+            Exported,
+            folder,
+            parent=parent,
+            inputs=inputs,
+            outputs=outputs,
+            settings=settings,
             tools=tool_versions(*TOOLS["export"]),
-        )  # fmt: skip
+        )
     return load(Exported, out)
 
 
@@ -98,14 +103,23 @@ def _to_onnx(wrapped: "nn.Module", info: GraphInfo, feed: Outputs) -> "onnx_ir.M
 
     with quiet_export(), torch.no_grad():
         program = torch.onnx.export(
-            wrapped, (torch.tensor(feed[INPUT]),), dynamo=True, opset_version=OPSET, input_names=[INPUT],
-            output_names=list(info.tasks), external_data=False, verbose=False,
-        )  # fmt: skip
+            wrapped,
+            (torch.tensor(feed[INPUT]),),
+            dynamo=True,
+            opset_version=OPSET,
+            input_names=[INPUT],
+            output_names=list(info.tasks),
+            external_data=False,
+            verbose=False,
+        )
     if program is None:
         raise GraphError(
-            "the exporter returned nothing", expected="an ONNX program", got="None", where="torch.onnx.export",
+            "the exporter returned nothing",
+            expected="an ONNX program",
+            got="None",
+            where="torch.onnx.export",
             fix="use the pinned version of torch",
-        )  # fmt: skip
+        )
     return _check_operators(clean_export(program.model))
 
 
@@ -114,10 +128,12 @@ def _check_operators(graph: "onnx_ir.Model") -> "onnx_ir.Model":
     opset = graph.opset_imports.get(NATIVE)
     if foreign or graph.functions or opset != OPSET:
         raise GraphError(
-            "the exported graph is not plain ONNX", expected=f"standard operators of opset {OPSET}",
-            got=f"opset {opset}, operators {foreign}, {len(graph.functions)} functions", where="the exported graph",
+            "the exported graph is not plain ONNX",
+            expected=f"standard operators of opset {OPSET}",
+            got=f"opset {opset}, operators {foreign}, {len(graph.functions)} functions",
+            where="the exported graph",
             fix="express the module in operations that ONNX has",
-        )  # fmt: skip
+        )
     return graph
 
 
@@ -129,10 +145,12 @@ def _run_eager(wrapped: "nn.Module", info: GraphInfo, feed: Outputs) -> Outputs:
     wrong = [name for name, output in zip(info.tasks, outputs, strict=True) if not output.isfinite().all()]
     if wrong:
         raise CheckpointError(
-            "the checkpoint's own output is not finite", expected="finite outputs on real images",
-            got=f"NaN or infinity in {', '.join(wrong)}", where="the model in eager PyTorch, before its export",
+            "the checkpoint's own output is not finite",
+            expected="finite outputs on real images",
+            got=f"NaN or infinity in {', '.join(wrong)}",
+            where="the model in eager PyTorch, before its export",
             fix="the checkpoint itself overflows: train it again, or give a sound one",
-        )  # fmt: skip
+        )
     return {name: output.numpy() for name, output in zip(info.tasks, outputs, strict=True)}
 
 

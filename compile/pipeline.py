@@ -33,7 +33,7 @@ from compile.publish import Parts, draft_manifest, publish, ship, unchanged
 from compile.quantization.contenders import why_search
 from compile.stage.artifacts import Judged, ReferenceVectors, savings, variants_of
 from compile.stage.command import run_script
-from compile.stage.config import BuildConfig, FreezeOptions, Terms, asked_budgets, load_config
+from compile.stage.config import BuildConfig, FreezeOptions, Terms, given_settings, load_config
 from compile.stage.console import EscapingConsole
 from compile.stage.image_files import ImageFiles
 from compile.stage.store import in_use, obtain, stage_key
@@ -118,9 +118,14 @@ def _compile_and_judge(road: Road) -> Built:
 
 
 def _stage(
-    road: Road, kind: type[ArtifactT], name: str, *, inputs: tuple[str, ...], settings: dict[str, JsonValue],
+    road: Road,
+    kind: type[ArtifactT],
+    name: str,
+    *,
+    inputs: tuple[str, ...],
+    settings: dict[str, JsonValue],
     make: Callable[[Path], ArtifactT],
-) -> ArtifactT:  # fmt: skip
+) -> ArtifactT:
     """Take a stage's artifact from the store or make it, and say which and how long it took."""
     start = perf_counter()
     notes: list[str] = []
@@ -216,8 +221,10 @@ def _target_settings(road: Road) -> dict[str, JsonValue]:
     """What a target's answer depends on besides the graph: its name, the run settings and what the device can do."""
     able = road.target.capabilities(road.run)
     return {
-        "target": road.target.name, "run": road.run.model_dump(mode="json"), "capabilities": able.model_dump(mode="json"),
-    }  # fmt: skip
+        "target": road.target.name,
+        "run": road.run.model_dump(mode="json"),
+        "capabilities": able.model_dump(mode="json"),
+    }
 
 
 def _quantize(road: Road, simplified: Simplified) -> Quantized:
@@ -239,8 +246,10 @@ def _search(road: Road, simplified: Simplified, quantized: Quantized) -> Quantiz
     config, terms = road.config, Terms(road.dataset, road.budgets, road.config.seed, road.config.search)
     labels = vectors.hash_evaluation(road.dataset, road.calibration.ids, tuple(road.model.tasks))
     settings = _target_settings(road) | {
-        "budgets": dict(road.budgets), "seed": config.seed, "search": config.search.model_dump(mode="json"),
-    }  # fmt: skip
+        "budgets": dict(road.budgets),
+        "seed": config.seed,
+        "search": config.search.model_dump(mode="json"),
+    }
 
     def make(out: Path) -> Quantized:
         from compile.quantization.mixed_precision import search
@@ -262,9 +271,7 @@ def _build(road: Road, quantized: Quantized) -> Engine:
 
         return build(quantized, out, road.target, road.run)
 
-    engine = _stage(
-        road, Engine, "build", inputs=(quantized.sha256,), settings=_target_settings(road), make=make
-    )  # fmt: skip
+    engine = _stage(road, Engine, "build", inputs=(quantized.sha256,), settings=_target_settings(road), make=make)
     for line in describe_plans(engine.folder):
         road.say(line)
     return engine
@@ -276,11 +283,15 @@ def _vectors(road: Road) -> ReferenceVectors:
     seen = vectors.hash_evaluation(road.dataset, drawn.ids + drawn.rest, tasks)
     settings: dict[str, JsonValue] = {"ids": list(drawn.ids), "candidates": list(drawn.rest), "hard": hard}
     return _stage(
-        road, ReferenceVectors, "vectors", inputs=(road.checkpoint_sha256, seen), settings=settings,
+        road,
+        ReferenceVectors,
+        "vectors",
+        inputs=(road.checkpoint_sha256, seen),
+        settings=settings,
         make=lambda out: vectors.record_vectors(
             config.checkpoint, road.dataset, drawn, out, tasks=tasks, hard=hard, threads=threads
         ),
-    )  # fmt: skip
+    )
 
 
 def _judge(road: Road, parts: Parts) -> Built:
@@ -290,18 +301,24 @@ def _judge(road: Road, parts: Parts) -> Built:
     )
     terms = judge.Terms(draft, config.timing, config.allow_inconclusive)
     settings = _target_settings(road) | {
-        "budgets": dict(draft.budgets), "seed": draft.seeds.bootstrap, "timing": terms.timing.model_dump(mode="json"),
+        "budgets": dict(draft.budgets),
+        "seed": draft.seeds.bootstrap,
+        "timing": terms.timing.model_dump(mode="json"),
         "allow_inconclusive": terms.allow_inconclusive,
-    }  # fmt: skip
+    }
     judged = _stage(
-        road, Judged, "judge", inputs=(parts.engine.sha256, parts.vectors.sha256, road.checkpoint_sha256),
+        road,
+        Judged,
+        "judge",
+        inputs=(parts.engine.sha256, parts.vectors.sha256, road.checkpoint_sha256),
         settings=settings,
         make=lambda out: judge.judge(parts.engine, parts.vectors, config.checkpoint, out, road.target, road.run, terms),
-    )  # fmt: skip
+    )
     return Built(parts, draft, judged)
 
 
 def main(
+    context: typer.Context,
     target: Annotated[str | None, typer.Option(help="The device to compile for: intel or jetson.")] = None,
     checkpoint: Annotated[Path | None, typer.Option(help="The checkpoint's folder. Default: models/default.")] = None,
     data: Annotated[Path | None, typer.Option(help="A labelled folder. Default: data/scenes.")] = None,
@@ -339,15 +356,7 @@ def main(
 
     Example: tdss pipeline --target intel --checkpoint models/default --data data/scenes
     """
-    given: dict[str, JsonValue | Path | None] = {
-        "target": target, "checkpoint": checkpoint, "data": data, "dataset": dataset, "io": io, "fold": fold_mode, "device": device,
-        "tasks": None if tasks is None else list(tasks.split(",")) if tasks else [], "freeze_gates": freeze_gates,
-        "calibration.split": calibration_split, "calibration.count": calibration_count,
-        "evaluation.split": evaluation_split, "evaluation.count": evaluation_count, "threads": threads,
-        "timing.runs": timing_runs, "timing.warmup": timing_warmup, "budgets": asked_budgets(budgets), "search.limit": search_limit,
-        "allow_inconclusive": allow_inconclusive, "seed": seed, "out": out, "sign": sign_with,
-    }  # fmt: skip
-    asked = load_config(config, {k: v for k, v in given.items() if v is not None})
+    asked = load_config(config, given_settings(context.params))
     folder, report = build_and_judge(asked, say)
     if as_json:
         told = report.model_dump(mode="json", by_alias=True, exclude={"arrays"})

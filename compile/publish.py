@@ -80,23 +80,39 @@ class Parts(NamedTuple):
 
 
 def draft_manifest(
-    config: BuildConfig, model: "ModelConfig", dataset: FolderDataset, calibration: CalibrationSet, checkpoint: str,
-    parts: Parts, budgets: dict[str, float],
-) -> Manifest:  # fmt: skip
+    config: BuildConfig,
+    model: "ModelConfig",
+    dataset: FolderDataset,
+    calibration: CalibrationSet,
+    checkpoint: str,
+    parts: Parts,
+    budgets: dict[str, float],
+) -> Manifest:
     """Return the manifest of the bundle these parts make; which variant is shipped is still open."""
     info, status, variants = graph_info(parts.quantized), status_of(parts.engine), variants_of(parts.engine)
     inputs, outputs = info.interface
     reason = status.reason if isinstance(status, DeferredEngine) else ""
     return Manifest(
-        name=model.name, target=config.target, io=info.io, tasks=info.tasks, dataset=dataset.spec,
-        preprocess=info.preprocess, inputs=inputs, outputs=outputs,
-        variants=tuple(as_bundle_variant(variant) for variant in variants), shipped=variants[0].recipe.name,
+        name=model.name,
+        target=config.target,
+        io=info.io,
+        tasks=info.tasks,
+        dataset=dataset.spec,
+        preprocess=info.preprocess,
+        inputs=inputs,
+        outputs=outputs,
+        variants=tuple(as_bundle_variant(variant) for variant in variants),
+        shipped=variants[0].recipe.name,
         engine=EngineEntry(status=status.status, reason=reason),
-        reference=Reference(checkpoint_sha256=checkpoint, framework=_framework()), budgets=budgets,
-        seeds=Seeds(sampling=config.seed, bootstrap=config.seed), tools=parts.tools,
+        reference=Reference(checkpoint_sha256=checkpoint, framework=_framework()),
+        budgets=budgets,
+        seeds=Seeds(sampling=config.seed, bootstrap=config.seed),
+        tools=parts.tools,
         settings=_settings(config, calibration, parts),
-        parents={part.kind: part.sha256 for part in parts}, files=parts.hashes, results=RESULTS,
-    )  # fmt: skip
+        parents={part.kind: part.sha256 for part in parts},
+        files=parts.hashes,
+        results=RESULTS,
+    )
 
 
 def _framework() -> str:
@@ -106,7 +122,9 @@ def _framework() -> str:
 def _settings(config: BuildConfig, calibration: CalibrationSet, parts: Parts) -> dict[str, JsonValue]:
     return {
         "calibration": {
-            "split": config.calibration.split, "images": len(calibration.ids), "sha256": calibration.sha256,
+            "split": config.calibration.split,
+            "images": len(calibration.ids),
+            "sha256": calibration.sha256,
             "findings": list(calibration.findings),
         },
         "evaluation": config.evaluation.model_dump(mode="json") | {"chosen": parts.vectors.record.settings},
@@ -117,7 +135,7 @@ def _settings(config: BuildConfig, calibration: CalibrationSet, parts: Parts) ->
         "rewrites": parts.simplified.record.settings["rewrites"],
         "quantize": parts.quantized.record.settings["notes"],
         "engine": parts.engine.record.settings["status"],
-    }  # fmt: skip
+    }
 
 
 def ship(draft: Manifest, choice: Choice, judged: str) -> Manifest:
@@ -138,11 +156,12 @@ def ship(draft: Manifest, choice: Choice, judged: str) -> Manifest:
     needed = {name for variant in kept for name in variant.files}
     dropped = {name for variant in draft.variants if variant.name in out for name in variant.files} - needed
     changes = {
-        "shipped": choice.shipped, "settings": draft.settings | {"choice": choice.reason},
+        "shipped": choice.shipped,
+        "settings": draft.settings | {"choice": choice.reason},
         "parents": draft.parents | {Judged.kind: judged},
         "variants": [variant.model_dump() for variant in kept],
         "files": {name: digest for name, digest in draft.files.items() if name not in dropped},
-    }  # fmt: skip
+    }
     return Manifest.model_validate(draft.model_dump() | changes)
 
 

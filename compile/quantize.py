@@ -60,9 +60,14 @@ def quantize(
         settings = graph_settings(info, {"target": target.name, "variants": _dump(variants), "notes": notes})
         inputs, outputs = info.interface
         seal(
-            Quantized, folder, parent=simplified.sha256, inputs=inputs, outputs=outputs,
-            settings=settings | {"checks": _check(job, variants)}, tools=tool_versions(*TOOLS["quantize"]),
-        )  # fmt: skip
+            Quantized,
+            folder,
+            parent=simplified.sha256,
+            inputs=inputs,
+            outputs=outputs,
+            settings=settings | {"checks": _check(job, variants)},
+            tools=tool_versions(*TOOLS["quantize"]),
+        )
     return load(Quantized, out)
 
 

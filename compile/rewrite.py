@@ -42,14 +42,20 @@ def rewrite(folded: Folded, out: Path, names: tuple[str, ...], images: ImageFile
         runs = [run_graph(path, info, feeds, exact=False, threads=threads) for path in (target, source)]
         errors = require("rewrite", compare(*runs))
         own: dict[str, JsonValue] = {
-            "outcome": folded.record.settings["outcome"], "rewrites": dict(sites),
+            "outcome": folded.record.settings["outcome"],
+            "rewrites": dict(sites),
             "check": [error.model_dump() for error in errors],
             "nodes": {"before": dict(operators(source)), "after": dict(operators(target))},
-        }  # fmt: skip
+        }
         seal(
-            Simplified, folder, parent=folded.sha256, inputs=folded.record.inputs,
-            outputs=folded.record.outputs, settings=graph_settings(info, own), tools=tool_versions(*TOOLS["rewrite"]),
-        )  # fmt: skip
+            Simplified,
+            folder,
+            parent=folded.sha256,
+            inputs=folded.record.inputs,
+            outputs=folded.record.outputs,
+            settings=graph_settings(info, own),
+            tools=tool_versions(*TOOLS["rewrite"]),
+        )
     return load(Simplified, out)
 
 

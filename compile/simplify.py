@@ -54,9 +54,14 @@ def simplify(exported: Exported, out: Path, images: ImageFiles, *, threads: int)
         outcome = f"kept the exported graph: {refusal}" if refusal else "simplified"
         nodes: dict[str, JsonValue] = {"before": dict(operators(source)), "after": dict(operators(target))}
         seal(
-            Simplified, folder, parent=exported.sha256, inputs=exported.record.inputs, outputs=exported.record.outputs,
-            settings=graph_settings(info, {"outcome": outcome, "nodes": nodes}), tools=tool_versions(*TOOLS["simplify"]),
-        )  # fmt: skip
+            Simplified,
+            folder,
+            parent=exported.sha256,
+            inputs=exported.record.inputs,
+            outputs=exported.record.outputs,
+            settings=graph_settings(info, {"outcome": outcome, "nodes": nodes}),
+            tools=tool_versions(*TOOLS["simplify"]),
+        )
     return load(Simplified, out)
 
 
@@ -82,9 +87,12 @@ def _simplify_apart(source: Path, target: Path) -> str:
     last = (process.stderr.strip().splitlines() or ["it said nothing"])[-1]
     if process.returncode == NO_FILE:
         raise ArtifactError(
-            "the process that simplifies cannot use its files", expected="a graph to read and a folder to write in",
-            got=last, where=str(source), fix="see that both are there, may be used and have room",
-        )  # fmt: skip
+            "the process that simplifies cannot use its files",
+            expected="a graph to read and a folder to write in",
+            got=last,
+            where=str(source),
+            fix="see that both are there, may be used and have room",
+        )
     if process.returncode > 0 or not target.is_file():
         return f"onnxsim failed: {last}"
     return ""

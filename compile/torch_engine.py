@@ -54,9 +54,12 @@ def convert_bundle(bundle: Bundle, folded: Folded, variant: str, *, workspace_mi
     chosen = as_variant(manifest.variant(variant))
     if chosen.recipe.graph not in ("float", "half"):
         raise GraphError(
-            "torch-tensorrt makes no quantized engine here", expected="variant f32 or f16", got=variant, where="--variant",
+            "torch-tensorrt makes no quantized engine here",
+            expected="variant f32 or f16",
+            got=variant,
+            where="--variant",
             fix="INT8 lives in the ONNX graph's Q/DQ: python -m targets BUNDLE --builder onnx",
-        )  # fmt: skip
+        )
     require_parent(manifest, folded)
     require_torch_tensorrt()
     device = find_device()
@@ -78,9 +81,12 @@ def require_parent(manifest: Manifest, folded: Folded) -> None:
     """
     if manifest.parents.get(Folded.kind) != folded.sha256:
         raise ArtifactError(
-            "the folded graph is not this bundle's", expected=f"folded {manifest.parents.get(Folded.kind)}",
-            got=f"folded {folded.sha256}", where=str(folded.folder), fix="copy build/.store/fold/<key> of the same build",
-        )  # fmt: skip
+            "the folded graph is not this bundle's",
+            expected=f"folded {manifest.parents.get(Folded.kind)}",
+            got=f"folded {folded.sha256}",
+            where=str(folded.folder),
+            fix="copy build/.store/fold/<key> of the same build",
+        )
 
 
 def require_torch_tensorrt() -> str:
@@ -92,11 +98,13 @@ def require_torch_tensorrt() -> str:
     done = subprocess.run(program(PROBE), capture_output=True, text=True, timeout=TIMEOUT_S, check=False)
     if done.returncode:
         raise TargetUnavailable(
-            "torch-tensorrt cannot be used here", expected="torch-tensorrt with its torch and a CUDA device",
-            got=(done.stderr.strip().splitlines() or [f"exit code {done.returncode}"])[-1], where=sys.executable,
+            "torch-tensorrt cannot be used here",
+            expected="torch-tensorrt with its torch and a CUDA device",
+            got=(done.stderr.strip().splitlines() or [f"exit code {done.returncode}"])[-1],
+            where=sys.executable,
             fix="--builder onnx needs none of it; on a Jetson Thor install the release for its TensorRT (docs/device.md names it); for Orin "
             "there has been none since 2.8; elsewhere pip install -e .[torch-tensorrt]",
-        )  # fmt: skip
+        )
     return done.stdout.strip()
 
 
@@ -127,9 +135,12 @@ def converter_arguments(convert: Callable[..., bytes], config: BuilderConfig) ->
     """Return the settings as the installed version of torch-tensorrt calls them; all are strongly typed, without TF32."""
     known = inspect.signature(convert).parameters
     wanted: dict[str, bool | int] = {
-        "disable_tf32": True, "workspace_size": config.workspace_mib << 20, "use_explicit_typing": True,
-        "optimization_level": config.optimization_level, "require_full_compilation": True,
-    }  # fmt: skip
+        "disable_tf32": True,
+        "workspace_size": config.workspace_mib << 20,
+        "use_explicit_typing": True,
+        "optimization_level": config.optimization_level,
+        "require_full_compilation": True,
+    }
     return {name: value for name, value in wanted.items() if name in known}
 
 
@@ -149,9 +160,12 @@ def _convert(program: "ExportedProgram", example: "Tensor", config: BuilderConfi
         return bytes(convert(program, arg_inputs=[example], **converter_arguments(convert, config)))
     except RuntimeError as error:
         raise TargetUnavailable(
-            "torch-tensorrt made no engine", expected="a serialized engine", got=str(error), where="its converter",
+            "torch-tensorrt made no engine",
+            expected="a serialized engine",
+            got=str(error),
+            where="its converter",
             fix="python -m targets BUNDLE --builder onnx builds from the ONNX graph; if memory ran out, close other programs",
-        ) from error  # fmt: skip
+        ) from error
 
 
 def main(

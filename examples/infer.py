@@ -71,9 +71,12 @@ def main(arguments: list[str] | None = None) -> None:
 def _require_new(out: Path, bundle: Path) -> None:
     if out.exists() or bundle.resolve() in out.resolve().parents:
         raise InputError(
-            "the pictures need a folder of their own", expected="--out: a folder that does not exist, outside of the bundle",
-            got=str(out), where="--out", fix="name another folder, or remove this one",
-        )  # fmt: skip
+            "the pictures need a folder of their own",
+            expected="--out: a folder that does not exist, outside of the bundle",
+            got=str(out),
+            where="--out",
+            fix="name another folder, or remove this one",
+        )
 
 
 def _parser() -> argparse.ArgumentParser:

@@ -16,9 +16,13 @@ def junit(report: RegressionReport, checks: Iterable[Check]) -> str:
     """Return one test case per task and question, named as pytest names them; a gated figure's numbers are properties."""
     rows = list(checks)
     suite = ElementTree.Element(
-        "testsuite", name=f"{report.model} {report.target} {report.precision}", tests=str(len(rows)),
-        failures=str(sum(not row.passed for row in rows)), skipped=str(sum(bool(row.skipped) for row in rows)), errors="0",
-    )  # fmt: skip
+        "testsuite",
+        name=f"{report.model} {report.target} {report.precision}",
+        tests=str(len(rows)),
+        failures=str(sum(not row.passed for row in rows)),
+        skipped=str(sum(bool(row.skipped) for row in rows)),
+        errors="0",
+    )
     for row in rows:
         case = ElementTree.SubElement(suite, "testcase", classname=TESTS, name=f"test_{row.question}[{row.task}]")
         if row.question == "budget":

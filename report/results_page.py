@@ -26,8 +26,10 @@ from report.drawing.charts import bar, budget_scale, drop_row
 
 PAGES = marked(b'<meta name="generator" content="tdss report">')  # what the page may be written over
 HEADLINES: dict[Verdict, str] = {
-    "pass": "Every result passes", "inconclusive": "Not every result is decided", "regression": "Not every result passes",
-}  # fmt: skip
+    "pass": "Every result passes",
+    "inconclusive": "Not every result is decided",
+    "regression": "Not every result passes",
+}
 LARGEST = LIMITS["result_bytes"].most  # of one member of an archive
 
 
@@ -134,9 +136,12 @@ def _take_out(path: Path, folder: Path) -> None:
 
 def _no_result(path: Path, expected: str, got: str) -> ArtifactError:
     return ArtifactError(
-        f"{path.name} holds no result", expected=expected, got=got, where=str(path),
+        f"{path.name} holds no result",
+        expected=expected,
+        got=got,
+        where=str(path),
         fix="give the archive that python -m targets wrote on the device",
-    )  # fmt: skip
+    )
 
 
 def _from_folder(folder: Path, source: str) -> Result:
@@ -162,9 +167,12 @@ def render_sweep(paths: Sequence[Path], out: Path) -> Path:
     """
     if not paths:
         raise InputError(
-            "there is nothing to report", expected="at least one result", got="none", where="tdss report",
+            "there is nothing to report",
+            expected="at least one result",
+            got="none",
+            where="tdss report",
             fix="name bundles, regression.json files, or archives that devices sent back",
-        )  # fmt: skip
+        )
     require_file(out, PAGES, paths)
     page = describe_sweep([read_result(path) for path in paths])
     overwrite(out, printed("sweep.html.j2", page), PAGES)
@@ -185,14 +193,19 @@ def describe_sweep(results: Sequence[Result]) -> SweepPage:
         + (f"; not: {_numbers(failed)}" if failed else "")
         + (f"; undecided on a task, {ALLOWED}: {_numbers(undecided)}." if undecided else "."),
         f"{emulated} of them were not executed on a device: they say how the numbers round, exactly per operator, not how a device sums or runs."
-        if emulated else "All of them were executed on the device they name.",
-    ]  # fmt: skip
+        if emulated
+        else "All of them were executed on the device they name.",
+    ]
     return SweepPage(
-        headline=HEADLINES[kind], kind=kind, mark=wording.MARKS[kind], sentences=tuple(sentences), tasks=tasks,
+        headline=HEADLINES[kind],
+        kind=kind,
+        mark=wording.MARKS[kind],
+        sentences=tuple(sentences),
+        tasks=tasks,
         rows=tuple(_row(number, one, tasks, slowest) for number, one in enumerate(ordered, 1)),
         charts=tuple(_chart(name, ordered) for name in tasks),
         sources=tuple((f"no. {number}", one.source) for number, one in enumerate(ordered, 1)),
-    )  # fmt: skip
+    )
 
 
 def _within(report: RegressionReport) -> bool:
@@ -214,12 +227,21 @@ def _row(number: int, one: Result, tasks: tuple[str, ...], slowest: float) -> Re
     timed = one.latency_ms is not None and slowest > 0
     ends = "" if None in report.delta_m_interval else wording.interval_of_points(report.delta_m_interval)
     return ResultRow(
-        number=number, model=report.model, target=report.target, device=report.device.name,
+        number=number,
+        model=report.model,
+        target=report.target,
+        device=report.device.name,
         how=f"{report.precision}, {'on the device' if report.executed_on == 'device' else 'emulation'}",
-        images=f"{report.images:,}", delta_m=wording.points(report.delta_m), delta_m_interval=ends, latency=latency,
+        images=f"{report.images:,}",
+        delta_m=wording.points(report.delta_m),
+        delta_m_interval=ends,
+        latency=latency,
         svg=bar((one.latency_ms or 0.0) / slowest, "shipped", f"{report.model}: {latency}", height=10) if timed else "",
-        kind=head.kind, mark=head.mark, verdict=head.headline, tasks=tuple(_standing(report, name) for name in tasks),
-    )  # fmt: skip
+        kind=head.kind,
+        mark=head.mark,
+        verdict=head.headline,
+        tasks=tuple(_standing(report, name) for name in tasks),
+    )
 
 
 def _standing(report: RegressionReport, name: str) -> Standing:
@@ -236,13 +258,15 @@ def _chart(name: str, results: Sequence[Result]) -> TaskChart:
     scale = budget_scale(tuple(one for one in drawn.values() if one is not None))
     strips = tuple(
         Strip(
-            label=f"no. {number}", said=f"{wording.percent(result.drop_relative)} of {wording.budget(result.budget)}",
+            label=f"no. {number}",
+            said=f"{wording.percent(result.drop_relative)} of {wording.budget(result.budget)}",
             kind=result.verdict,
-            svg="" if (one := drawn[number]) is None
+            svg=""
+            if (one := drawn[number]) is None
             else drop_row(one, scale, f"{name}, no. {number}: drop {wording.percent(result.drop_relative)}"),
         )
         for number, result in rows
-    )  # fmt: skip
+    )
     return TaskChart(
         name=name, metric=wording.metric_name(rows[0][1].metric), ticks=verdict.scale_ticks(scale), strips=strips
     )

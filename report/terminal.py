@@ -14,8 +14,11 @@ if TYPE_CHECKING:
     from rich.table import Table
 
 STYLES: dict[Verdict, str] = {
-    "pass": "green", "regression": "bold red", "inconclusive": "yellow", "improvement": "bold magenta",
-}  # fmt: skip
+    "pass": "green",
+    "regression": "bold red",
+    "inconclusive": "yellow",
+    "improvement": "bold magenta",
+}
 
 COLUMNS = ("task", "reference", "compiled", "drop", "95% interval", "n", "budget", "verdict")
 LEFT = ("task", "verdict")

@@ -5,10 +5,16 @@ import math
 from bundle.judging.verdict import Verdict
 
 METRIC_NAMES = {
-    "miou": "mIoU", "max_f": "max F", "ods_f": "ODS F", "rmse": "RMSE", "max_threshold_miou": "max-threshold mIoU",
-    "share_under_11.25": "share < 11.25°", "share_under_22.5": "share < 22.5°", "share_under_30": "share < 30°",
+    "miou": "mIoU",
+    "max_f": "max F",
+    "ods_f": "ODS F",
+    "rmse": "RMSE",
+    "max_threshold_miou": "max-threshold mIoU",
+    "share_under_11.25": "share < 11.25°",
+    "share_under_22.5": "share < 22.5°",
+    "share_under_30": "share < 30°",
     "delta_1.25": "δ < 1.25",
-}  # fmt: skip
+}
 """Names that the key does not spell; any other metric is its key with spaces, its unit cut off."""
 
 UNITS = {"_deg": "°", "_m": " m"}

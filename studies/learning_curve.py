@@ -39,18 +39,24 @@ def read_curves(log: Path) -> dict[str, list[Point]]:
         entries = [json.loads(line) for line in log.read_text(encoding="utf-8").splitlines()]
     except (FileNotFoundError, json.JSONDecodeError) as error:
         raise InputError(
-            "this is no metrics log", expected="one JSON object a line", got=str(error), where=str(log),
+            "this is no metrics log",
+            expected="one JSON object a line",
+            got=str(error),
+            where=str(log),
             fix="give runs/<name>/log.jsonl",
-        ) from error  # fmt: skip
+        ) from error
     curves: dict[str, list[Point]] = {}
     for entry in entries:
         for name, value in entry.get("metrics", {}).items():
             curves.setdefault(name, []).append(Point(entry["step"], value, bool(entry.get("stored"))))
     if not curves:
         raise InputError(
-            "the log holds no evaluation", expected='lines with "metrics"', got=f"{len(entries)} lines", where=str(log),
+            "the log holds no evaluation",
+            expected='lines with "metrics"',
+            got=f"{len(entries)} lines",
+            where=str(log),
             fix="let the run get to its first evaluation",
-        )  # fmt: skip
+        )
     return curves
 
 

@@ -155,9 +155,12 @@ def measure(opened: Bundle, original: Path, feeds: Feeds, calibration: Feeds) ->
     graphs = {variant.name: variant.files[0] for variant in opened.manifest.variants}
     if "int8" not in graphs:
         raise GraphError(
-            "the bundle has no variant int8", expected="an INT8 graph", got=", ".join(graphs) or "no variant",
-            where=str(opened.folder), fix="give a bundle built for jetson",
-        )  # fmt: skip
+            "the bundle has no variant int8",
+            expected="an INT8 graph",
+            got=", ".join(graphs) or "no variant",
+            where=str(opened.folder),
+            fix="give a bundle built for jetson",
+        )
     with opened.copied(opened.manifest.variant("int8").files) as folder:
         return _rows(opened, folder / graphs["int8"], original, feeds, calibration)
 

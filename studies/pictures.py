@@ -43,9 +43,12 @@ def picture(bundle: Bundle, *, ids: tuple[str, ...], tile: int, labels: bool) ->
         unknown = [name for name in names if name not in vectors.ids]
         if unknown:
             raise InputError(
-                f"the bundle has no image {unknown[0]!r}", expected=f"ids such as {', '.join(vectors.ids[:3])}",
-                got=unknown[0], where=str(bundle.vectors), fix="name images of its evaluation set",
-            )  # fmt: skip
+                f"the bundle has no image {unknown[0]!r}",
+                expected=f"ids such as {', '.join(vectors.ids[:3])}",
+                got=unknown[0],
+                where=str(bundle.vectors),
+                fix="name images of its evaluation set",
+            )
         found = {stored.id: stored for stored in vectors.images() if stored.id in names}
     rows = [row for name in names for row in _rows(found[name], bundle.manifest, tile, labels)]
     return _stack([_heading(bundle.manifest, tile, labels), *rows], axis=0)

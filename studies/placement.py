@@ -159,20 +159,28 @@ def plan_of(
 
 def _measured(
     model: str, name: str, path: Path, work: Path, ranges: Sequence[Range], worst: Callable[[], float] | None, key: str
-) -> Kept:  # fmt: skip
+) -> Kept:
     files, _ = write_half(path, work, name, ranges)
     proof = prove([work / files[0]])
     if proof.status != "accepted":
         raise TargetUnavailable(
-            "no plan can be measured", expected="a graph that TensorRT-RTX builds", got=f"{proof.status}: {proof.reason}",
-            where="this machine", fix="pip install -e '.[proof]' on Linux, x86-64",
-        )  # fmt: skip
+            "no plan can be measured",
+            expected="a graph that TensorRT-RTX builds",
+            got=f"{proof.status}: {proof.reason}",
+            where="this machine",
+            fix="pip install -e '.[proof]' on Linux, x86-64",
+        )
     [one] = proof.graphs
     plan = Plan(
-        model=model, kernels=one.kernels, attentions=one.attentions, fused=one.fused,
-        moved_mb=round(one.moved_bytes / 1e6, 2), weight_mb=round(one.weight_bytes / 1e6, 2), int8_share=round(one.int8_share, 4),
+        model=model,
+        kernels=one.kernels,
+        attentions=one.attentions,
+        fused=one.fused,
+        moved_mb=round(one.moved_bytes / 1e6, 2),
+        weight_mb=round(one.weight_bytes / 1e6, 2),
+        int8_share=round(one.int8_share, 4),
         sqnr_db=None if worst is None else worst(),
-    )  # fmt: skip
+    )
     return Kept(key=key, builder=proof.builder, plan=plan)
 
 

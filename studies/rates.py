@@ -186,12 +186,15 @@ def measure_rates(cases: Sequence[str], grid: Sequence[Rates], bench: Bench, wor
     measure: Measure = "bytes" if builder else "latency"
     graphs = {rates: {folds.model.name: folds.graphs[rates] for folds in folded} for rates in grid}
     return FoldingCost(
-        measure=measure, measured_on=CAVEAT if builder else f"{able.device_name} ({', '.join(able.isa)})",
+        measure=measure,
+        measured_on=CAVEAT if builder else f"{able.device_name} ({', '.join(able.isa)})",
         runtime=f"TensorRT-RTX {tool_versions(DISTRIBUTION)[DISTRIBUTION]}" if builder else able.runtime,
-        date=datetime.now(tz=timezone.utc).date().isoformat(), command=command,
+        date=datetime.now(tz=timezone.utc).date().isoformat(),
+        command=command,
         reason=f"the first within {(CLOSE[measure] - 1) * 100:g} % of the least {measure}, by the geometric mean of {len(samples)} measurements",
-        rows=decide(measure, graphs, samples), samples=samples,
-    )  # fmt: skip
+        rows=decide(measure, graphs, samples),
+        samples=samples,
+    )
 
 
 def lines(found: FoldingCost) -> Iterator[str]:

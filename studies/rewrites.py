@@ -34,15 +34,22 @@ from compile.stage.image_files import folder_images
 from studies.folding.graphs import adapter_part, config_of, write_checkpoint, write_image
 from studies.runs import Bench, convert_graph
 from studies.stages import folded_graph
-from targets.base import Array, RunConfig, Variant, VariantRecipe
+from targets.base import Array, Capabilities, RunConfig, Variant, VariantRecipe
 from targets.folding import Rates, rates_of
 from targets.rewrites import FILE, RewriteRow, Rewrites, Sample
 from targets.table import target as find_target
 
 CANDIDATES = (
-    "pool_in_two_steps", "pool_as_product", "resize_as_products", "mix_before_resize", "merge_attention_mask", "flatten_tokens",
-    "split_projections", "gather_windows", "gather_rows",
-)  # fmt: skip
+    "pool_in_two_steps",
+    "pool_as_product",
+    "resize_as_products",
+    "mix_before_resize",
+    "merge_attention_mask",
+    "flatten_tokens",
+    "split_projections",
+    "gather_windows",
+    "gather_rows",
+)
 GAIN, LOSS = 0.99, 1.01
 SESSIONS = 3  # of each graph: where a runtime puts weights and buffers shifts a latency by a percent, and no round of one session shows it
 BURST = 3  # timed calls of a turn, after one that is not: then the caches are the graph's own, as on a device that runs it alone
@@ -113,10 +120,16 @@ def _compare(model: Model, on: tuple[str, ...], name: str, bench: Bench) -> list
         if not sites:
             return [Sample(model=model.name, sites=0, ratio=1.0, quartiles=(1.0, 1.0))]
         return [
-            Sample(model=model.name, variant=recipe.name, sites=sites, ratio=round(found.median, 4),
-                   quartiles=(round(found.low, 4), round(found.high, 4)))
-            for recipe in recipes_of(model, bench) for found in latency_ratios(model, recipe, (rewritten, without), bench)
-        ]  # fmt: skip
+            Sample(
+                model=model.name,
+                variant=recipe.name,
+                sites=sites,
+                ratio=round(found.median, 4),
+                quartiles=(round(found.low, 4), round(found.high, 4)),
+            )
+            for recipe in recipes_of(model, bench)
+            for found in latency_ratios(model, recipe, (rewritten, without), bench)
+        ]
 
 
 def recipes_of(model: Model, bench: Bench) -> list[VariantRecipe]:
@@ -168,6 +181,19 @@ def _model(checkpoint: Path, images: Path, split: str, out: Path, rates: Rates, 
     return Model(checkpoint.name, graph.file(GRAPH_FILE), feed, Contract(info, calibration))
 
 
+def _require_device(bench: Bench) -> Capabilities:
+    able = bench.target.capabilities(bench.run)
+    if able.device == "emulation":
+        raise ConfigError(
+            "an emulation has no latency",
+            expected="a device",
+            got=able.device,
+            where=f"--target {bench.target.name}",
+            fix="run this on the device; its rows stay off until then",
+        )
+    return able
+
+
 def main(
     target: Annotated[str, typer.Option(help="Whose runtime to measure on: intel, or reference.")] = "intel",
     checkpoint: Annotated[
@@ -194,12 +220,7 @@ def main(
     bench = Bench(
         find_target(target), RunConfig(threads=threads), TimingConfig(runs=rounds, warmup=1, burst=BURST), clock
     )
-    able = bench.target.capabilities(bench.run)
-    if able.device == "emulation":
-        raise ConfigError(
-            "an emulation has no latency", expected="a device", got=able.device, where=f"--target {target}",
-            fix="run this on the device; its rows stay off until then",
-        )  # fmt: skip
+    able = _require_device(bench)
     with TemporaryDirectory() as scratch:
         if benchmark:
             models = _benchmark(Path(scratch), rates_of(target), threads)
@@ -209,8 +230,14 @@ def main(
         rows = measure_rewrites(models, bench, first=benchmark)
     subject = " --benchmark" if benchmark else "".join(f" --checkpoint {path}" for path in checkpoint or [])
     command = f"python -m studies.rewrites --target {target}{subject} --rounds {rounds} --threads {threads} --clock {clock} --write"
-    answer = Rewrites(device=able.device.split(".")[0], measured_on=able.device_name, runtime=able.runtime, clock=clock,
-                      command=command, rows=rows)  # fmt: skip
+    answer = Rewrites(
+        device=able.device.split(".")[0],
+        measured_on=able.device_name,
+        runtime=able.runtime,
+        clock=clock,
+        command=command,
+        rows=rows,
+    )
     text = dumps(answer.model_dump(mode="json"), indent=1, ensure_ascii=False) + "\n"
     if write:
         write_text(ROOT / "targets" / target / FILE, text)

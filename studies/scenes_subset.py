@@ -48,9 +48,12 @@ def cut(source: Path, spec: Path, out: Path, *, count: int, seed: int) -> None:
 def _copy(path: Path, folder: Path) -> None:
     if not path.is_file():
         raise DatasetError(
-            "a file of the source is missing", expected=path.name, got="no such file", where=str(path),
+            "a file of the source is missing",
+            expected=path.name,
+            got="no such file",
+            where=str(path),
             fix="add it, or take its id out of the split",
-        )  # fmt: skip
+        )
     shutil.copyfile(path, folder / path.name)
 
 

@@ -52,25 +52,33 @@ def main(arguments: list[str] | None = None) -> None:
 
 def _plan(given: argparse.Namespace) -> Plan:
     run = RunConfig(
-        device=given.device, threads=given.threads, model_cache=given.model_cache or "off",
-        workspace_mib=given.workspace, builder=given.builder,
-    )  # fmt: skip
+        device=given.device,
+        threads=given.threads,
+        model_cache=given.model_cache or "off",
+        workspace_mib=given.workspace,
+        builder=given.builder,
+    )
     opened = verify_trusted(given.bundle, given.key)
     if given.target not in (None, opened.manifest.target):
         raise InputError(
-            "the bundle was built for another target", expected=given.target, got=opened.manifest.target,
-            where=str(given.bundle), fix=f"make target={opened.manifest.target} bundle={given.bundle}",
-        )  # fmt: skip
+            "the bundle was built for another target",
+            expected=given.target,
+            got=opened.manifest.target,
+            where=str(given.bundle),
+            fix=f"make target={opened.manifest.target} bundle={given.bundle}",
+        )
     if given.model_cache is not None:
         require_container(given.model_cache)
     if given.key is not None:
         _say_unsigned(opened)
     return Plan(
-        bundle=opened, run=run, execute=given.execute,
+        bundle=opened,
+        run=run,
+        execute=given.execute,
         options=Options(allow_inconclusive=given.allow_inconclusive),
         protocol=Protocol(runs=given.runs, warmup=given.warmup, tool_seconds=given.tool_seconds),
         only=tuple(given.variant),
-    )  # fmt: skip
+    )
 
 
 def _say_unsigned(bundle: Bundle) -> None:
@@ -104,9 +112,11 @@ def _json(decision: Decision) -> str:
 
 def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(
-        prog="python -m targets", description="Choose, judge and time the variants of a bundle on this machine.",
-        epilog=EXAMPLES, formatter_class=argparse.RawDescriptionHelpFormatter,
-    )  # fmt: skip
+        prog="python -m targets",
+        description="Choose, judge and time the variants of a bundle on this machine.",
+        epilog=EXAMPLES,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
     add = parser.add_argument
     add(
         "bundle",

@@ -264,10 +264,12 @@ class Session(ABC):
             raise
         except Exception as error:
             raise SessionFailed(
-                "the runtime failed while it ran the graph", expected="outputs", got=f"{type(error).__name__}: {error}",
+                "the runtime failed while it ran the graph",
+                expected="outputs",
+                got=f"{type(error).__name__}: {error}",
                 where=f"target {self.info.target}, {self.info.precision} on {self.info.capabilities.device}",
                 fix="mend what the runtime names: the graph, or the memory that it needs",
-            ) from error  # fmt: skip
+            ) from error
 
     def close(self) -> None:
         """Free what the backend holds; a second call does nothing."""

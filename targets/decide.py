@@ -154,9 +154,12 @@ def _time_all(
         return spent
 
     return measure(
-        take, lambda spent: unsettled(reports, _totals(spent), protocol.gain), warmup=protocol.warmup, runs=protocol.runs,
+        take,
+        lambda spent: unsettled(reports, _totals(spent), protocol.gain),
+        warmup=protocol.warmup,
+        runs=protocol.runs,
         again=protocol.again,
-    )  # fmt: skip
+    )
 
 
 def _totals(spent: Mapping[str, list[Latency]]) -> dict[str, list[float]]:
@@ -181,9 +184,13 @@ def _judge(plan: Plan, name: str, session: Session, say: Say) -> Measured:
 
 
 def _decision(
-    plan: Plan, reports: dict[str, RegressionReport], failed: Mapping[str, ProjectError],
-    latencies: dict[str, VariantLatency], choice: Choice, load: Load | None,
-) -> Decision:  # fmt: skip
+    plan: Plan,
+    reports: dict[str, RegressionReport],
+    failed: Mapping[str, ProjectError],
+    latencies: dict[str, VariantLatency],
+    choice: Choice,
+    load: Load | None,
+) -> Decision:
     sizes = {name: _bytes(plan, name) for name in (*reports, *failed)}
     report = with_variants(reports, choice, sizes)
     reasons = {name: f"not opened: {error.message}: {error.got}" for name, error in failed.items()}
@@ -194,12 +201,17 @@ def _decision(
     more = [Candidate(name=name, latency_ms=None, verdicts={}, reason=reason) for name, reason in reasons.items()]
     shipped = latencies.get(choice.shipped)
     bench = Bench(
-        eager_ms=None, f32_compiled_ms=latencies["f32"].with_copies.p50_ms if "f32" in latencies else None,
-        shipped_ms=shipped.with_copies.p50_ms if shipped else None, shipped_precision=choice.shipped,
+        eager_ms=None,
+        f32_compiled_ms=latencies["f32"].with_copies.p50_ms if "f32" in latencies else None,
+        shipped_ms=shipped.with_copies.p50_ms if shipped else None,
+        shipped_precision=choice.shipped,
         runs=max((row.with_copies.runs for row in latencies.values()), default=0),
-        warmup=plan.protocol.warmup if latencies else 0, variants=latencies, machine=machine_facts(), load=load,
+        warmup=plan.protocol.warmup if latencies else 0,
+        variants=latencies,
+        machine=machine_facts(),
+        load=load,
         disturbed=disturbances(load, {name: row.with_copies for name, row in latencies.items()}),
-    )  # fmt: skip
+    )
     return Decision(
         report=report.model_copy(update={"variants": (*report.variants, *rows)}),
         choice=choice.model_copy(update={"candidates": (*choice.candidates, *more)}),

@@ -99,13 +99,19 @@ def read_folding(target: str, folder: Path = Path(__file__).parent) -> FoldingCo
     path = folder / target / FILE
     if target not in known:
         raise ConfigError(
-            f"there is no target {target!r}", expected=f"one of {', '.join(known)}", got=repr(target), where="--target",
+            f"there is no target {target!r}",
+            expected=f"one of {', '.join(known)}",
+            got=repr(target),
+            where="--target",
             fix="correct the name",
-        )  # fmt: skip
+        )
     try:
         return FoldingCost.model_validate_json(path.read_bytes())
     except ValidationError as error:
         raise ConfigError(
-            f"the costs of {target} cannot be read", expected="one row that is on, and what it was measured on",
-            got=faults(error), where=str(path), fix=f"write it again: python -m studies.rates --target {target} --write",
-        ) from error  # fmt: skip
+            f"the costs of {target} cannot be read",
+            expected="one row that is on, and what it was measured on",
+            got=faults(error),
+            where=str(path),
+            fix=f"write it again: python -m studies.rates --target {target} --write",
+        ) from error

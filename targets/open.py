@@ -44,9 +44,12 @@ def as_variant(stored: BundleVariant) -> Variant:
         return Variant(recipe=VariantRecipe.model_validate(stored.recipe), files=stored.files)
     except ValidationError as error:
         raise ArtifactError(
-            f"the recipe of variant {stored.name!r} cannot be read", expected=f"keys {', '.join(VariantRecipe.model_fields)}",
-            got=faults(error), where="manifest.json", fix="build the bundle again with this version of the project",
-        ) from error  # fmt: skip
+            f"the recipe of variant {stored.name!r} cannot be read",
+            expected=f"keys {', '.join(VariantRecipe.model_fields)}",
+            got=faults(error),
+            where="manifest.json",
+            fix="build the bundle again with this version of the project",
+        ) from error
 
 
 def as_bundle_variant(variant: Variant) -> BundleVariant:

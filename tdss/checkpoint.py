@@ -64,15 +64,20 @@ def _reading(path: Path) -> Iterator[None]:
     except OSError as error:
         missing = isinstance(error, FileNotFoundError)
         raise CheckpointError(
-            f"the weights {'are missing' if missing else 'cannot be read'}", expected=WEIGHTS,
-            got="no such file" if missing else str(error), where=str(path),
+            f"the weights {'are missing' if missing else 'cannot be read'}",
+            expected=WEIGHTS,
+            got="no such file" if missing else str(error),
+            where=str(path),
             fix="give the folder of a checkpoint: config.toml + model.safetensors",
-        ) from error  # fmt: skip
+        ) from error
     except SafetensorError as error:
         raise CheckpointError(
-            "the weights are damaged, or no safetensors file", expected="safetensors, whole; pickles are never read",
-            got=str(error), where=str(path), fix="copy the file again; weights of another format are converted where they were made",
-        ) from error  # fmt: skip
+            "the weights are damaged, or no safetensors file",
+            expected="safetensors, whole; pickles are never read",
+            got=str(error),
+            where=str(path),
+            fix="copy the file again; weights of another format are converted where they were made",
+        ) from error
 
 
 def widened(tensors: dict[str, Tensor]) -> dict[str, Tensor]:
@@ -129,18 +134,30 @@ def match(expected: dict[str, Tensor], got: dict[str, Tensor], where: str) -> No
         if got[name].shape != expected[name].shape
     ]
     _refuse(
-        faults, "the weights do not fit the configuration", f"the {len(expected)} tensors of config.toml's model", where,
+        faults,
+        "the weights do not fit the configuration",
+        f"the {len(expected)} tensors of config.toml's model",
+        where,
         "give the config.toml the weights were trained with",
-    )  # fmt: skip
+    )
     _refuse(
-        [f"{name} is {got[name].dtype}, not {expected[name].dtype}" for name in both if got[name].dtype != expected[name].dtype],
-        "the weights are of a type that the model does not have", "float32; or float16 or bfloat16, which are read as float32",
-        where, "save the weights as float32 where they were made; quantized ones are no checkpoint",
-    )  # fmt: skip
+        [
+            f"{name} is {got[name].dtype}, not {expected[name].dtype}"
+            for name in both
+            if got[name].dtype != expected[name].dtype
+        ],
+        "the weights are of a type that the model does not have",
+        "float32; or float16 or bfloat16, which are read as float32",
+        where,
+        "save the weights as float32 where they were made; quantized ones are no checkpoint",
+    )
     _refuse(
         [f"{name} holds NaN or infinity" for name in both if not torch.isfinite(got[name]).all()],
-        "the weights are not finite", "finite numbers", where, "give a checkpoint from before its training diverged",
-    )  # fmt: skip
+        "the weights are not finite",
+        "finite numbers",
+        where,
+        "give a checkpoint from before its training diverged",
+    )
 
 
 def _refuse(faults: list[str], message: str, expected: str, where: str, fix: str) -> None:
@@ -178,9 +195,12 @@ def load_card(folder: Path) -> Card | None:
         return Card.model_validate_json(read_limited(path, "json_bytes"))
     except ValidationError as error:
         raise CheckpointError(
-            "the card cannot be read", expected="the fields of tdss.checkpoint.Card", got=faults(error), where=str(path),
+            "the card cannot be read",
+            expected="the fields of tdss.checkpoint.Card",
+            got=faults(error),
+            where=str(path),
             fix="correct or remove what is named",
-        ) from error  # fmt: skip
+        ) from error
 
 
 def save(

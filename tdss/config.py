@@ -200,9 +200,12 @@ def require_known(known: Sequence[str], tasks: Sequence[str]) -> tuple[str, ...]
     """
     if not tasks or len(set(tasks)) < len(tasks) or not set(tasks) <= set(known):
         raise ConfigError(
-            "these tasks cannot be kept", expected=f"one or more of {', '.join(known)}, each once",
-            got=", ".join(tasks) or "no task", where="tasks", fix="correct the list, as in tasks=semseg,depth",
-        )  # fmt: skip
+            "these tasks cannot be kept",
+            expected=f"one or more of {', '.join(known)}, each once",
+            got=", ".join(tasks) or "no task",
+            where="tasks",
+            fix="correct the list, as in tasks=semseg,depth",
+        )
     return tuple(task for task in known if task in tasks)
 
 

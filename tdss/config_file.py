@@ -27,9 +27,12 @@ def read_config(path: Path) -> ModelConfig:
         config = ModelConfig.model_validate(values)
     except ValidationError as error:
         raise ConfigError(
-            "the model's configuration is wrong", expected="the keys of tdss/config.py", got=faults(error), where=str(path),
+            "the model's configuration is wrong",
+            expected="the keys of tdss/config.py",
+            got=faults(error),
+            where=str(path),
             fix="correct or remove what is named",
-        ) from error  # fmt: skip
+        ) from error
     for name in config.tasks:
         task_row(name)
     return config

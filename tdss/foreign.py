@@ -25,9 +25,20 @@ from tdss.model import MultiTaskModel, shapes
 ZIPPED, PICKLED = b"PK\x03\x04", b"\x80"  # how a PyTorch file begins: since 1.6, and before it
 LENGTH = 8  # bytes of a safetensors header's length, little-endian, before the header
 UNREADABLE = (
-    pickle.UnpicklingError, RuntimeError, EOFError, ValueError, LookupError, TypeError, AttributeError, ImportError,
-    MemoryError, OverflowError, OSError, struct.error, zipfile.BadZipFile,
-)  # fmt: skip
+    pickle.UnpicklingError,
+    RuntimeError,
+    EOFError,
+    ValueError,
+    LookupError,
+    TypeError,
+    AttributeError,
+    ImportError,
+    MemoryError,
+    OverflowError,
+    OSError,
+    struct.error,
+    zipfile.BadZipFile,
+)
 """What torch.load raises for a file that is damaged, made to harm, or holds something else than tensors."""
 OTHER = re.compile(r"\bGLOBAL ([\w.]+)")  # what PyTorch's refusal of a pickle calls the object it asks for
 NESTED = ("model", "state_dict", "model_state", "net")  # where published files keep the weights
@@ -47,9 +58,12 @@ def read_foreign(path: Path) -> dict[str, Tensor]:
     except UNREADABLE as error:
         said = _said(error)
         raise CheckpointError(
-            "the weights cannot be read safely", expected="a PyTorch file of tensors only, or safetensors", got=said,
-            where=str(path), fix="copy the file again if it was cut; else save the state_dict alone where it was made",
-        ) from error  # fmt: skip
+            "the weights cannot be read safely",
+            expected="a PyTorch file of tensors only, or safetensors",
+            got=said,
+            where=str(path),
+            fix="copy the file again if it was cut; else save the state_dict alone where it was made",
+        ) from error
     for name in NESTED:
         if isinstance(content, dict) and isinstance(content.get(name), dict):
             content = content[name]
@@ -60,14 +74,20 @@ def read_foreign(path: Path) -> dict[str, Tensor]:
     )
     if not tensors:
         raise CheckpointError(
-            "there are no weights in this file", expected="tensors by name", got=type(content).__name__,
-            where=str(path), fix="save the state_dict where the file was made",
-        )  # fmt: skip
+            "there are no weights in this file",
+            expected="tensors by name",
+            got=type(content).__name__,
+            where=str(path),
+            fix="save the state_dict where the file was made",
+        )
     if other := [name for name, tensor in tensors.items() if not _is_plain(tensor)]:
         raise CheckpointError(
-            "a tensor of this file holds no plain numbers", expected="dense tensors that are not quantized", got=other[0],
-            where=str(path), fix="save the state_dict of the float model where the file was made",
-        )  # fmt: skip
+            "a tensor of this file holds no plain numbers",
+            expected="dense tensors that are not quantized",
+            got=other[0],
+            where=str(path),
+            fix="save the state_dict of the float model where the file was made",
+        )
     return checkpoint.widened(tensors)
 
 
@@ -96,17 +116,22 @@ def _is_safetensors(path: Path) -> bool:
     except OSError as error:
         missing = isinstance(error, FileNotFoundError)
         raise CheckpointError(
-            f"the weights {'are missing' if missing else 'cannot be read'}", expected="a file",
-            got="no such file" if missing else str(error), where=str(path), fix="correct the path",
-        ) from error  # fmt: skip
+            f"the weights {'are missing' if missing else 'cannot be read'}",
+            expected="a file",
+            got="no such file" if missing else str(error),
+            where=str(path),
+            fix="correct the path",
+        ) from error
     if len(head) > LENGTH and head[LENGTH:] == b"{" and int.from_bytes(head[:LENGTH], "little") <= size - LENGTH:
         return True
     if not head.startswith((ZIPPED, PICKLED)):
         raise CheckpointError(
-            "this is no file of weights", expected="a file that begins as safetensors or as torch.save writes it",
-            got=f"{size} bytes that begin with {head.hex(' ') or 'nothing'}", where=str(path),
+            "this is no file of weights",
+            expected="a file that begins as safetensors or as torch.save writes it",
+            got=f"{size} bytes that begin with {head.hex(' ') or 'nothing'}",
+            where=str(path),
             fix="fetch the file again; a page or a pointer that was saved in its place is no file of weights",
-        )  # fmt: skip
+        )
     return False
 
 
@@ -126,8 +151,10 @@ def import_backbone(weights: Path, config: Path, out: Path, *, seed: int) -> tup
         raise ConfigError(
             f"a published backbone has no place for the adapter {model_config.adapter.kind}",
             expected=f"an adapter that is not {' or '.join(IN_BACKBONE)}: these live inside the backbone",
-            got=model_config.adapter.kind, where=str(config), fix='import it with [adapter] kind = "tdss" or "none"',
-        )  # fmt: skip
+            got=model_config.adapter.kind,
+            where=str(config),
+            fix='import it with [adapter] kind = "tdss" or "none"',
+        )
     shapes(model_config)
     state, left = _translate(read_foreign(weights), model_config)
     torch.manual_seed(seed)
@@ -140,9 +167,14 @@ def import_backbone(weights: Path, config: Path, out: Path, *, seed: int) -> tup
     with replacing(out, artifact(Imported)) as folder:
         checkpoint.write(folder, model_config, model, card, storage="float32")
         record = Record(
-            kind=Imported.kind, files=hash_folder(folder), parent=hash_file(weights), inputs=(), outputs=(),
-            settings={"seed": seed}, tools={"torch": torch.__version__},
-        )  # fmt: skip
+            kind=Imported.kind,
+            files=hash_folder(folder),
+            parent=hash_file(weights),
+            inputs=(),
+            outputs=(),
+            settings={"seed": seed},
+            tools={"torch": torch.__version__},
+        )
         write_record(folder, record)
     return left
 

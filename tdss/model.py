@@ -63,9 +63,12 @@ def shapes(config: ModelConfig) -> MultiTaskModel:
     limit = LIMITS["parameters"]
     if numbers > limit.most:
         raise ConfigError(
-            "the model is too large", expected=f"at most {limit.most} {limit.unit}, masks and indices included: {limit.reason}",
-            got=str(numbers), where="config.toml", fix="correct the widths, depths, window and image size",
-        )  # fmt: skip
+            "the model is too large",
+            expected=f"at most {limit.most} {limit.unit}, masks and indices included: {limit.reason}",
+            got=str(numbers),
+            where="config.toml",
+            fix="correct the widths, depths, window and image size",
+        )
     return model
 
 

@@ -28,10 +28,17 @@ def read_toml(path: Path, what: str, *, fix: str = "correct the path or the file
     except OSError as error:
         missing = isinstance(error, FileNotFoundError)
         raise ConfigError(
-            f"{what} {'is missing' if missing else 'cannot be read'}", expected="a TOML file",
-            got="no such file" if missing else str(error), where=str(path), fix=fix,
-        ) from error  # fmt: skip
+            f"{what} {'is missing' if missing else 'cannot be read'}",
+            expected="a TOML file",
+            got="no such file" if missing else str(error),
+            where=str(path),
+            fix=fix,
+        ) from error
     except (ValueError, RecursionError) as error:  # no TOML, no UTF-8, an integer of 5,000 digits; nested 1,000 deep
         raise ConfigError(
-            f"{what} is no TOML", expected="TOML 1.0", got=str(error), where=str(path), fix="correct the line that is named"
-        ) from error  # fmt: skip
+            f"{what} is no TOML",
+            expected="TOML 1.0",
+            got=str(error),
+            where=str(path),
+            fix="correct the line that is named",
+        ) from error

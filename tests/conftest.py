@@ -37,13 +37,17 @@ def pytest_addoption(parser: pytest.Parser) -> None:
     )
     group.addoption("--split", default="val", metavar="NAME", help="which split of --data (default: val)")
     group.addoption(
-        "--reference", type=Path, metavar="FILE",
+        "--reference",
+        type=Path,
+        metavar="FILE",
         help="with --data: the reference's per-image arrays, from tdss evaluate --arrays on the host",
-    )  # fmt: skip
+    )
     group.addoption(
-        "--baseline", type=Path, metavar="FILE",
+        "--baseline",
+        type=Path,
+        metavar="FILE",
         help="an earlier regression.json: compare image by image, and fail if this run is worse",
-    )  # fmt: skip
+    )
     group.addoption(
         "--out", type=Path, metavar="FILE", help="write the report here (default: the bundle's regression.json)"
     )
@@ -54,9 +58,11 @@ def pytest_addoption(parser: pytest.Parser) -> None:
         "--time-limit", type=float, default=300.0, metavar="SECONDS", help="the longest one image may take; 0: no limit"
     )
     group.addoption(
-        "--execute", choices=("auto", "device", "emulation"), default="auto",
+        "--execute",
+        choices=("auto", "device", "emulation"),
+        default="auto",
         help="run on the device itself, imitate it, or take what is here (default: auto; what ran is recorded)",
-    )  # fmt: skip
+    )
     group.addoption(
         "--variant",
         default="",

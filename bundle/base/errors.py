@@ -95,6 +95,9 @@ class TargetUnavailable(ProjectError):
 def not_installed(what: str, package: str, *, extra: str, where: str, error: ImportError) -> TargetUnavailable:
     """Return the error for ``what`` needs a package that is not here; ``extra`` is the one of pyproject.toml that has it."""
     return TargetUnavailable(
-        f"{what} needs {package}, which is not installed", expected=f"the Python package {package}", got=str(error),
-        where=where, fix=f"in this project's checkout: make env, or pip install --editable '.[{extra}]'",
-    )  # fmt: skip
+        f"{what} needs {package}, which is not installed",
+        expected=f"the Python package {package}",
+        got=str(error),
+        where=where,
+        fix=f"in this project's checkout: make env, or pip install --editable '.[{extra}]'",
+    )

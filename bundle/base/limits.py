@@ -26,41 +26,45 @@ class Limit(NamedTuple):
     reason: str
 
 
-LIMITS: Mapping[str, Limit] = MappingProxyType({
-    "image_side": Limit(16_384, "pixels", "an image of 2^26 pixels is 4,096 rows of it"),
-    "image_pixels": Limit(1 << 26, "pixels", "as uint8 RGB 192 MiB, as float32 768 MiB"),
-    "classes": Limit(254, "classes", "a label is one byte, and 255 is the ignored one"),
-    "stages": Limit(64, "stages", "a backbone without stages may be cut after each block"),
-    "blocks": Limit(256, "blocks of a stage", "the deepest published backbones have fewer than 100"),
-    "width": Limit(65_536, "channels", "the widest published backbones have fewer than 10,000"),
-    "experts": Limit(256, "skills", "each is a module of each block and task"),
-    "small_integer": Limit(4_096, "", "windows, patches, strides, heads and ranks are below 1,000"),
-    "mlp_ratio": Limit(256, "", "published backbones have 4"),
-    "parameters": Limit(4_000_000_000, "parameters", "16 GB of float32: more than a host can fold"),
-    "real": Limit(1_000_000, "", "larger factors, means and rates overflow float32 products"),
-    "count": Limit(1_000_000_000, "", "images, steps and rounds are counted in fewer"),
-    "batch": Limit(65_536, "images", "a batch is held in memory"),
-    "processes": Limit(1_024, "processes", "one per GPU of a machine"),
-    "threads": Limit(4_096, "threads", "the largest servers have fewer than 1,000 cores"),
-    "seconds": Limit(1_000_000, "seconds", "eleven days"),
-    "workspace_mib": Limit(1_048_576, "MiB", "no device has a tebibyte of memory"),
-    "seed": Limit(2**32 - 1, "", "NumPy and PyTorch take 32 bits without a sign alike"),
-    "name": Limit(128, "characters", "a file name has 255 bytes, and a bundle's name gains its tasks and a suffix"),
-    "split_name": Limit(200, "characters", "a split is a file name of at most 255 bytes"),
-    "toml_depth": Limit(64, "names", "a key of a configuration has three; a parser's work grows with the square"),
-    "toml_bytes": Limit(4 * MIB, "bytes", "a configuration has a few kilobytes"),
-    "json_bytes": Limit(256 * MIB, "bytes", "a regression.json of 100,000 images has about 100 MiB"),
-    "ids_bytes": Limit(64 * MIB, "bytes", "a split of a million ids has about 20 MiB"),
-    "array_bytes": Limit(1024 * MIB, "bytes", "the figures of 100,000 images have about 80 MB a task"),
-    "onnx_nesting": Limit(16, "graphs", "a graph in a node's graph: control flow is nested two or three deep"),
-    "onnx_nodes": Limit(1_000_000, "nodes", "with each function in the place of its calls; large models have 10,000"),
-    "bundle_bytes": Limit(2048 * MIB, "bytes", "all files of a bundle together, unpacked"),
-    "bundle_files": Limit(4_096, "files", "a bundle has fewer than a hundred"),
-    "manifest_bytes": Limit(16 * MIB, "bytes", "a manifest has about 20 kB"),
-    "result_bytes": Limit(50_000_000, "bytes", "a result of a device is under a megabyte"),
-    "path_bytes": Limit(1_024, "bytes", "a path in an archive"),
-    "path_part_bytes": Limit(255, "bytes", "a file name: NAME_MAX of Linux"),
-})  # fmt: skip
+LIMITS: Mapping[str, Limit] = MappingProxyType(
+    {
+        "image_side": Limit(16_384, "pixels", "an image of 2^26 pixels is 4,096 rows of it"),
+        "image_pixels": Limit(1 << 26, "pixels", "as uint8 RGB 192 MiB, as float32 768 MiB"),
+        "classes": Limit(254, "classes", "a label is one byte, and 255 is the ignored one"),
+        "stages": Limit(64, "stages", "a backbone without stages may be cut after each block"),
+        "blocks": Limit(256, "blocks of a stage", "the deepest published backbones have fewer than 100"),
+        "width": Limit(65_536, "channels", "the widest published backbones have fewer than 10,000"),
+        "experts": Limit(256, "skills", "each is a module of each block and task"),
+        "small_integer": Limit(4_096, "", "windows, patches, strides, heads and ranks are below 1,000"),
+        "mlp_ratio": Limit(256, "", "published backbones have 4"),
+        "parameters": Limit(4_000_000_000, "parameters", "16 GB of float32: more than a host can fold"),
+        "real": Limit(1_000_000, "", "larger factors, means and rates overflow float32 products"),
+        "count": Limit(1_000_000_000, "", "images, steps and rounds are counted in fewer"),
+        "batch": Limit(65_536, "images", "a batch is held in memory"),
+        "processes": Limit(1_024, "processes", "one per GPU of a machine"),
+        "threads": Limit(4_096, "threads", "the largest servers have fewer than 1,000 cores"),
+        "seconds": Limit(1_000_000, "seconds", "eleven days"),
+        "workspace_mib": Limit(1_048_576, "MiB", "no device has a tebibyte of memory"),
+        "seed": Limit(2**32 - 1, "", "NumPy and PyTorch take 32 bits without a sign alike"),
+        "name": Limit(128, "characters", "a file name has 255 bytes, and a bundle's name gains its tasks and a suffix"),
+        "split_name": Limit(200, "characters", "a split is a file name of at most 255 bytes"),
+        "toml_depth": Limit(64, "names", "a key of a configuration has three; a parser's work grows with the square"),
+        "toml_bytes": Limit(4 * MIB, "bytes", "a configuration has a few kilobytes"),
+        "json_bytes": Limit(256 * MIB, "bytes", "a regression.json of 100,000 images has about 100 MiB"),
+        "ids_bytes": Limit(64 * MIB, "bytes", "a split of a million ids has about 20 MiB"),
+        "array_bytes": Limit(1024 * MIB, "bytes", "the figures of 100,000 images have about 80 MB a task"),
+        "onnx_nesting": Limit(16, "graphs", "a graph in a node's graph: control flow is nested two or three deep"),
+        "onnx_nodes": Limit(
+            1_000_000, "nodes", "with each function in the place of its calls; large models have 10,000"
+        ),
+        "bundle_bytes": Limit(2048 * MIB, "bytes", "all files of a bundle together, unpacked"),
+        "bundle_files": Limit(4_096, "files", "a bundle has fewer than a hundred"),
+        "manifest_bytes": Limit(16 * MIB, "bytes", "a manifest has about 20 kB"),
+        "result_bytes": Limit(50_000_000, "bytes", "a result of a device is under a megabyte"),
+        "path_bytes": Limit(1_024, "bytes", "a path in an archive"),
+        "path_part_bytes": Limit(255, "bytes", "a file name: NAME_MAX of Linux"),
+    }
+)
 
 _REAL = LIMITS["real"].most
 _LEAST = 1e-12  # 1 / (255 · least) is finite in float32
@@ -96,7 +100,10 @@ def read_limited(path: Path, limit: str) -> bytes:
         content = stream.read(most + 1)
     if len(content) > most:
         raise InputError(
-            f"{path.name} is too large", expected=f"at most {most} bytes: {LIMITS[limit].reason}", got="more",
-            where=str(path), fix="name another file",
-        )  # fmt: skip
+            f"{path.name} is too large",
+            expected=f"at most {most} bytes: {LIMITS[limit].reason}",
+            got="more",
+            where=str(path),
+            fix="name another file",
+        )
     return content

@@ -10,9 +10,7 @@ def dumps(value: object, *, indent: int | None = None, sort_keys: bool = False, 
     Raises:
         TypeError: there is something in it that JSON does not have.
     """
-    return json.dumps(
-        _finite(value), indent=indent, sort_keys=sort_keys, ensure_ascii=ensure_ascii, allow_nan=False,
-    )  # fmt: skip
+    return json.dumps(_finite(value), indent=indent, sort_keys=sort_keys, ensure_ascii=ensure_ascii, allow_nan=False)
 
 
 def _finite(value: object) -> object:

@@ -79,15 +79,20 @@ def _end_unexpected(error: Exception) -> SystemExit:
 def refused_by_system(error: OSError) -> InputError:
     """Return the error for a file or folder that the system would not read or write; the caller raises it."""
     return InputError(
-        "the system refused a file", expected="a file that can be read or written", got=error.strerror or str(error),
-        where=str(error.filename or "unknown"), fix="look at the path, its permissions and the space that is left",
-    )  # fmt: skip
+        "the system refused a file",
+        expected="a file that can be read or written",
+        got=error.strerror or str(error),
+        where=str(error.filename or "unknown"),
+        fix="look at the path, its permissions and the space that is left",
+    )
 
 
 def out_of_memory(error: MemoryError) -> InputError:
     """Return the error for memory that the system would not give; the caller raises it."""
     return InputError(
-        "there is not enough memory", expected="as much as this model and these images need",
-        got=str(error) or "no more memory", where="this machine",
+        "there is not enough memory",
+        expected="as much as this model and these images need",
+        got=str(error) or "no more memory",
+        where="this machine",
         fix="end other programs, give a smaller model or fewer images, or take a larger machine",
-    )  # fmt: skip
+    )

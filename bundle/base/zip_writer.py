@@ -86,7 +86,22 @@ def _local(name: bytes, crc: int, packed: int, size: int) -> bytes:
 def _central(member: _Written) -> bytes:
     extra = struct.pack("<HHQQQ", 1, 24, member.size, member.packed, member.offset)
     head = (
-        b"PK\1\2", 3 << 8 | _VERSION, _VERSION, _UTF8, _DEFLATED, _TIME, _DATE, member.crc, _HERE, _HERE,
-        len(member.name), len(extra), 0, 0, 0, _MODE, _HERE,
-    )  # fmt: skip
+        b"PK\1\2",
+        3 << 8 | _VERSION,
+        _VERSION,
+        _UTF8,
+        _DEFLATED,
+        _TIME,
+        _DATE,
+        member.crc,
+        _HERE,
+        _HERE,
+        len(member.name),
+        len(extra),
+        0,
+        0,
+        0,
+        _MODE,
+        _HERE,
+    )
     return struct.pack("<4sHHHHHHIIIHHHHHII", *head) + member.name + extra

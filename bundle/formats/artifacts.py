@@ -195,17 +195,23 @@ def read_file(folder: Path, name: str, expected: str) -> bytes:
 def _require_there(folder: Path, name: str) -> None:
     if not (folder / name).is_file():
         raise ArtifactError(
-            f"{name} is missing", expected="the file", got="no file", where=str(folder),
+            f"{name} is missing",
+            expected="the file",
+            got="no file",
+            where=str(folder),
             fix="copy the whole folder again, or build it again",
-        )  # fmt: skip
+        )
 
 
 def _require_hash(folder: Path, name: str, expected: str, got: str) -> None:
     if got != expected:
         raise ArtifactError(
-            f"{name} was altered", expected=f"sha256 {expected}", got=f"sha256 {got}", where=str(folder / name),
+            f"{name} was altered",
+            expected=f"sha256 {expected}",
+            got=f"sha256 {got}",
+            where=str(folder / name),
             fix="copy the file again, or build the folder again",
-        )  # fmt: skip
+        )
 
 
 def load(kind: type[ArtifactT], folder: Path) -> ArtifactT:

@@ -54,6 +54,9 @@ def _require_unfinished(folder: Path, names: list[str]) -> None:
     for name in names:
         if not (_UNFINISHED.fullmatch(Path(name).name) and (folder / name).is_file()):
             raise ArtifactError(
-                f"{name} is no file of a bundle", expected=f"what {MANIFEST} lists, results, {' and '.join(WRITTEN_LATER)}",
-                got=name, where=str(folder), fix="move it out of the bundle, or copy the bundle again",
-            )  # fmt: skip
+                f"{name} is no file of a bundle",
+                expected=f"what {MANIFEST} lists, results, {' and '.join(WRITTEN_LATER)}",
+                got=name,
+                where=str(folder),
+                fix="move it out of the bundle, or copy the bundle again",
+            )

@@ -71,7 +71,9 @@ def _checked(path: Path) -> bytes:
     if content is None or found is None or got != found.group(1):
         raise ArtifactError(
             f"{ENGINES}/{path.name} was altered, or {digest.name} was",
-            expected=f"sha256 {found.group(1)}" if found else "one line in the file of its hash", got=got,
-            where=str(path), fix=f"delete the folder {path.parent}; a device builds its engines again",
-        )  # fmt: skip
+            expected=f"sha256 {found.group(1)}" if found else "one line in the file of its hash",
+            got=got,
+            where=str(path),
+            fix=f"delete the folder {path.parent}; a device builds its engines again",
+        )
     return content

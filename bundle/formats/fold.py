@@ -128,6 +128,9 @@ def read_fold_settings(manifest: Manifest) -> FoldSettings | None:
         return FoldSettings.model_validate(manifest.settings["fold"])
     except ValidationError as error:
         raise ArtifactError(
-            "the fold's settings cannot be read", expected="mode and proof", got=faults(error), where="manifest.json",
+            "the fold's settings cannot be read",
+            expected="mode and proof",
+            got=faults(error),
+            where="manifest.json",
             fix="build the bundle again with this version of the project",
-        ) from error  # fmt: skip
+        ) from error

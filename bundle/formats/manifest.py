@@ -302,6 +302,9 @@ def verify_bundle(folder: Path) -> Bundle:
 
 def _unlisted(folder: Path, name: str) -> ArtifactError:
     return ArtifactError(
-        f"{name} is not listed in {MANIFEST}", expected="a sha256 for every file", got="none", where=str(folder),
+        f"{name} is not listed in {MANIFEST}",
+        expected="a sha256 for every file",
+        got="none",
+        where=str(folder),
         fix="build the bundle again",
-    )  # fmt: skip
+    )

@@ -299,10 +299,12 @@ def reporting(out: Path, inside: Path) -> Iterator[None]:
         if name is not None and inside not in (Path(os.fsdecode(name)), *Path(os.fsdecode(name)).parents):
             raise
         raise InputError(
-            "the output could not be written", expected="a folder that can be written, with space left",
-            got=_reason(error), where=str(out),
+            "the output could not be written",
+            expected="a folder that can be written, with space left",
+            got=_reason(error),
+            where=str(out),
             fix="free space there, or name another output; what was there before is unchanged",
-        ) from error  # fmt: skip
+        ) from error
 
 
 def refusal(folder: Path) -> str:

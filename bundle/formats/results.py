@@ -30,7 +30,9 @@ SIGNATURE = "signature.json"
 SEALED = (*RESULTS, SIGNATURE)  # every file of a bundle that carries a seal, besides the manifest
 _HEAD = "<head>\n"
 _JSON = re.compile(rb',?\n  "bundle": "([0-9a-f]{64})",\n  "seal": "([0-9a-f]{64})"\n(?=}\n\Z)')
-_HTML = re.compile(rb'(?<=<head>\n)<meta name="bundle" content="([0-9a-f]{64})">\n<meta name="seal" content="([0-9a-f]{64})">\n')  # fmt: skip
+_HTML = re.compile(
+    rb'(?<=<head>\n)<meta name="bundle" content="([0-9a-f]{64})">\n<meta name="seal" content="([0-9a-f]{64})">\n'
+)
 ReadT = TypeVar("ReadT")
 
 
@@ -57,9 +59,12 @@ def seal_result(name: str, text: str, bundle: str) -> str:
     found = _pattern(name).search(blank)
     if found is None:
         raise ArtifactError(
-            f"{name} cannot carry a seal", expected="a JSON object, or a page with <head> on a line of its own",
-            got=repr(text[:60]), where=name, fix="this is a mistake in the program: report it",
-        )  # fmt: skip
+            f"{name} cannot carry a seal",
+            expected="a JSON object, or a page with <head> on a line of its own",
+            got=repr(text[:60]),
+            where=name,
+            fix="this is a mistake in the program: report it",
+        )
     start, end = found.span(2)
     return (blank[:start] + _digits(name, blank, (start, end)).encode() + blank[end:]).decode()
 
@@ -131,9 +136,12 @@ def read_tied(folder: Path, name: str, bundle: str) -> bytes:
     _require_seal(content, found, path, name)
     if found.group(1).decode() != bundle:
         raise ArtifactError(
-            f"{name} belongs to another bundle", expected=f"a result of bundle {bundle[:16]}…",
-            got=f"of bundle {found.group(1).decode()[:16]}…", where=str(path), fix=_mend(name),
-        )  # fmt: skip
+            f"{name} belongs to another bundle",
+            expected=f"a result of bundle {bundle[:16]}…",
+            got=f"of bundle {found.group(1).decode()[:16]}…",
+            where=str(path),
+            fix=_mend(name),
+        )
     return content
 
 
@@ -146,9 +154,12 @@ def require_results(folder: Path, names: tuple[str, ...], there: Collection[str]
     for name in names:
         if name not in there:
             raise ArtifactError(
-                f"{name} is missing", expected="the result the bundle was shipped with", got="no file",
-                where=str(folder), fix=_mend(name),
-            )  # fmt: skip
+                f"{name} is missing",
+                expected="the result the bundle was shipped with",
+                got="no file",
+                where=str(folder),
+                fix=_mend(name),
+            )
 
 
 def _is_bundle(folder: Path) -> bool:
@@ -196,6 +207,9 @@ def read_json(folder: Path, name: str, kind: TypeAdapter[ReadT], expected: str) 
         return kind.validate_json(read_result(folder, name) if name in RESULTS else path.read_bytes())
     except ValidationError as error:
         raise ArtifactError(
-            f"{path.name} cannot be read", expected=expected, got=faults(error), where=str(path),
+            f"{path.name} cannot be read",
+            expected=expected,
+            got=faults(error),
+            where=str(path),
             fix="build the bundle again with this version of the project",
-        ) from error  # fmt: skip
+        ) from error

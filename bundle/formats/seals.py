@@ -47,14 +47,20 @@ def read_sealed_manifest(folder: Path) -> Sealed:
         content = read_limited(path, "manifest_bytes")
     except (FileNotFoundError, NotADirectoryError, IsADirectoryError) as error:
         raise ArtifactError(
-            "no bundle here", expected=MANIFEST, got=str(error), where=str(folder),
+            "no bundle here",
+            expected=MANIFEST,
+            got=str(error),
+            where=str(folder),
             fix="give the folder build/<model>/<target> that a build wrote; an archive of one is unpacked first: bundle unpack",
-        ) from error  # fmt: skip
+        ) from error
     found, expected = _JSON.search(content), manifest_digest(content)
     seal = found.group(1).decode() if found else "no seal"
     if seal != expected:
         raise ArtifactError(
-            f"{MANIFEST} was altered", expected=f"seal {expected}", got=f"seal {seal}", where=str(path),
+            f"{MANIFEST} was altered",
+            expected=f"seal {expected}",
+            got=f"seal {seal}",
+            where=str(path),
             fix="copy the bundle again, or build it again",
-        )  # fmt: skip
+        )
     return Sealed(content, seal)

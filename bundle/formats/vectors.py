@@ -32,6 +32,7 @@ from bundle.base.errors import ArtifactError, CheckpointError, DatasetError
 from bundle.base.limits import LIMITS
 from bundle.base.zip_writer import NOISY, REPEATING, UNREADABLE, ZipWriter
 from bundle.formats.delta_coding import Way, decode, encode
+from bundle.formats.stored_maps import compact, expand, kept, kept_output, stretched
 from bundle.tasks.dataset import Array, DatasetSpec, check_encoded, check_ids, check_image, decode_label
 from bundle.tasks.metrics import Floats, Measure, measures
 from bundle.tasks.postprocess import predict
@@ -41,10 +42,12 @@ Role: TypeAlias = Literal["random", "hard"]
 """``random``: drawn at random, counts for the metrics. ``hard``: chosen because it is hard, so it counts for none; how
 alike the two models' answers are is seen on it too."""
 FULL = 8  # images with raw outputs
-PREDICTION_STEP, OUTPUT_STEP = 4, 7  # of which rows and columns pixels are kept
 _COMPACT: dict[Activation, type[np.generic]] = {
-    "argmax": np.uint8, "sigmoid": np.uint8, "unit": np.int8, "relu": np.float16,
-}  # fmt: skip
+    "argmax": np.uint8,
+    "sigmoid": np.uint8,
+    "unit": np.int8,
+    "relu": np.float16,
+}
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -76,46 +79,7 @@ class Stored:
         prediction = self.predictions[name]
         if prediction.shape[-2:] == (height, width):
             return prediction
-        return _stretched(_stretched(prediction, -2, height), -1, width)
-
-
-def _stretched(pixels: Array, axis: int, size: int) -> Array:
-    """Interpolate linearly between every fourth row or column; behind the last one, repeat it."""
-    places = np.arange(size) / PREDICTION_STEP
-    before = places.astype(np.intp)
-    after = np.minimum(before + 1, pixels.shape[axis] - 1)
-    share = (places - before).astype(np.float32).reshape(-1, *([1] * (-1 - axis)))
-    first, second = (pixels.take(index, axis=axis).astype(np.float32) for index in (before, after))
-    return first + share * (second - first)
-
-
-def compact(activation: Activation, prediction: Array) -> Array:
-    """Return a prediction in the dtype it is stored in."""
-    if activation == "argmax":
-        return prediction.astype(np.uint8, copy=False)
-    values = prediction.astype(np.float32, copy=False)
-    if activation == "sigmoid":
-        return np.rint(values * 255).astype(np.uint8)
-    if activation == "unit":
-        return np.rint(values * 127).astype(np.int8)
-    return np.minimum(values, np.finfo(np.float16).max).astype(np.float16)
-
-
-def expand(activation: Activation, stored: Array) -> Array:
-    """Return a compact prediction in the dtype of bundle/tasks/postprocess.py: the inverse of ``compact`` up to rounding."""
-    scale = {"sigmoid": np.float32(255), "unit": np.float32(127), "relu": np.float32(1)}
-    return stored if activation == "argmax" else stored.astype(np.float32) / scale[activation]
-
-
-def kept(activation: Activation, prediction: Array) -> Array:
-    """Return the pixels of a prediction ``[…, H, W]`` that are kept: all of a label map, else every fourth row and column."""
-    step = 1 if activation == "argmax" else PREDICTION_STEP
-    return prediction[..., ::step, ::step]
-
-
-def kept_output(output: Array) -> Array:
-    """Return the pixels of a raw output ``[…, H, W]`` that are kept: every seventh row and column."""
-    return output[..., ::OUTPUT_STEP, ::OUTPUT_STEP]
+        return stretched(stretched(prediction, -2, height), -1, width)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -189,9 +153,12 @@ class _Spool:
 
 def _unfit(name: str, identifier: str, expected: str, got: str) -> DatasetError:
     return DatasetError(
-        f"{name} of image {identifier!r} does not fit the others", expected=expected, got=got, where="vectors.npz",
+        f"{name} of image {identifier!r} does not fit the others",
+        expected=expected,
+        got=got,
+        where="vectors.npz",
         fix="evaluation images have one size; raw outputs are float32",
-    )  # fmt: skip
+    )
 
 
 def write_vectors(path: Path, images: Iterable[Evaluated], *, tasks: Mapping[str, int], spec: DatasetSpec) -> int:
@@ -234,9 +201,14 @@ def write_vectors(path: Path, images: Iterable[Evaluated], *, tasks: Mapping[str
 
 
 def _add(
-    evaluated: Evaluated, tasks: Mapping[str, int], spec: DatasetSpec,
-    spools: Mapping[str, _Spool], metrics: dict[str, list[Floats]], *, full: bool,
-) -> None:  # fmt: skip
+    evaluated: Evaluated,
+    tasks: Mapping[str, int],
+    spec: DatasetSpec,
+    spools: Mapping[str, _Spool],
+    metrics: dict[str, list[Floats]],
+    *,
+    full: bool,
+) -> None:
     name = evaluated.id
     spools["images"].add(check_image(evaluated.image, where=f"image {name!r}"), name)
     for key, channels in tasks.items():
@@ -244,9 +216,12 @@ def _add(
         check_encoded(key, label, spec, where=f"label {key} of image {name!r}")
         if not np.isfinite(raw).all():
             raise CheckpointError(
-                f"the reference's {key} output is not finite", expected="finite float32", got="NaN or infinity",
-                where=f"image {name!r}", fix="the checkpoint itself overflows: train it again, or give a sound one",
-            )  # fmt: skip
+                f"the reference's {key} output is not finite",
+                expected="finite float32",
+                got="NaN or infinity",
+                where=f"image {name!r}",
+                fix="the checkpoint itself overflows: train it again, or give a sound one",
+            )
         prediction = predict(row, raw)
         truth = decode_label(key, label, spec)
         for figure in measures(row, channels):
@@ -394,6 +369,9 @@ class Vectors:
 
     def _unreadable(self, error: Exception) -> ArtifactError:
         return ArtifactError(
-            "vectors.npz cannot be read", expected="the arrays of bundle/formats/vectors.py",
-            got=f"{type(error).__name__}: {error}", where=self._where, fix="copy the bundle again, or build it again",
-        )  # fmt: skip
+            "vectors.npz cannot be read",
+            expected="the arrays of bundle/formats/vectors.py",
+            got=f"{type(error).__name__}: {error}",
+            where=self._where,
+            fix="copy the bundle again, or build it again",
+        )

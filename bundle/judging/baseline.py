@@ -50,9 +50,12 @@ def unpack(text: str, shape: tuple[int, ...]) -> Floats:
         return np.ascontiguousarray(content.reshape(8, -1).T).view("<f8").reshape(shape).astype(np.float64)
     except (ValueError, zlib.error) as error:
         raise InputError(
-            "the per-image arrays of the earlier run cannot be read", expected=f"packed float64 {list(shape)}",
-            got=str(error), where="arrays of regression.json", fix="run the earlier version again",
-        ) from error  # fmt: skip
+            "the per-image arrays of the earlier run cannot be read",
+            expected=f"packed float64 {list(shape)}",
+            got=str(error),
+            where="arrays of regression.json",
+            fix="run the earlier version again",
+        ) from error
 
 
 def compare(
@@ -72,18 +75,27 @@ def compare(
             raise _refused(f"gave NaN or infinity for {name}", "finite figures", "an output that was not finite")
         judged[name] = judge(theirs, ours, judging.rule(manifest, name, figure))
     return BaselineResult(
-        model=earlier.model, target=earlier.target, device=earlier.device, precision=earlier.precision,
-        executed_on=earlier.executed_on, tasks={name: _row(one, manifest.budgets[name]) for name, one in judged.items()},
+        model=earlier.model,
+        target=earlier.target,
+        device=earlier.device,
+        precision=earlier.precision,
+        executed_on=earlier.executed_on,
+        tasks={name: _row(one, manifest.budgets[name]) for name, one in judged.items()},
         delta_m=delta_m([one.drop for one in judged.values()]),
         passed=all(one.verdict in judging.accepted for one in judged.values()),
-    )  # fmt: skip
+    )
 
 
 def _row(judged: Judgement, budget: float) -> VariantTask:
     return VariantTask(
-        reference=judged.reference, compiled=judged.compiled, labelled_images=judged.labelled_images, drop_relative=judged.drop, interval=judged.interval,
-        budget=budget, verdict=judged.verdict,
-    )  # fmt: skip
+        reference=judged.reference,
+        compiled=judged.compiled,
+        labelled_images=judged.labelled_images,
+        drop_relative=judged.drop,
+        interval=judged.interval,
+        budget=budget,
+        verdict=judged.verdict,
+    )
 
 
 def _comparable(earlier: RegressionReport, ids: tuple[str, ...], tasks: tuple[str, ...]) -> PackedArrays:
@@ -101,6 +113,9 @@ def _comparable(earlier: RegressionReport, ids: tuple[str, ...], tasks: tuple[st
 
 def _refused(message: str, expected: str, got: str) -> InputError:
     return InputError(
-        f"the earlier run {message}", expected=expected, got=got, where="--baseline",
+        f"the earlier run {message}",
+        expected=expected,
+        got=got,
+        where="--baseline",
         fix="judge both versions on the same images, with bundles of one build's vectors or the same --data",
-    )  # fmt: skip
+    )

@@ -115,10 +115,12 @@ def require_passed(report: RegressionReport) -> None:
         "is within its budgets, but not against the earlier run" if within else "is not shown to be within its budgets"
     )
     raise RegressionFailed(
-        f"{report.model} for {report.target} {said}", expected="verdict pass on every task",
-        got="; ".join(failed), where=f"{report.precision}, {report.executed_on}, {report.images} images",
+        f"{report.model} for {report.target} {said}",
+        expected="verdict pass on every task",
+        got="; ".join(failed),
+        where=f"{report.precision}, {report.executed_on}, {report.images} images",
         fix=_fix(report),
-    )  # fmt: skip
+    )
 
 
 def _fix(report: RegressionReport) -> str:
@@ -143,7 +145,9 @@ def require_agreement(report: RegressionReport) -> None:
     failed = [check.text for check in disagreeing(report)]
     if failed:
         raise RegressionFailed(
-            f"{report.model} for {report.target} does not answer as its reference does", expected="the same answers, roughly",
-            got="; ".join(failed), where=f"{report.precision}, {report.executed_on}, {report.images} images",
+            f"{report.model} for {report.target} does not answer as its reference does",
+            expected="the same answers, roughly",
+            got="; ".join(failed),
+            where=f"{report.precision}, {report.executed_on}, {report.images} images",
             fix="look at the worst images (tdss report); check the order of outputs and the preprocessing",
-        )  # fmt: skip
+        )

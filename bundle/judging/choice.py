@@ -130,9 +130,12 @@ def read_choice(bundle: Bundle) -> Choice | None:
         return Choice.model_validate_json(text)
     except ValidationError as error:
         raise ArtifactError(
-            f"{CHOICE} cannot be read", expected="the shipped variant and the candidates", got=faults(error),
-            where=str(bundle.folder / CHOICE), fix="choose again: python -m targets on the bundle, or delete the file",
-        ) from error  # fmt: skip
+            f"{CHOICE} cannot be read",
+            expected="the shipped variant and the candidates",
+            got=faults(error),
+            where=str(bundle.folder / CHOICE),
+            fix="choose again: python -m targets on the bundle, or delete the file",
+        ) from error
 
 
 def pick(bundle: Bundle, asked: str) -> Pick:
@@ -149,10 +152,12 @@ def pick(bundle: Bundle, asked: str) -> Pick:
     names = [variant.name for variant in manifest.variants]
     if choice.shipped not in names:
         raise ArtifactError(
-            f"{CHOICE} names a variant that the bundle does not hold", expected=f"one of {', '.join(names)}",
-            got=choice.shipped, where=str(bundle.folder / CHOICE),
+            f"{CHOICE} names a variant that the bundle does not hold",
+            expected=f"one of {', '.join(names)}",
+            got=choice.shipped,
+            where=str(bundle.folder / CHOICE),
             fix="choose again: python -m targets on the bundle, or delete the file",
-        )  # fmt: skip
+        )
     return Pick(choice.shipped, f"{CHOICE}: {choice.reason}")
 
 
@@ -177,10 +182,11 @@ def equals(names: Sequence[str], rounds: Rounds, gain: float) -> tuple[str, ...]
     return (
         first,
         *(
-            name for name in ranked[1:]
+            name
+            for name in ranked[1:]
             if ratio(rounds[name], rounds[first]).low * gain ** (_steps(first) - _steps(name)) <= 1
         ),
-    )  # fmt: skip
+    )
 
 
 def _steps(name: str) -> int:
@@ -194,9 +200,12 @@ def unsettled(reports: Mapping[str, RegressionReport], rounds: Rounds, gain: flo
 
 
 def choose(
-    reports: Mapping[str, RegressionReport], rounds: Rounds, eager_ms: float | None, gain: float,
+    reports: Mapping[str, RegressionReport],
+    rounds: Rounds,
+    eager_ms: float | None,
+    gain: float,
     skipped: Mapping[str, str] = NONE_SKIPPED,
-) -> Choice:  # fmt: skip
+) -> Choice:
     """Choose by the rule of this module; every variant gets its reason. ``rounds`` is empty where time says nothing.
 
     ``skipped`` are variants that were not judged, with the reason why not: none of them can be shipped.
@@ -234,18 +243,30 @@ def with_variants(
     [shipped] = [report for name, report in reports.items() if name == choice.shipped]
     rows = tuple(
         VariantRow(
-            name=name, precision=report.precision, tasks=variant_tasks(report), passed=report.passed,
-            median_ms=told[name].latency_ms, bytes=sizes[name], isa=report.device.isa, reason=told[name].reason,
+            name=name,
+            precision=report.precision,
+            tasks=variant_tasks(report),
+            passed=report.passed,
+            median_ms=told[name].latency_ms,
+            bytes=sizes[name],
+            isa=report.device.isa,
+            reason=told[name].reason,
         )
         for name, report in reports.items()
-    )  # fmt: skip
+    )
     unjudged = tuple(
         VariantRow(
-            name=one.name, precision=one.name, passed=False, median_ms=one.latency_ms, bytes=sizes[one.name],
-            isa=shipped.device.isa, reason=one.reason,
+            name=one.name,
+            precision=one.name,
+            passed=False,
+            median_ms=one.latency_ms,
+            bytes=sizes[one.name],
+            isa=shipped.device.isa,
+            reason=one.reason,
         )
-        for one in choice.candidates if one.name not in reports
-    )  # fmt: skip
+        for one in choice.candidates
+        if one.name not in reports
+    )
     return shipped.model_copy(
         update={"variants": (*rows, *unjudged), "variant": choice.shipped, "chosen": choice.reason}
     )
@@ -262,9 +283,14 @@ def _candidate(name: str, rounds: Rounds, reports: Mapping[str, RegressionReport
     elif report.passed and name != shipped:
         told += f"; {_compared(over, shipped) if alike else f'{shipped} passes on every task'}"
     return Candidate(
-        name=name, latency_ms=median(rounds[name]) if rounds else None, verdicts=verdicts,
-        reason=f"shipped; {told}" if name == shipped else told, standing=standing(verdicts), disagreeing=off, over_shipped=over,
-    )  # fmt: skip
+        name=name,
+        latency_ms=median(rounds[name]) if rounds else None,
+        verdicts=verdicts,
+        reason=f"shipped; {told}" if name == shipped else told,
+        standing=standing(verdicts),
+        disagreeing=off,
+        over_shipped=over,
+    )
 
 
 def _unjudged(name: str, rounds: Rounds, shipped: str, reason: str) -> Candidate:

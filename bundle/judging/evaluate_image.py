@@ -14,7 +14,8 @@ from numpy.typing import NDArray
 from bundle.base.errors import ArtifactError
 from bundle.formats.artifacts import TensorSpec
 from bundle.formats.manifest import Manifest
-from bundle.formats.vectors import Stored, kept, kept_output
+from bundle.formats.stored_maps import kept, kept_output
+from bundle.formats.vectors import Stored
 from bundle.judging import frames
 from bundle.tasks.agreement import POWERS, agreement, change, label_power, power
 from bundle.tasks.dataset import Array, decode_label
@@ -74,12 +75,17 @@ def _see(name: str, output: Array, stored: Stored, manifest: Manifest) -> Seen:
     exact = None if full is None else predict(row, full)
     ours, ours_full = kept(row.activation, prediction), kept_output(prediction)
     return Seen(
-        figures=arrays, finite=True, alike=NAN if known is None else agreement(row.activation, known, ours),
+        figures=arrays,
+        finite=True,
+        alike=NAN if known is None else agreement(row.activation, known, ours),
         change=NAN if known is None else change(row.activation, known, ours),
         exact_change=NAN if exact is None else change(row.activation, exact, ours_full),
-        powers=nothing if full is None or exact is None
-        else power(full, kept_output(output)) if manifest.io == "raw" else _edge_power(row.activation, exact, ours_full),
-    )  # fmt: skip
+        powers=nothing
+        if full is None or exact is None
+        else power(full, kept_output(output))
+        if manifest.io == "raw"
+        else _edge_power(row.activation, exact, ours_full),
+    )
 
 
 def _edge_power(activation: Activation, exact: Array, prediction: Array) -> Floats:
@@ -111,6 +117,9 @@ def _check_output(output: Array, spec: TensorSpec, manifest: Manifest, identifie
 
 def _broken(message: str, expected: str, got: str, identifier: str) -> ArtifactError:
     return ArtifactError(
-        message, expected=expected, got=got, where=f"the compiled model, image {identifier!r}",
+        message,
+        expected=expected,
+        got=got,
+        where=f"the compiled model, image {identifier!r}",
         fix="the engine does not belong to this bundle, or its build is broken: build it again",
-    )  # fmt: skip
+    )

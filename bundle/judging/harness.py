@@ -27,7 +27,7 @@ from bundle.judging.regression_report import (
     parse_report,
     render,
     variant_tasks,
-)  # fmt: skip
+)
 from bundle.judging.resume import Journal, run_key
 from bundle.judging.run import Progress, run
 from bundle.judging.verdict import RESAMPLES, Gate
@@ -70,9 +70,14 @@ class Measured(NamedTuple):
 
 
 def measure_bundle(
-    bundle: Bundle, infer: Infer, execution: Execution, options: Options, *, variant: str = "",
+    bundle: Bundle,
+    infer: Infer,
+    execution: Execution,
+    options: Options,
+    *,
+    variant: str = "",
     progress: Progress | None = None,
-) -> Measured:  # fmt: skip
+) -> Measured:
     """Judge an opened session that runs ``variant`` ("": see ``bundle.judging.choice.pick``); write nothing but the journal.
 
     Raises:
@@ -82,22 +87,40 @@ def measure_bundle(
     baseline = None if options.baseline is None else open_report(options.baseline)
     if options.reference is not None and options.data is None:
         raise InputError(
-            "a reference without its images", expected="--data beside --reference", got="--reference alone",
-            where="the command line", fix="name the labelled folder that the reference's arrays are of",
-        )  # fmt: skip
+            "a reference without its images",
+            expected="--data beside --reference",
+            got="--reference alone",
+            where="the command line",
+            fix="name the labelled folder that the reference's arrays are of",
+        )
     source = None if options.data is None else labelled(bundle.manifest, options.data, options.split, options.reference)
     journal = Journal(bundle.folder, _key(bundle, execution, options, name, source))
     report = run(
-        bundle, infer, execution, allow_inconclusive=options.allow_inconclusive, resamples=options.resamples,
-        gate=options.gate, source=source, journal=journal, limit_s=options.time_limit_s, baseline=baseline, progress=progress,
-    )  # fmt: skip
+        bundle,
+        infer,
+        execution,
+        allow_inconclusive=options.allow_inconclusive,
+        resamples=options.resamples,
+        gate=options.gate,
+        source=source,
+        journal=journal,
+        limit_s=options.time_limit_s,
+        baseline=baseline,
+        progress=progress,
+    )
     return Measured(report.model_copy(update={"variant": name, "chosen": reason}), journal)
 
 
 def judge_bundle(
-    bundle: Bundle, infer: Infer, execution: Execution, options: Options, *, variant: str = "", out: Path | None = None,
+    bundle: Bundle,
+    infer: Infer,
+    execution: Execution,
+    options: Options,
+    *,
+    variant: str = "",
+    out: Path | None = None,
     progress: Progress | None = None,
-) -> Judged:  # fmt: skip
+) -> Judged:
     """Judge an opened session that runs ``variant`` ("": see ``bundle.judging.choice.pick``), and write its report.
 
     ``out`` is the file to write; without it the judgement of the variant that ``pick`` names, on the bundle's own images,

@@ -109,9 +109,11 @@ def _check_spec(root: Path, manifest: Manifest) -> None:
     if meanings[0] != meanings[1]:
         raise DatasetError(
             "the labels of this folder mean something else than the bundle's",
-            expected=f"ignore_index, depth_unit_m and classes {meanings[1]}", got=str(meanings[0]),
-            where=str(root / SPEC_FILE), fix="give data of the bundle's classes and units",
-        )  # fmt: skip
+            expected=f"ignore_index, depth_unit_m and classes {meanings[1]}",
+            got=str(meanings[0]),
+            where=str(root / SPEC_FILE),
+            fix="give data of the bundle's classes and units",
+        )
 
 
 def _folder_images(data: FolderDataset, ids: tuple[str, ...], manifest: Manifest) -> Iterator[Stored]:
@@ -120,10 +122,12 @@ def _folder_images(data: FolderDataset, ids: tuple[str, ...], manifest: Manifest
         image = data.image(identifier)
         if image.shape[:2] != size:
             raise DatasetError(
-                f"image {identifier!r} has another size than the model takes", expected=f"{list(size)} (rows, columns)",
-                got=str(list(image.shape[:2])), where=str(data.root),
+                f"image {identifier!r} has another size than the model takes",
+                expected=f"{list(size)} (rows, columns)",
+                got=str(list(image.shape[:2])),
+                where=str(data.root),
                 fix="resize the images and labels of the split: the graph's shapes are static",
-            )  # fmt: skip
+            )
         labels = {name: data.encoded_label(name, identifier) for name in manifest.tasks}
         yield Stored(id=identifier, image=image, labels=labels, predictions={}, outputs={})
 
@@ -137,8 +141,10 @@ def write_arrays(
         InputError: something else than such arrays is at ``path``, or the system refuses to write.
     """
     arrays: dict[str, NDArray[np.generic]] = {
-        "ids": np.array(ids), "tasks": np.array(list(references)), "checkpoint": np.array(checkpoint)
-    }  # fmt: skip
+        "ids": np.array(ids),
+        "tasks": np.array(list(references)),
+        "checkpoint": np.array(checkpoint),
+    }
     arrays |= {f"{name}.{figure}": array for name, rows in references.items() for figure, array in rows.items()}
     with overwriting(path, ARRAYS) as temporary, temporary.open("wb") as stream:
         np.savez_compressed(stream, **arrays)  # type: ignore[arg-type]  # its stub takes one bool keyword
@@ -159,9 +165,12 @@ def read_arrays(path: Path, manifest: Manifest, ids: tuple[str, ...]) -> Referen
             arrays = _figures_in(kept, manifest, len(known))
     except (OSError, KeyError, *UNREADABLE) as error:
         raise ArtifactError(
-            f"{path.name} cannot be read", expected="the arrays of bundle/judging/image_sources.py", got=f"{type(error).__name__}: {error}",
-            where=str(path), fix="write it again: tdss evaluate CHECKPOINT --data DIR --arrays FILE",
-        ) from error  # fmt: skip
+            f"{path.name} cannot be read",
+            expected="the arrays of bundle/judging/image_sources.py",
+            got=f"{type(error).__name__}: {error}",
+            where=str(path),
+            fix="write it again: tdss evaluate CHECKPOINT --data DIR --arrays FILE",
+        ) from error
     rows = {name: row for row, name in enumerate(known)}
     order = [rows[name] for name in ids]
     return {name: {key: array[order] for key, array in figures.items()} for name, figures in arrays.items()}
@@ -183,9 +192,11 @@ def _check_origin(
         got = f"no image {missing[0]!r}" if missing else f"checkpoint {checkpoint[:16]}…"
         raise InputError(
             "the reference's arrays are of another checkpoint or other images",
-            expected=f"checkpoint {manifest.reference.checkpoint_sha256[:16]}…, {len(ids)} images of the split", got=got,
-            where=str(path), fix="write them for this checkpoint and split: tdss evaluate CHECKPOINT --data DIR --arrays FILE",
-        )  # fmt: skip
+            expected=f"checkpoint {manifest.reference.checkpoint_sha256[:16]}…, {len(ids)} images of the split",
+            got=got,
+            where=str(path),
+            fix="write them for this checkpoint and split: tdss evaluate CHECKPOINT --data DIR --arrays FILE",
+        )
 
 
 def _figures_in(archive: zipfile.ZipFile, manifest: Manifest, count: int) -> References:
@@ -194,9 +205,12 @@ def _figures_in(archive: zipfile.ZipFile, manifest: Manifest, count: int) -> Ref
     gated = [f"{name}.{figures[0].name}" for name, figures in figures_of(manifest).items()]
     if lacking := [key for key in gated if key not in there]:
         raise ArtifactError(
-            f"the file holds no {lacking[0]}", expected="the figure of every task that gates", got=", ".join(sorted(there)),
-            where=str(archive.filename), fix="write it again: tdss evaluate CHECKPOINT --data DIR --arrays FILE",
-        )  # fmt: skip
+            f"the file holds no {lacking[0]}",
+            expected="the figure of every task that gates",
+            got=", ".join(sorted(there)),
+            where=str(archive.filename),
+            fix="write it again: tdss evaluate CHECKPOINT --data DIR --arrays FILE",
+        )
     return {
         name: {
             figure.name: read_rows(archive, key, (count, *figure.metric.shape))
@@ -209,6 +223,9 @@ def _figures_in(archive: zipfile.ZipFile, manifest: Manifest, count: int) -> Ref
 
 def _other_tasks(tasks: tuple[str, ...], manifest: Manifest, name: str) -> ArtifactError:
     return ArtifactError(
-        f"{name} and manifest.json name different tasks", expected=str(list(manifest.tasks)), got=str(list(tasks)),
-        where="the bundle", fix="build the bundle again, or give the arrays of its own checkpoint: tdss evaluate --arrays",
-    )  # fmt: skip
+        f"{name} and manifest.json name different tasks",
+        expected=str(list(manifest.tasks)),
+        got=str(list(tasks)),
+        where="the bundle",
+        fix="build the bundle again, or give the arrays of its own checkpoint: tdss evaluate --arrays",
+    )

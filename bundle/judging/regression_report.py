@@ -243,9 +243,12 @@ def parse_report(text: str, folder: Path) -> RegressionReport:
 
 def _unread(folder: Path, error: Exception) -> ArtifactError:
     return ArtifactError(
-        f"{RESULT} cannot be read", expected="schema 1 or 2", got=faults(error), where=str(folder / RESULT),
+        f"{RESULT} cannot be read",
+        expected="schema 1 or 2",
+        got=faults(error),
+        where=str(folder / RESULT),
         fix="run pytest tests/regression --bundle on this bundle",
-    )  # fmt: skip
+    )
 
 
 def open_report(path: Path) -> RegressionReport:
@@ -258,6 +261,9 @@ def open_report(path: Path) -> RegressionReport:
         return RegressionReport.model_validate_json(open_result(path, RESULT))
     except (FileNotFoundError, IsADirectoryError, NotADirectoryError, ValidationError) as error:
         raise ArtifactError(
-            f"{path.name} is no result of a regression", expected="a regression.json of schema 1 or 2", got=faults(error),
-            where=str(path), fix="name the file that pytest tests/regression or tdss regress wrote",
-        ) from error  # fmt: skip
+            f"{path.name} is no result of a regression",
+            expected="a regression.json of schema 1 or 2",
+            got=faults(error),
+            where=str(path),
+            fix="name the file that pytest tests/regression or tdss regress wrote",
+        ) from error

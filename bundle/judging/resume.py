@@ -114,5 +114,9 @@ def _unpack(row: Mapping[str, object]) -> Seen:
     alike, change, exact, *powers = (math.nan if number is None else float(number) for number in numbers)
     return Seen(
         figures={name: np.array(values, dtype=np.float64).reshape(shape) for name, (shape, values) in figures.items()},
-        finite=bool(row["finite"]), alike=alike, change=change, exact_change=exact, powers=np.array(powers),
-    )  # fmt: skip
+        finite=bool(row["finite"]),
+        alike=alike,
+        change=change,
+        exact_change=exact,
+        powers=np.array(powers),
+    )

@@ -32,7 +32,7 @@ from bundle.judging.regression_report import (
     read_report,
     variant_tasks,
     write_report,
-)  # fmt: skip
+)
 from bundle.judging.resume import Journal
 from bundle.judging.session_timeout import guarded
 from bundle.judging.verdict import RESAMPLES, Gate, Weighed, delta_m, delta_m_interval, judge, weigh
@@ -41,19 +41,43 @@ from bundle.tasks.metrics import Floats, Measure
 from bundle.tasks.table import task
 
 __all__ = [
-    "RESULT", "Device", "ExecutedOn", "Execution", "Infer", "RegressionReport", "TaskCheck", "TaskResult", "VariantRow",
-    "VariantTask", "feed", "open_report", "read_report", "require_passed", "run", "variant_tasks", "write_report",
-]  # fmt: skip
+    "RESULT",
+    "Device",
+    "ExecutedOn",
+    "Execution",
+    "Infer",
+    "RegressionReport",
+    "TaskCheck",
+    "TaskResult",
+    "VariantRow",
+    "VariantTask",
+    "feed",
+    "open_report",
+    "read_report",
+    "require_passed",
+    "run",
+    "variant_tasks",
+    "write_report",
+]
 
 WORST = 5
 Progress = Callable[[int, int], None]
 
 
 def run(
-    bundle: Bundle, infer: Infer, execution: Execution, *, allow_inconclusive: bool = False, resamples: int = RESAMPLES,
-    gate: Gate = "one-sided", source: Source | None = None, journal: Journal | None = None, limit_s: float = 0.0,
-    baseline: RegressionReport | None = None, progress: Progress | None = None,
-) -> RegressionReport:  # fmt: skip
+    bundle: Bundle,
+    infer: Infer,
+    execution: Execution,
+    *,
+    allow_inconclusive: bool = False,
+    resamples: int = RESAMPLES,
+    gate: Gate = "one-sided",
+    source: Source | None = None,
+    journal: Journal | None = None,
+    limit_s: float = 0.0,
+    baseline: RegressionReport | None = None,
+    progress: Progress | None = None,
+) -> RegressionReport:
     """Run ``infer`` on every image and judge every task.
 
     ``source`` replaces the bundle's own images; ``journal`` keeps what was measured until the caller has written the
@@ -88,9 +112,13 @@ def _measure(
 
 
 def _report(
-    manifest: Manifest, source: Source, seen: dict[str, dict[str, Seen]], execution: Execution, judging: Judging,
+    manifest: Manifest,
+    source: Source,
+    seen: dict[str, dict[str, Seen]],
+    execution: Execution,
+    judging: Judging,
     baseline: RegressionReport | None,
-) -> RegressionReport:  # fmt: skip
+) -> RegressionReport:
     figures = figures_of(manifest)
     arrays = {name: _stacked(seen, source.ids, name, rows) for name, rows in figures.items()}
     per_task = {name: {key: rows[name] for key, rows in seen.items()} for name in figures}
@@ -105,16 +133,23 @@ def _report(
         name: _figures(manifest, name, rows[1:], arrays, source.references, judging) for name, rows in figures.items()
     }
     return RegressionReport(
-        model=manifest.name, target=manifest.target, device=execution.device, precision=execution.precision,
-        executed_on=execution.executed_on, images=len(source.ids),
+        model=manifest.name,
+        target=manifest.target,
+        device=execution.device,
+        precision=execution.precision,
+        executed_on=execution.executed_on,
+        images=len(source.ids),
         tasks={name: _result(manifest, name, one, per_task[name], others[name]) for name, one in weighed.items()},
         delta_m=delta_m([one.drop for one in judged]),
         passed=all(one.verdict in judging.accepted for one in judged) and (earlier is None or earlier.passed),
-        delta_m_interval=delta_m_interval(list(weighed.values())), gate=judging.gate,
-        source=source.name, session=execution.facts,
+        delta_m_interval=delta_m_interval(list(weighed.values())),
+        gate=judging.gate,
+        source=source.name,
+        session=execution.facts,
         checks={name: _check(name, one, per_task[name]) for name, one in weighed.items()},
-        baseline=earlier, arrays=pack(source.ids, gated),
-    )  # fmt: skip
+        baseline=earlier,
+        arrays=pack(source.ids, gated),
+    )
 
 
 def _stacked(
@@ -124,9 +159,13 @@ def _stacked(
 
 
 def _weigh(
-    manifest: Manifest, name: str, figure: Measure, arrays: dict[str, dict[str, Floats]], references: References,
+    manifest: Manifest,
+    name: str,
+    figure: Measure,
+    arrays: dict[str, dict[str, Floats]],
+    references: References,
     judging: Judging,
-) -> Weighed:  # fmt: skip
+) -> Weighed:
     """Judge a task by its gated figure; without a reference nothing can be judged, so it is inconclusive."""
     ours = arrays[name][figure.name]
     theirs = references.get(name, {}).get(figure.name)
@@ -149,18 +188,25 @@ def _spoilt(weighed: Weighed, seen: dict[str, Seen]) -> Weighed:
 
 
 def _figures(
-    manifest: Manifest, name: str, figures: tuple[Measure, ...], arrays: dict[str, dict[str, Floats]],
-    references: References, judging: Judging,
-) -> dict[str, FigureResult]:  # fmt: skip
+    manifest: Manifest,
+    name: str,
+    figures: tuple[Measure, ...],
+    arrays: dict[str, dict[str, Floats]],
+    references: References,
+    judging: Judging,
+) -> dict[str, FigureResult]:
     results = {}
     for figure in figures:
         ours, theirs = arrays[name][figure.name], references.get(name, {}).get(figure.name)
         rule = judging.rule(manifest, name, figure)._replace(gate="one-sided")
         judged = judge(np.zeros_like(ours) if theirs is None else theirs, ours, rule)
         results[figure.name] = FigureResult(
-            direction=figure.direction, reference=judged.reference, compiled=judged.compiled, drop_relative=judged.drop,
+            direction=figure.direction,
+            reference=judged.reference,
+            compiled=judged.compiled,
+            drop_relative=judged.drop,
             interval=judged.interval,
-        )  # fmt: skip
+        )
     return results
 
 
@@ -169,10 +215,19 @@ def _result(
 ) -> TaskResult:
     row, judgement = task(name), weighed.judgement
     return TaskResult(
-        metric=row.metric, direction=row.direction, reference=judgement.reference, compiled=judgement.compiled,
-        labelled_images=judgement.labelled_images, drop_relative=judgement.drop, interval=judgement.interval, budget=manifest.budgets[name],
-        verdict=judgement.verdict, sqnr_db=sqnr_db(_powers(seen)), images_needed=judgement.images_needed, figures=figures,
-    )  # fmt: skip
+        metric=row.metric,
+        direction=row.direction,
+        reference=judgement.reference,
+        compiled=judgement.compiled,
+        labelled_images=judgement.labelled_images,
+        drop_relative=judgement.drop,
+        interval=judgement.interval,
+        budget=manifest.budgets[name],
+        verdict=judgement.verdict,
+        sqnr_db=sqnr_db(_powers(seen)),
+        images_needed=judgement.images_needed,
+        figures=figures,
+    )
 
 
 def _powers(seen: dict[str, Seen]) -> Floats:
@@ -185,10 +240,14 @@ def _check(name: str, weighed: Weighed, seen: dict[str, Seen]) -> TaskCheck:
     exact = [one.change if activation == "argmax" else one.exact_change for one in seen.values()]
     known = sorted(((one.change, key) for key, one in seen.items() if one.change > 0), key=lambda pair: -pair[0])
     return TaskCheck(
-        nonfinite_images=sum(not one.finite for one in seen.values()), agreement=_mean([one.alike for one in seen.values()]),
-        reason=weighed.judgement.reason, cosine=cosine(_powers(seen)), change=_mean(exact), change_unit=CHANGE_UNITS[activation],
+        nonfinite_images=sum(not one.finite for one in seen.values()),
+        agreement=_mean([one.alike for one in seen.values()]),
+        reason=weighed.judgement.reason,
+        cosine=cosine(_powers(seen)),
+        change=_mean(exact),
+        change_unit=CHANGE_UNITS[activation],
         worst=tuple(WorstImage(id=key, change=value) for value, key in known[:WORST]),
-    )  # fmt: skip
+    )
 
 
 def _mean(values: list[float]) -> float:

@@ -52,9 +52,12 @@ def guarded(infer: Infer, identifier: str, limit_s: float) -> Infer:
 
 def _failed(identifier: str, got: str) -> SessionFailed:
     return SessionFailed(
-        f"the session failed on image {identifier!r}", expected="outputs", got=got, where="the compiled model",
+        f"the session failed on image {identifier!r}",
+        expected="outputs",
+        got=got,
+        where="the compiled model",
         fix=f"mend what the runtime names; then {RESUME}",
-    )  # fmt: skip
+    )
 
 
 def _limited(infer: Infer, feed: dict[str, Array], identifier: str, limit_s: float) -> Mapping[str, Array]:
@@ -63,10 +66,12 @@ def _limited(infer: Infer, feed: dict[str, Array], identifier: str, limit_s: flo
     thread.join(limit_s)
     if thread.is_alive():
         raise SessionFailed(
-            f"image {identifier!r} took longer than its time limit", expected=f"outputs within {limit_s:g} s",
-            got="none yet; the session is left hanging", where="the compiled model",
+            f"image {identifier!r} took longer than its time limit",
+            expected=f"outputs within {limit_s:g} s",
+            got="none yet; the session is left hanging",
+            where="the compiled model",
             fix=f"free the device or raise --time-limit; then {RESUME}",
-        )  # fmt: skip
+        )
     if thread.error is not None:
         raise thread.error
     if thread.outputs is None:

@@ -89,9 +89,13 @@ def ratio(values_ms: Sequence[float], base_ms: Sequence[float]) -> Ratio:
 
 
 def measure(
-    take: Callable[[int, int], dict[str, list[RowT]]], unsettled: Callable[[dict[str, list[RowT]]], bool], *, warmup: int,
-    runs: int, again: int,
-) -> dict[str, list[RowT]]:  # fmt: skip
+    take: Callable[[int, int], dict[str, list[RowT]]],
+    unsettled: Callable[[dict[str, list[RowT]]], bool],
+    *,
+    warmup: int,
+    runs: int,
+    again: int,
+) -> dict[str, list[RowT]]:
     """Return the rounds of ``take(warmup, runs)``, and up to ``again`` times as many more while they are ``unsettled``."""
     found = take(warmup, runs)
     for _ in range(again):

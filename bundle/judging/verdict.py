@@ -253,9 +253,15 @@ def _judgement(
 ) -> Judgement:
     reference, compiled, drop = values
     return Judgement(
-        reference=reference, compiled=compiled, labelled_images=counted, drop=drop, interval=ends, verdict=verdict,
-        reason=reason, images_needed=needed,
-    )  # fmt: skip
+        reference=reference,
+        compiled=compiled,
+        labelled_images=counted,
+        drop=drop,
+        interval=ends,
+        verdict=verdict,
+        reason=reason,
+        images_needed=needed,
+    )
 
 
 def rounded(number: int) -> str:

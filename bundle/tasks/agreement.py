@@ -17,8 +17,11 @@ from bundle.tasks.table import Activation
 Floats: TypeAlias = NDArray[np.float64]
 
 CHANGE_UNITS: dict[Activation, str] = {
-    "argmax": "share of pixels whose class changed", "sigmoid": "probability", "unit": "degrees", "relu": "metres",
-}  # fmt: skip
+    "argmax": "share of pixels whose class changed",
+    "sigmoid": "probability",
+    "unit": "degrees",
+    "relu": "metres",
+}
 POWERS = 4
 
 

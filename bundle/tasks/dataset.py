@@ -33,8 +33,11 @@ SPEC_FILE = "dataset.json"
 IMAGE_SUFFIXES = (".jpg", ".jpeg", ".png", ".npy")
 _ID = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]*")
 _LABEL_MODES: dict[str, tuple[str, ...]] = {
-    "argmax": ("L", "P"), "sigmoid": ("L",), "unit": ("RGB",), "relu": ("I;16",),
-}  # fmt: skip
+    "argmax": ("L", "P"),
+    "sigmoid": ("L",),
+    "unit": ("RGB",),
+    "relu": ("I;16",),
+}
 
 
 class DatasetSpec(Frozen):
@@ -73,9 +76,12 @@ class DatasetSpec(Frozen):
             return row.channels
         if row.name not in self.classes:
             raise DatasetError(
-                f"the data set {self.name!r} has no classes for task {row.name!r}", expected=f"classes.{row.name}",
-                got=f"classes of {sorted(self.classes)}", where=SPEC_FILE, fix="add them, or leave the task out",
-            )  # fmt: skip
+                f"the data set {self.name!r} has no classes for task {row.name!r}",
+                expected=f"classes.{row.name}",
+                got=f"classes of {sorted(self.classes)}",
+                where=SPEC_FILE,
+                fix="add them, or leave the task out",
+            )
         return len(self.classes[row.name])
 
 
@@ -89,14 +95,20 @@ def load_spec(path: Path) -> DatasetSpec:
         return DatasetSpec.model_validate_json(read_limited(path, "json_bytes"))
     except (FileNotFoundError, NotADirectoryError) as error:
         raise DatasetError(
-            "the data set has no spec", expected=f"a {SPEC_FILE} with class names and palettes", got="no such file",
-            where=str(path), fix=f"write one (data/scenes/{SPEC_FILE} is an example), or name another spec",
-        ) from error  # fmt: skip
+            "the data set has no spec",
+            expected=f"a {SPEC_FILE} with class names and palettes",
+            got="no such file",
+            where=str(path),
+            fix=f"write one (data/scenes/{SPEC_FILE} is an example), or name another spec",
+        ) from error
     except ValidationError as error:
         raise DatasetError(
-            "the data set's spec cannot be read", expected="the keys of DatasetSpec, schema_version 1",
-            got=faults(error), where=str(path), fix="correct the keys that are named",
-        ) from error  # fmt: skip
+            "the data set's spec cannot be read",
+            expected="the keys of DatasetSpec, schema_version 1",
+            got=faults(error),
+            where=str(path),
+            fix="correct the keys that are named",
+        ) from error
 
 
 class FolderDataset(Frozen):
@@ -116,10 +128,12 @@ class FolderDataset(Frozen):
             expected = self.spec.channels(task(name))
             if channels != expected:
                 raise DatasetError(
-                    f"the model and the data set disagree on {name}", expected=f"{expected} channels (the data set's spec)",
-                    got=f"{channels} (the model's config.toml)", where=str(self.root),
+                    f"the model and the data set disagree on {name}",
+                    expected=f"{expected} channels (the data set's spec)",
+                    got=f"{channels} (the model's config.toml)",
+                    where=str(self.root),
                     fix="give the data that the model was trained for, or its own spec with --dataset",
-                )  # fmt: skip
+                )
 
     def ids(self, split: str) -> tuple[str, ...]:
         """Return the ids of ``<root>/<split>.txt``, in the file's order.
@@ -157,9 +171,12 @@ class FolderDataset(Frozen):
         size = image_size(self.image_path(identifier))
         if encoded.shape[:2] != size:
             raise DatasetError(
-                f"the {task_name} label of {identifier!r} and its image differ in size", expected=f"{size} (rows, columns)",
-                got=str(encoded.shape[:2]), where=str(path), fix="render the label at the image's size",
-            )  # fmt: skip
+                f"the {task_name} label of {identifier!r} and its image differ in size",
+                expected=f"{size} (rows, columns)",
+                got=str(encoded.shape[:2]),
+                where=str(path),
+                fix="render the label at the image's size",
+            )
         return encoded
 
     def label(self, task_name: str, identifier: str) -> Array:
@@ -179,9 +196,10 @@ def find_image(root: Path, identifier: str) -> Path:
         raise DatasetError(
             f"image {identifier!r} has {'no file' if not found else 'more than one file'}",
             expected=f"one of {', '.join(identifier + suffix for suffix in IMAGE_SUFFIXES)}",
-            got=", ".join(path.name for path in found) or "none of them", where=str(stem.parent),
+            got=", ".join(path.name for path in found) or "none of them",
+            where=str(stem.parent),
             fix="add the file, or take the id out of the split" if not found else "delete all but one of them",
-        )  # fmt: skip
+        )
     return found[0]
 
 
@@ -194,22 +212,31 @@ def read_ids(path: Path) -> tuple[str, ...]:
     if not path.is_file():
         known = ", ".join(sorted(other.stem for other in path.parent.glob("*.txt"))) or "none"
         raise DatasetError(
-            f"the data set has no split {path.stem!r}", expected=path.name, got=f"splits here: {known}",
-            where=str(path), fix="name one of the splits, or write the file with one id a line",
-        )  # fmt: skip
+            f"the data set has no split {path.stem!r}",
+            expected=path.name,
+            got=f"splits here: {known}",
+            where=str(path),
+            fix="name one of the splits, or write the file with one id a line",
+        )
     try:
         text = read_limited(path, "ids_bytes").decode()
     except UnicodeDecodeError as error:
         raise DatasetError(
-            f"the split {path.stem!r} is no text", expected="UTF-8", got=str(error), where=str(path),
+            f"the split {path.stem!r} is no text",
+            expected="UTF-8",
+            got=str(error),
+            where=str(path),
             fix="write one id a line",
-        ) from error  # fmt: skip
+        ) from error
     ids = tuple(line.strip() for line in text.splitlines() if line.strip())
     if not ids:
         raise DatasetError(
-            f"the split {path.stem!r} is empty", expected="one id a line", got="no id", where=str(path),
+            f"the split {path.stem!r} is empty",
+            expected="one id a line",
+            got="no id",
+            where=str(path),
             fix="list the ids that belong to the split",
-        )  # fmt: skip
+        )
     check_ids(ids, where=str(path))
     return ids
 
@@ -226,9 +253,11 @@ def check_ids(ids: tuple[str, ...], *, where: str) -> None:
             duplicate = identifier in seen
             raise DatasetError(
                 f"id {identifier!r} occurs twice" if duplicate else f"{identifier!r} is not an id",
-                expected="each id once, of letters, digits, dot, dash and underscore", got=repr(identifier),
-                where=where, fix="delete the second line" if duplicate else "rename the image and its labels",
-            )  # fmt: skip
+                expected="each id once, of letters, digits, dot, dash and underscore",
+                got=repr(identifier),
+                where=where,
+                fix="delete the second line" if duplicate else "rename the image and its labels",
+            )
         seen.add(identifier)
 
 
@@ -254,14 +283,20 @@ def check_image(image: Array, *, where: str) -> Image:
     expected = "uint8 [height, width, 3], RGB"
     if np.issubdtype(image.dtype, np.floating) and not np.isfinite(image).all():
         raise DatasetError(
-            "the image holds NaN or infinity", expected=expected, got=f"{int((~np.isfinite(image)).sum())} such values",
-            where=where, fix="render or record the image again, as 8-bit RGB",
-        )  # fmt: skip
+            "the image holds NaN or infinity",
+            expected=expected,
+            got=f"{int((~np.isfinite(image)).sum())} such values",
+            where=where,
+            fix="render or record the image again, as 8-bit RGB",
+        )
     if image.dtype != np.uint8 or image.ndim != 3 or image.shape[2] != 3 or 0 in image.shape:
         raise DatasetError(
-            "the image has the wrong dtype or shape", expected=expected, got=f"{image.dtype} {list(image.shape)}",
-            where=where, fix="save it as 8-bit RGB",
-        )  # fmt: skip
+            "the image has the wrong dtype or shape",
+            expected=expected,
+            got=f"{image.dtype} {list(image.shape)}",
+            where=where,
+            fix="save it as 8-bit RGB",
+        )
     return image.astype(np.uint8, copy=False)
 
 
@@ -279,18 +314,24 @@ def check_encoded(task_name: str, encoded: Array, spec: DatasetSpec, *, where: s
     if encoded.dtype != dtype or encoded.ndim != dimensions or (dimensions == 3 and encoded.shape[2] != 3):
         shape = "[height, width, 3]" if dimensions == 3 else "[height, width]"
         raise DatasetError(
-            f"the {task_name} label has the wrong dtype or shape", expected=f"{np.dtype(dtype)} {shape}",
-            got=f"{encoded.dtype} {list(encoded.shape)}", where=where, fix="save it as the folder format says",
-        )  # fmt: skip
+            f"the {task_name} label has the wrong dtype or shape",
+            expected=f"{np.dtype(dtype)} {shape}",
+            got=f"{encoded.dtype} {list(encoded.shape)}",
+            where=where,
+            fix="save it as the folder format says",
+        )
     allowed = _allowed_values(row, spec)
     if allowed is None:
         return
     wrong = np.setdiff1d(np.flatnonzero(np.bincount(encoded.reshape(-1), minlength=256)), allowed)
     if wrong.size:
         raise DatasetError(
-            f"the {task_name} label holds values that mean nothing", expected=f"values among {allowed.tolist()}",
-            got=f"{wrong.tolist()}", where=where, fix=f"correct the label, or the classes in {SPEC_FILE}",
-        )  # fmt: skip
+            f"the {task_name} label holds values that mean nothing",
+            expected=f"values among {allowed.tolist()}",
+            got=f"{wrong.tolist()}",
+            where=where,
+            fix=f"correct the label, or the classes in {SPEC_FILE}",
+        )
 
 
 def _allowed_values(row: Task, spec: DatasetSpec) -> NDArray[np.int64] | None:
@@ -324,7 +365,10 @@ def _decode_normals(encoded: Array) -> NDArray[np.float32]:
 def _read_png(path: Path, row: Task) -> Array:
     if not path.is_file():
         raise DatasetError(
-            f"the {row.name} label is missing", expected=path.name, got="no such file", where=str(path),
+            f"the {row.name} label is missing",
+            expected=path.name,
+            got="no such file",
+            where=str(path),
             fix="add the label, or leave the task or the id out",
-        )  # fmt: skip
+        )
     return decode(path, _LABEL_MODES[row.activation])

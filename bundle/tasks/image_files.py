@@ -44,17 +44,22 @@ def decode(path: Path, modes: tuple[str, ...]) -> Array:
         orientation = image.getexif().get(ORIENTATION, 1)
         if orientation in TURNED:
             raise DatasetError(
-                f"{path.name} is stored turned or mirrored", expected="Exif orientation 1, upright",
-                got=f"orientation {orientation}", where=str(path),
+                f"{path.name} is stored turned or mirrored",
+                expected="Exif orientation 1, upright",
+                got=f"orientation {orientation}",
+                where=str(path),
                 fix="if labels were drawn on the upright picture, turn the pixels (exiftran -ai FILE, mogrify -auto-orient FILE);"
                 " if on the stored pixels, delete the tag (exiftool -Orientation= FILE)",
-            )  # fmt: skip
+            )
         mode, array = image.mode, np.asarray(image)
     if mode not in modes:
         raise DatasetError(
-            f"{path.name} is stored in the wrong mode", expected=f"Pillow mode {' or '.join(modes)}", got=f"mode {mode}",
-            where=str(path), fix="save it as the folder format says",
-        )  # fmt: skip
+            f"{path.name} is stored in the wrong mode",
+            expected=f"Pillow mode {' or '.join(modes)}",
+            got=f"mode {mode}",
+            where=str(path),
+            fix="save it as the folder format says",
+        )
     return array
 
 
@@ -68,10 +73,12 @@ def _refuse_converted(path: Path, image: "Opened") -> None:
     pictures = getattr(image, "n_frames", 1) if image.format == "PNG" else 1  # JPEG: a preview may follow the picture
     if bits or pictures > 1:
         raise DatasetError(
-            f"{path.name} cannot be read exactly as it is stored", expected="one picture of 8 bits a channel",
-            got=f"{pictures} pictures" if pictures > 1 else f"pixels stored as {bits[0]}", where=str(path),
+            f"{path.name} cannot be read exactly as it is stored",
+            expected="one picture of 8 bits a channel",
+            got=f"{pictures} pictures" if pictures > 1 else f"pixels stored as {bits[0]}",
+            where=str(path),
             fix="save it as the folder format says",
-        )  # fmt: skip
+        )
 
 
 def decode_npy(path: Path) -> Array:
@@ -129,8 +136,10 @@ def _too_large(path: Path, got: str) -> DatasetError:
     return DatasetError(
         f"{path.name} is too large",
         expected=f"sides of at most {LIMITS['image_side'].most} pixels, and {LIMITS['image_pixels'].most} pixels in all",
-        got=got, where=str(path), fix="cut or resize it to the model's size",
-    )  # fmt: skip
+        got=got,
+        where=str(path),
+        fix="cut or resize it to the model's size",
+    )
 
 
 def _pillow(path: Path) -> ModuleType:
@@ -144,7 +153,9 @@ def _pillow(path: Path) -> ModuleType:
 def _unreadable(path: Path, error: Exception, expected: str = "an .npy file") -> DatasetError:
     missing = isinstance(error, FileNotFoundError)
     return DatasetError(
-        f"{path.name} {'is missing' if missing else 'cannot be read'}", expected=expected,
-        got="no such file" if missing else f"{type(error).__name__}: {error}", where=str(path),
+        f"{path.name} {'is missing' if missing else 'cannot be read'}",
+        expected=expected,
+        got="no such file" if missing else f"{type(error).__name__}: {error}",
+        where=str(path),
         fix="correct the path, or copy the file there" if missing else "copy or render the file again",
-    )  # fmt: skip
+    )

@@ -56,9 +56,12 @@ class Metric(Frozen):
         """
         if prediction.shape != label.shape:
             raise DatasetError(
-                "a prediction and its label differ in shape", expected=f"the label's {list(label.shape)}",
-                got=str(list(prediction.shape)), where=type(self).__name__, fix="evaluate at the labels' resolution",
-            )  # fmt: skip
+                "a prediction and its label differ in shape",
+                expected=f"the label's {list(label.shape)}",
+                got=str(list(prediction.shape)),
+                where=type(self).__name__,
+                fix="evaluate at the labels' resolution",
+            )
         if not np.isfinite(prediction).all():
             return np.full(self.shape, np.nan)
         return self._measure(prediction, label)
@@ -91,9 +94,12 @@ class MeanIou(Metric):
             return np.zeros(self.shape)
         if max(truth.max(), answer.max()) >= self.classes:
             raise DatasetError(
-                "a class number is too large", expected=f"0 to {self.classes - 1}, or {IGNORE} in a label",
-                got=f"label {truth.max()}, prediction {answer.max()}", where="MeanIou", fix="check the spec's classes",
-            )  # fmt: skip
+                "a class number is too large",
+                expected=f"0 to {self.classes - 1}, or {IGNORE} in a label",
+                got=f"label {truth.max()}, prediction {answer.max()}",
+                where="MeanIou",
+                fix="check the spec's classes",
+            )
         table = np.bincount(truth * self.classes + answer, minlength=self.classes**2).reshape(self.classes, -1)
         intersection = np.diagonal(table)
         return np.stack([intersection, table.sum(axis=0) + table.sum(axis=1) - intersection]).astype(np.float64)

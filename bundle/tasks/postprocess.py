@@ -38,16 +38,21 @@ def _check(row: Task, raw: Array) -> None:
     known = raw.ndim == 3 and np.issubdtype(raw.dtype, np.floating) and row.channels in (None, raw.shape[0])
     if not known or not 0 < raw.shape[0] <= 255:
         raise GraphError(
-            f"the raw output of {row.name} has the wrong dtype or shape", expected=f"float [{channels}, height, width]",
-            got=f"{raw.dtype} {list(raw.shape)}", where=f"output {row.name}", fix="give one image's output, without batch",
-        )  # fmt: skip
+            f"the raw output of {row.name} has the wrong dtype or shape",
+            expected=f"float [{channels}, height, width]",
+            got=f"{raw.dtype} {list(raw.shape)}",
+            where=f"output {row.name}",
+            fix="give one image's output, without batch",
+        )
     finite = np.isfinite(raw)
     if not finite.all():
         raise RegressionFailed(
-            f"the output of {row.name} is not finite", expected="finite numbers",
-            got=f"{raw.size - int(finite.sum())} of {raw.size} values NaN or infinite", where=f"output {row.name}",
+            f"the output of {row.name} is not finite",
+            expected="finite numbers",
+            got=f"{raw.size - int(finite.sum())} of {raw.size} values NaN or infinite",
+            where=f"output {row.name}",
             fix="keep the layers that overflow in float32",
-        )  # fmt: skip
+        )
 
 
 def _argmax(values: Floats) -> NDArray[np.uint8]:

@@ -32,10 +32,12 @@ class Preprocess(Frozen):
         checked = check_image(image, where=name)
         if checked.shape[:2] != (self.height, self.width):
             raise DatasetError(
-                "the image has the wrong size", expected=f"height {self.height}, width {self.width}",
-                got=f"height {checked.shape[0]}, width {checked.shape[1]}", where=name,
+                "the image has the wrong size",
+                expected=f"height {self.height}, width {self.width}",
+                got=f"height {checked.shape[0]}, width {checked.shape[1]}",
+                where=name,
                 fix="resize or crop the image yourself (nothing is resized silently), or build for this size",
-            )  # fmt: skip
+            )
         return checked
 
     def apply(self, image: Array, *, name: str = "the image given") -> NDArray[np.float32]:

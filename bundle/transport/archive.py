@@ -89,9 +89,12 @@ def unpack_beside(archive: Path, *, key: Path | None = None) -> Path:
     place = archive.with_suffix("")
     if archive.suffix != ".zip":
         raise InputError(
-            "this is neither a bundle nor an archive of one", expected="a folder, or a file NAME.zip that pack wrote",
-            got=archive.name, where=str(archive), fix="name the bundle's folder, or its archive",
-        )  # fmt: skip
+            "this is neither a bundle nor an archive of one",
+            expected="a folder, or a file NAME.zip that pack wrote",
+            got=archive.name,
+            where=str(archive),
+            fix="name the bundle's folder, or its archive",
+        )
     if (place / MANIFEST).is_file() and (place / MANIFEST).read_bytes() == _manifest_of(archive):
         return place
     return unpack(archive, place, key=key).folder

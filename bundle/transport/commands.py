@@ -35,10 +35,17 @@ def verify(folder: Path, key: Path | None) -> Answer:
     manifest, signed = opened.manifest, _signed(opened, key)
     later, engines, coverage = _later(opened), engine_files(folder), signature.coverage(opened)
     value: dict[str, JsonValue] = {
-        "bundle": str(folder), "model": manifest.name, "target": manifest.target, "files": dict(manifest.files),
-        "results": list(later), "engines": list(engines), "signed": signed, "signature_checked": key is not None,
-        "covered": list(coverage.covered), "not_covered": dict(coverage.others),
-    }  # fmt: skip
+        "bundle": str(folder),
+        "model": manifest.name,
+        "target": manifest.target,
+        "files": dict(manifest.files),
+        "results": list(later),
+        "engines": list(engines),
+        "signed": signed,
+        "signature_checked": key is not None,
+        "covered": list(coverage.covered),
+        "not_covered": dict(coverage.others),
+    }
     counted = [f"{len(manifest.files)} files are what the build wrote", f"{len(later)} sealed later are whole"]
     counted += [f"{len(engines)} engine files are whole"] if engines else []
     lines = [f"{folder}: {'; '.join(counted)}; {signed}", *coverage_lines(opened)]

@@ -65,9 +65,12 @@ def make_keys(path: Path) -> tuple[Path, Path]:
     for taken in (path, public_path):
         if taken.exists():
             raise InputError(
-                "a key is never written over", expected="no such file", got="a file", where=str(taken),
+                "a key is never written over",
+                expected="no such file",
+                got="a file",
+                where=str(taken),
                 fix="give another name",
-            )  # fmt: skip
+            )
     key = Ed25519PrivateKey.generate()
     private = key.private_bytes(
         serialization.Encoding.PEM, serialization.PrivateFormat.PKCS8, serialization.NoEncryption()
@@ -254,9 +257,12 @@ def _read_key(path: Path, kind: str, read: Callable[[bytes], object]) -> object:
 
 def _no_key(path: Path, kind: str, got: str) -> InputError:
     return InputError(
-        f"this is no {kind} key", expected=f"a {kind} ed25519 key as PEM, without a password", got=got, where=str(path),
+        f"this is no {kind} key",
+        expected=f"a {kind} ed25519 key as PEM, without a password",
+        got=got,
+        where=str(path),
         fix="python -m bundle keygen makes a pair: KEY signs, KEY.pub checks",
-    )  # fmt: skip
+    )
 
 
 def _unsigned(folder: Path, message: str, expected: str, got: str) -> ArtifactError:

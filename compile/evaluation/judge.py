@@ -45,9 +45,14 @@ class Terms(NamedTuple):
 
 
 def judge(
-    engine: Engine, vectors: ReferenceVectors, checkpoint: Path, out: Path, target: Target, run_config: RunConfig,
+    engine: Engine,
+    vectors: ReferenceVectors,
+    checkpoint: Path,
+    out: Path,
+    target: Target,
+    run_config: RunConfig,
     terms: Terms,
-) -> Judged:  # fmt: skip
+) -> Judged:
     """Write a ``Judged`` artifact in ``out``: the shipped variant's regression and bench, and the choice with its reasons.
 
     Raises:
@@ -65,16 +70,17 @@ def judge(
             for v in variants
         }
         contest = Contest(
-            tuple(sessions), lambda name: _judge_one(sessions[name], vectors, terms), terms.draft.target, terms.timing.gain
-        )  # fmt: skip
+            tuple(sessions),
+            lambda name: _judge_one(sessions[name], vectors, terms),
+            terms.draft.target,
+            terms.timing.gain,
+        )
         before = glance()
         rounds = _rounds(sessions, model, vectors, terms, contest, run_config.threads)
         machine = load_between(before, glance())
         eager = rounds.pop(EAGER, None)
         reports = contest.reports(rounds)
-    choice = choose(
-        reports, rounds, None if eager is None else median(eager), terms.timing.gain, contest.skipped
-    )  # fmt: skip
+    choice = choose(reports, rounds, None if eager is None else median(eager), terms.timing.gain, contest.skipped)
     report = with_variants(reports, choice, sizes)
     bench = _bench(rounds, eager, machine, choice.shipped, terms.timing)
     with writing(out, Judged) as folder:
@@ -112,16 +118,27 @@ def _bench(
     rows = {name: percentiles(values) for name, values in rounds.items()}
     medians = {name: row.p50_ms for name, row in rows.items()}
     return Bench(
-        eager_ms=median(eager), f32_compiled_ms=medians.get("f32"), shipped_ms=medians[shipped], shipped_precision=shipped,
-        runs=len(eager), warmup=timing.warmup, variants={name: VariantLatency(with_copies=row) for name, row in rows.items()},
-        eager=percentiles(eager), load=load, disturbed=disturbances(load, rows),
-    )  # fmt: skip
+        eager_ms=median(eager),
+        f32_compiled_ms=medians.get("f32"),
+        shipped_ms=medians[shipped],
+        shipped_precision=shipped,
+        runs=len(eager),
+        warmup=timing.warmup,
+        variants={name: VariantLatency(with_copies=row) for name, row in rows.items()},
+        eager=percentiles(eager),
+        load=load,
+        disturbed=disturbances(load, rows),
+    )
 
 
 def _rounds(
-    sessions: Mapping[str, Session], model: "EagerModel", vectors: ReferenceVectors, terms: Terms, contest: Contest,
+    sessions: Mapping[str, Session],
+    model: "EagerModel",
+    vectors: ReferenceVectors,
+    terms: Terms,
+    contest: Contest,
     threads: int,
-) -> dict[str, list[float]]:  # fmt: skip
+) -> dict[str, list[float]]:
     """Time eager PyTorch and every session on the first image; nothing where the sessions only emulate."""
     if any(session.info.executed_on == "emulation" for session in sessions.values()):
         return {}
@@ -136,8 +153,10 @@ def _rounds(
         return measure(
             lambda warmup, runs: sample(subjects, timing.model_copy(update={"warmup": warmup, "runs": runs})),
             lambda rounds: contest.unsettled({name: rows for name, rows in rounds.items() if name != EAGER}),
-            warmup=timing.warmup, runs=timing.runs, again=timing.again,
-        )  # fmt: skip
+            warmup=timing.warmup,
+            runs=timing.runs,
+            again=timing.again,
+        )
 
 
 def _eager(model: "EagerModel", stored: Stored) -> Callable[[], object]:

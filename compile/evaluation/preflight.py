@@ -60,9 +60,12 @@ def budgets_of(
     unknown = sorted(set(config.budgets) - set(model))
     if unknown:
         raise ConfigError(
-            f"there is a budget for {unknown[0]!r}, which the model does not do", expected=f"tasks {', '.join(model)}",
-            got=", ".join(unknown), where="budgets", fix="correct the name or remove it",
-        )  # fmt: skip
+            f"there is a budget for {unknown[0]!r}, which the model does not do",
+            expected=f"tasks {', '.join(model)}",
+            got=", ".join(unknown),
+            where="budgets",
+            fix="correct the name or remove it",
+        )
     ignored = [name for name in config.budgets if name not in kept]
     if ignored:
         progress(f"budgets: ignored for {', '.join(ignored)}: this build leaves the task out")
@@ -85,13 +88,18 @@ def require_evaluation(
         if found != wanted:
             raise DatasetError(
                 f"the evaluation image {identifier!r} has another size than the model takes",
-                expected=f"{list(wanted)} (rows, columns)", got=str(list(found)), where=str(path),
+                expected=f"{list(wanted)} (rows, columns)",
+                got=str(list(found)),
+                where=str(path),
                 fix="resize the images and labels of the split: the graph's shapes are static",
-            )  # fmt: skip
+            )
         for name in tasks:
             label = dataset.root / name / f"{identifier}.png"
             if not label.is_file():
                 raise DatasetError(
-                    f"the {name} label is missing", expected=label.name, got="no such file", where=str(label),
+                    f"the {name} label is missing",
+                    expected=label.name,
+                    got="no such file",
+                    where=str(label),
                     fix="add the label, or leave the task or the id out",
-                )  # fmt: skip
+                )

@@ -94,8 +94,11 @@ def record_vectors(
         )
         write_vectors(folder / VECTORS, images, tasks=model.config.tasks, spec=dataset.spec)
         settings: dict[str, JsonValue] = {
-            "images": len(drawn.ids), "hard": dict(reasons), "candidates": len(cases), "ids": list(drawn.ids),
-        }  # fmt: skip
+            "images": len(drawn.ids),
+            "hard": dict(reasons),
+            "candidates": len(cases),
+            "ids": list(drawn.ids),
+        }
         seal(
             ReferenceVectors,
             folder,

@@ -36,9 +36,11 @@ def _scopes(scopes: Sequence[ScopeCost]) -> Table:
     for one in scopes:
         if (one.macs_before, one.nodes_before) != (one.macs_after, one.nodes_after):
             table.add_row(
-                one.scope or "(no scope)", f"{one.macs_before / 1e6:.2f} → {one.macs_after / 1e6:.2f}",
-                f"{one.bytes_before / 1e6:.2f} → {one.bytes_after / 1e6:.2f}", f"{one.nodes_before} → {one.nodes_after}",
-            )  # fmt: skip
+                one.scope or "(no scope)",
+                f"{one.macs_before / 1e6:.2f} → {one.macs_after / 1e6:.2f}",
+                f"{one.bytes_before / 1e6:.2f} → {one.bytes_after / 1e6:.2f}",
+                f"{one.nodes_before} → {one.nodes_after}",
+            )
     return table
 
 

@@ -66,8 +66,14 @@ class _Emitter:
             self._opaque(node)
         outputs = [self._output(output) for output in graph.outputs]
         merge_slices(self.builder, {*outputs})
-        made = ir.Graph(inputs, outputs, nodes=self.builder.nodes, initializers=self.builder.initializers,
-                        opset_imports=dict(graph.opset_imports), name=graph.name)  # fmt: skip
+        made = ir.Graph(
+            inputs,
+            outputs,
+            nodes=self.builder.nodes,
+            initializers=self.builder.initializers,
+            opset_imports=dict(graph.opset_imports),
+            name=graph.name,
+        )
         model = ir.Model(made, ir_version=self.model.ir_version, functions=list(self.model.functions.values()))
         return RemoveUnusedNodesPass()(model).model
 

@@ -41,8 +41,11 @@ def explain_rows(
     decided = _decisions(records)
     paths = list(dict.fromkeys([*before, *after, *judged, *decided]))
     rows = (_row(path, judged, decided, before.get(path, NOTHING), after.get(path, NOTHING)) for path in paths)
-    return tuple(row for row in rows if row.gates or row.decisions or row.bytes_before or row.bytes_after
-                 or row.params_before or row.params_after)  # fmt: skip
+    return tuple(
+        row
+        for row in rows
+        if row.gates or row.decisions or row.bytes_before or row.bytes_after or row.params_before or row.params_after
+    )
 
 
 def _decisions(records: Sequence[FoldRecord]) -> dict[str, tuple[str, ...]]:
@@ -66,10 +69,16 @@ def _row(
 ) -> Row:
     merged = ("merged away",) if (was.macs or was.params) and not (now.macs or now.params) else ()
     return Row(
-        module=path, gates=judged.get(path, ()), decisions=decided.get(path, merged), macs_before=was.macs,
-        macs_after=now.macs, bytes_before=was.moved, bytes_after=now.moved, params_before=was.params,
+        module=path,
+        gates=judged.get(path, ()),
+        decisions=decided.get(path, merged),
+        macs_before=was.macs,
+        macs_after=now.macs,
+        bytes_before=was.moved,
+        bytes_after=now.moved,
+        params_before=was.params,
         params_after=now.params,
-    )  # fmt: skip
+    )
 
 
 def draw(rows: Sequence[Row], parts: Sequence[FoldPart]) -> Group:
@@ -79,9 +88,12 @@ def draw(rows: Sequence[Row], parts: Sequence[FoldPart]) -> Group:
         numbers = [[gate.verdict, f"{gate.mean:.2g}", f"{gate.spread:.2g}", f"{gate.effect:.2g}"] for gate in row.gates]
         said = "; ".join([*(gate.reason for gate in row.gates), *row.decisions])
         table.add_row(
-            row.module or "(no module)", *map("\n".join, zip(*numbers, strict=True) if numbers else [[""]] * 4),
-            _pair(row.macs_before, row.macs_after), _pair(row.params_before, row.params_after), said,
-        )  # fmt: skip
+            row.module or "(no module)",
+            *map("\n".join, zip(*numbers, strict=True) if numbers else [[""]] * 4),
+            _pair(row.macs_before, row.macs_after),
+            _pair(row.params_before, row.params_after),
+            said,
+        )
     return Group(table, draw_parts(parts))
 
 
@@ -96,10 +108,12 @@ def draw_parts(parts: Sequence[FoldPart]) -> Table:
     table = Table("part", "MACs", "MB moved", "parameters", title="Per part, one image: before → after")
     for part in (*parts, total(parts)):
         table.add_row(
-            part.part, _pair(part.macs_before, part.macs_after),
+            part.part,
+            _pair(part.macs_before, part.macs_after),
             f"{part.bytes_before / 1e6:.1f} → {part.bytes_after / 1e6:.1f}",
-            _pair(part.params_before, part.params_after), end_section=part is parts[-1],
-        )  # fmt: skip
+            _pair(part.params_before, part.params_after),
+            end_section=part is parts[-1],
+        )
     return table
 
 

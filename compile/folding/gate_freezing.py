@@ -123,9 +123,7 @@ def freeze_gates(
     budgets |= {task: budget for task, budget in options.budgets.items() if task in info.tasks}
     gates = find_gates(model)
     moves = list(_moves(gates, measure_gates(model, gates, feeds, threads=threads), len(feeds)))
-    agreement = Agreement(
-        model, info, lambda graph: run_model(graph, feeds, threads=threads), labels, options.scales
-    )  # fmt: skip
+    agreement = Agreement(model, info, lambda graph: run_model(graph, feeds, threads=threads), labels, options.scales)
     few = {task: count for task, count in agreement.counted.items() if count < MINIMUM_IMAGES}
     if few:
         reason = f"refuses to freeze: on too few labelled images ({_counts(few)}); {MINIMUM_IMAGES} are needed to know what it costs"
@@ -142,8 +140,12 @@ class _Decided(NamedTuple):
 
 
 def _search(
-    model: ir.Model, moves: Sequence[Move], agreement: Agreement, budgets: Mapping[str, float], progress: Callable[[str], None]
-) -> tuple[ir.Model, list[_Decided]]:  # fmt: skip
+    model: ir.Model,
+    moves: Sequence[Move],
+    agreement: Agreement,
+    budgets: Mapping[str, float],
+    progress: Callable[[str], None],
+) -> tuple[ir.Model, list[_Decided]]:
     """Measure each move alone, then take them in the order of what they cost while all together stay within every budget."""
     alone: list[tuple[Move, dict[str, float]]] = []
     for number, move in enumerate(moves, 1):
@@ -230,11 +232,22 @@ def _within(costs: Mapping[str, Cost], module: str) -> Cost:
 def _record(one: _Decided, before: Cost, after: Cost) -> FoldRecord:
     move = one.move
     return FoldRecord(
-        module=move.gate.module, rule=move.rule, decision="folded" if one.taken else "kept", reason=one.reason,
-        exact=False, max_abs_error=None, params_before=before.params, params_after=after.params,
-        macs_before=before.macs, macs_after=after.macs, bytes_before=before.moved, bytes_after=after.moved,
-        keep=tuple(int(place) for place in move.kept), form=move.gate.tensor, drops=one.drops,
-    )  # fmt: skip
+        module=move.gate.module,
+        rule=move.rule,
+        decision="folded" if one.taken else "kept",
+        reason=one.reason,
+        exact=False,
+        max_abs_error=None,
+        params_before=before.params,
+        params_after=after.params,
+        macs_before=before.macs,
+        macs_after=after.macs,
+        bytes_before=before.moved,
+        bytes_after=after.moved,
+        keep=tuple(int(place) for place in move.kept),
+        form=move.gate.tensor,
+        drops=one.drops,
+    )
 
 
 def _label(task: str, prediction: Array, all_of_them: Sequence[Array]) -> Array:

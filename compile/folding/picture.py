@@ -71,9 +71,10 @@ def _outer(scope: str) -> Iterator[str]:
 def _net(part: _Part, stops: Callable[[int], bool]) -> FoldNet:
     """Return what the part computes, what it reads, and what outside reads it, with values in between left out."""
     arrows = {
-        uid: tuple(_reads(part.network, uid, stops)) for uid in sorted({*part.kept, *_inside(part)})
+        uid: tuple(_reads(part.network, uid, stops))
+        for uid in sorted({*part.kept, *_inside(part)})
         if stops(uid) and not part.network.values[uid].is_source
-    }  # fmt: skip
+    }
     chosen = {uid for uid in arrows if part.holds(uid) or _touches(part, uid)}
     arrows = {uid: sources for uid, sources in arrows.items() if uid in chosen}
     shown = sorted(chosen | {source for sources in arrows.values() for source, _ in sources})
@@ -83,11 +84,16 @@ def _net(part: _Part, stops: Callable[[int], bool]) -> FoldNet:
     firsts = {colours[uid]: uid for uid in reversed(shown)}
     return FoldNet(
         boxes=tuple(_box(part, firsts[colour], counts[colour]) for colour in places),
-        arrows=tuple(sorted({
-            (places[colours[source]], places[colours[uid]], gates)
-            for uid, sources in arrows.items() for source, gates in sources
-        })),
-    )  # fmt: skip
+        arrows=tuple(
+            sorted(
+                {
+                    (places[colours[source]], places[colours[uid]], gates)
+                    for uid, sources in arrows.items()
+                    for source, gates in sources
+                }
+            )
+        ),
+    )
 
 
 def _inside(part: _Part) -> Iterator[int]:
@@ -138,11 +144,12 @@ def _colours(part: _Part, shown: list[int], arrows: Mapping[int, tuple[tuple[int
                 readers.setdefault(source, []).append((colours[uid], gates))
         colours = {
             uid: (
-                colours[uid], frozenset((colours[source], gates) for source, gates in arrows.get(uid, ())),
+                colours[uid],
+                frozenset((colours[source], gates) for source, gates in arrows.get(uid, ())),
                 frozenset(readers.get(uid, ())),
             )
             for uid in shown
-        }  # fmt: skip
+        }
     return colours
 
 

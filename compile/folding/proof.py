@@ -33,9 +33,12 @@ def prove(
     found = beyond(relative, EXACT_RELATIVE)
     if found:
         raise GraphError(
-            "folding changed what the graph computes", expected=f"relative difference ≤ {EXACT_RELATIVE:g} in float64",
-            got=found, where=first_break(model, folding, feeds, rates), fix="report the file; build with folding off (--fold none)",
-        )  # fmt: skip
+            "folding changed what the graph computes",
+            expected=f"relative difference ≤ {EXACT_RELATIVE:g} in float64",
+            got=found,
+            where=first_break(model, folding, feeds, rates),
+            fix="report the file; build with folding off (--fold none)",
+        )
     return relative, absolute
 
 
@@ -50,29 +53,54 @@ def differences(model: ir.Model, folded: ir.Model, feeds: Feeds) -> tuple[dict[s
         for name, array in want.items():
             if not np.isfinite(array.astype(np.float64)).all():
                 raise GraphError(
-                    f"output {name!r} is not finite before any folding", expected="finite outputs", got="NaN or infinity",
-                    where="the graph given", fix="give inputs that the model takes, or a sound model",
-                )  # fmt: skip
+                    f"output {name!r} is not finite before any folding",
+                    expected="finite outputs",
+                    got="NaN or infinity",
+                    where="the graph given",
+                    fix="give inputs that the model takes, or a sound model",
+                )
     return worst(runs)
 
 
 def worst(runs: Iterable[tuple[Mapping[str, Array], Mapping[str, Array]]]) -> tuple[dict[str, float], dict[str, float]]:
-    """Return the largest max |a − b| / max |b| and max |a − b| of each output over pairs (b, a); NaN where one is NaN."""
+    """Return the largest max |a − b| / max |b| and max |a − b| of each output over pairs (b, a); NaN where one is NaN.
+
+    Of an output of integers, as a label map, the first is the share of elements that differ.
+    """
     relative: dict[str, float] = {}
     absolute: dict[str, float] = {}
     for want, got in runs:
         for name, array in want.items():
-            reference = array.astype(np.float64)
-            largest = np.abs(got[name].astype(np.float64) - reference).max(initial=0)
-            scale = max(float(np.abs(reference).max(initial=0)), 1e-30)
+            reference, answer = array.astype(np.float64), got[name].astype(np.float64)
+            largest = np.abs(answer - reference).max(initial=0)
+            share = largest / max(float(np.abs(reference).max(initial=0)), 1e-30)
+            if np.issubdtype(array.dtype, np.integer):
+                share = np.mean(answer != reference)
             absolute[name] = float(np.maximum(absolute.get(name, 0.0), largest))
-            relative[name] = float(np.maximum(relative.get(name, 0.0), largest / scale))
+            relative[name] = float(np.maximum(relative.get(name, 0.0), share))
     return relative, absolute
 
 
 def beyond(errors: Mapping[str, float], limit: float) -> str:
     """Name the outputs whose error is above the limit, or NaN; nothing where none is."""
     return ", ".join(f"{error:.3g} on {name}" for name, error in errors.items() if not error <= limit)
+
+
+def require_single(errors: Mapping[str, float], fix: str) -> None:
+    """Check the relative differences of a run in float32.
+
+    Raises:
+        GraphError: one is above ``FLOAT32_RELATIVE``, or NaN.
+    """
+    found = beyond(errors, FLOAT32_RELATIVE)
+    if found:
+        raise GraphError(
+            "the folded graph is not accurate in float32",
+            expected=f"relative difference ≤ {FLOAT32_RELATIVE:g}",
+            got=found,
+            where="ONNX Runtime",
+            fix=fix,
+        )
 
 
 def first_break(model: ir.Model, folding: Elimination, feeds: Feeds, rates: Rates) -> str:

@@ -49,9 +49,16 @@ def analyse(
         errors = compare(run_model(freeze(model, {gate.tensor: one.mean}), few, threads=threads), reference)
         worst = max(errors, key=lambda error: error.relative or 0.0)
         effect = float(worst.relative or 0.0)
-        found.append(Finding(
-            module=gate.module, gate=gate.tensor, verdict="nearly static" if effect <= NEARLY else "dynamic",
-            reason=f"its mean changes {worst.output} most", mean=float(np.mean(one.mean)), spread=one.spread, effect=effect,
-            output=worst.output,
-        ))  # fmt: skip
+        found.append(
+            Finding(
+                module=gate.module,
+                gate=gate.tensor,
+                verdict="nearly static" if effect <= NEARLY else "dynamic",
+                reason=f"its mean changes {worst.output} most",
+                mean=float(np.mean(one.mean)),
+                spread=one.spread,
+                effect=effect,
+                output=worst.output,
+            )
+        )
     return tuple(found)

@@ -63,9 +63,7 @@ def part_costs(before: Mapping[str, Cost], after: Mapping[str, Cost], tasks: Ite
     """
     names = set(tasks)
     was, now = (_summed((_part_of(scope, names), cost) for scope, cost in side.items()) for side in (before, after))
-    return tuple(
-        _part(part, was.get(part, NOTHING), now.get(part, NOTHING)) for part in dict.fromkeys([*was, *now])
-    )  # fmt: skip
+    return tuple(_part(part, was.get(part, NOTHING), now.get(part, NOTHING)) for part in dict.fromkeys([*was, *now]))
 
 
 def fold_lines(
@@ -84,11 +82,19 @@ def fold_lines(
         before, gone = was.get(one.value, NOTHING), one.decision == "eliminated"
         after = NOTHING if gone else emitted.get(one.value, NOTHING).plus(now.get(one.value, NOTHING))
         yield FoldRecord(
-            module=scope_of(one.value), rule=ELIMINATION, decision="folded" if gone else "kept",
-            reason=f"{one.value}, {one.positions} positions × {one.channels} channels: {one.reason}", exact=True,
-            max_abs_error=worst if gone else 0.0, params_before=before.params, params_after=after.params,
-            macs_before=before.macs, macs_after=after.macs, bytes_before=before.moved, bytes_after=after.moved,
-        )  # fmt: skip
+            module=scope_of(one.value),
+            rule=ELIMINATION,
+            decision="folded" if gone else "kept",
+            reason=f"{one.value}, {one.positions} positions × {one.channels} channels: {one.reason}",
+            exact=True,
+            max_abs_error=worst if gone else 0.0,
+            params_before=before.params,
+            params_after=after.params,
+            macs_before=before.macs,
+            macs_after=after.macs,
+            bytes_before=before.moved,
+            bytes_after=after.moved,
+        )
 
 
 def _value_of(node: ir.Node) -> str:
@@ -104,9 +110,14 @@ def _part_of(scope: str, tasks: set[str]) -> str:
 
 def _part(part: str, before: Cost, after: Cost) -> FoldPart:
     return FoldPart(
-        part=part, macs_before=before.macs, macs_after=after.macs, bytes_before=before.moved,
-        bytes_after=after.moved, params_before=before.params, params_after=after.params,
-    )  # fmt: skip
+        part=part,
+        macs_before=before.macs,
+        macs_after=after.macs,
+        bytes_before=before.moved,
+        bytes_after=after.moved,
+        params_before=before.params,
+        params_after=after.params,
+    )
 
 
 def _summed(costs: Iterable[tuple[str, Cost]]) -> dict[str, Cost]:

@@ -35,7 +35,17 @@ def subset_line(model: ir.Model, small: ir.Model) -> FoldRecord:
     gone = [str(output.name) for output in model.graph.outputs if output.name not in kept]
     before, after = graph_cost(model), graph_cost(small)
     return FoldRecord(
-        module="decoders", rule=TASK_SUBSET, decision="folded", reason=f"what only {', '.join(gone)} needs is gone",
-        exact=True, max_abs_error=0.0, params_before=before.params, params_after=after.params, macs_before=before.macs,
-        macs_after=after.macs, bytes_before=before.moved, bytes_after=after.moved, form=",".join(kept),
-    )  # fmt: skip
+        module="decoders",
+        rule=TASK_SUBSET,
+        decision="folded",
+        reason=f"what only {', '.join(gone)} needs is gone",
+        exact=True,
+        max_abs_error=0.0,
+        params_before=before.params,
+        params_after=after.params,
+        macs_before=before.macs,
+        macs_after=after.macs,
+        bytes_before=before.moved,
+        bytes_after=after.moved,
+        form=",".join(kept),
+    )

@@ -25,10 +25,13 @@ def clean_export(model: ir.Model) -> ir.Model:
     """Return the exported model without dead nodes, local paths or foreign metadata, its nodes named by module."""
     passes = PassManager(
         [
-            RemoveUnusedNodesPass(), CommonSubexpressionEliminationPass(), RemoveUnusedFunctionsPass(),
-            RemoveUnusedOpsetsPass(), TopologicalSortPass(),
+            RemoveUnusedNodesPass(),
+            CommonSubexpressionEliminationPass(),
+            RemoveUnusedFunctionsPass(),
+            RemoveUnusedOpsetsPass(),
+            TopologicalSortPass(),
         ]
-    )  # fmt: skip
+    )
     cleaned = passes(model).model
     _name_nodes(cleaned.graph)
     _strip(cleaned)

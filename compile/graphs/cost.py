@@ -58,10 +58,11 @@ def graph_cost(model: ir.Model) -> GraphCost:
     """
     graph = model.graph
     return GraphCost(
-        macs=sum(macs_by_node(model).values()), moved=sum(map(moved_by, graph)),
+        macs=sum(macs_by_node(model).values()),
+        moved=sum(map(moved_by, graph)),
         params=sum(value.const_value.size for value in parameters(model) if value.const_value is not None),
         nodes=len(graph),
-    )  # fmt: skip
+    )
 
 
 def parameters(model: ir.Model) -> Iterator[ir.Value]:
@@ -147,7 +148,9 @@ def _is_parameter(value: ir.Value) -> bool:
 def _unknown(node: ir.Node) -> GraphError:
     sizes = [shape_of(value) for value in node.inputs if value is not None]
     return GraphError(
-        f"the size of {label(node)} is unknown", expected="static shapes",
-        got=f"{sizes} → {[shape_of(value) for value in node.outputs]}", where=f"the node {label(node)}",
+        f"the size of {label(node)} is unknown",
+        expected="static shapes",
+        got=f"{sizes} → {[shape_of(value) for value in node.outputs]}",
+        where=f"the node {label(node)}",
         fix="export the model with static shapes",
-    )  # fmt: skip
+    )

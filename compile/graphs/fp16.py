@@ -68,9 +68,7 @@ def _float_inside(node: ir.Node) -> str | None:
 
 
 def _not_typable(source: Path, expected: str, got: str, fix: str) -> GraphError:
-    return GraphError(
-        "this graph cannot be written in FP16", expected=expected, got=got, where=str(source), fix=fix
-    )  # fmt: skip
+    return GraphError("this graph cannot be written in FP16", expected=expected, got=got, where=str(source), fix=fix)
 
 
 def write_half(source: Path, folder: Path, name: str, ranges: Sequence[Range]) -> tuple[tuple[str, ...], JsonValue]:
@@ -93,9 +91,12 @@ def write_half(source: Path, folder: Path, name: str, ranges: Sequence[Range]) -
     ir.save(model, typed)
     write_emulation(typed, emulation)
     note: dict[str, JsonValue] = {
-        "tensors": len(ranges), "headroom": HEADROOM, "kept_by_range": dict(sorted(keep.items())), "float32": len(kept),
+        "tensors": len(ranges),
+        "headroom": HEADROOM,
+        "kept_by_range": dict(sorted(keep.items())),
+        "float32": len(kept),
         "widest": TypeAdapter(JsonValue).validate_python(widest(ranges, WIDEST)),
-    }  # fmt: skip
+    }
     return (typed.name, emulation.name), note
 
 
@@ -130,7 +131,12 @@ def share_weights(model: ir.Model, file: Path) -> int:
             continue
         place, shared = found, shared + 1
         value.const_value = ir.ExternalTensor(
-            file.name, found, len(raw), tensor.dtype, shape=ir.Shape(np.asarray(tensor.shape).tolist()),
-            name=str(value.name), base_dir=str(file.parent),
-        )  # fmt: skip
+            file.name,
+            found,
+            len(raw),
+            tensor.dtype,
+            shape=ir.Shape(np.asarray(tensor.shape).tolist()),
+            name=str(value.name),
+            base_dir=str(file.parent),
+        )
     return shared

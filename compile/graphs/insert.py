@@ -17,9 +17,13 @@ class Inserter:
         self.model, self.place, self.prefix, self.made_by = model, place, f"{origin}/{made_by}", made_by
 
     def node(
-        self, operator: str, inputs: Sequence[ir.Value | None], shape: Sequence[int], name: str,
+        self,
+        operator: str,
+        inputs: Sequence[ir.Value | None],
+        shape: Sequence[int],
+        name: str,
         **attributes: int | str | Sequence[int],
-    ) -> ir.Value:  # fmt: skip
+    ) -> ir.Value:
         """Insert a node of one output, typed like its first input and of a static ``shape``; return the output."""
         full = free_name(self.model.graph, f"{self.prefix}/{name}")
         first = inputs[0]

@@ -76,9 +76,14 @@ def _wrap(graph: Path, info: GraphInfo, scratch: Path, *, parent: str | None) ->
         named = _copy_whole(graph, folder / GRAPH_FILE)
         settings = graph_settings(info, {"outcome": f"{NOTE}, with new names for {named} nodes" if named else NOTE})
         seal(
-            Simplified, folder, parent=parent, inputs=inputs, outputs=outputs, settings=settings,
+            Simplified,
+            folder,
+            parent=parent,
+            inputs=inputs,
+            outputs=outputs,
+            settings=settings,
             tools=tool_versions("onnx"),
-        )  # fmt: skip
+        )
     return load(Simplified, scratch)
 
 
@@ -145,6 +150,9 @@ def _channels(spec: TensorSpec, io: Io) -> int:
 
 def _refused(path: Path, expected: str, got: str) -> GraphError:
     return GraphError(
-        "this is no graph that can be quantized", expected=expected, got=got, where=str(path),
+        "this is no graph that can be quantized",
+        expected=expected,
+        got=got,
+        where=str(path),
         fix="export it with compile/export.py, or name its input and outputs as docs say",
-    )  # fmt: skip
+    )

@@ -105,9 +105,14 @@ def _transposed(node: ir.Node, array: Array) -> Array | None:
 
 CAST_TO = frozenset({ir.DataType.FLOAT, ir.DataType.FLOAT16, ir.DataType.DOUBLE, ir.DataType.INT8, ir.DataType.INT32})
 FORWARDED: dict[str, Callable[[ir.Node, Array], Array | None]] = {
-    "Cast": _cast, "Flatten": _reshaped, "Identity": lambda _, array: array, "Reshape": _reshaped, "Squeeze": _reshaped,
-    "Transpose": _transposed, "Unsqueeze": _reshaped,
-}  # fmt: skip
+    "Cast": _cast,
+    "Flatten": _reshaped,
+    "Identity": lambda _, array: array,
+    "Reshape": _reshaped,
+    "Squeeze": _reshaped,
+    "Transpose": _transposed,
+    "Unsqueeze": _reshaped,
+}
 
 
 def nodes_of(model: ir.Model, operator: str) -> Iterator[ir.Node]:

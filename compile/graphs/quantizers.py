@@ -9,10 +9,23 @@ QUANTIZE, DEQUANTIZE = "QuantizeLinear", "DequantizeLinear"
 # TensorRT moves a Q or DQ across these, so that what stands beyond still runs in INT8 (guide: "commuting layers").
 COMMUTING = frozenset(
     {
-        "Concat", "DepthToSpace", "Expand", "Flatten", "Gather", "Identity", "MaxPool", "Relu", "Reshape", "Slice",
-        "SpaceToDepth", "Split", "Squeeze", "Transpose", "Unsqueeze",
+        "Concat",
+        "DepthToSpace",
+        "Expand",
+        "Flatten",
+        "Gather",
+        "Identity",
+        "MaxPool",
+        "Relu",
+        "Reshape",
+        "Slice",
+        "SpaceToDepth",
+        "Split",
+        "Squeeze",
+        "Transpose",
+        "Unsqueeze",
     }
-)  # fmt: skip
+)
 SEVERAL_DATA = frozenset({"Concat"})  # of these every input is data; of the other commuting ones only the first
 
 

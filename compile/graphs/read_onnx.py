@@ -32,15 +32,20 @@ def read_model(path: Path) -> ir.Model:
         settle_data(model, path.parent)
     except (OSError, DecodeError, ir.serde.SerdeError, ValueError, TypeError, KeyError, RecursionError) as error:
         raise GraphError(
-            f"{path.name} cannot be read as ONNX", expected="an ONNX model, with its external data beside it",
-            got=f"{type(error).__name__}: {innermost(error)}", where=str(path),
+            f"{path.name} cannot be read as ONNX",
+            expected="an ONNX model, with its external data beside it",
+            got=f"{type(error).__name__}: {innermost(error)}",
+            where=str(path),
             fix="name another file, or export it again",
-        ) from error  # fmt: skip
+        ) from error
     if not len(model.graph):
         raise GraphError(
-            f"{path.name} holds no node", expected="an ONNX model", got="an empty graph", where=str(path),
+            f"{path.name} holds no node",
+            expected="an ONNX model",
+            got="an empty graph",
+            where=str(path),
             fix="name another file, or export it again",
-        )  # fmt: skip
+        )
     return model
 
 
@@ -60,9 +65,12 @@ def flatten(model: ir.Model, name: str) -> ir.Model:
             model = InlinePass()(model).model
         except (PreconditionError, ValueError, RuntimeError) as error:
             raise GraphError(
-                f"{name} has a function that cannot be inlined", expected="functions that neither call themselves nor take graphs",
-                got=str(innermost(error)), where=f"{name}, its functions", fix="export the model without functions",
-            ) from error  # fmt: skip
+                f"{name} has a function that cannot be inlined",
+                expected="functions that neither call themselves nor take graphs",
+                got=str(innermost(error)),
+                where=f"{name}, its functions",
+                fix="export the model without functions",
+            ) from error
     return ShapeInferencePass(check_type=False, strict_mode=False, data_prop=True)(model).model
 
 

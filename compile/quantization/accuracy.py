@@ -10,7 +10,7 @@ from typing import NamedTuple, TypeAlias
 
 import numpy as np
 
-from bundle.formats.vectors import kept_output
+from bundle.formats.stored_maps import kept_output
 from bundle.judging.sensitivity import Standing
 from bundle.judging.verdict import Rule, judge
 from bundle.tasks.agreement import POWERS, label_power, power

@@ -22,9 +22,23 @@ from compile.graphs.quantizers import DEQUANTIZE, QUANTIZE
 from compile.quantization.ignored_nodes import value_names
 
 MOVES = frozenset(
-    {"Concat", "Expand", "Flatten", "Gather", "Identity", "MaxPool", "Pad", "Reshape", "Resize", "Slice", "Split", "Squeeze",
-     "Transpose", "Unsqueeze"}
-)  # fmt: skip
+    {
+        "Concat",
+        "Expand",
+        "Flatten",
+        "Gather",
+        "Identity",
+        "MaxPool",
+        "Pad",
+        "Reshape",
+        "Resize",
+        "Slice",
+        "Split",
+        "Squeeze",
+        "Transpose",
+        "Unsqueeze",
+    }
+)
 """Operators that move elements or mix neighbours: a quantizer before one serves the operator after it."""
 
 
@@ -176,6 +190,9 @@ def _bias(node: ir.Node) -> list[tuple[ir.Node, int]]:
 
 def _unknown(name: str) -> GraphError:
     return GraphError(
-        f"there is no weighted operator {name!r}", expected="a node both graphs have", got=name,
-        where="the layers to return to float", fix="name nodes of the graph that was quantized",
-    )  # fmt: skip
+        f"there is no weighted operator {name!r}",
+        expected="a node both graphs have",
+        got=name,
+        where="the layers to return to float",
+        fix="name nodes of the graph that was quantized",
+    )

@@ -74,9 +74,17 @@ Found: TypeAlias = tuple[Variant, dict[str, JsonValue]]  # a variant and what th
 
 
 def search(
-    quantized: Quantized, simplified: Simplified, calibration: CalibrationSet, out: Path, target: Target, run: RunConfig,
-    terms: Terms, *, cache: Path, progress: Callable[[str], None],
-) -> Quantized:  # fmt: skip
+    quantized: Quantized,
+    simplified: Simplified,
+    calibration: CalibrationSet,
+    out: Path,
+    target: Target,
+    run: RunConfig,
+    terms: Terms,
+    *,
+    cache: Path,
+    progress: Callable[[str], None],
+) -> Quantized:
     """Write a ``Quantized`` artifact in ``out``: all of ``quantized``, sensitivity.json, and where plain INT8 breaks a
     budget a smoothed graph, a mixed one, or both.
 
@@ -97,9 +105,14 @@ def search(
             settings["notes"] = _extend(settings["notes"], variant.recipe.name, note)
         write_text(folder / SENSITIVITY, report.model_dump_json(indent=1) + "\n")
         seal(
-            Quantized, folder, parent=quantized.sha256, inputs=quantized.record.inputs, outputs=quantized.record.outputs,
-            settings=settings | {"search": report.outcome}, tools=tool_versions(*TOOLS["search"]),
-        )  # fmt: skip
+            Quantized,
+            folder,
+            parent=quantized.sha256,
+            inputs=quantized.record.inputs,
+            outputs=quantized.record.outputs,
+            settings=settings | {"search": report.outcome},
+            tools=tool_versions(*TOOLS["search"]),
+        )
     return load(Quantized, out)
 
 
@@ -144,9 +157,14 @@ def _search(
 
 
 def _smooth(
-    job: Job, plain: VariantRecipe, ranges: tuple[Range, ...], trial: Trial, terms: Terms, first: Step,
+    job: Job,
+    plain: VariantRecipe,
+    ranges: tuple[Range, ...],
+    trial: Trial,
+    terms: Terms,
+    first: Step,
     progress: Callable[[str], None],
-) -> tuple[Found, Step] | None:  # fmt: skip
+) -> tuple[Found, Step] | None:
     """Write the graph with SmoothQuant and try it; None where it cannot be made, or its noise says that it is no better."""
     recipe = plain.model_copy(
         update={"name": SMOOTH, "reason": "INT8 with SmoothQuant, where plain INT8 breaks a task's budget"}
@@ -176,9 +194,14 @@ def _taken(found: Found, scratch: Path, folder: Path) -> Found:
 
 
 def _mix(
-    job: Job, plain: VariantRecipe, ranges: tuple[Range, ...], trial: Trial, terms: Terms, before: tuple[Step, ...],
+    job: Job,
+    plain: VariantRecipe,
+    ranges: tuple[Range, ...],
+    trial: Trial,
+    terms: Terms,
+    before: tuple[Step, ...],
     progress: Callable[[str], None],
-) -> tuple[SearchReport, Found | None]:  # fmt: skip
+) -> tuple[SearchReport, Found | None]:
     """Return layers of the plain graph to float, None if not one fits; ``before`` are the plain graph's step and, if there is one, the smoothed one's."""
     first, aim = before[0], _aim(terms)
     rows, never = _sensitivities(job, trial, terms, progress)
@@ -222,9 +245,10 @@ def _hopeless(
     said = "; ".join(
         f"{name} keeps {left[name]:.0%} of its noise, which leaves an interval of [{low:.2%}, {high:.2%}] and a budget of "
         f"{terms.budgets[name]:.2%}"
-        for name, one in foresee(first.tasks, left, _aim(terms)).items() if name in broken(first.tasks, _aim(terms))
+        for name, one in foresee(first.tasks, left, _aim(terms)).items()
+        if name in broken(first.tasks, _aim(terms))
         for low, high in [one.interval]
-    )  # fmt: skip
+    )
     return f"{_words(first, terms)}; no graph can decide it within {limit}: with {len(ordered)} layers in float {said}"
 
 
@@ -265,9 +289,15 @@ def _try(
     reached = level(tasks, _aim(terms))
     passed = all(one.verdict == "pass" for one in tasks.values() if one.defined)
     return Step(
-        returned=returned, macs_share=share, tasks=tasks, held=reached == HELD, passed=passed, near=reached >= NEAR, smooth=smooth,
+        returned=returned,
+        macs_share=share,
+        tasks=tasks,
+        held=reached == HELD,
+        passed=passed,
+        near=reached >= NEAR,
+        smooth=smooth,
         noise=noise,
-    )  # fmt: skip
+    )
 
 
 def _words(step: Step, terms: Terms) -> str:
@@ -303,11 +333,25 @@ def _extend(notes: JsonValue, name: str, note: dict[str, JsonValue]) -> JsonValu
 
 
 def _report(
-    terms: Terms, outcome: str, *, trial: Trial | None = None, steps: tuple[Step, ...] = (), never: float = 0.0,
-    rows: tuple[LayerSensitivity, ...] = (), returned: tuple[str, ...] = (), enough: float | None = None,
-) -> SearchReport:  # fmt: skip
+    terms: Terms,
+    outcome: str,
+    *,
+    trial: Trial | None = None,
+    steps: tuple[Step, ...] = (),
+    never: float = 0.0,
+    rows: tuple[LayerSensitivity, ...] = (),
+    returned: tuple[str, ...] = (),
+    enough: float | None = None,
+) -> SearchReport:
     return SearchReport(
-        outcome=outcome, images=terms.config.images if rows else 0, config=terms.config, budgets=terms.budgets,
+        outcome=outcome,
+        images=terms.config.images if rows else 0,
+        config=terms.config,
+        budgets=terms.budgets,
         trial_images=0 if trial is None else len(trial.samples),
-        never_quantized_share=never, steps=steps, returned=returned, layers=rows, enough=enough,
-    )  # fmt: skip
+        never_quantized_share=never,
+        steps=steps,
+        returned=returned,
+        layers=rows,
+        enough=enough,
+    )

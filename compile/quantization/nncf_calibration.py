@@ -50,11 +50,16 @@ def cache_key(question: Question) -> CalibrationKey:
     """Name everything the answer depends on."""
     drawn = question.calibration
     return CalibrationKey(
-        graph=hash_file(question.source), images=drawn.sha256, ids=drawn.ids,
-        preprocess=question.info.preprocess, scheme=question.scheme.model_dump(mode="json"), format=question.format,
-        kept=tuple(sorted(float_nodes(question.source, question.scheme))), code=code_hash("compile.quantization.nncf_calibration"),
+        graph=hash_file(question.source),
+        images=drawn.sha256,
+        ids=drawn.ids,
+        preprocess=question.info.preprocess,
+        scheme=question.scheme.model_dump(mode="json"),
+        format=question.format,
+        kept=tuple(sorted(float_nodes(question.source, question.scheme))),
+        code=code_hash("compile.quantization.nncf_calibration"),
         tools=tool_versions(*TOOLS[question.format]),
-    )  # fmt: skip
+    )
 
 
 def calibrate(question: Question, cache: Path) -> Path:
@@ -109,18 +114,26 @@ def run_nncf(model: Graph, question: Question, kept: list[str]) -> Graph:
     feeds = feeds_of(question.info, question.calibration.paths)
     if not feeds:
         raise DatasetError(
-            "there is no calibration image", expected="at least 1", got="0", where="quantize",
+            "there is no calibration image",
+            expected="at least 1",
+            got="0",
+            where="quantize",
             fix="give a folder with images, or a larger count",
-        )  # fmt: skip
+        )
     kind = nncf.ModelType.TRANSFORMER if scheme.model_type == "transformer" else None
     try:
         with quiet():
             quantized: Graph = nncf.quantize(
-                model, nncf.Dataset(feeds), preset=nncf.QuantizationPreset(scheme.preset), model_type=kind,
-                target_device=nncf.TargetDevice.ANY, subset_size=len(feeds),
+                model,
+                nncf.Dataset(feeds),
+                preset=nncf.QuantizationPreset(scheme.preset),
+                model_type=kind,
+                target_device=nncf.TargetDevice.ANY,
+                subset_size=len(feeds),
                 fast_bias_correction=scheme.fast_bias_correction,
-                ignored_scope=nncf.IgnoredScope(names=kept, validate=False), advanced_parameters=_advanced(scheme),
-            )  # fmt: skip
+                ignored_scope=nncf.IgnoredScope(names=kept, validate=False),
+                advanced_parameters=_advanced(scheme),
+            )
     except (nncf.ValidationError, nncf.InternalError, nncf.UnsupportedModelError, AttributeError) as error:
         # An AttributeError is what SmoothQuant ends with on a weight that stands behind a Transpose.
         raise _refused(question.source, error) from error
@@ -151,18 +164,21 @@ def _by_default(model: Graph, source: Path, feeds: Sequence[dict[str, Array]], *
     kind = nncf.ModelType.TRANSFORMER if transformer else None
     try:
         with quiet():
-            quantized: Graph = nncf.quantize(
-                model, nncf.Dataset(list(feeds)), model_type=kind, subset_size=len(feeds)
-            )  # fmt: skip
+            quantized: Graph = nncf.quantize(model, nncf.Dataset(list(feeds)), model_type=kind, subset_size=len(feeds))
     except (nncf.ValidationError, nncf.InternalError, nncf.UnsupportedModelError) as error:
         raise _refused(source, error) from error
     return quantized
 
 
 def accuracy_control(
-    model: Graph, question: Question, kept: list[str], validate: Callable[[Graph, Iterable[int]], tuple[float, None]],
-    images: int, *, ranking_images: int,
-) -> Graph:  # fmt: skip
+    model: Graph,
+    question: Question,
+    kept: list[str],
+    validate: Callable[[Graph, Iterable[int]], tuple[float, None]],
+    images: int,
+    *,
+    ranking_images: int,
+) -> Graph:
     """Return ``model`` as NNCF's accuracy control leaves it; ``validate`` gets a graph and the indices of images.
 
     Its float must be 1 for the float graph and at least 0 for one that is good enough; raises as ``calibrate`` does.
@@ -174,12 +190,20 @@ def accuracy_control(
     try:
         with quiet():
             controlled: Graph = nncf.quantize_with_accuracy_control(
-                model, nncf.Dataset(feeds), nncf.Dataset(list(range(images))), validate, max_drop=1.0,
-                drop_type=nncf.DropType.ABSOLUTE, preset=nncf.QuantizationPreset(scheme.preset), model_type=kind,
-                subset_size=len(feeds), fast_bias_correction=scheme.fast_bias_correction,
+                model,
+                nncf.Dataset(feeds),
+                nncf.Dataset(list(range(images))),
+                validate,
+                max_drop=1.0,
+                drop_type=nncf.DropType.ABSOLUTE,
+                preset=nncf.QuantizationPreset(scheme.preset),
+                model_type=kind,
+                subset_size=len(feeds),
+                fast_bias_correction=scheme.fast_bias_correction,
                 ignored_scope=nncf.IgnoredScope(names=kept, validate=False),
-                advanced_quantization_parameters=_advanced(scheme), advanced_accuracy_restorer_parameters=restorer,
-            )  # fmt: skip
+                advanced_quantization_parameters=_advanced(scheme),
+                advanced_accuracy_restorer_parameters=restorer,
+            )
     except (nncf.ValidationError, nncf.InternalError, nncf.UnsupportedModelError) as error:
         raise _refused(question.source, error) from error
     return controlled
@@ -218,9 +242,12 @@ def weights_only(path: Path, out: Path) -> tuple[str, ...]:
 
 def _refused(path: Path, error: Exception) -> GraphError:
     return GraphError(
-        "NNCF refuses this graph", expected="a graph it can quantize", got=str(error), where=str(path),
+        "NNCF refuses this graph",
+        expected="a graph it can quantize",
+        got=str(error),
+        where=str(path),
         fix="see which node the text names; a pattern in the target's scheme keeps it in float",
-    )  # fmt: skip
+    )
 
 
 def _advanced(scheme: QuantizationScheme) -> "AdvancedQuantizationParameters":

@@ -35,9 +35,10 @@ class Aim(NamedTuple):
 def broken(tasks: Tasks, aim: Aim) -> tuple[str, ...]:
     """Return the tasks whose interval is not within ± ``margin`` of the budget, but for those that are undefined."""
     return tuple(
-        name for name, one in tasks.items()
+        name
+        for name, one in tasks.items()
         if one.defined and not all(abs(end) <= aim.within(name) for end in one.interval)
-    )  # fmt: skip
+    )
 
 
 def level(tasks: Tasks, aim: Aim) -> int:
@@ -123,7 +124,11 @@ def enough(rows: Sequence[LayerSensitivity], tasks: Tasks, aim: Aim, never: floa
         return None
     ordered = order_layers(rows, broken(tasks, aim))
     count = next(
-        (count for count in range(len(ordered) + 1) if level(foresee(tasks, left_by(rows, ordered[:count]), aim), aim) >= PASSED),
+        (
+            count
+            for count in range(len(ordered) + 1)
+            if level(foresee(tasks, left_by(rows, ordered[:count]), aim), aim) >= PASSED
+        ),
         len(ordered),
-    )  # fmt: skip
+    )
     return min(1.0, ceil(100 * (never + sum(row.macs_share for row in ordered[:count]))) / 100)

@@ -37,9 +37,12 @@ def scheme_of(job: Job) -> QuantizationScheme:
 
 
 def write_quantized(
-    recipe: VariantRecipe, job: Job, ranges: tuple[Range, ...], scheme: QuantizationScheme,
+    recipe: VariantRecipe,
+    job: Job,
+    ranges: tuple[Range, ...],
+    scheme: QuantizationScheme,
     returned: frozenset[str] = frozenset(),
-) -> tuple[Variant, dict[str, JsonValue]]:  # fmt: skip
+) -> tuple[Variant, dict[str, JsonValue]]:
     """Write a Q/DQ graph whose weighted operators in ``returned``, ONNX node names, are in float again.
 
     Raises:

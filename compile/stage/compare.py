@@ -65,8 +65,9 @@ def require(stage: str, errors: Sequence[OutputError]) -> tuple[OutputError, ...
             f"{stage} changed what the model computes: output {', '.join(repr(error.output) for error in beyond)}",
             expected=f"relative error at most {TOLERANCE[stage]:g}",
             got=", ".join(f"{error.relative:.3g} (largest difference {error.max_abs:.3g})" for error in beyond),
-            where=f"the check that ends {stage}", fix="report it: this is a defect of the stage or of the tool it calls",
-        )  # fmt: skip
+            where=f"the check that ends {stage}",
+            fix="report it: this is a defect of the stage or of the tool it calls",
+        )
     return tuple(errors)
 
 
@@ -106,23 +107,32 @@ def run_model(model: "ir.Model", feeds: Sequence[Outputs], *, threads: int) -> l
 def _check_interface(session: Session, info: GraphInfo, graph: Path) -> None:
     if (session.inputs, session.outputs) != info.interface:
         raise GraphError(
-            "the graph's inputs or outputs are not what its record says", expected=f"{info.interface}",
-            got=f"{(session.inputs, session.outputs)}", where=str(graph), fix="export the model again",
-        )  # fmt: skip
+            "the graph's inputs or outputs are not what its record says",
+            expected=f"{info.interface}",
+            got=f"{(session.inputs, session.outputs)}",
+            where=str(graph),
+            fix="export the model again",
+        )
 
 
 def _check_like(name: str, got: Array | None, reference: Array, index: int) -> None:
     found = "no such output" if got is None else f"{got.dtype} {got.shape}"
     if got is None or found != f"{reference.dtype} {reference.shape}":
         raise GraphError(
-            f"output {name!r} is not what the predecessor gives", expected=f"{reference.dtype} {reference.shape}",
-            got=found, where=f"image {index}", fix="report it: a stage must keep names, types and shapes",
-        )  # fmt: skip
+            f"output {name!r} is not what the predecessor gives",
+            expected=f"{reference.dtype} {reference.shape}",
+            got=found,
+            where=f"image {index}",
+            fix="report it: a stage must keep names, types and shapes",
+        )
     if not np.isfinite(got.astype(np.float64)).all():
         raise GraphError(
-            f"output {name!r} is not finite", expected="finite numbers", got="NaN or infinity", where=f"image {index}",
+            f"output {name!r} is not finite",
+            expected="finite numbers",
+            got="NaN or infinity",
+            where=f"image {index}",
             fix="check the checkpoint's weights; keep the layers that overflow in float32",
-        )  # fmt: skip
+        )
 
 
 def _error(name: str, got: list[Array], reference: list[Array]) -> OutputError:
@@ -133,6 +143,7 @@ def _error(name: str, got: list[Array], reference: list[Array]) -> OutputError:
     difference = one.astype(np.float64) - other.astype(np.float64)
     norm = float(np.linalg.norm(other.astype(np.float64)))
     return OutputError(
-        output=name, relative=float(np.linalg.norm(difference)) / max(norm, np.finfo(np.float64).tiny),
+        output=name,
+        relative=float(np.linalg.norm(difference)) / max(norm, np.finfo(np.float64).tiny),
         max_abs=float(np.abs(difference).max()),
-    )  # fmt: skip
+    )

@@ -2,7 +2,7 @@
 
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Annotated, Literal, NamedTuple, TypeAlias, get_args
+from typing import Annotated, Any, Literal, NamedTuple, TypeAlias, get_args
 
 from pydantic import Field, JsonValue, ValidationError
 
@@ -19,6 +19,19 @@ from tdss.toml_file import read_toml
 FoldMode: TypeAlias = Literal["cost", "none"]
 RETIRED_MODE = "all"
 FIX_MODE = "use cost: it takes every elimination that pays"
+
+# The settings whose names differ from their options': a dot stands before the name in a table of the TOML file.
+SETTINGS = {
+    "calibration_split": "calibration.split",
+    "calibration_count": "calibration.count",
+    "evaluation_split": "evaluation.split",
+    "evaluation_count": "evaluation.count",
+    "fold_mode": "fold",
+    "search_limit": "search.limit",
+    "timing_runs": "timing.runs",
+    "timing_warmup": "timing.warmup",
+    "sign_with": "sign",
+}
 
 
 class CalibrationConfig(Frozen):
@@ -109,9 +122,12 @@ def require_mode(text: str) -> FoldMode:
             found: FoldMode = mode
             return found
     raise ConfigError(
-        f"there is no fold mode {text!r}", expected=f"one of {', '.join(get_args(FoldMode))}", got=repr(text), where="--fold",
+        f"there is no fold mode {text!r}",
+        expected=f"one of {', '.join(get_args(FoldMode))}",
+        got=repr(text),
+        where="--fold",
         fix=FIX_MODE if text == RETIRED_MODE else "correct the name",
-    )  # fmt: skip
+    )
 
 
 def load_config(path: Path | None, options: Mapping[str, JsonValue | Path]) -> BuildConfig:
@@ -151,9 +167,12 @@ def asked_budgets(text: str | None) -> JsonValue:
         return {name.strip(): float(value) for name, _, value in pairs}
     except ValueError as error:
         raise ConfigError(
-            "a budget is no number", expected="saliency=0.02,depth=0.01", got=text, where="--budgets",
+            "a budget is no number",
+            expected="saliency=0.02,depth=0.01",
+            got=text,
+            where="--budgets",
             fix="give each task's largest relative drop: 0.01 is 1 %",
-        ) from error  # fmt: skip
+        ) from error
 
 
 def _set(values: dict[str, object], name: str, value: JsonValue | Path) -> None:
@@ -172,3 +191,18 @@ class Terms(NamedTuple):
     budgets: dict[str, float]
     seed: int
     config: SearchConfig
+
+
+def given_settings(options: Mapping[str, Any]) -> dict[str, Any]:
+    """Return the settings that a command line gives, by their names in a TOML file, from its options by name.
+
+    Raises:
+        ConfigError: the budgets cannot be read.
+    """
+    given = {SETTINGS.get(name, name): value for name, value in options.items() if value is not None}
+    given = {name: value for name, value in given.items() if name not in ("config", "as_json")}
+    if "tasks" in given:
+        given["tasks"] = given["tasks"].split(",") if given["tasks"] else []
+    if "budgets" in given:
+        given["budgets"] = asked_budgets(given["budgets"])
+    return given

@@ -48,10 +48,12 @@ def folder_images(folder: Path, split: str) -> ImageFiles:
     paths = _images(folder) if folder.is_dir() else []
     if not paths:
         raise DatasetError(
-            "no calibration image here", expected=f"a labelled folder, or files ending in {', '.join(IMAGE_SUFFIXES)}",
-            got="no such file in it" if folder.is_dir() else "no such folder", where=str(folder),
+            "no calibration image here",
+            expected=f"a labelled folder, or files ending in {', '.join(IMAGE_SUFFIXES)}",
+            got="no such file in it" if folder.is_dir() else "no such folder",
+            where=str(folder),
             fix="give a folder with the images that the model will see in use",
-        )  # fmt: skip
+        )
     return ImageFiles(paths=tuple(paths))
 
 
@@ -62,9 +64,11 @@ def _split_images(folder: Path, split: str) -> tuple[Path, ...]:
     if missing:
         raise DatasetError(
             f"{len(missing)} of the {len(wanted)} images of {split!r} are missing",
-            expected=f"{missing[0]} with one of the endings {', '.join(IMAGE_SUFFIXES)}", got="no such file",
-            where=str(folder / IMAGE_FOLDER), fix="add the files, or take the ids out of the split",
-        )  # fmt: skip
+            expected=f"{missing[0]} with one of the endings {', '.join(IMAGE_SUFFIXES)}",
+            got="no such file",
+            where=str(folder / IMAGE_FOLDER),
+            fix="add the files, or take the ids out of the split",
+        )
     return paths
 
 

@@ -49,9 +49,12 @@ def entries(root: Path) -> tuple[Entry, ...]:
     if not (root / LOCK).is_file():
         got = "a folder that no build keeps its stages in" if root.is_dir() else "no such folder"
         raise InputError(
-            "there is no store here", expected="a folder that a build made", got=got, where=str(root),
+            "there is no store here",
+            expected="a folder that a build made",
+            got=got,
+            where=str(root),
             fix="name it with --store; a build keeps it as OUT/.store",
-        )  # fmt: skip
+        )
     found = [entry for folder in root.glob("*/*") if (entry := _entry(folder)) is not None]
     return tuple(sorted(found, key=lambda entry: (entry.last_use, entry.stage, entry.key)))
 
@@ -146,9 +149,12 @@ def read_age(text: str) -> float:
 def _no_quantity(what: str, expected: str, got: str) -> InputError:
     shown = got if len(got) <= 40 else f"{got[:40]}…"
     return InputError(
-        f"this is no {what}", expected=expected, got=repr(shown), where="the command line",
+        f"this is no {what}",
+        expected=expected,
+        got=repr(shown),
+        where="the command line",
         fix="write it as in the example of --help",
-    )  # fmt: skip
+    )
 
 
 def rows(found: Sequence[Entry], now: float) -> list[str]:

@@ -47,11 +47,15 @@ def legality(graph: Path) -> Legality:
     report, proof = lint_file(graph), prove([graph])
     one = proof.graphs[0] if proof.graphs else None
     return Legality(
-        graph=graph.name, errors=len(report.errors), warnings=len(report.warnings),
+        graph=graph.name,
+        errors=len(report.errors),
+        warnings=len(report.warnings),
         broken=tuple(dict.fromkeys(finding.rule for finding in report.errors)),
-        parsed=None if one is None else one.parsed, built=None if one is None else one.built,
-        int8_share=None if one is None else one.int8_share, reason=proof.reason,
-    )  # fmt: skip
+        parsed=None if one is None else one.parsed,
+        built=None if one is None else one.built,
+        int8_share=None if one is None else one.int8_share,
+        reason=proof.reason,
+    )
 
 
 def write_legality(folder: Path, target: str, variants: Sequence[Variant]) -> None:
@@ -86,13 +90,17 @@ def _require_legal(reports: LintReports) -> None:
                 f"{report.graph} breaks {len(report.errors)} rules for TensorRT {report.tensorrt}",
                 expected="no finding of severity error",
                 got=f"{first.rule} at {first.node} {first.tensor}: {first.effect}",
-                where=report.graph, fix=f"{first.mend}; tdss lint lists every finding",
-            )  # fmt: skip
+                where=report.graph,
+                fix=f"{first.mend}; tdss lint lists every finding",
+            )
 
 
 def _require_accepted(proof: Proof) -> None:
     if proof.status == "refused":
         raise GraphError(
-            "NVIDIA's parser or builder refuses a graph", expected="graphs that TensorRT-RTX parses and builds",
-            got=proof.reason, where="compile/tensorrt_checks/rtx_build.py", fix="tdss prove on the graph says more",
-        )  # fmt: skip
+            "NVIDIA's parser or builder refuses a graph",
+            expected="graphs that TensorRT-RTX parses and builds",
+            got=proof.reason,
+            where="compile/tensorrt_checks/rtx_build.py",
+            fix="tdss prove on the graph says more",
+        )

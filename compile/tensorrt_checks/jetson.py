@@ -32,4 +32,4 @@ ACCEPTED: tuple[Accepted, ...] = (
         reason="an attention's query is float and its key rounded: one kernel computes the attention, and the joint projection stays in INT8",
         measured="targets/jetson/placement.json, docs/quantization.md 'Attention and heads for TensorRT', remade by python -m studies.placement --write",
     ),
-)  # fmt: skip
+)

@@ -62,23 +62,38 @@ ATTRIBUTES: MappingProxyType[tuple[str, str], tuple[int | str, ...]] = MappingPr
         ("LSTM", "layout"): (0,),
         ("Resize", "antialias"): (0,),
         ("Resize", "coordinate_transformation_mode"): (
-            "half_pixel", "pytorch_half_pixel", "tf_half_pixel_for_nn", "asymmetric", "align_corners",
+            "half_pixel",
+            "pytorch_half_pixel",
+            "tf_half_pixel_for_nn",
+            "asymmetric",
+            "align_corners",
         ),
         ("Resize", "keep_aspect_ratio_policy"): ("stretch",),
         ("Resize", "mode"): ("nearest", "linear"),
         ("ScatterND", "reduction"): ("none",),
         ("TopK", "sorted"): (1,),
     }
-)  # fmt: skip
+)
 # Operators of which it makes the first output only.
 FIRST_OUTPUT = frozenset({"LayerNormalization", "MaxPool"})
 # Inputs that must be known when the engine is built, by operator.
 BUILD_TIME: MappingProxyType[str, tuple[int, ...]] = MappingProxyType(
     {
-        "CumSum": (1,), "OneHot": (1,), "ReduceL1": (1,), "ReduceL2": (1,), "ReduceLogSum": (1,), "ReduceLogSumExp": (1,),
-        "ReduceMax": (1,), "ReduceMean": (1,), "ReduceMin": (1,), "ReduceProd": (1,), "ReduceSum": (1,), "ReduceSumSquare": (1,),
-        "Squeeze": (1,), "Unsqueeze": (1,),
+        "CumSum": (1,),
+        "OneHot": (1,),
+        "ReduceL1": (1,),
+        "ReduceL2": (1,),
+        "ReduceLogSum": (1,),
+        "ReduceLogSumExp": (1,),
+        "ReduceMax": (1,),
+        "ReduceMean": (1,),
+        "ReduceMin": (1,),
+        "ReduceProd": (1,),
+        "ReduceSum": (1,),
+        "ReduceSumSquare": (1,),
+        "Squeeze": (1,),
+        "Unsqueeze": (1,),
     }
-)  # fmt: skip
+)
 # Custom operators that the parser itself or NVIDIA's plugin library knows carry its mark in their name.
 PLUGIN_MARK = "TRT"

@@ -54,7 +54,8 @@ def require_plan(folder: Path) -> None:
         raise PlanFailed(
             f"the plans of {', '.join(dict.fromkeys(gate.graph for gate in failed))} fail {len(failed)} gates",
             expected="; ".join(dict.fromkeys(gate.says for gate in failed)),
-            got="; ".join(f"{gate.got}: {', '.join(gate.nodes)}" for gate in failed), where=str(folder / PROOF),
+            got="; ".join(f"{gate.got}: {', '.join(gate.nodes)}" for gate in failed),
+            where=str(folder / PROOF),
             fix="the bundle is whole, and a device chooses by latency; tdss lint names what splits an attention, "
             "python -m studies.placement measures the choices",
-        )  # fmt: skip
+        )

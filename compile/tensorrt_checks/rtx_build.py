@@ -51,18 +51,25 @@ def prove(graphs: Iterable[Path]) -> Proof:
         built = build_graph(path)
         spent[path.name] = node_bytes(built.kernels)
         builder = f"TensorRT-RTX {built.version}, compute capability {COMPUTE_CAPABILITY}, on the CPU"
-        proofs.append(_judge(path.name, model, built.kernels).model_copy(
-            update={
-                "parsed": built.parsed, "built": built.built, "complaints": built.complaints if not built.built else (),
-                "engine_bytes": built.engine_bytes,
-            }
-        ))  # fmt: skip
+        proofs.append(
+            _judge(path.name, model, built.kernels).model_copy(
+                update={
+                    "parsed": built.parsed,
+                    "built": built.built,
+                    "complaints": built.complaints if not built.built else (),
+                    "engine_bytes": built.engine_bytes,
+                }
+            )
+        )
     refused = [proof.graph for proof in proofs if not proof.built]
     reason = f"{', '.join(refused)}: {'; '.join(_complaints(proofs))}" if refused else ""
     return Proof(
-        status="refused" if refused else "accepted", reason=reason, builder=builder, graphs=tuple(proofs),
+        status="refused" if refused else "accepted",
+        reason=reason,
+        builder=builder,
+        graphs=tuple(proofs),
         gates=gates(names, proofs, spent=spent),
-    )  # fmt: skip
+    )
 
 
 def _complaints(proofs: list[GraphProof]) -> list[str]:
@@ -98,16 +105,24 @@ def _judge(name: str, model: ir.Model, kernels: tuple[Kernel, ...]) -> GraphProo
     wide = sorted(((macs[node], node) for node in macs if by_node[node] != "int8"), reverse=True)
     found = list(attentions(view_of(model).nodes))
     return GraphProof(
-        graph=name, parsed=False, built=False, complaints=(), kernels=len(kernels),
-        moves=sum(_does_only(kernel, MOVES) for kernel in moving), casts=sum(not _does_only(kernel, MOVES) for kernel in moving),
-        attentions=len(found), not_fused=tuple(_parser_name(one.first) for one in found if not _is_fused(one, kernels)),
+        graph=name,
+        parsed=False,
+        built=False,
+        complaints=(),
+        kernels=len(kernels),
+        moves=sum(_does_only(kernel, MOVES) for kernel in moving),
+        casts=sum(not _does_only(kernel, MOVES) for kernel in moving),
+        attentions=len(found),
+        not_fused=tuple(_parser_name(one.first) for one in found if not _is_fused(one, kernels)),
         read_bytes=_bytes(tensor for kernel in kernels for tensor in kernel.inputs),
         written_bytes=_bytes(tensor for kernel in kernels for tensor in kernel.outputs),
         weight_bytes=_bytes(tensor for kernel in kernels for tensor in kernel.constants),
-        macs=sum(macs.values()), int8_share=share["int8"], half_share=share["half"],
+        macs=sum(macs.values()),
+        int8_share=share["int8"],
+        half_share=share["half"],
         not_int8=tuple(FloatProduct(node=node, macs=count) for count, node in wide) if share["int8"] else (),
         engine_bytes=0,
-    )  # fmt: skip
+    )
 
 
 def _is_fused(attention: Attention, kernels: Iterable[Kernel]) -> bool:
@@ -158,9 +173,12 @@ def graphs_of(path: Path) -> Iterator[list[Path]]:
     found = [variant.files[0] for variant in opened.manifest.variants]
     if any(not name.endswith(".onnx") for name in found):
         raise GraphError(
-            "this bundle's graphs are not ONNX", expected="a bundle for jetson", got=opened.manifest.target,
-            where=str(path), fix="name a bundle for jetson, or an ONNX file",
-        )  # fmt: skip
+            "this bundle's graphs are not ONNX",
+            expected="a bundle for jetson",
+            got=opened.manifest.target,
+            where=str(path),
+            fix="name a bundle for jetson, or an ONNX file",
+        )
     with opened.copied(name for variant in opened.manifest.variants for name in variant.files) as folder:
         yield [folder / name for name in found]
 

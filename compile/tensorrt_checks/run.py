@@ -31,10 +31,14 @@ def lint_model(model: ir.Model, name: str, accepted: Sequence[Accepted] = ()) ->
     findings = [_accept(finding, accepted) for rule in RULES for finding in rule.check(view)]
     used = {one for one in accepted if any(one.covers(finding) for finding in findings)}
     return LintReport(
-        graph=name, tensorrt=VERSION, opset=view.opset, nodes=len(view.nodes),
-        quantizers=sum(1 for _ in view.each(QUANTIZE)), findings=tuple(findings),
+        graph=name,
+        tensorrt=VERSION,
+        opset=view.opset,
+        nodes=len(view.nodes),
+        quantizers=sum(1 for _ in view.each(QUANTIZE)),
+        findings=tuple(findings),
         unused=tuple(f"{one.rule}: {one.node}" for one in accepted if one not in used),
-    )  # fmt: skip
+    )
 
 
 def view_of(model: ir.Model, name: str = "the model") -> View:

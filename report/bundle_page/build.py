@@ -58,9 +58,12 @@ def bench_view(bench: Bench | None, choice: Choice | None) -> BenchView:
 
 def _percentiles(name: str, one: VariantLatency) -> LatencyRow:
     return LatencyRow(
-        name=name, whole=_four(one.with_copies), compute="–" if one.compute is None else _four(one.compute),
-        tool=_tool(one), runs=str(one.with_copies.runs),
-    )  # fmt: skip
+        name=name,
+        whole=_four(one.with_copies),
+        compute="–" if one.compute is None else _four(one.compute),
+        tool=_tool(one),
+        runs=str(one.with_copies.runs),
+    )
 
 
 def _tool(one: VariantLatency) -> str:
@@ -142,20 +145,27 @@ def part_rows(parts: tuple[FoldPart, ...]) -> tuple[PartRow, ...]:
     """Return what each part costs for one image, unfolded and folded, and the sum as the last row."""
     if not parts:
         return ()
-    total = FoldPart(part="the whole model", **{
-        name: sum(getattr(part, name) for part in parts) for name in FoldPart.model_fields if name != "part"
-    })  # fmt: skip
+    total = FoldPart(
+        part="the whole model",
+        **{name: sum(getattr(part, name) for part in parts) for name in FoldPart.model_fields if name != "part"},
+    )
     most = max(total.macs_before, total.macs_after, 1)
     return tuple(_part(part, most) for part in (*parts, total))
 
 
 def _part(part: FoldPart, most: int) -> PartRow:
     return PartRow(
-        name=part.part, macs=_pair(part.macs_before, part.macs_after), params=_pair(part.params_before, part.params_after),
+        name=part.part,
+        macs=_pair(part.macs_before, part.macs_after),
+        params=_pair(part.params_before, part.params_after),
         size=_pair(part.bytes_before, part.bytes_after),
-        before=bar(part.macs_before / most, "other", f"{part.part}, unfolded: {wording.count(part.macs_before)} MACs", height=8),
-        after=bar(part.macs_after / most, "shipped", f"{part.part}, folded: {wording.count(part.macs_after)} MACs", height=8),
-    )  # fmt: skip
+        before=bar(
+            part.macs_before / most, "other", f"{part.part}, unfolded: {wording.count(part.macs_before)} MACs", height=8
+        ),
+        after=bar(
+            part.macs_after / most, "shipped", f"{part.part}, folded: {wording.count(part.macs_after)} MACs", height=8
+        ),
+    )
 
 
 def fold_view(lines: tuple[FoldRecord, ...] | None, settings: FoldSettings | None) -> FoldView:

@@ -12,9 +12,11 @@ from report.drawing.charts import bar
 
 KINDS: dict[Stands, Verdict] = {"within": "pass", "undecided": "inconclusive", "beyond": "regression"}
 UNITS = {
-    "share of pixels whose class changed": "% of pixels changed class", "probability": "mean change of p",
-    "degrees": "° mean angle", "metres": "m mean change",
-}  # fmt: skip
+    "share of pixels whose class changed": "% of pixels changed class",
+    "probability": "mean change of p",
+    "degrees": "° mean angle",
+    "metres": "m mean change",
+}
 
 
 def measured_view(report: RegressionReport | None) -> MeasuredView:
@@ -36,21 +38,27 @@ def figure_rows(report: RegressionReport) -> tuple[FigureRow, ...]:
     """Return one row per figure that is reported and not gated."""
     return tuple(
         FigureRow(
-            task=name, name=wording.metric_name(key), reference=wording.metric_value(key, one.reference),
-            compiled=wording.metric_value(key, one.compiled), drop=wording.percent(one.drop_relative),
+            task=name,
+            name=wording.metric_name(key),
+            reference=wording.metric_value(key, one.reference),
+            compiled=wording.metric_value(key, one.compiled),
+            drop=wording.percent(one.drop_relative),
             interval=wording.interval(one.interval),
         )
         for name, result in report.tasks.items()
         for key, one in result.figures.items()
-    )  # fmt: skip
+    )
 
 
 def _agreement(name: str, check: TaskCheck, report: RegressionReport) -> AgreementRow:
     sqnr = report.tasks[name].sqnr_db
     return AgreementRow(
-        task=name, sqnr="–" if sqnr is None else f"{sqnr:.1f} dB", cosine=cosine(check.cosine),
-        change=change(check), worst=", ".join(one.id for one in check.worst) or "–",
-    )  # fmt: skip
+        task=name,
+        sqnr="–" if sqnr is None else f"{sqnr:.1f} dB",
+        cosine=cosine(check.cosine),
+        change=change(check),
+        worst=", ".join(one.id for one in check.worst) or "–",
+    )
 
 
 def cosine(value: float | None) -> str:
@@ -84,11 +92,17 @@ def _tried(row: Tried, report: RegressionReport, slowest: float) -> TriedRow:
         kind = "shipped" if row.precision == report.precision and row.passed else "other"
         svg = bar(row.median_ms / slowest, kind, f"{row.name}: {latency}")
     return TriedRow(
-        name=row.name, precision=row.precision, latency=latency, size=wording.file_size(row.bytes), svg=svg,
+        name=row.name,
+        precision=row.precision,
+        latency=latency,
+        size=wording.file_size(row.bytes),
+        svg=svg,
         outcome=label(verdicts, accepted=row.passed) if row.tasks else "not judged",
-        kind=KINDS[standing(verdicts)] if row.tasks else "none", reason=row.reason,
-        isa=", ".join(row.isa), tasks=tuple(_standing(row.tasks.get(name)) for name in report.tasks),
-    )  # fmt: skip
+        kind=KINDS[standing(verdicts)] if row.tasks else "none",
+        reason=row.reason,
+        isa=", ".join(row.isa),
+        tasks=tuple(_standing(row.tasks.get(name)) for name in report.tasks),
+    )
 
 
 def _standing(result: VariantTask | None) -> Standing:
@@ -101,8 +115,9 @@ def against(earlier: BaselineResult) -> str:
     """Say how the run compares with an earlier one."""
     worse = [
         f"{name} {row.verdict} ({wording.percent(row.drop_relative)}, {wording.interval(row.interval)})"
-        for name, row in earlier.tasks.items() if row.verdict != "pass"
-    ]  # fmt: skip
+        for name, row in earlier.tasks.items()
+        if row.verdict != "pass"
+    ]
     verdicts = {name: row.verdict for name, row in earlier.tasks.items()}
     outcome = "; ".join(worse) if worse and not earlier.passed else compared(verdicts, accepted=earlier.passed)
     return (

@@ -22,11 +22,14 @@ def draw_network(net: FoldNet, spoken: str) -> str:
     places = _places(net)
     width = max((place.x for place in places), default=0) + WIDTH
     height = max((place.y for place in places), default=0) + HEIGHT
-    return "".join([
-        f'<svg class="network" role="img" aria-label="{escape(spoken)}" width="{width + 2}" height="{height + 2}" viewBox="-1 -1 {width + 2} {height + 2}">',
-        *(_arrow(places[source], places[target], gates=gates) for source, target, gates in net.arrows),
-        *(_box(box, place) for box, place in zip(net.boxes, places, strict=True)), "</svg>",
-    ])  # fmt: skip
+    return "".join(
+        [
+            f'<svg class="network" role="img" aria-label="{escape(spoken)}" width="{width + 2}" height="{height + 2}" viewBox="-1 -1 {width + 2} {height + 2}">',
+            *(_arrow(places[source], places[target], gates=gates) for source, target, gates in net.arrows),
+            *(_box(box, place) for box, place in zip(net.boxes, places, strict=True)),
+            "</svg>",
+        ]
+    )
 
 
 def _places(net: FoldNet) -> list[Place]:
@@ -42,9 +45,7 @@ def _places(net: FoldNet) -> list[Place]:
             key=lambda number: (_mean([rows[a] for a, b, _ in net.arrows if b == number and a in rows]), number)
         )
         rows |= {number: float(row) for row, number in enumerate(column)}
-    return [
-        Place(depth * (WIDTH + GAP), int(rows[number]) * (HEIGHT + STEP)) for number, depth in enumerate(depths)
-    ]  # fmt: skip
+    return [Place(depth * (WIDTH + GAP), int(rows[number]) * (HEIGHT + STEP)) for number, depth in enumerate(depths)]
 
 
 def _mean(numbers: list[float]) -> float:

@@ -19,9 +19,17 @@ from report.bundle_page.views import Page
 REPORT = "report.html"
 
 TASK_COLUMNS = (
-    ("Task", ""), ("Metric", ""), ("Reference", "number"), ("Compiled", "number"), ("Drop", "number"),
-    ("95% interval", "number"), ("Images", "number"), ("Budget", "number"), ("SQNR", "number"), ("Verdict", ""),
-)  # fmt: skip
+    ("Task", ""),
+    ("Metric", ""),
+    ("Reference", "number"),
+    ("Compiled", "number"),
+    ("Drop", "number"),
+    ("95% interval", "number"),
+    ("Images", "number"),
+    ("Budget", "number"),
+    ("SQNR", "number"),
+    ("Verdict", ""),
+)
 
 
 def render(bundle: Bundle, infer: Infer | None = None) -> Path:

@@ -48,9 +48,7 @@ def sensitivity_view(folder: Path) -> SensitivityView:
         f"{wording.plural(found.images, 'image')}"
         + (f"; the {len(shown)} that cost most:" if len(shown) < len(found.layers) else ":")
     )
-    return SensitivityView(
-        summary=summary, rows=tuple(_row(layer, worst, found.returned) for worst, layer in shown)
-    )  # fmt: skip
+    return SensitivityView(summary=summary, rows=tuple(_row(layer, worst, found.returned) for worst, layer in shown))
 
 
 def _smoothed(found: SearchReport) -> str:
@@ -71,7 +69,12 @@ def _row(layer: LayerSensitivity, worst: tuple[str, float], returned: tuple[str,
     sqnr, drop = layer.sqnr_db.get(name), layer.drop.get(name)
     said = f"{100 * share:.1f}% of the noise of {name}"
     return LayerRow(
-        name=layer.name, macs=f"{100 * layer.macs_share:.2f}%", task=name, share=f"{100 * share:.1f}%",
-        sqnr="–" if sqnr is None else f"{sqnr:.1f} dB", drop=wording.percent(drop),
-        kept="float" if layer.name in returned else "INT8", svg=bar(share, "shipped", f"{layer.name}: {said}", height=12),
-    )  # fmt: skip
+        name=layer.name,
+        macs=f"{100 * layer.macs_share:.2f}%",
+        task=name,
+        share=f"{100 * share:.1f}%",
+        sqnr="–" if sqnr is None else f"{sqnr:.1f} dB",
+        drop=wording.percent(drop),
+        kept="float" if layer.name in returned else "INT8",
+        svg=bar(share, "shipped", f"{layer.name}: {said}", height=12),
+    )

@@ -84,11 +84,13 @@ def legal_view(folder: Path) -> LegalView:
     proofs = {} if proof is None else {one.graph: one for one in proof.graphs}
     rows = tuple(_graph(report, proofs.get(report.graph)) for report in lint.graphs)
     return LegalView(
-        summary=_summary(lint, proof), caveat=proof.caveat if proofs and proof is not None else "", graphs=rows,
+        summary=_summary(lint, proof),
+        caveat=proof.caveat if proofs and proof is not None else "",
+        graphs=rows,
         plans=tuple(_plan(one) for one in proofs.values() if one.built),
         gates=() if proof is None else tuple(_gate(gate) for gate in proof.gates),
         warnings=tuple(row for report in lint.graphs for row in _warnings(report)),
-    )  # fmt: skip
+    )
 
 
 def _summary(lint: LintReports, proof: Proof | None) -> str:
@@ -104,9 +106,12 @@ def _summary(lint: LintReports, proof: Proof | None) -> str:
 def _graph(report: LintReport, proof: GraphProof | None) -> GraphRow:
     built = "not run" if proof is None else "yes" if proof.built else "no"
     return GraphRow(
-        graph=report.graph, errors=str(len(report.errors)), warnings=str(len(report.warnings)),
-        accepted=str(len(report.accepted)), built=built,
-    )  # fmt: skip
+        graph=report.graph,
+        errors=str(len(report.errors)),
+        warnings=str(len(report.warnings)),
+        accepted=str(len(report.accepted)),
+        built=built,
+    )
 
 
 def _plan(proof: GraphProof) -> PlanRow:
@@ -114,10 +119,17 @@ def _plan(proof: GraphProof) -> PlanRow:
         f"{size / 1e6:.1f}" for size in (proof.read_bytes, proof.written_bytes, proof.weight_bytes)
     )
     return PlanRow(
-        graph=proof.graph, kernels=wording.count(proof.kernels), fused=f"{proof.fused} of {proof.attentions}", read=read,
-        written=written, weights=weights, moves=str(proof.moves), casts=str(proof.casts), int8=f"{proof.int8_share:.1%}",
+        graph=proof.graph,
+        kernels=wording.count(proof.kernels),
+        fused=f"{proof.fused} of {proof.attentions}",
+        read=read,
+        written=written,
+        weights=weights,
+        moves=str(proof.moves),
+        casts=str(proof.casts),
+        int8=f"{proof.int8_share:.1%}",
         half=f"{proof.half_share:.1%}",
-    )  # fmt: skip
+    )
 
 
 def _gate(gate: Gate) -> GateRow:

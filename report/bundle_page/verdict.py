@@ -21,9 +21,11 @@ def headline(report: RegressionReport | None) -> Headline:
         return Headline(kind="none", mark="–", headline="Not judged", sentences=(UNJUDGED,))
     kind = _kind(report)
     words = {
-        "pass": "Pass", "regression": "Regression", "inconclusive": "Inconclusive",
+        "pass": "Pass",
+        "regression": "Regression",
+        "inconclusive": "Inconclusive",
         "improvement": "Unexplained improvement",
-    }  # fmt: skip
+    }
     return Headline(kind=kind, mark=wording.MARKS[kind], headline=words[kind], sentences=_sentences(report, kind))
 
 

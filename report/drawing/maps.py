@@ -23,10 +23,24 @@ IGNORE_COLOUR = (160, 160, 160)
 INVALID_COLOUR = (0, 0, 0)
 
 VIRIDIS: Palette = (
-    (68, 1, 84), (72, 24, 106), (71, 45, 123), (66, 64, 134), (59, 82, 139), (51, 99, 141), (44, 114, 142), (38, 130, 142),
-    (33, 144, 140), (31, 159, 136), (39, 173, 129), (62, 188, 116), (92, 200, 99), (130, 211, 77), (170, 220, 50),
-    (213, 226, 26), (253, 231, 37),
-)  # fmt: skip
+    (68, 1, 84),
+    (72, 24, 106),
+    (71, 45, 123),
+    (66, 64, 134),
+    (59, 82, 139),
+    (51, 99, 141),
+    (44, 114, 142),
+    (38, 130, 142),
+    (33, 144, 140),
+    (31, 159, 136),
+    (39, 173, 129),
+    (62, 188, 116),
+    (92, 200, 99),
+    (130, 211, 77),
+    (170, 220, 50),
+    (213, 226, 26),
+    (253, 231, 37),
+)
 """Seventeen even steps of matplotlib's viridis (CC0); linear between them it is within 6 of 255."""
 
 
@@ -57,9 +71,12 @@ def label_map(labels: NDArray[np.generic], inks: Inks) -> Rgb:
     known = labels[labels != IGNORE]
     if known.size and int(known.max()) >= len(inks.palette):
         raise DatasetError(
-            "a class has no colour", expected=f"an index below {len(inks.palette)}", got=str(int(known.max())),
-            where="a label map", fix="give the dataset's spec one palette entry per class",
-        )  # fmt: skip
+            "a class has no colour",
+            expected=f"an index below {len(inks.palette)}",
+            got=str(int(known.max())),
+            where="a label map",
+            fix="give the dataset's spec one palette entry per class",
+        )
     return table[labels.astype(np.intp)]
 
 
@@ -105,9 +122,12 @@ def draw(row: Task, values: NDArray[np.generic], inks: Inks) -> Rgb:
     axes = 3 if row.activation == "unit" else 2
     if values.ndim != axes:
         raise DatasetError(
-            f"this is no map of {row.name}", expected=f"{axes} axes", got=f"shape {values.shape}", where="draw",
+            f"this is no map of {row.name}",
+            expected=f"{axes} axes",
+            got=f"shape {values.shape}",
+            where="draw",
             fix="draw one image at a time, after bundle.tasks.postprocess.predict",
-        )  # fmt: skip
+        )
     return DRAWERS[row.activation](values, inks)
 
 

@@ -78,7 +78,10 @@ def ratios_db(reference: Mapping[str, Floats], outputs: Mapping[str, Floats]) ->
     wrong = [name for name in reference if outputs[name].shape != reference[name].shape]
     if wrong:
         raise ArtifactError(
-            f"{wrong[0]!r} is not what the reference gives", expected=str(reference[wrong[0]].shape),
-            got=str(outputs[wrong[0]].shape), where="the answers of a subject", fix="remove the folder of the benchmark",
-        )  # fmt: skip
+            f"{wrong[0]!r} is not what the reference gives",
+            expected=str(reference[wrong[0]].shape),
+            got=str(outputs[wrong[0]].shape),
+            where="the answers of a subject",
+            fix="remove the folder of the benchmark",
+        )
     return {name: sqnr_db(power(reference[name], outputs[name])) for name in reference}

@@ -26,15 +26,27 @@ class Outputs(NamedTuple):
 def main(
     checkpoint: Annotated[Path, typer.Option(help="The checkpoint of the default rows.")] = Path("models/default"),
     data: Annotated[Path, typer.Option(help="Its labelled folder.")] = Path("data/scenes"),
-    out: Annotated[Path, typer.Option(help="The folder of the result, and of what a later run goes on with.")] = Path("build/bench"),
+    out: Annotated[Path, typer.Option(help="The folder of the result, and of what a later run goes on with.")] = Path(
+        "build/bench"
+    ),
     page: Annotated[Path | None, typer.Option(help="A Markdown page whose generated section is replaced.")] = None,
-    only: Annotated[list[str] | None, typer.Option(help="A group or a row by name; may be repeated. Default: all.")] = None,
-    threads: Annotated[int, typer.Option(min=1, max=LIMITS["threads"].most, help="Threads, and CPUs, of every runtime.")] = 2,
-    rounds: Annotated[int, typer.Option(min=0, max=LIMITS["count"].most, help="Timed rounds of each group; 0: 25, 9 and 15.")] = 0,
-    quick: Annotated[bool, typer.Option("--quick", help="Few images and rounds, a tiny model for the Swin-T: some minutes.")] = False,
-    draw: Annotated[bool, typer.Option("--draw", help="Measure nothing: draw table, picture and page from bench.json again.")] = False,
+    only: Annotated[
+        list[str] | None, typer.Option(help="A group or a row by name; may be repeated. Default: all.")
+    ] = None,
+    threads: Annotated[
+        int, typer.Option(min=1, max=LIMITS["threads"].most, help="Threads, and CPUs, of every runtime.")
+    ] = 2,
+    rounds: Annotated[
+        int, typer.Option(min=0, max=LIMITS["count"].most, help="Timed rounds of each group; 0: 25, 9 and 15.")
+    ] = 0,
+    quick: Annotated[
+        bool, typer.Option("--quick", help="Few images and rounds, a tiny model for the Swin-T: some minutes.")
+    ] = False,
+    draw: Annotated[
+        bool, typer.Option("--draw", help="Measure nothing: draw table, picture and page from bench.json again.")
+    ] = False,
     as_json: Annotated[bool, typer.Option("--json", help="Print the result as JSON instead of the table.")] = False,
-) -> None:  # fmt: skip
+) -> None:
     """Time what a user would do instead beside this compiler's graphs, in one interleaved run, with what each costs in accuracy.
 
     Example: tdss bench --only default --only ours-int8 --only nncf

@@ -61,9 +61,13 @@ def subject_of(way: Way, model: Model, shop: Workshop) -> Subject:
         else:
             files = _files(way, made, tuple(model.info.tasks))
     return Subject(
-        runner=way.runner, files=tuple(path.resolve() for path in files), hint=hint, info=model.info,
-        image=model.calibration.paths[0].resolve(), threads=shop.threads,
-    )  # fmt: skip
+        runner=way.runner,
+        files=tuple(path.resolve() for path in files),
+        hint=hint,
+        info=model.info,
+        image=model.calibration.paths[0].resolve(),
+        threads=shop.threads,
+    )
 
 
 def _files(way: Way, made: Artifact, tasks: tuple[str, ...]) -> tuple[Path, ...]:
@@ -80,6 +84,9 @@ def _variant(way: Way, engine: Engine) -> Variant:
     if precision in offered:
         return offered[precision]
     raise TargetUnavailable(
-        f"the intel target offers no {precision} here", expected=precision, got=", ".join(offered), where="this machine",
+        f"the intel target offers no {precision} here",
+        expected=precision,
+        got=", ".join(offered),
+        where="this machine",
         fix="run it where the CPU computes in it",
-    )  # fmt: skip
+    )

@@ -91,9 +91,13 @@ def row_key(subject: Subject, timing: TimingConfig) -> str:
     """Return the key of a row, hexadecimal: all that decides its figures but the number of rounds."""
     cpuinfo = read_cpuinfo()
     facts = {
-        "files": subject_files(subject), "image": hash_file(subject.image),
+        "files": subject_files(subject),
+        "image": hash_file(subject.image),
         "subject": subject.model_dump(mode="json", exclude={"files", "image"}),
-        "burst": timing.burst, "warmup": timing.warmup, "tools": tool_versions(*TOOLS),
-        "machine": cpu_name(cpuinfo), "isa": list(cpu_isa(cpuinfo)),
-    }  # fmt: skip
+        "burst": timing.burst,
+        "warmup": timing.warmup,
+        "tools": tool_versions(*TOOLS),
+        "machine": cpu_name(cpuinfo),
+        "isa": list(cpu_isa(cpuinfo)),
+    }
     return hashlib.sha256(dumps(facts, sort_keys=True).encode()).hexdigest()[:KEY_LENGTH]

@@ -187,5 +187,9 @@ def _convert(path: Path) -> None:
 
 
 MAKERS: dict[str, Callable[[Model, Path, Source], Artifact]] = {
-    PLAIN: _plain, "singles": _singles, "nncf": _nncf, "static": _static, OURS: _ours,
-}  # fmt: skip
+    PLAIN: _plain,
+    "singles": _singles,
+    "nncf": _nncf,
+    "static": _static,
+    OURS: _ours,
+}

@@ -64,7 +64,15 @@ def comparison(asked: Asked, rows: tuple[Row, ...], settings: Settings) -> Compa
     """Return the result that these rows make on this machine."""
     cpuinfo = read_cpuinfo()
     return Comparison(
-        command=asked.command, machine=cpu_name(cpuinfo), isa=cpu_isa(cpuinfo), cpus=os.cpu_count() or 1,
-        threads=asked.threads, rounds=settings.rounds, warmup=WARMUP, burst=BURST, images=settings.images,
-        tools=tool_versions(*TOOLS), rows=rows,
-    )  # fmt: skip
+        command=asked.command,
+        machine=cpu_name(cpuinfo),
+        isa=cpu_isa(cpuinfo),
+        cpus=os.cpu_count() or 1,
+        threads=asked.threads,
+        rounds=settings.rounds,
+        warmup=WARMUP,
+        burst=BURST,
+        images=settings.images,
+        tools=tool_versions(*TOOLS),
+        rows=rows,
+    )

@@ -136,9 +136,12 @@ def chosen(only: Sequence[str]) -> tuple[tuple[str, ...], tuple[Way, ...]]:
     for name in only:
         if name not in GROUPS and name not in ways:
             raise ConfigError(
-                "there is no such group or row", expected=f"one of {', '.join((*GROUPS, *ways))}", got=name, where="--only",
+                "there is no such group or row",
+                expected=f"one of {', '.join((*GROUPS, *ways))}",
+                got=name,
+                where="--only",
                 fix="correct the name",
-            )  # fmt: skip
+            )
     groups = tuple(name for name in GROUPS if name in only) or tuple(GROUPS)
     return groups, tuple(way for name, way in ways.items() if name in only) or WAYS
 

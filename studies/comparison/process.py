@@ -36,9 +36,12 @@ class Process:
         more = {"OMP_NUM_THREADS": threads, "TORCHINDUCTOR_CACHE_DIR": str(folder.parent / "inductor")}
         with self._said.open("wb") as stream:
             self._child = subprocess.Popen(
-                module(WORKER, str(folder / f"{name}.json")), stdin=subprocess.PIPE, stdout=subprocess.PIPE,
-                stderr=stream, env=os.environ | more,
-            )  # fmt: skip
+                module(WORKER, str(folder / f"{name}.json")),
+                stdin=subprocess.PIPE,
+                stdout=subprocess.PIPE,
+                stderr=stream,
+                env=os.environ | more,
+            )
         try:
             self.computes = str(self._answer()["computes"])
         except SessionFailed:
@@ -102,9 +105,12 @@ class Process:
                 else f"ended by {signal.Signals(-code).name}: {last_words(self._said)}"
             )
         return SessionFailed(
-            f"{self.name} did not run", expected="an answer of its process", got=got, where=str(self._said),
+            f"{self.name} did not run",
+            expected="an answer of its process",
+            got=got,
+            where=str(self._said),
             fix="read the file; leave the row out with --only if it cannot run here",
-        )  # fmt: skip
+        )
 
     def _kill(self) -> None:
         self._child.kill()

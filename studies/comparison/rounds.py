@@ -51,9 +51,13 @@ def take_rounds(
 
 
 def _start(
-    rows: Mapping[str, Waiting], timing: TimingConfig, scratch: Path, stack: ExitStack, failed: dict[str, str],
+    rows: Mapping[str, Waiting],
+    timing: TimingConfig,
+    scratch: Path,
+    stack: ExitStack,
+    failed: dict[str, str],
     say: Callable[[str], None],
-) -> dict[str, Process]:  # fmt: skip
+) -> dict[str, Process]:
     """Start the processes one after the other, each warmed up before the next."""
     running: dict[str, Process] = {}
     for name, row in rows.items():

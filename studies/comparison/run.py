@@ -114,9 +114,12 @@ def _accuracy(entry: Entry, reference: Mapping[str, np.ndarray], shop: Workshop,
 def _answers(entry: Entry, shop: Workshop, scratch: Path) -> dict[str, np.ndarray]:
     """Return what a row answers, kept by its key and the images."""
     key = StageKey(
-        stage=ANSWERS, inputs=(entry.key, _images_hash(entry.contest)), settings={},
-        code=code_hash("bundle.tasks.metrics", "bundle.tasks.postprocess"), tools=tool_versions(*TOOLS),
-    )  # fmt: skip
+        stage=ANSWERS,
+        inputs=(entry.key, _images_hash(entry.contest)),
+        settings={},
+        code=code_hash("bundle.tasks.metrics", "bundle.tasks.postprocess"),
+        tools=tool_versions(*TOOLS),
+    )
 
     def make(out: Path) -> Answers:
         shop.say(f"  {entry.contest.name}: answering")
@@ -165,10 +168,12 @@ def _measured(group: Group, entry: Entry, kept: Kept, accuracy: Accuracy) -> Row
     latency, end = percentiles([one.ms for one in turns]), kept.end
     label = entry.contest.way.label
     figures: dict[str, object] = {
-        "latency": latency, "sittings": tuple(dict.fromkeys(one.sitting for one in turns)),
-        "bytes": _size(entry.subject) if entry.contest.way.answers else None, "drops": accuracy.drops,
+        "latency": latency,
+        "sittings": tuple(dict.fromkeys(one.sitting for one in turns)),
+        "bytes": _size(entry.subject) if entry.contest.way.answers else None,
+        "drops": accuracy.drops,
         "sqnr_db": accuracy.sqnr_db,
-    }  # fmt: skip
+    }
     if end is not None:
         figures |= {"computes": end.computes, "peak_mib": end.peak_mib, "load": end.load}
         figures["disturbed"] = disturbances(end.load, {label: latency})

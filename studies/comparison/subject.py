@@ -66,9 +66,12 @@ def pin_cpus(threads: int) -> None:
     cpus = sorted(os.sched_getaffinity(0))
     if len(cpus) < threads:
         raise ConfigError(
-            "there are fewer CPUs than threads", expected=f"at least {threads} CPUs", got=str(len(cpus)), where="--threads",
+            "there are fewer CPUs than threads",
+            expected=f"at least {threads} CPUs",
+            got=str(len(cpus)),
+            where="--threads",
             fix="ask for fewer threads",
-        )  # fmt: skip
+        )
     os.sched_setaffinity(0, set(cpus[:threads]))
 
 

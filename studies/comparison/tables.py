@@ -79,9 +79,12 @@ def read_comparison(path: Path) -> Comparison:
     except (OSError, ValidationError) as error:
         got = faults(error) if isinstance(error, ValidationError) else error.strerror or str(error)
         raise ArtifactError(
-            "this is no result of the benchmark", expected="the bench.json that tdss bench writes", got=got,
-            where=str(path), fix="run tdss bench",
-        ) from error  # fmt: skip
+            "this is no result of the benchmark",
+            expected="the bench.json that tdss bench writes",
+            got=got,
+            where=str(path),
+            fix="run tdss bench",
+        ) from error
 
 
 def markdown(found: Comparison) -> str:

@@ -119,6 +119,9 @@ def _name(value: ir.Value | None) -> str:
 
 def _refused(expected: str, got: str) -> GraphError:
     return GraphError(
-        "this is no DINOv2 as an exporter writes it", expected=expected, got=got, where="the ONNX graph",
+        "this is no DINOv2 as an exporter writes it",
+        expected=expected,
+        got=got,
+        where="the ONNX graph",
         fix="give a graph whose initializers have the names of a Hugging Face Dinov2Model",
-    )  # fmt: skip
+    )

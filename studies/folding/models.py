@@ -30,9 +30,13 @@ def swin_t(gate: Gate | None, *, tasks: int = 6) -> ModelConfig:
     """Return a Swin-T at 448 with E = 8, r = 16 and every gate of one kind, or without an adapter."""
     adapter = NoAdapterConfig() if gate is None else TdssConfig(experts=8, rank=16, gates=_gates(SWIN_T, gate))
     return ModelConfig(
-        name="swin-t", image=ImageConfig(height=448, width=448), backbone=SWIN_T, adapter=adapter, decoder=FIELD_HEAD,
+        name="swin-t",
+        image=ImageConfig(height=448, width=448),
+        backbone=SWIN_T,
+        adapter=adapter,
+        decoder=FIELD_HEAD,
         tasks=dict(list(TASKS.items())[:tasks]),
-    )  # fmt: skip
+    )
 
 
 def tiny(gate: Gate | None, *, tasks: int = 6) -> ModelConfig:
@@ -40,9 +44,13 @@ def tiny(gate: Gate | None, *, tasks: int = 6) -> ModelConfig:
     backbone = SwinConfig(embed_dim=16, depths=(2, 2), heads=(1, 2), window=4)
     adapter = NoAdapterConfig() if gate is None else TdssConfig(experts=2, rank=4, gates=_gates(backbone, gate))
     return ModelConfig(
-        name="tiny", image=ImageConfig(height=64, width=64), backbone=backbone, adapter=adapter,
-        decoder=HrnetConfig(widths=(8, 8), hidden=16, mix_bias=True), tasks=dict(list(TASKS.items())[:tasks]),
-    )  # fmt: skip
+        name="tiny",
+        image=ImageConfig(height=64, width=64),
+        backbone=backbone,
+        adapter=adapter,
+        decoder=HrnetConfig(widths=(8, 8), hidden=16, mix_bias=True),
+        tasks=dict(list(TASKS.items())[:tasks]),
+    )
 
 
 def _gates(backbone: SwinConfig, gate: Gate) -> tuple[tuple[Gate, ...], ...]:

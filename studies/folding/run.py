@@ -65,15 +65,25 @@ def overhead_rows(runtime: str, spent: Mapping[str, list[float]]) -> list[Row]:
 
 
 def _compare(
-    runtime: str, name: str, values: list[float], base: list[float], limit: float | None, *, less: float = 0.0,
+    runtime: str,
+    name: str,
+    values: list[float],
+    base: list[float],
+    limit: float | None,
+    *,
+    less: float = 0.0,
     at_least: bool = False,
-) -> list[Row]:  # fmt: skip
+) -> list[Row]:
     """Return the median ratio with its limit and, as information, that of the minima; ``less`` is taken off."""
     found = ratio(values, base)
     middle = Row(
-        runtime=runtime, name=name, value=found.median - less, limit=limit, at_least=at_least,
+        runtime=runtime,
+        name=name,
+        value=found.median - less,
+        limit=limit,
+        at_least=at_least,
         spread=(found.low - less, found.high - less),
-    )  # fmt: skip
+    )
     least = min(values) / min(base) - less
     return [middle, Row(runtime=runtime, name=f"{name}{MINIMA}", value=least, limit=None)]
 
@@ -123,9 +133,11 @@ def fold_rows(gate: str, cost: "FoldCost", clock: Clock) -> list[Row]:
     """Judge what folding took and whether it is exact."""
     seconds = cost.seconds if clock == "wall" else cost.cpu_seconds
     numbers = (
-        ("seconds to fold", seconds, 20.0), ("MiB at the peak of folding", cost.peak_mib, 2048.0),
-        ("relative error in float64", cost.float64, 1e-11), ("relative error in float32", cost.float32, 1e-5),
-    )  # fmt: skip
+        ("seconds to fold", seconds, 20.0),
+        ("MiB at the peak of folding", cost.peak_mib, 2048.0),
+        ("relative error in float64", cost.float64, 1e-11),
+        ("relative error in float32", cost.float32, 1e-5),
+    )
     return [
         Row(runtime="torch", name=f"{name}, {gate} gates", value=value, limit=limit) for name, value, limit in numbers
     ]
@@ -217,11 +229,18 @@ def bench_fold(preset: "Preset", graphs: Path, timing: TimingConfig, run: RunCon
         rows += overhead_rows(runtime, own) + growth_rows(runtime, own) + kernel_rows(runtime, totals(kernels, runtime))
     able = {runtime: find_target(name).capabilities(run) for runtime, name in RUNTIMES.items()}
     return Figures(
-        preset=preset, machine=able["openvino"].device_name, runtimes={name: one.runtime for name, one in able.items()},
-        rewrites={runtime: rewrites_of(name) for runtime, name in RUNTIMES.items()}, threads=run.threads, clock=clock,
-        rounds=timing.runs, load=(before, os.getloadavg()[0]), rows=tuple(rows), latencies=_latencies(timed),
+        preset=preset,
+        machine=able["openvino"].device_name,
+        runtimes={name: one.runtime for name, one in able.items()},
+        rewrites={runtime: rewrites_of(name) for runtime, name in RUNTIMES.items()},
+        threads=run.threads,
+        clock=clock,
+        rounds=timing.runs,
+        load=(before, os.getloadavg()[0]),
+        rows=tuple(rows),
+        latencies=_latencies(timed),
         kernels=kernels,
-    )  # fmt: skip
+    )
 
 
 def _latencies(timed: Timed) -> tuple[Latency, ...]:
@@ -242,7 +261,14 @@ def numbers_table(figures: Figures) -> Table:
     for row in figures.rows:
         spread = "" if row.spread is None else f"{row.spread[0]:.3g} … {row.spread[1]:.3g}"
         limit = "" if row.limit is None else f"{'≥' if row.at_least else '≤'} {row.limit:g}"
-        table.add_row(row.runtime, row.name, f"{row.value:.4g}", spread, limit, "" if row.limit is None else ("✓" if row.met else "✗"))  # fmt: skip
+        table.add_row(
+            row.runtime,
+            row.name,
+            f"{row.value:.4g}",
+            spread,
+            limit,
+            "" if row.limit is None else ("✓" if row.met else "✗"),
+        )
     return table
 
 
@@ -252,13 +278,19 @@ def require_numbers(figures: Figures) -> None:
     Raises:
         RegressionFailed: one is missed; all that are, are named.
     """
-    missed = [f"{row.runtime}: {row.name} {row.value:.4g}, limit {row.limit:g}" for row in figures.rows
-              if not row.met and row.limit is not None]  # fmt: skip
+    missed = [
+        f"{row.runtime}: {row.name} {row.value:.4g}, limit {row.limit:g}"
+        for row in figures.rows
+        if not row.met and row.limit is not None
+    ]
     if missed:
         raise RegressionFailed(
-            f"{len(missed)} of the numbers are missed", expected="every number within its limit", got="; ".join(missed),
-            where="make bench-fold", fix="docs/folding-numbers.md explains the known shortfalls; profile the others",
-        )  # fmt: skip
+            f"{len(missed)} of the numbers are missed",
+            expected="every number within its limit",
+            got="; ".join(missed),
+            where="make bench-fold",
+            fix="docs/folding-numbers.md explains the known shortfalls; profile the others",
+        )
 
 
 def main(

@@ -95,10 +95,12 @@ def cover(name: str, subject: Subject, images: int, trials: int, resamples: int)
             held[method] += low <= subject.truth[variant] <= high
             below[method] += high < subject.truth[variant]
     return Cover(
-        task=name, images=images, trials=trials,
+        task=name,
+        images=images,
+        trials=trials,
         held={method: held[method] / trials for method in METHODS},
         below={method: below[method] / trials for method in METHODS},
-    )  # fmt: skip
+    )
 
 
 def together(
@@ -126,10 +128,15 @@ def together(
             misses[name] += "pass" in row
     judged = trials * VARIANTS
     return Together(
-        images=images, builds=judged, draws=trials, variants=VARIANTS, regression=single["regression"] / (judged * len(subjects)),
-        passed=single["pass"] / (judged * len(subjects)), any_regression=alarms / judged,
+        images=images,
+        builds=judged,
+        draws=trials,
+        variants=VARIANTS,
+        regression=single["regression"] / (judged * len(subjects)),
+        passed=single["pass"] / (judged * len(subjects)),
+        any_regression=alarms / judged,
         any_pass={name: count / trials for name, count in misses.items()},
-    )  # fmt: skip
+    )
 
 
 def measure_coverage(bundle: Bundle, graph: Path, power: Power, *, trials: int, threads: int) -> Coverage:

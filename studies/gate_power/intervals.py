@@ -51,9 +51,11 @@ def all_intervals(sample: Sample, resamples: int, random: np.random.Generator) -
     counts = random.multinomial(images, np.full(images, 1 / images), size=resamples).astype(np.float64)
     draws, drop = sample.drops(counts), float(sample.drops(np.ones((1, images)))[0])
     return {
-        "percentile": interval(draws, MANY), "expanded": interval(draws, images),
-        "BCa": _corrected(sample, draws, drop), "bootstrap-t": _studentized(sample, counts, draws, drop),
-    }  # fmt: skip
+        "percentile": interval(draws, MANY),
+        "expanded": interval(draws, images),
+        "BCa": _corrected(sample, draws, drop),
+        "bootstrap-t": _studentized(sample, counts, draws, drop),
+    }
 
 
 def _corrected(sample: Sample, draws: Floats, drop: float) -> Ends:

@@ -73,9 +73,12 @@ def last_layer(graph: onnx.GraphProto, output: str) -> Layer:
         if weights:
             return Layer(weights[0], name)
     raise GraphError(
-        f"output {output!r} has no layer with weights", expected="a Conv, Gemm or MatMul with a constant", got="none",
-        where="the float graph", fix="give the bundle of a trained model",
-    )  # fmt: skip
+        f"output {output!r} has no layer with weights",
+        expected="a Conv, Gemm or MatMul with a constant",
+        got="none",
+        where="the float graph",
+        fix="give the bundle of a trained model",
+    )
 
 
 class Cut(NamedTuple):
@@ -231,10 +234,12 @@ def float_graph(bundle: Bundle) -> str:
     if names and names[0].endswith(".onnx"):
         return names[0]
     raise InputError(
-        "the noise is planted in a float ONNX graph, and this bundle keeps none", expected="a variant f32 in ONNX, or --graph",
-        got=", ".join(names) or "no variant f32", where=str(bundle.folder),
+        "the noise is planted in a float ONNX graph, and this bundle keeps none",
+        expected="a variant f32 in ONNX, or --graph",
+        got=", ".join(names) or "no variant f32",
+        where=str(bundle.folder),
         fix="name the simplified graph that the build's store keeps: --graph build/.store/simplify/<key>/model.onnx",
-    )  # fmt: skip
+    )
 
 
 def measure_power(bundle: Bundle, graph: Path, options: Options) -> Power:
@@ -290,16 +295,28 @@ def shown(source: Source, places: NDArray[np.int64], what: str) -> Iterable[Stor
 
 
 def _point(
-    manifest: Manifest, figure: Measure, layer: Layer, noise: float, reference: Floats, arrays: Floats, options: Options,
+    manifest: Manifest,
+    figure: Measure,
+    layer: Layer,
+    noise: float,
+    reference: Floats,
+    arrays: Floats,
+    options: Options,
     name: str,
-) -> Planted:  # fmt: skip
+) -> Planted:
     budget = manifest.budgets[name]
     rule = Rule(figure.metric.reduce_many, figure.direction, budget, seed=manifest.seeds.bootstrap)
     judged = judge(reference, arrays, rule)
     return Planted(
-        task=name, layer=layer.weight, noise=noise, drop=judged.drop, interval=judged.interval, budget=budget,
-        verdict=judged.verdict, trials=tuple(try_often(figure, reference, arrays, budget, options)),
-    )  # fmt: skip
+        task=name,
+        layer=layer.weight,
+        noise=noise,
+        drop=judged.drop,
+        interval=judged.interval,
+        budget=budget,
+        verdict=judged.verdict,
+        trials=tuple(try_often(figure, reference, arrays, budget, options)),
+    )
 
 
 @exit_status()

@@ -83,9 +83,12 @@ def read_power(path: Path) -> Power:
         return Power.model_validate_json(path.read_bytes())
     except (FileNotFoundError, ValidationError) as error:
         raise InputError(
-            "this is no measurement of the gate's power", expected="the file python -m studies.gate_power.measure writes",
-            got=faults(error), where=str(path), fix="run python -m studies.gate_power.measure --bundle build/default/jetson",
-        ) from error  # fmt: skip
+            "this is no measurement of the gate's power",
+            expected="the file python -m studies.gate_power.measure writes",
+            got=faults(error),
+            where=str(path),
+            fix="run python -m studies.gate_power.measure --bundle build/default/jetson",
+        ) from error
 
 
 def table(power: Power) -> str:
@@ -235,9 +238,12 @@ def write_section(doc: Path, text: str, marks: tuple[str, str] = (BEGIN, END)) -
     content = doc.read_text(encoding="utf-8") if doc.is_file() else ""
     if content.count(begin) != 1 or content.count(end) != 1:
         raise InputError(
-            "there is no place for the table", expected=f"one line {begin} and one {end}", got="none or several",
-            where=str(doc), fix="put the two lines where the table belongs",
-        )  # fmt: skip
+            "there is no place for the table",
+            expected=f"one line {begin} and one {end}",
+            got="none or several",
+            where=str(doc),
+            fix="put the two lines where the table belongs",
+        )
     before, rest = content.split(begin)
     write_text(doc, f"{before}{begin}\n\n{text}\n{end}{rest.split(end)[1]}")
 

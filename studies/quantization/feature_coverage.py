@@ -23,10 +23,12 @@ def choose_covering(features: Floats, count: int, *, seed: int) -> tuple[int, ..
     """
     if count < 1 or not np.isfinite(features).all():
         raise DatasetError(
-            "images cannot be chosen", expected="a count of at least 1 and finite features",
-            got=f"count {count}, {int((~np.isfinite(features)).sum())} features not finite", where="choose_covering",
+            "images cannot be chosen",
+            expected="a count of at least 1 and finite features",
+            got=f"count {count}, {int((~np.isfinite(features)).sum())} features not finite",
+            where="choose_covering",
             fix="ask for one image or more; leave out images on which the model is not finite",
-        )  # fmt: skip
+        )
     if count >= len(features):
         return tuple(range(len(features)))
     scale = features.std(axis=0)

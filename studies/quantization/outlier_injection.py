@@ -75,6 +75,9 @@ def _scale(model: ir.Model, node: ir.Node, index: int, by: np.ndarray) -> None:
 
 def _refused(name: str, got: str) -> GraphError:
     return GraphError(
-        f"{name!r} cannot take outlier channels", expected="a layer norm that only products with constant weights read",
-        got=got, where="inject_outliers", fix="name another one",
-    )  # fmt: skip
+        f"{name!r} cannot take outlier channels",
+        expected="a layer norm that only products with constant weights read",
+        got=got,
+        where="inject_outliers",
+        fix="name another one",
+    )

@@ -85,9 +85,12 @@ def main(
     unknown = sorted(set(tables) - set(TABLES))
     if unknown:
         raise ConfigError(
-            f"there is no table {unknown[0]!r}", expected=", ".join(TABLES), got=unknown[0], where="--table",
+            f"there is no table {unknown[0]!r}",
+            expected=", ".join(TABLES),
+            got=unknown[0],
+            where="--table",
             fix="correct the name",
-        )  # fmt: skip
+        )
     for name in tables:
         require_file(_rows_file(page, name), ROWS, [model, data])
     dataset = FolderDataset(root=data, spec=load_spec(data / SPEC_FILE))

@@ -99,10 +99,14 @@ def _row(bench: Bench, name: str, graph: Path, measured: Measured, note: str) ->
     standing = bench.trial.stand(measured)
     say(f"{name}: worst {worst(standing)[0]} {worst(standing)[1]:.2%}")
     return Row(
-        name=name, drops={task: one.drop for task, one in standing.items()}, bytes=graph.stat().st_size,
-        upper={task: one.interval[1] for task, one in standing.items()}, errors=len(lint_file(graph).errors), note=note,
+        name=name,
+        drops={task: one.drop for task, one in standing.items()},
+        bytes=graph.stat().st_size,
+        upper={task: one.interval[1] for task, one in standing.items()},
+        errors=len(lint_file(graph).errors),
+        note=note,
         verdicts={task: one.verdict for task, one in standing.items()},
-    )  # fmt: skip
+    )
 
 
 def schemes(bench: Bench) -> Iterator[Row]:
@@ -286,6 +290,12 @@ def _subset(drawn: CalibrationSet, picks: Sequence[int] | np.ndarray) -> Calibra
 
 
 TABLES: Mapping[str, Callable[[Bench], Iterator[Row]]] = {
-    "schemes": schemes, "naive": naive, "calibration": calibration, "outliers": outliers, "control": controlled,
-    "schemes-outliers": schemes_outliers, "vit": vit, "schemes-vit": schemes,
-}  # fmt: skip
+    "schemes": schemes,
+    "naive": naive,
+    "calibration": calibration,
+    "outliers": outliers,
+    "control": controlled,
+    "schemes-outliers": schemes_outliers,
+    "vit": vit,
+    "schemes-vit": schemes,
+}

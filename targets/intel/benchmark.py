@@ -50,9 +50,12 @@ def _read(path: Path, arguments: list[str]) -> tuple[float, dict[str, str]]:
 
 def _failed(got: str, arguments: list[str]) -> TargetUnavailable:
     return TargetUnavailable(
-        "OpenVINO's benchmark_app did not finish", expected="a report with a latency", got=got,
-        where=f"benchmark_app {' '.join(arguments)}", fix="leave --tool-seconds out, or run the command by hand",
-    )  # fmt: skip
+        "OpenVINO's benchmark_app did not finish",
+        expected="a report with a latency",
+        got=got,
+        where=f"benchmark_app {' '.join(arguments)}",
+        fix="leave --tool-seconds out, or run the command by hand",
+    )
 
 
 def tool_arguments(graph: Path, run: RunConfig, hint: str, *, seconds: int, report: Path) -> list[str]:

@@ -74,9 +74,12 @@ def isolate(path: Path) -> Isolated:
     ]
     if not kept:
         raise GraphError(
-            "this graph has no product to measure", expected="a matrix product or a convolution", got="none",
-            where=str(path), fix="measure a graph that has one",
-        )  # fmt: skip
+            "this graph has no product to measure",
+            expected="a matrix product or a convolution",
+            got="none",
+            where=str(path),
+            fix="measure a graph that has one",
+        )
     inputs: list[Node] = []
     for one in kept:
         _cut(one, graph, inputs)

@@ -14,9 +14,23 @@ if TYPE_CHECKING:
     from openvino import Model, Node, Output
 
 MOVES = frozenset(
-    {"Broadcast", "Concat", "Gather", "Pad", "Reshape", "Split", "Squeeze", "StridedSlice", "Slice", "Transpose", "Unsqueeze",
-     "VariadicSplit", "Interpolate", "MaxPool"}
-)  # fmt: skip
+    {
+        "Broadcast",
+        "Concat",
+        "Gather",
+        "Pad",
+        "Reshape",
+        "Split",
+        "Squeeze",
+        "StridedSlice",
+        "Slice",
+        "Transpose",
+        "Unsqueeze",
+        "VariadicSplit",
+        "Interpolate",
+        "MaxPool",
+    }
+)
 OPSET = "opset13"
 WEIGHTED = frozenset({"Convolution", "ConvolutionBackpropData", "GroupConvolution", "MatMul"})
 
@@ -36,9 +50,12 @@ def return_to_float(model: "Model", original: "Model", names: Collection[str]) -
             continue
         if name not in sources:
             raise GraphError(
-                f"the float graph has no {name!r}", expected="the graph that was quantized", got="another one",
-                where="the layers to return to float", fix="quantize again",
-            )  # fmt: skip
+                f"the float graph has no {name!r}",
+                expected="the graph that was quantized",
+                got="another one",
+                where="the layers to return to float",
+                fix="quantize again",
+            )
         _restore(node, sources[name])
         changed += 1
     model.validate_nodes_and_infer_types()

@@ -15,16 +15,23 @@ def scheme(capabilities: Capabilities) -> QuantizationScheme:
         else "vpmaddubsw sums pairs of products in 16 bits and saturates: weights keep to half their range"
     )
     return QuantizationScheme(
-        preset="performance", model_type="transformer", smooth_quant_alpha="off", fast_bias_correction=True,
-        overflow_fix="disable" if exact else "enable", thin_below=0, heads="int8", per_channel_depthwise_activations=True,
+        preset="performance",
+        model_type="transformer",
+        smooth_quant_alpha="off",
+        fast_bias_correction=True,
+        overflow_fix="disable" if exact else "enable",
+        thin_below=0,
+        heads="int8",
+        per_channel_depthwise_activations=True,
         ignored=(GATE,),
-        reasons=REASONS | {
+        reasons=REASONS
+        | {
             "overflow_fix": reason,
             "thin_below": "OpenVINO has INT8 kernels for every GEMM size, and falls back to float by itself",
             "heads": "an INT8 convolution is one kernel with its activation, and writes what the next one reads",
             "per_channel_depthwise_activations": "OpenVINO runs them, and depthwise channels differ widely in range",
         },
-    )  # fmt: skip
+    )
 
 
 def variants(capabilities: Capabilities) -> tuple[VariantRecipe, ...]:

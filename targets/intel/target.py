@@ -14,7 +14,7 @@ from targets.base import (
     SessionInfo,
     Variant,
     VariantRecipe,
-)  # fmt: skip
+)
 from targets.intel import graph
 from targets.intel.scheme import scheme, variants
 from targets.intel.session import OpenVinoSession, capabilities
@@ -82,9 +82,12 @@ class Intel:
         """
         if execute == "emulation":
             raise TargetUnavailable(
-                "OpenVINO emulates no device", expected="--execute auto or device", got="emulation", where="the execute setting",
+                "OpenVINO emulates no device",
+                expected="--execute auto or device",
+                got="emulation",
+                where="the execute setting",
                 fix="leave --execute out; every OpenVINO device that is here runs for real",
-            )  # fmt: skip
+            )
         info = SessionInfo(
             target=self.name,
             capabilities=capabilities(run),

@@ -52,9 +52,12 @@ def engine_of(onnx_path: Path, folder: Path, device: Device, precision: Precisio
 
 def _not_built(precision: Precision, got: str, onnx_path: Path) -> TargetUnavailable:
     return TargetUnavailable(
-        f"the {precision} engine was not built", expected="an engine", got=got, where=str(onnx_path),
+        f"the {precision} engine was not built",
+        expected="an engine",
+        got=got,
+        where=str(onnx_path),
         fix="follow the text above; the other variants do not need this one: --variant NAME",
-    )  # fmt: skip
+    )
 
 
 def _run(command: Sequence[str]) -> "subprocess.CompletedProcess[str]":

@@ -94,9 +94,12 @@ def ensure_engine(
         return cached
     if config.builder != "onnx":
         raise TargetUnavailable(
-            f"there is no {precision} engine from torch-tensorrt for this device", expected=f"{key.stem}.engine", got="no such file",
-            where=str(folder), fix="where torch-tensorrt is installed: python compile/torch_engine.py --help; or --builder onnx",
-        )  # fmt: skip
+            f"there is no {precision} engine from torch-tensorrt for this device",
+            expected=f"{key.stem}.engine",
+            got="no such file",
+            where=str(folder),
+            fix="where torch-tensorrt is installed: python compile/torch_engine.py --help; or --builder onnx",
+        )
     serialized = _build(onnx_path, folder, device, config)
     write_engine_file(folder, f"{key.stem}.json", key.model_dump_json(indent=2).encode())
     return EngineFile(write_engine_file(folder, f"{key.stem}.engine", serialized).name, serialized)
@@ -117,9 +120,12 @@ def _build(onnx_path: Path, folder: Path, device: Device, config: BuilderConfig)
         raise no_memory("TensorRT built an engine", last(lines), str(onnx_path), config.workspace_mib)
     if serialized is None:
         raise TargetUnavailable(
-            "TensorRT built no engine", expected="a serialized engine", got=last(lines), where=str(onnx_path),
+            "TensorRT built no engine",
+            expected="a serialized engine",
+            got=last(lines),
+            where=str(onnx_path),
             fix="send this text with the TensorRT version, and build another variant meanwhile: --variant NAME",
-        )  # fmt: skip
+        )
     write_engine_file(folder, _timings(device), bytes(settings.get_timing_cache().serialize()))
     return bytes(serialized)
 
@@ -159,6 +165,9 @@ def _parse(parser: "tensorrt.OnnxParser", onnx_path: Path) -> None:
     errors = [parser.get_error(index) for index in range(parser.num_errors)]
     text = "; ".join(f"{error.node_name()}: {error.desc()}" for error in errors)
     raise GraphError(
-        "TensorRT's parser refuses this graph", expected="operators and types this TensorRT knows", got=text, where=str(onnx_path),
+        "TensorRT's parser refuses this graph",
+        expected="operators and types this TensorRT knows",
+        got=text,
+        where=str(onnx_path),
         fix="report it with the TensorRT version: the compiler's lint rules should have caught it",
-    )  # fmt: skip
+    )

@@ -124,6 +124,9 @@ class Cuda:
         if code:
             text = self._lib.cudaGetErrorString(code).decode()
             raise TargetUnavailable(
-                "a CUDA call failed", expected="error code 0", got=f"{code}: {text}", where=getattr(function, "__name__", "libcudart"),
+                "a CUDA call failed",
+                expected="error code 0",
+                got=f"{code}: {text}",
+                where=getattr(function, "__name__", "libcudart"),
                 fix="if memory ran out, close other programs or build with a smaller workspace; else check the driver with nvidia-smi or tegrastats",
-            )  # fmt: skip
+            )

@@ -39,9 +39,12 @@ def tensorrt_version() -> str:
     if done.returncode:
         last = (done.stderr.strip().splitlines() or [f"exit code {done.returncode}"])[-1]
         raise TargetUnavailable(
-            "TensorRT cannot be imported", expected="the Python package tensorrt of a JetPack", got=last, where=sys.executable,
+            "TensorRT cannot be imported",
+            expected="the Python package tensorrt of a JetPack",
+            got=last,
+            where=sys.executable,
             fix=_fix(last),
-        )  # fmt: skip
+        )
     version = str(json.loads(done.stdout.splitlines()[-1]))
     if version_of(version) < MINIMUM:
         raise TargetUnavailable(

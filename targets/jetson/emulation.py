@@ -41,9 +41,12 @@ def emulated_graph(variant: Variant) -> str:
             return name
     if variant.recipe.hint == "f16":
         raise ArtifactError(
-            "an FP16 graph cannot be emulated as it is", expected=f"a file *{SUFFIX} beside it", got=str(variant.files),
-            where="the variant's files", fix="build the bundle again, or emulate another variant",
-        )  # fmt: skip
+            "an FP16 graph cannot be emulated as it is",
+            expected=f"a file *{SUFFIX} beside it",
+            got=str(variant.files),
+            where="the variant's files",
+            fix="build the bundle again, or emulate another variant",
+        )
     return variant.files[0]
 
 
@@ -56,7 +59,10 @@ def open_emulation(folder: Path, variant: Variant, run: RunConfig) -> Session:
     """
     name = emulated_graph(variant)
     info = SessionInfo(
-        target="jetson", capabilities=emulated_capabilities(), precision=variant.recipe.name, executed_on="emulation",
+        target="jetson",
+        capabilities=emulated_capabilities(),
+        precision=variant.recipe.name,
+        executed_on="emulation",
         settings={"emulated_graph": name},
-    )  # fmt: skip
+    )
     return OnnxRuntimeSession(folder / name, info, optimizations=False, threads=run.threads)

@@ -48,9 +48,12 @@ def last(lines: list[str]) -> str:
 def no_memory(doing: str, got: str, where: str, workspace_mib: int) -> TargetUnavailable:
     """Return the error for a device whose memory ran out; the caller raises it."""
     return TargetUnavailable(
-        f"the device ran out of memory while {doing}", expected="enough free memory, which CPU and GPU share on a Jetson",
-        got=f"{got} ({free_memory()})", where=where, fix=FIX.format(less=max(64, workspace_mib // 4)),
-    )  # fmt: skip
+        f"the device ran out of memory while {doing}",
+        expected="enough free memory, which CPU and GPU share on a Jetson",
+        got=f"{got} ({free_memory()})",
+        where=where,
+        fix=FIX.format(less=max(64, workspace_mib // 4)),
+    )
 
 
 def free_memory(path: Path = MEMINFO) -> str:

@@ -33,10 +33,19 @@ TENSOR = re.compile(
 )
 BITS = MappingProxyType(
     {
-        "Bool": 8, "BFloat16": 16, "FP4": 4, "FP8": 8, "Float": 32, "Half": 16, "Int32": 32, "Int4": 4, "Int64": 64, "Int8": 8,
+        "Bool": 8,
+        "BFloat16": 16,
+        "FP4": 4,
+        "FP8": 8,
+        "Float": 32,
+        "Half": 16,
+        "Int32": 32,
+        "Int4": 4,
+        "Int64": 64,
+        "Int8": 8,
         "UInt8": 8,
     }
-)  # fmt: skip
+)
 NODES = re.compile(r"\[ONNX Layer: (.*?)\]")
 NO_KERNELS = frozenset({"signal", "wait"})
 
@@ -94,9 +103,12 @@ def require_builder() -> None:
     reason = why_not()
     if reason:
         raise TargetUnavailable(
-            "a graph cannot be proven here", expected="the Python package tensorrt-rtx-cu13 on Linux, x86-64",
-            got=reason, where="this Python environment", fix="make prove, or: pip install -e '.[proof]'",
-        )  # fmt: skip
+            "a graph cannot be proven here",
+            expected="the Python package tensorrt-rtx-cu13 on Linux, x86-64",
+            got=reason,
+            where="this Python environment",
+            fix="make prove, or: pip install -e '.[proof]'",
+        )
 
 
 def build_graph(graph: Path) -> RtxBuild:
@@ -125,9 +137,12 @@ def _run(command: list[str], graph: Path) -> subprocess.CompletedProcess[str]:
 
 def _died(got: str, graph: Path) -> TargetUnavailable:
     return TargetUnavailable(
-        "TensorRT-RTX died", expected="an answer about the graph", got=got, where=str(graph),
+        "TensorRT-RTX died",
+        expected="an answer about the graph",
+        got=got,
+        where=str(graph),
         fix="see whether the library loads: python -c 'import tensorrt_rtx'",
-    )  # fmt: skip
+    )
 
 
 def read_kernel(line: str) -> Kernel | None:
@@ -140,10 +155,14 @@ def read_kernel(line: str) -> Kernel | None:
     if found is None or found["kind"] in NO_KERNELS:
         return None
     return Kernel(
-        name=found["name"], kind=found["kind"], tactic=found["tactic"], inputs=_tensors(found["inputs"]),
-        constants=_tensors(found["constants"]), outputs=_tensors(found["outputs"]),
+        name=found["name"],
+        kind=found["kind"],
+        tactic=found["tactic"],
+        inputs=_tensors(found["inputs"]),
+        constants=_tensors(found["constants"]),
+        outputs=_tensors(found["outputs"]),
         nodes=tuple(dict.fromkeys(NODES.findall(found["metadata"]))),
-    )  # fmt: skip
+    )
 
 
 def _tensors(text: str) -> tuple[Tensor, ...]:
@@ -154,7 +173,10 @@ def _tensors(text: str) -> tuple[Tensor, ...]:
     unknown = [tensor.type for tensor in tensors if tensor.type not in BITS]
     if unknown:
         raise TargetUnavailable(
-            "TensorRT-RTX names a type of unknown size", expected=", ".join(BITS), got=unknown[0],
-            where="the builder's list of kernels", fix="add the type to BITS in targets/jetson/rtx.py",
-        )  # fmt: skip
+            "TensorRT-RTX names a type of unknown size",
+            expected=", ".join(BITS),
+            got=unknown[0],
+            where="the builder's list of kernels",
+            fix="add the type to BITS in targets/jetson/rtx.py",
+        )
     return tensors

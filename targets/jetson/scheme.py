@@ -27,16 +27,23 @@ INT8 = VariantRecipe(
 def scheme(capabilities: Capabilities) -> QuantizationScheme:
     """Return the one scheme for TensorRT; it does not depend on the device, so a host's bundle serves every Jetson."""
     return QuantizationScheme(
-        preset="performance", model_type="transformer", smooth_quant_alpha="off", fast_bias_correction=True,
-        overflow_fix="disable", thin_below=16, heads=read_placement().chosen.heads, per_channel_depthwise_activations=False,
+        preset="performance",
+        model_type="transformer",
+        smooth_quant_alpha="off",
+        fast_bias_correction=True,
+        overflow_fix="disable",
+        thin_below=16,
+        heads=read_placement().chosen.heads,
+        per_channel_depthwise_activations=False,
         ignored=(GATE,),
-        reasons=REASONS | {
+        reasons=REASONS
+        | {
             "overflow_fix": "tensor cores sum int8 products in 32 bits",
             "thin_below": "TensorRT wants K and N of 16 or more: thinner INT8 GEMMs run slower than their float form",
             "heads": f"{FILE}: the builder fuses an FP16 1×1 convolution with its activation, and writes an INT8 one's sums as float32",
             "per_channel_depthwise_activations": "TensorRT allows one scale per activation; its parser accepts more and is wrong",
         },
-    )  # fmt: skip
+    )
 
 
 def variants(capabilities: Capabilities) -> tuple[VariantRecipe, ...]:

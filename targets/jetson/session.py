@@ -17,8 +17,14 @@ from targets.jetson.device import tensorrt_version
 from targets.jetson.log import last, no_memory, ran_out, recording_logger
 
 DTYPES = {
-    "FLOAT": "float32", "HALF": "float16", "UINT8": "uint8", "INT8": "int8", "INT32": "int32", "INT64": "int64", "BOOL": "bool",
-}  # fmt: skip
+    "FLOAT": "float32",
+    "HALF": "float16",
+    "UINT8": "uint8",
+    "INT8": "int8",
+    "INT32": "int32",
+    "INT64": "int64",
+    "BOOL": "bool",
+}
 NAMES = ".names.json"  # beside an engine whose tensors have other names than the bundle's
 
 
@@ -113,9 +119,12 @@ class TensorRtSession(Session):
         if ran_out(self._lines):
             return no_memory(doing, last(self._lines), str(where), self._workspace_mib)
         return ArtifactError(
-            "TensorRT cannot run this engine", expected="an engine of this device and version", got=last(self._lines),
-            where=str(where), fix="delete the bundle's folder engines/; the engines are built again",
-        )  # fmt: skip
+            "TensorRT cannot run this engine",
+            expected="an engine of this device and version",
+            got=last(self._lines),
+            where=str(where),
+            fix="delete the bundle's folder engines/; the engines are built again",
+        )
 
     def _close(self) -> None:
         self._held.close()

@@ -33,9 +33,12 @@ CUDA = "cuda:0"
 DEVICES = ("", CUDA, EMULATION)  # "" is CUDA where there is one, else the emulation
 
 BEFORE_ATTENTION = (
-    "make_activations_signed", "make_activations_per_tensor", "drop_bias_dequantization", "move_weight_dequantization",
+    "make_activations_signed",
+    "make_activations_per_tensor",
+    "drop_bias_dequantization",
+    "move_weight_dequantization",
     "scale_query_first",
-)  # fmt: skip
+)
 AFTER_ATTENTION = ("share_concat_scales", "quantize_residual_inputs")
 
 
@@ -141,9 +144,12 @@ def engine_here(folder: Path, keep: Path, variant: Variant, run: RunConfig) -> E
 def _check_device(run: RunConfig) -> None:
     if run.device not in DEVICES:
         raise TargetUnavailable(
-            f"the jetson target has no device {run.device!r}", expected=f"{CUDA}, {EMULATION}, or none by name",
-            got=repr(run.device), where="the device setting", fix="leave --device out",
-        )  # fmt: skip
+            f"the jetson target has no device {run.device!r}",
+            expected=f"{CUDA}, {EMULATION}, or none by name",
+            got=repr(run.device),
+            where="the device setting",
+            fix="leave --device out",
+        )
 
 
 def _device(run: RunConfig) -> Device | None:

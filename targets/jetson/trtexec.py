@@ -27,9 +27,12 @@ def find_trtexec() -> Path:
     found = shutil.which("trtexec") or (str(JETPACK) if JETPACK.is_file() else None)
     if found is None:
         raise TargetUnavailable(
-            "trtexec is not on this device", expected=f"trtexec in PATH, or {JETPACK}", got="neither", where="PATH",
+            "trtexec is not on this device",
+            expected=f"trtexec in PATH, or {JETPACK}",
+            got="neither",
+            where="PATH",
             fix="sudo apt install libnvinfer-bin, or leave --tool-seconds out: our own timing does not need it",
-        )  # fmt: skip
+        )
     return Path(found)
 
 
@@ -62,6 +65,9 @@ def _summary(said: str) -> dict[str, str]:
 
 def _failed(got: str, command: list[str]) -> TargetUnavailable:
     return TargetUnavailable(
-        "trtexec did not finish", expected="a performance summary", got=got, where=" ".join(command),
+        "trtexec did not finish",
+        expected="a performance summary",
+        got=got,
+        where=" ".join(command),
         fix="leave --tool-seconds out, or run the command by hand",
-    )  # fmt: skip
+    )

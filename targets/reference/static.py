@@ -43,9 +43,12 @@ def quantize_statically(source: Path, feeds: Sequence[Mapping[str, Array]], out:
             quantize_static(str(prepared), str(out), _Reader(feeds))
         except (RuntimeError, ValueError, TypeError, AttributeError, KeyError) as error:
             raise GraphError(
-                "ONNX Runtime's static quantization refuses this graph", expected="a graph it can quantize",
-                got=f"{type(error).__name__}: {error}", where=str(source), fix="see which node the text names",
-            ) from error  # fmt: skip
+                "ONNX Runtime's static quantization refuses this graph",
+                expected="a graph it can quantize",
+                got=f"{type(error).__name__}: {error}",
+                where=str(source),
+                fix="see which node the text names",
+            ) from error
 
 
 @contextmanager

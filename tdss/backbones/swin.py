@@ -199,11 +199,16 @@ class SwinStage(nn.Module):
         dim = config.width(stage)
         self.blocks = nn.ModuleList(
             SwinBlock(
-                dim, config.heads[stage], window=config.window, shifted=block % 2 == 1, size=size,
-                mlp=config.mlp_ratio, drop=drops[block],
+                dim,
+                config.heads[stage],
+                window=config.window,
+                shifted=block % 2 == 1,
+                size=size,
+                mlp=config.mlp_ratio,
+                drop=drops[block],
             )
             for block in range(config.depths[stage])
-        )  # fmt: skip
+        )
         self.downsample = PatchMerging(dim) if stage + 1 < len(config.depths) else None
         self.reduces_streams = True
 

@@ -29,8 +29,10 @@ HF_NAMES = (
     (re.compile(r"^encoder\.layers\."), "layers."),
     (re.compile(r"\.layernorm_before\."), ".norm1."),
     (re.compile(r"\.layernorm_after\."), ".norm2."),
-    (re.compile(r"\.attention\.(?:self\.)?(?:relative_position_bias\.)?relative_position_bias_table$"),
-     ".attn.relative_position_bias_table"),
+    (
+        re.compile(r"\.attention\.(?:self\.)?(?:relative_position_bias\.)?relative_position_bias_table$"),
+        ".attn.relative_position_bias_table",
+    ),
     (re.compile(r"\.attention\.(?:output\.dense|o_proj)\."), ".attn.proj."),
     (re.compile(r"\.attention\.self\.(query|key|value)\."), r".attn.\1."),
     (re.compile(r"\.attention\.q_proj\."), ".attn.query."),
@@ -38,7 +40,7 @@ HF_NAMES = (
     (re.compile(r"\.attention\.v_proj\."), ".attn.value."),
     (re.compile(r"\.intermediate\.dense\."), ".mlp.fc1."),
     (re.compile(r"(\.blocks\.\d+)\.output\.dense\."), r"\1.mlp.fc2."),
-)  # fmt: skip
+)
 
 
 def detect_layout(keys: set[str]) -> Layout:
@@ -51,10 +53,12 @@ def detect_layout(keys: set[str]) -> Layout:
         return "hf"
     if not any(STAGE.match(key) for key in keys):
         raise CheckpointError(
-            "these are not the weights of a published Swin", expected="keys like layers.0.blocks.0.attn.qkv.weight",
-            got=", ".join(sorted(keys)[:3]) or "no key", where="the checkpoint's keys",
+            "these are not the weights of a published Swin",
+            expected="keys like layers.0.blocks.0.attn.qkv.weight",
+            got=", ".join(sorted(keys)[:3]) or "no key",
+            where="the checkpoint's keys",
             fix="give an ImageNet Swin of the official, timm or HF layout",
-        )  # fmt: skip
+        )
     if any(key.startswith("layers.0.downsample.") for key in keys):
         return "official"
     return "timm" if any(re.match(r"layers\.\d+\.downsample\.", key) for key in keys) else "official"

@@ -21,11 +21,15 @@ REGISTERS = re.compile(r"(^|\.)register_tokens$")
 PREFIX = re.compile(r"^(module|model|backbone|dinov2|teacher)\.")
 BLOCK = re.compile(r"^(?:encoder\.layer|blocks)\.(\d+)\.(.*)$")
 TOP = {
-    "embeddings.cls_token": "class_token", "cls_token": "class_token",
-    "embeddings.position_embeddings": "positions", "pos_embed": "positions",
-    "embeddings.patch_embeddings.projection.weight": "patch_embed.weight", "patch_embed.proj.weight": "patch_embed.weight",
-    "embeddings.patch_embeddings.projection.bias": "patch_embed.bias", "patch_embed.proj.bias": "patch_embed.bias",
-}  # fmt: skip
+    "embeddings.cls_token": "class_token",
+    "cls_token": "class_token",
+    "embeddings.position_embeddings": "positions",
+    "pos_embed": "positions",
+    "embeddings.patch_embeddings.projection.weight": "patch_embed.weight",
+    "patch_embed.proj.weight": "patch_embed.weight",
+    "embeddings.patch_embeddings.projection.bias": "patch_embed.bias",
+    "patch_embed.proj.bias": "patch_embed.bias",
+}
 INSIDE = (
     (re.compile(r"^attention\.(?:attention\.(query|key|value)|(q|k|v)_proj)\."), r"attn.\1\2."),
     (re.compile(r"^attention\.(?:output\.dense|o_proj)\."), "attn.proj."),
@@ -47,10 +51,12 @@ def from_dinov2(
     registers = [key for key in weights if REGISTERS.search(key)]
     if registers:
         raise CheckpointError(
-            "this DINOv2 has registers, which our backbone does not", expected="a DINOv2 without registers",
-            got=", ".join(registers), where="the checkpoint's keys",
+            "this DINOv2 has registers, which our backbone does not",
+            expected="a DINOv2 without registers",
+            got=", ".join(registers),
+            where="the checkpoint's keys",
             fix="give the release without registers: every block attends to them, so leaving them out changes the features",
-        )  # fmt: skip
+        )
     ours: dict[str, Tensor] = {}
     left: list[str] = []
     places = [(stage, block) for stage, depth in enumerate(depths) for block in range(depth)]
@@ -62,10 +68,12 @@ def from_dinov2(
             ours[name] = tensor
     if "positions" not in ours:
         raise CheckpointError(
-            "these are not the weights of a DINOv2", expected="keys like blocks.0.attn.qkv.weight and pos_embed",
-            got=", ".join(sorted(weights)[:3]) or "no key", where="the checkpoint's keys",
+            "these are not the weights of a DINOv2",
+            expected="keys like blocks.0.attn.qkv.weight and pos_embed",
+            got=", ".join(sorted(weights)[:3]) or "no key",
+            where="the checkpoint's keys",
             fix="give a DINOv2 of the original or HF layout",
-        )  # fmt: skip
+        )
     ours["positions"] = resize_positions(ours["positions"], grid)
     return _join(ours), tuple(left)
 
@@ -79,15 +87,20 @@ def resize_positions(table: Tensor, grid: tuple[int, int]) -> Tensor:
     side = round(max(0, table.shape[1] - 1) ** 0.5) if table.ndim == 3 else 0
     if table.ndim != 3 or side == 0 or table.shape[1] != 1 + side * side:
         raise CheckpointError(
-            "the position table is not square", expected="[1, 1 + n², dim]: a class token and n × n patches",
-            got=str(list(table.shape)), where="the checkpoint's position table",
+            "the position table is not square",
+            expected="[1, 1 + n², dim]: a class token and n × n patches",
+            got=str(list(table.shape)),
+            where="the checkpoint's position table",
             fix="give weights trained on square images, without registers or further tokens",
-        )  # fmt: skip
+        )
     if table.dtype != torch.float32:
         raise CheckpointError(
-            "the position table is of a type that cannot be resized", expected="float32, float16 or bfloat16",
-            got=str(table.dtype), where="the checkpoint's position table", fix="save the weights as float32",
-        )  # fmt: skip
+            "the position table is of a type that cannot be resized",
+            expected="float32, float16 or bfloat16",
+            got=str(table.dtype),
+            where="the checkpoint's position table",
+            fix="save the weights as float32",
+        )
     if (side, side) == grid:
         return table
     square = table[:, 1:].unflatten(1, (side, side)).permute(0, 3, 1, 2)
@@ -104,9 +117,12 @@ def _translate(key: str, places: Sequence[tuple[int, int]]) -> str | None:
     number, inside = int(match[1]), match[2]
     if number >= len(places):
         raise CheckpointError(
-            "the weights have more blocks than the configuration", expected=f"{len(places)} blocks (the sum of depths)",
-            got=f"block {number}", where=key, fix="make the sum of depths the number of the checkpoint's blocks",
-        )  # fmt: skip
+            "the weights have more blocks than the configuration",
+            expected=f"{len(places)} blocks (the sum of depths)",
+            got=f"block {number}",
+            where=key,
+            fix="make the sum of depths the number of the checkpoint's blocks",
+        )
     for pattern, replacement in INSIDE:
         inside = pattern.sub(replacement, inside)
     stage, block = places[number]

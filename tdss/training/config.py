@@ -129,6 +129,9 @@ def read(path: Path) -> TrainConfig:
         return TrainConfig.model_validate(values)
     except ValidationError as error:
         raise ConfigError(
-            "this training config is wrong", expected="the keys of tdss/training/config.py", got=faults(error),
-            where=str(path), fix="correct the file",
-        ) from error  # fmt: skip
+            "this training config is wrong",
+            expected="the keys of tdss/training/config.py",
+            got=faults(error),
+            where=str(path),
+            fix="correct the file",
+        ) from error

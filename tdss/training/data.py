@@ -57,9 +57,12 @@ def decode(dataset: FolderDataset, ids: Sequence[str], tasks: Sequence[str], ima
         pixels = dataset.image(name)
         if pixels.shape != (*shape, 3):
             raise DatasetError(
-                f"image {name} has another size", expected=f"{(*shape, 3)}", got=f"{pixels.shape}",
-                where=str(dataset.root), fix="resize the images, or set model.image to their size",
-            )  # fmt: skip
+                f"image {name} has another size",
+                expected=f"{(*shape, 3)}",
+                got=f"{pixels.shape}",
+                where=str(dataset.root),
+                fix="resize the images, or set model.image to their size",
+            )
         images[index] = torch.from_numpy(np.ascontiguousarray(pixels.transpose(2, 0, 1)))
         for task in tasks:
             labels[task].append(_label(dataset, task, name))

@@ -76,10 +76,12 @@ def require_finite(outputs: Mapping[str, Array], name: str) -> None:
     wrong = [task for task, output in outputs.items() if not np.isfinite(output).all()]
     if wrong:
         raise CheckpointError(
-            "the checkpoint's own output is not finite", expected="finite outputs on real images",
-            got=f"NaN or infinity in {', '.join(wrong)}", where=f"image {name}",
+            "the checkpoint's own output is not finite",
+            expected="finite outputs on real images",
+            got=f"NaN or infinity in {', '.join(wrong)}",
+            where=f"image {name}",
             fix="the checkpoint itself overflows: train it again, or give a sound one",
-        )  # fmt: skip
+        )
 
 
 def require_defined(metrics: Mapping[str, float], dataset: FolderDataset) -> None:
@@ -91,10 +93,12 @@ def require_defined(metrics: Mapping[str, float], dataset: FolderDataset) -> Non
     undefined = [task for task, value in metrics.items() if not math.isfinite(value)]
     if undefined:
         raise DatasetError(
-            f"no label of this split says anything about {', '.join(undefined)}", expected="a labelled pixel for every task",
-            got="labels that are ignored, invalid or empty in every pixel", where=str(dataset.root),
+            f"no label of this split says anything about {', '.join(undefined)}",
+            expected="a labelled pixel for every task",
+            got="labels that are ignored, invalid or empty in every pixel",
+            where=str(dataset.root),
             fix="give a split that is labelled for these tasks, or leave them out with --tasks",
-        )  # fmt: skip
+        )
 
 
 def trivial(

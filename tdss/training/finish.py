@@ -33,9 +33,13 @@ def finish(
 
 
 def make_card(
-    config: TrainConfig, model: nn.Module, dataset: FolderDataset, counters: Counters, metrics: dict[str, float],
+    config: TrainConfig,
+    model: nn.Module,
+    dataset: FolderDataset,
+    counters: Counters,
+    metrics: dict[str, float],
     constant: dict[str, float],
-) -> checkpoint.Card:  # fmt: skip
+) -> checkpoint.Card:
     """Return the card of a run; the constant predictors are its first baseline."""
     train, validation = (len(dataset.ids(split)) for split in (config.data.train, config.data.validation))
     millions = sum(parameter.numel() for parameter in model.parameters()) / 1e6
@@ -66,9 +70,12 @@ def round_to_half(model: nn.Module) -> None:
             tensor.copy_(tensor.half())
             if not tensor.isfinite().all():
                 raise CheckpointError(
-                    f"{name} does not fit FP16", expected="finite values of at most 65504", got="infinity or NaN",
-                    where=name, fix="train with a smaller learning rate or more weight decay",
-                )  # fmt: skip
+                    f"{name} does not fit FP16",
+                    expected="finite values of at most 65504",
+                    got="infinity or NaN",
+                    where=name,
+                    fix="train with a smaller learning rate or more weight decay",
+                )
 
 
 def compare(config: TrainConfig) -> None:
@@ -85,9 +92,12 @@ def compare(config: TrainConfig) -> None:
     card, own = checkpoint.load_card(folder), checkpoint.load_card(config.folder / "checkpoint")
     if card is None or own is None:
         raise CheckpointError(
-            "the run to compare with has no card", expected=config_file.CARD, got="no such file", where=str(folder),
+            "the run to compare with has no card",
+            expected=config_file.CARD,
+            got="no such file",
+            where=str(folder),
             fix="train that run first, or take baseline_of out of the config",
-        )  # fmt: skip
+        )
     baseline = own.metrics
     shared = [task for task in card.metrics if task in baseline]
     drops = [

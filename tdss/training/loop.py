@@ -55,10 +55,12 @@ class Run:
             return
         if found.config_sha256 != self.counters.config_sha256:
             raise ConfigError(
-                f"run {self.config.name!r} was started with another config", expected=f"sha256 {found.config_sha256}",
-                got=f"sha256 {self.counters.config_sha256}", where=str(self.config.folder),
+                f"run {self.config.name!r} was started with another config",
+                expected=f"sha256 {found.config_sha256}",
+                got=f"sha256 {self.counters.config_sha256}",
+                where=str(self.config.folder),
                 fix="give the run another name, or remove its folder",
-            )  # fmt: skip
+            )
         self.counters = found
         self.log.rewind(found.step)
         self.display.say(f"resumes at step {found.step} of {found.total}")
@@ -155,11 +157,13 @@ class Run:
         wrong = {name: value for name, value in values.items() if not math.isfinite(value)}
         if wrong:
             raise CheckpointError(
-                f"run {self.config.name!r} diverged at step {step + 1}", expected="finite losses and a finite gradient",
-                got=", ".join(f"{name} {value}" for name, value in wrong.items()), where=str(self.config.folder),
+                f"run {self.config.name!r} diverged at step {step + 1}",
+                expected="finite losses and a finite gradient",
+                got=", ".join(f"{name} {value}" for name, value in wrong.items()),
+                where=str(self.config.folder),
                 fix="give the run another name and a smaller learning rate, a longer warm-up or another seed; the last "
                 "good state is kept",
-            )  # fmt: skip
+            )
 
     def _average(self, step: int) -> None:
         decay = ema_decay(step, self.config.optimizer.ema)
@@ -235,14 +239,20 @@ def build_model(config: TrainConfig) -> MultiTaskModel:
         wanted = config.model.backbone.model_copy(update={"drop_path": source_config.backbone.drop_path})
         if wanted != source_config.backbone or config.model.image != source_config.image:
             raise ConfigError(
-                "init_backbone holds another backbone", expected=str(config.model.backbone), got=str(source_config.backbone),
-                where=str(config.init_backbone), fix="make [model.backbone] and [model.image] equal to the checkpoint's",
-            )  # fmt: skip
+                "init_backbone holds another backbone",
+                expected=str(config.model.backbone),
+                got=str(source_config.backbone),
+                where=str(config.init_backbone),
+                fix="make [model.backbone] and [model.image] equal to the checkpoint's",
+            )
         if source_config.adapter.kind in IN_BACKBONE:
             raise ConfigError(
-                "the backbone of init_backbone holds an adapter", expected=f"an adapter that is not {' or '.join(IN_BACKBONE)}",
-                got=source_config.adapter.kind, where=str(config.init_backbone), fix="give a checkpoint whose backbone is plain",
-            )  # fmt: skip
+                "the backbone of init_backbone holds an adapter",
+                expected=f"an adapter that is not {' or '.join(IN_BACKBONE)}",
+                got=source_config.adapter.kind,
+                where=str(config.init_backbone),
+                fix="give a checkpoint whose backbone is plain",
+            )
         model.backbone.load_state_dict(source.backbone.state_dict())
     model.backbone.requires_grad_(not config.freeze_backbone)
     return model

@@ -84,8 +84,10 @@ class Display:
         """Print one line."""
         self.console.print(
             escaped(f"{time.strftime('%H:%M:%S', time.gmtime())} {self.name}: {text}"),
-            highlight=False, markup=False, soft_wrap=True,
-        )  # fmt: skip
+            highlight=False,
+            markup=False,
+            soft_wrap=True,
+        )
 
 
 def hours(seconds: float) -> str:

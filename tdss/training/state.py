@@ -92,6 +92,9 @@ def _expect(folder: Path, group: str, names: set[str], tensors: dict[str, Tensor
 
 def _refuse(folder: Path, expected: str, got: str) -> CheckpointError:
     return CheckpointError(
-        "the last state of this run cannot be resumed", expected=expected, got=got, where=str(folder),
+        "the last state of this run cannot be resumed",
+        expected=expected,
+        got=got,
+        where=str(folder),
         fix="give the run another name, or remove this folder to start again",
-    )  # fmt: skip
+    )

@@ -143,14 +143,22 @@ def test_the_documents_show_commands_of_every_kind() -> None:
 @pytest.mark.parametrize(
     ("text", "said"),
     [
-        ("tdss flod models/default", "flod models/default"), ("tdss fold models/default --explian  # why", "--explian"),
-        ("tdss fold | exprot", "exprot"), ("tdss bundle verify | inof", "bundle inof"), ("make tets", "tets"),
-        ("make targt=intel", "targt=intel"), ("make target=inetl", "target=inetl"), ("python -m bundle varify DIR", "varify"),
-        ("python -m bundle verify DIR --kye K", "--kye"), ("python -m targets DIR --devise=GPU", "--devise"),
-        ("python compile/flod.py DIR", "compile.flod"), ("make target=jetson bundle=DIR options='--workspcae 9'", "--workspcae"),
+        ("tdss flod models/default", "flod models/default"),
+        ("tdss fold models/default --explian  # why", "--explian"),
+        ("tdss fold | exprot", "exprot"),
+        ("tdss bundle verify | inof", "bundle inof"),
+        ("make tets", "tets"),
+        ("make targt=intel", "targt=intel"),
+        ("make target=inetl", "target=inetl"),
+        ("python -m bundle varify DIR", "varify"),
+        ("python -m bundle verify DIR --kye K", "--kye"),
+        ("python -m targets DIR --devise=GPU", "--devise"),
+        ("python compile/flod.py DIR", "compile.flod"),
+        ("make target=jetson bundle=DIR options='--workspcae 9'", "--workspcae"),
         ("make target=jetson options='--workspace 9'", "--workspace"),
-        ("make env && python -m tdss.train --confgi a.toml", "--confgi"), ("python -m pytest tests/regresion", "tests/regresion"),
+        ("make env && python -m tdss.train --confgi a.toml", "--confgi"),
+        ("python -m pytest tests/regresion", "tests/regresion"),
     ],
-)  # fmt: skip
+)
 def test_the_check_sees_what_there_is_not(text: str, said: str) -> None:
     assert wrong(split(text)[-1]) == said

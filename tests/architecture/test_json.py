@@ -18,7 +18,7 @@ TEXT_ONLY = {
     "bundle/base/strict_json.py": "the one that is strict",
     "bundle/judging/resume.py": "facts of a run become a key; what is written has allow_nan=False",
     "targets/jetson/device.py": "a version",
-}  # fmt: skip
+}
 """Files that may call json.dumps, and what they write: there is no float in it."""
 
 

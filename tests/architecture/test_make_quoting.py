@@ -29,10 +29,36 @@ PIPELINE = ["cli.main", "pipeline", "--target"]
 FOLD = ["studies.folding.run", "--page", "docs/folding-numbers.md"]
 # Each would leave the file RUN behind if a shell or make ran it. Blanks before a value are gone before make looks at it.
 HOSTILE = [
-    "it's", 'a "b" c', "`touch RUN`", "$(touch RUN)", "$(shell touch RUN)", "${shell touch RUN}", "$$(touch RUN)", "a;touch RUN",
-    "a&touch RUN", "a|touch RUN", "a>RUN", "a\ntouch RUN", "a\n\ttouch RUN", "two  words ", "-x", "--help", "$HOME",
-    "~", "*", "a\\", "\\'", "#no comment", "a)b,c(", "%", "@data", "a=b", "'; touch RUN; '", '"; touch RUN; "', "é\t!",
-]  # fmt: skip
+    "it's",
+    'a "b" c',
+    "`touch RUN`",
+    "$(touch RUN)",
+    "$(shell touch RUN)",
+    "${shell touch RUN}",
+    "$$(touch RUN)",
+    "a;touch RUN",
+    "a&touch RUN",
+    "a|touch RUN",
+    "a>RUN",
+    "a\ntouch RUN",
+    "a\n\ttouch RUN",
+    "two  words ",
+    "-x",
+    "--help",
+    "$HOME",
+    "~",
+    "*",
+    "a\\",
+    "\\'",
+    "#no comment",
+    "a)b,c(",
+    "%",
+    "@data",
+    "a=b",
+    "'; touch RUN; '",
+    '"; touch RUN; "',
+    "é\t!",
+]
 
 
 class Stub:
@@ -42,9 +68,7 @@ class Stub:
         self.folder, self.out = folder, folder / "words.json"
         bin_ = folder / "venv" / "bin"
         bin_.mkdir(parents=True)
-        python = PYTHON.format(
-            python=sys.executable, root=str(ROOT), record=RECORD, out=str(self.out), ends=str(ends)
-        )  # fmt: skip
+        python = PYTHON.format(python=sys.executable, root=str(ROOT), record=RECORD, out=str(self.out), ends=str(ends))
         (bin_ / "python").write_text(python)
         (bin_ / "python").chmod(0o755)
         pins = [ROOT / name for name in ("pyproject.toml", "constraints/host.txt", "constraints/device.txt")]
@@ -92,12 +116,15 @@ def test_a_path_arrives_as_it_was_typed_and_is_run_by_nobody(stub: Stub, typed: 
         ("--out 'a b' --sign \"it's\"", ["--out", "a b", "--sign", "it's"]),
         ("--out a\\ b", ["--out", "a b"]),
         ("--out '$(touch RUN)' `touch RUN`", ["--out", "$(touch RUN)", "`touch", "RUN`"]),
-        ("$(shell touch RUN); touch RUN & touch RUN | cat", ["$(shell", "touch", "RUN);", "touch", "RUN", "&", "touch", "RUN", "|", "cat"]),
+        (
+            "$(shell touch RUN); touch RUN & touch RUN | cat",
+            ["$(shell", "touch", "RUN);", "touch", "RUN", "&", "touch", "RUN", "|", "cat"],
+        ),
         ("--out *\n--seed 1", ["--out", "*", "--seed", "1"]),
         ("--out @data", ["--out", "@data"]),
         ("", []),
     ],
-)  # fmt: skip
+)
 def test_options_are_split_as_a_shell_would_and_run_by_nobody(stub: Stub, typed: str, expected: list[str]) -> None:
     assert stub.ran("target=intel", f"options={typed}") == [*PIPELINE, "intel", *expected]
     assert stub.ran("prove", f"options={typed}") == [*PIPELINE, "jetson", *expected]

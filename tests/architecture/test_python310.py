@@ -19,10 +19,21 @@ NEW_NAMES = {
     "math": {"cbrt", "exp2", "sumprod"},
     "operator": {"call"},
     "typing": {
-        "LiteralString", "Never", "NotRequired", "Required", "Self", "TypeAliasType", "TypeVarTuple", "Unpack",
-        "assert_never", "assert_type", "dataclass_transform", "override", "reveal_type",
+        "LiteralString",
+        "Never",
+        "NotRequired",
+        "Required",
+        "Self",
+        "TypeAliasType",
+        "TypeVarTuple",
+        "Unpack",
+        "assert_never",
+        "assert_type",
+        "dataclass_transform",
+        "override",
+        "reveal_type",
     },
-}  # fmt: skip
+}
 NEW_BUILTINS = {"BaseExceptionGroup", "ExceptionGroup"}
 NEW_METHODS = {"add_note", "walk"}  # of exceptions and of pathlib.Path
 

@@ -65,14 +65,17 @@ def test_matplotlib_keeps_its_fonts_out_of_the_home() -> None:
 @pytest.mark.parametrize(
     ("body", "wrong"),
     [
-        ("import openvino", True), ("from nncf import quantize", True), ("import onnxruntime.capi", True),
+        ("import openvino", True),
+        ("from nncf import quantize", True),
+        ("import onnxruntime.capi", True),
         ("def f():\n    switch_off_telemetry()\n    import openvino", False),
         ("def f():\n    switch_off_telemetry()\n    try:\n        import openvino\n    finally:\n        g()", False),
         ("def f():\n    import openvino\n    switch_off_telemetry()", True),
         ("def f():\n    switch_off_telemetry()\ndef g():\n    import openvino", True),
-        ("if TYPE_CHECKING:\n    import openvino", False), ("import numpy", False),
+        ("if TYPE_CHECKING:\n    import openvino", False),
+        ("import numpy", False),
     ],
-)  # fmt: skip
+)
 def test_the_check_sees_an_import_that_is_not_switched_off(body: str, wrong: bool) -> None:
     assert bool(unswitched(ast.parse(body))) == wrong
 
@@ -80,11 +83,12 @@ def test_the_check_sees_an_import_that_is_not_switched_off(body: str, wrong: boo
 @pytest.mark.parametrize(
     ("body", "wrong"),
     [
-        ("from matplotlib.figure import Figure", True), ("import lightning.fabric", True),
+        ("from matplotlib.figure import Figure", True),
+        ("import lightning.fabric", True),
         ("with font_cache_apart():\n    from matplotlib.figure import Figure", False),
         ("with nothing():\n    from matplotlib.figure import Figure", True),
     ],
-)  # fmt: skip
+)
 def test_the_check_sees_a_font_cache_in_the_home(body: str, wrong: bool) -> None:
     assert bool(not_apart(ast.parse(body))) == wrong
 

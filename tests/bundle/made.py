@@ -19,7 +19,7 @@ from bundle.formats.manifest import (
     interface,
     load_bundle,
     write_manifest,
-)  # fmt: skip
+)
 from bundle.formats.results import SEALED
 from bundle.formats.seals import MANIFEST
 from bundle.formats.vectors import Evaluated, write_vectors
@@ -97,12 +97,25 @@ def manifest(folder: Path, io: Io = "raw", budget: float | None = None) -> Manif
     """A manifest of the files in ``folder``."""
     inputs, outputs = interface(io, PREPROCESS, TASKS)
     return Manifest(
-        name="made", target="reference", io=io, tasks=TASKS, dataset=SPEC, preprocess=PREPROCESS, inputs=inputs, outputs=outputs,
-        variants=(BundleVariant(name="f32", precision="f32", files=("f32.onnx",), recipe={"name": "f32"}),), shipped="f32",
-        engine=Engine(status="built"), reference=Reference(checkpoint_sha256="0" * 64, framework="arithmetic"),
+        name="made",
+        target="reference",
+        io=io,
+        tasks=TASKS,
+        dataset=SPEC,
+        preprocess=PREPROCESS,
+        inputs=inputs,
+        outputs=outputs,
+        variants=(BundleVariant(name="f32", precision="f32", files=("f32.onnx",), recipe={"name": "f32"}),),
+        shipped="f32",
+        engine=Engine(status="built"),
+        reference=Reference(checkpoint_sha256="0" * 64, framework="arithmetic"),
         budgets=default_budgets(TASKS, strict=False) if budget is None else dict.fromkeys(TASKS, budget),
-        seeds=Seeds(sampling=1, bootstrap=2), tools={"numpy": np.__version__}, settings={}, parents={}, files=hash_bundle(folder),
-    )  # fmt: skip
+        seeds=Seeds(sampling=1, bootstrap=2),
+        tools={"numpy": np.__version__},
+        settings={},
+        parents={},
+        files=hash_bundle(folder),
+    )
 
 
 def make_bundle(folder: Path, *, io: Io = "raw", count: int = 12, budget: float | None = None) -> Bundle:

@@ -74,14 +74,16 @@ FAULTS: dict[str, Callable[[Path], object]] = {
     "cut by one byte": _to(lambda content: content[:-1]),
     "one bit of the first byte": _to(lambda content: bytes([content[0] ^ 1]) + content[1:]),
     "one bit in the middle": _to(
-        lambda content: content[: len(content) // 2] + bytes([content[len(content) // 2] ^ 16]) + content[len(content) // 2 + 1 :]
+        lambda content: (
+            content[: len(content) // 2] + bytes([content[len(content) // 2] ^ 16]) + content[len(content) // 2 + 1 :]
+        )
     ),
     "one bit of the last byte": _to(lambda content: content[:-1] + bytes([content[-1] ^ 128])),
     "one byte more": _to(lambda content: content + b"\n"),
     "zeros": _to(lambda content: bytes(len(content))),
     "removed": Path.unlink,
     "a folder instead": _as_folder,
-}  # fmt: skip
+}
 
 
 # Without its signature a bundle is unsigned, and refused where a key is given (tests/bundle/transport/test_signature.py).

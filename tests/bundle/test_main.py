@@ -48,9 +48,13 @@ def test_the_road_of_a_bundle(sound: Path, tmp_path: Path, capsys: pytest.Captur
     key, packed, out = (str(tmp_path / name) for name in ("release", "bundle.zip", "out"))
     folder = str(shutil.copytree(sound, tmp_path / "bundle"))
     steps = [
-        ("keygen", key), ("sign", folder, "--key", key), ("verify", folder, "--key", f"{key}.pub"),
-        ("pack", folder, "--out", packed), ("unpack", packed, "--out", out, "--key", f"{key}.pub"), ("info", out),
-    ]  # fmt: skip
+        ("keygen", key),
+        ("sign", folder, "--key", key),
+        ("verify", folder, "--key", f"{key}.pub"),
+        ("pack", folder, "--out", packed),
+        ("unpack", packed, "--out", out, "--key", f"{key}.pub"),
+        ("info", out),
+    ]
     for step in steps:
         assert run(*step, capsys=capsys)[0] == 0, step
     code, text, _ = run("verify", out, "--json", "--key", f"{key}.pub", capsys=capsys)

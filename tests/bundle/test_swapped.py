@@ -74,14 +74,19 @@ MOMENTS = [
     (manifest_module, "verify_files", "signature.json belongs to another bundle"),
     (results_module, "read_tied", "signature.json belongs to another bundle"),
     (manifest_module, "check_engines", ""),
-]  # fmt: skip
+]
 
 
 @pytest.mark.parametrize(("module", "name", "refusal"), MOMENTS)
 def test_a_folder_swapped_while_it_is_opened_never_passes_with_a_key(
-    folder: Path, hostile: Path, keys: tuple[Path, Path], monkeypatch: pytest.MonkeyPatch, module: object, name: str,
+    folder: Path,
+    hostile: Path,
+    keys: tuple[Path, Path],
+    monkeypatch: pytest.MonkeyPatch,
+    module: object,
+    name: str,
     refusal: str,
-) -> None:  # fmt: skip
+) -> None:
     """It is refused; or, swapped after the last check, what was opened is the signed bundle and no other byte is read."""
     signed = load_bundle(folder).manifest
     then(monkeypatch, module, name, lambda: swap(folder, hostile))

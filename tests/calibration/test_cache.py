@@ -10,14 +10,27 @@ from bundle.tasks.preprocess import Preprocess
 from calibration.cache import CalibrationKey, differences, keep, look_up
 
 KEY = CalibrationKey(
-    graph="a" * 64, images="b" * 64, ids=("one", "two"), preprocess=Preprocess(height=8, width=8),
-    scheme={"preset": "performance"}, format="onnx", kept=("gate",), code="f" * 64,
+    graph="a" * 64,
+    images="b" * 64,
+    ids=("one", "two"),
+    preprocess=Preprocess(height=8, width=8),
+    scheme={"preset": "performance"},
+    format="onnx",
+    kept=("gate",),
+    code="f" * 64,
     tools={"nncf": "3"},
-)  # fmt: skip
+)
 OTHERS: dict[str, JsonValue | tuple[str, ...] | Preprocess] = {
-    "graph": "c" * 64, "images": "d" * 64, "ids": ("two", "one"), "preprocess": Preprocess(height=8, width=16),
-    "scheme": {"preset": "mixed"}, "format": "openvino", "kept": ("gate", "head"), "code": "0" * 64, "tools": {"nncf": "4"},
-}  # fmt: skip
+    "graph": "c" * 64,
+    "images": "d" * 64,
+    "ids": ("two", "one"),
+    "preprocess": Preprocess(height=8, width=16),
+    "scheme": {"preset": "mixed"},
+    "format": "openvino",
+    "kept": ("gate", "head"),
+    "code": "0" * 64,
+    "tools": {"nncf": "4"},
+}
 
 
 @pytest.fixture

@@ -137,9 +137,13 @@ def test_a_bundle_is_signed_packed_and_unpacked_as_on_a_device(
 ) -> None:
     folder, key, out = str(shutil.copytree(sound, tmp_path / "b")), str(tmp_path / "key"), str(tmp_path / "out")
     steps = [
-        ("keygen", key), ("sign", folder, "--key", key), ("pack", folder), ("unpack", f"{folder}.zip", "--out", out),
-        ("verify", out, "--key", f"{key}.pub"), ("info", out),
-    ]  # fmt: skip
+        ("keygen", key),
+        ("sign", folder, "--key", key),
+        ("pack", folder),
+        ("unpack", f"{folder}.zip", "--out", out),
+        ("verify", out, "--key", f"{key}.pub"),
+        ("info", out),
+    ]
     for step in steps:
         assert tdss("bundle", *step, capsys=capsys)[0] == 0, step
     code, _, err = tdss("bundle", "verify", str(sound), "--key", f"{key}.pub", capsys=capsys)

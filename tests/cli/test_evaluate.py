@@ -92,9 +92,14 @@ def test_stored_halves_are_said(checkpoint: Path, root: Path, capsys: pytest.Cap
     ],
 )
 def test_a_damaged_checkpoint_is_refused_before_it_is_measured(
-    checkpoint: Path, root: Path, tmp_path: Path, file: str, content: bytes | None, message: str,
+    checkpoint: Path,
+    root: Path,
+    tmp_path: Path,
+    file: str,
+    content: bytes | None,
+    message: str,
     capsys: pytest.CaptureFixture[str],
-) -> None:  # fmt: skip
+) -> None:
     damaged = Path(shutil.copytree(checkpoint, tmp_path / "damaged"))
     (damaged / file).unlink(missing_ok=True)
     if content is not None:

@@ -31,7 +31,7 @@ STAGES = {
     "quantize": ("--target", "intel", "--model", "{model}", "--calibration", "{data}"),
     "build": ("--target", "intel", "--model", "{model}"),
     "import": ("--weights", "{model}/model.safetensors", "--config", "{model}/config.toml"),
-}  # fmt: skip
+}
 """Commands that write a folder, and what they read."""
 
 
@@ -59,11 +59,16 @@ def test_no_stage_replaces_what_it_did_not_make(command: str, place: Path, capsy
     before = hash_folder(place)
     checkpoint_said = "holds an input" if command == "import" else "is an input"
     for out, said in {
-        str(place / "thesis"): "there is something here", str(place / "file"): "there is something here",
-        str(place / "file" / "out"): "cannot be written", ".": "the folder you are in", "..": "you are in",
-        "/": "you are in", str(place / "models" / "tiny"): checkpoint_said,
-        str(place / "models"): "holds an input", "x" * 300: "cannot be the name",
-    }.items():  # fmt: skip
+        str(place / "thesis"): "there is something here",
+        str(place / "file"): "there is something here",
+        str(place / "file" / "out"): "cannot be written",
+        ".": "the folder you are in",
+        "..": "you are in",
+        "/": "you are in",
+        str(place / "models" / "tiny"): checkpoint_said,
+        str(place / "models"): "holds an input",
+        "x" * 300: "cannot be the name",
+    }.items():
         code, answer, err = run(command, out, place, capsys)
         assert (code, answer) == (2, "") and re.search(said, err), (out, err)
         assert "Traceback" not in err and all(f"\n  {fact}:" in err for fact in ("expected", "got", "where", "fix"))
@@ -150,9 +155,10 @@ def test_every_table_asks_for_its_place_first(place: Path) -> None:
     (place / "quantization-naive.json").write_text("[1, 2]")
     model, scenes, file = place / "models" / "tiny", place / "scenes", place / "file"
     for call in (
-        lambda: naive.main(model, scenes, place / "thesis"), lambda: bench_fold.main(out=file),
+        lambda: naive.main(model, scenes, place / "thesis"),
+        lambda: bench_fold.main(out=file),
         lambda: study.main(model, ["naive"], scenes, page=place / "page.md"),
-    ):  # fmt: skip
+    ):
         with pytest.raises(InputError, match="there is something here"):
             call()
     assert (place / "thesis" / "chapter.txt").is_file() and file.read_text() == "mine"
@@ -168,9 +174,11 @@ def test_regress_pack_and_report_write_over_nothing_else(
     earlier.write_text('{"model": "", "target": "", "executed_on": "", "tasks": {}, "passed": true}')
     for out in (file, inside, str(place / "thesis"), str(place / "file" / "x"), str(bundle / "new")):
         for words in (
-            ("regress", folder, "--out", out), ("regress", folder, "--junit", out), ("bundle", "pack", folder, "--out", out),
+            ("regress", folder, "--out", out),
+            ("regress", folder, "--junit", out),
+            ("bundle", "pack", folder, "--out", out),
             ("report", folder, str(earlier), "--out", out),
-        ):  # fmt: skip
+        ):
             code, answer, err = tdss(*words, capsys=capsys)
             assert (code, answer) == (2, "") and "fix:" in err, (words, err)
     code, _, err = tdss("regress", folder, "--baseline", str(earlier), "--out", str(earlier), capsys=capsys)

@@ -37,8 +37,10 @@ def test_a_range_that_is_not_finite_comes_first_and_is_null_as_json(tmp_path: Pa
     assert out.splitlines()[1].split() == ["nan", "nan%", "float32", "n"]
     _, out, _ = tdss("ranges", str(tmp_path), "--json", capsys=capsys)
     assert json.loads(out)[0] == {
-        "tensor": "n", "largest": None, "kept": "n reaches NaN or infinity, FP16 ends at 65504",
-    }  # fmt: skip
+        "tensor": "n",
+        "largest": None,
+        "kept": "n reaches NaN or infinity, FP16 ends at 65504",
+    }
 
 
 def test_a_folder_without_ranges_is_refused(tmp_path: Path, capsys) -> None:

@@ -1,5 +1,6 @@
 """A tiny checkpoint and a tiny labelled folder, small enough for every stage to run in seconds."""
 
+import sys
 from collections.abc import Mapping
 from pathlib import Path
 
@@ -28,6 +29,9 @@ CONFIG = ModelConfig(
 INFO = {io: GraphInfo(io=io, preprocess=Preprocess(height=SIDE, width=SIDE), tasks=TASKS) for io in ("raw", "edge")}
 CALIBRATION = tuple(f"c{number}" for number in range(6))
 EVALUATION = tuple(f"v{number}" for number in range(22))  # every other one shows people
+ROOT = Path(__file__).resolve().parents[2]
+# A search runs only where INT8 needs mending.
+STAGES = ("export", "simplify", "fold", "rewrite", "quantize", "vectors", "build", "judge")
 
 
 def info(io: Io) -> GraphInfo:
@@ -93,3 +97,13 @@ def answer(feed: Mapping[str, Array]) -> dict[str, Array]:
 
 def quiet(line: str) -> None:
     """Say nothing of a stage's progress."""
+
+
+def command(checkpoint: Path, scenes: Path, out: Path) -> list[str]:
+    """The command line of a build whose every byte is decided by its inputs (an emulation has no timings)."""
+    path = out.with_suffix(".toml")
+    budgets = "".join(f"{name} = 10.0\n" for name in TASKS)
+    path.write_text(
+        f'target = "jetson"\ncheckpoint = "{checkpoint}"\ndata = "{scenes}"\nout = "{out}"\nthreads = 1\n[budgets]\n{budgets}'
+    )
+    return [sys.executable, str(ROOT / "compile" / "pipeline.py"), "--config", str(path)]

@@ -1,13 +1,9 @@
 """The whole road on a tiny model: what it leaves, what it refuses, and that a kill changes nothing."""
 
-import hashlib
 import json
-import os
 import shutil
-import signal
 import subprocess
 import sys
-import time
 from pathlib import Path
 
 import numpy as np
@@ -32,19 +28,9 @@ from compile.evaluation.summary import describe
 from compile.pipeline import STORE, build_and_judge, build_bundle, hash_card
 from compile.stage.config import BuildConfig, CalibrationConfig, TimingConfig
 from tests.compile import made
-from tests.compile.made import quiet
+from tests.compile.made import STAGES, command, quiet
 
 ROOT = Path(__file__).resolve().parents[2]
-STAGES = (
-    "export",
-    "simplify",
-    "fold",
-    "rewrite",
-    "quantize",
-    "vectors",
-    "build",
-    "judge",
-)  # a search only where INT8 needs mending
 IO = {"intel": "raw", "jetson": "edge"}
 GENEROUS = dict.fromkeys(made.TASKS, 10.0)  # an untrained model has no metric worth a budget
 
@@ -52,9 +38,14 @@ GENEROUS = dict.fromkeys(made.TASKS, 10.0)  # an untrained model has no metric w
 def config(target: str, checkpoint: Path, scenes: Path, out: Path, **changes: object) -> BuildConfig:
     """A build of the tiny model."""
     return BuildConfig(
-        target=target, checkpoint=checkpoint, data=scenes, out=out, threads=1, budgets=GENEROUS,
+        target=target,
+        checkpoint=checkpoint,
+        data=scenes,
+        out=out,
+        threads=1,
+        budgets=GENEROUS,
         timing=TimingConfig(runs=2, warmup=1),
-    ).model_copy(update=changes)  # fmt: skip
+    ).model_copy(update=changes)
 
 
 @pytest.fixture(scope="module", params=["intel", "jetson"])
@@ -87,8 +78,14 @@ def test_its_results_keep_the_contract(built: tuple[BuildConfig, Path]) -> None:
     assert bench is not None and choice is not None
     timed = {"variants", "eager", "load"} if asked.target == "intel" else set()
     assert set(json.loads(read_result(folder, "bench.json"))) - {"disturbed"} == {
-        "eager_ms", "f32_compiled_ms", "shipped_ms", "shipped_precision", "runs", "warmup", *timed,
-    }  # fmt: skip
+        "eager_ms",
+        "f32_compiled_ms",
+        "shipped_ms",
+        "shipped_precision",
+        "runs",
+        "warmup",
+        *timed,
+    }
     assert set(bench.variants) == ({one.name for one in choice.candidates} if timed else set())
     assert all((one.with_copies.p10_ms or 0) > 0 for one in bench.variants.values())
     assert report.precision == bench.shipped_precision == choice.shipped == load_bundle(folder).manifest.shipped
@@ -346,54 +343,3 @@ def test_a_file_beside_the_bundles_own_is_never_lost(built: tuple[BuildConfig, P
         build_bundle(asked, quiet)
     assert (folder / "notes.txt").read_text() == "mine"
     (folder / "notes.txt").unlink()
-
-
-def command(checkpoint: Path, scenes: Path, out: Path) -> list[str]:
-    """The command line of a build whose every byte is decided by its inputs (an emulation has no timings)."""
-    path = out.with_suffix(".toml")
-    budgets = "".join(f"{name} = 10.0\n" for name in made.TASKS)
-    path.write_text(
-        f'target = "jetson"\ncheckpoint = "{checkpoint}"\ndata = "{scenes}"\nout = "{out}"\nthreads = 1\n[budgets]\n{budgets}'
-    )
-    return [sys.executable, str(ROOT / "compile" / "pipeline.py"), "--config", str(path)]
-
-
-def snapshot(out: Path) -> dict[str, str]:
-    """Hashes of every file of the store and the bundle, without what a lock or a page may hold."""
-    files = [path for path in out.rglob("*") if path.is_file() and path.name not in (".lock", "report.html")]
-    return {path.relative_to(out).as_posix(): hashlib.sha256(path.read_bytes()).hexdigest() for path in files}
-
-
-ATTEMPTS = 10
-
-
-def kill_when(line: list[str], folder: Path) -> None:
-    """Start a build; kill it and all it started as soon as a temporary folder appears in ``folder``.
-
-    On a busy machine a quick stage may end before it is seen: it is made again then.
-    """
-    for _ in range(ATTEMPTS):
-        shutil.rmtree(folder, ignore_errors=True)
-        with subprocess.Popen(
-            line, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL, start_new_session=True
-        ) as process:
-            while process.poll() is None and not any(folder.glob(".*.tmp")):
-                time.sleep(0.002)
-            if process.poll() is None:
-                os.killpg(process.pid, signal.SIGKILL)
-        if process.returncode == -signal.SIGKILL and not any(folder.glob("[!.]*")):
-            return
-    raise AssertionError(f"no build was killed while it wrote below {folder}")
-
-
-def test_a_kill_in_each_stage_changes_nothing(checkpoint: Path, scenes: Path, tmp_path: Path) -> None:
-    calm, rough = tmp_path / "calm", tmp_path / "rough"
-    subprocess.run(command(checkpoint, scenes, calm), check=True, capture_output=True)
-    line = command(checkpoint, scenes, rough)
-    for folder in (*(rough / STORE / stage for stage in STAGES), rough / "tiny"):
-        kill_when(line, folder)
-    subprocess.run(line, check=True, capture_output=True)
-    expected = snapshot(calm)
-    assert len(expected) > 20 and "tiny/jetson/manifest.json" in expected
-    assert snapshot(rough) == expected
-    assert not [path for path in rough.rglob("*") if path.name.endswith((".tmp", ".old"))]

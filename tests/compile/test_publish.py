@@ -118,9 +118,11 @@ def test_a_mixed_graph_that_passes_goes_along_where_the_plain_one_is_only_undeci
     variants = tuple(BundleVariant(name=n, precision=n, files=(f"{n}.onnx",), recipe={"name": n}) for n in tried)
     files = dict.fromkeys(sorted([*(f"{n}.onnx" for n in tried), "vectors.npz"]), "0" * 64)
     changes = {
-        "variants": variants, "files": files, "engine": Engine(status="deferred", reason="x"),
+        "variants": variants,
+        "files": files,
+        "engine": Engine(status="deferred", reason="x"),
         "settings": {"allow_inconclusive": True},
-    }  # fmt: skip
+    }
     made = draft(tmp_path / "bundle", "intel").model_copy(update=changes)
     candidates = tuple(Candidate(name=n, latency_ms=1.0, verdicts={"depth": v}, reason="") for n, v in tried.items())  # type: ignore[dict-item]
     manifest = ship(made, Choice(shipped="f32", reason="because", eager_ms=None, candidates=candidates), "a" * 64)

@@ -26,9 +26,11 @@ EDGE = pytest.mark.parametrize("io", ["edge"], indirect=True)
 
 @pytest.fixture(scope="module", params=["intel", "jetson"])
 def quantized(
-    request: pytest.FixtureRequest, simplified: Simplified, calibration: CalibrationSet,
+    request: pytest.FixtureRequest,
+    simplified: Simplified,
+    calibration: CalibrationSet,
     tmp_path_factory: pytest.TempPathFactory,
-) -> Quantized:  # fmt: skip
+) -> Quantized:
     """Every variant of the tiny model for a target."""
     out = tmp_path_factory.mktemp("quantized") / request.param
     return quantize(simplified, calibration, out, TARGETS[request.param], RUN, cache=out.parent / "cache")

@@ -77,11 +77,15 @@ def test_each_version_gets_the_arguments_it_knows() -> None:
 
     config = BuilderConfig(builder="torch-tensorrt", workspace_mib=64)
     assert converter_arguments(old, config) == {
-        "workspace_size": 64 << 20, "disable_tf32": True, "use_explicit_typing": True,
-    }  # fmt: skip
+        "workspace_size": 64 << 20,
+        "disable_tf32": True,
+        "use_explicit_typing": True,
+    }
     assert converter_arguments(new, config) == {
-        "workspace_size": 64 << 20, "disable_tf32": True, "optimization_level": 3,
-    }  # fmt: skip
+        "workspace_size": 64 << 20,
+        "disable_tf32": True,
+        "optimization_level": 3,
+    }
 
 
 def test_what_it_cannot_do_is_refused(tmp_path, monkeypatch) -> None:

@@ -242,9 +242,12 @@ def quantized_linear(name: str, x: Array, w: Array, x_scale: float) -> Case:
         node("MatMul", ["x_float", "w_float"], ["y"]),
     ]
     weights = {
-        "x_scale": np.float32(x_scale), "zero": np.int8(0), "w": stored, "w_scale": w_scale.astype(np.float32),
+        "x_scale": np.float32(x_scale),
+        "zero": np.int8(0),
+        "w": stored,
+        "w_scale": w_scale.astype(np.float32),
         "zeros": np.zeros(len(w_scale), np.int8),
-    }  # fmt: skip
+    }
     y = quantize(x, x_scale) @ (wide(stored) * w_scale)
     return case(
         name, nodes, {"x": x}, {"y": y}, {key: np.asarray(value) for key, value in weights.items()}, quantized=True

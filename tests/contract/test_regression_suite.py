@@ -191,11 +191,15 @@ def reference_arrays() -> dict[str, dict[str, np.ndarray]]:
     chosen = [one for one in evaluated(15) if one.id in IDS]
     return {
         name: {
-            figure.name: np.stack([
-                figure.metric.per_image(predict(task(name), one.outputs[name]), decode_label(name, one.labels[name], SPEC))
-                for one in chosen
-            ])
+            figure.name: np.stack(
+                [
+                    figure.metric.per_image(
+                        predict(task(name), one.outputs[name]), decode_label(name, one.labels[name], SPEC)
+                    )
+                    for one in chosen
+                ]
+            )
             for figure in measures(task(name), channels)
         }
         for name, channels in TASKS.items()
-    }  # fmt: skip
+    }

@@ -61,9 +61,14 @@ def measure() -> Golden:
     ids = dataset.ids("val")[:IMAGES]
     metrics = evaluate(model, config, dataset, ids, tuple(config.tasks))
     return Golden(
-        parameters=parameters, macs_unfolded=costs.macs_before, macs_folded=costs.macs_after, decisions=decisions,
-        scaled_scores=scaled, images=IMAGES, metrics=metrics,
-    )  # fmt: skip
+        parameters=parameters,
+        macs_unfolded=costs.macs_before,
+        macs_folded=costs.macs_after,
+        decisions=decisions,
+        scaled_scores=scaled,
+        images=IMAGES,
+        metrics=metrics,
+    )
 
 
 def _scaled_scores(path: Path) -> int:

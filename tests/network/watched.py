@@ -50,9 +50,16 @@ def run_watched(command: Sequence[str], *, cwd: Path, env: Mapping[str, str]) ->
     go, told = os.pipe()
     launcher = [sys.executable, "-I", __file__, str(theirs), str(go), *command]
     with subprocess.Popen(
-        launcher, cwd=cwd, env=dict(env), stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.STDOUT,
-        pass_fds=(theirs, go), text=True, errors="replace",
-    ) as process:  # fmt: skip
+        launcher,
+        cwd=cwd,
+        env=dict(env),
+        stdin=subprocess.DEVNULL,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+        pass_fds=(theirs, go),
+        text=True,
+        errors="replace",
+    ) as process:
         os.close(theirs)
         os.close(go)
         number = os.read(ours, 16)

@@ -69,10 +69,14 @@ def options(request: pytest.FixtureRequest) -> Options:
     """How to judge, from the command line."""
     given = request.config.getoption
     return Options(
-        allow_inconclusive=given("allow_inconclusive"), gate="two-sided" if given("two_sided") else "one-sided",
-        data=given("data"), split=given("split"), reference=given("reference"), baseline=given("baseline"),
+        allow_inconclusive=given("allow_inconclusive"),
+        gate="two-sided" if given("two_sided") else "one-sided",
+        data=given("data"),
+        split=given("split"),
+        reference=given("reference"),
+        baseline=given("baseline"),
         time_limit_s=given("time_limit"),
-    )  # fmt: skip
+    )
 
 
 @pytest.fixture(scope="session")
@@ -86,9 +90,14 @@ def judged(bundle: Bundle, options: Options, request: pytest.FixtureRequest) -> 
     with session:
         with said():
             result = judge_bundle(
-                bundle, session.infer, execution(session), options, variant=variant, out=given("out"),
+                bundle,
+                session.infer,
+                execution(session),
+                options,
+                variant=variant,
+                out=given("out"),
                 progress=_progress(request.config),
-            )  # fmt: skip
+            )
         verdicts = verdicts_of(result.report)
         if standing(verdicts) == "undecided":
             _say(request.config, summary(verdicts, accepted=result.report.passed))

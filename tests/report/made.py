@@ -16,7 +16,7 @@ from bundle.formats.manifest import (
     default_budgets,
     interface,
     write_manifest,
-)  # fmt: skip
+)
 from bundle.formats.results import write_result
 from bundle.formats.vectors import Evaluated, write_vectors
 from bundle.tasks.agreement import CHANGE_UNITS
@@ -79,24 +79,43 @@ def regression(**changes: object) -> dict[str, object]:
         for row in TASKS
     }
     values: dict[str, object] = {
-        "schema": 1, "model": "made", "target": "intel", "device": {"name": "Test CPU", "isa": ["avx2"]},
-        "precision": "int8", "executed_on": "device", "images": IMAGES, "tasks": tasks, "delta_m": -0.2, "passed": True,
-    }  # fmt: skip
+        "schema": 1,
+        "model": "made",
+        "target": "intel",
+        "device": {"name": "Test CPU", "isa": ["avx2"]},
+        "precision": "int8",
+        "executed_on": "device",
+        "images": IMAGES,
+        "tasks": tasks,
+        "delta_m": -0.2,
+        "passed": True,
+    }
     return {**values, **changes}
 
 
 def task(
-    metric: str, direction: str, reference: float | None, compiled: float | None,
-    interval: tuple[float | None, float | None], verdict: str, sqnr: float | None,
-) -> dict[str, object]:  # fmt: skip
+    metric: str,
+    direction: str,
+    reference: float | None,
+    compiled: float | None,
+    interval: tuple[float | None, float | None],
+    verdict: str,
+    sqnr: float | None,
+) -> dict[str, object]:
     """One task of regression.json, with a budget of 1 %."""
     known = reference is not None and compiled is not None
     sign = 1 if direction == "higher" else -1
     return {
-        "metric": metric, "direction": direction, "reference": reference, "compiled": compiled,
-        "drop_relative": sign * (reference - compiled) / reference if known else None, "interval": list(interval),
-        "budget": 0.01, "verdict": verdict, "sqnr_db": sqnr,
-    }  # fmt: skip
+        "metric": metric,
+        "direction": direction,
+        "reference": reference,
+        "compiled": compiled,
+        "drop_relative": sign * (reference - compiled) / reference if known else None,
+        "interval": list(interval),
+        "budget": 0.01,
+        "verdict": verdict,
+        "sqnr_db": sqnr,
+    }
 
 
 def failing() -> dict[str, object]:
@@ -107,6 +126,30 @@ def failing() -> dict[str, object]:
     tasks["depth"] = task("rmse_m", "lower", 0.4, 0.401, (-0.004, 0.013), "inconclusive", 24.0)
     tasks["edge"] = task("ods_f", "higher", 0.6, None, (None, None), "regression", None)
     return {**report, "tasks": tasks}
+
+
+def _variants(standing: object) -> list[dict[str, object]]:
+    return [
+        {
+            "name": "f32",
+            "precision": "f32",
+            "tasks": standing,
+            "passed": True,
+            "median_ms": 100.0,
+            "bytes": 37_000_000,
+            "isa": ["avx2"],
+            "reason": "the plain graph",
+        },
+        {
+            "name": "int8",
+            "precision": "int8",
+            "tasks": standing,
+            "passed": False,
+            "median_ms": 80.0,
+            "bytes": 10_000_000,
+        },
+        {"name": "f16", "precision": "f16", "passed": False, "bytes": 18_000_000, "reason": "no FP16 here"},
+    ]
 
 
 def rich(**changes: object) -> dict[str, object]:
@@ -124,55 +167,100 @@ def rich(**changes: object) -> dict[str, object]:
     tasks["depth"]["images_needed"] = 431
     checks = {
         name: {
-            "nonfinite_images": 0, "agreement": 0.97, "reason": "about 430 images would decide it" if name == "depth" else "",
-            "cosine": 0.9991, "change": 0.0123, "change_unit": CHANGE_UNITS[row.activation],
+            "nonfinite_images": 0,
+            "agreement": 0.97,
+            "reason": "about 430 images would decide it" if name == "depth" else "",
+            "cosine": 0.9991,
+            "change": 0.0123,
+            "change_unit": CHANGE_UNITS[row.activation],
             "worst": [{"id": CHANGED_MOST, "change": 0.2}, {"id": "00001", "change": 0.1}],
         }
         for name, row in ((row.name, row) for row in TASKS)
-    }  # fmt: skip
+    }
     kept = ("reference", "compiled", "drop_relative", "interval", "budget", "verdict", "sqnr_db")
     standing = {name: {key: row[key] for key in kept} for name, row in tasks.items()}
-    variants = [
-        {"name": "f32", "precision": "f32", "tasks": standing, "passed": True, "median_ms": 100.0, "bytes": 37_000_000,
-         "isa": ["avx2"], "reason": "the plain graph"},
-        {"name": "int8", "precision": "int8", "tasks": standing, "passed": False, "median_ms": 80.0, "bytes": 10_000_000},
-        {"name": "f16", "precision": "f16", "passed": False, "bytes": 18_000_000, "reason": "no FP16 here"},
-    ]  # fmt: skip
     earlier = {
-        "model": "older", "target": "intel", "device": {"name": "Test CPU", "isa": []}, "precision": "f32",
-        "executed_on": "device", "tasks": standing, "delta_m": -3.2, "passed": False,
-    }  # fmt: skip
+        "model": "older",
+        "target": "intel",
+        "device": {"name": "Test CPU", "isa": []},
+        "precision": "f32",
+        "executed_on": "device",
+        "tasks": standing,
+        "delta_m": -3.2,
+        "passed": False,
+    }
     more = {
-        "tasks": tasks, "checks": checks, "variants": variants, "baseline": earlier, "delta_m_interval": [-0.4, 0.1],
-        "session": {"runtime": "test 1.0", "threads": "2"}, "source": "rooms/val",
-    }  # fmt: skip
+        "tasks": tasks,
+        "checks": checks,
+        "variants": _variants(standing),
+        "baseline": earlier,
+        "delta_m_interval": [-0.4, 0.1],
+        "session": {"runtime": "test 1.0", "threads": "2"},
+        "source": "rooms/val",
+    }
     return {**report, **more, **changes}
 
 
 CHANGED_MOST = "00003"
 SENSITIVITY = {
-    "schema_version": 1, "outcome": "2 layers with 3.1% of the MACs in float.", "images": 24, "trial_images": 24, "returned": ["stem/conv"],
-    "config": {}, "budgets": {}, "never_quantized_share": 0.1, "steps": [],
+    "schema_version": 1,
+    "outcome": "2 layers with 3.1% of the MACs in float.",
+    "images": 24,
+    "trial_images": 24,
+    "returned": ["stem/conv"],
+    "config": {},
+    "budgets": {},
+    "never_quantized_share": 0.1,
+    "steps": [],
     "layers": [
-        {"name": "stem/conv", "macs_share": 0.02, "sqnr_db": {"depth": 12.0, "edge": 30.0}, "drop": {"depth": 0.02, "edge": 0.0}},
-        {"name": "head/fc", "macs_share": 0.4, "sqnr_db": {"depth": 32.0, "edge": 60.0}, "drop": {"depth": 0.001, "edge": 0.0}},
+        {
+            "name": "stem/conv",
+            "macs_share": 0.02,
+            "sqnr_db": {"depth": 12.0, "edge": 30.0},
+            "drop": {"depth": 0.02, "edge": 0.0},
+        },
+        {
+            "name": "head/fc",
+            "macs_share": 0.4,
+            "sqnr_db": {"depth": 32.0, "edge": 60.0},
+            "drop": {"depth": 0.001, "edge": 0.0},
+        },
     ],
-}  # fmt: skip
+}
 BENCH = {
-    "eager_ms": 128.0, "f32_compiled_ms": 100.0, "shipped_ms": 80.0, "shipped_precision": "int8", "runs": 15, "warmup": 3,
-}  # fmt: skip
+    "eager_ms": 128.0,
+    "f32_compiled_ms": 100.0,
+    "shipped_ms": 80.0,
+    "shipped_precision": "int8",
+    "runs": 15,
+    "warmup": 3,
+}
 FOLD = [
     {
-        "module": "backbone.stages.0.blocks.0.mlp.fc1", "rule": "static gates", "decision": "folded",
-        "reason": "the gate does not depend on the image", "exact": True, "max_abs_error": 1.4e-12,
-        "params_before": 12_000, "params_after": 10_000, "macs_before": 9_000_000, "macs_after": 7_000_000,
+        "module": "backbone.stages.0.blocks.0.mlp.fc1",
+        "rule": "static gates",
+        "decision": "folded",
+        "reason": "the gate does not depend on the image",
+        "exact": True,
+        "max_abs_error": 1.4e-12,
+        "params_before": 12_000,
+        "params_after": 10_000,
+        "macs_before": 9_000_000,
+        "macs_after": 7_000_000,
     },
     {
-        "module": "backbone.stages.0.blocks.1.mlp.fc1", "rule": "static gates", "decision": "kept",
-        "reason": "the gate is dynamic", "exact": True, "max_abs_error": None,
-        "params_before": 12_000, "params_after": 12_000, "macs_before": 9_000_000, "macs_after": 9_000_000,
+        "module": "backbone.stages.0.blocks.1.mlp.fc1",
+        "rule": "static gates",
+        "decision": "kept",
+        "reason": "the gate is dynamic",
+        "exact": True,
+        "max_abs_error": None,
+        "params_before": 12_000,
+        "params_after": 12_000,
+        "macs_before": 9_000_000,
+        "macs_after": 9_000_000,
     },
-]  # fmt: skip
+]
 
 
 def manifest(files: Mapping[str, str], **changes: object) -> Manifest:
@@ -180,12 +268,25 @@ def manifest(files: Mapping[str, str], **changes: object) -> Manifest:
     inputs, outputs = interface("raw", PREPROCESS, CHANNELS)
     graph = BundleVariant(name="f32", precision="f32", files=("f32.onnx",), recipe={"reason": "the plain one"})
     values: dict[str, object] = {
-        "name": "made", "target": "intel", "io": "raw", "tasks": CHANNELS, "dataset": SPEC, "preprocess": PREPROCESS,
-        "inputs": inputs, "outputs": outputs, "variants": (graph,), "shipped": "f32", "engine": Engine(status="built"),
+        "name": "made",
+        "target": "intel",
+        "io": "raw",
+        "tasks": CHANNELS,
+        "dataset": SPEC,
+        "preprocess": PREPROCESS,
+        "inputs": inputs,
+        "outputs": outputs,
+        "variants": (graph,),
+        "shipped": "f32",
+        "engine": Engine(status="built"),
         "reference": Reference(checkpoint_sha256="ab" * 32, framework="torch 2.13.0, eager, float32, unfolded"),
-        "budgets": default_budgets(CHANNELS, strict=False), "seeds": Seeds(sampling=0, bootstrap=1),
-        "tools": {"numpy": np.__version__}, "settings": {"threads": 2}, "parents": {"quantized": "cd" * 32}, "files": dict(files),
-    }  # fmt: skip
+        "budgets": default_budgets(CHANNELS, strict=False),
+        "seeds": Seeds(sampling=0, bootstrap=1),
+        "tools": {"numpy": np.__version__},
+        "settings": {"threads": 2},
+        "parents": {"quantized": "cd" * 32},
+        "files": dict(files),
+    }
     return Manifest.model_validate({**values, **changes})
 
 

@@ -29,8 +29,9 @@ def results(tmp_path: Path) -> list[Path]:
     folder = made.make(tmp_path / "bundle", made.regression(precision="int8"))
     return [
         write(tmp_path / "b.json", made.rich(model="zebra", target="jetson")),
-        write(tmp_path / "a.json", made.regression(model="adder", device=device)), folder,
-    ]  # fmt: skip
+        write(tmp_path / "a.json", made.regression(model="adder", device=device)),
+        folder,
+    ]
 
 
 def test_results_are_ordered_and_judged_together(results: list[Path]) -> None:

@@ -24,8 +24,19 @@ def test_a_row_holds_the_six_figures_at_eighty_columns() -> None:
     failing["tasks"]["depth"]["labelled_images"] = 100  # type: ignore[index]
     lines = printed(failing)
     assert line(lines, "depth") == [
-        "depth", "0.4000", "m", "0.4010", "m", "+0.25%", "[−0.40%,", "+1.30%]", "100", "1%", "?", "inconclusive",
-    ]  # fmt: skip
+        "depth",
+        "0.4000",
+        "m",
+        "0.4010",
+        "m",
+        "+0.25%",
+        "[−0.40%,",
+        "+1.30%]",
+        "100",
+        "1%",
+        "?",
+        "inconclusive",
+    ]
     assert line(lines, "normals")[-2:] == ["✗", "regression"]
     assert line(lines, "edge") == ["edge", "0.6000", "–", "–", "–", "–", "1%", "✗", "regression"]
     assert not any("…" in text for text in lines) and max(map(len, lines)) <= 80

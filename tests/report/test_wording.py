@@ -11,8 +11,12 @@ from studies.gate_power.coverage_page import Coverage
 def test_every_metric_of_the_task_table_has_a_name_without_underscores() -> None:
     names = {row.metric: wording.metric_name(row.metric) + wording.metric_unit(row.metric) for row in TASKS}
     assert names == {
-        "miou": "mIoU", "max_f": "max F", "mean_angular_error_deg": "mean angular error°", "rmse_m": "RMSE m", "ods_f": "ODS F",
-    }  # fmt: skip
+        "miou": "mIoU",
+        "max_f": "max F",
+        "mean_angular_error_deg": "mean angular error°",
+        "rmse_m": "RMSE m",
+        "ods_f": "ODS F",
+    }
 
 
 def test_values_carry_their_unit() -> None:
@@ -25,10 +29,18 @@ def test_values_carry_their_unit() -> None:
 @pytest.mark.parametrize(
     ("fraction", "text"),
     [
-        (0.0123, "+1.23%"), (-0.0123, "−1.23%"), (-0.00001, "0.00%"), (0.0, "0.00%"), (0.09999, "+10.0%"), (0.12, "+12.0%"),
-        (1.5, "+150%"), (math.inf, "+∞%"), (None, "undefined"), (math.nan, "undefined"),
+        (0.0123, "+1.23%"),
+        (-0.0123, "−1.23%"),
+        (-0.00001, "0.00%"),
+        (0.0, "0.00%"),
+        (0.09999, "+10.0%"),
+        (0.12, "+12.0%"),
+        (1.5, "+150%"),
+        (math.inf, "+∞%"),
+        (None, "undefined"),
+        (math.nan, "undefined"),
     ],
-)  # fmt: skip
+)
 def test_percentages_have_a_sign_unless_they_are_zero(fraction: float | None, text: str) -> None:
     assert wording.percent(fraction) == text
 

@@ -58,10 +58,14 @@ def test_the_mean_is_geometric_over_the_models_and_variants() -> None:
     samples = [
         sample(model, graph, ratio, variant)
         for model, graph, ratio, variant in (
-            ("m", "a", 1.0, "f32"), ("m", "a", 1.0, "bf16"), ("n", "a", 1.0, "f32"), ("n", "a", 1.0, "bf16"),
-            ("m", "b", 0.5, "f32"), ("m", "b", 0.125, "bf16"),
+            ("m", "a", 1.0, "f32"),
+            ("m", "a", 1.0, "bf16"),
+            ("n", "a", 1.0, "f32"),
+            ("n", "a", 1.0, "bf16"),
+            ("m", "b", 0.5, "f32"),
+            ("m", "b", 0.125, "bf16"),
         )
-    ]  # fmt: skip
+    ]
     assert [row.mean for row in decide("latency", graphs, samples)] == [1.0, 0.5]
 
 
@@ -116,9 +120,24 @@ def test_the_builders_plan_leaves_the_folded_graphs_as_they_are(work: Path, monk
 def proof(moved: int) -> Proof:
     """A plan that moves so many bytes."""
     graph = GraphProof(
-        graph="g", parsed=True, built=True, complaints=(), kernels=7, moves=0, casts=0, attentions=0, not_fused=(), read_bytes=moved - 1_000_000,
-        written_bytes=0, weight_bytes=1_000_000, macs=1, int8_share=0.0, half_share=1.0, not_int8=(), engine_bytes=1,
-    )  # fmt: skip
+        graph="g",
+        parsed=True,
+        built=True,
+        complaints=(),
+        kernels=7,
+        moves=0,
+        casts=0,
+        attentions=0,
+        not_fused=(),
+        read_bytes=moved - 1_000_000,
+        written_bytes=0,
+        weight_bytes=1_000_000,
+        macs=1,
+        int8_share=0.0,
+        half_share=1.0,
+        not_int8=(),
+        engine_bytes=1,
+    )
     return Proof(status="accepted", builder="b", graphs=(graph,))
 
 

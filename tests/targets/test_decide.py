@@ -80,9 +80,12 @@ def folder(tmp_path: Path) -> Path:
 
 
 def use(
-    monkeypatch, folder: Path, noise: dict[str, float] | None = None, broken: tuple[str, ...] = (),
+    monkeypatch,
+    folder: Path,
+    noise: dict[str, float] | None = None,
+    broken: tuple[str, ...] = (),
     executed_on: ExecutedOn = "device",
-) -> None:  # fmt: skip
+) -> None:
     """Let variants open as fakes; those in ``broken`` cannot be."""
 
     def open_session(bundle, *, execute, variant, run):
@@ -97,9 +100,13 @@ def use(
 
 def run(folder: Path, only: tuple[str, ...] = ()) -> Decision:
     plan = Plan(
-        bundle=verify_bundle(folder), run=RunConfig(), execute="auto", options=Options(resamples=200),
-        protocol=Protocol(runs=5, warmup=1), only=only,
-    )  # fmt: skip
+        bundle=verify_bundle(folder),
+        run=RunConfig(),
+        execute="auto",
+        options=Options(resamples=200),
+        protocol=Protocol(runs=5, warmup=1),
+        only=only,
+    )
     return decide(plan, lambda line: None)
 
 

@@ -12,13 +12,28 @@ from tests.tdss.test_checkpoint import small
 
 BIG = str(10**9)
 WRONG = [
-    ("mlp_ratio = 4.0", "inf", "mlp_ratio"), ("mlp_ratio = 4.0", "nan", "mlp_ratio"), ("mlp_ratio = 4.0", "-1", "mlp_ratio"),
-    ("height = 32", BIG, "height"), ("height = 32", "true", "height"), ("height = 32", '"32"', "height"), ("height = 32", "0", "height"),
-    ("embed_dim = 8", BIG, "embed_dim"), ("window = 4", BIG, "window"), ("rank = 2", BIG, "rank"), ("experts = 2", BIG, "experts"),
-    ("experts = 2", "9" * 30, "experts"), ("hidden = 7", BIG, "hidden"), ("stride = 8", "0", "stride"), ("top_k = 0", "-1", "top_k"),
-    ("semseg = 4", BIG, "semseg"), ("temperature = 1.0", "0.0", "temperature"), ("temperature = 1.0", "inf", "temperature"),
-    ("alpha = 1.0", "nan", "alpha"), ("alpha = 1.0", "1e300", "alpha"), ("drop_path = 0.0", "1.0", "drop_path"),
-]  # fmt: skip
+    ("mlp_ratio = 4.0", "inf", "mlp_ratio"),
+    ("mlp_ratio = 4.0", "nan", "mlp_ratio"),
+    ("mlp_ratio = 4.0", "-1", "mlp_ratio"),
+    ("height = 32", BIG, "height"),
+    ("height = 32", "true", "height"),
+    ("height = 32", '"32"', "height"),
+    ("height = 32", "0", "height"),
+    ("embed_dim = 8", BIG, "embed_dim"),
+    ("window = 4", BIG, "window"),
+    ("rank = 2", BIG, "rank"),
+    ("experts = 2", BIG, "experts"),
+    ("experts = 2", "9" * 30, "experts"),
+    ("hidden = 7", BIG, "hidden"),
+    ("stride = 8", "0", "stride"),
+    ("top_k = 0", "-1", "top_k"),
+    ("semseg = 4", BIG, "semseg"),
+    ("temperature = 1.0", "0.0", "temperature"),
+    ("temperature = 1.0", "inf", "temperature"),
+    ("alpha = 1.0", "nan", "alpha"),
+    ("alpha = 1.0", "1e300", "alpha"),
+    ("drop_path = 0.0", "1.0", "drop_path"),
+]
 
 
 def text() -> str:

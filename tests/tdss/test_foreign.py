@@ -60,12 +60,19 @@ def test_a_hostile_file_is_refused_unrun(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("content", "got"),
     [
-        (b"", "0 bytes that begin with nothing"), (b"hello", "5 bytes"), (b"PK\x03\x04\x00", "RuntimeError"),
-        (b"\x80\x02.\x00\x00", ""), (b"\x80\x02}q\x00", ""), (b"\x80", ""), (b"PK\x05\x06" + bytes(18), "22 bytes"),
-        (b"version https://git-lfs.github.com/spec/v1\n", "begin with 76 65 72"), (b"<!DOCTYPE html>" * 20, "300 bytes"),
-        ((1 << 40).to_bytes(8, "little") + b"{}", "10 bytes"), ((2).to_bytes(8, "little") + b"{]", ""),
+        (b"", "0 bytes that begin with nothing"),
+        (b"hello", "5 bytes"),
+        (b"PK\x03\x04\x00", "RuntimeError"),
+        (b"\x80\x02.\x00\x00", ""),
+        (b"\x80\x02}q\x00", ""),
+        (b"\x80", ""),
+        (b"PK\x05\x06" + bytes(18), "22 bytes"),
+        (b"version https://git-lfs.github.com/spec/v1\n", "begin with 76 65 72"),
+        (b"<!DOCTYPE html>" * 20, "300 bytes"),
+        ((1 << 40).to_bytes(8, "little") + b"{}", "10 bytes"),
+        ((2).to_bytes(8, "little") + b"{]", ""),
     ],
-)  # fmt: skip
+)
 @pytest.mark.parametrize("suffix", [".pth", ".safetensors", ".bin"])
 def test_what_is_no_file_of_weights_is_refused_whatever_its_name(
     tmp_path: Path, config: Path, content: bytes, got: str, suffix: str, capsys: pytest.CaptureFixture[str]

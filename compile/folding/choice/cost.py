@@ -31,9 +31,11 @@ class Work(NamedTuple):
 
     def __add__(self, other: "Work") -> "Work":  # type: ignore[override]
         return Work(
-            self.macs + other.macs, self.elements + other.elements, self.operators + other.operators,
+            self.macs + other.macs,
+            self.elements + other.elements,
+            self.operators + other.operators,
             self.shared | other.shared,
-        )  # fmt: skip
+        )
 
     def priced(self, rates: Rates) -> float:
         """Return the cost in multiply-accumulates."""
@@ -177,9 +179,11 @@ class _Terms:
 def _moved(network: Network, source: int, move: Move, channels: int) -> Work:
     """Return what it takes to move a source's positions: each step is made once, whoever asks for it."""
     chain = network.moves.chain(move)
-    return Work(shared=frozenset(
-        Shared((source, step, channels), Work(elements=places * channels, operators=1)) for step, places in chain
-    ))  # fmt: skip
+    return Work(
+        shared=frozenset(
+            Shared((source, step, channels), Work(elements=places * channels, operators=1)) for step, places in chain
+        )
+    )
 
 
 def _sum_work(summands: Sequence[Rows], positions: int, *, filled: bool = False) -> Work:

@@ -49,6 +49,8 @@ def _is_bias(node: ir.Node) -> bool:
     origin, shape = product[0].producer(), shape_of(product[0])
     constants = [shape_of(value) for value in node.inputs if is_constant(value)]
     return (
-        origin is not None and origin.op_type in ("MatMul", "Gemm") and bool(shape)
+        origin is not None
+        and origin.op_type in ("MatMul", "Gemm")
+        and bool(shape)
         and all(one is not None and prod(one) == prod(one[-1:]) for one in constants)
-    )  # fmt: skip
+    )

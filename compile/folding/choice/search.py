@@ -219,10 +219,14 @@ def _swap(state: Search, groups: Sequence[Sequence[int]]) -> bool:
     """Eliminate one class and keep a neighbouring one in its place."""
     where = {uid: number for number, group in enumerate(groups) for uid in group}
     changed = False
-    pairs = sorted({
-        (where[value], where[term.source]) for value in where for term in state.network.values[value].terms
-        if term.source in where and where[term.source] != where[value]
-    })  # fmt: skip
+    pairs = sorted(
+        {
+            (where[value], where[term.source])
+            for value in where
+            for term in state.network.values[value].terms
+            if term.source in where and where[term.source] != where[value]
+        }
+    )
     for one, other in pairs:
         first, second = groups[one], groups[other]
         for keep, drop in ((first, second), (second, first)):
@@ -284,13 +288,15 @@ def classes(network: Network, free: Sequence[int], live: Collection[int], rounds
     readers = network.readers()
     for _ in range(rounds):
         colours = {
-            value.uid: hash((
-                colours[value.uid],
-                tuple(sorted(colours[term.source] for term in value.terms)),
-                tuple(sorted(colours[reader] for reader in readers[value.uid] if reader in colours)),
-            ))
+            value.uid: hash(
+                (
+                    colours[value.uid],
+                    tuple(sorted(colours[term.source] for term in value.terms)),
+                    tuple(sorted(colours[reader] for reader in readers[value.uid] if reader in colours)),
+                )
+            )
             for value in values
-        }  # fmt: skip
+        }
     groups: dict[int, list[int]] = {}
     for uid in free:
         groups.setdefault(colours[uid], []).append(uid)
@@ -328,6 +334,7 @@ def _contracted(network: Network, live: set[int]) -> set[int]:
                 term.factor is None and term.move.is_identity and selection is not None and selection.is_identity
             )
     return {
-        uid for uid in live
+        uid
+        for uid in live
         if not network.values[uid].is_source and not network.values[uid].read and counts.get(uid) == 1 and plain[uid]
-    }  # fmt: skip
+    }

@@ -102,9 +102,15 @@ class Builder:
     def copy(self, node: ir.Node, inputs: Sequence[ir.Value | None]) -> list[ir.Value]:
         """Add a node like another one, on other inputs; return its outputs, which keep their names where these are free."""
         copied = ir.Node(
-            node.domain, node.op_type, list(inputs), list(node.attributes.values()), num_outputs=len(node.outputs),
-            name=node.name, metadata_props=dict(node.metadata_props), overload=node.overload,
-        )  # fmt: skip
+            node.domain,
+            node.op_type,
+            list(inputs),
+            list(node.attributes.values()),
+            num_outputs=len(node.outputs),
+            name=node.name,
+            metadata_props=dict(node.metadata_props),
+            overload=node.overload,
+        )
         for old, new in zip(node.outputs, copied.outputs, strict=True):
             new.name, new.type, new.shape = self.unused(str(old.name)), old.type, old.shape
         self.nodes.append(copied)

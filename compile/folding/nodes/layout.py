@@ -149,9 +149,14 @@ class Layouts:
         shape = shape_of(step.shape, laid.channels, "second")
         sizes = self.builder.integers(shape, "sizes")
         resized = self.builder.node(
-            "Resize", [turned.tensor, None, None, sizes], shape, name, mode=mode, coordinate_transformation_mode=coordinates,
+            "Resize",
+            [turned.tensor, None, None, sizes],
+            shape,
+            name,
+            mode=mode,
+            coordinate_transformation_mode=coordinates,
             nearest_mode=rounding,
-        )  # fmt: skip
+        )
         return Laid(resized, step.shape, laid.channels, "second")
 
     def select(self, laid: Laid, index: Index, name: str) -> Laid:

@@ -53,9 +53,12 @@ class Products:
         if bias is not None:
             inputs.append(self.builder.constant(bias, f"{name}/bias"))
         attributes: dict[str, Attribute] = {
-            "kernel_shape": window.kernel, "strides": window.strides, "dilations": window.dilations, "pads": window.pads,
+            "kernel_shape": window.kernel,
+            "strides": window.strides,
+            "dilations": window.dilations,
+            "pads": window.pads,
             "group": family.blocks,
-        }  # fmt: skip
+        }
         if window.operator == "ConvTranspose":
             attributes["output_padding"] = output_padding(window)
         shape = shape_of(window.shape, rows, "second")

@@ -24,11 +24,38 @@ Mask = NDArray[np.bool_]
 # Of these every element depends on the same element of the input only, so the axes keep their kinds; of Softmax on a whole axis.
 ELEMENTWISE = frozenset(
     {
-        "Abs", "Ceil", "Celu", "Clip", "Cos", "Elu", "Erf", "Exp", "Floor", "Gelu", "HardSigmoid", "HardSwish", "LeakyRelu",
-        "Log", "Mish", "PRelu", "Pow", "Reciprocal", "Relu", "Round", "Selu", "Sigmoid", "Sign", "Sin", "Softmax", "Softplus",
-        "Softsign", "Sqrt", "Tanh", "ThresholdedRelu",
+        "Abs",
+        "Ceil",
+        "Celu",
+        "Clip",
+        "Cos",
+        "Elu",
+        "Erf",
+        "Exp",
+        "Floor",
+        "Gelu",
+        "HardSigmoid",
+        "HardSwish",
+        "LeakyRelu",
+        "Log",
+        "Mish",
+        "PRelu",
+        "Pow",
+        "Reciprocal",
+        "Relu",
+        "Round",
+        "Selu",
+        "Sigmoid",
+        "Sign",
+        "Sin",
+        "Softmax",
+        "Softplus",
+        "Softsign",
+        "Sqrt",
+        "Tanh",
+        "ThresholdedRelu",
     }
-)  # fmt: skip
+)
 OPSET, IR_VERSION = 20, 10
 CHANNELWISE = (ELEMENTWISE | {"Div", "Mul"}) - {"Softmax"}
 

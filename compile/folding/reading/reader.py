@@ -20,17 +20,43 @@ from compile.graphs.nodes import constant, integer, is_constant, is_standard, pl
 CHANNELS_LAST = frozenset({"LayerNormalization", "RMSNormalization"})
 CHANNELS_SECOND = frozenset(
     {
-        "AveragePool", "BatchNormalization", "Conv", "ConvTranspose", "DepthToSpace", "GlobalAveragePool", "GlobalMaxPool",
-        "GroupNormalization", "InstanceNormalization", "LRN", "MaxPool", "Resize", "SpaceToDepth",
+        "AveragePool",
+        "BatchNormalization",
+        "Conv",
+        "ConvTranspose",
+        "DepthToSpace",
+        "GlobalAveragePool",
+        "GlobalMaxPool",
+        "GroupNormalization",
+        "InstanceNormalization",
+        "LRN",
+        "MaxPool",
+        "Resize",
+        "SpaceToDepth",
     }
-)  # fmt: skip
+)
 # Linear by nature, and left as they are.
 NOT_READ = frozenset(
     {
-        "Cast", "Col2Im", "CumSum", "DFT", "DepthToSpace", "Dropout", "GatherElements", "GatherND", "GridSample", "ReverseSequence",
-        "ScatterElements", "ScatterND", "SpaceToDepth", "Tile", "Trilu", "Upsample", "Where",
+        "Cast",
+        "Col2Im",
+        "CumSum",
+        "DFT",
+        "DepthToSpace",
+        "Dropout",
+        "GatherElements",
+        "GatherND",
+        "GridSample",
+        "ReverseSequence",
+        "ScatterElements",
+        "ScatterND",
+        "SpaceToDepth",
+        "Tile",
+        "Trilu",
+        "Upsample",
+        "Where",
     }
-)  # fmt: skip
+)
 LOOK_AHEAD = 6  # how many moves a tensor's readers are followed through
 
 

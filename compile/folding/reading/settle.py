@@ -56,9 +56,11 @@ def _computed(graph: ir.Graph) -> set[str]:
     """Return what is computed from constants in a way that the reader does not see through, and read by what is not."""
     return {
         str(value.name)
-        for node in graph if not all(is_constant(output) for output in node.outputs)
-        for value in node.inputs if value is not None and is_constant(value) and constant(value) is None
-    }  # fmt: skip
+        for node in graph
+        if not all(is_constant(output) for output in node.outputs)
+        for value in node.inputs
+        if value is not None and is_constant(value) and constant(value) is None
+    }
 
 
 def _known(graph: ir.Graph, network: Network) -> Iterator[tuple[str, Array]]:

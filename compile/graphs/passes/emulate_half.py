@@ -45,9 +45,12 @@ def emulate_half(model: ir.Model) -> tuple[ir.Model, bool]:
     typed = [value.name for value in (*graph.inputs, *graph.outputs) if value.dtype == HALF]
     if typed:
         raise GraphError(
-            "an FP16 input or output cannot be emulated", expected="float32 at the graph's ends", got=str(typed),
-            where="emulate_half", fix="keep inputs and outputs in float32, as make_half does",
-        )  # fmt: skip
+            "an FP16 input or output cannot be emulated",
+            expected="float32 at the graph's ends",
+            got=str(typed),
+            where="emulate_half",
+            fix="keep inputs and outputs in float32, as make_half does",
+        )
     nodes, taken = list(graph), names_of(graph)
     constants = [value for value in graph.initializers.values() if value.dtype == HALF]
     halves = [(node, value) for node in nodes for value in node.outputs if value.dtype == HALF]

@@ -95,8 +95,14 @@ def _replace(model: ir.Model, conv: ir.Node, branches: list[tuple[ir.Value, ir.N
     for number, group in enumerate(order):
         members = groups[group]
         columns = np.concatenate([np.arange(edges[index], edges[index + 1]) for index in members])
-        part = _convolve(new, conv, [branches[index][0] for index in members], weight[:, columns],
-                         bias if number == 0 else None, number)  # fmt: skip
+        part = _convolve(
+            new,
+            conv,
+            [branches[index][0] for index in members],
+            weight[:, columns],
+            bias if number == 0 else None,
+            number,
+        )
         resize = branches[members[0]][1]
         if resize is not None:
             part = _resize(new, resize, part, grid, number)
@@ -111,7 +117,7 @@ def _replace(model: ir.Model, conv: ir.Node, branches: list[tuple[ir.Value, ir.N
 
 def _convolve(
     new: Inserter, conv: ir.Node, values: list[ir.Value], weight: np.ndarray, bias: ir.Value | None, number: int
-) -> ir.Value:  # fmt: skip
+) -> ir.Value:
     shape = shape_of(values[0]) or ()
     joined = values[0]
     if len(values) > 1:

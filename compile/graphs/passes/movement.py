@@ -97,6 +97,12 @@ def _pad(node: ir.Node, inputs: list[Indices], output: ir.Value) -> Indices | No
 
 
 MOVES: dict[str, Callable[[ir.Node, list[Indices], ir.Value], Indices | None]] = {
-    "Reshape": _reshape, "Transpose": _transpose, "Slice": _slice, "Split": _split, "Concat": _concat, "Pad": _pad,
-    "Squeeze": _reshape, "Unsqueeze": _reshape,
-}  # fmt: skip
+    "Reshape": _reshape,
+    "Transpose": _transpose,
+    "Slice": _slice,
+    "Split": _split,
+    "Concat": _concat,
+    "Pad": _pad,
+    "Squeeze": _reshape,
+    "Unsqueeze": _reshape,
+}

@@ -50,8 +50,11 @@ def coordinates(resize: ir.Node) -> str | None:
     One that is given scales is another: a scale need not be the ratio of the sizes.
     """
     before, after = shape_of(resize.inputs[0]), shape_of(resize.outputs[0])
-    text = {name: attribute.as_string() for name, attribute in resize.attributes.items()
-            if attribute.type == ir.AttributeType.STRING}  # fmt: skip
+    text = {
+        name: attribute.as_string()
+        for name, attribute in resize.attributes.items()
+        if attribute.type == ir.AttributeType.STRING
+    }
     flat = before is not None and after is not None and len(before) == 4 and before[:2] == after[:2]
     stretched = text.get("keep_aspect_ratio_policy", "stretch") == "stretch" and "axes" not in resize.attributes
     sized = len(resize.inputs) == 4 and resize.inputs[3] is not None

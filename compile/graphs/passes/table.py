@@ -68,9 +68,12 @@ def apply_passes(names: Sequence[str], source: Path, target: Path) -> dict[str, 
     for name in names:
         if name not in PASSES:
             raise ConfigError(
-                f"unknown pass {name!r}", expected=f"one of {', '.join(PASSES)}", got=repr(name),
-                where="a target's list of passes", fix="correct the name, or add a line to compile/graphs/passes/table.py",
-            )  # fmt: skip
+                f"unknown pass {name!r}",
+                expected=f"one of {', '.join(PASSES)}",
+                got=repr(name),
+                where="a target's list of passes",
+                fix="correct the name, or add a line to compile/graphs/passes/table.py",
+            )
     model, modified = ir.load(source), {}
     for name in names:
         model, modified[name] = PASSES[name](model)
@@ -92,6 +95,9 @@ def check_graph(model: ir.Model, name: str, ran: list[str]) -> None:
         CheckerPass(full_check=True)(model)
     except (onnx.checker.ValidationError, onnx.shape_inference.InferenceError) as error:
         raise GraphError(
-            f"the pass {name} left an invalid graph", expected="a graph that onnx.checker accepts", got=str(error),
-            where=f"after {', '.join(ran)}", fix="report it: this is a defect of the pass",
-        ) from error  # fmt: skip
+            f"the pass {name} left an invalid graph",
+            expected="a graph that onnx.checker accepts",
+            got=str(error),
+            where=f"after {', '.join(ran)}",
+            fix="report it: this is a defect of the pass",
+        ) from error

@@ -12,11 +12,17 @@ Types: TypeAlias = Mapping[ir.DataType, torch.dtype]
 Static: TypeAlias = bool | int | float | str | list[int] | list[float]
 
 AS_WRITTEN: Types = {
-    ir.DataType.BOOL: torch.bool, ir.DataType.UINT8: torch.uint8, ir.DataType.INT8: torch.int8,
-    ir.DataType.INT16: torch.int16, ir.DataType.INT32: torch.int32, ir.DataType.INT64: torch.int64,
-    ir.DataType.FLOAT16: torch.float16, ir.DataType.BFLOAT16: torch.bfloat16, ir.DataType.FLOAT: torch.float32,
+    ir.DataType.BOOL: torch.bool,
+    ir.DataType.UINT8: torch.uint8,
+    ir.DataType.INT8: torch.int8,
+    ir.DataType.INT16: torch.int16,
+    ir.DataType.INT32: torch.int32,
+    ir.DataType.INT64: torch.int64,
+    ir.DataType.FLOAT16: torch.float16,
+    ir.DataType.BFLOAT16: torch.bfloat16,
+    ir.DataType.FLOAT: torch.float32,
     ir.DataType.DOUBLE: torch.float64,
-}  # fmt: skip
+}
 IN_FLOAT64: Types = {kind: torch.float64 if found.is_floating_point else found for kind, found in AS_WRITTEN.items()}
 
 

@@ -43,9 +43,12 @@ def to_module(model: ir.Model, examples: Mapping[str, Tensor], outputs: Sequence
     for name in (*examples, *outputs):
         if name not in values:
             raise GraphError(
-                f"the graph has no value {name!r}", expected="a graph input, an initializer or a node's output",
-                got=name, where=f"graph {model.graph.name!r}", fix="name another value",
-            )  # fmt: skip
+                f"the graph has no value {name!r}",
+                expected="a graph input, an initializer or a node's output",
+                got=name,
+                where=f"graph {model.graph.name!r}",
+                fix="name another value",
+            )
     conversion = _Conversion(model, types)
     for name, example in examples.items():
         conversion.add_input(values[name], example)
@@ -204,20 +207,29 @@ def _above(path: str) -> list[str]:
 def _unknown(node: ir.Node, opset: int) -> GraphError:
     operator_name = node.op_type if is_standard(node) else f"{node.domain}::{node.op_type}"
     return GraphError(
-        f"operator {operator_name} of opset {opset} cannot be computed here", expected=", ".join(sorted(OPERATORS)),
-        got=operator_name, where=f"node {label(node)!r}", fix="express it in operators that can be",
-    )  # fmt: skip
+        f"operator {operator_name} of opset {opset} cannot be computed here",
+        expected=", ".join(sorted(OPERATORS)),
+        got=operator_name,
+        where=f"node {label(node)!r}",
+        fix="express it in operators that can be",
+    )
 
 
 def _refusal(node: ir.Node, why: str) -> GraphError:
     return GraphError(
-        f"{node.op_type} cannot be computed here", expected="a form of the operator that is known, on inputs that fit",
-        got=why, where=f"node {label(node)!r}", fix="express it in another way, or fix its inputs' shapes",
-    )  # fmt: skip
+        f"{node.op_type} cannot be computed here",
+        expected="a form of the operator that is known, on inputs that fit",
+        got=why,
+        where=f"node {label(node)!r}",
+        fix="express it in another way, or fix its inputs' shapes",
+    )
 
 
 def _missing(value: ir.Value) -> GraphError:
     return GraphError(
-        f"value {value.name!r} is needed and not given", expected="every input that the outputs depend on",
-        got=f"none for {value.name!r}", where="the inputs given", fix="give it too",
-    )  # fmt: skip
+        f"value {value.name!r} is needed and not given",
+        expected="every input that the outputs depend on",
+        got=f"none for {value.name!r}",
+        where="the inputs given",
+        fix="give it too",
+    )

@@ -33,9 +33,12 @@ def evaluate(model: ir.Model, feeds: Mapping[str, Array], outputs: Sequence[str]
             results: tuple[Tensor, ...] = module(*given.values())
     except FAULTS as error:
         raise GraphError(
-            "the graph cannot be computed on these inputs", expected="inputs that every node takes",
-            got=f"{type(error).__name__}: {error}", where=f"graph {model.graph.name!r}", fix="give other inputs",
-        ) from error  # fmt: skip
+            "the graph cannot be computed on these inputs",
+            expected="inputs that every node takes",
+            got=f"{type(error).__name__}: {error}",
+            where=f"graph {model.graph.name!r}",
+            fix="give other inputs",
+        ) from error
     return {name: result.numpy() for name, result in zip(names, results, strict=True)}
 
 
@@ -52,6 +55,9 @@ def _require_shape(value: ir.Value, array: Array) -> None:
     )
     if not fits:
         raise GraphError(
-            f"value {value.name!r} has another shape", expected=str(value.shape), got=str(list(array.shape)),
-            where="the inputs given", fix="give it in the graph's shape",
-        )  # fmt: skip
+            f"value {value.name!r} has another shape",
+            expected=str(value.shape),
+            got=str(list(array.shape)),
+            where="the inputs given",
+            fix="give it in the graph's shape",
+        )

@@ -26,9 +26,16 @@ def log_softmax_of_matrix(x: Tensor, *, axis: int = 1) -> Tensor:
 
 
 def batch_norm(
-    x: Tensor, scale: Tensor, bias: Tensor, mean: Tensor, var: Tensor, *,
-    epsilon: float = 1e-5, spatial: int = 1, training_mode: int = 0,
-) -> Tensor:  # fmt: skip
+    x: Tensor,
+    scale: Tensor,
+    bias: Tensor,
+    mean: Tensor,
+    var: Tensor,
+    *,
+    epsilon: float = 1e-5,
+    spatial: int = 1,
+    training_mode: int = 0,
+) -> Tensor:
     """``γ (x − mean) / √(var + ε) + β`` with the statistics given.
 
     Raises:

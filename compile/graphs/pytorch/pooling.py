@@ -54,9 +54,15 @@ def windows(
 
 
 def max_pool(
-    x: Tensor, *, kernel_shape: Ints, strides: Ints = (), dilations: Ints = (), pads: Ints = (),
-    auto_pad: str = "NOTSET", ceil_mode: int = 0,
-) -> Tensor:  # fmt: skip
+    x: Tensor,
+    *,
+    kernel_shape: Ints,
+    strides: Ints = (),
+    dilations: Ints = (),
+    pads: Ints = (),
+    auto_pad: str = "NOTSET",
+    ceil_mode: int = 0,
+) -> Tensor:
     """The greatest element of every window."""
     at = windows(x, kernel_shape, strides, dilations, pads, auto_pad, ceil_mode)
     pool = MAXIMA[x.dim() - 2]
@@ -68,9 +74,16 @@ def max_pool(
 
 
 def average_pool(
-    x: Tensor, *, kernel_shape: Ints, strides: Ints = (), dilations: Ints = (), pads: Ints = (),
-    auto_pad: str = "NOTSET", ceil_mode: int = 0, count_include_pad: int = 0,
-) -> Tensor:  # fmt: skip
+    x: Tensor,
+    *,
+    kernel_shape: Ints,
+    strides: Ints = (),
+    dilations: Ints = (),
+    pads: Ints = (),
+    auto_pad: str = "NOTSET",
+    ceil_mode: int = 0,
+    count_include_pad: int = 0,
+) -> Tensor:
     """The mean of every window; with ``count_include_pad`` the padding counts, but not what lies beyond it."""
     at = windows(x, kernel_shape, strides, dilations, pads, auto_pad, ceil_mode)
     if at.is_torch and set(at.dilations) == {1}:

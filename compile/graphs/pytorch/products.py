@@ -11,9 +11,15 @@ TRANSPOSED = {1: functional.conv_transpose1d, 2: functional.conv_transpose2d, 3:
 
 
 def gemm(
-    a: Tensor, b: Tensor, c: Tensor | None = None, *,
-    alpha: float = 1.0, beta: float = 1.0, transA: int = 0, transB: int = 0,
-) -> Tensor:  # fmt: skip
+    a: Tensor,
+    b: Tensor,
+    c: Tensor | None = None,
+    *,
+    alpha: float = 1.0,
+    beta: float = 1.0,
+    transA: int = 0,
+    transB: int = 0,
+) -> Tensor:
     """``α A B + β C``."""
     product = (a.t() if transA else a) @ (b.t() if transB else b)
     product = product if alpha == 1 else alpha * product
@@ -28,9 +34,16 @@ def einsum(*operands: Tensor, equation: str) -> Tensor:
 
 
 def conv(
-    x: Tensor, w: Tensor, b: Tensor | None = None, *,
-    auto_pad: str = "NOTSET", dilations: Ints = (), group: int = 1, pads: Ints = (), strides: Ints = (),
-) -> Tensor:  # fmt: skip
+    x: Tensor,
+    w: Tensor,
+    b: Tensor | None = None,
+    *,
+    auto_pad: str = "NOTSET",
+    dilations: Ints = (),
+    group: int = 1,
+    pads: Ints = (),
+    strides: Ints = (),
+) -> Tensor:
     """Convolve ``[N, C, …]`` with ``[M, C / group, …]``."""
     rank = x.dim() - 2
     strides, dilations = tuple(strides) or (1,) * rank, tuple(dilations) or (1,) * rank
@@ -41,10 +54,18 @@ def conv(
 
 
 def conv_transpose(
-    x: Tensor, w: Tensor, b: Tensor | None = None, *,
-    auto_pad: str = "NOTSET", dilations: Ints = (), group: int = 1, output_padding: Ints = (),
-    output_shape: Ints = (), pads: Ints = (), strides: Ints = (),
-) -> Tensor:  # fmt: skip
+    x: Tensor,
+    w: Tensor,
+    b: Tensor | None = None,
+    *,
+    auto_pad: str = "NOTSET",
+    dilations: Ints = (),
+    group: int = 1,
+    output_padding: Ints = (),
+    output_shape: Ints = (),
+    pads: Ints = (),
+    strides: Ints = (),
+) -> Tensor:
     """The gradient of a convolution, ``[N, C, …]`` by ``[C, M / group, …]``: computed whole, then cut."""
     rank = x.dim() - 2
     strides, dilations = tuple(strides) or (1,) * rank, tuple(dilations) or (1,) * rank

@@ -34,6 +34,9 @@ def read_module(path: Path) -> fx.GraphModule:
 
 def _open_input(path: Path, name: str, got: str) -> GraphError:
     return GraphError(
-        f"input {name!r} of {path.name} cannot be given", expected="a static shape and a type that torch has", got=got,
-        where=str(path), fix="export the model for one image of one size",
-    )  # fmt: skip
+        f"input {name!r} of {path.name} cannot be given",
+        expected="a static shape and a type that torch has",
+        got=got,
+        where=str(path),
+        fix="export the model for one image of one size",
+    )

@@ -17,8 +17,11 @@ from torch.nn import functional
 from compile.graphs.pytorch.base import Floats, Ints
 
 NEAREST: dict[str, Callable[[float], int]] = {
-    "round_prefer_floor": lambda x: ceil(x - 0.5), "round_prefer_ceil": lambda x: floor(x + 0.5), "floor": floor, "ceil": ceil,
-}  # fmt: skip
+    "round_prefer_floor": lambda x: ceil(x - 0.5),
+    "round_prefer_ceil": lambda x: floor(x + 0.5),
+    "floor": floor,
+    "ceil": ceil,
+}
 INTERPOLATE = {("linear", 3): "linear", ("linear", 4): "bilinear", ("linear", 5): "trilinear", ("cubic", 4): "bicubic"}
 
 
@@ -44,11 +47,21 @@ class Form(NamedTuple):
 
 
 def resize(
-    x: Tensor, roi: Floats | None = None, scales: Floats | None = None, sizes: Ints | None = None, *,
-    mode: str = "nearest", coordinate_transformation_mode: str = "half_pixel", nearest_mode: str = "round_prefer_floor",
-    cubic_coeff_a: float = -0.75, exclude_outside: int = 0, antialias: int = 0, extrapolation_value: float = 0.0,
-    axes: Ints | None = None, keep_aspect_ratio_policy: str = "stretch",
-) -> Tensor:  # fmt: skip
+    x: Tensor,
+    roi: Floats | None = None,
+    scales: Floats | None = None,
+    sizes: Ints | None = None,
+    *,
+    mode: str = "nearest",
+    coordinate_transformation_mode: str = "half_pixel",
+    nearest_mode: str = "round_prefer_floor",
+    cubic_coeff_a: float = -0.75,
+    exclude_outside: int = 0,
+    antialias: int = 0,
+    extrapolation_value: float = 0.0,
+    axes: Ints | None = None,
+    keep_aspect_ratio_policy: str = "stretch",
+) -> Tensor:
     """Resize the axes given, all without any, by ``scales`` or to ``sizes``."""
     chosen = [axis % x.dim() for axis in (range(x.dim()) if axes is None else axes)]
     form = Form(mode, coordinate_transformation_mode, nearest_mode, cubic_coeff_a, exclude_outside, antialias)

@@ -161,11 +161,9 @@ CHANGED = {
         Operator(resize.resize_asymmetric, "mode", static=(1,), since=10),
         Operator(resize.resize, _RESIZE, static=(1, 2, 3), since=11),
     ),
-    "Softmax": (
-        Operator(normalization.softmax_of_matrix, "axis"), Operator(normalization.softmax, "axis", since=13),
-    ),
+    "Softmax": (Operator(normalization.softmax_of_matrix, "axis"), Operator(normalization.softmax, "axis", since=13)),
     "Upsample": (Operator(resize.resize_asymmetric, "mode scales", static=(1,), since=7),),
-}  # fmt: skip
+}
 OPERATORS: dict[str, tuple[Operator, ...]] = CHANGED | {
     name: (row,) for group in (ELEMENTWISE, LAYOUT, PRODUCTS, NORMS, POOLING, REDUCTION) for name, row in group.items()
 }

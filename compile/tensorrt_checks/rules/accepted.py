@@ -32,8 +32,10 @@ def read_accepted(path: Path) -> tuple[Accepted, ...]:
         raise ConfigError(
             "the accepted warnings are wrong",
             expected="TOML: [[accept]] with rule, reason, measured and, unless it is every node, node",
-            got=faults(error), where=str(path), fix="correct the file",
-        ) from error  # fmt: skip
+            got=faults(error),
+            where=str(path),
+            fix="correct the file",
+        ) from error
     return check_accepted(found, str(path))
 
 
@@ -46,7 +48,10 @@ def check_accepted(accepted: tuple[Accepted, ...], where: str) -> tuple[Accepted
     for one in accepted:
         if one.rule not in WARNINGS:
             raise ConfigError(
-                f"{one.rule!r} cannot be accepted", expected=f"one of the warnings {', '.join(sorted(WARNINGS))}",
-                got=one.rule, where=where, fix="mend what the rule names: an error is never accepted",
-            )  # fmt: skip
+                f"{one.rule!r} cannot be accepted",
+                expected=f"one of the warnings {', '.join(sorted(WARNINGS))}",
+                got=one.rule,
+                where=where,
+                fix="mend what the rule names: an error is never accepted",
+            )
     return accepted

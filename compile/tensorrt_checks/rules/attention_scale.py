@@ -24,6 +24,10 @@ def check(view: View) -> Iterator[Finding]:
             continue
         reason = why_not(node)
         yield Finding(
-            rule=NAME, severity="warning", node=name_of(node), tensor=tensor_of(product.outputs[0]), effect=EFFECT,
+            rule=NAME,
+            severity="warning",
+            node=name_of(node),
+            tensor=tensor_of(product.outputs[0]),
+            effect=EFFECT,
             mend=BY_HAND.format(reason=reason) if reason else MEND,
-        )  # fmt: skip
+        )

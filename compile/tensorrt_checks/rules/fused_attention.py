@@ -31,9 +31,13 @@ def check(view: View) -> Iterator[Finding]:
     for one in attentions(view.nodes):
         for reason, mend in (*_types(one), *_shapes(one), *_readers(one)):
             yield Finding(
-                rule=NAME, severity="warning", node=name_of(one.first), tensor=tensor_of(one.first.outputs[0]),
-                effect=EFFECT.format(reason=reason), mend=mend,
-            )  # fmt: skip
+                rule=NAME,
+                severity="warning",
+                node=name_of(one.first),
+                tensor=tensor_of(one.first.outputs[0]),
+                effect=EFFECT.format(reason=reason),
+                mend=mend,
+            )
 
 
 def _types(one: Attention) -> Iterator[tuple[str, str]]:

@@ -41,9 +41,13 @@ def check_narrowed(view: View) -> Iterator[Finding]:
             if value.dtype in table.NARROWED:
                 effect = "TensorRT computes it in single precision and clamps what does not fit"
                 yield Finding(
-                    rule=NARROWED, severity="warning", node=name_of(node), tensor=tensor_of(value), effect=effect,
+                    rule=NARROWED,
+                    severity="warning",
+                    node=name_of(node),
+                    tensor=tensor_of(value),
+                    effect=effect,
                     mend="export the model in float32",
-                )  # fmt: skip
+                )
 
 
 def _types(node: ir.Node) -> Iterator[Finding]:

@@ -22,7 +22,13 @@ RULES: tuple[Rule, ...] = (
     Rule(opsets.NAME, "", "error", opsets.check, "the opset is one the parser takes, 9 to 20"),
     Rule(operators.NAME, "", "error", operators.check, "every operator is in the parser's table, with a type it takes"),
     Rule(symmetric.NAME, "1", "error", symmetric.check, "signed INT8, symmetric; zero-points absent or 0"),
-    Rule(scales.NAME, "2", "error", scales.check, "scales constant and above 0; one per activation, per channel of a weight"),
+    Rule(
+        scales.NAME,
+        "2",
+        "error",
+        scales.check,
+        "scales constant and above 0; one per activation, per channel of a weight",
+    ),
     Rule(bias.NAME, "3", "error", bias.check, "biases stay float; no int32 DequantizeLinear"),
     Rule(weights.NAME, "4", "error", weights.check, "a weight's DQ feeds its operator directly"),
     Rule(typed_scales.NAME, "9", "error", typed_scales.check, "a scale has its data's type, and the opset knows it"),
@@ -34,4 +40,4 @@ RULES: tuple[Rule, ...] = (
     Rule(fused_attention.NAME, "", "warning", fused_attention.check, "an attention is one that a fused kernel takes"),
     Rule(layer_norm.NAME, "10", "warning", layer_norm.check, "LayerNorm is native, LayerNorm and softmax are FP32"),
     Rule(operators.NARROWED, "", "warning", operators.check_narrowed, "nothing is in double precision"),
-)  # fmt: skip
+)

@@ -27,9 +27,13 @@ def check(view: View) -> Iterator[Finding]:
             for between, consumer in paths(node.outputs[0], ()):
                 names = ", ".join(between)
                 yield Finding(
-                    rule=NAME, severity="error", node=name_of(node), tensor=tensor_of(node.outputs[0]),
-                    effect=EFFECT.format(consumer=name_of(consumer), between=names), mend=MEND.format(between=names),
-                )  # fmt: skip
+                    rule=NAME,
+                    severity="error",
+                    node=name_of(node),
+                    tensor=tensor_of(node.outputs[0]),
+                    effect=EFFECT.format(consumer=name_of(consumer), between=names),
+                    mend=MEND.format(between=names),
+                )
 
 
 def paths(value: ir.Value, passed: tuple[str, ...]) -> Iterator[tuple[tuple[str, ...], ir.Node]]:

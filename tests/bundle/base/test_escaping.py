@@ -10,10 +10,17 @@ from hypothesis import strategies as st
 from bundle.base.escaping import escaped
 
 STEERING = {
-    "\x1b[2J": "\\u001b[2J", "\x9b31m": "\\u009b31m", "\r": "\\u000d", "\x08": "\\u0008", "\x7f": "\\u007f",
-    "\u202eabc\u2066": "\\u202eabc\\u2066", "\u200f": "\\u200f", "\u2028": "\\u2028", "\U000e0041": "\\udb40\\udc41",
+    "\x1b[2J": "\\u001b[2J",
+    "\x9b31m": "\\u009b31m",
+    "\r": "\\u000d",
+    "\x08": "\\u0008",
+    "\x7f": "\\u007f",
+    "\u202eabc\u2066": "\\u202eabc\\u2066",
+    "\u200f": "\\u200f",
+    "\u2028": "\\u2028",
+    "\U000e0041": "\\udb40\\udc41",
     "\ud800": "\\ud800",
-}  # fmt: skip
+}
 
 
 @pytest.mark.parametrize(("text", "shown"), STEERING.items(), ids=ascii)

@@ -25,13 +25,19 @@ def ends(error: BaseException) -> int:
 @pytest.mark.parametrize(
     ("error", "code"),
     [
-        (RegressionFailed("no", **FACTS), 1), (DatasetError("no", **FACTS), 2), (TargetUnavailable("no", **FACTS), 3),
-        (PermissionError(13, "Permission denied", "/a/b"), 2), (MemoryError("Unable to allocate 50 GiB"), 2),
-        (ZeroDivisionError("division by zero"), 4), (RecursionError("too deep"), 4), (AssertionError(), 4),
-        (KeyboardInterrupt(), 130), (SystemExit(1), 1),
+        (RegressionFailed("no", **FACTS), 1),
+        (DatasetError("no", **FACTS), 2),
+        (TargetUnavailable("no", **FACTS), 3),
+        (PermissionError(13, "Permission denied", "/a/b"), 2),
+        (MemoryError("Unable to allocate 50 GiB"), 2),
+        (ZeroDivisionError("division by zero"), 4),
+        (RecursionError("too deep"), 4),
+        (AssertionError(), 4),
+        (KeyboardInterrupt(), 130),
+        (SystemExit(1), 1),
     ],
     ids=lambda value: type(value).__name__,
-)  # fmt: skip
+)
 def test_each_error_has_its_exit_code(error: BaseException, code: int) -> None:
     assert ends(error) == code
 

@@ -20,7 +20,7 @@ from bundle.formats.artifacts import (
     load,
     verify_files,
     write_text,
-)  # fmt: skip
+)
 
 
 def make(folder: Path, kind: str = "folded") -> Folded:
@@ -29,9 +29,14 @@ def make(folder: Path, kind: str = "folded") -> Folded:
     (folder / "plan").mkdir()
     (folder / "plan" / "artifact.json").write_text("{}")
     record = Record(
-        kind=kind, files=hash_folder(folder), parent=None, settings={}, tools={}, outputs=(),
+        kind=kind,
+        files=hash_folder(folder),
+        parent=None,
+        settings={},
+        tools={},
+        outputs=(),
         inputs=(TensorSpec(name="image", dtype="float32", shape=(1, 3, 8, 8)),),
-    )  # fmt: skip
+    )
     write_text(folder / SIDECAR, record.model_dump_json())
     return Folded(folder=folder, record=record)
 

@@ -16,9 +16,22 @@ from bundle.transport.archive import pack, unpack
 from tests.bundle.made import make_bundle, manifest
 
 IMPORTABLE = [
-    "__init__.py", "sitecustomize.py", "openvino.py", "capi.cpython-310-x86_64-linux-gnu.so", "x.abi3.so", "a.pyc", "a.pyd",
-    "evil.pth", "__pycache__/a.cpython-310.pyc", "capi/__init__.py", "f32/model.onnx", "numpy.zip", "x.egg", "x.whl", "run.sh",
-]  # fmt: skip
+    "__init__.py",
+    "sitecustomize.py",
+    "openvino.py",
+    "capi.cpython-310-x86_64-linux-gnu.so",
+    "x.abi3.so",
+    "a.pyc",
+    "a.pyd",
+    "evil.pth",
+    "__pycache__/a.cpython-310.pyc",
+    "capi/__init__.py",
+    "f32/model.onnx",
+    "numpy.zip",
+    "x.egg",
+    "x.whl",
+    "run.sh",
+]
 OTHERS = [
     "notes.txt",
     ".onnx",

@@ -19,7 +19,7 @@ from bundle.formats.manifest import (
     read_manifest,
     verify_bundle,
     write_manifest,
-)  # fmt: skip
+)
 from bundle.formats.results import RESULTS, write_result
 from bundle.formats.seals import MANIFEST
 from tests.bundle.made import HEIGHT, PREPROCESS, TASKS, WIDTH, hash_bundle, make_bundle, manifest

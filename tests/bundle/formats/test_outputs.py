@@ -30,7 +30,7 @@ from bundle.formats.outputs import (
     require_folder,
     sweep,
     zip_with,
-)  # fmt: skip
+)
 
 ROOT = Path(__file__).resolve().parents[3]
 HEX = "0123456789abcdef" * 2
@@ -104,11 +104,18 @@ def _missing(out: Path) -> None:
 
 
 THERE: dict[str, Callable[[Path], object]] = {
-    "somebody's folder": _own, "a file beside the record": _foreign_file, "a file in its folders": _foreign_file_inside,
-    "an empty folder beside it": _foreign_folder, "a link": _link, "another kind": lambda out: make(out, kind="exported"),
-    "an edited file": _edited, "a record that cannot be read": _broken, "a file less": _missing,
-    "a file": lambda out: out.write_text("mine"), "a pipe": os.mkfifo,
-}  # fmt: skip
+    "somebody's folder": _own,
+    "a file beside the record": _foreign_file,
+    "a file in its folders": _foreign_file_inside,
+    "an empty folder beside it": _foreign_folder,
+    "a link": _link,
+    "another kind": lambda out: make(out, kind="exported"),
+    "an edited file": _edited,
+    "a record that cannot be read": _broken,
+    "a file less": _missing,
+    "a file": lambda out: out.write_text("mine"),
+    "a pipe": os.mkfifo,
+}
 
 
 @pytest.mark.parametrize("there", THERE)
@@ -177,10 +184,17 @@ def test_the_folder_one_stands_in_and_what_holds_it_are_refused(
 @pytest.mark.parametrize(
     ("out", "how"),
     [
-        ("model", "is"), ("model/", "is"), ("./x/../model", "is"), ("link", "is"), ("model/new", "lies inside"),
-        ("link/new", "lies inside"), (".", "holds"), ("link-up", "holds"), ("model/config.toml", "lies inside"),
+        ("model", "is"),
+        ("model/", "is"),
+        ("./x/../model", "is"),
+        ("link", "is"),
+        ("model/new", "lies inside"),
+        ("link/new", "lies inside"),
+        (".", "holds"),
+        ("link-up", "holds"),
+        ("model/config.toml", "lies inside"),
     ],
-)  # fmt: skip
+)
 def test_an_output_that_is_an_input_or_inside_or_around_one_is_refused(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, out: str, how: str
 ) -> None:
@@ -188,8 +202,10 @@ def test_an_output_that_is_an_input_or_inside_or_around_one_is_refused(
     (tmp_path / "model").mkdir()
     (tmp_path / "link").symlink_to(tmp_path / "model")
     (tmp_path / "link-up").symlink_to(tmp_path)
-    for require in (lambda: require_folder(tmp_path / out, anything, [tmp_path / "model"]),
-                    lambda: require_file(tmp_path / out, marked(b""), [tmp_path / "model"])):  # fmt: skip
+    for require in (
+        lambda: require_folder(tmp_path / out, anything, [tmp_path / "model"]),
+        lambda: require_file(tmp_path / out, marked(b""), [tmp_path / "model"]),
+    ):
         with pytest.raises(InputError, match=f"the output {how} an input"):
             require()
     with pytest.raises(InputError, match="the output is an input"):
@@ -210,8 +226,11 @@ def test_a_link_stays_and_what_it_names_is_replaced(tmp_path: Path) -> None:
 def test_what_cannot_be_written_is_refused_before_work_starts(tmp_path: Path, out: str) -> None:
     (tmp_path / "file").write_text("mine")
     (tmp_path / "loop").symlink_to("loop")
-    for require in (lambda: require_folder(tmp_path / out, RULE), lambda: require_file(tmp_path / out, marked(b"x")),
-                    lambda: require_container(tmp_path / out)):  # fmt: skip
+    for require in (
+        lambda: require_folder(tmp_path / out, RULE),
+        lambda: require_file(tmp_path / out, marked(b"x")),
+        lambda: require_container(tmp_path / out),
+    ):
         with pytest.raises(InputError) as caught:
             require()
         assert caught.value.exit_code == 2
@@ -348,35 +367,6 @@ def test_a_sweep_touches_nothing_that_no_run_left(tmp_path: Path) -> None:
     make(tmp_path / "out")
     sweep(tmp_path, RULE, "out")
     assert sorted(path.name for path in tmp_path.iterdir()) == sorted([*mine, "out", f".out.{HEX[::-1]}.old"])
-
-
-FULL = """
-import os, resource, signal, sys
-from pathlib import Path
-from bundle.formats.outputs import anything, marked, overwrite, replacing
-signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
-resource.setrlimit(resource.RLIMIT_FSIZE, (1000, 1000))
-try:
-    if sys.argv[2] == "file":
-        overwrite(Path(sys.argv[1]), "x" * 5000, marked(b"old"))
-    else:
-        with replacing(Path(sys.argv[1]), anything) as folder:
-            (folder / "big").write_text("x" * 5000)
-except Exception as error:
-    os.write(1, f"{type(error).__name__}|{error.got}|{error.where}".encode())
-"""
-
-
-@pytest.mark.parametrize("what", ["file", "folder"])
-def test_a_full_disk_is_an_error_with_the_path_and_leaves_the_old_output(tmp_path: Path, what: str) -> None:
-    out = tmp_path / "out"
-    out.write_text("old") if what == "file" else make(out)
-    before = tree(tmp_path)
-    run = subprocess.run(
-        [sys.executable, "-c", FULL, str(out), what], cwd=ROOT, capture_output=True, text=True, check=True
-    )
-    assert run.stdout == f"InputError|File too large|{out}"
-    assert tree(tmp_path) == before and [path.name for path in tmp_path.iterdir()] == ["out"]
 
 
 def test_another_error_of_the_system_keeps_its_own_path(tmp_path: Path) -> None:

@@ -19,8 +19,9 @@ TEXTS = {
     for name in RESULTS
 }
 VALUES = st.recursive(
-    st.none() | st.booleans() | st.integers() | st.text(), lambda inner: st.lists(inner) | st.dictionaries(st.text(), inner)
-)  # fmt: skip
+    st.none() | st.booleans() | st.integers() | st.text(),
+    lambda inner: st.lists(inner) | st.dictionaries(st.text(), inner),
+)
 
 
 @pytest.fixture(scope="module")
@@ -59,7 +60,9 @@ def test_a_sealed_result_is_still_json_with_the_two_keys_last(folder: Path) -> N
 
 
 @given(st.dictionaries(st.text(), VALUES), st.sampled_from([None, 2]))
-def test_any_json_object_survives_its_seal(tmp_path_factory: pytest.TempPathFactory, value: object, indent: int | None) -> None:  # fmt: skip
+def test_any_json_object_survives_its_seal(
+    tmp_path_factory: pytest.TempPathFactory, value: object, indent: int | None
+) -> None:
     text = seal_result("bench.json", json.dumps(value, indent=indent), "ab" * 32)
     path = tmp_path_factory.mktemp("any") / "sent.json"
     path.write_text(text)

@@ -9,18 +9,8 @@ import numpy as np
 import pytest
 
 from bundle.base.errors import ArtifactError, CheckpointError, DatasetError
-from bundle.formats.vectors import (
-    FULL,
-    OUTPUT_STEP,
-    PREDICTION_STEP,
-    Evaluated,
-    Vectors,
-    compact,
-    expand,
-    kept,
-    kept_output,
-    write_vectors,
-)  # fmt: skip
+from bundle.formats.stored_maps import OUTPUT_STEP, PREDICTION_STEP, compact, expand, kept, kept_output
+from bundle.formats.vectors import FULL, Evaluated, Vectors, write_vectors
 from bundle.tasks.dataset import Array, decode_label
 from bundle.tasks.metrics import Measure, ShareUnderDeg, measures, metric
 from bundle.tasks.postprocess import predict

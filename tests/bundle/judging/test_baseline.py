@@ -85,11 +85,12 @@ def test_what_cannot_be_compared_is_refused(bundle: Bundle, fault: str) -> None:
     kept = earlier.arrays
     assert kept is not None
     changes = {
-        "no arrays": None, "other tasks": kept.model_copy(update={"tasks": {"depth": kept.tasks["depth"]}}),
+        "no arrays": None,
+        "other tasks": kept.model_copy(update={"tasks": {"depth": kept.tasks["depth"]}}),
         "other images": kept.model_copy(update={"ids": ("else", *kept.ids[1:])}),
         "fewer images": kept.model_copy(update={"ids": kept.ids[:-1]}),
         "another order": kept.model_copy(update={"ids": kept.ids[::-1]}),
-    }  # fmt: skip
+    }
     broken = earlier.model_copy(update={"arrays": changes[fault]})
     arrays = {name: np.zeros((8, 2)) for name in TASKS}
     with pytest.raises(InputError, match="the earlier run") as caught:

@@ -56,9 +56,15 @@ def test_the_earlier_run_is_asked_about_and_can_fail_the_report() -> None:
     )
     good = row.model_copy(update={"verdict": "pass"})
     earlier = BaselineResult(
-        model="made", target="intel", device={"name": "x", "isa": ()}, precision="f32", executed_on="device",
-        tasks={one.name: row if one.name == "edge" else good for one in TASKS}, delta_m=-1.0, passed=False,
-    )  # fmt: skip
+        model="made",
+        target="intel",
+        device={"name": "x", "isa": ()},
+        precision="f32",
+        executed_on="device",
+        tasks={one.name: row if one.name == "edge" else good for one in TASKS},
+        delta_m=-1.0,
+        passed=False,
+    )
     worse = report(baseline=earlier, passed=False)
     found = answer(worse, "edge", "baseline", allow_inconclusive=True)
     assert not found.passed and found.text.startswith("against the earlier run: edge: ods_f 0.5 → 0.4")

@@ -137,10 +137,11 @@ def missing(outputs: dict[str, Array]) -> dict[str, Array]:
 @pytest.mark.parametrize(
     ("fault", "error", "text"),
     [
-        (raising, SessionFailed, "RuntimeError: CUDA error 700"), (hanging, SessionFailed, "time limit"),
+        (raising, SessionFailed, "RuntimeError: CUDA error 700"),
+        (hanging, SessionFailed, "time limit"),
         (missing, ArtifactError, "other names"),
     ],
-)  # fmt: skip
+)
 def test_a_session_that_breaks_in_the_middle_ends_in_an_error_that_names_the_image(
     bundle: Bundle, fault: Infer, error: type[ProjectError], text: str
 ) -> None:

@@ -172,9 +172,12 @@ def test_hard_images_are_shown_and_counted_apart(tmp_path: Path) -> None:
     with bundled(load_bundle(made.folder)) as source:
         assert (len(source.ids), source.hard) == (3, 1)
     run(
-        load_bundle(made.folder), session("raw"), HERE, resamples=2,
+        load_bundle(made.folder),
+        session("raw"),
+        HERE,
+        resamples=2,
         progress=lambda done, total: seen.append((done, total)),
-    )  # fmt: skip
+    )
     assert seen == [(1, 4), (2, 4), (3, 4), (4, 4)]
 
 

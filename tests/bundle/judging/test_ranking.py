@@ -50,7 +50,7 @@ NAN = float("nan")
         ("semseg", [0.2, 0.1], [0.0, 0.0], {1: "worst", 0: "best"}),
         ("semseg", [NAN, NAN], None, {}),
     ],
-)  # fmt: skip
+)
 def test_the_worst_lost_most(
     name: str, reference: list[float], loss: list[float] | None, places: dict[int, str]
 ) -> None:
@@ -65,13 +65,15 @@ def test_losses_are_those_of_each_image_and_hard_ones_have_none(bundle: Bundle) 
         ids = vectors.ids[1:]
         for name, channels in made.CHANNELS.items():
             judge = metric(task(name), channels)
-            judged[name] = np.stack([
-                judge.per_image(
-                    predict(task(name), made.scene(int(identifier), 0.8).outputs[name]),
-                    decode_label(name, made.scene(int(identifier), 0.0).labels[name], made.SPEC),
-                )
-                for identifier in ids
-            ])  # fmt: skip
+            judged[name] = np.stack(
+                [
+                    judge.per_image(
+                        predict(task(name), made.scene(int(identifier), 0.8).outputs[name]),
+                        decode_label(name, made.scene(int(identifier), 0.0).labels[name], made.SPEC),
+                    )
+                    for identifier in ids
+                ]
+            )
         report = RegressionReport.model_validate(made.regression()).model_copy(update={"arrays": pack(ids, judged)})
         found = losses(bundle.manifest, vectors, report)
         before = reference_scores(bundle.manifest, vectors)

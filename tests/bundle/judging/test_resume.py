@@ -13,9 +13,13 @@ def seen(seed: int, *, finite: bool = True) -> Seen:
     random = np.random.default_rng(seed)
     values = random.normal(size=(2, 3)) if finite else np.full((2, 3), np.nan)
     return Seen(
-        figures={"miou": values, "other": random.random(4)}, finite=finite, alike=random.random(), change=float("nan"),
-        exact_change=random.random(), powers=random.random(4),
-    )  # fmt: skip
+        figures={"miou": values, "other": random.random(4)},
+        finite=finite,
+        alike=random.random(),
+        change=float("nan"),
+        exact_change=random.random(),
+        powers=random.random(4),
+    )
 
 
 def same(one: Seen, other: Seen) -> None:

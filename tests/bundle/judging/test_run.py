@@ -14,15 +14,7 @@ from bundle.formats.contents import VECTORS
 from bundle.formats.manifest import Bundle, Io
 from bundle.formats.vectors import FULL, Evaluated, Vectors, write_vectors
 from bundle.judging.checks import require_passed, sentence
-from bundle.judging.run import (
-    RegressionReport,
-    VariantRow,
-    feed,
-    read_report,
-    run,
-    variant_tasks,
-    write_report,
-)  # fmt: skip
+from bundle.judging.run import RegressionReport, VariantRow, feed, read_report, run, variant_tasks, write_report
 from bundle.tasks.agreement import agreement
 from bundle.tasks.dataset import Array
 from bundle.tasks.postprocess import predict
@@ -94,17 +86,45 @@ def test_the_keys_are_the_contracts(bundles: dict[Io, Bundle], tmp_path: Path) -
     report = judge(bundles["raw"], session("raw", noisy("depth", 0.2)))
     written = json.loads(write_report(tmp_path, report).read_text())
     assert list(written) == [
-        "schema", "model", "target", "device", "precision", "executed_on", "images", "tasks", "delta_m", "passed",
-        "variants", "delta_m_interval", "gate", "source", "variant", "chosen", "session", "checks", "baseline", "arrays",
-    ]  # fmt: skip
+        "schema",
+        "model",
+        "target",
+        "device",
+        "precision",
+        "executed_on",
+        "images",
+        "tasks",
+        "delta_m",
+        "passed",
+        "variants",
+        "delta_m_interval",
+        "gate",
+        "source",
+        "variant",
+        "chosen",
+        "session",
+        "checks",
+        "baseline",
+        "arrays",
+    ]
     assert written["schema"] == 2 and written["device"] == {"name": "test", "isa": ["none"]}
     assert list(written["tasks"]) == list(TASKS)
     for row in ROWS:
         result = written["tasks"][row.name]
         assert list(result) == [
-            "metric", "direction", "reference", "compiled", "drop_relative", "interval", "budget", "verdict", "sqnr_db",
-            "labelled_images", "images_needed", "figures",
-        ]  # fmt: skip
+            "metric",
+            "direction",
+            "reference",
+            "compiled",
+            "drop_relative",
+            "interval",
+            "budget",
+            "verdict",
+            "sqnr_db",
+            "labelled_images",
+            "images_needed",
+            "figures",
+        ]
         assert (result["metric"], result["direction"], result["budget"]) == (row.metric, row.direction, row.budget)
     assert read_report(tmp_path) == report
 
@@ -177,10 +197,13 @@ def unbatched(outputs: dict[str, Array]) -> None:
 @pytest.mark.parametrize(
     ("spoil", "message"),
     [
-        (dropped, "other names"), (renamed, "other names"), (resized, "output 'depth' has the wrong dtype or shape"),
-        (widened, "output 'depth' has the wrong dtype or shape"), (unbatched, "output 'depth' has the wrong dtype or shape"),
+        (dropped, "other names"),
+        (renamed, "other names"),
+        (resized, "output 'depth' has the wrong dtype or shape"),
+        (widened, "output 'depth' has the wrong dtype or shape"),
+        (unbatched, "output 'depth' has the wrong dtype or shape"),
     ],
-)  # fmt: skip
+)
 def test_outputs_the_manifest_does_not_promise_are_refused(
     bundles: dict[Io, Bundle], io: Io, spoil: Callable[[dict[str, Array]], None], message: str
 ) -> None:

@@ -30,9 +30,13 @@ def test_the_ratios_interval_is_scipys() -> None:
     ours, theirs = random.normal(9.5, 0.6, 60), random.normal(10, 0.6, 60)
     found = ratio(list(ours), list(theirs))
     other = stats.bootstrap(
-        (ours, theirs), lambda a, b, axis: np.median(a, axis=axis) / np.median(b, axis=axis), paired=True,
-        method="percentile", n_resamples=4_000, rng=np.random.default_rng(4),
-    ).confidence_interval  # fmt: skip
+        (ours, theirs),
+        lambda a, b, axis: np.median(a, axis=axis) / np.median(b, axis=axis),
+        paired=True,
+        method="percentile",
+        n_resamples=4_000,
+        rng=np.random.default_rng(4),
+    ).confidence_interval
     width = found.high - found.low
     assert abs(found.low - other.low) < 0.15 * width and abs(found.high - other.high) < 0.15 * width
     assert found == ratio(list(ours), list(theirs))

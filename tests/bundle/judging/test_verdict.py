@@ -24,7 +24,7 @@ from bundle.judging.verdict import (
     student_t,
     tail,
     weigh,
-)  # fmt: skip
+)
 from bundle.tasks.metrics import metric
 from bundle.tasks.table import TASKS, Direction
 
@@ -49,12 +49,21 @@ def pairs(seed: int, count: int, shift: float, noise: float) -> tuple[Floats, Fl
 @pytest.mark.parametrize(
     ("reference", "compiled", "direction", "drop"),
     [
-        (0.5, 0.4, "higher", 0.2), (0.5, 0.6, "higher", -0.2), (20.0, 21.0, "lower", 0.05), (20.0, 19.0, "lower", -0.05),
-        (0.0, 0.0, "higher", 0.0), (0.0, 0.1, "higher", -INF), (0.0, 0.1, "lower", INF), (0.0, 0.0, "lower", 0.0),
-        (0.5, NAN, "higher", INF), (20.0, NAN, "lower", INF), (NAN, 0.5, "higher", NAN), (NAN, NAN, "lower", NAN),
+        (0.5, 0.4, "higher", 0.2),
+        (0.5, 0.6, "higher", -0.2),
+        (20.0, 21.0, "lower", 0.05),
+        (20.0, 19.0, "lower", -0.05),
+        (0.0, 0.0, "higher", 0.0),
+        (0.0, 0.1, "higher", -INF),
+        (0.0, 0.1, "lower", INF),
+        (0.0, 0.0, "lower", 0.0),
+        (0.5, NAN, "higher", INF),
+        (20.0, NAN, "lower", INF),
+        (NAN, 0.5, "higher", NAN),
+        (NAN, NAN, "lower", NAN),
         (0.0, NAN, "higher", INF),
     ],
-)  # fmt: skip
+)
 def test_relative_drop(reference: float, compiled: float, direction: Direction, drop: float) -> None:
     got = relative_drop(np.array([reference]), np.array([compiled]), direction)
     np.testing.assert_allclose(got, [drop], rtol=1e-12)
@@ -80,9 +89,13 @@ def test_the_interval_is_scipys_paired_percentile_bootstrap() -> None:
     reference, compiled = pairs(2, 100, 0.01, 0.03)
     ours = interval(bootstrap(reference, compiled, mean, "higher", resamples=10_000, seed=0), MANY)
     theirs = stats.bootstrap(
-        (reference[:, 0], compiled[:, 0]), lambda a, b, axis: 1 - b.mean(axis=axis) / a.mean(axis=axis),
-        paired=True, method="percentile", n_resamples=10_000, rng=np.random.default_rng(1),
-    ).confidence_interval  # fmt: skip
+        (reference[:, 0], compiled[:, 0]),
+        lambda a, b, axis: 1 - b.mean(axis=axis) / a.mean(axis=axis),
+        paired=True,
+        method="percentile",
+        n_resamples=10_000,
+        rng=np.random.default_rng(1),
+    ).confidence_interval
     width = ours[1] - ours[0]
     assert abs(ours[0] - theirs.low) < 0.05 * width and abs(ours[1] - theirs.high) < 0.05 * width
 
@@ -283,11 +296,15 @@ def test_delta_m_of_no_change_is_plus_zero() -> None:
 @pytest.mark.parametrize(
     ("low", "high", "one_sided", "two_sided"),
     [
-        (-0.002, 0.004, "pass", "pass"), (0.011, 0.02, "regression", "regression"),
-        (0.005, 0.02, "inconclusive", "inconclusive"), (-0.05, -0.011, "pass", "improvement"),
-        (-0.02, -0.005, "pass", "inconclusive"), (-0.01, 0.01, "pass", "pass"), (-0.02, 0.02, "inconclusive", "inconclusive"),
+        (-0.002, 0.004, "pass", "pass"),
+        (0.011, 0.02, "regression", "regression"),
+        (0.005, 0.02, "inconclusive", "inconclusive"),
+        (-0.05, -0.011, "pass", "improvement"),
+        (-0.02, -0.005, "pass", "inconclusive"),
+        (-0.01, 0.01, "pass", "pass"),
+        (-0.02, 0.02, "inconclusive", "inconclusive"),
     ],
-)  # fmt: skip
+)
 def test_gates(low: float, high: float, one_sided: Verdict, two_sided: Verdict) -> None:
     assert (decide(low, high, 0.01), decide(low, high, 0.01, "two-sided")) == (one_sided, two_sided)
 
@@ -305,10 +322,20 @@ def test_as_many_images_as_were_asked_for_do_decide(shift: float, gate: Gate) ->
     few = judge(*pairs(11, 30, shift, 0.03), Rule(mean, "higher", budget=0.01, seed=0, resamples=800, gate=gate))
     assert few.verdict == "inconclusive" and few.images_needed is not None and few.images_needed > 30
     assert f"about {rounded(few.images_needed)} images would decide it" in few.reason
-    wide = [judge(*pairs(seed, 4 * _true_need(shift, gate), shift, 0.03), Rule(mean, "higher", budget=0.01, seed=0,
-                  resamples=400, gate=gate)).verdict for seed in range(12)]  # fmt: skip
-    thin = [judge(*pairs(seed, _true_need(shift, gate) // 3, shift, 0.03), Rule(mean, "higher", budget=0.01, seed=0,
-                  resamples=400, gate=gate)).verdict for seed in range(12)]  # fmt: skip
+    wide = [
+        judge(
+            *pairs(seed, 4 * _true_need(shift, gate), shift, 0.03),
+            Rule(mean, "higher", budget=0.01, seed=0, resamples=400, gate=gate),
+        ).verdict
+        for seed in range(12)
+    ]
+    thin = [
+        judge(
+            *pairs(seed, _true_need(shift, gate) // 3, shift, 0.03),
+            Rule(mean, "higher", budget=0.01, seed=0, resamples=400, gate=gate),
+        ).verdict
+        for seed in range(12)
+    ]
     assert wide.count("inconclusive") <= 2 and thin.count("inconclusive") >= 6
 
 

@@ -157,8 +157,13 @@ def test_a_folder_without_a_spec_says_so(tmp_path: Path) -> None:
 
 def test_channels_come_from_the_row_or_the_classes() -> None:
     assert {row.name: made_scenes.SPEC.channels(row) for row in TASKS} == {
-        "semseg": 3, "human_parts": 2, "saliency": 1, "normals": 3, "depth": 1, "edge": 1,
-    }  # fmt: skip
+        "semseg": 3,
+        "human_parts": 2,
+        "saliency": 1,
+        "normals": 3,
+        "depth": 1,
+        "edge": 1,
+    }
     bare = DatasetSpec(name="bare", classes={}, palettes={}, attribution="")
     with pytest.raises(DatasetError, match="no classes for task 'semseg'"):
         bare.channels(task("semseg"))

@@ -23,7 +23,7 @@ from bundle.tasks.metrics import (
     ShareWithinFactor,
     measures,
     metric,
-)  # fmt: skip
+)
 from bundle.tasks.table import TASKS, task
 
 SIZE = (24, 20)
@@ -120,12 +120,18 @@ def test_max_threshold_iou_is_torchmetrics_jaccard_per_image_and_threshold() -> 
     for probability, label in pairs:
         probability[label != 0] = np.sqrt(probability[label != 0])  # so that thresholds differ
     found = [
-        np.mean([
-            float(binary_jaccard_index(torch.from_numpy(p).double(), torch.from_numpy(t.astype(int)), threshold=float(cut)))
-            for p, t in pairs
-        ])
+        np.mean(
+            [
+                float(
+                    binary_jaccard_index(
+                        torch.from_numpy(p).double(), torch.from_numpy(t.astype(int)), threshold=float(cut)
+                    )
+                )
+                for p, t in pairs
+            ]
+        )
         for cut in np.linspace(0.2, 0.9, 15)
-    ]  # fmt: skip
+    ]
     measure = MaxThresholdIou()
     sums = total(measure, pairs)
     np.testing.assert_allclose(sums[:15] / 4, found, atol=1e-6)

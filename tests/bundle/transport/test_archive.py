@@ -84,9 +84,7 @@ def test_the_same_bundle_gives_the_same_bytes(folder: Path, archive: Path, tmp_p
 
 def test_the_manifest_comes_first_and_every_entry_is_a_plain_file(archive: Path) -> None:
     found = [entry for entry, _ in entries(archive)]
-    assert [entry.filename for entry in found] == [
-        MANIFEST, "f32.onnx", "fold.json", "regression.json", "vectors.npz",
-    ]  # fmt: skip
+    assert [entry.filename for entry in found] == [MANIFEST, "f32.onnx", "fold.json", "regression.json", "vectors.npz"]
     assert {entry.external_attr >> 16 for entry in found} == {stat.S_IFREG | 0o644}
 
 
@@ -192,7 +190,10 @@ SPOILT: dict[str, tuple[Callable[[list[Entry]], list[Entry]], str]] = {
     "nothing": (lambda found: [], "this is no bundle"),
     "no manifest": (lambda found: found[1:], "this is no bundle"),
     "an endless manifest": (lambda found: [(found[0][0], b" " * (17 << 20)), *found[1:]], "this is no bundle"),
-    "an edited manifest": (lambda found: [(found[0][0], found[0][1].replace(b"made", b"fake")), *found[1:]], "was altered"),
+    "an edited manifest": (
+        lambda found: [(found[0][0], found[0][1].replace(b"made", b"fake")), *found[1:]],
+        "was altered",
+    ),
     "no vectors": (lambda found: found[:-1], "vectors.npz is missing"),
     "other vectors": (lambda found: [*found[:-1], (found[-1][0], b"none")], "vectors.npz was altered"),
     "another's result": (
@@ -200,7 +201,7 @@ SPOILT: dict[str, tuple[Callable[[list[Entry]], list[Entry]], str]] = {
         "regression.json was altered",
     ),
     "too many": (lambda found: [named(f"{number}") for number in range(5000)], "too many entries"),
-}  # fmt: skip
+}
 
 
 @pytest.mark.parametrize("name", ["engines/f16-0123.engine", "Engines/f16.engine", "journal/0123.jsonl"])
@@ -212,8 +213,11 @@ def test_what_a_device_writes_is_refused_even_where_the_manifest_lists_it(
     digest = hashlib.sha256(b"code").hexdigest()
     good = manifest(folder)
     write_manifest(listing, good.model_copy(update={"files": {**good.files, name: digest}}))
-    found = [(entry, (listing / MANIFEST).read_bytes() if entry.filename == MANIFEST else content)
-             for entry, content in entries(archive) if entry.filename != "regression.json"]  # fmt: skip
+    found = [
+        (entry, (listing / MANIFEST).read_bytes() if entry.filename == MANIFEST else content)
+        for entry, content in entries(archive)
+        if entry.filename != "regression.json"
+    ]
     refused(rewrite(tmp_path / "listed.zip", [*found, named(name, b"code")]), tmp_path, "no file that a bundle lists")
 
 

@@ -30,7 +30,7 @@ from bundle.transport.signature import (
     read_signature,
     require_signature,
     sign,
-)  # fmt: skip
+)
 from tests.bundle.made import make_bundle, manifest
 
 

@@ -15,9 +15,11 @@ def case(name: str, shares: list[float], error_m: float) -> Case:
 
 
 CASES = [
-    case("common", [0.5, 0.5, 0.0], 0.1), case("a little of it", [0.5, 0.48, 0.02], 0.2),
-    case("most of it", [0.2, 0.1, 0.7], 0.3), case("the worst", [0.5, 0.5, 0.0], 0.9),
-]  # fmt: skip
+    case("common", [0.5, 0.5, 0.0], 0.1),
+    case("a little of it", [0.5, 0.48, 0.02], 0.2),
+    case("most of it", [0.2, 0.1, 0.7], 0.3),
+    case("the worst", [0.5, 0.5, 0.0], 0.9),
+]
 
 
 def test_half_are_rare_and_the_rest_the_worst() -> None:

@@ -87,11 +87,13 @@ def vectors(model: EagerModel, scenes: Path, tmp_path_factory: pytest.TempPathFa
     with replacing(out, anything) as folder:
         images = (
             Evaluated(
-                id=name, image=dataset.image(name), outputs=model.run(dataset.image(name), name=name),
+                id=name,
+                image=dataset.image(name),
+                outputs=model.run(dataset.image(name), name=name),
                 labels={task: dataset.encoded_label(task, name) for task in made.TASKS},
             )
             for name in made.EVALUATION
-        )  # fmt: skip
+        )
         write_vectors(folder / VECTORS, images, tasks=made.TASKS, spec=made.SPEC)
         seal(ReferenceVectors, folder, parent=None, inputs=(), outputs=(), settings={}, tools={})
     return load(ReferenceVectors, out)
@@ -103,12 +105,25 @@ def terms() -> Terms:
     info = made.INFO["raw"]
     inputs, outputs = info.interface
     draft = Manifest(
-        name="tiny", target="intel", io="raw", tasks=made.TASKS, dataset=made.SPEC, preprocess=info.preprocess,
-        inputs=inputs, outputs=outputs, shipped="f32", engine=EngineEntry(status="built"),
+        name="tiny",
+        target="intel",
+        io="raw",
+        tasks=made.TASKS,
+        dataset=made.SPEC,
+        preprocess=info.preprocess,
+        inputs=inputs,
+        outputs=outputs,
+        shipped="f32",
+        engine=EngineEntry(status="built"),
         variants=(BundleVariant(name="f32", precision="f32", files=("float.xml",), recipe={}),),
-        reference=Reference(checkpoint_sha256="", framework=""), budgets=default_budgets(made.TASKS, strict=False),
-        seeds=Seeds(sampling=0, bootstrap=0), tools={}, settings={}, parents={}, files={},
-    )  # fmt: skip
+        reference=Reference(checkpoint_sha256="", framework=""),
+        budgets=default_budgets(made.TASKS, strict=False),
+        seeds=Seeds(sampling=0, bootstrap=0),
+        tools={},
+        settings={},
+        parents={},
+        files={},
+    )
     return Terms(draft, TimingConfig(runs=1, warmup=0), allow_inconclusive=False)
 
 
@@ -133,9 +148,14 @@ NOISY = [8.0, 12.0, 9.0, 11.0, 10.0]
 
 @pytest.mark.parametrize(("factor", "rounds", "shipped"), [(0.88, 20, "f32"), (0.4, 5, "int8")])
 def test_a_host_measures_again_what_noise_hides_and_records_what_it_saw(
-    model: EagerModel, vectors: ReferenceVectors, terms: Terms, monkeypatch: pytest.MonkeyPatch,
-    factor: float, rounds: int, shipped: str,
-) -> None:  # fmt: skip
+    model: EagerModel,
+    vectors: ReferenceVectors,
+    terms: Terms,
+    monkeypatch: pytest.MonkeyPatch,
+    factor: float,
+    rounds: int,
+    shipped: str,
+) -> None:
     clock = [0.0]
     monkeypatch.setitem(CLOCKS, "wall", lambda: clock[0])
     monkeypatch.setattr(EagerModel, "run", lambda *given, **more: clock.__setitem__(0, clock[0] + 1.335))

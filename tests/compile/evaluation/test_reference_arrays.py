@@ -56,11 +56,19 @@ def test_a_bundle_of_some_tasks_is_judged_on_a_whole_folder(
     kept = ("depth", "semseg")
     bundle = build_bundle(
         BuildConfig(
-            target="intel", checkpoint=checkpoint, data=scenes, out=tmp_path, threads=1, tasks=kept,
-            budgets=dict.fromkeys(kept, 10.0), timing=TimingConfig(runs=1, warmup=0),
-            calibration=CalibrationConfig(count=1), evaluation=EvaluationConfig(count=2, hard=0),
-        ), lambda line: None,
-    )  # fmt: skip
+            target="intel",
+            checkpoint=checkpoint,
+            data=scenes,
+            out=tmp_path,
+            threads=1,
+            tasks=kept,
+            budgets=dict.fromkeys(kept, 10.0),
+            timing=TimingConfig(runs=1, warmup=0),
+            calibration=CalibrationConfig(count=1),
+            evaluation=EvaluationConfig(count=2, hard=0),
+        ),
+        lambda line: None,
+    )
     some = Path(shutil.copytree(scenes, tmp_path / "some"))
     for name in set(made.TASKS) - set(kept):
         shutil.rmtree(some / name)

@@ -29,11 +29,19 @@ def report_of(*rows: VariantRow) -> RegressionReport:
             metric="max_f", direction="higher", labelled_images=20, **one.model_dump(exclude={"labelled_images"})
         )
         for name, one in rows[0].tasks.items()
-    }  # fmt: skip
+    }
     return RegressionReport(
-        model="made", target="intel", device=Device(name="made", isa=("avx2",)), precision="f32", executed_on="device",
-        images=20, tasks=tasks, delta_m=0.0, passed=False, variants=rows,
-    )  # fmt: skip
+        model="made",
+        target="intel",
+        device=Device(name="made", isa=("avx2",)),
+        precision="f32",
+        executed_on="device",
+        images=20,
+        tasks=tasks,
+        delta_m=0.0,
+        passed=False,
+        variants=rows,
+    )
 
 
 def row(name: str, **tasks: VariantTask) -> VariantRow:
@@ -51,9 +59,17 @@ def test_it_names_the_costliest_layers_the_nearest_variant_and_the_commands(tmp_
         for name, db in (("loud", 20.0), ("soft", 30.0))
     )
     search = SearchReport(
-        outcome="", images=3, trial_images=64, config=SearchConfig(), budgets={}, never_quantized_share=0.05, steps=(), returned=(),
-        layers=layers, enough=0.23,
-    )  # fmt: skip
+        outcome="",
+        images=3,
+        trial_images=64,
+        config=SearchConfig(),
+        budgets={},
+        never_quantized_share=0.05,
+        steps=(),
+        returned=(),
+        layers=layers,
+        enough=0.23,
+    )
     path = tmp_path / "sensitivity.json"
     path.write_text(search.model_dump_json())
     lines = next_steps(ASKED, report_of(FAR, CLOSE, UNJUDGED), tmp_path)
@@ -86,14 +102,20 @@ def test_the_terminal_says_eager_is_no_baseline_and_warns_of_a_busy_machine() ->
     candidate = Candidate(name="f32", latency_ms=42.0, verdicts={"depth": "pass"}, reason="shipped; within its budgets")
     choice = Choice(shipped="f32", reason="it is alone", eager_ms=1335.2, candidates=(candidate,))
     bench = Bench(
-        eager_ms=1335.2, f32_compiled_ms=42.0, shipped_ms=42.0, shipped_precision="f32", runs=5, warmup=1,
+        eager_ms=1335.2,
+        f32_compiled_ms=42.0,
+        shipped_ms=42.0,
+        shipped_precision="f32",
+        runs=5,
+        warmup=1,
         disturbed=("load 9.1 on 2 CPUs",),
-    )  # fmt: skip
+    )
     assert describe(choice, bench) == [
-        "  f32             42.00 ms  shipped; within its budgets", "  eager PyTorch: 1335 ms, not a baseline",
+        "  f32             42.00 ms  shipped; within its budgets",
+        "  eager PyTorch: 1335 ms, not a baseline",
         "warning: the machine was busy while it timed (load 9.1 on 2 CPUs): the latencies may not be repeatable",
         "shipped: f32, it is alone",
-    ]  # fmt: skip
+    ]
     quiet = describe(choice, bench.model_copy(update={"disturbed": (), "eager_ms": None}))
     assert len(quiet) == 2 and not any("warning" in line or "eager" in line for line in quiet)
 

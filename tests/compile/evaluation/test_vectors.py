@@ -9,7 +9,8 @@ import torch
 
 from bundle.base.errors import DatasetError
 from bundle.formats.contents import VECTORS
-from bundle.formats.vectors import Vectors, kept_output
+from bundle.formats.stored_maps import kept_output
+from bundle.formats.vectors import Vectors
 from bundle.tasks.dataset import FolderDataset
 from compile.evaluation import vectors as stage
 from compile.evaluation.eager import EagerModel

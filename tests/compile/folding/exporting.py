@@ -15,14 +15,25 @@ from compile.graphs.onnxsim_worker import simplify_file
 
 
 def export(
-    module: nn.Module, *inputs: Tensor, names: Sequence[str] = ("x",), outputs: Sequence[str] | None = None, optimize: bool = True
-) -> ir.Model:  # fmt: skip
+    module: nn.Module,
+    *inputs: Tensor,
+    names: Sequence[str] = ("x",),
+    outputs: Sequence[str] | None = None,
+    optimize: bool = True,
+) -> ir.Model:
     """Export a module; without ``optimize`` the exporter folds constants and leaves batch norms as the module has them."""
     with quiet_export(), torch.no_grad():
         program = torch.onnx.export(
-            module.eval(), inputs, dynamo=True, opset_version=OPSET, input_names=list(names), output_names=outputs, external_data=False,
-            verbose=False, optimize=optimize,
-        )  # fmt: skip
+            module.eval(),
+            inputs,
+            dynamo=True,
+            opset_version=OPSET,
+            input_names=list(names),
+            output_names=outputs,
+            external_data=False,
+            verbose=False,
+            optimize=optimize,
+        )
     assert program is not None
     if not optimize:
         fold_constants(program.model)
@@ -39,7 +50,11 @@ def simplify(model: ir.Model) -> ir.Model:
 
 
 def export_simplified(
-    module: nn.Module, *inputs: Tensor, names: Sequence[str] = ("x",), outputs: Sequence[str] | None = None, optimize: bool = True
-) -> ir.Model:  # fmt: skip
+    module: nn.Module,
+    *inputs: Tensor,
+    names: Sequence[str] = ("x",),
+    outputs: Sequence[str] | None = None,
+    optimize: bool = True,
+) -> ir.Model:
     """Export and simplify a module."""
     return simplify(export(module, *inputs, names=names, outputs=outputs, optimize=optimize))

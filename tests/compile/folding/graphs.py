@@ -63,16 +63,24 @@ class Builder:
         return Item(value, axes)
 
     def node(
-        self, operator: str, inputs: Sequence[Item | ir.Value | None], axes: str, shape: Sequence[int],
+        self,
+        operator: str,
+        inputs: Sequence[Item | ir.Value | None],
+        axes: str,
+        shape: Sequence[int],
         **attributes: int | float | str | Sequence[int],
-    ) -> Item:  # fmt: skip
+    ) -> Item:
         """Add a node with one output."""
         return self.nodes(operator, inputs, axes, [shape], **attributes)[0]
 
     def nodes(
-        self, operator: str, inputs: Sequence[Item | ir.Value | None], axes: str, shapes: Sequence[Sequence[int]],
+        self,
+        operator: str,
+        inputs: Sequence[Item | ir.Value | None],
+        axes: str,
+        shapes: Sequence[Sequence[int]],
         **attributes: int | float | str | Sequence[int],
-    ) -> list[Item]:  # fmt: skip
+    ) -> list[Item]:
         """Add a node with an output for each shape."""
         name = self._name(operator)
         outputs = [

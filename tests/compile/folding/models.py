@@ -14,7 +14,7 @@ from tdss.config import (
     SwinConfig,
     TdssConfig,
     VitConfig,
-)  # fmt: skip
+)
 from tdss.model import MultiTaskModel
 
 TASKS = {"semseg": 5, "human_parts": 3, "saliency": 1, "normals": 3, "depth": 1, "edge": 1}

@@ -41,14 +41,22 @@ def adapted_vit(setup: Peft) -> nn.Module:
 
     torch.manual_seed(0)
     config = ViTConfig(
-        hidden_size=DIM, num_hidden_layers=2, num_attention_heads=2, intermediate_size=2 * DIM, image_size=SIDE,
-        patch_size=4, attn_implementation="eager",
-    )  # fmt: skip
+        hidden_size=DIM,
+        num_hidden_layers=2,
+        num_attention_heads=2,
+        intermediate_size=2 * DIM,
+        image_size=SIDE,
+        patch_size=4,
+        attn_implementation="eager",
+    )
     vit = ViTModel(config, add_pooling_layer=False)
     lora = LoraConfig(
-        r=setup.rank, lora_alpha=2 * setup.rank, target_modules=list(setup.targets), use_dora=setup.dora,
+        r=setup.rank,
+        lora_alpha=2 * setup.rank,
+        target_modules=list(setup.targets),
+        use_dora=setup.dora,
         init_lora_weights=False,
-    )  # fmt: skip
+    )
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", FutureWarning)  # peft asks transformers for a name that the latter gives up
         model = get_peft_model(vit, lora)

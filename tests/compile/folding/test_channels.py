@@ -23,8 +23,10 @@ BASE = TdssConfig(experts=4, rank=2, gates=(("static", "dynamic"), ("dynamic",))
 STATIC, DYNAMIC = "adapter.stages.0.blocks.0.banks.mlp", "adapter.stages.0.blocks.1.banks.mlp"
 TASKS = ("semseg", "depth")
 PLACES = 64  # of the first stage
-SITES = {"linear": (lambda: nn.Linear(5, 8), lambda: nn.Linear(8, 3), (1, 9, 5)),
-         "convolution": (lambda: nn.Conv2d(5, 8, 3), lambda: nn.Conv2d(8, 3, 1), (1, 5, 6, 6))}  # fmt: skip
+SITES = {
+    "linear": (lambda: nn.Linear(5, 8), lambda: nn.Linear(8, 3), (1, 9, 5)),
+    "convolution": (lambda: nn.Conv2d(5, 8, 3), lambda: nn.Conv2d(8, 3, 1), (1, 5, 6, 6)),
+}
 
 
 def model_of(config: TdssConfig = BASE) -> MultiTaskModel:
@@ -34,7 +36,9 @@ def model_of(config: TdssConfig = BASE) -> MultiTaskModel:
 
 def widths(model: ir.Model, operator: str) -> list[int]:
     """How many channels each node of an operator has; they are last, or second of an image."""
-    shapes = [[int(str(size)) for size in node.outputs[0].shape or ()] for node in model.graph if node.op_type == operator]  # fmt: skip
+    shapes = [
+        [int(str(size)) for size in node.outputs[0].shape or ()] for node in model.graph if node.op_type == operator
+    ]
     return [shape[1] if len(shape) == 4 and shape[2] == shape[3] else shape[-1] for shape in shapes]
 
 
@@ -55,7 +59,11 @@ def test_a_dead_channel_leaves_any_network(site: str, bend: Callable[[], nn.Modu
     folded = fold_exactly(graph)
     if dead == "read by nobody" or bend in (nn.ReLU, nn.GELU, nn.Sigmoid):
         products = {"Conv": 1, "MatMul": -1, "Gemm": -1}
-        sizes = [[int(str(size)) for size in node.outputs[0].shape or ()][products[node.op_type]] for node in folded.graph if node.op_type in products]  # fmt: skip
+        sizes = [
+            [int(str(size)) for size in node.outputs[0].shape or ()][products[node.op_type]]
+            for node in folded.graph
+            if node.op_type in products
+        ]
         assert sizes == [6, 3]
 
 
@@ -77,7 +85,9 @@ def test_the_softmax_of_a_dynamic_gate_still_sees_every_skill() -> None:
     model = model_of()
     zero(model, f"{DYNAMIC}.down.weight:0-2")
     folded = fold_exactly(graph_of(model))
-    shapes = {str(node.outputs[0].name): str(node.outputs[0].shape) for node in folded.graph if node.op_type == "Softmax"}  # fmt: skip
+    shapes = {
+        str(node.outputs[0].name): str(node.outputs[0].shape) for node in folded.graph if node.op_type == "Softmax"
+    }
     assert shapes[f"{DYNAMIC}.gate/Softmax"] == "[1,2,4]"
 
 

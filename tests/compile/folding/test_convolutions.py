@@ -42,17 +42,23 @@ Case = tuple[Callable[[], nn.Module], tuple[int, ...], int]
 CASES: dict[str, Case] = {
     "3×3 and 5×5": (lambda: Summed(nn.Conv2d(4, 6, 3, padding=1), nn.Conv2d(4, 6, 5, padding=2)), (4, 9, 9), 1),
     "3×3, 1×3 and 3×1": (
-        lambda: Summed(*(nn.Conv2d(4, 6, kernel, padding="same") for kernel in (3, (1, 3), (3, 1)))), (4, 9, 9), 1,
+        lambda: Summed(*(nn.Conv2d(4, 6, kernel, padding="same") for kernel in (3, (1, 3), (3, 1)))),
+        (4, 9, 9),
+        1,
     ),
     "grouped beside identity": (lambda: Summed(nn.Conv2d(6, 6, 3, padding=1, groups=3), nn.Identity()), (6, 9, 9), 1),
     "depthwise beside dense": (
-        lambda: Summed(nn.Conv2d(8, 8, 3, padding=1, groups=8), nn.Conv2d(8, 8, 1)), (8, 9, 9), 2,
+        lambda: Summed(nn.Conv2d(8, 8, 3, padding=1, groups=8), nn.Conv2d(8, 8, 1)),
+        (8, 9, 9),
+        2,
     ),
     "dilated beside dense": (
-        lambda: Summed(nn.Conv2d(4, 6, 3, padding=1), nn.Conv2d(4, 6, 3, padding=2, dilation=2)), (4, 9, 9), 2,
+        lambda: Summed(nn.Conv2d(4, 6, 3, padding=1), nn.Conv2d(4, 6, 3, padding=2, dilation=2)),
+        (4, 9, 9),
+        2,
     ),
     "along one axis": (lambda: nn.Sequential(nn.Conv1d(4, 6, 3, 2, 1), nn.BatchNorm1d(6), nn.ReLU()), (4, 9), 1),
-}  # fmt: skip
+}
 
 
 @pytest.mark.parametrize("case", CASES)

@@ -117,12 +117,17 @@ def test_inputs_may_be_given(graph: Path, tmp_path: Path) -> None:
 
 def test_an_older_opset_is_folded_too(tmp_path: Path) -> None:
     rng = np.random.default_rng(0)
-    weights = [helper.make_tensor(name, TensorProto.FLOAT, shape, rng.standard_normal(shape).astype(np.float32).tobytes(), raw=True)
-               for name, shape in (("a", (64, 8)), ("b", (8, 8)))]  # fmt: skip
+    weights = [
+        helper.make_tensor(
+            name, TensorProto.FLOAT, shape, rng.standard_normal(shape).astype(np.float32).tobytes(), raw=True
+        )
+        for name, shape in (("a", (64, 8)), ("b", (8, 8)))
+    ]
     nodes = [
-        helper.make_node("MatMul", ["x", "a"], ["y"]), helper.make_node("MatMul", ["y", "b"], ["z"]),
+        helper.make_node("MatMul", ["x", "a"], ["y"]),
+        helper.make_node("MatMul", ["y", "b"], ["z"]),
         helper.make_node("Relu", ["z"], ["s"]),
-    ]  # fmt: skip
+    ]
     inputs = [helper.make_tensor_value_info("x", TensorProto.FLOAT, [1, 64])]
     outputs = [helper.make_tensor_value_info("s", TensorProto.FLOAT, [1, 8])]
     model = helper.make_model(
@@ -145,9 +150,10 @@ def test_what_cannot_be_folded_is_refused(operator: str, tmp_path: Path) -> None
         outputs, constants = [value("y", TensorProto.FLOAT, [4])], []
     elif operator == "Cast":  # two float types
         nodes = [
-            helper.make_node("Relu", ["x"], ["r"]), helper.make_node("Cast", ["r"], ["h"], to=TensorProto.FLOAT16),
+            helper.make_node("Relu", ["x"], ["r"]),
+            helper.make_node("Cast", ["r"], ["h"], to=TensorProto.FLOAT16),
             helper.make_node("Relu", ["h"], ["y"]),
-        ]  # fmt: skip
+        ]
         inputs, outputs, constants = [value("x", TensorProto.FLOAT, [4])], [value("y", TensorProto.FLOAT16, [4])], []
     else:
         nodes = [helper.make_node("QuantizeLinear", ["x", "s"], ["y"])]
@@ -174,21 +180,25 @@ def test_the_command_prints_a_line_json_or_tables(
     assert tdss("fold", str(graph), "--out", str(out), "--tasks", "depth", capsys=capsys)[0] == 2
 
 
-@pytest.mark.parametrize(
-    ("name", "scope"), [("a.b/Add", "a.b"), ("/a/b/Conv_output_0", "a.b"), ("val_3", "")],
-)  # fmt: skip
+@pytest.mark.parametrize(("name", "scope"), [("a.b/Add", "a.b"), ("/a/b/Conv_output_0", "a.b"), ("val_3", "")])
 def test_a_scope_is_read_from_a_name(name: str, scope: str) -> None:
     assert scope_of(name) == scope
 
 
 def test_frames_of_bytes_are_folded_in_float32(tmp_path: Path) -> None:
     rng = np.random.default_rng(0)
-    weights = [helper.make_tensor(name, TensorProto.FLOAT, shape, rng.standard_normal(shape).astype(np.float32).tobytes(), raw=True)
-               for name, shape in (("a", (64, 8)), ("b", (8, 8)))]  # fmt: skip
+    weights = [
+        helper.make_tensor(
+            name, TensorProto.FLOAT, shape, rng.standard_normal(shape).astype(np.float32).tobytes(), raw=True
+        )
+        for name, shape in (("a", (64, 8)), ("b", (8, 8)))
+    ]
     nodes = [
-        helper.make_node("Cast", ["x"], ["f"], to=TensorProto.FLOAT), helper.make_node("MatMul", ["f", "a"], ["y"]),
-        helper.make_node("MatMul", ["y", "b"], ["z"]), helper.make_node("Relu", ["z"], ["s"]),
-    ]  # fmt: skip
+        helper.make_node("Cast", ["x"], ["f"], to=TensorProto.FLOAT),
+        helper.make_node("MatMul", ["f", "a"], ["y"]),
+        helper.make_node("MatMul", ["y", "b"], ["z"]),
+        helper.make_node("Relu", ["z"], ["s"]),
+    ]
     inputs = [helper.make_tensor_value_info("x", TensorProto.UINT8, [1, 64])]
     outputs = [helper.make_tensor_value_info("s", TensorProto.FLOAT, [1, 8])]
     model = helper.make_model(

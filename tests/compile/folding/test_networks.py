@@ -10,10 +10,38 @@ from tests.compile.folding.exact import checked, error, run_exactly, run_float32
 from tests.compile.folding.networks import MOST_STEPS, Network, networks, random_network
 
 KINDS = {
-    "Add", "AveragePool", "Concat", "Constant", "Conv", "Div", "Einsum", "Expand", "Gather", "Gelu", "Gemm", "Identity",
-    "LayerNormalization", "MatMul", "Mul", "Neg", "Pad", "ReduceMean", "ReduceSum", "Relu", "Reshape", "Resize", "Sigmoid",
-    "Slice", "Softmax", "Split", "Squeeze", "Sub", "Tanh", "Transpose", "Unsqueeze",
-}  # fmt: skip
+    "Add",
+    "AveragePool",
+    "Concat",
+    "Constant",
+    "Conv",
+    "Div",
+    "Einsum",
+    "Expand",
+    "Gather",
+    "Gelu",
+    "Gemm",
+    "Identity",
+    "LayerNormalization",
+    "MatMul",
+    "Mul",
+    "Neg",
+    "Pad",
+    "ReduceMean",
+    "ReduceSum",
+    "Relu",
+    "Reshape",
+    "Resize",
+    "Sigmoid",
+    "Slice",
+    "Softmax",
+    "Split",
+    "Squeeze",
+    "Sub",
+    "Tanh",
+    "Transpose",
+    "Unsqueeze",
+}
 
 
 @given(networks)
@@ -39,7 +67,12 @@ def test_every_kind_of_operator_is_there() -> None:
     assert len(groups) > 2
     read = [len(value.uses()) for model in made for node in model.graph for value in node.outputs]
     assert max(read) >= 4  # fan-out
-    shared = [len(value.uses()) for model in made for value in model.graph.initializers.values() if value.const_value is not None and value.const_value.size > 2 and len(value.const_value.shape) > 1]  # fmt: skip
+    shared = [
+        len(value.uses())
+        for model in made
+        for value in model.graph.initializers.values()
+        if value.const_value is not None and value.const_value.size > 2 and len(value.const_value.shape) > 1
+    ]
     assert sum(uses > 1 for uses in shared) > 20
     assert sum(len(outputs(model)) > 1 for model in made) > 50
 

@@ -15,22 +15,29 @@ HEAD = (
 CASES = {
     "Mul: it multiplies two tensors that the image decides": ("1, 4, 6", "y = Mul(x, z)"),
     "Div: it divides by what the image decides, or by zero": ("1, 4, 6", "y = Div(x, z)"),
-    "MatMul: it multiplies two tensors that the image decides": ("1, 4, 4", "t = Transpose <perm=[0, 2, 1]> (z)\ny = MatMul(x, t)"),
+    "MatMul: it multiplies two tensors that the image decides": (
+        "1, 4, 4",
+        "t = Transpose <perm=[0, 2, 1]> (z)\ny = MatMul(x, t)",
+    ),
     "Add: its constant depends on the position": (
-        "1, 4, 6", "c = Constant <value = float[1, 4, 1] {1, 2, 3, 4}> ()\ny = Add(x, c)",
+        "1, 4, 6",
+        "c = Constant <value = float[1, 4, 1] {1, 2, 3, 4}> ()\ny = Add(x, c)",
     ),
     "Reshape: it mixes positions and channels": (
-        "1, 3, 8", "s = Constant <value_ints = [1, 3, 8]> ()\ny = Reshape(x, s)",
+        "1, 3, 8",
+        "s = Constant <value_ints = [1, 3, 8]> ()\ny = Reshape(x, s)",
     ),
     "Tile: it is linear, but this operator is not read": (
-        "1, 4, 12", "s = Constant <value_ints = [1, 1, 2]> ()\ny = Tile(x, s)",
+        "1, 4, 12",
+        "s = Constant <value_ints = [1, 1, 2]> ()\ny = Tile(x, s)",
     ),
     "Scramble: an operator of the domain own is not known": ("1, 4, 6", "y = own.Scramble(x)"),
     "Concat: it joins positions of different tensors": ("1, 8, 6", "y = Concat <axis = 1> (x, z)"),
     "Einsum: it multiplies two tensors that the image decides, or reads a diagonal": (
-        "1, 4, 4", 'y = Einsum <equation = "bik,bjk->bij"> (x, z)',
+        "1, 4, 4",
+        'y = Einsum <equation = "bik,bjk->bij"> (x, z)',
     ),
-}  # fmt: skip
+}
 
 
 @pytest.mark.parametrize("reason", CASES)

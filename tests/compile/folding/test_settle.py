@@ -67,7 +67,11 @@ def test_a_gamma_without_weights_is_one_half() -> None:
     model = make_model(make_config(BASE, tasks=TASKS))
     zero(model, f"{GAMMA}.weight")
     graph = graph_of(model)
-    halves = [constant(value) for value in settle(graph).model.graph.initializers.values() if str(value.name).startswith("adapter.stages.0.tsai")]  # fmt: skip
+    halves = [
+        constant(value)
+        for value in settle(graph).model.graph.initializers.values()
+        if str(value.name).startswith("adapter.stages.0.tsai")
+    ]
     assert any(one is not None and one.size and (one == 0.5).all() for one in halves)
     assert names_of(fold_exactly(graph), "Sigmoid") == {"adapter.stages.1.tsai.gate"}
 

@@ -21,8 +21,12 @@ from tests.compile.folding.proven import cost_of, feed_of, fold_exactly, graph_o
 BASE = TdssConfig(experts=4, rank=2, gates=(("static", "dynamic"), ("dynamic",)), tsai="dynamic", activation="relu")
 BANK = "adapter.stages.0.blocks.1.banks.mlp"
 GATE = f"{BANK}.gate/Softmax"
-OURS = ["adapter.stages.0.blocks.1.banks.mlp.gate", "adapter.stages.0.tsai.gate",
-        "adapter.stages.1.blocks.0.banks.mlp.gate", "adapter.stages.1.tsai.gate"]  # fmt: skip
+OURS = [
+    "adapter.stages.0.blocks.1.banks.mlp.gate",
+    "adapter.stages.0.tsai.gate",
+    "adapter.stages.1.blocks.0.banks.mlp.gate",
+    "adapter.stages.1.tsai.gate",
+]
 TASKS = ("semseg", "depth")
 
 

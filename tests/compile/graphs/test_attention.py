@@ -27,11 +27,18 @@ def found(text: str) -> list[tuple[str | None, list[str], str | None]]:
     [
         ("[soft] p = Softmax (l)", "[soft] p = Softmax (l)", []),
         ("[soft] p = Softmax (l)", "t = Mul (l, c)\n u = Add (m, t)\n [soft] p = Softmax (u)", ["Add", "Mul"]),
-        ("[soft] p = Softmax (l)", "a = QuantizeLinear (l, s, z)\n b = DequantizeLinear (a, s, z)\n [soft] p = Softmax (b)",
-         ["DequantizeLinear", "QuantizeLinear"]),
-        ("[second] o = MatMul (p, v)", "a = QuantizeLinear (p, s, z)\n b = DequantizeLinear (a, s, z)\n [second] o = MatMul (b, v)", []),
+        (
+            "[soft] p = Softmax (l)",
+            "a = QuantizeLinear (l, s, z)\n b = DequantizeLinear (a, s, z)\n [soft] p = Softmax (b)",
+            ["DequantizeLinear", "QuantizeLinear"],
+        ),
+        (
+            "[second] o = MatMul (p, v)",
+            "a = QuantizeLinear (p, s, z)\n b = DequantizeLinear (a, s, z)\n [second] o = MatMul (b, v)",
+            [],
+        ),
     ],
-)  # fmt: skip
+)
 def test_what_may_stand_between(old: str, new: str, between: list[str]) -> None:
     assert found(PLAIN.replace(old, new)) == [("first", between, "second")]
 

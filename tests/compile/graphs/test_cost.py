@@ -40,10 +40,11 @@ def test_the_macs_of_an_export_are_those_of_the_eager_model(name: str) -> None:
 @pytest.mark.parametrize(
     ("equation", "shapes"),
     [
-        ("bik,kj->bij", ((2, 5, 7), (7, 3))), ("bhid,bhjd->bhij", ((2, 3, 4, 5), (2, 3, 6, 5))),
+        ("bik,kj->bij", ((2, 5, 7), (7, 3))),
+        ("bhid,bhjd->bhij", ((2, 3, 4, 5), (2, 3, 6, 5))),
         ("etr,hwer->hwt", ((8, 6, 4), (3, 2, 8, 4))),
     ],
-)  # fmt: skip
+)
 def test_an_einsum_counts_like_the_products_it_stands_for(equation: str, shapes: tuple[tuple[int, ...], ...]) -> None:
     left, right = (torch.randn(shape) for shape in shapes)
     counter = FlopCounterMode(display=False)
@@ -58,14 +59,20 @@ def test_an_einsum_counts_like_the_products_it_stands_for(equation: str, shapes:
     ("text", "macs"),
     [
         ("g (float[1,8,5,5] x, float[6,4,3,3] w) => (float[1,6,3,3] y) { y = Conv <group = 2> (x, w) }", 54 * 36),
-        ("g (float[1,4,5,5] x, float[4,3,2,2] w) => (float[1,3,10,10] y) { y = ConvTranspose <strides = [2, 2]> (x, w) }", 100 * 12),
+        (
+            "g (float[1,4,5,5] x, float[4,3,2,2] w) => (float[1,3,10,10] y) { y = ConvTranspose <strides = [2, 2]> (x, w) }",
+            100 * 12,
+        ),
         ("g (float[2,7,5] x, float[2,5,3] w) => (float[2,7,3] y) { y = MatMul (x, w) }", 2 * 7 * 3 * 5),
         ("g (float[5,7] x, float[3,5] w) => (float[7,3] y) { y = Gemm <transA = 1, transB = 1> (x, w) }", 7 * 3 * 5),
-        ('g (float[2,3,7,5] x, float[5,4] w) => (float[2,3,7,4] y) { y = Einsum <equation = "...k, kn -> ...n"> (x, w) }', 2 * 3 * 7 * 5 * 4),
+        (
+            'g (float[2,3,7,5] x, float[5,4] w) => (float[2,3,7,4] y) { y = Einsum <equation = "...k, kn -> ...n"> (x, w) }',
+            2 * 3 * 7 * 5 * 4,
+        ),
         ('g (float[4,6] x) => (float[6,4] y) { y = Einsum <equation = "ij->ji"> (x) }', 0),
         ("g (float[4,6] x) => (float[4,6] y) { y = Relu (x) }", 0),
     ],
-)  # fmt: skip
+)
 def test_the_macs_of_an_operator(text: str, macs: int) -> None:
     assert graph_cost(shaped(text)).macs == macs
 

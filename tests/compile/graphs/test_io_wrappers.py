@@ -36,5 +36,10 @@ def test_the_wrapped_models_give_one_output_per_task_in_order() -> None:
     edge = EdgeModel(model, preprocess, tuple(made.TASKS))(torch.from_numpy(image[None]))
     assert [output.shape[1] for output in raw] == list(made.TASKS.values())
     assert [(output.dtype, output.dim()) for output in edge] == [
-        (torch.uint8, 3), (torch.uint8, 3), (torch.float32, 3), (torch.float32, 4), (torch.float32, 3), (torch.float32, 3),
-    ]  # fmt: skip
+        (torch.uint8, 3),
+        (torch.uint8, 3),
+        (torch.float32, 3),
+        (torch.float32, 4),
+        (torch.float32, 3),
+        (torch.float32, 3),
+    ]

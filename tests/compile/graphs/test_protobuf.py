@@ -14,8 +14,9 @@ from tests.cli.run import tdss
 
 SPARSE = helper.make_sparse_tensor(
     helper.make_tensor("w", TensorProto.FLOAT, [2], [1.0, 2.0]),
-    helper.make_tensor("places", TensorProto.INT64, [2], [0, 3]), [4],
-)  # fmt: skip
+    helper.make_tensor("places", TensorProto.INT64, [2], [0, 3]),
+    [4],
+)
 ADD = helper.make_node("Add", ["x", "w"], ["y"])
 
 

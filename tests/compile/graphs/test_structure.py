@@ -102,8 +102,10 @@ def test_graphs_too_deep_for_anyone_are_refused(depth: int, tmp_path: Path) -> N
 
 @pytest.mark.parametrize("where", ["input", "weight", "external", "constant", "output"])
 def test_a_negative_size_is_refused(where: str, tmp_path: Path) -> None:
-    model = parser.parse_model(HEAD + "<float[4] w = {1, 2, 3, 4}> { k = Constant <value = float[1] {1}> ()\n"
-        " t = Add (image, k)\n semseg = Mul (t, w) }")  # fmt: skip
+    model = parser.parse_model(
+        HEAD + "<float[4] w = {1, 2, 3, 4}> { k = Constant <value = float[1] {1}> ()\n"
+        " t = Add (image, k)\n semseg = Mul (t, w) }"
+    )
     if where in ("input", "output"):
         values = model.graph.input if where == "input" else model.graph.output
         values[0].type.tensor_type.shape.dim[2].dim_value = -8

@@ -30,8 +30,12 @@ def ranges(tmp_path: Path) -> tuple[Range, ...]:
 
 def test_the_largest_magnitude_over_all_images_of_every_tensor(ranges: tuple[Range, ...]) -> None:
     assert {row.tensor: row.largest for row in ranges} == {
-        "x": 7.0, "h": 600.0, "k": 360000.0, "r": 600.0, "y": 180000.0,
-    }  # fmt: skip
+        "x": 7.0,
+        "h": 600.0,
+        "k": 360000.0,
+        "r": 600.0,
+        "y": 180000.0,
+    }
     assert [row["tensor"] for row in widest(ranges, 2)] == ["k", "y"]
 
 
@@ -50,8 +54,10 @@ def test_what_leaves_half_with_headroom_is_named_with_the_nodes_around_it(ranges
     tensors = too_wide(ranges)
     assert set(tensors) == {"k", "y"} and "k reaches 3.6e+05" in tensors["k"]
     assert nodes_at(graph(TEXT).graph, tensors) == {
-        "square": tensors["k"], "root": tensors["k"], "answer": tensors["y"],
-    }  # fmt: skip
+        "square": tensors["k"],
+        "root": tensors["k"],
+        "answer": tensors["y"],
+    }
 
 
 @pytest.mark.parametrize(

@@ -19,14 +19,29 @@ WIDE = [name for name in NARROWER if name not in MENDS]
 def report_of(edge: Verdict, *, allowed: bool = False) -> RegressionReport:
     """A report of one task with this verdict."""
     task = TaskResult(
-        metric="ods_f", direction="higher", reference=0.5, compiled=0.5, drop_relative=0.0, interval=(0.0, 0.0), budget=0.01,
-        verdict=edge, sqnr_db=40.0, labelled_images=20,
-    )  # fmt: skip
+        metric="ods_f",
+        direction="higher",
+        reference=0.5,
+        compiled=0.5,
+        drop_relative=0.0,
+        interval=(0.0, 0.0),
+        budget=0.01,
+        verdict=edge,
+        sqnr_db=40.0,
+        labelled_images=20,
+    )
     passed = edge == "pass" or (allowed and edge == "inconclusive")
     return RegressionReport(
-        model="made", target="made", device=Device(name="made", isa=("avx2",)), precision="made", executed_on="device",
-        images=20, tasks={"edge": task}, delta_m=0.0, passed=passed,
-    )  # fmt: skip
+        model="made",
+        target="made",
+        device=Device(name="made", isa=("avx2",)),
+        precision="made",
+        executed_on="device",
+        images=20,
+        tasks={"edge": task},
+        delta_m=0.0,
+        passed=passed,
+    )
 
 
 def contest(
@@ -74,8 +89,11 @@ def test_what_is_slower_than_one_within_its_budgets_is_not_judged() -> None:
     assert {one.name for one in choice.candidates if one.standing is None} == {"f32", "bf16", "int8_weights"}
     report = with_variants(judged, choice, dict.fromkeys(rounds, 7))
     assert [(row.name, bool(row.tasks), row.median_ms) for row in report.variants] == [
-        ("int8", True, 15.6), ("f32", False, 39.0), ("bf16", False, 17.6), ("int8_weights", False, 30.0),
-    ]  # fmt: skip
+        ("int8", True, 15.6),
+        ("f32", False, 39.0),
+        ("bf16", False, 17.6),
+        ("int8_weights", False, 30.0),
+    ]
 
 
 def test_one_that_is_equal_within_noise_is_judged_too() -> None:

@@ -1,6 +1,6 @@
 """Which layers go back to float, and that the search asks calibration images only, resumes, and says what it found."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
@@ -20,11 +20,9 @@ from bundle.judging.sensitivity import (
     read_sensitivity,
 )
 from bundle.tasks.dataset import FolderDataset
-from calibration.cache import KEY, differences, look_up
 from calibration.sampling import CalibrationSet, from_split
 from compile.evaluation.summary import describe_costs
 from compile.quantization import mixed_precision as stage
-from compile.quantization import nncf_calibration as calibrate
 from compile.quantization import sensitivity
 from compile.quantization.accuracy import Sample, Trial
 from compile.quantization.contenders import MIXED, SMOOTH
@@ -35,7 +33,6 @@ from compile.quantization.variants import Job
 from compile.quantize import quantize
 from compile.stage.artifacts import variants_of
 from compile.stage.config import Terms
-from compile.stage.graph_info import GRAPH_FILE, graph_info
 from targets.base import RunConfig, VariantRecipe
 from targets.table import TARGETS
 from tests.compile import made
@@ -111,9 +108,16 @@ def drawn(scenes: Path) -> CalibrationSet:
 def test_the_layers_that_cost_most_are_named(tmp_path: Path) -> None:
     rows = (layer("loud", 0.1, depth=20.0), layer("soft", 0.1, depth=30.0))
     report = SearchReport(
-        outcome="", images=1, trial_images=1, config=SearchConfig(), budgets={}, never_quantized_share=0.0, steps=(),
-        returned=(), layers=rows,
-    )  # fmt: skip
+        outcome="",
+        images=1,
+        trial_images=1,
+        config=SearchConfig(),
+        budgets={},
+        never_quantized_share=0.0,
+        steps=(),
+        returned=(),
+        layers=rows,
+    )
     path = tmp_path / SENSITIVITY
     path.write_text(report.model_dump_json())
     assert describe_costs(_read(path.parent), ["depth"]) == ["  depth: its noise comes from loud 91%, soft 9%"]
@@ -126,24 +130,34 @@ ONE = pytest.mark.parametrize("quantized", ["jetson"], indirect=True)
 
 @pytest.fixture(scope="module")
 def quantized(
-    request: pytest.FixtureRequest, simplified: Simplified, drawn: CalibrationSet,
+    request: pytest.FixtureRequest,
+    simplified: Simplified,
+    drawn: CalibrationSet,
     tmp_path_factory: pytest.TempPathFactory,
-) -> Quantized:  # fmt: skip
+) -> Quantized:
     """Every variant of the tiny model for a target."""
     out = tmp_path_factory.mktemp("quantized") / request.param
     return quantize(simplified, drawn, out, TARGETS[request.param], RUN, cache=out.parent / "cache")
 
 
 def ask(
-    quantized: Quantized, simplified: Simplified, drawn: CalibrationSet, scenes: Path, out: Path, *, budget: float,
+    quantized: Quantized,
+    simplified: Simplified,
+    drawn: CalibrationSet,
+    scenes: Path,
+    out: Path,
+    *,
+    budget: float,
     **config: float,
-) -> tuple[Quantized, list[str]]:  # fmt: skip
+) -> tuple[Quantized, list[str]]:
     """Search with one budget for all tasks; return the artifact and the lines of progress."""
     target = TARGETS[str(quantized.record.settings["target"])]
     terms = Terms(
-        FolderDataset(root=scenes, spec=made.SPEC), dict.fromkeys(made.TASKS, budget), 0,
+        FolderDataset(root=scenes, spec=made.SPEC),
+        dict.fromkeys(made.TASKS, budget),
+        0,
         SearchConfig.model_validate({"images": 1, **config}),
-    )  # fmt: skip
+    )
     lines: list[str] = []
     cache = quantized.folder.parent / "cache"
     search(quantized, simplified, drawn, out, target, RUN, terms, cache=cache, progress=lines.append)
@@ -181,9 +195,14 @@ class TestSearch:
 
     @ONE
     def test_where_no_graph_can_decide_it_stops_before_one_is_made_and_says_why(
-        self, quantized: Quantized, simplified: Simplified, drawn: CalibrationSet, scenes: Path, tmp_path: Path,
+        self,
+        quantized: Quantized,
+        simplified: Simplified,
+        drawn: CalibrationSet,
+        scenes: Path,
+        tmp_path: Path,
         monkeypatch: pytest.MonkeyPatch,
-    ) -> None:  # fmt: skip
+    ) -> None:
         tried: list[str] = []
         original = stage.write_quantized
 
@@ -209,9 +228,14 @@ class TestSearch:
 
     @BOTH
     def test_where_smoothquant_holds_every_task_no_layer_is_measured(
-        self, quantized: Quantized, simplified: Simplified, drawn: CalibrationSet, scenes: Path, tmp_path: Path,
+        self,
+        quantized: Quantized,
+        simplified: Simplified,
+        drawn: CalibrationSet,
+        scenes: Path,
+        tmp_path: Path,
         monkeypatch: pytest.MonkeyPatch,
-    ) -> None:  # fmt: skip
+    ) -> None:
         tried = stage._try
         loud = [1.0]  # plain INT8 is measured first
         monkeypatch.setattr(Trial, "noise", lambda *given: dict.fromkeys(made.TASKS, loud.pop() if loud else 0.0))
@@ -233,9 +257,14 @@ class TestSearch:
 
     @ONE
     def test_a_graph_that_smoothquant_cannot_do_is_searched_without_it(
-        self, quantized: Quantized, simplified: Simplified, drawn: CalibrationSet, scenes: Path, tmp_path: Path,
+        self,
+        quantized: Quantized,
+        simplified: Simplified,
+        drawn: CalibrationSet,
+        scenes: Path,
+        tmp_path: Path,
         monkeypatch: pytest.MonkeyPatch,
-    ) -> None:  # fmt: skip
+    ) -> None:
         original = stage.write_quantized
 
         def refuses(recipe: VariantRecipe, job: Job, *rest: object) -> object:
@@ -252,9 +281,14 @@ class TestSearch:
 
     @ONE
     def test_it_goes_on_from_what_a_killed_run_left(
-        self, quantized: Quantized, simplified: Simplified, drawn: CalibrationSet, scenes: Path, tmp_path: Path,
+        self,
+        quantized: Quantized,
+        simplified: Simplified,
+        drawn: CalibrationSet,
+        scenes: Path,
+        tmp_path: Path,
         monkeypatch: pytest.MonkeyPatch,
-    ) -> None:  # fmt: skip
+    ) -> None:
         ask(quantized, simplified, drawn, scenes, tmp_path / "first", budget=1e-7)
         [journal] = (quantized.folder.parent / "cache").rglob(
             f"sensitivity-{quantized.record.settings['target']}-*.jsonl"
@@ -295,69 +329,18 @@ def test_a_damaged_line_of_a_journal_is_measured_again_and_the_others_are_not(tm
     rows = [LayerSensitivity(name=name, macs_share=0.5, sqnr_db={"depth": 31.5}, drop={"depth": 0.0}) for name in "abc"]
     lines = [sealed_line(row.model_dump_json().encode()) for row in rows]
     for damaged in (
-        lines[1].replace(b"31.5", b"37.5"), lines[1][:-1], lines[1][:40] + b"\n", b"\xff\n", b"\n", sealed_line(b"[3]"),
+        lines[1].replace(b"31.5", b"37.5"),
+        lines[1][:-1],
+        lines[1][:40] + b"\n",
+        b"\xff\n",
+        b"\n",
+        sealed_line(b"[3]"),
         lines[1][1:],
-    ):  # fmt: skip
+    ):
         path.write_bytes(lines[0] + damaged + lines[2])
         torn = not damaged.endswith(b"\n")  # it takes the next line with it
         assert read_journal(path) == {row.name: row for row in (rows[:1] if torn else [rows[0], rows[2]])}
         assert path.read_bytes() == lines[0] + (b"" if torn else lines[2])
-
-
-def _flip(entry: Path) -> None:
-    content = bytearray((entry / "calibrated.onnx").read_bytes())
-    content[len(content) // 2] ^= 1
-    (entry / "calibrated.onnx").write_bytes(content)
-
-
-def _another(entry: Path) -> None:
-    (entry / KEY).write_text((entry / KEY).read_text().replace('"format": "onnx"', '"format": "openvino"'))
-
-
-@RAW
-def test_a_damaged_calibration_is_made_again(
-    simplified: Simplified, drawn: CalibrationSet, tmp_path: Path, monkeypatch: pytest.MonkeyPatch,
-    capsys: pytest.CaptureFixture[str],
-) -> None:  # fmt: skip
-    def written(question: calibrate.Question, path: Path) -> None:
-        path.write_bytes(b"a graph with quantizers")
-
-    monkeypatch.setattr(calibrate, "write_calibrated", written)
-    target = TARGETS["jetson"]
-    scheme = target.scheme(target.capabilities(RUN))
-    question = calibrate.Question(simplified.file(GRAPH_FILE), graph_info(simplified), drawn, scheme, "onnx")
-    path = calibrate.calibrate(question, tmp_path)
-    damages: dict[str, Callable[[Path], object]] = {
-        "calibrated.onnx was altered": _flip, "calibrated.onnx is missing": lambda entry: path.unlink(),
-        "key.json of a calibration cache cannot be read": lambda entry: (entry / KEY).write_bytes(b"\xff{"),
-        "the calibration cache is of another format": _another,
-    }  # fmt: skip
-    for said, damage in damages.items():
-        damage(path.parent)
-        assert calibrate.calibrate(question, tmp_path) == path and path.read_bytes() == b"a graph with quantizers"
-        assert capsys.readouterr().err == f"calibration: {said} in {path.parent.name}: made again\n"
-        assert look_up(path.parent, calibrate.cache_key(question))
-
-
-@RAW
-def test_a_calibration_is_made_once(
-    simplified: Simplified, drawn: CalibrationSet, tmp_path: Path, monkeypatch: pytest.MonkeyPatch,
-    capsys: pytest.CaptureFixture[str],
-) -> None:  # fmt: skip
-    target = TARGETS["jetson"]
-    scheme = target.scheme(target.capabilities(RUN))
-    question = calibrate.Question(simplified.file(GRAPH_FILE), graph_info(simplified), drawn, scheme, "onnx")
-    first = calibrate.calibrate(question, tmp_path)
-    monkeypatch.setattr(calibrate, "run_nncf", None)
-    assert calibrate.calibrate(question, tmp_path) == first
-    assert not capsys.readouterr().err
-    other = question._replace(scheme=scheme.model_copy(update={"smooth_quant_alpha": 0.5}))
-    key = calibrate.cache_key(question)
-    assert calibrate.cache_key(other).digest != key.digest
-    monkeypatch.setattr(calibrate, "float_nodes", lambda path, scheme: {"decoder.depth": "a test"})
-    assert differences(key, calibrate.cache_key(question)) == ("kept",)
-    monkeypatch.setattr(calibrate, "code_hash", lambda module: f"{module} of another version")
-    assert differences(key, calibrate.cache_key(question)) == ("kept", "code")
 
 
 def test_few_images_still_rank_graphs_and_their_number_is_said() -> None:

@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 from torch import from_numpy
 from torchmetrics.functional.audio import signal_noise_ratio
 
-from bundle.formats.vectors import OUTPUT_STEP
+from bundle.formats.stored_maps import OUTPUT_STEP
 from bundle.judging.sensitivity import LayerSensitivity, Standing, costliest
 from bundle.judging.verdict import Rule, Verdict, judge
 from bundle.tasks.dataset import Array
@@ -46,9 +46,10 @@ def standing(low: float, high: float) -> Standing:
 
 def test_layers_are_ordered_by_what_their_macs_buy_the_broken_task() -> None:
     rows = [
-        layer("large", 0.5, depth=20.0, edge=60.0), layer("small", 0.01, depth=30.0, edge=60.0),
+        layer("large", 0.5, depth=20.0, edge=60.0),
+        layer("small", 0.01, depth=30.0, edge=60.0),
         layer("quiet", 0.01, depth=60.0, edge=10.0),
-    ]  # fmt: skip
+    ]
     assert [row.name for row in order_layers(rows, ["depth"])] == ["small", "large", "quiet"]
     assert next(row.name for row in order_layers(rows, ["edge"])) == "quiet"
     assert [row.name for row in affordable(order_layers(rows, ["depth"]), 0.1)] == ["small", "quiet"]
@@ -67,10 +68,13 @@ def test_a_task_holds_only_if_it_moves_little_in_either_direction() -> None:
 @pytest.mark.parametrize(
     ("low", "high", "verdict", "close"),
     [
-        (-0.002, 0.009, "pass", True), (-0.02, 0.025, "inconclusive", True), (0.004, 0.02, "inconclusive", False),
-        (0.011, 0.02, "regression", False), (float("nan"), float("nan"), "inconclusive", False),
+        (-0.002, 0.009, "pass", True),
+        (-0.02, 0.025, "inconclusive", True),
+        (0.004, 0.02, "inconclusive", False),
+        (0.011, 0.02, "regression", False),
+        (float("nan"), float("nan"), "inconclusive", False),
     ],
-)  # fmt: skip
+)
 def test_a_task_the_images_cannot_decide_is_near_by_its_drop_alone(
     low: float, high: float, verdict: Verdict, close: bool
 ) -> None:
@@ -112,8 +116,10 @@ def test_what_is_foreseen_is_what_a_metric_of_the_quieter_answers_shows(left: fl
     rule = Rule(measure.reduce_many, "lower", 0.01, seed=0, resamples=2000)
 
     def standing_of(amplitude: float) -> Standing:
-        arrays = [np.stack([measure.per_image(a, b) for a, b in zip(rows, label, strict=True)])
-                  for rows in (answer, answer + np.float32(amplitude) * disturbance)]  # fmt: skip
+        arrays = [
+            np.stack([measure.per_image(a, b) for a, b in zip(rows, label, strict=True)])
+            for rows in (answer, answer + np.float32(amplitude) * disturbance)
+        ]
         judged = judge(*arrays, rule)
         return Standing(drop=judged.drop, interval=judged.interval, verdict=judged.verdict)
 

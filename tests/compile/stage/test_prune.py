@@ -50,9 +50,16 @@ def filled(tmp_path: Path) -> Path:
         folder = obtain(root, Exported, stage_key(number), make, quiet).folder
         os.utime(folder / SIDECAR, (now, now - (4 - number) * DAY))
     question = CalibrationKey(
-        graph="a", images="b", ids=(), preprocess=Preprocess(height=8, width=8), scheme={}, format="onnx", kept=(),
-        code="c", tools={},
-    )  # fmt: skip
+        graph="a",
+        images="b",
+        ids=(),
+        preprocess=Preprocess(height=8, width=8),
+        scheme={},
+        format="onnx",
+        kept=(),
+        code="c",
+        tools={},
+    )
     entry = root / "calibrations" / question.digest
     with keep(entry, question) as folder:
         (folder / "calibrated.onnx").write_bytes(bytes(500))

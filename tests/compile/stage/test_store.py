@@ -29,10 +29,14 @@ def make(folder: Path, text: str = "graph") -> Exported:
 @pytest.mark.parametrize(
     "change",
     [
-        {"stage": "fold"}, {"inputs": ("b",)}, {"inputs": ("a", "a")}, {"settings": {"io": "edge"}}, {"code": "d"},
+        {"stage": "fold"},
+        {"inputs": ("b",)},
+        {"inputs": ("a", "a")},
+        {"settings": {"io": "edge"}},
+        {"code": "d"},
         {"tools": {"torch": "3"}},
     ],
-)  # fmt: skip
+)
 def test_a_key_depends_on_everything_that_decides_the_answer(change: dict[str, object]) -> None:
     assert KEY.model_copy(update=change).digest != KEY.digest
     assert KEY.model_copy(update={"settings": {"io": "raw"}}).digest == KEY.digest

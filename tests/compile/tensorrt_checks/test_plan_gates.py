@@ -43,8 +43,11 @@ def test_as_many_bytes_fail_and_the_nodes_that_cost_more_are_named(written: int,
 
 @pytest.mark.parametrize(
     ("proofs", "reason", "got"),
-    [((), "no such machine", "no such machine"), ((F16, INT8.model_copy(update={"built": False})), "", "int8.onnx was not built")],
-)  # fmt: skip
+    [
+        ((), "no such machine", "no such machine"),
+        ((F16, INT8.model_copy(update={"built": False})), "", "int8.onnx was not built"),
+    ],
+)
 def test_without_both_plans_they_are_not_run_and_say_why(proofs: tuple[GraphProof, ...], reason: str, got: str) -> None:
     assert [(gate.status, gate.got) for gate in gates(NAMES, proofs, reason)] == [("not run", got)] * 2
 

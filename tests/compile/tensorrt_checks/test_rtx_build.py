@@ -27,20 +27,31 @@ def tensors(*types: str) -> tuple[Tensor, ...]:
 def kernel(kind: str, inputs: tuple[str, ...], *nodes: str, name: str = "k", weights: tuple[str, ...] = ()) -> Kernel:
     """One kernel of an engine; it writes a thousand float32."""
     return Kernel(
-        name=name, kind=kind, tactic="", inputs=tensors(*inputs), constants=tensors(*weights), outputs=tensors("Float"),
+        name=name,
+        kind=kind,
+        tactic="",
+        inputs=tensors(*inputs),
+        constants=tensors(*weights),
+        outputs=tensors("Float"),
         nodes=nodes,
-    )  # fmt: skip
+    )
 
 
 @pytest.mark.parametrize(
     ("text", "macs"),
     [
         ("g (float[1,8,5,5] x, float[6,4,3,3] w) => (float[1,6,3,3] y) { [n] y = Conv <group = 2> (x, w) }", 54 * 36),
-        ("g (float[1,4,5,5] x, float[4,3,2,2] w) => (float[1,3,10,10] y) { [n] y = ConvTranspose <strides = [2, 2]> (x, w) }", 100 * 12),
+        (
+            "g (float[1,4,5,5] x, float[4,3,2,2] w) => (float[1,3,10,10] y) { [n] y = ConvTranspose <strides = [2, 2]> (x, w) }",
+            100 * 12,
+        ),
         ("g (float[2,7,5] x, float[2,5,3] w) => (float[2,7,3] y) { [n] y = MatMul (x, w) }", 2 * 7 * 3 * 5),
-        ("g (float[5,7] x, float[3,5] w) => (float[7,3] y) { [n] y = Gemm <transA = 1, transB = 1> (x, w) }", 7 * 3 * 5),
+        (
+            "g (float[5,7] x, float[3,5] w) => (float[7,3] y) { [n] y = Gemm <transA = 1, transB = 1> (x, w) }",
+            7 * 3 * 5,
+        ),
     ],
-)  # fmt: skip
+)
 def test_the_work_of_an_operator(text: str, macs: int) -> None:
     assert prove.products(parse(text)) == {"n": macs}
 

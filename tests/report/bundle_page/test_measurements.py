@@ -27,10 +27,20 @@ def test_every_optional_part_is_in_the_page(tmp_path: Path) -> None:
         render(load_bundle(made.make(tmp_path / "b", made.rich(), sensitivity=True))).read_text(encoding="utf-8")
     )
     for words in (
-        "depth: about 430 images would decide it.", "share < 11.25°", "Variants tried", "no FP16 here", "37.0 MB",
-        "Against the earlier run of older", "[−0.40%, +0.10%]", "rooms/val", "What each layer costs in INT8", "stem/conv",
-        "Worst images", f"{made.CHANGED_MOST}, 00001", "test 1.0",
-    ):  # fmt: skip
+        "depth: about 430 images would decide it.",
+        "share < 11.25°",
+        "Variants tried",
+        "no FP16 here",
+        "37.0 MB",
+        "Against the earlier run of older",
+        "[−0.40%, +0.10%]",
+        "rooms/val",
+        "What each layer costs in INT8",
+        "stem/conv",
+        "Worst images",
+        f"{made.CHANGED_MOST}, 00001",
+        "test 1.0",
+    ):
         assert words in page.text
 
 
@@ -64,10 +74,12 @@ def test_the_baseline_names_only_the_tasks_that_are_not_within_budget(report: Re
 @pytest.mark.parametrize(
     ("unit", "value", "text"),
     [
-        ("share of pixels whose class changed", 0.0123, "1.23% of pixels changed class"), ("degrees", 0.5, "0.5° mean angle"),
-        ("metres", 0.0123, "0.0123 m mean change"), ("probability", 0.001, "0.001 mean change of p"),
+        ("share of pixels whose class changed", 0.0123, "1.23% of pixels changed class"),
+        ("degrees", 0.5, "0.5° mean angle"),
+        ("metres", 0.0123, "0.0123 m mean change"),
+        ("probability", 0.001, "0.001 mean change of p"),
     ],
-)  # fmt: skip
+)
 def test_a_change_is_written_in_its_unit(unit: str, value: float, text: str) -> None:
     assert change(TaskCheck(nonfinite_images=0, agreement=1.0, reason="", change=value, change_unit=unit)) == text
     assert set(UNITS) == set(CHANGE_UNITS.values())

@@ -26,10 +26,24 @@ LINT = LintReports(
     graphs=(LintReport(graph="int8.onnx", tensorrt="10.3", opset=20, nodes=9, quantizers=2, findings=FINDINGS),)
 )
 GRAPH = GraphProof(
-    graph="int8.onnx", parsed=True, built=True, complaints=(), kernels=302, moves=50, casts=16, attentions=12,
-    not_fused=("a/MatMul",), read_bytes=48_300_000, written_bytes=53_700_000, weight_bytes=10_300_000,
-    macs=10**9, int8_share=0.979, half_share=0.021, not_int8=(), engine_bytes=1,
-)  # fmt: skip
+    graph="int8.onnx",
+    parsed=True,
+    built=True,
+    complaints=(),
+    kernels=302,
+    moves=50,
+    casts=16,
+    attentions=12,
+    not_fused=("a/MatMul",),
+    read_bytes=48_300_000,
+    written_bytes=53_700_000,
+    weight_bytes=10_300_000,
+    macs=10**9,
+    int8_share=0.979,
+    half_share=0.021,
+    not_int8=(),
+    engine_bytes=1,
+)
 GATE = Gate(graph="int8.onnx", says="as many", status="failed", got="11 of 12", nodes=("<b>a</b>/MatMul",))
 PROOF = Proof(status="accepted", builder="TensorRT-RTX 1", graphs=(GRAPH,), gates=(GATE,))
 

@@ -111,9 +111,15 @@ def test_a_failure_against_the_earlier_run_alone_is_named(verdict: str, kind: st
     standing = {name: {key: row[key] for key in kept} for name, row in tasks.items()}
     standing["depth"]["verdict"] = verdict
     earlier = {
-        "model": "older", "target": "intel", "device": {"name": "x", "isa": []}, "precision": "f32",
-        "executed_on": "device", "tasks": standing, "delta_m": -3.2, "passed": False,
-    }  # fmt: skip
+        "model": "older",
+        "target": "intel",
+        "device": {"name": "x", "isa": []},
+        "precision": "f32",
+        "executed_on": "device",
+        "tasks": standing,
+        "delta_m": -3.2,
+        "passed": False,
+    }
     failed = report({**values, "baseline": earlier})
     head = judged.headline(failed)
     assert (head.kind, head.headline) == (kind, headline)

@@ -119,13 +119,17 @@ def test_damaged_answers_are_given_again(work: Path, first: Comparison, monkeypa
 @pytest.mark.parametrize(
     ("said", "reason"),
     [
-        ("Traceback\n  File\nInductorError: InvalidCxxCompiler: No working C++ compiler found\nerror: a fault of this program, not\n",
-         "InductorError: InvalidCxxCompiler: No working C++ compiler found"),
-        ("a note\nerror: ONNX Runtime refuses this graph\n  expected: one\n  got:      no node\n  fix:      none\n",
-         "ONNX Runtime refuses this graph: no node"),
+        (
+            "Traceback\n  File\nInductorError: InvalidCxxCompiler: No working C++ compiler found\nerror: a fault of this program, not\n",
+            "InductorError: InvalidCxxCompiler: No working C++ compiler found",
+        ),
+        (
+            "a note\nerror: ONNX Runtime refuses this graph\n  expected: one\n  got:      no node\n  fix:      none\n",
+            "ONNX Runtime refuses this graph: no node",
+        ),
         ("", "it said nothing"),
     ],
-)  # fmt: skip
+)
 def test_why_a_process_ended_is_in_its_last_words(tmp_path: Path, said: str, reason: str) -> None:
     (tmp_path / "said").write_text(said)
     assert last_words(tmp_path / "said") == reason

@@ -35,8 +35,13 @@ def subject(folder: Path, name: str = "twice") -> Subject:
     Image.fromarray(made.image(0)).save(folder / "image.png")
     info = made.INFO["raw"].model_copy(update={"tasks": {"depth": 1}})
     return Subject(
-        runner="onnxruntime", files=(folder / f"{name}.onnx",), hint="f32", info=info, image=folder / "image.png", threads=1
-    )  # fmt: skip
+        runner="onnxruntime",
+        files=(folder / f"{name}.onnx",),
+        hint="f32",
+        info=info,
+        image=folder / "image.png",
+        threads=1,
+    )
 
 
 class Scripted:
@@ -154,8 +159,9 @@ def test_real_processes_run_and_one_that_cannot_says_why(tmp_path: Path) -> None
     (tmp_path / "broken.onnx").write_bytes(b"no graph")
     broken = good.model_copy(update={"files": (tmp_path / "broken.onnx",)})
     waiting = {
-        "good": Waiting(good, Kept(tmp_path / "good.jsonl")), "broken": Waiting(broken, Kept(tmp_path / "broken.jsonl")),
-    }  # fmt: skip
+        "good": Waiting(good, Kept(tmp_path / "good.jsonl")),
+        "broken": Waiting(broken, Kept(tmp_path / "broken.jsonl")),
+    }
     failed = take(waiting, tmp_path)
     assert list(failed) == ["broken"] and failed["broken"].startswith("ONNX Runtime refuses this graph: ")
     end = Kept(tmp_path / "good.jsonl").end
@@ -168,9 +174,11 @@ def test_the_key_names_what_runs_and_on_what(tmp_path: Path, monkeypatch: pytest
     key = row_key(one, TIMING)
     assert row_key(subject(tmp_path / "two"), TIMING) == key  # the same files elsewhere
     others = [
-        row_key(subject(tmp_path / "one", "other"), TIMING), row_key(one.model_copy(update={"hint": "bf16"}), TIMING),
-        row_key(one.model_copy(update={"threads": 2}), TIMING), row_key(one, TIMING.model_copy(update={"burst": 5})),
-    ]  # fmt: skip
+        row_key(subject(tmp_path / "one", "other"), TIMING),
+        row_key(one.model_copy(update={"hint": "bf16"}), TIMING),
+        row_key(one.model_copy(update={"threads": 2}), TIMING),
+        row_key(one, TIMING.model_copy(update={"burst": 5})),
+    ]
     monkeypatch.setattr("studies.comparison.kept.read_cpuinfo", lambda: "flags : avx2")
     assert len({key, *others, row_key(one, TIMING)}) == 6
     assert row_key(one, TIMING.model_copy(update={"runs": 99})) == row_key(one, TIMING)

@@ -26,13 +26,24 @@ ROWS = (
     row("ours-int8", 15.0, drops={"depth": -0.001, "edge": -1e-6}, bytes=9_000_000, peak_mib=300.0),
     Row(group="default", model="default", name="torch-compile", label="torch.compile", key="", reason="no compiler"),
     row("plain", 200.0, "swin-t", "swin-t", sqnr_db={"depth": 31.26, "edge": float("nan")}),
-    row("ours-int8", 10.0, "scaling", "224, 1 task"), row("ours-int8", 12.0, "scaling", "224, 6 tasks"),
-    row("ours-int8", 50.0, "scaling", "448, 1 task"), row("ours-int8", 75.0, "scaling", "448, 6 tasks"),
-)  # fmt: skip
+    row("ours-int8", 10.0, "scaling", "224, 1 task"),
+    row("ours-int8", 12.0, "scaling", "224, 6 tasks"),
+    row("ours-int8", 50.0, "scaling", "448, 1 task"),
+    row("ours-int8", 75.0, "scaling", "448, 6 tasks"),
+)
 FOUND = Comparison(
-    command="tdss bench", machine="a CPU", isa=("avx2", "avx512_vnni"), cpus=2, threads=2, rounds=(25, 9, 15), warmup=3,
-    burst=3, images=148, tools={"openvino": "1"}, rows=ROWS,
-)  # fmt: skip
+    command="tdss bench",
+    machine="a CPU",
+    isa=("avx2", "avx512_vnni"),
+    cpus=2,
+    threads=2,
+    rounds=(25, 9, 15),
+    warmup=3,
+    burst=3,
+    images=148,
+    tools={"openvino": "1"},
+    rows=ROWS,
+)
 
 
 def lines(found: Comparison) -> list[str]:

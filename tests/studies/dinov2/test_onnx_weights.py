@@ -20,8 +20,16 @@ def model() -> ir.Model:
 def test_every_tensor_of_the_backbone_is_found_by_its_published_name(model: ir.Model) -> None:
     weights = read_weights(model)
     arrays = {one.name: numpy_helper.to_array(one) for one in published.graph().graph.initializer}
-    inside = ("norm1", "norm2", "attention.attention.query", "attention.attention.key", "attention.attention.value",
-              "attention.output.dense", "mlp.fc1", "mlp.fc2")  # fmt: skip
+    inside = (
+        "norm1",
+        "norm2",
+        "attention.attention.query",
+        "attention.attention.key",
+        "attention.attention.value",
+        "attention.output.dense",
+        "mlp.fc1",
+        "mlp.fc2",
+    )
     blocks = [f"encoder.layer.{number}" for number in range(published.BLOCKS)]
     names = {f"{block}.{one}.{kind}" for block in blocks for one in inside for kind in ("weight", "bias")}
     names |= {f"{block}.layer_scale{one}.lambda1" for block in blocks for one in (1, 2)}

@@ -14,9 +14,13 @@ from targets.kernels import KernelTime, least
 ROWS = tuple(
     OpTime(runtime="r", graph=graph, op=op, nodes=nodes, ms=ms)
     for graph, op, nodes, ms in (
-        ("a", "MatMul", 3, 90.0), ("a", "Gelu", 1, 0.5), ("b", "MatMul", 4, 99.0), ("b", "Add", 2, 2.0), ("b", "Gelu", 1, 0.25),
+        ("a", "MatMul", 3, 90.0),
+        ("a", "Gelu", 1, 0.5),
+        ("b", "MatMul", 4, 99.0),
+        ("b", "Add", 2, 2.0),
+        ("b", "Gelu", 1, 0.25),
     )
-)  # fmt: skip
+)
 
 
 def test_each_node_keeps_its_least_time() -> None:
@@ -36,8 +40,14 @@ def test_small_operators_share_a_line_and_the_sum_counts_them() -> None:
 
 
 def test_the_sums_give_the_same_numbers_without_judging() -> None:
-    ms = {"baseline": 100.0, "folded_static": 109.0, "folded_dynamic": 104.0, "unfolded_static": 150.0,
-          "unfolded_dynamic": 160.0, "unfolded_static_skills": 140.0}  # fmt: skip
+    ms = {
+        "baseline": 100.0,
+        "folded_static": 109.0,
+        "folded_dynamic": 104.0,
+        "unfolded_static": 150.0,
+        "unfolded_dynamic": 160.0,
+        "unfolded_static_skills": 140.0,
+    }
     parts = {f"adapter_{gate}_{n}": 10.0 + n for gate in ("static", "dynamic") for n in (1, 2)}
     rows = {row.name: row for row in kernel_rows("r", ms | parts)}
     static = rows["adapter overhead, folded, static gates, by kernels"]
@@ -56,10 +66,12 @@ def test_both_runtimes_name_what_they_run(tmp_path: Path) -> None:
     ]
     constants = {"w": weight, "shape": np.array([1, 16, 2, 16, 2, 256]), "axes": np.array([2, 4])}
     graph = helper.make_graph(
-        nodes, "g", [helper.make_tensor_value_info("x", TensorProto.FLOAT, [1, 1024, 256])],
+        nodes,
+        "g",
+        [helper.make_tensor_value_info("x", TensorProto.FLOAT, [1, 1024, 256])],
         [helper.make_tensor_value_info("y", TensorProto.FLOAT, [1, 16, 16, 256])],
         [onnx.numpy_helper.from_array(array, name) for name, array in constants.items()],
-    )  # fmt: skip
+    )
     feed = {"x": np.ones((1, 1024, 256), np.float32)}
     jobs = {}
     for runtime in ("openvino", "onnxruntime"):

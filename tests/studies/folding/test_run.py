@@ -28,9 +28,18 @@ COST = FoldCost(seconds=30, cpu_seconds=12, peak_mib=1500, float64=3e-15, float3
 def figures(*rows: Row) -> Figures:
     """Figures with these rows."""
     return Figures(
-        preset="tiny", machine="m", runtimes={"r": "1"}, rewrites={"r": ()}, threads=1, clock="cpu", rounds=3,
-        load=(0.0, 0.0), rows=rows, latencies=(), kernels=(),
-    )  # fmt: skip
+        preset="tiny",
+        machine="m",
+        runtimes={"r": "1"},
+        rewrites={"r": ()},
+        threads=1,
+        clock="cpu",
+        rounds=3,
+        load=(0.0, 0.0),
+        rows=rows,
+        latencies=(),
+        kernels=(),
+    )
 
 
 def by_name(rows: list[Row]) -> dict[str, Row]:

@@ -39,9 +39,13 @@ def test_the_intervals_are_scipys() -> None:
     ours = all_intervals(Sample(FIGURE, reference, compiled), 8_000, np.random.default_rng(0))
     for method, name in (("percentile", "percentile"), ("BCa", "BCa")):
         theirs = stats.bootstrap(
-            (reference[:, 0], compiled[:, 0]), lambda a, b, axis: b.sum(axis=axis) / a.sum(axis=axis) - 1, paired=True,
-            method=name, n_resamples=8_000, rng=np.random.default_rng(1),
-        ).confidence_interval  # fmt: skip
+            (reference[:, 0], compiled[:, 0]),
+            lambda a, b, axis: b.sum(axis=axis) / a.sum(axis=axis) - 1,
+            paired=True,
+            method=name,
+            n_resamples=8_000,
+            rng=np.random.default_rng(1),
+        ).confidence_interval
         width = theirs.high - theirs.low
         assert ours[method] == pytest.approx((theirs.low, theirs.high), abs=0.05 * width)
 

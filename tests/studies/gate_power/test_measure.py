@@ -61,12 +61,11 @@ def test_the_drop_that_is_found_is_read_between_two_planted_ones(measured: Power
     point = measured.points[0]
     shares = {0.5: 0.0, 2.0: 0.4, 3.0: 0.9}
     points = tuple(
-        point.model_copy(update={
-            "drop": size * point.budget,
-            "trials": (point.trials[0].model_copy(update={"regression": share}),),
-        })
+        point.model_copy(
+            update={"drop": size * point.budget, "trials": (point.trials[0].model_copy(update={"regression": share}),)}
+        )
         for size, share in shares.items()
-    )  # fmt: skip
+    )
     assert detectable(points, 0, 0.8) == pytest.approx(2.8) and detectable(points, 0, 0.95) is None
     assert detectable(points, 0, 0.2) == pytest.approx(1.5)
     line = by_task(measured.model_copy(update={"points": points})).splitlines()[-1]
@@ -104,9 +103,11 @@ def test_the_two_halves_are_the_graph(folder: Path, tmp_path: Path) -> None:
     layers, weights = power.cut(folder / "f32.onnx", TASKS, tmp_path)
     assert set(weights) == {layer.weight for layer in layers.values()}
     with (
-        power.opened(tmp_path, "body.onnx", 1) as body, power.opened(tmp_path, "heads.onnx", 1) as heads,
-        open_session(bundle, execute="auto", variant="", run=RunConfig())[0] as whole, Vectors(bundle.vectors) as vectors,
-    ):  # fmt: skip
+        power.opened(tmp_path, "body.onnx", 1) as body,
+        power.opened(tmp_path, "heads.onnx", 1) as heads,
+        open_session(bundle, execute="auto", variant="", run=RunConfig())[0] as whole,
+        Vectors(bundle.vectors) as vectors,
+    ):
         fed = feed(bundle.manifest, next(vectors.images()))
         plain = heads.infer({**body.infer(fed), **weights})
         noisy = heads.infer(

@@ -54,10 +54,14 @@ def answers(monkeypatch: pytest.MonkeyPatch, report: str | None) -> None:
 @pytest.mark.parametrize(
     ("report", "got"),
     [
-        (None, "no end after 301 s"), ("{half", "JSONDecodeError"), ("{}", "execution_results"), ("[]", "TypeError"),
-        ('{"execution_results": {"throughput": 1}}', "latency"), ('{"execution_results": {"latency (ms)": "fast"}}', "fast"),
+        (None, "no end after 301 s"),
+        ("{half", "JSONDecodeError"),
+        ("{}", "execution_results"),
+        ("[]", "TypeError"),
+        ('{"execution_results": {"throughput": 1}}', "latency"),
+        ('{"execution_results": {"latency (ms)": "fast"}}', "fast"),
     ],
-)  # fmt: skip
+)
 def test_a_tool_that_hangs_or_reports_something_else_is_unavailable(
     monkeypatch: pytest.MonkeyPatch, report: str | None, got: str
 ) -> None:

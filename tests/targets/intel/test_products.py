@@ -24,7 +24,7 @@ ATTENTION = [
     helper.make_node("MatMul", ["q", "kt"], ["l"], "first"),
     helper.make_node("Softmax", ["l"], ["p"], "softmax"),
     helper.make_node("MatMul", ["p", "square"], ["y"], "second"),
-]  # fmt: skip
+]
 WEIGHTS = {name: RANDOM.normal(size=(16, 16)).astype(np.float32) for name in ("wq", "wk")}
 WEIGHTS |= {"scale": np.array(0.05, np.float32), "zero": np.array(0, np.int8)}
 
@@ -83,6 +83,6 @@ def test_an_operand_keeps_the_quantizer_that_it_has_before_it_is_moved(tmp_path:
         helper.make_node("Transpose", ["d"], ["t"], "swap", perm=[0, 1, 3, 2]),
         helper.make_node("Transpose", ["t"], ["u"], "back", perm=[0, 1, 3, 2]),
         helper.make_node("MatMul", ["u", "wq"], ["y"], "product"),
-    ]  # fmt: skip
+    ]
     alone = isolate(convert(tmp_path, pair))
     assert [one.get_type_name() for one in alone.model.get_ordered_ops()].count("FakeQuantize") == 1

@@ -22,10 +22,16 @@ def test_clocks_and_heat_are_read_and_whether_they_are_pinned(
 ) -> None:
     monkeypatch.setattr(power, "_ask", lambda command: "NV Power Mode: MAXN_SUPER")
     gpu = "sys/class/devfreq/17000000.gpu"
-    write(tmp_path, {
-        f"{gpu}/cur_freq": "612000000\n", f"{gpu}/min_freq": f"{lowest}\n", f"{gpu}/max_freq": "1020000000\n",
-        "sys/class/thermal/thermal_zone0/temp": "48500\n", "proc/device-tree/model": "NVIDIA Jetson Orin Nano\0",
-    })  # fmt: skip
+    write(
+        tmp_path,
+        {
+            f"{gpu}/cur_freq": "612000000\n",
+            f"{gpu}/min_freq": f"{lowest}\n",
+            f"{gpu}/max_freq": "1020000000\n",
+            "sys/class/thermal/thermal_zone0/temp": "48500\n",
+            "proc/device-tree/model": "NVIDIA Jetson Orin Nano\0",
+        },
+    )
     facts = machine_facts(tmp_path)
     assert facts["clocks"].startswith(said)
     assert facts[f"gpu: {gpu}/cur_freq"] == "612000000"

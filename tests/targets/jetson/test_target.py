@@ -120,8 +120,10 @@ def test_a_library_that_tensorrt_misses_is_named_in_the_fix(monkeypatch) -> None
 def test_a_device_of_another_kind_is_refused_not_ignored(folder: Path, name: str) -> None:
     run = RunConfig(device=name)
     for asked in (
-        lambda: JETSON.open(folder, VARIANT, run, "auto", keep=folder), lambda: JETSON.build(folder, (VARIANT,), run),
-        lambda: JETSON.open(folder, VARIANT, run, "emulation", keep=folder), lambda: JETSON.capabilities(run),
-    ):  # fmt: skip
+        lambda: JETSON.open(folder, VARIANT, run, "auto", keep=folder),
+        lambda: JETSON.build(folder, (VARIANT,), run),
+        lambda: JETSON.open(folder, VARIANT, run, "emulation", keep=folder),
+        lambda: JETSON.capabilities(run),
+    ):
         with pytest.raises(TargetUnavailable, match=f"no device '{name}'"):
             asked()

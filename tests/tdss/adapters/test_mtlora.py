@@ -64,9 +64,12 @@ def test_the_last_block_is_its_equations() -> None:
 
 def test_tasks_that_are_not_kept_leave_no_update() -> None:
     config = swin_t(4).model_copy(
-        update={"image": ImageConfig(height=64, width=64), "backbone": SwinConfig(embed_dim=8, depths=(1, 2), heads=(1, 2), window=4),
-                "decoder": HrnetConfig(widths=(3, 5), hidden=7)}
-    )  # fmt: skip
+        update={
+            "image": ImageConfig(height=64, width=64),
+            "backbone": SwinConfig(embed_dim=8, depths=(1, 2), heads=(1, 2), window=4),
+            "decoder": HrnetConfig(widths=(3, 5), hidden=7),
+        }
+    )
     model, image = MultiTaskModel(config).eval(), torch.randn(1, 3, 64, 64)
     with torch.no_grad():
         before = model(image)

@@ -26,11 +26,16 @@ def hf_swin(config: SwinConfig, size: int) -> torch.nn.Module:
     torch.manual_seed(3)
     hf = SwinModel(
         HfConfig(
-            image_size=size, embed_dim=config.embed_dim, depths=list(config.depths), num_heads=list(config.heads),
-            window_size=config.window, drop_path_rate=0.0, mlp_ratio=config.mlp_ratio,
+            image_size=size,
+            embed_dim=config.embed_dim,
+            depths=list(config.depths),
+            num_heads=list(config.heads),
+            window_size=config.window,
+            drop_path_rate=0.0,
+            mlp_ratio=config.mlp_ratio,
         ),
         add_pooling_layer=False,
-    )  # fmt: skip
+    )
     for parameter in hf.parameters():
         torch.nn.init.normal_(parameter, std=0.2 if parameter.dim() == 1 else 0.1)
     return hf.eval()
@@ -45,11 +50,14 @@ def ours_from(weights: dict[str, Tensor], config: SwinConfig, size: int) -> Swin
 def published_hf(weights: dict[str, Tensor]) -> dict[str, Tensor]:
     """Give in-memory names the form they have in the published files."""
     names = (
-        (".attention.q_proj.", ".attention.self.query."), (".attention.k_proj.", ".attention.self.key."),
-        (".attention.v_proj.", ".attention.self.value."), (".attention.o_proj.", ".attention.output.dense."),
-        (".attention.relative_position_bias.", ".attention.self."), (".mlp.fc1.", ".intermediate.dense."),
+        (".attention.q_proj.", ".attention.self.query."),
+        (".attention.k_proj.", ".attention.self.key."),
+        (".attention.v_proj.", ".attention.self.value."),
+        (".attention.o_proj.", ".attention.output.dense."),
+        (".attention.relative_position_bias.", ".attention.self."),
+        (".mlp.fc1.", ".intermediate.dense."),
         (".mlp.fc2.", ".output.dense."),
-    )  # fmt: skip
+    )
     renamed = {}
     for key, tensor in weights.items():
         for ours, theirs in names:

@@ -55,11 +55,14 @@ def original(weights: dict[str, Tensor]) -> dict[str, Tensor]:
             parts = [renamed.pop(f"blocks.{block}.attention.{part}_proj.{kind}") for part in "qkv"]
             renamed[f"blocks.{block}.attn.qkv.{kind}"] = torch.cat(parts)
     names = {
-        "embeddings.cls_token": "cls_token", "embeddings.position_embeddings": "pos_embed",
-        "embeddings.mask_token": "mask_token", "layernorm.weight": "norm.weight", "layernorm.bias": "norm.bias",
+        "embeddings.cls_token": "cls_token",
+        "embeddings.position_embeddings": "pos_embed",
+        "embeddings.mask_token": "mask_token",
+        "layernorm.weight": "norm.weight",
+        "layernorm.bias": "norm.bias",
         "embeddings.patch_embeddings.projection.weight": "patch_embed.proj.weight",
         "embeddings.patch_embeddings.projection.bias": "patch_embed.proj.bias",
-    }  # fmt: skip
+    }
     return {names.get(key, key): tensor for key, tensor in renamed.items()}
 
 

@@ -77,8 +77,12 @@ def test_weights_and_activations_are_half_and_layer_norm_and_the_interface_float
     CheckerPass(full_check=True)(model)
     assert modified
     assert types(model) == {
-        "first": "FLOAT16", "norm": "FLOAT", "tanh": "FLOAT16", "second": "FLOAT16", "last": "FLOAT",
-    }  # fmt: skip
+        "first": "FLOAT16",
+        "norm": "FLOAT",
+        "tanh": "FLOAT16",
+        "second": "FLOAT16",
+        "last": "FLOAT",
+    }
     assert [value.dtype for value in (*model.graph.inputs, *model.graph.outputs)] == [ir.DataType.FLOAT] * 2
     assert [value.name for value in model.graph.outputs] == ["y"]
 

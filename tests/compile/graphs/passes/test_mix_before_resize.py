@@ -107,17 +107,29 @@ RESIZED = 'r = Resize <mode = "linear"> (x, , , sizes)'
 @pytest.mark.parametrize(
     "text",
     [
-        one_branch("1,2,8,8", f"float[2,4,3,3] w = {{{', '.join(['1'] * 72)}}}",
-                   f"{RESIZED}\n j = Concat <axis = 1> (r)\n y = Conv <kernel_shape = [3, 3], pads = [1, 1, 1, 1]> (j, w)"),
-        one_branch("1,2,8,8", f"float[2,2,1,1] w = {{{', '.join(['1'] * 4)}}}",
-                   f"{RESIZED}\n j = Concat <axis = 1> (r)\n y = Conv <kernel_shape = [1, 1], group = 2> (j, w)"),
-        one_branch("1,2,16,8", f"float[2,4,1,1] w = {{{', '.join(['1'] * 8)}}}",
-                   f"{RESIZED}\n j = Concat <axis = 2> (r, r)\n y = Conv <kernel_shape = [1, 1]> (j, w)"),
-        one_branch("1,2,8,8", f"float[2,4,1,1] w = {{{', '.join(['1'] * 8)}}}",
-                   'r = Resize <mode = "linear"> (x, , scales)\n j = Concat <axis = 1> (r)\n y = Conv <kernel_shape = [1, 1]> (j, w)'),
+        one_branch(
+            "1,2,8,8",
+            f"float[2,4,3,3] w = {{{', '.join(['1'] * 72)}}}",
+            f"{RESIZED}\n j = Concat <axis = 1> (r)\n y = Conv <kernel_shape = [3, 3], pads = [1, 1, 1, 1]> (j, w)",
+        ),
+        one_branch(
+            "1,2,8,8",
+            f"float[2,2,1,1] w = {{{', '.join(['1'] * 4)}}}",
+            f"{RESIZED}\n j = Concat <axis = 1> (r)\n y = Conv <kernel_shape = [1, 1], group = 2> (j, w)",
+        ),
+        one_branch(
+            "1,2,16,8",
+            f"float[2,4,1,1] w = {{{', '.join(['1'] * 8)}}}",
+            f"{RESIZED}\n j = Concat <axis = 2> (r, r)\n y = Conv <kernel_shape = [1, 1]> (j, w)",
+        ),
+        one_branch(
+            "1,2,8,8",
+            f"float[2,4,1,1] w = {{{', '.join(['1'] * 8)}}}",
+            'r = Resize <mode = "linear"> (x, , scales)\n j = Concat <axis = 1> (r)\n y = Conv <kernel_shape = [1, 1]> (j, w)',
+        ),
     ],
     ids=["3×3", "groups", "another axis", "a scale, not a size"],
-)  # fmt: skip
+)
 def test_what_does_not_commute_stays(text: str) -> None:
     model = shaped(text)
     before = operators(model)

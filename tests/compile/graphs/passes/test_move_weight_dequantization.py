@@ -86,13 +86,23 @@ def test_it_is_idempotent() -> None:
 @pytest.mark.parametrize(
     ("text", "reason"),
     [
-        (TEXT.replace("y = MatMul (x, t)", "y = MatMul (x, t)\n    k = Relu (v)").replace("[4,2] y)", "[4,2] y, float[2,3] k)"), "more than once"),
+        (
+            TEXT.replace("y = MatMul (x, t)", "y = MatMul (x, t)\n    k = Relu (v)").replace(
+                "[4,2] y)", "[4,2] y, float[2,3] k)"
+            ),
+            "more than once",
+        ),
         (TEXT.replace("(float[4,2] y)", "(float[4,2] y, float[3,2] t)"), "leaves the graph"),
         (SCALED.replace("float c = {3}", "float c = {-3}"), "one per scale"),
         (SCALED.replace("float c = {3}", "float[3] c = {1, 2, 3}"), "one per scale"),
-        (TEXT.replace("Transpose <perm = [1, 0]> (v)", "Reshape (v, h)").replace("<int8", "<int64[2] h = {3, 2}, int8"), "Reshape"),
+        (
+            TEXT.replace("Transpose <perm = [1, 0]> (v)", "Reshape (v, h)").replace(
+                "<int8", "<int64[2] h = {3, 2}, int8"
+            ),
+            "Reshape",
+        ),
     ],
-)  # fmt: skip
+)
 def test_it_does_not_fire(text: str, reason: str) -> None:
     model, modified = move_weight_dequantization(graph(text))
     assert modified is False

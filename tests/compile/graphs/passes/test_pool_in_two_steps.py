@@ -30,9 +30,13 @@ def test_one_mean_becomes_two_and_the_output_keeps_its_name() -> None:
 
 
 def test_what_else_reads_the_groups_keeps_them() -> None:
-    text = pooling(1, 2, 2, 3, 2, 4).replace("y = ReduceMean", "m = ReduceMean").replace(
-        "axes)\n}", "axes)\n    k = Neg (c)\n    f = ReduceMean <keepdims = 0> (k, axes)\n    y = Mul (m, f)\n}"
-    )  # fmt: skip
+    text = (
+        pooling(1, 2, 2, 3, 2, 4)
+        .replace("y = ReduceMean", "m = ReduceMean")
+        .replace(
+            "axes)\n}", "axes)\n    k = Neg (c)\n    f = ReduceMean <keepdims = 0> (k, axes)\n    y = Mul (m, f)\n}"
+        )
+    )
     x = np.random.default_rng(1).normal(size=(1, 4, 6, 4)).astype(np.float32)
     model, sites = pool_in_two_steps(shaped(text))
     assert sites == 1 and "Neg" in operators(model)
@@ -56,9 +60,11 @@ def test_it_is_the_mean_of_the_group(sizes: tuple[int, ...], axes: str) -> None:
     [
         pooling(1, 2, 2, 2, 2, 2, axes="1, 3").replace("float[1,2,2,2] y", "float[1,2,2,2] y"),
         pooling(1, 2, 2, 2, 2, 2, keep=1).replace("float[1,2,2,2] y", "float[1,2,1,2,1,2] y"),
-        pooling(1, 2, 2, 2, 2, 2).replace("cut = {1, 2, 2, 2, 2, 2}", "cut = {2, 1, 2, 2, 2, 2}").replace("[1,2,2,2] y", "[2,1,2,2] y"),
+        pooling(1, 2, 2, 2, 2, 2)
+        .replace("cut = {1, 2, 2, 2, 2, 2}", "cut = {2, 1, 2, 2, 2, 2}")
+        .replace("[1,2,2,2] y", "[2,1,2,2] y"),
     ],
-)  # fmt: skip
+)
 def test_another_mean_stays(text: str) -> None:
     model, sites = pool_in_two_steps(shaped(text))
     assert sites == 0

@@ -83,9 +83,10 @@ def test_constants_that_a_call_makes_are_exported(name: str) -> None:
 def test_weights_have_the_graphs_names(simplified: Simplified) -> None:
     path = simplified.file(GRAPH_FILE)
     floats = {
-        str(value.name) for value in ir.load(path).graph.initializers.values()
+        str(value.name)
+        for value in ir.load(path).graph.initializers.values()
         if value.dtype == ir.DataType.FLOAT and any(True for _ in value.uses())
-    }  # fmt: skip
+    }
     module = read_module(path)
     parameters = dict(module.named_parameters())
     assert len(parameters) > 20 and set(parameters) == floats

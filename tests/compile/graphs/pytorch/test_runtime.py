@@ -25,17 +25,28 @@ OLDER = {
     "dropout": (10, "g (float[2, 6] x) => (y) { y = Dropout <ratio = 0.3> (x) }"),
     "top k": (10, "g (float[2, 6] x) => (y) <int64[1] k = {2}> { y, i = TopK (x, k) }"),
     "batch norm": (
-        9, "g (float[1, 2, 3, 3] x) => (y) <float[2] s = {2, 3}, float[2] b = {1, 4}, float[2] m = {0.5, 0}, float[2] v = {1, 9}>"
+        9,
+        "g (float[1, 2, 3, 3] x) => (y) <float[2] s = {2, 3}, float[2] b = {1, 4}, float[2] m = {0.5, 0}, float[2] v = {1, 9}>"
         " { y = BatchNormalization <epsilon = 0.1> (x, s, b, m, v) }",
     ),
     "group norm": (
-        18, "g (float[2, 4, 3, 3] x) => (y) <float[2] s = {2, 3}, float[2] b = {1, 4}>"
+        18,
+        "g (float[2, 4, 3, 3] x) => (y) <float[2] s = {2, 3}, float[2] b = {1, 4}>"
         " { y = GroupNormalization <num_groups = 2> (x, s, b) }",
     ),
-    "upsample": (9, "g (float[1, 2, 3, 4] x) => (y) <float[4] s = {1, 1, 2, 3}> { y = Upsample <mode = \"nearest\"> (x, s) }"),
-    "upsample, linear": (9, "g (float[1, 2, 3, 4] x) => (y) <float[4] s = {1, 1, 2, 2}> { y = Upsample <mode = \"linear\"> (x, s) }"),
-    "resize": (10, "g (float[1, 2, 3, 4] x) => (y) <float[4] s = {1, 1, 2, 2}> { y = Resize <mode = \"linear\"> (x, s) }"),
-}  # fmt: skip
+    "upsample": (
+        9,
+        'g (float[1, 2, 3, 4] x) => (y) <float[4] s = {1, 1, 2, 3}> { y = Upsample <mode = "nearest"> (x, s) }',
+    ),
+    "upsample, linear": (
+        9,
+        'g (float[1, 2, 3, 4] x) => (y) <float[4] s = {1, 1, 2, 2}> { y = Upsample <mode = "linear"> (x, s) }',
+    ),
+    "resize": (
+        10,
+        'g (float[1, 2, 3, 4] x) => (y) <float[4] s = {1, 1, 2, 2}> { y = Resize <mode = "linear"> (x, s) }',
+    ),
+}
 
 
 def differ(model: ir.Model, *, tolerance: float = 2e-6) -> list[str]:
@@ -59,10 +70,13 @@ def test_older_forms(name: str) -> None:
 
 
 CONVOLUTIONS = [
-    "pads = [1, 0, 2, 3], strides = [2, 1]", "dilations = [2, 1], pads = [1, 1, 1, 1]", "group = 2",
-    'auto_pad = "SAME_UPPER", strides = [2, 2]', 'auto_pad = "SAME_LOWER", strides = [2, 2]',
+    "pads = [1, 0, 2, 3], strides = [2, 1]",
+    "dilations = [2, 1], pads = [1, 1, 1, 1]",
+    "group = 2",
+    'auto_pad = "SAME_UPPER", strides = [2, 2]',
+    'auto_pad = "SAME_LOWER", strides = [2, 2]',
     'auto_pad = "VALID"',
-]  # fmt: skip
+]
 
 
 @pytest.mark.parametrize("form", CONVOLUTIONS)
@@ -75,12 +89,16 @@ def test_convolutions(form: str) -> None:
 
 
 TRANSPOSED = [
-    "strides = [3, 2], output_padding = [1, 1]", "pads = [1, 0, 1, 1], strides = [2, 2]", "group = 2, dilations = [2, 1]",
-    'auto_pad = "SAME_UPPER", strides = [3, 3]', 'auto_pad = "SAME_LOWER", strides = [3, 3]',
-    "output_shape = [8, 9], strides = [3, 2]", "output_shape = [16, 10], strides = [3, 2]",
+    "strides = [3, 2], output_padding = [1, 1]",
+    "pads = [1, 0, 1, 1], strides = [2, 2]",
+    "group = 2, dilations = [2, 1]",
+    'auto_pad = "SAME_UPPER", strides = [3, 3]',
+    'auto_pad = "SAME_LOWER", strides = [3, 3]',
+    "output_shape = [8, 9], strides = [3, 2]",
+    "output_shape = [16, 10], strides = [3, 2]",
     'auto_pad = "SAME_UPPER", output_shape = [12, 8], strides = [3, 2]',
     "pads = [1, 1, 0, 0], output_padding = [1, 1], strides = [2, 2]",
-]  # fmt: skip
+]
 
 
 @pytest.mark.parametrize("form", TRANSPOSED)
@@ -91,10 +109,15 @@ def test_transposed_convolutions(form: str) -> None:
 
 
 WINDOWS = [
-    "strides = [2, 2]", "strides = [2, 2], ceil_mode = 1", "pads = [1, 1, 1, 1], strides = [2, 3], ceil_mode = 1",
-    "pads = [1, 0, 2, 1], strides = [2, 2]", 'auto_pad = "SAME_UPPER", strides = [2, 2]', 'auto_pad = "SAME_LOWER"',
-    "dilations = [2, 1], strides = [1, 2]", "pads = [2, 0, 1, 1], dilations = [1, 2], strides = [2, 2], ceil_mode = 1",
-]  # fmt: skip
+    "strides = [2, 2]",
+    "strides = [2, 2], ceil_mode = 1",
+    "pads = [1, 1, 1, 1], strides = [2, 3], ceil_mode = 1",
+    "pads = [1, 0, 2, 1], strides = [2, 2]",
+    'auto_pad = "SAME_UPPER", strides = [2, 2]',
+    'auto_pad = "SAME_LOWER"',
+    "dilations = [2, 1], strides = [1, 2]",
+    "pads = [2, 0, 1, 1], dilations = [1, 2], strides = [2, 2], ceil_mode = 1",
+]
 
 
 @pytest.mark.parametrize("form", WINDOWS)
@@ -130,10 +153,13 @@ def test_resize_to_sizes(mode: str, lengths: str) -> None:
 
 NEAREST = ("round_prefer_floor", "round_prefer_ceil", "floor", "ceil")
 SCALED = [
-    'mode = "linear"', 'mode = "linear", coordinate_transformation_mode = "align_corners"',
-    'mode = "cubic", coordinate_transformation_mode = "align_corners"', 'mode = "cubic", cubic_coeff_a = -0.5, exclude_outside = 1',
-    'mode = "nearest", coordinate_transformation_mode = "asymmetric", nearest_mode = "floor"', 'mode = "linear", antialias = 1',
-]  # fmt: skip
+    'mode = "linear"',
+    'mode = "linear", coordinate_transformation_mode = "align_corners"',
+    'mode = "cubic", coordinate_transformation_mode = "align_corners"',
+    'mode = "cubic", cubic_coeff_a = -0.5, exclude_outside = 1',
+    'mode = "nearest", coordinate_transformation_mode = "asymmetric", nearest_mode = "floor"',
+    'mode = "linear", antialias = 1',
+]
 
 
 @pytest.mark.parametrize("form", SCALED)

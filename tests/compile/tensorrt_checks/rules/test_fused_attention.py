@@ -63,7 +63,7 @@ CASES = {
     "mask over heads": (masked("4,8", "4,1", "4,1"), "does not broadcast", masked("1,8")),
     "one key": (masked("1,8", key="4,1"), "repeats one operand", masked("1,8")),
     "another reader": (WIDE, "l leaves it", PLAIN),
-}  # fmt: skip
+}
 
 
 def found(text: str) -> list[Finding]:
