@@ -108,7 +108,7 @@ class _Emitter:
         return [inputs[0], self.builder.constant(gain, f"{name}/gain"), self.builder.constant(shift, f"{name}/shift")]
 
     def tensor(self, old: ir.Value) -> ir.Value:
-        """Return the new tensor of one of the old graph, as it lies there."""
+        """Return the new tensor for one of the old graph, in the same layout."""
         if old in self.tensors:
             return self.tensors[old]
         array = constant(old)

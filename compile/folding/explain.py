@@ -1,7 +1,7 @@
 """The gates and the decisions as one table: a row per module, with its cost before and after.
 
-A module's cost is that of the nodes whose tensors carry its scope, without the modules inside it, so a column adds up to
-the whole graph. Nodes that several modules share after folding carry the scope of one of them.
+A module's cost is that of the nodes whose tensors carry its scope, without the modules inside it. So a column adds up to the
+cost of the graph. Nodes that several modules share after folding carry the scope of one of them.
 """
 
 from collections import Counter

@@ -1,18 +1,19 @@
 """Freeze gates: approximate, opt-in, searched so that every task stays within its budget against the reference.
 
-    freeze_gate    a gate of the graph becomes its mean over the images, a constant, which then folds as any other
-    drop_skills    elements of a gate that weigh little for every reader become zero, and what they multiply is not computed
+    freeze_gate    A gate of the graph becomes its mean over the images. This constant then folds as any other.
+
+    drop_skills    Elements of a gate that weigh little for every reader become zero. What they multiply is not computed.
 
 The search sees calibration images only. Where they have labels, a task's drop is its metric's, relative to the reference.
-Where they have none, the reference's own predictions are the labels: where higher is better, every disagreement counts as a
-loss; where lower is better, the metric between the two models over the reference's error (``scales``, from the checkpoint's
-card) is a bound, since by the triangle inequality no angle or RMSE against true labels can grow by more. The
+Where they have none, the reference's own predictions are the labels. Where higher is better, every disagreement counts as a
+loss. Where lower is better, the drop is the metric between the two models over the reference's error (``scales``, from the
+checkpoint's card). That is a bound: by the triangle inequality no angle or RMSE against true labels can grow by more. The
 evaluation images judge the bundle later and choose nothing.
 
 Where fewer images count for a task than a verdict needs, nothing is frozen: what a gate costs it is not known.
 
-Each move is measured alone, then they are taken in the order of what they cost, the least first, while every task's
-drop of all moves together stays within its budget.
+Each move is measured alone. Then they are taken in the order of their cost, the least first, while the drop of all moves
+together stays within every task's budget.
 """
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -37,8 +38,10 @@ from compile.stage.compare import Outputs, run_model
 from compile.stage.config import FreezeOptions
 from compile.stage.graph_info import GraphInfo
 
-TINY = 0.02  # elements of a gate whose mean is below this for every reader may be dropped
-POSITIVE = 0.9  # of a probability map's pixels, those above this quantile are the pseudo label's positives
+# Elements of a gate whose mean is below this for every reader may be dropped.
+TINY = 0.02
+# The pixels of a probability map above this quantile are the pseudo label's positives.
+POSITIVE = 0.9
 FREEZE, DROP = "freeze_gate", "drop_skills"
 Labels: TypeAlias = Mapping[str, Sequence[Array]]
 Predictions: TypeAlias = Mapping[str, Sequence[Array]]

@@ -1,4 +1,4 @@
-"""Fold anybody's float ONNX file: linear maps are composed where that costs less, proven in float64."""
+"""Fold a float ONNX file of any origin: linear maps are composed where that costs less, proven in float64."""
 
 import sys
 import zipfile

@@ -11,8 +11,10 @@ from bundle.formats.fold import FoldBox, FoldNet, FoldPicture
 from compile.folding.linear.network import Network
 from compile.folding.record import scope_of
 
-MOST_BOXES = 16  # a larger part is not drawn: nobody reads it
-ROUNDS = 2  # how far around a value another must look the same to share its box
+# A larger part is not drawn: it is not readable.
+MOST_BOXES = 16
+# How far around a value another must look the same to share its box.
+ROUNDS = 2
 
 
 class _Part(NamedTuple):
@@ -57,7 +59,7 @@ def picture(network: Network, kept: frozenset[int], saved: Mapping[str, int]) ->
 
 
 def within(scope: str, outer: str) -> bool:
-    """Say whether a module scope is another one, or lies inside it."""
+    """Say whether a module scope is another one, or inside it."""
     return scope == outer or scope.startswith(f"{outer}.")
 
 

@@ -1,4 +1,4 @@
-"""Some of a graph's outputs: the others are dropped, and what nobody reads is removed.
+"""Some of a graph's outputs: the others are dropped, and what has no reader is removed.
 
 before   F_t = G + D_t + γ_t ⊙ W_c [G ; mean_t D_t] of every task t
 after    the same F_t of the tasks kept; the mean still reads what every trained task adds

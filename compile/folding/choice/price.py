@@ -42,7 +42,7 @@ def fixed_price(network: Network, rates: Rates) -> float:
 
 
 def _is_bias(node: ir.Node) -> bool:
-    """Say whether a node adds one number for each channel to a product that nobody else reads: runtimes add it there."""
+    """Say whether a node adds one number for each channel to a product without another reader. Runtimes add it in the product's kernel."""
     product = [value for value in node.inputs if value is not None and not is_constant(value)]
     if node.op_type != "Add" or len(product) != 1 or len(product[0].uses()) != 1:
         return False

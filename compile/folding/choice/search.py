@@ -16,9 +16,12 @@ from compile.folding.linear.network import Network, Term, Value
 from targets.folding import Rates
 
 DESCENTS = 12
-REFINED = (0, 2, 4, 6)  # how often the colours of values are refined by those of their neighbours, for each partition
-RADIUS = 3  # how many terms away from a class its region reaches
-LEAST = 1.0  # of a cost, in multiply-accumulates, that a change must save
+# For each partition: how often the colours of values are refined by those of their neighbours.
+REFINED = (0, 2, 4, 6)
+# How many terms away from a class its region reaches.
+RADIUS = 3
+# What a change must save, in multiply-accumulates.
+LEAST = 1.0
 
 
 class Found(NamedTuple):

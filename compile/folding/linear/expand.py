@@ -15,14 +15,14 @@ from compile.folding.linear.network import Factor, Network, Term, Value
 
 
 class Coefficient(Protocol):
-    """What stands for a composed matrix: the matrix, or what the search needs to know of it."""
+    """A composed matrix, or what the search needs to know of it."""
 
     def __matmul__(self: "C", other: Matrix) -> "C": ...
 
     def __add__(self: "C", other: "C") -> "C": ...
 
     def behind(self: "C", factor: Factor) -> "C":
-        """Return what stands behind it and a factor, before anything is composed there."""
+        """Return the coefficient behind this one and a factor, before anything is composed there."""
 
     def constant(self, bias: Array, rows: int) -> Array:
         """Return it times a constant: ``rows`` numbers."""

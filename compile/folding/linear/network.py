@@ -72,7 +72,7 @@ class Window(NamedTuple):
 
 @dataclass(eq=False)
 class Value:
-    """Something to compute. A source has no terms; ``axes`` and ``channel_shape`` say how its tensor lies."""
+    """Something to compute. A source has no terms; ``axes`` and ``channel_shape`` are the layout of its tensor."""
 
     uid: int
     tensor: ir.Value

@@ -1,8 +1,8 @@
-"""Convolutions as sums of linear maps: v = Σ_k S_k(u)·W_kᵀ, where S_k reads place k of every window of the kernel.
+"""Convolutions as sums of linear maps: v = Σ_k S_k(u)·W_kᵀ, where S_k reads position k of every window of the kernel.
 
-A convolution with constant weights is then a value like any other: what scales its channels, a batch norm, a channel map
-behind it, and other convolutions of the same tensor with whose places its own coincide, are eliminations. The terms of one
-source whose moves are places of a known window are emitted as one convolution.
+A convolution with constant weights is then a value like any other. A scale of its channels, a batch norm or a channel map
+behind it is eliminated. So is another convolution of the same tensor whose window positions coincide with its own. The terms
+of one source whose moves are positions of a known window are emitted as one convolution.
 """
 
 from collections.abc import Sequence

@@ -1,4 +1,4 @@
-"""Channels that need not be computed: nobody reads them, or they are the same for every image.
+"""Channels that need not be computed: no node reads them, or they are the same for every image.
 
     before   y = f(x),  x of n channels,  y read by W
     after    y_i = f(x_i) for the channels i that some reader needs; W and what makes x lose the others

@@ -1,7 +1,7 @@
 """A graph as a network: each node becomes a view, a linear value, or a source where it is not linear.
 
 Which axis of a tensor is the channel axis follows from the operator that made it or, where that does not say, from its
-readers. A node whose input lies otherwise than it needs is taken as not linear: it stays as it is.
+readers. A node whose input has another layout than it needs is taken as not linear: it stays as it is.
 """
 
 from collections.abc import Mapping

@@ -1,6 +1,6 @@
 """c · (A Bᵀ) = (c · A) Bᵀ: a number that multiplies a product of two tensors multiplies the smaller of them.
 
-There it stands behind a linear map and folds into it: the scale of an attention that stands after its product.
+There it is behind a linear map and folds into it. An example is the scale of an attention after its first product.
 """
 
 from math import prod
@@ -23,7 +23,7 @@ def with_early_scales(model: ir.Model) -> ir.Model:
 
 
 def _product(node: ir.Node) -> ir.Node | None:
-    """Return the product that a node scales, and nobody else reads, if it is larger than one of its inputs."""
+    """Return the product that only this node reads, to scale it, if it is larger than one of its inputs."""
     if node.op_type not in ("Mul", "Div") or not is_standard(node) or node.outputs[0].is_graph_output():
         return None
     scale, [scaled, *more] = node.inputs[1], [one for one in node.inputs if not is_constant(one)] or [None]

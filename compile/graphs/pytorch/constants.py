@@ -38,7 +38,7 @@ def torch_type(kind: ir.DataType | None, types: Types) -> torch.dtype:
 
 
 def torch_tensor(tensor: ir.TensorProtocol, types: Types) -> Tensor:
-    """Copy a constant's values.
+    """Return a constant's values, in its own memory where that has the type and may be written to.
 
     Raises:
         ValueError: torch has no such type.
@@ -46,7 +46,7 @@ def torch_tensor(tensor: ir.TensorProtocol, types: Types) -> Tensor:
     kind, array = torch_type(tensor.dtype, types), tensor.numpy()
     if tensor.dtype == ir.DataType.BFLOAT16:
         array = array.astype(np.float32)
-    return torch.tensor(array, dtype=kind)
+    return torch.as_tensor(array, dtype=kind) if array.flags.writeable else torch.tensor(array, dtype=kind)
 
 
 def python_value(attribute: ir.Attr, types: Types) -> Static | Tensor | torch.dtype:

@@ -84,7 +84,7 @@ def average_pool(
     ceil_mode: int = 0,
     count_include_pad: int = 0,
 ) -> Tensor:
-    """The mean of every window; with ``count_include_pad`` the padding counts, but not what lies beyond it."""
+    """The mean of every window; with ``count_include_pad`` the padding counts, but not what is beyond it."""
     at = windows(x, kernel_shape, strides, dilations, pads, auto_pad, ceil_mode)
     if at.is_torch and set(at.dilations) == {1}:
         pool = AVERAGES[x.dim() - 2]

@@ -130,7 +130,7 @@ def _by_axes(x: Tensor, plan: dict[int, Axis], form: Form, outside: float) -> Te
 
 
 def _coordinate(index: int, axis: Axis, mode: str) -> float:
-    """Return where an output element lies among the input's."""
+    """Return the position of an output element among the input's."""
     size, resized, scale, start, end = axis
     if mode == "align_corners":
         return index * (size - 1) / (resized - 1) if resized > 1 else 0.0
