@@ -11,7 +11,7 @@ from compile.folding.choice.plan import make_plan
 from compile.folding.choice.search import Search
 from compile.folding.emit import emit
 from compile.folding.engine import Elimination
-from compile.graphs.pytorch.evaluate import evaluate
+from compile.graphs.pytorch.evaluate import evaluate_each
 from compile.stage.graph_info import Array
 from targets.folding import Rates
 
@@ -48,8 +48,8 @@ def differences(model: ir.Model, folded: ir.Model, feeds: Feeds) -> tuple[dict[s
     Raises:
         GraphError: the model's own outputs are not finite, or a node cannot be computed.
     """
-    runs = [(evaluate(model, feed), evaluate(folded, feed)) for feed in feeds]
-    for want, _ in runs:
+    answers, wanted = evaluate_each(folded, feeds), evaluate_each(model, feeds)
+    for want in wanted:
         for name, array in want.items():
             if not np.isfinite(array.astype(np.float64)).all():
                 raise GraphError(
@@ -59,7 +59,7 @@ def differences(model: ir.Model, folded: ir.Model, feeds: Feeds) -> tuple[dict[s
                     where="the graph given",
                     fix="give inputs that the model takes, or a sound model",
                 )
-    return worst(runs)
+    return worst(zip(wanted, answers, strict=True))
 
 
 def worst(runs: Iterable[tuple[Mapping[str, Array], Mapping[str, Array]]]) -> tuple[dict[str, float], dict[str, float]]:

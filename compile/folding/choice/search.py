@@ -11,7 +11,7 @@ from typing import NamedTuple
 from compile.folding.choice.cost import Work, cost_of, norm_scaled
 from compile.folding.choice.price import fixed_price
 from compile.folding.choice.probe import Probe, probe
-from compile.folding.linear.expand import Blocked, expand, reached
+from compile.folding.linear.expand import Blocked, Passed, expand, reached
 from compile.folding.linear.network import Network, Term, Value
 from targets.folding import Rates
 
@@ -46,6 +46,7 @@ class Search:
         self._works: dict[tuple[int, frozenset[int]], Work | None] = {}
         self._work: dict[int, Work] = {}
         self._starts: dict[int, Probe] = {}
+        self._passed: Passed[Probe] = {}
         self._shared: dict[Hashable, tuple[int, int]] = {}
         self._behind: dict[int, frozenset[int]] = {}
         self._users: dict[int, set[int]] = {uid: set() for uid in self.live}
@@ -119,7 +120,7 @@ class Search:
         """
         if value.uid not in self._starts:
             self._starts[value.uid] = probe(value.channels, value.uid)
-        reads = expand(self.network, value, self._starts[value.uid], self.kept.__contains__)
+        reads = expand(self.network, value, self._starts[value.uid], self.kept.__contains__, self._passed)
         has_bias = value.has_bias or any(self.network.values[uid].has_bias for uid in inner)
         return cost_of(self.network, value, reads, self.rates, has_bias=has_bias)
 

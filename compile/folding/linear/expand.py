@@ -5,7 +5,7 @@ row back instead of multiplying matrices, and the composition, which multiplies 
 """
 
 from collections.abc import Callable, Collection, Hashable
-from typing import Generic, NamedTuple, Protocol, TypeVar
+from typing import Generic, NamedTuple, Protocol, TypeAlias, TypeVar
 
 import numpy as np
 
@@ -91,8 +91,15 @@ class Blocked(Exception):
         self.value = value
 
 
-def expand(network: Network, value: Value, start: C, stops: Callable[[int], bool]) -> list[Reads[C]]:
+Passed: TypeAlias = dict[Hashable, list[Reads[C]]]
+
+
+def expand(
+    network: Network, value: Value, start: C, stops: Callable[[int], bool], passed: Passed[C] | None = None
+) -> list[Reads[C]]:
     """Return what ``value`` reads of the values that ``stops`` says are there.
+
+    ``passed`` keeps, from one call to the next, what is read in place of a value. It holds for one network.
 
     Raises:
         Blocked: a value between them cannot be eliminated.
@@ -108,9 +115,17 @@ def expand(network: Network, value: Value, start: C, stops: Callable[[int], bool
             found += reads.values()
         else:
             for read in reads.values():
-                for through in _through(network, read):
+                for through in _through(network, read) if passed is None else _known(network, read, passed):
                     _collect(pending, through)
     return found
+
+
+def _known(network: Network, read: Reads[C], passed: Passed[C]) -> list[Reads[C]]:
+    outer = None if read.outer is None else read.outer.matrix
+    key = (read.source, read.move.uid, read.factor and read.factor.uid, read.matrix, read.outer_key, outer)
+    if key not in passed:
+        passed[key] = _through(network, read)
+    return passed[key]
 
 
 class Constants:

@@ -1,10 +1,11 @@
 """Compute values of an ONNX graph in float64, whatever float types it names: what an exact change must not move."""
 
+import gc
 from collections.abc import Mapping, Sequence
 
 import onnx_ir as ir
 import torch
-from torch import Tensor
+from torch import Tensor, fx
 
 from bundle.base.errors import GraphError
 from compile.graphs.pytorch.constants import IN_FLOAT64
@@ -21,22 +22,40 @@ def evaluate(model: ir.Model, feeds: Mapping[str, Array], outputs: Sequence[str]
     Raises:
         GraphError: a value is missing or has another shape than the graph says, or a node cannot be computed.
     """
+    return evaluate_each(model, [feeds], outputs)[0]
+
+
+def evaluate_each(
+    model: ir.Model, feeds: Sequence[Mapping[str, Array]], outputs: Sequence[str] | None = None
+) -> list[dict[str, Array]]:
+    """Evaluate a graph, converted once, on each of the feeds; they name the same values.
+
+    Raises:
+        GraphError: as ``evaluate``.
+    """
     names = [str(value.name) for value in model.graph.outputs] if outputs is None else list(outputs)
     values = values_of(model.graph)
-    for name, array in feeds.items():
-        if name in values:
-            _require_shape(values[name], array)
-    given = {name: _in_float64(array) for name, array in feeds.items()}
-    module = to_module(model, given, names, IN_FLOAT64)
+    for feed in feeds:
+        for name, array in feed.items():
+            if name in values:
+                _require_shape(values[name], array)
+    module = to_module(model, {name: _in_float64(array) for name, array in feeds[0].items()}, names, IN_FLOAT64)
+    answers = [_run(module, [feed[name] for name in feeds[0]], names, str(model.graph.name)) for feed in feeds]
+    del module
+    gc.collect()  # a GraphModule is part of a cycle, and its constants are as large as the model
+    return answers
+
+
+def _run(module: fx.GraphModule, arrays: Sequence[Array], names: Sequence[str], graph: str) -> dict[str, Array]:
     try:
         with torch.no_grad():
-            results: tuple[Tensor, ...] = module(*given.values())
+            results: tuple[Tensor, ...] = module(*map(_in_float64, arrays))
     except FAULTS as error:
         raise GraphError(
             "the graph cannot be computed on these inputs",
             expected="inputs that every node takes",
             got=f"{type(error).__name__}: {error}",
-            where=f"graph {model.graph.name!r}",
+            where=f"graph {graph!r}",
             fix="give other inputs",
         ) from error
     return {name: result.numpy() for name, result in zip(names, results, strict=True)}
