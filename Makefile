@@ -55,7 +55,7 @@ help:
 	@echo "     options='...'           ... --clock cpu --threads 1 where other work disturbs wall time"
 	@echo "make goldens                 rewrite the golden values of the shipped model, after explaining the change"
 	@echo "make train                   train the shipped model again, from scratch: hours; a killed run resumes; needs the scenes' training split"
-	@echo "make study                   measure docs/quantization.md again: schemes, naive NNCF, calibration, outlier channels; an hour or two"
+	@echo "make study                   measure docs/studies/quantization.md again: schemes, naive NNCF, calibration, outlier channels; an hour or two"
 	@echo "make hard-case               a ViT-S/14 with DINOv2's weights: six heads trained, then INT8 plain, smoothed, mixed, naive, and by each choice; an hour, resumes; as train"
 	@echo "make prove                   have NVIDIA's own parser and builder take the jetson graphs, on this CPU (x86-64, 230 MB)"
 	@echo "     bundle=DIR              ... those of a bundle that exists"
@@ -94,10 +94,10 @@ format: $(call ready,dev)
 	$(BIN)/ruff check --fix .
 
 bench: $(call ready,dev)
-	@$(RUN) cli.main bench --checkpoint=@model --data=@data --page docs/bench.md @options
+	@$(RUN) cli.main bench --checkpoint=@model --data=@data --page docs/studies/bench.md @options
 
 bench-fold: $(call ready,dev)
-	$(RUN) studies.folding.run --page docs/folding-numbers.md @options
+	$(RUN) studies.folding.run --page docs/studies/folding-numbers.md @options
 
 STUDY := build/study
 study: $(call ready,dev)

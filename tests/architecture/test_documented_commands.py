@@ -14,7 +14,10 @@ from cli.commands import COMMANDS
 from cli.main import find
 from tests.architecture.source import PACKAGES, ROOT, file_of
 
-DOCUMENTS = (ROOT / "README.md", *sorted((ROOT / "docs").glob("*.md")))
+DOCUMENTS = (
+    ROOT / "README.md",
+    *(path for path in sorted((ROOT / "docs").glob("**/*.md")) if path.parent.name != "decisions"),
+)
 OURS = r"(?:tdss|make|python3? -m|python3? compile/\S+)(?: [^`\n]*)?"
 SHOWN = re.compile(rf"^    ({OURS})$|`({OURS})`", re.MULTILINE)  # a line of its own, or within a sentence
 MAKEFILE = (ROOT / "Makefile").read_text(encoding="utf-8")
