@@ -82,9 +82,13 @@ env: $(call ready,dev)
 test: $(call ready,dev)
 	$(BIN)/python -I -m pytest
 
+# Programs write tables into docs/studies.
+DOCUMENTS := $(wildcard *.md docs/*.md data/*/*.md examples/*.md) docs/decisions docs/guides docs/reference
+
 check: $(call ready,dev)
 	$(BIN)/ruff format --check .
 	$(BIN)/ruff check .
+	$(BIN)/mdformat --check $(DOCUMENTS)
 	$(BIN)/mypy
 	$(BIN)/lint-imports --no-logo 2>/dev/null || $(BIN)/lint-imports
 	$(BIN)/python -I -m pytest -q tests/architecture
@@ -92,6 +96,7 @@ check: $(call ready,dev)
 format: $(call ready,dev)
 	$(BIN)/ruff format .
 	$(BIN)/ruff check --fix .
+	$(BIN)/mdformat $(DOCUMENTS)
 
 bench: $(call ready,dev)
 	@$(RUN) cli.main bench --checkpoint=@model --data=@data --page docs/studies/bench.md @options
