@@ -40,7 +40,7 @@ def shown() -> dict[str, list[str]]:
         for token in MarkdownIt().enable("table").parse(path.read_text(encoding="utf-8")):
             lines = [child.content for child in token.children or () if child.type == "code_inline"]
             if token.type in ("fence", "code_block"):
-                lines = token.content.splitlines()
+                lines = re.sub(r"\s*\\\n\s*", " ", token.content).splitlines()
             for line in filter(OURS.fullmatch, lines):
                 where = f"{path.relative_to(ROOT)}:{token.map[0] + 1 if token.map else 0}"
                 commands |= {f"{where} {' '.join(words)}": words for words in split(line)}
