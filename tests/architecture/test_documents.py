@@ -21,7 +21,7 @@ from tests.architecture.source import PACKAGES, ROOT, everything
 DOCS = ROOT / "docs"
 DECISIONS = DOCS / "decisions"
 NOTES = sorted(DECISIONS.glob("[0-9]*.md"))
-DOCUMENTS = [*ROOT.glob("*.md"), *DOCS.rglob("*.md"), *(ROOT / "data").rglob("*.md")]
+DOCUMENTS = [*ROOT.glob("*.md"), *DOCS.rglob("*.md"), *(ROOT / "data").rglob("*.md"), *(ROOT / "examples").glob("*.md")]
 OTHERS = {"build", "runs"}  # written by commands
 FORMATS = (BuildConfig, TrainConfig, ModelConfig)
 
@@ -106,8 +106,10 @@ def models(kind: object) -> Iterator[type[BaseModel]]:
 
 
 def test_every_key_of_a_configuration_is_documented() -> None:
-    text = (DOCS / "reference" / "configuration.md").read_text(encoding="utf-8")
-    shown = set(re.findall(r"`(\w+)`", "".join(line for line in text.splitlines(keepends=True) if line[0] == "|")))
+    lines = [
+        line for path in (DOCS / "reference").glob("*.md") for line in path.read_text(encoding="utf-8").splitlines()
+    ]
+    shown = {name for line in lines if line.startswith("|") for name in re.findall(r"`(\w+)`", line)}
     keys = {name for form in FORMATS for kind in models(form) for name in kind.model_fields}
     assert keys - {"losses"} - shown == set()
 
