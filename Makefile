@@ -55,7 +55,7 @@ help:
 	@echo "     options='...'           ... --clock cpu --threads 1 where other work disturbs wall time"
 	@echo "make goldens                 rewrite the golden values of the shipped model, after explaining the change"
 	@echo "make train                   train the shipped model again, from scratch: hours; a killed run resumes; needs the scenes' training split"
-	@echo "make study                   measure docs/quantization.md again: schemes, naive NNCF, calibration, outlier channels; an hour or two"
+	@echo "make study                   measure docs/studies/quantization.md again: schemes, naive NNCF, calibration, outlier channels; an hour or two"
 	@echo "make hard-case               a ViT-S/14 with DINOv2's weights: six heads trained, then INT8 plain, smoothed, mixed, naive, and by each choice; an hour, resumes; as train"
 	@echo "make prove                   have NVIDIA's own parser and builder take the jetson graphs, on this CPU (x86-64, 230 MB)"
 	@echo "     bundle=DIR              ... those of a bundle that exists"
@@ -82,9 +82,13 @@ env: $(call ready,dev)
 test: $(call ready,dev)
 	$(BIN)/python -I -m pytest
 
+# Programs write tables into docs/studies.
+DOCUMENTS := $(wildcard *.md docs/*.md data/*/*.md examples/*.md) docs/decisions docs/guides docs/reference
+
 check: $(call ready,dev)
 	$(BIN)/ruff format --check .
 	$(BIN)/ruff check .
+	$(BIN)/mdformat --check $(DOCUMENTS)
 	$(BIN)/mypy
 	$(BIN)/lint-imports --no-logo 2>/dev/null || $(BIN)/lint-imports
 	$(BIN)/python -I -m pytest -q tests/architecture
@@ -92,12 +96,13 @@ check: $(call ready,dev)
 format: $(call ready,dev)
 	$(BIN)/ruff format .
 	$(BIN)/ruff check --fix .
+	$(BIN)/mdformat $(DOCUMENTS)
 
 bench: $(call ready,dev)
-	@$(RUN) cli.main bench --checkpoint=@model --data=@data --page docs/bench.md @options
+	@$(RUN) cli.main bench --checkpoint=@model --data=@data --page docs/studies/bench.md @options
 
 bench-fold: $(call ready,dev)
-	$(RUN) studies.folding.run --page docs/folding-numbers.md @options
+	$(RUN) studies.folding.run --page docs/studies/folding-numbers.md @options
 
 STUDY := build/study
 study: $(call ready,dev)

@@ -102,7 +102,7 @@ def require_torch_tensorrt() -> str:
             expected="torch-tensorrt with its torch and a CUDA device",
             got=(done.stderr.strip().splitlines() or [f"exit code {done.returncode}"])[-1],
             where=sys.executable,
-            fix="--builder onnx needs none of it; on a Jetson Thor install the release for its TensorRT (docs/device.md names it); for Orin "
+            fix="--builder onnx needs none of it; on a Jetson Thor install the release for its TensorRT (docs/guides/device.md names it); for Orin "
             "there has been none since 2.8; elsewhere pip install -e .[torch-tensorrt]",
         )
     return done.stdout.strip()

@@ -25,9 +25,9 @@ MARKS: dict[Verdict, str] = {"pass": "✓", "regression": "✗", "inconclusive":
 
 SEVERAL = (
     "The 95% are each verdict's own: with six tasks exactly at their budgets 16.8% of builds show a regression, and the best of four "
-    "variants at the budget passes a task in 9.1% (docs/regression.md)."
+    "variants at the budget passes a task in 9.1% (docs/reference/regression.md)."
 )
-"""What several verdicts on the same images do to a stated confidence, as docs/interval-coverage.json has it measured."""
+"""What several verdicts on the same images do to a stated confidence, as docs/studies/interval-coverage.json has it measured."""
 
 MINUS = "\N{MINUS SIGN}"
 UNDEFINED = "undefined"

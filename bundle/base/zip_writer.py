@@ -1,7 +1,7 @@
 """Write a zip of deflated members with the deflate strategy that fits each one; ``zipfile`` reads it.
 
 ``zipfile`` writes every member with zlib's default strategy, which looks for strings that repeat. Differences of pixels
-do not repeat: run lengths and Huffman codes alone make them smaller, and are twenty times as fast (docs/bundle.md).
+do not repeat: run lengths and Huffman codes alone make them smaller, and are twenty times as fast (docs/reference/bundle.md).
 Layout: PKWARE's APPNOTE 6.3, sizes and offsets always as ZIP64, time stamps fixed at 1980-01-01.
 """
 

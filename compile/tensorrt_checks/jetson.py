@@ -1,11 +1,11 @@
 """The warnings of the jetson target's own graphs that are known and wanted, each with what was measured.
 
-The measurements are remade by ``python -m studies.lint_cost BUNDLE --original GRAPH``; their figures stand in docs/lint.md.
+The measurements are remade by ``python -m studies.lint_cost BUNDLE --original GRAPH``; their figures stand in docs/reference/lint.md.
 """
 
 from compile.tensorrt_checks.findings import Accepted
 
-_WHERE = "docs/lint.md, 'What the accepted warnings cost', remade by python -m studies.lint_cost"
+_WHERE = "docs/reference/lint.md, 'What the accepted warnings cost', remade by python -m studies.lint_cost"
 
 ACCEPTED: tuple[Accepted, ...] = (
     Accepted(
@@ -30,6 +30,6 @@ ACCEPTED: tuple[Accepted, ...] = (
         rule="whole-operator",
         node=r"backbone\..*\.attn/MatMul",
         reason="an attention's query is float and its key rounded: one kernel computes the attention, and the joint projection stays in INT8",
-        measured="targets/jetson/placement.json, docs/quantization.md 'Attention and heads for TensorRT', remade by python -m studies.placement --write",
+        measured="targets/jetson/placement.json, docs/studies/quantization.md 'Attention and heads for TensorRT', remade by python -m studies.placement --write",
     ),
 )

@@ -5,7 +5,7 @@
     rules          folded by every rule on modules that earlier versions had, exported and simplified
 
 ``_intel`` and ``_ort`` are folded by what work costs each runtime, after the rewrites that were measured to pay on OpenVINO and on ONNX Runtime. The rules are gone: their
-graphs are taken from a folder that an earlier version of this command wrote (docs/folding-cases.md says which).
+graphs are taken from a folder that an earlier version of this command wrote (docs/studies/folding-cases.md says which).
 
 Every graph is compared with ``plain`` on ONNX Runtime. The shipped model keeps its weights; all others have seeded
 random ones, none of them zero.
@@ -158,7 +158,7 @@ def _copy_rules(source: Path, out: Path) -> None:
                 expected="the graphs that an earlier version wrote",
                 got="no such file",
                 where=str(source),
-                fix="write them as docs/folding-cases.md says, or leave --rules away",
+                fix="write them as docs/studies/folding-cases.md says, or leave --rules away",
             )
         shutil.copyfile(source / f"{graph}.onnx", out / f"{graph}.onnx")
 
@@ -267,7 +267,7 @@ def main(
             expected="--rules beside --page",
             got="no --rules",
             where="the command line",
-            fix="name the folder of their graphs; docs/folding-cases.md says how to write it",
+            fix="name the folder of their graphs; docs/studies/folding-cases.md says how to write it",
         )
     names = case or NAMES
     write_all(names, out, rules, threads=threads)

@@ -289,7 +289,7 @@ def require_numbers(figures: Figures) -> None:
             expected="every number within its limit",
             got="; ".join(missed),
             where="make bench-fold",
-            fix="docs/folding-numbers.md explains the known shortfalls; profile the others",
+            fix="docs/studies/folding-numbers.md explains the known shortfalls; profile the others",
         )
 
 

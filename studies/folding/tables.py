@@ -1,4 +1,4 @@
-"""The figures of ``make bench-fold`` as Markdown tables, written below the text of docs/folding-numbers.md."""
+"""The figures of ``make bench-fold`` as Markdown tables, written below the text of docs/studies/folding-numbers.md."""
 
 from pathlib import Path
 

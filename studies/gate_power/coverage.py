@@ -3,7 +3,7 @@
     python -m studies.gate_power.coverage --bundle build/default/jetson --graph build/.store/simplify/<key>/model.onnx
 
 ``studies.gate_power.measure`` plants noise in each task's last layer; so does this, in ``VARIANTS`` directions, at the level whose drop was
-nearest to the budget (docs/regression-power.json). The drop over all images is the truth, and the budget as well: every planted
+nearest to the budget (docs/studies/regression-power.json). The drop over all images is the truth, and the budget as well: every planted
 variant lies exactly at its budget. Each trial takes a draw of images, as if only those had been at hand.
 
 Coverage is by the number of images that count for the task, so a trial draws from those. A gate that errs in 2.5 % of its
@@ -162,11 +162,11 @@ def main(arguments: list[str] | None = None) -> None:
     add(
         "--power",
         type=Path,
-        default=Path("docs/regression-power.json"),
+        default=Path("docs/studies/regression-power.json"),
         help="what studies.gate_power.measure wrote: the levels of noise",
     )
-    add("--out", type=Path, default=Path("docs/interval-coverage.json"), help="the measurement")
-    add("--doc", type=Path, default=Path("docs/regression-power.md"), help="the Markdown file with the marks")
+    add("--out", type=Path, default=Path("docs/studies/interval-coverage.json"), help="the measurement")
+    add("--doc", type=Path, default=Path("docs/studies/regression-power.md"), help="the Markdown file with the marks")
     add(
         "--trials",
         type=within(1, "count"),

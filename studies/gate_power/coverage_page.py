@@ -1,6 +1,6 @@
 """What the gate's 95 % is worth, as tables: coverage by interval and number of images, and several verdicts together.
 
-``studies.gate_power.coverage`` measures it and has it written here between two marks of docs/regression-power.md.
+``studies.gate_power.coverage`` measures it and has it written here between two marks of docs/studies/regression-power.md.
 """
 
 from pathlib import Path

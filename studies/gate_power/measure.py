@@ -327,11 +327,11 @@ def main(arguments: list[str] | None = None) -> None:
         "--bundle", type=Path, required=True, help="the bundle whose images judge: build/default/jetson"
     )
     parser.add_argument("--graph", type=Path, help="the float graph, where the bundle keeps none as ONNX")
-    parser.add_argument("--out", type=Path, default=Path("docs/regression-power.json"), help="the measurement")
+    parser.add_argument("--out", type=Path, default=Path("docs/studies/regression-power.json"), help="the measurement")
     parser.add_argument(
-        "--doc", type=Path, default=Path("docs/regression-power.md"), help="the Markdown file with the marks"
+        "--doc", type=Path, default=Path("docs/studies/regression-power.md"), help="the Markdown file with the marks"
     )
-    parser.add_argument("--figure", type=Path, default=Path("docs/pictures/regression-power.png"), help="the PNG")
+    parser.add_argument("--figure", type=Path, default=Path("docs/studies/regression-power.png"), help="the PNG")
     parser.add_argument(
         "--trials",
         type=within(1, "count"),

@@ -1,6 +1,6 @@
 """The power of the gate: how often planted regressions of known size are found, as a figure and a table.
 
-    python -m studies.gate_power.page --power docs/regression-power.json --doc docs/regression-power.md --figure docs/pictures/regression-power.png
+    python -m studies.gate_power.page --power docs/studies/regression-power.json --doc docs/studies/regression-power.md --figure docs/studies/regression-power.png
 
 ``studies.gate_power.measure`` measures it; here its result is drawn, and written between two marks of a Markdown file.
 """
@@ -289,9 +289,9 @@ def main(arguments: list[str] | None = None) -> None:
     parser = argparse.ArgumentParser(prog="python -m studies.gate_power.page", description=__doc__)
     parser.add_argument("--power", type=Path, required=True, help="the file python -m studies.gate_power.measure wrote")
     parser.add_argument(
-        "--doc", type=Path, default=Path("docs/regression-power.md"), help="the Markdown file with the marks"
+        "--doc", type=Path, default=Path("docs/studies/regression-power.md"), help="the Markdown file with the marks"
     )
-    parser.add_argument("--figure", type=Path, default=Path("docs/pictures/regression-power.png"), help="the PNG")
+    parser.add_argument("--figure", type=Path, default=Path("docs/studies/regression-power.png"), help="the PNG")
     options = parser.parse_args(arguments)
     publish(read_power(options.power), options.doc, options.figure)
 

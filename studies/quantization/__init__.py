@@ -1,1 +1,1 @@
-"""Quantization schemes, calibration and outliers, measured for docs/quantization.md."""
+"""Quantization schemes, calibration and outliers, measured for docs/studies/quantization.md."""

@@ -1,4 +1,4 @@
-"""Study: the measured tables of docs/quantization.md, each made again by one command.
+"""Study: the measured tables of docs/studies/quantization.md, each made again by one command.
 
     python -m studies.quantization.run --model build/.store/simplify/KEY --table schemes --table naive
 
@@ -33,7 +33,7 @@ from compile.stage.compare import open_graph
 from compile.stage.graph_info import GRAPH_FILE, graph_info
 from studies.quantization.tables import TABLES, Bench, Row
 
-PAGE = Path("docs/quantization.md")
+PAGE = Path("docs/studies/quantization.md")
 ROWS = json_object("name", "drops", "upper")  # what a table's rows may be written over
 
 
@@ -78,7 +78,7 @@ def main(
     ] = 0,
     work: Annotated[Path | None, typer.Option(help="Where calibrations and sensitivities are kept, to resume.")] = None,
 ) -> None:
-    """Measure tables of docs/quantization.md again and rewrite them there, with their rows as JSON beside the page.
+    """Measure tables of docs/studies/quantization.md again and rewrite them there, with their rows as JSON beside the page.
 
     Example: python -m studies.quantization.run --model build/simplified --table schemes --table naive --table calibration --table outliers
     """

@@ -1,4 +1,4 @@
-"""The tables of docs/quantization.md, each a generator of rows: what is quantized how, and how every task stands after it.
+"""The tables of docs/studies/quantization.md, each a generator of rows: what is quantized how, and how every task stands after it.
 
 ``schemes``: each choice of the jetson scheme on and off. ``naive``: ``nncf.quantize`` as it comes, beside ours.
 ``calibration``: how many images, drawn at random or chosen to cover the features. ``outliers``: outlier channels in two
@@ -130,7 +130,7 @@ def schemes(bench: Bench) -> Iterator[Row]:
             say(f"{name}: no row, this graph has no such node")
 
 
-# What NVIDIA's parser does with each (docs/lint.md, `python -m studies.quantization.nncf_defaults`).
+# What NVIDIA's parser does with each (docs/reference/lint.md, `python -m studies.quantization.nncf_defaults`).
 TENSORRT = {"defaults": "reads uint8 as int8", "transformer": "refuses its zero-points"}
 
 

@@ -9,14 +9,17 @@ from importlib import import_module
 
 import pytest
 import typer
+from markdown_it import MarkdownIt
 
 from cli.commands import COMMANDS
 from cli.main import find
 from tests.architecture.source import PACKAGES, ROOT, file_of
 
-DOCUMENTS = (ROOT / "README.md", *sorted((ROOT / "docs").glob("*.md")))
-OURS = r"(?:tdss|make|python3? -m|python3? compile/\S+)(?: [^`\n]*)?"
-SHOWN = re.compile(rf"^    ({OURS})$|`({OURS})`", re.MULTILINE)  # a line of its own, or within a sentence
+DOCUMENTS = (
+    ROOT / "README.md",
+    *(path for path in sorted((ROOT / "docs").glob("**/*.md")) if path.parent.name != "decisions"),
+)
+OURS = re.compile(r"(?:tdss|make|python3? -m|python3? compile/\S+)(?: .*)?")
 MAKEFILE = (ROOT / "Makefile").read_text(encoding="utf-8")
 GOALS = {goal for names in re.findall(r"^\.PHONY: (.*)$", MAKEFILE, re.MULTILINE) for goal in names.split()}
 ASKED = re.findall(r"^ASKED := (.*)$", MAKEFILE, re.MULTILINE)[0].split()
@@ -31,14 +34,17 @@ TARGETS = set(re.findall(r"^TARGETS := (.*)$", MAKEFILE, re.MULTILINE)[0].split(
 
 
 def shown() -> dict[str, list[str]]:
-    """Return the words of each command in the documents by where it stands."""
-    found: dict[str, list[str]] = {}
+    """Return the words of each command in the documents by its document and line."""
+    commands: dict[str, list[str]] = {}
     for path in DOCUMENTS:
-        text = path.read_text(encoding="utf-8")
-        for match in SHOWN.finditer(text):
-            place = f"{path.name}:{text.count(chr(10), 0, match.start()) + 1}"
-            found |= {f"{place} {' '.join(words)}": words for words in split(match[1] or match[2])}
-    return found
+        for token in MarkdownIt().enable("table").parse(path.read_text(encoding="utf-8")):
+            lines = [child.content for child in token.children or () if child.type == "code_inline"]
+            if token.type in ("fence", "code_block"):
+                lines = re.sub(r"\s*\\\n\s*", " ", token.content).splitlines()
+            for line in filter(OURS.fullmatch, lines):
+                where = f"{path.relative_to(ROOT)}:{token.map[0] + 1 if token.map else 0}"
+                commands |= {f"{where} {' '.join(words)}": words for words in split(line)}
+    return commands
 
 
 def split(text: str) -> list[list[str]]:

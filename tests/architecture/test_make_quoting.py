@@ -26,7 +26,7 @@ makefile.main(sys.argv[4:])
 """
 RECORD = "import json, pathlib, sys; pathlib.Path(sys.argv[1]).write_text(json.dumps(sys.argv[3:])); sys.exit(int(sys.argv[2]))"
 PIPELINE = ["cli.main", "pipeline", "--target"]
-FOLD = ["studies.folding.run", "--page", "docs/folding-numbers.md"]
+FOLD = ["studies.folding.run", "--page", "docs/studies/folding-numbers.md"]
 # Each would leave the file RUN behind if a shell or make ran it. Blanks before a value are gone before make looks at it.
 HOSTILE = [
     "it's",

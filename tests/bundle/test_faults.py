@@ -1,4 +1,4 @@
-"""The table of faults (docs/faults.md): every file of a bundle, broken in every way; none is missed and none crashes."""
+"""The table of faults (docs/reference/faults.md): every file of a bundle, broken in every way; none is missed and none crashes."""
 
 import re
 import shutil
@@ -153,7 +153,7 @@ def test_another_schema_of_a_signature_is_refused(folder: Path, key: Path) -> No
 
 
 def test_every_test_the_table_names_exists() -> None:
-    text = (ROOT / "docs" / "faults.md").read_text(encoding="utf-8")
+    text = (ROOT / "docs" / "reference" / "faults.md").read_text(encoding="utf-8")
     named = re.findall(r"`(tests/[\w/]+\.py)::(?:\w+::)*(\w+)`", text)
     assert len(named) > 20
     missing = [f"{path}::{name}" for path, name in named if f"def {name}(" not in (ROOT / path).read_text()]

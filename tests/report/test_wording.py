@@ -80,15 +80,13 @@ def test_sizes_and_plurals() -> None:
 
 
 def test_the_figures_of_several_verdicts_are_those_that_were_measured() -> None:
-    """On the page, in the README and in docs/regression.md: each number is docs/interval-coverage.json's."""
+    """On the page and in docs/reference/regression.md: each number is docs/studies/interval-coverage.json's."""
     root = Path(__file__).resolve().parents[2]
-    found = Coverage.model_validate_json((root / "docs" / "interval-coverage.json").read_bytes()).together
+    found = Coverage.model_validate_json((root / "docs" / "studies" / "interval-coverage.json").read_bytes()).together
     passes = sum(found.any_pass.values()) / len(found.any_pass)
     builds, draws = f"{100 * found.any_regression:.1f}", f"{100 * passes:.1f}"
     assert f"{builds}% of builds" in wording.SEVERAL and f"in {draws}%" in wording.SEVERAL
-    for name in ("README.md", "docs/regression.md"):
-        text = " ".join((root / name).read_text(encoding="utf-8").split())
-        assert f"{builds} % of the builds show" in text and f"in {draws} %" in text
-    text = (root / "docs" / "regression.md").read_text(encoding="utf-8")
+    text = " ".join((root / "docs" / "reference" / "regression.md").read_text(encoding="utf-8").split())
+    assert f"{builds} % of the builds show" in text and f"in {draws} %" in text
     assert f"{100 * found.regression:.1f} % of single verdicts are `regression`" in text
     assert f"{100 * found.passed:.1f} % of single verdicts are a false `pass`" in text

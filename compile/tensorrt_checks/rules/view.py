@@ -28,7 +28,7 @@ Check: TypeAlias = Callable[[View], Iterator[Finding]]
 
 
 class Rule(NamedTuple):
-    """A rule: its name, its number among the eleven of docs/lint.md ("" for the tables), severity, check and sentence."""
+    """A rule: its name, its number among the eleven of docs/reference/lint.md ("" for the tables), severity, check and sentence."""
 
     name: str
     number: str

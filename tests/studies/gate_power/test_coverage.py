@@ -13,7 +13,7 @@ from studies.gate_power.intervals import METHODS, Sample, all_intervals
 from studies.gate_power.page import Power, read_power
 
 FIGURE = Measure("mean_angular_error_deg", "lower", MeanAngularErrorDeg())
-DOCS = Path(__file__).resolve().parents[3] / "docs"
+DOCS = Path(__file__).resolve().parents[3] / "docs" / "studies"
 
 
 def arrays(seed: int, images: int) -> tuple[Floats, Floats]:

@@ -73,9 +73,8 @@ def test_what_we_set_can_be_set(member: str) -> None:
     assert {found["members"][member] for found in TENSORRT.values()} == {"property"}
 
 
-@pytest.mark.parametrize("page", ["README.md", "docs/device.md"])
-def test_each_jetpack_that_is_named_has_a_recorded_tensorrt_cuda_and_a_tested_python(page: str) -> None:
-    text = (ROOT / page).read_text(encoding="utf-8")
+def test_each_jetpack_that_is_named_has_a_recorded_tensorrt_cuda_and_a_tested_python() -> None:
+    text = (ROOT / "docs" / "guides" / "device.md").read_text(encoding="utf-8")
     rows = [[cell.strip() for cell in line.split("|")[1:6]] for line in text.splitlines() if JETPACK.match(line)]
     assert [row[0].partition(",")[0] for row in rows] == ["6.2", "7.0", "7.2", "7.2.2"]
     for _, _, tensorrt, cuda, python in rows:
