@@ -109,8 +109,10 @@ def test_another_config_does_not_resume_a_run(folder: Path, tmp_path: Path, caps
     assert "was started with another config" in capsys.readouterr().err
 
 
-def test_minutes_become_steps(folder: Path, tmp_path: Path) -> None:
+def test_minutes_become_steps_with_the_spec_in_another_place(folder: Path, tmp_path: Path) -> None:
     keys = {key: value for key, value in settings(folder, tmp_path / "runs").items() if key != "steps"}
+    spec = (folder / "dataset.json").rename(tmp_path / "classes.json")
+    keys["data"] = {"root": str(folder), "spec": str(spec)}
     assert run(write_config(tmp_path / "a.toml", {**keys, "minutes": 0.02})) == 0
     counters = state.Counters.model_validate_json((tmp_path / "runs" / "tiny" / "last" / state.COUNTERS).read_bytes())
     assert counters.step >= 12
