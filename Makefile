@@ -36,7 +36,7 @@ PIP := $(BIN)/python -I -m pip --quiet --disable-pip-version-check --no-input
 
 RUN := $(BIN)/python -I -m bundle.makefile
 
-.PHONY: help run-target env test check format bench bench-fold study hard-case goldens prove train clean
+.PHONY: help run-target env test test-slow check format bench bench-fold study hard-case goldens prove train clean
 .DELETE_ON_ERROR:
 
 help:
@@ -47,7 +47,8 @@ help:
 	@echo "make target=... bundle=DIR   choose, judge and time a bundle's variants on this machine (DIR, or its .zip): what a Jetson runs"
 	@echo "     options='...'           ... see python -m targets --help"
 	@echo "make env                     only the environment; then: . $(BIN)/activate, and tdss --help"
-	@echo "make test                    run every test"
+	@echo "make test                    run the tests but for the slow ones, in as many processes as there are processors, 8 at most"
+	@echo "make test-slow               run the slow tests: builds that are killed, whole builds, random models"
 	@echo "make check                   format, lint, types and the architecture's rules"
 	@echo "make bench                   time what a user would do instead beside this compiler's graphs; 45 minutes on two cores, resumes"
 	@echo "     options='...'           ... --quick, --only NAME; see $(BIN)/tdss bench --help"
@@ -79,14 +80,19 @@ endif
 env: $(call ready,dev)
 	@echo "ready: . $(BIN)/activate"
 
+# A file of tests stays in one process, for what its fixtures build is shared.
+PYTEST := $(BIN)/python -I -m pytest --numprocesses logical --maxprocesses 8 --dist loadfile
 test: $(call ready,dev)
-	$(BIN)/python -I -m pytest
+	$(PYTEST) -m "not slow"
+
+test-slow: $(call ready,dev)
+	$(PYTEST) -m slow
 
 check: $(call ready,dev)
 	$(BIN)/ruff format --check .
 	$(BIN)/ruff check .
 	$(BIN)/mypy
-	$(BIN)/lint-imports --no-logo 2>/dev/null || $(BIN)/lint-imports
+	$(BIN)/lint-imports --no-logo
 	$(BIN)/python -I -m pytest -q tests/architecture
 
 format: $(call ready,dev)

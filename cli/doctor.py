@@ -32,7 +32,7 @@ class Use(Frozen):
 
 
 class Machine(Frozen):
-    """What was found. ``runtimes`` says per target what would run a graph; ``devices`` are OpenVINO's."""
+    """A machine as it is. ``runtimes`` says per target what would run a graph; ``devices`` are OpenVINO's."""
 
     version: str
     python: str
@@ -44,16 +44,16 @@ class Machine(Frozen):
     uses: dict[str, Use]
 
 
-def main(as_json: Annotated[bool, typer.Option("--json", help="Print what was found as JSON.")] = False) -> None:
+def main(as_json: Annotated[bool, typer.Option("--json", help="Print what there is as JSON.")] = False) -> None:
     """Say what this machine has and lacks for each use: packages, runtimes, devices, instruction sets.
 
     Exit codes: 0 what intel or jetson needs is here, 3 neither is.
 
     Example: tdss doctor --json
     """
-    found = examine()
-    print_answer(found.model_dump_json() if as_json else "\n".join(lines(found)))
-    if found.uses["intel"].missing and found.uses["jetson"].missing:
+    machine = examine()
+    print_answer(machine.model_dump_json() if as_json else "\n".join(lines(machine)))
+    if machine.uses["intel"].missing and machine.uses["jetson"].missing:
         raise SystemExit(TargetUnavailable.exit_code)
 
 
@@ -94,7 +94,7 @@ def _use(extra: str) -> Use:
     here = {name: _installed(name) for name, _ in needed}
     missing = tuple(f"{name}{wanted}" for name, wanted in needed if here[name] not in SpecifierSet(wanted))
     return Use(
-        packages={name: found for name, found in here.items() if found != ABSENT},
+        packages={name: number for name, number in here.items() if number != ABSENT},
         missing=missing,
         install=_install(extra) if missing else "",
     )
@@ -135,14 +135,14 @@ def _install(extra: str) -> str:
     return f"cd {ROOT} && {pip} --constraint constraints/host.txt --editable '.[{extra}]'"
 
 
-def lines(found: Machine) -> Iterator[str]:
-    """Yield what was found as text."""
-    yield f"{found.version}, Python {found.python}, {found.system}"
-    yield f"processor  {found.processor}: {' '.join(found.isa) or 'no known extension'}"
-    yield f"OpenVINO's devices: {', '.join(found.devices) or 'none'}"
-    for name, runtime in found.runtimes.items():
+def lines(machine: Machine) -> Iterator[str]:
+    """Yield a machine as text."""
+    yield f"{machine.version}, Python {machine.python}, {machine.system}"
+    yield f"processor  {machine.processor}: {' '.join(machine.isa) or 'no known extension'}"
+    yield f"OpenVINO's devices: {', '.join(machine.devices) or 'none'}"
+    for name, runtime in machine.runtimes.items():
         yield f"{name:10} runs on {runtime}"
-    for name, use in found.uses.items():
+    for name, use in machine.uses.items():
         yield f"{name:10} " + (f"lacks {', '.join(use.missing)}\n{'':11}fix: {use.install}" if use.missing else "ready")
-    packages = {name: number for use in found.uses.values() for name, number in use.packages.items()}
+    packages = {name: number for use in machine.uses.values() for name, number in use.packages.items()}
     yield f"packages   {', '.join(f'{name} {number}' for name, number in sorted(packages.items()))}"

@@ -75,14 +75,14 @@ def _record(
     """Measure as the bundle's reference is measured, and keep every figure's arrays."""
     from compile.evaluation.reference_arrays import gated_metrics, record_reference
 
-    found = record_reference(checkpoint, dataset, dataset.ids(split), out, _progress, tasks)
+    figures = record_reference(checkpoint, dataset, dataset.ids(split), out, _progress, tasks)
     say(f"written: {out}")
-    return gated_metrics(found, {name: dataset.spec.channels(task(name)) for name in found})
+    return gated_metrics(figures, {name: dataset.spec.channels(task(name)) for name in figures})
 
 
 def _table(metrics: dict[str, float], stated: dict[str, float]) -> Table:
     table = Table("task", "metric", "measured", "its card says")
     for name, value in metrics.items():
-        said = f"{stated[name]:.4f}" if name in stated else "nothing"
-        table.add_row(name, task(name).metric, f"{value:.4f}", said)
+        on_card = f"{stated[name]:.4f}" if name in stated else "nothing"
+        table.add_row(name, task(name).metric, f"{value:.4f}", on_card)
     return table

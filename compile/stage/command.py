@@ -80,7 +80,7 @@ def claim(out: Path, kind: type[Artifact], *inputs: Path) -> None:
 
 
 def announce(artifact: Artifact, *, as_json: bool) -> None:
-    """Write where an artifact lies and its hash to standard output, as one line or as its whole record."""
+    """Write an artifact's folder and hash to standard output as one line, or its record as JSON."""
     if as_json:
         record = artifact.record.model_dump(mode="json")
         print_answer(dumps({"folder": str(artifact.folder), "sha256": artifact.sha256, "record": record}))
