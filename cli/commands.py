@@ -2,6 +2,8 @@
 
 from dataclasses import dataclass
 
+COMPLETION = "_TDSS_COMPLETE"  # in the environment where a shell asks how the words go on (cli/completion.py)
+
 
 @dataclass(frozen=True)
 class Command:
@@ -23,6 +25,7 @@ COMMANDS = (
         "cli.import_backbone",
         "Put a published Swin or DINOv2 backbone into a checkpoint whose adapters and decoders are untrained.",
     ),
+    Command("train", "cli.train", "Train one model or several, in order; a killed run resumes."),
     Command(
         "pipeline",
         "compile.pipeline",
@@ -43,7 +46,7 @@ COMMANDS = (
     Command(
         "lint",
         "cli.lint",
-        "Say what TensorRT would reject, get wrong or run slowly in an ONNX file, and how to mend it.",
+        "Say what TensorRT would reject, get wrong or run slowly in an ONNX file, and how to fix it.",
     ),
     Command(
         "ranges",
@@ -75,6 +78,12 @@ COMMANDS = (
     Command("bundle unpack", "cli.unpack_bundle", "Unpack an archive, whole and verified, or not at all."),
     Command("bundle sign", "cli.sign_bundle", "Sign a bundle's manifest with a private key."),
     Command("bundle keygen", "cli.make_keys", "Make a pair of ed25519 keys: KEY signs, KEY.pub checks."),
+    Command(
+        "doctor",
+        "cli.doctor",
+        "Say what this machine has and lacks for each use: packages, runtimes, devices, instruction sets.",
+    ),
+    Command("completion", "cli.completion", "Print the script that completes tdss in a shell; nothing is written."),
     Command("store list", "cli.list_store", "List what the stage store holds: stage, key, kind, size and last use."),
     Command("store prune", "cli.prune_store", "Remove entries of the stage store, the least recently used first."),
 )

@@ -15,11 +15,12 @@ from bundle.judging.image_sources import ARRAYS
 from bundle.tasks.dataset import SPEC_FILE, FolderDataset, load_spec
 from bundle.tasks.table import task
 from compile.stage.console import EscapingConsole
+from compile.stage.options import Data
 
 
 def main(
     checkpoint: Annotated[Path, typer.Argument(help="A checkpoint folder: config.toml + model.safetensors.")],
-    data: Annotated[Path, typer.Option(help="A labelled folder.")] = Path("data/scenes"),
+    data: Data,
     split: Annotated[str, typer.Option(help="Which of its images.")] = "val",
     tasks: Annotated[
         str, typer.Option(help="These only: semseg,depth; no other has to be labelled. Default: every task.")
@@ -31,7 +32,7 @@ def main(
 ) -> None:
     """Measure every task of a checkpoint on a labelled split, without compiling anything.
 
-    Example: tdss evaluate models/default --data data/scenes --split val
+    Example: tdss evaluate models/default --split val
     """
     from tdss.checkpoint import load_card, stored_halves
     from tdss.config_file import CONFIG, WEIGHTS, read_config
@@ -74,14 +75,14 @@ def _record(
     """Measure as the bundle's reference is measured, and keep every figure's arrays."""
     from compile.evaluation.reference_arrays import gated_metrics, record_reference
 
-    found = record_reference(checkpoint, dataset, dataset.ids(split), out, _progress, tasks)
+    figures = record_reference(checkpoint, dataset, dataset.ids(split), out, _progress, tasks)
     say(f"written: {out}")
-    return gated_metrics(found, {name: dataset.spec.channels(task(name)) for name in found})
+    return gated_metrics(figures, {name: dataset.spec.channels(task(name)) for name in figures})
 
 
 def _table(metrics: dict[str, float], stated: dict[str, float]) -> Table:
     table = Table("task", "metric", "measured", "its card says")
     for name, value in metrics.items():
-        said = f"{stated[name]:.4f}" if name in stated else "nothing"
-        table.add_row(name, task(name).metric, f"{value:.4f}", said)
+        on_card = f"{stated[name]:.4f}" if name in stated else "nothing"
+        table.add_row(name, task(name).metric, f"{value:.4f}", on_card)
     return table

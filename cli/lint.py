@@ -15,7 +15,7 @@ SHOWN = 3
 
 
 def main(
-    model: Annotated[Path, typer.Argument(help="An ONNX file; its external data lies beside it.")],
+    model: Annotated[Path, typer.Argument(help="An ONNX file; its external data is beside it.")],
     target: Annotated[Literal["jetson"], typer.Option(help="Whose rules: jetson is TensorRT 10.3.")] = "jetson",
     accept: Annotated[
         str,
@@ -29,7 +29,7 @@ def main(
     ] = False,
     as_json: Annotated[bool, typer.Option("--json", help="Print the report as JSON.")] = False,
 ) -> None:
-    """Say what TensorRT would reject, get wrong or run slowly in an ONNX file, and how to mend it.
+    """Say what TensorRT would reject, get wrong or run slowly in an ONNX file, and how to fix it.
 
     Exit codes: 0 no error, 1 errors were found, 2 the file cannot be read.
 
@@ -62,29 +62,29 @@ def lines(report: LintReport, shown: int) -> Iterator[str]:
         f"rules of TensorRT {report.tensorrt}"
     )
     for rule in RULES:
-        found = [finding for finding in report.findings if finding.rule == rule.name]
-        if found:
+        findings = [finding for finding in report.findings if finding.rule == rule.name]
+        if findings:
             number = f" (rule {rule.number})" if rule.number else ""
-            yield f"\n{rule.severity} {rule.name}{number}: {rule.says}; {len(found)} found"
-            yield from _group(found, shown)
+            yield f"\n{rule.severity} {rule.name}{number}: {rule.says}; {len(findings)} found"
+            yield from _group(findings, shown)
     for name in report.unused:
         yield f"\naccepted but not found: {name}"
     counts = (len(report.errors), len(report.warnings), len(report.accepted))
     yield "\n{} errors, {} warnings, {} more accepted by name".format(*counts)
 
 
-def _group(found: list[Finding], shown: int) -> Iterator[str]:
-    """Yield a rule's findings; the same effect, mend and acceptance is said once for all its nodes."""
+def _group(findings: list[Finding], shown: int) -> Iterator[str]:
+    """Yield a rule's findings; an effect that several nodes share is printed once."""
     groups: dict[tuple[str, str, str | None], list[Finding]] = {}
-    for finding in found:
+    for finding in findings:
         groups.setdefault((_first(finding.effect), finding.mend, finding.accepted), []).append(finding)
-    for (_, mend, accepted), same in list(groups.items())[:shown]:
+    for (_, fix, accepted), same in list(groups.items())[:shown]:
         for finding in same[:shown]:
             yield f"  {finding.node}" + (f"  [{finding.tensor}]" if finding.tensor else "")
         if len(same) > shown:
             yield f"  ... and {len(same) - shown} more (--all)"
         yield f"    TensorRT: {same[0].effect}"
-        yield f"    accepted: {accepted}" if accepted else f"    mend: {mend}"
+        yield f"    accepted: {accepted}" if accepted else f"    fix: {fix}"
     if len(groups) > shown:
         yield f"  ... and {len(groups) - shown} more kinds (--all)"
 

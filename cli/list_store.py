@@ -21,8 +21,8 @@ def main(
 
     Example: tdss store list --store build/.store
     """
-    found = prune.entries(store)
+    entries = prune.entries(store)
     if as_json:
-        print_answer(dumps([entry.model_dump() for entry in found]))
+        print_answer(dumps([entry.model_dump() for entry in entries]))
     else:
-        print_answer("\n".join(prune.rows(found, time.time())))
+        print_answer("\n".join(prune.rows(entries, time.time())))

@@ -5,16 +5,16 @@ can still run every command that does without it. Exit codes: 0 good, 1 regressi
 4 a fault of this program.
 """
 
+import os
 import sys
 from difflib import get_close_matches
 from importlib import import_module
-from importlib.metadata import PackageNotFoundError, version
 
 from bundle.base.errors import InputError
 from bundle.base.terminal import exit_status, print_answer
-from cli.commands import COMMANDS, Command
+from bundle.base.version import version_text
+from cli.commands import COMMANDS, COMPLETION, Command
 
-DISTRIBUTION = "tdss-compiler"
 ENDING = """\
 tdss COMMAND --help shows a command's options and an example.
 Exit codes: 0 good, 1 regression, 2 bad input, 3 target unavailable, 4 a fault of this program.
@@ -28,8 +28,11 @@ def run(arguments: list[str] | None = None) -> None:
 
 
 def _dispatch(words: list[str]) -> None:
-    if words[:1] == ["--version"]:
-        print_answer(f"tdss {_version()}")
+    if COMPLETION in os.environ:
+        import_module("cli.completion").answer()
+        return
+    if words[:1] in (["--version"], ["-V"]):
+        print_answer(version_text())
         return
     command = find(words)
     if command is not None:
@@ -42,13 +45,6 @@ def _dispatch(words: list[str]) -> None:
     print_answer(overview(rows))
     if not {"--help", "-h"} & set(words):
         raise SystemExit(InputError.exit_code)
-
-
-def _version() -> str:
-    try:
-        return version(DISTRIBUTION)
-    except PackageNotFoundError:
-        return "of a checkout that is not installed; make env installs it"
 
 
 def find(words: list[str]) -> Command | None:

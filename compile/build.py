@@ -10,10 +10,10 @@ from typing import Annotated
 import typer
 from pydantic import JsonValue
 
-from bundle.base.limits import LIMITS
 from bundle.formats.artifacts import Engine, Quantized, load
 from compile.stage.artifacts import variants_of
-from compile.stage.command import announce, claim, run_script
+from compile.stage.command import announce, claim, run_script, timed
+from compile.stage.options import Device, Out, RecordAsJson, TargetName, Threads
 from compile.stage.store import seal, tool_versions, writing
 from compile.stage.tools import TOOLS
 from compile.tensorrt_checks.check_build import write_legality
@@ -52,22 +52,22 @@ def build(quantized: Quantized, out: Path, target: Target, run: RunConfig) -> En
 
 
 def main(
-    target: Annotated[str, typer.Option(help="The device to build for: intel or jetson.")],
+    target: TargetName,
     model: Annotated[Path, typer.Option(help="The folder that quantize wrote.")],
-    out: Annotated[Path, typer.Option(help="The folder to write.")],
-    device: Annotated[str, typer.Option(help="The runtime's device; empty: the target's choice.")] = "",
-    threads: Annotated[
-        int, typer.Option(min=0, max=LIMITS["threads"].most, help="Threads; 0: the runtime's choice.")
-    ] = 0,
-    as_json: Annotated[bool, typer.Option("--json", help="Print the artifact's record as JSON.")] = False,
+    out: Out,
+    device: Device = "",
+    threads: Threads = 0,
+    as_json: RecordAsJson = False,
 ) -> None:
     """Build what the device loads from the quantized variants, or defer it to the device.
 
     Example: python compile/build.py --target intel --model build/int8 --out build/engine
     """
     claim(out, Engine, model)
-    run = RunConfig(device=device, threads=threads)
-    announce(build(load(Quantized, model), out, find_target(target), run), as_json=as_json)
+    run, quantized, chosen = RunConfig(device=device, threads=threads), load(Quantized, model), find_target(target)
+    with timed("build"):
+        engine = build(quantized, out, chosen, run)
+    announce(engine, as_json=as_json)
 
 
 if __name__ == "__main__":

@@ -17,15 +17,15 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from bundle.base.errors import CheckpointError, GraphError
-from bundle.base.limits import LIMITS
 from bundle.base.terminal import say
 from bundle.formats.artifacts import Exported, hash_file, load
 from bundle.formats.manifest import Io
 from bundle.tasks.preprocess import Preprocess
-from compile.stage.command import announce, claim, run_script
+from compile.stage.command import announce, claim, run_script, timed
 from compile.stage.compare import Outputs, compare, require, run_graph
 from compile.stage.graph_info import GRAPH_FILE, INPUT, GraphInfo, graph_settings
 from compile.stage.image_files import ImageFiles, folder_images
+from compile.stage.options import CheckCount, Images, Out, RecordAsJson, Split, Threads
 from compile.stage.store import seal, tool_versions, writing
 from compile.stage.tools import TOOLS
 
@@ -173,23 +173,23 @@ def quiet_export() -> Iterator[None]:
 
 def main(
     model: Annotated[Path, typer.Option(help="A checkpoint folder: config.toml and model.safetensors.")],
-    images: Annotated[Path, typer.Option(help="Images for the check: a labelled folder, or a folder of images.")],
-    out: Annotated[Path, typer.Option(help="The folder to write.")],
+    images: Images,
+    out: Out,
     io: Annotated[Io, typer.Option(help="raw: tensors in and out. edge: camera frames in, maps out.")] = "raw",
-    split: Annotated[str, typer.Option(help="The split of a labelled folder.")] = "calibration",
-    count: Annotated[int, typer.Option(min=1, max=LIMITS["count"].most, help="How many images the check uses.")] = 4,
-    threads: Annotated[
-        int, typer.Option(min=0, max=LIMITS["threads"].most, help="Threads of the check; 0: the runtime's choice.")
-    ] = 0,
-    as_json: Annotated[bool, typer.Option("--json", help="Print the artifact's record as JSON.")] = False,
+    split: Split = "calibration",
+    count: CheckCount = 4,
+    threads: Threads = 0,
+    as_json: RecordAsJson = False,
 ) -> None:
     """Export a checkpoint to ONNX, as it is.
 
-    Example: python compile/export.py --model models/default --images data/scenes --split calibration --out build/exported
+    Example: python compile/export.py --model models/default --out build/exported
     """
     claim(out, Exported, model, images)
     chosen = folder_images(images, split).first(count)
-    announce(export(model, out, io, chosen, say, threads=threads), as_json=as_json)
+    with timed("export"):
+        exported = export(model, out, io, chosen, say, threads=threads)
+    announce(exported, as_json=as_json)
 
 
 if __name__ == "__main__":

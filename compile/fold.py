@@ -19,6 +19,7 @@ import typer
 from pydantic import JsonValue, TypeAdapter
 
 from bundle.base.errors import InputError
+from bundle.base.isolated import ROOT
 from bundle.base.limits import LIMITS
 from bundle.base.strict_json import dumps
 from bundle.base.terminal import print_answer, say
@@ -26,11 +27,13 @@ from bundle.formats.artifacts import SIDECAR, Folded, Simplified, load, write_te
 from bundle.formats.fold import FOLD, FoldPicture, FoldProof, FoldRecord, FoldSettings
 from bundle.tasks.dataset import SPEC_FILE, FolderDataset, load_spec
 from compile.stage.artifacts import folding_of
-from compile.stage.command import announce, claim, run_script
+from compile.stage.command import announce, claim, run_script, timed
 from compile.stage.config import FoldMode, FreezeOptions, require_mode
 from compile.stage.console import EscapingConsole
 from compile.stage.graph_info import GRAPH_FILE, GraphInfo, graph_info, graph_settings
 from compile.stage.image_files import ImageFiles, folder_images
+from compile.stage.options import SHIPPED_DATA, Split, Threads
+from compile.stage.shipped import DATA
 from compile.stage.store import seal, tool_versions, writing
 from compile.stage.tools import TOOLS
 from targets.folding import Rates, rates_of
@@ -214,6 +217,7 @@ class Asked(NamedTuple):
     tasks: str
     mode: FoldMode
     target: str
+    threads: int
     freeze_gates: bool
 
 
@@ -223,8 +227,10 @@ def _simplified(checkpoint: Path, scratch: Path, asked: Asked) -> Simplified:
     from compile.simplify import simplify
 
     few = folder_images(asked.images, asked.split).first(asked.proven)
-    exported = export(checkpoint, scratch / "exported", "raw", few, say, threads=0)
-    return simplify(exported, scratch / "simplified", few, threads=0)
+    with timed("export"):
+        exported = export(checkpoint, scratch / "exported", "raw", few, say, threads=asked.threads)
+    with timed("simplify"):
+        return simplify(exported, scratch / "simplified", few, threads=asked.threads)
 
 
 def _freezing(model: Path, asked: Asked) -> FreezeOptions | None:
@@ -248,9 +254,14 @@ def main(
             help="The folder that simplify wrote, a checkpoint folder (config.toml + model.safetensors), or an .onnx file."
         ),
     ],
-    images: Annotated[Path, typer.Option(help="A labelled folder, or a folder of images.")] = Path("data/scenes"),
+    images: Annotated[
+        Path, typer.Option(help="A labelled folder, or a folder of images.", show_default=SHIPPED_DATA)
+    ] = ROOT / DATA,
     out: Annotated[
-        Path | None, typer.Option(help="The folder to write, the file for an .onnx; not needed with --explain.")
+        Path | None,
+        typer.Option(
+            help="The folder to write, the file for an .onnx; relative to the working directory. Not needed with --explain."
+        ),
     ] = None,
     mode: Annotated[str, typer.Option("--fold", help="cost: every elimination that pays. none: nothing.")] = "cost",
     tasks: Annotated[str, typer.Option(help="Keep these only, of an .onnx outputs: semseg,depth. Default: all.")] = "",
@@ -258,7 +269,7 @@ def main(
         bool, typer.Option("--freeze-gates", help="Approximate: freeze the gates that the budgets allow.")
     ] = False,
     explain: Annotated[bool, typer.Option("--explain", help="Print the decisions, module by module.")] = False,
-    split: Annotated[str, typer.Option(help="The split of a labelled folder.")] = "calibration",
+    split: Split = "calibration",
     count: Annotated[
         int,
         typer.Option(
@@ -270,6 +281,7 @@ def main(
     calibration: Annotated[
         int, typer.Option(min=0, max=LIMITS["count"].most, help="How many images the analysis and the freezing use.")
     ] = 8,
+    threads: Threads = 0,
     as_json: Annotated[
         bool, typer.Option("--json", help="Print the record, or with --explain the table, as JSON.")
     ] = False,
@@ -278,20 +290,33 @@ def main(
 
     Example: tdss fold models/default --explain; tdss fold model.onnx --out folded.onnx
     """
-    asked = Asked(images, split, count, calibration, tasks, require_mode(mode), target, freeze_gates=freeze_gates)
-    _require_place(out, explain=explain)
+    asked = Asked(
+        images, split, count, calibration, tasks, require_mode(mode), target, threads, freeze_gates=freeze_gates
+    )
+    _check_words(model, out, asked, inputs, explain=explain)
     if model.suffix == ".onnx":
-        if freeze_gates:
-            raise _without_tasks(model)
         _fold_file(model, out, inputs, asked, explain=explain, as_json=as_json)
         return
-    if inputs is not None:
-        raise _for_files(model)
-    if freeze_gates and not calibration:
-        raise _without_images()
     if out is not None:
         claim(out, Folded, model, images)
     _fold_folder(model, out, asked, explain=explain, as_json=as_json)
+
+
+def _check_words(model: Path, out: Path | None, asked: Asked, inputs: Path | None, *, explain: bool) -> None:
+    """Refuse options that do not go together."""
+    is_file = model.suffix == ".onnx"
+    if out is None and not explain:
+        fix = "give the folder to write with --out, or --explain to look only"
+        raise _refused("there is nowhere to write to", expected="--out or --explain", got="neither", fix=fix)
+    if is_file and asked.freeze_gates:
+        expected, fix = "a checkpoint, or the folder that simplify wrote", "leave it away, or name the checkpoint"
+        raise _refused("--freeze-gates needs tasks and their metrics", expected=expected, got=str(model), fix=fix)
+    if inputs is not None and not is_file:
+        fix = "a checkpoint is proven on --images"
+        raise _refused("--inputs is for an .onnx file", expected="an .onnx file", got=str(model), fix=fix)
+    if asked.freeze_gates and not asked.calibration:
+        expected, fix = "--calibration 1 or more", "give --calibration 8, or leave --freeze-gates away"
+        raise _refused("--freeze-gates measures on images", expected=expected, got="--calibration 0", fix=fix)
 
 
 def _fold_folder(model: Path, out: Path | None, asked: Asked, *, explain: bool, as_json: bool) -> None:
@@ -301,62 +326,26 @@ def _fold_folder(model: Path, out: Path | None, asked: Asked, *, explain: bool, 
         is_graph = (model / SIDECAR).is_file()
         simplified = load(Simplified, model) if is_graph else _simplified(model, scratch, asked)
         images = folder_images(asked.images, asked.split)
-        folded = fold(
-            simplified,
-            out or scratch / "folded",
-            images.first(asked.proven),
-            asked.mode,
-            rates_of(asked.target),
-            say,
-            threads=0,
-            tasks=_names(asked.tasks),
-            freezing=_freezing(model, asked),
-        )
+        with timed("fold"):
+            folded = fold(
+                simplified,
+                out or scratch / "folded",
+                images.first(asked.proven),
+                asked.mode,
+                rates_of(asked.target),
+                say,
+                threads=asked.threads,
+                tasks=_names(asked.tasks),
+                freezing=_freezing(model, asked),
+            )
         if explain:
             _explain(simplified, folded, images.first(asked.calibration), as_json=as_json)
         else:
             announce(folded, as_json=as_json)
 
 
-def _require_place(out: Path | None, *, explain: bool) -> None:
-    if out is None and not explain:
-        raise InputError(
-            "there is nowhere to write to",
-            expected="--out or --explain",
-            got="neither",
-            where="the command line",
-            fix="give the folder to write with --out, or --explain to look only",
-        )
-
-
-def _for_files(path: Path) -> InputError:
-    return InputError(
-        "--inputs is for an .onnx file",
-        expected="an .onnx file",
-        got=str(path),
-        where="the command line",
-        fix="a checkpoint is proven on --images",
-    )
-
-
-def _without_images() -> InputError:
-    return InputError(
-        "--freeze-gates measures on images",
-        expected="--calibration 1 or more",
-        got="--calibration 0",
-        where="the command line",
-        fix="give --calibration 8, or leave --freeze-gates away",
-    )
-
-
-def _without_tasks(path: Path) -> InputError:
-    return InputError(
-        "--freeze-gates needs tasks whose metrics it can hold",
-        expected="a checkpoint, or the folder that simplify wrote",
-        got=str(path),
-        where="the command line",
-        fix="leave it away, or name the checkpoint",
-    )
+def _refused(message: str, *, expected: str, got: str, fix: str) -> InputError:
+    return InputError(message, expected=expected, got=got, where="the command line", fix=fix)
 
 
 def _names(text: str) -> tuple[str, ...]:

@@ -32,10 +32,11 @@ from compile.evaluation.summary import describe, next_steps
 from compile.publish import Parts, draft_manifest, publish, ship, unchanged
 from compile.quantization.contenders import why_search
 from compile.stage.artifacts import Judged, ReferenceVectors, savings, variants_of
-from compile.stage.command import run_script
+from compile.stage.command import run_script, timed
 from compile.stage.config import BuildConfig, FreezeOptions, Terms, given_settings, load_config
 from compile.stage.console import EscapingConsole
 from compile.stage.image_files import ImageFiles
+from compile.stage.options import SHIPPED_DATA, SHIPPED_MODEL
 from compile.stage.store import in_use, obtain, stage_key
 from compile.stage.tools import TOOLS
 from compile.tensorrt_checks.plan_text import describe as describe_plans
@@ -126,13 +127,14 @@ def _stage(
     settings: dict[str, JsonValue],
     make: Callable[[Path], ArtifactT],
 ) -> ArtifactT:
-    """Take a stage's artifact from the store or make it, and say which and how long it took."""
-    start = perf_counter()
-    notes: list[str] = []
+    """Take a stage's artifact from the store, or make it: its name comes first, and its time last."""
+
+    def make_timed(out: Path) -> ArtifactT:
+        with timed(name, road.say):
+            return make(out)
+
     key = stage_key(name, inputs=inputs, settings=settings, tools=TOOLS[name])
-    artifact = obtain(road.config.out / STORE, kind, key, make, notes.append)
-    road.say("; ".join(notes) or f"{name}: done in {perf_counter() - start:.1f} s")
-    return artifact
+    return obtain(road.config.out / STORE, kind, key, make_timed, road.say)
 
 
 def _check_images(road: Road) -> ImageFiles:
@@ -320,8 +322,8 @@ def _judge(road: Road, parts: Parts) -> Built:
 def main(
     context: typer.Context,
     target: Annotated[str | None, typer.Option(help="The device to compile for: intel or jetson.")] = None,
-    checkpoint: Annotated[Path | None, typer.Option(help="The checkpoint's folder. Default: models/default.")] = None,
-    data: Annotated[Path | None, typer.Option(help="A labelled folder. Default: data/scenes.")] = None,
+    checkpoint: Annotated[Path | None, typer.Option(help=f"The checkpoint's folder. Default: {SHIPPED_MODEL}.")] = None,
+    data: Annotated[Path | None, typer.Option(help=f"A labelled folder. Default: {SHIPPED_DATA}.")] = None,
     dataset: Annotated[Path | None, typer.Option(help="The data's spec. Default: dataset.json in the data.")] = None,
     config: Annotated[Path | None, typer.Option(help="A TOML file with these settings; options go over it.")] = None,
     calibration_split: Annotated[str | None, typer.Option(help="Whose images calibrate. Default: calibration.")] = None,
@@ -348,13 +350,15 @@ def main(
     timing_runs: Annotated[int | None, typer.Option(help="Timed rounds. Default: 15.")] = None,
     timing_warmup: Annotated[int | None, typer.Option(help="Untimed rounds before them. Default: 3.")] = None,
     seed: Annotated[int | None, typer.Option(help="Of the draws and the bootstrap. Default: 0.")] = None,
-    out: Annotated[Path | None, typer.Option(help="Where bundles and the stage store lie. Default: build.")] = None,
+    out: Annotated[
+        Path | None, typer.Option(help="For bundles and the stage store. Default: build, in the working directory.")
+    ] = None,
     sign_with: Annotated[Path | None, typer.Option("--sign", help="Sign the bundle with this private key.")] = None,
     as_json: Annotated[bool, typer.Option("--json", help="Print the bundle's folder and regression.json.")] = False,
 ) -> None:
     """Compile a checkpoint for a target: every stage, the bundle, the regression table.
 
-    Example: tdss pipeline --target intel --checkpoint models/default --data data/scenes
+    Example: tdss pipeline --target intel --checkpoint my-model --data my-data
     """
     asked = load_config(config, given_settings(context.params))
     folder, report = build_and_judge(asked, say)

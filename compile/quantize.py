@@ -25,9 +25,10 @@ from compile.graphs.load_onnx import adopt_graph
 from compile.graphs.tensor_ranges import Range
 from compile.quantization.nncf_calibration import SUFFIX, feeds_of, weights_only
 from compile.quantization.variants import CACHE, Job, ranges_for, scheme_of, write_quantized
-from compile.stage.command import announce, claim, run_script
+from compile.stage.command import announce, claim, run_script, timed
 from compile.stage.compare import Outputs, compare, require, run_graph
 from compile.stage.graph_info import GRAPH_FILE, graph_info, graph_settings
+from compile.stage.options import CalibrationImages, Device, Out, RecordAsJson, Split, TargetName, Threads
 from compile.stage.store import seal, tool_versions, writing
 from compile.stage.tools import TOOLS
 from targets.base import RunConfig, Target, Variant, VariantRecipe
@@ -109,11 +110,11 @@ def _check(job: Job, variants: list[Variant]) -> dict[str, JsonValue]:
 
 
 def main(
-    target: Annotated[str, typer.Option(help="The device to quantize for: intel or jetson.")],
+    target: TargetName,
     model: Annotated[Path, typer.Option(help="A folder that export or simplify wrote, or an ONNX file.")],
-    calibration: Annotated[Path, typer.Option(help="A labelled folder, or a folder of images of the model's size.")],
-    out: Annotated[Path, typer.Option(help="The folder to write.")],
-    split: Annotated[str, typer.Option(help="The split of a labelled folder.")] = "calibration",
+    images: CalibrationImages,
+    out: Out,
+    split: Split = "calibration",
     count: Annotated[int, typer.Option(min=1, max=LIMITS["count"].most, help="How many images to calibrate on.")] = 64,
     mean: Annotated[Triple, typer.Option(help="Normalisation of an ONNX file; an artifact knows its own.")] = MEAN,
     std: Annotated[Triple, typer.Option(help="Normalisation of an ONNX file; an artifact knows its own.")] = STD,
@@ -124,28 +125,28 @@ def main(
         ),
     ] = 0,
     cache: Annotated[Path | None, typer.Option(help="Where calibrations are kept. Default: beside out.")] = None,
-    device: Annotated[str, typer.Option(help="The runtime's device; empty: the target's choice.")] = "",
-    threads: Annotated[
-        int, typer.Option(min=0, max=LIMITS["threads"].most, help="Threads of the check; 0: the runtime's choice.")
-    ] = 0,
-    as_json: Annotated[bool, typer.Option("--json", help="Print the artifact's record as JSON.")] = False,
+    device: Device = "",
+    threads: Threads = 0,
+    as_json: RecordAsJson = False,
 ) -> None:
     """Quantize a simplified graph for a target.
 
-    Example: python compile/quantize.py --target intel --model build/simplified --calibration data/scenes --out build/int8
+    Example: python compile/quantize.py --target intel --model build/rewritten --out build/int8
     """
     kept = out.parent / CACHE if cache is None else cache
-    claim(out, Quantized, model, calibration, kept)
+    claim(out, Quantized, model, images, kept)
     require_container(kept)
     run, chosen = RunConfig(device=device, threads=threads), find_target(target)
     with TemporaryDirectory() as scratch:
         graph = adopt_graph(model, Path(scratch) / "adopted", mean=mean, std=std)
         if graph.folder != model:
             say(f"graph: {graph.record.settings['outcome']}")
-        drawn = from_folder(calibration, split, count, seed=seed, preprocess=graph_info(graph).preprocess)
+        drawn = from_folder(images, split, count, seed=seed, preprocess=graph_info(graph).preprocess)
         for finding in drawn.findings:
             say(f"calibration: {finding}")
-        announce(quantize(graph, drawn, out, chosen, run, cache=kept), as_json=as_json)
+        with timed("quantize"):
+            quantized = quantize(graph, drawn, out, chosen, run, cache=kept)
+        announce(quantized, as_json=as_json)
 
 
 if __name__ == "__main__":

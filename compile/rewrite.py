@@ -13,14 +13,14 @@ from typing import Annotated
 import typer
 from pydantic import JsonValue
 
-from bundle.base.limits import LIMITS
 from bundle.formats.artifacts import Folded, Simplified, load
 from compile.graphs.passes.table import apply_passes
 from compile.simplify import operators
-from compile.stage.command import announce, claim, run_script
+from compile.stage.command import announce, claim, run_script, timed
 from compile.stage.compare import compare, require, run_graph
 from compile.stage.graph_info import GRAPH_FILE, graph_info, graph_settings
 from compile.stage.image_files import ImageFiles, folder_images
+from compile.stage.options import CheckCount, Device, Images, Out, RecordAsJson, Split, TargetName, Threads
 from compile.stage.store import seal, tool_versions, writing
 from compile.stage.tools import TOOLS
 from targets.base import RunConfig
@@ -60,27 +60,28 @@ def rewrite(folded: Folded, out: Path, names: tuple[str, ...], images: ImageFile
 
 
 def main(
-    target: Annotated[str, typer.Option(help="The device to rewrite for: intel or jetson.")],
+    target: TargetName,
     model: Annotated[Path, typer.Option(help="The folder that fold wrote.")],
-    images: Annotated[Path, typer.Option(help="Images for the check: a labelled folder, or a folder of images.")],
-    out: Annotated[Path, typer.Option(help="The folder to write.")],
-    split: Annotated[str, typer.Option(help="The split of a labelled folder.")] = "calibration",
-    count: Annotated[int, typer.Option(min=1, max=LIMITS["count"].most, help="How many images the check uses.")] = 4,
-    device: Annotated[str, typer.Option(help="The runtime's device; empty: the target's choice.")] = "",
-    threads: Annotated[
-        int, typer.Option(min=0, max=LIMITS["threads"].most, help="Threads of the check; 0: the runtime's choice.")
-    ] = 0,
-    as_json: Annotated[bool, typer.Option("--json", help="Print the artifact's record as JSON.")] = False,
+    images: Images,
+    out: Out,
+    split: Split = "calibration",
+    count: CheckCount = 4,
+    device: Device = "",
+    threads: Threads = 0,
+    as_json: RecordAsJson = False,
 ) -> None:
     """Rewrite a folded graph into the form that a target runs fastest.
 
-    Example: python compile/rewrite.py --target intel --model build/folded --images data/scenes --split calibration --out build/rewritten
+    Example: python compile/rewrite.py --target intel --model build/folded --out build/rewritten
     """
     claim(out, Simplified, model, images)
     chosen = find_target(target)
     names = chosen.rewrites(chosen.capabilities(RunConfig(device=device, threads=threads)))
     checked = folder_images(images, split).first(count)
-    announce(rewrite(load(Folded, model), out, names, checked, threads=threads), as_json=as_json)
+    folded = load(Folded, model)
+    with timed("rewrite"):
+        rewritten = rewrite(folded, out, names, checked, threads=threads)
+    announce(rewritten, as_json=as_json)
 
 
 if __name__ == "__main__":

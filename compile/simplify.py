@@ -19,14 +19,14 @@ from pydantic import JsonValue
 
 from bundle.base.errors import ArtifactError, GraphError
 from bundle.base.isolated import module
-from bundle.base.limits import LIMITS
 from bundle.formats.artifacts import Exported, Simplified, load
 from compile.graphs.onnxsim_worker import NO_FILE
 from compile.stage.code_hash import ROOT
-from compile.stage.command import announce, claim, run_script
+from compile.stage.command import announce, claim, run_script, timed
 from compile.stage.compare import Outputs, compare, require, run_graph
 from compile.stage.graph_info import GRAPH_FILE, GraphInfo, graph_info, graph_settings
 from compile.stage.image_files import ImageFiles, folder_images
+from compile.stage.options import CheckCount, Images, Out, RecordAsJson, Split, Threads
 from compile.stage.store import seal, tool_versions, writing
 from compile.stage.tools import TOOLS
 
@@ -113,22 +113,23 @@ def _refusal(source: Path, target: Path, info: GraphInfo, feeds: Sequence[Output
 
 def main(
     model: Annotated[Path, typer.Option(help="The folder that export wrote.")],
-    images: Annotated[Path, typer.Option(help="Images for the check: a labelled folder, or a folder of images.")],
-    out: Annotated[Path, typer.Option(help="The folder to write.")],
-    split: Annotated[str, typer.Option(help="The split of a labelled folder.")] = "calibration",
-    count: Annotated[int, typer.Option(min=1, max=LIMITS["count"].most, help="How many images the check uses.")] = 4,
-    threads: Annotated[
-        int, typer.Option(min=0, max=LIMITS["threads"].most, help="Threads of the check; 0: the runtime's choice.")
-    ] = 0,
-    as_json: Annotated[bool, typer.Option("--json", help="Print the artifact's record as JSON.")] = False,
+    images: Images,
+    out: Out,
+    split: Split = "calibration",
+    count: CheckCount = 4,
+    threads: Threads = 0,
+    as_json: RecordAsJson = False,
 ) -> None:
     """Simplify an exported graph.
 
-    Example: python compile/simplify.py --model build/exported --images data/scenes --split calibration --out build/simplified
+    Example: python compile/simplify.py --model build/exported --out build/simplified
     """
     claim(out, Simplified, model, images)
     chosen = folder_images(images, split).first(count)
-    announce(simplify(load(Exported, model), out, chosen, threads=threads), as_json=as_json)
+    exported = load(Exported, model)
+    with timed("simplify"):
+        simplified = simplify(exported, out, chosen, threads=threads)
+    announce(simplified, as_json=as_json)
 
 
 if __name__ == "__main__":

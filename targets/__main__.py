@@ -12,6 +12,7 @@ from pathlib import Path
 from bundle.base.arguments import within
 from bundle.base.errors import InputError
 from bundle.base.terminal import exit_status, print_answer, say
+from bundle.base.version import version_text
 from bundle.formats.engines import ENGINES, engine_files
 from bundle.formats.manifest import Bundle
 from bundle.formats.outputs import require_container
@@ -118,6 +119,7 @@ def _parser() -> argparse.ArgumentParser:
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
     add = parser.add_argument
+    add("-V", "--version", action="version", version=version_text())
     add(
         "bundle",
         type=Path,

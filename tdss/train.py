@@ -1,14 +1,12 @@
-"""Train one model or several in order: ``python -m tdss.train --config a.toml b.toml``. A killed run resumes."""
+"""Train one model or several, in order; a killed run resumes."""
 
-import argparse
+from collections.abc import Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Literal, TypeAlias
 
 from rich.console import Console
 
-from bundle.base.arguments import within
 from bundle.base.font_cache import font_cache_apart
-from bundle.base.terminal import exit_status
 from tdss.training import config as training_config
 from tdss.training import loop
 from tdss.training.progress import Display
@@ -16,33 +14,32 @@ from tdss.training.progress import Display
 if TYPE_CHECKING:
     from lightning.fabric import Fabric
 
+Accelerator: TypeAlias = Literal["auto", "cpu", "cuda"]
 
-@exit_status()
-def main(arguments: list[str] | None = None) -> None:
-    """Train what the command line names."""
-    parser = argparse.ArgumentParser(prog="python -m tdss.train", description=__doc__)
-    parser.add_argument("--config", nargs="+", type=Path, required=True, help="one TOML file per run, in order")
-    parser.add_argument("--devices", type=within(1, "processes"), default=1, help="processes, one per GPU (default 1)")
-    parser.add_argument(
-        "--accelerator", default="auto", choices=("auto", "cpu", "cuda"), help="default: a GPU if there is one"
-    )
-    options = parser.parse_args(arguments)
+
+def train(paths: Sequence[Path], accelerator: Accelerator, devices: int) -> tuple[Path, ...]:
+    """Train what each TOML file describes, and return the runs' checkpoints; of several processes the first one does.
+
+    ``devices`` is the number of processes, one per GPU.
+
+    Raises:
+        ConfigError: a file is wrong; no run starts then.
+        DatasetError: the data cannot be used.
+    """
     console = Console(stderr=True)
     make_fabric = _import_fabric()
-    configs = [training_config.read(path) for path in options.config]
+    configs, made = [training_config.read(path) for path in paths], list[Path]()
     for config in configs:
-        fabric = make_fabric(accelerator=options.accelerator, devices=options.devices, precision=config.precision)
+        fabric = make_fabric(accelerator=accelerator, devices=devices, precision=config.precision)
         fabric.launch()
         console.quiet = not fabric.is_global_zero
         with Display(config.name, console) as display:
             loop.train(config, fabric, display)
+        made += [config.folder / "checkpoint"] if fabric.is_global_zero else []
+    return tuple(made)
 
 
 def _import_fabric() -> "type[Fabric]":
     with font_cache_apart():  # lightning imports torchmetrics, and that matplotlib, where they are installed
         from lightning.fabric import Fabric
     return Fabric
-
-
-if __name__ == "__main__":
-    main()

@@ -26,14 +26,14 @@ def _let_properties_be_slow() -> None:
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:
-    """Declare the options; they stand here because pytest reads them from the root of the tests only."""
+    """Declare the options; they are here because pytest reads them from the root of the tests only."""
     group = parser.getgroup("regression", "judge a compiled bundle on this machine (tests/regression)")
     group.addoption("--bundle", type=Path, metavar="DIR", help="build/<model>/<target>; without it nothing is judged")
     group.addoption(
         "--data",
         type=Path,
         metavar="DIR",
-        help="a labelled folder: judge on a whole split of it instead of the bundle's images",
+        help="a labelled folder: judge on a split of it instead of the bundle's images",
     )
     group.addoption("--split", default="val", metavar="NAME", help="which split of --data (default: val)")
     group.addoption(

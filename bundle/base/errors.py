@@ -15,9 +15,12 @@ ProjectError                    (never raised itself)
 What is raised by mistake ends with 4 (bundle/base/terminal.py).
 """
 
+import os
 from typing import ClassVar
 
 from bundle.base.escaping import escaped
+
+DEBUG = "TDSS_DEBUG"
 
 
 class ProjectError(Exception):
@@ -35,13 +38,19 @@ class ProjectError(Exception):
 
     def __str__(self) -> str:
         facts = {"expected:": self.expected, "got:": self.got, "where:": self.where, "fix:": self.fix}
-        lines = [f"  {name:<9} {_indented(fact)}" for name, fact in facts.items()]
-        return escaped("\n".join([_indented(self.message), *lines]))
+        lines = [f"  {name:<9} {_shown(fact)}" for name, fact in facts.items()]
+        return escaped("\n".join([_shown(self.message), *lines]))
 
 
-def _indented(fact: str) -> str:
-    """Indent what follows a newline, so that a name with a newline in it cannot pass for a line of ours."""
-    return fact.replace("\n", f"\n{'':12}")
+def _shown(fact: str) -> str:
+    """Return one line of a library's many; with TDSS_DEBUG in the environment all, indented: none can pass for a line of ours."""
+    lines = fact.strip().splitlines()
+    if len(lines) < 2:
+        return fact
+    if os.environ.get(DEBUG):
+        return f"\n{'':12}".join(lines)
+    telling = (line.strip() for line in lines if line.strip() and not line.rstrip().endswith(":"))
+    return f"{next(telling, lines[0])} ({len(lines) - 1} more lines with {DEBUG}=1)"
 
 
 class InputError(ProjectError):

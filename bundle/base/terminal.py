@@ -54,7 +54,7 @@ def exit_status() -> Iterator[None]:
     except MemoryError as error:
         raise _end(out_of_memory(error)) from None
     except KeyboardInterrupt:
-        say("interrupted")
+        say("interrupted: run the same command again to go on; what is finished is kept")
         raise SystemExit(INTERRUPTED) from None
     except Exception as error:  # noqa: BLE001 - the last one to catch it, and it is shown whole
         raise _end_unexpected(error) from None

@@ -1,24 +1,73 @@
 """How a stage becomes a command: options from a function's signature, its exit code from the error raised."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
+from time import perf_counter
+from typing import Annotated, cast
 
 import typer
 
 from bundle.base.strict_json import dumps
-from bundle.base.terminal import exit_status, print_answer
+from bundle.base.terminal import exit_status, print_answer, say
+from bundle.base.version import version_text
 from bundle.formats.artifacts import Artifact
 from bundle.formats.outputs import artifact, require_folder
 
 
-def run_script(main: Callable[..., None], arguments: list[str] | None = None, *, name: str | None = None) -> None:
-    """Run ``main`` as a command line and end the process as ``bundle.base.terminal.exit_status`` does.
+def _end_with_version(asked: bool) -> None:
+    if asked:
+        print_answer(version_text())
+        raise typer.Exit
 
-    An unknown option or a bad value ends with 2. ``arguments`` None are the process's own; ``name`` is the command's in the help.
+
+def _with_version(
+    version: Annotated[
+        bool,
+        typer.Option(
+            "--version",
+            "-V",
+            callback=_end_with_version,
+            expose_value=False,
+            is_eager=True,
+            help="Print the version and exit.",
+        ),
+    ] = False,
+) -> bool:
+    """Carry the option that ``command_of`` gives every command."""
+    return version
+
+
+def command_of(main: Callable[..., None]) -> typer.core.TyperCommand:
+    """Return ``main`` as a command: its options, ``-h`` and ``-V``; it ends as ``bundle.base.terminal.exit_status`` does."""
+    command, version = (_read(run) for run in (exit_status()(main), _with_version))
+    command.params += version.params
+    return command
+
+
+def _read(main: Callable[..., object]) -> typer.core.TyperCommand:
+    application = typer.Typer(
+        add_completion=False, pretty_exceptions_enable=False, context_settings={"help_option_names": ["-h", "--help"]}
+    )
+    application.command()(main)
+    return cast(typer.core.TyperCommand, typer.main.get_command(application))
+
+
+def run_script(main: Callable[..., None], arguments: list[str] | None = None, *, name: str | None = None) -> None:
+    """Run ``main`` as a command line and end the process with its exit code; an unknown option or a bad value ends with 2.
+
+    ``arguments`` None are the process's own; ``name`` is the command's in the help.
     """
-    application = typer.Typer(add_completion=False, pretty_exceptions_enable=False)
-    application.command()(exit_status()(main))  # inside, for typer ends a closed pipe with 1
-    application(args=arguments, prog_name=name)
+    command_of(main)(args=arguments, prog_name=name)
+
+
+@contextmanager
+def timed(stage: str, write: Callable[[str], None] = say) -> Iterator[None]:
+    """Name a stage as it starts, and say how long it took when it is done."""
+    start = perf_counter()
+    write(f"{stage}: started")
+    yield
+    write(f"{stage}: done in {perf_counter() - start:.1f} s")
 
 
 def claim(out: Path, kind: type[Artifact], *inputs: Path) -> None:
@@ -31,7 +80,7 @@ def claim(out: Path, kind: type[Artifact], *inputs: Path) -> None:
 
 
 def announce(artifact: Artifact, *, as_json: bool) -> None:
-    """Write where an artifact lies and its hash to standard output, as one line or as its whole record."""
+    """Write an artifact's folder and hash to standard output as one line, or its record as JSON."""
     if as_json:
         record = artifact.record.model_dump(mode="json")
         print_answer(dumps({"folder": str(artifact.folder), "sha256": artifact.sha256, "record": record}))

@@ -14,6 +14,7 @@ from bundle.judging.sensitivity import SearchConfig
 from bundle.judging.timing import AGAIN
 from bundle.tasks.dataset import FolderDataset
 from compile.stage.image_files import ImageFiles
+from compile.stage.shipped import shipped_data, shipped_model
 from tdss.toml_file import read_toml
 
 FoldMode: TypeAlias = Literal["cost", "none"]
@@ -91,8 +92,8 @@ class BuildConfig(Frozen):
     """
 
     target: str
-    checkpoint: Path = Path("models/default")
-    data: Path = Path("data/scenes")
+    checkpoint: Path = Field(default_factory=shipped_model)
+    data: Path = Field(default_factory=shipped_data)
     dataset: Path | None = None  # None: dataset.json in the data folder
     calibration: CalibrationConfig = CalibrationConfig()
     evaluation: EvaluationConfig = EvaluationConfig()

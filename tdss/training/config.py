@@ -1,4 +1,4 @@
-"""One training run as frozen data, read from a TOML file."""
+"""One training run as frozen data, read from a TOML file; docs/reference/training.md lists every key."""
 
 from pathlib import Path
 from typing import Annotated, Literal, TypeAlias
@@ -16,10 +16,10 @@ Fraction: TypeAlias = Annotated[float, Field(ge=0, lt=1)]
 
 
 class DataConfig(Frozen):
-    """Where the labelled folder lies and where its spec is; relative paths start at the working directory."""
+    """The labelled folder and its spec; relative paths start at the working directory."""
 
     root: Path
-    spec: Path
+    spec: Path | None = None  # None: dataset.json in the folder
     train: SplitName = "train"
     validation: SplitName = "val"
 
@@ -92,7 +92,7 @@ class TrainConfig(Frozen):
     freeze_backbone: bool = False
     baseline_of: Path | None = None
     data: DataConfig
-    augment: AugmentConfig
+    augment: AugmentConfig = AugmentConfig()
     optimizer: OptimizerConfig
     losses: dict[str, LossConfig]
     model: ModelConfig
@@ -130,8 +130,8 @@ def read(path: Path) -> TrainConfig:
     except ValidationError as error:
         raise ConfigError(
             "this training config is wrong",
-            expected="the keys of tdss/training/config.py",
+            expected="the keys that docs/reference/training.md lists",
             got=faults(error),
             where=str(path),
-            fix="correct the file",
+            fix="correct or remove the keys named above",
         ) from error

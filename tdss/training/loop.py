@@ -12,6 +12,7 @@ from torch.optim import AdamW
 
 from bundle.base.errors import CheckpointError, ConfigError
 from bundle.formats.outputs import nothing, require_folder, unlisted
+from bundle.tasks.dataset import SPEC_FILE
 from bundle.tasks.table import task as task_row
 from tdss import checkpoint
 from tdss.config import IN_BACKBONE
@@ -35,7 +36,7 @@ class Run:
 
     def __init__(self, config: TrainConfig, fabric: "Fabric", display: Display) -> None:
         self.config, self.fabric, self.display = config, fabric, display
-        self.dataset = data.open_dataset(config.data.root, config.data.spec)
+        self.dataset = data.open_dataset(config.data.root, config.data.spec or config.data.root / SPEC_FILE)
         self.log = Log(config.folder / LOG)
         self.counters = state.Counters(
             step=0, total=config.steps or 0, seed=config.seed, seconds=0.0, config_sha256=fingerprint(config)

@@ -8,11 +8,11 @@ from functools import cache
 from importlib import import_module
 
 import pytest
-import typer
 from markdown_it import MarkdownIt
 
 from cli.commands import COMMANDS
 from cli.main import find
+from compile.stage.command import command_of
 from tests.architecture.source import PACKAGES, ROOT, file_of
 
 DOCUMENTS = (
@@ -91,7 +91,7 @@ def wrong_subcommand(words: list[str]) -> str:
     command = find(words)
     if command is not None:
         return wrong_option(command.module, words[len(command.words) :])
-    group = tuple(word for word in words if word not in ("--help", "--version", "COMMAND"))
+    group = tuple(word for word in words if word not in ("--help", "-h", "--version", "-V", "COMMAND"))
     return "" if any(row.words[: len(group)] == group for row in COMMANDS) else " ".join(words)
 
 
@@ -103,7 +103,7 @@ def wrong_option(module: str, words: list[str]) -> str:
             return words[0]
         options |= commands[words[0]]
     names = {word.partition("=")[0] for word in words if word.startswith("-")}
-    return " ".join(sorted(names - options - {"--help"}))
+    return " ".join(sorted(names - options - {"--help", "-h"}))
 
 
 @cache
@@ -112,9 +112,7 @@ def parameters(module: str) -> tuple[frozenset[str], dict[str, frozenset[str]]]:
     main = import_module(module).main
     if "arguments" in inspect.signature(main).parameters:
         return argparse_parameters(main)
-    application = typer.Typer(add_completion=False)
-    application.command()(main)
-    rows = typer.main.get_command(application).params
+    rows = command_of(main).params
     return frozenset(name for row in rows for name in (*row.opts, *row.secondary_opts)), {}
 
 
@@ -162,7 +160,7 @@ def test_the_documents_show_commands_of_every_kind() -> None:
         ("python compile/flod.py DIR", "compile.flod"),
         ("make target=jetson bundle=DIR options='--workspcae 9'", "--workspcae"),
         ("make target=jetson options='--workspace 9'", "--workspace"),
-        ("make env && python -m tdss.train --confgi a.toml", "--confgi"),
+        ("make env && tdss train --confgi a.toml", "--confgi"),
         ("python -m pytest tests/regresion", "tests/regresion"),
     ],
 )

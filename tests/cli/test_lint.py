@@ -24,13 +24,13 @@ def test_a_good_graph_is_exit_0(tmp_path: Path, capsys: pytest.CaptureFixture[st
     assert out.endswith("0 errors, 0 warnings, 0 more accepted by name\n")
 
 
-def test_an_error_is_exit_1_and_names_rule_node_tensor_effect_and_mend(
+def test_an_error_is_exit_1_and_names_rule_node_tensor_effect_and_fix(
     tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     code, out, _ = tdss("lint", saved(GOOD.replace("int8 z = {0}", "uint8 z = {0}"), tmp_path), capsys=capsys)
     assert code == 1
     assert "error symmetric-int8 (rule 1)" in out and "[x]" in out
-    assert "TensorRT: " in out and "mend: " in out
+    assert "TensorRT: " in out and "fix: " in out
 
 
 def test_json_is_the_whole_report(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:

@@ -3,6 +3,7 @@
 import subprocess
 import sys
 from importlib import import_module
+from importlib.metadata import version
 from pathlib import Path
 from types import SimpleNamespace
 
@@ -13,6 +14,7 @@ from cli import main as command_line
 from cli.commands import COMMANDS, Command
 from tests.architecture.source import ROOT
 from tests.cli.run import tdss
+from tests.exits import exit_code
 
 NAMES = [command.name for command in COMMANDS]
 
@@ -47,7 +49,21 @@ def test_every_command_has_help_with_an_example(command: Command, capsys: pytest
     assert (code, err) == (0, "")
     assert f"Usage: tdss {command.name} " in out
     assert "Example:" in out
-    assert "--json" in out
+    assert "--json" in out or command.name == "completion", "a shell reads what it prints"
+    assert tdss(*command.words, "-h", capsys=capsys) == (0, out, "")
+
+
+@pytest.mark.parametrize("option", ["-V", "--version"])
+@pytest.mark.parametrize("words", [(), *(command.words for command in COMMANDS)], ids=" ".join)
+def test_every_command_has_the_version(words: tuple[str, ...], option: str, capsys: pytest.CaptureFixture[str]) -> None:
+    assert tdss(*words, option, capsys=capsys) == (0, f"tdss {version('tdss-compiler')}\n", "")
+
+
+@pytest.mark.parametrize("package", ["targets", "bundle"])
+def test_the_devices_commands_have_it_too(package: str, capsys: pytest.CaptureFixture[str]) -> None:
+    main = import_module(f"{package}.__main__").main
+    assert exit_code(main, ["-V"]) == 0 and capsys.readouterr().out == f"tdss {version('tdss-compiler')}\n"
+    assert exit_code(main, ["-h"]) == 0 and "usage: python -m" in capsys.readouterr().out
 
 
 @pytest.mark.parametrize("command", COMMANDS, ids=NAMES)

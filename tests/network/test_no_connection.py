@@ -103,7 +103,7 @@ def test_evaluate(folder: Path, tmp_path: Path) -> None:
 def test_training(tmp_path: Path) -> None:
     keys = {**settings(write_folder(tmp_path / "set"), tmp_path / "runs"), "steps": 1}
     config = write_config(tmp_path / "config.toml", keys)
-    quiet(tmp_path, *PYTHON, "tdss.train", "--accelerator", "cpu", "--config", str(config))
+    quiet(tmp_path, *PYTHON, "cli.main", "train", "--accelerator", "cpu", "--config", str(config))
 
 
 def test_a_figure(tmp_path: Path) -> None:

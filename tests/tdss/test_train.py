@@ -12,8 +12,9 @@ import pytest
 import torch
 from safetensors.torch import load_file
 
+from cli.train import main
+from compile.stage.command import run_script
 from tdss import checkpoint
-from tdss.train import main
 from tdss.training import state
 from tests.exits import exit_code
 from tests.tdss.training.tiny import ALL_TASKS, settings, write_config, write_folder
@@ -22,7 +23,8 @@ ROOT = Path(__file__).parents[2]
 
 
 def run(*configs: Path) -> int:
-    return exit_code(main, ["--accelerator", "cpu", "--config", *map(str, configs)])
+    words = [word for path in configs for word in ("--config", str(path))]
+    return exit_code(run_script, main, ["--accelerator", "cpu", *words])
 
 
 @pytest.fixture
@@ -39,7 +41,7 @@ def steps(log: Path) -> list[dict[str, object]]:
 
 def kill_after(config: Path, counters: Path, step: int) -> None:
     """Train in a process of its own and SIGKILL it once ``step`` steps are on disk."""
-    command = [sys.executable, "-m", "tdss.train", "--accelerator", "cpu", "--config", str(config)]
+    command = [sys.executable, "-m", "cli.main", "train", "--accelerator", "cpu", "--config", str(config)]
     with subprocess.Popen(command, cwd=ROOT, env={**os.environ, "OMP_NUM_THREADS": "1"}) as process:
         deadline = time.monotonic() + 240
         while time.monotonic() < deadline and process.poll() is None:
@@ -107,8 +109,10 @@ def test_another_config_does_not_resume_a_run(folder: Path, tmp_path: Path, caps
     assert "was started with another config" in capsys.readouterr().err
 
 
-def test_minutes_become_steps(folder: Path, tmp_path: Path) -> None:
+def test_minutes_become_steps_with_the_spec_in_another_place(folder: Path, tmp_path: Path) -> None:
     keys = {key: value for key, value in settings(folder, tmp_path / "runs").items() if key != "steps"}
+    spec = (folder / "dataset.json").rename(tmp_path / "classes.json")
+    keys["data"] = {"root": str(folder), "spec": str(spec)}
     assert run(write_config(tmp_path / "a.toml", {**keys, "minutes": 0.02})) == 0
     counters = state.Counters.model_validate_json((tmp_path / "runs" / "tiny" / "last" / state.COUNTERS).read_bytes())
     assert counters.step >= 12

@@ -30,6 +30,20 @@ def test_a_newline_in_a_name_cannot_pass_for_a_line_of_ours() -> None:
     assert [line for line in text.splitlines() if line.startswith("  fix:")] == ["  fix:      rename it"]
 
 
+OPENVINO = "Exception from src/inference/src/cpp/core.cpp:126:\nCheck 'file' failed at src/frontend.cpp:9:\nno such operator\n\n"
+
+
+@pytest.mark.parametrize(
+    ("got", "shown"),
+    [("one line", "one line"), (OPENVINO, "no such operator (2 more lines"), ("a:\nb:", "a: (1 more lines"), ("", "")],
+)
+def test_a_librarys_many_lines_are_one(got: str, shown: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    error = InputError("no", expected="a graph", got=got, where="here", fix="give another")
+    assert len(str(error).splitlines()) == 5 and f"  got:      {shown}" in str(error)
+    monkeypatch.setenv("TDSS_DEBUG", "1")
+    assert all(line.strip() in str(error) for line in got.splitlines())
+
+
 def test_the_tree_in_the_docstring_is_the_tree() -> None:
     assert errors.__doc__ is not None
     assert [kind.__name__ for kind in CLASSES if kind.__name__ not in errors.__doc__] == []

@@ -2,6 +2,7 @@
 
 import json
 import os
+import re
 import subprocess
 import sys
 from pathlib import Path
@@ -10,7 +11,7 @@ import pytest
 
 from bundle.base.errors import DatasetError, RegressionFailed, TargetUnavailable
 from compile.stage import command as script
-from compile.stage.command import run_script
+from compile.stage.command import run_script, timed
 
 ROOT = Path(__file__).resolve().parents[3]
 STAGES = sorted(
@@ -80,6 +81,25 @@ def test_a_file_that_cannot_be_written_ends_with_2_and_the_reason(
     assert caught.value.code == 2
     said = capsys.readouterr().err
     assert "got:      No such file or directory" in said and str(tmp_path / "no") in said
+
+
+def test_a_stage_is_named_before_it_runs_and_its_time_comes_last() -> None:
+    lines: list[str] = []
+    with timed("fold", lines.append):
+        lines.append("at work")
+    assert lines[:2] == ["fold: started", "at work"] and re.fullmatch(r"fold: done in \d+\.\d s", lines[2])
+
+
+def test_a_stage_that_fails_or_is_interrupted_is_not_done(capsys: pytest.CaptureFixture[str]) -> None:
+    def main() -> None:
+        """Do it."""
+        with timed("fold"):
+            raise KeyboardInterrupt
+
+    with pytest.raises(SystemExit) as caught:
+        run_script(main, [])
+    first, last = capsys.readouterr().err.splitlines()
+    assert caught.value.code == 130 and first == "fold: started" and "run the same command again" in last
 
 
 def test_an_artifact_is_announced_as_a_line_or_as_its_record(

@@ -42,7 +42,7 @@ def settings(root: Path, runs: Path, name: str = "tiny", tasks: dict[str, int] |
         "batch": 2,
         "evaluations": 1,
         "evaluation_images": 2,
-        "data": {"root": str(root), "spec": str(root / "dataset.json")},
+        "data": {"root": str(root)},
         "augment": {"scale": 0.6, "stretch": 0.2, "brightness": 0.1, "contrast": 0.1, "saturation": 0.1, "gain": 0.1},
         "optimizer": {"lr": 0.01, "warmup": 3, "ema": 0.9},
         "losses": {task: {"balance": 0.5, "stride": 2} for task in chosen},

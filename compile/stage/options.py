@@ -1,0 +1,41 @@
+"""The options that several commands share: each has one name, one help text and one default."""
+
+from pathlib import Path
+from typing import Annotated, TypeAlias
+
+import typer
+
+from bundle.base.limits import LIMITS
+from compile.stage.shipped import DATA, MODEL, shipped_data
+
+SHIPPED_MODEL, SHIPPED_DATA = (f"{name} of this checkout" for name in (MODEL, DATA))
+_COUNT, _THREADS = LIMITS["count"].most, LIMITS["threads"].most
+
+TargetName: TypeAlias = Annotated[str, typer.Option(help="The device to compile for: intel or jetson.")]
+Data: TypeAlias = Annotated[
+    Path, typer.Option(help="A labelled folder.", default_factory=shipped_data, show_default=SHIPPED_DATA)
+]
+Images: TypeAlias = Annotated[
+    Path,
+    typer.Option(
+        help="A labelled folder, or a folder of images of the model's size.",
+        default_factory=shipped_data,
+        show_default=SHIPPED_DATA,
+    ),
+]
+CalibrationImages: TypeAlias = Annotated[
+    Path,
+    typer.Option(
+        "--images",
+        "--calibration",
+        help="The images to calibrate on: a labelled folder, or a folder of images of the model's size.",
+        default_factory=shipped_data,
+        show_default=SHIPPED_DATA,
+    ),
+]
+Split: TypeAlias = Annotated[str, typer.Option(help="The split of a labelled folder.")]
+CheckCount: TypeAlias = Annotated[int, typer.Option(min=1, max=_COUNT, help="How many images the check uses.")]
+Out: TypeAlias = Annotated[Path, typer.Option(help="The folder to write; relative to the working directory.")]
+Device: TypeAlias = Annotated[str, typer.Option(help="The runtime's device; empty: the target's choice.")]
+Threads: TypeAlias = Annotated[int, typer.Option(min=0, max=_THREADS, help="CPU threads; 0: the runtime's choice.")]
+RecordAsJson: TypeAlias = Annotated[bool, typer.Option("--json", help="Print the artifact's record as JSON.")]
