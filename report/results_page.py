@@ -11,8 +11,9 @@ from pathlib import Path
 from bundle.base.errors import ArtifactError, InputError
 from bundle.base.frozen import Frozen
 from bundle.base.limits import LIMITS
+from bundle.formats.contents import MANIFEST
+from bundle.formats.hash_files import with_hashes
 from bundle.formats.outputs import marked, overwrite, require_file
-from bundle.formats.seals import MANIFEST
 from bundle.judging.choice import BENCH, read_bench
 from bundle.judging.regression_report import RESULT, RegressionReport, open_report, read_report, verdicts_of
 from bundle.judging.standing import ALLOWED, standing
@@ -116,13 +117,13 @@ def _begins_as_archive(path: Path) -> bool:
 
 
 def _take_out(path: Path, folder: Path) -> None:
-    """Write an archive's two results and its manifest into a folder, under their own names and no other.
+    """Write an archive's two results, its manifest and their hashes into a folder, under their own names and no other.
 
     Raises:
-        ArtifactError: it cannot be read, holds no result, or one of the three is too large or there twice.
+        ArtifactError: it cannot be read, holds no result, or one of these is too large or there twice.
     """
     with opened(path) as archive, reading(path):
-        for name in (MANIFEST, RESULT, BENCH):
+        for name in with_hashes(MANIFEST, RESULT, BENCH):
             members = [one for one in archive.infolist() if one.filename == name]
             size = sum(one.file_size for one in members)
             if len(members) > 1 or size > LARGEST:
@@ -145,7 +146,7 @@ def _no_result(path: Path, expected: str, got: str) -> ArtifactError:
 
 
 def _from_folder(folder: Path, source: str) -> Result:
-    """Read a folder's results; beside a manifest each must carry its own seal and that of the manifest."""
+    """Read a folder's results; beside a manifest each must have its hash and name that manifest."""
     report = read_report(folder) if (folder / MANIFEST).is_file() else open_report(folder / RESULT)
     bench = read_bench(folder)
     shipped = None if bench is None or bench.shipped_precision != report.precision else bench.shipped_ms

@@ -12,7 +12,8 @@ from pathlib import Path
 from bundle.base.arguments import within
 from bundle.base.errors import InputError
 from bundle.base.terminal import exit_status, print_answer, say
-from bundle.formats.engines import ENGINES, engine_files
+from bundle.formats.contents import ENGINES
+from bundle.formats.engines import engine_files
 from bundle.formats.manifest import Bundle
 from bundle.formats.outputs import require_container
 from bundle.judging.checks import disagreeing, require_agreement, require_passed, sentence

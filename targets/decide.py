@@ -26,7 +26,7 @@ from bundle.judging.choice import (
 )
 from bundle.judging.evaluate_image import feed as feed_of
 from bundle.judging.harness import Measured, Options, measure_bundle
-from bundle.judging.regression_report import RESULT, RegressionReport, VariantRow, render
+from bundle.judging.regression_report import RESULT, RegressionReport, VariantRow
 from bundle.judging.timing import AGAIN, Load, disturbances, glance, load_between, measure, percentiles
 from targets.base import Execute, Latency, RunConfig, Session
 from targets.jetson.power import machine_facts
@@ -96,9 +96,9 @@ def decide(plan: Plan, say: Say) -> Decision:
             }
     choice = _of_those_tried(plan, choose(reports, _totals(spent), None, plan.protocol.gain))
     decision = _decision(plan, reports, failed, latencies, choice, load)
-    plan.bundle.write(RESULT, render(decision.report))
-    plan.bundle.write(BENCH, decision.bench.model_dump_json(indent=2) + "\n")
-    plan.bundle.write(CHOICE, decision.choice.model_dump_json(indent=2) + "\n")
+    plan.bundle.write(RESULT, decision.report)
+    plan.bundle.write(BENCH, decision.bench)
+    plan.bundle.write(CHOICE, decision.choice)
     for one in measured.values():
         one.journal.remove()
     return decision

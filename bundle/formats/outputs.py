@@ -24,10 +24,8 @@ from bundle.base.errors import ArtifactError, InputError
 from bundle.base.limits import LIMITS
 from bundle.base.zip_writer import UNREADABLE
 from bundle.formats.artifacts import SIDECAR, Artifact, load, writing
-from bundle.formats.contents import WRITTEN_LATER
+from bundle.formats.contents import DEVICE_FOLDERS, names_beside
 from bundle.formats.manifest import read_manifest
-from bundle.formats.results import SEALED
-from bundle.formats.seals import MANIFEST
 
 Rule: TypeAlias = Callable[[Path], str]
 """What is in a folder, in words, that whoever replaces it did not write; "" if there is no such thing."""
@@ -75,7 +73,7 @@ def bundle_of(name: str, target: str) -> Rule:
             return error.message
         if (manifest.name, manifest.target) != (name, target):
             return f"a bundle of {manifest.name} for {manifest.target}"
-        return unlisted(folder, {MANIFEST, *SEALED, *manifest.files}, WRITTEN_LATER)
+        return unlisted(folder, names_beside(manifest.files), DEVICE_FOLDERS)
 
     return rule
 

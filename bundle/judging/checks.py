@@ -79,9 +79,9 @@ def sentence(name: str, result: TaskResult, reason: str = "") -> str:
     low, high = result.interval
     values = f"{result.metric} {_text(result.reference, '.4g')} → {_text(result.compiled, '.4g')}"
     drop = f"drop {_text(result.drop_relative, '.2%')} [{_text(low, '.2%')}, {_text(high, '.2%')}]"
-    counted = "" if result.labelled_images is None else f", {result.labelled_images} labelled images"
-    return f"{name}: {values}, {drop}, budget {result.budget:.2%}{counted}: {result.verdict}" + (
-        f" ({reason})" if reason else ""
+    return (
+        f"{name}: {values}, {drop}, budget {result.budget:.2%}, {result.labelled_images} labelled images: {result.verdict}"
+        + (f" ({reason})" if reason else "")
     )
 
 

@@ -22,7 +22,7 @@ from pydantic import Field, TypeAdapter, ValidationError
 from bundle.base.errors import ArtifactError
 from bundle.base.frozen import Frozen, faults
 from bundle.formats.manifest import Bundle
-from bundle.formats.results import read_json
+from bundle.formats.results import Result, read_json
 from bundle.judging.checks import disagreeing
 from bundle.judging.regression_report import RegressionReport, VariantRow, variant_tasks, verdicts_of
 from bundle.judging.standing import Standing, standing, variant_summary
@@ -61,7 +61,7 @@ class VariantLatency(Frozen):
     tool_settings: dict[str, str] = Field(default_factory=dict)
 
 
-class Bench(Frozen):
+class Bench(Result):
     """Medians of one interleaved run, batch 1, in milliseconds; None was not measured where the file was written.
 
     ``runs`` counts the rounds, those that were measured again too. ``variants`` holds each variant's percentiles, ``eager`` those
@@ -69,7 +69,7 @@ class Bench(Frozen):
     shows that it was busy with something else. ``machine`` is a device's power mode and clocks (``python -m targets``).
     """
 
-    schema_version: Literal[1] = 1
+    schema_version: Literal[2] = 2
     eager_ms: float | None
     f32_compiled_ms: float | None
     shipped_ms: float | None
@@ -99,10 +99,10 @@ class Candidate(Frozen):
     over_shipped: Ratio | None = None
 
 
-class Choice(Frozen):
+class Choice(Result):
     """Which variant is shipped and why, and every candidate; ``equal`` are those that noise cannot tell from the fastest one."""
 
-    schema_version: Literal[1] = 1
+    schema_version: Literal[2] = 2
     shipped: str
     reason: str
     eager_ms: float | None
@@ -123,11 +123,10 @@ def read_choice(bundle: Bundle) -> Choice | None:
     Raises:
         ArtifactError: it holds something else.
     """
-    text = bundle.result(CHOICE)
-    if text is None:
+    if CHOICE not in bundle.results:
         return None
     try:
-        return Choice.model_validate_json(text)
+        return Choice.model_validate_json(bundle.results[CHOICE])
     except ValidationError as error:
         raise ArtifactError(
             f"{CHOICE} cannot be read",

@@ -13,9 +13,10 @@ from pydantic import Field
 
 from bundle.base.errors import ArtifactError, InputError
 from bundle.base.frozen import Frozen
+from bundle.formats.hash_files import SUFFIX, hash_line
 from bundle.formats.manifest import Bundle
-from bundle.formats.outputs import json_object, overwrite, require_file
-from bundle.formats.results import read_tied, seal_result, text_of
+from bundle.formats.outputs import json_object, marked, overwrite, require_file
+from bundle.formats.results import read_tied
 from bundle.judging.choice import pick
 from bundle.judging.evaluate_image import Infer
 from bundle.judging.image_sources import Source, labelled
@@ -25,7 +26,6 @@ from bundle.judging.regression_report import (
     RegressionReport,
     open_report,
     parse_report,
-    render,
     variant_tasks,
 )
 from bundle.judging.resume import Journal, run_key
@@ -108,7 +108,7 @@ def measure_bundle(
         baseline=baseline,
         progress=progress,
     )
-    return Measured(report.model_copy(update={"variant": name, "chosen": reason}), journal)
+    return Measured(report.model_copy(update={"variant": name, "chosen": reason, "bundle": bundle.sha256}), journal)
 
 
 def judge_bundle(
@@ -136,7 +136,7 @@ def judge_bundle(
     earlier = _earlier(bundle) if own else None
     report, journal = measure_bundle(bundle, infer, execution, options, variant=variant, progress=progress)
     report = _with_rows(earlier, report)
-    path = _write(bundle, report, out) if out is not None else bundle.write(RESULT, render(report)) if own else None
+    path = _write(bundle, report, out) if out is not None else bundle.write(RESULT, report) if own else None
     journal.remove()
     return Judged(report=report, path=path, resumed=len(journal.seen))
 
@@ -151,7 +151,7 @@ def _key(bundle: Bundle, execution: Execution, options: Options, variant: str, s
     kept = {name: value for name, value in execution.facts.items() if name not in VOLATILE}
     facts = execution.model_copy(update={"facts": kept}).model_dump(mode="json")
     images = [] if source is None or options.data is None else list(_stamps(options.data, source.ids, bundle))
-    return run_key(seal=bundle.manifest.seal, variant=variant, session=facts, images=images)
+    return run_key(bundle=bundle.sha256, variant=variant, session=facts, images=images)
 
 
 def _stamps(root: Path, ids: Iterable[str], bundle: Bundle) -> Iterable[tuple[str, int, int]]:
@@ -164,7 +164,7 @@ def _stamps(root: Path, ids: Iterable[str], bundle: Bundle) -> Iterable[tuple[st
 def _earlier(bundle: Bundle) -> RegressionReport | None:
     """Return the result that is about to be written over; None where there is none, or it is not of this version."""
     try:
-        return parse_report(text_of(RESULT, read_tied(bundle.folder, RESULT, bundle.manifest.seal)), bundle.folder)
+        return parse_report(read_tied(bundle.folder, RESULT, bundle.sha256), bundle.folder)
     except ArtifactError:
         return None
 
@@ -179,5 +179,9 @@ def _with_rows(earlier: RegressionReport | None, report: RegressionReport) -> Re
 
 
 def _write(bundle: Bundle, report: RegressionReport, out: Path) -> Path:
-    overwrite(out, seal_result(RESULT, render(report), bundle.manifest.seal), REPORTS)
+    text = report.text()
+    overwrite(out, text, REPORTS)
+    overwrite(
+        out.with_name(f"{out.name}{SUFFIX}"), hash_line(out.name, text.encode()), marked(f"  {out.name}\n".encode())
+    )
     return out

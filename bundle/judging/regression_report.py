@@ -7,12 +7,12 @@ compared with this one image by image (bundle/judging/baseline.py); it is the la
 from pathlib import Path
 from typing import Annotated, Literal, TypeAlias
 
-from pydantic import BeforeValidator, ConfigDict, Field, ValidationError, model_validator
+from pydantic import BeforeValidator, ConfigDict, Field, ValidationError
 
 from bundle.base.errors import ArtifactError
 from bundle.base.frozen import Frozen, faults
 from bundle.base.limits import NotNegative
-from bundle.formats.results import open_result, read_result, write_result
+from bundle.formats.results import Result, open_result, read_result
 from bundle.judging.verdict import Gate, Verdict
 from bundle.tasks.table import Direction
 
@@ -61,8 +61,7 @@ class FigureResult(Frozen):
 class TaskResult(Frozen):
     """One task's entry in ``regression.json``. A drop is relative and positive when worse; null is undefined.
 
-    ``labelled_images`` is the number of images that count for the metric, those with a label for the task; null in files of
-    schema 1. ``sqnr_db`` compares the stored full outputs with the compiled model's; null if there is no difference at all.
+    ``labelled_images`` is the number of images that count for the metric, those with a label for the task. ``sqnr_db`` compares the stored full outputs with the compiled model's; null if there is no difference at all.
     ``images_needed`` says about how many images would settle an inconclusive verdict. ``figures`` are those of
     ``bundle.tasks.metrics.SECONDARY``.
     """
@@ -76,7 +75,7 @@ class TaskResult(Frozen):
     budget: NotNegative
     verdict: Verdict
     sqnr_db: Number
-    labelled_images: int | None = None
+    labelled_images: int
     images_needed: int | None = None
     figures: dict[str, FigureResult] = Field(default_factory=dict)
 
@@ -115,7 +114,7 @@ class VariantTask(Frozen):
     budget: NotNegative
     verdict: Verdict
     sqnr_db: Number = None
-    labelled_images: int | None = None
+    labelled_images: int
 
 
 class VariantRow(Frozen):
@@ -154,18 +153,17 @@ class PackedArrays(Frozen):
     tasks: dict[str, str]
 
 
-class RegressionReport(Frozen):
+class RegressionReport(Result):
     """What ``regression.json`` holds.
 
     ``variants`` has a row for every variant that was tried, where whoever made the report compared several.
     ``source`` names the images, ``session`` the runtime and its effective settings, ``checks`` the direct agreement.
-    ``variant`` is the one that was judged and ``chosen`` says why it was that one; "" is not known. Schema 1 is the same
-    without ``labelled_images``: its verdicts are of narrower intervals, and its arrays can still be compared with.
+    ``variant`` is the one that was judged and ``chosen`` says why it was that one; "" is not known.
     """
 
     model_config = ConfigDict(populate_by_name=True)
 
-    schema_version: Literal[1, 2] = Field(default=2, alias="schema")
+    schema_version: Literal[3] = Field(default=3, alias="schema")
     model: str
     target: str
     device: Device
@@ -186,15 +184,6 @@ class RegressionReport(Frozen):
     baseline: BaselineResult | None = None
     arrays: PackedArrays | None = None
 
-    @model_validator(mode="after")
-    def _counts_are_there(self) -> "RegressionReport":
-        missing = [name for name, result in self.tasks.items() if result.labelled_images is None]
-        if self.schema_version > 1 and missing:
-            raise ValueError(
-                f"schema {self.schema_version} holds labelled_images for every task, {missing[0]} has none"
-            )
-        return self
-
 
 def verdicts_of(report: RegressionReport) -> dict[str, Verdict]:
     """Return the verdict of each task."""
@@ -205,16 +194,6 @@ def variant_tasks(report: RegressionReport) -> dict[str, VariantTask]:
     """Return the ``tasks`` of a variant's row from its own report."""
     kept = set(VariantTask.model_fields)
     return {name: VariantTask.model_validate(result.model_dump(include=kept)) for name, result in report.tasks.items()}
-
-
-def write_report(folder: Path, report: RegressionReport) -> Path:
-    """Write ``regression.json`` into a folder, atomically, sealed if that is a bundle, and return its path."""
-    return write_result(folder, RESULT, render(report))
-
-
-def render(report: RegressionReport) -> str:
-    """Return the text of ``regression.json``, without a seal."""
-    return report.model_dump_json(by_alias=True, indent=2) + "\n"
 
 
 def read_report(folder: Path) -> RegressionReport:
@@ -229,14 +208,14 @@ def read_report(folder: Path) -> RegressionReport:
         raise _unread(folder, error) from error
 
 
-def parse_report(text: str, folder: Path) -> RegressionReport:
-    """Return the report that a text of regression.json holds; ``folder`` is where it is from.
+def parse_report(content: bytes, folder: Path) -> RegressionReport:
+    """Return the report that the bytes of a regression.json hold; ``folder`` is where it is from.
 
     Raises:
         ArtifactError: it is not of this schema.
     """
     try:
-        return RegressionReport.model_validate_json(text)
+        return RegressionReport.model_validate_json(content)
     except ValidationError as error:
         raise _unread(folder, error) from error
 
@@ -244,7 +223,7 @@ def parse_report(text: str, folder: Path) -> RegressionReport:
 def _unread(folder: Path, error: Exception) -> ArtifactError:
     return ArtifactError(
         f"{RESULT} cannot be read",
-        expected="schema 1 or 2",
+        expected="schema 3",
         got=faults(error),
         where=str(folder / RESULT),
         fix="run pytest tests/regression --bundle on this bundle",
@@ -258,12 +237,12 @@ def open_report(path: Path) -> RegressionReport:
         ArtifactError: there is none, it was altered, or it is not of this schema.
     """
     try:
-        return RegressionReport.model_validate_json(open_result(path, RESULT))
+        return RegressionReport.model_validate_json(open_result(path))
     except (FileNotFoundError, IsADirectoryError, NotADirectoryError, ValidationError) as error:
         raise ArtifactError(
             f"{path.name} is no result of a regression",
-            expected="a regression.json of schema 1 or 2",
+            expected="a regression.json of schema 3",
             got=faults(error),
             where=str(path),
-            fix="name the file that pytest tests/regression or tdss regress wrote",
+            fix="name the file that pytest tests/regression or tdss regress wrote; judge again if an older version did",
         ) from error

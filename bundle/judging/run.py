@@ -31,7 +31,6 @@ from bundle.judging.regression_report import (
     open_report,
     read_report,
     variant_tasks,
-    write_report,
 )
 from bundle.judging.resume import Journal
 from bundle.judging.session_timeout import guarded
@@ -57,7 +56,6 @@ __all__ = [
     "require_passed",
     "run",
     "variant_tasks",
-    "write_report",
 ]
 
 WORST = 5

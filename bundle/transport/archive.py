@@ -1,6 +1,6 @@
 """A bundle as one file, and back: a zip archive that is the same bytes each time, and is trusted in nothing.
 
-``pack`` writes ``manifest.json`` first, then the other files in the order of their names, with fixed time stamps and
+``pack`` writes ``manifest.json`` and its hash first, then the other files in the order of their names, with fixed time stamps and
 modes; what is deflated already is stored. Engines stay behind: they belong to one device.
 
 ``unpack`` takes an archive from anywhere. Its manifest is read first, and only the files that the manifest lists may be
@@ -19,11 +19,10 @@ from bundle.base.errors import ArtifactError, InputError
 from bundle.base.limits import LIMITS
 from bundle.base.zip_writer import UNREADABLE
 from bundle.formats.artifacts import inside
-from bundle.formats.contents import VECTORS
+from bundle.formats.contents import HASHED, MANIFEST, VECTORS
+from bundle.formats.hash_files import SUFFIX, hash_line, with_hashes
 from bundle.formats.manifest import Bundle, read_manifest, verify_bundle
 from bundle.formats.outputs import nothing, overwriting, replacing, require_file, require_folder, zip_with
-from bundle.formats.results import SEALED
-from bundle.formats.seals import MANIFEST
 from bundle.transport.signature import verify_trusted
 
 MAX_BYTES, MAX_FILES, MAX_MANIFEST = (LIMITS[name].most for name in ("bundle_bytes", "bundle_files", "manifest_bytes"))
@@ -45,9 +44,11 @@ def pack(folder: Path, out: Path) -> Path:
     require_file(out, PACKED, [folder])
     bundle = verify_bundle(folder)
     with overwriting(out, PACKED) as temporary, zipfile.ZipFile(temporary, "w") as archive:
-        _add(archive, MANIFEST, bundle.content)
-        for name in sorted([*bundle.manifest.files, *bundle.results]):
-            _add(archive, name, bundle.read(name))
+        later = {MANIFEST: bundle.content, **bundle.results}
+        hashes = {f"{name}{SUFFIX}": hash_line(name, content).encode() for name, content in later.items()}
+        first = with_hashes(MANIFEST)
+        for name in (*first, *sorted({*bundle.manifest.files, *later, *hashes} - set(first))):
+            _add(archive, name, (later | hashes).get(name) or bundle.read(name))
     return out
 
 
@@ -139,11 +140,13 @@ def _extract(archive: zipfile.ZipFile, path: Path, folder: Path, max_bytes: int)
     if MANIFEST not in entries or entries[MANIFEST].file_size > MAX_MANIFEST:
         got = f"{entries[MANIFEST].file_size} bytes" if MANIFEST in entries else "none"
         raise _refusal(path, f"this is no bundle: {MANIFEST}", f"one of at most {MAX_MANIFEST} bytes", got)
-    extract_entry(archive, entries.pop(MANIFEST), folder)
+    for name in with_hashes(MANIFEST):
+        if name in entries:
+            extract_entry(archive, entries.pop(name), folder)
     manifest = read_manifest(folder)
     for name in sorted(set(manifest.files) - set(entries)):
         raise _refusal(path, f"{name} is missing", f"every file that {MANIFEST} lists", "no such entry")
-    for name in sorted(set(entries) - set(manifest.files) - set(SEALED)):
+    for name in sorted(set(entries) - set(manifest.files) - set(with_hashes(*HASHED))):
         raise _refusal(path, f"{name!r} is no file of this bundle", f"what {MANIFEST} lists, and results", repr(name))
     for entry in entries.values():
         extract_entry(archive, entry, folder)

@@ -9,10 +9,9 @@ from typing import NamedTuple
 
 from pydantic import JsonValue
 
-from bundle.formats.engines import ENGINES, engine_files
+from bundle.formats.contents import ENGINES, HASHED, MANIFEST
+from bundle.formats.engines import engine_files
 from bundle.formats.manifest import Bundle, verify_bundle
-from bundle.formats.results import SEALED
-from bundle.formats.seals import MANIFEST
 from bundle.judging.choice import pick
 from bundle.transport import archive, signature
 
@@ -46,8 +45,11 @@ def verify(folder: Path, key: Path | None) -> Answer:
         "covered": list(coverage.covered),
         "not_covered": dict(coverage.others),
     }
-    counted = [f"{len(manifest.files)} files are what the build wrote", f"{len(later)} sealed later are whole"]
-    counted += [f"{len(engines)} engine files are whole"] if engines else []
+    counted = [
+        f"{len(manifest.files)} files are what the build wrote",
+        f"{len(later)} written later are as their hashes say",
+    ]
+    counted += [f"{len(engines)} engine files too"] if engines else []
     lines = [f"{folder}: {'; '.join(counted)}; {signed}", *coverage_lines(opened)]
     return Answer("".join(f"{line}\n" for line in lines), value)
 
@@ -152,7 +154,7 @@ def _megabytes(opened: Bundle) -> float:
 
 
 def _later(opened: Bundle) -> tuple[str, ...]:
-    return tuple(name for name in SEALED if name in opened.results)
+    return tuple(name for name in HASHED if name in opened.results)
 
 
 def _signed(opened: Bundle, key: Path | None) -> str:

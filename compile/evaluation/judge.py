@@ -12,13 +12,12 @@ from contextlib import ExitStack
 from pathlib import Path
 from typing import TYPE_CHECKING, NamedTuple
 
-from bundle.formats.artifacts import Engine, load
+from bundle.formats.artifacts import Engine, load, write_text
 from bundle.formats.contents import VECTORS
 from bundle.formats.manifest import Bundle, Manifest
-from bundle.formats.results import write_result
 from bundle.formats.vectors import Stored, Vectors
 from bundle.judging.choice import BENCH, CHOICE, Bench, Choice, VariantLatency, choose, with_variants
-from bundle.judging.run import RegressionReport, run, write_report
+from bundle.judging.run import RESULT, RegressionReport, run
 from bundle.judging.run import feed as feed_of
 from bundle.judging.timing import Load, disturbances, glance, load_between, measure, median, percentiles
 from compile.evaluation.timing import sample
@@ -84,10 +83,8 @@ def judge(
     report = with_variants(reports, choice, sizes)
     bench = _bench(rounds, eager, machine, choice.shipped, terms.timing)
     with writing(out, Judged) as folder:
-        write_report(folder, report)
-        # what only a device measures is left out, version 1 goes without saying
-        write_result(folder, BENCH, bench.model_dump_json(indent=2, exclude_defaults=True) + "\n")
-        write_result(folder, CHOICE, choice.model_dump_json(indent=2) + "\n")
+        for name, result in ((RESULT, report), (BENCH, bench), (CHOICE, choice)):
+            write_text(folder / name, result.text())
         seal(
             Judged,
             folder,

@@ -5,7 +5,7 @@ from pathlib import Path
 from bundle.base.strict_json import dumps
 from bundle.formats.artifacts import TensorSpec
 from bundle.formats.fold import FoldPart, FoldPicture, FoldProof, FoldRecord, FoldSettings
-from bundle.formats.manifest import BundleVariant, Manifest
+from bundle.formats.manifest import Bundle, BundleVariant, Manifest
 from bundle.judging.choice import Bench, Candidate, Choice, VariantLatency
 from bundle.judging.run import RegressionReport
 from bundle.judging.timing import Percentiles, busy
@@ -261,12 +261,13 @@ def _line(line: FoldRecord) -> LineRow:
     )
 
 
-def provenance(manifest: Manifest, report: RegressionReport | None) -> tuple[Group, ...]:
+def provenance(bundle: Bundle, report: RegressionReport | None) -> tuple[Group, ...]:
     """Return where everything came from: device, tools, hashes, settings."""
+    manifest = bundle.manifest
     where = () if report is None else (Group(title="Where it was judged", open=True, rows=_device(report)),)
     return (
         *where,
-        Group(title="What it is", open=True, rows=_identity(manifest)),
+        Group(title="What it is", open=True, rows=_identity(bundle)),
         Group(title="Tool versions", open=False, rows=tuple(manifest.tools.items())),
         Group(title="Parent artifacts (sha256)", open=False, rows=tuple(manifest.parents.items())),
         Group(
@@ -296,10 +297,11 @@ def _spec(spec: TensorSpec) -> str:
     return f"{spec.name}: {spec.dtype} [{', '.join(map(str, spec.shape))}]"
 
 
-def _identity(manifest: Manifest) -> tuple[tuple[str, str], ...]:
+def _identity(bundle: Bundle) -> tuple[tuple[str, str], ...]:
+    manifest = bundle.manifest
     size = manifest.preprocess
     return (
-        ("manifest seal", manifest.seal),
+        ("manifest sha256", bundle.sha256),
         ("checkpoint sha256", manifest.reference.checkpoint_sha256),
         ("reference", manifest.reference.framework),
         ("data", manifest.dataset.name),

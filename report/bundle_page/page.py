@@ -4,6 +4,7 @@ from pathlib import Path
 
 from bundle.formats.contents import LISTED, VECTORS
 from bundle.formats.fold import read_fold, read_fold_settings
+from bundle.formats.hash_files import write_hashed
 from bundle.formats.manifest import Bundle
 from bundle.judging.choice import read_bench, read_choice
 from bundle.judging.run import RESULT, Infer, RegressionReport, read_report
@@ -45,7 +46,9 @@ def render(bundle: Bundle, infer: Infer | None = None) -> Path:
     """
     with bundle.copied([*bundle.results, *(set(bundle.manifest.files) & set(LISTED) - {VECTORS})]) as folder:
         page = describe(bundle, folder, infer)
-    return bundle.write(REPORT, printed("page.html.j2", page, task_columns=TASK_COLUMNS, several=wording.SEVERAL))
+    html = printed("page.html.j2", page, task_columns=TASK_COLUMNS, several=wording.SEVERAL, bundle=bundle.sha256)
+    write_hashed(bundle.folder / REPORT, html.encode())
+    return bundle.folder / REPORT
 
 
 def describe(bundle: Bundle, folder: Path, infer: Infer | None) -> Page:
@@ -70,7 +73,7 @@ def describe(bundle: Bundle, folder: Path, infer: Infer | None) -> Page:
         fold=build.fold_view(read_fold(folder), read_fold_settings(manifest)),
         sensitivity=sensitivity_view(folder),
         legal=legal_view(folder),
-        provenance=build.provenance(manifest, report),
+        provenance=build.provenance(bundle, report),
         attribution=manifest.dataset.attribution,
     )
 

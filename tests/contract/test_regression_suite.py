@@ -14,7 +14,6 @@ import onnx
 import pytest
 
 from bundle.formats.manifest import load_bundle, write_manifest
-from bundle.formats.results import write_result
 from bundle.judging.choice import CHOICE, Choice
 from bundle.judging.image_sources import write_arrays
 from bundle.tasks.dataset import decode_label
@@ -22,7 +21,7 @@ from bundle.tasks.metrics import measures
 from bundle.tasks.postprocess import predict
 from bundle.tasks.table import task
 from bundle.transport.signature import make_keys, sign
-from tests.bundle.made import SPEC, TASKS, evaluated, hash_bundle, manifest
+from tests.bundle.made import SPEC, TASKS, evaluated, hash_bundle, manifest, write_result
 from tests.bundle.made_onnx import COUNT, graph, make
 from tests.bundle.made_scenes import write_folder
 

@@ -9,10 +9,10 @@ from typing import Any
 import pytest
 
 from bundle.base.errors import ArtifactError, InputError
-from bundle.formats.results import write_result
 from report import results_page as sweep
 from report.results_page import describe_sweep, read_result, render_sweep
 from targets.sendback import write_sendback
+from tests.bundle.made import write_result
 from tests.report import browser, made
 from tests.report.bundle_page.test_page import HOSTILE, Reader
 
@@ -81,6 +81,9 @@ def sent(tmp_path: Path) -> Path:
     return write_sendback(folder, tmp_path / "sent.zip")
 
 
+HASHES = {"": "", "__sha256": ".sha256"}
+
+
 def changed(sent: Path, **contents: bytes) -> Path:
     """The archive with other bytes in its members, whose names have a dot for two underscores."""
     with zipfile.ZipFile(sent) as archive:
@@ -95,10 +98,11 @@ def test_an_archives_result_must_belong_to_its_manifest(sent: Path, tmp_path: Pa
     assert read_result(sent).latency_ms == 80.0
     other = made.make(tmp_path / "other", made.regression(), settings={"threads": 9})
     with pytest.raises(ArtifactError, match=r"regression\.json belongs to another bundle"):
-        read_result(changed(sent, regression__json=(other / "regression.json").read_bytes()))
+        kept = {f"regression__json{key}": (other / f"regression.json{end}").read_bytes() for key, end in HASHES.items()}
+        read_result(changed(sent, **kept))
 
 
-def test_an_archives_result_without_a_seal_beside_a_manifest_is_refused(sent: Path) -> None:
+def test_an_archives_result_that_is_not_hashed_is_refused(sent: Path) -> None:
     with pytest.raises(ArtifactError, match=r"regression\.json was altered"):
         read_result(changed(sent, regression__json=json.dumps(made.regression()).encode()))
 

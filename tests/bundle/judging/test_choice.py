@@ -9,9 +9,9 @@ from bundle.base.errors import ArtifactError
 from bundle.formats.manifest import Bundle, BundleVariant, load_bundle, write_manifest
 from bundle.judging.choice import CHOICE, Choice, choose, pick, read_choice, unsettled
 from bundle.judging.harness import Options, judge_bundle
-from bundle.judging.regression_report import RegressionReport, VariantRow, read_report, write_report
+from bundle.judging.regression_report import RegressionReport, VariantRow, read_report
 from bundle.judging.verdict import Verdict
-from tests.bundle.made import HERE, make_bundle, session
+from tests.bundle.made import HERE, make_bundle, session, write_result
 
 OPTIONS = Options(resamples=200)
 CANDIDATE = {
@@ -35,24 +35,27 @@ def bundle(tmp_path: Path) -> Bundle:
 def chose(bundle: Bundle, name: str) -> Bundle:
     """The bundle as it is opened after a device chose."""
     choice = Choice(shipped=name, reason="the fastest here", eager_ms=None, candidates=())
-    bundle.write(CHOICE, choice.model_dump_json(indent=2))
+    bundle.write(CHOICE, choice)
     return load_bundle(bundle.folder)
 
 
 def test_the_choice_is_read_whole_or_refused(bundle: Bundle) -> None:
     value = {
-        "schema_version": 1,
+        "schema_version": 2,
         "shipped": "f32",
         "reason": "the only one left",
         "eager_ms": 52.0,
         "candidates": [CANDIDATE],
     }
     assert read_choice(bundle) is None
-    bundle.write(CHOICE, json.dumps(value))
+    write_result(bundle.folder, CHOICE, json.dumps(value))
     choice = read_choice(load_bundle(bundle.folder))
-    assert choice is not None and choice.model_dump(mode="json", exclude_unset=True) == value
-    for changes in ({"candidates": [{"name": "int8"}]}, {"schema_version": 2}):
-        bundle.write(CHOICE, json.dumps({**value, **changes}))
+    assert choice is not None and choice.model_dump(mode="json", exclude_unset=True) == {
+        **value,
+        "bundle": bundle.sha256,
+    }
+    for changes in ({"candidates": [{"name": "int8"}]}, {"schema_version": 1}):
+        write_result(bundle.folder, CHOICE, json.dumps({**value, **changes}))
         with pytest.raises(ArtifactError, match=r"choice\.json cannot be read"):
             read_choice(load_bundle(bundle.folder))
 
@@ -94,7 +97,7 @@ def test_the_rows_of_the_other_variants_stay_if_the_same_device_made_them(bundle
     execution = HERE if here else HERE.model_copy(update={"executed_on": "device"})
     report: RegressionReport = judge_bundle(bundle, session("raw"), execution, OPTIONS).report
     rows = tuple(VariantRow(name=n, precision=n, passed=False, median_ms=7.0, bytes=3) for n in ("f32", "f16"))
-    write_report(bundle.folder, report.model_copy(update={"variants": rows}))
+    bundle.write("regression.json", report.model_copy(update={"variants": rows}))
     after = judge_bundle(bundle, session("raw"), HERE, OPTIONS).report
     if not here:
         assert after.variants == ()

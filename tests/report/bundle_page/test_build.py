@@ -1,13 +1,14 @@
+import hashlib
 import json
 from pathlib import Path
 
 from bundle.formats.fold import FoldPart, FoldProof, FoldRecord, FoldSettings
-from bundle.formats.manifest import load_bundle
-from bundle.formats.results import write_result
+from bundle.formats.manifest import Bundle, load_bundle
 from bundle.judging.choice import Bench, Candidate, Choice
 from bundle.judging.run import RegressionReport
 from report.bundle_page import build as built
 from report.bundle_page.page import render
+from tests.bundle.made import write_result
 from tests.report import made
 
 LINES = tuple(FoldRecord.model_validate(line) for line in made.FOLD)
@@ -145,17 +146,22 @@ def test_no_fold_says_so() -> None:
     assert "nothing to decide" in built.fold_view((), None).summary
 
 
+def opened(files: dict[str, str]) -> Bundle:
+    return Bundle(folder=Path(), manifest=made.manifest(files), content=b"{}")
+
+
 def test_the_provenance_names_hashes_device_and_tools() -> None:
     report = RegressionReport.model_validate(made.regression())
-    groups = {group.title: dict(group.rows) for group in built.provenance(made.manifest({"a.bin": "0" * 64}), report)}
+    groups = {group.title: dict(group.rows) for group in built.provenance(opened({"a.bin": "0" * 64}), report)}
     assert groups["Where it was judged"]["ISA"] == "avx2"
     assert groups["Where it was judged"]["executed on"] == "device"
     assert groups["What it is"]["checkpoint sha256"] == "ab" * 32
+    assert groups["What it is"]["manifest sha256"] == hashlib.sha256(b"{}").hexdigest()
     assert groups["What it is"]["inputs"] == "image: float32 [1, 3, 40, 56]"
     assert groups["Files (sha256)"] == {"a.bin": "0" * 64}
     assert groups["Settings"] == {"threads": "2"}
     assert groups["Parent artifacts (sha256)"] == {"quantized": "cd" * 32}
-    unjudged = built.provenance(made.manifest({}), None)
+    unjudged = built.provenance(opened({}), None)
     assert "Where it was judged" not in [group.title for group in unjudged]
 
 

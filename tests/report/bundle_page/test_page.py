@@ -7,8 +7,9 @@ import pytest
 
 from bundle.base.errors import ArtifactError
 from bundle.formats.manifest import load_bundle
-from bundle.formats.results import read_result, write_result
+from bundle.formats.results import read_result
 from report.bundle_page.page import render
+from tests.bundle.made import write_result
 from tests.report import made
 
 HOSTILE = "<script>alert(1)</script>\"'><img src=x onerror=alert(2)>{{ 7*7 }}&amp;"
@@ -101,7 +102,7 @@ def test_hostile_words_elsewhere_stay_text(tmp_path: Path) -> None:
     report = made.regression(device={"name": HOSTILE, "isa": [HOSTILE]}, precision=HOSTILE)
     changes: dict[str, object] = {"dataset": spec, "tools": {HOSTILE: HOSTILE}, "settings": {HOSTILE: [HOSTILE]}}
     folder = made.make(tmp_path / "b", report, engine={"status": "deferred", "reason": HOSTILE}, **changes)
-    write_result(folder, "bench.json", read_result(folder, "bench.json").replace('"int8"', '"<script>"'))
+    write_result(folder, "bench.json", read_result(folder, "bench.json").decode().replace('"int8"', '"<script>"'))
     page = Reader(render(load_bundle(folder)).read_text(encoding="utf-8"))
     assert page.tags["script"] == 0 and page.text.count("<script>alert(1)</script>") >= 6
 
