@@ -22,7 +22,7 @@ from typing import TypeAlias
 
 from bundle.base.errors import ArtifactError, InputError
 from bundle.base.limits import LIMITS
-from bundle.base.zip_writer import UNREADABLE
+from bundle.base.zip_entries import UNREADABLE
 from bundle.formats.artifacts import SIDECAR, Artifact, load, writing
 from bundle.formats.contents import DEVICE_FOLDERS, names_beside
 from bundle.formats.manifest import read_manifest

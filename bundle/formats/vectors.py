@@ -16,6 +16,7 @@ Both directions hold one image at a time: each member is a stream of its own.
 
 import io
 import math
+import shutil
 import zipfile
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
@@ -30,7 +31,7 @@ from numpy.typing import NDArray
 from bundle.base.array_files import read_header, read_member, read_names, read_rows
 from bundle.base.errors import ArtifactError, CheckpointError, DatasetError
 from bundle.base.limits import LIMITS
-from bundle.base.zip_writer import NOISY, REPEATING, UNREADABLE, ZipWriter
+from bundle.base.zip_entries import UNREADABLE, new_entry
 from bundle.formats.delta_coding import Way, decode, encode
 from bundle.formats.stored_maps import compact, expand, kept, kept_output, stretched
 from bundle.tasks.dataset import Array, DatasetSpec, check_encoded, check_ids, check_image, decode_label
@@ -84,13 +85,12 @@ class Stored:
 
 @dataclass(frozen=True, kw_only=True)
 class _Member:
-    """How one array of pixels is stored: its dtype outside, the axis of an image's rows, the way, zlib's strategy."""
+    """How one array of pixels is stored: its dtype outside, the axis of an image's rows, the way."""
 
     name: str
     dtype: np.dtype[np.generic]
     row_axis: int = 0
     way: Way = "difference"
-    strategy: int = NOISY
 
 
 def _members(tasks: Iterable[str]) -> dict[str, _Member]:
@@ -99,11 +99,11 @@ def _members(tasks: Iterable[str]) -> dict[str, _Member]:
     for name in tasks:
         kind = task(name).activation
         if kind == "relu":
-            found += [_Member(name=f"label_{name}", dtype=word, strategy=REPEATING)]
+            found += [_Member(name=f"label_{name}", dtype=word)]
         else:
-            found += [_Member(name=f"label_{name}", dtype=byte, way="plain", strategy=REPEATING)]
+            found += [_Member(name=f"label_{name}", dtype=byte, way="plain")]
         if kind == "argmax":
-            found += [_Member(name=f"ref_pred_{name}", dtype=byte, way="plain", strategy=REPEATING)]
+            found += [_Member(name=f"ref_pred_{name}", dtype=byte, way="plain")]
         else:
             dtype = np.dtype(_COMPACT[kind])
             found += [_Member(name=f"ref_pred_{name}", dtype=dtype, row_axis=int(kind == "unit"))]
@@ -136,19 +136,12 @@ class _Spool:
         """Finish the file."""
         self._stream.close()
 
-    def chunks(self) -> Iterator[bytes]:
-        """Yield the member's bytes as an .npy file, a little at a time."""
-        if self.layout is None:
-            return
-        dtype, shape = self.layout
-        descr, header = np.lib.format.dtype_to_descr(dtype), io.BytesIO()
-        np.lib.format.write_array_header_1_0(
-            header, {"descr": descr, "fortran_order": False, "shape": (self.count, *shape)}
-        )
-        yield header.getvalue()
+    def copy_to(self, stream: IO[bytes], dtype: np.dtype[np.generic], shape: tuple[int, ...]) -> None:
+        """Write the member as an .npy file, a little at a time; ``dtype`` and ``shape`` are ``layout``."""
+        header = {"descr": np.lib.format.dtype_to_descr(dtype), "fortran_order": False, "shape": (self.count, *shape)}
+        np.lib.format.write_array_header_1_0(stream, header)
         with self.path.open("rb") as source:
-            while chunk := source.read(1 << 20):
-                yield chunk
+            shutil.copyfileobj(source, stream)
 
 
 def _unfit(name: str, identifier: str, expected: str, got: str) -> DatasetError:
@@ -237,14 +230,14 @@ def _metric_name(key: str, figure: Measure) -> str:
 
 
 def _pack(path: Path, small: Mapping[str, Array], spools: Mapping[str, _Spool]) -> None:
-    with ZipWriter(path) as archive:
+    with zipfile.ZipFile(path, "w") as archive:
         for name, array in small.items():
-            buffer = io.BytesIO()
-            np.lib.format.write_array(buffer, array, version=(1, 0), allow_pickle=False)
-            archive.add(f"{name}.npy", [buffer.getvalue()], REPEATING)
+            with archive.open(new_entry(f"{name}.npy"), "w") as stream:
+                np.lib.format.write_array(stream, array, version=(1, 0), allow_pickle=False)
         for name, spool in spools.items():
             if spool.layout is not None:
-                archive.add(f"{name}.npy", spool.chunks(), spool.member.strategy)
+                with archive.open(new_entry(f"{name}.npy"), "w", force_zip64=True) as stream:
+                    spool.copy_to(stream, *spool.layout)
 
 
 def _check_sizes(stored: Stored) -> None:

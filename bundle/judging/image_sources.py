@@ -21,7 +21,7 @@ from numpy.typing import NDArray
 
 from bundle.base.array_files import read_member, read_names, read_rows
 from bundle.base.errors import ArtifactError, DatasetError, InputError
-from bundle.base.zip_writer import UNREADABLE
+from bundle.base.zip_entries import UNREADABLE
 from bundle.formats.manifest import Bundle, Manifest
 from bundle.formats.outputs import overwriting, zip_with
 from bundle.formats.vectors import Stored, Vectors

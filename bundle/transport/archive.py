@@ -17,7 +17,7 @@ from typing import IO, BinaryIO
 
 from bundle.base.errors import ArtifactError, InputError
 from bundle.base.limits import LIMITS
-from bundle.base.zip_writer import UNREADABLE
+from bundle.base.zip_entries import UNREADABLE, new_entry
 from bundle.formats.artifacts import inside
 from bundle.formats.contents import HASHED, MANIFEST, VECTORS
 from bundle.formats.hash_files import SUFFIX, hash_line, with_hashes
@@ -26,9 +26,7 @@ from bundle.formats.outputs import nothing, overwriting, replacing, require_file
 from bundle.transport.signature import verify_trusted
 
 MAX_BYTES, MAX_FILES, MAX_MANIFEST = (LIMITS[name].most for name in ("bundle_bytes", "bundle_files", "manifest_bytes"))
-_TIMESTAMP = (1980, 1, 1, 0, 0, 0)
 PACKED = zip_with(MANIFEST, VECTORS)  # what pack may write over
-_MODE = stat.S_IFREG | 0o644
 _ENCRYPTED = 1  # a bit of an entry's flags
 _LONGEST, _LONGEST_PART = (LIMITS[name].most for name in ("path_bytes", "path_part_bytes"))
 _CHUNK = 1 << 20
@@ -48,15 +46,9 @@ def pack(folder: Path, out: Path) -> Path:
         hashes = {f"{name}{SUFFIX}": hash_line(name, content).encode() for name, content in later.items()}
         first = with_hashes(MANIFEST)
         for name in (*first, *sorted({*bundle.manifest.files, *later, *hashes} - set(first))):
-            _add(archive, name, (later | hashes).get(name) or bundle.read(name))
+            content = (later | hashes).get(name) or bundle.read(name)
+            archive.writestr(new_entry(name, deflated=name != VECTORS), content)
     return out
-
-
-def _add(archive: zipfile.ZipFile, name: str, content: bytes) -> None:
-    entry = zipfile.ZipInfo(name, _TIMESTAMP)
-    entry.create_system, entry.external_attr = 3, _MODE << 16  # Unix
-    entry.compress_type = zipfile.ZIP_STORED if name == VECTORS else zipfile.ZIP_DEFLATED
-    archive.writestr(entry, content)
 
 
 def unpack(archive: Path, out: Path, *, key: Path | None = None, max_bytes: int = MAX_BYTES) -> Bundle:
