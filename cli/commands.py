@@ -5,11 +5,12 @@ from dataclasses import dataclass
 
 @dataclass(frozen=True)
 class Command:
-    """One subcommand: its words after ``tdss``, the module whose ``main`` it is, and one sentence."""
+    """One subcommand: its words after ``tdss``, the module whose ``function`` it is, and one sentence."""
 
     name: str
     module: str
     summary: str
+    function: str = "main"
 
     @property
     def words(self) -> tuple[str, ...]:
@@ -68,13 +69,16 @@ COMMANDS = (
     Command("regress", "cli.regress", "Judge every task of a bundle on this machine against the stored reference."),
     Command("report", "cli.draw_report", "Draw the page of a bundle, report.html."),
     Command(
-        "bundle verify", "cli.verify_bundle", "Hash every file of a bundle and refuse, by name, one that was altered."
+        "bundle verify",
+        "cli.bundle",
+        "Hash every file of a bundle and refuse, by name, one that was altered.",
+        "verify",
     ),
-    Command("bundle info", "cli.show_bundle", "Say what a bundle holds: tasks, variants, the engine, budgets."),
-    Command("bundle pack", "cli.pack_bundle", "Write a bundle as one archive, the same bytes each time."),
-    Command("bundle unpack", "cli.unpack_bundle", "Unpack an archive, whole and verified, or not at all."),
-    Command("bundle sign", "cli.sign_bundle", "Sign a bundle's manifest with a private key."),
-    Command("bundle keygen", "cli.make_keys", "Make a pair of ed25519 keys: KEY signs, KEY.pub checks."),
+    Command("bundle info", "cli.bundle", "Say what a bundle holds: tasks, variants, the engine, budgets.", "info"),
+    Command("bundle pack", "cli.bundle", "Write a bundle as one archive, the same bytes each time.", "pack"),
+    Command("bundle unpack", "cli.bundle", "Unpack an archive, whole and verified, or not at all.", "unpack"),
+    Command("bundle sign", "cli.bundle", "Sign a bundle's manifest with a private key.", "sign"),
+    Command("bundle keygen", "cli.bundle", "Make a pair of ed25519 keys: KEY signs, KEY.pub checks.", "keygen"),
     Command("store list", "cli.list_store", "List what the stage store holds: stage, key, kind, size and last use."),
     Command("store prune", "cli.prune_store", "Remove entries of the stage store, the least recently used first."),
 )

@@ -52,7 +52,7 @@ def test_every_command_has_help_with_an_example(command: Command, capsys: pytest
 
 @pytest.mark.parametrize("command", COMMANDS, ids=NAMES)
 def test_the_summary_is_how_the_command_describes_itself(command: Command) -> None:
-    text = " ".join((import_module(command.module).main.__doc__ or "").split())
+    text = " ".join((getattr(import_module(command.module), command.function).__doc__ or "").split())
     assert text.startswith(command.summary.rstrip("."))
 
 
