@@ -17,6 +17,7 @@ from bundle.formats.results import write_result
 from bundle.judging.choice import BENCH, CHOICE, Choice
 from bundle.judging.regression_report import RESULT, read_report
 from bundle.judging.sensitivity import SENSITIVITY
+from bundle.judging.sentences import why_shipped
 from bundle.judging.standing import standing
 from bundle.judging.verdict import accepted
 from bundle.tasks.dataset import FolderDataset
@@ -157,7 +158,7 @@ def ship(draft: Manifest, choice: Choice, judged: str) -> Manifest:
     dropped = {name for variant in draft.variants if variant.name in out for name in variant.files} - needed
     changes = {
         "shipped": choice.shipped,
-        "settings": draft.settings | {"choice": choice.reason},
+        "settings": draft.settings | {"choice": why_shipped(choice)},
         "parents": draft.parents | {Judged.kind: judged},
         "variants": [variant.model_dump() for variant in kept],
         "files": {name: digest for name, digest in draft.files.items() if name not in dropped},

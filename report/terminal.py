@@ -5,6 +5,7 @@ from typing import TYPE_CHECKING
 from bundle.base.errors import not_installed
 from bundle.judging.checks import behind
 from bundle.judging.regression_report import BaselineResult, RegressionReport, TaskCheck, TaskResult, verdicts_of
+from bundle.judging.sentences import why_verdict
 from bundle.judging.standing import against, standing, summary
 from bundle.judging.verdict import Verdict
 from report import wording
@@ -78,7 +79,7 @@ def ending(report: RegressionReport) -> str:
 def notes(report: RegressionReport) -> tuple[str, ...]:
     """Return what the table has no room for: what explains a verdict, the other figures, and the earlier run."""
     lines = [f"variant {report.variant}: {report.chosen}"] if report.chosen else []
-    lines += [f"{name}: {check.reason}" for name, check in report.checks.items() if check.reason]
+    lines += [f"{name}: {why}" for name in report.tasks if (why := why_verdict(report, name))]
     for name, result in report.tasks.items():
         figures = ", ".join(
             f"{wording.metric_name(key)} {wording.metric_value(key, one.reference)} → {wording.metric_value(key, one.compiled)}"

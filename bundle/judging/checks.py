@@ -10,6 +10,7 @@ from typing import Literal, TypeAlias
 from bundle.base.errors import RegressionFailed
 from bundle.base.frozen import Frozen
 from bundle.judging.regression_report import RegressionReport, TaskCheck, TaskResult, VariantTask
+from bundle.judging.sentences import why_verdict
 from bundle.judging.verdict import accepted
 from bundle.tasks.table import Activation, task
 
@@ -32,11 +33,11 @@ class Check(Frozen):
 
 def answer(report: RegressionReport, name: str, question: Question, *, allow_inconclusive: bool) -> Check:
     """Answer one question about one task."""
-    result, seen = report.tasks[name], report.checks.get(name, TaskCheck(nonfinite_images=0, agreement=None, reason=""))
+    result, seen = report.tasks[name], report.checks.get(name, TaskCheck(nonfinite_images=0, agreement=None))
     passing = accepted(allow_inconclusive=allow_inconclusive)
     passed, text, skipped = True, "", ""
     if question == "budget":
-        passed, text = result.verdict in passing, sentence(name, result, seen.reason)
+        passed, text = result.verdict in passing, task_sentence(report, name)
     elif question == "finite":
         bad = seen.nonfinite_images
         passed, text = bad == 0, f"{name} holds NaN or infinity on {bad} image{'s' * (bad != 1)}, hard ones counted"
@@ -74,15 +75,19 @@ def _as_result(result: TaskResult, row: VariantTask) -> TaskResult:
     return result.model_copy(update={name: getattr(row, name) for name in kept})
 
 
-def sentence(name: str, result: TaskResult, reason: str = "") -> str:
+def task_sentence(report: RegressionReport, name: str) -> str:
+    """Say how a task fared, and what explains its verdict."""
+    cause = why_verdict(report, name)
+    return sentence(name, report.tasks[name]) + (f" ({cause})" if cause else "")
+
+
+def sentence(name: str, result: TaskResult) -> str:
     """Say how a task fared, in one line for people."""
     low, high = result.interval
     values = f"{result.metric} {_text(result.reference, '.4g')} → {_text(result.compiled, '.4g')}"
     drop = f"drop {_text(result.drop_relative, '.2%')} [{_text(low, '.2%')}, {_text(high, '.2%')}]"
-    return (
-        f"{name}: {values}, {drop}, budget {result.budget:.2%}, {result.labelled_images} labelled images: {result.verdict}"
-        + (f" ({reason})" if reason else "")
-    )
+    counted = f"{result.labelled_images} labelled images"
+    return f"{name}: {values}, {drop}, budget {result.budget:.2%}, {counted}: {result.verdict}"
 
 
 def _text(value: float | None, style: str) -> str:
@@ -104,8 +109,7 @@ def require_passed(report: RegressionReport) -> None:
     """
     if report.passed:
         return
-    reasons = {name: check.reason for name, check in report.checks.items()}
-    failed = [sentence(name, row, reasons.get(name, "")) for name, row in report.tasks.items() if row.verdict != "pass"]
+    failed = [task_sentence(report, name) for name, row in report.tasks.items() if row.verdict != "pass"]
     within = not failed
     failed += [
         f"against the earlier run: {sentence(name, _as_result(report.tasks[name], row))}"

@@ -30,6 +30,7 @@ from bundle.judging.regression_report import (
 )
 from bundle.judging.resume import Journal, run_key
 from bundle.judging.run import Progress, run
+from bundle.judging.sentences import why_picked
 from bundle.judging.verdict import RESAMPLES, Gate
 from bundle.tasks.dataset import find_image
 
@@ -83,7 +84,7 @@ def measure_bundle(
     Raises:
         ProjectError: see ``bundle.judging.run.run`` and bundle/judging/image_sources.py.
     """
-    name, reason = pick(bundle, variant)
+    picked = pick(bundle, variant)
     baseline = None if options.baseline is None else open_report(options.baseline)
     if options.reference is not None and options.data is None:
         raise InputError(
@@ -94,7 +95,7 @@ def measure_bundle(
             fix="name the labelled folder that the reference's arrays are of",
         )
     source = None if options.data is None else labelled(bundle.manifest, options.data, options.split, options.reference)
-    journal = Journal(bundle.folder, _key(bundle, execution, options, name, source))
+    journal = Journal(bundle.folder, _key(bundle, execution, options, picked.variant, source))
     report = run(
         bundle,
         infer,
@@ -108,7 +109,8 @@ def measure_bundle(
         baseline=baseline,
         progress=progress,
     )
-    return Measured(report.model_copy(update={"variant": name, "chosen": reason, "bundle": bundle.sha256}), journal)
+    named = {"variant": picked.variant, "chosen_by": picked.by, "chosen": why_picked(picked), "bundle": bundle.sha256}
+    return Measured(report.model_copy(update=named), journal)
 
 
 def judge_bundle(

@@ -13,7 +13,7 @@ from bundle.base.errors import ArtifactError
 from bundle.base.frozen import Frozen, faults
 from bundle.base.limits import NotNegative
 from bundle.formats.results import Result, open_result, read_result
-from bundle.judging.verdict import Gate, Verdict
+from bundle.judging.verdict import Cause, Gate, Verdict
 from bundle.tasks.table import Direction
 
 RESULT = "regression.json"
@@ -62,7 +62,7 @@ class TaskResult(Frozen):
     """One task's entry in ``regression.json``. A drop is relative and positive when worse; null is undefined.
 
     ``labelled_images`` is the number of images that count for the metric, those with a label for the task. ``sqnr_db`` compares the stored full outputs with the compiled model's; null if there is no difference at all.
-    ``images_needed`` says about how many images would settle an inconclusive verdict. ``figures`` are those of
+    ``cause`` explains an extraordinary verdict; ``images_needed`` says about how many images would settle an inconclusive one. ``figures`` are those of
     ``bundle.tasks.metrics.SECONDARY``.
     """
 
@@ -74,6 +74,7 @@ class TaskResult(Frozen):
     interval: Interval
     budget: NotNegative
     verdict: Verdict
+    cause: Cause | None = None
     sqnr_db: Number
     labelled_images: int
     images_needed: int | None = None
@@ -88,16 +89,16 @@ class WorstImage(Frozen):
 
 
 class TaskCheck(Frozen):
-    """Direct agreement of a task with the reference, and what explains its verdict.
+    """Direct agreement of a task with the reference.
 
     ``agreement`` is 1 where every pixel is the reference's, 0 where none is; ``cosine`` is that of the full outputs;
     ``change`` is the mean difference per pixel in ``change_unit``. All are null where there is nothing to compare with.
-    ``nonfinite_images`` counts images with NaN or infinity in the output; ``reason`` explains an extraordinary verdict.
+    ``nonfinite_images`` counts images with NaN or infinity in the output, ``nonfinite`` are the ids of the first ones.
     """
 
     nonfinite_images: int
+    nonfinite: tuple[str, ...] = ()
     agreement: Number
-    reason: str
     cosine: Number = None
     change: Number = None
     change_unit: str = ""
@@ -158,7 +159,8 @@ class RegressionReport(Result):
 
     ``variants`` has a row for every variant that was tried, where whoever made the report compared several.
     ``source`` names the images, ``session`` the runtime and its effective settings, ``checks`` the direct agreement.
-    ``variant`` is the one that was judged and ``chosen`` says why it was that one; "" is not known.
+    ``variant`` is the one that was judged. ``chosen_by`` says whether it was asked for by name, or was that of the bundle's
+    choice or of its build; ``chosen`` is the same in words, for people.
     """
 
     model_config = ConfigDict(populate_by_name=True)
@@ -178,6 +180,7 @@ class RegressionReport(Result):
     gate: Gate = "one-sided"
     source: str = "the bundle's images"
     variant: str = ""
+    chosen_by: Literal["name", "choice", "build"] | None = None
     chosen: str = ""
     session: dict[str, str] = Field(default_factory=dict)
     checks: dict[str, TaskCheck] = Field(default_factory=dict)

@@ -144,7 +144,7 @@ def _report(
         gate=judging.gate,
         source=source.name,
         session=execution.facts,
-        checks={name: _check(name, one, per_task[name]) for name, one in weighed.items()},
+        checks={name: _check(name, per_task[name]) for name in weighed},
         baseline=earlier,
         arrays=pack(source.ids, gated),
     )
@@ -171,8 +171,7 @@ def _weigh(
     weighed = weigh(np.zeros_like(ours) if theirs is None else theirs, ours, rule)
     if theirs is not None or weighed.judgement.verdict != "inconclusive":
         return weighed
-    reason = "the reference was not measured on these images: give its arrays (--reference)"
-    return Weighed(weighed.judgement.model_copy(update={"reason": reason}), weighed.draws)
+    return Weighed(weighed.judgement.model_copy(update={"cause": "no_reference"}), weighed.draws)
 
 
 def _spoilt(weighed: Weighed, seen: dict[str, Seen]) -> Weighed:
@@ -180,8 +179,7 @@ def _spoilt(weighed: Weighed, seen: dict[str, Seen]) -> Weighed:
     bad = [key for key, one in seen.items() if not one.finite]
     if not bad or weighed.judgement.verdict == "regression":
         return weighed
-    reason = f"the output is not finite on {len(bad)} of the hard images: {', '.join(bad[:WORST])}"
-    changes = {"verdict": "regression", "reason": reason, "images_needed": None}
+    changes = {"verdict": "regression", "cause": "hard_not_finite", "images_needed": None}
     return Weighed(weighed.judgement.model_copy(update=changes), weighed.draws)
 
 
@@ -223,6 +221,7 @@ def _result(
         budget=manifest.budgets[name],
         verdict=judgement.verdict,
         sqnr_db=sqnr_db(_powers(seen)),
+        cause=judgement.cause,
         images_needed=judgement.images_needed,
         figures=figures,
     )
@@ -232,15 +231,15 @@ def _powers(seen: dict[str, Seen]) -> Floats:
     return np.sum([one.powers for one in seen.values()], axis=0) if seen else np.zeros(POWERS)
 
 
-def _check(name: str, weighed: Weighed, seen: dict[str, Seen]) -> TaskCheck:
+def _check(name: str, seen: dict[str, Seen]) -> TaskCheck:
     """Return the direct agreement; label maps are kept exactly, other answers are compared where they are kept in full."""
-    activation = task(name).activation
+    activation, bad = task(name).activation, [key for key, one in seen.items() if not one.finite]
     exact = [one.change if activation == "argmax" else one.exact_change for one in seen.values()]
     known = sorted(((one.change, key) for key, one in seen.items() if one.change > 0), key=lambda pair: -pair[0])
     return TaskCheck(
-        nonfinite_images=sum(not one.finite for one in seen.values()),
+        nonfinite_images=len(bad),
+        nonfinite=tuple(bad[:WORST]),
         agreement=_mean([one.alike for one in seen.values()]),
-        reason=weighed.judgement.reason,
         cosine=cosine(_powers(seen)),
         change=_mean(exact),
         change_unit=CHANGE_UNITS[activation],

@@ -1,4 +1,4 @@
-"""Judge: time an engine's variants in one interleaved run, judge those that can be shipped, and ship one by bundle/judging/choice.py.
+"""Judge: time an engine's variants in one interleaved run, judge those that can be shipped, and ship one by bundle/judging/choice_rule.py.
 
 Which ones can be shipped: compile/quantization/contenders.py. The others keep their times, and the reason why they were not judged.
 
@@ -16,10 +16,11 @@ from bundle.formats.artifacts import Engine, load, write_text
 from bundle.formats.contents import VECTORS
 from bundle.formats.manifest import Bundle, Manifest
 from bundle.formats.vectors import Stored, Vectors
-from bundle.judging.choice import BENCH, CHOICE, Bench, Choice, VariantLatency, choose, with_variants
+from bundle.judging.choice import BENCH, CHOICE, Bench, Choice, VariantLatency
+from bundle.judging.choice_rule import choose, with_variants
 from bundle.judging.run import RESULT, RegressionReport, run
 from bundle.judging.run import feed as feed_of
-from bundle.judging.timing import Load, disturbances, glance, load_between, measure, median, percentiles
+from bundle.judging.timing import Load, glance, load_between, measure, median, percentiles
 from compile.evaluation.timing import sample
 from compile.quantization.contenders import Contest
 from compile.stage.artifacts import Judged, ReferenceVectors, variants_of
@@ -124,7 +125,6 @@ def _bench(
         variants={name: VariantLatency(with_copies=row) for name, row in rows.items()},
         eager=percentiles(eager),
         load=load,
-        disturbed=disturbances(load, rows),
     )
 
 

@@ -6,8 +6,9 @@ from bundle.base.strict_json import dumps
 from bundle.formats.artifacts import TensorSpec
 from bundle.formats.fold import FoldPart, FoldPicture, FoldProof, FoldRecord, FoldSettings
 from bundle.formats.manifest import Bundle, BundleVariant, Manifest
-from bundle.judging.choice import Bench, Candidate, Choice, VariantLatency
+from bundle.judging.choice import Bench, Choice, VariantLatency
 from bundle.judging.run import RegressionReport
+from bundle.judging.sentences import why_candidate, why_shipped
 from bundle.judging.timing import Percentiles, busy
 from report import wording
 from report.bundle_page.fold_rules import FoldRule, fold_rules
@@ -109,23 +110,21 @@ def _bar(label: str, ms: float, kind: str, slowest: float, base: float | None) -
 
 def variant_rows(manifest: Manifest, folder: Path, choice: Choice | None) -> tuple[VariantRow, ...]:
     """Return one row per variant, with its files, its latency and why it is shipped or not."""
-    candidates = {} if choice is None else {one.name: one for one in choice.candidates}
-    shipped = manifest.shipped if choice is None else choice.shipped
-    return tuple(
-        _variant(variant, folder, candidates.get(variant.name), shipped=variant.name == shipped)
-        for variant in manifest.variants
-    )
+    return tuple(_variant(variant, folder, manifest.shipped, choice) for variant in manifest.variants)
 
 
-def _variant(variant: BundleVariant, folder: Path, one: Candidate | None, *, shipped: bool) -> VariantRow:
+def _variant(variant: BundleVariant, folder: Path, shipped: str, choice: Choice | None) -> VariantRow:
     shown = {variant.name, variant.precision}
+    candidates = () if choice is None else choice.candidates
+    one = next((one for one in candidates if one.name == variant.name), None)
+    ships = variant.name == (shipped if choice is None else choice.shipped)
     return VariantRow(
         name=variant.name,
         precision=variant.precision,
         files=tuple((name, wording.file_size((folder / name).stat().st_size)) for name in variant.files),
         latency="not timed" if one is None or one.latency_ms is None else f"{one.latency_ms:.1f} ms",
-        shipped=shipped,
-        outcome="" if one is None or shipped else one.reason,
+        shipped=ships,
+        outcome="" if one is None or choice is None or ships else why_candidate(choice, one),
         recipe=tuple((key, value) for key, value in variant.recipe.items() if key != "name" or value not in shown),
     )
 
@@ -135,7 +134,7 @@ def engine_sentence(manifest: Manifest, choice: Choice | None) -> str:
     reason = manifest.settings.get("choice")
     shipped = f"Shipped: {manifest.shipped}, {reason}." if isinstance(reason, str) else f"Shipped: {manifest.shipped}."
     if choice is not None and choice.shipped != manifest.shipped:
-        shipped += f" Chosen where it was judged: {choice.shipped}, {choice.reason}."
+        shipped += f" Chosen where it was judged: {choice.shipped}, {why_shipped(choice)}."
     if manifest.engine.status == "built":
         return f"{shipped} The engine was built where the bundle was made."
     return f"{shipped} The engine is deferred to the device: {manifest.engine.reason}"

@@ -2,6 +2,7 @@
 
 from bundle.judging.regression_report import BaselineResult, RegressionReport, TaskCheck, VariantTask
 from bundle.judging.regression_report import VariantRow as Tried
+from bundle.judging.sentences import why_verdict
 from bundle.judging.standing import Standing as Stands
 from bundle.judging.standing import against as compared
 from bundle.judging.standing import label, standing
@@ -24,7 +25,7 @@ def measured_view(report: RegressionReport | None) -> MeasuredView:
     if report is None:
         return MeasuredView()
     return MeasuredView(
-        reasons=tuple(f"{name}: {check.reason}." for name, check in report.checks.items() if check.reason),
+        reasons=tuple(f"{name}: {why}." for name in report.tasks if (why := why_verdict(report, name))),
         figures=figure_rows(report),
         agreement=tuple(_agreement(name, check, report) for name, check in report.checks.items()),
         tasks=tuple(report.tasks),

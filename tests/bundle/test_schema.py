@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 
-from bundle.judging.choice import Bench, Choice
+from bundle.judging.choice import Bench, Candidate, Choice
 from bundle.schema import SCHEMAS, schema_text
 from tests.bundle.made import make_bundle
 
@@ -33,7 +33,8 @@ def test_a_manifest_has_the_keys_of_its_schema_and_no_other(tmp_path: Path) -> N
 def test_a_result_has_the_keys_of_its_schema_and_a_version(tmp_path: Path) -> None:
     made = make_bundle(tmp_path / "bundle", count=1)
     bench = Bench(eager_ms=None, f32_compiled_ms=2.0, shipped_ms=1.0, shipped_precision="f16", runs=1, warmup=0)
-    choice = Choice(shipped="f16", reason="it is fast", eager_ms=None, candidates=())
+    candidate = Candidate(name="f16", latency_ms=None, verdicts={})
+    choice = Choice(shipped="f16", rule="narrowest", eager_ms=None, candidates=(candidate,))
     for name, value in (("bench", bench), ("choice", choice)):
         written = json.loads(made.write(f"{name}.json", value).read_text())
         schema = json.loads(schema_text(name))

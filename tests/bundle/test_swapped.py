@@ -17,7 +17,7 @@ from bundle.formats.contents import MANIFEST
 from bundle.formats.engines import read_engine_file, write_engine_file
 from bundle.formats.manifest import Bundle, load_bundle, verify_bundle, write_manifest
 from bundle.formats.results import read_manifest_bytes, read_result
-from bundle.judging.choice import Choice, pick
+from bundle.judging.choice import Candidate, Choice, Rule, pick
 from bundle.judging.harness import Options, judge_bundle
 from bundle.transport.archive import pack, unpack
 from bundle.transport.signature import load_trusted, make_keys, sign
@@ -29,11 +29,17 @@ def keys(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, Path]:
     return make_keys(tmp_path_factory.mktemp("keys") / "release")
 
 
+def chose(name: str, rule: Rule) -> Choice:
+    """A choice that a device wrote."""
+    candidate = Candidate(name=name, latency_ms=None, verdicts={})
+    return Choice(shipped=name, rule=rule, eager_ms=None, candidates=(candidate,))
+
+
 @pytest.fixture
 def folder(tmp_path: Path, keys: tuple[Path, Path]) -> Path:
     """A signed bundle of a strict budget."""
     made = make_bundle(tmp_path / "good", count=2)
-    made.write("choice.json", Choice(shipped="f32", reason="signed", eager_ms=None, candidates=()))
+    made.write("choice.json", chose("f32", "narrowest"))
     sign(made.folder, keys[0])
     return made.folder
 
@@ -144,8 +150,8 @@ def test_an_error_names_the_bundles_folder_not_the_private_copy(folder: Path) ->
 
 def test_the_choice_is_the_one_that_was_opened(folder: Path) -> None:
     opened = load_bundle(folder)
-    opened.write("choice.json", Choice(shipped="int8", reason="no", eager_ms=None, candidates=()))
-    assert pick(opened, "") == ("f32", "choice.json: signed")
+    opened.write("choice.json", chose("int8", "none_within"))
+    assert pick(opened, "") == ("f32", "choice", chose("f32", "narrowest").model_copy(update={"bundle": opened.sha256}))
 
 
 def test_a_judgement_names_the_bundle_that_was_opened(folder: Path, hostile: Path) -> None:

@@ -164,12 +164,11 @@ def rich(**changes: object) -> dict[str, object]:
         "interval": [0.02, 0.03],
     }
     tasks["normals"]["figures"] = {"share_under_11.25_deg": share}
-    tasks["depth"]["images_needed"] = 431
+    tasks["depth"]["images_needed"], tasks["depth"]["cause"] = 431, "more_images"
     checks = {
         name: {
             "nonfinite_images": 0,
             "agreement": 0.97,
-            "reason": "about 430 images would decide it" if name == "depth" else "",
             "cosine": 0.9991,
             "change": 0.0123,
             "change_unit": CHANGE_UNITS[row.activation],

@@ -6,6 +6,9 @@ from bundle.formats.fold import FoldPart, FoldProof, FoldRecord, FoldSettings
 from bundle.formats.manifest import Bundle, load_bundle
 from bundle.judging.choice import Bench, Candidate, Choice
 from bundle.judging.run import RegressionReport
+from bundle.judging.sentences import why_candidate, why_shipped
+from bundle.judging.standing import standing
+from bundle.judging.verdict import Verdict
 from report.bundle_page import build as built
 from report.bundle_page.page import render
 from tests.bundle.made import write_result
@@ -31,7 +34,7 @@ def test_eager_is_a_note_and_no_speed_is_over_it() -> None:
 
 def test_a_busy_machine_is_a_warning_on_the_page(tmp_path: Path) -> None:
     load = {"cpus": 2, "before": [4.1, 1, 1], "after": [5.2, 1, 1], "steal": 0.031}
-    busy = {**made.BENCH, "load": load, "disturbed": ["load 5.2 on 2 CPUs"]}
+    busy = {**made.BENCH, "load": load}
     view = built.bench_view(Bench.model_validate(busy), None)
     assert (
         view.load
@@ -62,16 +65,18 @@ def test_variants_have_a_size_and_one_is_shipped(tmp_path: Path) -> None:
     assert (row.latency, row.outcome) == ("not timed", "")
 
 
-def candidate(name: str, latency_ms: float | None, reason: str) -> Candidate:
-    return Candidate(name=name, latency_ms=latency_ms, verdicts={}, reason=reason)
+def candidate(name: str, latency_ms: float | None, verdict: Verdict) -> Candidate:
+    return Candidate(
+        name=name, latency_ms=latency_ms, verdicts={"depth": verdict}, standing=standing({"depth": verdict})
+    )
 
 
 CANDIDATES = (
-    candidate("f32", 100.0, "shipped"),
-    candidate("bf16", 90.0, "slow"),
-    candidate("int8", 60.0, "beyond: depth"),
+    candidate("f32", 100.0, "pass"),
+    candidate("bf16", 90.0, "regression"),
+    candidate("int8", 60.0, "regression"),
 )
-CHOICE = Choice(shipped="f32", reason="the only one", eager_ms=128.0, candidates=CANDIDATES)
+CHOICE = Choice(shipped="f32", rule="fastest", fastest="f32", eager_ms=128.0, candidates=CANDIDATES)
 
 
 def test_a_variant_that_is_not_shipped_says_why(tmp_path: Path) -> None:
@@ -80,7 +85,7 @@ def test_a_variant_that_is_not_shipped_says_why(tmp_path: Path) -> None:
     manifest = made.manifest({}, variants=(graph, graph.model_copy(update={"name": "int8", "precision": "int8"})))
     plain, narrow = built.variant_rows(manifest, folder, CHOICE)
     assert (plain.shipped, plain.latency, plain.outcome) == (True, "100.0 ms", "")
-    assert (narrow.shipped, narrow.latency, narrow.outcome) == (False, "60.0 ms", "beyond: depth")
+    assert (narrow.shipped, narrow.latency, narrow.outcome) == (False, "60.0 ms", why_candidate(CHOICE, CANDIDATES[2]))
 
 
 def test_every_timed_variant_has_one_bar() -> None:
@@ -106,8 +111,8 @@ def test_what_a_device_chose_instead_is_said_and_marked(tmp_path: Path) -> None:
     folder = made.make(tmp_path / "b", None)
     graph = made.manifest({}).variants[0]
     manifest = made.manifest({}, variants=(graph, graph.model_copy(update={"name": "int8", "precision": "int8"})))
-    choice = CHOICE.model_copy(update={"shipped": "int8", "reason": "it is fast here"})
-    assert "Chosen where it was judged: int8, it is fast here." in built.engine_sentence(manifest, choice)
+    choice = CHOICE.model_copy(update={"shipped": "int8", "rule": "none_within"})
+    assert f"Chosen where it was judged: int8, {why_shipped(choice)}." in built.engine_sentence(manifest, choice)
     rows = built.variant_rows(manifest, folder, choice)
     assert [(row.name, row.shipped) for row in rows] == [("f32", False), ("int8", True)]
 
