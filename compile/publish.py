@@ -28,6 +28,7 @@ from compile.stage.artifacts import Judged, ReferenceVectors, status_of, variant
 from compile.stage.config import BuildConfig
 from compile.stage.graph_info import graph_info
 from compile.stage.store import locked, tool_versions
+from report.bundle_page.origin import now_here
 from report.bundle_page.page import render
 from targets.base import DeferredEngine, RunConfig
 from targets.open import as_bundle_variant, open_session
@@ -195,4 +196,4 @@ def publish(folder: Path, manifest: Manifest, parts: Parts, judged: Judged, run:
         bundle = load_bundle(temporary)
         session, _ = open_session(bundle, execute="auto", variant="", run=run)
         with session:
-            render(bundle, session.infer)
+            render(bundle, session.infer, built=now_here())

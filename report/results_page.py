@@ -22,7 +22,7 @@ from bundle.transport.archive import check_entry, extract_entry, opened, reading
 from report import wording
 from report.bundle_page import verdict
 from report.bundle_page.template import printed
-from report.bundle_page.views import Standing, Tick
+from report.bundle_page.views import Headline, Standing, Tick
 from report.drawing.charts import bar, budget_scale, drop_row
 
 PAGES = marked(b'<meta name="generator" content="tdss report">')  # what the page may be written over
@@ -82,10 +82,7 @@ class TaskChart(Frozen):
 class SweepPage(Frozen):
     """Everything the template prints."""
 
-    headline: str
-    kind: str
-    mark: str
-    sentences: tuple[str, ...]
+    verdict: Headline
     tasks: tuple[str, ...]
     rows: tuple[ResultRow, ...]
     charts: tuple[TaskChart, ...]
@@ -198,10 +195,7 @@ def describe_sweep(results: Sequence[Result]) -> SweepPage:
         else "All of them were executed on the device they name.",
     ]
     return SweepPage(
-        headline=HEADLINES[kind],
-        kind=kind,
-        mark=wording.MARKS[kind],
-        sentences=tuple(sentences),
+        verdict=Headline(kind=kind, mark=wording.MARKS[kind], headline=HEADLINES[kind], sentences=tuple(sentences)),
         tasks=tasks,
         rows=tuple(_row(number, one, tasks, slowest) for number, one in enumerate(ordered, 1)),
         charts=tuple(_chart(name, ordered) for name in tasks),

@@ -144,8 +144,10 @@ def _row(name: str, result: TaskResult, drawn: Drop | None, scale: Scale) -> Tas
     )
     return TaskRow(
         name=name,
-        metric=wording.metric_name(result.metric),
-        better="higher is better" if result.direction == "higher" else "lower is better",
+        metric=(
+            wording.metric_name(result.metric),
+            "higher is better" if result.direction == "higher" else "lower is better",
+        ),
         reference=wording.metric_value(result.metric, result.reference),
         compiled=wording.metric_value(result.metric, result.compiled),
         drop=fall,

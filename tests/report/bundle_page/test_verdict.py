@@ -68,7 +68,7 @@ def test_a_row_says_what_the_file_says() -> None:
     assert list(rows) == list(made.CHANNELS)
     assert (normals.reference, normals.compiled, normals.drop) == ("18.200°", "20.000°", "+9.89%")
     assert (normals.interval, normals.budget, normals.sqnr) == ("[+8.00%, +12.0%]", "1%", "12.0 dB")
-    assert (normals.better, normals.mark, normals.verdict) == ("lower is better", "✗", "regression")
+    assert (normals.metric[1], normals.mark, normals.verdict) == ("lower is better", "✗", "regression")
     assert (edge.compiled, edge.drop, edge.sqnr, edge.svg) == ("undefined", "undefined", "undefined", "")
     assert "drop +9.89%, interval [+8.00%, +12.0%], 5 labelled images, budget 1%, verdict regression" in normals.svg
 
