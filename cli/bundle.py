@@ -57,7 +57,7 @@ def unpack(
     ] = MAX_BYTES,
     as_json: AsJson = False,
 ) -> None:
-    """Unpack an archive, whole and verified, or not at all.
+    """Unpack an archive, complete and verified, or not at all.
 
     Example: tdss bundle unpack default-jetson.zip --out default-jetson --key release.pub
     """

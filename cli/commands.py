@@ -76,7 +76,7 @@ COMMANDS = (
     ),
     Command("bundle info", "cli.bundle", "Say what a bundle holds: tasks, variants, the engine, budgets.", "info"),
     Command("bundle pack", "cli.bundle", "Write a bundle as one archive, the same bytes each time.", "pack"),
-    Command("bundle unpack", "cli.bundle", "Unpack an archive, whole and verified, or not at all.", "unpack"),
+    Command("bundle unpack", "cli.bundle", "Unpack an archive, complete and verified, or not at all.", "unpack"),
     Command("bundle sign", "cli.bundle", "Sign a bundle's manifest with a private key.", "sign"),
     Command("bundle keygen", "cli.bundle", "Make a pair of ed25519 keys: KEY signs, KEY.pub checks.", "keygen"),
     Command("store list", "cli.list_store", "List what the stage store holds: stage, key, kind, size and last use."),

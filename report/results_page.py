@@ -1,7 +1,7 @@
 """One page over many results: models × targets × devices, from the regression.json files that came back.
 
-A result is a regression.json wherever it lies and whatever it is called, a bundle's folder, or the archive that a device
-sends back. Where a manifest lies beside it, the result must belong to that bundle. Nothing is run and no picture is drawn: what the files do not say, the page does not say either.
+A result is a regression.json wherever it is and whatever its name, a bundle's folder, or the archive that a device
+sends back. Where a manifest is beside it, the result must belong to that bundle. Nothing is run and no picture is drawn: the page holds nothing that the files do not.
 """
 
 import tempfile
@@ -65,7 +65,7 @@ class Strip(Frozen):
     """One result's interval in a task's chart; ``svg`` is "" where the drop is undefined."""
 
     label: str
-    said: str
+    text: str
     kind: str
     svg: str
 
@@ -178,7 +178,7 @@ def render_sweep(paths: Sequence[Path], out: Path) -> Path:
 
 
 def describe_sweep(results: Sequence[Result]) -> SweepPage:
-    """Return everything the page says, the results ordered by model, target, device and precision."""
+    """Return everything the page shows, the results ordered by model, target, device and precision."""
     ordered = sorted(results, key=_order)
     tasks = tuple(dict.fromkeys(name for one in ordered for name in one.report.tasks))
     slowest = max((one.latency_ms for one in ordered if one.latency_ms is not None), default=0.0)
@@ -207,8 +207,8 @@ def _within(report: RegressionReport) -> bool:
     return standing(verdicts_of(report)) == "within"
 
 
-def _numbers(places: Sequence[int]) -> str:
-    return ", ".join(f"no. {number}" for number in places)
+def _numbers(results: Sequence[int]) -> str:
+    return ", ".join(f"no. {number}" for number in results)
 
 
 def _order(one: Result) -> tuple[str, str, str, str]:
@@ -254,7 +254,7 @@ def _chart(name: str, results: Sequence[Result]) -> TaskChart:
     strips = tuple(
         Strip(
             label=f"no. {number}",
-            said=f"{wording.percent(result.drop_relative)} of {wording.budget(result.budget)}",
+            text=f"{wording.percent(result.drop_relative)} of {wording.budget(result.budget)}",
             kind=result.verdict,
             svg=""
             if (one := drawn[number]) is None

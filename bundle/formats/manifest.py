@@ -44,7 +44,7 @@ class BundleVariant(Frozen):
 
 
 class Engine(Frozen):
-    """Whether the engine was built where the bundle was; a deferred one says why."""
+    """Whether the engine was built where the bundle was; a deferred one has a reason."""
 
     status: Literal["built", "deferred"]
     reason: str = ""
@@ -52,7 +52,7 @@ class Engine(Frozen):
     @model_validator(mode="after")
     def _deferral_has_a_reason(self) -> "Engine":
         if self.status == "deferred" and not self.reason:
-            raise ValueError("a deferred engine says why")
+            raise ValueError("a deferred engine needs a reason")
         return self
 
 
@@ -283,7 +283,7 @@ def load_bundle(folder: Path) -> Bundle:
 
 
 def verify_bundle(folder: Path) -> Bundle:
-    """Open a bundle as ``load_bundle`` does, and see that it is whole: with the results it was shipped with.
+    """Open a bundle as ``load_bundle`` does, and check that it is complete: with the results it was shipped with.
 
     Raises:
         ArtifactError: a file is missing or was altered; it is named.

@@ -1,6 +1,6 @@
 """``vectors.npz``: the evaluation images of a bundle, their labels, and what the reference made of them.
 
-    ids, roles, tasks      unicode [N], [N], [T]; a role says what an image is there for, see ``Role``
+    ids, roles, tasks      unicode [N], [N], [T]; a role is what an image is used for, see ``Role``
     images                 uint8 [N, H, W, 3]
     label_<task>           the encoded label (bundle/tasks/dataset.py): uint8 [N, H, W] or [N, H, W, 3], uint16 [N, H, W]
     ref_metric_<task>      float64 [N, …], the reference's per-image metric arrays (bundle/tasks/metrics.py)
@@ -95,24 +95,24 @@ class _Member:
 
 def _members(tasks: Iterable[str]) -> dict[str, _Member]:
     byte, word = np.dtype(np.uint8), np.dtype(np.uint16)
-    found = [_Member(name="images", dtype=byte, way="colour")]
+    members = [_Member(name="images", dtype=byte, way="colour")]
     for name in tasks:
         kind = task(name).activation
         if kind == "relu":
-            found += [_Member(name=f"label_{name}", dtype=word)]
+            members += [_Member(name=f"label_{name}", dtype=word)]
         else:
-            found += [_Member(name=f"label_{name}", dtype=byte, way="plain")]
+            members += [_Member(name=f"label_{name}", dtype=byte, way="plain")]
         if kind == "argmax":
-            found += [_Member(name=f"ref_pred_{name}", dtype=byte, way="plain")]
+            members += [_Member(name=f"ref_pred_{name}", dtype=byte, way="plain")]
         else:
             dtype = np.dtype(_COMPACT[kind])
-            found += [_Member(name=f"ref_pred_{name}", dtype=dtype, row_axis=int(kind == "unit"))]
-        found += [_Member(name=f"ref_raw_{name}", dtype=np.dtype(np.float32), row_axis=1)]
-    return {member.name: member for member in found}
+            members += [_Member(name=f"ref_pred_{name}", dtype=dtype, row_axis=int(kind == "unit"))]
+        members += [_Member(name=f"ref_raw_{name}", dtype=np.dtype(np.float32), row_axis=1)]
+    return {member.name: member for member in members}
 
 
 class _Spool:
-    """A member being written: its images lie one after the other in a file, until their number is known."""
+    """A member being written: its images are one after the other in a file, until their number is known."""
 
     def __init__(self, member: _Member, folder: Path) -> None:
         self.member = member
@@ -245,9 +245,9 @@ def _check_sizes(stored: Stored) -> None:
     image = stored.image
     for name, label in stored.labels.items():
         kind, flat = task(name).activation, image.reshape(*image.shape[:2], -1)[..., 0]
-        found = (label.shape[:2], stored.predictions[name].shape[-2:])
+        sizes = (label.shape[:2], stored.predictions[name].shape[-2:])
         raw = stored.outputs.get(name, kept_output(flat)).shape[-2:]
-        if (*found, raw) != (flat.shape, kept(kind, flat).shape, kept_output(flat).shape):
+        if (*sizes, raw) != (flat.shape, kept(kind, flat).shape, kept_output(flat).shape):
             raise ValueError(f"{name} of image {stored.id!r} has another size than the image")
 
 

@@ -63,7 +63,7 @@ def answers(report: RegressionReport, *, allow_inconclusive: bool) -> tuple[Chec
 
 
 def _disagreement(name: str, seen: TaskCheck, floor: float) -> str:
-    worst = ", ".join(one.id for one in seen.worst)
+    worst = ", ".join(image.id for image in seen.worst)
     return (
         f"{name}: the answers agree with the reference's to {_text(seen.agreement, '.3f')}, expected {floor} at least: outputs swapped, "
         f"an image flipped, an activation forgotten? Worst images: {worst or 'none compared'}"
@@ -115,11 +115,11 @@ def require_passed(report: RegressionReport) -> None:
         f"against the earlier run: {sentence(name, _as_result(report.tasks[name], row))}"
         for name, row in behind(report).items()
     ]
-    said = (
+    outcome = (
         "is within its budgets, but not against the earlier run" if within else "is not shown to be within its budgets"
     )
     raise RegressionFailed(
-        f"{report.model} for {report.target} {said}",
+        f"{report.model} for {report.target} {outcome}",
         expected="verdict pass on every task",
         got="; ".join(failed),
         where=f"{report.precision}, {report.executed_on}, {report.images} images",
@@ -135,13 +135,13 @@ def _fix(report: RegressionReport) -> str:
 
 
 def disagreeing(report: RegressionReport) -> tuple[Check, ...]:
-    """Return the failed check of every task whose answers do not resemble the reference's, whatever its metric says."""
+    """Return the failed check of every task whose answers do not resemble the reference's, whatever its metric is."""
     asked = [answer(report, name, "agreement", allow_inconclusive=True) for name in report.tasks]
     return tuple(check for check in asked if not check.passed)
 
 
 def require_agreement(report: RegressionReport) -> None:
-    """Do nothing if every task's answers resemble the reference's, whatever its metric says.
+    """Do nothing if every task's answers resemble the reference's, whatever its metric is.
 
     Raises:
         RegressionFailed: naming every task that does not.

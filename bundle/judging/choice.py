@@ -38,11 +38,11 @@ PickedBy: TypeAlias = Literal["name", "choice", "build"]
 
 
 class VariantLatency(Frozen):
-    """One variant's latency: the whole call, the device's own work without copies, and the runtime's own tool.
+    """One variant's latency: the call with its copies, the device's own work without copies, and the runtime's own tool.
 
     None: it was not measured. ``settings`` are the session's, read back from the runtime (the effective precision, the
     devices, whether a cache was used); ``tool`` is the runtime's benchmark, its medians with copies and without, and
-    ``tool_settings`` its arguments and what it said besides, or why it failed.
+    ``tool_settings`` its arguments and what else it printed, or why it failed.
     """
 
     with_copies: Percentiles
@@ -84,7 +84,7 @@ class Candidate(Frozen):
 
     ``accepted``: whoever judged lets these verdicts pass. ``standing`` sums the verdicts up, ``disagreeing`` are the tasks
     whose answers do not resemble the reference's, ``over_shipped`` is its time over the shipped variant's. ``skipped`` says
-    why it was not judged, ``error`` what the runtime said where it could not be opened.
+    why it was not judged, ``error`` the runtime's own message where it could not be opened.
     """
 
     name: str

@@ -3,7 +3,7 @@
 Only variants whose answers resemble the reference's (bundle/judging/checks.py) count. Of those within their budgets the
 fastest is shipped, but a narrower one must beat a wider one by ``gain``, and beyond the noise of the rounds: of several that
 noise cannot tell apart the most precise one is shipped. A variant with an undecided task is shipped only where that is
-allowed and none is within its budgets. Where variants only run as an emulation, time says nothing: the narrowest is shipped,
+allowed and none is within its budgets. Where variants only run as an emulation, time means nothing: the narrowest is shipped,
 and the device decides by measuring. If none may be shipped, the most precise one is named, and the run fails.
 
 More precise is what ``NARROWER`` says, not the smaller drop on these images. The order is fixed before anything is measured:
@@ -78,7 +78,7 @@ def choose(
     gain: float,
     skipped: Mapping[str, Skip] = NONE_SKIPPED,
 ) -> Choice:
-    """Choose by the rule of this module. ``rounds`` is empty where time says nothing.
+    """Choose by the rule of this module. ``rounds`` is empty where nothing was timed.
 
     ``skipped`` are variants that were not judged, with the reason why not: none of them can be shipped.
     """

@@ -1,4 +1,4 @@
-"""Where the images of a run come from: the bundle's own, or a whole labelled folder instead of them.
+"""Where the images of a run come from: the bundle's own, or a labelled folder instead of them.
 
 The bundle's images carry the reference's answers. A folder's do not, and a device cannot make them, for the reference
 is the eager PyTorch model: its per-image arrays come in a file that the host wrote (``tdss evaluate --arrays``). Without

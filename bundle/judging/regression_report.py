@@ -1,4 +1,4 @@
-"""What ``regression.json`` holds: how every task fared, how that was found out, and enough to judge it again later.
+"""What ``regression.json`` holds: how every task fared, how that was measured, and enough to judge it again later.
 
 Figures that are undefined are null. ``arrays`` keeps the compiled model's per-image arrays, so a later run can be
 compared with this one image by image (bundle/judging/baseline.py); it is the last key, for it is large and not for people.
@@ -121,7 +121,7 @@ class VariantTask(Frozen):
 class VariantRow(Frozen):
     """One variant that was tried, shipped or not, and why; ``tasks`` is empty where it was not judged.
 
-    ``median_ms`` is null where time says nothing (an emulation) or was not taken; ``bytes`` are those of its files.
+    ``median_ms`` is null where time means nothing (an emulation) or was not taken; ``bytes`` are those of its files.
     """
 
     name: str
@@ -135,7 +135,7 @@ class VariantRow(Frozen):
 
 
 class BaselineResult(Frozen):
-    """How this run compares with an earlier one: in ``tasks`` the earlier run's figures stand as the reference."""
+    """How this run compares with an earlier one: in ``tasks`` the earlier run's figures are the reference."""
 
     model: str
     target: str
@@ -234,7 +234,7 @@ def _unread(folder: Path, error: Exception) -> ArtifactError:
 
 
 def open_report(path: Path) -> RegressionReport:
-    """Read a regression.json wherever it lies and whatever it is called, as one that was sent back.
+    """Read a regression.json wherever it is and whatever its name, as one that was sent back.
 
     Raises:
         ArtifactError: there is none, it was altered, or it is not of this schema.

@@ -100,10 +100,10 @@ def _measure(
     seen: dict[str, dict[str, Seen]] = {}
     for stored in source.images():
         known = None if journal is None else journal.seen.get(stored.id)
-        found = look(stored, guarded(infer, stored.id, limit_s), manifest) if known is None else known
+        result = look(stored, guarded(infer, stored.id, limit_s), manifest) if known is None else known
         if journal is not None and known is None:
-            journal.add(stored.id, found)
-        seen[stored.id] = found
+            journal.add(stored.id, result)
+        seen[stored.id] = result
         if progress is not None:
             progress(len(seen), max(len(seen), len(source.ids) + source.hard))
     return seen
@@ -124,7 +124,7 @@ def _report(
         name: _spoilt(_weigh(manifest, name, rows[0], arrays, source.references, judging), per_task[name])
         for name, rows in figures.items()
     }
-    judged = [one.judgement for one in weighed.values()]
+    judged = [task.judgement for task in weighed.values()]
     gated = {name: arrays[name][rows[0].name] for name, rows in figures.items()}
     earlier = None if baseline is None else compare(baseline, source.ids, gated, manifest, judging)
     others = {
@@ -138,8 +138,9 @@ def _report(
         executed_on=execution.executed_on,
         images=len(source.ids),
         tasks={name: _result(manifest, name, one, per_task[name], others[name]) for name, one in weighed.items()},
-        delta_m=delta_m([one.drop for one in judged]),
-        passed=all(one.verdict in judging.accepted for one in judged) and (earlier is None or earlier.passed),
+        delta_m=delta_m([judgement.drop for judgement in judged]),
+        passed=all(judgement.verdict in judging.accepted for judgement in judged)
+        and (earlier is None or earlier.passed),
         delta_m_interval=delta_m_interval(list(weighed.values())),
         gate=judging.gate,
         source=source.name,
@@ -228,18 +229,18 @@ def _result(
 
 
 def _powers(seen: dict[str, Seen]) -> Floats:
-    return np.sum([one.powers for one in seen.values()], axis=0) if seen else np.zeros(POWERS)
+    return np.sum([image.powers for image in seen.values()], axis=0) if seen else np.zeros(POWERS)
 
 
 def _check(name: str, seen: dict[str, Seen]) -> TaskCheck:
     """Return the direct agreement; label maps are kept exactly, other answers are compared where they are kept in full."""
     activation, bad = task(name).activation, [key for key, one in seen.items() if not one.finite]
-    exact = [one.change if activation == "argmax" else one.exact_change for one in seen.values()]
+    exact = [image.change if activation == "argmax" else image.exact_change for image in seen.values()]
     known = sorted(((one.change, key) for key, one in seen.items() if one.change > 0), key=lambda pair: -pair[0])
     return TaskCheck(
         nonfinite_images=len(bad),
         nonfinite=tuple(bad[:WORST]),
-        agreement=_mean([one.alike for one in seen.values()]),
+        agreement=_mean([image.alike for image in seen.values()]),
         cosine=cosine(_powers(seen)),
         change=_mean(exact),
         change_unit=CHANGE_UNITS[activation],

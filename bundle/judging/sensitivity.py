@@ -15,7 +15,7 @@ from bundle.judging.verdict import MINIMUM_IMAGES, Verdict
 
 
 class Standing(Frozen):
-    """How one task stands: its relative drop, the drop's interval, and the verdict that the budget gives it.
+    """The result of one task: its relative drop, the drop's interval, and the verdict that the budget gives it.
 
     A drop is infinite where only the reference has a metric, and NaN where it has none; a file says null for both.
     ``labelled_images`` is the number of images that count for the metric; None in files of before it was recorded.
@@ -40,7 +40,7 @@ class Standing(Frozen):
 class SearchConfig(Frozen):
     """How mixed precision is searched where plain INT8 breaks a budget on the calibration images.
 
-    A task holds if its drop's interval lies within ± ``margin`` of its budget; at most ``limit`` of the MACs stay in
+    A task holds if its drop's interval is within ± ``margin`` of its budget; at most ``limit`` of the MACs stay in
     float; each layer's sensitivity is measured on ``images`` images.
     """
 
@@ -70,11 +70,11 @@ class LayerSensitivity(Frozen):
 
 
 class Step(Frozen):
-    """One graph that was tried: how many layers were in float, their share of the MACs, SmoothQuant or not, how each task stood.
+    """One graph that was tried: how many layers were in float, their share of the MACs, SmoothQuant or not, and the result of each task.
 
     ``noise`` is Σ difference² / Σ reference² at each task's output, on a few of the images.
-    ``held``: every interval lies within ± ``margin`` of its budget; ``passed``: every task's verdict is a pass; ``near``:
-    every task passes, or its drop alone lies within ± ``margin`` of its budget while the images cannot tell.
+    ``held``: every interval is within ± ``margin`` of its budget; ``passed``: every task's verdict is a pass; ``near``:
+    every task passes, or its drop alone is within ± ``margin`` of its budget while the images cannot tell.
     """
 
     returned: int

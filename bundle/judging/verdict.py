@@ -152,7 +152,7 @@ def tail(images: int) -> float:
 def interval(drops: Floats, images: int) -> tuple[float, float]:
     """Return the expanded percentile interval of the defined drops, for draws of ``images`` images that count.
 
-    Its ends are order statistics that widen it, so infinities stay whole.
+    Its ends are order statistics that widen it, so infinities stay infinite.
     """
     defined = np.sort(drops[~np.isnan(drops)])
     if defined.size == 0:
@@ -177,7 +177,7 @@ def images_needed(
     """Return about how many images would move the interval off the budget if the drop stayed as it is.
 
     An interval shrinks as 1/√N about the drop, so a half width w that must shrink to the distance d from the budget needs N·(w/d)²
-    images. None: the interval holds no end of the gate, or the drop lies on one, or an end is infinite.
+    images. None: the interval holds no end of the gate, or the drop is on one, or an end is infinite.
     """
     low, high = ends
     gates = (budget,) if gate == "one-sided" else (-budget, budget)
@@ -324,9 +324,9 @@ def delta_m_interval(tasks: Sequence[Weighed]) -> tuple[float, float]:
 
     NaN where a task has no draws; a draw in which one task's reference is undefined is left out.
     """
-    if not tasks or any(len(one.draws) == 0 for one in tasks):
+    if not tasks or any(len(task.draws) == 0 for task in tasks):
         return UNKNOWN
-    images = min(one.judgement.labelled_images for one in tasks)
+    images = min(task.judgement.labelled_images for task in tasks)
     with np.errstate(invalid="ignore"):  # +∞ and −∞ in one draw have no mean: it is left out
-        low, high = interval(np.mean(np.stack([one.draws for one in tasks]), axis=0), images)
+        low, high = interval(np.mean(np.stack([task.draws for task in tasks]), axis=0), images)
     return -100.0 * high + 0.0, -100.0 * low + 0.0

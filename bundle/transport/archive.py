@@ -5,7 +5,7 @@ modes; what is deflated already is stored. Engines stay behind: they belong to o
 
 ``unpack`` takes an archive from anywhere. Its manifest is read first, and only the files that the manifest lists may be
 there, as regular files, each once, within a limit of bytes. They are written to a temporary folder, hashed there, and take
-their place together; an archive that is refused leaves nothing.
+become the bundle together; an archive that is refused leaves nothing.
 """
 
 import stat
@@ -55,7 +55,7 @@ def unpack(archive: Path, out: Path, *, key: Path | None = None, max_bytes: int 
     """Unpack an archive as the folder ``out`` and return the verified bundle; with ``key``, only if that key signed it.
 
     Raises:
-        InputError: there is something at ``out`` already, or it is the folder this process stands in.
+        InputError: there is something at ``out`` already, or it is the working directory.
         ArtifactError: it is no archive, holds what no bundle holds, is larger than ``max_bytes``, or a file in it was
             altered; or it is not signed with the key. Nothing is left at ``out``.
         TargetUnavailable: a signature is asked for, and the library that checks it is not installed.
@@ -79,7 +79,7 @@ def unpack_beside(archive: Path, *, key: Path | None = None) -> Path:
         InputError: something else is there, or the file's name does not end with ``.zip``.
         ArtifactError, TargetUnavailable: as ``unpack`` raises them.
     """
-    place = archive.with_suffix("")
+    folder = archive.with_suffix("")
     if archive.suffix != ".zip":
         raise InputError(
             "this is neither a bundle nor an archive of one",
@@ -88,9 +88,9 @@ def unpack_beside(archive: Path, *, key: Path | None = None) -> Path:
             where=str(archive),
             fix="name the bundle's folder, or its archive",
         )
-    if (place / MANIFEST).is_file() and (place / MANIFEST).read_bytes() == _manifest_of(archive):
-        return place
-    return unpack(archive, place, key=key).folder
+    if (folder / MANIFEST).is_file() and (folder / MANIFEST).read_bytes() == _manifest_of(archive):
+        return folder
+    return unpack(archive, folder, key=key).folder
 
 
 def _manifest_of(archive: Path) -> bytes:
@@ -124,7 +124,7 @@ def reading(archive: Path) -> Iterator[None]:
     try:
         yield
     except UNREADABLE as error:
-        raise _refusal(archive, "the archive cannot be read", "a whole zip archive", str(error)) from error
+        raise _refusal(archive, "the archive cannot be read", "a complete zip archive", str(error)) from error
 
 
 def _extract(archive: zipfile.ZipFile, path: Path, folder: Path, max_bytes: int) -> None:
@@ -145,10 +145,10 @@ def _extract(archive: zipfile.ZipFile, path: Path, folder: Path, max_bytes: int)
 
 
 def extract_entry(archive: zipfile.ZipFile, entry: zipfile.ZipInfo, folder: Path) -> None:
-    """Write a checked entry below ``folder`` under its own name, never more bytes than it says.
+    """Write a checked entry below ``folder`` under its own name, never more bytes than it declares.
 
     Raises:
-        zipfile.BadZipFile: it holds more bytes than it says, or fewer.
+        zipfile.BadZipFile: it holds more bytes than it declares, or fewer.
     """
     path = folder / entry.filename
     path.parent.mkdir(parents=True, exist_ok=True)
@@ -162,23 +162,23 @@ def _copy(source: IO[bytes], sink: BinaryIO, size: int) -> None:
     while chunk := source.read(min(_CHUNK, left + 1)):
         left -= len(chunk)
         if left < 0:
-            raise zipfile.BadZipFile("an entry holds more bytes than it says")
+            raise zipfile.BadZipFile("an entry holds more bytes than it declares")
         sink.write(chunk)
     if left:
-        raise zipfile.BadZipFile("an entry holds fewer bytes than it says")
+        raise zipfile.BadZipFile("an entry holds fewer bytes than it declares")
 
 
-def check_entries(found: list[zipfile.ZipInfo], path: Path, max_bytes: int) -> dict[str, zipfile.ZipInfo]:
+def check_entries(entries: list[zipfile.ZipInfo], path: Path, max_bytes: int) -> dict[str, zipfile.ZipInfo]:
     """Return an archive's entries by name, if each could be a file of a bundle and all of them fit.
 
     Raises:
         ArtifactError: a name leads out of the folder, occurs twice (in any case), or is a folder to another; an entry is
             no plain file; there are too many, or they are too large.
     """
-    if len(found) > MAX_FILES:
-        raise _refusal(path, "there are too many entries", f"at most {MAX_FILES}", str(len(found)))
+    if len(entries) > MAX_FILES:
+        raise _refusal(path, "there are too many entries", f"at most {MAX_FILES}", str(len(entries)))
     seen: dict[str, str] = {}
-    for entry in found:
+    for entry in entries:
         check_entry(entry, path)
         folded = entry.filename.casefold()
         if folded in seen:
@@ -190,10 +190,10 @@ def check_entries(found: list[zipfile.ZipInfo], path: Path, max_bytes: int) -> d
         for folder in ("/".join(parts[:depth]) for depth in range(1, len(parts))):
             if folder in seen:
                 raise _refusal(path, f"{seen[folder]!r} is a file and a folder", "one of them", repr(seen[name]))
-    total = sum(entry.file_size for entry in found)
+    total = sum(entry.file_size for entry in entries)
     if total > max_bytes:
         raise _refusal(path, "the archive is too large", f"at most {max_bytes} bytes unpacked", f"{total} bytes")
-    return {entry.filename: entry for entry in found}
+    return {entry.filename: entry for entry in entries}
 
 
 def check_entry(entry: zipfile.ZipInfo, path: Path) -> None:

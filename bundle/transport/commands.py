@@ -87,7 +87,7 @@ def pack(folder: Path, out: Path | None) -> Answer:
 
 
 def unpack(path: Path, out: Path, key: Path | None, max_bytes: int) -> Answer:
-    """Unpack an archive as the folder ``out``, whole and verified, or not at all.
+    """Unpack an archive as the folder ``out``, complete and verified, or not at all.
 
     Raises:
         ArtifactError: the archive is no sound bundle, or not signed with ``key``.
@@ -158,11 +158,11 @@ def _later(opened: Bundle) -> tuple[str, ...]:
 
 
 def _signed(opened: Bundle, key: Path | None) -> str:
-    found = signature.read_signature(opened)
-    if found is None:
+    signed = signature.read_signature(opened)
+    if signed is None:
         return "not signed"
     checked = "checked" if key is not None else "not checked: give --key"
-    return f"signed with {found.public_key[:16]}…, {checked}"
+    return f"signed with {signed.public_key[:16]}…, {checked}"
 
 
 def _once(title: str) -> Iterator[str]:

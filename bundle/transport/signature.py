@@ -45,7 +45,7 @@ class Signature(Result):
 
 
 class Coverage(NamedTuple):
-    """What a signature says of a bundle's files: those that are as they were signed, and why each other one is not."""
+    """The files of a bundle that are as they were signed, and why each other file is not."""
 
     covered: tuple[str, ...]
     others: dict[str, str]
@@ -147,7 +147,7 @@ def load_trusted(folder: Path, key: Path | None) -> Bundle:
 
 
 def verify_trusted(folder: Path, key: Path | None) -> Bundle:
-    """Open a bundle as ``verify_bundle`` does, whole; with ``key``, only if it is signed with that key.
+    """Open a bundle as ``verify_bundle`` does, complete; with ``key``, only if it is signed with that key.
 
     Raises:
         ArtifactError: a file is missing or was altered, or the bundle is unsigned or not signed with the key.

@@ -32,7 +32,7 @@ def part_rows(parts: tuple[FoldPart, ...]) -> tuple[PartRow, ...]:
     if not parts:
         return ()
     total = FoldPart(
-        part="the whole model",
+        part="all parts",
         **{name: sum(getattr(part, name) for part in parts) for name in FoldPart.model_fields if name != "part"},
     )
     most = max(total.macs_before, total.macs_after, 1)
@@ -59,7 +59,7 @@ def fold_view(lines: tuple[FoldRecord, ...] | None, settings: FoldSettings | Non
     if lines is None:
         return FoldView(summary=NO_FOLD, proof="", rules=(), lines=())
     if not lines:
-        return FoldView(summary="The fold stage found nothing to decide.", proof="", rules=(), lines=())
+        return FoldView(summary="The fold stage had nothing to decide.", proof="", rules=(), lines=())
     folded = [line for line in lines if line.decision == "folded"]
     exact = sum(line.exact for line in folded)
     summary = (

@@ -15,7 +15,7 @@ UNITS = {
 
 
 def measured_view(report: RegressionReport | None) -> MeasuredView:
-    """Return everything the page says of a judgement besides its verdicts."""
+    """Return everything the page shows of a judgement besides its verdicts."""
     if report is None:
         return MeasuredView()
     return MeasuredView(
@@ -50,12 +50,12 @@ def _agreement(name: str, check: TaskCheck, report: RegressionReport) -> Agreeme
         sqnr="–" if sqnr is None else f"{sqnr:.1f} dB",
         cosine=cosine(check.cosine),
         change=change(check),
-        worst=", ".join(one.id for one in check.worst) or "–",
+        worst=", ".join(image.id for image in check.worst) or "–",
     )
 
 
 def cosine(value: float | None) -> str:
-    """Write a cosine; close to 1 what is missing to it says more than a row of nines."""
+    """Write a cosine; close to 1 what is missing to it shows more than a row of nines."""
     if value is None:
         return "–"
     missing = max(1.0 - value, 0.0)

@@ -1,7 +1,7 @@
 """When, where and with which command a bundle was built: the page knows it, the bundle's own files must not.
 
 A date in the manifest would make the same build two different bundles. So a build writes it into its page, and a page
-that is drawn again keeps what the page before it says.
+that is drawn again keeps what the earlier page holds.
 """
 
 import platform
@@ -13,7 +13,7 @@ from pathlib import Path
 
 from bundle.formats.manifest import Bundle
 
-NOT_KNOWN = "not known: no earlier page of this bundle says it"
+NOT_KNOWN = "not known: no earlier page of this bundle has it"
 
 
 def now_here() -> str:
@@ -24,7 +24,7 @@ def now_here() -> str:
 
 
 def built_before(bundle: Bundle, page: str) -> str:
-    """Return what the bundle's earlier page says of its build."""
+    """Return how the bundle was built, by its earlier page."""
     reader = _Built()
     reader.feed(bundle.results.get(page, b"").decode("utf-8", errors="replace"))
     return reader.built or NOT_KNOWN

@@ -36,9 +36,9 @@ def render(bundle: Bundle, infer: Infer | None = None, *, built: str = "") -> Pa
     """Write ``report.html`` of a bundle from the files in it, and return its path.
 
     ``infer`` runs the shipped model, as for ``bundle.judging.run.run``; it is called once for each image shown. Without
-    it the page says so and shows the reference only. ``built`` says when, where and with which command the bundle was built
-    (report/bundle_page/origin.py); "" keeps what the earlier page says. A bundle without regression.json or bench.json gets a page that
-    says what is missing.
+    it the page shows a note and the reference only. ``built`` says when, where and with which command the bundle was built
+    (report/bundle_page/origin.py); "" keeps what the earlier page holds. A bundle without regression.json or bench.json gets a page that
+    names what is missing.
 
     Raises:
         ArtifactError: the bundle or one of its results is missing, altered or of another schema.
@@ -52,7 +52,7 @@ def render(bundle: Bundle, infer: Infer | None = None, *, built: str = "") -> Pa
 
 
 def describe(bundle: Bundle, folder: Path, infer: Infer | None, built: str) -> Page:
-    """Return everything the page says about a bundle; ``folder`` holds a copy of its results and of what it lists to read."""
+    """Return everything the page shows of a bundle; ``folder`` holds a copy of its results and of what it lists to read."""
     manifest = bundle.manifest
     report, choice = _report(folder), read_choice(bundle)
     known = Known(manifest, report, read_bench(folder), choice)

@@ -150,7 +150,7 @@ class Picture(Frozen):
 class Example(Frozen):
     """One image of a task, its pictures side by side; ``width`` and ``height`` in pixels."""
 
-    place: str
+    rank: str
     id: str
     note: str
     width: int
@@ -228,7 +228,7 @@ class TaskClasses(Frozen):
 
 
 class MeasuredView(Frozen):
-    """What a judgement says besides its verdicts; empty where there is none."""
+    """What a judgement holds besides its verdicts; empty where there is none."""
 
     reasons: tuple[str, ...] = ()
     figures: tuple[FigureRow, ...] = ()
