@@ -22,7 +22,7 @@ from bundle.transport.archive import check_entry, extract_entry, opened, reading
 from report import wording
 from report.bundle_page import verdict
 from report.bundle_page.template import printed
-from report.bundle_page.views import Headline, Standing, Tick
+from report.bundle_page.views import Headline, TaskCell, Tick
 from report.drawing.charts import bar, budget_scale, drop_row
 
 PAGES = marked(b'<meta name="generator" content="tdss report">')  # what the page may be written over
@@ -58,7 +58,7 @@ class ResultRow(Frozen):
     kind: str
     mark: str
     verdict: str
-    tasks: tuple[Standing, ...]
+    tasks: tuple[TaskCell, ...]
 
 
 class Strip(Frozen):
@@ -239,11 +239,11 @@ def _row(number: int, one: Result, tasks: tuple[str, ...], slowest: float) -> Re
     )
 
 
-def _standing(report: RegressionReport, name: str) -> Standing:
+def _standing(report: RegressionReport, name: str) -> TaskCell:
     if name not in report.tasks:
-        return Standing(text="–", kind="none", mark="")
+        return TaskCell(text="–", kind="none", mark="")
     result = report.tasks[name]
-    return Standing(text=wording.percent(result.drop_relative), kind=result.verdict, mark=wording.MARKS[result.verdict])
+    return TaskCell(text=wording.percent(result.drop_relative), kind=result.verdict, mark=wording.MARKS[result.verdict])
 
 
 def _chart(name: str, results: Sequence[Result]) -> TaskChart:

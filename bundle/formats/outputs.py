@@ -191,7 +191,7 @@ def _real(out: Path) -> Path:
 
 
 def _require_apart(real: Path, out: Path, inputs: Iterable[Path]) -> None:
-    """Do nothing if ``place``, where ``out`` is, is apart from every input and can be written."""
+    """Do nothing if ``real``, where ``out`` is, is apart from every input and can be written."""
     for path in inputs:
         other = Path(os.path.realpath(path))
         if real == other or other in real.parents or real in other.parents:
@@ -242,7 +242,7 @@ def replacing(out: Path, rule: Rule) -> Iterator[Path]:
 
 
 def _replace_folder(temporary: Path, real: Path, out: Path, rule: Rule) -> None:
-    """Put ``temporary`` where ``place`` is; the old folder is removed only if the rule still knows all that is in it."""
+    """Put ``temporary`` where ``real`` is; the old folder is removed only if the rule still knows all that is in it."""
     if not real.exists() or not any(real.iterdir()):
         os.rename(temporary, real)  # the system refuses this where a folder is not empty
         return

@@ -32,7 +32,7 @@ from bundle.base.array_files import read_header, read_member, read_names, read_r
 from bundle.base.errors import ArtifactError, CheckpointError, DatasetError
 from bundle.base.limits import LIMITS
 from bundle.base.zip_entries import UNREADABLE, new_entry
-from bundle.formats.delta_coding import Way, decode, encode
+from bundle.formats.delta_coding import Encoding, decode, encode
 from bundle.formats.stored_maps import compact, expand, kept, kept_output, stretched
 from bundle.tasks.dataset import Array, DatasetSpec, check_encoded, check_ids, check_image, decode_label
 from bundle.tasks.metrics import Floats, Measure, measures
@@ -63,7 +63,7 @@ class Evaluated:
 
 
 @dataclass(frozen=True, kw_only=True)
-class Stored:
+class EvaluationSample:
     """One image read back: ``labels`` are encoded; ``predictions`` have the dtypes of bundle/tasks/postprocess.py, to the
     precision they are kept in, and the pixels of ``kept``; ``outputs`` has those of ``kept_output``, and is empty after
     the first ``FULL`` images."""
@@ -85,25 +85,25 @@ class Stored:
 
 @dataclass(frozen=True, kw_only=True)
 class _Member:
-    """How one array of pixels is stored: its dtype outside, the axis of an image's rows, the way."""
+    """How one array of pixels is stored: its dtype outside, the axis of an image's rows, the encoding."""
 
     name: str
     dtype: np.dtype[np.generic]
     row_axis: int = 0
-    way: Way = "difference"
+    encoding: Encoding = "difference"
 
 
 def _members(tasks: Iterable[str]) -> dict[str, _Member]:
     byte, word = np.dtype(np.uint8), np.dtype(np.uint16)
-    members = [_Member(name="images", dtype=byte, way="colour")]
+    members = [_Member(name="images", dtype=byte, encoding="colour")]
     for name in tasks:
         kind = task(name).activation
         if kind == "relu":
             members += [_Member(name=f"label_{name}", dtype=word)]
         else:
-            members += [_Member(name=f"label_{name}", dtype=byte, way="plain")]
+            members += [_Member(name=f"label_{name}", dtype=byte, encoding="plain")]
         if kind == "argmax":
-            members += [_Member(name=f"ref_pred_{name}", dtype=byte, way="plain")]
+            members += [_Member(name=f"ref_pred_{name}", dtype=byte, encoding="plain")]
         else:
             dtype = np.dtype(_COMPACT[kind])
             members += [_Member(name=f"ref_pred_{name}", dtype=dtype, row_axis=int(kind == "unit"))]
@@ -125,7 +125,7 @@ class _Spool:
         """Append one image's array; every one has the first one's shape."""
         if pixels.dtype != self.member.dtype:
             raise _unfit(self.member.name, identifier, str(self.member.dtype), str(pixels.dtype))
-        stored = encode(pixels, self.member.way, self.member.row_axis)
+        stored = encode(pixels, self.member.encoding, self.member.row_axis)
         if self.layout not in (None, (stored.dtype, stored.shape)):
             raise _unfit(self.member.name, identifier, str(self.layout), str((stored.dtype, stored.shape)))
         self.layout = (stored.dtype, stored.shape)
@@ -240,7 +240,7 @@ def _pack(path: Path, small: Mapping[str, Array], spools: Mapping[str, _Spool]) 
                     spool.copy_to(stream, *spool.layout)
 
 
-def _check_sizes(stored: Stored) -> None:
+def _check_sizes(stored: EvaluationSample) -> None:
     """Raise ValueError if a label, a prediction or an output does not have the size that its image asks for."""
     image = stored.image
     for name, label in stored.labels.items():
@@ -270,7 +270,7 @@ class _Reader:
         if len(buffer) != size:
             raise ValueError(f"{self.member.name}.npy ends early")
         stored = np.frombuffer(buffer, self._dtype).reshape(self._shape)
-        return decode(stored, self.member.dtype, self.member.way, self.member.row_axis)
+        return decode(stored, self.member.dtype, self.member.encoding, self.member.row_axis)
 
 
 class Vectors:
@@ -336,7 +336,7 @@ class Vectors:
         """Which images count for the metrics, bool ``[N]``; the others only show how alike the answers are."""
         return np.array([role == "random" for role in self.roles])
 
-    def images(self) -> Iterator[Stored]:
+    def images(self) -> Iterator[EvaluationSample]:
         """Yield the images in order, each read and restored when it is asked for.
 
         Raises:
@@ -349,8 +349,8 @@ class Vectors:
         except (KeyError, *UNREADABLE) as error:
             raise self._unreadable(error) from error
 
-    def _stored(self, identifier: str, arrays: Mapping[str, Array]) -> Stored:
-        stored = Stored(
+    def _stored(self, identifier: str, arrays: Mapping[str, Array]) -> EvaluationSample:
+        stored = EvaluationSample(
             id=identifier,
             image=arrays["images"].astype(np.uint8, copy=False),
             labels={name: arrays[f"label_{name}"] for name in self.tasks},

@@ -14,7 +14,7 @@ from bundle.formats.manifest import Bundle, Manifest
 from bundle.judging.baseline import compare, pack
 from bundle.judging.checks import require_passed
 from bundle.judging.criteria import Judging
-from bundle.judging.evaluate_image import Infer, Seen, feed, look
+from bundle.judging.evaluate_image import ImageResult, Infer, evaluate_image, feed
 from bundle.judging.image_sources import References, Source, bundled, figures_of
 from bundle.judging.regression_report import (
     RESULT,
@@ -35,7 +35,7 @@ from bundle.judging.regression_report import (
 from bundle.judging.resume import Journal
 from bundle.judging.session_timeout import guarded
 from bundle.judging.verdict import RESAMPLES, Gate, Weighed, delta_m, delta_m_interval, judge, weigh
-from bundle.tasks.agreement import CHANGE_UNITS, POWERS, cosine, sqnr_db
+from bundle.tasks.agreement import CHANGE_UNITS, ENERGIES, cosine, sqnr_db
 from bundle.tasks.metrics import Floats, Measure
 from bundle.tasks.table import task
 
@@ -95,12 +95,12 @@ def run(
 
 def _measure(
     manifest: Manifest, source: Source, infer: Infer, journal: Journal | None, limit_s: float, progress: Progress | None
-) -> dict[str, dict[str, Seen]]:
+) -> dict[str, dict[str, ImageResult]]:
     """Return what every image showed of every task, in the order of the images; a journal's images are not run again."""
-    seen: dict[str, dict[str, Seen]] = {}
+    seen: dict[str, dict[str, ImageResult]] = {}
     for stored in source.images():
         known = None if journal is None else journal.seen.get(stored.id)
-        result = look(stored, guarded(infer, stored.id, limit_s), manifest) if known is None else known
+        result = evaluate_image(stored, guarded(infer, stored.id, limit_s), manifest) if known is None else known
         if journal is not None and known is None:
             journal.add(stored.id, result)
         seen[stored.id] = result
@@ -112,7 +112,7 @@ def _measure(
 def _report(
     manifest: Manifest,
     source: Source,
-    seen: dict[str, dict[str, Seen]],
+    seen: dict[str, dict[str, ImageResult]],
     execution: Execution,
     judging: Judging,
     baseline: RegressionReport | None,
@@ -152,7 +152,7 @@ def _report(
 
 
 def _stacked(
-    seen: dict[str, dict[str, Seen]], ids: tuple[str, ...], name: str, figures: tuple[Measure, ...]
+    seen: dict[str, dict[str, ImageResult]], ids: tuple[str, ...], name: str, figures: tuple[Measure, ...]
 ) -> dict[str, Floats]:
     return {figure.name: np.stack([seen[key][name].figures[figure.name] for key in ids]) for figure in figures}
 
@@ -175,7 +175,7 @@ def _weigh(
     return Weighed(weighed.judgement.model_copy(update={"cause": "no_reference"}), weighed.draws)
 
 
-def _spoilt(weighed: Weighed, seen: dict[str, Seen]) -> Weighed:
+def _spoilt(weighed: Weighed, seen: dict[str, ImageResult]) -> Weighed:
     """Turn a verdict into ``regression`` where an image that counts for no metric, a hard one, gave NaN or infinity."""
     bad = [key for key, one in seen.items() if not one.finite]
     if not bad or weighed.judgement.verdict == "regression":
@@ -208,7 +208,7 @@ def _figures(
 
 
 def _result(
-    manifest: Manifest, name: str, weighed: Weighed, seen: dict[str, Seen], figures: dict[str, FigureResult]
+    manifest: Manifest, name: str, weighed: Weighed, seen: dict[str, ImageResult], figures: dict[str, FigureResult]
 ) -> TaskResult:
     row, judgement = task(name), weighed.judgement
     return TaskResult(
@@ -228,19 +228,19 @@ def _result(
     )
 
 
-def _powers(seen: dict[str, Seen]) -> Floats:
-    return np.sum([image.powers for image in seen.values()], axis=0) if seen else np.zeros(POWERS)
+def _powers(seen: dict[str, ImageResult]) -> Floats:
+    return np.sum([image.energies for image in seen.values()], axis=0) if seen else np.zeros(ENERGIES)
 
 
-def _check(name: str, seen: dict[str, Seen]) -> TaskCheck:
+def _check(name: str, seen: dict[str, ImageResult]) -> TaskCheck:
     """Return the direct agreement; label maps are kept exactly, other answers are compared where they are kept in full."""
     activation, bad = task(name).activation, [key for key, one in seen.items() if not one.finite]
-    exact = [image.change if activation == "argmax" else image.exact_change for image in seen.values()]
+    exact = [image.change if activation == "argmax" else image.full_change for image in seen.values()]
     known = sorted(((one.change, key) for key, one in seen.items() if one.change > 0), key=lambda pair: -pair[0])
     return TaskCheck(
         nonfinite_images=len(bad),
         nonfinite=tuple(bad[:WORST]),
-        agreement=_mean([image.alike for image in seen.values()]),
+        agreement=_mean([image.agreement for image in seen.values()]),
         cosine=cosine(_powers(seen)),
         change=_mean(exact),
         change_unit=CHANGE_UNITS[activation],

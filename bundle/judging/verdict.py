@@ -29,7 +29,7 @@ from numpy.typing import NDArray
 
 from bundle.base.errors import InputError
 from bundle.base.frozen import Frozen
-from bundle.base.nullable_float import Figure
+from bundle.base.nullable_float import NullableFloat
 from bundle.tasks.table import Direction
 
 Verdict: TypeAlias = Literal["pass", "regression", "inconclusive", "improvement"]
@@ -72,11 +72,11 @@ class Judgement(Frozen):
     images of this kind would settle an inconclusive verdict (see ``images_needed``), else None.
     """
 
-    reference: Figure
-    compiled: Figure
+    reference: NullableFloat
+    compiled: NullableFloat
     labelled_images: int
-    drop: Figure
-    interval: tuple[Figure, Figure]
+    drop: NullableFloat
+    interval: tuple[NullableFloat, NullableFloat]
     verdict: Verdict
     cause: Cause | None = None  # None for an ordinary verdict
     images_needed: int | None = None

@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, NamedTuple
 from bundle.formats.artifacts import Engine, load, write_text
 from bundle.formats.contents import VECTORS
 from bundle.formats.manifest import Bundle, Manifest
-from bundle.formats.vectors import Stored, Vectors
+from bundle.formats.vectors import EvaluationSample, Vectors
 from bundle.judging.choice import BENCH, CHOICE, Bench, Choice, VariantLatency
 from bundle.judging.choice_rule import choose, with_variants
 from bundle.judging.run import RESULT, RegressionReport, run
@@ -156,11 +156,11 @@ def _rounds(
         )
 
 
-def _eager(model: "EagerModel", stored: Stored) -> Callable[[], object]:
+def _eager(model: "EagerModel", stored: EvaluationSample) -> Callable[[], object]:
     return lambda: model.run(stored.image, name=stored.id)
 
 
-def _inference(session: Session, draft: Manifest, stored: Stored) -> Callable[[], object]:
+def _inference(session: Session, draft: Manifest, stored: EvaluationSample) -> Callable[[], object]:
     fed = feed_of(draft, stored)
     return lambda: session.infer(fed)
 

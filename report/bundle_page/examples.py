@@ -7,7 +7,7 @@ from typing import TypeAlias
 import numpy as np
 
 from bundle.formats.manifest import Bundle, Manifest
-from bundle.formats.vectors import Stored, Vectors
+from bundle.formats.vectors import EvaluationSample, Vectors
 from bundle.judging.ranking import extremes, losses, reference_scores
 from bundle.judging.regression_report import RegressionReport
 from bundle.judging.run import Infer, feed
@@ -35,7 +35,7 @@ Answers: TypeAlias = Mapping[str, Array | None]
 """Predictions by task; None where the raw output held NaN or infinity. Empty if the compiled model did not run."""
 
 
-def answer(manifest: Manifest, stored: Stored, infer: Infer) -> Answers:
+def answer(manifest: Manifest, stored: EvaluationSample, infer: Infer) -> Answers:
     """Run the compiled model on a stored image; its predictions are as bundle/tasks/postprocess.py gives them.
 
     Raises:
@@ -55,7 +55,7 @@ def _prediction(manifest: Manifest, row: Task, output: Array) -> Array | None:
 class Shown:
     """One image to show: what the bundle holds of it, the reference's scores by task, the compiled model's answers."""
 
-    stored: Stored
+    stored: EvaluationSample
     reference: Mapping[str, float]
     compiled: Answers
 

@@ -13,7 +13,7 @@ from bundle.judging.standing import label, standing
 from bundle.judging.timing import Percentiles, busy
 from bundle.judging.verdict import Verdict
 from report import wording
-from report.bundle_page.views import BenchView, Standing, VariantRow
+from report.bundle_page.views import BenchView, TaskCell, VariantRow
 from report.drawing.charts import bar
 
 NO_BENCH = "This bundle has no bench.json: its latency was not measured yet."
@@ -189,9 +189,9 @@ def _four(values: Percentiles) -> str:
     return f"{low} / {values.p50_ms:.2f} / {values.p90_ms:.2f} / {values.p99_ms:.2f} ms"
 
 
-def _standing(known: Known, name: str, task: str) -> Standing:
+def _standing(known: Known, name: str, task: str) -> TaskCell:
     row = known.judged(name)
     result: VariantTask | None = None if row is None else row.tasks.get(task)
     if result is None:
-        return Standing(text="–", kind="none", mark="")
-    return Standing(text=wording.percent(result.drop_relative), kind=result.verdict, mark=wording.MARKS[result.verdict])
+        return TaskCell(text="–", kind="none", mark="")
+    return TaskCell(text=wording.percent(result.drop_relative), kind=result.verdict, mark=wording.MARKS[result.verdict])

@@ -49,7 +49,7 @@ class BenchView(Frozen):
     warning: str = ""
 
 
-class Standing(Frozen):
+class TaskCell(Frozen):
     """One task of one variant: its drop, and its verdict as a class and a mark."""
 
     text: str
@@ -75,7 +75,7 @@ class VariantRow(Frozen):
     timings: tuple[tuple[str, str], ...]
     files: tuple[tuple[str, str], ...]
     recipe: tuple[tuple[str, str], ...]
-    tasks: tuple[Standing, ...]
+    tasks: tuple[TaskCell, ...]
     isa: str
 
 
