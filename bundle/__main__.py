@@ -29,8 +29,8 @@ examples:
 def main(arguments: list[str] | None = None) -> None:
     """Run the command line and end the process with its exit code."""
     given = _parser().parse_args(arguments)
-    found = _answer(given)
-    print_answer(dumps(found.value) if given.json else found.text)
+    answer = _answer(given)
+    print_answer(dumps(answer.value) if given.json else answer.text)
 
 
 def _parser() -> argparse.ArgumentParser:
@@ -46,7 +46,7 @@ def _parser() -> argparse.ArgumentParser:
         "verify": "hash every file of a bundle and refuse, by name, one that was altered",
         "info": "say what a bundle holds: tasks, variants, the engine, budgets",
         "pack": "write a bundle as one archive, the same bytes each time",
-        "unpack": "unpack an archive, whole and verified, or not at all",
+        "unpack": "unpack an archive, complete and verified, or not at all",
         "sign": "sign a bundle with a private key",
         "keygen": "make a pair of keys: KEY signs, KEY.pub checks",
         "schema": "print the JSON Schema of a format",

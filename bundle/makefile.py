@@ -1,6 +1,6 @@
 """What a recipe of the Makefile starts: ``python -I -m bundle.makefile MODULE …``, with make's variables put in as they are.
 
-``make`` hands its variables over in the environment, so no shell reads what was typed. A word ``@name`` stands for the value
+``make`` hands its variables over in the environment, so no shell reads what was typed. A word ``@name`` is replaced by the value
 of the variable ``name``, ``--option=@name`` for an option with it; without a value the word is left out. ``@options`` becomes
 as many words as a shell would make of it, quotes and all, but nothing in it is run.
 """
@@ -30,7 +30,7 @@ MEANS: MappingProxyType[object, str] = MappingProxyType(
 
 
 def words(recipe: Sequence[str], given: Mapping[str, str]) -> Iterator[str]:
-    """Yield a recipe's words with the values of make's variables in their places.
+    """Yield a recipe's words with make's variables replaced by their values.
 
     Raises:
         InputError: a quotation in ``options`` is not closed.

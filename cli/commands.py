@@ -7,11 +7,12 @@ COMPLETION = "_TDSS_COMPLETE"  # in the environment where a shell asks how the w
 
 @dataclass(frozen=True)
 class Command:
-    """One subcommand: its words after ``tdss``, the module whose ``main`` it is, and one sentence."""
+    """One subcommand: its words after ``tdss``, the module whose ``function`` it is, and one sentence."""
 
     name: str
     module: str
     summary: str
+    function: str = "main"
 
     @property
     def words(self) -> tuple[str, ...]:
@@ -71,13 +72,16 @@ COMMANDS = (
     Command("regress", "cli.regress", "Judge every task of a bundle on this machine against the stored reference."),
     Command("report", "cli.draw_report", "Draw the page of a bundle, report.html."),
     Command(
-        "bundle verify", "cli.verify_bundle", "Hash every file of a bundle and refuse, by name, one that was altered."
+        "bundle verify",
+        "cli.bundle_commands",
+        "Hash every file of a bundle and refuse, by name, one that was altered.",
+        "verify",
     ),
-    Command("bundle info", "cli.show_bundle", "Say what a bundle holds: tasks, variants, the engine, budgets."),
-    Command("bundle pack", "cli.pack_bundle", "Write a bundle as one archive, the same bytes each time."),
-    Command("bundle unpack", "cli.unpack_bundle", "Unpack an archive, whole and verified, or not at all."),
-    Command("bundle sign", "cli.sign_bundle", "Sign a bundle's manifest with a private key."),
-    Command("bundle keygen", "cli.make_keys", "Make a pair of ed25519 keys: KEY signs, KEY.pub checks."),
+    Command("bundle info", "cli.bundle_commands", "Say what a bundle holds: tasks, variants, the engine, budgets.", "info"),
+    Command("bundle pack", "cli.bundle_commands", "Write a bundle as one archive, the same bytes each time.", "pack"),
+    Command("bundle unpack", "cli.bundle_commands", "Unpack an archive, complete and verified, or not at all.", "unpack"),
+    Command("bundle sign", "cli.bundle_commands", "Sign a bundle's manifest with a private key.", "sign"),
+    Command("bundle keygen", "cli.bundle_commands", "Make a pair of ed25519 keys: KEY signs, KEY.pub checks.", "keygen"),
     Command(
         "doctor",
         "cli.doctor",

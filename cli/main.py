@@ -75,7 +75,7 @@ def _unknown(name: str) -> InputError:
 def _call(command: Command, rest: list[str]) -> None:
     from compile.stage.command import run_script
 
-    run_script(import_module(command.module).main, rest, name=f"tdss {command.name}")
+    run_script(getattr(import_module(command.module), command.function), rest, name=f"tdss {command.name}")
 
 
 if __name__ == "__main__":

@@ -12,8 +12,8 @@ from bundle.base.frozen import faults
 from bundle.base.limits import LIMITS
 from bundle.base.strict_json import dumps
 from bundle.base.terminal import print_answer
+from bundle.formats.contents import MANIFEST
 from bundle.formats.manifest import load_bundle
-from bundle.formats.seals import MANIFEST
 
 if TYPE_CHECKING:
     from compile.graphs.tensor_ranges import Range

@@ -13,7 +13,9 @@ from bundle.base.terminal import print_answer
 def main(
     config: Annotated[
         list[Path],
-        typer.Option(help="A run's TOML file; docs/reference/training.md lists its keys. Give it again for the next run."),
+        typer.Option(
+            help="A run's TOML file; docs/reference/training.md lists its keys. Give it again for the next run."
+        ),
     ],
     accelerator: Annotated[Literal["auto", "cpu", "cuda"], typer.Option(help="auto: a GPU if there is one.")] = "auto",
     devices: Annotated[

@@ -8,26 +8,28 @@ from pydantic import JsonValue
 
 from bundle.base.errors import ArtifactError
 from bundle.formats.artifacts import Engine, Exported, Folded, Quantized, Simplified
-from bundle.formats.contents import VECTORS
-from bundle.formats.engines import ENGINES
+from bundle.formats.contents import ENGINES, RESULTS, VECTORS
 from bundle.formats.fold import FOLD
 from bundle.formats.manifest import Engine as EngineEntry
 from bundle.formats.manifest import Manifest, Reference, Seeds, load_bundle, verify_bundle, write_manifest
 from bundle.formats.outputs import bundle_of, replacing
-from bundle.formats.results import RESULTS, write_result
-from bundle.formats.seals import UNSEALED
-from bundle.judging.choice import Choice
+from bundle.formats.results import write_result
+from bundle.judging.choice import BENCH, CHOICE, Choice
+from bundle.judging.regression_report import RESULT, read_report
 from bundle.judging.sensitivity import SENSITIVITY
+from bundle.judging.sentences import why_shipped
 from bundle.judging.standing import standing
 from bundle.judging.verdict import accepted
 from bundle.tasks.dataset import FolderDataset
 from calibration.sampling import CalibrationSet
+from compile.evaluation.judge import read_bench, read_choice
 from compile.quantization.contenders import LEFT_OUT, MENDS
 from compile.stage.artifacts import Judged, ReferenceVectors, status_of, variants_of
 from compile.stage.config import BuildConfig
 from compile.stage.graph_info import graph_info
 from compile.stage.store import locked, tool_versions
-from report.bundle_page.page import REPORT, render
+from report.bundle_page.origin import now_here
+from report.bundle_page.page import render
 from targets.base import DeferredEngine, RunConfig
 from targets.open import as_bundle_variant, open_session
 
@@ -157,7 +159,7 @@ def ship(draft: Manifest, choice: Choice, judged: str) -> Manifest:
     dropped = {name for variant in draft.variants if variant.name in out for name in variant.files} - needed
     changes = {
         "shipped": choice.shipped,
-        "settings": draft.settings | {"choice": choice.reason},
+        "settings": draft.settings | {"choice": why_shipped(choice)},
         "parents": draft.parents | {Judged.kind: judged},
         "variants": [variant.model_dump() for variant in kept],
         "files": {name: digest for name, digest in draft.files.items() if name not in dropped},
@@ -171,7 +173,7 @@ def unchanged(folder: Path, manifest: Manifest) -> bool:
         there = verify_bundle(folder).manifest
     except ArtifactError:
         return False
-    return there.model_copy(update={"seal": UNSEALED}) == manifest
+    return there == manifest
 
 
 def publish(folder: Path, manifest: Manifest, parts: Parts, judged: Judged, run: RunConfig) -> None:
@@ -187,10 +189,11 @@ def publish(folder: Path, manifest: Manifest, parts: Parts, judged: Judged, run:
         for name, engine in parts.engines.items():
             (temporary / ENGINES).mkdir(exist_ok=True)
             shutil.copyfile(engine, temporary / name)
-        write_manifest(temporary, manifest)
-        for name in set(RESULTS) - {REPORT}:
-            write_result(temporary, name, judged.file(name).read_text(encoding="utf-8"))
+        digest = write_manifest(temporary, manifest)
+        results = {RESULT: read_report(judged.folder), BENCH: read_bench(judged), CHOICE: read_choice(judged)}
+        for name, value in results.items():
+            write_result(temporary, name, value, digest)
         bundle = load_bundle(temporary)
         session, _ = open_session(bundle, execute="auto", variant="", run=run)
         with session:
-            render(bundle, session.infer)
+            render(bundle, session.infer, built=now_here())

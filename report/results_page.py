@@ -1,7 +1,7 @@
 """One page over many results: models × targets × devices, from the regression.json files that came back.
 
-A result is a regression.json wherever it lies and whatever it is called, a bundle's folder, or the archive that a device
-sends back. Where a manifest lies beside it, the result must belong to that bundle. Nothing is run and no picture is drawn: what the files do not say, the page does not say either.
+A result is a regression.json wherever it is and whatever its name, a bundle's folder, or the archive that a device
+sends back. Where a manifest is beside it, the result must belong to that bundle. Nothing is run and no picture is drawn: the page holds nothing that the files do not.
 """
 
 import tempfile
@@ -11,8 +11,9 @@ from pathlib import Path
 from bundle.base.errors import ArtifactError, InputError
 from bundle.base.frozen import Frozen
 from bundle.base.limits import LIMITS
+from bundle.formats.contents import MANIFEST
+from bundle.formats.hash_files import with_hashes
 from bundle.formats.outputs import marked, overwrite, require_file
-from bundle.formats.seals import MANIFEST
 from bundle.judging.choice import BENCH, read_bench
 from bundle.judging.regression_report import RESULT, RegressionReport, open_report, read_report, verdicts_of
 from bundle.judging.standing import ALLOWED, standing
@@ -21,7 +22,7 @@ from bundle.transport.archive import check_entry, extract_entry, opened, reading
 from report import wording
 from report.bundle_page import verdict
 from report.bundle_page.template import printed
-from report.bundle_page.views import Standing, Tick
+from report.bundle_page.views import Headline, TaskCell, Tick
 from report.drawing.charts import bar, budget_scale, drop_row
 
 PAGES = marked(b'<meta name="generator" content="tdss report">')  # what the page may be written over
@@ -57,14 +58,14 @@ class ResultRow(Frozen):
     kind: str
     mark: str
     verdict: str
-    tasks: tuple[Standing, ...]
+    tasks: tuple[TaskCell, ...]
 
 
 class Strip(Frozen):
     """One result's interval in a task's chart; ``svg`` is "" where the drop is undefined."""
 
     label: str
-    said: str
+    text: str
     kind: str
     svg: str
 
@@ -81,10 +82,7 @@ class TaskChart(Frozen):
 class SweepPage(Frozen):
     """Everything the template prints."""
 
-    headline: str
-    kind: str
-    mark: str
-    sentences: tuple[str, ...]
+    verdict: Headline
     tasks: tuple[str, ...]
     rows: tuple[ResultRow, ...]
     charts: tuple[TaskChart, ...]
@@ -116,13 +114,13 @@ def _begins_as_archive(path: Path) -> bool:
 
 
 def _take_out(path: Path, folder: Path) -> None:
-    """Write an archive's two results and its manifest into a folder, under their own names and no other.
+    """Write an archive's two results, its manifest and their hashes into a folder, under their own names and no other.
 
     Raises:
-        ArtifactError: it cannot be read, holds no result, or one of the three is too large or there twice.
+        ArtifactError: it cannot be read, holds no result, or one of these is too large or there twice.
     """
     with opened(path) as archive, reading(path):
-        for name in (MANIFEST, RESULT, BENCH):
+        for name in with_hashes(MANIFEST, RESULT, BENCH):
             members = [one for one in archive.infolist() if one.filename == name]
             size = sum(one.file_size for one in members)
             if len(members) > 1 or size > LARGEST:
@@ -145,7 +143,7 @@ def _no_result(path: Path, expected: str, got: str) -> ArtifactError:
 
 
 def _from_folder(folder: Path, source: str) -> Result:
-    """Read a folder's results; beside a manifest each must carry its own seal and that of the manifest."""
+    """Read a folder's results; beside a manifest each must have its hash and name that manifest."""
     report = read_report(folder) if (folder / MANIFEST).is_file() else open_report(folder / RESULT)
     bench = read_bench(folder)
     shipped = None if bench is None or bench.shipped_precision != report.precision else bench.shipped_ms
@@ -180,7 +178,7 @@ def render_sweep(paths: Sequence[Path], out: Path) -> Path:
 
 
 def describe_sweep(results: Sequence[Result]) -> SweepPage:
-    """Return everything the page says, the results ordered by model, target, device and precision."""
+    """Return everything the page shows, the results ordered by model, target, device and precision."""
     ordered = sorted(results, key=_order)
     tasks = tuple(dict.fromkeys(name for one in ordered for name in one.report.tasks))
     slowest = max((one.latency_ms for one in ordered if one.latency_ms is not None), default=0.0)
@@ -197,10 +195,7 @@ def describe_sweep(results: Sequence[Result]) -> SweepPage:
         else "All of them were executed on the device they name.",
     ]
     return SweepPage(
-        headline=HEADLINES[kind],
-        kind=kind,
-        mark=wording.MARKS[kind],
-        sentences=tuple(sentences),
+        verdict=Headline(kind=kind, mark=wording.MARKS[kind], headline=HEADLINES[kind], sentences=tuple(sentences)),
         tasks=tasks,
         rows=tuple(_row(number, one, tasks, slowest) for number, one in enumerate(ordered, 1)),
         charts=tuple(_chart(name, ordered) for name in tasks),
@@ -212,8 +207,8 @@ def _within(report: RegressionReport) -> bool:
     return standing(verdicts_of(report)) == "within"
 
 
-def _numbers(places: Sequence[int]) -> str:
-    return ", ".join(f"no. {number}" for number in places)
+def _numbers(results: Sequence[int]) -> str:
+    return ", ".join(f"no. {number}" for number in results)
 
 
 def _order(one: Result) -> tuple[str, str, str, str]:
@@ -244,11 +239,11 @@ def _row(number: int, one: Result, tasks: tuple[str, ...], slowest: float) -> Re
     )
 
 
-def _standing(report: RegressionReport, name: str) -> Standing:
+def _standing(report: RegressionReport, name: str) -> TaskCell:
     if name not in report.tasks:
-        return Standing(text="–", kind="none", mark="")
+        return TaskCell(text="–", kind="none", mark="")
     result = report.tasks[name]
-    return Standing(text=wording.percent(result.drop_relative), kind=result.verdict, mark=wording.MARKS[result.verdict])
+    return TaskCell(text=wording.percent(result.drop_relative), kind=result.verdict, mark=wording.MARKS[result.verdict])
 
 
 def _chart(name: str, results: Sequence[Result]) -> TaskChart:
@@ -259,7 +254,7 @@ def _chart(name: str, results: Sequence[Result]) -> TaskChart:
     strips = tuple(
         Strip(
             label=f"no. {number}",
-            said=f"{wording.percent(result.drop_relative)} of {wording.budget(result.budget)}",
+            text=f"{wording.percent(result.drop_relative)} of {wording.budget(result.budget)}",
             kind=result.verdict,
             svg=""
             if (one := drawn[number]) is None

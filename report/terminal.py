@@ -5,6 +5,7 @@ from typing import TYPE_CHECKING
 from bundle.base.errors import not_installed
 from bundle.judging.checks import behind
 from bundle.judging.regression_report import BaselineResult, RegressionReport, TaskCheck, TaskResult, verdicts_of
+from bundle.judging.sentences import why_verdict
 from bundle.judging.standing import against, standing, summary
 from bundle.judging.verdict import Verdict
 from report import wording
@@ -76,9 +77,9 @@ def ending(report: RegressionReport) -> str:
 
 
 def notes(report: RegressionReport) -> tuple[str, ...]:
-    """Return what the table has no room for: what explains a verdict, the other figures, and the earlier run."""
+    """Return what the table leaves out: what explains a verdict, the other figures, and the earlier run."""
     lines = [f"variant {report.variant}: {report.chosen}"] if report.chosen else []
-    lines += [f"{name}: {check.reason}" for name, check in report.checks.items() if check.reason]
+    lines += [f"{name}: {why}" for name in report.tasks if (why := why_verdict(report, name))]
     for name, result in report.tasks.items():
         figures = ", ".join(
             f"{wording.metric_name(key)} {wording.metric_value(key, one.reference)} → {wording.metric_value(key, one.compiled)}"
@@ -94,9 +95,9 @@ def notes(report: RegressionReport) -> tuple[str, ...]:
 def _agreement(name: str, check: TaskCheck, report: RegressionReport) -> str:
     """Say how alike the answers are: SQNR, cosine, the change per pixel, the three images that changed most."""
     sqnr = report.tasks[name].sqnr_db
-    said = [] if sqnr is None else [f"SQNR {sqnr:.1f} dB, cosine {cosine(check.cosine)}"]
-    worst = ", ".join(one.id for one in check.worst[:3])
-    return f"{name}: {', '.join([*said, change(check)])}" + (f"; most changed: {worst}" if worst else "")
+    parts = [] if sqnr is None else [f"SQNR {sqnr:.1f} dB, cosine {cosine(check.cosine)}"]
+    worst = ", ".join(image.id for image in check.worst[:3])
+    return f"{name}: {', '.join([*parts, change(check)])}" + (f"; most changed: {worst}" if worst else "")
 
 
 def _against(earlier: BaselineResult) -> str:

@@ -20,7 +20,7 @@ from bundle.base.limits import LIMITS
 from bundle.base.terminal import print_answer
 from bundle.formats.manifest import Bundle, load_bundle
 from bundle.formats.tensorrt_checks import Finding
-from bundle.tasks.agreement import power, sqnr_db
+from bundle.tasks.agreement import signal_energy, sqnr_db
 from bundle.tasks.dataset import read_image
 from calibration.sampling import from_folder
 from compile.graphs.fp16 import write_emulation
@@ -68,8 +68,10 @@ def run(path: Path, feeds: Feeds) -> list[dict[str, Array]]:
 
 def ratio_db(outputs: list[dict[str, Array]], reference: list[dict[str, Array]], task: str) -> float:
     """Return the signal-to-noise ratio in dB over all images; infinite where no value differs."""
-    powers = np.sum([power(other[task], one[task]) for one, other in zip(outputs, reference, strict=True)], axis=0)
-    return sqnr_db(powers) if powers[1] > 0 else float("inf")
+    energies = np.sum(
+        [signal_energy(other[task], one[task]) for one, other in zip(outputs, reference, strict=True)], axis=0
+    )
+    return sqnr_db(energies) if energies[1] > 0 else float("inf")
 
 
 def quantize_skips(model: ir.Model, findings: Sequence[Finding], path: Path, feeds: Feeds) -> None:

@@ -17,7 +17,7 @@ from bundle.base.errors import InputError
 from bundle.base.terminal import exit_status
 from bundle.formats.manifest import Bundle, Manifest, load_bundle
 from bundle.formats.outputs import require_file
-from bundle.formats.vectors import Stored, Vectors
+from bundle.formats.vectors import EvaluationSample, Vectors
 from bundle.judging.ranking import choose, reference_scores
 from bundle.tasks.dataset import decode_label
 from bundle.tasks.table import task
@@ -54,7 +54,7 @@ def picture(bundle: Bundle, *, ids: tuple[str, ...], tile: int, labels: bool) ->
     return _stack([_heading(bundle.manifest, tile, labels), *rows], axis=0)
 
 
-def _rows(stored: Stored, manifest: Manifest, tile: int, labels: bool) -> list[Rgb]:
+def _rows(stored: EvaluationSample, manifest: Manifest, tile: int, labels: bool) -> list[Rgb]:
     """Draw one image's row of predictions and, if asked for, its row of labels."""
     truth, answers = [], []
     for name in manifest.tasks:

@@ -28,7 +28,7 @@ from bundle.base.strict_json import dumps
 from bundle.base.terminal import print_answer, say
 from bundle.formats.artifacts import Folded, hash_file, load, write_text
 from bundle.formats.tensorrt_checks import CAVEAT
-from bundle.tasks.agreement import power, sqnr_db
+from bundle.tasks.agreement import signal_energy, sqnr_db
 from calibration.sampling import CalibrationSet, from_folder
 from compile.graphs.attention import attentions
 from compile.graphs.fp16 import write_half, write_ranges
@@ -187,7 +187,10 @@ def _measured(
 def worst_db(outputs: Sequence[Outputs], reference: Sequence[Outputs]) -> float:
     """Return the lowest signal-to-noise ratio of an output over all images, in dB."""
     pairs = list(zip(reference, outputs, strict=True))
-    found = [sqnr_db(np.sum([power(one[name], other[name]) for one, other in pairs], axis=0)) for name in reference[0]]
+    found = [
+        sqnr_db(np.sum([signal_energy(one[name], other[name]) for one, other in pairs], axis=0))
+        for name in reference[0]
+    ]
     return round(min(found), 2)
 
 

@@ -13,12 +13,14 @@ from bundle.base.arguments import within
 from bundle.base.errors import InputError
 from bundle.base.terminal import exit_status, print_answer, say
 from bundle.base.version import version_text
-from bundle.formats.engines import ENGINES, engine_files
+from bundle.formats.contents import ENGINES
+from bundle.formats.engines import engine_files
 from bundle.formats.manifest import Bundle
 from bundle.formats.outputs import require_container
-from bundle.judging.checks import disagreeing, require_agreement, require_passed, sentence
+from bundle.judging.checks import disagreeing, require_agreement, require_passed, task_sentence
 from bundle.judging.harness import Options
 from bundle.judging.regression_report import verdicts_of
+from bundle.judging.sentences import why_candidate, why_shipped
 from bundle.judging.standing import standing, summary
 from bundle.judging.timing import busy
 from bundle.transport.archive import unpack_beside
@@ -93,10 +95,10 @@ def _say_unsigned(bundle: Bundle) -> None:
 def _text(decision: Decision, sent: Path) -> str:
     report, lines = decision.report, []
     lines += [latency_line(name, row) for name, row in decision.bench.variants.items()]
-    lines += [f"{one.name:12} {one.reason}" for one in decision.choice.candidates]
+    lines += [f"{one.name:12} {why_candidate(decision.choice, one)}" for one in decision.choice.candidates]
     lines += [f"warning: {busy(decision.bench.disturbed)}"] if decision.bench.disturbed else []
-    lines += [f"chosen: {decision.choice.shipped}, {decision.choice.reason}"]
-    lines += [sentence(name, row, report.checks[name].reason) for name, row in report.tasks.items()]
+    lines += [f"chosen: {decision.choice.shipped}, {why_shipped(decision.choice)}"]
+    lines += [task_sentence(report, name) for name in report.tasks]
     good = report.passed and not disagreeing(report)
     verdicts = verdicts_of(report)
     verdict = "FAIL" if not good else "PASS" if standing(verdicts) == "within" else "UNDECIDED, ALLOWED"

@@ -13,21 +13,12 @@ from bundle.base.errors import GraphError, ProjectError, TargetUnavailable
 from bundle.base.frozen import Frozen
 from bundle.formats.manifest import Bundle
 from bundle.formats.vectors import Vectors
-from bundle.judging.choice import (
-    BENCH,
-    CHOICE,
-    Bench,
-    Candidate,
-    Choice,
-    VariantLatency,
-    choose,
-    unsettled,
-    with_variants,
-)
+from bundle.judging.choice import BENCH, CHOICE, Bench, Candidate, Choice, VariantLatency
+from bundle.judging.choice_rule import choose, unsettled, with_variants
 from bundle.judging.evaluate_image import feed as feed_of
 from bundle.judging.harness import Measured, Options, measure_bundle
-from bundle.judging.regression_report import RESULT, RegressionReport, VariantRow, render
-from bundle.judging.timing import AGAIN, Load, disturbances, glance, load_between, measure, percentiles
+from bundle.judging.regression_report import RESULT, RegressionReport
+from bundle.judging.timing import AGAIN, Load, glance, load_between, measure, percentiles
 from targets.base import Execute, Latency, RunConfig, Session
 from targets.jetson.power import machine_facts
 from targets.open import execution, open_session
@@ -37,7 +28,7 @@ Say: TypeAlias = Callable[[str], None]
 
 
 class Protocol(Frozen):
-    """How to time: ``runs`` interleaved rounds after ``warmup`` untimed ones. ``gain`` is the rule of bundle/judging/choice.py.
+    """How to time: ``runs`` interleaved rounds after ``warmup`` untimed ones. ``gain`` is the rule of bundle/judging/choice_rule.py.
 
     Where noise hides which variant deserves to be chosen, as many rounds again are measured, up to ``again`` times.
     ``tool_seconds`` is how long the runtime's own benchmark runs for each variant; 0: it does not.
@@ -96,9 +87,9 @@ def decide(plan: Plan, say: Say) -> Decision:
             }
     choice = _of_those_tried(plan, choose(reports, _totals(spent), None, plan.protocol.gain))
     decision = _decision(plan, reports, failed, latencies, choice, load)
-    plan.bundle.write(RESULT, render(decision.report))
-    plan.bundle.write(BENCH, decision.bench.model_dump_json(indent=2) + "\n")
-    plan.bundle.write(CHOICE, decision.choice.model_dump_json(indent=2) + "\n")
+    plan.bundle.write(RESULT, decision.report)
+    plan.bundle.write(BENCH, decision.bench)
+    plan.bundle.write(CHOICE, decision.choice)
     for one in measured.values():
         one.journal.remove()
     return decision
@@ -124,11 +115,11 @@ def _open_all(plan: Plan, stack: ExitStack, say: Say) -> tuple[dict[str, Session
 
 
 def _of_those_tried(plan: Plan, choice: Choice) -> Choice:
-    """Say in the choice's reason where not all variants of the bundle were asked for."""
+    """Name in the choice the variants that were asked for, if they are not all of the bundle."""
     others = {variant.name for variant in plan.bundle.manifest.variants} - set(plan.only)
     if not plan.only or not others:
         return choice
-    return choice.model_copy(update={"reason": f"of {', '.join(plan.only)}, the others not tried: {choice.reason}"})
+    return choice.model_copy(update={"only": plan.only})
 
 
 def _bare(error: ProjectError) -> ProjectError:
@@ -192,13 +183,11 @@ def _decision(
     load: Load | None,
 ) -> Decision:
     sizes = {name: _bytes(plan, name) for name in (*reports, *failed)}
-    report = with_variants(reports, choice, sizes)
-    reasons = {name: f"not opened: {error.message}: {error.got}" for name, error in failed.items()}
-    rows = [
-        VariantRow(name=name, precision=name, passed=False, bytes=sizes[name], reason=reason)
-        for name, reason in reasons.items()
-    ]
-    more = [Candidate(name=name, latency_ms=None, verdicts={}, reason=reason) for name, reason in reasons.items()]
+    unopened = tuple(
+        Candidate(name=name, latency_ms=None, verdicts={}, skipped="not_opened", error=f"{error.message}: {error.got}")
+        for name, error in failed.items()
+    )
+    choice = choice.model_copy(update={"candidates": (*choice.candidates, *unopened)})
     shipped = latencies.get(choice.shipped)
     bench = Bench(
         eager_ms=None,
@@ -210,13 +199,8 @@ def _decision(
         variants=latencies,
         machine=machine_facts(),
         load=load,
-        disturbed=disturbances(load, {name: row.with_copies for name, row in latencies.items()}),
     )
-    return Decision(
-        report=report.model_copy(update={"variants": (*report.variants, *rows)}),
-        choice=choice.model_copy(update={"candidates": (*choice.candidates, *more)}),
-        bench=bench,
-    )
+    return Decision(report=with_variants(reports, choice, sizes), choice=choice, bench=bench)
 
 
 def _bytes(plan: Plan, name: str) -> int:

@@ -1,13 +1,13 @@
-"""The file a device's person sends back: the sealed results of one decision, small, as one archive."""
+"""The file a device's user sends back: the results of one decision with their hashes, small, as one archive."""
 
 import re
 import zipfile
 from pathlib import Path
 
-from bundle.formats.engines import ENGINES
+from bundle.formats.contents import ENGINES, MANIFEST
+from bundle.formats.hash_files import with_hashes
 from bundle.formats.manifest import Bundle
 from bundle.formats.outputs import overwriting, require_file, zip_with
-from bundle.formats.seals import MANIFEST
 from bundle.judging.choice import BENCH, CHOICE
 from bundle.judging.regression_report import RESULT
 
@@ -34,12 +34,12 @@ def prepare_sendback(path: Path, bundle: Path) -> None:
 def write_sendback(folder: Path, path: Path) -> Path:
     """Write regression.json, bench.json, choice.json, the manifest and the keys of the engines (not the engines) as ``path``.
 
-    Each result carries its seal and the bundle's, so the receiver can tell that it is whole and what it belongs to:
+    Each result has its hash and names its bundle, so the receiver can tell that it is complete and what it belongs to:
     ``tdss report`` reads the archive as it is. A file that is there already is replaced whole, or not at all.
     """
     keys = sorted((folder / ENGINES).glob("*.json"))
     with overwriting(path, ARCHIVES) as temporary, zipfile.ZipFile(temporary, "w", zipfile.ZIP_DEFLATED) as archive:
-        for name in SENT:
+        for name in with_hashes(*SENT):
             archive.write(folder / name, name)
         for key in keys:
             archive.write(key, f"{ENGINES}/{key.name}")

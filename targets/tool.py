@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import NamedTuple, TypeAlias
 
 from bundle.base.errors import TargetUnavailable
-from bundle.formats.engines import ENGINES
+from bundle.formats.contents import ENGINES
 from bundle.formats.manifest import Bundle
 from bundle.judging.choice import VariantLatency
 from targets.base import RunConfig, Variant

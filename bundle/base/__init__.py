@@ -1,1 +1,1 @@
-"""What every other package stands on: errors and exit codes, limits, safe text, JSON and arrays in files."""
+"""What every other package uses: errors and exit codes, limits, safe text, JSON and arrays in files."""

@@ -7,14 +7,14 @@ from bundle.base.limits import LIMITS
 
 
 def within(least: int, limit: str) -> Callable[[str], int]:
-    """Return what argparse reads a whole number with that lies between ``least`` and ``LIMITS[limit]``."""
+    """Return what argparse reads an integer with that is between ``least`` and ``LIMITS[limit]``."""
     most = LIMITS[limit].most
 
     def read(text: str) -> int:
         try:
             value = int(text)
         except ValueError:
-            raise argparse.ArgumentTypeError(f"{text!r} is no whole number") from None
+            raise argparse.ArgumentTypeError(f"{text!r} is no integer") from None
         if not least <= value <= most:
             raise argparse.ArgumentTypeError(f"{value} is not between {least} and {most}")
         return value

@@ -17,7 +17,7 @@ _READERS = {(1, 0): np.lib.format.read_array_header_1_0, (2, 0): np.lib.format.r
 
 
 class Header(NamedTuple):
-    """What an .npy file says of its array: shape, whether columns lie together, dtype."""
+    """What the header of an .npy file holds: shape, whether columns lie together, dtype."""
 
     shape: tuple[int, ...]
     fortran: bool
@@ -48,17 +48,17 @@ def read_header(stream: IO[bytes]) -> Header:
 
 
 def read_array(stream: IO[bytes], size: int) -> Array:
-    """Read the .npy file that is the whole of a stream of ``size`` bytes.
+    """Read the .npy file that fills a stream of ``size`` bytes.
 
     Raises:
-        ValueError: it is none, or its header tells of more or fewer bytes than there are.
+        ValueError: it is none, or its header declares more or fewer bytes than there are.
     """
     header = read_header(stream)
     if header.nbytes > LIMITS["array_bytes"].most:
         raise ValueError(f"an array of {header.nbytes} bytes, more than {LIMITS['array_bytes'].most}")
     held = size - stream.tell()
     if header.nbytes != held:
-        raise ValueError(f"the header tells of {header.nbytes} bytes, and there are {held}")
+        raise ValueError(f"the header declares {header.nbytes} bytes, and there are {held}")
     content = stream.read(header.nbytes)
     if len(content) != header.nbytes:
         raise ValueError("the array ends early")

@@ -1,4 +1,4 @@
-"""What may be imported: the installed packages and our own, and nothing that lies in a working directory.
+"""What may be imported: the installed packages and our own, and nothing from a working directory.
 
 Python puts the working directory, or an entry of PYTHONPATH, before the installed packages. A bundle's folder in it called
 like a package that is not installed would be that package. So a command takes the working directory and this checkout off
@@ -29,7 +29,7 @@ class _Finder:
 
 
 def isolate() -> None:
-    """Take the working directory and this checkout off ``sys.path``; our own packages are found all the same."""
+    """Take the working directory and this checkout off ``sys.path``; our own packages are still imported."""
     sys.path[:] = _safe_path()
     if _Finder not in sys.meta_path:
         sys.meta_path.insert(0, _Finder)

@@ -54,9 +54,7 @@ LIMITS: Mapping[str, Limit] = MappingProxyType(
         "ids_bytes": Limit(64 * MIB, "bytes", "a split of a million ids has about 20 MiB"),
         "array_bytes": Limit(1024 * MIB, "bytes", "the figures of 100,000 images have about 80 MB a task"),
         "onnx_nesting": Limit(16, "graphs", "a graph in a node's graph: control flow is nested two or three deep"),
-        "onnx_nodes": Limit(
-            1_000_000, "nodes", "with each function in the place of its calls; large models have 10,000"
-        ),
+        "onnx_nodes": Limit(1_000_000, "nodes", "with each call replaced by its function; large models have 10,000"),
         "bundle_bytes": Limit(2048 * MIB, "bytes", "all files of a bundle together, unpacked"),
         "bundle_files": Limit(4_096, "files", "a bundle has fewer than a hundred"),
         "manifest_bytes": Limit(16 * MIB, "bytes", "a manifest has about 20 kB"),

@@ -9,4 +9,4 @@ def _read(value: object) -> object:
     return float("nan") if value is None else value
 
 
-Figure: TypeAlias = Annotated[float, Field(allow_inf_nan=True), BeforeValidator(_read)]
+NullableFloat: TypeAlias = Annotated[float, Field(allow_inf_nan=True), BeforeValidator(_read)]

@@ -59,7 +59,7 @@ class Record(Frozen):
 
 
 class Artifact(Frozen):
-    """A loaded artifact: the folder it lies in and its verified record."""
+    """A loaded artifact: its folder and its verified record."""
 
     kind: ClassVar[str] = "artifact"
     folder: Path
@@ -94,7 +94,7 @@ class Imported(Artifact):
 
 
 class Exported(Artifact):
-    """The checkpoint as ONNX, opset 20, static shapes: model.onnx; fold.json says what was done to the module before."""
+    """The checkpoint as ONNX, opset 20, static shapes: model.onnx; fold.json records what was done to the module before."""
 
     kind: ClassVar[str] = "exported"
 
@@ -155,7 +155,7 @@ def write_text(path: Path, text: str) -> None:
 
 @contextmanager
 def writing(path: Path) -> Iterator[Path]:
-    """Yield a temporary name beside ``path``; the file written there takes its place when the block ends without an error."""
+    """Yield a temporary name beside ``path``; the file written there replaces it when the block ends without an error."""
     temporary = path.with_name(f".{path.name}.{uuid.uuid4().hex}.tmp")
     try:
         yield temporary
@@ -199,7 +199,7 @@ def _require_there(folder: Path, name: str) -> None:
             expected="the file",
             got="no file",
             where=str(folder),
-            fix="copy the whole folder again, or build it again",
+            fix="copy the folder again with every file, or build it again",
         )
 
 

@@ -1,4 +1,4 @@
-"""How arrays of pixels are written so that they deflate well; each way has its exact inverse.
+"""How arrays of pixels are written so that they deflate well; each encoding has its exact inverse.
 
 plain        as they are: label maps and rendered normals repeat themselves, which deflate sees
 difference   the bit pattern's differences along the columns, then the rows, modulo 2ⁿ; of 16 and 32 bits each is
@@ -13,24 +13,24 @@ import numpy as np
 
 from bundle.tasks.dataset import Array
 
-Way: TypeAlias = Literal["plain", "difference", "colour"]
+Encoding: TypeAlias = Literal["plain", "difference", "colour"]
 
 
-def encode(pixels: Array, way: Way, row_axis: int) -> Array:
+def encode(pixels: Array, encoding: Encoding, row_axis: int) -> Array:
     """Return an image's array as it is written; ``row_axis`` is the axis of its rows, columns follow."""
-    if way == "plain":
+    if encoding == "plain":
         return pixels
-    if way == "difference":
+    if encoding == "difference":
         return difference(pixels, row_axis)
     red, green, blue = pixels.astype(np.uint8, copy=False).transpose(2, 0, 1)
     return difference(np.stack([red - green, green, blue - green]), 1)
 
 
-def decode(stored: Array, dtype: "np.dtype[np.generic]", way: Way, row_axis: int) -> Array:
+def decode(stored: Array, dtype: "np.dtype[np.generic]", encoding: Encoding, row_axis: int) -> Array:
     """Return the array of ``dtype`` whose ``encode`` is ``stored``."""
-    if way == "plain":
+    if encoding == "plain":
         return stored.view(dtype)
-    if way == "difference":
+    if encoding == "difference":
         return restore(stored, dtype, row_axis)
     red, green, blue = restore(stored, dtype, 1).astype(np.uint8, copy=False)
     return np.stack([red + green, green, blue + green], axis=-1)

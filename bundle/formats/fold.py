@@ -7,7 +7,7 @@ from pydantic import Field, RootModel, TypeAdapter, ValidationError
 
 from bundle.base.errors import ArtifactError
 from bundle.base.frozen import Frozen, faults
-from bundle.base.nullable_float import Figure
+from bundle.base.nullable_float import NullableFloat
 from bundle.formats.manifest import Manifest
 from bundle.formats.results import read_json
 
@@ -41,7 +41,7 @@ class FoldRecord(Frozen):
     bytes_after: int = 0
     keep: tuple[int, ...] = ()
     form: str = ""
-    drops: dict[str, Figure] = Field(default_factory=dict)
+    drops: dict[str, NullableFloat] = Field(default_factory=dict)
 
 
 class FoldRecords(RootModel[tuple[FoldRecord, ...]]):

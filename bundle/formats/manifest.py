@@ -1,26 +1,27 @@
 """What ``manifest.json`` of a bundle holds, and the one way to open a bundle: with every byte checked.
 
-``files`` lists every file of the bundle with its sha256, except the manifest itself and what a device writes
-later. The manifest and the results protect themselves (bundle/formats/seals.py, bundle/formats/results.py), and so does the folder
-``engines/`` (bundle/formats/engines.py).
+``files`` lists every file of the bundle with its sha256, except the manifest itself and what a device writes later.
+The manifest, the results and the engines each have a hash file beside them (bundle/formats/hash_files.py). The sha256 of
+``manifest.json`` is the bundle's identity, which every result names.
 """
 
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
+from hashlib import sha256
 from pathlib import Path
 from tempfile import TemporaryDirectory
-from typing import Annotated, Literal
+from typing import Literal
 
 from pydantic import Field, JsonValue, ValidationError, model_validator
 
 from bundle.base.errors import ArtifactError, ProjectError
 from bundle.base.frozen import Frozen, faults
 from bundle.base.limits import Channels, NotNegative, Seed
-from bundle.formats.artifacts import TensorSpec, read_file, verify_files, write_text
-from bundle.formats.contents import EXPECTED, VECTORS, check_contents, listable
+from bundle.formats.artifacts import TensorSpec, read_file, verify_files
+from bundle.formats.contents import EXPECTED, MANIFEST, RESULTS, VECTORS, check_contents, listable
 from bundle.formats.engines import check_engines
-from bundle.formats.results import RESULTS, read_results, require_results, seal_result, text_of
-from bundle.formats.seals import MANIFEST, UNSEALED, manifest_digest, read_sealed_manifest
+from bundle.formats.hash_files import Digest, write_hashed
+from bundle.formats.results import Result, read_manifest_bytes, read_results, require_results, write_result
 from bundle.tasks.dataset import DatasetSpec
 from bundle.tasks.preprocess import Preprocess
 from bundle.tasks.table import Activation, task
@@ -28,7 +29,6 @@ from bundle.tasks.table import Activation, task
 STRICT = 0.1  # `strict` budgets are this fraction of the task table's: 99.9 % instead of 99 %
 
 Io = Literal["raw", "edge"]
-Digest = Annotated[str, Field(pattern=r"^[0-9a-f]{64}$")]
 
 
 class BundleVariant(Frozen):
@@ -44,7 +44,7 @@ class BundleVariant(Frozen):
 
 
 class Engine(Frozen):
-    """Whether the engine was built where the bundle was; a deferred one says why."""
+    """Whether the engine was built where the bundle was; a deferred one has a reason."""
 
     status: Literal["built", "deferred"]
     reason: str = ""
@@ -52,7 +52,7 @@ class Engine(Frozen):
     @model_validator(mode="after")
     def _deferral_has_a_reason(self) -> "Engine":
         if self.status == "deferred" and not self.reason:
-            raise ValueError("a deferred engine says why")
+            raise ValueError("a deferred engine needs a reason")
         return self
 
 
@@ -78,8 +78,7 @@ class Manifest(Frozen):
     results the bundle was shipped with; their bytes may change (bundle/formats/results.py).
     """
 
-    schema_version: Literal[1] = 1
-    seal: Digest = UNSEALED
+    schema_version: Literal[2] = 2
     name: str
     target: str
     io: Io
@@ -140,14 +139,19 @@ class Manifest(Frozen):
 class Bundle(Frozen):
     """A bundle that was opened, so every file in it is what its build wrote.
 
-    ``content`` are the bytes of ``manifest.json`` that were checked and parsed, ``results`` those of each sealed file that
-    was there. The folder may change afterwards: what is used of it comes through ``read`` or ``copied``.
+    ``content`` are the bytes of ``manifest.json`` that were checked and parsed, ``results`` those of each result that
+    was there, and of the signature. The folder may change afterwards: what is used of it comes through ``read`` or ``copied``.
     """
 
     folder: Path
     manifest: Manifest
     content: bytes = Field(default=b"", repr=False)
     results: dict[str, bytes] = Field(default_factory=dict, repr=False)
+
+    @property
+    def sha256(self) -> str:
+        """The bundle's identity: the sha256 of its manifest's bytes."""
+        return sha256(self.content).hexdigest()
 
     @property
     def vectors(self) -> bytes:
@@ -185,15 +189,9 @@ class Bundle(Frozen):
                 error.got = error.got.replace(scratch, str(self.folder))
                 raise
 
-    def result(self, name: str) -> str | None:
-        """Return a result's text as it was when the bundle was opened; None where there was none."""
-        return text_of(name, self.results[name]) if name in self.results else None
-
-    def write(self, name: str, text: str) -> Path:
-        """Write a result, sealed as one of this bundle, whatever lies in the folder now; return its path."""
-        path = self.folder / name
-        write_text(path, seal_result(name, text, self.manifest.seal))
-        return path
+    def write(self, name: str, value: Result) -> Path:
+        """Write a result as one of this bundle, whatever is in the folder now; return its path."""
+        return write_result(self.folder, name, value, self.sha256)
 
 
 def _edge_spec(activation: Activation) -> tuple[str, tuple[int, ...]]:
@@ -230,25 +228,20 @@ def default_budgets(tasks: dict[str, int], *, strict: bool) -> dict[str, float]:
     return {name: task(name).budget * (STRICT if strict else 1.0) for name in tasks}
 
 
-def write_manifest(folder: Path, manifest: Manifest) -> Manifest:
-    """Seal the manifest, write it as ``manifest.json`` atomically, and return it sealed."""
-    blank = manifest.model_copy(update={"seal": UNSEALED})
-    sealed = manifest.model_copy(update={"seal": manifest_digest(_render(blank).encode())})
-    write_text(folder / MANIFEST, _render(sealed))
-    return sealed
-
-
-def _render(manifest: Manifest) -> str:
-    return manifest.model_dump_json(indent=2) + "\n"
+def write_manifest(folder: Path, manifest: Manifest) -> str:
+    """Write ``manifest.json`` with its hash, and return its sha256."""
+    content = (manifest.model_dump_json(indent=2) + "\n").encode()
+    write_hashed(folder / MANIFEST, content)
+    return sha256(content).hexdigest()
 
 
 def read_manifest(folder: Path) -> Manifest:
-    """Read ``manifest.json`` and check its seal, without hashing the other files.
+    """Read ``manifest.json`` and check it against its hash, without hashing the other files.
 
     Raises:
         ArtifactError: there is none, it was altered, or it is not of this schema.
     """
-    return parse_manifest(read_sealed_manifest(folder).content, folder)
+    return parse_manifest(read_manifest_bytes(folder)[0], folder)
 
 
 def parse_manifest(content: bytes, folder: Path) -> Manifest:
@@ -262,7 +255,7 @@ def parse_manifest(content: bytes, folder: Path) -> Manifest:
     except ValidationError as error:
         raise ArtifactError(
             f"{MANIFEST} cannot be read",
-            expected="schema_version 1",
+            expected="schema_version 2",
             got=faults(error),
             where=str(folder / MANIFEST),
             fix="build the bundle again with this version of the project",
@@ -277,20 +270,20 @@ def load_bundle(folder: Path) -> Bundle:
     Raises:
         ArtifactError: the manifest or a file is missing or was altered, or there is a file that no bundle holds; it is named.
     """
-    content = read_sealed_manifest(folder).content
+    content, digest = read_manifest_bytes(folder)
     manifest = parse_manifest(content, folder)
     needed = {VECTORS, *(name for variant in manifest.variants for name in variant.files)}
     for name in sorted(needed - set(manifest.files)):
         raise _unlisted(folder, name)
     check_contents(folder, manifest.files)
     verify_files(folder, manifest.files)
-    results = read_results(folder, manifest.seal)
+    results = read_results(folder, digest)
     check_engines(folder)
     return Bundle(folder=folder, manifest=manifest, content=content, results=results)
 
 
 def verify_bundle(folder: Path) -> Bundle:
-    """Open a bundle as ``load_bundle`` does, and see that it is whole: with the results it was shipped with.
+    """Open a bundle as ``load_bundle`` does, and check that it is complete: with the results it was shipped with.
 
     Raises:
         ArtifactError: a file is missing or was altered; it is named.

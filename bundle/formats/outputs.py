@@ -22,12 +22,10 @@ from typing import TypeAlias
 
 from bundle.base.errors import ArtifactError, InputError
 from bundle.base.limits import LIMITS
-from bundle.base.zip_writer import UNREADABLE
+from bundle.base.zip_entries import UNREADABLE
 from bundle.formats.artifacts import SIDECAR, Artifact, load, writing
-from bundle.formats.contents import WRITTEN_LATER
+from bundle.formats.contents import DEVICE_FOLDERS, names_beside
 from bundle.formats.manifest import read_manifest
-from bundle.formats.results import SEALED
-from bundle.formats.seals import MANIFEST
 
 Rule: TypeAlias = Callable[[Path], str]
 """What is in a folder, in words, that whoever replaces it did not write; "" if there is no such thing."""
@@ -53,7 +51,7 @@ def anything(folder: Path) -> str:
 
 
 def artifact(kind: type[Artifact]) -> Rule:
-    """Return the rule of a stage's folder: a whole artifact of this kind, and no file that its record does not list."""
+    """Return the rule of a stage's folder: a complete artifact of this kind, and no file that its record does not list."""
 
     def rule(folder: Path) -> str:
         try:
@@ -75,7 +73,7 @@ def bundle_of(name: str, target: str) -> Rule:
             return error.message
         if (manifest.name, manifest.target) != (name, target):
             return f"a bundle of {manifest.name} for {manifest.target}"
-        return unlisted(folder, {MANIFEST, *SEALED, *manifest.files}, WRITTEN_LATER)
+        return unlisted(folder, names_beside(manifest.files), DEVICE_FOLDERS)
 
     return rule
 
@@ -86,7 +84,7 @@ def only(*names: str) -> Rule:
 
 
 def unlisted(folder: Path, names: set[str], folders: tuple[str, ...] = ()) -> str:
-    """Name what lies in ``folder`` and is none of ``names`` (POSIX paths) nor in one of ``folders``; "" if nothing does."""
+    """Name what is in ``folder`` and is none of ``names`` (POSIX paths) nor in one of ``folders``; "" if nothing does."""
     known = names | {parent.as_posix() for name in names for parent in Path(name).parents}
     others = sorted(
         name
@@ -139,17 +137,17 @@ def require_folder(out: Path, rule: Rule, inputs: Iterable[Path] = ()) -> None:
         InputError: something is there that the rule does not know, it is a file, the working directory or a mount point,
             it cannot be written, or it is an input, inside one or around one.
     """
-    place = _real(out)
-    if place == Path.cwd() or place in Path.cwd().parents or os.path.ismount(place):
-        raise _refused("the folder you are in cannot be replaced", "a folder of its own", str(place), out)
-    _require_apart(place, out, inputs)
-    if place.exists() and not place.is_dir():
+    real = _real(out)
+    if real == Path.cwd() or real in Path.cwd().parents or os.path.ismount(real):
+        raise _refused("the folder you are in cannot be replaced", "a folder of its own", str(real), out)
+    _require_apart(real, out, inputs)
+    if real.exists() and not real.is_dir():
         raise _refused("there is something here already", "a folder, or nothing", "a file", out)
-    found = rule(place) if place.is_dir() and any(place.iterdir()) else ""
-    if found:
+    foreign = rule(real) if real.is_dir() and any(real.iterdir()) else ""
+    if foreign:
         wanted = "no such folder, or an empty one"
         wanted += "" if rule is nothing else ", or what this command wrote there before"
-        raise _refused("there is something here already", wanted, found, out)
+        raise _refused("there is something here already", wanted, foreign, out)
 
 
 def require_file(out: Path, kind: Kind, inputs: Iterable[Path] = ()) -> None:
@@ -158,14 +156,14 @@ def require_file(out: Path, kind: Kind, inputs: Iterable[Path] = ()) -> None:
     Raises:
         InputError: another kind of file or a folder is there, it cannot be written, or it is an input or inside one.
     """
-    place = _real(out)
-    _require_apart(place, out, inputs)
-    if not place.exists():
+    real = _real(out)
+    _require_apart(real, out, inputs)
+    if not real.exists():
         return
-    if not place.is_file():
-        got = "a folder" if place.is_dir() else "no regular file"
+    if not real.is_file():
+        got = "a folder" if real.is_dir() else "no regular file"
         raise _refused("there is something here already", "a file's name", got, out)
-    if place.stat().st_size and not kind(place):
+    if real.stat().st_size and not kind(real):
         wanted = "no such file, or one that this command wrote before"
         raise _refused("there is something here already", wanted, "another file", out)
 
@@ -192,14 +190,14 @@ def _real(out: Path) -> Path:
     return Path(os.path.realpath(out))
 
 
-def _require_apart(place: Path, out: Path, inputs: Iterable[Path]) -> None:
-    """Do nothing if ``place``, where ``out`` is, is apart from every input and can be written."""
-    for one in inputs:
-        other = Path(os.path.realpath(one))
-        if place == other or other in place.parents or place in other.parents:
-            how = "is" if place == other else "lies inside" if other in place.parents else "holds"
-            raise _refused(f"the output {how} an input", f"a path apart from {one}", str(out), out)
-    _probe(next((folder for folder in place.parents if os.path.lexists(folder)), place), out)
+def _require_apart(real: Path, out: Path, inputs: Iterable[Path]) -> None:
+    """Do nothing if ``real``, where ``out`` is, is apart from every input and can be written."""
+    for path in inputs:
+        other = Path(os.path.realpath(path))
+        if real == other or other in real.parents or real in other.parents:
+            how = "is" if real == other else "is inside" if other in real.parents else "holds"
+            raise _refused(f"the output {how} an input", f"a path apart from {path}", str(out), out)
+    _probe(next((folder for folder in real.parents if os.path.lexists(folder)), real), out)
 
 
 def _probe(folder: Path, out: Path) -> None:
@@ -228,37 +226,37 @@ def replacing(out: Path, rule: Rule) -> Iterator[Path]:
     Raises:
         InputError: ``out`` may not be replaced, see ``require_folder``; or the system refuses to write.
     """
-    place = _real(out)
-    sweep(place.parent, rule, place.name)
+    real = _real(out)
+    sweep(real.parent, rule, real.name)
     require_folder(out, rule)
-    temporary = place.with_name(f".{place.name}.{uuid.uuid4().hex}.tmp")
+    temporary = real.with_name(f".{real.name}.{uuid.uuid4().hex}.tmp")
     try:
         with reporting(out, temporary):
-            place.parent.mkdir(parents=True, exist_ok=True)
+            real.parent.mkdir(parents=True, exist_ok=True)
             temporary.mkdir()
             yield temporary
             require_folder(out, rule)
-            _take_place(temporary, place, out, rule)
+            _replace_folder(temporary, real, out, rule)
     finally:
         shutil.rmtree(temporary, ignore_errors=True)
 
 
-def _take_place(temporary: Path, place: Path, out: Path, rule: Rule) -> None:
-    """Put ``temporary`` where ``place`` is; the old folder is removed only if the rule still knows all that is in it."""
-    if not place.exists() or not any(place.iterdir()):
-        os.rename(temporary, place)  # the system refuses this where a folder is not empty
+def _replace_folder(temporary: Path, real: Path, out: Path, rule: Rule) -> None:
+    """Put ``temporary`` where ``real`` is; the old folder is removed only if the rule still knows all that is in it."""
+    if not real.exists() or not any(real.iterdir()):
+        os.rename(temporary, real)  # the system refuses this where a folder is not empty
         return
     old = temporary.with_suffix(".old")
-    if _exchange(temporary, place):
+    if _exchange(temporary, real):
         os.rename(temporary, old)
     else:
-        os.rename(place, old)
-        os.rename(temporary, place)
-    found = rule(old)
-    if found:
-        os.rename(place, temporary)
-        os.rename(old, place)
-        raise _refused("something came here in the meantime", "the folder as it was", found, out)
+        os.rename(real, old)
+        os.rename(temporary, real)
+    foreign = rule(old)
+    if foreign:
+        os.rename(real, temporary)
+        os.rename(old, real)
+        raise _refused("something came here in the meantime", "the folder as it was", foreign, out)
     shutil.rmtree(old)
 
 
@@ -270,9 +268,9 @@ def overwriting(out: Path, kind: Kind) -> Iterator[Path]:
         InputError: ``out`` may not be written over, see ``require_file``; or the system refuses to write.
     """
     require_file(out, kind)
-    place = _real(out)
-    place.parent.mkdir(parents=True, exist_ok=True)
-    with writing(place) as temporary, reporting(out, temporary):
+    real = _real(out)
+    real.parent.mkdir(parents=True, exist_ok=True)
+    with writing(real) as temporary, reporting(out, temporary):
         yield temporary
         require_file(out, kind)
 

@@ -1,148 +1,109 @@
-"""Results: what a judgement writes into a bundle later, each file sealed by itself and tied to its bundle.
+"""Results: what a judgement writes into a bundle later, each with its hash beside it and tied to its bundle.
 
-``manifest.json`` cannot hash these files, for they are written again on every device. So each one ends in two keys,
-
-      "bundle": "<seal of the manifest>",
-      "seal": "<sha256 of the file's name, a zero byte, and its bytes with these 64 digits zeroed>"
-    }
-
-and ``report.html`` has both as ``<meta name="…" content="…">`` behind ``<head>``. One file is replaced at a time,
-atomically, and whoever reads it can tell whether it is whole (docs/decisions/0105). A file that was sent back alone
-still carries the seal, and says which bundle it belongs to. ``signature.json`` (bundle/transport/signature.py) is sealed likewise.
+``manifest.json`` cannot list these files, for each device writes them again. So each has a hash file
+(bundle/formats/hash_files.py), and names its bundle: ``bundle`` is the sha256 of the manifest. In ``report.html``
+that is ``<meta name="bundle" content="…">``. A result that was sent back alone so says which bundle it belongs to.
+``signature.json`` (bundle/transport/signature.py) is kept likewise. See docs/decisions/0124.
 """
 
-import hashlib
-import re
 from collections.abc import Collection
+from hashlib import sha256
 from pathlib import Path
 from typing import TypeVar
 
 from pydantic import TypeAdapter, ValidationError
+from pydantic_core import from_json
 
 from bundle.base.errors import ArtifactError
-from bundle.base.frozen import faults
+from bundle.base.frozen import Frozen, faults
 from bundle.base.limits import read_limited
-from bundle.formats.artifacts import write_text
-from bundle.formats.seals import MANIFEST, UNSEALED, read_sealed_manifest
+from bundle.formats.contents import HASHED, MANIFEST, RESULTS, SIGNATURE
+from bundle.formats.hash_files import SUFFIX, Digest, require_hash, write_hashed
 
-RESULTS = ("regression.json", "bench.json", "choice.json", "report.html")
-SIGNATURE = "signature.json"
-SEALED = (*RESULTS, SIGNATURE)  # every file of a bundle that carries a seal, besides the manifest
-_HEAD = "<head>\n"
-_JSON = re.compile(rb',?\n  "bundle": "([0-9a-f]{64})",\n  "seal": "([0-9a-f]{64})"\n(?=}\n\Z)')
-_HTML = re.compile(
-    rb'(?<=<head>\n)<meta name="bundle" content="([0-9a-f]{64})">\n<meta name="seal" content="([0-9a-f]{64})">\n'
-)
 ReadT = TypeVar("ReadT")
 
 
-def write_result(folder: Path, name: str, text: str) -> Path:
-    """Write the result ``name`` with its seal, atomically, and return its path.
+class Result(Frozen):
+    """A JSON file that is written into a bundle later; ``bundle`` is the sha256 of its manifest, null outside a bundle."""
 
-    A folder without manifest.json, a stage's artifact or a folder of collected results, gets the text as it is.
+    bundle: Digest | None = None
 
-    Raises:
-        ArtifactError: the manifest was altered, or ``text`` is no JSON object or page that can carry a seal.
-    """
-    path = folder / name
-    write_text(path, seal_result(name, text, read_sealed_manifest(folder).seal) if _is_bundle(folder) else text)
-    return path
+    def text(self) -> str:
+        """Return the file's text."""
+        return self.model_dump_json(by_alias=True, indent=2) + "\n"
 
 
-def seal_result(name: str, text: str, bundle: str) -> str:
-    """Return ``text`` with the manifest's seal and its own in it.
-
-    Raises:
-        ArtifactError: ``text`` is no JSON object, or no page with ``<head>`` on a line of its own.
-    """
-    blank = _tied(name, text, bundle).encode()
-    found = _pattern(name).search(blank)
-    if found is None:
-        raise ArtifactError(
-            f"{name} cannot carry a seal",
-            expected="a JSON object, or a page with <head> on a line of its own",
-            got=repr(text[:60]),
-            where=name,
-            fix="this is a mistake in the program: report it",
-        )
-    start, end = found.span(2)
-    return (blank[:start] + _digits(name, blank, (start, end)).encode() + blank[end:]).decode()
+def write_result(folder: Path, name: str, value: Result, bundle: str) -> Path:
+    """Write a result of the bundle whose manifest has the sha256 ``bundle``, with its hash, and return its path."""
+    write_hashed(folder / name, value.model_copy(update={"bundle": bundle}).text().encode())
+    return folder / name
 
 
-def _tied(name: str, text: str, bundle: str) -> str:
-    if name.endswith(".html"):
-        metas = f'<meta name="bundle" content="{bundle}">\n<meta name="seal" content="{UNSEALED}">\n'
-        return text.replace(_HEAD, _HEAD + metas, 1)
-    plain = text.strip()
-    if not (plain.startswith("{") and plain.endswith("}")):
-        return text
-    body = plain[:-1].rstrip()
-    comma = "" if body == "{" else ","
-    return f'{body}{comma}\n  "bundle": "{bundle}",\n  "seal": "{UNSEALED}"\n}}\n'
-
-
-def read_result(folder: Path, name: str) -> str:
-    """Return a result's text as it was given to ``write_result``.
+def read_result(folder: Path, name: str) -> bytes:
+    """Return a result's bytes; in a bundle they are checked.
 
     Raises:
         FileNotFoundError: there is none.
         ArtifactError: it was altered or cut short, or it belongs to another bundle.
     """
-    if _is_bundle(folder) and (folder / name).exists():
-        return text_of(name, read_tied(folder, name, read_sealed_manifest(folder).seal))
-    return open_result(folder / name, name)
+    if (folder / MANIFEST).exists() and (folder / name).exists():
+        return read_tied(folder, name, read_manifest_bytes(folder)[1])
+    return open_result(folder / name)
 
 
-def open_result(path: Path, name: str) -> str:
-    """Return the text of the result ``name`` that lies at ``path``, wherever that is; its seal, if any, is checked.
+def open_result(path: Path) -> bytes:
+    """Return the bytes of a result wherever it is; if a hash file is beside it, it is checked.
 
     Raises:
         FileNotFoundError: there is none.
         ArtifactError: it was altered.
     """
     content = read_limited(path, "json_bytes")
-    found = _pattern(name).search(content)
-    if found is None:
-        return content.decode("utf-8", errors="replace")
-    _require_seal(content, found, path, name)
-    return text_of(name, content)
-
-
-def text_of(name: str, content: bytes) -> str:
-    """Return the text that a sealed file with these bytes was made of."""
-    return _pattern(name).sub(b"\n" if name.endswith(".json") else b"", content, count=1).decode()
+    if not path.with_name(f"{path.name}{SUFFIX}").is_file():
+        return content
+    return require_hash(path, content, name=path.name, fix=f"ask for {path.name} and its hash again")
 
 
 def read_results(folder: Path, bundle: str) -> dict[str, bytes]:
-    """Read every sealed file that is there, once, and check it against its seal and the manifest's; return the bytes.
+    """Read every result and the signature, if it is there, once; check it against its hash and its bundle.
 
     Raises:
         ArtifactError: one was altered or cut short, or it belongs to another bundle; it is named.
     """
-    return {name: read_tied(folder, name, bundle) for name in SEALED if (folder / name).exists()}
+    return {name: read_tied(folder, name, bundle) for name in HASHED if (folder / name).exists()}
 
 
 def read_tied(folder: Path, name: str, bundle: str) -> bytes:
-    """Read one result and check it; ``bundle`` is the manifest's seal. What is returned are the bytes that were checked.
+    """Read one result and check it; ``bundle`` is the manifest's sha256. What is returned are the bytes that were checked.
 
     Raises:
         ArtifactError: it was altered or cut short, or it belongs to another bundle; it is named.
     """
     path = folder / name
-    content = read_limited(path, "json_bytes") if path.is_file() else b""
-    found = _pattern(name).search(content)
-    if found is None:
-        raise _altered(path, name, "its seal in its place", "none: it was cut short, edited, or written by other means")
-    _require_seal(content, found, path, name)
-    if found.group(1).decode() != bundle:
+    read = read_limited(path, "json_bytes") if path.is_file() else None
+    content = require_hash(path, read, name=name, fix=_fix(name))
+    named = _bundle_of(name, content, bundle)
+    if named != bundle:
         raise ArtifactError(
             f"{name} belongs to another bundle",
             expected=f"a result of bundle {bundle[:16]}…",
-            got=f"of bundle {found.group(1).decode()[:16]}…",
+            got=f"of bundle {named[:16]}…" if named else "one that names no bundle",
             where=str(path),
-            fix=_mend(name),
+            fix=_fix(name),
         )
     return content
+
+
+def _bundle_of(name: str, content: bytes, bundle: str) -> str:
+    """Return the sha256 of the manifest that a result names; "" if it names none, or a page another one than ``bundle``."""
+    if name.endswith(".html"):
+        return bundle if f'<meta name="bundle" content="{bundle}">'.encode() in content else ""
+    try:
+        value = from_json(content)
+    except ValueError:
+        return ""
+    named = value.get("bundle") if isinstance(value, dict) else None
+    return named if isinstance(named, str) else ""
 
 
 def require_results(folder: Path, names: tuple[str, ...], there: Collection[str]) -> None:
@@ -158,44 +119,42 @@ def require_results(folder: Path, names: tuple[str, ...], there: Collection[str]
                 expected="the result the bundle was shipped with",
                 got="no file",
                 where=str(folder),
-                fix=_mend(name),
+                fix=_fix(name),
             )
 
 
-def _is_bundle(folder: Path) -> bool:
-    return (folder / MANIFEST).exists()
+def read_manifest_bytes(folder: Path) -> tuple[bytes, str]:
+    """Read ``manifest.json``, check it against its hash, and return its bytes and their sha256.
+
+    Raises:
+        ArtifactError: there is no manifest, or it was altered.
+    """
+    path = folder / MANIFEST
+    try:
+        content = read_limited(path, "manifest_bytes")
+    except (FileNotFoundError, NotADirectoryError, IsADirectoryError) as error:
+        raise ArtifactError(
+            "no bundle here",
+            expected=MANIFEST,
+            got=str(error),
+            where=str(folder),
+            fix="give the folder build/<model>/<target> that a build wrote; an archive of one is unpacked first: bundle unpack",
+        ) from error
+    fix = f"copy the bundle again, {MANIFEST}{SUFFIX} too; a bundle of format 1 has none: build it again"
+    return require_hash(path, content, name=MANIFEST, fix=fix), sha256(content).hexdigest()
 
 
-def _pattern(name: str) -> "re.Pattern[bytes]":
-    return _HTML if name.endswith(".html") else _JSON
-
-
-def _digits(name: str, content: bytes, span: tuple[int, int]) -> str:
-    blank = content[: span[0]] + UNSEALED.encode() + content[span[1] :]
-    return hashlib.sha256(name.encode() + b"\0" + blank).hexdigest()
-
-
-def _require_seal(content: bytes, found: "re.Match[bytes]", path: Path, name: str) -> None:
-    expected, got = _digits(name, content, found.span(2)), found.group(2).decode()
-    if expected != got:
-        raise _altered(path, name, f"seal {expected}", f"seal {got}")
-
-
-def _altered(path: Path, name: str, expected: str, got: str) -> ArtifactError:
-    return ArtifactError(f"{name} was altered", expected=expected, got=got, where=str(path), fix=_mend(name))
-
-
-def _mend(name: str) -> str:
+def _fix(name: str) -> str:
     makers = {
         "regression.json": "run pytest tests/regression --bundle on the bundle, or tdss regress",
         "report.html": "run tdss report on the bundle",
         SIGNATURE: "sign the bundle again",
     }
-    return f"copy {name} again; or delete it, then {makers.get(name, 'build the bundle again')}"
+    return f"copy {name} and its hash again; or delete both, then {makers.get(name, 'build the bundle again')}"
 
 
 def read_json(folder: Path, name: str, kind: TypeAdapter[ReadT], expected: str) -> ReadT | None:
-    """Return the value of a bundle's JSON file, or None if there is no such file; a result's seal is checked.
+    """Return the value of a bundle's JSON file, or None if there is no such file; a result is checked.
 
     Raises:
         ArtifactError: the file is there and holds something else than ``expected`` says.

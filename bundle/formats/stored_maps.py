@@ -10,10 +10,10 @@ PREDICTION_STEP, OUTPUT_STEP = 4, 7  # of which rows and columns pixels are kept
 
 def stretched(pixels: Array, axis: int, size: int) -> Array:
     """Interpolate linearly between every fourth row or column; behind the last one, repeat it."""
-    places = np.arange(size) / PREDICTION_STEP
-    before = places.astype(np.intp)
+    positions = np.arange(size) / PREDICTION_STEP
+    before = positions.astype(np.intp)
     after = np.minimum(before + 1, pixels.shape[axis] - 1)
-    share = (places - before).astype(np.float32).reshape(-1, *([1] * (-1 - axis)))
+    share = (positions - before).astype(np.float32).reshape(-1, *([1] * (-1 - axis)))
     first, second = (pixels.take(index, axis=axis).astype(np.float32) for index in (before, after))
     return first + share * (second - first)
 

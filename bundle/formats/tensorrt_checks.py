@@ -24,7 +24,7 @@ Severity: TypeAlias = Literal["error", "warning"]
 
 
 class Finding(Frozen):
-    """One place where a graph breaks a rule.
+    """One node where a graph breaks a rule.
 
     ``tensor`` is the tensor concerned ("" where it is the node itself), ``effect`` what TensorRT would do, ``mend`` what
     to do about it. ``accepted`` holds the reason of the acceptance that covers it, if one does.

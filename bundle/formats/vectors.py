@@ -1,6 +1,6 @@
 """``vectors.npz``: the evaluation images of a bundle, their labels, and what the reference made of them.
 
-    ids, roles, tasks      unicode [N], [N], [T]; a role says what an image is there for, see ``Role``
+    ids, roles, tasks      unicode [N], [N], [T]; a role is what an image is used for, see ``Role``
     images                 uint8 [N, H, W, 3]
     label_<task>           the encoded label (bundle/tasks/dataset.py): uint8 [N, H, W] or [N, H, W, 3], uint16 [N, H, W]
     ref_metric_<task>      float64 [N, …], the reference's per-image metric arrays (bundle/tasks/metrics.py)
@@ -16,6 +16,7 @@ Both directions hold one image at a time: each member is a stream of its own.
 
 import io
 import math
+import shutil
 import zipfile
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
@@ -30,8 +31,8 @@ from numpy.typing import NDArray
 from bundle.base.array_files import read_header, read_member, read_names, read_rows
 from bundle.base.errors import ArtifactError, CheckpointError, DatasetError
 from bundle.base.limits import LIMITS
-from bundle.base.zip_writer import NOISY, REPEATING, UNREADABLE, ZipWriter
-from bundle.formats.delta_coding import Way, decode, encode
+from bundle.base.zip_entries import UNREADABLE, new_entry
+from bundle.formats.delta_coding import Encoding, decode, encode
 from bundle.formats.stored_maps import compact, expand, kept, kept_output, stretched
 from bundle.tasks.dataset import Array, DatasetSpec, check_encoded, check_ids, check_image, decode_label
 from bundle.tasks.metrics import Floats, Measure, measures
@@ -62,7 +63,7 @@ class Evaluated:
 
 
 @dataclass(frozen=True, kw_only=True)
-class Stored:
+class EvaluationSample:
     """One image read back: ``labels`` are encoded; ``predictions`` have the dtypes of bundle/tasks/postprocess.py, to the
     precision they are kept in, and the pixels of ``kept``; ``outputs`` has those of ``kept_output``, and is empty after
     the first ``FULL`` images."""
@@ -84,35 +85,34 @@ class Stored:
 
 @dataclass(frozen=True, kw_only=True)
 class _Member:
-    """How one array of pixels is stored: its dtype outside, the axis of an image's rows, the way, zlib's strategy."""
+    """How one array of pixels is stored: its dtype outside, the axis of an image's rows, the encoding."""
 
     name: str
     dtype: np.dtype[np.generic]
     row_axis: int = 0
-    way: Way = "difference"
-    strategy: int = NOISY
+    encoding: Encoding = "difference"
 
 
 def _members(tasks: Iterable[str]) -> dict[str, _Member]:
     byte, word = np.dtype(np.uint8), np.dtype(np.uint16)
-    found = [_Member(name="images", dtype=byte, way="colour")]
+    members = [_Member(name="images", dtype=byte, encoding="colour")]
     for name in tasks:
         kind = task(name).activation
         if kind == "relu":
-            found += [_Member(name=f"label_{name}", dtype=word, strategy=REPEATING)]
+            members += [_Member(name=f"label_{name}", dtype=word)]
         else:
-            found += [_Member(name=f"label_{name}", dtype=byte, way="plain", strategy=REPEATING)]
+            members += [_Member(name=f"label_{name}", dtype=byte, encoding="plain")]
         if kind == "argmax":
-            found += [_Member(name=f"ref_pred_{name}", dtype=byte, way="plain", strategy=REPEATING)]
+            members += [_Member(name=f"ref_pred_{name}", dtype=byte, encoding="plain")]
         else:
             dtype = np.dtype(_COMPACT[kind])
-            found += [_Member(name=f"ref_pred_{name}", dtype=dtype, row_axis=int(kind == "unit"))]
-        found += [_Member(name=f"ref_raw_{name}", dtype=np.dtype(np.float32), row_axis=1)]
-    return {member.name: member for member in found}
+            members += [_Member(name=f"ref_pred_{name}", dtype=dtype, row_axis=int(kind == "unit"))]
+        members += [_Member(name=f"ref_raw_{name}", dtype=np.dtype(np.float32), row_axis=1)]
+    return {member.name: member for member in members}
 
 
 class _Spool:
-    """A member being written: its images lie one after the other in a file, until their number is known."""
+    """A member being written: its images are one after the other in a file, until their number is known."""
 
     def __init__(self, member: _Member, folder: Path) -> None:
         self.member = member
@@ -125,7 +125,7 @@ class _Spool:
         """Append one image's array; every one has the first one's shape."""
         if pixels.dtype != self.member.dtype:
             raise _unfit(self.member.name, identifier, str(self.member.dtype), str(pixels.dtype))
-        stored = encode(pixels, self.member.way, self.member.row_axis)
+        stored = encode(pixels, self.member.encoding, self.member.row_axis)
         if self.layout not in (None, (stored.dtype, stored.shape)):
             raise _unfit(self.member.name, identifier, str(self.layout), str((stored.dtype, stored.shape)))
         self.layout = (stored.dtype, stored.shape)
@@ -136,19 +136,12 @@ class _Spool:
         """Finish the file."""
         self._stream.close()
 
-    def chunks(self) -> Iterator[bytes]:
-        """Yield the member's bytes as an .npy file, a little at a time."""
-        if self.layout is None:
-            return
-        dtype, shape = self.layout
-        descr, header = np.lib.format.dtype_to_descr(dtype), io.BytesIO()
-        np.lib.format.write_array_header_1_0(
-            header, {"descr": descr, "fortran_order": False, "shape": (self.count, *shape)}
-        )
-        yield header.getvalue()
+    def copy_to(self, stream: IO[bytes], dtype: np.dtype[np.generic], shape: tuple[int, ...]) -> None:
+        """Write the member as an .npy file, a little at a time; ``dtype`` and ``shape`` are ``layout``."""
+        header = {"descr": np.lib.format.dtype_to_descr(dtype), "fortran_order": False, "shape": (self.count, *shape)}
+        np.lib.format.write_array_header_1_0(stream, header)
         with self.path.open("rb") as source:
-            while chunk := source.read(1 << 20):
-                yield chunk
+            shutil.copyfileobj(source, stream)
 
 
 def _unfit(name: str, identifier: str, expected: str, got: str) -> DatasetError:
@@ -237,24 +230,24 @@ def _metric_name(key: str, figure: Measure) -> str:
 
 
 def _pack(path: Path, small: Mapping[str, Array], spools: Mapping[str, _Spool]) -> None:
-    with ZipWriter(path) as archive:
+    with zipfile.ZipFile(path, "w") as archive:
         for name, array in small.items():
-            buffer = io.BytesIO()
-            np.lib.format.write_array(buffer, array, version=(1, 0), allow_pickle=False)
-            archive.add(f"{name}.npy", [buffer.getvalue()], REPEATING)
+            with archive.open(new_entry(f"{name}.npy"), "w") as stream:
+                np.lib.format.write_array(stream, array, version=(1, 0), allow_pickle=False)
         for name, spool in spools.items():
             if spool.layout is not None:
-                archive.add(f"{name}.npy", spool.chunks(), spool.member.strategy)
+                with archive.open(new_entry(f"{name}.npy"), "w", force_zip64=True) as stream:
+                    spool.copy_to(stream, *spool.layout)
 
 
-def _check_sizes(stored: Stored) -> None:
+def _check_sizes(stored: EvaluationSample) -> None:
     """Raise ValueError if a label, a prediction or an output does not have the size that its image asks for."""
     image = stored.image
     for name, label in stored.labels.items():
         kind, flat = task(name).activation, image.reshape(*image.shape[:2], -1)[..., 0]
-        found = (label.shape[:2], stored.predictions[name].shape[-2:])
+        sizes = (label.shape[:2], stored.predictions[name].shape[-2:])
         raw = stored.outputs.get(name, kept_output(flat)).shape[-2:]
-        if (*found, raw) != (flat.shape, kept(kind, flat).shape, kept_output(flat).shape):
+        if (*sizes, raw) != (flat.shape, kept(kind, flat).shape, kept_output(flat).shape):
             raise ValueError(f"{name} of image {stored.id!r} has another size than the image")
 
 
@@ -277,7 +270,7 @@ class _Reader:
         if len(buffer) != size:
             raise ValueError(f"{self.member.name}.npy ends early")
         stored = np.frombuffer(buffer, self._dtype).reshape(self._shape)
-        return decode(stored, self.member.dtype, self.member.way, self.member.row_axis)
+        return decode(stored, self.member.dtype, self.member.encoding, self.member.row_axis)
 
 
 class Vectors:
@@ -343,7 +336,7 @@ class Vectors:
         """Which images count for the metrics, bool ``[N]``; the others only show how alike the answers are."""
         return np.array([role == "random" for role in self.roles])
 
-    def images(self) -> Iterator[Stored]:
+    def images(self) -> Iterator[EvaluationSample]:
         """Yield the images in order, each read and restored when it is asked for.
 
         Raises:
@@ -356,8 +349,8 @@ class Vectors:
         except (KeyError, *UNREADABLE) as error:
             raise self._unreadable(error) from error
 
-    def _stored(self, identifier: str, arrays: Mapping[str, Array]) -> Stored:
-        stored = Stored(
+    def _stored(self, identifier: str, arrays: Mapping[str, Array]) -> EvaluationSample:
+        stored = EvaluationSample(
             id=identifier,
             image=arrays["images"].astype(np.uint8, copy=False),
             labels={name: arrays[f"label_{name}"] for name in self.tasks},

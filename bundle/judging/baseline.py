@@ -1,7 +1,7 @@
 """An earlier run as a second reference: is this compiled model worse than the one judged before?
 
-A report keeps the gated figures' per-image arrays: float64, their bytes ordered by significance (equal high bytes lie
-together), deflated, base64. The comparison is the gate's own, paired image by image, so it sees a difference that two
+A report keeps the gated figures' per-image arrays: float64, their bytes ordered by significance (equal high bytes are
+next to each other), deflated, base64. The comparison is the gate's own, paired image by image, so it sees a difference that two
 separate intervals would hide.
 """
 
@@ -80,9 +80,9 @@ def compare(
         device=earlier.device,
         precision=earlier.precision,
         executed_on=earlier.executed_on,
-        tasks={name: _row(one, manifest.budgets[name]) for name, one in judged.items()},
-        delta_m=delta_m([one.drop for one in judged.values()]),
-        passed=all(one.verdict in judging.accepted for one in judged.values()),
+        tasks={name: _row(judgement, manifest.budgets[name]) for name, judgement in judged.items()},
+        delta_m=delta_m([judgement.drop for judgement in judged.values()]),
+        passed=all(judgement.verdict in judging.accepted for judgement in judged.values()),
     )
 
 

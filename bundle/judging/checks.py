@@ -10,6 +10,7 @@ from typing import Literal, TypeAlias
 from bundle.base.errors import RegressionFailed
 from bundle.base.frozen import Frozen
 from bundle.judging.regression_report import RegressionReport, TaskCheck, TaskResult, VariantTask
+from bundle.judging.sentences import why_verdict
 from bundle.judging.verdict import accepted
 from bundle.tasks.table import Activation, task
 
@@ -32,11 +33,11 @@ class Check(Frozen):
 
 def answer(report: RegressionReport, name: str, question: Question, *, allow_inconclusive: bool) -> Check:
     """Answer one question about one task."""
-    result, seen = report.tasks[name], report.checks.get(name, TaskCheck(nonfinite_images=0, agreement=None, reason=""))
+    result, seen = report.tasks[name], report.checks.get(name, TaskCheck(nonfinite_images=0, agreement=None))
     passing = accepted(allow_inconclusive=allow_inconclusive)
     passed, text, skipped = True, "", ""
     if question == "budget":
-        passed, text = result.verdict in passing, sentence(name, result, seen.reason)
+        passed, text = result.verdict in passing, task_sentence(report, name)
     elif question == "finite":
         bad = seen.nonfinite_images
         passed, text = bad == 0, f"{name} holds NaN or infinity on {bad} image{'s' * (bad != 1)}, hard ones counted"
@@ -62,7 +63,7 @@ def answers(report: RegressionReport, *, allow_inconclusive: bool) -> tuple[Chec
 
 
 def _disagreement(name: str, seen: TaskCheck, floor: float) -> str:
-    worst = ", ".join(one.id for one in seen.worst)
+    worst = ", ".join(image.id for image in seen.worst)
     return (
         f"{name}: the answers agree with the reference's to {_text(seen.agreement, '.3f')}, expected {floor} at least: outputs swapped, "
         f"an image flipped, an activation forgotten? Worst images: {worst or 'none compared'}"
@@ -74,15 +75,19 @@ def _as_result(result: TaskResult, row: VariantTask) -> TaskResult:
     return result.model_copy(update={name: getattr(row, name) for name in kept})
 
 
-def sentence(name: str, result: TaskResult, reason: str = "") -> str:
+def task_sentence(report: RegressionReport, name: str) -> str:
+    """Say how a task fared, and what explains its verdict."""
+    cause = why_verdict(report, name)
+    return sentence(name, report.tasks[name]) + (f" ({cause})" if cause else "")
+
+
+def sentence(name: str, result: TaskResult) -> str:
     """Say how a task fared, in one line for people."""
     low, high = result.interval
     values = f"{result.metric} {_text(result.reference, '.4g')} → {_text(result.compiled, '.4g')}"
     drop = f"drop {_text(result.drop_relative, '.2%')} [{_text(low, '.2%')}, {_text(high, '.2%')}]"
-    counted = "" if result.labelled_images is None else f", {result.labelled_images} labelled images"
-    return f"{name}: {values}, {drop}, budget {result.budget:.2%}{counted}: {result.verdict}" + (
-        f" ({reason})" if reason else ""
-    )
+    counted = f"{result.labelled_images} labelled images"
+    return f"{name}: {values}, {drop}, budget {result.budget:.2%}, {counted}: {result.verdict}"
 
 
 def _text(value: float | None, style: str) -> str:
@@ -104,18 +109,17 @@ def require_passed(report: RegressionReport) -> None:
     """
     if report.passed:
         return
-    reasons = {name: check.reason for name, check in report.checks.items()}
-    failed = [sentence(name, row, reasons.get(name, "")) for name, row in report.tasks.items() if row.verdict != "pass"]
+    failed = [task_sentence(report, name) for name, row in report.tasks.items() if row.verdict != "pass"]
     within = not failed
     failed += [
         f"against the earlier run: {sentence(name, _as_result(report.tasks[name], row))}"
         for name, row in behind(report).items()
     ]
-    said = (
+    outcome = (
         "is within its budgets, but not against the earlier run" if within else "is not shown to be within its budgets"
     )
     raise RegressionFailed(
-        f"{report.model} for {report.target} {said}",
+        f"{report.model} for {report.target} {outcome}",
         expected="verdict pass on every task",
         got="; ".join(failed),
         where=f"{report.precision}, {report.executed_on}, {report.images} images",
@@ -131,13 +135,13 @@ def _fix(report: RegressionReport) -> str:
 
 
 def disagreeing(report: RegressionReport) -> tuple[Check, ...]:
-    """Return the failed check of every task whose answers do not resemble the reference's, whatever its metric says."""
+    """Return the failed check of every task whose answers do not resemble the reference's, whatever its metric is."""
     asked = [answer(report, name, "agreement", allow_inconclusive=True) for name in report.tasks]
     return tuple(check for check in asked if not check.passed)
 
 
 def require_agreement(report: RegressionReport) -> None:
-    """Do nothing if every task's answers resemble the reference's, whatever its metric says.
+    """Do nothing if every task's answers resemble the reference's, whatever its metric is.
 
     Raises:
         RegressionFailed: naming every task that does not.

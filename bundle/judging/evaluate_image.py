@@ -15,9 +15,9 @@ from bundle.base.errors import ArtifactError
 from bundle.formats.artifacts import TensorSpec
 from bundle.formats.manifest import Manifest
 from bundle.formats.stored_maps import kept, kept_output
-from bundle.formats.vectors import Stored
+from bundle.formats.vectors import EvaluationSample
 from bundle.judging import frames
-from bundle.tasks.agreement import POWERS, agreement, change, label_power, power
+from bundle.tasks.agreement import ENERGIES, agreement, change, label_energy, signal_energy
 from bundle.tasks.dataset import Array, decode_label
 from bundle.tasks.metrics import measures
 from bundle.tasks.postprocess import predict
@@ -29,27 +29,27 @@ NAN = float("nan")
 
 
 @dataclass(frozen=True, kw_only=True)
-class Seen:
+class ImageResult:
     """What one image showed of one task. NaN: nothing to compare with.
 
     ``figures`` maps a figure's key to its per-image array. ``alike`` is ``agreement.agreement`` and ``change`` is
-    ``agreement.change``, both against the kept prediction; ``exact_change`` and ``powers`` are against the full output.
+    ``agreement.change``, both against the kept prediction; ``full_change`` and ``energies`` are against the full output.
     """
 
     figures: dict[str, Floats]
     finite: bool
-    alike: float
+    agreement: float
     change: float
-    exact_change: float
-    powers: Floats
+    full_change: float
+    energies: Floats
 
 
-def feed(manifest: Manifest, stored: Stored) -> dict[str, Array]:
+def feed(manifest: Manifest, stored: EvaluationSample) -> dict[str, Array]:
     """Return what a session of this bundle takes for a stored image: see ``bundle.formats.manifest.interface``."""
     return frames.feed(manifest, stored.image, name=f"image {stored.id!r}")
 
 
-def look(stored: Stored, infer: Infer, manifest: Manifest) -> dict[str, Seen]:
+def evaluate_image(stored: EvaluationSample, infer: Infer, manifest: Manifest) -> dict[str, ImageResult]:
     """Run one image and measure every task; NaN or infinity in an output spoils that task's arrays and no other's.
 
     Raises:
@@ -60,36 +60,38 @@ def look(stored: Stored, infer: Infer, manifest: Manifest) -> dict[str, Seen]:
     return {name: _see(name, outputs[name][0], stored, manifest) for name in manifest.tasks}
 
 
-def _see(name: str, output: Array, stored: Stored, manifest: Manifest) -> Seen:
+def _see(name: str, output: Array, stored: EvaluationSample, manifest: Manifest) -> ImageResult:
     """Measure one image's output of one task, without its batch axis."""
     row = task(name)
     figures = measures(row, manifest.tasks[name])
-    nothing = np.zeros(POWERS)
+    nothing = np.zeros(ENERGIES)
     if not np.isfinite(output).all():
         arrays = {figure.name: np.full(figure.metric.shape, np.nan) for figure in figures}
-        return Seen(figures=arrays, finite=False, alike=NAN, change=NAN, exact_change=NAN, powers=nothing + NAN)
+        return ImageResult(
+            figures=arrays, finite=False, agreement=NAN, change=NAN, full_change=NAN, energies=nothing + NAN
+        )
     prediction = output if manifest.io == "edge" else predict(row, output)
     label = decode_label(name, stored.labels[name], manifest.dataset)
     arrays = {figure.name: figure.metric.per_image(prediction, label) for figure in figures}
     known, full = stored.predictions.get(name), stored.outputs.get(name)
     exact = None if full is None else predict(row, full)
     ours, ours_full = kept(row.activation, prediction), kept_output(prediction)
-    return Seen(
+    return ImageResult(
         figures=arrays,
         finite=True,
-        alike=NAN if known is None else agreement(row.activation, known, ours),
+        agreement=NAN if known is None else agreement(row.activation, known, ours),
         change=NAN if known is None else change(row.activation, known, ours),
-        exact_change=NAN if exact is None else change(row.activation, exact, ours_full),
-        powers=nothing
+        full_change=NAN if exact is None else change(row.activation, exact, ours_full),
+        energies=nothing
         if full is None or exact is None
-        else power(full, kept_output(output))
+        else signal_energy(full, kept_output(output))
         if manifest.io == "raw"
         else _edge_power(row.activation, exact, ours_full),
     )
 
 
 def _edge_power(activation: Activation, exact: Array, prediction: Array) -> Floats:
-    return label_power(exact, prediction) if activation == "argmax" else power(exact, prediction)
+    return label_energy(exact, prediction) if activation == "argmax" else signal_energy(exact, prediction)
 
 
 def _check_outputs(outputs: Mapping[str, Array], manifest: Manifest, identifier: str) -> None:

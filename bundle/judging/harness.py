@@ -13,9 +13,10 @@ from pydantic import Field
 
 from bundle.base.errors import ArtifactError, InputError
 from bundle.base.frozen import Frozen
+from bundle.formats.hash_files import SUFFIX, hash_line
 from bundle.formats.manifest import Bundle
-from bundle.formats.outputs import json_object, overwrite, require_file
-from bundle.formats.results import read_tied, seal_result, text_of
+from bundle.formats.outputs import json_object, marked, overwrite, require_file
+from bundle.formats.results import read_tied
 from bundle.judging.choice import pick
 from bundle.judging.evaluate_image import Infer
 from bundle.judging.image_sources import Source, labelled
@@ -25,11 +26,11 @@ from bundle.judging.regression_report import (
     RegressionReport,
     open_report,
     parse_report,
-    render,
     variant_tasks,
 )
 from bundle.judging.resume import Journal, run_key
 from bundle.judging.run import Progress, run
+from bundle.judging.sentences import why_picked
 from bundle.judging.verdict import RESAMPLES, Gate
 from bundle.tasks.dataset import find_image
 
@@ -83,7 +84,7 @@ def measure_bundle(
     Raises:
         ProjectError: see ``bundle.judging.run.run`` and bundle/judging/image_sources.py.
     """
-    name, reason = pick(bundle, variant)
+    picked = pick(bundle, variant)
     baseline = None if options.baseline is None else open_report(options.baseline)
     if options.reference is not None and options.data is None:
         raise InputError(
@@ -94,7 +95,7 @@ def measure_bundle(
             fix="name the labelled folder that the reference's arrays are of",
         )
     source = None if options.data is None else labelled(bundle.manifest, options.data, options.split, options.reference)
-    journal = Journal(bundle.folder, _key(bundle, execution, options, name, source))
+    journal = Journal(bundle.folder, _key(bundle, execution, options, picked.variant, source))
     report = run(
         bundle,
         infer,
@@ -108,7 +109,8 @@ def measure_bundle(
         baseline=baseline,
         progress=progress,
     )
-    return Measured(report.model_copy(update={"variant": name, "chosen": reason}), journal)
+    named = {"variant": picked.variant, "chosen_by": picked.by, "chosen": why_picked(picked), "bundle": bundle.sha256}
+    return Measured(report.model_copy(update=named), journal)
 
 
 def judge_bundle(
@@ -136,7 +138,7 @@ def judge_bundle(
     earlier = _earlier(bundle) if own else None
     report, journal = measure_bundle(bundle, infer, execution, options, variant=variant, progress=progress)
     report = _with_rows(earlier, report)
-    path = _write(bundle, report, out) if out is not None else bundle.write(RESULT, render(report)) if own else None
+    path = _write(bundle, report, out) if out is not None else bundle.write(RESULT, report) if own else None
     journal.remove()
     return Judged(report=report, path=path, resumed=len(journal.seen))
 
@@ -151,7 +153,7 @@ def _key(bundle: Bundle, execution: Execution, options: Options, variant: str, s
     kept = {name: value for name, value in execution.facts.items() if name not in VOLATILE}
     facts = execution.model_copy(update={"facts": kept}).model_dump(mode="json")
     images = [] if source is None or options.data is None else list(_stamps(options.data, source.ids, bundle))
-    return run_key(seal=bundle.manifest.seal, variant=variant, session=facts, images=images)
+    return run_key(bundle=bundle.sha256, variant=variant, session=facts, images=images)
 
 
 def _stamps(root: Path, ids: Iterable[str], bundle: Bundle) -> Iterable[tuple[str, int, int]]:
@@ -164,7 +166,7 @@ def _stamps(root: Path, ids: Iterable[str], bundle: Bundle) -> Iterable[tuple[st
 def _earlier(bundle: Bundle) -> RegressionReport | None:
     """Return the result that is about to be written over; None where there is none, or it is not of this version."""
     try:
-        return parse_report(text_of(RESULT, read_tied(bundle.folder, RESULT, bundle.manifest.seal)), bundle.folder)
+        return parse_report(read_tied(bundle.folder, RESULT, bundle.sha256), bundle.folder)
     except ArtifactError:
         return None
 
@@ -179,5 +181,9 @@ def _with_rows(earlier: RegressionReport | None, report: RegressionReport) -> Re
 
 
 def _write(bundle: Bundle, report: RegressionReport, out: Path) -> Path:
-    overwrite(out, seal_result(RESULT, render(report), bundle.manifest.seal), REPORTS)
+    text = report.text()
+    overwrite(out, text, REPORTS)
+    overwrite(
+        out.with_name(f"{out.name}{SUFFIX}"), hash_line(out.name, text.encode()), marked(f"  {out.name}\n".encode())
+    )
     return out

@@ -1,4 +1,4 @@
-"""Where the images of a run come from: the bundle's own, or a whole labelled folder instead of them.
+"""Where the images of a run come from: the bundle's own, or a labelled folder instead of them.
 
 The bundle's images carry the reference's answers. A folder's do not, and a device cannot make them, for the reference
 is the eager PyTorch model: its per-image arrays come in a file that the host wrote (``tdss evaluate --arrays``). Without
@@ -21,10 +21,10 @@ from numpy.typing import NDArray
 
 from bundle.base.array_files import read_member, read_names, read_rows
 from bundle.base.errors import ArtifactError, DatasetError, InputError
-from bundle.base.zip_writer import UNREADABLE
+from bundle.base.zip_entries import UNREADABLE
 from bundle.formats.manifest import Bundle, Manifest
 from bundle.formats.outputs import overwriting, zip_with
-from bundle.formats.vectors import Stored, Vectors
+from bundle.formats.vectors import EvaluationSample, Vectors
 from bundle.tasks.dataset import SPEC_FILE, FolderDataset, load_spec
 from bundle.tasks.metrics import Measure, measures
 from bundle.tasks.table import task
@@ -44,7 +44,7 @@ class Source:
 
     name: str
     ids: tuple[str, ...]
-    images: Callable[[], Iterator[Stored]]
+    images: Callable[[], Iterator[EvaluationSample]]
     references: References = field(default_factory=dict)
     hard: int = 0
 
@@ -116,7 +116,7 @@ def _check_spec(root: Path, manifest: Manifest) -> None:
         )
 
 
-def _folder_images(data: FolderDataset, ids: tuple[str, ...], manifest: Manifest) -> Iterator[Stored]:
+def _folder_images(data: FolderDataset, ids: tuple[str, ...], manifest: Manifest) -> Iterator[EvaluationSample]:
     size = (manifest.preprocess.height, manifest.preprocess.width)
     for identifier in ids:
         image = data.image(identifier)
@@ -129,7 +129,7 @@ def _folder_images(data: FolderDataset, ids: tuple[str, ...], manifest: Manifest
                 fix="resize the images and labels of the split: the graph's shapes are static",
             )
         labels = {name: data.encoded_label(name, identifier) for name in manifest.tasks}
-        yield Stored(id=identifier, image=image, labels=labels, predictions={}, outputs={})
+        yield EvaluationSample(id=identifier, image=image, labels=labels, predictions={}, outputs={})
 
 
 def write_arrays(

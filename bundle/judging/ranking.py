@@ -13,7 +13,7 @@ from bundle.tasks.metrics import metric
 from bundle.tasks.table import Task, task
 
 Floats = NDArray[np.float64]
-PLACES = ("worst", "median", "best")
+RANKS = ("worst", "median", "best")
 
 
 def scores(row: Task, channels: int, arrays: Floats) -> Floats:
@@ -32,21 +32,21 @@ def losses(manifest: Manifest, vectors: Vectors, report: RegressionReport | None
     NaN: the image counts for no metric. None: no judgement of the bundle's own images is at hand.
     """
     kept = None if report is None else report.arrays
-    places = {name: index for index, name in enumerate(vectors.ids)}
-    if kept is None or not set(kept.ids) <= set(places) or set(kept.tasks) != set(manifest.tasks):
+    rows = {name: index for index, name in enumerate(vectors.ids)}
+    if kept is None or not set(kept.ids) <= set(rows) or set(kept.tasks) != set(manifest.tasks):
         return None
-    found = {}
+    lost = {}
     for name, before in reference_scores(manifest, vectors).items():
         row, channels = task(name), manifest.tasks[name]
         after = np.full(len(before), np.nan)
         arrays = unpack(kept.tasks[name], (len(kept.ids), *metric(row, channels).shape))
-        after[[places[identifier] for identifier in kept.ids]] = scores(row, channels, arrays)
-        found[name] = before - after if row.direction == "higher" else after - before
-    return found
+        after[[rows[identifier] for identifier in kept.ids]] = scores(row, channels, arrays)
+        lost[name] = before - after if row.direction == "higher" else after - before
+    return lost
 
 
 def extremes(row: Task, reference: Floats, loss: Floats | None) -> dict[int, str]:
-    """Return index → place: of the images that count, the one that lost most, the middle one, and the one that lost least.
+    """Return index → rank: of the images that count, the one that lost most, the middle one, and the one that lost least.
 
     Where losses are equal, or none are known, the reference's own score ``[N]`` decides: the worst first.
     """
@@ -55,14 +55,14 @@ def extremes(row: Task, reference: Floats, loss: Floats | None) -> dict[int, str
     order = [int(index) for index in np.lexsort((good, -lost)) if not np.isnan(lost[index] + good[index])]
     if not order:
         return {}
-    places: dict[int, str] = {}
-    for place, index in zip(PLACES, (order[0], order[(len(order) - 1) // 2], order[-1]), strict=True):
-        places.setdefault(index, place)
-    return places
+    ranked: dict[int, str] = {}
+    for rank, index in zip(RANKS, (order[0], order[(len(order) - 1) // 2], order[-1]), strict=True):
+        ranked.setdefault(index, rank)
+    return ranked
 
 
 def ranks(values: Floats, row: Task) -> Floats:
-    """Return each image's place among those that count, 0 (worst) to 1 (best), equal values sharing one; else NaN."""
+    """Return each image's rank among those that count, 0 (worst) to 1 (best), equal values sharing one; else NaN."""
     good = values if row.direction == "higher" else -values
     counted = np.sort(good[~np.isnan(good)])
     if counted.size < 2:
@@ -72,7 +72,7 @@ def ranks(values: Floats, row: Task) -> Floats:
 
 
 def choose(ids: Sequence[str], table: Mapping[str, Floats]) -> dict[str, str]:
-    """Return id → place for the worst, the median and the best image by the mean rank of its scores over the tasks.
+    """Return id → rank for the worst, the median and the best image by the mean rank of its scores over the tasks.
 
     ``table`` is ``reference_scores``; it is the choice of a picture that shows all tasks of an image.
     """
@@ -82,7 +82,7 @@ def choose(ids: Sequence[str], table: Mapping[str, Floats]) -> dict[str, str]:
     full = np.flatnonzero(counts == counts.max())
     order = full[np.argsort(mean[full], kind="stable")]
     picks = (order[0], order[(len(order) - 1) // 2], order[-1])
-    places: dict[str, str] = {}
-    for place, index in zip(PLACES, picks, strict=True):
-        places.setdefault(ids[index], place)
-    return places
+    chosen: dict[str, str] = {}
+    for rank, index in zip(RANKS, picks, strict=True):
+        chosen.setdefault(ids[index], rank)
+    return chosen

@@ -1,4 +1,4 @@
-"""What ``regression.json`` holds: how every task fared, how that was found out, and enough to judge it again later.
+"""What ``regression.json`` holds: how every task fared, how that was measured, and enough to judge it again later.
 
 Figures that are undefined are null. ``arrays`` keeps the compiled model's per-image arrays, so a later run can be
 compared with this one image by image (bundle/judging/baseline.py); it is the last key, for it is large and not for people.
@@ -7,13 +7,13 @@ compared with this one image by image (bundle/judging/baseline.py); it is the la
 from pathlib import Path
 from typing import Annotated, Literal, TypeAlias
 
-from pydantic import BeforeValidator, ConfigDict, Field, ValidationError, model_validator
+from pydantic import BeforeValidator, ConfigDict, Field, ValidationError
 
 from bundle.base.errors import ArtifactError
 from bundle.base.frozen import Frozen, faults
 from bundle.base.limits import NotNegative
-from bundle.formats.results import open_result, read_result, write_result
-from bundle.judging.verdict import Gate, Verdict
+from bundle.formats.results import Result, open_result, read_result
+from bundle.judging.verdict import Cause, Gate, Verdict
 from bundle.tasks.table import Direction
 
 RESULT = "regression.json"
@@ -61,9 +61,8 @@ class FigureResult(Frozen):
 class TaskResult(Frozen):
     """One task's entry in ``regression.json``. A drop is relative and positive when worse; null is undefined.
 
-    ``labelled_images`` is the number of images that count for the metric, those with a label for the task; null in files of
-    schema 1. ``sqnr_db`` compares the stored full outputs with the compiled model's; null if there is no difference at all.
-    ``images_needed`` says about how many images would settle an inconclusive verdict. ``figures`` are those of
+    ``labelled_images`` is the number of images that count for the metric, those with a label for the task. ``sqnr_db`` compares the stored full outputs with the compiled model's; null if there is no difference at all.
+    ``cause`` explains an extraordinary verdict; ``images_needed`` says about how many images would settle an inconclusive one. ``figures`` are those of
     ``bundle.tasks.metrics.SECONDARY``.
     """
 
@@ -75,8 +74,9 @@ class TaskResult(Frozen):
     interval: Interval
     budget: NotNegative
     verdict: Verdict
+    cause: Cause | None = None
     sqnr_db: Number
-    labelled_images: int | None = None
+    labelled_images: int
     images_needed: int | None = None
     figures: dict[str, FigureResult] = Field(default_factory=dict)
 
@@ -89,16 +89,16 @@ class WorstImage(Frozen):
 
 
 class TaskCheck(Frozen):
-    """Direct agreement of a task with the reference, and what explains its verdict.
+    """Direct agreement of a task with the reference.
 
     ``agreement`` is 1 where every pixel is the reference's, 0 where none is; ``cosine`` is that of the full outputs;
     ``change`` is the mean difference per pixel in ``change_unit``. All are null where there is nothing to compare with.
-    ``nonfinite_images`` counts images with NaN or infinity in the output; ``reason`` explains an extraordinary verdict.
+    ``nonfinite_images`` counts images with NaN or infinity in the output, ``nonfinite`` are the ids of the first ones.
     """
 
     nonfinite_images: int
+    nonfinite: tuple[str, ...] = ()
     agreement: Number
-    reason: str
     cosine: Number = None
     change: Number = None
     change_unit: str = ""
@@ -115,13 +115,13 @@ class VariantTask(Frozen):
     budget: NotNegative
     verdict: Verdict
     sqnr_db: Number = None
-    labelled_images: int | None = None
+    labelled_images: int
 
 
 class VariantRow(Frozen):
     """One variant that was tried, shipped or not, and why; ``tasks`` is empty where it was not judged.
 
-    ``median_ms`` is null where time says nothing (an emulation) or was not taken; ``bytes`` are those of its files.
+    ``median_ms`` is null where time means nothing (an emulation) or was not taken; ``bytes`` are those of its files.
     """
 
     name: str
@@ -135,7 +135,7 @@ class VariantRow(Frozen):
 
 
 class BaselineResult(Frozen):
-    """How this run compares with an earlier one: in ``tasks`` the earlier run's figures stand as the reference."""
+    """How this run compares with an earlier one: in ``tasks`` the earlier run's figures are the reference."""
 
     model: str
     target: str
@@ -154,18 +154,18 @@ class PackedArrays(Frozen):
     tasks: dict[str, str]
 
 
-class RegressionReport(Frozen):
+class RegressionReport(Result):
     """What ``regression.json`` holds.
 
     ``variants`` has a row for every variant that was tried, where whoever made the report compared several.
     ``source`` names the images, ``session`` the runtime and its effective settings, ``checks`` the direct agreement.
-    ``variant`` is the one that was judged and ``chosen`` says why it was that one; "" is not known. Schema 1 is the same
-    without ``labelled_images``: its verdicts are of narrower intervals, and its arrays can still be compared with.
+    ``variant`` is the one that was judged. ``chosen_by`` says whether it was asked for by name, or was that of the bundle's
+    choice or of its build; ``chosen`` is the same in words, for people.
     """
 
     model_config = ConfigDict(populate_by_name=True)
 
-    schema_version: Literal[1, 2] = Field(default=2, alias="schema")
+    schema_version: Literal[3] = Field(default=3, alias="schema")
     model: str
     target: str
     device: Device
@@ -180,20 +180,12 @@ class RegressionReport(Frozen):
     gate: Gate = "one-sided"
     source: str = "the bundle's images"
     variant: str = ""
+    chosen_by: Literal["name", "choice", "build"] | None = None
     chosen: str = ""
     session: dict[str, str] = Field(default_factory=dict)
     checks: dict[str, TaskCheck] = Field(default_factory=dict)
     baseline: BaselineResult | None = None
     arrays: PackedArrays | None = None
-
-    @model_validator(mode="after")
-    def _counts_are_there(self) -> "RegressionReport":
-        missing = [name for name, result in self.tasks.items() if result.labelled_images is None]
-        if self.schema_version > 1 and missing:
-            raise ValueError(
-                f"schema {self.schema_version} holds labelled_images for every task, {missing[0]} has none"
-            )
-        return self
 
 
 def verdicts_of(report: RegressionReport) -> dict[str, Verdict]:
@@ -205,16 +197,6 @@ def variant_tasks(report: RegressionReport) -> dict[str, VariantTask]:
     """Return the ``tasks`` of a variant's row from its own report."""
     kept = set(VariantTask.model_fields)
     return {name: VariantTask.model_validate(result.model_dump(include=kept)) for name, result in report.tasks.items()}
-
-
-def write_report(folder: Path, report: RegressionReport) -> Path:
-    """Write ``regression.json`` into a folder, atomically, sealed if that is a bundle, and return its path."""
-    return write_result(folder, RESULT, render(report))
-
-
-def render(report: RegressionReport) -> str:
-    """Return the text of ``regression.json``, without a seal."""
-    return report.model_dump_json(by_alias=True, indent=2) + "\n"
 
 
 def read_report(folder: Path) -> RegressionReport:
@@ -229,14 +211,14 @@ def read_report(folder: Path) -> RegressionReport:
         raise _unread(folder, error) from error
 
 
-def parse_report(text: str, folder: Path) -> RegressionReport:
-    """Return the report that a text of regression.json holds; ``folder`` is where it is from.
+def parse_report(content: bytes, folder: Path) -> RegressionReport:
+    """Return the report that the bytes of a regression.json hold; ``folder`` is where it is from.
 
     Raises:
         ArtifactError: it is not of this schema.
     """
     try:
-        return RegressionReport.model_validate_json(text)
+        return RegressionReport.model_validate_json(content)
     except ValidationError as error:
         raise _unread(folder, error) from error
 
@@ -244,7 +226,7 @@ def parse_report(text: str, folder: Path) -> RegressionReport:
 def _unread(folder: Path, error: Exception) -> ArtifactError:
     return ArtifactError(
         f"{RESULT} cannot be read",
-        expected="schema 1 or 2",
+        expected="schema 3",
         got=faults(error),
         where=str(folder / RESULT),
         fix="run pytest tests/regression --bundle on this bundle",
@@ -252,18 +234,18 @@ def _unread(folder: Path, error: Exception) -> ArtifactError:
 
 
 def open_report(path: Path) -> RegressionReport:
-    """Read a regression.json wherever it lies and whatever it is called, as one that was sent back.
+    """Read a regression.json wherever it is and whatever its name, as one that was sent back.
 
     Raises:
         ArtifactError: there is none, it was altered, or it is not of this schema.
     """
     try:
-        return RegressionReport.model_validate_json(open_result(path, RESULT))
+        return RegressionReport.model_validate_json(open_result(path))
     except (FileNotFoundError, IsADirectoryError, NotADirectoryError, ValidationError) as error:
         raise ArtifactError(
             f"{path.name} is no result of a regression",
-            expected="a regression.json of schema 1 or 2",
+            expected="a regression.json of schema 3",
             got=faults(error),
             where=str(path),
-            fix="name the file that pytest tests/regression or tdss regress wrote",
+            fix="name the file that pytest tests/regression or tdss regress wrote; judge again if an older version did",
         ) from error

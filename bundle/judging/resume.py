@@ -1,7 +1,7 @@
 """The journal of a run: what every image showed, line by line, so that a killed run goes on where it stopped.
 
 It lies in the bundle's folder ``journal/`` under the run's key, which is made of everything that decides an image's
-figures: the bundle's seal, the session's facts, the images' source and the code that measures. A run with another key
+figures: the bundle's manifest, the session's facts, the images' source and the code that measures. A run with another key
 never reads it. A line is its own sha256, a blank and one image as JSON (a float's shortest form restores it exactly).
 Reading stops at the first line that is not whole: what a kill left half written is measured again. When the report is
 written the journal is removed, so a second run measures everything anew.
@@ -17,7 +17,7 @@ from pathlib import Path
 import numpy as np
 
 from bundle.formats.contents import JOURNAL
-from bundle.judging.evaluate_image import Seen
+from bundle.judging.evaluate_image import ImageResult
 
 FOLDER = JOURNAL
 _DIGITS = 16
@@ -38,7 +38,7 @@ class Journal:
     def __init__(self, bundle: Path, key: str) -> None:
         """Read what is there; nothing is written before the first ``add``."""
         self.path = bundle / FOLDER / f"{key}.jsonl"
-        self.seen: dict[str, dict[str, Seen]] = {}
+        self.seen: dict[str, dict[str, ImageResult]] = {}
         self._whole = 0
         for line in self.path.read_bytes().splitlines(keepends=True) if self.path.is_file() else ():
             entry = _read(line)
@@ -47,7 +47,7 @@ class Journal:
             self.seen |= entry
             self._whole += len(line)
 
-    def add(self, identifier: str, seen: Mapping[str, Seen]) -> None:
+    def add(self, identifier: str, seen: Mapping[str, ImageResult]) -> None:
         """Append one image; when this returns the line is on the disk."""
         self.path.parent.mkdir(parents=True, exist_ok=True)
         with self.path.open("r+b" if self.path.exists() else "wb") as stream:
@@ -66,7 +66,7 @@ class Journal:
             self.path.parent.rmdir()
 
 
-def _write(identifier: str, seen: Mapping[str, Seen]) -> bytes:
+def _write(identifier: str, seen: Mapping[str, ImageResult]) -> bytes:
     rows = {name: _pack(one) for name, one in seen.items()}
     return sealed_line(json.dumps({"id": identifier, "tasks": rows}, separators=(",", ":"), allow_nan=False).encode())
 
@@ -83,7 +83,7 @@ def open_line(line: bytes) -> bytes | None:
     return text[:-1] if whole else None
 
 
-def _read(line: bytes) -> dict[str, dict[str, Seen]] | None:
+def _read(line: bytes) -> dict[str, dict[str, ImageResult]] | None:
     text = open_line(line)
     if text is None:
         return None
@@ -91,8 +91,8 @@ def _read(line: bytes) -> dict[str, dict[str, Seen]] | None:
     return {str(entry["id"]): {str(name): _unpack(row) for name, row in entry["tasks"].items()}}
 
 
-def _pack(seen: Seen) -> dict[str, object]:
-    numbers = [seen.alike, seen.change, seen.exact_change, *seen.powers.tolist()]
+def _pack(seen: ImageResult) -> dict[str, object]:
+    numbers = [seen.agreement, seen.change, seen.full_change, *seen.energies.tolist()]
     return {
         "figures": {
             name: [list(array.shape), _plain(array.reshape(-1).tolist())] for name, array in seen.figures.items()
@@ -107,16 +107,16 @@ def _plain(numbers: list[float]) -> list[float | None]:
     return [None if math.isnan(number) else number for number in numbers]
 
 
-def _unpack(row: Mapping[str, object]) -> Seen:
+def _unpack(row: Mapping[str, object]) -> ImageResult:
     figures, numbers = row["figures"], row["numbers"]
     if not isinstance(figures, dict) or not isinstance(numbers, list):  # the line's hash says that we wrote it
         raise TypeError("a journal line of another version")
-    alike, change, exact, *powers = (math.nan if number is None else float(number) for number in numbers)
-    return Seen(
+    alike, change, exact, *energies = (math.nan if number is None else float(number) for number in numbers)
+    return ImageResult(
         figures={name: np.array(values, dtype=np.float64).reshape(shape) for name, (shape, values) in figures.items()},
         finite=bool(row["finite"]),
-        alike=alike,
+        agreement=alike,
         change=change,
-        exact_change=exact,
-        powers=np.array(powers),
+        full_change=exact,
+        energies=np.array(energies),
     )

@@ -14,7 +14,7 @@ from bundle.formats.manifest import Bundle, Manifest
 from bundle.judging.baseline import compare, pack
 from bundle.judging.checks import require_passed
 from bundle.judging.criteria import Judging
-from bundle.judging.evaluate_image import Infer, Seen, feed, look
+from bundle.judging.evaluate_image import ImageResult, Infer, evaluate_image, feed
 from bundle.judging.image_sources import References, Source, bundled, figures_of
 from bundle.judging.regression_report import (
     RESULT,
@@ -31,12 +31,11 @@ from bundle.judging.regression_report import (
     open_report,
     read_report,
     variant_tasks,
-    write_report,
 )
 from bundle.judging.resume import Journal
 from bundle.judging.session_timeout import guarded
 from bundle.judging.verdict import RESAMPLES, Gate, Weighed, delta_m, delta_m_interval, judge, weigh
-from bundle.tasks.agreement import CHANGE_UNITS, POWERS, cosine, sqnr_db
+from bundle.tasks.agreement import CHANGE_UNITS, ENERGIES, cosine, sqnr_db
 from bundle.tasks.metrics import Floats, Measure
 from bundle.tasks.table import task
 
@@ -57,7 +56,6 @@ __all__ = [
     "require_passed",
     "run",
     "variant_tasks",
-    "write_report",
 ]
 
 WORST = 5
@@ -97,15 +95,15 @@ def run(
 
 def _measure(
     manifest: Manifest, source: Source, infer: Infer, journal: Journal | None, limit_s: float, progress: Progress | None
-) -> dict[str, dict[str, Seen]]:
+) -> dict[str, dict[str, ImageResult]]:
     """Return what every image showed of every task, in the order of the images; a journal's images are not run again."""
-    seen: dict[str, dict[str, Seen]] = {}
+    seen: dict[str, dict[str, ImageResult]] = {}
     for stored in source.images():
         known = None if journal is None else journal.seen.get(stored.id)
-        found = look(stored, guarded(infer, stored.id, limit_s), manifest) if known is None else known
+        result = evaluate_image(stored, guarded(infer, stored.id, limit_s), manifest) if known is None else known
         if journal is not None and known is None:
-            journal.add(stored.id, found)
-        seen[stored.id] = found
+            journal.add(stored.id, result)
+        seen[stored.id] = result
         if progress is not None:
             progress(len(seen), max(len(seen), len(source.ids) + source.hard))
     return seen
@@ -114,7 +112,7 @@ def _measure(
 def _report(
     manifest: Manifest,
     source: Source,
-    seen: dict[str, dict[str, Seen]],
+    seen: dict[str, dict[str, ImageResult]],
     execution: Execution,
     judging: Judging,
     baseline: RegressionReport | None,
@@ -126,7 +124,7 @@ def _report(
         name: _spoilt(_weigh(manifest, name, rows[0], arrays, source.references, judging), per_task[name])
         for name, rows in figures.items()
     }
-    judged = [one.judgement for one in weighed.values()]
+    judged = [task.judgement for task in weighed.values()]
     gated = {name: arrays[name][rows[0].name] for name, rows in figures.items()}
     earlier = None if baseline is None else compare(baseline, source.ids, gated, manifest, judging)
     others = {
@@ -140,20 +138,21 @@ def _report(
         executed_on=execution.executed_on,
         images=len(source.ids),
         tasks={name: _result(manifest, name, one, per_task[name], others[name]) for name, one in weighed.items()},
-        delta_m=delta_m([one.drop for one in judged]),
-        passed=all(one.verdict in judging.accepted for one in judged) and (earlier is None or earlier.passed),
+        delta_m=delta_m([judgement.drop for judgement in judged]),
+        passed=all(judgement.verdict in judging.accepted for judgement in judged)
+        and (earlier is None or earlier.passed),
         delta_m_interval=delta_m_interval(list(weighed.values())),
         gate=judging.gate,
         source=source.name,
         session=execution.facts,
-        checks={name: _check(name, one, per_task[name]) for name, one in weighed.items()},
+        checks={name: _check(name, per_task[name]) for name in weighed},
         baseline=earlier,
         arrays=pack(source.ids, gated),
     )
 
 
 def _stacked(
-    seen: dict[str, dict[str, Seen]], ids: tuple[str, ...], name: str, figures: tuple[Measure, ...]
+    seen: dict[str, dict[str, ImageResult]], ids: tuple[str, ...], name: str, figures: tuple[Measure, ...]
 ) -> dict[str, Floats]:
     return {figure.name: np.stack([seen[key][name].figures[figure.name] for key in ids]) for figure in figures}
 
@@ -173,17 +172,15 @@ def _weigh(
     weighed = weigh(np.zeros_like(ours) if theirs is None else theirs, ours, rule)
     if theirs is not None or weighed.judgement.verdict != "inconclusive":
         return weighed
-    reason = "the reference was not measured on these images: give its arrays (--reference)"
-    return Weighed(weighed.judgement.model_copy(update={"reason": reason}), weighed.draws)
+    return Weighed(weighed.judgement.model_copy(update={"cause": "no_reference"}), weighed.draws)
 
 
-def _spoilt(weighed: Weighed, seen: dict[str, Seen]) -> Weighed:
+def _spoilt(weighed: Weighed, seen: dict[str, ImageResult]) -> Weighed:
     """Turn a verdict into ``regression`` where an image that counts for no metric, a hard one, gave NaN or infinity."""
     bad = [key for key, one in seen.items() if not one.finite]
     if not bad or weighed.judgement.verdict == "regression":
         return weighed
-    reason = f"the output is not finite on {len(bad)} of the hard images: {', '.join(bad[:WORST])}"
-    changes = {"verdict": "regression", "reason": reason, "images_needed": None}
+    changes = {"verdict": "regression", "cause": "hard_not_finite", "images_needed": None}
     return Weighed(weighed.judgement.model_copy(update=changes), weighed.draws)
 
 
@@ -211,7 +208,7 @@ def _figures(
 
 
 def _result(
-    manifest: Manifest, name: str, weighed: Weighed, seen: dict[str, Seen], figures: dict[str, FigureResult]
+    manifest: Manifest, name: str, weighed: Weighed, seen: dict[str, ImageResult], figures: dict[str, FigureResult]
 ) -> TaskResult:
     row, judgement = task(name), weighed.judgement
     return TaskResult(
@@ -225,24 +222,25 @@ def _result(
         budget=manifest.budgets[name],
         verdict=judgement.verdict,
         sqnr_db=sqnr_db(_powers(seen)),
+        cause=judgement.cause,
         images_needed=judgement.images_needed,
         figures=figures,
     )
 
 
-def _powers(seen: dict[str, Seen]) -> Floats:
-    return np.sum([one.powers for one in seen.values()], axis=0) if seen else np.zeros(POWERS)
+def _powers(seen: dict[str, ImageResult]) -> Floats:
+    return np.sum([image.energies for image in seen.values()], axis=0) if seen else np.zeros(ENERGIES)
 
 
-def _check(name: str, weighed: Weighed, seen: dict[str, Seen]) -> TaskCheck:
+def _check(name: str, seen: dict[str, ImageResult]) -> TaskCheck:
     """Return the direct agreement; label maps are kept exactly, other answers are compared where they are kept in full."""
-    activation = task(name).activation
-    exact = [one.change if activation == "argmax" else one.exact_change for one in seen.values()]
+    activation, bad = task(name).activation, [key for key, one in seen.items() if not one.finite]
+    exact = [image.change if activation == "argmax" else image.full_change for image in seen.values()]
     known = sorted(((one.change, key) for key, one in seen.items() if one.change > 0), key=lambda pair: -pair[0])
     return TaskCheck(
-        nonfinite_images=sum(not one.finite for one in seen.values()),
-        agreement=_mean([one.alike for one in seen.values()]),
-        reason=weighed.judgement.reason,
+        nonfinite_images=len(bad),
+        nonfinite=tuple(bad[:WORST]),
+        agreement=_mean([image.agreement for image in seen.values()]),
         cosine=cosine(_powers(seen)),
         change=_mean(exact),
         change_unit=CHANGE_UNITS[activation],

@@ -9,20 +9,20 @@ from pydantic import Field, TypeAdapter
 
 from bundle.base.frozen import Frozen
 from bundle.base.limits import Count
-from bundle.base.nullable_float import Figure
+from bundle.base.nullable_float import NullableFloat
 from bundle.formats.results import read_json
 from bundle.judging.verdict import MINIMUM_IMAGES, Verdict
 
 
-class Standing(Frozen):
-    """How one task stands: its relative drop, the drop's interval, and the verdict that the budget gives it.
+class TaskDrop(Frozen):
+    """The result of one task: its relative drop, the drop's interval, and the verdict that the budget gives it.
 
     A drop is infinite where only the reference has a metric, and NaN where it has none; a file says null for both.
     ``labelled_images`` is the number of images that count for the metric; None in files of before it was recorded.
     """
 
-    drop: Figure
-    interval: tuple[Figure, Figure]
+    drop: NullableFloat
+    interval: tuple[NullableFloat, NullableFloat]
     verdict: Verdict
     labelled_images: int | None = None
 
@@ -40,7 +40,7 @@ class Standing(Frozen):
 class SearchConfig(Frozen):
     """How mixed precision is searched where plain INT8 breaks a budget on the calibration images.
 
-    A task holds if its drop's interval lies within ± ``margin`` of its budget; at most ``limit`` of the MACs stay in
+    A task holds if its drop's interval is within ± ``margin`` of its budget; at most ``limit`` of the MACs stay in
     float; each layer's sensitivity is measured on ``images`` images.
     """
 
@@ -62,7 +62,7 @@ class LayerSensitivity(Frozen):
     name: str
     macs_share: float
     sqnr_db: dict[str, float]
-    drop: dict[str, Figure]
+    drop: dict[str, NullableFloat]
 
     def noise(self, task_name: str) -> float:
         """The layer's noise power at a task's output, relative to the output's power."""
@@ -70,16 +70,16 @@ class LayerSensitivity(Frozen):
 
 
 class Step(Frozen):
-    """One graph that was tried: how many layers were in float, their share of the MACs, SmoothQuant or not, how each task stood.
+    """One graph that was tried: how many layers were in float, their share of the MACs, SmoothQuant or not, and the result of each task.
 
     ``noise`` is Σ difference² / Σ reference² at each task's output, on a few of the images.
-    ``held``: every interval lies within ± ``margin`` of its budget; ``passed``: every task's verdict is a pass; ``near``:
-    every task passes, or its drop alone lies within ± ``margin`` of its budget while the images cannot tell.
+    ``held``: every interval is within ± ``margin`` of its budget; ``passed``: every task's verdict is a pass; ``near``:
+    every task passes, or its drop alone is within ± ``margin`` of its budget while the images cannot tell.
     """
 
     returned: int
     macs_share: float
-    tasks: dict[str, Standing]
+    tasks: dict[str, TaskDrop]
     held: bool
     passed: bool = False  # these two are not in files of before 0603
     near: bool = False

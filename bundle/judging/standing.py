@@ -1,4 +1,4 @@
-"""Where a set of verdicts stands against the budgets, and the words for it: the terminal, the page and choice.json say the same.
+"""A set of verdicts against the budgets, and the words for it: the terminal, the page and choice.json say the same.
 
 ``within``: every verdict is a pass. ``undecided``: none is beyond its budget, but the images cannot settle one or more; whether
 that is accepted is a choice of whoever judges (``--allow-inconclusive``), and never makes it ``within``. ``beyond``: the rest.
@@ -15,9 +15,9 @@ ALLOWED = "allowed by --allow-inconclusive"
 
 
 def standing(verdicts: Mapping[str, Verdict]) -> Standing:
-    """Return where the verdicts of all tasks stand together."""
-    found = set(verdicts.values())
-    return "within" if found <= {"pass"} else "undecided" if found <= {"pass", "inconclusive"} else "beyond"
+    """Sum up the verdicts of all tasks."""
+    seen = set(verdicts.values())
+    return "within" if seen <= {"pass"} else "undecided" if seen <= {"pass", "inconclusive"} else "beyond"
 
 
 def undecided(verdicts: Mapping[str, Verdict]) -> tuple[str, ...]:
@@ -32,7 +32,7 @@ def allowed(verdicts: Mapping[str, Verdict]) -> str:
 
 
 def summary(verdicts: Mapping[str, Verdict], *, accepted: bool) -> str:
-    """Say in a few words how all tasks stand; ``accepted`` is whether whoever judged lets these verdicts pass."""
+    """Sum up all tasks in a few words; ``accepted`` is whether whoever judged lets these verdicts pass."""
     where = standing(verdicts)
     if where == "within":
         return WITHIN
@@ -52,7 +52,7 @@ def variant_summary(verdicts: Mapping[str, Verdict], *, accepted: bool) -> str:
 
 
 def label(verdicts: Mapping[str, Verdict], *, accepted: bool) -> str:
-    """Say it in a table's cell, where the tasks stand beside it."""
+    """Say it in a table's cell, beside the cells of the tasks."""
     where = standing(verdicts)
     if where == "undecided":
         return "undecided, allowed" if accepted else "undecided"

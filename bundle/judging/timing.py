@@ -45,7 +45,7 @@ class Ratio(Frozen):
 
     @property
     def equal(self) -> bool:
-        """True where the difference lies within the noise."""
+        """True where the difference is within the noise."""
         return self.low <= 1 <= self.high
 
 
@@ -97,13 +97,13 @@ def measure(
     again: int,
 ) -> dict[str, list[RowT]]:
     """Return the rounds of ``take(warmup, runs)``, and up to ``again`` times as many more while they are ``unsettled``."""
-    found = take(warmup, runs)
+    rows = take(warmup, runs)
     for _ in range(again):
-        if not unsettled(found):
+        if not unsettled(rows):
             break
         more = take(0, runs)
-        found = {name: [*rows, *more[name]] for name, rows in found.items()}
-    return found
+        rows = {name: [*known, *more[name]] for name, known in rows.items()}
+    return rows
 
 
 def glance() -> Glance:
@@ -132,17 +132,17 @@ def load_between(before: Glance, after: Glance) -> Load:
 
 def disturbances(load: Load | None, variants: Mapping[str, Percentiles]) -> tuple[str, ...]:
     """Say what shows that the machine was busy with something else; nothing where nothing does."""
-    found = []
+    signs = []
     if load is not None:
-        highest = max((one[0] for one in (load.before, load.after) if one is not None), default=0.0)
-        found += [f"load {highest:.1f} on {load.cpus} CPUs"] if highest > LOAD_LIMIT * load.cpus else []
-        found += [f"{load.steal:.0%} of the CPU time went to other guests"] if (load.steal or 0.0) > STEAL_LIMIT else []
+        highest = max((averages[0] for averages in (load.before, load.after) if averages is not None), default=0.0)
+        signs += [f"load {highest:.1f} on {load.cpus} CPUs"] if highest > LOAD_LIMIT * load.cpus else []
+        signs += [f"{load.steal:.0%} of the CPU time went to other guests"] if (load.steal or 0.0) > STEAL_LIMIT else []
     for name, one in variants.items():
         if one.p10_ms and one.p90_ms > SPREAD_LIMIT * one.p10_ms:
-            found.append(f"{name}: p90 is {one.p90_ms / one.p10_ms:.2f} times p10")
-    return tuple(found)
+            signs.append(f"{name}: p90 is {one.p90_ms / one.p10_ms:.2f} times p10")
+    return tuple(signs)
 
 
 def busy(findings: Sequence[str]) -> str:
-    """Warn that the machine was busy while it timed, by what ``disturbances`` found."""
+    """Warn that the machine was busy while it timed, by what ``disturbances`` returns."""
     return f"the machine was busy while it timed ({'; '.join(findings)}): the latencies may not be repeatable"

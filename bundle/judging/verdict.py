@@ -29,10 +29,22 @@ from numpy.typing import NDArray
 
 from bundle.base.errors import InputError
 from bundle.base.frozen import Frozen
-from bundle.base.nullable_float import Figure
+from bundle.base.nullable_float import NullableFloat
 from bundle.tasks.table import Direction
 
 Verdict: TypeAlias = Literal["pass", "regression", "inconclusive", "improvement"]
+Cause: TypeAlias = Literal[
+    "not_finite",
+    "hard_not_finite",
+    "no_label",
+    "no_reference",
+    "compiled_undefined",
+    "reference_zero",
+    "too_few_images",
+    "more_images",
+    "improvement",
+]
+"""What explains a verdict that is not an ordinary one; bundle/judging/sentences.py has the words."""
 Gate: TypeAlias = Literal["one-sided", "two-sided"]
 Floats: TypeAlias = NDArray[np.float64]
 Reduce: TypeAlias = Callable[[Floats], Floats]
@@ -60,13 +72,13 @@ class Judgement(Frozen):
     images of this kind would settle an inconclusive verdict (see ``images_needed``), else None.
     """
 
-    reference: Figure
-    compiled: Figure
+    reference: NullableFloat
+    compiled: NullableFloat
     labelled_images: int
-    drop: Figure
-    interval: tuple[Figure, Figure]
+    drop: NullableFloat
+    interval: tuple[NullableFloat, NullableFloat]
     verdict: Verdict
-    reason: str  # empty for an ordinary verdict
+    cause: Cause | None = None  # None for an ordinary verdict
     images_needed: int | None = None
 
 
@@ -140,7 +152,7 @@ def tail(images: int) -> float:
 def interval(drops: Floats, images: int) -> tuple[float, float]:
     """Return the expanded percentile interval of the defined drops, for draws of ``images`` images that count.
 
-    Its ends are order statistics that widen it, so infinities stay whole.
+    Its ends are order statistics that widen it, so infinities stay infinite.
     """
     defined = np.sort(drops[~np.isnan(drops)])
     if defined.size == 0:
@@ -165,7 +177,7 @@ def images_needed(
     """Return about how many images would move the interval off the budget if the drop stayed as it is.
 
     An interval shrinks as 1/√N about the drop, so a half width w that must shrink to the distance d from the budget needs N·(w/d)²
-    images. None: the interval holds no end of the gate, or the drop lies on one, or an end is infinite.
+    images. None: the interval holds no end of the gate, or the drop is on one, or an end is infinite.
     """
     low, high = ends
     gates = (budget,) if gate == "one-sided" else (-budget, budget)
@@ -213,14 +225,12 @@ def weigh(reference: Floats, compiled: Floats, rule: Rule) -> Weighed:
     _check(reference, compiled)
     ours, counted = _metric(reference, rule.reduce), labelled(reference, compiled)
     if not np.isfinite(compiled).all():
-        bad = int((~np.isfinite(compiled).reshape(len(compiled), -1).all(axis=1)).sum())
-        return _failed(ours, counted, f"the output is not finite on {bad} of {len(compiled)} images")
+        return _failed(ours, counted, "not_finite")
     theirs = _metric(compiled, rule.reduce)
     if np.isnan(ours):
-        reason = "the metric is undefined: no image has a label for this task"
-        return _undrawn(_judgement((ours, theirs, NAN), counted, UNKNOWN, "inconclusive", reason))
+        return _undrawn(_judgement((ours, theirs, NAN), counted, UNKNOWN, "inconclusive", "no_label"))
     if np.isnan(theirs):
-        return _failed(ours, counted, "the metric of the compiled model is undefined, the reference's is not")
+        return _failed(ours, counted, "compiled_undefined")
     drop = float(relative_drop(np.asarray(ours), np.asarray(theirs), rule.direction))
     if counted < rule.minimum:
         return _undrawn(_too_few((ours, theirs, drop), counted, len(reference), rule.minimum))
@@ -231,25 +241,29 @@ def weigh(reference: Floats, compiled: Floats, rule: Rule) -> Weighed:
 def _settled(values: Values, counted: int, ends: tuple[float, float], images: int, rule: Rule) -> Judgement:
     drop, verdict = values[2], decide(*ends, rule.budget, rule.gate)
     needed = images_needed(drop, ends, rule.budget, images, rule.gate) if verdict == "inconclusive" else None
-    reason = ""
+    cause: Cause | None = None
     if not np.isfinite(drop):
-        reason = "the reference's metric is 0, so no drop relative to it is finite"
+        cause = "reference_zero"
     elif needed is not None:
-        reason = f"about {rounded(needed)} images would decide it if the drop stayed as it is"
+        cause = "more_images"
     elif ends[1] < -rule.budget:
-        reason = "better than the reference by more than the budget: an improvement to be explained, not to be trusted"
-    return _judgement(values, counted, ends, verdict, reason, needed)
+        cause = "improvement"
+    return _judgement(values, counted, ends, verdict, cause, needed)
 
 
 def _too_few(values: Values, counted: int, images: int, minimum: int) -> Judgement:
     """Return the verdict on fewer images than any interval can be trusted on; as many as it takes at this share of labels."""
     needed = int(np.ceil(minimum * images / max(counted, 1)))
-    reason = f"{counted} of {images} images have a label for this task, and a verdict needs {minimum}"
-    return _judgement(values, counted, UNKNOWN, "inconclusive", reason, needed)
+    return _judgement(values, counted, UNKNOWN, "inconclusive", "too_few_images", needed)
 
 
 def _judgement(
-    values: Values, counted: int, ends: tuple[float, float], verdict: Verdict, reason: str, needed: int | None = None
+    values: Values,
+    counted: int,
+    ends: tuple[float, float],
+    verdict: Verdict,
+    cause: Cause | None,
+    needed: int | None = None,
 ) -> Judgement:
     reference, compiled, drop = values
     return Judgement(
@@ -259,15 +273,9 @@ def _judgement(
         drop=drop,
         interval=ends,
         verdict=verdict,
-        reason=reason,
+        cause=cause,
         images_needed=needed,
     )
-
-
-def rounded(number: int) -> str:
-    """Write a count that is only an estimate, to two digits: 1,234 is 1,200."""
-    digits = max(0, len(str(number)) - 2)
-    return f"{round(number, -digits):,}"
 
 
 def _check(reference: Floats, compiled: Floats) -> None:
@@ -293,8 +301,8 @@ def _metric(arrays: Floats, reduce: Reduce) -> float:
     return float(np.asarray(reduce(arrays.sum(axis=0)[None]))[0])
 
 
-def _failed(reference: float, counted: int, reason: str) -> Weighed:
-    return _undrawn(_judgement((reference, NAN, NAN), counted, UNKNOWN, "regression", reason))
+def _failed(reference: float, counted: int, cause: Cause) -> Weighed:
+    return _undrawn(_judgement((reference, NAN, NAN), counted, UNKNOWN, "regression", cause))
 
 
 def _undrawn(judgement: Judgement) -> Weighed:
@@ -316,9 +324,9 @@ def delta_m_interval(tasks: Sequence[Weighed]) -> tuple[float, float]:
 
     NaN where a task has no draws; a draw in which one task's reference is undefined is left out.
     """
-    if not tasks or any(len(one.draws) == 0 for one in tasks):
+    if not tasks or any(len(task.draws) == 0 for task in tasks):
         return UNKNOWN
-    images = min(one.judgement.labelled_images for one in tasks)
+    images = min(task.judgement.labelled_images for task in tasks)
     with np.errstate(invalid="ignore"):  # +∞ and −∞ in one draw have no mean: it is left out
-        low, high = interval(np.mean(np.stack([one.draws for one in tasks]), axis=0), images)
+        low, high = interval(np.mean(np.stack([task.draws for task in tasks]), axis=0), images)
     return -100.0 * high + 0.0, -100.0 * low + 0.0

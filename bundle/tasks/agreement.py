@@ -1,7 +1,7 @@
 """How alike two models' answers are, pixel by pixel and without a label: what two errors that cancel cannot feign.
 
 A metric compares each model with the labels; here the compiled model is compared with its reference. ``agreement`` is
-one coarse number per image, ``change`` says by how much the average pixel differs, in the task's own unit, ``power``
+one coarse number per image, ``change`` says by how much the average pixel differs, in the task's own unit, ``signal_energy``
 holds the sums that SQNR and the cosine of the full outputs are made of.
 """
 
@@ -22,7 +22,7 @@ CHANGE_UNITS: dict[Activation, str] = {
     "unit": "degrees",
     "relu": "metres",
 }
-POWERS = 4
+ENERGIES = 4
 
 
 def agreement(activation: Activation, reference: Array, prediction: Array) -> float:
@@ -51,26 +51,26 @@ def change(activation: Activation, reference: Array, prediction: Array) -> float
     return float(np.abs(reference.astype(np.float64) - prediction.astype(np.float64)).mean())
 
 
-def power(reference: Array, output: Array) -> Floats:
+def signal_energy(reference: Array, output: Array) -> Floats:
     """Return Σ reference², Σ difference², Σ reference·output, Σ output² of two arrays of one shape, float64 ``[4]``."""
     r, o = reference.astype(np.float64).reshape(-1), output.astype(np.float64).reshape(-1)
     d = r - o
     return np.array([r @ r, d @ d, r @ o, o @ o])
 
 
-def label_power(reference: Array, prediction: Array) -> Floats:
-    """Return ``power`` of two label maps as one-hot maps: a differing pixel is wrong in two channels."""
+def label_energy(reference: Array, prediction: Array) -> Floats:
+    """Return ``signal_energy`` of two label maps as one-hot maps: a differing pixel is wrong in two channels."""
     wrong = int(np.count_nonzero(reference != prediction))
     return np.array([reference.size, 2 * wrong, reference.size - wrong, reference.size], dtype=np.float64)
 
 
-def sqnr_db(powers: Floats) -> float:
-    """Return 10·log10(Σ reference² / Σ difference²) in dB of summed powers; NaN if there is no difference at all."""
-    defined = powers[0] > 0 and powers[1] > 0
-    return 10 * float(np.log10(powers[0] / powers[1])) if defined else float("nan")
+def sqnr_db(energies: Floats) -> float:
+    """Return 10·log10(Σ reference² / Σ difference²) in dB of summed energies; NaN if there is no difference at all."""
+    defined = energies[0] > 0 and energies[1] > 0
+    return 10 * float(np.log10(energies[0] / energies[1])) if defined else float("nan")
 
 
-def cosine(powers: Floats) -> float:
-    """Return Σ reference·output / (‖reference‖·‖output‖) of summed powers; NaN if one of both is zero everywhere."""
-    lengths = float(np.sqrt(powers[0]) * np.sqrt(powers[3]))
-    return float(powers[2]) / lengths if lengths > 0 else float("nan")
+def cosine(energies: Floats) -> float:
+    """Return Σ reference·output / (‖reference‖·‖output‖) of summed energies; NaN if one of both is zero everywhere."""
+    lengths = float(np.sqrt(energies[0]) * np.sqrt(energies[3]))
+    return float(energies[2]) / lengths if lengths > 0 else float("nan")

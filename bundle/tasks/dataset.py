@@ -191,16 +191,16 @@ def find_image(root: Path, identifier: str) -> Path:
         DatasetError: there is none, or more than one.
     """
     stem = root / "image" / identifier
-    found = [path for suffix in IMAGE_SUFFIXES if (path := stem.with_name(identifier + suffix)).is_file()]
-    if len(found) != 1:
+    files = [path for suffix in IMAGE_SUFFIXES if (path := stem.with_name(identifier + suffix)).is_file()]
+    if len(files) != 1:
         raise DatasetError(
-            f"image {identifier!r} has {'no file' if not found else 'more than one file'}",
+            f"image {identifier!r} has {'no file' if not files else 'more than one file'}",
             expected=f"one of {', '.join(identifier + suffix for suffix in IMAGE_SUFFIXES)}",
-            got=", ".join(path.name for path in found) or "none of them",
+            got=", ".join(path.name for path in files) or "none of them",
             where=str(stem.parent),
-            fix="add the file, or take the id out of the split" if not found else "delete all but one of them",
+            fix="add the file, or take the id out of the split" if not files else "delete all but one of them",
         )
-    return found[0]
+    return files[0]
 
 
 def read_ids(path: Path) -> tuple[str, ...]:
@@ -318,7 +318,7 @@ def check_encoded(task_name: str, encoded: Array, spec: DatasetSpec, *, where: s
             expected=f"{np.dtype(dtype)} {shape}",
             got=f"{encoded.dtype} {list(encoded.shape)}",
             where=where,
-            fix="save it as the folder format says",
+            fix="save it as the folder format describes",
         )
     allowed = _allowed_values(row, spec)
     if allowed is None:

@@ -1,7 +1,7 @@
 """Edge maps against edge labels: thin the prediction, match its pixels one to one, count at 33 thresholds.
 
 The protocol is that of the BSDS boundary benchmark (Martin, Fowlkes & Malik 2004; Arbeláez et al. 2011), in NumPy, so
-that it runs on a device. It is **not** the BSDS program, and differs from it where this list says so:
+that it runs on a device. It is **not** the BSDS program, and differs from it in the points of this list:
 
 1. Non-maximum suppression of the probability map across the ridge, in the direction of the largest curvature of the
    smoothed map (smoothing and slack as in Dollár & Zitnick 2015).
@@ -12,7 +12,7 @@ that it runs on a device. It is **not** the BSDS program, and differs from it wh
    matching's and at least 0.96 of it (docs/decisions/0110 has the measurements; tests/bundle/tasks/test_edges.py asserts it).
 4. F is taken at the thresholds, without interpolation between them.
 
-All thresholds are handled at once: bit k−1 of a pixel's 64-bit word says whether the pixel is on at threshold k.
+All thresholds are handled at once: bit k−1 of a pixel's 64-bit word is whether the pixel is on at threshold k.
 """
 
 from typing import TypeAlias
@@ -175,7 +175,7 @@ def _two_or_more(a: Words, b: Words, c: Words, d: Words) -> Words:
 def match(predicted: Words, labelled: Words, steps: Indices) -> Words:
     """Match pixels of two flat padded maps one to one in every bit plane; return the predicted pixels matched.
 
-    ``steps`` are flat offsets, nearest first. For one offset every pixel has one partner, so a whole offset is matched
+    ``steps`` are flat offsets, nearest first. For one offset every pixel has one partner, so an offset is matched
     at once. A few rounds of alternating paths then raise the count: a match gives its label up for an unclaimed one if
     that lets a free pixel in, directly or by a chain of up to ``CHAIN`` matches.
     """
@@ -243,15 +243,15 @@ def _chain(free: Words, held: Words, targets: Indices, size: int) -> list[tuple[
 
 def _give_way(movers: Indices, wanted: Words, unclaimed: Words, held: Words, targets: Indices) -> None:
     """Move matches of ``movers`` from wanted labels to unclaimed ones where they can; updates ``unclaimed``, ``held``."""
-    places = targets[:, movers]
-    leaving = held[:, movers] & wanted[places]
+    reached = targets[:, movers]
+    leaving = held[:, movers] & wanted[reached]
     staying = np.bitwise_or.reduce(leaving, axis=0)
-    found = np.zeros_like(leaving)
-    for step, place in enumerate(places):
-        found[step] = staying & unclaimed[place]
-        unclaimed[place] ^= found[step]
-        staying ^= found[step]
-    left = leaving & np.bitwise_or.reduce(found, axis=0)
-    for step, place in enumerate(places):
-        unclaimed[place] |= left[step]
-    held[:, movers] = (held[:, movers] ^ left) | found
+    matched = np.zeros_like(leaving)
+    for step, index in enumerate(reached):
+        matched[step] = staying & unclaimed[index]
+        unclaimed[index] ^= matched[step]
+        staying ^= matched[step]
+    left = leaving & np.bitwise_or.reduce(matched, axis=0)
+    for step, index in enumerate(reached):
+        unclaimed[index] |= left[step]
+    held[:, movers] = (held[:, movers] ^ left) | matched

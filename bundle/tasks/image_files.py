@@ -2,7 +2,7 @@
 
 Pillow is needed to read them, so it is imported here only, and a device that decodes stored arrays does without it.
 A file whose Exif orientation asks a viewer to turn or mirror it is refused: labels may have been drawn on the pixels or
-on what the viewer shows, and nothing in the file says which. So is one that Pillow would convert or read in part: 16 bits
+on what the viewer shows, and nothing in the file decides which. So is one that Pillow would convert or read in part: 16 bits
 a channel, fewer than 8 bits of grey, an animation (docs/decisions/0123).
 """
 
@@ -28,7 +28,7 @@ if TYPE_CHECKING:
 Array: TypeAlias = NDArray[np.generic]
 ORIENTATION = 0x0112  # the Exif tag; 1 is upright, 2 to 8 are turned or mirrored
 TURNED = range(2, 9)
-FORMATS = ("JPEG", "PNG")  # whatever the suffix says: Pillow runs Ghostscript on some of its other formats
+FORMATS = ("JPEG", "PNG")  # whatever the suffix is: Pillow runs Ghostscript on some of its other formats
 
 
 def decode(path: Path, modes: tuple[str, ...]) -> Array:
@@ -58,7 +58,7 @@ def decode(path: Path, modes: tuple[str, ...]) -> Array:
             expected=f"Pillow mode {' or '.join(modes)}",
             got=f"mode {mode}",
             where=str(path),
-            fix="save it as the folder format says",
+            fix="save it as the folder format describes",
         )
     return array
 
@@ -77,7 +77,7 @@ def _refuse_converted(path: Path, image: "Opened") -> None:
             expected="one picture of 8 bits a channel",
             got=f"{pictures} pictures" if pictures > 1 else f"pixels stored as {bits[0]}",
             where=str(path),
-            fix="save it as the folder format says",
+            fix="save it as the folder format describes",
         )
 
 

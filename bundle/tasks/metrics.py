@@ -5,7 +5,7 @@ Because the arrays add, a bootstrap resamples stored arrays and never touches a 
 it to the other figures the field prints beside it, which are reported and gate nothing.
 
 What is undefined is defined here. An image without a single valid pixel contributes zeros. A class that occurs in
-neither the labels nor the predictions of the whole set is left out of the mean. Reducing a sum to which no image
+neither the labels nor the predictions of any image is left out of the mean. Reducing a sum to which no image
 contributed gives NaN. A prediction that is not finite gives an array of NaN, so that no sum hides it.
 """
 
@@ -262,7 +262,7 @@ class ShareWithinFactor(Metric):
 
 
 class OdsF(Metric):
-    """The edge F measure at the best threshold for the whole set (ODS), see bundle/tasks/edges.py for the protocol.
+    """The edge F measure at the best threshold for all images (ODS), see bundle/tasks/edges.py for the protocol.
 
     The array is ``[3, 33]``: matched, predicted and labelled edge pixels per threshold. F = 2·matched / (predicted +
     labelled), which is 2PR/(P + R) as the matching is one to one. NaN if no image has an edge in its label.

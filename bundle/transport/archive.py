@@ -1,11 +1,11 @@
 """A bundle as one file, and back: a zip archive that is the same bytes each time, and is trusted in nothing.
 
-``pack`` writes ``manifest.json`` first, then the other files in the order of their names, with fixed time stamps and
+``pack`` writes ``manifest.json`` and its hash first, then the other files in the order of their names, with fixed time stamps and
 modes; what is deflated already is stored. Engines stay behind: they belong to one device.
 
 ``unpack`` takes an archive from anywhere. Its manifest is read first, and only the files that the manifest lists may be
 there, as regular files, each once, within a limit of bytes. They are written to a temporary folder, hashed there, and take
-their place together; an archive that is refused leaves nothing.
+become the bundle together; an archive that is refused leaves nothing.
 """
 
 import stat
@@ -17,19 +17,16 @@ from typing import IO, BinaryIO
 
 from bundle.base.errors import ArtifactError, InputError
 from bundle.base.limits import LIMITS
-from bundle.base.zip_writer import UNREADABLE
+from bundle.base.zip_entries import UNREADABLE, new_entry
 from bundle.formats.artifacts import inside
-from bundle.formats.contents import VECTORS
+from bundle.formats.contents import HASHED, MANIFEST, VECTORS
+from bundle.formats.hash_files import SUFFIX, hash_line, with_hashes
 from bundle.formats.manifest import Bundle, read_manifest, verify_bundle
 from bundle.formats.outputs import nothing, overwriting, replacing, require_file, require_folder, zip_with
-from bundle.formats.results import SEALED
-from bundle.formats.seals import MANIFEST
 from bundle.transport.signature import verify_trusted
 
 MAX_BYTES, MAX_FILES, MAX_MANIFEST = (LIMITS[name].most for name in ("bundle_bytes", "bundle_files", "manifest_bytes"))
-_TIMESTAMP = (1980, 1, 1, 0, 0, 0)
 PACKED = zip_with(MANIFEST, VECTORS)  # what pack may write over
-_MODE = stat.S_IFREG | 0o644
 _ENCRYPTED = 1  # a bit of an entry's flags
 _LONGEST, _LONGEST_PART = (LIMITS[name].most for name in ("path_bytes", "path_part_bytes"))
 _CHUNK = 1 << 20
@@ -45,24 +42,20 @@ def pack(folder: Path, out: Path) -> Path:
     require_file(out, PACKED, [folder])
     bundle = verify_bundle(folder)
     with overwriting(out, PACKED) as temporary, zipfile.ZipFile(temporary, "w") as archive:
-        _add(archive, MANIFEST, bundle.content)
-        for name in sorted([*bundle.manifest.files, *bundle.results]):
-            _add(archive, name, bundle.read(name))
+        later = {MANIFEST: bundle.content, **bundle.results}
+        hashes = {f"{name}{SUFFIX}": hash_line(name, content).encode() for name, content in later.items()}
+        first = with_hashes(MANIFEST)
+        for name in (*first, *sorted({*bundle.manifest.files, *later, *hashes} - set(first))):
+            content = (later | hashes).get(name) or bundle.read(name)
+            archive.writestr(new_entry(name, deflated=name != VECTORS), content)
     return out
-
-
-def _add(archive: zipfile.ZipFile, name: str, content: bytes) -> None:
-    entry = zipfile.ZipInfo(name, _TIMESTAMP)
-    entry.create_system, entry.external_attr = 3, _MODE << 16  # Unix
-    entry.compress_type = zipfile.ZIP_STORED if name == VECTORS else zipfile.ZIP_DEFLATED
-    archive.writestr(entry, content)
 
 
 def unpack(archive: Path, out: Path, *, key: Path | None = None, max_bytes: int = MAX_BYTES) -> Bundle:
     """Unpack an archive as the folder ``out`` and return the verified bundle; with ``key``, only if that key signed it.
 
     Raises:
-        InputError: there is something at ``out`` already, or it is the folder this process stands in.
+        InputError: there is something at ``out`` already, or it is the working directory.
         ArtifactError: it is no archive, holds what no bundle holds, is larger than ``max_bytes``, or a file in it was
             altered; or it is not signed with the key. Nothing is left at ``out``.
         TargetUnavailable: a signature is asked for, and the library that checks it is not installed.
@@ -86,7 +79,7 @@ def unpack_beside(archive: Path, *, key: Path | None = None) -> Path:
         InputError: something else is there, or the file's name does not end with ``.zip``.
         ArtifactError, TargetUnavailable: as ``unpack`` raises them.
     """
-    place = archive.with_suffix("")
+    folder = archive.with_suffix("")
     if archive.suffix != ".zip":
         raise InputError(
             "this is neither a bundle nor an archive of one",
@@ -95,9 +88,9 @@ def unpack_beside(archive: Path, *, key: Path | None = None) -> Path:
             where=str(archive),
             fix="name the bundle's folder, or its archive",
         )
-    if (place / MANIFEST).is_file() and (place / MANIFEST).read_bytes() == _manifest_of(archive):
-        return place
-    return unpack(archive, place, key=key).folder
+    if (folder / MANIFEST).is_file() and (folder / MANIFEST).read_bytes() == _manifest_of(archive):
+        return folder
+    return unpack(archive, folder, key=key).folder
 
 
 def _manifest_of(archive: Path) -> bytes:
@@ -131,7 +124,7 @@ def reading(archive: Path) -> Iterator[None]:
     try:
         yield
     except UNREADABLE as error:
-        raise _refusal(archive, "the archive cannot be read", "a whole zip archive", str(error)) from error
+        raise _refusal(archive, "the archive cannot be read", "a complete zip archive", str(error)) from error
 
 
 def _extract(archive: zipfile.ZipFile, path: Path, folder: Path, max_bytes: int) -> None:
@@ -139,21 +132,23 @@ def _extract(archive: zipfile.ZipFile, path: Path, folder: Path, max_bytes: int)
     if MANIFEST not in entries or entries[MANIFEST].file_size > MAX_MANIFEST:
         got = f"{entries[MANIFEST].file_size} bytes" if MANIFEST in entries else "none"
         raise _refusal(path, f"this is no bundle: {MANIFEST}", f"one of at most {MAX_MANIFEST} bytes", got)
-    extract_entry(archive, entries.pop(MANIFEST), folder)
+    for name in with_hashes(MANIFEST):
+        if name in entries:
+            extract_entry(archive, entries.pop(name), folder)
     manifest = read_manifest(folder)
     for name in sorted(set(manifest.files) - set(entries)):
         raise _refusal(path, f"{name} is missing", f"every file that {MANIFEST} lists", "no such entry")
-    for name in sorted(set(entries) - set(manifest.files) - set(SEALED)):
+    for name in sorted(set(entries) - set(manifest.files) - set(with_hashes(*HASHED))):
         raise _refusal(path, f"{name!r} is no file of this bundle", f"what {MANIFEST} lists, and results", repr(name))
     for entry in entries.values():
         extract_entry(archive, entry, folder)
 
 
 def extract_entry(archive: zipfile.ZipFile, entry: zipfile.ZipInfo, folder: Path) -> None:
-    """Write a checked entry below ``folder`` under its own name, never more bytes than it says.
+    """Write a checked entry below ``folder`` under its own name, never more bytes than it declares.
 
     Raises:
-        zipfile.BadZipFile: it holds more bytes than it says, or fewer.
+        zipfile.BadZipFile: it holds more bytes than it declares, or fewer.
     """
     path = folder / entry.filename
     path.parent.mkdir(parents=True, exist_ok=True)
@@ -167,23 +162,23 @@ def _copy(source: IO[bytes], sink: BinaryIO, size: int) -> None:
     while chunk := source.read(min(_CHUNK, left + 1)):
         left -= len(chunk)
         if left < 0:
-            raise zipfile.BadZipFile("an entry holds more bytes than it says")
+            raise zipfile.BadZipFile("an entry holds more bytes than it declares")
         sink.write(chunk)
     if left:
-        raise zipfile.BadZipFile("an entry holds fewer bytes than it says")
+        raise zipfile.BadZipFile("an entry holds fewer bytes than it declares")
 
 
-def check_entries(found: list[zipfile.ZipInfo], path: Path, max_bytes: int) -> dict[str, zipfile.ZipInfo]:
+def check_entries(entries: list[zipfile.ZipInfo], path: Path, max_bytes: int) -> dict[str, zipfile.ZipInfo]:
     """Return an archive's entries by name, if each could be a file of a bundle and all of them fit.
 
     Raises:
         ArtifactError: a name leads out of the folder, occurs twice (in any case), or is a folder to another; an entry is
             no plain file; there are too many, or they are too large.
     """
-    if len(found) > MAX_FILES:
-        raise _refusal(path, "there are too many entries", f"at most {MAX_FILES}", str(len(found)))
+    if len(entries) > MAX_FILES:
+        raise _refusal(path, "there are too many entries", f"at most {MAX_FILES}", str(len(entries)))
     seen: dict[str, str] = {}
-    for entry in found:
+    for entry in entries:
         check_entry(entry, path)
         folded = entry.filename.casefold()
         if folded in seen:
@@ -195,10 +190,10 @@ def check_entries(found: list[zipfile.ZipInfo], path: Path, max_bytes: int) -> d
         for folder in ("/".join(parts[:depth]) for depth in range(1, len(parts))):
             if folder in seen:
                 raise _refusal(path, f"{seen[folder]!r} is a file and a folder", "one of them", repr(seen[name]))
-    total = sum(entry.file_size for entry in found)
+    total = sum(entry.file_size for entry in entries)
     if total > max_bytes:
         raise _refusal(path, "the archive is too large", f"at most {max_bytes} bytes unpacked", f"{total} bytes")
-    return {entry.filename: entry for entry in found}
+    return {entry.filename: entry for entry in entries}
 
 
 def check_entry(entry: zipfile.ZipInfo, path: Path) -> None:

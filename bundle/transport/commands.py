@@ -9,10 +9,9 @@ from typing import NamedTuple
 
 from pydantic import JsonValue
 
-from bundle.formats.engines import ENGINES, engine_files
+from bundle.formats.contents import ENGINES, HASHED, MANIFEST
+from bundle.formats.engines import engine_files
 from bundle.formats.manifest import Bundle, verify_bundle
-from bundle.formats.results import SEALED
-from bundle.formats.seals import MANIFEST
 from bundle.judging.choice import pick
 from bundle.transport import archive, signature
 
@@ -46,8 +45,11 @@ def verify(folder: Path, key: Path | None) -> Answer:
         "covered": list(coverage.covered),
         "not_covered": dict(coverage.others),
     }
-    counted = [f"{len(manifest.files)} files are what the build wrote", f"{len(later)} sealed later are whole"]
-    counted += [f"{len(engines)} engine files are whole"] if engines else []
+    counted = [
+        f"{len(manifest.files)} files are what the build wrote",
+        f"{len(later)} written later are as their hashes say",
+    ]
+    counted += [f"{len(engines)} engine files too"] if engines else []
     lines = [f"{folder}: {'; '.join(counted)}; {signed}", *coverage_lines(opened)]
     return Answer("".join(f"{line}\n" for line in lines), value)
 
@@ -85,7 +87,7 @@ def pack(folder: Path, out: Path | None) -> Answer:
 
 
 def unpack(path: Path, out: Path, key: Path | None, max_bytes: int) -> Answer:
-    """Unpack an archive as the folder ``out``, whole and verified, or not at all.
+    """Unpack an archive as the folder ``out``, complete and verified, or not at all.
 
     Raises:
         ArtifactError: the archive is no sound bundle, or not signed with ``key``.
@@ -152,15 +154,15 @@ def _megabytes(opened: Bundle) -> float:
 
 
 def _later(opened: Bundle) -> tuple[str, ...]:
-    return tuple(name for name in SEALED if name in opened.results)
+    return tuple(name for name in HASHED if name in opened.results)
 
 
 def _signed(opened: Bundle, key: Path | None) -> str:
-    found = signature.read_signature(opened)
-    if found is None:
+    signed = signature.read_signature(opened)
+    if signed is None:
         return "not signed"
     checked = "checked" if key is not None else "not checked: give --key"
-    return f"signed with {found.public_key[:16]}…, {checked}"
+    return f"signed with {signed.public_key[:16]}…, {checked}"
 
 
 def _once(title: str) -> Iterator[str]:

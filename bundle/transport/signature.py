@@ -1,8 +1,8 @@
 """Who made this bundle: an optional, detached ed25519 signature in ``signature.json``.
 
 What is signed is a list in the format of ``sha256sum``, behind a prefix of its own: the digest of ``manifest.json``, which
-holds the sha256 of every file of the build, and of each result that was there. What a device writes later is sealed or
-hashed but not signed: ``coverage`` names it. ``cryptography`` does the arithmetic; it is needed only to sign, and where a
+holds the sha256 of every file of the build, and of each result that was there. What a device writes later has a hash
+but no signature: ``coverage`` names it. ``cryptography`` does the arithmetic; it is needed only to sign, and where a
 signature is asked for.
 """
 
@@ -16,12 +16,13 @@ from typing import TYPE_CHECKING, Annotated, Literal, NamedTuple
 from pydantic import Field, ValidationError
 
 from bundle.base.errors import ArtifactError, InputError, not_installed
-from bundle.base.frozen import Frozen
+from bundle.base.frozen import faults
 from bundle.formats.artifacts import write_text
-from bundle.formats.engines import ENGINES, engine_files
-from bundle.formats.manifest import Bundle, Digest, load_bundle, verify_bundle
-from bundle.formats.results import RESULTS, SIGNATURE
-from bundle.formats.seals import MANIFEST
+from bundle.formats.contents import ENGINES, MANIFEST, RESULTS, SIGNATURE
+from bundle.formats.engines import engine_files
+from bundle.formats.hash_files import Digest
+from bundle.formats.manifest import Bundle, load_bundle, verify_bundle
+from bundle.formats.results import Result
 
 if TYPE_CHECKING:
     from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey, Ed25519PublicKey
@@ -30,13 +31,13 @@ PREFIX = b"tdss bundle, version 2\0"
 LATER, CHANGED, BUILT = "written after it was signed", "changed after it was signed", "built on a device"
 
 
-class Signature(Frozen):
+class Signature(Result):
     """What ``signature.json`` holds: the public key it was made with and the signature, both as hex digits.
 
     ``results`` has the sha256 of each result that was there when the bundle was signed.
     """
 
-    schema_version: Literal[2] = 2
+    schema_version: Literal[3] = 3
     algorithm: Literal["ed25519"] = "ed25519"
     public_key: Annotated[str, Field(pattern=r"^[0-9a-f]{64}$")]
     signature: Annotated[str, Field(pattern=r"^[0-9a-f]{128}$")]
@@ -44,7 +45,7 @@ class Signature(Frozen):
 
 
 class Coverage(NamedTuple):
-    """What a signature says of a bundle's files: those that are as they were signed, and why each other one is not."""
+    """The files of a bundle that are as they were signed, and why each other file is not."""
 
     covered: tuple[str, ...]
     others: dict[str, str]
@@ -103,7 +104,7 @@ def sign(folder: Path, key: Path) -> Path:
     signature = Signature(
         public_key=private.public_key().public_bytes_raw().hex(), signature=made.hex(), results=results
     )
-    return bundle.write(SIGNATURE, signature.model_dump_json(indent=2) + "\n")
+    return bundle.write(SIGNATURE, signature)
 
 
 def message(bundle: Bundle, results: Mapping[str, str]) -> bytes:
@@ -146,7 +147,7 @@ def load_trusted(folder: Path, key: Path | None) -> Bundle:
 
 
 def verify_trusted(folder: Path, key: Path | None) -> Bundle:
-    """Open a bundle as ``verify_bundle`` does, whole; with ``key``, only if it is signed with that key.
+    """Open a bundle as ``verify_bundle`` does, complete; with ``key``, only if it is signed with that key.
 
     Raises:
         ArtifactError: a file is missing or was altered, or the bundle is unsigned or not signed with the key.
@@ -193,13 +194,12 @@ def read_signature(bundle: Bundle) -> Signature | None:
     Raises:
         ArtifactError: it is of another schema.
     """
-    text = bundle.result(SIGNATURE)
-    if text is None:
+    if SIGNATURE not in bundle.results:
         return None
     try:
-        return Signature.model_validate_json(text)
+        return Signature.model_validate_json(bundle.results[SIGNATURE])
     except ValidationError as error:
-        raise _unsigned(bundle.folder, f"{SIGNATURE} cannot be read", "schema_version 2", str(error)) from error
+        raise _unsigned(bundle.folder, f"{SIGNATURE} cannot be read", "schema_version 3", faults(error)) from error
 
 
 def require_library() -> None:

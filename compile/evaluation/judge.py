@@ -1,4 +1,4 @@
-"""Judge: time an engine's variants in one interleaved run, judge those that can be shipped, and ship one by bundle/judging/choice.py.
+"""Judge: time an engine's variants in one interleaved run, judge those that can be shipped, and ship one by bundle/judging/choice_rule.py.
 
 Which ones can be shipped: compile/quantization/contenders.py. The others keep their times, and the reason why they were not judged.
 
@@ -12,15 +12,15 @@ from contextlib import ExitStack
 from pathlib import Path
 from typing import TYPE_CHECKING, NamedTuple
 
-from bundle.formats.artifacts import Engine, load
+from bundle.formats.artifacts import Engine, load, write_text
 from bundle.formats.contents import VECTORS
 from bundle.formats.manifest import Bundle, Manifest
-from bundle.formats.results import write_result
-from bundle.formats.vectors import Stored, Vectors
-from bundle.judging.choice import BENCH, CHOICE, Bench, Choice, VariantLatency, choose, with_variants
-from bundle.judging.run import RegressionReport, run, write_report
+from bundle.formats.vectors import EvaluationSample, Vectors
+from bundle.judging.choice import BENCH, CHOICE, Bench, Choice, VariantLatency
+from bundle.judging.choice_rule import choose, with_variants
+from bundle.judging.run import RESULT, RegressionReport, run
 from bundle.judging.run import feed as feed_of
-from bundle.judging.timing import Load, disturbances, glance, load_between, measure, median, percentiles
+from bundle.judging.timing import Load, glance, load_between, measure, median, percentiles
 from compile.evaluation.timing import sample
 from compile.quantization.contenders import Contest
 from compile.stage.artifacts import Judged, ReferenceVectors, variants_of
@@ -84,10 +84,8 @@ def judge(
     report = with_variants(reports, choice, sizes)
     bench = _bench(rounds, eager, machine, choice.shipped, terms.timing)
     with writing(out, Judged) as folder:
-        write_report(folder, report)
-        # what only a device measures is left out, version 1 goes without saying
-        write_result(folder, BENCH, bench.model_dump_json(indent=2, exclude_defaults=True) + "\n")
-        write_result(folder, CHOICE, choice.model_dump_json(indent=2) + "\n")
+        for name, result in ((RESULT, report), (BENCH, bench), (CHOICE, choice)):
+            write_text(folder / name, result.text())
         seal(
             Judged,
             folder,
@@ -127,7 +125,6 @@ def _bench(
         variants={name: VariantLatency(with_copies=row) for name, row in rows.items()},
         eager=percentiles(eager),
         load=load,
-        disturbed=disturbances(load, rows),
     )
 
 
@@ -159,11 +156,11 @@ def _rounds(
         )
 
 
-def _eager(model: "EagerModel", stored: Stored) -> Callable[[], object]:
+def _eager(model: "EagerModel", stored: EvaluationSample) -> Callable[[], object]:
     return lambda: model.run(stored.image, name=stored.id)
 
 
-def _inference(session: Session, draft: Manifest, stored: Stored) -> Callable[[], object]:
+def _inference(session: Session, draft: Manifest, stored: EvaluationSample) -> Callable[[], object]:
     fed = feed_of(draft, stored)
     return lambda: session.infer(fed)
 

@@ -7,6 +7,7 @@ from pathlib import Path
 from bundle.judging.choice import Bench, Choice
 from bundle.judging.regression_report import RegressionReport, VariantRow, VariantTask
 from bundle.judging.sensitivity import SearchReport, costliest, read_sensitivity
+from bundle.judging.sentences import why_candidate, why_shipped
 from bundle.judging.timing import busy
 from bundle.judging.verdict import MINIMUM_IMAGES
 from compile.stage.config import BuildConfig
@@ -21,12 +22,12 @@ def describe(choice: Choice, bench: Bench) -> list[str]:
     lines = []
     for one in choice.candidates:
         latency = "   no timing" if one.latency_ms is None else f"{one.latency_ms:8.2f} ms"
-        lines.append(f"  {one.name:12} {latency}  {one.reason}")
+        lines.append(f"  {one.name:12} {latency}  {why_candidate(choice, one)}")
     if bench.eager_ms is not None:
         lines.append(f"  {wording.eager(bench.eager_ms)}")
     if bench.disturbed:
         lines.append(f"warning: {busy(bench.disturbed)}")
-    return [*lines, f"shipped: {choice.shipped}, {choice.reason}"]
+    return [*lines, f"shipped: {choice.shipped}, {why_shipped(choice)}"]
 
 
 def next_steps(asked: BuildConfig, report: RegressionReport, folder: Path) -> list[str]:
@@ -37,7 +38,7 @@ def next_steps(asked: BuildConfig, report: RegressionReport, folder: Path) -> li
     if report.passed:
         return []
     search = read_sensitivity(folder)
-    few = [name for name, result in report.tasks.items() if (result.labelled_images or 0) < MINIMUM_IMAGES]
+    few = [name for name, result in report.tasks.items() if result.labelled_images < MINIMUM_IMAGES]
     beyond = [name for name, result in report.tasks.items() if result.verdict != "pass" and name not in few]
     nearest = min((row for row in report.variants if row.tasks and beyond), key=_distance, default=None)
     return [

@@ -12,7 +12,7 @@ import onnx_ir as ir
 from onnx_ir.passes.common import ShapeInferencePass
 
 from bundle.base.frozen import Frozen
-from bundle.base.nullable_float import Figure
+from bundle.base.nullable_float import NullableFloat
 from compile.graphs.nodes import names_of, unused
 from compile.graphs.passes.make_half import LARGEST, SMALLEST
 from compile.stage.compare import open_graph
@@ -25,7 +25,7 @@ class Range(Frozen):
     """The largest magnitude of a tensor over all images; 0 where it is 0 everywhere, NaN where a file says null."""
 
     tensor: str
-    largest: Figure
+    largest: NullableFloat
 
 
 def measure_ranges(graph_path: Path, feeds: Sequence[Mapping[str, Array]], *, threads: int) -> tuple[Range, ...]:

@@ -11,9 +11,9 @@ from typing import NamedTuple, TypeAlias
 import numpy as np
 
 from bundle.formats.stored_maps import kept_output
-from bundle.judging.sensitivity import Standing
+from bundle.judging.sensitivity import TaskDrop
 from bundle.judging.verdict import Rule, judge
-from bundle.tasks.agreement import POWERS, label_power, power
+from bundle.tasks.agreement import ENERGIES, label_energy, signal_energy
 from bundle.tasks.dataset import Array, FolderDataset, decode_label
 from bundle.tasks.metrics import Floats, Metric, metric
 from bundle.tasks.postprocess import predict
@@ -61,12 +61,14 @@ class Trial:
         Of every seventh row and column; a label map is taken as its one-hot map. Infinite where the reference is 0 everywhere
         and the output is not, or where the output is not finite.
         """
-        sums = {name: np.zeros(POWERS) for name in self._metrics}
+        sums = {name: np.zeros(ENERGIES) for name in self._metrics}
         for sample, reference in zip(self.samples[:count], self._outputs, strict=False):
             outputs = infer(sample.feed)
             for name, one in reference.items():
                 other = kept_output(outputs[name])
-                sums[name] += label_power(one, other) if np.issubdtype(one.dtype, np.integer) else power(one, other)
+                sums[name] += (
+                    label_energy(one, other) if np.issubdtype(one.dtype, np.integer) else signal_energy(one, other)
+                )
         return {name: _ratio(difference, whole) for name, (whole, difference, _, _) in sums.items()}
 
     def measure(self, infer: Infer) -> Measured:
@@ -105,7 +107,7 @@ class Trial:
         """Return a task's metric over all images."""
         return self._metrics[name].reduce(measured.sum(axis=0))
 
-    def stand(self, measured: Measured) -> dict[str, Standing]:
+    def stand(self, measured: Measured) -> dict[str, TaskDrop]:
         """Judge what ``measure`` returned against the reference, by the rule that judges the bundle but for its minimum of images.
 
         A verdict here only ranks graphs; on fewer images than that rule asks for, the intervals are the best there is.
@@ -118,7 +120,7 @@ class Trial:
         prediction = predict(task(name), output) if self.info.io == "raw" else output
         return self._metrics[name].per_image(prediction, label)
 
-    def _stand(self, name: str, measured: Floats) -> Standing:
+    def _stand(self, name: str, measured: Floats) -> TaskDrop:
         rule = Rule(
             self._metrics[name].reduce_many,
             task(name).direction,
@@ -128,7 +130,7 @@ class Trial:
             minimum=1,
         )
         judged = judge(self._reference[name], measured, rule)
-        return Standing(
+        return TaskDrop(
             drop=judged.drop, interval=judged.interval, verdict=judged.verdict, labelled_images=judged.labelled_images
         )
 
@@ -165,12 +167,12 @@ def without_labels(dataset: FolderDataset, ids: Sequence[str], tasks: Sequence[s
     )
 
 
-def worst(standing: Mapping[str, Standing]) -> tuple[str, float]:
+def worst(standing: Mapping[str, TaskDrop]) -> tuple[str, float]:
     """Return the task with the largest relative drop, and the drop: infinite where an output is no number; an undefined one comes last."""
     losses = {name: _loss(one) for name, one in standing.items()}
     name = max(losses, key=lambda one: np.nan_to_num(losses[one], nan=-np.inf, posinf=np.inf))
     return name, losses[name]
 
 
-def _loss(one: Standing) -> float:
+def _loss(one: TaskDrop) -> float:
     return float("inf") if np.isnan(one.drop) and one.verdict == "regression" else one.drop

@@ -1,6 +1,6 @@
 """Which variants a build judges on all images: those that can still be shipped, or that a device may choose.
 
-Variants are timed first. The one that deserves to be shipped by its time (bundle/judging/choice.py) is judged first; if it is within
+Variants are timed first. The one that deserves to be shipped by its time (bundle/judging/choice_rule.py) is judged first; if it is within
 its budgets, what is slower beyond the noise cannot be shipped whatever its verdicts, and is not judged. A graph that mends
 another waits for the verdict of that one. Where nothing is timed, the device decides: all are judged that go along with the bundle.
 If no variant is within its budgets, all are judged, for the most precise one is shipped then and the table must say how each fares.
@@ -11,8 +11,10 @@ never shipped in place of a plain one that needs no mending.
 
 from collections.abc import Callable, Sequence
 
-from bundle.judging.choice import Choice, equals, may_ship, order, unsettled
+from bundle.judging.choice import Choice, Skip
+from bundle.judging.choice_rule import equals, may_ship, order, unsettled
 from bundle.judging.regression_report import RegressionReport
+from bundle.judging.sentences import outcome
 from bundle.judging.timing import Rounds
 
 # Variants that are left out of the bundle unless one of them is the shipped one: a Jetson's f32 graph is larger than all the
@@ -61,7 +63,7 @@ class Contest:
         return {name: self._reports[name] for name in self.names if name in self._reports}
 
     @property
-    def skipped(self) -> dict[str, str]:
+    def skipped(self) -> dict[str, Skip]:
         """The variants that were not judged, each with the reason."""
         return {name: self._why(name) for name in self.names if name not in self._reports}
 
@@ -69,13 +71,13 @@ class Contest:
         if name not in self._reports:
             self._reports[name] = self._judge_one(name)
 
-    def _why(self, name: str) -> str:
+    def _why(self, name: str) -> Skip:
         plain = self._reports.get(MENDS.get(name, ""))
         if plain is not None and may_ship(plain):
-            return f"{MENDS[name]} is within every budget, so there is nothing to mend"
+            return "nothing_to_repair"
         if name in LEFT_OUT.get(self.target, ()):
-            return "another variant is within every budget, so the bundle goes without this one"
-        return "a faster variant is within every budget"
+            return "left_out"
+        return "slower"
 
 
 def why_search(choice: Choice) -> str:
@@ -86,4 +88,4 @@ def why_search(choice: Choice) -> str:
     plain = next((one for one in choice.candidates if one.name == PLAIN and one.verdicts), None)
     if plain is None or (plain.standing == "within" and not plain.disagreeing):
         return ""
-    return f"{PLAIN} is {plain.reason.removeprefix('shipped; ')}"
+    return f"{PLAIN} is {outcome(plain)}"

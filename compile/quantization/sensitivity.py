@@ -1,7 +1,7 @@
 """Sensitivity: how much each layer's quantization costs each task, measured one layer at a time.
 
 For each layer, every other one is returned to float; what is left at a task's output is that layer's own noise: its SQNR
-against the float graph, and the drop of the metric. Noise of different layers is nearly uncorrelated, so powers add:
+against the float graph, and the drop of the metric. Noise of different layers is nearly uncorrelated, so energies add:
 Σ_layers 10^(−SQNR/10) ≈ 10^(−SQNR_int8/10), and a layer's part of the sum is what its return to float takes away.
 
 Measured in emulation, exact per operator (ONNX Runtime, no optimizations), on a few calibration images, whatever the target. Each result
@@ -20,7 +20,7 @@ from bundle.formats.artifacts import writing
 from bundle.judging.resume import open_line, sealed_line
 from bundle.judging.sensitivity import NOTHING_DB, LayerSensitivity
 from bundle.judging.verdict import relative_drop
-from bundle.tasks.agreement import POWERS, label_power, power, sqnr_db
+from bundle.tasks.agreement import ENERGIES, label_energy, signal_energy, sqnr_db
 from bundle.tasks.table import task
 from compile.quantization.accuracy import Trial
 from compile.quantization.dequantize import Layer, return_to_float
@@ -105,12 +105,12 @@ def _row(line: bytes) -> LayerSensitivity | None:
 
 def task_sqnr_db(references: Sequence[Array], outputs: Sequence[Array]) -> float:
     """Return a task's SQNR in dB over images, within ± ``NOTHING_DB``; whole numbers are classes, compared as one-hot maps."""
-    powers = np.zeros(POWERS)
+    energies = np.zeros(ENERGIES)
     for one, other in zip(references, outputs, strict=True):
-        powers += label_power(one, other) if np.issubdtype(one.dtype, np.integer) else power(one, other)
-    if powers[1] == 0:
+        energies += label_energy(one, other) if np.issubdtype(one.dtype, np.integer) else signal_energy(one, other)
+    if energies[1] == 0:
         return NOTHING_DB
-    found = sqnr_db(powers)
+    found = sqnr_db(energies)
     return -NOTHING_DB if np.isnan(found) else float(np.clip(found, -NOTHING_DB, NOTHING_DB))
 
 

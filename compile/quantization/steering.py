@@ -14,10 +14,10 @@ from collections.abc import Mapping, Sequence
 from math import ceil, sqrt
 from typing import NamedTuple
 
-from bundle.judging.sensitivity import LayerSensitivity, Standing
+from bundle.judging.sensitivity import LayerSensitivity, TaskDrop
 from bundle.judging.verdict import decide
 
-Tasks = Mapping[str, Standing]
+Tasks = Mapping[str, TaskDrop]
 NEAR, PASSED, HELD = 1, 2, 3
 
 
@@ -51,17 +51,17 @@ def level(tasks: Tasks, aim: Aim) -> int:
     return NEAR if all(near(one, aim.within(name)) for name, one in known.items()) else 0
 
 
-def near(one: Standing, within: float) -> bool:
+def near(one: TaskDrop, within: float) -> bool:
     """Say whether a task passes or, where the images cannot tell, its drop alone is within ``within``."""
     return one.verdict == "pass" or (one.verdict == "inconclusive" and abs(one.drop) <= within)
 
 
-def foresee(tasks: Tasks, left: Mapping[str, float], aim: Aim) -> dict[str, Standing]:
+def foresee(tasks: Tasks, left: Mapping[str, float], aim: Aim) -> dict[str, TaskDrop]:
     """Return how plain INT8's ``tasks`` would stand with a share ``left`` of its noise at each task's output."""
     return {name: _scaled(one, sqrt(max(0.0, left[name])), aim.budgets[name]) for name, one in tasks.items()}
 
 
-def _scaled(one: Standing, amplitude: float, budget: float) -> Standing:
+def _scaled(one: TaskDrop, amplitude: float, budget: float) -> TaskDrop:
     low, high = (amplitude * end for end in one.interval)
     if not (one.defined and abs(low) + abs(high) < float("inf")):
         return one

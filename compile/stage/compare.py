@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 
 from bundle.base.errors import GraphError
 from bundle.base.frozen import Frozen
-from bundle.base.nullable_float import Figure
+from bundle.base.nullable_float import NullableFloat
 from compile.stage.graph_info import GRAPH_FILE, GraphInfo
 from targets.base import RunConfig, Session, Variant
 from targets.reference.target import F32, REFERENCE
@@ -36,8 +36,8 @@ class OutputError(Frozen):
     """
 
     output: str
-    relative: Figure
-    max_abs: Figure
+    relative: NullableFloat
+    max_abs: NullableFloat
 
 
 def compare(got: Sequence[Outputs], reference: Sequence[Outputs]) -> tuple[OutputError, ...]:

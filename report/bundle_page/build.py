@@ -1,133 +1,19 @@
-"""From manifest.json, bench.json and fold.json to the page: latency, variants, folds and provenance."""
-
-from pathlib import Path
+"""From manifest.json and fold.json to the page: the engine, folds and provenance."""
 
 from bundle.base.strict_json import dumps
 from bundle.formats.artifacts import TensorSpec
 from bundle.formats.fold import FoldPart, FoldPicture, FoldProof, FoldRecord, FoldSettings
-from bundle.formats.manifest import BundleVariant, Manifest
-from bundle.judging.choice import Bench, Candidate, Choice, VariantLatency
+from bundle.formats.manifest import Bundle, Manifest
+from bundle.judging.choice import Choice
 from bundle.judging.run import RegressionReport
-from bundle.judging.timing import Percentiles, busy
+from bundle.judging.sentences import why_shipped
 from report import wording
 from report.bundle_page.fold_rules import FoldRule, fold_rules
 from report.bundle_page.network import draw_network
-from report.bundle_page.views import (
-    Bar,
-    BenchView,
-    FoldView,
-    Group,
-    LatencyRow,
-    LineRow,
-    PartRow,
-    PictureView,
-    RuleRow,
-    VariantRow,
-)
+from report.bundle_page.views import FoldView, Group, LineRow, PartRow, PictureView, RuleRow
 from report.drawing.charts import bar
 
-NO_BENCH = "This bundle has no bench.json: its latency was not measured yet."
-NO_TIMING = "Nothing was timed where this bundle was judged: only the device can say how fast it is there."
 NO_FOLD = "This bundle has no fold.json."
-
-
-def bench_view(bench: Bench | None, choice: Choice | None) -> BenchView:
-    """Return the latency bars, on a scale from 0 to the slowest: f32, the shipped variant, any other one timed; eager is a note."""
-    if bench is None:
-        return BenchView(bars=(), note=NO_BENCH)
-    rows = _latencies(bench, choice)
-    known = [(label, ms, kind) for label, ms, kind in rows if ms is not None]
-    if not known:
-        return BenchView(bars=(), note=NO_TIMING)
-    missing = [label for label, ms, _ in rows if ms is None]
-    note = (
-        f"Medians of {wording.plural(bench.runs, 'run')} after {bench.warmup} to warm up, batch 1, all in one interleaved "
-        "run; × is the speed over compiled f32." + (f" Not measured here: {', '.join(missing)}." if missing else "")
-    )
-    if bench.eager_ms is not None:
-        note += f" {wording.eager(bench.eager_ms)[0].upper()}{wording.eager(bench.eager_ms)[1:]}."
-    slowest = max(ms for _, ms, _ in known)
-    return BenchView(
-        percentiles=tuple(_percentiles(name, one) for name, one in bench.variants.items()),
-        bars=tuple(_bar(label, ms, kind, slowest, bench.f32_compiled_ms) for label, ms, kind in known),
-        note=note,
-        load=_load(bench),
-        warning=busy(bench.disturbed) if bench.disturbed else "",
-    )
-
-
-def _percentiles(name: str, one: VariantLatency) -> LatencyRow:
-    return LatencyRow(
-        name=name,
-        whole=_four(one.with_copies),
-        compute="–" if one.compute is None else _four(one.compute),
-        tool=_tool(one),
-        runs=str(one.with_copies.runs),
-    )
-
-
-def _tool(one: VariantLatency) -> str:
-    """Return the medians of the runtime's own benchmark with copies and without, and its name."""
-    if one.tool_median_ms is None:
-        return f"{one.tool} failed" if one.tool else "–"
-    alone = "" if one.tool_compute_ms is None else f" / {one.tool_compute_ms:.2f}"
-    return f"{one.tool_median_ms:.2f}{alone} ms" + (f" ({one.tool})" if one.tool else "")
-
-
-def _four(values: Percentiles) -> str:
-    low = "–" if values.p10_ms is None else f"{values.p10_ms:.2f}"
-    return f"{low} / {values.p50_ms:.2f} / {values.p90_ms:.2f} / {values.p99_ms:.2f} ms"
-
-
-def _latencies(bench: Bench, choice: Choice | None) -> list[tuple[str, float | None, str]]:
-    """Return (label, milliseconds, class of the bar); f32 has one bar if it is the shipped one."""
-    shipped = bench.shipped_precision
-    plain = [] if shipped == "f32" else [("compiled f32", bench.f32_compiled_ms, "other")]
-    others = [] if choice is None else [one for one in choice.candidates if one.name not in {"f32", shipped}]
-    return [
-        *plain,
-        *((f"compiled {one.name}", one.latency_ms, "other") for one in others if one.latency_ms is not None),
-        (f"shipped {shipped}", bench.shipped_ms, "shipped"),
-    ]
-
-
-def _load(bench: Bench) -> str:
-    """Return how busy the machine was, "" where it was not recorded."""
-    load = bench.load
-    if load is None or load.before is None or load.after is None:
-        return ""
-    steal = "" if load.steal is None else f"; {load.steal:.1%} of the CPU time went to other guests"
-    return f"Load average over a minute {load.before[0]:.1f} before, {load.after[0]:.1f} after, on {wording.plural(load.cpus, 'CPU')}{steal}."
-
-
-def _bar(label: str, ms: float, kind: str, slowest: float, base: float | None) -> Bar:
-    ratio = f"{base / ms:.2f}×" if base is not None and ms > 0 and ms != base else ""
-    text = f"{ms:.1f} ms"
-    svg = bar(ms / slowest if slowest > 0 else 0.0, kind, f"{label}: {text}")
-    return Bar(label=label, text=text, ratio=ratio, svg=svg)
-
-
-def variant_rows(manifest: Manifest, folder: Path, choice: Choice | None) -> tuple[VariantRow, ...]:
-    """Return one row per variant, with its files, its latency and why it is shipped or not."""
-    candidates = {} if choice is None else {one.name: one for one in choice.candidates}
-    shipped = manifest.shipped if choice is None else choice.shipped
-    return tuple(
-        _variant(variant, folder, candidates.get(variant.name), shipped=variant.name == shipped)
-        for variant in manifest.variants
-    )
-
-
-def _variant(variant: BundleVariant, folder: Path, one: Candidate | None, *, shipped: bool) -> VariantRow:
-    shown = {variant.name, variant.precision}
-    return VariantRow(
-        name=variant.name,
-        precision=variant.precision,
-        files=tuple((name, wording.file_size((folder / name).stat().st_size)) for name in variant.files),
-        latency="not timed" if one is None or one.latency_ms is None else f"{one.latency_ms:.1f} ms",
-        shipped=shipped,
-        outcome="" if one is None or shipped else one.reason,
-        recipe=tuple((key, value) for key, value in variant.recipe.items() if key != "name" or value not in shown),
-    )
 
 
 def engine_sentence(manifest: Manifest, choice: Choice | None) -> str:
@@ -135,7 +21,7 @@ def engine_sentence(manifest: Manifest, choice: Choice | None) -> str:
     reason = manifest.settings.get("choice")
     shipped = f"Shipped: {manifest.shipped}, {reason}." if isinstance(reason, str) else f"Shipped: {manifest.shipped}."
     if choice is not None and choice.shipped != manifest.shipped:
-        shipped += f" Chosen where it was judged: {choice.shipped}, {choice.reason}."
+        shipped += f" Chosen where it was judged: {choice.shipped}, {why_shipped(choice)}."
     if manifest.engine.status == "built":
         return f"{shipped} The engine was built where the bundle was made."
     return f"{shipped} The engine is deferred to the device: {manifest.engine.reason}"
@@ -146,7 +32,7 @@ def part_rows(parts: tuple[FoldPart, ...]) -> tuple[PartRow, ...]:
     if not parts:
         return ()
     total = FoldPart(
-        part="the whole model",
+        part="all parts",
         **{name: sum(getattr(part, name) for part in parts) for name in FoldPart.model_fields if name != "part"},
     )
     most = max(total.macs_before, total.macs_after, 1)
@@ -159,10 +45,10 @@ def _part(part: FoldPart, most: int) -> PartRow:
         macs=_pair(part.macs_before, part.macs_after),
         params=_pair(part.params_before, part.params_after),
         size=_pair(part.bytes_before, part.bytes_after),
-        before=bar(
+        svg=bar(
             part.macs_before / most, "other", f"{part.part}, unfolded: {wording.count(part.macs_before)} MACs", height=8
-        ),
-        after=bar(
+        )
+        + bar(
             part.macs_after / most, "shipped", f"{part.part}, folded: {wording.count(part.macs_after)} MACs", height=8
         ),
     )
@@ -173,7 +59,7 @@ def fold_view(lines: tuple[FoldRecord, ...] | None, settings: FoldSettings | Non
     if lines is None:
         return FoldView(summary=NO_FOLD, proof="", rules=(), lines=())
     if not lines:
-        return FoldView(summary="The fold stage found nothing to decide.", proof="", rules=(), lines=())
+        return FoldView(summary="The fold stage had nothing to decide.", proof="", rules=(), lines=())
     folded = [line for line in lines if line.decision == "folded"]
     exact = sum(line.exact for line in folded)
     summary = (
@@ -261,12 +147,13 @@ def _line(line: FoldRecord) -> LineRow:
     )
 
 
-def provenance(manifest: Manifest, report: RegressionReport | None) -> tuple[Group, ...]:
+def provenance(bundle: Bundle, report: RegressionReport | None) -> tuple[Group, ...]:
     """Return where everything came from: device, tools, hashes, settings."""
+    manifest = bundle.manifest
     where = () if report is None else (Group(title="Where it was judged", open=True, rows=_device(report)),)
     return (
         *where,
-        Group(title="What it is", open=True, rows=_identity(manifest)),
+        Group(title="What it is", open=True, rows=_identity(bundle)),
         Group(title="Tool versions", open=False, rows=tuple(manifest.tools.items())),
         Group(title="Parent artifacts (sha256)", open=False, rows=tuple(manifest.parents.items())),
         Group(
@@ -296,10 +183,11 @@ def _spec(spec: TensorSpec) -> str:
     return f"{spec.name}: {spec.dtype} [{', '.join(map(str, spec.shape))}]"
 
 
-def _identity(manifest: Manifest) -> tuple[tuple[str, str], ...]:
+def _identity(bundle: Bundle) -> tuple[tuple[str, str], ...]:
+    manifest = bundle.manifest
     size = manifest.preprocess
     return (
-        ("manifest seal", manifest.seal),
+        ("manifest sha256", bundle.sha256),
         ("checkpoint sha256", manifest.reference.checkpoint_sha256),
         ("reference", manifest.reference.framework),
         ("data", manifest.dataset.name),

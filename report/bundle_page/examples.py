@@ -7,7 +7,7 @@ from typing import TypeAlias
 import numpy as np
 
 from bundle.formats.manifest import Bundle, Manifest
-from bundle.formats.vectors import Stored, Vectors
+from bundle.formats.vectors import EvaluationSample, Vectors
 from bundle.judging.ranking import extremes, losses, reference_scores
 from bundle.judging.regression_report import RegressionReport
 from bundle.judging.run import Infer, feed
@@ -35,7 +35,7 @@ Answers: TypeAlias = Mapping[str, Array | None]
 """Predictions by task; None where the raw output held NaN or infinity. Empty if the compiled model did not run."""
 
 
-def answer(manifest: Manifest, stored: Stored, infer: Infer) -> Answers:
+def answer(manifest: Manifest, stored: EvaluationSample, infer: Infer) -> Answers:
     """Run the compiled model on a stored image; its predictions are as bundle/tasks/postprocess.py gives them.
 
     Raises:
@@ -55,7 +55,7 @@ def _prediction(manifest: Manifest, row: Task, output: Array) -> Array | None:
 class Shown:
     """One image to show: what the bundle holds of it, the reference's scores by task, the compiled model's answers."""
 
-    stored: Stored
+    stored: EvaluationSample
     reference: Mapping[str, float]
     compiled: Answers
 
@@ -63,7 +63,7 @@ class Shown:
 def examples_view(bundle: Bundle, infer: Infer | None, report: RegressionReport | None) -> ImagesView:
     """Draw each task's images, with the compiled model's answers if ``infer`` runs it: once for each image.
 
-    ``report`` says what each image lost and which one changed most.
+    ``report`` has what each image lost and which one changed most.
     """
     manifest = bundle.manifest
     with Vectors(bundle.vectors) as vectors:
@@ -71,11 +71,11 @@ def examples_view(bundle: Bundle, infer: Infer | None, report: RegressionReport 
         picks = {
             name: extremes(task(name), values, None if lost is None else lost[name]) for name, values in table.items()
         }
-        for name, places in picks.items():
+        for name, ranked in picks.items():
             changed = changed_most(report, name)
             if changed in vectors.ids:
-                places.setdefault(vectors.ids.index(changed), CHANGED)
-        wanted = {index for places in picks.values() for index in places}
+                ranked.setdefault(vectors.ids.index(changed), CHANGED)
+        wanted = {index for ranked in picks.values() for index in ranked}
         shown = {
             index: Shown(
                 stored=stored,
@@ -88,24 +88,24 @@ def examples_view(bundle: Bundle, infer: Infer | None, report: RegressionReport 
     return ImagesView(
         how=HOW_SCORED if lost is None else HOW_LOST,
         reason=NOT_RUN if infer is None else "",
-        tasks=tuple(_task(task(name), places, shown, manifest) for name, places in picks.items()),
+        tasks=tuple(_task(task(name), ranked, shown, manifest) for name, ranked in picks.items()),
         legends=_legends(manifest.dataset),
         scales=_scales(shown=infer is not None),
     )
 
 
 def changed_most(report: RegressionReport | None, name: str) -> str:
-    """Return the image on which a task's answer changed most, as the judgement found it; "" where none changed."""
+    """Return the image on which a task's answer changed most, as the judgement measured it; "" where none changed."""
     check = None if report is None else report.checks.get(name)
     worst = check.worst[0] if check is not None and check.worst else None
     return worst.id if worst is not None and worst.change else ""
 
 
-def _task(row: Task, places: Mapping[int, str], shown: Mapping[int, Shown], manifest: Manifest) -> TaskExamples:
+def _task(row: Task, ranked: Mapping[int, str], shown: Mapping[int, Shown], manifest: Manifest) -> TaskExamples:
     return TaskExamples(
         task=row.name,
         metric=wording.metric_name(row.metric),
-        examples=tuple(_example(place, shown[index], row, manifest) for index, place in places.items()),
+        examples=tuple(_example(rank, shown[index], row, manifest) for index, rank in ranked.items()),
     )
 
 
@@ -115,7 +115,7 @@ def inks(row: Task, label: Array, spec: DatasetSpec) -> Inks:
     return Inks(palette=spec.palettes.get(row.name, ()), near_m=near, far_m=far)
 
 
-def _example(place: str, shown: Shown, row: Task, manifest: Manifest) -> Example:
+def _example(rank: str, shown: Shown, row: Task, manifest: Manifest) -> Example:
     stored, ours = shown.stored, shown.compiled.get(row.name)
     label = decode_label(row.name, stored.labels[row.name], manifest.dataset)
     reference, colours = stored.shown(row.name), inks(row, label, manifest.dataset)
@@ -136,7 +136,7 @@ def _example(place: str, shown: Shown, row: Task, manifest: Manifest) -> Example
     elif row.name in shown.compiled:
         note = f"{note} The compiled model's output holds NaN or infinity and cannot be drawn.".strip()
     height, width = stored.image.shape[:2]
-    return Example(place=place, id=stored.id, note=note, width=width, height=height, pictures=tuple(pictures))
+    return Example(rank=rank, id=stored.id, note=note, width=width, height=height, pictures=tuple(pictures))
 
 
 def _span(row: Task, colours: Inks) -> str:

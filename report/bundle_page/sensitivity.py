@@ -34,26 +34,26 @@ class SensitivityView(Frozen):
 
 def sensitivity_view(folder: Path) -> SensitivityView:
     """Return the layers that cost most: by their largest share of any task's noise over all layers quantized alone."""
-    found = read_sensitivity(folder)
-    if found is None:
+    search = read_sensitivity(folder)
+    if search is None:
         return SensitivityView(summary=NOTHING)
-    if not found.layers:
-        return SensitivityView(summary=f"The search on the calibration images: {found.outcome.rstrip('.')}.")
-    tasks = list(dict.fromkeys(task for layer in found.layers for task in layer.sqnr_db))
-    totals = {task: sum(layer.noise(task) for layer in found.layers) or 1.0 for task in tasks}
-    rated = sorted(((_worst(layer, totals), layer) for layer in found.layers), key=lambda pair: -pair[0][1])
+    if not search.layers:
+        return SensitivityView(summary=f"The search on the calibration images: {search.outcome.rstrip('.')}.")
+    tasks = list(dict.fromkeys(task for layer in search.layers for task in layer.sqnr_db))
+    totals = {task: sum(layer.noise(task) for layer in search.layers) or 1.0 for task in tasks}
+    rated = sorted(((_worst(layer, totals), layer) for layer in search.layers), key=lambda pair: -pair[0][1])
     shown = rated[:SHOWN]
     summary = (
-        f"{found.outcome.rstrip('.')}. {_smoothed(found)}Each of {wording.plural(len(found.layers), 'layer')} was quantized alone on "
-        f"{wording.plural(found.images, 'image')}"
-        + (f"; the {len(shown)} that cost most:" if len(shown) < len(found.layers) else ":")
+        f"{search.outcome.rstrip('.')}. {_smoothed(search)}Each of {wording.plural(len(search.layers), 'layer')} was quantized alone on "
+        f"{wording.plural(search.images, 'image')}"
+        + (f"; the {len(shown)} that cost most:" if len(shown) < len(search.layers) else ":")
     )
-    return SensitivityView(summary=summary, rows=tuple(_row(layer, worst, found.returned) for worst, layer in shown))
+    return SensitivityView(summary=summary, rows=tuple(_row(layer, worst, search.returned) for worst, layer in shown))
 
 
-def _smoothed(found: SearchReport) -> str:
+def _smoothed(search: SearchReport) -> str:
     """Say what became of SmoothQuant, which is tried before layers go back to float; nothing where it was not."""
-    tried = [step for step in found.steps if step.smooth]
+    tried = [step for step in search.steps if step.smooth]
     return SMOOTHED if tried and not any(step.held for step in tried) else ""
 
 
@@ -67,7 +67,7 @@ def _worst(layer: LayerSensitivity, totals: dict[str, float]) -> tuple[str, floa
 def _row(layer: LayerSensitivity, worst: tuple[str, float], returned: tuple[str, ...]) -> LayerRow:
     name, share = worst
     sqnr, drop = layer.sqnr_db.get(name), layer.drop.get(name)
-    said = f"{100 * share:.1f}% of the noise of {name}"
+    text = f"{100 * share:.1f}% of the noise of {name}"
     return LayerRow(
         name=layer.name,
         macs=f"{100 * layer.macs_share:.2f}%",
@@ -76,5 +76,5 @@ def _row(layer: LayerSensitivity, worst: tuple[str, float], returned: tuple[str,
         sqnr="–" if sqnr is None else f"{sqnr:.1f} dB",
         drop=wording.percent(drop),
         kept="float" if layer.name in returned else "INT8",
-        svg=bar(share, "shipped", f"{layer.name}: {said}", height=12),
+        svg=bar(share, "shipped", f"{layer.name}: {text}", height=12),
     )

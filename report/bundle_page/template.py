@@ -15,15 +15,16 @@ def printed(template: str, page: object, **more: object) -> str:
         TargetUnavailable: Jinja2 is not installed, as on a device.
     """
     try:
-        from jinja2 import Environment, StrictUndefined
+        from jinja2 import Environment, FileSystemLoader, StrictUndefined
     except ImportError as error:
         raise not_installed(
             "the page", "jinja2", extra="host", where="report.bundle_page.template", error=error
         ) from error
-    environment = Environment(autoescape=True, undefined=StrictUndefined, trim_blocks=True, finalize=_visible)
+    environment = Environment(
+        loader=FileSystemLoader(FOLDER), autoescape=True, undefined=StrictUndefined, trim_blocks=True, finalize=_visible
+    )
     css = (FOLDER / "page.css").read_text(encoding="utf-8")
-    source = environment.from_string((FOLDER / template).read_text(encoding="utf-8"))
-    return source.render(page=page, css=css, **more)
+    return environment.get_template(template).render(page=page, css=css, **more)
 
 
 def _visible(value: object) -> object:

@@ -73,7 +73,7 @@ class LegalView(Frozen):
 
 
 def legal_view(folder: Path) -> LegalView:
-    """Return what the page says about the rules and the proof of a bundle.
+    """Return what the page shows of the rules and the proof of a bundle.
 
     Raises:
         ArtifactError: lint.json or proof.json holds something else.
@@ -95,12 +95,12 @@ def legal_view(folder: Path) -> LegalView:
 
 def _summary(lint: LintReports, proof: Proof | None) -> str:
     versions = ", ".join(dict.fromkeys(report.tensorrt for report in lint.graphs))
-    said = "NVIDIA's own parser and builder were not asked: no proof.json."
+    proven = "NVIDIA's own parser and builder were not asked: no proof.json."
     if proof is not None and proof.status == "not run":
-        said = f"NVIDIA's own parser and builder were not run: {proof.reason}."
+        proven = f"NVIDIA's own parser and builder were not run: {proof.reason}."
     elif proof is not None:
-        said = f"NVIDIA's own parser and builder: {proof.status}, by {proof.builder}. {proof.reason}".strip()
-    return f"Checked against the rules of TensorRT {versions}. {said}"
+        proven = f"NVIDIA's own parser and builder: {proof.status}, by {proof.builder}. {proof.reason}".strip()
+    return f"Checked against the rules of TensorRT {versions}. {proven}"
 
 
 def _graph(report: LintReport, proof: GraphProof | None) -> GraphRow:
@@ -140,11 +140,11 @@ def _warnings(report: LintReport) -> list[WarningRow]:
     groups: dict[tuple[str, str], list[Finding]] = {}
     for finding in (*report.warnings, *report.accepted):
         groups.setdefault((finding.rule, finding.accepted or finding.node), []).append(finding)
-    return [_row(report.graph, found) for found in groups.values()]
+    return [_row(report.graph, findings) for findings in groups.values()]
 
 
-def _row(graph: str, found: list[Finding]) -> WarningRow:
-    first, more = found[0], len(found) - 1
+def _row(graph: str, findings: list[Finding]) -> WarningRow:
+    first, more = findings[0], len(findings) - 1
     where = first.node + (f" and {more} more" if more else "")
     outcome = f"accepted: {first.accepted}" if first.accepted else f"mend: {first.mend}"
     return WarningRow(graph=graph, rule=first.rule, where=where, effect=first.effect, outcome=outcome)

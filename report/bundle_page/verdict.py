@@ -51,8 +51,8 @@ def _sentences(report: RegressionReport, kind: Verdict) -> tuple[str, ...]:
             f"better by more than the budget: {', '.join(by['improvement'])}" if by["improvement"] else "",
             f"against the earlier run: {earlier}" if earlier else "",
         ]
-        told = "; ".join(part for part in parts if part) or "it did not pass, and no task says why"
-        first = f"On {images}; {told}."
+        parts_text = "; ".join(part for part in parts if part) or "it did not pass, and no task explains it"
+        first = f"On {images}; {parts_text}."
     return first, _closest(report)
 
 
@@ -80,7 +80,7 @@ def _budgets(result: TaskResult, drop: float | None) -> float:
 
 
 def banner(report: RegressionReport | None, manifest: Manifest) -> str:
-    """Return what the page says where nothing ran on the device itself, "" where it did."""
+    """Return what the page shows where nothing ran on the device itself, "" where it did."""
     if report is not None and report.executed_on == "emulation":
         return (
             f"The figures below come from an emulation of {report.precision} ({report.device.name}). They say how the "
@@ -144,8 +144,10 @@ def _row(name: str, result: TaskResult, drawn: Drop | None, scale: Scale) -> Tas
     )
     return TaskRow(
         name=name,
-        metric=wording.metric_name(result.metric),
-        better="higher is better" if result.direction == "higher" else "lower is better",
+        metric=(
+            wording.metric_name(result.metric),
+            "higher is better" if result.direction == "higher" else "lower is better",
+        ),
         reference=wording.metric_value(result.metric, result.reference),
         compiled=wording.metric_value(result.metric, result.compiled),
         drop=fall,

@@ -7,20 +7,20 @@ from report.bundle_page.tensorrt_checks import LegalView
 
 
 class Headline(Frozen):
-    """The box at the top. ``kind`` is a verdict's name, or "none" where nothing was judged."""
+    """The box at the top. ``kind`` is a verdict's name, or "none" where nothing was judged; ``numbers`` are values and names."""
 
     kind: str
     mark: str
     headline: str
     sentences: tuple[str, ...]
+    numbers: tuple[tuple[str, str], ...] = ()
 
 
 class TaskRow(Frozen):
     """One row of the task table; ``svg`` is markup made by report/drawing/charts.py, "" if there is nothing to draw."""
 
     name: str
-    metric: str
-    better: str
+    metric: tuple[str, str]
     reference: str
     compiled: str
     drop: str
@@ -41,45 +41,42 @@ class Tick(Frozen):
     edge: str
 
 
-class Bar(Frozen):
-    """One latency; ``svg`` is markup made by report/drawing/charts.py."""
-
-    label: str
-    text: str
-    ratio: str
-    svg: str
-
-
-class LatencyRow(Frozen):
-    """One variant's p10, p50, p90 and p99 where a device measured them; ``tool`` is the runtime's own benchmark."""
-
-    name: str
-    whole: str
-    compute: str
-    tool: str
-    runs: str
-
-
 class BenchView(Frozen):
-    """The latency chart; without bars, ``note`` is the reason. ``load`` and ``warning`` are about the machine, or ""."""
+    """How latencies were measured, or why there are none. ``load`` and ``warning`` are about the machine, or ""."""
 
-    bars: tuple[Bar, ...]
     note: str
     load: str = ""
     warning: str = ""
-    percentiles: tuple[LatencyRow, ...] = ()
+
+
+class TaskCell(Frozen):
+    """One task of one variant: its drop, and its verdict as a class and a mark."""
+
+    text: str
+    kind: str
+    mark: str
 
 
 class VariantRow(Frozen):
-    """One precision that the bundle holds; ``files`` are names and sizes, the graph first."""
+    """One variant, in the bundle or tried for it. ``timings``, ``files`` and ``recipe`` are names and values.
+
+    ``tasks`` are in the order of ``Page.task_names``; ``svg`` is the bar of its latency, or "".
+    """
 
     name: str
-    precision: str
-    files: tuple[tuple[str, str], ...]
-    latency: str
     shipped: bool
     outcome: str
+    kind: str
+    reason: str
+    latency: str
+    svg: str
+    ratio: str
+    size: str
+    timings: tuple[tuple[str, str], ...]
+    files: tuple[tuple[str, str], ...]
     recipe: tuple[tuple[str, str], ...]
+    tasks: tuple[TaskCell, ...]
+    isa: str
 
 
 class RuleRow(Frozen):
@@ -112,8 +109,7 @@ class PartRow(Frozen):
     macs: str
     params: str
     size: str
-    before: str
-    after: str
+    svg: str
 
 
 class PictureView(Frozen):
@@ -154,7 +150,7 @@ class Picture(Frozen):
 class Example(Frozen):
     """One image of a task, its pictures side by side; ``width`` and ``height`` in pixels."""
 
-    place: str
+    rank: str
     id: str
     note: str
     width: int
@@ -215,37 +211,28 @@ class AgreementRow(Frozen):
     worst: str
 
 
-class Standing(Frozen):
-    """One task of one variant: its drop, and its verdict as a class and a mark."""
-
-    text: str
-    kind: str
-    mark: str
-
-
-class TriedRow(Frozen):
-    """One variant that was tried; ``tasks`` are in the order of ``MeasuredView.tasks``, ``svg`` its latency's bar or ""."""
+class ClassRow(Frozen):
+    """One class of a label map: its IoU, the reference's and the compiled model's."""
 
     name: str
-    precision: str
-    latency: str
-    size: str
-    svg: str
-    outcome: str
-    kind: str
-    reason: str
-    isa: str
-    tasks: tuple[Standing, ...]
+    reference: str
+    compiled: str
+    change: str
+
+
+class TaskClasses(Frozen):
+    """The classes of one task that occur."""
+
+    task: str
+    rows: tuple[ClassRow, ...]
 
 
 class MeasuredView(Frozen):
-    """What a judgement says besides its verdicts; empty where there is none."""
+    """What a judgement holds besides its verdicts; empty where there is none."""
 
     reasons: tuple[str, ...] = ()
     figures: tuple[FigureRow, ...] = ()
     agreement: tuple[AgreementRow, ...] = ()
-    tasks: tuple[str, ...] = ()
-    variants: tuple[TriedRow, ...] = ()
     baseline: str = ""
     source: str = ""
 
@@ -258,7 +245,10 @@ class Page(Frozen):
     subtitle: str
     verdict: Headline
     banner: str
+    built: str
     tasks: tuple[TaskRow, ...]
+    task_names: tuple[str, ...]
+    classes: tuple[TaskClasses, ...]
     measured: MeasuredView
     no_tasks: str
     delta_m: str

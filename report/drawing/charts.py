@@ -10,7 +10,7 @@ from bundle.base.frozen import Frozen
 from bundle.judging.verdict import Verdict
 
 WORST, BEST = 4.0, -2.0
-"""What lies beyond these, in budgets, is cut at the chart's edge and drawn as an arrow."""
+"""What is beyond these, in budgets, is cut at the chart's edge and drawn as an arrow."""
 
 MARKERS: dict[Verdict, str] = {
     "pass": "M-6,0A6,6 0 1 0 6,0A6,6 0 1 0 -6,0Z",
@@ -44,7 +44,7 @@ class Scale(Frozen):
 
 
 def budget_scale(rows: tuple[Drop, ...]) -> Scale:
-    """Choose the span: 0 and the budget always, every finite interval between ``BEST`` and ``WORST``, whole budgets."""
+    """Choose the span: 0 and the budget always, every finite interval between ``BEST`` and ``WORST``, in full budgets."""
     ends = [end for row in rows for end in (row.low, row.high, row.value) if math.isfinite(end)]
     low = max(math.floor(min([-1.0, *ends])), BEST)
     high = min(math.ceil(max([2.0, *ends])), WORST)
@@ -67,7 +67,7 @@ def _end(value: float, verdict: Verdict, scale: Scale, middle: float) -> str:
 
 
 def drop_row(row: Drop, scale: Scale, spoken: str, height: int = 32) -> str:
-    """Draw one task's interval against its budget; ``spoken`` is what a screen reader says instead."""
+    """Draw one task's interval against its budget; ``spoken`` is what a screen reader reads."""
     middle, budget = height / 2, scale.at(1.0)
     parts = [
         f'<svg class="drop" role="img" aria-label="{escape(spoken)}" width="100%" height="{height}">',

@@ -147,7 +147,7 @@ CHANGE_SCALE: dict[Activation, tuple[float, str]] = {
     "unit": (10.0, "10° or more"),
     "relu": (0.1, "0.1 m or more"),
 }
-"""What the brightest colour of a picture of change stands for, as a number and in words."""
+"""What the brightest colour of a picture of change means, as a number and in words."""
 
 
 def change(row: Task, before: NDArray[np.generic], after: NDArray[np.generic]) -> NDArray[np.float64]:

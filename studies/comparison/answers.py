@@ -11,7 +11,7 @@ from bundle.base.frozen import Frozen
 from bundle.formats.artifacts import Artifact
 from bundle.formats.manifest import default_budgets
 from bundle.judging.verdict import relative_drop
-from bundle.tasks.agreement import power, sqnr_db
+from bundle.tasks.agreement import signal_energy, sqnr_db
 from bundle.tasks.dataset import FolderDataset, read_image
 from bundle.tasks.metrics import Floats, metric
 from bundle.tasks.table import task
@@ -84,4 +84,4 @@ def ratios_db(reference: Mapping[str, Floats], outputs: Mapping[str, Floats]) ->
             where="the answers of a subject",
             fix="remove the folder of the benchmark",
         )
-    return {name: sqnr_db(power(reference[name], outputs[name])) for name in reference}
+    return {name: sqnr_db(signal_energy(reference[name], outputs[name])) for name in reference}

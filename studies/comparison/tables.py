@@ -10,7 +10,7 @@ from pydantic import Field, ValidationError
 from bundle.base.errors import ArtifactError
 from bundle.base.frozen import Frozen, faults
 from bundle.base.limits import read_limited
-from bundle.base.nullable_float import Figure
+from bundle.base.nullable_float import NullableFloat
 from bundle.judging.timing import Load, Percentiles, busy
 
 OURS = "ours"
@@ -38,8 +38,8 @@ class Row(Frozen):
     computes: str = ""
     bytes: int | None = None
     peak_mib: float | None = None
-    drops: dict[str, Figure] = Field(default_factory=dict)
-    sqnr_db: dict[str, Figure] = Field(default_factory=dict)
+    drops: dict[str, NullableFloat] = Field(default_factory=dict)
+    sqnr_db: dict[str, NullableFloat] = Field(default_factory=dict)
 
 
 class Comparison(Frozen):

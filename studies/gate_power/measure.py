@@ -26,7 +26,7 @@ from bundle.base.errors import GraphError, InputError
 from bundle.base.terminal import exit_status
 from bundle.formats.manifest import Bundle, Manifest, load_bundle
 from bundle.formats.outputs import json_object, overwrite, require_file
-from bundle.formats.vectors import Stored
+from bundle.formats.vectors import EvaluationSample
 from bundle.judging.evaluate_image import feed
 from bundle.judging.image_sources import Source, bundled, figures_of
 from bundle.judging.verdict import Rule, judge, relative_drop
@@ -130,7 +130,7 @@ def planted(weights: dict[str, Array], levels: dict[str, float], direction: int 
 
 
 def sweep(
-    parts: Cut, images: Iterable[Stored], manifest: Manifest, disturbed: Sequence[dict[str, Array]]
+    parts: Cut, images: Iterable[EvaluationSample], manifest: Manifest, disturbed: Sequence[dict[str, Array]]
 ) -> dict[str, Floats]:
     """Return each task's gated per-image arrays, float64 ``[V, N, …]``, for V sets of the heads' weights."""
     figures = {name: rows[0] for name, rows in figures_of(manifest).items()}
@@ -287,7 +287,7 @@ def measure_power(bundle: Bundle, graph: Path, options: Options) -> Power:
     return Power(model=manifest.name, images=total, resamples=options.resamples, points=tuple(points))
 
 
-def shown(source: Source, places: NDArray[np.int64], what: str) -> Iterable[Stored]:
+def shown(source: Source, places: NDArray[np.int64], what: str) -> Iterable[EvaluationSample]:
     """Yield some of the images that count for the metrics, with progress."""
     wanted = {source.ids[place] for place in places}
     images = (stored for stored in source.images() if stored.id in wanted)

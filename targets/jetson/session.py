@@ -9,7 +9,8 @@ import numpy as np
 
 from bundle.base.errors import ArtifactError, TargetUnavailable
 from bundle.formats.artifacts import TensorSpec
-from bundle.formats.engines import ENGINES, read_engine_file
+from bundle.formats.contents import ENGINES
+from bundle.formats.engines import read_engine_file
 from targets.base import Array, Latency, Session, SessionInfo
 from targets.jetson.builder import EngineFile
 from targets.jetson.cuda import Cuda

@@ -5,7 +5,7 @@ from pathlib import Path
 from typing import Literal
 
 from bundle.base.errors import TargetUnavailable
-from bundle.formats.engines import ENGINES
+from bundle.formats.contents import ENGINES
 from targets.base import (
     Capabilities,
     DeferredEngine,

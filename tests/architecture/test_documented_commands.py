@@ -90,14 +90,14 @@ def wrong_subcommand(words: list[str]) -> str:
     """Say what of the words after ``tdss`` there is not; those of a group, and none, list its commands."""
     command = find(words)
     if command is not None:
-        return wrong_option(command.module, words[len(command.words) :])
+        return wrong_option(command.module, words[len(command.words) :], command.function)
     group = tuple(word for word in words if word not in ("--help", "-h", "--version", "-V", "COMMAND"))
     return "" if any(row.words[: len(group)] == group for row in COMMANDS) else " ".join(words)
 
 
-def wrong_option(module: str, words: list[str]) -> str:
+def wrong_option(module: str, words: list[str], function: str = "main") -> str:
     """Say which options, or which subcommand of its own, a module does not have."""
-    options, commands = parameters(module)
+    options, commands = parameters(module, function)
     if commands and words:
         if words[0] not in commands:
             return words[0]
@@ -107,9 +107,9 @@ def wrong_option(module: str, words: list[str]) -> str:
 
 
 @cache
-def parameters(module: str) -> tuple[frozenset[str], dict[str, frozenset[str]]]:
+def parameters(module: str, function: str = "main") -> tuple[frozenset[str], dict[str, frozenset[str]]]:
     """Return the options of a module's command line, and those of each of its subcommands, as its own parser has them."""
-    main = import_module(module).main
+    main = getattr(import_module(module), function)
     if "arguments" in inspect.signature(main).parameters:
         return argparse_parameters(main)
     rows = command_of(main).params

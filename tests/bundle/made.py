@@ -1,12 +1,14 @@
 """A small bundle made from arithmetic: a "model" that mixes colours, labels near its answers, vectors, a manifest."""
 
+import json
 from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 
 import numpy as np
 
 from bundle.formats.artifacts import hash_file
-from bundle.formats.contents import WRITTEN_LATER
+from bundle.formats.contents import DEVICE_FOLDERS, HASHED, MANIFEST
+from bundle.formats.hash_files import with_hashes, write_hashed
 from bundle.formats.manifest import (
     Bundle,
     BundleVariant,
@@ -20,8 +22,6 @@ from bundle.formats.manifest import (
     load_bundle,
     write_manifest,
 )
-from bundle.formats.results import SEALED
-from bundle.formats.seals import MANIFEST
 from bundle.formats.vectors import Evaluated, write_vectors
 from bundle.judging.run import Device, Execution
 from bundle.tasks.dataset import Array, DatasetSpec
@@ -88,8 +88,8 @@ def evaluated(count: int, tasks: Mapping[str, int] = TASKS) -> Iterator[Evaluate
 def hash_bundle(folder: Path) -> dict[str, str]:
     """Hash every file that a manifest's ``files`` must list; keys are POSIX paths relative to ``folder``, sorted."""
     names = sorted(path.relative_to(folder).as_posix() for path in folder.rglob("*") if path.is_file())
-    later = (MANIFEST, *SEALED)
-    listed = (name for name in names if name not in later and name.split("/")[0] not in WRITTEN_LATER)
+    later = with_hashes(MANIFEST, *HASHED)
+    listed = (name for name in names if name not in later and name.split("/")[0] not in DEVICE_FOLDERS)
     return {name: hash_file(folder / name) for name in listed}
 
 
@@ -116,6 +116,17 @@ def manifest(folder: Path, io: Io = "raw", budget: float | None = None) -> Manif
         parents={},
         files=hash_bundle(folder),
     )
+
+
+def write_result(folder: Path, name: str, text: str) -> Path:
+    """Write any text as a result of the bundle in ``folder``: with its hash, a JSON object or a page with the tie too."""
+    digest = hash_file(folder / MANIFEST)
+    if name.endswith(".html"):
+        text += f'<meta name="bundle" content="{digest}">\n'
+    else:
+        text = json.dumps({**json.loads(text), "bundle": digest}, indent=2) + "\n"
+    write_hashed(folder / name, text.encode())
+    return folder / name
 
 
 def make_bundle(folder: Path, *, io: Io = "raw", count: int = 12, budget: float | None = None) -> Bundle:

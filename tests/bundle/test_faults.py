@@ -8,14 +8,15 @@ from pathlib import Path
 import pytest
 
 from bundle.base.errors import ArtifactError
+from bundle.formats.contents import MANIFEST, RESULTS
 from bundle.formats.engines import write_engine_file
+from bundle.formats.hash_files import with_hashes
 from bundle.formats.manifest import load_bundle, verify_bundle, write_manifest
-from bundle.formats.results import RESULTS, write_result
 from bundle.judging.choice import pick
 from bundle.judging.regression_report import read_report
 from bundle.transport.signature import make_keys, require_signature, sign
 from tests.architecture.source import ROOT
-from tests.bundle.made import make_bundle, manifest
+from tests.bundle.made import make_bundle, manifest, write_result
 
 ENGINE = "engines/int8.engine"
 FILES = ["manifest.json", "f32.onnx", "fold.json", "vectors.npz", *RESULTS, "signature.json", ENGINE]
@@ -99,8 +100,15 @@ def test_any_fault_of_any_file_is_refused_by_name(folder: Path, name: str, fault
 @pytest.mark.parametrize("name", FILES)
 def test_a_file_of_another_bundle_is_refused_by_name(folder: Path, pair: tuple[Path, Path], name: str) -> None:
     shutil.copyfile(pair[1] / name, folder / name)
-    # Another's manifest is sound in itself: the first file that it does not list so is named.
-    refused(folder, "f32.onnx" if name == "manifest.json" else name)
+    refused(folder, name)
+
+
+def test_a_manifest_of_another_bundle_with_its_hash_is_refused_by_the_files_it_does_not_list(
+    folder: Path, pair: tuple[Path, Path]
+) -> None:
+    for name in with_hashes(MANIFEST):
+        shutil.copyfile(pair[1] / name, folder / name)
+    refused(folder, "f32.onnx")
 
 
 def test_an_engine_of_another_bundle_with_its_hash_is_whole_and_keyed_by_its_graph(
@@ -121,11 +129,11 @@ def test_a_hash_of_an_engine_that_is_cut_or_flipped_is_refused_by_name(folder: P
         refused(folder, ENGINE)
 
 
-@pytest.mark.parametrize("version", [0, 2, "1.0", None])
+@pytest.mark.parametrize("version", [0, 1, "2.0", None])
 def test_another_schema_version_of_the_manifest_is_refused(folder: Path, version: object) -> None:
     write_manifest(folder, manifest(folder).model_copy(update={"schema_version": version}))
     error = refused(folder, "manifest.json")
-    assert "schema_version" in error.got and error.expected == "schema_version 1"
+    assert "schema_version" in error.got and error.expected == "schema_version 2"
 
 
 @pytest.mark.parametrize("text", ['{"schema": 2}', "{}", '{"schema": "one"}'])

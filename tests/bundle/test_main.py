@@ -9,8 +9,7 @@ from pathlib import Path
 import pytest
 
 from bundle.__main__ import main
-from bundle.formats.results import write_result
-from tests.bundle.made import make_bundle
+from tests.bundle.made import make_bundle, write_result
 from tests.exits import exit_code
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -65,7 +64,7 @@ def test_the_road_of_a_bundle(sound: Path, tmp_path: Path, capsys: pytest.Captur
 
 def test_verify_says_what_it_checked(sound: Path, capsys: pytest.CaptureFixture[str]) -> None:
     _, text, _ = run("verify", str(sound), capsys=capsys)
-    assert text == f"{sound}: 3 files are what the build wrote; 1 sealed later are whole; not signed\n"
+    assert text == f"{sound}: 3 files are what the build wrote; 1 written later are as their hashes say; not signed\n"
 
 
 def test_an_altered_bundle_ends_with_2_and_its_name(

@@ -13,15 +13,15 @@ import pytest
 from bundle.base.errors import ArtifactError
 from bundle.formats import manifest as manifest_module
 from bundle.formats import results as results_module
+from bundle.formats.contents import MANIFEST
 from bundle.formats.engines import read_engine_file, write_engine_file
 from bundle.formats.manifest import Bundle, load_bundle, verify_bundle, write_manifest
-from bundle.formats.results import read_result, write_result
-from bundle.formats.seals import MANIFEST, read_sealed_manifest
-from bundle.judging.choice import pick
+from bundle.formats.results import read_manifest_bytes, read_result
+from bundle.judging.choice import Candidate, Choice, Rule, pick
 from bundle.judging.harness import Options, judge_bundle
 from bundle.transport.archive import pack, unpack
 from bundle.transport.signature import load_trusted, make_keys, sign
-from tests.bundle.made import HERE, make_bundle, manifest, session
+from tests.bundle.made import HERE, make_bundle, manifest, session, write_result
 
 
 @pytest.fixture(scope="module")
@@ -29,22 +29,28 @@ def keys(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, Path]:
     return make_keys(tmp_path_factory.mktemp("keys") / "release")
 
 
+def chose(name: str, rule: Rule) -> Choice:
+    """A choice that a device wrote."""
+    candidate = Candidate(name=name, latency_ms=None, verdicts={})
+    return Choice(shipped=name, rule=rule, eager_ms=None, candidates=(candidate,))
+
+
 @pytest.fixture
 def folder(tmp_path: Path, keys: tuple[Path, Path]) -> Path:
     """A signed bundle of a strict budget."""
     made = make_bundle(tmp_path / "good", count=2)
-    made.write("choice.json", '{"schema_version":1,"shipped":"f32","reason":"signed","eager_ms":null,"candidates":[]}')
+    made.write("choice.json", chose("f32", "narrowest"))
     sign(made.folder, keys[0])
     return made.folder
 
 
 @pytest.fixture
 def hostile(folder: Path, tmp_path: Path) -> Path:
-    """Another graph under generous budgets, whole by its seal and its hashes; the signature is not its own."""
+    """Another graph under generous budgets, sound by its hashes; the signature is not its own."""
     made = make_bundle(tmp_path / "hostile", count=2).folder
     (made / "f32.onnx").write_bytes(b"another graph")
     write_manifest(made, manifest(made, budget=0.9))
-    write_result(made, "signature.json", read_result(folder, "signature.json"))
+    write_result(made, "signature.json", read_result(folder, "signature.json").decode())
     load_bundle(made)
     return made
 
@@ -69,7 +75,7 @@ def then(monkeypatch: pytest.MonkeyPatch, module: object, name: str, act: Callab
 
 
 MOMENTS = [
-    (manifest_module, "read_sealed_manifest", "f32.onnx was altered"),
+    (manifest_module, "read_manifest_bytes", "f32.onnx was altered"),
     (manifest_module, "check_contents", "f32.onnx was altered"),
     (manifest_module, "verify_files", "signature.json belongs to another bundle"),
     (results_module, "read_tied", "signature.json belongs to another bundle"),
@@ -144,11 +150,11 @@ def test_an_error_names_the_bundles_folder_not_the_private_copy(folder: Path) ->
 
 def test_the_choice_is_the_one_that_was_opened(folder: Path) -> None:
     opened = load_bundle(folder)
-    opened.write("choice.json", '{"schema_version":1,"shipped":"int8","reason":"no","eager_ms":null,"candidates":[]}')
-    assert pick(opened, "") == ("f32", "choice.json: signed")
+    opened.write("choice.json", chose("int8", "none_within"))
+    assert pick(opened, "") == ("f32", "choice", chose("f32", "narrowest").model_copy(update={"bundle": opened.sha256}))
 
 
-def test_a_judgement_is_sealed_as_the_bundles_that_was_opened(folder: Path, hostile: Path) -> None:
+def test_a_judgement_names_the_bundle_that_was_opened(folder: Path, hostile: Path) -> None:
     opened = load_bundle(folder)
 
     def infer(feed: dict[str, object]) -> dict[str, object]:
@@ -201,5 +207,5 @@ def test_an_engine_s_bytes_are_those_that_were_hashed(tmp_path: Path, monkeypatc
 
 def test_a_manifest_is_opened_where_nothing_is_swapped(folder: Path, keys: tuple[Path, Path]) -> None:
     opened: Bundle = verify_bundle(folder)
-    assert opened.content == read_sealed_manifest(folder).content == (folder / MANIFEST).read_bytes()
+    assert opened.content == read_manifest_bytes(folder)[0] == (folder / MANIFEST).read_bytes()
     assert load_trusted(folder, keys[1]) == opened

@@ -68,7 +68,7 @@ def test_the_devices_commands_have_it_too(package: str, capsys: pytest.CaptureFi
 
 @pytest.mark.parametrize("command", COMMANDS, ids=NAMES)
 def test_the_summary_is_how_the_command_describes_itself(command: Command) -> None:
-    text = " ".join((import_module(command.module).main.__doc__ or "").split())
+    text = " ".join((getattr(import_module(command.module), command.function).__doc__ or "").split())
     assert text.startswith(command.summary.rstrip("."))
 
 

@@ -9,6 +9,7 @@ from bundle.formats.artifacts import Engine as EngineArtifact
 from bundle.formats.manifest import BundleVariant, Engine, Manifest
 from bundle.formats.outputs import anything, replacing
 from bundle.judging.choice import Candidate, Choice
+from bundle.judging.sentences import why_shipped
 from compile.publish import Parts, ship
 from compile.stage.artifacts import ReferenceVectors
 from compile.stage.store import seal
@@ -56,11 +57,16 @@ def test_a_jetson_bundle_leaves_the_float_graph_out_unless_it_is_what_ships(
     tmp_path: Path, target: str, shipped: str, names: list[str]
 ) -> None:
     made = draft(tmp_path / "bundle", target)
-    choice = Choice(shipped=shipped, reason="because", eager_ms=None, candidates=())
+    choice = Choice(
+        shipped=shipped,
+        rule="narrowest",
+        eager_ms=None,
+        candidates=(Candidate(name=shipped, latency_ms=None, verdicts={}),),
+    )
     manifest = ship(made, choice, "a" * 64)
     assert [variant.name for variant in manifest.variants] == names and manifest.shipped == shipped
     assert set(manifest.files) == {"vectors.npz", *(name for n in names for name in FILES[n])}
-    assert manifest.settings["choice"] == "because"
+    assert manifest.settings["choice"] == why_shipped(choice)
     assert manifest.parents == made.parents | {"judged": "a" * 64}
 
 
@@ -72,13 +78,13 @@ def test_a_variant_beyond_its_budgets_is_no_weight_to_carry_unless_the_device_de
     tmp_path: Path, allowed: bool, status: str, names: list[str]
 ) -> None:
     verdicts = {"f32": "pass", "f16": "inconclusive", "int8": "regression"}
-    candidates = tuple(Candidate(name=n, latency_ms=1.0, verdicts={"depth": v}, reason="") for n, v in verdicts.items())
+    candidates = tuple(Candidate(name=n, latency_ms=1.0, verdicts={"depth": v}) for n, v in verdicts.items())
     changes = {
         "settings": {"allow_inconclusive": allowed},
         "engine": Engine.model_validate({"status": status, "reason": "x"}),
     }
     made = draft(tmp_path / "bundle", "intel").model_copy(update=changes)
-    manifest = ship(made, Choice(shipped="f32", reason="because", eager_ms=None, candidates=candidates), "a" * 64)
+    manifest = ship(made, Choice(shipped="f32", rule="none_within", eager_ms=None, candidates=candidates), "a" * 64)
     assert [variant.name for variant in manifest.variants] == names
     assert set(manifest.files) == {"vectors.npz", *(name for n in names for name in FILES[n])}
 
@@ -107,8 +113,8 @@ def test_what_mends_the_plain_graph_goes_along_only_where_that_breaks_a_budget(
     made = draft(tmp_path / "bundle", target).model_copy(
         update={"variants": variants, "files": files, "engine": deferred}
     )
-    candidates = tuple(Candidate(name=n, latency_ms=1.0, verdicts={"depth": v}, reason="") for n, v in tried.items())
-    manifest = ship(made, Choice(shipped="f32", reason="because", eager_ms=None, candidates=candidates), "a" * 64)
+    candidates = tuple(Candidate(name=n, latency_ms=1.0, verdicts={"depth": v}) for n, v in tried.items())
+    manifest = ship(made, Choice(shipped="f32", rule="none_within", eager_ms=None, candidates=candidates), "a" * 64)
     assert [variant.name for variant in manifest.variants] == names
     assert set(manifest.files) == {"vectors.npz", *(f"{name}.onnx" for name in names)}
 
@@ -124,6 +130,6 @@ def test_a_mixed_graph_that_passes_goes_along_where_the_plain_one_is_only_undeci
         "settings": {"allow_inconclusive": True},
     }
     made = draft(tmp_path / "bundle", "intel").model_copy(update=changes)
-    candidates = tuple(Candidate(name=n, latency_ms=1.0, verdicts={"depth": v}, reason="") for n, v in tried.items())  # type: ignore[dict-item]
-    manifest = ship(made, Choice(shipped="f32", reason="because", eager_ms=None, candidates=candidates), "a" * 64)
+    candidates = tuple(Candidate(name=n, latency_ms=1.0, verdicts={"depth": v}) for n, v in tried.items())  # type: ignore[dict-item]
+    manifest = ship(made, Choice(shipped="f32", rule="none_within", eager_ms=None, candidates=candidates), "a" * 64)
     assert [variant.name for variant in manifest.variants] == list(tried)

@@ -14,15 +14,14 @@ import onnx
 import pytest
 
 from bundle.formats.manifest import load_bundle, write_manifest
-from bundle.formats.results import write_result
-from bundle.judging.choice import CHOICE, Choice
+from bundle.judging.choice import CHOICE, Candidate, Choice
 from bundle.judging.image_sources import write_arrays
 from bundle.tasks.dataset import decode_label
 from bundle.tasks.metrics import measures
 from bundle.tasks.postprocess import predict
 from bundle.tasks.table import task
 from bundle.transport.signature import make_keys, sign
-from tests.bundle.made import SPEC, TASKS, evaluated, hash_bundle, manifest
+from tests.bundle.made import SPEC, TASKS, evaluated, hash_bundle, manifest, write_result
 from tests.bundle.made_onnx import COUNT, graph, make
 from tests.bundle.made_scenes import write_folder
 
@@ -94,10 +93,13 @@ def test_what_the_device_chose_is_judged_and_said(tmp_path: Path) -> None:
     half = plain.model_copy(update={"name": "f16", "precision": "f16", "files": ("f16.onnx",), "recipe": recipe})
     terms = manifest(folder).model_copy(update={"target": "reference", "variants": (plain, half)})
     write_manifest(folder, terms.model_copy(update={"files": hash_bundle(folder)}))
-    choice = Choice(shipped="f16", reason="the fastest here", eager_ms=None, candidates=())
+    candidate = Candidate(name="f16", latency_ms=None, verdicts={"depth": "regression"}, standing="beyond")
+    choice = Choice(shipped="f16", rule="none_within", eager_ms=None, candidates=(candidate,))
     write_result(folder, CHOICE, choice.model_dump_json(indent=2))
     done = judge(folder)
-    assert done.returncode == 1 and "variant f16: choice.json: the fastest here" in done.stdout
+    assert (
+        done.returncode == 1 and "variant f16: choice.json: no variant is shown to be within its budgets" in done.stdout
+    )
     report = json.loads((folder / "regression.json").read_text())
     assert (report["variant"], report["tasks"]["depth"]["verdict"]) == ("f16", "regression")
     assert judge(folder, "--variant", "f32").returncode == 0

@@ -14,6 +14,7 @@ from bundle.judging.choice import pick
 from bundle.judging.harness import Options, judge_bundle
 from bundle.judging.regression_report import RegressionReport, verdicts_of
 from bundle.judging.run import Progress
+from bundle.judging.sentences import why_picked
 from bundle.judging.standing import standing, summary
 from bundle.tasks.table import TASKS
 from bundle.transport.signature import load_trusted
@@ -85,7 +86,8 @@ def judged(bundle: Bundle, options: Options, request: pytest.FixtureRequest) -> 
     given = request.config.getoption
     variant, device = given("variant"), RunConfig(device=given("device"))
     with said():
-        _say(request.config, "variant {}: {}".format(*pick(bundle, variant)))
+        picked = pick(bundle, variant)
+        _say(request.config, f"variant {picked.variant}: {why_picked(picked)}")
         session, _ = open_session(bundle, execute=given("execute"), variant=variant, run=device)
     with session:
         with said():

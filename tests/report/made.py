@@ -17,13 +17,12 @@ from bundle.formats.manifest import (
     interface,
     write_manifest,
 )
-from bundle.formats.results import write_result
 from bundle.formats.vectors import Evaluated, write_vectors
 from bundle.tasks.agreement import CHANGE_UNITS
 from bundle.tasks.dataset import Array, DatasetSpec
 from bundle.tasks.preprocess import Preprocess
 from bundle.tasks.table import TASKS
-from tests.bundle.made import hash_bundle
+from tests.bundle.made import hash_bundle, write_result
 
 HEIGHT, WIDTH, IMAGES = 40, 56, 5
 CLASSES = ("wall", "floor", "box")
@@ -79,7 +78,7 @@ def regression(**changes: object) -> dict[str, object]:
         for row in TASKS
     }
     values: dict[str, object] = {
-        "schema": 1,
+        "schema": 3,
         "model": "made",
         "target": "intel",
         "device": {"name": "Test CPU", "isa": ["avx2"]},
@@ -114,6 +113,7 @@ def task(
         "interval": list(interval),
         "budget": 0.01,
         "verdict": verdict,
+        "labelled_images": IMAGES,
         "sqnr_db": sqnr,
     }
 
@@ -164,12 +164,11 @@ def rich(**changes: object) -> dict[str, object]:
         "interval": [0.02, 0.03],
     }
     tasks["normals"]["figures"] = {"share_under_11.25_deg": share}
-    tasks["depth"]["images_needed"] = 431
+    tasks["depth"]["images_needed"], tasks["depth"]["cause"] = 431, "more_images"
     checks = {
         name: {
             "nonfinite_images": 0,
             "agreement": 0.97,
-            "reason": "about 430 images would decide it" if name == "depth" else "",
             "cosine": 0.9991,
             "change": 0.0123,
             "change_unit": CHANGE_UNITS[row.activation],
@@ -177,7 +176,7 @@ def rich(**changes: object) -> dict[str, object]:
         }
         for name, row in ((row.name, row) for row in TASKS)
     }
-    kept = ("reference", "compiled", "drop_relative", "interval", "budget", "verdict", "sqnr_db")
+    kept = ("reference", "compiled", "drop_relative", "interval", "budget", "verdict", "sqnr_db", "labelled_images")
     standing = {name: {key: row[key] for key in kept} for name, row in tasks.items()}
     earlier = {
         "model": "older",

@@ -24,7 +24,7 @@ def test_the_six_keys_of_bench(tmp_path: Path) -> None:
     assert bench is not None and bench.model_dump(include=set(BENCH)) == BENCH
 
 
-@pytest.mark.parametrize("spoil", [{"runs": -1}, {"eager_ms": "fast"}, {"surprise": 1}, {"schema_version": 2}])
+@pytest.mark.parametrize("spoil", [{"runs": -1}, {"eager_ms": "fast"}, {"surprise": 1}, {"schema_version": 1}])
 def test_a_wrong_bench_is_refused_by_name(tmp_path: Path, spoil: dict[str, object]) -> None:
     with pytest.raises(ArtifactError, match=r"bench\.json cannot be read") as caught:
         read_bench(write(tmp_path, "bench.json", {**BENCH, **spoil}))

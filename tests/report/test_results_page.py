@@ -9,10 +9,10 @@ from typing import Any
 import pytest
 
 from bundle.base.errors import ArtifactError, InputError
-from bundle.formats.results import write_result
 from report import results_page as sweep
 from report.results_page import describe_sweep, read_result, render_sweep
 from targets.sendback import write_sendback
+from tests.bundle.made import write_result
 from tests.report import browser, made
 from tests.report.bundle_page.test_page import HOSTILE, Reader
 
@@ -38,11 +38,11 @@ def test_results_are_ordered_and_judged_together(results: list[Path]) -> None:
     page = describe_sweep([read_result(path) for path in results])
     assert [row.model for row in page.rows] == ["adder", "made", "zebra"]
     assert (
-        page.headline == "Not every result passes"
-        and "2 of 3 results" in page.sentences[0]
-        and "no. 3" in page.sentences[0]
+        page.verdict.headline == "Not every result passes"
+        and "2 of 3 results" in page.verdict.sentences[0]
+        and "no. 3" in page.verdict.sentences[0]
     )
-    assert "1 of them were not executed on a device" in page.sentences[1]
+    assert "1 of them were not executed on a device" in page.verdict.sentences[1]
     assert [row.latency for row in page.rows] == ["not timed", "80.0 ms", "80.0 ms"]
     assert page.tasks == tuple(made.CHANNELS) and [len(chart.strips) for chart in page.charts] == [3] * 6
     edge = page.rows[2].tasks[page.tasks.index("edge")]
@@ -57,7 +57,7 @@ def test_a_result_without_a_task_has_a_gap(tmp_path: Path) -> None:
         write(tmp_path / "p.json", {**values, "model": "z", "tasks": depth}),
     )
     page = describe_sweep([read_result(whole), read_result(part)])
-    assert page.kind == "pass" and [one.text for one in page.rows[1].tasks].count("–") == 5
+    assert page.verdict.kind == "pass" and [one.text for one in page.rows[1].tasks].count("–") == 5
 
 
 def test_an_archive_that_a_device_sent_is_read_without_unpacking_anything_else(tmp_path: Path) -> None:
@@ -81,6 +81,9 @@ def sent(tmp_path: Path) -> Path:
     return write_sendback(folder, tmp_path / "sent.zip")
 
 
+HASHES = {"": "", "__sha256": ".sha256"}
+
+
 def changed(sent: Path, **contents: bytes) -> Path:
     """The archive with other bytes in its members, whose names have a dot for two underscores."""
     with zipfile.ZipFile(sent) as archive:
@@ -95,10 +98,11 @@ def test_an_archives_result_must_belong_to_its_manifest(sent: Path, tmp_path: Pa
     assert read_result(sent).latency_ms == 80.0
     other = made.make(tmp_path / "other", made.regression(), settings={"threads": 9})
     with pytest.raises(ArtifactError, match=r"regression\.json belongs to another bundle"):
-        read_result(changed(sent, regression__json=(other / "regression.json").read_bytes()))
+        kept = {f"regression__json{key}": (other / f"regression.json{end}").read_bytes() for key, end in HASHES.items()}
+        read_result(changed(sent, **kept))
 
 
-def test_an_archives_result_without_a_seal_beside_a_manifest_is_refused(sent: Path) -> None:
+def test_an_archives_result_that_is_not_hashed_is_refused(sent: Path) -> None:
     with pytest.raises(ArtifactError, match=r"regression\.json was altered"):
         read_result(changed(sent, regression__json=json.dumps(made.regression()).encode()))
 
@@ -168,9 +172,13 @@ def test_an_undecided_result_is_no_pass_of_the_page(tmp_path: Path) -> None:
     tasks["edge"] = {**tasks["edge"], "verdict": "inconclusive"}
     paths = [write(tmp_path / "a.json", values), write(tmp_path / "b.json", {**values, "model": "z", "tasks": tasks})]
     page = describe_sweep([read_result(path) for path in paths])
-    assert (page.headline, page.kind, page.mark) == ("Not every result is decided", "inconclusive", "?")
+    assert (page.verdict.headline, page.verdict.kind, page.verdict.mark) == (
+        "Not every result is decided",
+        "inconclusive",
+        "?",
+    )
     assert (
-        page.sentences[0]
+        page.verdict.sentences[0]
         == "1 of 2 results within every budget; undecided on a task, allowed by --allow-inconclusive: no. 2."
     )
 

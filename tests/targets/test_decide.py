@@ -13,6 +13,7 @@ import pytest
 
 from bundle.base.errors import SessionFailed, TargetUnavailable
 from bundle.formats.engines import write_engine_file
+from bundle.formats.hash_files import with_hashes
 from bundle.formats.manifest import BundleVariant, load_bundle, verify_bundle, write_manifest
 from bundle.formats.results import read_result
 from bundle.judging.checks import AGREEMENT_FLOOR
@@ -20,6 +21,7 @@ from bundle.judging.choice import BENCH, CHOICE
 from bundle.judging.harness import Options
 from bundle.judging.regression_report import RESULT
 from bundle.judging.resume import FOLDER
+from bundle.judging.sentences import why_shipped
 from bundle.transport.archive import pack
 from bundle.transport.signature import make_keys, sign
 from targets import __main__ as main_module
@@ -114,7 +116,9 @@ def test_the_fastest_within_its_budgets_is_chosen_and_everything_is_written(monk
     use(monkeypatch, folder, noise={"int8": 0.5})
     decision = run(folder)
     assert decision.choice.shipped == "f16"
-    assert "int8 is faster (5.0 ms), but not shown to be within its budgets: depth regression" in decision.choice.reason
+    assert "int8 is faster (5.0 ms), but not shown to be within its budgets: depth regression" in why_shipped(
+        decision.choice
+    )
     rows = {row.name: row for row in decision.report.variants}
     assert [rows[name].passed for name in SPEEDS] == [True, True, False]
     assert rows["int8"].tasks["depth"].verdict == "regression" and decision.report.passed
@@ -139,7 +143,8 @@ def test_a_variant_that_cannot_be_built_is_said_and_another_one_chosen(monkeypat
     assert decision.choice.shipped == "f16"
     [row] = [row for row in decision.report.variants if row.name == "int8"]
     assert not row.passed and "ran out of memory: killed" in row.reason and row.tasks == {}
-    assert decision.choice.candidates[-1].reason == row.reason
+    failed = decision.choice.candidates[-1]
+    assert (failed.name, failed.skipped) == ("int8", "not_opened") and "ran out of memory: killed" in failed.error
 
 
 def test_what_a_failed_session_had_allocated_is_free_before_the_next_one_opens(monkeypatch, folder: Path) -> None:
@@ -167,9 +172,10 @@ def test_if_none_can_be_built_its_error_ends_the_run(monkeypatch, folder: Path) 
 def test_an_emulation_is_judged_and_not_timed(monkeypatch, folder: Path) -> None:
     use(monkeypatch, folder, executed_on="emulation")
     decision = run(folder, only=("f16", "int8"))
-    assert decision.choice.shipped == "int8" and "emulation" in decision.choice.reason
-    assert decision.choice.reason.startswith("of f16, int8, the others not tried: ")
-    assert decision.report.chosen == decision.choice.reason and "not tried" not in run(folder).choice.reason
+    assert (decision.choice.shipped, decision.choice.rule) == ("int8", "narrowest")
+    assert decision.choice.only == ("f16", "int8") and run(folder).choice.only == ()
+    assert decision.report.chosen == why_shipped(decision.choice)
+    assert decision.report.chosen.startswith("of f16, int8, the others not tried: ")
     assert decision.bench.variants == {} and decision.bench.shipped_ms is None and decision.bench.runs == 0
 
 
@@ -181,8 +187,9 @@ def test_one_command_ends_with_a_verdict_per_task_and_a_file_to_send(monkeypatch
     sent = folder.parent / "made-jetson-a-fake-orin-results.zip"
     assert str(sent) in said
     with zipfile.ZipFile(sent) as archive:
-        assert set(archive.namelist()) == {"regression.json", "bench.json", "choice.json", "manifest.json"}
-        assert json.loads(archive.read("regression.json"))["seal"]
+        sent_files = ("regression.json", "bench.json", "choice.json", "manifest.json")
+        assert sorted(archive.namelist()) == sorted(with_hashes(*sent_files))
+        assert json.loads(archive.read("regression.json"))["bundle"]
 
 
 def test_an_archive_is_judged_in_the_folder_it_is_unpacked_as(
@@ -285,7 +292,7 @@ def test_what_noise_cannot_tell_apart_is_measured_again_up_to_a_limit_and_the_mo
     monkeypatch.setattr(Fake, "script", {"f16": NOISY, "int8": [0.9 * value for value in NOISY[::-1]]})
     decision = run(folder)
     assert decision.choice.shipped == "f16" and set(decision.choice.equal) == {"f16", "int8"}
-    assert "equal within noise to int8 (9.0 ms) and more precise" in decision.choice.reason
+    assert "equal within noise to int8 (9.0 ms) and more precise" in why_shipped(decision.choice)
     assert decision.bench.runs == 20 == decision.bench.variants["f32"].with_copies.runs, (
         "5 rounds, and three times 5 more"
     )
@@ -293,7 +300,7 @@ def test_what_noise_cannot_tell_apart_is_measured_again_up_to_a_limit_and_the_mo
     said = capsys.readouterr().out
     assert "equal within noise to f16" in said and "warning: the machine was busy while it timed" in said
     bench = json.loads(read_result(folder, BENCH))
-    assert any(text.startswith("f16: p90 is ") for text in bench["disturbed"]) and bench["load"]["cpus"] >= 1
+    assert any(text.startswith("f16: p90 is ") for text in decision.bench.disturbed) and bench["load"]["cpus"] >= 1
 
 
 def test_what_the_rounds_tell_apart_is_not_measured_again(monkeypatch, folder: Path) -> None:

@@ -47,8 +47,8 @@ def test_what_numpy_writes_is_read(array: np.ndarray) -> None:
     [
         (header("(6710886400,)"), "53687091200 bytes, more than"),
         (header("(True, 3)") + b"123", "True, 3"),
-        (header("(100,)"), "tells of 800 bytes, and there are 0"),
-        (header("(1,)") + bytes(9), "tells of 8 bytes, and there are 9"),
+        (header("(100,)"), "declares 800 bytes, and there are 0"),
+        (header("(1,)") + bytes(9), "declares 8 bytes, and there are 9"),
         (header("(-1,)"), r"\[-1\]"),
         (header(f"({10**30},)"), "more than"),
         (header("(1,)", "|O") + bytes(8), "object"),

@@ -14,8 +14,9 @@ from pathlib import Path
 import pytest
 
 from bundle.base.isolated import ROOT, isolate, module, program
+from bundle.formats.contents import MANIFEST
+from bundle.formats.hash_files import with_hashes
 from bundle.formats.manifest import load_bundle, write_manifest
-from bundle.formats.seals import MANIFEST
 from bundle.transport.archive import pack
 from bundle.transport.signature import make_keys, sign
 from tests.bundle.made_onnx import make
@@ -70,7 +71,8 @@ def test_an_archive_called_like_a_runtime_brings_no_code(made: tuple[Path, Path]
     listed = {**terms.files, "__init__.py": hashlib.sha256(CODE.encode()).hexdigest()}
     write_manifest(folder, terms.model_copy(update={"files": listed}))
     with zipfile.ZipFile(archive) as good, zipfile.ZipFile(tmp_path / "onnxruntime.zip", "w") as hostile:
-        hostile.writestr(MANIFEST, (folder / MANIFEST).read_bytes())
+        for name in with_hashes(MANIFEST):
+            hostile.writestr(name, (folder / name).read_bytes())
         for name in terms.files:
             hostile.writestr(name, good.read(name))
         hostile.writestr("__init__.py", CODE)

@@ -8,10 +8,10 @@ from pathlib import Path
 import pytest
 
 from bundle.base.errors import ArtifactError
-from bundle.formats.contents import listable
+from bundle.formats.contents import MANIFEST, listable
 from bundle.formats.engines import write_engine_file
+from bundle.formats.hash_files import with_hashes
 from bundle.formats.manifest import load_bundle, verify_bundle, write_manifest
-from bundle.formats.seals import MANIFEST
 from bundle.transport.archive import pack, unpack
 from tests.bundle.made import make_bundle, manifest
 
@@ -80,7 +80,10 @@ def test_a_manifest_that_lists_it_is_refused_by_name_in_a_folder_and_an_archive(
     with zipfile.ZipFile(archive) as good_archive, zipfile.ZipFile(tmp_path / "hostile.zip", "w") as hostile:
         for entry in good_archive.infolist():
             hostile.writestr(
-                entry, (folder / MANIFEST).read_bytes() if entry.filename == MANIFEST else good_archive.read(entry)
+                entry,
+                (folder / entry.filename).read_bytes()
+                if entry.filename in with_hashes(MANIFEST)
+                else good_archive.read(entry),
             )
         hostile.writestr(name, b"code")
     with pytest.raises(ArtifactError, match=f"{name!r} is no file that a bundle lists"):

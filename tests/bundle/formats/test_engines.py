@@ -7,7 +7,8 @@ from pathlib import Path
 import pytest
 
 from bundle.base.errors import ArtifactError
-from bundle.formats.engines import ENGINES, check_engines, read_engine_file, write_engine_file
+from bundle.formats.contents import ENGINES
+from bundle.formats.engines import check_engines, read_engine_file, write_engine_file
 
 
 def test_what_is_kept_is_found(tmp_path: Path) -> None:

@@ -188,11 +188,11 @@ def test_the_folder_one_stands_in_and_what_holds_it_are_refused(
         ("model/", "is"),
         ("./x/../model", "is"),
         ("link", "is"),
-        ("model/new", "lies inside"),
-        ("link/new", "lies inside"),
+        ("model/new", "is inside"),
+        ("link/new", "is inside"),
         (".", "holds"),
         ("link-up", "holds"),
-        ("model/config.toml", "lies inside"),
+        ("model/config.toml", "is inside"),
     ],
 )
 def test_an_output_that_is_an_input_or_inside_or_around_one_is_refused(

@@ -114,15 +114,6 @@ def test_an_earlier_run_that_was_broken_itself_is_no_baseline(bundle: Bundle) ->
         judged(bundle, baseline=broken)
 
 
-def test_an_earlier_run_of_schema_1_is_compared_with_and_its_images_are_counted(bundle: Bundle) -> None:
-    earlier = judged(bundle)
-    bare = {name: result.model_copy(update={"labelled_images": None}) for name, result in earlier.tasks.items()}
-    old = RegressionReport.model_validate(earlier.model_copy(update={"tasks": bare, "schema_version": 1}).model_dump())
-    again = judged(bundle, baseline=old)
-    assert again.passed and again.baseline is not None
-    assert {row.labelled_images for row in again.baseline.tasks.values()} == {12}
-
-
 def test_against_an_earlier_run_of_few_images_nothing_is_decided(tmp_path: Path) -> None:
     few = make_bundle(tmp_path / "few", io="raw", count=9)
     same = judged(few, baseline=judged(few))

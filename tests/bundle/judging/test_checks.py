@@ -11,7 +11,7 @@ from tests.report import made
 
 
 def report(**changes: object) -> RegressionReport:
-    checks = {row.name: TaskCheck(nonfinite_images=0, agreement=0.99, reason="") for row in TASKS}
+    checks = {row.name: TaskCheck(nonfinite_images=0, agreement=0.99) for row in TASKS}
     return RegressionReport.model_validate({**made.regression(), "checks": checks, **changes})
 
 
@@ -34,8 +34,8 @@ def test_an_inconclusive_budget_passes_only_where_allowed(allowed: bool) -> None
 def test_answers_that_do_not_resemble_the_references_fail_and_name_the_worst_images(row: object) -> None:
     name = row.name  # type: ignore[attr-defined]
     low = AGREEMENT_FLOOR[row.activation] - 0.01  # type: ignore[attr-defined]
-    checks = {one.name: TaskCheck(nonfinite_images=0, agreement=0.99, reason="") for one in TASKS}
-    checks[name] = TaskCheck(nonfinite_images=0, agreement=low, reason="", worst=(WorstImage(id="room-7", change=0.5),))
+    checks = {one.name: TaskCheck(nonfinite_images=0, agreement=0.99) for one in TASKS}
+    checks[name] = TaskCheck(nonfinite_images=0, agreement=low, worst=(WorstImage(id="room-7", change=0.5),))
     wrong = report(checks=checks)
     found = answer(wrong, name, "agreement", allow_inconclusive=False)
     assert not found.passed and "room-7" in found.text and f"{low:.3f}" in found.text
@@ -44,7 +44,7 @@ def test_answers_that_do_not_resemble_the_references_fail_and_name_the_worst_ima
 
 
 def test_without_the_references_answers_agreement_is_not_asked() -> None:
-    checks = {row.name: TaskCheck(nonfinite_images=0, agreement=None, reason="") for row in TASKS}
+    checks = {row.name: TaskCheck(nonfinite_images=0, agreement=None) for row in TASKS}
     found = answer(report(checks=checks), "edge", "agreement", allow_inconclusive=False)
     assert found.passed and found.skipped
     require_agreement(report(checks=checks))
@@ -52,7 +52,13 @@ def test_without_the_references_answers_agreement_is_not_asked() -> None:
 
 def test_the_earlier_run_is_asked_about_and_can_fail_the_report() -> None:
     row = VariantTask(
-        reference=0.5, compiled=0.4, drop_relative=0.2, interval=(0.15, 0.25), budget=0.01, verdict="regression"
+        reference=0.5,
+        compiled=0.4,
+        drop_relative=0.2,
+        interval=(0.15, 0.25),
+        budget=0.01,
+        verdict="regression",
+        labelled_images=5,
     )
     good = row.model_copy(update={"verdict": "pass"})
     earlier = BaselineResult(
@@ -76,6 +82,6 @@ def test_the_earlier_run_is_asked_about_and_can_fail_the_report() -> None:
 
 
 def test_nan_is_said_with_its_images() -> None:
-    checks = {row.name: TaskCheck(nonfinite_images=2, agreement=0.99, reason="") for row in TASKS}
+    checks = {row.name: TaskCheck(nonfinite_images=2, agreement=0.99) for row in TASKS}
     found = answer(report(checks=checks), "edge", "finite", allow_inconclusive=False)
     assert not found.passed and "NaN or infinity on 2 images, hard ones counted" in found.text

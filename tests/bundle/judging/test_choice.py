@@ -7,19 +7,16 @@ import pytest
 
 from bundle.base.errors import ArtifactError
 from bundle.formats.manifest import Bundle, BundleVariant, load_bundle, write_manifest
-from bundle.judging.choice import CHOICE, Choice, choose, pick, read_choice, unsettled
+from bundle.judging.choice import CHOICE, Candidate, Choice, pick, read_choice
+from bundle.judging.choice_rule import choose, unsettled
 from bundle.judging.harness import Options, judge_bundle
-from bundle.judging.regression_report import RegressionReport, VariantRow, read_report, write_report
+from bundle.judging.regression_report import RegressionReport, VariantRow, read_report
+from bundle.judging.sentences import why_candidate, why_shipped
 from bundle.judging.verdict import Verdict
-from tests.bundle.made import HERE, make_bundle, session
+from tests.bundle.made import HERE, make_bundle, session, write_result
 
 OPTIONS = Options(resamples=200)
-CANDIDATE = {
-    "name": "int8",
-    "latency_ms": None,
-    "verdicts": {"depth": "regression"},
-    "reason": "beyond its budgets: depth",
-}
+CANDIDATE = {"name": "int8", "latency_ms": None, "verdicts": {"depth": "regression"}}
 
 
 @pytest.fixture
@@ -34,34 +31,33 @@ def bundle(tmp_path: Path) -> Bundle:
 
 def chose(bundle: Bundle, name: str) -> Bundle:
     """The bundle as it is opened after a device chose."""
-    choice = Choice(shipped=name, reason="the fastest here", eager_ms=None, candidates=())
-    bundle.write(CHOICE, choice.model_dump_json(indent=2))
+    candidate = Candidate(name=name, latency_ms=5.0, verdicts={"depth": "pass"}, accepted=True, standing="within")
+    choice = Choice(shipped=name, rule="fastest", fastest=name, eager_ms=None, candidates=(candidate,))
+    bundle.write(CHOICE, choice)
     return load_bundle(bundle.folder)
 
 
 def test_the_choice_is_read_whole_or_refused(bundle: Bundle) -> None:
-    value = {
-        "schema_version": 1,
-        "shipped": "f32",
-        "reason": "the only one left",
-        "eager_ms": 52.0,
-        "candidates": [CANDIDATE],
-    }
+    candidates = [{**CANDIDATE, "name": "f32"}, CANDIDATE]
+    value = {"schema_version": 2, "shipped": "f32", "rule": "none_within", "eager_ms": 52.0, "candidates": candidates}
     assert read_choice(bundle) is None
-    bundle.write(CHOICE, json.dumps(value))
+    write_result(bundle.folder, CHOICE, json.dumps(value))
     choice = read_choice(load_bundle(bundle.folder))
-    assert choice is not None and choice.model_dump(mode="json", exclude_unset=True) == value
-    for changes in ({"candidates": [{"name": "int8"}]}, {"schema_version": 2}):
-        bundle.write(CHOICE, json.dumps({**value, **changes}))
+    assert choice is not None and choice.model_dump(mode="json", exclude_unset=True) == {
+        **value,
+        "bundle": bundle.sha256,
+    }
+    for changes in ({"candidates": [{"name": "int8"}]}, {"schema_version": 1}):
+        write_result(bundle.folder, CHOICE, json.dumps({**value, **changes}))
         with pytest.raises(ArtifactError, match=r"choice\.json cannot be read"):
             read_choice(load_bundle(bundle.folder))
 
 
 def test_what_the_device_chose_is_run_unless_another_one_is_asked_for(bundle: Bundle) -> None:
-    assert pick(bundle, "") == ("f32", "the build shipped it, and there is no choice.json")
+    assert pick(bundle, "") == ("f32", "build", None)
     bundle = chose(bundle, "f16")
-    assert pick(bundle, "") == ("f16", "choice.json: the fastest here")
-    assert pick(bundle, "f32") == ("f32", "asked for by name")
+    assert pick(bundle, "") == ("f16", "choice", read_choice(bundle))
+    assert pick(bundle, "f32") == ("f32", "name", None)
 
 
 def test_a_choice_of_what_is_not_there_is_refused(bundle: Bundle) -> None:
@@ -82,7 +78,10 @@ def test_a_damaged_choice_is_refused_by_name(bundle: Bundle) -> None:
 def test_the_report_says_which_variant_was_judged_and_why(bundle: Bundle) -> None:
     bundle = chose(bundle, "f16")
     own = judge_bundle(bundle, session("raw"), HERE, OPTIONS)
-    assert (own.report.variant, own.report.chosen) == ("f16", "choice.json: the fastest here")
+    assert (own.report.variant, own.report.chosen) == (
+        "f16",
+        "choice.json: the fastest variant within its budgets, measured here: 5.0 ms",
+    )
     assert own.path == bundle.folder / "regression.json" and read_report(bundle.folder) == own.report
     other = judge_bundle(bundle, session("raw"), HERE, OPTIONS, variant="f32")
     assert other.path is None and other.report.variant == "f32"
@@ -94,7 +93,7 @@ def test_the_rows_of_the_other_variants_stay_if_the_same_device_made_them(bundle
     execution = HERE if here else HERE.model_copy(update={"executed_on": "device"})
     report: RegressionReport = judge_bundle(bundle, session("raw"), execution, OPTIONS).report
     rows = tuple(VariantRow(name=n, precision=n, passed=False, median_ms=7.0, bytes=3) for n in ("f32", "f16"))
-    write_report(bundle.folder, report.model_copy(update={"variants": rows}))
+    bundle.write("regression.json", report.model_copy(update={"variants": rows}))
     after = judge_bundle(bundle, session("raw"), HERE, OPTIONS).report
     if not here:
         assert after.variants == ()
@@ -115,11 +114,12 @@ def test_a_variant_whose_answers_are_not_the_references_is_not_chosen(bundle: Bu
     good = judge_bundle(bundle, session("raw"), HERE, OPTIONS).report
     latency = {"f32": [9.0], "f16": [5.0]}
     choice = choose({"f32": good, "f16": disagreeing(good)}, latency, None, 0.95)
-    assert choice.shipped == "f32" and "f16 is faster (5.0 ms), but" in choice.reason
-    assert choice.candidates[1].reason.endswith("it does not answer as the reference does: depth")
+    assert (choice.shipped, choice.rule, choice.candidates[1].disagreeing) == ("f32", "fastest", ("depth",))
+    unlike = "within its budgets, but it does not answer as the reference does: depth"
+    assert why_shipped(choice).endswith(f"; f16 is faster (5.0 ms), but {unlike}")
     assert choose({"f32": good, "f16": good}, latency, None, 0.95).shipped == "f16"
     neither = choose({"f32": disagreeing(good), "f16": disagreeing(good)}, latency, None, 0.95)
-    assert neither.shipped == "f32" and "it does not pass" in neither.reason
+    assert (neither.shipped, neither.rule) == ("f32", "none_agrees") and "it does not pass" in why_shipped(neither)
 
 
 # Which variant ships: noise, and what is undecided
@@ -155,9 +155,12 @@ def test_of_two_that_are_equal_within_noise_the_more_precise_one_ships(good: Reg
     reports = dict.fromkeys(rounds, good)
     choice = choose(reports, rounds, None, 0.95)
     assert (choice.shipped, set(choice.equal)) == ("bf16", {"bf16", "int8"}) and unsettled(reports, rounds, 0.95)
-    assert choice.reason.startswith("within its budgets, equal within noise to int8 (8.8 ms) and more precise")
+    assert (choice.rule, choice.fastest) == ("equal", "int8")
+    assert why_shipped(choice).startswith("within its budgets, equal within noise to int8 (8.8 ms) and more precise")
     [other] = [one for one in choice.candidates if one.name == "int8"]
-    assert other.reason.startswith("within its budgets; equal within noise to bf16: 0.88 times its time, 95 % 0.")
+    assert why_candidate(choice, other).startswith(
+        "within its budgets; equal within noise to bf16: 0.88 times its time, 95 % 0."
+    )
     assert other.over_shipped is not None and other.over_shipped.low < 1 < other.over_shipped.high
 
 
@@ -166,7 +169,7 @@ def test_the_same_difference_without_noise_ships_the_faster_one(good: Regression
     reports = dict.fromkeys(rounds, good)
     choice = choose(reports, rounds, None, 0.95)
     assert (choice.shipped, choice.equal) == ("int8", ()) and not unsettled(reports, rounds, 0.95)
-    assert [one.reason for one in choice.candidates] == [
+    assert [why_candidate(choice, one) for one in choice.candidates] == [
         "within its budgets; 1.14 times as slow as int8",
         "shipped; within its budgets",
     ]
@@ -180,10 +183,10 @@ def test_what_may_not_be_shipped_unsettles_nothing(good: RegressionReport) -> No
 def test_a_speed_up_is_over_compiled_float32_and_never_over_eager(good: RegressionReport) -> None:
     rounds = {"f32": times(STEADY, 2.0), "int8": STEADY}
     choice = choose(dict.fromkeys(rounds, good), rounds, 1335.0, 0.95)
-    assert choice.reason.endswith("measured here: 10.0 ms, 2.00 times as fast as compiled f32 (20.0 ms)")
-    assert not any(
-        "1335" in text or "133" in text for text in (choice.reason, *(one.reason for one in choice.candidates))
-    )
+    assert choice.speed_up == pytest.approx(2.0)
+    assert why_shipped(choice).endswith("measured here: 10.0 ms, 2.00 times as fast as compiled f32 (20.0 ms)")
+    texts = (why_shipped(choice), *(why_candidate(choice, one) for one in choice.candidates))
+    assert not any("1335" in text or "133" in text for text in texts)
 
 
 @pytest.mark.parametrize("speed", [0.9, 0.1])
@@ -196,14 +199,14 @@ def test_a_variant_that_passes_goes_before_one_that_is_undecided_whatever_its_sp
         choice = choose(reports, rounds, None, 0.95)
         assert choice.shipped == "f32"
         told = "2 tasks undecided, allowed by --allow-inconclusive: saliency, edge; f32 passes on every task"
-        assert choice.candidates[1].reason == told and choice.candidates[1].standing == "undecided"
-        assert not rounds or f"bf16 is faster ({10 * speed:.1f} ms), but {told}" in choice.reason
+        assert why_candidate(choice, choice.candidates[1]) == told and choice.candidates[1].standing == "undecided"
+        assert not rounds or f"bf16 is faster ({10 * speed:.1f} ms), but {told}" in why_shipped(choice)
 
 
 def test_an_undecided_variant_is_not_passed_over_for_what_the_shipped_one_is_too(good: RegressionReport) -> None:
     rounds = {"bf16": NOISY, "int8": times(NOISY, 0.98)}
     choice = choose(dict.fromkeys(rounds, standing_at(good, edge="inconclusive")), rounds, None, 0.95)
-    assert choice.shipped == "bf16" and "int8 is faster" not in choice.reason
+    assert choice.shipped == "bf16" and "int8 is faster" not in why_shipped(choice)
 
 
 def test_where_every_variant_is_undecided_the_reason_says_so_and_claims_no_budget(good: RegressionReport) -> None:
@@ -211,8 +214,8 @@ def test_where_every_variant_is_undecided_the_reason_says_so_and_claims_no_budge
     for rounds in ({"f32": STEADY, "int8": times(STEADY, 0.5)}, {}):
         choice = choose(reports, rounds, None, 0.95)
         assert choice.shipped == "int8"
-        assert "1 task undecided, allowed by --allow-inconclusive: edge; no variant that answers" in choice.reason
-        assert not any(one.reason.startswith("within its budgets") for one in choice.candidates)
+        assert "1 task undecided, allowed by --allow-inconclusive: edge; no variant that answers" in why_shipped(choice)
+        assert not any(why_candidate(choice, one).startswith("within its budgets") for one in choice.candidates)
     refused = {name: standing_at(report, allowed=False, edge="inconclusive") for name, report in reports.items()}
     choice = choose(refused, {}, None, 0.95)
-    assert choice.shipped == "f32" and "no variant is shown to be within its budgets" in choice.reason
+    assert choice.shipped == "f32" and "no variant is shown to be within its budgets" in why_shipped(choice)

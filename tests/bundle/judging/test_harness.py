@@ -17,14 +17,14 @@ import pytest
 
 from bundle.base.errors import ArtifactError, ProjectError, SessionFailed
 from bundle.formats.manifest import Bundle
-from bundle.formats.results import write_result
 from bundle.judging.harness import Options, judge_bundle, measure_bundle
 from bundle.judging.image_sources import Source, bundled
-from bundle.judging.regression_report import read_report
+from bundle.judging.regression_report import open_report, read_report
 from bundle.judging.resume import FOLDER
 from bundle.judging.run import run
+from bundle.judging.sentences import why_verdict
 from bundle.tasks.dataset import Array
-from tests.bundle.made import HERE, make_bundle, session
+from tests.bundle.made import HERE, make_bundle, session, write_result
 
 COUNT = 12
 OPTIONS = Options(resamples=200)
@@ -167,10 +167,9 @@ def test_a_hard_image_counts_for_no_metric_but_must_be_finite(bundle: Bundle) ->
         )
     assert good.passed and good.images == COUNT - 1 and not bad.passed
     assert bad.tasks["depth"].verdict == "regression" and bad.tasks["depth"].compiled == good.tasks["depth"].compiled
-    assert (
-        "not finite on 1 of the hard images: image-11" in bad.checks["depth"].reason
-        and bad.tasks["edge"].verdict == "pass"
-    )
+    assert (bad.tasks["depth"].cause, bad.checks["depth"].nonfinite) == ("hard_not_finite", ("image-11",))
+    assert why_verdict(bad, "depth").endswith("not finite on 1 image, which count for no metric: image-11")
+    assert bad.tasks["edge"].verdict == "pass"
 
 
 def test_only_the_shipped_variants_judgement_on_the_bundles_images_is_written_into_it(
@@ -179,7 +178,8 @@ def test_only_the_shipped_variants_judgement_on_the_bundles_images_is_written_in
     other = judge_bundle(bundle, session("raw"), HERE, OPTIONS, variant="int8")
     assert other.path is None and not (bundle.folder / "regression.json").exists()
     elsewhere = judge_bundle(bundle, session("raw"), HERE, OPTIONS, variant="int8", out=tmp_path / "new" / "int8.json")
-    assert elsewhere.path == tmp_path / "new" / "int8.json" and json.loads(elsewhere.path.read_text())["seal"]
+    assert elsewhere.path == tmp_path / "new" / "int8.json" and json.loads(elsewhere.path.read_text())["bundle"]
+    assert open_report(elsewhere.path) == elsewhere.report and (tmp_path / "new" / "int8.json.sha256").is_file()
     own = judge_bundle(bundle, session("raw"), HERE, OPTIONS)
     assert own.path == bundle.folder / "regression.json" and own.report.session == HERE.facts
 

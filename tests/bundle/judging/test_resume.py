@@ -5,34 +5,34 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from bundle.judging.evaluate_image import Seen
+from bundle.judging.evaluate_image import ImageResult
 from bundle.judging.resume import FOLDER, Journal, run_key
 
 
-def seen(seed: int, *, finite: bool = True) -> Seen:
+def seen(seed: int, *, finite: bool = True) -> ImageResult:
     random = np.random.default_rng(seed)
     values = random.normal(size=(2, 3)) if finite else np.full((2, 3), np.nan)
-    return Seen(
+    return ImageResult(
         figures={"miou": values, "other": random.random(4)},
         finite=finite,
-        alike=random.random(),
+        agreement=random.random(),
         change=float("nan"),
-        exact_change=random.random(),
-        powers=random.random(4),
+        full_change=random.random(),
+        energies=random.random(4),
     )
 
 
-def same(one: Seen, other: Seen) -> None:
+def same(one: ImageResult, other: ImageResult) -> None:
     assert list(one.figures) == list(other.figures) and one.finite == other.finite
     for name, array in one.figures.items():
         np.testing.assert_array_equal(array, other.figures[name], strict=True)
-    np.testing.assert_array_equal(one.powers, other.powers)
+    np.testing.assert_array_equal(one.energies, other.energies)
     np.testing.assert_array_equal(
-        (one.alike, one.change, one.exact_change), (other.alike, other.change, other.exact_change)
+        (one.agreement, one.change, one.full_change), (other.agreement, other.change, other.full_change)
     )
 
 
-def filled(folder: Path, count: int, key: str = "a") -> dict[str, Seen]:
+def filled(folder: Path, count: int, key: str = "a") -> dict[str, ImageResult]:
     journal, kept = Journal(folder, key), {}
     for number in range(count):
         kept[f"image-{number}"] = seen(number, finite=number != 1)

@@ -14,7 +14,7 @@ from bundle.formats.contents import VECTORS
 from bundle.formats.manifest import Bundle, Io
 from bundle.formats.vectors import FULL, Evaluated, Vectors, write_vectors
 from bundle.judging.checks import require_passed, sentence
-from bundle.judging.run import RegressionReport, VariantRow, feed, read_report, run, variant_tasks, write_report
+from bundle.judging.run import RegressionReport, VariantRow, feed, read_report, run, variant_tasks
 from bundle.tasks.agreement import agreement
 from bundle.tasks.dataset import Array
 from bundle.tasks.postprocess import predict
@@ -84,8 +84,9 @@ def test_both_interfaces_judge_alike(bundles: dict[Io, Bundle]) -> None:
 
 def test_the_keys_are_the_contracts(bundles: dict[Io, Bundle], tmp_path: Path) -> None:
     report = judge(bundles["raw"], session("raw", noisy("depth", 0.2)))
-    written = json.loads(write_report(tmp_path, report).read_text())
+    written = json.loads(report.text())
     assert list(written) == [
+        "bundle",
         "schema",
         "model",
         "target",
@@ -101,13 +102,14 @@ def test_the_keys_are_the_contracts(bundles: dict[Io, Bundle], tmp_path: Path) -
         "gate",
         "source",
         "variant",
+        "chosen_by",
         "chosen",
         "session",
         "checks",
         "baseline",
         "arrays",
     ]
-    assert written["schema"] == 2 and written["device"] == {"name": "test", "isa": ["none"]}
+    assert written["schema"] == 3 and written["device"] == {"name": "test", "isa": ["none"]}
     assert list(written["tasks"]) == list(TASKS)
     for row in ROWS:
         result = written["tasks"][row.name]
@@ -120,12 +122,14 @@ def test_the_keys_are_the_contracts(bundles: dict[Io, Bundle], tmp_path: Path) -
             "interval",
             "budget",
             "verdict",
+            "cause",
             "sqnr_db",
             "labelled_images",
             "images_needed",
             "figures",
         ]
         assert (result["metric"], result["direction"], result["budget"]) == (row.metric, row.direction, row.budget)
+    (tmp_path / "regression.json").write_text(report.text())
     assert read_report(tmp_path) == report
 
 
@@ -135,7 +139,7 @@ def test_the_rows_of_the_variants_survive_the_file(bundles: dict[Io, Bundle], tm
         name="int8", precision="int8", tasks=variant_tasks(report), passed=False, median_ms=7.5, bytes=10, isa=("avx2",)
     )
     skipped = VariantRow(name="f16", precision="f16", passed=False, bytes=20, reason="this processor has no FP16")
-    write_report(tmp_path, report.model_copy(update={"variants": (tried, skipped)}))
+    (tmp_path / "regression.json").write_text(report.model_copy(update={"variants": (tried, skipped)}).text())
     assert read_report(tmp_path).variants == (tried, skipped)
     assert tried.tasks["depth"].drop_relative == report.tasks["depth"].drop_relative
     assert json.loads((tmp_path / "regression.json").read_text())["variants"][1]["median_ms"] is None
@@ -168,8 +172,9 @@ def test_an_output_that_is_not_finite_fails_its_task_and_no_other(
     assert result.sqnr_db is None and report.delta_m is None and not report.passed
     assert report.checks["normals"].nonfinite_images == 1
     assert [name for name, other in report.tasks.items() if other.verdict != "pass"] == ["normals"]
-    assert "NaN" not in write_report(tmp_path, report).read_text() and read_report(tmp_path).tasks == report.tasks
-    with pytest.raises(RegressionFailed, match=f"the output is not finite on 1 of {COUNT} images"):
+    (tmp_path / "regression.json").write_text(report.text())
+    assert "NaN" not in report.text() and read_report(tmp_path).tasks == report.tasks
+    with pytest.raises(RegressionFailed, match="the output is not finite on 1 image: image-2"):
         require_passed(report)
 
 
@@ -313,19 +318,15 @@ def test_a_report_that_cannot_be_read_is_refused(tmp_path: Path, text: str | Non
         read_report(tmp_path)
 
 
-def test_a_report_of_schema_1_is_read_without_its_numbers_of_images(bundles: dict[Io, Bundle], tmp_path: Path) -> None:
-    written = json.loads(write_report(tmp_path, judge(bundles["raw"], session("raw"))).read_text())
-    written["schema"] = 1
-    for result in written["tasks"].values():
-        del result["labelled_images"]
-    (tmp_path / "regression.json").write_text(json.dumps(written))
-    report = read_report(tmp_path)
-    assert {result.labelled_images for result in report.tasks.values()} == {None}
-    assert "labelled images" not in sentence("depth", report.tasks["depth"])
-    (tmp_path / "regression.json").write_text(json.dumps({**written, "schema": 2}))
+@pytest.mark.parametrize("version", [1, 2])
+def test_a_report_of_an_older_schema_is_refused_with_what_to_do(
+    bundles: dict[Io, Bundle], tmp_path: Path, version: int
+) -> None:
+    written = json.loads(judge(bundles["raw"], session("raw")).text())
+    (tmp_path / "regression.json").write_text(json.dumps({**written, "schema": version}))
     with pytest.raises(ArtifactError, match=r"regression\.json cannot be read") as caught:
         read_report(tmp_path)
-    assert "labelled_images for every task" in caught.value.got
+    assert caught.value.got.startswith("schema: ") and "run pytest tests/regression" in caught.value.fix
 
 
 @pytest.mark.parametrize("count", [1, 9])

@@ -16,12 +16,12 @@ from hypothesis import strategies as st
 
 from bundle.base.errors import ArtifactError, InputError
 from bundle.formats.artifacts import hash_folder
+from bundle.formats.contents import MANIFEST
 from bundle.formats.engines import write_engine_file
+from bundle.formats.hash_files import with_hashes
 from bundle.formats.manifest import load_bundle, write_manifest
-from bundle.formats.results import write_result
-from bundle.formats.seals import MANIFEST
 from bundle.transport.archive import pack, unpack, unpack_beside
-from tests.bundle.made import make_bundle, manifest
+from tests.bundle.made import make_bundle, manifest, write_result
 
 Entry = tuple[zipfile.ZipInfo, bytes]
 
@@ -84,7 +84,13 @@ def test_the_same_bundle_gives_the_same_bytes(folder: Path, archive: Path, tmp_p
 
 def test_the_manifest_comes_first_and_every_entry_is_a_plain_file(archive: Path) -> None:
     found = [entry for entry, _ in entries(archive)]
-    assert [entry.filename for entry in found] == [MANIFEST, "f32.onnx", "fold.json", "regression.json", "vectors.npz"]
+    assert [entry.filename for entry in found] == [
+        *with_hashes(MANIFEST),
+        "f32.onnx",
+        "fold.json",
+        *with_hashes("regression.json"),
+        "vectors.npz",
+    ]
     assert {entry.external_attr >> 16 for entry in found} == {stat.S_IFREG | 0o644}
 
 
@@ -208,15 +214,15 @@ SPOILT: dict[str, tuple[Callable[[list[Entry]], list[Entry]], str]] = {
 def test_what_a_device_writes_is_refused_even_where_the_manifest_lists_it(
     folder: Path, archive: Path, tmp_path: Path, name: str
 ) -> None:
-    """An engine is executable code: whoever seals a manifest anew must not bring one along."""
+    """An engine is executable code: whoever hashes a manifest anew must not bring one along."""
     listing = Path(shutil.copytree(folder, tmp_path / "listing"))
     digest = hashlib.sha256(b"code").hexdigest()
     good = manifest(folder)
     write_manifest(listing, good.model_copy(update={"files": {**good.files, name: digest}}))
     found = [
-        (entry, (listing / MANIFEST).read_bytes() if entry.filename == MANIFEST else content)
+        (entry, (listing / entry.filename).read_bytes() if entry.filename in with_hashes(MANIFEST) else content)
         for entry, content in entries(archive)
-        if entry.filename != "regression.json"
+        if entry.filename not in with_hashes("regression.json")
     ]
     refused(rewrite(tmp_path / "listed.zip", [*found, named(name, b"code")]), tmp_path, "no file that a bundle lists")
 

@@ -13,9 +13,10 @@ from bundle.formats.manifest import BundleVariant, Manifest, Reference, Seeds, d
 from bundle.formats.manifest import Engine as EngineEntry
 from bundle.formats.outputs import anything, replacing
 from bundle.formats.vectors import Evaluated, write_vectors
-from bundle.judging import choice as choice_rule
-from bundle.judging.choice import order
+from bundle.judging import choice_rule
+from bundle.judging.choice_rule import order
 from bundle.judging.run import RegressionReport, VariantRow
+from bundle.judging.sentences import why_shipped
 from bundle.judging.timing import Load
 from bundle.tasks.dataset import FolderDataset
 from compile.evaluation import judge
@@ -140,7 +141,7 @@ def choose(
     report = choice_rule.with_variants(reports, choice, SIZES)
     assert report.precision == choice.shipped
     assert [row.name for row in report.variants] == list(noise)
-    return report, choice.reason
+    return report, why_shipped(choice)
 
 
 NOISY = [8.0, 12.0, 9.0, 11.0, 10.0]

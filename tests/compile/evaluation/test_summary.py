@@ -8,6 +8,7 @@ import pytest
 from bundle.judging.choice import Bench, Candidate, Choice
 from bundle.judging.regression_report import Device, RegressionReport, TaskResult, VariantRow, VariantTask
 from bundle.judging.sensitivity import LayerSensitivity, SearchConfig, SearchReport
+from bundle.judging.timing import Load
 from bundle.judging.verdict import Verdict
 from compile.evaluation.summary import describe, next_steps
 from compile.stage.config import BuildConfig, asked_budgets, load_config
@@ -18,17 +19,20 @@ ASKED = BuildConfig(target="intel", checkpoint=Path("my models/one"), data=Path(
 def task_of(end: float | None, verdict: Verdict) -> VariantTask:
     """A task of a variant whose interval ends there."""
     return VariantTask(
-        reference=0.5, compiled=0.5, drop_relative=0.0, interval=(-0.001, end), budget=0.01, verdict=verdict
+        reference=0.5,
+        compiled=0.5,
+        drop_relative=0.0,
+        interval=(-0.001, end),
+        budget=0.01,
+        verdict=verdict,
+        labelled_images=20,
     )
 
 
 def report_of(*rows: VariantRow) -> RegressionReport:
     """A report of which the first variant is the shipped one, and does not pass."""
     tasks = {
-        name: TaskResult(
-            metric="max_f", direction="higher", labelled_images=20, **one.model_dump(exclude={"labelled_images"})
-        )
-        for name, one in rows[0].tasks.items()
+        name: TaskResult(metric="max_f", direction="higher", **one.model_dump()) for name, one in rows[0].tasks.items()
     }
     return RegressionReport(
         model="made",
@@ -99,8 +103,8 @@ def test_a_bundle_within_its_budgets_needs_no_step(tmp_path: Path) -> None:
 
 
 def test_the_terminal_says_eager_is_no_baseline_and_warns_of_a_busy_machine() -> None:
-    candidate = Candidate(name="f32", latency_ms=42.0, verdicts={"depth": "pass"}, reason="shipped; within its budgets")
-    choice = Choice(shipped="f32", reason="it is alone", eager_ms=1335.2, candidates=(candidate,))
+    candidate = Candidate(name="f32", latency_ms=42.0, verdicts={"depth": "pass"}, accepted=True, standing="within")
+    choice = Choice(shipped="f32", rule="fastest", fastest="f32", eager_ms=1335.2, candidates=(candidate,))
     bench = Bench(
         eager_ms=1335.2,
         f32_compiled_ms=42.0,
@@ -108,15 +112,15 @@ def test_the_terminal_says_eager_is_no_baseline_and_warns_of_a_busy_machine() ->
         shipped_precision="f32",
         runs=5,
         warmup=1,
-        disturbed=("load 9.1 on 2 CPUs",),
+        load=Load(cpus=2, before=(9.1, 1.0, 1.0), after=None, steal=None),
     )
     assert describe(choice, bench) == [
         "  f32             42.00 ms  shipped; within its budgets",
         "  eager PyTorch: 1335 ms, not a baseline",
         "warning: the machine was busy while it timed (load 9.1 on 2 CPUs): the latencies may not be repeatable",
-        "shipped: f32, it is alone",
+        "shipped: f32, the fastest variant within its budgets, measured here: 42.0 ms",
     ]
-    quiet = describe(choice, bench.model_copy(update={"disturbed": (), "eager_ms": None}))
+    quiet = describe(choice, bench.model_copy(update={"load": None, "eager_ms": None}))
     assert len(quiet) == 2 and not any("warning" in line or "eager" in line for line in quiet)
 
 

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from bundle.base.errors import DatasetError
-from bundle.judging.sensitivity import Standing
+from bundle.judging.sensitivity import TaskDrop
 from bundle.tasks.dataset import Array, FolderDataset
 from compile.quantization.accuracy import Trial, labelled, without_labels, worst
 from tests.compile import made
@@ -46,19 +46,19 @@ def test_missing_labels_are_known_before_they_are_read(dataset: FolderDataset) -
 
 def test_a_drop_that_no_file_can_hold_is_read_again_as_undefined() -> None:
     for drop in (float("nan"), float("inf")):
-        one = Standing(drop=drop, interval=(0.5, drop), verdict="inconclusive")
+        one = TaskDrop(drop=drop, interval=(0.5, drop), verdict="inconclusive")
         assert not one.defined
         written = one.model_dump_json()
         assert '"drop":null' in written
-        read = Standing.model_validate_json(written)
+        read = TaskDrop.model_validate_json(written)
         assert np.isnan(read.drop) and read.interval[0] == 0.5 and np.isnan(read.interval[1]) and not read.defined
-    assert Standing(drop=float("inf"), interval=(1.0, 1.0), verdict="regression").defined
-    assert Standing(drop=0.0, interval=(-1.0, 1.0), verdict="inconclusive").defined
+    assert TaskDrop(drop=float("inf"), interval=(1.0, 1.0), verdict="regression").defined
+    assert TaskDrop(drop=0.0, interval=(-1.0, 1.0), verdict="inconclusive").defined
 
 
 def test_an_undefined_task_is_never_the_worst() -> None:
     rows = {
-        name: Standing(drop=drop, interval=(drop, drop), verdict="inconclusive")
+        name: TaskDrop(drop=drop, interval=(drop, drop), verdict="inconclusive")
         for name, drop in {"a": float("nan"), "b": 0.25, "c": float("nan")}.items()
     }
     assert worst(rows) == ("b", 0.25)

@@ -6,8 +6,9 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from bundle.judging.choice import NARROWER, choose, with_variants
+from bundle.judging.choice_rule import NARROWER, choose, with_variants
 from bundle.judging.regression_report import Device, RegressionReport, TaskResult
+from bundle.judging.sentences import why_candidate, why_shipped
 from bundle.judging.verdict import Verdict
 from compile.quantization.contenders import MENDS, Contest
 
@@ -83,8 +84,8 @@ def test_what_is_slower_than_one_within_its_budgets_is_not_judged() -> None:
     made, judged, asked = contest(good, "intel", rounds)
     assert asked == ["int8"]
     choice = choose(judged, rounds, None, GAIN, made.skipped)
-    assert choice.reason.endswith("15.6 ms, 2.50 times as fast as compiled f32 (39.0 ms)")
-    reasons = {one.name: one.reason for one in choice.candidates}
+    assert why_shipped(choice).endswith("15.6 ms, 2.50 times as fast as compiled f32 (39.0 ms)")
+    reasons = {one.name: why_candidate(choice, one) for one in choice.candidates}
     assert reasons["bf16"] == "not judged: a faster variant is within every budget"
     assert {one.name for one in choice.candidates if one.standing is None} == {"f32", "bf16", "int8_weights"}
     report = with_variants(judged, choice, dict.fromkeys(rounds, 7))

@@ -15,8 +15,8 @@ from bundle.judging.sensitivity import (
     LayerSensitivity,
     SearchConfig,
     SearchReport,
-    Standing,
     Step,
+    TaskDrop,
     read_sensitivity,
 )
 from bundle.tasks.dataset import FolderDataset
@@ -46,15 +46,15 @@ def layer(name: str, share: float, **sqnr_db: float) -> LayerSensitivity:
     return LayerSensitivity(name=name, macs_share=share, sqnr_db=sqnr_db, drop=dict.fromkeys(sqnr_db, 0.0))
 
 
-def standing(low: float, high: float) -> Standing:
+def standing(low: float, high: float) -> TaskDrop:
     """A task with this interval."""
-    return Standing(drop=(low + high) / 2, interval=(low, high), verdict="pass")
+    return TaskDrop(drop=(low + high) / 2, interval=(low, high), verdict="pass")
 
 
 def test_a_task_with_an_undefined_metric_is_not_searched_for_and_is_named() -> None:
     nothing = float("nan")
-    unlabelled = Standing(drop=nothing, interval=(nothing, nothing), verdict="inconclusive")
-    lost = Standing(drop=float("inf"), interval=(nothing, nothing), verdict="regression")
+    unlabelled = TaskDrop(drop=nothing, interval=(nothing, nothing), verdict="inconclusive")
+    lost = TaskDrop(drop=float("inf"), interval=(nothing, nothing), verdict="regression")
     tasks = {"depth": standing(0.0, 0.001), "edge": unlabelled, "semseg": lost}
     assert broken(tasks, Aim(dict.fromkeys(tasks, 0.01), 0.5)) == ("semseg",)
     step = Step(returned=0, macs_share=0.0, tasks=tasks, held=False)

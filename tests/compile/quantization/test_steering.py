@@ -10,7 +10,7 @@ from torch import from_numpy
 from torchmetrics.functional.audio import signal_noise_ratio
 
 from bundle.formats.stored_maps import OUTPUT_STEP
-from bundle.judging.sensitivity import LayerSensitivity, Standing, costliest
+from bundle.judging.sensitivity import LayerSensitivity, TaskDrop, costliest
 from bundle.judging.verdict import Rule, Verdict, judge
 from bundle.tasks.dataset import Array
 from bundle.tasks.metrics import metric
@@ -39,9 +39,9 @@ def layer(name: str, share: float, **sqnr_db: float) -> LayerSensitivity:
     return LayerSensitivity(name=name, macs_share=share, sqnr_db=sqnr_db, drop=dict.fromkeys(sqnr_db, 0.0))
 
 
-def standing(low: float, high: float) -> Standing:
+def standing(low: float, high: float) -> TaskDrop:
     """A task with this interval."""
-    return Standing(drop=(low + high) / 2, interval=(low, high), verdict="pass")
+    return TaskDrop(drop=(low + high) / 2, interval=(low, high), verdict="pass")
 
 
 def test_layers_are_ordered_by_what_their_macs_buy_the_broken_task() -> None:
@@ -115,13 +115,13 @@ def test_what_is_foreseen_is_what_a_metric_of_the_quieter_answers_shows(left: fl
     measure = metric(task("depth"), 1)
     rule = Rule(measure.reduce_many, "lower", 0.01, seed=0, resamples=2000)
 
-    def standing_of(amplitude: float) -> Standing:
+    def standing_of(amplitude: float) -> TaskDrop:
         arrays = [
             np.stack([measure.per_image(a, b) for a, b in zip(rows, label, strict=True)])
             for rows in (answer, answer + np.float32(amplitude) * disturbance)
         ]
         judged = judge(*arrays, rule)
-        return Standing(drop=judged.drop, interval=judged.interval, verdict=judged.verdict)
+        return TaskDrop(drop=judged.drop, interval=judged.interval, verdict=judged.verdict)
 
     aim = Aim({"depth": 0.01}, 0.5)
     told = foresee({"depth": standing_of(1.0)}, {"depth": left}, aim)["depth"]
@@ -143,7 +143,7 @@ def test_the_shortest_prefix_that_is_foreseen_to_hold_is_enough_and_its_share_is
     assert left_by(rows, ordered[:2])["depth"] == pytest.approx(0.3)
     assert shortest(ordered, rows, tasks, aim) == 2  # √.6 · 0.8 % is above the half of 1 %, √.3 · 0.8 % below
     assert enough(rows, tasks, aim, never=0.05) is None  # the verdict is a pass already
-    beyond = {"depth": Standing(drop=0.01, interval=(0.004, 0.015), verdict="inconclusive")}
+    beyond = {"depth": TaskDrop(drop=0.01, interval=(0.004, 0.015), verdict="inconclusive")}
     assert shortest(ordered[:1], rows, beyond, aim) == 0  # √.6 · 1.5 % is beyond 1 %
     assert enough(rows, beyond, aim, never=0.05) == pytest.approx(0.08)  # √.3 · 1.5 % is not: two layers more than 5 %
 
@@ -157,7 +157,7 @@ def test_no_prefix_is_worth_trying_that_is_not_foreseen_to_be_better(
 ) -> None:
     rows, aim = rows_of(*parts), Aim({"depth": 0.01}, 0.5)
     tasks = {
-        "depth": Standing(
+        "depth": TaskDrop(
             drop=(low + high) / 2, interval=(low, high), verdict="pass" if high <= 0.01 else "inconclusive"
         )
     }

@@ -52,7 +52,7 @@ def test_the_model_runs_once_for_each_image_shown(bundle: Bundle) -> None:
     view = examples_view(bundle, compiled, None)
     shown = {example.id for one in view.tasks for example in one.examples}
     assert (view.reason, compiled.calls) == ("", len(shown))
-    assert [example.place for example in of(view, "semseg")] == ["worst", "median", "best"]
+    assert [example.rank for example in of(view, "semseg")] == ["worst", "median", "best"]
     names = [picture.name for picture in of(view, "semseg")[0].pictures]
     assert names == ["input", "label", "reference", "compiled", "what changed"]
 
@@ -64,7 +64,7 @@ def test_the_image_that_changed_most_is_shown_too_unless_it_is_there_or_nothing_
     none = [one.model_copy(update={"change": 0.0}) for one in still["depth"].worst]
     still["depth"] = still["depth"].model_copy(update={"worst": tuple(none)})
     view = examples_view(bundle, None, report.model_copy(update={"checks": still}))
-    assert "most changed" not in [example.place for example in of(view, "depth")]
+    assert "most changed" not in [example.rank for example in of(view, "depth")]
     for name in ("semseg", "normals"):
         ids = [example.id for example in of(view, name)]
         assert made.CHANGED_MOST in ids and len(set(ids)) == len(ids)

@@ -5,12 +5,13 @@ from pathlib import Path
 import pytest
 
 from bundle.base.errors import ArtifactError
+from bundle.formats.hash_files import with_hashes
 from bundle.formats.manifest import Bundle, load_bundle, read_manifest, write_manifest
-from bundle.formats.results import open_result, write_result
+from bundle.formats.results import open_result
 from bundle.formats.tensorrt_checks import Finding, Gate, GraphProof, LintReport, LintReports, Proof
 from report.bundle_page.page import render
 from report.bundle_page.tensorrt_checks import legal_view
-from tests.bundle.made import hash_bundle
+from tests.bundle.made import hash_bundle, write_result
 from tests.report import made
 from tests.report.bundle_page.test_page import Reader
 
@@ -60,9 +61,10 @@ def folder_with(folder: Path, proof: Proof | None) -> Path:
 def listed(folder: Path) -> Bundle:
     """The bundle in a folder, its manifest made to list every file."""
     write_manifest(folder, read_manifest(folder).model_copy(update={"files": hash_bundle(folder)}))
-    (folder / "report.html").unlink()
+    for name in with_hashes("report.html"):
+        (folder / name).unlink()
     for name in ("regression.json", "bench.json"):
-        write_result(folder, name, open_result(folder / name, name))
+        write_result(folder, name, open_result(folder / name).decode())
     return load_bundle(folder)
 
 

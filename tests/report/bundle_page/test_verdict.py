@@ -68,9 +68,9 @@ def test_a_row_says_what_the_file_says() -> None:
     assert list(rows) == list(made.CHANNELS)
     assert (normals.reference, normals.compiled, normals.drop) == ("18.200°", "20.000°", "+9.89%")
     assert (normals.interval, normals.budget, normals.sqnr) == ("[+8.00%, +12.0%]", "1%", "12.0 dB")
-    assert (normals.better, normals.mark, normals.verdict) == ("lower is better", "✗", "regression")
+    assert (normals.metric[1], normals.mark, normals.verdict) == ("lower is better", "✗", "regression")
     assert (edge.compiled, edge.drop, edge.sqnr, edge.svg) == ("undefined", "undefined", "undefined", "")
-    assert "drop +9.89%, interval [+8.00%, +12.0%], – labelled images, budget 1%, verdict regression" in normals.svg
+    assert "drop +9.89%, interval [+8.00%, +12.0%], 5 labelled images, budget 1%, verdict regression" in normals.svg
 
 
 def test_an_equal_output_has_no_noise_to_compare_with() -> None:
@@ -106,7 +106,7 @@ def test_the_axis_names_no_drop_and_the_budget() -> None:
 )
 def test_a_failure_against_the_earlier_run_alone_is_named(verdict: str, kind: str, headline: str) -> None:
     values = made.regression(passed=False)
-    kept = ("reference", "compiled", "drop_relative", "interval", "budget", "verdict", "sqnr_db")
+    kept = ("reference", "compiled", "drop_relative", "interval", "budget", "verdict", "sqnr_db", "labelled_images")
     tasks: dict[str, Any] = values["tasks"]  # type: ignore[assignment]
     standing = {name: {key: row[key] for key in kept} for name, row in tasks.items()}
     standing["depth"]["verdict"] = verdict
