@@ -1,17 +1,17 @@
-"""The figures of ``make bench-fold`` as Markdown tables, written below the text of docs/folding-numbers.md."""
+"""The figures of ``make bench-fold`` as Markdown tables, written into docs/folding-numbers.md."""
 
 from pathlib import Path
 
 from studies.folding.figures import BURST, Figures, Row
 from studies.folding.kernels import PART, op_table
-from studies.generated_section import replace_below
+from studies.generated_section import replace_section
 
-MARK = "<!-- below: written by studies/folding/run.py -->"
+SECTION = "written by studies.folding.run"
 
 
 def write_page(figures: Figures, page: Path) -> None:
-    """Replace what stands below ``MARK`` in ``page``; a page without it gets both at its end."""
-    replace_below(page, MARK, markdown(figures), title="Folding: the numbers to reach")
+    """Write the tables into their section of ``page``."""
+    replace_section(page, SECTION, markdown(figures), title="Folding: the numbers to reach")
 
 
 def markdown(figures: Figures) -> str:

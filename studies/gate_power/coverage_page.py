@@ -6,9 +6,10 @@
 from pathlib import Path
 
 from bundle.base.frozen import Frozen
-from studies.gate_power.page import write_section
+from studies.gate_power.page import TITLE
+from studies.generated_section import replace_section
 
-BEGIN, END = "<!-- coverage: begin, written by python -m studies.gate_power.coverage -->", "<!-- coverage: end -->"
+SECTION = "written by studies.gate_power.coverage"
 
 
 class Cover(Frozen):
@@ -65,7 +66,7 @@ def _cell(held: list[float], below: list[float]) -> str:
 
 
 def section(found: Coverage) -> str:
-    """Return the Markdown between the marks."""
+    """Return the generated section of the page."""
     several, trials = found.together, found.covers[0].trials
     passes = list(several.any_pass.values())
     return (
@@ -83,4 +84,4 @@ def section(found: Coverage) -> str:
 
 def publish(found: Coverage, doc: Path) -> None:
     """Write the section of the document."""
-    write_section(doc, section(found), (BEGIN, END))
+    replace_section(doc, SECTION, section(found), title=TITLE)

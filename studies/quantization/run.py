@@ -17,7 +17,6 @@ from pydantic import JsonValue
 from bundle.base.errors import ConfigError
 from bundle.base.limits import LIMITS
 from bundle.base.strict_json import dumps
-from bundle.formats.artifacts import write_text
 from bundle.formats.manifest import default_budgets
 from bundle.formats.outputs import json_object, overwrite, require_file
 from bundle.judging.verdict import Verdict
@@ -31,6 +30,7 @@ from compile.quantize import MEAN, STD
 from compile.stage.command import run_script
 from compile.stage.compare import open_graph
 from compile.stage.graph_info import GRAPH_FILE, graph_info
+from studies.generated_section import replace_section
 from studies.quantization.tables import TABLES, Bench, Row
 
 PAGE = Path("docs/quantization.md")
@@ -52,16 +52,6 @@ def table(rows: Sequence[Row]) -> str:
         ]
         lines.append(f"| {' | '.join([row.name, *drops, f'{row.bytes / 1e6:.1f}', str(row.errors), row.note])} |")
     return "\n".join(lines)
-
-
-def replace_section(text: str, name: str, body: str) -> str:
-    """Return a page with the text between its two marks of ``name`` replaced; the section is added where there is none."""
-    opening, closing = f"<!-- {name} -->", f"<!-- /{name} -->"
-    section = f"{opening}\n{body}\n{closing}"
-    if opening not in text:
-        return f"{text.rstrip()}\n\n## {name}\n\n{section}\n"
-    before, _, rest = text.partition(opening)
-    return before + section + rest.partition(closing)[2]
 
 
 def main(
@@ -118,9 +108,7 @@ def _write(page: Path, name: str, rows: Sequence[Row], counts: tuple[int, int], 
     images = f"{counts[0]} images of val, {counts[1]} calibration images"
     said = f"`{command}`: {images}, {sum(macs.values()) / 1e9:.2f} GMAC. Relative drop in %,"
     body = f"{said}\n[upper end of its 95 % interval]; negative is better; **bold**: beyond the budget, *italic*: undecided.\n\n{table(rows)}"
-    page.parent.mkdir(parents=True, exist_ok=True)
-    before = page.read_text(encoding="utf-8") if page.is_file() else "# Quantization\n"
-    write_text(page, replace_section(before, name, body))
+    replace_section(page, name, body, title="Quantization")
     data: JsonValue = [row.model_dump(mode="json") for row in rows]
     overwrite(_rows_file(page, name), dumps(data, indent=1) + "\n", ROWS)
 

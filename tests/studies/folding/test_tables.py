@@ -3,7 +3,7 @@
 from pathlib import Path
 
 from studies.folding.figures import Latency, Row
-from studies.folding.tables import MARK, markdown, write_page
+from studies.folding.tables import SECTION, markdown, write_page
 from tests.studies.folding.test_run import figures
 
 ROWS = (
@@ -24,10 +24,10 @@ def test_numbers_have_their_limit_and_whether_it_is_met() -> None:
     assert "| openvino | baseline | 600.0 | 590.0 … 620.0 |" in text
 
 
-def test_the_text_above_the_mark_stays(tmp_path: Path) -> None:
+def test_the_text_above_the_section_stays(tmp_path: Path) -> None:
     page = tmp_path / "page.md"
     page.write_text("# Title\n\nwords\n")
     for _ in range(2):
         write_page(figures(ROWS[1]), page)
     text = page.read_text()
-    assert text.startswith("# Title\n\nwords\n\n" + MARK) and text.count(MARK) == 1
+    assert text.startswith(f"# Title\n\nwords\n\n<!-- {SECTION} -->") and text.count(SECTION) == 2

@@ -12,21 +12,13 @@ from compile.quantization.ignored_nodes import GATE, HEAD, TAIL
 from compile.stage.graph_info import GRAPH_FILE
 from studies.quantization import run as study
 from studies.quantization import tables as study_tables
-from studies.quantization.run import main, replace_section, table
+from studies.quantization.run import main, table
 from studies.quantization.tables import GIVEN_UP, TABLES, Bench, Row, kept_without, measure
 from targets.base import QuantizationScheme
 
 ROW = Row(
     name="ours", drops={"depth": 0.0012, "edge": -0.01}, upper={"depth": 0.005, "edge": 0.0}, bytes=12_300_000, errors=0
 )
-
-
-def test_a_section_is_added_then_replaced() -> None:
-    page = replace_section("# Page\n\nwords\n", "naive", "first")
-    assert page.startswith("# Page\n\nwords\n") and "## naive" in page
-    again = replace_section(page + "\nmore\n", "naive", "second")
-    assert "first" not in again and again.count("## naive") == 1 and again.endswith("\nmore\n")
-    assert replace_section(again, "naive", "second") == again
 
 
 def test_rows_are_percent_with_the_upper_end() -> None:
