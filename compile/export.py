@@ -22,10 +22,10 @@ from bundle.base.terminal import say
 from bundle.formats.artifacts import Exported, hash_file, load
 from bundle.formats.manifest import Io
 from bundle.tasks.preprocess import Preprocess
+from calibration.image_files import ImageFiles, folder_images
 from compile.stage.command import announce, claim, run_script
 from compile.stage.compare import Outputs, compare, require, run_graph
 from compile.stage.graph_info import GRAPH_FILE, INPUT, GraphInfo, graph_settings
-from compile.stage.image_files import ImageFiles, folder_images
 from compile.stage.store import seal, tool_versions, writing
 from compile.stage.tools import TOOLS
 

@@ -25,12 +25,12 @@ from bundle.base.terminal import print_answer, say
 from bundle.formats.artifacts import SIDECAR, Folded, Simplified, load, write_text
 from bundle.formats.fold import FOLD, FoldPicture, FoldProof, FoldRecord, FoldSettings
 from bundle.tasks.dataset import SPEC_FILE, FolderDataset, load_spec
+from calibration.image_files import ImageFiles, folder_images
 from compile.stage.artifacts import folding_of
 from compile.stage.command import announce, claim, run_script
 from compile.stage.config import FoldMode, FreezeOptions, require_mode
 from compile.stage.console import EscapingConsole
 from compile.stage.graph_info import GRAPH_FILE, GraphInfo, graph_info, graph_settings
-from compile.stage.image_files import ImageFiles, folder_images
 from compile.stage.store import seal, tool_versions, writing
 from compile.stage.tools import TOOLS
 from targets.folding import Rates, rates_of

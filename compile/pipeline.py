@@ -22,10 +22,12 @@ from pydantic import JsonValue
 from bundle.base.strict_json import dumps
 from bundle.base.terminal import print_answer, say
 from bundle.formats.artifacts import ArtifactT, Engine, Exported, Folded, Quantized, Simplified, hash_file
+from bundle.formats.image_hash import hash_labelled
 from bundle.formats.manifest import Io, Manifest
 from bundle.judging.checks import require_agreement, require_passed
 from bundle.judging.regression_report import RegressionReport, read_report
 from bundle.transport.signature import sign
+from calibration.image_files import ImageFiles
 from compile.evaluation import judge, vectors
 from compile.evaluation.inputs import Road, Say, open_road
 from compile.evaluation.summary import describe, next_steps
@@ -35,7 +37,6 @@ from compile.stage.artifacts import Judged, ReferenceVectors, savings, variants_
 from compile.stage.command import run_script
 from compile.stage.config import BuildConfig, FreezeOptions, Terms, given_settings, load_config
 from compile.stage.console import EscapingConsole
-from compile.stage.image_files import ImageFiles
 from compile.stage.store import in_use, obtain, stage_key
 from compile.stage.tools import TOOLS
 from compile.tensorrt_checks.plan_text import describe as describe_plans
@@ -136,7 +137,7 @@ def _stage(
 
 
 def _check_images(road: Road) -> ImageFiles:
-    return ImageFiles(paths=road.calibration.paths[:CHECK_IMAGES])
+    return road.calibration.first(CHECK_IMAGES)
 
 
 def _export(road: Road) -> Exported:
@@ -173,8 +174,8 @@ def _fold(road: Road, simplified: Simplified) -> Folded:
     inputs: tuple[str, ...] = (simplified.sha256, images.sha256)
     settings: dict[str, JsonValue] = {"mode": config.fold, "rates": rates.model_dump(), "tasks": list(config.tasks)}
     if config.freeze_gates:
-        seen = ImageFiles(paths=road.calibration.paths[:FROZEN_IMAGES])
-        labels = vectors.hash_evaluation(road.dataset, tuple(path.stem for path in seen.paths), tuple(road.model.tasks))
+        seen = road.calibration.first(FROZEN_IMAGES)
+        labels = hash_labelled(road.dataset, tuple(path.stem for path in seen.paths), tuple(road.model.tasks))
         inputs = (*inputs, seen.sha256, labels, hash_card(config.checkpoint))
         settings |= {"budgets": dict(road.budgets)}
 
@@ -244,7 +245,7 @@ def _calibrations(road: Road) -> Path:
 def _search(road: Road, simplified: Simplified, quantized: Quantized) -> Quantized:
     """Add a smoothed or a mixed graph where plain INT8 breaks a budget on the calibration images; never asks those that judge."""
     config, terms = road.config, Terms(road.dataset, road.budgets, road.config.seed, road.config.search)
-    labels = vectors.hash_evaluation(road.dataset, road.calibration.ids, tuple(road.model.tasks))
+    labels = hash_labelled(road.dataset, road.calibration.ids, tuple(road.model.tasks))
     settings = _target_settings(road) | {
         "budgets": dict(road.budgets),
         "seed": config.seed,
@@ -280,7 +281,7 @@ def _build(road: Road, quantized: Quantized) -> Engine:
 def _vectors(road: Road) -> ReferenceVectors:
     config, tasks, drawn = road.config, tuple(road.model.tasks), road.evaluation
     hard, threads = config.evaluation.hard, config.threads
-    seen = vectors.hash_evaluation(road.dataset, drawn.ids + drawn.rest, tasks)
+    seen = hash_labelled(road.dataset, drawn.ids + drawn.rest, tasks)
     settings: dict[str, JsonValue] = {"ids": list(drawn.ids), "candidates": list(drawn.rest), "hard": hard}
     return _stage(
         road,

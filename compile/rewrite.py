@@ -15,12 +15,12 @@ from pydantic import JsonValue
 
 from bundle.base.limits import LIMITS
 from bundle.formats.artifacts import Folded, Simplified, load
+from calibration.image_files import ImageFiles, folder_images
 from compile.graphs.passes.table import apply_passes
 from compile.simplify import operators
 from compile.stage.command import announce, claim, run_script
 from compile.stage.compare import compare, require, run_graph
 from compile.stage.graph_info import GRAPH_FILE, graph_info, graph_settings
-from compile.stage.image_files import ImageFiles, folder_images
 from compile.stage.store import seal, tool_versions, writing
 from compile.stage.tools import TOOLS
 from targets.base import RunConfig

@@ -21,12 +21,12 @@ from bundle.base.errors import ArtifactError, GraphError
 from bundle.base.isolated import module
 from bundle.base.limits import LIMITS
 from bundle.formats.artifacts import Exported, Simplified, load
+from calibration.image_files import ImageFiles, folder_images
 from compile.graphs.onnxsim_worker import NO_FILE
 from compile.stage.code_hash import ROOT
 from compile.stage.command import announce, claim, run_script
 from compile.stage.compare import Outputs, compare, require, run_graph
 from compile.stage.graph_info import GRAPH_FILE, GraphInfo, graph_info, graph_settings
-from compile.stage.image_files import ImageFiles, folder_images
 from compile.stage.store import seal, tool_versions, writing
 from compile.stage.tools import TOOLS
 

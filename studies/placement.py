@@ -29,6 +29,7 @@ from bundle.base.terminal import print_answer, say
 from bundle.formats.artifacts import Folded, hash_file, load, write_text
 from bundle.formats.tensorrt_checks import CAVEAT
 from bundle.tasks.agreement import power, sqnr_db
+from calibration.image_files import ImageFiles, folder_images
 from calibration.sampling import CalibrationSet, from_folder
 from compile.graphs.attention import attentions
 from compile.graphs.fp16 import write_half, write_ranges
@@ -42,7 +43,6 @@ from compile.stage.code_hash import ROOT, code_hash
 from compile.stage.command import run_script
 from compile.stage.compare import Outputs, run_graph
 from compile.stage.graph_info import GRAPH_FILE, GraphInfo, graph_info
-from compile.stage.image_files import ImageFiles, folder_images
 from compile.stage.store import tool_versions
 from compile.tensorrt_checks.rtx_build import prove
 from studies.rewrites import DEFAULT

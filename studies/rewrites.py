@@ -22,6 +22,7 @@ from bundle.base.strict_json import dumps
 from bundle.base.terminal import print_answer, say
 from bundle.formats.artifacts import write_text
 from bundle.tasks.dataset import read_image
+from calibration.image_files import folder_images
 from calibration.sampling import CalibrationSet, from_folder
 from compile.evaluation.timing import Ratio, ratio, sample
 from compile.graphs.passes.table import apply_passes
@@ -30,7 +31,6 @@ from compile.stage.code_hash import ROOT
 from compile.stage.command import run_script
 from compile.stage.config import TimingConfig
 from compile.stage.graph_info import GRAPH_FILE, GraphInfo, graph_info
-from compile.stage.image_files import folder_images
 from studies.folding.graphs import adapter_part, config_of, write_checkpoint, write_image
 from studies.runs import Bench, convert_graph
 from studies.stages import folded_graph

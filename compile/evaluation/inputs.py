@@ -6,7 +6,7 @@ from typing import NamedTuple, TypeAlias
 
 from bundle.tasks.dataset import SPEC_FILE, FolderDataset, load_spec
 from bundle.tasks.preprocess import Preprocess
-from calibration.sampling import CalibrationSet, from_split
+from calibration.sampling import CalibrationSet, from_folder
 from compile.evaluation import vectors
 from compile.evaluation.preflight import budgets_of, require_evaluation, require_packages, require_places
 from compile.stage.config import BuildConfig
@@ -53,7 +53,7 @@ def open_road(config: BuildConfig, progress: Say) -> Road:
     dataset = FolderDataset(root=config.data, spec=load_spec(config.dataset or config.data / SPEC_FILE))
     dataset.require_channels(model.tasks)
     preprocess = Preprocess(**model.image.model_dump())
-    drawn = from_split(
+    drawn = from_folder(
         config.data, config.calibration.split, config.calibration.count, seed=config.seed, preprocess=preprocess
     )
     for finding in drawn.findings:

@@ -1,6 +1,5 @@
 """Vectors: which images judge a bundle, and what the unfolded checkpoint makes of them, stored once."""
 
-import hashlib
 from collections.abc import Iterator
 from itertools import chain, islice
 from pathlib import Path
@@ -9,7 +8,7 @@ from typing import TYPE_CHECKING, NamedTuple
 import numpy as np
 from pydantic import JsonValue
 
-from bundle.formats.artifacts import hash_file, load
+from bundle.formats.artifacts import load
 from bundle.formats.contents import VECTORS
 from bundle.formats.vectors import Evaluated, Role, write_vectors
 from bundle.tasks.dataset import IGNORE, FolderDataset, decode_label
@@ -51,16 +50,6 @@ def choose_evaluation(dataset: FolderDataset, config: EvaluationConfig, *, seed:
         count = count if enough is None else max(count, enough + 1)
     chosen, rest = set(order[:count]), order[count : count + CANDIDATES] if config.hard else []
     return Drawn(tuple(identifier for identifier in ids if identifier in chosen), tuple(rest))
-
-
-def hash_evaluation(dataset: FolderDataset, ids: tuple[str, ...], tasks: tuple[str, ...]) -> str:
-    """Return one hash over every image and label file of these ids, and the data set's spec."""
-    digest = hashlib.sha256(dataset.spec.model_dump_json().encode())
-    for identifier in ids:
-        labels = [dataset.root / name / f"{identifier}.png" for name in tasks]
-        for path in (dataset.image_path(identifier), *labels):
-            digest.update(f"{path.parent.name}/{path.name}\0{hash_file(path) if path.is_file() else ''}\n".encode())
-    return digest.hexdigest()
 
 
 def record_vectors(

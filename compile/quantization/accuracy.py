@@ -4,7 +4,6 @@ What the search for mixed precision asks again and again, on calibration images 
 bundle, on others. Held in memory: the images and labels, and of the reference the metric's array for each image.
 """
 
-import hashlib
 from collections.abc import Callable, Mapping, Sequence
 from typing import NamedTuple, TypeAlias
 
@@ -85,16 +84,6 @@ class Trial:
     def only(self, indices: Sequence[int]) -> "Trial":
         """Return a trial on these images only, without a reference."""
         return Trial([self.samples[index] for index in indices], self.info, self.budgets, self.seed)
-
-    @property
-    def sha256(self) -> str:
-        """The hash of every image, as the graph takes it, and of its labels, in order."""
-        digest = hashlib.sha256()
-        for sample in self.samples:
-            for name, array in (*sample.feed.items(), *sample.labels.items()):
-                digest.update(f"{name} {array.dtype} {list(array.shape)}\n".encode())
-                digest.update(np.ascontiguousarray(array).tobytes())
-        return digest.hexdigest()
 
     @property
     def reference(self) -> Measured:

@@ -34,6 +34,7 @@ from pydantic import JsonValue
 
 from bundle.base.errors import GraphError
 from bundle.formats.artifacts import Quantized, Simplified, hash_file, load, write_text
+from bundle.formats.image_hash import hash_labelled
 from bundle.judging.sensitivity import SENSITIVITY, LayerSensitivity, SearchReport, Step
 from bundle.judging.verdict import MINIMUM_IMAGES
 from calibration.sampling import CalibrationSet
@@ -116,9 +117,9 @@ def search(
     return load(Quantized, out)
 
 
-def journal_name(target: str, graph: Path, trial: Trial) -> str:
-    """Name the journal of a measurement after all its rows depend on: the graph as it is measured, images, labels, code."""
-    asked = (hash_file(graph), trial.sha256, code_hash("compile.quantization.sensitivity"))
+def journal_name(target: str, graph: Path, images: str) -> str:
+    """Name the journal of a measurement after all its rows depend on: the graph as it is measured, the hash of images and labels, code."""
+    asked = (hash_file(graph), images, code_hash("compile.quantization.sensitivity"))
     digest = hashlib.sha256("\n".join(asked).encode()).hexdigest()
     return f"sensitivity-{target}-{digest[:NAME_LENGTH]}.jsonl"
 
@@ -269,7 +270,8 @@ def _sensitivities(
         apply_passes(passes, calibrated, graph)
         layers = layers_of(ir.load(graph), macs)
         subject = Subject(graph, job.source, trial.first(terms.config.images), threads=job.run.threads)
-        journal = calibrated.with_name(journal_name(job.target.name, graph, subject.trial))
+        images = hash_labelled(terms.dataset, job.calibration.ids[: terms.config.images], job.info.tasks)
+        journal = calibrated.with_name(journal_name(job.target.name, graph, images))
         rows = measure_layers(subject, layers, sum(macs.values()), journal, progress)
     return rows, 1.0 - sum(layer.macs for layer in layers) / sum(macs.values())
 

@@ -13,7 +13,7 @@ from bundle.formats.manifest import Io
 from bundle.judging.sensitivity import SearchConfig
 from bundle.judging.timing import AGAIN
 from bundle.tasks.dataset import FolderDataset
-from compile.stage.image_files import ImageFiles
+from calibration.image_files import ImageFiles
 from tdss.toml_file import read_toml
 
 FoldMode: TypeAlias = Literal["cost", "none"]

@@ -15,10 +15,10 @@ from typing import TYPE_CHECKING, ClassVar, NamedTuple
 from pydantic import JsonValue
 
 from bundle.formats.artifacts import Artifact, Engine, load
+from calibration.image_files import ImageFiles
 from calibration.sampling import CalibrationSet
 from compile.quantization.nncf_calibration import feeds_of, quantize_ir_plainly
 from compile.stage.graph_info import GRAPH_FILE, GraphInfo
-from compile.stage.image_files import ImageFiles
 from compile.stage.store import obtain, seal, stage_key, tool_versions, writing
 from targets.base import RunConfig
 from targets.folding import rates_of

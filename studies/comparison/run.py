@@ -1,6 +1,5 @@
 """The benchmark from its plan to its rows: graphs made, answers compared, rounds taken; each step kept for a later run."""
 
-import hashlib
 from collections.abc import Mapping
 from pathlib import Path
 from typing import NamedTuple
@@ -9,8 +8,8 @@ import numpy as np
 
 from bundle.base.errors import ProjectError, SessionFailed
 from bundle.formats.artifacts import load, write_text
+from bundle.formats.image_hash import hash_images, hash_labelled
 from bundle.judging.timing import disturbances, percentiles
-from compile.evaluation.vectors import hash_evaluation
 from compile.stage.code_hash import code_hash
 from compile.stage.store import StageKey, obtain, seal, tool_versions, writing
 from studies.comparison.answers import ARRAYS, Answers, Questions, drops, ratios_db, read_answers
@@ -144,11 +143,8 @@ def _ask(entry: Entry, out: Path, scratch: Path) -> None:
 
 def _images_hash(contest: Contest) -> str:
     if contest.dataset is not None:
-        return hash_evaluation(contest.dataset, contest.ids, tuple(contest.model.info.tasks))
-    digest = hashlib.sha256()
-    for path in contest.images:
-        digest.update(path.read_bytes())
-    return digest.hexdigest()
+        return hash_labelled(contest.dataset, contest.ids, contest.model.info.tasks)
+    return hash_images(contest.images)
 
 
 def _row(group: Group, contest: Contest, entry: Entry | None) -> Row:

@@ -28,6 +28,7 @@ from bundle.base.limits import LIMITS
 from bundle.base.terminal import print_answer, say
 from bundle.formats.artifacts import hash_file
 from bundle.tasks.preprocess import Preprocess
+from calibration.image_files import ImageFiles, folder_images
 from compile.evaluation.timing import Clock, Ratio, ratio, sample
 from compile.folding.graph_file import fold_file
 from compile.graphs.cost import graph_cost, macs_by_node, read_inferred
@@ -38,7 +39,6 @@ from compile.stage.command import run_script
 from compile.stage.compare import compare, require, run_graph
 from compile.stage.config import TimingConfig
 from compile.stage.graph_info import GRAPH_FILE, INPUT, GraphInfo
-from compile.stage.image_files import ImageFiles, folder_images
 from studies.folding.run import RUNTIMES, rewrites_of
 from studies.generated_section import replace_section
 from studies.runs import convert_graph

@@ -27,6 +27,7 @@ from bundle.base.terminal import say
 from bundle.formats.artifacts import Artifact, Exported, Folded, Simplified, load, write_text
 from bundle.formats.outputs import anything, replacing
 from bundle.tasks.preprocess import Preprocess
+from calibration.image_files import ImageFiles
 from compile.export import OPSET, quiet_export
 from compile.folding.engine import fold_graph
 from compile.folding.graph_file import read_graph
@@ -35,7 +36,6 @@ from compile.graphs.passes.table import apply_passes
 from compile.stage.artifacts import folding_of
 from compile.stage.code_hash import ROOT, code_hash
 from compile.stage.graph_info import GRAPH_FILE, INPUT
-from compile.stage.image_files import ImageFiles
 from compile.stage.store import seal, writing
 from studies.folding.kernels import PART
 from studies.folding.models import AdapterPart, Form, batch_tasks, random_model, swin_t, tiny

@@ -21,7 +21,7 @@ from bundle.formats.manifest import default_budgets
 from bundle.formats.outputs import json_object, overwrite, require_file
 from bundle.judging.verdict import Verdict
 from bundle.tasks.dataset import SPEC_FILE, FolderDataset, load_spec
-from calibration.sampling import choose, from_split
+from calibration.sampling import choose, from_folder
 from compile.graphs.load_onnx import adopt_graph
 from compile.quantization.accuracy import Trial, labelled
 from compile.quantization.dequantize import read_macs
@@ -91,7 +91,7 @@ def main(
         trial = Trial(labelled(dataset, ids, info), info, default_budgets(info.tasks, strict=False), 0)
         with open_graph(source, exact=False, threads=threads) as session:
             trial.set_reference(session.infer)
-        drawn = from_split(data, "calibration", count, seed=0, preprocess=info.preprocess)
+        drawn = from_folder(data, "calibration", count, seed=0, preprocess=info.preprocess)
         cache, macs = (work or Path(temporary)) / CACHE, read_macs(source)
         for name in tables:
             scratch = Path(temporary) / name

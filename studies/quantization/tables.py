@@ -286,7 +286,7 @@ def _features(bench: Bench) -> np.ndarray:
 def _subset(drawn: CalibrationSet, picks: Sequence[int] | np.ndarray) -> CalibrationSet:
     ids = tuple(drawn.ids[one] for one in picks)
     paths = tuple(drawn.paths[one] for one in picks)
-    return drawn.model_copy(update={"ids": ids, "paths": paths, "sha256": f"{drawn.sha256}:{','.join(ids)}"})
+    return drawn.model_copy(update={"ids": ids, "paths": paths})
 
 
 TABLES: Mapping[str, Callable[[Bench], Iterator[Row]]] = {

@@ -13,10 +13,10 @@ from bundle.base.errors import DatasetError, GraphError
 from bundle.formats.artifacts import Exported
 from bundle.tasks.postprocess import predict
 from bundle.tasks.table import task
+from calibration.image_files import ImageFiles
 from compile.export import OPSET, export_module
 from compile.stage.compare import run_graph
 from compile.stage.graph_info import GRAPH_FILE, graph_info
-from compile.stage.image_files import ImageFiles
 from tests.compile import made
 
 ROOT = Path(__file__).resolve().parents[2]

@@ -8,11 +8,11 @@ import pytest
 
 from bundle.base.errors import GraphError
 from bundle.formats.artifacts import Folded, Simplified
+from calibration.image_files import ImageFiles
 from compile.fold import fold
 from compile.graphs.passes import table
 from compile.rewrite import rewrite
 from compile.stage.graph_info import GRAPH_FILE
-from compile.stage.image_files import ImageFiles
 from studies.rewrites import CANDIDATES
 from targets.folding import rates_of
 from tests.compile.made import quiet

@@ -10,10 +10,10 @@ import pytest
 from bundle.base.errors import ArtifactError
 from bundle.base.isolated import module
 from bundle.formats.artifacts import Exported, Simplified, load
+from calibration.image_files import ImageFiles
 from compile import simplify as stage
 from compile.simplify import operators, simplify
 from compile.stage.graph_info import GRAPH_FILE
-from compile.stage.image_files import ImageFiles
 
 
 def test_it_folds_constants_and_adds_nothing(exported: Exported, simplified: Simplified) -> None:

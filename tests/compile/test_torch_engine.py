@@ -9,11 +9,11 @@ from torch import nn
 
 from bundle.base.errors import ArtifactError, GraphError, TargetUnavailable
 from bundle.formats.artifacts import Folded, Simplified, load
+from calibration.image_files import ImageFiles
 from compile import torch_engine
 from compile.fold import fold
 from compile.stage.compare import run_graph
 from compile.stage.graph_info import GRAPH_FILE, INPUT, graph_info
-from compile.stage.image_files import ImageFiles
 from compile.stage.store import seal
 from compile.torch_engine import convert_bundle, converter_arguments, folded_module, require_parent, typed_program
 from targets.folding import rates_of

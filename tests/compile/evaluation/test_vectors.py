@@ -9,12 +9,13 @@ import torch
 
 from bundle.base.errors import DatasetError
 from bundle.formats.contents import VECTORS
+from bundle.formats.image_hash import hash_labelled
 from bundle.formats.stored_maps import kept_output
 from bundle.formats.vectors import Vectors
 from bundle.tasks.dataset import FolderDataset
 from compile.evaluation import vectors as stage
 from compile.evaluation.eager import EagerModel
-from compile.evaluation.vectors import Drawn, choose_evaluation, hash_evaluation, record_vectors
+from compile.evaluation.vectors import Drawn, choose_evaluation, record_vectors
 from compile.stage.config import EvaluationConfig
 from tests.compile import made
 
@@ -92,10 +93,10 @@ def test_the_hash_covers_every_label(scenes: Path, dataset: FolderDataset, tmp_p
     copy = tmp_path / "scenes"
     shutil.copytree(scenes, copy)
     copied = FolderDataset(root=copy, spec=made.SPEC)
-    before = hash_evaluation(copied, made.EVALUATION, TASKS)
-    assert before == hash_evaluation(dataset, made.EVALUATION, TASKS)
+    before = hash_labelled(copied, made.EVALUATION, TASKS)
+    assert before == hash_labelled(dataset, made.EVALUATION, TASKS)
     shutil.copyfile(copy / "depth" / "v1.png", copy / "depth" / "v0.png")
-    assert hash_evaluation(copied, made.EVALUATION, TASKS) != before
+    assert hash_labelled(copied, made.EVALUATION, TASKS) != before
 
 
 def test_a_model_of_other_classes_is_refused(dataset: FolderDataset) -> None:

@@ -10,12 +10,12 @@ import pytest
 
 from bundle.base.errors import ArtifactError, GraphError
 from bundle.formats.artifacts import Exported, Simplified
+from calibration.image_files import ImageFiles
 from compile.fold import fold
 from compile.graphs.load_onnx import NOTE, adopt_graph, name_nodes, read_contract
 from compile.quantization.dequantize import read_macs
 from compile.quantization.ignored_nodes import float_nodes
 from compile.stage.graph_info import GRAPH_FILE, graph_info
-from compile.stage.image_files import ImageFiles
 from targets.base import RunConfig
 from targets.folding import rates_of
 from targets.jetson.scheme import scheme as jetson_scheme

@@ -7,7 +7,7 @@ import pytest
 
 from bundle.formats.artifacts import Simplified
 from calibration.cache import KEY, differences, look_up
-from calibration.sampling import CalibrationSet, from_split
+from calibration.sampling import CalibrationSet, from_folder
 from compile.quantization import nncf_calibration as calibrate
 from compile.stage.graph_info import GRAPH_FILE, graph_info
 from targets.base import RunConfig
@@ -21,7 +21,7 @@ RAW = pytest.mark.parametrize("io", ["raw"], indirect=True)
 @pytest.fixture(scope="module")
 def drawn(scenes: Path) -> CalibrationSet:
     """Calibration images that have labels."""
-    return from_split(scenes, "val", 4, seed=0, preprocess=made.INFO["raw"].preprocess)
+    return from_folder(scenes, "val", 4, seed=0, preprocess=made.INFO["raw"].preprocess)
 
 
 def _flip(entry: Path) -> None:

@@ -20,11 +20,11 @@ from bundle.judging.sensitivity import (
     read_sensitivity,
 )
 from bundle.tasks.dataset import FolderDataset
-from calibration.sampling import CalibrationSet, from_split
+from calibration.sampling import CalibrationSet, from_folder
 from compile.evaluation.summary import describe_costs
 from compile.quantization import mixed_precision as stage
 from compile.quantization import sensitivity
-from compile.quantization.accuracy import Sample, Trial
+from compile.quantization.accuracy import Trial
 from compile.quantization.contenders import MIXED, SMOOTH
 from compile.quantization.mixed_precision import _words, journal_name, search
 from compile.quantization.sensitivity import read_journal, task_sqnr_db
@@ -76,14 +76,11 @@ def test_noise_of_class_maps_is_that_of_one_hot_maps_and_stays_within_what_a_fil
 
 
 def test_the_journal_is_named_after_all_it_depends_on(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    info = made.INFO["raw"]
-    sample = Sample(feed={"image": np.zeros(3, np.float32)}, labels={"depth": np.ones(3)})
-    trials = [Trial(samples, info, dict.fromkeys(made.TASKS, 0.01), 0) for samples in ([sample], [sample, sample])]
     (tmp_path / "one.onnx").write_bytes(b"1")
     (tmp_path / "two.onnx").write_bytes(b"2")
-    names = [journal_name("intel", tmp_path / name, trial) for name in ("one.onnx", "two.onnx") for trial in trials]
+    names = [journal_name("intel", tmp_path / name, images) for name in ("one.onnx", "two.onnx") for images in "ab"]
     monkeypatch.setattr(stage, "code_hash", lambda module: f"{module} of another version")
-    names.append(journal_name("intel", tmp_path / "one.onnx", trials[0]))
+    names.append(journal_name("intel", tmp_path / "one.onnx", "a"))
     assert len(set(names)) == 5
 
 
@@ -102,7 +99,7 @@ def test_a_report_of_another_kind_is_refused(tmp_path: Path) -> None:
 @pytest.fixture(scope="module")
 def drawn(scenes: Path) -> CalibrationSet:
     """Calibration images that have labels."""
-    return from_split(scenes, "val", 4, seed=0, preprocess=made.INFO["raw"].preprocess)
+    return from_folder(scenes, "val", 4, seed=0, preprocess=made.INFO["raw"].preprocess)
 
 
 def test_the_layers_that_cost_most_are_named(tmp_path: Path) -> None:

@@ -9,7 +9,7 @@ from PIL import Image
 
 from bundle.base.errors import GraphError
 from bundle.tasks.preprocess import Preprocess
-from calibration.sampling import from_images
+from calibration.sampling import from_folder
 from compile.quantization import nncf_calibration as calibrate
 from compile.stage.graph_info import GraphInfo
 from targets.base import RunConfig
@@ -29,7 +29,7 @@ def ask(folder: Path, body: str, *, count: int, initializers: str = "") -> calib
     for number in range(count):
         Image.new("RGB", (SIDE, SIDE), (number, 0, 0)).save(folder / "images" / f"{number:02}.png")
     preprocess = Preprocess(height=SIDE, width=SIDE)
-    drawn = from_images(folder / "images", count, seed=0, preprocess=preprocess)
+    drawn = from_folder(folder / "images", "", count, seed=0, preprocess=preprocess)
     target = TARGETS["jetson"]
     scheme = target.scheme(target.capabilities(RunConfig(device="emulation")))
     return calibrate.Question(

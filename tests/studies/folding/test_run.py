@@ -6,7 +6,7 @@ import pytest
 
 from bundle.base.errors import RegressionFailed
 from bundle.formats.artifacts import Folded
-from compile.stage.image_files import ImageFiles
+from calibration.image_files import ImageFiles
 from compile.stage.store import seal, writing
 from studies.folding import graphs as bench_graphs
 from studies.folding.figures import Figures, Row
