@@ -14,10 +14,8 @@ from tempfile import TemporaryDirectory
 
 import numpy as np
 import onnx_ir as ir
-from pydantic import ValidationError
 
-from bundle.formats.artifacts import writing
-from bundle.judging.resume import open_line, sealed_line
+from bundle.base.append_log import AppendLog
 from bundle.judging.sensitivity import NOTHING_DB, LayerSensitivity
 from bundle.judging.verdict import relative_drop
 from bundle.tasks.agreement import POWERS, label_power, power, sqnr_db
@@ -71,36 +69,18 @@ def measure_layers(
     subject: Subject, layers: Sequence[Layer], total_macs: int, journal: Path, progress: Callable[[str], None]
 ) -> tuple[LayerSensitivity, ...]:
     """Measure every layer, one quantized at a time; results in ``journal`` are not measured again."""
-    known = read_journal(journal)
+    log = AppendLog(journal)
+    known = {row.name: row for row in map(LayerSensitivity.model_validate_json, log.entries)}
     names = [layer.name for layer in layers]
     for number, layer in enumerate(layers, start=1):
         if layer.name not in known:
             noise, drop = subject.measure([name for name in names if name != layer.name])
             row = LayerSensitivity(name=layer.name, macs_share=layer.macs / total_macs, sqnr_db=noise, drop=drop)
             known[layer.name] = row
-            with journal.open("ab") as stream:
-                stream.write(sealed_line(row.model_dump_json().encode()))
+            log.add(row.model_dump_json())
         if number % 10 == 0 or number == len(layers):
             progress(f"sensitivity: {number} of {len(layers)} layers")
     return tuple(known[name] for name in names)
-
-
-def read_journal(path: Path) -> dict[str, LayerSensitivity]:
-    """Read the rows that a run has left, by layer; a line that is not whole leaves the file, and its layer is measured again."""
-    lines = path.read_bytes().splitlines(keepends=True) if path.is_file() else []
-    whole = {line: row for line in lines if (row := _row(line)) is not None}
-    if len(whole) < len(lines):
-        with writing(path) as temporary:
-            temporary.write_bytes(b"".join(whole))
-    return {row.name: row for row in whole.values()}
-
-
-def _row(line: bytes) -> LayerSensitivity | None:
-    text = open_line(line)
-    try:
-        return None if text is None else LayerSensitivity.model_validate_json(text)
-    except ValidationError:
-        return None
 
 
 def task_sqnr_db(references: Sequence[Array], outputs: Sequence[Array]) -> float:

@@ -8,7 +8,6 @@ import pytest
 
 from bundle.base.errors import ArtifactError, GraphError
 from bundle.formats.artifacts import Quantized, Simplified, load
-from bundle.judging.resume import sealed_line
 from bundle.judging.sensitivity import (
     NOTHING_DB,
     SENSITIVITY,
@@ -27,7 +26,7 @@ from compile.quantization import sensitivity
 from compile.quantization.accuracy import Trial
 from compile.quantization.contenders import MIXED, SMOOTH
 from compile.quantization.mixed_precision import _words, journal_name, search
-from compile.quantization.sensitivity import read_journal, task_sqnr_db
+from compile.quantization.sensitivity import task_sqnr_db
 from compile.quantization.steering import Aim, broken
 from compile.quantization.variants import Job
 from compile.quantize import quantize
@@ -319,25 +318,6 @@ class TestSearch:
         found, _ = ask(quantized, simplified, calibration, scenes, tmp_path / "out", budget=1e-7)
         assert "6 of 6 calibration images lack a label" in str(found.record.settings["search"])
         assert _read(found.folder).layers == ()
-
-
-def test_a_damaged_line_of_a_journal_is_measured_again_and_the_others_are_not(tmp_path: Path) -> None:
-    path = tmp_path / "j.jsonl"
-    rows = [LayerSensitivity(name=name, macs_share=0.5, sqnr_db={"depth": 31.5}, drop={"depth": 0.0}) for name in "abc"]
-    lines = [sealed_line(row.model_dump_json().encode()) for row in rows]
-    for damaged in (
-        lines[1].replace(b"31.5", b"37.5"),
-        lines[1][:-1],
-        lines[1][:40] + b"\n",
-        b"\xff\n",
-        b"\n",
-        sealed_line(b"[3]"),
-        lines[1][1:],
-    ):
-        path.write_bytes(lines[0] + damaged + lines[2])
-        torn = not damaged.endswith(b"\n")  # it takes the next line with it
-        assert read_journal(path) == {row.name: row for row in (rows[:1] if torn else [rows[0], rows[2]])}
-        assert path.read_bytes() == lines[0] + (b"" if torn else lines[2])
 
 
 def test_few_images_still_rank_graphs_and_their_number_is_said() -> None:
