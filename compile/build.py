@@ -15,7 +15,7 @@ from bundle.formats.artifacts import Engine, Quantized, load
 from compile.stage.artifacts import variants_of
 from compile.stage.command import announce, claim, run_script
 from compile.stage.store import seal, tool_versions, writing
-from compile.stage.tools import TOOLS
+from compile.stage.tools import STAGES
 from compile.tensorrt_checks.check_build import write_legality
 from targets.base import RunConfig, Target
 from targets.table import target as find_target
@@ -46,7 +46,7 @@ def build(quantized: Quantized, out: Path, target: Target, run: RunConfig) -> En
             inputs=quantized.record.inputs,
             outputs=quantized.record.outputs,
             settings=settings,
-            tools=tool_versions(*TOOLS["build"]),
+            tools=tool_versions(*STAGES["build"].tools),
         )
     return load(Engine, out)
 

@@ -27,7 +27,7 @@ from compile.stage.command import announce, claim, run_script
 from compile.stage.compare import Outputs, compare, require, run_graph
 from compile.stage.graph_info import GRAPH_FILE, INPUT, GraphInfo, graph_settings
 from compile.stage.store import seal, tool_versions, writing
-from compile.stage.tools import TOOLS
+from compile.stage.tools import STAGES
 
 if TYPE_CHECKING:
     import onnx_ir
@@ -85,7 +85,7 @@ def export_module(
             inputs=inputs,
             outputs=outputs,
             settings=settings,
-            tools=tool_versions(*TOOLS["export"]),
+            tools=tool_versions(*STAGES["export"].tools),
         )
     return load(Exported, out)
 

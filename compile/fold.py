@@ -32,7 +32,7 @@ from compile.stage.config import FoldMode, FreezeOptions, require_mode
 from compile.stage.console import EscapingConsole
 from compile.stage.graph_info import GRAPH_FILE, GraphInfo, graph_info, graph_settings
 from compile.stage.store import seal, tool_versions, writing
-from compile.stage.tools import TOOLS
+from compile.stage.tools import STAGES
 from targets.folding import Rates, rates_of
 
 if TYPE_CHECKING:
@@ -130,7 +130,7 @@ def _seal(folder: Path, simplified: Simplified, info: GraphInfo, own: FoldSettin
         inputs=inputs,
         outputs=outputs,
         settings=graph_settings(info, more),
-        tools=tool_versions(*TOOLS["fold"]),
+        tools=tool_versions(*STAGES["fold"].tools),
     )
 
 

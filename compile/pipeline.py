@@ -38,7 +38,6 @@ from compile.stage.command import run_script
 from compile.stage.config import BuildConfig, FreezeOptions, Terms, given_settings, load_config
 from compile.stage.console import EscapingConsole
 from compile.stage.store import in_use, obtain, stage_key
-from compile.stage.tools import TOOLS
 from compile.tensorrt_checks.plan_text import describe as describe_plans
 from compile.tensorrt_checks.plan_text import require_plan
 from report.terminal import tasks_table
@@ -46,7 +45,6 @@ from targets.folding import rates_of
 from tdss.config_file import CARD
 
 STORE = ".store"
-CALIBRATIONS = "calibrations"
 CHECK_IMAGES = 2
 FROZEN_IMAGES = 32
 
@@ -128,11 +126,16 @@ def _stage(
     make: Callable[[Path], ArtifactT],
 ) -> ArtifactT:
     """Take a stage's artifact from the store or make it, and say which and how long it took."""
-    start = perf_counter()
-    notes: list[str] = []
-    key = stage_key(name, inputs=inputs, settings=settings, tools=TOOLS[name])
-    artifact = obtain(road.config.out / STORE, kind, key, make, notes.append)
-    road.say("; ".join(notes) or f"{name}: done in {perf_counter() - start:.1f} s")
+    start, made = perf_counter(), list[Path]()
+
+    def make_and_note(out: Path) -> ArtifactT:
+        made.append(out)
+        return make(out)
+
+    key = stage_key(name, inputs=inputs, settings=settings)
+    artifact = obtain(road.config.out / STORE, kind, key, make_and_note, road.say)
+    done = f"done in {perf_counter() - start:.1f} s" if made else f"unchanged, taken from {key.digest}"
+    road.say(f"{name}: {done}")
     return artifact
 
 
@@ -232,14 +235,10 @@ def _quantize(road: Road, simplified: Simplified) -> Quantized:
     def make(out: Path) -> Quantized:
         from compile.quantize import quantize
 
-        return quantize(simplified, road.calibration, out, road.target, road.run, cache=_calibrations(road))
+        return quantize(simplified, road.calibration, out, road.target, road.run, cache=road.config.out / STORE)
 
     inputs = (simplified.sha256, road.calibration.sha256)
     return _stage(road, Quantized, "quantize", inputs=inputs, settings=_target_settings(road), make=make)
-
-
-def _calibrations(road: Road) -> Path:
-    return road.config.out / STORE / CALIBRATIONS
 
 
 def _search(road: Road, simplified: Simplified, quantized: Quantized) -> Quantized:
@@ -255,7 +254,7 @@ def _search(road: Road, simplified: Simplified, quantized: Quantized) -> Quantiz
     def make(out: Path) -> Quantized:
         from compile.quantization.mixed_precision import search
 
-        cache = _calibrations(road)
+        cache = config.out / STORE
         return search(
             quantized, simplified, road.calibration, out, road.target, road.run, terms, cache=cache, progress=road.say
         )

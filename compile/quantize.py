@@ -29,7 +29,7 @@ from compile.stage.command import announce, claim, run_script
 from compile.stage.compare import Outputs, compare, require, run_graph
 from compile.stage.graph_info import GRAPH_FILE, graph_info, graph_settings
 from compile.stage.store import seal, tool_versions, writing
-from compile.stage.tools import TOOLS
+from compile.stage.tools import STAGES
 from targets.base import RunConfig, Target, Variant, VariantRecipe
 from targets.table import target as find_target
 
@@ -66,7 +66,7 @@ def quantize(
             inputs=inputs,
             outputs=outputs,
             settings=settings | {"checks": _check(job, variants)},
-            tools=tool_versions(*TOOLS["quantize"]),
+            tools=tool_versions(*STAGES["quantize"].tools),
         )
     return load(Quantized, out)
 

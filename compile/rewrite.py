@@ -22,7 +22,7 @@ from compile.stage.command import announce, claim, run_script
 from compile.stage.compare import compare, require, run_graph
 from compile.stage.graph_info import GRAPH_FILE, graph_info, graph_settings
 from compile.stage.store import seal, tool_versions, writing
-from compile.stage.tools import TOOLS
+from compile.stage.tools import STAGES
 from targets.base import RunConfig
 from targets.table import target as find_target
 
@@ -54,7 +54,7 @@ def rewrite(folded: Folded, out: Path, names: tuple[str, ...], images: ImageFile
             inputs=folded.record.inputs,
             outputs=folded.record.outputs,
             settings=graph_settings(info, own),
-            tools=tool_versions(*TOOLS["rewrite"]),
+            tools=tool_versions(*STAGES["rewrite"].tools),
         )
     return load(Simplified, out)
 

@@ -28,7 +28,7 @@ from compile.stage.command import announce, claim, run_script
 from compile.stage.compare import Outputs, compare, require, run_graph
 from compile.stage.graph_info import GRAPH_FILE, GraphInfo, graph_info, graph_settings
 from compile.stage.store import seal, tool_versions, writing
-from compile.stage.tools import TOOLS
+from compile.stage.tools import STAGES
 
 TIMEOUT_S = 900
 WORKER = "compile.graphs.onnxsim_worker"
@@ -60,7 +60,7 @@ def simplify(exported: Exported, out: Path, images: ImageFiles, *, threads: int)
             inputs=exported.record.inputs,
             outputs=exported.record.outputs,
             settings=graph_settings(info, {"outcome": outcome, "nodes": nodes}),
-            tools=tool_versions(*TOOLS["simplify"]),
+            tools=tool_versions(*STAGES["simplify"].tools),
         )
     return load(Simplified, out)
 

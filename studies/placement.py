@@ -19,7 +19,6 @@ from typing import TYPE_CHECKING, Annotated, NamedTuple
 import numpy as np
 import onnx_ir as ir
 import typer
-from pydantic import ValidationError
 
 from bundle.base.errors import TargetUnavailable
 from bundle.base.frozen import Frozen
@@ -29,7 +28,7 @@ from bundle.base.terminal import print_answer, say
 from bundle.formats.artifacts import Folded, hash_file, load, write_text
 from bundle.formats.tensorrt_checks import CAVEAT
 from bundle.tasks.agreement import power, sqnr_db
-from calibration.image_files import ImageFiles, folder_images
+from calibration.image_files import folder_images
 from calibration.sampling import CalibrationSet, from_folder
 from compile.graphs.attention import attentions
 from compile.graphs.fp16 import write_half, write_ranges
@@ -43,7 +42,7 @@ from compile.stage.code_hash import ROOT, code_hash
 from compile.stage.command import run_script
 from compile.stage.compare import Outputs, run_graph
 from compile.stage.graph_info import GRAPH_FILE, GraphInfo, graph_info
-from compile.stage.store import tool_versions
+from compile.stage.store import StageKey, keep, tool_versions
 from compile.tensorrt_checks.rtx_build import prove
 from studies.rewrites import DEFAULT
 from studies.stages import folded_graph
@@ -53,6 +52,7 @@ from targets.jetson.placement import FILE, Candidate, Placement, Plan
 from targets.jetson.rtx import DISTRIBUTION
 from targets.jetson.scheme import scheme
 from targets.jetson.target import AFTER_ATTENTION, BEFORE_ATTENTION, EMULATION, JETSON
+from tdss.config_file import checkpoint_digest
 
 if TYPE_CHECKING:
     from tdss.config import ModelConfig
@@ -78,7 +78,8 @@ PLAN_ONLY = "int8_attention"
 CLOSE = 1.02
 SPLIT, SOFTMAX_STEP = "calibration", 1 / 127
 COMMAND = "python -m studies.placement --write"
-VIT = ROOT / "compile" / "vit_case.toml"
+VIT = ROOT / "studies" / "dinov2" / "train.toml"
+PLAN = "plan.json"
 
 
 class Model(NamedTuple):
@@ -91,10 +92,9 @@ class Model(NamedTuple):
     work: Path
 
 
-class Kept(Frozen):
-    """A plan as it was measured, with the hash of what it depends on."""
+class Built(Frozen):
+    """A plan and the builder that made it."""
 
-    key: str
     builder: str
     plan: Plan
 
@@ -136,30 +136,33 @@ def quantized(model: Model, name: str, choice: Choice) -> Path:
 
 def plan_of(
     model: str, name: str, path: Path, work: Path, ranges: Sequence[Range], worst: Callable[[], float] | None
-) -> Kept:
-    """Return the plan of a model's graph, as an earlier run kept it in ``work`` or measured now; ``worst`` measures its outputs.
+) -> Built:
+    """Return the plan of a model's graph, kept in ``work`` or measured now; ``worst`` measures its outputs.
 
     Raises:
         TargetUnavailable: TensorRT-RTX is not here, or died.
     """
-    tools = tool_versions(DISTRIBUTION, "onnxruntime")
-    key = dumps([hash_file(path), code_hash("compile.tensorrt_checks.rtx_build", "compile.graphs.fp16"), tools])
-    kept = work / f"{name}.plan.json"
-    try:
-        found = Kept.model_validate_json(kept.read_bytes())
-    except (OSError, ValidationError):
-        found = None
-    if found is None or found.key != key:
-        found = _measured(model, name, path, work, ranges, worst, key)
-        write_text(kept, found.model_dump_json())
+    key = StageKey(
+        stage="plan",
+        inputs=(hash_file(path),),
+        settings={"model": model, "name": name},
+        code=code_hash("compile.tensorrt_checks.rtx_build", "compile.graphs.fp16"),
+        tools=tool_versions(DISTRIBUTION, "onnxruntime"),
+    )
+
+    def write(folder: Path) -> None:
+        found = _measured(model, name, path, work, ranges, worst)
+        write_text(folder / PLAN, found.model_dump_json())
+
+    found = Built.model_validate_json(keep(work, key, write, say).file(PLAN).read_bytes())
     one = found.plan
     say(f"{model}, {name}: {one.fused} of {one.attentions} fused, {one.kernels} kernels, {one.moved_mb:.1f} MB")
     return found
 
 
 def _measured(
-    model: str, name: str, path: Path, work: Path, ranges: Sequence[Range], worst: Callable[[], float] | None, key: str
-) -> Kept:
+    model: str, name: str, path: Path, work: Path, ranges: Sequence[Range], worst: Callable[[], float] | None
+) -> Built:
     files, _ = write_half(path, work, name, ranges)
     proof = prove([work / files[0]])
     if proof.status != "accepted":
@@ -181,7 +184,7 @@ def _measured(
         int8_share=round(one.int8_share, 4),
         sqnr_db=None if worst is None else worst(),
     )
-    return Kept(key=key, builder=proof.builder, plan=plan)
+    return Built(builder=proof.builder, plan=plan)
 
 
 def worst_db(outputs: Sequence[Outputs], reference: Sequence[Outputs]) -> float:
@@ -237,14 +240,15 @@ def _worst(name: str, plans: dict[str, tuple[Plan, ...]]) -> tuple[int, float]:
 
 def prepare(name: str, checkpoint: Path, images: Path, work: Path, count: int) -> Model:
     """Export, simplify and fold a checkpoint, unless ``work`` has it from this code, and draw its calibration images."""
-    place = work / f"{name}-{code_hash('studies.rewrites', 'studies.folding.graphs')[:12]}"
     files = folder_images(images, SPLIT)
-    if not (place / "folded").is_dir():
-        folded_graph(checkpoint, ImageFiles(paths=files.paths[:4]), place, rates_of("jetson"), threads=0)
-    graph = load(Folded, place / "folded")
+    few, code = files.first(4), code_hash("studies.rewrites", "studies.folding.graphs")
+    inputs = (checkpoint_digest(checkpoint), few.sha256)
+    key = StageKey(stage=name, inputs=inputs, settings={}, code=code, tools={})
+    kept = keep(work, key, lambda out: folded_graph(checkpoint, few, out, rates_of("jetson"), threads=0), say)
+    graph = load(Folded, kept.folder / "folded")
     info = graph_info(graph)
     drawn = from_folder(images, SPLIT, count, seed=0, preprocess=info.preprocess)
-    return Model(name, graph.file(GRAPH_FILE), info, drawn, place / "plans")
+    return Model(name, graph.file(GRAPH_FILE), info, drawn, work / f"{name}-plans")
 
 
 def _seeded(name: str, config: "ModelConfig", work: Path, count: int) -> Model:

@@ -26,7 +26,7 @@ from compile.quantization.contenders import Contest
 from compile.stage.artifacts import Judged, ReferenceVectors, variants_of
 from compile.stage.config import TimingConfig
 from compile.stage.store import seal, tool_versions, writing
-from compile.stage.tools import TOOLS
+from compile.stage.tools import STAGES
 from targets.base import RunConfig, Session, Target
 from targets.open import execution
 
@@ -95,7 +95,7 @@ def judge(
             inputs=(),
             outputs=(),
             settings={},
-            tools=tool_versions(*TOOLS["judge"]),
+            tools=tool_versions(*STAGES["judge"].tools),
         )
     return load(Judged, out)
 

@@ -19,7 +19,7 @@ from compile.evaluation.hard_examples import Case, choose_hard, class_shares
 from compile.stage.artifacts import ReferenceVectors
 from compile.stage.config import EvaluationConfig
 from compile.stage.store import seal, tool_versions, writing
-from compile.stage.tools import TOOLS
+from compile.stage.tools import STAGES
 
 if TYPE_CHECKING:
     from compile.evaluation.eager import EagerModel
@@ -95,7 +95,7 @@ def record_vectors(
             inputs=(),
             outputs=(),
             settings=settings,
-            tools=tool_versions(*TOOLS["vectors"]),
+            tools=tool_versions(*STAGES["vectors"].tools),
         )
     return load(ReferenceVectors, out)
 

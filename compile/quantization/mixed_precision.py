@@ -65,7 +65,7 @@ from compile.stage.compare import open_graph
 from compile.stage.config import Terms
 from compile.stage.graph_info import GRAPH_FILE, graph_info
 from compile.stage.store import seal, tool_versions, writing
-from compile.stage.tools import TOOLS
+from compile.stage.tools import STAGES
 from targets.base import RunConfig, Target, Variant, VariantRecipe
 from targets.scheme import smoothed
 
@@ -112,7 +112,7 @@ def search(
             inputs=quantized.record.inputs,
             outputs=quantized.record.outputs,
             settings=settings | {"search": report.outcome},
-            tools=tool_versions(*TOOLS["search"]),
+            tools=tool_versions(*STAGES["search"].tools),
         )
     return load(Quantized, out)
 

@@ -1,11 +1,10 @@
 """Calibrate: NNCF puts quantizers into a graph from what it sees on calibration images; the one module that imports it.
 
-What it makes is kept in a cache whose key names the graph, the images, the preprocessing, the scheme, the nodes kept in
-float, our code and the tools, so that a second question about the same calibration (another pass list, a search for mixed precision) costs nothing.
+What it makes is kept in a store (compile/stage/store.py), so that a second question about the same calibration, with another
+pass list or in a search for mixed precision, costs nothing.
 """
 
 import logging
-import os
 import warnings
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager, redirect_stdout
@@ -14,24 +13,23 @@ from pathlib import Path
 from types import ModuleType
 from typing import TYPE_CHECKING, NamedTuple, TypeVar
 
-from bundle.base.errors import ArtifactError, DatasetError, GraphError, not_installed
+from pydantic import JsonValue
+
+from bundle.base.errors import DatasetError, GraphError, not_installed
 from bundle.base.telemetry import switch_off_telemetry
 from bundle.base.terminal import say
 from bundle.formats.artifacts import hash_file
 from bundle.tasks.dataset import read_image
-from calibration.cache import KEY, CalibrationKey, keep, look_up
 from calibration.sampling import CalibrationSet
 from compile.quantization.ignored_nodes import float_nodes, value_names
-from compile.stage.code_hash import code_hash
 from compile.stage.graph_info import Array, GraphInfo
-from compile.stage.store import locked, tool_versions
+from compile.stage.store import StageKey, keep, stage_key
 from targets.base import GraphFormat, QuantizationScheme
 
 if TYPE_CHECKING:
     from nncf import AdvancedQuantizationParameters
 
 SUFFIX: dict[GraphFormat, str] = {"onnx": ".onnx", "openvino": ".xml"}
-TOOLS: dict[GraphFormat, tuple[str, ...]] = {"onnx": ("nncf", "onnx", "onnxruntime"), "openvino": ("nncf", "openvino")}
 NAME = "calibrated"
 Graph = TypeVar("Graph")
 
@@ -46,50 +44,29 @@ class Question(NamedTuple):
     format: GraphFormat
 
 
-def cache_key(question: Question) -> CalibrationKey:
+def cache_key(question: Question) -> StageKey:
     """Name everything the answer depends on."""
-    drawn = question.calibration
-    return CalibrationKey(
-        graph=hash_file(question.source),
-        images=drawn.sha256,
-        ids=drawn.ids,
-        preprocess=question.info.preprocess,
-        scheme=question.scheme.model_dump(mode="json"),
-        format=question.format,
-        kept=tuple(sorted(float_nodes(question.source, question.scheme))),
-        code=code_hash("compile.quantization.nncf_calibration"),
-        tools=tool_versions(*TOOLS[question.format]),
-    )
+    settings: dict[str, JsonValue] = {
+        "ids": list(question.calibration.ids),
+        "preprocess": question.info.preprocess.model_dump(mode="json"),
+        "scheme": question.scheme.model_dump(mode="json"),
+        "format": question.format,
+        "kept": [*sorted(float_nodes(question.source, question.scheme))],
+    }
+    inputs = (hash_file(question.source), question.calibration.sha256)
+    return stage_key("calibrate", inputs=inputs, settings=settings)
 
 
-def calibrate(question: Question, cache: Path) -> Path:
-    """Return the graph with NNCF's quantizers, from its entry in the folder ``cache`` or, if there is none, made and kept.
-
-    An entry that was altered, or that answers another question, is made again, and a line says so.
+def calibrate(question: Question, store: Path) -> Path:
+    """Return the graph with NNCF's quantizers, from the store or, if it is not there, made and kept.
 
     Raises:
         DatasetError: there is no calibration image, or one has another size or type than the model takes.
         GraphError: NNCF refuses the graph.
         TargetUnavailable: NNCF is not installed.
     """
-    key, name = cache_key(question), NAME + SUFFIX[question.format]
-    entry = cache / key.digest
-    with locked(cache):
-        if not _found(entry, key):
-            with keep(entry, key) as folder:
-                write_calibrated(question, folder / name)
-    return entry / name
-
-
-def _found(entry: Path, key: CalibrationKey) -> bool:
-    try:
-        found = look_up(entry, key)
-    except ArtifactError as error:
-        say(f"calibration: {error.message} in {entry.name}: made again")
-        return False
-    if found:
-        os.utime(entry / KEY)
-    return found
+    name = NAME + SUFFIX[question.format]
+    return keep(store, cache_key(question), lambda folder: write_calibrated(question, folder / name), say).file(name)
 
 
 def write_calibrated(question: Question, path: Path) -> None:

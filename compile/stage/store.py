@@ -16,6 +16,7 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
+from typing import ClassVar
 
 from pydantic import JsonValue
 
@@ -25,6 +26,7 @@ from bundle.base.strict_json import dumps
 from bundle.formats.artifacts import SIDECAR, Artifact, ArtifactT, Record, TensorSpec, hash_folder, load, write_record
 from bundle.formats.outputs import Rule, anything, artifact, replacing, sweep
 from compile.stage.code_hash import code_hash
+from compile.stage.tools import STAGES
 
 KEY_LENGTH = 24
 LOCK = ".lock"
@@ -46,13 +48,11 @@ class StageKey(Frozen):
         return hashlib.sha256(text.encode()).hexdigest()[:KEY_LENGTH]
 
 
-def stage_key(
-    stage: str, *, inputs: tuple[str, ...], settings: dict[str, JsonValue], tools: tuple[str, ...]
-) -> StageKey:
-    """Make the key of ``compile/<stage>.py`` with these inputs, settings and installed distributions."""
-    return StageKey(
-        stage=stage, inputs=inputs, settings=settings, code=code_hash(f"compile.{stage}"), tools=tool_versions(*tools)
-    )
+def stage_key(stage: str, *, inputs: tuple[str, ...], settings: dict[str, JsonValue]) -> StageKey:
+    """Make the key of a stage (compile/stage/tools.py) with these inputs and settings, its code and its tools as installed."""
+    module, tools = STAGES[stage]
+    code = code_hash(f"compile.{module}")
+    return StageKey(stage=stage, inputs=inputs, settings=settings, code=code, tools=tool_versions(*tools))
 
 
 def tool_versions(*distributions: str) -> dict[str, str]:
@@ -72,7 +72,7 @@ def obtain(
 ) -> ArtifactT:
     """Return the store's artifact for ``key``, made by ``make(folder)`` where there is none.
 
-    An entry with an altered or missing file is made again; ``say`` gets one line that tells so.
+    An entry with an altered or missing file is made again, and ``say`` gets a line about it.
     """
     stage = root / key.stage
     with locked(stage):
@@ -86,8 +86,25 @@ def obtain(
             shutil.rmtree(entry)
             return make(entry)
         os.utime(entry / SIDECAR)
-        say(f"{key.stage}: unchanged, taken from {entry.name}")
         return found
+
+
+class Kept(Artifact):
+    """Files that only their key describes."""
+
+    kind: ClassVar[str] = "kept"
+
+
+def keep(root: Path, key: StageKey, write: Callable[[Path], object], say: Callable[[str], None]) -> Kept:
+    """Return the files that ``write(folder)`` makes, from the store or made now; see ``obtain``."""
+
+    def make(out: Path) -> Kept:
+        with writing(out, Kept) as folder:
+            write(folder)
+            seal(Kept, folder, parent=None, inputs=(), outputs=(), settings={}, tools=key.tools)
+        return load(Kept, out)
+
+    return obtain(root, Kept, key, make, say)
 
 
 @contextmanager

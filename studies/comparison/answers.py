@@ -2,13 +2,11 @@
 
 from collections.abc import Mapping
 from pathlib import Path
-from typing import ClassVar
 
 import numpy as np
 
 from bundle.base.errors import ArtifactError
 from bundle.base.frozen import Frozen
-from bundle.formats.artifacts import Artifact
 from bundle.formats.manifest import default_budgets
 from bundle.judging.verdict import relative_drop
 from bundle.tasks.agreement import power, sqnr_db
@@ -20,12 +18,6 @@ from compile.stage.graph_info import GraphInfo
 from studies.comparison.subject import Infer
 
 ARRAYS = "answers.npz"
-
-
-class Answers(Artifact):
-    """The arrays of one subject by task: answers.npz."""
-
-    kind: ClassVar[str] = "answers"
 
 
 class Questions(Frozen):
@@ -53,9 +45,9 @@ def trial(dataset: FolderDataset, ids: tuple[str, ...], info: GraphInfo) -> Tria
     return Trial(labelled(dataset, ids, info), info, default_budgets(info.tasks, strict=False), 0)
 
 
-def read_answers(answers: Answers) -> dict[str, np.ndarray]:
+def read_answers(path: Path) -> dict[str, np.ndarray]:
     """Return the arrays by task."""
-    with np.load(answers.file(ARRAYS), allow_pickle=False) as opened:
+    with np.load(path, allow_pickle=False) as opened:
         return {name: opened[name] for name in opened.files}
 
 

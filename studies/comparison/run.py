@@ -7,15 +7,15 @@ from typing import NamedTuple
 import numpy as np
 
 from bundle.base.errors import ProjectError, SessionFailed
-from bundle.formats.artifacts import load, write_text
+from bundle.formats.artifacts import write_text
 from bundle.formats.image_hash import hash_images, hash_labelled
 from bundle.judging.timing import disturbances, percentiles
 from compile.stage.code_hash import code_hash
-from compile.stage.store import StageKey, obtain, seal, tool_versions, writing
-from studies.comparison.answers import ARRAYS, Answers, Questions, drops, ratios_db, read_answers
+from compile.stage.store import StageKey, keep, tool_versions
+from studies.comparison.answers import ARRAYS, Questions, drops, ratios_db, read_answers
 from studies.comparison.contenders import REFERENCE, WAYS, subject_of
 from studies.comparison.kept import TOOLS, Kept, row_key
-from studies.comparison.makers import Workshop, when_made_again
+from studies.comparison.makers import Workshop
 from studies.comparison.plan import Contest, Group
 from studies.comparison.process import Process
 from studies.comparison.rounds import Waiting, take_rounds
@@ -120,14 +120,11 @@ def _answers(entry: Entry, shop: Workshop, scratch: Path) -> dict[str, np.ndarra
         tools=tool_versions(*TOOLS),
     )
 
-    def make(out: Path) -> Answers:
+    def write(folder: Path) -> None:
         shop.say(f"  {entry.contest.name}: answering")
-        with writing(out, Answers) as folder:
-            _ask(entry, folder / ARRAYS, scratch)
-            seal(Answers, folder, parent=None, inputs=(), outputs=(), settings={}, tools=key.tools)
-        return load(Answers, out)
+        _ask(entry, folder / ARRAYS, scratch)
 
-    return read_answers(obtain(shop.store, Answers, key, make, when_made_again(shop.say)))
+    return read_answers(keep(shop.store, key, write, shop.say).file(ARRAYS))
 
 
 def _ask(entry: Entry, out: Path, scratch: Path) -> None:

@@ -28,7 +28,7 @@ from compile.stage.command import run_script
 from compile.stage.config import TimingConfig
 from compile.stage.console import EscapingConsole
 from studies.folding.figures import BURST, ROUNDS, Figures, Latency, Row
-from studies.folding.graphs import FoldCost, Made, Preset, make_graphs, place_of, rewritten
+from studies.folding.graphs import FoldCost, Made, Preset, make_graphs, rewritten
 from studies.folding.kernels import PART, Job, profile, totals
 from studies.folding.tables import write_page
 from studies.runs import Bench, open_graph
@@ -216,7 +216,7 @@ def bench_fold(preset: "Preset", graphs: Path, timing: TimingConfig, run: RunCon
     """Make the graphs in a folder below ``graphs``, time them and judge the numbers."""
     before = os.getloadavg()[0]
     say("making the graphs: some minutes")
-    made = make_graphs(preset, place_of(preset, graphs), threads=run.threads)
+    made = make_graphs(preset, graphs, threads=run.threads)
     say(f"timing {len(made.graphs)} graphs on {len(RUNTIMES)} runtimes")
     with TemporaryDirectory() as scratch:
         jobs = rewrite_all(made, Path(scratch))

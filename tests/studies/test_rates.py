@@ -81,7 +81,7 @@ def work(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 def graph_files(work: Path) -> dict[str, Path]:
     """Return the folded graphs' files by name."""
-    return {path.stem: path for path in work.glob("*/*.onnx") if path.stem != "plain"}
+    return {hash_file(path)[:16]: path for path in work.glob("folded/*/model.onnx")}
 
 
 def test_rates_that_lead_to_the_same_file_are_measured_once(work: Path) -> None:

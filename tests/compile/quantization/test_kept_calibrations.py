@@ -5,8 +5,7 @@ from pathlib import Path
 
 import pytest
 
-from bundle.formats.artifacts import Simplified
-from calibration.cache import KEY, differences, look_up
+from bundle.formats.artifacts import SIDECAR, Simplified
 from calibration.sampling import CalibrationSet, from_folder
 from compile.quantization import nncf_calibration as calibrate
 from compile.stage.graph_info import GRAPH_FILE, graph_info
@@ -30,10 +29,6 @@ def _flip(entry: Path) -> None:
     (entry / "calibrated.onnx").write_bytes(content)
 
 
-def _another(entry: Path) -> None:
-    (entry / KEY).write_text((entry / KEY).read_text().replace('"format": "onnx"', '"format": "openvino"'))
-
-
 @RAW
 def test_a_damaged_calibration_is_made_again(
     simplified: Simplified,
@@ -53,14 +48,12 @@ def test_a_damaged_calibration_is_made_again(
     damages: dict[str, Callable[[Path], object]] = {
         "calibrated.onnx was altered": _flip,
         "calibrated.onnx is missing": lambda entry: path.unlink(),
-        "key.json of a calibration cache cannot be read": lambda entry: (entry / KEY).write_bytes(b"\xff{"),
-        "the calibration cache is of another format": _another,
+        "artifact.json cannot be read": lambda entry: (entry / SIDECAR).write_bytes(b"\xff{"),
     }
     for said, damage in damages.items():
         damage(path.parent)
         assert calibrate.calibrate(question, tmp_path) == path and path.read_bytes() == b"a graph with quantizers"
-        assert capsys.readouterr().err == f"calibration: {said} in {path.parent.name}: made again\n"
-        assert look_up(path.parent, calibrate.cache_key(question))
+        assert capsys.readouterr().err == f"calibrate: {said} in {path.parent.name}: made again\n"
 
 
 @RAW
@@ -78,10 +71,14 @@ def test_a_calibration_is_made_once(
     monkeypatch.setattr(calibrate, "run_nncf", None)
     assert calibrate.calibrate(question, tmp_path) == first
     assert not capsys.readouterr().err
-    other = question._replace(scheme=scheme.model_copy(update={"smooth_quant_alpha": 0.5}))
     key = calibrate.cache_key(question)
-    assert calibrate.cache_key(other).digest != key.digest
+    assert first == (tmp_path / "calibrate" / key.digest / "calibrated.onnx")
+    changed = [
+        question._replace(scheme=scheme.model_copy(update={"smooth_quant_alpha": 0.5})),
+        question._replace(calibration=drawn.model_copy(update={"ids": drawn.ids[::-1]})),
+        question._replace(calibration=drawn.model_copy(update={"paths": drawn.paths[::-1]})),
+        question._replace(format="openvino"),
+    ]
+    assert len({calibrate.cache_key(one).digest for one in (question, *changed)}) == 5
     monkeypatch.setattr(calibrate, "float_nodes", lambda path, scheme: {"decoder.depth": "a test"})
-    assert differences(key, calibrate.cache_key(question)) == ("kept",)
-    monkeypatch.setattr(calibrate, "code_hash", lambda module: f"{module} of another version")
-    assert differences(key, calibrate.cache_key(question)) == ("kept", "code")
+    assert calibrate.cache_key(question).digest != key.digest

@@ -7,7 +7,7 @@ import pytest
 from bundle.base.errors import RegressionFailed
 from bundle.formats.artifacts import Folded
 from calibration.image_files import ImageFiles
-from compile.stage.store import seal, writing
+from compile.stage.store import Kept, seal, writing
 from studies.folding import graphs as bench_graphs
 from studies.folding.figures import Figures, Row
 from studies.folding.graphs import FoldCost, adapter_part
@@ -132,11 +132,11 @@ def test_what_folding_cost_is_measured_again_where_it_was_damaged(
 
     monkeypatch.setattr(bench_graphs, "fold_apart", fold_apart)
     monkeypatch.setattr(bench_graphs, "plain_graph", lambda *_: tmp_path)
-    for number, damage in enumerate(
-        (None, "static_fold.json", "static_folded/model.onnx", "static_folded/artifact.json")
-    ):
-        if damage is not None:
-            (tmp_path / damage).write_text("{")
+    kept: Kept | None = None
+    for number, damage in enumerate((None, "cost.json", "folded/model.onnx", "artifact.json")):
+        if kept is not None and damage is not None:
+            (kept.folder / damage).write_text("{")
         for _ in range(2):
-            assert bench_graphs._fold_once("tiny", "static", ImageFiles(paths=()), tmp_path) == cost
+            kept = bench_graphs._fold_once("tiny", "static", ImageFiles(paths=()), tmp_path)
+            assert FoldCost.model_validate_json(kept.file("cost.json").read_bytes()) == cost
         assert len(measured) == number + 1
