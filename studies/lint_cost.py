@@ -24,9 +24,10 @@ from bundle.tasks.agreement import power, sqnr_db
 from bundle.tasks.dataset import read_image
 from calibration.sampling import from_folder
 from compile.graphs.fp16 import write_emulation
-from compile.graphs.nodes import add_constant, constant, label, place
-from compile.graphs.quantizers import DEQUANTIZE, QUANTIZE, quantizer_of
+from compile.graphs.nodes import add_constant, label, place
+from compile.graphs.quantizers import DEQUANTIZE, QUANTIZE, dequantized, quantizer_of
 from compile.graphs.read_onnx import read_model
+from compile.graphs.tensor_ranges import measure_ranges
 from compile.stage.command import run_script
 from compile.stage.graph_info import GRAPH_FILE, Array, GraphInfo
 from compile.tensorrt_checks.rtx_build import prove
@@ -58,12 +59,17 @@ def run(path: Path, feeds: Feeds) -> list[dict[str, Array]]:
         GraphError: the graph has FP16 inputs or outputs.
     """
     with TemporaryDirectory() as scratch:
-        typed, emulated = Path(scratch) / "typed.onnx", Path(scratch) / "emulated.onnx"
-        ir.save(view_of(read_model(path)).model, typed)
-        write_emulation(typed, emulated)
+        emulated = _emulated(path, Path(scratch))
         variant = Variant(recipe=RECIPE, files=(emulated.name,))
         with REFERENCE.open(emulated.parent, variant, RunConfig(), "auto", keep=emulated.parent) as session:
             return [session.infer(feed) for feed in feeds]
+
+
+def _emulated(path: Path, folder: Path) -> Path:
+    typed, emulated = folder / "typed.onnx", folder / "emulated.onnx"
+    ir.save(view_of(read_model(path)).model, typed)
+    write_emulation(typed, emulated)
+    return emulated
 
 
 def ratio_db(outputs: list[dict[str, Array]], reference: list[dict[str, Array]], task: str) -> float:
@@ -74,8 +80,9 @@ def ratio_db(outputs: list[dict[str, Array]], reference: list[dict[str, Array]],
 
 def quantize_skips(model: ir.Model, findings: Sequence[Finding], path: Path, feeds: Feeds) -> None:
     """Quantize the skip input of every residual Add found, its scale the largest magnitude seen on the feeds."""
-    names = sorted({finding.tensor for finding in findings})
-    largest = _ranges(path, names, feeds)
+    with TemporaryDirectory() as scratch:
+        ranges = measure_ranges(_emulated(path, Path(scratch)), feeds, threads=0)
+    largest = {row.tensor: row.largest for row in ranges}
     wanted = {(finding.node, finding.tensor) for finding in findings}
     for node in list(model.graph):
         for index, value in enumerate(node.inputs):
@@ -93,21 +100,6 @@ def quantize_skips(model: ir.Model, findings: Sequence[Finding], path: Path, fee
             node.replace_input_with(index, d.outputs[0])
 
 
-def _ranges(path: Path, names: list[str], feeds: Feeds) -> dict[str, float]:
-    """Return the largest magnitude of tensors on the feeds."""
-    model = view_of(read_model(path)).model
-    values = {value.name: value for node in model.graph for value in node.outputs}
-    for name in names:  # a Cast makes an output that may be FP16 inside
-        seen = ir.Value(name=f"{name}/seen", type=ir.TensorType(ir.DataType.FLOAT), shape=values[name].shape)
-        to = ir.AttrInt64("to", ir.DataType.FLOAT.value)
-        model.graph.append(ir.Node("", "Cast", [values[name]], [to], outputs=[seen], name=f"{name}/seen"))
-        model.graph.outputs.append(seen)
-    with TemporaryDirectory() as scratch:
-        ir.save(model, Path(scratch) / "ranges.onnx")
-        answers = run(Path(scratch) / "ranges.onnx", feeds)
-    return {name: max(float(np.abs(one[f"{name}/seen"]).max()) for one in answers) for name in names}
-
-
 def return_to_float(model: ir.Model, findings: Sequence[Finding], path: Path, feeds: Feeds) -> None:
     """Take the Q/DQ off every input of the operators found."""
     wanted = {finding.node for finding in findings}
@@ -116,26 +108,11 @@ def return_to_float(model: ir.Model, findings: Sequence[Finding], path: Path, fe
             dequantize = quantized(place(node, index))
             if dequantize is None or dequantize.outputs[0] is not place(node, index):
                 continue
-            pair = quantizer_of(dequantize)
-            value = pair.inputs[0] if pair is not None else add_constant(model, f"{label(node)}/w", _weight(dequantize))
-            node.replace_input_with(index, value)
-
-
-def _weight(node: ir.Node) -> Array:
-    data, scale = constant(place(node, 0)), constant(place(node, 1))
-    if data is None or scale is None:
-        raise GraphError(
-            "a weight is no constant",
-            expected="an int8 initializer",
-            got=name_of(node),
-            where="measure",
-            fix="see tdss lint",
-        )
-    attribute = node.attributes.get("axis")
-    shape = [1] * data.ndim
-    if scale.size > 1:
-        shape[1 if attribute is None else attribute.as_int()] = scale.size
-    return np.asarray(data.astype(np.float64) * scale.astype(np.float64).reshape(shape)).astype(scale.dtype)
+            pair, weight = quantizer_of(dequantize), dequantized(dequantize)
+            if pair is not None:
+                node.replace_input_with(index, pair.inputs[0])
+            elif weight is not None:
+                node.replace_input_with(index, add_constant(model, f"{label(node)}/w", weight))
 
 
 Mend: TypeAlias = Callable[[ir.Model, Sequence[Finding], Path, Feeds], None]

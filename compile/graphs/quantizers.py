@@ -74,6 +74,25 @@ def dequantizers(quantize: ir.Node) -> tuple[ir.Node, ...] | str:
     return readers
 
 
+def scale_axis(node: ir.Node, rank: int) -> int:
+    """Return the axis that a Q or DQ node's scales run along in a tensor of ``rank`` axes."""
+    axis = integer(node, "axis", 1)
+    return axis + rank if axis < 0 else min(axis, rank - 1)
+
+
+def dequantized(node: ir.Node) -> Array | None:
+    """Return what a DQ node makes of a constant, computed in float64 and rounded once; None where it is no constant."""
+    data, scale = constant(place(node, 0)), constant(place(node, 1))
+    zero = _zeros(node)
+    if data is None or scale is None or zero is None:
+        return None
+    shape = [1] * data.ndim
+    if scale.size > 1:
+        shape[scale_axis(node, data.ndim)] = scale.size
+    scales, zeros = (np.broadcast_to(one.astype(np.float64), scale.shape).reshape(shape) for one in (scale, zero))
+    return np.asarray((data.astype(np.float64) - zeros) * scales).astype(scale.dtype)
+
+
 def same_parameters(one: ir.Node, other: ir.Node) -> bool:
     """Say whether two Q or DQ nodes have the same constant scale and zero-point; an absent zero-point is zeros."""
     scales, zeros = (constant(place(one, 1)), constant(place(other, 1))), (_zeros(one), _zeros(other))

@@ -23,6 +23,7 @@ from bundle.base.limits import LIMITS
 from bundle.base.terminal import say
 from bundle.formats.outputs import json_object, overwrite, require_file
 from compile.evaluation.timing import Clock, ratio, sample
+from compile.folding.proof import worst
 from compile.stage.code_hash import ROOT
 from compile.stage.command import run_script
 from compile.stage.config import TimingConfig
@@ -198,13 +199,8 @@ def _errors(opened: _Opened, made: "Made") -> dict[tuple[str, str], float]:
         for gate, want in made.eager.items():
             session, feed = opened[runtime, f"folded_{gate}"]
             got = session.infer(feed)
-            errors[runtime, gate] = max(_relative(got[task], array) for task, array in want.items())
+            errors[runtime, gate] = max(worst([(want, got)])[0].values())
     return errors
-
-
-def _relative(got: Array, want: Array) -> float:
-    wide = want.astype(np.float64)
-    return float(np.abs(got.astype(np.float64) - wide).max() / np.abs(wide).max())
 
 
 def rewrites_of(name: str) -> tuple[str, ...]:

@@ -7,15 +7,14 @@ residual stream) and of each product with constant weights (what is quantized).
 
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from tempfile import TemporaryDirectory
 
 import numpy as np
 import onnx_ir as ir
 from onnx_ir.passes.common import ShapeInferencePass
 
 from bundle.base.frozen import Frozen
-from compile.graphs.nodes import add_constant, constant, nodes_of
-from compile.stage.compare import open_graph
+from compile.graphs.nodes import constant, nodes_of, shape_of
+from compile.graphs.tensor_ranges import measure_peaks
 from compile.stage.graph_info import Array
 
 
@@ -40,18 +39,11 @@ def measure_massive(graph: Path, feeds: Sequence[Mapping[str, Array]], *, thread
         GraphError: ONNX Runtime refuses the graph.
     """
     model = ShapeInferencePass()(ir.load(graph)).model
-    readers = _probe(model)
-    if not readers:
-        return ()
-    with TemporaryDirectory(prefix="massive.") as scratch:
-        path = Path(scratch) / graph.name
-        ir.save(model, path)
-        with open_graph(path, exact=False, threads=threads) as session:
-            seen = [session.infer(feed) for feed in feeds]
-    peaks = {name: np.max([answer[output] for answer in seen], axis=0) for output, name in readers.items()}
+    readers = _readers(model)
+    peaks = measure_peaks(model, list(readers), feeds, by_channel=True, exact=False, threads=threads) if readers else []
     return tuple(
         Massive(reader=name, largest=float(peak.max()), channel=int(peak.argmax()), median=float(np.median(peak)))
-        for name, peak in peaks.items()
+        for name, peak in zip(readers.values(), peaks, strict=True)
     )
 
 
@@ -66,23 +58,11 @@ def describe_massive(rows: Sequence[Massive]) -> str:
     )
 
 
-def _probe(model: ir.Model) -> dict[str, str]:
-    """Make each channel's largest magnitude before each norm and linear an output; return the readers' names by output."""
-    found: dict[str, str] = {}
-    seen: set[ir.Value] = set()
+def _readers(model: ir.Model) -> dict[ir.Value, str]:
+    """Return each value of a known shape that a norm or a linear reads, with its first reader's name."""
+    readers: dict[ir.Value, str] = {}
     for node in [*nodes_of(model, "LayerNormalization"), *nodes_of(model, "MatMul")]:
-        value, weights = node.inputs[0], constant(node.inputs[1])
-        if value is None or value in seen or value.shape is None or weights is None:
-            continue
-        seen.add(value)
-        name = f"{node.name}/peaks"
-        axes = add_constant(model, f"{name}/axes", np.arange(len(value.shape) - 1, dtype=np.int64))
-        size = ir.Node("", "Abs", [value], name=f"{name}/size")
-        peak = ir.Node("", "ReduceMax", [size.outputs[0], axes], [ir.AttrInt64("keepdims", 0)], name=name)
-        peak.outputs[0].name, peak.outputs[0].dtype = name, ir.DataType.FLOAT
-        peak.outputs[0].shape = ir.Shape([weights.shape[0]])
-        size.outputs[0].name = f"{name}/size"
-        model.graph.extend([size, peak])
-        model.graph.outputs.append(peak.outputs[0])
-        found[name] = str(node.name)
-    return found
+        value = node.inputs[0]
+        if value is not None and shape_of(value) is not None and constant(node.inputs[1]) is not None:
+            readers.setdefault(value, str(node.name))
+    return readers

@@ -7,17 +7,18 @@ after    b_c = s_c · q_c                 an initializer, the product computed h
 import numpy as np
 import onnx_ir as ir
 
-from compile.graphs.nodes import Array, add_constant, constant, nodes_of
-from compile.graphs.quantizers import DEQUANTIZE
+from compile.graphs.nodes import add_constant, constant, nodes_of
+from compile.graphs.quantizers import DEQUANTIZE, dequantized
 
 
 def drop_bias_dequantization(model: ir.Model) -> tuple[ir.Model, bool]:
     """Replace every DQ node that ``why_not`` has nothing against by its result."""
     modified = False
     for node in nodes_of(model, DEQUANTIZE):
-        if why_not(node):
+        bias = dequantized(node)
+        if bias is None or why_not(node):
             continue
-        value = add_constant(model, f"{node.name}/bias", _dequantized(node))
+        value = add_constant(model, f"{node.name}/bias", bias)
         node.outputs[0].replace_all_uses_with(value)
         model.graph.remove(node, safe=True)
         modified = True
@@ -35,16 +36,3 @@ def why_not(node: ir.Node) -> str:
     if zero is not None and zero.any():
         return "its zero-point is not 0, which the standard forbids for int32"
     return "its output leaves the graph" if node.outputs[0].is_graph_output() else ""
-
-
-def _dequantized(node: ir.Node) -> Array:
-    quantized, scale = constant(node.inputs[0]), constant(node.inputs[1])
-    assert quantized is not None and scale is not None
-    attribute = node.attributes.get("axis")
-    axis = 1 if attribute is None else attribute.as_int()
-    factors = scale.astype(np.float64)
-    if scale.ndim == 1 and scale.size > 1:
-        shape = [1] * quantized.ndim
-        shape[axis if quantized.ndim > 1 else 0] = scale.size
-        factors = factors.reshape(shape)
-    return np.asarray(quantized.astype(np.float64) * factors).astype(scale.dtype)

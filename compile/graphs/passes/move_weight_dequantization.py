@@ -13,7 +13,7 @@ import onnx_ir as ir
 from numpy.typing import NDArray
 
 from compile.graphs.nodes import Array, add_constant, constant, label, nodes_of
-from compile.graphs.quantizers import DEQUANTIZE, QUANTIZE
+from compile.graphs.quantizers import DEQUANTIZE, QUANTIZE, scale_axis
 
 
 def move_weight_dequantization(model: ir.Model) -> tuple[ir.Model, bool]:
@@ -67,7 +67,7 @@ def _transpose(model: ir.Model, node: ir.Node, between: ir.Node) -> None:
     pair = [node] if quantize is None or source is node.inputs[0] else [quantize, node]
     pair[0].replace_input_with(0, add_constant(model, f"{source.name}/transposed", array.transpose(order)))
     for one in pair:
-        axis = _axis(one, array.ndim)
+        axis = scale_axis(one, array.ndim)
         one.attributes["axis"] = ir.AttrInt64("axis", order.index(axis))
         one.outputs[0].shape = ir.Shape([array.shape[index] for index in order])
 
@@ -82,12 +82,6 @@ def _multiply(model: ir.Model, node: ir.Node, between: ir.Node) -> None:
     node.replace_input_with(1, add_constant(model, f"{label(node)}/scale", wider))
 
 
-def _axis(node: ir.Node, rank: int) -> int:
-    attribute = node.attributes.get("axis")
-    axis = 1 if attribute is None else attribute.as_int()
-    return axis + rank if axis < 0 else min(axis, rank - 1)
-
-
 def _factors(factor: Array, node: ir.Node, scale: Array) -> NDArray[np.float64] | None:
     """Return c as one factor per scale, None where it has none, or would change the sign or the shape of the weight."""
     weight, numbers = constant(_source(node)), factor.astype(np.float64)
@@ -97,6 +91,6 @@ def _factors(factor: Array, node: ir.Node, scale: Array) -> NDArray[np.float64] 
     if factor.size == 1 and factor.ndim <= rank:
         return np.asarray(numbers.reshape(()))
     wanted = [1] * rank
-    wanted[_axis(node, rank)] = scale.size
+    wanted[scale_axis(node, rank)] = scale.size
     padded = [1] * (rank - factor.ndim) + list(factor.shape)
     return numbers.reshape(scale.shape) if scale.size > 1 and padded == wanted else None
