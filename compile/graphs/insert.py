@@ -7,7 +7,7 @@ import onnx_ir as ir
 
 from compile.graphs.nodes import add_constant, free_name
 
-MADE_BY = "tdss.made_by"  # the key of a node's metadata that names the pass
+MADE_BY = "pkg.onnxscript.rewriter.rule_name"  # the key of a node's metadata that names the pass, as onnxscript has it
 
 
 class Inserter:

@@ -16,7 +16,7 @@ STAGES: MappingProxyType[str, StageCode] = MappingProxyType(
         "export": StageCode("export", ("torch", "safetensors", "onnx", "onnx-ir", "onnxscript", "onnxruntime")),
         "simplify": StageCode("simplify", ("onnx", "onnxsim", "onnxruntime")),
         "fold": StageCode("fold", ("torch", "numpy", "scipy", "onnx", "onnx-ir", "onnxscript", "onnxruntime")),
-        "rewrite": StageCode("rewrite", ("onnx", "onnx-ir", "onnxruntime")),
+        "rewrite": StageCode("rewrite", ("onnx", "onnx-ir", "onnxscript", "onnxruntime")),
         "calibrate": StageCode("quantization.nncf_calibration", ("nncf", "onnx", "onnxruntime", "openvino")),
         "quantize": StageCode("quantize", ("nncf", "onnx", "onnx-ir", "openvino", "onnxruntime")),
         "search": StageCode(
