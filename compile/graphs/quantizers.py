@@ -3,6 +3,7 @@
 import numpy as np
 import onnx_ir as ir
 
+from compile.graphs.match import NoMatch
 from compile.graphs.nodes import Array, add_constant, constant, integer, is_standard, label, place
 
 QUANTIZE, DEQUANTIZE = "QuantizeLinear", "DequantizeLinear"
@@ -59,18 +60,22 @@ def quantizer_of(dequantize: ir.Node) -> ir.Node | None:
     return node if node is not None and is_standard(node) and node.op_type == QUANTIZE else None
 
 
-def dequantizers(quantize: ir.Node) -> tuple[ir.Node, ...] | str:
-    """Return the DQ nodes that read a Q node's output, or why they are not its counterparts."""
+def dequantizers(quantize: ir.Node) -> tuple[ir.Node, ...]:
+    """Return the DQ nodes that read a Q node's output.
+
+    Raises:
+        NoMatch: they are not its counterparts, or something else reads it.
+    """
     output = quantize.outputs[0]
     if output.is_graph_output():
-        return "its output leaves the graph"
+        raise NoMatch("its output leaves the graph")
     readers = tuple(reader for reader, _ in output.uses())
     others = sorted({reader.op_type for reader in readers if reader.op_type != DEQUANTIZE})
     if others or not readers:
-        return f"its output is read by {', '.join(others) or 'nothing'}"
+        raise NoMatch(f"its output is read by {', '.join(others) or 'nothing'}")
     for reader in readers:
         if not same_parameters(quantize, reader):
-            return f"{reader.name} has another scale or zero-point"
+            raise NoMatch(f"{reader.name} has another scale or zero-point")
     return readers
 
 
@@ -127,11 +132,16 @@ def zero_point(node: ir.Node) -> Array | None:
     return None if scale is None or kind is None else np.zeros(scale.shape, kind.numpy())
 
 
-def zero_point_obstacle(node: ir.Node) -> str:
-    """Return why a Q node's scale and zero-point cannot be rewritten as constants, or nothing."""
-    if constant(place(node, 1)) is None:
-        return "its scale is not a constant"
-    return "" if zero_point(node) is not None else "its zero-point is not a constant"
+def scale_and_zero(node: ir.Node) -> tuple[Array, Array]:
+    """Return a Q node's scale and zero-point.
+
+    Raises:
+        NoMatch: one of them is not a constant.
+    """
+    scale, zero = constant(place(node, 1)), zero_point(node)
+    if scale is None or zero is None:
+        raise NoMatch(f"its {'scale' if scale is None else 'zero-point'} is not a constant")
+    return scale, zero
 
 
 def set_parameters(model: ir.Model, quantize: ir.Node, readers: tuple[ir.Node, ...], scale: Array, zero: Array) -> None:

@@ -25,7 +25,7 @@ from compile.stage.command import run_script
 from compile.tensorrt_checks.plan_gates import gates
 from compile.tensorrt_checks.plan_text import graph_lines
 from compile.tensorrt_checks.run import view_of
-from targets.jetson.rtx import COMPUTE_CAPABILITY, Kernel, Tensor, build_graph, why_not
+from targets.jetson.rtx import COMPUTE_CAPABILITY, Kernel, Tensor, build_graph, unavailable
 
 OPERANDS = 2
 GENERATED = "kgen"  # pointwise kernels; products are of other kinds unless they are as small as a pointwise one
@@ -43,7 +43,7 @@ def prove(graphs: Iterable[Path]) -> Proof:
         TargetUnavailable: TensorRT-RTX died.
     """
     models = {path: read_model(path) for path in graphs}
-    names, reason = [path.name for path in models], why_not()
+    names, reason = [path.name for path in models], unavailable()
     if reason:
         return Proof(status="not run", reason=reason, gates=gates(names, (), reason))
     proofs, builder, spent = [], "", dict[str, dict[str, float]]()

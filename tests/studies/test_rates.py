@@ -142,7 +142,7 @@ def proof(moved: int) -> Proof:
 
 
 def test_jetson_needs_the_builder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("targets.jetson.rtx.why_not", lambda: "it is not here")
+    monkeypatch.setattr("targets.jetson.rtx.unavailable", lambda: "it is not here")
     with pytest.raises(TargetUnavailable, match="cannot be proven here") as caught:
         measure_rates(["default"], GRID, bench("jetson"), tmp_path, "again")
     assert caught.value.exit_code == 3 and not list(tmp_path.iterdir())

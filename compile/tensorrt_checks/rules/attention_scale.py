@@ -3,8 +3,9 @@
 from collections.abc import Iterator
 
 from bundle.formats.tensorrt_checks import Finding
+from compile.graphs.match import reason_against
 from compile.graphs.nodes import is_constant
-from compile.graphs.passes.scale_query_first import reaches_softmax, scaled_product, why_not
+from compile.graphs.passes.scale_query_first import match, reaches_softmax, scaled_product
 from compile.tensorrt_checks.rules.view import View, name_of, tensor_of
 
 NAME = "attention-scale"
@@ -22,7 +23,7 @@ def check(view: View) -> Iterator[Finding]:
         product, _ = scaled_product(node)
         if product is None or any(is_constant(part) for part in product.inputs) or not reaches_softmax(node.outputs[0]):
             continue
-        reason = why_not(node)
+        reason = reason_against(match, node)
         yield Finding(
             rule=NAME,
             severity="warning",

@@ -5,8 +5,9 @@ from collections.abc import Iterator
 import onnx_ir as ir
 
 from bundle.formats.tensorrt_checks import Finding
+from compile.graphs.match import reason_against
 from compile.graphs.nodes import constant, is_constant, place
-from compile.graphs.passes.make_activations_signed import non_negative, why_not
+from compile.graphs.passes.make_activations_signed import match, non_negative
 from compile.graphs.quantizers import DEQUANTIZE, QUANTIZE, quantizer_of, zero_point
 from compile.graphs.quantizers import quantized_type as type_of_quantizer
 from compile.tensorrt_checks.rules.view import View, data_scale, name_of, tensor_of
@@ -67,7 +68,7 @@ def _to_signed(node: ir.Node) -> str:
     zero = zero_point(node) if node.op_type == QUANTIZE else None
     if zero is None or zero.any():
         return TO_INT8
-    clamp, reason = "" if non_negative(place(node, 0)) else CLAMP, why_not(node)
+    clamp, reason = "" if non_negative(place(node, 0)) else CLAMP, reason_against(match, node)
     return SIGNED.format(clamp=clamp, unless=f" does not: {reason}" if reason else "")
 
 

@@ -10,7 +10,7 @@ from compile.tensorrt_checks.rtx_build import prove
 from compile.tensorrt_checks.rules import attention_scale
 from compile.tensorrt_checks.rules.fused_attention import NAME
 from compile.tensorrt_checks.run import lint_model
-from targets.jetson.rtx import why_not
+from targets.jetson.rtx import unavailable
 from tests.compile.tensorrt_checks.rules.made import lint, parse
 
 STEP, QUARTER = 10854, 13312  # 0.05 and 0.25, the bits of FP16
@@ -94,14 +94,14 @@ def test_attention_of_unknown_shape_is_judged_by_its_types_alone() -> None:
     assert len(found(rounded(unknown, "q", "k"))) == 1
 
 
-@pytest.mark.skipif(bool(why_not()), reason=f"a build by TensorRT-RTX needs it: {why_not()}")
+@pytest.mark.skipif(bool(unavailable()), reason=f"a build by TensorRT-RTX needs it: {unavailable()}")
 @pytest.mark.parametrize("name", CASES)
 def test_nvidias_builder_splits_the_broken_graph_and_fuses_the_mended_one(name: str, tmp_path: Path) -> None:
     broken, _, mended = CASES[name]
     assert [_fused(text, tmp_path) for text in (broken, mended)] == [0, 1]
 
 
-@pytest.mark.skipif(bool(why_not()), reason=f"a build by TensorRT-RTX needs it: {why_not()}")
+@pytest.mark.skipif(bool(unavailable()), reason=f"a build by TensorRT-RTX needs it: {unavailable()}")
 @pytest.mark.parametrize("shape", ["1,1", "4,1", "1,8", "4,8"])
 def test_nvidias_builder_fuses_a_scale_behind_the_product_and_every_mask_that_broadcasts(
     shape: str, tmp_path: Path
