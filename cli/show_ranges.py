@@ -16,7 +16,7 @@ from bundle.formats.manifest import load_bundle
 from bundle.formats.seals import MANIFEST
 
 if TYPE_CHECKING:
-    from compile.graphs.tensor_ranges import Range
+    from compile.stage.artifacts import Range
 
 
 def main(
@@ -77,7 +77,7 @@ def read_ranges(folder: Path) -> tuple["Range", ...]:
         ArtifactError: it is missing or holds something else; or a file of the bundle was altered.
     """
     from compile.graphs.fp16 import RANGES
-    from compile.graphs.tensor_ranges import Range
+    from compile.stage.artifacts import Range
 
     path = folder / RANGES
     try:

@@ -26,6 +26,7 @@ from bundle.formats.image_hash import hash_labelled
 from bundle.formats.manifest import Io, Manifest
 from bundle.judging.checks import require_agreement, require_passed
 from bundle.judging.regression_report import RegressionReport, read_report
+from bundle.judging.sensitivity import read_sensitivity
 from bundle.transport.signature import sign
 from calibration.image_files import ImageFiles
 from compile.evaluation import judge, vectors
@@ -261,7 +262,8 @@ def _search(road: Road, simplified: Simplified, quantized: Quantized) -> Quantiz
 
     inputs = (quantized.sha256, labels)
     found = _stage(road, Quantized, "search", inputs=inputs, settings=settings, make=make)
-    road.say(f"  search: {found.record.settings['search']}")
+    report = read_sensitivity(found.folder)
+    road.say(f"  search: {report.outcome if report else ''}")
     return found
 
 

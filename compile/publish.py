@@ -23,9 +23,17 @@ from bundle.judging.verdict import accepted
 from bundle.tasks.dataset import FolderDataset
 from calibration.sampling import CalibrationSet
 from compile.quantization.contenders import LEFT_OUT, MENDS
-from compile.stage.artifacts import Judged, ReferenceVectors, status_of, variants_of
+from compile.stage.artifacts import (
+    EngineSettings,
+    FoldedSettings,
+    Judged,
+    QuantizedSettings,
+    ReferenceVectors,
+    SimplifiedSettings,
+    variants_of,
+)
 from compile.stage.config import BuildConfig
-from compile.stage.graph_info import graph_info
+from compile.stage.graph_info import graph_info, read_settings
 from compile.stage.store import locked, tool_versions
 from report.bundle_page.page import REPORT, render
 from targets.base import DeferredEngine, RunConfig
@@ -89,7 +97,11 @@ def draft_manifest(
     budgets: dict[str, float],
 ) -> Manifest:
     """Return the manifest of the bundle these parts make; which variant is shipped is still open."""
-    info, status, variants = graph_info(parts.quantized), status_of(parts.engine), variants_of(parts.engine)
+    info, status, variants = (
+        graph_info(parts.quantized),
+        read_settings(EngineSettings, parts.engine).status,
+        variants_of(parts.engine),
+    )
     inputs, outputs = info.interface
     reason = status.reason if isinstance(status, DeferredEngine) else ""
     return Manifest(
@@ -120,6 +132,11 @@ def _framework() -> str:
 
 
 def _settings(config: BuildConfig, calibration: CalibrationSet, parts: Parts) -> dict[str, JsonValue]:
+    simplified, fold = (
+        read_settings(SimplifiedSettings, parts.simplified),
+        read_settings(FoldedSettings, parts.folded).fold,
+    )
+    notes = read_settings(QuantizedSettings, parts.quantized).notes
     return {
         "calibration": {
             "split": config.calibration.split,
@@ -130,11 +147,11 @@ def _settings(config: BuildConfig, calibration: CalibrationSet, parts: Parts) ->
         "evaluation": config.evaluation.model_dump(mode="json") | {"chosen": parts.vectors.record.settings},
         "allow_inconclusive": config.allow_inconclusive,
         "timing": config.timing.model_dump(mode="json"),
-        "fold": parts.folded.record.settings["fold"],
-        "simplify": parts.simplified.record.settings["outcome"],
-        "rewrites": parts.simplified.record.settings["rewrites"],
-        "quantize": parts.quantized.record.settings["notes"],
-        "engine": parts.engine.record.settings["status"],
+        "fold": fold.model_dump(mode="json"),
+        "simplify": simplified.preparation.model_dump(mode="json"),
+        "rewrites": dict(simplified.rewrites),
+        "quantize": {name: note.model_dump(mode="json") for name, note in notes.items()},
+        "engine": read_settings(EngineSettings, parts.engine).status.model_dump(mode="json"),
     }
 
 

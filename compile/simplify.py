@@ -1,7 +1,7 @@
 """Simplify: constants folded by onnxsim, in a process of its own; kept only if nothing was added and nothing changed.
 
 The result is kept if it has no more nodes of any type than the input and computes the same on real images. Otherwise
-the input goes on as it is, and the artifact's ``outcome`` says why.
+the input goes on as it is, and the artifact's settings say why.
 """
 
 if not __package__:
@@ -15,7 +15,6 @@ from pathlib import Path
 from typing import Annotated
 
 import typer
-from pydantic import JsonValue
 
 from bundle.base.errors import ArtifactError, GraphError
 from bundle.base.isolated import module
@@ -23,12 +22,12 @@ from bundle.base.limits import LIMITS
 from bundle.formats.artifacts import Exported, Simplified, load
 from calibration.image_files import ImageFiles, folder_images
 from compile.graphs.onnxsim_worker import NO_FILE
+from compile.stage.artifacts import Operators, Preparation, SimplifiedSettings
 from compile.stage.code_hash import ROOT
 from compile.stage.command import announce, claim, run_script
 from compile.stage.compare import Outputs, compare, require, run_graph
-from compile.stage.graph_info import GRAPH_FILE, GraphInfo, graph_info, graph_settings
-from compile.stage.store import seal, tool_versions, writing
-from compile.stage.tools import STAGES
+from compile.stage.graph_info import GRAPH_FILE, GraphInfo, graph_info
+from compile.stage.store import seal, stage_tools, writing
 
 TIMEOUT_S = 900
 WORKER = "compile.graphs.onnxsim_worker"
@@ -51,17 +50,12 @@ def simplify(exported: Exported, out: Path, images: ImageFiles, *, threads: int)
         if refusal:
             target.unlink(missing_ok=True)
             shutil.copyfile(source, target)
-        outcome = f"kept the exported graph: {refusal}" if refusal else "simplified"
-        nodes: dict[str, JsonValue] = {"before": dict(operators(source)), "after": dict(operators(target))}
-        seal(
-            Simplified,
-            folder,
-            parent=exported.sha256,
-            inputs=exported.record.inputs,
-            outputs=exported.record.outputs,
-            settings=graph_settings(info, {"outcome": outcome, "nodes": nodes}),
-            tools=tool_versions(*STAGES["simplify"].tools),
+        settings = SimplifiedSettings(
+            graph=info,
+            preparation=Preparation(outcome="kept" if refusal else "simplified", reason=refusal),
+            operators=Operators(before=operators(source), after=operators(target)),
         )
+        seal(Simplified, folder, parent=exported.sha256, settings=settings, tools=stage_tools("simplify"))
     return load(Simplified, out)
 
 

@@ -35,9 +35,9 @@ from compile.graphs.fp16 import write_half, write_ranges
 from compile.graphs.nodes import add_constant
 from compile.graphs.passes.table import apply_passes
 from compile.graphs.quantizers import DEQUANTIZE, QUANTIZE, dequantizers_behind
-from compile.graphs.tensor_ranges import Range
 from compile.quantization.nncf_calibration import Question, calibrate, feeds_of
 from compile.quantization.variants import CACHE
+from compile.stage.artifacts import Range
 from compile.stage.code_hash import ROOT, code_hash
 from compile.stage.command import run_script
 from compile.stage.compare import Outputs, run_graph

@@ -25,8 +25,7 @@ from compile.evaluation.timing import sample
 from compile.quantization.contenders import Contest
 from compile.stage.artifacts import Judged, ReferenceVectors, variants_of
 from compile.stage.config import TimingConfig
-from compile.stage.store import seal, tool_versions, writing
-from compile.stage.tools import STAGES
+from compile.stage.store import seal, stage_tools, writing
 from targets.base import RunConfig, Session, Target
 from targets.open import execution
 
@@ -88,15 +87,7 @@ def judge(
         # what only a device measures is left out, version 1 goes without saying
         write_result(folder, BENCH, bench.model_dump_json(indent=2, exclude_defaults=True) + "\n")
         write_result(folder, CHOICE, choice.model_dump_json(indent=2) + "\n")
-        seal(
-            Judged,
-            folder,
-            parent=engine.sha256,
-            inputs=(),
-            outputs=(),
-            settings={},
-            tools=tool_versions(*STAGES["judge"].tools),
-        )
+        seal(Judged, folder, parent=engine.sha256, tools=stage_tools("judge"))
     return load(Judged, out)
 
 

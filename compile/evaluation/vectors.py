@@ -6,7 +6,6 @@ from pathlib import Path
 from typing import TYPE_CHECKING, NamedTuple
 
 import numpy as np
-from pydantic import JsonValue
 
 from bundle.formats.artifacts import load
 from bundle.formats.contents import VECTORS
@@ -16,10 +15,9 @@ from bundle.tasks.metrics import metric
 from bundle.tasks.postprocess import predict
 from bundle.tasks.table import task
 from compile.evaluation.hard_examples import Case, choose_hard, class_shares
-from compile.stage.artifacts import ReferenceVectors
+from compile.stage.artifacts import ReferenceVectors, VectorsSettings
 from compile.stage.config import EvaluationConfig
-from compile.stage.store import seal, tool_versions, writing
-from compile.stage.tools import STAGES
+from compile.stage.store import seal, stage_tools, writing
 
 if TYPE_CHECKING:
     from compile.evaluation.eager import EagerModel
@@ -82,21 +80,8 @@ def record_vectors(
             _evaluated(model, dataset, drawn.ids, "random"), _evaluated(model, dataset, tuple(reasons), "hard")
         )
         write_vectors(folder / VECTORS, images, tasks=model.config.tasks, spec=dataset.spec)
-        settings: dict[str, JsonValue] = {
-            "images": len(drawn.ids),
-            "hard": dict(reasons),
-            "candidates": len(cases),
-            "ids": list(drawn.ids),
-        }
-        seal(
-            ReferenceVectors,
-            folder,
-            parent=None,
-            inputs=(),
-            outputs=(),
-            settings=settings,
-            tools=tool_versions(*STAGES["vectors"].tools),
-        )
+        settings = VectorsSettings(images=len(drawn.ids), hard=reasons, candidates=len(cases), ids=drawn.ids)
+        seal(ReferenceVectors, folder, settings=settings, tools=stage_tools("vectors"))
     return load(ReferenceVectors, out)
 
 

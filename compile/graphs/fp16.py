@@ -6,14 +6,15 @@ from pathlib import Path
 import numpy as np
 import onnx_ir as ir
 from onnx_ir.passes.common import RemoveUnusedNodesPass, ShapeInferencePass
-from pydantic import JsonValue, TypeAdapter
+from pydantic import TypeAdapter
 
 from bundle.base.errors import GraphError
 from bundle.formats.artifacts import write_text
 from compile.graphs.passes.emulate_half import emulate_half
 from compile.graphs.passes.make_half import float32_nodes, make_half
 from compile.graphs.passes.table import check_graph
-from compile.graphs.tensor_ranges import HEADROOM, Range, measure_ranges, nodes_at, too_wide, widest
+from compile.graphs.tensor_ranges import HEADROOM, measure_ranges, nodes_at, too_wide, widest
+from compile.stage.artifacts import Fp16Note, Range
 from compile.stage.graph_info import Array
 
 SHARED_FROM = 1024  # bytes; a smaller tensor is not worth a reference
@@ -71,7 +72,7 @@ def _not_typable(source: Path, expected: str, got: str, fix: str) -> GraphError:
     return GraphError("this graph cannot be written in FP16", expected=expected, got=got, where=str(source), fix=fix)
 
 
-def write_half(source: Path, folder: Path, name: str, ranges: Sequence[Range]) -> tuple[tuple[str, ...], JsonValue]:
+def write_half(source: Path, folder: Path, name: str, ranges: Sequence[Range]) -> tuple[tuple[str, ...], Fp16Note]:
     """Write ``<name>.onnx`` and ``<name>.emulation.onnx``; return their names and the note.
 
     Around a tensor that leaves FP16's range the operators stay in float32; the note names them. Ranges are found by
@@ -90,13 +91,13 @@ def write_half(source: Path, folder: Path, name: str, ranges: Sequence[Range]) -
     RemoveUnusedNodesPass()(model)
     ir.save(model, typed)
     write_emulation(typed, emulation)
-    note: dict[str, JsonValue] = {
-        "tensors": len(ranges),
-        "headroom": HEADROOM,
-        "kept_by_range": dict(sorted(keep.items())),
-        "float32": len(kept),
-        "widest": TypeAdapter(JsonValue).validate_python(widest(ranges, WIDEST)),
-    }
+    note = Fp16Note(
+        tensors=len(ranges),
+        headroom=HEADROOM,
+        kept_by_range=dict(sorted(keep.items())),
+        float32=len(kept),
+        widest=widest(ranges, WIDEST),
+    )
     return (typed.name, emulation.name), note
 
 

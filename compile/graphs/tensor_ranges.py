@@ -10,21 +10,13 @@ import numpy as np
 import onnx_ir as ir
 from onnx_ir.passes.common import ShapeInferencePass
 
-from bundle.base.frozen import Frozen
-from bundle.base.nullable_float import Figure
 from compile.graphs.nodes import names_of, register, shape_of, unused
 from compile.graphs.passes.make_half import LARGEST, SMALLEST
+from compile.stage.artifacts import Range
 from compile.stage.compare import run_model
 from compile.stage.graph_info import Array
 
 HEADROOM = 4.0  # images that were not measured may be this much larger; one bit more than the field's usual factor 2
-
-
-class Range(Frozen):
-    """The largest magnitude of a tensor over all images; 0 where it is 0 everywhere, NaN where a file says null."""
-
-    tensor: str
-    largest: Figure
 
 
 def measure_ranges(graph_path: Path, feeds: Sequence[Mapping[str, Array]], *, threads: int) -> tuple[Range, ...]:
@@ -102,7 +94,6 @@ def nodes_at(graph: ir.Graph, tensors: Mapping[str, str]) -> dict[str, str]:
     return found
 
 
-def widest(ranges: Sequence[Range], count: int) -> list[dict[str, str | float]]:
+def widest(ranges: Sequence[Range], count: int) -> tuple[Range, ...]:
     """Return the ``count`` largest ranges, the largest first."""
-    ordered = sorted(ranges, key=lambda row: -np.nan_to_num(row.largest, nan=np.inf))
-    return [row.model_dump() for row in ordered[:count]]
+    return tuple(sorted(ranges, key=lambda row: -np.nan_to_num(row.largest, nan=np.inf))[:count])

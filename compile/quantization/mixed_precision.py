@@ -30,7 +30,6 @@ from tempfile import TemporaryDirectory
 from typing import TypeAlias
 
 import onnx_ir as ir
-from pydantic import JsonValue
 
 from bundle.base.errors import GraphError
 from bundle.formats.artifacts import Quantized, Simplified, hash_file, load, write_text
@@ -39,7 +38,6 @@ from bundle.judging.sensitivity import SENSITIVITY, LayerSensitivity, SearchRepo
 from bundle.judging.verdict import MINIMUM_IMAGES
 from calibration.sampling import CalibrationSet
 from compile.graphs.passes.table import apply_passes
-from compile.graphs.tensor_ranges import Range
 from compile.quantization.accuracy import Trial, labelled, without_labels
 from compile.quantization.contenders import MIXED, PLAIN, SMOOTH
 from compile.quantization.dequantize import layers_of, read_macs
@@ -59,19 +57,18 @@ from compile.quantization.steering import (
     shortest,
 )
 from compile.quantization.variants import Job, ranges_for, scheme_of, write_quantized
-from compile.stage.artifacts import variants_of
+from compile.stage.artifacts import QuantizedSettings, Range, VariantNote, variants_of
 from compile.stage.code_hash import code_hash
 from compile.stage.compare import open_graph
 from compile.stage.config import Terms
-from compile.stage.graph_info import GRAPH_FILE, graph_info
-from compile.stage.store import seal, tool_versions, writing
-from compile.stage.tools import STAGES
+from compile.stage.graph_info import GRAPH_FILE, graph_info, read_settings
+from compile.stage.store import seal, stage_tools, writing
 from targets.base import RunConfig, Target, Variant, VariantRecipe
 from targets.scheme import smoothed
 
 STEERED = 16  # images that the noise of a whole graph is measured on: docs/decisions/0608
 NAME_LENGTH = 16
-Found: TypeAlias = tuple[Variant, dict[str, JsonValue]]  # a variant and what there is to say about it
+Found: TypeAlias = tuple[Variant, VariantNote]
 
 
 def search(
@@ -94,26 +91,19 @@ def search(
         GraphError: a graph cannot be made.
         TargetUnavailable: a runtime is missing.
     """
-    settings = dict(quantized.record.settings)
+    before = read_settings(QuantizedSettings, quantized)
     with writing(out, Quantized) as folder:
         for name in quantized.record.files:
             shutil.copyfile(quantized.file(name), folder / name)
         job = Job(simplified.file(GRAPH_FILE), graph_info(simplified), calibration, folder, target, run, cache)
         report, found = _search(quantized, job, terms, progress)
-        variants = (*variants_of(quantized), *(variant for variant, _ in found))
-        settings["variants"] = [one.model_dump(mode="json") for one in variants]
-        for variant, note in found:
-            settings["notes"] = _extend(settings["notes"], variant.recipe.name, note)
+        added = {
+            "variants": (*before.variants, *(variant for variant, _ in found)),
+            "notes": before.notes | {variant.recipe.name: note for variant, note in found},
+        }
         write_text(folder / SENSITIVITY, report.model_dump_json(indent=1) + "\n")
-        seal(
-            Quantized,
-            folder,
-            parent=quantized.sha256,
-            inputs=quantized.record.inputs,
-            outputs=quantized.record.outputs,
-            settings=settings | {"search": report.outcome},
-            tools=tool_versions(*STAGES["search"].tools),
-        )
+        settings = before.model_copy(update=added)
+        seal(Quantized, folder, parent=quantized.sha256, settings=settings, tools=stage_tools("search"))
     return load(Quantized, out)
 
 
@@ -328,10 +318,6 @@ def _outcome(step: Step, terms: Terms) -> str:
 
 def _no_labels(missing: Sequence[str], count: int) -> str:
     return f"{len(missing)} of {count} calibration images lack a label; with labels the search knows what a layer costs"
-
-
-def _extend(notes: JsonValue, name: str, note: dict[str, JsonValue]) -> JsonValue:
-    return {**notes, name: note} if isinstance(notes, dict) else {name: note}
 
 
 def _report(

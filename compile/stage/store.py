@@ -23,9 +23,10 @@ from pydantic import JsonValue
 from bundle.base.errors import ArtifactError
 from bundle.base.frozen import Frozen
 from bundle.base.strict_json import dumps
-from bundle.formats.artifacts import SIDECAR, Artifact, ArtifactT, Record, TensorSpec, hash_folder, load, write_record
+from bundle.formats.artifacts import SIDECAR, Artifact, ArtifactT, Record, hash_folder, load, write_record
 from bundle.formats.outputs import Rule, anything, artifact, replacing, sweep
 from compile.stage.code_hash import code_hash
+from compile.stage.graph_info import GraphSettings
 from compile.stage.tools import STAGES
 
 KEY_LENGTH = 24
@@ -50,9 +51,13 @@ class StageKey(Frozen):
 
 def stage_key(stage: str, *, inputs: tuple[str, ...], settings: dict[str, JsonValue]) -> StageKey:
     """Make the key of a stage (compile/stage/tools.py) with these inputs and settings, its code and its tools as installed."""
-    module, tools = STAGES[stage]
-    code = code_hash(f"compile.{module}")
-    return StageKey(stage=stage, inputs=inputs, settings=settings, code=code, tools=tool_versions(*tools))
+    code = code_hash(f"compile.{STAGES[stage].module}")
+    return StageKey(stage=stage, inputs=inputs, settings=settings, code=code, tools=stage_tools(stage))
+
+
+def stage_tools(stage: str) -> dict[str, str]:
+    """Return the installed versions of a stage's tools (compile/stage/tools.py)."""
+    return tool_versions(*STAGES[stage].tools)
 
 
 def tool_versions(*distributions: str) -> dict[str, str]:
@@ -101,7 +106,7 @@ def keep(root: Path, key: StageKey, write: Callable[[Path], object], say: Callab
     def make(out: Path) -> Kept:
         with writing(out, Kept) as folder:
             write(folder)
-            seal(Kept, folder, parent=None, inputs=(), outputs=(), settings={}, tools=key.tools)
+            seal(Kept, folder, tools=key.tools)
         return load(Kept, out)
 
     return obtain(root, Kept, key, make, say)
@@ -144,20 +149,19 @@ def seal(
     kind: type[Artifact],
     folder: Path,
     *,
-    parent: str | None,
-    inputs: tuple[TensorSpec, ...],
-    outputs: tuple[TensorSpec, ...],
-    settings: dict[str, JsonValue],
+    parent: str | None = None,
+    settings: Frozen | None = None,
     tools: dict[str, str],
 ) -> None:
     """Hash the files in ``folder`` and write the record that makes it an artifact of ``kind``."""
+    inputs, outputs = settings.graph.interface if isinstance(settings, GraphSettings) else ((), ())
     record = Record(
         kind=kind.kind,
         files=hash_folder(folder),
         parent=parent,
         inputs=inputs,
         outputs=outputs,
-        settings=settings,
+        settings={} if settings is None else settings.model_dump(mode="json"),
         tools=tools,
     )
     write_record(folder, record)

@@ -33,7 +33,7 @@ def test_engines_that_were_built_here_go_along_unlisted(tmp_path: Path) -> None:
             for name in names:
                 (folder / name).parent.mkdir(exist_ok=True)
                 (folder / name).write_text(name)
-            seal(kind, folder, parent=None, inputs=(), outputs=(), settings={}, tools={})
+            seal(kind, folder, tools={})
         return load(kind, tmp_path / kind.kind)
 
     engine = part(EngineArtifact, "f16.onnx", "engines/f16-01.engine", "engines/f16-01.engine.sha256")

@@ -91,7 +91,7 @@ def test_each_version_gets_the_arguments_it_knows() -> None:
 def test_what_it_cannot_do_is_refused(tmp_path, monkeypatch) -> None:
     (tmp_path / "folded").mkdir()
     (tmp_path / "folded" / "model.onnx").write_text("")
-    seal(Folded, tmp_path / "folded", parent=None, inputs=(), outputs=(), settings={}, tools={})
+    seal(Folded, tmp_path / "folded", tools={})
     folded = load(Folded, tmp_path / "folded")
     bundle = make_bundle(tmp_path / "made", count=2)
     made = bundle.manifest.variants[0]

@@ -95,7 +95,7 @@ def vectors(model: EagerModel, scenes: Path, tmp_path_factory: pytest.TempPathFa
             for name in made.EVALUATION
         )
         write_vectors(folder / VECTORS, images, tasks=made.TASKS, spec=made.SPEC)
-        seal(ReferenceVectors, folder, parent=None, inputs=(), outputs=(), settings={}, tools={})
+        seal(ReferenceVectors, folder, tools={})
     return load(ReferenceVectors, out)
 
 

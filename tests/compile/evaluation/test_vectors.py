@@ -16,7 +16,9 @@ from bundle.tasks.dataset import FolderDataset
 from compile.evaluation import vectors as stage
 from compile.evaluation.eager import EagerModel
 from compile.evaluation.vectors import Drawn, choose_evaluation, record_vectors
+from compile.stage.artifacts import VectorsSettings
 from compile.stage.config import EvaluationConfig
+from compile.stage.graph_info import read_settings
 from tests.compile import made
 
 TASKS = tuple(made.TASKS)
@@ -51,11 +53,9 @@ def test_hard_images_are_added_marked_and_explained(checkpoint: Path, dataset: F
         assert opened.roles == ("random", "random", "hard", "hard")
         assert set(opened.ids[2:]) < set(drawn.rest)
         ids = opened.ids
-    settings = stored.record.settings
-    assert (settings["images"], settings["candidates"]) == (2, len(drawn.rest))
-    reasons = settings["hard"]
-    assert isinstance(reasons, dict) and tuple(reasons) == ids[2:]
-    assert [str(reason).partition(":")[0] for reason in reasons.values()] == ["rare", "worst"]
+    settings = read_settings(VectorsSettings, stored)
+    assert (settings.images, settings.candidates) == (2, len(drawn.rest)) and tuple(settings.hard) == ids[2:]
+    assert [reason.partition(":")[0] for reason in settings.hard.values()] == ["rare", "worst"]
 
 
 def test_a_draw_is_seeded_and_keeps_the_split_s_order(dataset: FolderDataset) -> None:

@@ -12,10 +12,11 @@ from bundle.base.errors import ArtifactError, GraphError
 from bundle.formats.artifacts import Exported, Simplified
 from calibration.image_files import ImageFiles
 from compile.fold import fold
-from compile.graphs.load_onnx import NOTE, adopt_graph, name_nodes, read_contract
+from compile.graphs.load_onnx import adopt_graph, name_nodes, read_contract
 from compile.quantization.dequantize import read_macs
 from compile.quantization.ignored_nodes import float_nodes
-from compile.stage.graph_info import GRAPH_FILE, graph_info
+from compile.stage.artifacts import Preparation, SimplifiedSettings
+from compile.stage.graph_info import GRAPH_FILE, graph_info, read_settings
 from targets.base import RunConfig
 from targets.folding import rates_of
 from targets.jetson.scheme import scheme as jetson_scheme
@@ -141,7 +142,7 @@ def test_nodes_without_names_of_their_own_get_some_and_keep_every_protection(
     adopted = adopt_graph(nameless(source, tmp_path, name), tmp_path / "x", **NORMAL)
     nodes = onnx.load(adopted.file(GRAPH_FILE)).graph.node
     assert len({node.name for node in nodes} - {""}) == len(nodes)
-    assert adopted.record.settings["outcome"] == f"{NOTE}, with new names for {len(nodes) - bool(name)} nodes"
+    assert read_settings(SimplifiedSettings, adopted).preparation.renamed == len(nodes) - bool(name)
     scheme = jetson_scheme(TARGETS["jetson"].capabilities(RunConfig(device="emulation")))
     scheme = scheme.model_copy(update={"ignored": ()})
     ours, theirs = (float_nodes(path, scheme) for path in (source, adopted.file(GRAPH_FILE)))
@@ -154,7 +155,7 @@ def test_nodes_without_names_of_their_own_get_some_and_keep_every_protection(
 def test_our_own_graphs_are_taken_byte_for_byte(exported: Exported, tmp_path: Path) -> None:
     adopted = adopt_graph(exported.folder, tmp_path / "x", **NORMAL)
     assert adopted.file(GRAPH_FILE).read_bytes() == exported.file(GRAPH_FILE).read_bytes()
-    assert adopted.record.settings["outcome"] == NOTE
+    assert read_settings(SimplifiedSettings, adopted).preparation == Preparation(outcome="imported")
 
 
 def test_a_name_is_new_to_the_bodies_of_nodes_too() -> None:

@@ -30,8 +30,9 @@ from compile.quantization.sensitivity import task_sqnr_db
 from compile.quantization.steering import Aim, broken
 from compile.quantization.variants import Job
 from compile.quantize import quantize
-from compile.stage.artifacts import variants_of
+from compile.stage.artifacts import QuantizedSettings, variants_of
 from compile.stage.config import Terms
+from compile.stage.graph_info import read_settings
 from targets.base import RunConfig, VariantRecipe
 from targets.table import TARGETS
 from tests.compile import made
@@ -147,7 +148,7 @@ def ask(
     **config: float,
 ) -> tuple[Quantized, list[str]]:
     """Search with one budget for all tasks; return the artifact and the lines of progress."""
-    target = TARGETS[str(quantized.record.settings["target"])]
+    target = TARGETS[read_settings(QuantizedSettings, quantized).target]
     terms = Terms(
         FolderDataset(root=scenes, spec=made.SPEC),
         dict.fromkeys(made.TASKS, budget),
@@ -243,8 +244,9 @@ class TestSearch:
         found, _ = ask(quantized, simplified, drawn, scenes, tmp_path / "out", budget=1e-7)
         added = variants_of(found)[len(variants_of(quantized)) :]
         assert [one.recipe.name for one in added] == [SMOOTH] and set(added[0].files) <= set(found.record.files)
-        scheme = found.record.settings["notes"][SMOOTH]["scheme"]  # type: ignore[index,call-overload]
-        assert scheme["smooth_quant_alpha"] == 0.95 and "broke a budget" in scheme["reasons"]["smooth_quant_alpha"]
+        scheme = read_settings(QuantizedSettings, found).notes[SMOOTH].scheme
+        assert scheme is not None and scheme.smooth_quant_alpha == 0.95
+        assert "broke a budget" in scheme.reasons["smooth_quant_alpha"]
         report = _read(found.folder)
         assert (
             report.outcome.startswith("SmoothQuant, no layer in float: every task holds; on fewer than 10")
@@ -287,7 +289,7 @@ class TestSearch:
     ) -> None:
         ask(quantized, simplified, drawn, scenes, tmp_path / "first", budget=1e-7)
         [journal] = (quantized.folder.parent / "cache").rglob(
-            f"sensitivity-{quantized.record.settings['target']}-*.jsonl"
+            f"sensitivity-{read_settings(QuantizedSettings, quantized).target}-*.jsonl"
         )
         whole = journal.read_text().splitlines()
         journal.write_text("\n".join(whole[:-2]) + "\n" + whole[-2][:20])
@@ -308,7 +310,7 @@ class TestSearch:
         self, quantized: Quantized, simplified: Simplified, drawn: CalibrationSet, scenes: Path, tmp_path: Path
     ) -> None:
         found, _ = ask(quantized, simplified, drawn, scenes, tmp_path / "out", budget=50.0)
-        assert str(found.record.settings["search"]).startswith("nothing to mend on these images")
+        assert _read(found.folder).outcome.startswith("nothing to mend on these images")
         assert variants_of(found) == variants_of(quantized)
 
     @ONE
@@ -316,7 +318,7 @@ class TestSearch:
         self, quantized: Quantized, simplified: Simplified, calibration: CalibrationSet, scenes: Path, tmp_path: Path
     ) -> None:
         found, _ = ask(quantized, simplified, calibration, scenes, tmp_path / "out", budget=1e-7)
-        assert "6 of 6 calibration images lack a label" in str(found.record.settings["search"])
+        assert "6 of 6 calibration images lack a label" in _read(found.folder).outcome
         assert _read(found.folder).layers == ()
 
 

@@ -34,7 +34,7 @@ def make(folder: Path) -> Exported:
     """Write an artifact of about 1000 bytes."""
     with writing(folder, Exported) as temporary:
         (temporary / "model.onnx").write_bytes(bytes(1000))
-        seal(Exported, temporary, parent=None, inputs=(), outputs=(), settings={}, tools={})
+        seal(Exported, temporary, tools={})
     return load(Exported, folder)
 
 

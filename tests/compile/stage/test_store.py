@@ -23,7 +23,7 @@ def make(folder: Path, text: str = "graph") -> Exported:
     """Write an artifact whose one file holds ``text``."""
     with replacing(folder, anything) as temporary:
         (temporary / "model.onnx").write_text(text)
-        seal(Exported, temporary, parent=None, inputs=(), outputs=(), settings={}, tools={})
+        seal(Exported, temporary, tools={})
     return load(Exported, folder)
 
 

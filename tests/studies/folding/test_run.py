@@ -127,7 +127,7 @@ def test_what_folding_cost_is_measured_again_where_it_was_damaged(
         measured.append(out)
         with writing(out, Folded) as folder:
             (folder / "model.onnx").write_text("")
-            seal(Folded, folder, parent=None, inputs=(), outputs=(), settings={}, tools={})
+            seal(Folded, folder, tools={})
         return cost
 
     monkeypatch.setattr(bench_graphs, "fold_apart", fold_apart)
