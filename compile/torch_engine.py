@@ -67,7 +67,7 @@ def convert_bundle(bundle: Bundle, folded: Folded, variant: str, *, workspace_mi
     config = BuilderConfig(builder="torch-tensorrt", workspace_mib=workspace_mib)
     serialized = _convert(program, example, config)
     key = engine_key(manifest.files[chosen.files[0]], device, chosen.recipe.name, config)
-    names = {f"output{place}": name for place, name in enumerate(manifest.tasks)}
+    names = {f"output{index}": name for index, name in enumerate(manifest.tasks)}
     write_engine_file(bundle.folder, f"{key.stem}{NAMES}", dumps(names).encode())
     write_engine_file(bundle.folder, f"{key.stem}.json", key.model_dump_json(indent=2).encode())
     return write_engine_file(bundle.folder, f"{key.stem}.engine", serialized)

@@ -24,7 +24,7 @@ from bundle.tasks.agreement import power, sqnr_db
 from bundle.tasks.dataset import read_image
 from calibration.sampling import from_folder
 from compile.graphs.fp16 import write_emulation
-from compile.graphs.nodes import add_constant, label, place
+from compile.graphs.nodes import add_constant, input_at, label
 from compile.graphs.quantizers import DEQUANTIZE, QUANTIZE, dequantized, quantizer_of
 from compile.graphs.read_onnx import read_model
 from compile.graphs.tensor_ranges import measure_ranges
@@ -105,8 +105,8 @@ def return_to_float(model: ir.Model, findings: Sequence[Finding], path: Path, fe
     wanted = {finding.node for finding in findings}
     for node in list(model.graph):
         for index in (0, 1) if name_of(node) in wanted else ():
-            dequantize = quantized(place(node, index))
-            if dequantize is None or dequantize.outputs[0] is not place(node, index):
+            dequantize = quantized(input_at(node, index))
+            if dequantize is None or dequantize.outputs[0] is not input_at(node, index):
                 continue
             pair, weight = quantizer_of(dequantize), dequantized(dequantize)
             if pair is not None:

@@ -255,9 +255,9 @@ def _seeded(name: str, config: "ModelConfig", work: Path, count: int) -> Model:
     """Return a model with seeded random weights: a plan does not depend on them."""
     from studies.folding.graphs import write_checkpoint, write_image
 
-    place = work / f"{name}-seeded"
-    write_image(place / "image", config)
-    return prepare(name, write_checkpoint(place / "checkpoint", config), place / "image", work, count)
+    folder = work / f"{name}-seeded"
+    write_image(folder / "image", config)
+    return prepare(name, write_checkpoint(folder / "checkpoint", config), folder / "image", work, count)
 
 
 def _others(work: Path, count: int) -> list[Model]:

@@ -148,7 +148,7 @@ def latency_ratios(model: Model, recipe: VariantRecipe, graphs: Sequence[Path], 
                 sessions.enter_context(bench.target.open(graph.parent, one, bench.run, "auto", keep=graph.parent))
                 for graph, one in zip(graphs, variants, strict=True)
             ]
-            subjects = {str(place): partial(session.infer, model.feed) for place, session in enumerate(opened)}
+            subjects = {str(index): partial(session.infer, model.feed) for index, session in enumerate(opened)}
             for all_of_it, values in zip(spent, sample(subjects, bench.timing, bench.clock).values(), strict=True):
                 all_of_it += values
     return [ratio(one, spent[-1]) for one in spent[:-1]]

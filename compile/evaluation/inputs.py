@@ -8,7 +8,7 @@ from bundle.tasks.dataset import SPEC_FILE, FolderDataset, load_spec
 from bundle.tasks.preprocess import Preprocess
 from calibration.sampling import CalibrationSet, from_folder
 from compile.evaluation import vectors
-from compile.evaluation.preflight import budgets_of, require_evaluation, require_packages, require_places
+from compile.evaluation.preflight import budgets_of, require_evaluation, require_outputs, require_packages
 from compile.stage.config import BuildConfig
 from targets.base import RunConfig, Target
 from targets.table import target as find_target
@@ -48,7 +48,7 @@ def open_road(config: BuildConfig, progress: Say) -> Road:
     require_packages()
     whole = read_config(config.checkpoint / CONFIG)
     model = keep_tasks(whole, config.tasks or tuple(whole.tasks))
-    folder = require_places(config, model.name)
+    folder = require_outputs(config, model.name)
     budgets = budgets_of(config, whole.tasks, model.tasks, progress)
     dataset = FolderDataset(root=config.data, spec=load_spec(config.dataset or config.data / SPEC_FILE))
     dataset.require_channels(model.tasks)

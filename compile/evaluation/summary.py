@@ -103,5 +103,5 @@ def _wider(asked: BuildConfig, row: VariantRow) -> list[str]:
 
 
 def _command(asked: BuildConfig, options: Mapping[str, str]) -> str:
-    places = {"--target": asked.target, "--checkpoint": str(asked.checkpoint), "--data": str(asked.data)}
-    return shlex.join(["tdss", "pipeline", *(word for pair in {**places, **options}.items() for word in pair)])
+    given = {"--target": asked.target, "--checkpoint": str(asked.checkpoint), "--data": str(asked.data)}
+    return shlex.join(["tdss", "pipeline", *(word for pair in {**given, **options}.items() for word in pair)])

@@ -40,10 +40,10 @@ def choose_evaluation(dataset: FolderDataset, config: EvaluationConfig, *, seed:
     image is never taken *because* it shows people, which would bend the other tasks' sample.
     """
     ids = dataset.ids(config.split)
-    order = [ids[place] for place in np.random.default_rng(seed).permutation(len(ids))]
+    order = [ids[index] for index in np.random.default_rng(seed).permutation(len(ids))]
     count = min(config.count, len(order))
     if PARTS in tasks and count < len(order):
-        showing = (place for place, identifier in enumerate(order) if _has_people(dataset, identifier))
+        showing = (index for index, identifier in enumerate(order) if _has_people(dataset, identifier))
         enough = next(islice(showing, PEOPLE - 1, None), None)
         count = count if enough is None else max(count, enough + 1)
     chosen, rest = set(order[:count]), order[count : count + CANDIDATES] if config.hard else []

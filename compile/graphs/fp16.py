@@ -120,17 +120,17 @@ def share_weights(model: ir.Model, file: Path) -> int:
     ONNX lets a tensor lie anywhere in another file, so a reference into the weights of another graph is as good as one
     into a file of weights; equal bytes are the same tensor wherever they stand.
     """
-    data, shared, place = file.read_bytes(), 0, 0
+    data, shared, start = file.read_bytes(), 0, 0
     for value in model.graph.initializers.values():
         tensor = value.const_value
         if tensor is None or tensor.nbytes < SHARED_FROM:
             continue
         raw = tensor.tobytes()
-        found = data.find(raw, place)  # the same order as they were written in, mostly
+        found = data.find(raw, start)  # the same order as they were written in, mostly
         found = data.find(raw) if found < 0 else found
         if found < 0:
             continue
-        place, shared = found, shared + 1
+        start, shared = found, shared + 1
         value.const_value = ir.ExternalTensor(
             file.name,
             found,

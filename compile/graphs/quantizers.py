@@ -4,7 +4,7 @@ import numpy as np
 import onnx_ir as ir
 
 from compile.graphs.match import NoMatch
-from compile.graphs.nodes import Array, add_constant, constant, integer, is_standard, label, place
+from compile.graphs.nodes import Array, add_constant, constant, input_at, integer, is_standard, label
 
 QUANTIZE, DEQUANTIZE = "QuantizeLinear", "DequantizeLinear"
 # TensorRT moves a Q or DQ across these, so that what stands beyond still runs in INT8 (guide: "commuting layers").
@@ -55,7 +55,7 @@ def dequantizers_behind(value: ir.Value | None) -> tuple[ir.Node, ...]:
 
 def quantizer_of(dequantize: ir.Node) -> ir.Node | None:
     """Return the Q node whose output a DQ node reads; None where it reads a constant or something else."""
-    value = place(dequantize, 0)
+    value = input_at(dequantize, 0)
     node = None if value is None else value.producer()
     return node if node is not None and is_standard(node) and node.op_type == QUANTIZE else None
 
@@ -87,7 +87,7 @@ def scale_axis(node: ir.Node, rank: int) -> int:
 
 def dequantized(node: ir.Node) -> Array | None:
     """Return what a DQ node makes of a constant, computed in float64 and rounded once; None where it is no constant."""
-    data, scale = constant(place(node, 0)), constant(place(node, 1))
+    data, scale = constant(input_at(node, 0)), constant(input_at(node, 1))
     zero = _zeros(node)
     if data is None or scale is None or zero is None:
         return None
@@ -100,14 +100,14 @@ def dequantized(node: ir.Node) -> Array | None:
 
 def same_parameters(one: ir.Node, other: ir.Node) -> bool:
     """Say whether two Q or DQ nodes have the same constant scale and zero-point; an absent zero-point is zeros."""
-    scales, zeros = (constant(place(one, 1)), constant(place(other, 1))), (_zeros(one), _zeros(other))
-    if place(one, 2) is None or place(other, 2) is None:
+    scales, zeros = (constant(input_at(one, 1)), constant(input_at(other, 1))), (_zeros(one), _zeros(other))
+    if input_at(one, 2) is None or input_at(other, 2) is None:
         return _equal(scales) and all(zero is not None and not zero.any() for zero in zeros)
     return _equal(scales) and _equal(zeros)
 
 
 def _zeros(node: ir.Node) -> Array | None:
-    return np.zeros(()) if place(node, 2) is None else constant(place(node, 2))
+    return np.zeros(()) if input_at(node, 2) is None else constant(input_at(node, 2))
 
 
 def _equal(pair: tuple[Array | None, Array | None]) -> bool:
@@ -117,7 +117,7 @@ def _equal(pair: tuple[Array | None, Array | None]) -> bool:
 
 def quantized_type(node: ir.Node) -> ir.DataType | None:
     """Return the type a Q node makes: its zero-point's, ``output_dtype``, else uint8, as ONNX defines it."""
-    zero = place(node, 2)
+    zero = input_at(node, 2)
     if zero is not None:
         return zero.dtype
     kind = integer(node, "output_dtype", 0)
@@ -126,9 +126,9 @@ def quantized_type(node: ir.Node) -> ir.DataType | None:
 
 def zero_point(node: ir.Node) -> Array | None:
     """Return a Q node's zero-point, zeros of the scale's shape where it has none; None where either is not a constant."""
-    if place(node, 2) is not None:
-        return constant(place(node, 2))
-    scale, kind = constant(place(node, 1)), quantized_type(node)
+    if input_at(node, 2) is not None:
+        return constant(input_at(node, 2))
+    scale, kind = constant(input_at(node, 1)), quantized_type(node)
     return None if scale is None or kind is None else np.zeros(scale.shape, kind.numpy())
 
 
@@ -138,7 +138,7 @@ def scale_and_zero(node: ir.Node) -> tuple[Array, Array]:
     Raises:
         NoMatch: one of them is not a constant.
     """
-    scale, zero = constant(place(node, 1)), zero_point(node)
+    scale, zero = constant(input_at(node, 1)), zero_point(node)
     if scale is None or zero is None:
         raise NoMatch(f"its {'scale' if scale is None else 'zero-point'} is not a constant")
     return scale, zero

@@ -69,7 +69,7 @@ def _check(part: Part, outer: frozenset[str], depth: int) -> frozenset[str]:
 
 
 def _given_by(part: Part) -> dict[str, int]:
-    """Return the node that gives each value, by place."""
+    """Return the node that gives each value, by position."""
     given: dict[str, int] = {}
     for index, node in enumerate(part.nodes):
         for name in filter(None, node.output):
@@ -158,7 +158,7 @@ def _check_sizes(graph: onnx.GraphProto) -> None:
 
 
 def _check_place(tensor: onnx.TensorProto) -> None:
-    """Refuse external data whose place in its file is no number."""
+    """Refuse external data whose position in its file is no number."""
     for entry in tensor.external_data:
         if entry.key in NUMBERS and not (entry.value.isascii() and entry.value.isdecimal() and len(entry.value) < 20):
             raise ValueError(f"the {entry.key} of external data of {tensor.name} is no number: {entry.value[:40]!r}")

@@ -149,7 +149,7 @@ def chosen(only: Sequence[str]) -> tuple[tuple[str, ...], tuple[Way, ...]]:
 def sized(config: "ModelConfig", side: int, count: int) -> "ModelConfig":
     """Return a configuration with so many tasks and images of ``side`` × ``side``; tasks beyond its own repeat them by other names."""
     rows = list(islice(cycle(config.tasks.items()), count))
-    tasks = {name if place < len(config.tasks) else f"{name}_{place}": size for place, (name, size) in enumerate(rows)}
+    tasks = {name if index < len(config.tasks) else f"{name}_{index}": size for index, (name, size) in enumerate(rows)}
     image = config.image.model_copy(update={"height": side, "width": side})
     return config.model_copy(update={"tasks": tasks, "image": image, "name": f"{config.name}-{side}-{count}"})
 

@@ -14,7 +14,7 @@ import onnx_ir as ir
 
 from bundle.base.errors import GraphError
 from compile.graphs.match import NoMatch, matches, reason_against
-from compile.graphs.nodes import add_constant, constant, nodes_of, place
+from compile.graphs.nodes import add_constant, constant, input_at, nodes_of
 
 
 def inject_outliers(model: ir.Model, norms: Sequence[str], *, channels: int, factor: float, seed: int) -> int:
@@ -27,7 +27,7 @@ def inject_outliers(model: ir.Model, norms: Sequence[str], *, channels: int, fac
     generator, count = np.random.default_rng(seed), 0
     for name in norms:
         node = named.get(name)
-        scale = None if node is None else constant(place(node, 1))
+        scale = None if node is None else constant(input_at(node, 1))
         reason = "no such layer norm" if node is None else reason_against(_match, node)
         if node is None or scale is None or reason is not None:
             raise _refused(name, str(reason))
@@ -49,8 +49,8 @@ def norms_before_products(model: ir.Model) -> tuple[str, ...]:
 def _match(node: ir.Node) -> None:
     """Raise ``NoMatch`` if a layer norm cannot take outlier channels."""
     for index, what in ((1, "scale"), (2, "offset")):
-        array = constant(place(node, index))
-        if array is None and place(node, index) is not None:
+        array = constant(input_at(node, index))
+        if array is None and input_at(node, index) is not None:
             raise NoMatch(f"its {what} is computed")
         if array is not None and array.ndim != 1:
             raise NoMatch(f"its {what} has the shape {list(array.shape)}")
@@ -63,12 +63,12 @@ def _match(node: ir.Node) -> None:
 
 def _is_product(reader: ir.Node, index: int) -> bool:
     """Say whether a norm's reader is a product with a constant matrix on the right."""
-    weight = constant(place(reader, 1))
+    weight = constant(input_at(reader, 1))
     return reader.op_type == "MatMul" and index == 0 and weight is not None and weight.ndim > 1
 
 
 def _scale(model: ir.Model, node: ir.Node, index: int, by: np.ndarray) -> None:
-    array = constant(place(node, index))
+    array = constant(input_at(node, index))
     if array is not None:
         scaled = (array.astype(np.float64) * by).astype(array.dtype)
         node.replace_input_with(index, add_constant(model, f"{node.name}/outliers_{index}", scaled))

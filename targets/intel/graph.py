@@ -1,7 +1,7 @@
 """OpenVINO graphs on disk: ONNX → IR, read, and a save whose bytes depend on the graph alone.
 
 OpenVINO names constants by a counter that runs through the whole process (``Transpose_1940``), so the same graph
-converted twice gives two files. ``save`` renames them by their place in the graph. An operation's friendly name is
+converted twice gives two files. ``save`` renames them by their position in the graph. An operation's friendly name is
 the name of the ONNX *value* it produces: that is what NNCF's ignored patterns see.
 """
 
@@ -130,12 +130,12 @@ def _halve_quantized(model: "Model") -> None:
 
 def name_by_place(model: "Model") -> None:
     """Rename, in place, what has no name of its own: ``constant_<i>`` and ``<type>_<i>``, i counting in topological order."""
-    for place, operation in enumerate(model.get_ordered_ops()):
+    for index, operation in enumerate(model.get_ordered_ops()):
         kind = operation.get_type_name()
         if kind == "Constant":
-            operation.set_friendly_name(f"constant_{place}")
+            operation.set_friendly_name(f"constant_{index}")
         elif operation.get_friendly_name() == operation.get_name():
-            operation.set_friendly_name(f"{kind}_{place}")
+            operation.set_friendly_name(f"{kind}_{index}")
 
 
 def _refusals() -> tuple[type[Exception], ...]:

@@ -48,10 +48,10 @@ class Display:
         if self.console.is_terminal or now - self.last < self.every:
             return
         self.last = now
-        place, left = (
+        shown, left = (
             (f"{step}/{total}", f"  {hours(max(0, total - step) * self.pace)} left") if total else (f"{step}", "")
         )
-        self.say(f"step {place}  loss {loss:.3f}  {self.pace:.3f} s/step{left}")
+        self.say(f"step {shown}  loss {loss:.3f}  {self.pace:.3f} s/step{left}")
 
     def say(self, text: str) -> None:
         """Print one line."""

@@ -99,5 +99,5 @@ def _drop_idle(graph: ir.Graph, node: ir.Node) -> None:
 
 
 def _redirect(users: Sequence[tuple[ir.Node, int]], value: ir.Value) -> None:
-    for node, place in users:
-        node.replace_input_with(place, value)
+    for node, index in users:
+        node.replace_input_with(index, value)

@@ -15,7 +15,7 @@ import numpy as np
 import onnx_ir as ir
 
 from compile.graphs.match import NoMatch, matches
-from compile.graphs.nodes import Array, constant, free_name, is_standard, label, nodes_of, place
+from compile.graphs.nodes import Array, constant, free_name, input_at, is_standard, label, nodes_of
 from compile.graphs.quantizers import (
     COMMUTING,
     DEQUANTIZE,
@@ -100,7 +100,7 @@ def _sources(value: ir.Value) -> list[ir.Value | None] | None:
 
 
 def _at_least_0(clip: ir.Node) -> bool:
-    low = constant(place(clip, 1))
+    low = constant(input_at(clip, 1))
     return low is not None and not np.less(low, 0).any()
 
 

@@ -108,9 +108,9 @@ def _readers(node: ir.Node) -> list[ir.Node]:
 
 def _too_narrow(node: ir.Node) -> str:
     """Say which constant of a node, or scale of a DQ that feeds it, does not survive FP16; "" if all do."""
-    for place, value in enumerate(node.inputs):
+    for index, value in enumerate(node.inputs):
         array = constant(value)
-        if array is None or value is None or place in SHAPE_INPUTS.get(node.op_type, ()):
+        if array is None or value is None or index in SHAPE_INPUTS.get(node.op_type, ()):
             loss = 0.0 if _moves(node) else max(map(_loss, dequantizers_behind(value)), default=0.0)
             if loss > SCALE_ERROR:
                 return f"the scale of {value.name if value else ''} is too small for FP16: off by {loss:.1%}"
@@ -157,19 +157,19 @@ class _Rewrite:
         return self.model, bool(self.half)
 
     def _keep(self, node: ir.Node) -> None:
-        for place, value in enumerate(node.inputs):
+        for index, value in enumerate(node.inputs):
             if value in self.half:
-                node.replace_input_with(place, self._cast(value, ir.DataType.FLOAT, before=node))
+                node.replace_input_with(index, self._cast(value, ir.DataType.FLOAT, before=node))
 
     def _make_half(self, node: ir.Node) -> None:
-        for place, value in enumerate(node.inputs):
-            if value is None or value.dtype != ir.DataType.FLOAT or place in SHAPE_INPUTS.get(node.op_type, ()):
+        for index, value in enumerate(node.inputs):
+            if value is None or value.dtype != ir.DataType.FLOAT or index in SHAPE_INPUTS.get(node.op_type, ()):
                 continue
             array = constant(value)
             if array is not None:
-                node.replace_input_with(place, self._constant(value, array))
+                node.replace_input_with(index, self._constant(value, array))
             elif value not in self.half:
-                node.replace_input_with(place, self._cast(value, ir.DataType.FLOAT16, before=node))
+                node.replace_input_with(index, self._cast(value, ir.DataType.FLOAT16, before=node))
         for value in node.outputs:
             if value.dtype == ir.DataType.FLOAT:
                 value.dtype = ir.DataType.FLOAT16

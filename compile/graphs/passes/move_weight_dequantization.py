@@ -77,8 +77,8 @@ def _transpose(model: ir.Model, node: ir.Node, between: ir.Node) -> None:
 
 
 def _multiply(model: ir.Model, node: ir.Node, between: ir.Node) -> None:
-    [(_, place)] = node.outputs[0].uses()
-    factor, scale = constant(between.inputs[1 - place]), constant(node.inputs[1])
+    [(_, index)] = node.outputs[0].uses()
+    factor, scale = constant(between.inputs[1 - index]), constant(node.inputs[1])
     assert factor is not None and scale is not None
     factors = _factors(factor, node, scale)
     assert factors is not None

@@ -18,11 +18,11 @@ from compile.graphs.nodes import (
     add_constant,
     constant,
     free_name,
+    input_at,
     is_constant,
     is_standard,
     label,
     nodes_of,
-    place,
 )
 from compile.graphs.quantizers import DEQUANTIZE, SEVERAL_DATA, dequantizers_behind, quantizer_of, same_parameters
 
@@ -109,7 +109,7 @@ def _require_scalable(product: ir.Node) -> None:
             raise NoMatch("its first input is joined from tensors of several scales")
     if not dequantizers or dequantizers[0].outputs[0] is product.inputs[0]:
         return
-    scale = constant(place(dequantizers[0], 1))
+    scale = constant(input_at(dequantizers[0], 1))
     if scale is not None and scale.size > 1:
         raise NoMatch("its first input has several scales, and is moved behind them")
 

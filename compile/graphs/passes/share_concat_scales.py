@@ -4,7 +4,7 @@
     after    q_i = clamp(round(x_i / s))      x̂_i = s·q_i          s = max_i s_i
 
 Zero-points are 0, so each range s_i·[−128, 127] lies inside the common one: nothing new is clipped, and an input with a
-smaller scale is rounded to s/2 in place of s_i/2. Whatever else reads these pairs sees the new scale too. An input may come
+smaller scale is rounded to s/2 instead of s_i/2. Whatever else reads these pairs sees the new scale too. An input may come
 from its pair, or from several through another Concat, across operators that choose or move elements.
 """
 
@@ -14,7 +14,7 @@ import numpy as np
 import onnx_ir as ir
 
 from compile.graphs.match import NoMatch, matches
-from compile.graphs.nodes import Array, constant, nodes_of, place
+from compile.graphs.nodes import Array, constant, input_at, nodes_of
 from compile.graphs.quantizers import dequantizers, dequantizers_behind, quantizer_of, set_parameters
 
 
@@ -62,7 +62,7 @@ def match(node: ir.Node) -> list[Pair]:
 def _pair(quantize: ir.Node | None) -> Pair:
     if quantize is None:
         raise NoMatch("an input is a constant with a scale of its own")
-    scale, zero = constant(place(quantize, 1)), constant(place(quantize, 2))
+    scale, zero = constant(input_at(quantize, 1)), constant(input_at(quantize, 2))
     if scale is None or scale.size != 1 or zero is None or zero.any():
         raise NoMatch(f"{quantize.name} has no single scale with zero-point 0")
     return Pair(quantize, scale, zero, dequantizers(quantize))

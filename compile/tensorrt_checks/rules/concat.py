@@ -6,7 +6,7 @@ import numpy as np
 import onnx_ir as ir
 
 from bundle.formats.tensorrt_checks import Finding
-from compile.graphs.nodes import place
+from compile.graphs.nodes import input_at
 from compile.graphs.quantizers import DEQUANTIZE, QUANTIZE, dequantizers_behind
 from compile.tensorrt_checks.rules.view import View, data_scale, name_of, tensor_of
 
@@ -21,7 +21,7 @@ DIFFERENT = (
 def check(view: View) -> Iterator[Finding]:
     """Look at the rank of what is quantized, and at the scales before every Concat."""
     for node in view.each(QUANTIZE, DEQUANTIZE):
-        value = place(node, 0)
+        value = input_at(node, 0)
         if value is not None and value.shape is not None and value.shape.rank() == 0:
             yield _finding(node, tensor_of(value), SCALAR, "leave the scalar in float, or give it one axis of length 1")
     for node in view.each("Concat"):

@@ -5,7 +5,7 @@ from collections.abc import Iterator
 import onnx_ir as ir
 
 from bundle.formats.tensorrt_checks import Finding
-from compile.graphs.nodes import integer, is_constant, is_standard, place
+from compile.graphs.nodes import input_at, integer, is_constant, is_standard
 from compile.tensorrt_checks import operators_10_3 as table
 from compile.tensorrt_checks.rules.view import View, name_of, tensor_of
 
@@ -52,7 +52,7 @@ def check_narrowed(view: View) -> Iterator[Finding]:
 
 def _types(node: ir.Node) -> Iterator[Finding]:
     allowed = table.OPERATORS[node.op_type]
-    first = place(node, 0)
+    first = input_at(node, 0)
     if first is None or first.dtype is None or first.dtype in allowed or node.op_type in ("If", "Loop", "Scan"):
         return
     if first.dtype in table.STORED:
@@ -77,7 +77,7 @@ def _restrictions(node: ir.Node) -> Iterator[Finding]:
         effect = f"the graph is rejected: only the first output of {node.op_type} exists in TensorRT"
         yield _finding(node, tensor_of(others[0]), effect, "do without the others")
     for index in table.BUILD_TIME.get(node.op_type, ()):
-        value = place(node, index)
+        value = input_at(node, index)
         if value is not None and not is_constant(value):
             effect = f"the graph is rejected: input {index} of {node.op_type} must be a constant"
             yield _finding(node, tensor_of(value), effect, "export with fixed shapes and axes")

@@ -5,7 +5,7 @@ from collections.abc import Iterator
 import onnx_ir as ir
 
 from bundle.formats.tensorrt_checks import Finding
-from compile.graphs.nodes import WEIGHTED, is_constant, place, shape_of
+from compile.graphs.nodes import WEIGHTED, input_at, is_constant, shape_of
 from compile.tensorrt_checks.rules.view import View, name_of, producer, quantized, tensor_of
 
 NAME = "residual-input"
@@ -45,4 +45,4 @@ def int8_operator(value: ir.Value) -> ir.Node | None:
         node = producer(live[0], *WEIGHTED) if len(live) == 1 else None
     if node is None:
         return None
-    return node if quantized(place(node, 0)) and quantized(place(node, 1)) else None
+    return node if quantized(input_at(node, 0)) and quantized(input_at(node, 1)) else None

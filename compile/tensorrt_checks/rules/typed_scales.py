@@ -5,7 +5,7 @@ from collections.abc import Iterator
 import onnx_ir as ir
 
 from bundle.formats.tensorrt_checks import Finding
-from compile.graphs.nodes import place
+from compile.graphs.nodes import input_at
 from compile.graphs.quantizers import DEQUANTIZE, QUANTIZE
 from compile.tensorrt_checks.rules.symmetric import quantized_type
 from compile.tensorrt_checks.rules.view import View, name_of, tensor_of
@@ -19,10 +19,10 @@ OLD = "opset {opset} has no {what}: the parser misreads or refuses it"
 def check(view: View) -> Iterator[Finding]:
     """Look at the types around every Q and DQ node."""
     for node in view.each(QUANTIZE, DEQUANTIZE):
-        scale = place(node, 1)
+        scale = input_at(node, 1)
         kind = None if scale is None else scale.dtype
         yield from _opset(node, kind, view.opset)
-        data = place(node, 0) if node.op_type == QUANTIZE else node.outputs[0]
+        data = input_at(node, 0) if node.op_type == QUANTIZE else node.outputs[0]
         got = None if data is None else data.dtype
         if kind is not None and got is not None and kind != got:
             effect = f"a strongly typed network is rejected: the scale is {kind.name}, its data {got.name}"
@@ -40,5 +40,5 @@ def _opset(node: ir.Node, kind: ir.DataType | None, opset: int) -> Iterator[Find
 
 
 def _finding(node: ir.Node, effect: str, mend: str) -> Finding:
-    tensor = tensor_of(place(node, 1))
+    tensor = tensor_of(input_at(node, 1))
     return Finding(rule=NAME, severity="error", node=name_of(node), tensor=tensor, effect=effect, mend=mend)
