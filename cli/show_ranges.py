@@ -30,7 +30,7 @@ def main(
 
     Example: tdss ranges build/default/jetson --count 10
     """
-    from compile.graphs.passes.make_half import LARGEST
+    from compile.graphs.passes.convert_to_fp16 import LARGEST
     from compile.graphs.tensor_ranges import HEADROOM, too_wide
 
     ranges = sorted(read_ranges(bundle), key=lambda row: -inf if isnan(row.largest) else -row.largest)

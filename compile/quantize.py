@@ -19,7 +19,7 @@ from bundle.formats.artifacts import Quantized, Simplified, load
 from bundle.formats.outputs import require_container
 from bundle.tasks.preprocess import Preprocess, Triple
 from calibration.sampling import CalibrationSet, from_folder
-from compile.graphs.fp16 import write_half
+from compile.graphs.fp16 import write_fp16
 from compile.graphs.load_onnx import adopt_graph
 from compile.quantization.nncf_calibration import SUFFIX, feeds_of, weights_only
 from compile.quantization.variants import CACHE, Job, ranges_for, scheme_of, write_quantized
@@ -64,8 +64,8 @@ def quantize(
 
 def _write(recipe: VariantRecipe, job: Job, ranges: tuple[Range, ...]) -> tuple[Variant, VariantNote]:
     """Write one variant's graph; return it with what there is to say about it."""
-    if recipe.graph == "half":
-        files, typed = write_half(job.source, job.folder, recipe.name, ranges)
+    if recipe.graph == "fp16":
+        files, typed = write_fp16(job.source, job.folder, recipe.name, ranges)
         return Variant(recipe=recipe, files=files), VariantNote(fp16=typed)
     suffix = SUFFIX[job.target.graph_format]
     path = job.folder / f"float{suffix}"

@@ -31,7 +31,7 @@ from bundle.tasks.agreement import power, sqnr_db
 from calibration.image_files import folder_images
 from calibration.sampling import CalibrationSet, from_folder
 from compile.graphs.attention import attentions
-from compile.graphs.fp16 import write_half, write_ranges
+from compile.graphs.fp16 import write_fp16, write_ranges
 from compile.graphs.nodes import add_constant
 from compile.graphs.passes.table import apply_passes
 from compile.graphs.quantizers import DEQUANTIZE, QUANTIZE, dequantizers_behind
@@ -121,8 +121,8 @@ def measure(model: Model) -> tuple[str, Plan, dict[str, Plan]]:
     path = model.work / f"{PLAN_ONLY}.qdq.onnx"
     ir.save(quantize_second(ir.load(model.work / "as_calibrated.qdq.onnx")), path)
     found[PLAN_ONLY] = plan_of(model.name, PLAN_ONLY, path, model.work, ranges, None).plan
-    half = plan_of(model.name, "f16", model.graph, model.work, ranges, None)
-    return half.builder, half.plan, found
+    fp16 = plan_of(model.name, "f16", model.graph, model.work, ranges, None)
+    return fp16.builder, fp16.plan, found
 
 
 def quantized(model: Model, name: str, choice: Choice) -> Path:
@@ -163,7 +163,7 @@ def plan_of(
 def _measured(
     model: str, name: str, path: Path, work: Path, ranges: Sequence[Range], worst: Callable[[], float] | None
 ) -> Built:
-    files, _ = write_half(path, work, name, ranges)
+    files, _ = write_fp16(path, work, name, ranges)
     proof = prove([work / files[0]])
     if proof.status != "accepted":
         raise TargetUnavailable(

@@ -96,7 +96,7 @@ class VariantRecipe(Frozen):
     """
 
     name: Precision
-    graph: Literal["float", "half", "quantized", "mixed", "weights"]
+    graph: Literal["float", "fp16", "quantized", "mixed", "weights"]
     hint: Literal["f32", "f16", "bf16"]
     reason: str
 

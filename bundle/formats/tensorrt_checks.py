@@ -102,7 +102,7 @@ class GraphProof(Frozen):
     weight_bytes: int
     macs: int
     int8_share: float
-    half_share: float
+    fp16_share: float
     not_int8: tuple[FloatProduct, ...]
     engine_bytes: int
 

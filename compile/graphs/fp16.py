@@ -10,8 +10,8 @@ from pydantic import TypeAdapter
 
 from bundle.base.errors import GraphError
 from bundle.formats.artifacts import write_text
-from compile.graphs.passes.emulate_half import emulate_half
-from compile.graphs.passes.make_half import float32_nodes, make_half
+from compile.graphs.passes.convert_to_fp16 import convert_to_fp16, float32_nodes
+from compile.graphs.passes.emulate_fp16 import emulate_fp16
 from compile.graphs.passes.table import check_graph
 from compile.graphs.tensor_ranges import HEADROOM, measure_ranges, nodes_at, too_wide, widest
 from compile.stage.artifacts import Fp16Note, Range
@@ -47,9 +47,9 @@ def require_float32(source: Path) -> None:
     opset = model.opset_imports.get("", 0)
     if opset < LEAST_OPSET:
         raise _not_typable(source, f"opset {LEAST_OPSET} or later", f"opset {opset}", "export it at opset 20")
-    half = [value.name for node in model.graph for value in node.outputs if value.dtype == ir.DataType.FLOAT16]
-    if half:
-        got = f"{len(half)} tensors in FP16, the first is {half[0]!r}"
+    typed = [value.name for node in model.graph for value in node.outputs if value.dtype == ir.DataType.FLOAT16]
+    if typed:
+        got = f"{len(typed)} tensors in FP16, the first is {typed[0]!r}"
         raise _not_typable(source, "a float32 graph", got, "export it in float32, without casts to FP16")
     for node in model.graph:
         if (name := _float_inside(node)) is not None:
@@ -72,7 +72,7 @@ def _not_typable(source: Path, expected: str, got: str, fix: str) -> GraphError:
     return GraphError("this graph cannot be written in FP16", expected=expected, got=got, where=str(source), fix=fix)
 
 
-def write_half(source: Path, folder: Path, name: str, ranges: Sequence[Range]) -> tuple[tuple[str, ...], Fp16Note]:
+def write_fp16(source: Path, folder: Path, name: str, ranges: Sequence[Range]) -> tuple[tuple[str, ...], Fp16Note]:
     """Write ``<name>.onnx`` and ``<name>.emulation.onnx``; return their names and the note.
 
     Around a tensor that leaves FP16's range the operators stay in float32; the note names them. Ranges are found by
@@ -86,8 +86,8 @@ def write_half(source: Path, folder: Path, name: str, ranges: Sequence[Range]) -
     keep = nodes_at(model.graph, too_wide(ranges))
     kept = float32_nodes(model.graph, keep)
     typed, emulation = folder / f"{name}.onnx", folder / f"{name}.emulation.onnx"
-    model, _ = make_half(model, keep)
-    check_graph(model, "make_half", ["make_half"])
+    model, _ = convert_to_fp16(model, keep)
+    check_graph(model, "convert_to_fp16", ["convert_to_fp16"])
     RemoveUnusedNodesPass()(model)
     ir.save(model, typed)
     write_emulation(typed, emulation)
@@ -107,8 +107,8 @@ def write_emulation(typed: Path, emulation: Path) -> None:
     Raises:
         GraphError: the typed graph has FP16 inputs or outputs.
     """
-    model, _ = emulate_half(ir.load(typed))
-    check_graph(model, "emulate_half", ["emulate_half"])
+    model, _ = emulate_fp16(ir.load(typed))
+    check_graph(model, "emulate_fp16", ["emulate_fp16"])
     RemoveUnusedNodesPass()(model)
     share_weights(model, typed)
     ir.save(model, emulation)

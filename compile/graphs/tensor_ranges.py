@@ -11,7 +11,7 @@ import onnx_ir as ir
 from onnx_ir.passes.common import ShapeInferencePass
 
 from compile.graphs.nodes import names_of, register, shape_of, unused
-from compile.graphs.passes.make_half import LARGEST, SMALLEST
+from compile.graphs.passes.convert_to_fp16 import LARGEST, SMALLEST
 from compile.stage.artifacts import Range
 from compile.stage.compare import run_model
 from compile.stage.graph_info import Array

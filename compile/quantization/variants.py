@@ -5,7 +5,7 @@ from tempfile import TemporaryDirectory
 from typing import NamedTuple
 
 from calibration.sampling import CalibrationSet
-from compile.graphs.fp16 import write_half, write_ranges
+from compile.graphs.fp16 import write_fp16, write_ranges
 from compile.graphs.passes.table import apply_passes
 from compile.quantization.dequantize import write_returned, write_returned_ir
 from compile.quantization.ignored_nodes import float_nodes
@@ -59,7 +59,7 @@ def write_quantized(
         passes = apply_passes(job.target.passes, mixed, path)
     if recipe.hint != "f16":
         return Variant(recipe=recipe, files=(path.name,)), note.model_copy(update={"passes": passes})
-    files, fp16 = write_half(path, job.folder, recipe.name, ranges)
+    files, fp16 = write_fp16(path, job.folder, recipe.name, ranges)
     return Variant(recipe=recipe, files=files), note.model_copy(update={"passes": passes, "fp16": fp16})
 
 

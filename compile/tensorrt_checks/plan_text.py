@@ -27,7 +27,7 @@ def graph_lines(proof: Proof) -> Iterable[str]:
             yield f"  {one.graph:<16} {'parsed, not built' if one.parsed else 'not parsed'}"
             continue
         share = (
-            f"; {one.int8_share:6.1%} of {one.macs / 1e6:,.0f} M MACs in INT8, {one.half_share:.1%} in FP16"
+            f"; {one.int8_share:6.1%} of {one.macs / 1e6:,.0f} M MACs in INT8, {one.fp16_share:.1%} in FP16"
             if one.macs
             else ""
         )

@@ -38,7 +38,7 @@ class PlanRow(Frozen):
     moves: str
     casts: str
     int8: str
-    half: str
+    fp16: str
 
 
 class GateRow(Frozen):
@@ -128,7 +128,7 @@ def _plan(proof: GraphProof) -> PlanRow:
         moves=str(proof.moves),
         casts=str(proof.casts),
         int8=f"{proof.int8_share:.1%}",
-        half=f"{proof.half_share:.1%}",
+        fp16=f"{proof.fp16_share:.1%}",
     )
 
 

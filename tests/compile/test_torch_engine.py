@@ -39,7 +39,7 @@ def exported(half: bool) -> tuple[dict[str, torch.dtype], torch.Tensor, torch.Te
     """The type of each operator's result in the exported program, its output, and the module's own."""
     torch.manual_seed(0)
     block, x = Block().eval(), torch.randn(2, 8)
-    program = typed_program(block, x, half=half)
+    program = typed_program(block, x, fp16=half)
     nodes = [node for node in program.graph.nodes if node.op == "call_function"]
     types = {str(node.target): node.meta["val"].dtype for node in nodes if "val" in node.meta}
     with torch.no_grad():
@@ -48,10 +48,10 @@ def exported(half: bool) -> tuple[dict[str, torch.dtype], torch.Tensor, torch.Te
 
 @pytest.mark.filterwarnings("ignore::FutureWarning", "ignore::DeprecationWarning")  # torch's own, while it exports
 def test_precision_is_in_the_exported_graph() -> None:
-    types, output, exact = exported(half=True)
+    types, output, exact = exported(fp16=True)
     assert types["aten.linear.default"] == torch.float16
     assert output.dtype == torch.float32 and 0 < (output - exact).abs().max() < 1e-3
-    types, output, exact = exported(half=False)
+    types, output, exact = exported(fp16=False)
     assert set(types.values()) == {torch.float32} and torch.equal(output, exact)
 
 
@@ -65,7 +65,7 @@ def test_the_module_that_is_converted_answers_as_the_folded_graph(
     [want] = run_graph(folded.file(GRAPH_FILE), info, [feed], exact=False, threads=1)
     example = torch.from_numpy(feed[INPUT])
     with torch.no_grad():
-        eager, program = module(example), typed_program(module, example, half=False).module()(example)
+        eager, program = module(example), typed_program(module, example, fp16=False).module()(example)
     for name, one, other in zip(info.tasks, eager, program, strict=True):
         assert np.abs(one.numpy().astype(np.float64) - want[name]).max() < 1e-4
         assert torch.equal(one, other)

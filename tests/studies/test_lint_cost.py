@@ -8,7 +8,7 @@ import onnx_ir as ir
 import pytest
 
 from bundle.base.errors import GraphError
-from compile.graphs.passes.make_half import make_half
+from compile.graphs.passes.convert_to_fp16 import convert_to_fp16
 from compile.graphs.read_onnx import read_model
 from compile.tensorrt_checks.run import lint_file, lint_model, view_of
 from studies.lint_cost import MENDS, measure, quantize_skips, ratio_db, return_to_float
@@ -74,7 +74,7 @@ def test_a_skip_input_of_a_typed_graph_is_seen_in_fp16(tmp_path: Path) -> None:
         "y = Add (n, r)", "o = Add (n, r)\n    y = MatMul (o, f)"
     )  # neither head nor tail: those are float32
     text = text.replace("<float s", f"<float[{SIZE},{SIZE}] f = {many(0.1, SIZE * SIZE)}, float s")
-    model, _ = make_half(view_of(parse(text)).model)
+    model, _ = convert_to_fp16(view_of(parse(text)).model)
     ir.save(model, tmp_path / "m.onnx")
     model, findings = view_of(read_model(tmp_path / "m.onnx")).model, lint_file(tmp_path / "m.onnx").findings
     skips = [finding for finding in findings if finding.rule == "residual-input"]

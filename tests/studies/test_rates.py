@@ -134,7 +134,7 @@ def proof(moved: int) -> Proof:
         weight_bytes=1_000_000,
         macs=1,
         int8_share=0.0,
-        half_share=1.0,
+        fp16_share=1.0,
         not_int8=(),
         engine_bytes=1,
     )

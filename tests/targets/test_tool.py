@@ -19,7 +19,7 @@ from tests.bundle.made import manifest
 
 ROW = VariantLatency(with_copies=Percentiles(p50_ms=7.0, p90_ms=7.5, p99_ms=9.0, runs=5))
 ENGINE = EngineFile("f16-abc.engine", b"an engine")
-RECIPE = {"name": "f16", "graph": "half", "hint": "f16", "reason": "a test"}
+RECIPE = {"name": "f16", "graph": "fp16", "hint": "f16", "reason": "a test"}
 
 
 def bundle(folder: Path, target: str) -> Bundle:

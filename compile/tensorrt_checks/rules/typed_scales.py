@@ -11,7 +11,7 @@ from compile.tensorrt_checks.rules.symmetric import quantized_type
 from compile.tensorrt_checks.rules.view import View, name_of, tensor_of
 
 NAME = "typed-scales"
-FIRST, HALF, BLOCKS = 13, 19, 21  # opsets: INT8 Q/DQ per channel, scales in FP16, INT4 and blocks
+FIRST, FP16, BLOCKS = 13, 19, 21  # opsets: INT8 Q/DQ per channel, scales in FP16, INT4 and blocks
 NARROW = (ir.DataType.FLOAT16, ir.DataType.BFLOAT16)
 OLD = "opset {opset} has no {what}: the parser misreads or refuses it"
 
@@ -32,7 +32,7 @@ def check(view: View) -> Iterator[Finding]:
 def _opset(node: ir.Node, kind: ir.DataType | None, opset: int) -> Iterator[Finding]:
     small = quantized_type(node) in (ir.DataType.INT4, ir.DataType.UINT4)
     blocks = small or node.attributes.get("block_size") is not None
-    needs = [(FIRST, "INT8 Q/DQ"), (HALF, "Q/DQ scales in FP16"), (BLOCKS, "INT4 or blocks")]
+    needs = [(FIRST, "INT8 Q/DQ"), (FP16, "Q/DQ scales in FP16"), (BLOCKS, "INT4 or blocks")]
     for (least, what), used in zip(needs, (True, kind in NARROW, blocks), strict=True):
         if used and opset < least:
             yield _finding(node, OLD.format(opset=opset, what=what), f"write the graph at opset {least} or above")

@@ -68,10 +68,10 @@ def test_work_of_unknown_size_is_not_counted() -> None:
         ([kernel("gemm", ("Half", "Int8"), "n", weights=("Int8",))], "int8"),  # the half is a residual to add
         (
             [kernel("gemm", ("Half",), "n"), kernel("kgen", ("Int8",), "n", weights=("Int8",))],
-            "half",
+            "fp16",
         ),  # the kgen converts
         ([kernel("kgen", ("Int8",), "n", weights=("Int8",))], "int8"),  # so small that it is a pointwise kernel
-        ([kernel("runtime_fusion", ("Int8", "Half"), "n")], "half"),  # its weight was dequantized by another kernel
+        ([kernel("runtime_fusion", ("Int8", "Half"), "n")], "fp16"),  # its weight was dequantized by another kernel
         ([kernel("gemm", ("Int8",), "other", weights=("Int8",))], "float"),
         ([], "float"),
     ],

@@ -40,7 +40,7 @@ GRAPH = GraphProof(
     weight_bytes=10_300_000,
     macs=10**9,
     int8_share=0.979,
-    half_share=0.021,
+    fp16_share=0.021,
     not_int8=(),
     engine_bytes=1,
 )
@@ -71,7 +71,7 @@ def test_a_row_holds_the_findings_and_the_shares(tmp_path: Path) -> None:
     [row] = view.graphs
     assert (row.errors, row.warnings, row.accepted, row.built) == ("0", "1", "2", "yes")
     [plan] = view.plans
-    assert (plan.int8, plan.half, plan.moves, plan.casts) == ("97.9%", "2.1%", "50", "16")
+    assert (plan.int8, plan.fp16, plan.moves, plan.casts) == ("97.9%", "2.1%", "50", "16")
     assert (plan.fused, plan.read, plan.written, plan.weights) == ("11 of 12", "48.3", "53.7", "10.3")
     assert "Necessary, not sufficient" in view.caveat
 
