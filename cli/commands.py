@@ -43,7 +43,7 @@ COMMANDS = (
     Command(
         "lint",
         "cli.lint",
-        "Say what TensorRT would reject, get wrong or run slowly in an ONNX file, and how to mend it.",
+        "Say what TensorRT would reject, get wrong or run slowly in an ONNX file, and how to fix it.",
     ),
     Command(
         "ranges",

@@ -29,7 +29,7 @@ def main(
     ] = False,
     as_json: Annotated[bool, typer.Option("--json", help="Print the report as JSON.")] = False,
 ) -> None:
-    """Say what TensorRT would reject, get wrong or run slowly in an ONNX file, and how to mend it.
+    """Say what TensorRT would reject, get wrong or run slowly in an ONNX file, and how to fix it.
 
     Exit codes: 0 no error, 1 errors were found, 2 the file cannot be read.
 
@@ -74,17 +74,17 @@ def lines(report: LintReport, shown: int) -> Iterator[str]:
 
 
 def _group(found: list[Finding], shown: int) -> Iterator[str]:
-    """Yield a rule's findings; the same effect, mend and acceptance is said once for all its nodes."""
+    """Yield a rule's findings; the same effect, fix and acceptance is said once for all its nodes."""
     groups: dict[tuple[str, str, str | None], list[Finding]] = {}
     for finding in found:
-        groups.setdefault((_first(finding.effect), finding.mend, finding.accepted), []).append(finding)
-    for (_, mend, accepted), same in list(groups.items())[:shown]:
+        groups.setdefault((_first(finding.effect), finding.fix, finding.accepted), []).append(finding)
+    for (_, fix, accepted), same in list(groups.items())[:shown]:
         for finding in same[:shown]:
             yield f"  {finding.node}" + (f"  [{finding.tensor}]" if finding.tensor else "")
         if len(same) > shown:
             yield f"  ... and {len(same) - shown} more (--all)"
         yield f"    TensorRT: {same[0].effect}"
-        yield f"    accepted: {accepted}" if accepted else f"    mend: {mend}"
+        yield f"    accepted: {accepted}" if accepted else f"    fix: {fix}"
     if len(groups) > shown:
         yield f"  ... and {len(groups) - shown} more kinds (--all)"
 

@@ -99,7 +99,7 @@ def _run_stages(road: Road) -> tuple[Path, RegressionReport]:
 
 
 def _compile_and_judge(road: Road) -> Built:
-    """Run every stage; where plain INT8 was judged and is not within its budgets, search for what mends it, and judge again."""
+    """Run every stage; where plain INT8 was judged and is not within its budgets, search for what repairs it, and judge again."""
     exported = _export(road)
     folded = _fold(road, _simplify(road, exported))
     simplified = _rewrite(road, folded)
@@ -108,7 +108,7 @@ def _compile_and_judge(road: Road) -> Built:
     built = _judge(road, Parts(exported, folded, simplified, quantized, engine, reference))
     reason = why_search(judge.read_choice(built.judged))
     if not reason or not road.config.search.enabled:
-        road.say("  search: switched off" if reason else "  search: not needed, no variant needs mending")
+        road.say("  search: switched off" if reason else "  search: not needed, no variant needs repair")
         return built
     road.say(f"  search: {reason}")
     found = _search(road, simplified, quantized)

@@ -22,7 +22,7 @@ from bundle.judging.standing import standing
 from bundle.judging.verdict import accepted
 from bundle.tasks.dataset import FolderDataset
 from calibration.sampling import CalibrationSet
-from compile.quantization.contenders import LEFT_OUT, MENDS
+from compile.quantization.contenders import LEFT_OUT, REPAIRS
 from compile.stage.artifacts import (
     EngineSettings,
     FoldedSettings,
@@ -166,7 +166,7 @@ def ship(draft: Manifest, choice: Choice, judged: str) -> Manifest:
     passing = accepted(allow_inconclusive=bool(draft.settings.get("allow_inconclusive")))
     beyond = {one.name for one in choice.candidates if not set(one.verdicts.values()) <= set(passing)}
     fine = {one.name for one in choice.candidates if one.verdicts and standing(one.verdicts) == "within"}
-    spare = {mixed for mixed, plain in MENDS.items() if plain in fine}
+    spare = {mixed for mixed, plain in REPAIRS.items() if plain in fine}
     out = LEFT_OUT.get(draft.target, frozenset()) | spare | (beyond if draft.engine.status == "built" else set())
     out -= {choice.shipped}
     kept = tuple(variant for variant in draft.variants if variant.name not in out)

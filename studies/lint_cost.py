@@ -1,7 +1,7 @@
-"""What the accepted warnings cost: each one mended in a copy of a bundle's INT8 graph, and both measured.
+"""What the accepted warnings cost: each one fixed in a copy of a bundle's INT8 graph, and both measured.
 
 ``python -m studies.lint_cost BUNDLE --original GRAPH`` prints a Markdown table: the signal-to-noise ratio of every task's
-output against the float graph, as shipped and with one rule's warnings mended, and the kernels NVIDIA's builder makes of each.
+output against the float graph, as shipped and with one rule's warnings fixed, and the kernels NVIDIA's builder makes of each.
 """
 
 from collections.abc import Callable, Sequence
@@ -115,14 +115,14 @@ def return_to_float(model: ir.Model, findings: Sequence[Finding], path: Path, fe
                 node.replace_input_with(index, add_constant(model, f"{label(node)}/w", weight))
 
 
-Mend: TypeAlias = Callable[[ir.Model, Sequence[Finding], Path, Feeds], None]
-MENDS: MappingProxyType[str, Mend] = MappingProxyType(
+Fix: TypeAlias = Callable[[ir.Model, Sequence[Finding], Path, Feeds], None]
+FIXES: MappingProxyType[str, Fix] = MappingProxyType(
     {"residual-input": quantize_skips, "float-operator": return_to_float}
 )
 
 
 def measure(opened: Bundle, original: Path, feeds: Feeds, calibration: Feeds) -> list[Row]:
-    """Return a row for the INT8 graph as it is, and one for each rule that it breaks, mended.
+    """Return a row for the INT8 graph as it is, and one for each rule that it breaks, fixed.
 
     ``original`` is the float graph it was made of, which a bundle for jetson does not carry.
 
@@ -147,16 +147,16 @@ def _rows(opened: Bundle, int8: Path, original: Path, feeds: Feeds, calibration:
     findings = lint_model(read_model(int8), int8.name).findings
     rows = [_row("as shipped", len(findings), int8, feeds, reference, tasks)]
     with TemporaryDirectory() as scratch:
-        for rule, mend in MENDS.items():
+        for rule, fix in FIXES.items():
             found = [finding for finding in findings if finding.rule == rule]
             if not found:
                 continue
             model = view_of(read_model(int8)).model
-            mend(model, found, int8, calibration)
+            fix(model, found, int8, calibration)
             RemoveUnusedNodesPass()(model)
             path = Path(scratch) / f"{rule}.onnx"
             ir.save(model, path)
-            rows.append(_row(f"{rule} mended", len(found), path, feeds, reference, tasks))
+            rows.append(_row(f"{rule} fixed", len(found), path, feeds, reference, tasks))
     return rows
 
 
@@ -179,7 +179,7 @@ def main(
     data: Annotated[Path, typer.Option(help="A labelled folder.")] = Path("data/scenes"),
     count: Annotated[int, typer.Option(min=1, max=LIMITS["count"].most, help="How many images of each split.")] = 8,
 ) -> None:
-    """Mend the accepted warnings of a bundle's INT8 graph one rule at a time, and measure what that changes.
+    """Fix the accepted warnings of a bundle's INT8 graph one rule at a time, and measure what that changes.
 
     Example: python -m studies.lint_cost build/default/jetson --original build/.store/simplify/KEY
     """

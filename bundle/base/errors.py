@@ -21,7 +21,7 @@ from bundle.base.escaping import escaped
 
 
 class ProjectError(Exception):
-    """A failure that says what was expected, what came, where, and how to mend it."""
+    """A failure that says what was expected, what came, where, and how to fix it."""
 
     exit_code: ClassVar[int] = 2
 

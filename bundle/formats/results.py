@@ -140,7 +140,7 @@ def read_tied(folder: Path, name: str, bundle: str) -> bytes:
             expected=f"a result of bundle {bundle[:16]}…",
             got=f"of bundle {found.group(1).decode()[:16]}…",
             where=str(path),
-            fix=_mend(name),
+            fix=_fix(name),
         )
     return content
 
@@ -158,7 +158,7 @@ def require_results(folder: Path, names: tuple[str, ...], there: Collection[str]
                 expected="the result the bundle was shipped with",
                 got="no file",
                 where=str(folder),
-                fix=_mend(name),
+                fix=_fix(name),
             )
 
 
@@ -182,10 +182,10 @@ def _require_seal(content: bytes, found: "re.Match[bytes]", path: Path, name: st
 
 
 def _altered(path: Path, name: str, expected: str, got: str) -> ArtifactError:
-    return ArtifactError(f"{name} was altered", expected=expected, got=got, where=str(path), fix=_mend(name))
+    return ArtifactError(f"{name} was altered", expected=expected, got=got, where=str(path), fix=_fix(name))
 
 
-def _mend(name: str) -> str:
+def _fix(name: str) -> str:
     makers = {
         "regression.json": "run pytest tests/regression --bundle on the bundle, or tdss regress",
         "report.html": "run tdss report on the bundle",

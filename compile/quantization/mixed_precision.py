@@ -1,6 +1,6 @@
 """Search: where plain INT8 is not within its budgets, try SmoothQuant, then return the layers to float that buy the most.
 
-    int8 on the calibration images ── every task holds ──▶ they show nothing to mend
+    int8 on the calibration images ── every task holds ──▶ they show nothing to fix
           │ else
     the same scheme with SmoothQuant, if its noise says that it is better ── every task holds ──▶ int8_smooth, all layers in INT8
           │ else (it is kept as well if it is better than int8)
@@ -14,7 +14,7 @@ A pipeline comes here only where plain INT8 was judged and is not within its bud
 those that judge the bundle never choose its layers. A model may have been trained on
 its calibration images, and there are few of them, so a task *holds* only if its drop's interval lies within ± ``margin``
 of its budget, in both directions: an improvement is as much a sign of noise as a drop. A task that none of these images has a
-label for, or whose metric is 0 in float, has no say: no layer could mend it. The minimum of images that a verdict needs is
+label for, or whose metric is 0 in float, has no say: no layer could fix it. The minimum of images that a verdict needs is
 not asked for: what is found here is judged on others, and the outcome names the tasks with fewer. Where a metric is too noisy for
 that on so few images, whatever the graph, the next best is asked for: that the rule which judges the bundle passes every
 task on them; failing that, that the drop itself is within ± ``margin`` where the images cannot tell. What is found is one
@@ -127,7 +127,7 @@ def _search(
         trial.set_reference(session.infer)
     first = _try(job, plain, trial, terms)
     if first.held:
-        outcome = f"nothing to mend on these images: every task holds in plain INT8{_unknown(first)}"
+        outcome = f"nothing to fix on these images: every task holds in plain INT8{_unknown(first)}"
         return _report(terms, outcome, trial=trial, steps=(first,)), ()
     failing = broken(first.tasks, _aim(terms))
     progress(f"search: INT8 does not hold {', '.join(failing)} on the calibration images")

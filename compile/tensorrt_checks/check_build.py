@@ -91,7 +91,7 @@ def _require_legal(reports: LintReports) -> None:
                 expected="no finding of severity error",
                 got=f"{first.rule} at {first.node} {first.tensor}: {first.effect}",
                 where=report.graph,
-                fix=f"{first.mend}; tdss lint lists every finding",
+                fix=f"{first.fix}; tdss lint lists every finding",
             )
 
 

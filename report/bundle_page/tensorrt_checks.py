@@ -146,5 +146,5 @@ def _warnings(report: LintReport) -> list[WarningRow]:
 def _row(graph: str, found: list[Finding]) -> WarningRow:
     first, more = found[0], len(found) - 1
     where = first.node + (f" and {more} more" if more else "")
-    outcome = f"accepted: {first.accepted}" if first.accepted else f"mend: {first.mend}"
+    outcome = f"accepted: {first.accepted}" if first.accepted else f"fix: {first.fix}"
     return WarningRow(graph=graph, rule=first.rule, where=where, effect=first.effect, outcome=outcome)

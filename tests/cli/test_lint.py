@@ -30,7 +30,7 @@ def test_an_error_is_exit_1_and_names_rule_node_tensor_effect_and_mend(
     code, out, _ = tdss("lint", saved(GOOD.replace("int8 z = {0}", "uint8 z = {0}"), tmp_path), capsys=capsys)
     assert code == 1
     assert "error symmetric-int8 (rule 1)" in out and "[x]" in out
-    assert "TensorRT: " in out and "mend: " in out
+    assert "TensorRT: " in out and "fix: " in out
 
 
 def test_json_is_the_whole_report(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:

@@ -196,7 +196,7 @@ def test_what_mends_plain_int8_is_searched_for_only_where_the_judgement_says_so(
     asked, folder = built
     lines: list[str] = []
     build_bundle(asked, lines.append)
-    assert "  search: not needed, no variant needs mending" in lines and not (folder / SENSITIVITY).exists()
+    assert "  search: not needed, no variant needs repair" in lines and not (folder / SENSITIVITY).exists()
     monkeypatch.setattr(
         pipeline, "why_search", lambda choice: "int8 is not shown to be within its budgets: depth regression"
     )

@@ -13,7 +13,7 @@ EFFECT = (
     "the logits are larger by the inverse of the scale than they need to be: FP16 overflows earlier, and NVIDIA's guide asks for "
     "the scale before the first product of a fused attention (TensorRT-RTX 1.7.1 fuses it behind, too; TensorRT 10.3 was not tried)"
 )
-MEND = "scale the query first (the pass scale_query_first), or fold the scale into its projection"
+FIX = "scale the query first (the pass scale_query_first), or fold the scale into its projection"
 BY_HAND = "scale the query first or fold the scale into its projection; the pass scale_query_first does not: {reason}"
 
 
@@ -30,5 +30,5 @@ def check(view: View) -> Iterator[Finding]:
             node=name_of(node),
             tensor=tensor_of(product.outputs[0]),
             effect=EFFECT,
-            mend=BY_HAND.format(reason=reason) if reason else MEND,
+            fix=BY_HAND.format(reason=reason) if reason else FIX,
         )

@@ -13,7 +13,7 @@ NAME = "float-bias"
 WITH_BIAS = ("Conv", "ConvTranspose", "Gemm")
 REJECTED = "the graph is rejected: TensorRT dequantizes INT8 only, not int32"
 SLOW = "no fusion: TensorRT adds a bias in float inside the kernel, a quantized one leaves an addition of its own"
-MEND = "keep the bias as a float initializer (the pass drop_bias_dequantization)"
+FIX = "keep the bias as a float initializer (the pass drop_bias_dequantization)"
 
 
 def check(view: View) -> Iterator[Finding]:
@@ -40,4 +40,4 @@ def _dtype(node: ir.Node) -> ir.DataType | None:
 
 
 def _finding(node: ir.Node, tensor: str, effect: str) -> Finding:
-    return Finding(rule=NAME, severity="error", node=name_of(node), tensor=tensor, effect=effect, mend=MEND)
+    return Finding(rule=NAME, severity="error", node=name_of(node), tensor=tensor, effect=effect, fix=FIX)

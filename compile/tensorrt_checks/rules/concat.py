@@ -29,9 +29,9 @@ def check(view: View) -> Iterator[Finding]:
         numbers = sorted({float(np.max(scale)) for scale in scales if scale is not None})
         if len(numbers) > 1:
             effect = DIFFERENT.format(scales=", ".join(f"{number:.4g}" for number in numbers))
-            mend = "give them one scale, the largest (the pass share_concat_scales)"
-            yield _finding(node, tensor_of(node.outputs[0]), effect, mend)
+            fix = "give them one scale, the largest (the pass share_concat_scales)"
+            yield _finding(node, tensor_of(node.outputs[0]), effect, fix)
 
 
-def _finding(node: ir.Node, tensor: str, effect: str, mend: str) -> Finding:
-    return Finding(rule=NAME, severity="error", node=name_of(node), tensor=tensor, effect=effect, mend=mend)
+def _finding(node: ir.Node, tensor: str, effect: str, fix: str) -> Finding:
+    return Finding(rule=NAME, severity="error", node=name_of(node), tensor=tensor, effect=effect, fix=fix)

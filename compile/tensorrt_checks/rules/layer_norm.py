@@ -20,13 +20,13 @@ def check(view: View) -> Iterator[Finding]:
     """Look for x − mean over the root of its mean square, and at the type of the native operators."""
     for node in view.each("Div"):
         if mean_of(node) is not None:
-            mend = "export at opset 17 or above, where LayerNormalization is one operator"
-            yield _finding(node, tensor_of(input_at(node, 0)), DECOMPOSED, mend)
+            fix = "export at opset 17 or above, where LayerNormalization is one operator"
+            yield _finding(node, tensor_of(input_at(node, 0)), DECOMPOSED, fix)
     for node in view.each("LayerNormalization", "Softmax"):
         value = input_at(node, 0)
         if value is not None and value.dtype == ir.DataType.FLOAT16:
-            mend = "Cast to FP32 before it and back behind it"
-            yield _finding(node, tensor_of(value), NARROW.format(operator=node.op_type), mend)
+            fix = "Cast to FP32 before it and back behind it"
+            yield _finding(node, tensor_of(value), NARROW.format(operator=node.op_type), fix)
 
 
 def mean_of(node: ir.Node) -> ir.Node | None:
@@ -51,5 +51,5 @@ def _squares(square: ir.Node, centred: ir.Value) -> bool:
     return base is centred or same
 
 
-def _finding(node: ir.Node, tensor: str, effect: str, mend: str) -> Finding:
-    return Finding(rule=NAME, severity="warning", node=name_of(node), tensor=tensor, effect=effect, mend=mend)
+def _finding(node: ir.Node, tensor: str, effect: str, fix: str) -> Finding:
+    return Finding(rule=NAME, severity="warning", node=name_of(node), tensor=tensor, effect=effect, fix=fix)

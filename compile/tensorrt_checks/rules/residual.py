@@ -10,7 +10,7 @@ from compile.tensorrt_checks.rules.view import View, name_of, producer, quantize
 
 NAME = "residual-input"
 EFFECT = "{operator} and this Add are two kernels: with the skip input in float, the INT8 kernel writes float and the sum reads it"
-MEND = "quantize the skip input (the pass quantize_residual_inputs where its scale is known), or accept the kernel"
+FIX = "quantize the skip input (the pass quantize_residual_inputs where its scale is known), or accept the kernel"
 
 
 def check(view: View) -> Iterator[Finding]:
@@ -19,7 +19,7 @@ def check(view: View) -> Iterator[Finding]:
         for operator, skip in skips(node):
             effect = EFFECT.format(operator=name_of(operator))
             yield Finding(
-                rule=NAME, severity="warning", node=name_of(node), tensor=tensor_of(skip), effect=effect, mend=MEND
+                rule=NAME, severity="warning", node=name_of(node), tensor=tensor_of(skip), effect=effect, fix=FIX
             )
 
 

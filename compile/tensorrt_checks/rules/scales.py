@@ -36,8 +36,8 @@ def _values(node: ir.Node) -> Iterator[Finding]:
     numbers = scale.astype(np.float64)
     if not (numbers > 0).all() or not np.isfinite(numbers).all():
         effect = "the parser refuses a scale that is not above 0"
-        mend = "a channel that is always 0 gets the scale 1; one that vanished in FP16 keeps an FP32 scale and a Cast"
-        yield _finding(node, 1, effect, mend)
+        fix = "a channel that is always 0 gets the scale 1; one that vanished in FP16 keeps an FP32 scale and a Cast"
+        yield _finding(node, 1, effect, fix)
 
 
 def _activation(node: ir.Node, count: int) -> Iterator[Finding]:
@@ -65,8 +65,8 @@ def _weight(node: ir.Node, count: int) -> Iterator[Finding]:
         wanted = channel_axis(reader, index, len(shape))
         if wanted is not None and wanted != axis:
             effect = f"no INT8 kernel: {reader.op_type} wants its weight's scales on axis {wanted}, they are on {axis}"
-            mend = f"quantize the weight again along axis {wanted}, its output channels"
-            yield _finding(node, 0, effect, mend)
+            fix = f"quantize the weight again along axis {wanted}, its output channels"
+            yield _finding(node, 0, effect, fix)
 
 
 def channel_axis(node: ir.Node, index: int, rank: int) -> int | None:
@@ -82,6 +82,6 @@ def channel_axis(node: ir.Node, index: int, rank: int) -> int | None:
     return 0 if node.op_type == "Conv" else 1
 
 
-def _finding(node: ir.Node, index: int, effect: str, mend: str) -> Finding:
+def _finding(node: ir.Node, index: int, effect: str, fix: str) -> Finding:
     tensor = tensor_of(input_at(node, index))
-    return Finding(rule=NAME, severity="error", node=name_of(node), tensor=tensor, effect=effect, mend=mend)
+    return Finding(rule=NAME, severity="error", node=name_of(node), tensor=tensor, effect=effect, fix=fix)

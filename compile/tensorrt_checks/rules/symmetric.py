@@ -89,6 +89,6 @@ def _zero(node: ir.Node) -> Iterator[Finding]:
         yield _finding(node, effect, "give it as many zero-points as scales")
 
 
-def _finding(node: ir.Node, effect: str, mend: str) -> Finding:
+def _finding(node: ir.Node, effect: str, fix: str) -> Finding:
     tensor = tensor_of(input_at(node, 0))
-    return Finding(rule=NAME, severity="error", node=name_of(node), tensor=tensor, effect=effect, mend=mend)
+    return Finding(rule=NAME, severity="error", node=name_of(node), tensor=tensor, effect=effect, fix=fix)

@@ -55,5 +55,5 @@ def _thin(size: tuple[int, int, int], *, grouped: bool) -> str:
     return " and ".join(f"{letter} {number}" for letter, number in sizes if number < LEAST)
 
 
-def _finding(node: ir.Node, tensor: str, effect: str, mend: str) -> Finding:
-    return Finding(rule=NAME, severity="warning", node=name_of(node), tensor=tensor, effect=effect, mend=mend)
+def _finding(node: ir.Node, tensor: str, effect: str, fix: str) -> Finding:
+    return Finding(rule=NAME, severity="warning", node=name_of(node), tensor=tensor, effect=effect, fix=fix)

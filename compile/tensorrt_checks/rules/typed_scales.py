@@ -39,6 +39,6 @@ def _opset(node: ir.Node, kind: ir.DataType | None, opset: int) -> Iterator[Find
             return
 
 
-def _finding(node: ir.Node, effect: str, mend: str) -> Finding:
+def _finding(node: ir.Node, effect: str, fix: str) -> Finding:
     tensor = tensor_of(input_at(node, 1))
-    return Finding(rule=NAME, severity="error", node=name_of(node), tensor=tensor, effect=effect, mend=mend)
+    return Finding(rule=NAME, severity="error", node=name_of(node), tensor=tensor, effect=effect, fix=fix)

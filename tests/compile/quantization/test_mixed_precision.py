@@ -310,7 +310,7 @@ class TestSearch:
         self, quantized: Quantized, simplified: Simplified, drawn: CalibrationSet, scenes: Path, tmp_path: Path
     ) -> None:
         found, _ = ask(quantized, simplified, drawn, scenes, tmp_path / "out", budget=50.0)
-        assert _read(found.folder).outcome.startswith("nothing to mend on these images")
+        assert _read(found.folder).outcome.startswith("nothing to fix on these images")
         assert variants_of(found) == variants_of(quantized)
 
     @ONE

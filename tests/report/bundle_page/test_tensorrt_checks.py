@@ -15,7 +15,7 @@ from tests.report import made
 from tests.report.bundle_page.test_page import Reader
 
 WARNING = Finding(
-    rule="residual-input", severity="warning", node="a/Add", tensor="x", effect="two kernels", mend="quantize x"
+    rule="residual-input", severity="warning", node="a/Add", tensor="x", effect="two kernels", fix="quantize x"
 )
 FINDINGS = (
     WARNING.model_copy(update={"accepted": "it stays exact"}),
@@ -79,7 +79,7 @@ def test_a_row_holds_the_findings_and_the_shares(tmp_path: Path) -> None:
 def test_the_warnings_rows_say_how_many_and_what_became_of_them(tmp_path: Path) -> None:
     view = legal_view(folder_with(tmp_path, None))
     assert [(row.where, row.outcome) for row in view.warnings] == [
-        ("<b>c</b>", "mend: quantize x"),
+        ("<b>c</b>", "fix: quantize x"),
         ("a/Add and 1 more", "accepted: it stays exact"),
     ]
 
