@@ -15,7 +15,7 @@ from compile.stage.artifacts import EngineSettings, variants_of
 from compile.stage.command import announce, claim, run_script
 from compile.stage.graph_info import graph_info
 from compile.stage.store import seal, stage_tools, writing
-from compile.tensorrt_checks.check_build import write_legality
+from compile.tensorrt_checks.check_build import write_checks
 from targets.base import RunConfig, Target
 from targets.table import target as find_target
 
@@ -31,7 +31,7 @@ def build(quantized: Quantized, out: Path, target: Target, run: RunConfig) -> En
     with writing(out, Engine) as folder:
         for name in quantized.record.files:
             shutil.copyfile(quantized.file(name), folder / name)
-        write_legality(folder, target.name, variants)
+        write_checks(folder, target.name, variants)
         status = target.build(folder, variants, run)
         settings = EngineSettings(graph=graph_info(quantized), target=target.name, variants=variants, status=status)
         seal(Engine, folder, parent=quantized.sha256, settings=settings, tools=stage_tools("build"))

@@ -43,7 +43,7 @@ if TYPE_CHECKING:
     from tdss.config import ModelConfig
 
 
-class Parts(NamedTuple):
+class StageArtifacts(NamedTuple):
     """The artifacts a bundle is put together from, in the order of the stages."""
 
     exported: Exported
@@ -93,7 +93,7 @@ def draft_manifest(
     dataset: FolderDataset,
     calibration: CalibrationSet,
     checkpoint: str,
-    parts: Parts,
+    parts: StageArtifacts,
     budgets: dict[str, float],
 ) -> Manifest:
     """Return the manifest of the bundle these parts make; which variant is shipped is still open."""
@@ -131,7 +131,7 @@ def _framework() -> str:
     return f"torch {tool_versions('torch')['torch']}, eager, float32, unfolded"
 
 
-def _settings(config: BuildConfig, calibration: CalibrationSet, parts: Parts) -> dict[str, JsonValue]:
+def _settings(config: BuildConfig, calibration: CalibrationSet, parts: StageArtifacts) -> dict[str, JsonValue]:
     simplified, fold = (
         read_settings(SimplifiedSettings, parts.simplified),
         read_settings(FoldedSettings, parts.folded).fold,
@@ -164,7 +164,7 @@ def ship(draft: Manifest, choice: Choice, judged: str) -> Manifest:
     judged here, each variant that is not accepted: beyond its budgets, or undecided where that is not allowed.
     """
     passing = accepted(allow_inconclusive=bool(draft.settings.get("allow_inconclusive")))
-    beyond = {one.name for one in choice.candidates if not set(one.verdicts.values()) <= set(passing)}
+    beyond = {candidate.name for candidate in choice.candidates if not set(candidate.verdicts.values()) <= set(passing)}
     fine = {one.name for one in choice.candidates if one.verdicts and standing(one.verdicts) == "within"}
     spare = {mixed for mixed, plain in REPAIRS.items() if plain in fine}
     out = LEFT_OUT.get(draft.target, frozenset()) | spare | (beyond if draft.engine.status == "built" else set())
@@ -191,7 +191,7 @@ def unchanged(folder: Path, manifest: Manifest) -> bool:
     return there.model_copy(update={"seal": UNSEALED}) == manifest
 
 
-def publish(folder: Path, manifest: Manifest, parts: Parts, judged: Judged, run: RunConfig) -> None:
+def publish(folder: Path, manifest: Manifest, parts: StageArtifacts, judged: Judged, run: RunConfig) -> None:
     """Write the bundle as ``folder``: its files, the manifest, the results, and the page drawn from them.
 
     Raises:

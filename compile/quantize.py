@@ -20,9 +20,9 @@ from bundle.formats.outputs import require_container
 from bundle.tasks.preprocess import Preprocess, Triple
 from calibration.sampling import CalibrationSet, from_folder
 from compile.graphs.fp16 import write_fp16
-from compile.graphs.load_onnx import adopt_graph
+from compile.graphs.load_onnx import import_graph
 from compile.quantization.nncf_calibration import SUFFIX, feeds_of, weights_only
-from compile.quantization.variants import CACHE, Job, ranges_for, scheme_of, write_quantized
+from compile.quantization.variants import CACHE, QuantizationJob, ranges_for, scheme_of, write_quantized
 from compile.stage.artifacts import QuantizedSettings, Range, SimplifiedSettings, VariantNote
 from compile.stage.command import announce, claim, run_script
 from compile.stage.compare import OutputError, Outputs, compare, require, run_graph
@@ -47,7 +47,7 @@ def quantize(
     """
     info = graph_info(simplified)
     with writing(out, Quantized) as folder:
-        job = Job(simplified.file(GRAPH_FILE), info, calibration, folder, target, run, cache)
+        job = QuantizationJob(simplified.file(GRAPH_FILE), info, calibration, folder, target, run, cache)
         variants, notes = list[Variant](), dict[str, VariantNote]()
         recipes = target.variants(target.capabilities(run))
         ranges = ranges_for(job, recipes)
@@ -62,7 +62,7 @@ def quantize(
     return load(Quantized, out)
 
 
-def _write(recipe: VariantRecipe, job: Job, ranges: tuple[Range, ...]) -> tuple[Variant, VariantNote]:
+def _write(recipe: VariantRecipe, job: QuantizationJob, ranges: tuple[Range, ...]) -> tuple[Variant, VariantNote]:
     """Write one variant's graph; return it with what there is to say about it."""
     if recipe.graph == "fp16":
         files, typed = write_fp16(job.source, job.folder, recipe.name, ranges)
@@ -77,7 +77,7 @@ def _write(recipe: VariantRecipe, job: Job, ranges: tuple[Range, ...]) -> tuple[
     return write_quantized(recipe, job, ranges, scheme_of(job))
 
 
-def _check(job: Job, variants: list[Variant]) -> dict[str, tuple[OutputError, ...]]:
+def _check(job: QuantizationJob, variants: list[Variant]) -> dict[str, tuple[OutputError, ...]]:
     """Compare each variant's graph with the float one it came from, on a few calibration images.
 
     A float graph must compute the same; how far a narrower one is off is recorded, and judged by the regression.
@@ -126,7 +126,7 @@ def main(
     require_container(kept)
     run, chosen = RunConfig(device=device, threads=threads), find_target(target)
     with TemporaryDirectory() as scratch:
-        graph = adopt_graph(model, Path(scratch) / "adopted", mean=mean, std=std)
+        graph = import_graph(model, Path(scratch) / "adopted", mean=mean, std=std)
         if graph.folder != model:
             say(f"graph: {read_settings(SimplifiedSettings, graph).preparation}")
         drawn = from_folder(calibration, split, count, seed=seed, preprocess=graph_info(graph).preprocess)

@@ -46,7 +46,7 @@ def simplify(exported: Exported, out: Path, images: ImageFiles, *, threads: int)
     source = exported.file(GRAPH_FILE)
     with writing(out, Simplified) as folder:
         target = folder / GRAPH_FILE
-        refusal = _simplify_apart(source, target) or _refusal(source, target, info, feeds, threads)
+        refusal = _run_onnxsim(source, target) or _refusal(source, target, info, feeds, threads)
         if refusal:
             target.unlink(missing_ok=True)
             shutil.copyfile(source, target)
@@ -67,7 +67,7 @@ def operators(graph: Path) -> Counter[str]:
     return Counter(dict(sorted(found.items())))
 
 
-def _simplify_apart(source: Path, target: Path) -> str:
+def _run_onnxsim(source: Path, target: Path) -> str:
     """Run onnxsim in a process of its own, which stands in another folder; return why there is no result, or nothing."""
     command = module(WORKER, str(source.resolve()), str(target.resolve()))
     try:

@@ -41,7 +41,7 @@ RECIPE = VariantRecipe(name="int8", graph="quantized", hint="f32", reason="measu
 LARGEST_STEP = 127.0
 
 
-class Row(NamedTuple):
+class Measurement(NamedTuple):
     """One graph: worst and mean SQNR of its tasks in dB, and its kernels ("" where nothing could build it)."""
 
     name: str
@@ -121,7 +121,7 @@ FIXES: MappingProxyType[str, Fix] = MappingProxyType(
 )
 
 
-def measure(opened: Bundle, original: Path, feeds: Feeds, calibration: Feeds) -> list[Row]:
+def measure(opened: Bundle, original: Path, feeds: Feeds, calibration: Feeds) -> list[Measurement]:
     """Return a row for the INT8 graph as it is, and one for each rule that it breaks, fixed.
 
     ``original`` is the float graph it was made of, which a bundle for jetson does not carry.
@@ -142,7 +142,7 @@ def measure(opened: Bundle, original: Path, feeds: Feeds, calibration: Feeds) ->
         return _rows(opened, folder / graphs["int8"], original, feeds, calibration)
 
 
-def _rows(opened: Bundle, int8: Path, original: Path, feeds: Feeds, calibration: Feeds) -> list[Row]:
+def _rows(opened: Bundle, int8: Path, original: Path, feeds: Feeds, calibration: Feeds) -> list[Measurement]:
     reference, tasks = run(original, feeds), tuple(opened.manifest.tasks)
     findings = lint_model(read_model(int8), int8.name).findings
     rows = [_row("as shipped", len(findings), int8, feeds, reference, tasks)]
@@ -162,15 +162,16 @@ def _rows(opened: Bundle, int8: Path, original: Path, feeds: Feeds, calibration:
 
 def _row(
     name: str, sites: int, path: Path, feeds: Feeds, reference: list[dict[str, Array]], tasks: tuple[str, ...]
-) -> Row:
+) -> Measurement:
     outputs = run(path, feeds)
     found = {task: ratio_db(outputs, reference, task) for task in tasks}
     worst = min(found, key=lambda task: found[task])
     proof = prove([path])
     kernels = "; ".join(
-        f"{one.kernels}, {one.moves} move, {one.casts} convert, {one.int8_share:.1%} INT8" for one in proof.graphs
+        f"{graph.kernels}, {graph.moves} move, {graph.casts} convert, {graph.int8_share:.1%} INT8"
+        for graph in proof.graphs
     )
-    return Row(name, sites, worst, found[worst], float(np.mean(list(found.values()))), kernels)
+    return Measurement(name, sites, worst, found[worst], float(np.mean(list(found.values()))), kernels)
 
 
 def main(

@@ -35,7 +35,7 @@ from compile.graphs.fp16 import write_fp16, write_ranges
 from compile.graphs.nodes import add_constant
 from compile.graphs.passes.table import apply_passes
 from compile.graphs.quantizers import DEQUANTIZE, QUANTIZE, dequantizers_behind
-from compile.quantization.nncf_calibration import Question, calibrate, feeds_of
+from compile.quantization.nncf_calibration import CalibrationRequest, calibrate, feeds_of
 from compile.quantization.variants import CACHE
 from compile.stage.artifacts import Range
 from compile.stage.code_hash import ROOT, code_hash
@@ -129,7 +129,9 @@ def quantized(model: Model, name: str, choice: Choice) -> Path:
     """Quantize a model's graph as a candidate says; return the file."""
     path = model.work / f"{name}.qdq.onnx"
     chosen = scheme(JETSON.capabilities(RunConfig(device=EMULATION))).model_copy(update={"heads": choice.heads})
-    calibrated = calibrate(Question(model.graph, model.info, model.calibration, chosen, "onnx"), model.work / CACHE)
+    calibrated = calibrate(
+        CalibrationRequest(model.graph, model.info, model.calibration, chosen, "onnx"), model.work / CACHE
+    )
     apply_passes((*BEFORE_ATTENTION, *choice.passes, *AFTER_ATTENTION), calibrated, path)
     return path
 
@@ -196,19 +198,19 @@ def worst_db(outputs: Sequence[Outputs], reference: Sequence[Outputs]) -> float:
 
 def quantize_second(model: ir.Model) -> ir.Model:
     """Put Q/DQ pairs before both operands of every attention's second product; V gets the step of the softmax."""
-    for one in list(attentions(model.graph)):
+    for attention in list(attentions(model.graph)):
         for index in (0, 1):
-            value = one.second.inputs[index]
+            value = attention.second.inputs[index]
             if value is None or dequantizers_behind(value):
                 continue
-            name = f"{one.second.name}/{index}"
+            name = f"{attention.second.name}/{index}"
             scale = add_constant(model, f"{name}/scale", np.asarray(SOFTMAX_STEP, np.float32))
             zero = add_constant(model, f"{name}/zero", np.zeros((), np.int8))
             q = ir.Node("", QUANTIZE, [value, scale, zero], name=f"{name}/q")
             d = ir.Node("", DEQUANTIZE, [q.outputs[0], scale, zero], name=f"{name}/dq")
             q.outputs[0].name, d.outputs[0].name = f"{name}/q", f"{name}/dq"
-            model.graph.insert_before(one.second, [q, d])
-            one.second.replace_input_with(index, d.outputs[0])
+            model.graph.insert_before(attention.second, [q, d])
+            attention.second.replace_input_with(index, d.outputs[0])
     return model
 
 

@@ -38,7 +38,7 @@ from studies.folding.eliminations import PLAIN, case_named, write_plain
 from studies.folding.run import rewrites_of
 from studies.placement import plan_of
 from studies.rewrites import BURST, Model, latency_ratios, recipes_of
-from studies.runs import Bench
+from studies.runs import TimingSetup
 from targets.base import RunConfig
 from targets.folding import FILE, FoldingCost, Measure, Rates, RatesRow, Sample
 from targets.jetson.rtx import DISTRIBUTION, require_builder
@@ -94,7 +94,7 @@ def _fold(plain: Kept, rates: Rates, work: Path, code: str) -> Path:
     return keep(work, key, write, say).file(GRAPH_FILE)
 
 
-def latencies(folds: Folds, bench: Bench) -> list[Sample]:
+def latencies(folds: Folds, bench: TimingSetup) -> list[Sample]:
     """Time the distinct graphs of a model, rewritten for the target, in one interleaved run for each float variant."""
     first, *others = folds.distinct
     samples = []
@@ -143,7 +143,7 @@ def decide(
 ) -> tuple[RatesRow, ...]:
     """Switch the first candidate on whose mean is within ``CLOSE`` of the least; ``graphs`` holds each one's, by model."""
     means = {
-        rates: geometric_mean(one.ratio for one in samples if mine[one.model] == one.graph)
+        rates: geometric_mean(sample.ratio for sample in samples if mine[sample.model] == sample.graph)
         for rates, mine in graphs.items()
     }
     on = next(rates for rates, mean in means.items() if mean <= min(means.values()) * CLOSE[measure])
@@ -153,7 +153,9 @@ def decide(
     )
 
 
-def measure_rates(cases: Sequence[str], grid: Sequence[Rates], bench: Bench, work: Path, command: str) -> FoldingCost:
+def measure_rates(
+    cases: Sequence[str], grid: Sequence[Rates], bench: TimingSetup, work: Path, command: str
+) -> FoldingCost:
     """Fold, measure and decide.
 
     Raises:
@@ -218,7 +220,7 @@ def main(
 
     Example: python -m studies.rates --target intel --write
     """
-    bench = Bench(
+    bench = TimingSetup(
         find_target(target), RunConfig(threads=threads), TimingConfig(runs=rounds, warmup=1, burst=BURST), clock
     )
     cases = tuple(case or CASES)

@@ -92,7 +92,7 @@ def _say_unsigned(bundle: Bundle) -> None:
 def _text(decision: Decision, sent: Path) -> str:
     report, lines = decision.report, []
     lines += [latency_line(name, row) for name, row in decision.bench.variants.items()]
-    lines += [f"{one.name:12} {one.reason}" for one in decision.choice.candidates]
+    lines += [f"{candidate.name:12} {candidate.reason}" for candidate in decision.choice.candidates]
     lines += [f"warning: {busy(decision.bench.disturbed)}"] if decision.bench.disturbed else []
     lines += [f"chosen: {decision.choice.shipped}, {decision.choice.reason}"]
     lines += [sentence(name, row, report.checks[name].reason) for name, row in report.tasks.items()]

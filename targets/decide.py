@@ -31,7 +31,7 @@ from bundle.judging.timing import AGAIN, Load, disturbances, glance, load_betwee
 from targets.base import Execute, Latency, RunConfig, Session
 from targets.jetson.power import machine_facts
 from targets.open import execution, open_session
-from targets.tool import with_tool
+from targets.vendor_benchmark import with_vendor_timing
 
 Say: TypeAlias = Callable[[str], None]
 
@@ -92,15 +92,16 @@ def decide(plan: Plan, say: Say) -> Decision:
         if not emulated and plan.protocol.tool_seconds:
             seconds = plan.protocol.tool_seconds
             latencies = {
-                name: with_tool(row, plan.bundle, name, plan.run, seconds, say) for name, row in latencies.items()
+                name: with_vendor_timing(row, plan.bundle, name, plan.run, seconds, say)
+                for name, row in latencies.items()
             }
     choice = _of_those_tried(plan, choose(reports, _totals(spent), None, plan.protocol.gain))
     decision = _decision(plan, reports, failed, latencies, choice, load)
     plan.bundle.write(RESULT, render(decision.report))
     plan.bundle.write(BENCH, decision.bench.model_dump_json(indent=2) + "\n")
     plan.bundle.write(CHOICE, decision.choice.model_dump_json(indent=2) + "\n")
-    for one in measured.values():
-        one.journal.remove()
+    for value in measured.values():
+        value.journal.remove()
     return decision
 
 

@@ -19,9 +19,9 @@ ROOM = 1.1  # a budget that is proposed is so many times what these images show,
 def describe(choice: Choice, bench: Bench) -> list[str]:
     """Say in a line for each variant how fast it is, whether it is within its budgets, and why it is shipped or not."""
     lines = []
-    for one in choice.candidates:
-        latency = "   no timing" if one.latency_ms is None else f"{one.latency_ms:8.2f} ms"
-        lines.append(f"  {one.name:12} {latency}  {one.reason}")
+    for candidate in choice.candidates:
+        latency = "   no timing" if candidate.latency_ms is None else f"{candidate.latency_ms:8.2f} ms"
+        lines.append(f"  {candidate.name:12} {latency}  {candidate.reason}")
     if bench.eager_ms is not None:
         lines.append(f"  {wording.eager(bench.eager_ms)}")
     if bench.disturbed:

@@ -26,7 +26,7 @@ if TYPE_CHECKING:
     import onnx_ir
 
 
-def adopt_graph(path: Path, scratch: Path, *, mean: Triple, std: Triple) -> Simplified:
+def import_graph(path: Path, scratch: Path, *, mean: Triple, std: Triple) -> Simplified:
     """Return the graph at ``path`` as an artifact; what is none yet is copied to ``scratch``, which must not exist.
 
     ``mean`` and ``std`` are the normalisation of a bare file; an artifact knows its own.

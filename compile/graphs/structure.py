@@ -120,7 +120,9 @@ def _check_opsets(nodes: Iterable[onnx.NodeProto], imports: Iterable[onnx.Operat
 
 def _check_calls(model: onnx.ModelProto) -> None:
     """Count the nodes with each function in the place of its calls, which readers put there."""
-    bodies = {(one.domain, one.name, one.overload): list(_below(one.node)) for one in model.functions}
+    bodies = {
+        (function.domain, function.name, function.overload): list(_below(function.node)) for function in model.functions
+    }
     calls = {name: {_callee(node) for node in body} & bodies.keys() for name, body in bodies.items()}
     counts: dict[tuple[str, str, str], int] = {}
     try:

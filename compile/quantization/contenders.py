@@ -83,7 +83,7 @@ def why_search(choice: Choice) -> str:
 
     Plain INT8 that was not judged is slower than what is shipped, and whatever repairs it is slower still.
     """
-    plain = next((one for one in choice.candidates if one.name == PLAIN and one.verdicts), None)
+    plain = next((candidate for candidate in choice.candidates if candidate.name == PLAIN and candidate.verdicts), None)
     if plain is None or (plain.standing == "within" and not plain.disagreeing):
         return ""
     return f"{PLAIN} is {plain.reason.removeprefix('shipped; ')}"

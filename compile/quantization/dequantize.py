@@ -73,7 +73,7 @@ def weighted(model: ir.Model) -> Iterator[ir.Node]:
     yield from (node for node in model.graph if node.op_type in WEIGHTED and node.domain == "")
 
 
-def return_to_float(model: ir.Model, original: ir.Model, names: Collection[str]) -> int:
+def dequantize_layers(model: ir.Model, original: ir.Model, names: Collection[str]) -> int:
     """Take the quantizers of the named operators out of ``model``, in place; return how many operators changed.
 
     Raises:
@@ -99,24 +99,24 @@ def return_to_float(model: ir.Model, original: ir.Model, names: Collection[str])
     return changed
 
 
-def write_returned(quantized: Path, original: Path, out: Path, names: Collection[str]) -> Path:
+def write_dequantized(quantized: Path, original: Path, out: Path, names: Collection[str]) -> Path:
     """Write ``quantized`` with the named operators in float as ``out``; without names, return ``quantized`` as it is."""
     if not names:
         return quantized
     model = ir.load(quantized)
-    return_to_float(model, ir.load(original), names)
+    dequantize_layers(model, ir.load(original), names)
     ir.save(model, out)
     return out
 
 
-def write_returned_ir(quantized: Path, original: Path, out: Path, names: Collection[str]) -> tuple[str, ...]:
+def write_dequantized_ir(quantized: Path, original: Path, out: Path, names: Collection[str]) -> tuple[str, ...]:
     """Write an OpenVINO graph, made from the ONNX graph ``original``, with the named operators in float as ``out``."""
+    from targets.intel.dequantize import dequantize_layers as dequantize_ir
     from targets.intel.graph import convert, read, save
-    from targets.intel.returned import return_to_float as return_ir
 
     model = read(quantized)
     if names:
-        return_ir(model, convert(original), {*names, *value_names(original, dict.fromkeys(names, ""))})
+        dequantize_ir(model, convert(original), {*names, *value_names(original, dict.fromkeys(names, ""))})
     return save(model, out)
 
 

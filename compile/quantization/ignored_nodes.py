@@ -30,7 +30,7 @@ POINTWISE_HEAD = "head: a 1×1 convolution with nothing but such convolutions be
 THIN, FEW = "thin: ", "few channels: "  # what the reasons of such nodes begin with; the sizes follow
 
 
-def float_nodes(graph_path: Path, scheme: QuantizationScheme) -> dict[str, str]:
+def ignored_nodes(graph_path: Path, scheme: QuantizationScheme) -> dict[str, str]:
     """Return the reason for each node of an ONNX graph that is not to be quantized, by node name.
 
     A node that several rules name keeps the reason of the first in the order above, the scheme's patterns last.

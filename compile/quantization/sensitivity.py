@@ -1,6 +1,6 @@
 """Sensitivity: how much each layer's quantization costs each task, measured one layer at a time.
 
-For each layer, every other one is returned to float; what is left at a task's output is that layer's own noise: its SQNR
+For each layer, every other one is dequantized to float; what is left at a task's output is that layer's own noise: its SQNR
 against the float graph, and the drop of the metric. Noise of different layers is nearly uncorrelated, so powers add:
 Σ_layers 10^(−SQNR/10) ≈ 10^(−SQNR_int8/10), and a layer's part of the sum is what its return to float takes away.
 
@@ -20,8 +20,8 @@ from bundle.judging.sensitivity import NOTHING_DB, LayerSensitivity
 from bundle.judging.verdict import relative_drop
 from bundle.tasks.agreement import POWERS, label_power, power, sqnr_db
 from bundle.tasks.table import task
-from compile.quantization.accuracy import Trial
-from compile.quantization.dequantize import Layer, return_to_float
+from compile.quantization.accuracy import AccuracyEvaluator
+from compile.quantization.dequantize import Layer, dequantize_layers
 from compile.stage.compare import open_graph
 from compile.stage.graph_info import Array
 
@@ -29,21 +29,21 @@ from compile.stage.graph_info import Array
 class Subject:
     """The graphs a measurement compares, the images it uses, and what the float graph answers on them."""
 
-    def __init__(self, quantized: Path, original: Path, trial: Trial, *, threads: int) -> None:
+    def __init__(self, quantized: Path, original: Path, evaluator: AccuracyEvaluator, *, threads: int) -> None:
         self.quantized = quantized
         self.original = ir.load(original)
-        self.trial = trial
+        self.evaluator = evaluator
         self.threads = threads
         self.reference, self.metrics = self._run(original, exact=False)
 
-    def measure(self, returned: Sequence[str]) -> tuple[dict[str, float], dict[str, float]]:
+    def measure(self, dequantized: Sequence[str]) -> tuple[dict[str, float], dict[str, float]]:
         """Return each task's SQNR in dB and its relative drop with the named operators in float.
 
         Raises:
             GraphError: a name is not one of the graph's weighted operators.
         """
         model = ir.load(self.quantized)
-        return_to_float(model, self.original, returned)
+        dequantize_layers(model, self.original, dequantized)
         with TemporaryDirectory() as scratch:
             path = Path(scratch) / self.quantized.name
             ir.save(model, path)
@@ -52,7 +52,7 @@ class Subject:
         return noise, {name: _drop(name, self.metrics[name], value) for name, value in metrics.items()}
 
     def _run(self, graph: Path, *, exact: bool) -> tuple[dict[str, list[Array]], dict[str, float]]:
-        answers: dict[str, list[Array]] = {name: [] for name in self.trial.info.tasks}
+        answers: dict[str, list[Array]] = {name: [] for name in self.evaluator.info.tasks}
         with open_graph(graph, exact=exact, threads=self.threads) as session:
 
             def infer(feed: Mapping[str, Array]) -> Mapping[str, Array]:
@@ -61,8 +61,8 @@ class Subject:
                     answers[name].append(outputs[name])
                 return outputs
 
-            measured = self.trial.measure(infer)
-        return answers, {name: self.trial.metric(name, arrays) for name, arrays in measured.items()}
+            measured = self.evaluator.measure(infer)
+        return answers, {name: self.evaluator.metric(name, arrays) for name, arrays in measured.items()}
 
 
 def measure_layers(

@@ -184,7 +184,7 @@ def _set(values: dict[str, object], name: str, value: JsonValue | Path) -> None:
     values[head] = {**inner, rest: value} if isinstance(inner, dict) else {rest: value}
 
 
-class Terms(NamedTuple):
+class SearchSettings(NamedTuple):
     """What a search is asked: the labelled folder of the calibration images, the budgets, how far to go."""
 
     dataset: FolderDataset

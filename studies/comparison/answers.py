@@ -13,7 +13,7 @@ from bundle.tasks.agreement import power, sqnr_db
 from bundle.tasks.dataset import FolderDataset, read_image
 from bundle.tasks.metrics import Floats, metric
 from bundle.tasks.table import task
-from compile.quantization.accuracy import Trial, labelled
+from compile.quantization.accuracy import AccuracyEvaluator, read_labelled
 from compile.stage.graph_info import GraphInfo
 from studies.comparison.subject import Infer
 
@@ -32,7 +32,7 @@ class Questions(Frozen):
 def write_answers(questions: Questions, info: GraphInfo, infer: Infer) -> None:
     """Write ``questions.out``: float64 ``[images, …]`` of a metric, or float32 ``[images, C, H, W]``, by task."""
     if questions.dataset is not None:
-        found: Mapping[str, np.ndarray] = trial(questions.dataset, questions.ids, info).measure(infer)
+        found: Mapping[str, np.ndarray] = evaluator_of(questions.dataset, questions.ids, info).measure(infer)
     else:
         rows = [infer(info.feed(read_image(path), name=str(path))) for path in questions.images]
         found = {name: np.concatenate([row[name] for row in rows]) for name in info.tasks}
@@ -40,9 +40,9 @@ def write_answers(questions: Questions, info: GraphInfo, infer: Infer) -> None:
         np.savez(stream, allow_pickle=False, **found)
 
 
-def trial(dataset: FolderDataset, ids: tuple[str, ...], info: GraphInfo) -> Trial:
+def evaluator_of(dataset: FolderDataset, ids: tuple[str, ...], info: GraphInfo) -> AccuracyEvaluator:
     """Return the labelled images as they are judged, without a reference."""
-    return Trial(labelled(dataset, ids, info), info, default_budgets(info.tasks, strict=False), 0)
+    return AccuracyEvaluator(read_labelled(dataset, ids, info), info, default_budgets(info.tasks, strict=False), 0)
 
 
 def read_answers(path: Path) -> dict[str, np.ndarray]:

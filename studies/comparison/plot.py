@@ -36,7 +36,7 @@ def _bars(panel: "Axes", rows: list[Row]) -> None:
     """Draw a bar for each row, the first one on top."""
     heights = range(len(rows), 0, -1)
     times = [row.latency for row in rows if row.latency is not None]
-    middles = [one.p50_ms for one in times]
+    middles = [time.p50_ms for time in times]
     spread = [
         [max(0.0, one.p50_ms - (one.p10_ms or one.p50_ms)) for one in times],
         [max(0.0, one.p90_ms - one.p50_ms) for one in times],

@@ -14,11 +14,11 @@ from compile.stage.code_hash import code_hash
 from compile.stage.store import StageKey, keep, tool_versions
 from studies.comparison.answers import ARRAYS, Questions, drops, ratios_db, read_answers
 from studies.comparison.contenders import REFERENCE, WAYS, subject_of
-from studies.comparison.kept import TOOLS, Kept, row_key
 from studies.comparison.makers import Workshop
 from studies.comparison.plan import Contest, Group
 from studies.comparison.process import Process
 from studies.comparison.rounds import Waiting, take_rounds
+from studies.comparison.row_log import TOOLS, RowLog, row_key
 from studies.comparison.subject import Subject
 from studies.comparison.tables import Row
 
@@ -55,7 +55,7 @@ def run_group(group: Group, shop: Workshop, work: Path) -> tuple[Row, ...]:
     found = _compare(group, entries, shop, scratch) if group.compared else dict.fromkeys(entries, NOTHING)
     failed |= {name: one.reason for name, one in found.items() if one.reason}
     waiting = {
-        name: Waiting(one.subject, Kept(work / ROUNDS / f"{one.key}.jsonl"))
+        name: Waiting(one.subject, RowLog(work / ROUNDS / f"{one.key}.jsonl"))
         for name, one in entries.items()
         if name not in failed
     }
@@ -155,10 +155,10 @@ def _row(group: Group, contest: Contest, entry: Entry | None) -> Row:
     )
 
 
-def _measured(group: Group, entry: Entry, kept: Kept, accuracy: Accuracy) -> Row:
+def _measured(group: Group, entry: Entry, kept: RowLog, accuracy: Accuracy) -> Row:
     """Return the row of what was measured."""
     turns = kept.turns[: group.timing.runs]
-    latency, end = percentiles([one.ms for one in turns]), kept.end
+    latency, end = percentiles([turn.ms for turn in turns]), kept.end
     label = entry.contest.way.label
     figures: dict[str, object] = {
         "latency": latency,

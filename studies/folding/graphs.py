@@ -137,7 +137,7 @@ def _fold_once(preset: Preset, gate: Gate, images: ImageFiles, out: Path) -> Kep
 
     def write(folder: Path) -> None:
         say(f"  fold, {gate} gates")
-        cost = fold_apart(plain_graph(preset, gate, images, folder), images, folder / "folded")
+        cost = fold_in_subprocess(plain_graph(preset, gate, images, folder), images, folder / "folded")
         write_text(folder / COST, cost.model_dump_json())
 
     return keep(out, _key(preset, f"fold-{gate}"), write, say)
@@ -228,7 +228,7 @@ def write_image(folder: Path, config: ModelConfig, count: int = 1) -> ImageFiles
     return ImageFiles(paths=tuple(paths))
 
 
-def fold_apart(plain: Path, images: ImageFiles, out: Path) -> FoldCost:
+def fold_in_subprocess(plain: Path, images: ImageFiles, out: Path) -> FoldCost:
     """Fold a simplified graph by the command line, in a process of its own.
 
     Raises:

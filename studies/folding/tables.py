@@ -2,7 +2,7 @@
 
 from pathlib import Path
 
-from studies.folding.figures import BURST, Figures, Row
+from studies.folding.figures import BURST, Figures, Number
 from studies.folding.kernels import PART, op_table
 from studies.generated_section import replace_section
 
@@ -31,8 +31,8 @@ def markdown(figures: Figures) -> str:
         "| runtime | graph | ms | quartiles |",
         "|---|---|---|---|",
         *(
-            f"| {one.runtime} | {one.graph} | {one.median_ms:.1f} | {one.low_ms:.1f} … {one.high_ms:.1f} |"
-            for one in figures.latencies
+            f"| {latency.runtime} | {latency.graph} | {latency.median_ms:.1f} | {latency.low_ms:.1f} … {latency.high_ms:.1f} |"
+            for latency in figures.latencies
         ),
     ]
     for runtime in figures.runtimes:
@@ -45,7 +45,7 @@ def markdown(figures: Figures) -> str:
     return "\n".join(lines) + "\n"
 
 
-def _row(row: Row) -> str:
+def _row(row: Number) -> str:
     percent = "overhead" in row.name or "growth" in row.name
     spread = "" if row.spread is None else " … ".join(_show(value, percent) for value in row.spread)
     limit = "" if row.limit is None else f"{'≥' if row.at_least else '≤'} {_show(row.limit, percent)}"

@@ -53,7 +53,7 @@ def table(found: Coverage) -> str:
     methods = list(found.covers[0].held)
     head = ["n", *(f"{method}: mean (worst task), ends below the truth" for method in methods)]
     lines = [f"| {' | '.join(head)} |", f"|{'---|' * len(head)}"]
-    for images in dict.fromkeys(one.images for one in found.covers):
+    for images in dict.fromkeys(cover.images for cover in found.covers):
         rows = [one for one in found.covers if one.images == images]
         cells = [_cell([row.held[method] for row in rows], [row.below[method] for row in rows]) for method in methods]
         lines.append(f"| {images} | {' | '.join(cells)} |")

@@ -1,4 +1,4 @@
-"""Massive activations: how far a few channels stand out of the rest, where a layer norm or a linear reads them.
+"""ChannelPeak activations: how far a few channels stand out of the rest, where a layer norm or a linear reads them.
 
 A quantizer with one scale per tensor spends its steps on the largest value; what the other channels get is the ratio of
 their largest values to it. Measured per channel, over images and tokens: max |x_c| at the input of each layer norm (the
@@ -18,7 +18,7 @@ from compile.graphs.tensor_ranges import measure_peaks
 from compile.stage.graph_info import Array
 
 
-class Massive(Frozen):
+class ChannelPeak(Frozen):
     """What one node reads: its largest magnitude, in which channel, and the median channel's largest magnitude."""
 
     reader: str
@@ -32,7 +32,7 @@ class Massive(Frozen):
         return self.largest / self.median if self.median else float("inf")
 
 
-def measure_massive(graph: Path, feeds: Sequence[Mapping[str, Array]], *, threads: int) -> tuple[Massive, ...]:
+def measure_outliers(graph: Path, feeds: Sequence[Mapping[str, Array]], *, threads: int) -> tuple[ChannelPeak, ...]:
     """Run a float graph on every feed and return a row for each tensor that a norm or linear reads.
 
     Raises:
@@ -42,12 +42,17 @@ def measure_massive(graph: Path, feeds: Sequence[Mapping[str, Array]], *, thread
     readers = _readers(model)
     peaks = measure_peaks(model, list(readers), feeds, by_channel=True, exact=False, threads=threads) if readers else []
     return tuple(
-        Massive(reader=name, largest=float(peak.max()), channel=int(peak.argmax()), median=float(np.median(peak)))
+        ChannelPeak(
+            reader=name,
+            largest=float(peak.max()),
+            channel=int(peak.argmax()),
+            median=float(np.median(peak.astype(np.float64))),
+        )
         for name, peak in zip(readers.values(), peaks, strict=True)
     )
 
 
-def describe_massive(rows: Sequence[Massive]) -> str:
+def describe_outliers(rows: Sequence[ChannelPeak]) -> str:
     """Say in one line where a channel stands out most."""
     if not rows:
         return "no layer norm and no linear"

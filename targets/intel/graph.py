@@ -115,17 +115,17 @@ def _halve_quantized(model: "Model") -> None:
     operations = model.get_ordered_ops()
     if not any(one.get_type_name() == "FakeQuantize" for one in operations):
         return
-    for one in operations:
+    for operation in operations:
         if (
-            one.get_type_name() != "Constant"
-            or one.get_element_type() != openvino.Type.f32
-            or one.get_byte_size() < FP16_FROM
+            operation.get_type_name() != "Constant"
+            or operation.get_element_type() != openvino.Type.f32
+            or operation.get_byte_size() < FP16_FROM
         ):
             continue
-        peak = float(np.abs(one.data).max())
+        peak = float(np.abs(operation.data).max())
         if peak == 0 or FP16_RANGE[0] <= peak <= FP16_RANGE[1]:
-            narrow = openvino.opset13.constant(one.data.astype(np.float16))
-            one.output(0).replace(openvino.opset13.convert(narrow, "f32").output(0))
+            narrow = openvino.opset13.constant(operation.data.astype(np.float16))
+            operation.output(0).replace(openvino.opset13.convert(narrow, "f32").output(0))
 
 
 def name_by_place(model: "Model") -> None:

@@ -16,7 +16,7 @@ from studies import rates as bench_rates
 from studies.folding import graphs as bench_graphs
 from studies.folding.models import tiny
 from studies.rates import GRID, decide, fold_all, lines, measure_rates, plans
-from studies.runs import Bench
+from studies.runs import TimingSetup
 from targets.base import RunConfig
 from targets.folding import Measure, Rates, Sample
 from targets.table import TARGETS
@@ -32,9 +32,9 @@ def sample(model: str, graph: str, ratio: float, variant: str = "f32") -> Sample
     return Sample(model=model, variant=variant, graph=graph, macs=1, ratio=ratio)
 
 
-def bench(target: str) -> Bench:
+def bench(target: str) -> TimingSetup:
     """Two rounds on a target."""
-    return Bench(TARGETS[target], RunConfig(threads=1), TimingConfig(runs=2, warmup=0), "cpu")
+    return TimingSetup(TARGETS[target], RunConfig(threads=1), TimingConfig(runs=2, warmup=0), "cpu")
 
 
 @pytest.mark.parametrize(

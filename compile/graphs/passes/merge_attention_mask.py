@@ -20,7 +20,8 @@ NAME = "merge_attention_mask"
 
 def merge_attention_mask(model: ir.Model) -> tuple[ir.Model, int]:
     """Merge every bias and mask that are added to the same logits; returns how many."""
-    return model, _MergeAttentionMask.rule(NAME).apply_to_model(model, commute=True)
+    count: int = _MergeAttentionMask.rule(NAME).apply_to_model(model, commute=True)  # type: ignore[no-untyped-call]
+    return model, count
 
 
 class _MergeAttentionMask(RewriteRuleClassBase):
@@ -28,7 +29,9 @@ class _MergeAttentionMask(RewriteRuleClassBase):
         widened = op.Reshape(op.Add(logits, bias), wide, _outputs=["widened"])
         return op.Reshape(op.Add(widened, mask, _outputs=["masked"]), shape, _outputs=["back"])
 
-    def check(self, context: object, logits: ir.Value, bias: ir.Value, mask: ir.Value, **shaped: ir.Value) -> bool:
+    def check(  # type: ignore[override]
+        self, context: object, logits: ir.Value, bias: ir.Value, mask: ir.Value, **shaped: ir.Value
+    ) -> bool:
         shape, wide = shape_of(logits), shape_of(shaped["widened"])
         if shape is None or len(shape) != 4 or wide != (1, *shape) or constant(bias) is None or constant(mask) is None:
             return False
@@ -43,5 +46,7 @@ class _MergeAttentionMask(RewriteRuleClassBase):
             logits,
             op.initializer(ir.tensor(merged.astype(added.dtype), name=free_name(back.graph, f"{name}/bias_and_mask"))),
         )
-        made.producer().name = free_name(back.graph, f"{name}/add")
+        node = made.producer()
+        assert node is not None
+        node.name = free_name(back.graph, f"{name}/add")
         return made

@@ -18,9 +18,9 @@ from compile.graphs.quantizers import DEQUANTIZE, QUANTIZE
 def quantize_residual_inputs(model: ir.Model) -> tuple[ir.Model, bool]:
     """Rewrite every Add that matches."""
     model, modified = ShapeInferencePass()(model).model, False
-    for node, (index, old) in matches(match, nodes_of(model, "Add")):
-        skip, name = node.inputs[index], free_name(model.graph, f"{label(node)}/skip")
-        output = ir.Value(name=name, type=skip and skip.type, shape=skip and skip.shape)
+    for node, (index, skip, old) in matches(match, nodes_of(model, "Add")):
+        name = free_name(model.graph, f"{label(node)}/skip")
+        output = ir.Value(name=name, type=skip.type, shape=skip.shape)
         dequantize = ir.Node("", DEQUANTIZE, old.inputs, old.attributes.values(), outputs=[output], name=name)
         model.graph.insert_before(node, dequantize)
         node.replace_input_with(index, output)
@@ -30,8 +30,8 @@ def quantize_residual_inputs(model: ir.Model) -> tuple[ir.Model, bool]:
     return model, modified
 
 
-def match(node: ir.Node) -> tuple[int, ir.Node]:
-    """Return the index of an Add's skip input, and a DQ node of the pair that reads the same tensor.
+def match(node: ir.Node) -> tuple[int, ir.Value, ir.Node]:
+    """Return the index of an Add's skip input, the input, and a DQ node of the pair that reads the same tensor.
 
     Raises:
         NoMatch: it adds nothing to an INT8 product, or there is no such pair.
@@ -44,9 +44,9 @@ def match(node: ir.Node) -> tuple[int, ir.Node]:
     if producer is not None and producer.op_type == DEQUANTIZE:
         raise NoMatch("its skip input is quantized already")
     pair = _dequantizer(skip)
-    if pair is None:
+    if skip is None or pair is None:
         raise NoMatch("no Q/DQ pair reads its skip input, so there is no scale for it")
-    return index, pair
+    return index, skip, pair
 
 
 def _skip(node: ir.Node) -> int | None:

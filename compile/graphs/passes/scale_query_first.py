@@ -144,7 +144,7 @@ def unquantized(value: ir.Value, product: ir.Node, copies: dict[ir.Node, ir.Node
     if node not in copies:
         count = len(node.inputs) if node.op_type in SEVERAL_DATA else 1
         data = [unquantized(one, product, copies) for one in node.inputs[:count] if one is not None]
-        names = [f"query_moved/{one.name}" for one in node.outputs]
+        names = [f"query_moved/{output.name}" for output in node.outputs]
         copies[node] = _copy(node, [*data, *node.inputs[count:]], product, names)
     return copies[node].outputs[list(node.outputs).index(value)]
 

@@ -28,13 +28,13 @@ FLOAT_SOFTMAX = f"leave the softmax's output in float, or {WHOLE}"
 
 def check(view: View) -> Iterator[Finding]:
     """Look at every attention: its types, its shapes, and who else reads what is inside."""
-    for one in attentions(view.nodes):
-        for reason, fix in (*_types(one), *_shapes(one), *_readers(one)):
+    for attention in attentions(view.nodes):
+        for reason, fix in (*_types(attention), *_shapes(attention), *_readers(attention)):
             yield Finding(
                 rule=NAME,
                 severity="warning",
-                node=name_of(one.first),
-                tensor=tensor_of(one.first.outputs[0]),
+                node=name_of(attention.first),
+                tensor=tensor_of(attention.first.outputs[0]),
                 effect=EFFECT.format(reason=reason),
                 fix=fix,
             )

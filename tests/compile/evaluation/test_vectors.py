@@ -89,14 +89,21 @@ def test_the_draw_goes_on_until_enough_people_are_seen(dataset: FolderDataset, m
         assert len(choose_evaluation(dataset, asked, seed=seed, tasks=TASKS).ids) == 1
 
 
-def test_the_hash_covers_every_label(scenes: Path, dataset: FolderDataset, tmp_path: Path) -> None:
+def test_the_hash_covers_every_image_every_label_and_their_order(
+    scenes: Path, dataset: FolderDataset, tmp_path: Path
+) -> None:
     copy = tmp_path / "scenes"
     shutil.copytree(scenes, copy)
     copied = FolderDataset(root=copy, spec=made.SPEC)
     before = hash_labelled(copied, made.EVALUATION, TASKS)
     assert before == hash_labelled(dataset, made.EVALUATION, TASKS)
     shutil.copyfile(copy / "depth" / "v1.png", copy / "depth" / "v0.png")
-    assert hash_labelled(copied, made.EVALUATION, TASKS) != before
+    relabelled = hash_labelled(copied, made.EVALUATION, TASKS)
+    shutil.copyfile(copy / "image" / "v1.png", copy / "image" / "v0.png")
+    repainted = hash_labelled(copied, made.EVALUATION, TASKS)
+    (copy / "edge" / "v2.png").unlink()
+    others = [hash_labelled(copied, made.EVALUATION, TASKS), hash_labelled(dataset, made.EVALUATION[::-1], TASKS)]
+    assert len({before, relabelled, repainted, *others}) == 5
 
 
 def test_a_model_of_other_classes_is_refused(dataset: FolderDataset) -> None:

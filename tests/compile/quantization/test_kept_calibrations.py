@@ -37,14 +37,14 @@ def test_a_damaged_calibration_is_made_again(
     monkeypatch: pytest.MonkeyPatch,
     capsys: pytest.CaptureFixture[str],
 ) -> None:
-    def written(question: calibrate.Question, path: Path) -> None:
+    def written(request: calibrate.CalibrationRequest, path: Path) -> None:
         path.write_bytes(b"a graph with quantizers")
 
     monkeypatch.setattr(calibrate, "write_calibrated", written)
     target = TARGETS["jetson"]
     scheme = target.scheme(target.capabilities(RUN))
-    question = calibrate.Question(simplified.file(GRAPH_FILE), graph_info(simplified), drawn, scheme, "onnx")
-    path = calibrate.calibrate(question, tmp_path)
+    request = calibrate.CalibrationRequest(simplified.file(GRAPH_FILE), graph_info(simplified), drawn, scheme, "onnx")
+    path = calibrate.calibrate(request, tmp_path)
     damages: dict[str, Callable[[Path], object]] = {
         "calibrated.onnx was altered": _flip,
         "calibrated.onnx is missing": lambda entry: path.unlink(),
@@ -52,7 +52,7 @@ def test_a_damaged_calibration_is_made_again(
     }
     for said, damage in damages.items():
         damage(path.parent)
-        assert calibrate.calibrate(question, tmp_path) == path and path.read_bytes() == b"a graph with quantizers"
+        assert calibrate.calibrate(request, tmp_path) == path and path.read_bytes() == b"a graph with quantizers"
         assert capsys.readouterr().err == f"calibrate: {said} in {path.parent.name}: made again\n"
 
 
@@ -66,19 +66,19 @@ def test_a_calibration_is_made_once(
 ) -> None:
     target = TARGETS["jetson"]
     scheme = target.scheme(target.capabilities(RUN))
-    question = calibrate.Question(simplified.file(GRAPH_FILE), graph_info(simplified), drawn, scheme, "onnx")
-    first = calibrate.calibrate(question, tmp_path)
+    request = calibrate.CalibrationRequest(simplified.file(GRAPH_FILE), graph_info(simplified), drawn, scheme, "onnx")
+    first = calibrate.calibrate(request, tmp_path)
     monkeypatch.setattr(calibrate, "run_nncf", None)
-    assert calibrate.calibrate(question, tmp_path) == first
+    assert calibrate.calibrate(request, tmp_path) == first
     assert not capsys.readouterr().err
-    key = calibrate.cache_key(question)
+    key = calibrate.cache_key(request)
     assert first == (tmp_path / "calibrate" / key.digest / "calibrated.onnx")
     changed = [
-        question._replace(scheme=scheme.model_copy(update={"smooth_quant_alpha": 0.5})),
-        question._replace(calibration=drawn.model_copy(update={"ids": drawn.ids[::-1]})),
-        question._replace(calibration=drawn.model_copy(update={"paths": drawn.paths[::-1]})),
-        question._replace(format="openvino"),
+        request._replace(scheme=scheme.model_copy(update={"smooth_quant_alpha": 0.5})),
+        request._replace(calibration=drawn.model_copy(update={"ids": drawn.ids[::-1]})),
+        request._replace(calibration=drawn.model_copy(update={"paths": drawn.paths[::-1]})),
+        request._replace(format="openvino"),
     ]
-    assert len({calibrate.cache_key(one).digest for one in (question, *changed)}) == 5
-    monkeypatch.setattr(calibrate, "float_nodes", lambda path, scheme: {"decoder.depth": "a test"})
-    assert calibrate.cache_key(question).digest != key.digest
+    assert len({calibrate.cache_key(one).digest for one in (request, *changed)}) == 5
+    monkeypatch.setattr(calibrate, "ignored_nodes", lambda path, scheme: {"decoder.depth": "a test"})
+    assert calibrate.cache_key(request).digest != key.digest

@@ -23,15 +23,15 @@ from calibration.sampling import CalibrationSet, from_folder
 from compile.evaluation.summary import describe_costs
 from compile.quantization import mixed_precision as stage
 from compile.quantization import sensitivity
-from compile.quantization.accuracy import Trial
+from compile.quantization.accuracy import AccuracyEvaluator
 from compile.quantization.contenders import MIXED, SMOOTH
 from compile.quantization.mixed_precision import _words, journal_name, search
 from compile.quantization.sensitivity import task_sqnr_db
 from compile.quantization.steering import Aim, broken
-from compile.quantization.variants import Job
+from compile.quantization.variants import QuantizationJob
 from compile.quantize import quantize
 from compile.stage.artifacts import QuantizedSettings, variants_of
-from compile.stage.config import Terms
+from compile.stage.config import SearchSettings
 from compile.stage.graph_info import read_settings
 from targets.base import RunConfig, VariantRecipe
 from targets.table import TARGETS
@@ -59,8 +59,8 @@ def test_a_task_with_an_undefined_metric_is_not_searched_for_and_is_named() -> N
     assert broken(tasks, Aim(dict.fromkeys(tasks, 0.01), 0.5)) == ("semseg",)
     step = Step(returned=0, macs_share=0.0, tasks=tasks, held=False)
     assert Step.model_validate_json(step.model_dump_json()).tasks["edge"].defined is False
-    terms = Terms(FolderDataset(root=Path(), spec=made.SPEC), dict.fromkeys(tasks, 0.01), 0, SearchConfig())
-    assert _words(step, terms) == "not held: semseg; undefined on these images: edge"
+    settings = SearchSettings(FolderDataset(root=Path(), spec=made.SPEC), dict.fromkeys(tasks, 0.01), 0, SearchConfig())
+    assert _words(step, settings) == "not held: semseg; undefined on these images: edge"
 
 
 def test_noise_of_class_maps_is_that_of_one_hot_maps_and_stays_within_what_a_file_holds() -> None:
@@ -149,7 +149,7 @@ def ask(
 ) -> tuple[Quantized, list[str]]:
     """Search with one budget for all tasks; return the artifact and the lines of progress."""
     target = TARGETS[read_settings(QuantizedSettings, quantized).target]
-    terms = Terms(
+    settings = SearchSettings(
         FolderDataset(root=scenes, spec=made.SPEC),
         dict.fromkeys(made.TASKS, budget),
         0,
@@ -157,7 +157,7 @@ def ask(
     )
     lines: list[str] = []
     cache = quantized.folder.parent / "cache"
-    search(quantized, simplified, drawn, out, target, RUN, terms, cache=cache, progress=lines.append)
+    search(quantized, simplified, drawn, out, target, RUN, settings, cache=cache, progress=lines.append)
     return load(Quantized, out), lines
 
 
@@ -235,7 +235,9 @@ class TestSearch:
     ) -> None:
         tried = stage._try
         loud = [1.0]  # plain INT8 is measured first
-        monkeypatch.setattr(Trial, "noise", lambda *given: dict.fromkeys(made.TASKS, loud.pop() if loud else 0.0))
+        monkeypatch.setattr(
+            AccuracyEvaluator, "noise", lambda *given: dict.fromkeys(made.TASKS, loud.pop() if loud else 0.0)
+        )
 
         def holds(*given: object, smooth: bool = False, **more: float) -> Step:
             return tried(*given, smooth=smooth, **more).model_copy(update={"held": smooth})  # type: ignore[arg-type]
@@ -265,7 +267,7 @@ class TestSearch:
     ) -> None:
         original = stage.write_quantized
 
-        def refuses(recipe: VariantRecipe, job: Job, *rest: object) -> object:
+        def refuses(recipe: VariantRecipe, job: QuantizationJob, *rest: object) -> object:
             if recipe.name == SMOOTH:
                 (job.folder / f"{SMOOTH}.onnx").write_bytes(b"half a graph")
                 raise GraphError("NNCF refuses this graph", expected="a", got="a crash", where="c", fix="d")
@@ -326,9 +328,9 @@ def test_few_images_still_rank_graphs_and_their_number_is_said() -> None:
     """The search asks for no minimum: on one image plain INT8 that changes nothing holds, and no layer goes back to float."""
     one = np.array([[0.5, 1.0]])
     info = made.INFO["raw"].model_copy(update={"tasks": {"depth": 1}})
-    trial = Trial([], info, {"depth": 0.01}, seed=0)
-    trial._reference = {"depth": one}
-    same, worse = (trial.stand({"depth": one * by}) for by in ((1.0, 1), (4.0, 1)))
+    evaluator = AccuracyEvaluator([], info, {"depth": 0.01}, seed=0)
+    evaluator._reference = {"depth": one}
+    same, worse = (evaluator.judge({"depth": one * by}) for by in ((1.0, 1), (4.0, 1)))
     assert (same["depth"].verdict, same["depth"].thin, worse["depth"].verdict) == ("pass", True, "regression")
     assert [broken(one, Aim({"depth": 0.01}, 0.5)) for one in (same, worse)] == [(), ("depth",)]
     held = Step(returned=0, macs_share=0.0, tasks=same, held=True, passed=True, near=True)

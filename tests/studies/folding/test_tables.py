@@ -2,16 +2,16 @@
 
 from pathlib import Path
 
-from studies.folding.figures import Latency, Row
+from studies.folding.figures import Latency, Number
 from studies.folding.tables import SECTION, markdown, write_page
 from tests.studies.folding.test_run import figures
 
 ROWS = (
-    Row(
+    Number(
         runtime="openvino", name="adapter overhead, folded, static gates", value=0.0912, limit=0.08, spread=(0.05, 0.1)
     ),
-    Row(runtime="torch", name="seconds to fold, static gates", value=12.0, limit=20.0),
-    Row(runtime="openvino", name="information", value=1.25, limit=None),
+    Number(runtime="torch", name="seconds to fold, static gates", value=12.0, limit=20.0),
+    Number(runtime="openvino", name="information", value=1.25, limit=None),
 )
 LATENCY = Latency(runtime="openvino", graph="baseline", median_ms=600.0, low_ms=590.0, high_ms=620.0)
 

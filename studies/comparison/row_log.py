@@ -45,7 +45,7 @@ class End(Frozen):
 LINE: TypeAdapter[Turn | End] = TypeAdapter(Turn | End)
 
 
-class Kept:
+class RowLog:
     """The journal of one row: its turns in order, and what its last process said."""
 
     def __init__(self, path: Path) -> None:

@@ -35,7 +35,7 @@ OPSET = "opset13"
 WEIGHTED = frozenset({"Convolution", "ConvolutionBackpropData", "GroupConvolution", "MatMul"})
 
 
-def return_to_float(model: "Model", original: "Model", names: Collection[str]) -> int:
+def dequantize_layers(model: "Model", original: "Model", names: Collection[str]) -> int:
     """Return to float, in place, the weighted operators called ``names``: ONNX names of nodes and of the values they compute,
     which OpenVINO keeps as friendly names, or with a suffix. Return how many they are.
 

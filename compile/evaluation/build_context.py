@@ -18,7 +18,7 @@ from tdss.config_file import CONFIG, checkpoint_digest, read_config
 Say: TypeAlias = Callable[[str], None]
 
 
-class Road(NamedTuple):
+class BuildContext(NamedTuple):
     """What every stage of one build shares; ``checkpoint_sha256`` covers its configuration and its weights."""
 
     config: BuildConfig
@@ -34,7 +34,7 @@ class Road(NamedTuple):
     say: Say
 
 
-def open_road(config: BuildConfig, progress: Say) -> Road:
+def prepare_build(config: BuildConfig, progress: Say) -> BuildContext:
     """Read and check what a build needs before any stage runs.
 
     Raises:
@@ -63,4 +63,4 @@ def open_road(config: BuildConfig, progress: Say) -> Road:
     if len(evaluation.ids) < config.evaluation.count:
         progress(f"evaluation: only {len(evaluation.ids)} images of the {config.evaluation.count} asked for")
     digest = checkpoint_digest(config.checkpoint)
-    return Road(config, model, digest, target, run, dataset, drawn, evaluation, budgets, folder, progress)
+    return BuildContext(config, model, digest, target, run, dataset, drawn, evaluation, budgets, folder, progress)
