@@ -77,11 +77,17 @@ COMMANDS = (
         "Hash every file of a bundle and refuse, by name, one that was altered.",
         "verify",
     ),
-    Command("bundle info", "cli.bundle_commands", "Say what a bundle holds: tasks, variants, the engine, budgets.", "info"),
+    Command(
+        "bundle info", "cli.bundle_commands", "Say what a bundle holds: tasks, variants, the engine, budgets.", "info"
+    ),
     Command("bundle pack", "cli.bundle_commands", "Write a bundle as one archive, the same bytes each time.", "pack"),
-    Command("bundle unpack", "cli.bundle_commands", "Unpack an archive, complete and verified, or not at all.", "unpack"),
+    Command(
+        "bundle unpack", "cli.bundle_commands", "Unpack an archive, complete and verified, or not at all.", "unpack"
+    ),
     Command("bundle sign", "cli.bundle_commands", "Sign a bundle's manifest with a private key.", "sign"),
-    Command("bundle keygen", "cli.bundle_commands", "Make a pair of ed25519 keys: KEY signs, KEY.pub checks.", "keygen"),
+    Command(
+        "bundle keygen", "cli.bundle_commands", "Make a pair of ed25519 keys: KEY signs, KEY.pub checks.", "keygen"
+    ),
     Command(
         "doctor",
         "cli.doctor",

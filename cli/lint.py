@@ -77,7 +77,7 @@ def _group(findings: list[Finding], shown: int) -> Iterator[str]:
     """Yield a rule's findings; an effect that several nodes share is printed once."""
     groups: dict[tuple[str, str, str | None], list[Finding]] = {}
     for finding in findings:
-        groups.setdefault((_first(finding.effect), finding.mend, finding.accepted), []).append(finding)
+        groups.setdefault((_first(finding.effect), finding.fix, finding.accepted), []).append(finding)
     for (_, fix, accepted), same in list(groups.items())[:shown]:
         for finding in same[:shown]:
             yield f"  {finding.node}" + (f"  [{finding.tensor}]" if finding.tensor else "")

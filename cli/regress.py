@@ -72,7 +72,7 @@ def main(
         baseline=baseline,
         time_limit_s=time_limit,
     )
-    _require_places(inputs_of(bundle, options), out, junit_file)
+    _require_outputs(inputs_of(bundle, options), out, junit_file)
     opened = load_trusted(bundle, key)
     session, _ = open_session(opened, execute=execute, variant=variant, run=RunConfig(device=device, threads=threads))
     with session:
@@ -88,7 +88,7 @@ def _write_junit(report: RegressionReport, path: Path | None, *, allow_inconclus
         overwrite(path, junit(report, answers(report, allow_inconclusive=allow_inconclusive)), JUNIT)
 
 
-def _require_places(inputs: list[Path], out: Path | None, junit_file: Path | None) -> None:
+def _require_outputs(inputs: list[Path], out: Path | None, junit_file: Path | None) -> None:
     if out is not None:
         require_file(out, REPORTS, inputs)
     if junit_file is not None:

@@ -16,7 +16,7 @@ from bundle.formats.contents import MANIFEST
 from bundle.formats.manifest import load_bundle
 
 if TYPE_CHECKING:
-    from compile.graphs.tensor_ranges import Range
+    from compile.stage.artifacts import Range
 
 
 def main(
@@ -30,7 +30,7 @@ def main(
 
     Example: tdss ranges build/default/jetson --count 10
     """
-    from compile.graphs.passes.make_half import LARGEST
+    from compile.graphs.passes.convert_to_fp16 import LARGEST
     from compile.graphs.tensor_ranges import HEADROOM, too_wide
 
     ranges = sorted(read_ranges(bundle), key=lambda row: -inf if isnan(row.largest) else -row.largest)
@@ -77,7 +77,7 @@ def read_ranges(folder: Path) -> tuple["Range", ...]:
         ArtifactError: it is missing or holds something else; or a file of the bundle was altered.
     """
     from compile.graphs.fp16 import RANGES
-    from compile.graphs.tensor_ranges import Range
+    from compile.stage.artifacts import Range
 
     path = folder / RANGES
     try:

@@ -8,15 +8,14 @@ from pathlib import Path
 from typing import Annotated
 
 import typer
-from pydantic import JsonValue
 
 from bundle.formats.artifacts import Engine, Quantized, load
-from compile.stage.artifacts import variants_of
+from compile.stage.artifacts import EngineSettings, variants_of
 from compile.stage.command import announce, claim, run_script, timed
+from compile.stage.graph_info import graph_info
 from compile.stage.options import Device, Out, RecordAsJson, TargetName, Threads
-from compile.stage.store import seal, tool_versions, writing
-from compile.stage.tools import TOOLS
-from compile.tensorrt_checks.check_build import write_legality
+from compile.stage.store import seal, stage_tools, writing
+from compile.tensorrt_checks.check_build import write_checks
 from targets.base import RunConfig, Target
 from targets.table import target as find_target
 
@@ -32,22 +31,10 @@ def build(quantized: Quantized, out: Path, target: Target, run: RunConfig) -> En
     with writing(out, Engine) as folder:
         for name in quantized.record.files:
             shutil.copyfile(quantized.file(name), folder / name)
-        write_legality(folder, target.name, variants)
+        write_checks(folder, target.name, variants)
         status = target.build(folder, variants, run)
-        settings: dict[str, JsonValue] = {
-            "target": target.name,
-            "variants": [variant.model_dump(mode="json") for variant in variants],
-            "status": status.model_dump(mode="json"),
-        }
-        seal(
-            Engine,
-            folder,
-            parent=quantized.sha256,
-            inputs=quantized.record.inputs,
-            outputs=quantized.record.outputs,
-            settings=settings,
-            tools=tool_versions(*TOOLS["build"]),
-        )
+        settings = EngineSettings(graph=graph_info(quantized), target=target.name, variants=variants, status=status)
+        seal(Engine, folder, parent=quantized.sha256, settings=settings, tools=stage_tools("build"))
     return load(Engine, out)
 
 

@@ -21,13 +21,13 @@ from bundle.base.terminal import say
 from bundle.formats.artifacts import Exported, hash_file, load
 from bundle.formats.manifest import Io
 from bundle.tasks.preprocess import Preprocess
+from calibration.image_files import ImageFiles, folder_images
+from compile.stage.artifacts import ExportedSettings
 from compile.stage.command import announce, claim, run_script, timed
 from compile.stage.compare import Outputs, compare, require, run_graph
-from compile.stage.graph_info import GRAPH_FILE, INPUT, GraphInfo, graph_settings
-from compile.stage.image_files import ImageFiles, folder_images
+from compile.stage.graph_info import GRAPH_FILE, INPUT, GraphInfo
 from compile.stage.options import CheckCount, Images, Out, RecordAsJson, Split, Threads
-from compile.stage.store import seal, tool_versions, writing
-from compile.stage.tools import TOOLS
+from compile.stage.store import seal, stage_tools, writing
 
 if TYPE_CHECKING:
     import onnx_ir
@@ -76,17 +76,8 @@ def export_module(
         errors = require(
             "export", compare(run_graph(folder / GRAPH_FILE, info, feeds, exact=False, threads=threads), eager)
         )
-        inputs, outputs = info.interface
-        settings = graph_settings(info, {"opset": OPSET, "check": [error.model_dump() for error in errors]})
-        seal(
-            Exported,
-            folder,
-            parent=parent,
-            inputs=inputs,
-            outputs=outputs,
-            settings=settings,
-            tools=tool_versions(*TOOLS["export"]),
-        )
+        settings = ExportedSettings(graph=info, opset=OPSET, check=errors)
+        seal(Exported, folder, parent=parent, settings=settings, tools=stage_tools("export"))
     return load(Exported, out)
 
 

@@ -16,7 +16,7 @@ from tempfile import TemporaryDirectory
 from typing import TYPE_CHECKING, Annotated, NamedTuple
 
 import typer
-from pydantic import JsonValue, TypeAdapter
+from pydantic import TypeAdapter
 
 from bundle.base.errors import InputError
 from bundle.base.isolated import ROOT
@@ -26,16 +26,15 @@ from bundle.base.terminal import print_answer, say
 from bundle.formats.artifacts import SIDECAR, Folded, Simplified, load, write_text
 from bundle.formats.fold import FOLD, FoldPicture, FoldProof, FoldRecord, FoldSettings
 from bundle.tasks.dataset import SPEC_FILE, FolderDataset, load_spec
-from compile.stage.artifacts import folding_of
+from calibration.image_files import ImageFiles, folder_images
+from compile.stage.artifacts import FoldedSettings, SimplifiedSettings, folding_of
 from compile.stage.command import announce, claim, run_script, timed
 from compile.stage.config import FoldMode, FreezeOptions, require_mode
 from compile.stage.console import EscapingConsole
-from compile.stage.graph_info import GRAPH_FILE, GraphInfo, graph_info, graph_settings
-from compile.stage.image_files import ImageFiles, folder_images
+from compile.stage.graph_info import GRAPH_FILE, GraphInfo, graph_info, read_settings
 from compile.stage.options import SHIPPED_DATA, Split, Threads
 from compile.stage.shipped import DATA
-from compile.stage.store import seal, tool_versions, writing
-from compile.stage.tools import TOOLS
+from compile.stage.store import seal, stage_tools, writing
 from targets.folding import Rates, rates_of
 
 if TYPE_CHECKING:
@@ -119,22 +118,10 @@ def fold(
             parts=part_costs(before, after, graph_info(simplified).tasks),
             picture=done.picture,
         )
-        _seal(folder, simplified, info, own)
+        preparation = read_settings(SimplifiedSettings, simplified).preparation
+        settings = FoldedSettings(graph=info, fold=own, preparation=preparation)
+        seal(Folded, folder, parent=simplified.sha256, settings=settings, tools=stage_tools("fold"))
     return load(Folded, out)
-
-
-def _seal(folder: Path, simplified: Simplified, info: GraphInfo, own: FoldSettings) -> None:
-    inputs, outputs = info.interface
-    more: dict[str, JsonValue] = {"fold": own.model_dump(mode="json"), "outcome": simplified.record.settings["outcome"]}
-    seal(
-        Folded,
-        folder,
-        parent=simplified.sha256,
-        inputs=inputs,
-        outputs=outputs,
-        settings=graph_settings(info, more),
-        tools=tool_versions(*TOOLS["fold"]),
-    )
 
 
 def _prepare(
@@ -168,7 +155,10 @@ def _eliminate(
     from compile.folding.picture import picture
     from compile.folding.proof import as_record, prove
     from compile.folding.tables import ELIMINATION, fold_lines, macs_saved
+    from compile.graphs.cost import uncounted
 
+    if names := uncounted(model):
+        progress(f"fold: the MACs of {', '.join(names)} are not counted")
     feeds = [info.feed(image, name=name) for name, image in images.read()]
     found = eliminate(model, rates, progress)
     if graph_price(found.model, rates) >= graph_price(model, rates):

@@ -1,4 +1,4 @@
-"""The road end to end: a checkpoint to a judged bundle, stage by stage through the store.
+"""The context end to end: a checkpoint to a judged bundle, stage by stage through the store.
 
 export → simplify → fold → rewrite → quantize → build ┐
                                  vectors ───┴→ judge → the bundle
@@ -22,23 +22,24 @@ from pydantic import JsonValue
 from bundle.base.strict_json import dumps
 from bundle.base.terminal import print_answer, say
 from bundle.formats.artifacts import ArtifactT, Engine, Exported, Folded, Quantized, Simplified, hash_file
+from bundle.formats.image_hash import hash_labelled
 from bundle.formats.manifest import Io, Manifest
 from bundle.judging.checks import require_agreement, require_passed
 from bundle.judging.regression_report import RegressionReport, read_report
+from bundle.judging.sensitivity import read_sensitivity
 from bundle.transport.signature import sign
+from calibration.image_files import ImageFiles
 from compile.evaluation import judge, vectors
-from compile.evaluation.inputs import Road, Say, open_road
+from compile.evaluation.build_context import BuildContext, Say, prepare_build
 from compile.evaluation.summary import describe, next_steps
-from compile.publish import Parts, draft_manifest, publish, ship, unchanged
+from compile.publish import StageArtifacts, draft_manifest, publish, ship, unchanged
 from compile.quantization.contenders import why_search
 from compile.stage.artifacts import Judged, ReferenceVectors, savings, variants_of
 from compile.stage.command import run_script, timed
-from compile.stage.config import BuildConfig, FreezeOptions, Terms, given_settings, load_config
+from compile.stage.config import BuildConfig, FreezeOptions, SearchSettings, given_settings, load_config
 from compile.stage.console import EscapingConsole
-from compile.stage.image_files import ImageFiles
 from compile.stage.options import SHIPPED_DATA, SHIPPED_MODEL
 from compile.stage.store import in_use, obtain, stage_key
-from compile.stage.tools import TOOLS
 from compile.tensorrt_checks.plan_text import describe as describe_plans
 from compile.tensorrt_checks.plan_text import require_plan
 from report.terminal import tasks_table
@@ -46,7 +47,6 @@ from targets.folding import rates_of
 from tdss.config_file import CARD
 
 STORE = ".store"
-CALIBRATIONS = "calibrations"
 CHECK_IMAGES = 2
 FROZEN_IMAGES = 32
 
@@ -54,7 +54,7 @@ FROZEN_IMAGES = 32
 class Built(NamedTuple):
     """What the stages made: the artifacts, the manifest but for what is shipped, and how the variants fared."""
 
-    parts: Parts
+    parts: StageArtifacts
     draft: Manifest
     judged: Judged
 
@@ -78,48 +78,48 @@ def build_and_judge(config: BuildConfig, progress: Say) -> tuple[Path, Regressio
 
     The folder's own regression.json may be another's: whoever judges the bundle later, on other terms, writes there.
     """
-    road = open_road(config, progress)
+    context = prepare_build(config, progress)
     with in_use(config.out / STORE):
-        return _run_stages(road)
+        return _run_stages(context)
 
 
-def _run_stages(road: Road) -> tuple[Path, RegressionReport]:
-    built = _compile_and_judge(road)
+def _run_stages(context: BuildContext) -> tuple[Path, RegressionReport]:
+    built = _compile_and_judge(context)
     manifest = ship(built.draft, judge.read_choice(built.judged), built.judged.sha256)
-    folder, start = road.folder, perf_counter()
+    folder, start = context.folder, perf_counter()
     if unchanged(folder, manifest):
-        road.say(f"bundle: unchanged, {folder}")
+        context.say(f"bundle: unchanged, {folder}")
     else:
-        publish(folder, manifest, built.parts, built.judged, road.run)
-        road.say(f"bundle: {folder} ({perf_counter() - start:.1f} s)")
-    if road.config.sign is not None:
-        road.say(f"bundle: signed, {sign(folder, road.config.sign).name}")
+        publish(folder, manifest, built.parts, built.judged, context.run)
+        context.say(f"bundle: {folder} ({perf_counter() - start:.1f} s)")
+    if context.config.sign is not None:
+        context.say(f"bundle: signed, {sign(folder, context.config.sign).name}")
     for line in describe(judge.read_choice(built.judged), judge.read_bench(built.judged)):
-        road.say(line)
+        context.say(line)
     return folder, read_report(built.judged.folder)
 
 
-def _compile_and_judge(road: Road) -> Built:
-    """Run every stage; where plain INT8 was judged and is not within its budgets, search for what mends it, and judge again."""
-    exported = _export(road)
-    folded = _fold(road, _simplify(road, exported))
-    simplified = _rewrite(road, folded)
-    quantized, reference = _quantize(road, simplified), _vectors(road)
-    engine = _build(road, quantized)
-    built = _judge(road, Parts(exported, folded, simplified, quantized, engine, reference))
+def _compile_and_judge(context: BuildContext) -> Built:
+    """Run every stage; where plain INT8 was judged and is not within its budgets, search for what repairs it, and judge again."""
+    exported = _export(context)
+    folded = _fold(context, _simplify(context, exported))
+    simplified = _rewrite(context, folded)
+    quantized, reference = _quantize(context, simplified), _vectors(context)
+    engine = _build(context, quantized)
+    built = _judge(context, StageArtifacts(exported, folded, simplified, quantized, engine, reference))
     reason = why_search(judge.read_choice(built.judged))
-    if not reason or not road.config.search.enabled:
-        road.say("  search: switched off" if reason else "  search: not needed, no variant needs mending")
+    if not reason or not context.config.search.enabled:
+        context.say("  search: switched off" if reason else "  search: not needed, no variant needs repair")
         return built
-    road.say(f"  search: {reason}")
-    found = _search(road, simplified, quantized)
+    context.say(f"  search: {reason}")
+    found = _search(context, simplified, quantized)
     if len(variants_of(found)) > len(variants_of(quantized)):
-        return _judge(road, built.parts._replace(quantized=found, engine=_build(road, found)))
-    return _judge(road, built.parts._replace(quantized=found))
+        return _judge(context, built.parts._replace(quantized=found, engine=_build(context, found)))
+    return _judge(context, built.parts._replace(quantized=found))
 
 
 def _stage(
-    road: Road,
+    context: BuildContext,
     kind: type[ArtifactT],
     name: str,
     *,
@@ -130,27 +130,27 @@ def _stage(
     """Take a stage's artifact from the store, or make it: its name comes first, and its time last."""
 
     def make_timed(out: Path) -> ArtifactT:
-        with timed(name, road.say):
+        with timed(name, context.say):
             return make(out)
 
-    key = stage_key(name, inputs=inputs, settings=settings, tools=TOOLS[name])
-    return obtain(road.config.out / STORE, kind, key, make_timed, road.say)
+    key = stage_key(name, inputs=inputs, settings=settings)
+    return obtain(context.config.out / STORE, kind, key, make_timed, context.say)
 
 
-def _check_images(road: Road) -> ImageFiles:
-    return ImageFiles(paths=road.calibration.paths[:CHECK_IMAGES])
+def _check_images(context: BuildContext) -> ImageFiles:
+    return context.calibration.first(CHECK_IMAGES)
 
 
-def _export(road: Road) -> Exported:
-    config, images, io, threads = road.config, _check_images(road), road.config.io, road.config.threads
+def _export(context: BuildContext) -> Exported:
+    config, images, io, threads = context.config, _check_images(context), context.config.io, context.config.threads
 
     def make(out: Path) -> Exported:
         from compile.export import export
 
-        return export(config.checkpoint, out, io, images, road.say, threads=threads)
+        return export(config.checkpoint, out, io, images, context.say, threads=threads)
 
-    inputs = (road.checkpoint_sha256, images.sha256)
-    return _stage(road, Exported, "export", inputs=inputs, settings={"io": io}, make=make)
+    inputs = (context.checkpoint_sha256, images.sha256)
+    return _stage(context, Exported, "export", inputs=inputs, settings={"io": io}, make=make)
 
 
 def hash_card(checkpoint: Path) -> str:
@@ -158,27 +158,27 @@ def hash_card(checkpoint: Path) -> str:
     return hash_file(checkpoint / CARD) if (checkpoint / CARD).is_file() else ""
 
 
-def _simplify(road: Road, exported: Exported) -> Simplified:
-    images, threads = _check_images(road), road.config.threads
+def _simplify(context: BuildContext, exported: Exported) -> Simplified:
+    images, threads = _check_images(context), context.config.threads
 
     def make(out: Path) -> Simplified:
         from compile.simplify import simplify
 
         return simplify(exported, out, images, threads=threads)
 
-    return _stage(road, Simplified, "simplify", inputs=(exported.sha256, images.sha256), settings={}, make=make)
+    return _stage(context, Simplified, "simplify", inputs=(exported.sha256, images.sha256), settings={}, make=make)
 
 
-def _fold(road: Road, simplified: Simplified) -> Folded:
-    config, images, threads = road.config, _check_images(road), road.config.threads
-    rates = rates_of(road.target.name)
+def _fold(context: BuildContext, simplified: Simplified) -> Folded:
+    config, images, threads = context.config, _check_images(context), context.config.threads
+    rates = rates_of(context.target.name)
     inputs: tuple[str, ...] = (simplified.sha256, images.sha256)
     settings: dict[str, JsonValue] = {"mode": config.fold, "rates": rates.model_dump(), "tasks": list(config.tasks)}
     if config.freeze_gates:
-        seen = ImageFiles(paths=road.calibration.paths[:FROZEN_IMAGES])
-        labels = vectors.hash_evaluation(road.dataset, tuple(path.stem for path in seen.paths), tuple(road.model.tasks))
+        seen = context.calibration.first(FROZEN_IMAGES)
+        labels = hash_labelled(context.dataset, tuple(path.stem for path in seen.paths), tuple(context.model.tasks))
         inputs = (*inputs, seen.sha256, labels, hash_card(config.checkpoint))
-        settings |= {"budgets": dict(road.budgets)}
+        settings |= {"budgets": dict(context.budgets)}
 
     def make(out: Path) -> Folded:
         from compile.fold import fold
@@ -187,27 +187,27 @@ def _fold(road: Road, simplified: Simplified) -> Folded:
         freezing, card = None, load_card(config.checkpoint)
         if config.freeze_gates:
             scales = {} if card is None else card.metrics
-            freezing = FreezeOptions(images=seen, labels=road.dataset, budgets=road.budgets, scales=scales)
+            freezing = FreezeOptions(images=seen, labels=context.dataset, budgets=context.budgets, scales=scales)
         return fold(
             simplified,
             out,
             images,
             config.fold,
             rates,
-            road.say,
+            context.say,
             threads=threads,
             tasks=config.tasks,
             freezing=freezing,
         )
 
-    folded = _stage(road, Folded, "fold", inputs=inputs, settings=settings, make=make)
-    road.say(f"  {savings(folded)}")
+    folded = _stage(context, Folded, "fold", inputs=inputs, settings=settings, make=make)
+    context.say(f"  {savings(folded)}")
     return folded
 
 
-def _rewrite(road: Road, folded: Folded) -> Simplified:
-    images, threads = _check_images(road), road.config.threads
-    names = road.target.rewrites(road.target.capabilities(road.run))
+def _rewrite(context: BuildContext, folded: Folded) -> Simplified:
+    images, threads = _check_images(context), context.config.threads
+    names = context.target.rewrites(context.target.capabilities(context.run))
 
     def make(out: Path) -> Simplified:
         from compile.rewrite import rewrite
@@ -216,39 +216,40 @@ def _rewrite(road: Road, folded: Folded) -> Simplified:
 
     inputs = (folded.sha256, images.sha256)
     settings: dict[str, JsonValue] = {"rewrites": list(names)}
-    return _stage(road, Simplified, "rewrite", inputs=inputs, settings=settings, make=make)
+    return _stage(context, Simplified, "rewrite", inputs=inputs, settings=settings, make=make)
 
 
-def _target_settings(road: Road) -> dict[str, JsonValue]:
+def _target_settings(context: BuildContext) -> dict[str, JsonValue]:
     """What a target's answer depends on besides the graph: its name, the run settings and what the device can do."""
-    able = road.target.capabilities(road.run)
+    able = context.target.capabilities(context.run)
     return {
-        "target": road.target.name,
-        "run": road.run.model_dump(mode="json"),
+        "target": context.target.name,
+        "run": context.run.model_dump(mode="json"),
         "capabilities": able.model_dump(mode="json"),
     }
 
 
-def _quantize(road: Road, simplified: Simplified) -> Quantized:
+def _quantize(context: BuildContext, simplified: Simplified) -> Quantized:
     def make(out: Path) -> Quantized:
         from compile.quantize import quantize
 
-        return quantize(simplified, road.calibration, out, road.target, road.run, cache=_calibrations(road))
+        return quantize(
+            simplified, context.calibration, out, context.target, context.run, cache=context.config.out / STORE
+        )
 
-    inputs = (simplified.sha256, road.calibration.sha256)
-    return _stage(road, Quantized, "quantize", inputs=inputs, settings=_target_settings(road), make=make)
-
-
-def _calibrations(road: Road) -> Path:
-    return road.config.out / STORE / CALIBRATIONS
+    inputs = (simplified.sha256, context.calibration.sha256)
+    return _stage(context, Quantized, "quantize", inputs=inputs, settings=_target_settings(context), make=make)
 
 
-def _search(road: Road, simplified: Simplified, quantized: Quantized) -> Quantized:
+def _search(context: BuildContext, simplified: Simplified, quantized: Quantized) -> Quantized:
     """Add a smoothed or a mixed graph where plain INT8 breaks a budget on the calibration images; never asks those that judge."""
-    config, terms = road.config, Terms(road.dataset, road.budgets, road.config.seed, road.config.search)
-    labels = vectors.hash_evaluation(road.dataset, road.calibration.ids, tuple(road.model.tasks))
-    settings = _target_settings(road) | {
-        "budgets": dict(road.budgets),
+    config, terms = (
+        context.config,
+        SearchSettings(context.dataset, context.budgets, context.config.seed, context.config.search),
+    )
+    labels = hash_labelled(context.dataset, context.calibration.ids, tuple(context.model.tasks))
+    settings = _target_settings(context) | {
+        "budgets": dict(context.budgets),
         "seed": config.seed,
         "search": config.search.model_dump(mode="json"),
     }
@@ -256,65 +257,76 @@ def _search(road: Road, simplified: Simplified, quantized: Quantized) -> Quantiz
     def make(out: Path) -> Quantized:
         from compile.quantization.mixed_precision import search
 
-        cache = _calibrations(road)
+        cache = config.out / STORE
         return search(
-            quantized, simplified, road.calibration, out, road.target, road.run, terms, cache=cache, progress=road.say
+            quantized,
+            simplified,
+            context.calibration,
+            out,
+            context.target,
+            context.run,
+            terms,
+            cache=cache,
+            progress=context.say,
         )
 
     inputs = (quantized.sha256, labels)
-    found = _stage(road, Quantized, "search", inputs=inputs, settings=settings, make=make)
-    road.say(f"  search: {found.record.settings['search']}")
+    found = _stage(context, Quantized, "search", inputs=inputs, settings=settings, make=make)
+    report = read_sensitivity(found.folder)
+    context.say(f"  search: {report.outcome if report else ''}")
     return found
 
 
-def _build(road: Road, quantized: Quantized) -> Engine:
+def _build(context: BuildContext, quantized: Quantized) -> Engine:
     def make(out: Path) -> Engine:
         from compile.build import build
 
-        return build(quantized, out, road.target, road.run)
+        return build(quantized, out, context.target, context.run)
 
-    engine = _stage(road, Engine, "build", inputs=(quantized.sha256,), settings=_target_settings(road), make=make)
+    engine = _stage(context, Engine, "build", inputs=(quantized.sha256,), settings=_target_settings(context), make=make)
     for line in describe_plans(engine.folder):
-        road.say(line)
+        context.say(line)
     return engine
 
 
-def _vectors(road: Road) -> ReferenceVectors:
-    config, tasks, drawn = road.config, tuple(road.model.tasks), road.evaluation
+def _vectors(context: BuildContext) -> ReferenceVectors:
+    config, tasks, drawn = context.config, tuple(context.model.tasks), context.evaluation
     hard, threads = config.evaluation.hard, config.threads
-    seen = vectors.hash_evaluation(road.dataset, drawn.ids + drawn.rest, tasks)
+    seen = hash_labelled(context.dataset, drawn.ids + drawn.rest, tasks)
     settings: dict[str, JsonValue] = {"ids": list(drawn.ids), "candidates": list(drawn.rest), "hard": hard}
     return _stage(
-        road,
+        context,
         ReferenceVectors,
         "vectors",
-        inputs=(road.checkpoint_sha256, seen),
+        inputs=(context.checkpoint_sha256, seen),
         settings=settings,
         make=lambda out: vectors.record_vectors(
-            config.checkpoint, road.dataset, drawn, out, tasks=tasks, hard=hard, threads=threads
+            config.checkpoint, context.dataset, drawn, out, tasks=tasks, hard=hard, threads=threads
         ),
     )
 
 
-def _judge(road: Road, parts: Parts) -> Built:
-    config = road.config
+def _judge(context: BuildContext, parts: StageArtifacts) -> Built:
+    config = context.config
     draft = draft_manifest(
-        config, road.model, road.dataset, road.calibration, road.checkpoint_sha256, parts, road.budgets
+        config, context.model, context.dataset, context.calibration, context.checkpoint_sha256, parts, context.budgets
     )
-    terms = judge.Terms(draft, config.timing, config.allow_inconclusive)
-    settings = _target_settings(road) | {
+    terms = judge.JudgeSettings(draft, config.timing, config.allow_inconclusive)
+    settings = _target_settings(context) | {
         "budgets": dict(draft.budgets),
         "seed": draft.seeds.bootstrap,
         "timing": terms.timing.model_dump(mode="json"),
         "allow_inconclusive": terms.allow_inconclusive,
     }
     judged = _stage(
-        road,
+        context,
         Judged,
         "judge",
-        inputs=(parts.engine.sha256, parts.vectors.sha256, road.checkpoint_sha256),
+        inputs=(parts.engine.sha256, parts.vectors.sha256, context.checkpoint_sha256),
         settings=settings,
-        make=lambda out: judge.judge(parts.engine, parts.vectors, config.checkpoint, out, road.target, road.run, terms),
+        make=lambda out: judge.judge(
+            parts.engine, parts.vectors, config.checkpoint, out, context.target, context.run, terms
+        ),
     )
     return Built(parts, draft, judged)
 

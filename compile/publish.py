@@ -23,10 +23,18 @@ from bundle.judging.verdict import accepted
 from bundle.tasks.dataset import FolderDataset
 from calibration.sampling import CalibrationSet
 from compile.evaluation.judge import read_bench, read_choice
-from compile.quantization.contenders import LEFT_OUT, MENDS
-from compile.stage.artifacts import Judged, ReferenceVectors, status_of, variants_of
+from compile.quantization.contenders import LEFT_OUT, REPAIRS
+from compile.stage.artifacts import (
+    EngineSettings,
+    FoldedSettings,
+    Judged,
+    QuantizedSettings,
+    ReferenceVectors,
+    SimplifiedSettings,
+    variants_of,
+)
 from compile.stage.config import BuildConfig
-from compile.stage.graph_info import graph_info
+from compile.stage.graph_info import graph_info, read_settings
 from compile.stage.store import locked, tool_versions
 from report.bundle_page.origin import now_here
 from report.bundle_page.page import render
@@ -37,7 +45,7 @@ if TYPE_CHECKING:
     from tdss.config import ModelConfig
 
 
-class Parts(NamedTuple):
+class StageArtifacts(NamedTuple):
     """The artifacts a bundle is put together from, in the order of the stages."""
 
     exported: Exported
@@ -87,11 +95,15 @@ def draft_manifest(
     dataset: FolderDataset,
     calibration: CalibrationSet,
     checkpoint: str,
-    parts: Parts,
+    parts: StageArtifacts,
     budgets: dict[str, float],
 ) -> Manifest:
     """Return the manifest of the bundle these parts make; which variant is shipped is still open."""
-    info, status, variants = graph_info(parts.quantized), status_of(parts.engine), variants_of(parts.engine)
+    info, status, variants = (
+        graph_info(parts.quantized),
+        read_settings(EngineSettings, parts.engine).status,
+        variants_of(parts.engine),
+    )
     inputs, outputs = info.interface
     reason = status.reason if isinstance(status, DeferredEngine) else ""
     return Manifest(
@@ -121,7 +133,12 @@ def _framework() -> str:
     return f"torch {tool_versions('torch')['torch']}, eager, float32, unfolded"
 
 
-def _settings(config: BuildConfig, calibration: CalibrationSet, parts: Parts) -> dict[str, JsonValue]:
+def _settings(config: BuildConfig, calibration: CalibrationSet, parts: StageArtifacts) -> dict[str, JsonValue]:
+    simplified, fold = (
+        read_settings(SimplifiedSettings, parts.simplified),
+        read_settings(FoldedSettings, parts.folded).fold,
+    )
+    notes = read_settings(QuantizedSettings, parts.quantized).notes
     return {
         "calibration": {
             "split": config.calibration.split,
@@ -132,11 +149,11 @@ def _settings(config: BuildConfig, calibration: CalibrationSet, parts: Parts) ->
         "evaluation": config.evaluation.model_dump(mode="json") | {"chosen": parts.vectors.record.settings},
         "allow_inconclusive": config.allow_inconclusive,
         "timing": config.timing.model_dump(mode="json"),
-        "fold": parts.folded.record.settings["fold"],
-        "simplify": parts.simplified.record.settings["outcome"],
-        "rewrites": parts.simplified.record.settings["rewrites"],
-        "quantize": parts.quantized.record.settings["notes"],
-        "engine": parts.engine.record.settings["status"],
+        "fold": fold.model_dump(mode="json"),
+        "simplify": simplified.preparation.model_dump(mode="json"),
+        "rewrites": dict(simplified.rewrites),
+        "quantize": {name: note.model_dump(mode="json") for name, note in notes.items()},
+        "engine": read_settings(EngineSettings, parts.engine).status.model_dump(mode="json"),
     }
 
 
@@ -149,9 +166,9 @@ def ship(draft: Manifest, choice: Choice, judged: str) -> Manifest:
     judged here, each variant that is not accepted: beyond its budgets, or undecided where that is not allowed.
     """
     passing = accepted(allow_inconclusive=bool(draft.settings.get("allow_inconclusive")))
-    beyond = {one.name for one in choice.candidates if not set(one.verdicts.values()) <= set(passing)}
+    beyond = {candidate.name for candidate in choice.candidates if not set(candidate.verdicts.values()) <= set(passing)}
     fine = {one.name for one in choice.candidates if one.verdicts and standing(one.verdicts) == "within"}
-    spare = {mixed for mixed, plain in MENDS.items() if plain in fine}
+    spare = {mixed for mixed, plain in REPAIRS.items() if plain in fine}
     out = LEFT_OUT.get(draft.target, frozenset()) | spare | (beyond if draft.engine.status == "built" else set())
     out -= {choice.shipped}
     kept = tuple(variant for variant in draft.variants if variant.name not in out)
@@ -176,7 +193,7 @@ def unchanged(folder: Path, manifest: Manifest) -> bool:
     return there == manifest
 
 
-def publish(folder: Path, manifest: Manifest, parts: Parts, judged: Judged, run: RunConfig) -> None:
+def publish(folder: Path, manifest: Manifest, parts: StageArtifacts, judged: Judged, run: RunConfig) -> None:
     """Write the bundle as ``folder``: its files, the manifest, the results, and the page drawn from them.
 
     Raises:

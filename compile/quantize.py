@@ -12,7 +12,6 @@ from tempfile import TemporaryDirectory
 from typing import Annotated
 
 import typer
-from pydantic import JsonValue
 
 from bundle.base.limits import LIMITS
 from bundle.base.terminal import say
@@ -20,17 +19,16 @@ from bundle.formats.artifacts import Quantized, Simplified, load
 from bundle.formats.outputs import require_container
 from bundle.tasks.preprocess import Preprocess, Triple
 from calibration.sampling import CalibrationSet, from_folder
-from compile.graphs.fp16 import write_half
-from compile.graphs.load_onnx import adopt_graph
-from compile.graphs.tensor_ranges import Range
+from compile.graphs.fp16 import write_fp16
+from compile.graphs.load_onnx import import_graph
 from compile.quantization.nncf_calibration import SUFFIX, feeds_of, weights_only
-from compile.quantization.variants import CACHE, Job, ranges_for, scheme_of, write_quantized
+from compile.quantization.variants import CACHE, QuantizationJob, ranges_for, scheme_of, write_quantized
+from compile.stage.artifacts import QuantizedSettings, Range, SimplifiedSettings, VariantNote
 from compile.stage.command import announce, claim, run_script, timed
-from compile.stage.compare import Outputs, compare, require, run_graph
-from compile.stage.graph_info import GRAPH_FILE, graph_info, graph_settings
+from compile.stage.compare import OutputError, Outputs, compare, require, run_graph
+from compile.stage.graph_info import GRAPH_FILE, graph_info, read_settings
 from compile.stage.options import CalibrationImages, Device, Out, RecordAsJson, Split, TargetName, Threads
-from compile.stage.store import seal, tool_versions, writing
-from compile.stage.tools import TOOLS
+from compile.stage.store import seal, stage_tools, writing
 from targets.base import RunConfig, Target, Variant, VariantRecipe
 from targets.table import target as find_target
 
@@ -50,62 +48,51 @@ def quantize(
     """
     info = graph_info(simplified)
     with writing(out, Quantized) as folder:
-        job = Job(simplified.file(GRAPH_FILE), info, calibration, folder, target, run, cache)
-        variants, notes = [], dict[str, JsonValue]()
+        job = QuantizationJob(simplified.file(GRAPH_FILE), info, calibration, folder, target, run, cache)
+        variants, notes = list[Variant](), dict[str, VariantNote]()
         recipes = target.variants(target.capabilities(run))
         ranges = ranges_for(job, recipes)
         for recipe in recipes:
-            variant, note = _write(recipe, job, ranges)
+            variant, notes[recipe.name] = _write(recipe, job, ranges)
             variants.append(variant)
-            notes[recipe.name] = note
-        settings = graph_settings(info, {"target": target.name, "variants": _dump(variants), "notes": notes})
-        inputs, outputs = info.interface
-        seal(
-            Quantized,
-            folder,
-            parent=simplified.sha256,
-            inputs=inputs,
-            outputs=outputs,
-            settings=settings | {"checks": _check(job, variants)},
-            tools=tool_versions(*TOOLS["quantize"]),
+        checks = _check(job, variants)
+        settings = QuantizedSettings(
+            graph=info, target=target.name, variants=tuple(variants), notes=notes, checks=checks
         )
+        seal(Quantized, folder, parent=simplified.sha256, settings=settings, tools=stage_tools("quantize"))
     return load(Quantized, out)
 
 
-def _dump(variants: list[Variant]) -> JsonValue:
-    return [variant.model_dump(mode="json") for variant in variants]
-
-
-def _write(recipe: VariantRecipe, job: Job, ranges: tuple[Range, ...]) -> tuple[Variant, JsonValue]:
+def _write(recipe: VariantRecipe, job: QuantizationJob, ranges: tuple[Range, ...]) -> tuple[Variant, VariantNote]:
     """Write one variant's graph; return it with what there is to say about it."""
-    if recipe.graph == "half":
-        files, typed = write_half(job.source, job.folder, recipe.name, ranges)
-        return Variant(recipe=recipe, files=files), {"half": typed}
+    if recipe.graph == "fp16":
+        files, typed = write_fp16(job.source, job.folder, recipe.name, ranges)
+        return Variant(recipe=recipe, files=files), VariantNote(fp16=typed)
     suffix = SUFFIX[job.target.graph_format]
     path = job.folder / f"float{suffix}"
     if recipe.graph == "float":
-        return Variant(recipe=recipe, files=job.target.convert(job.source, path)), {}
+        return Variant(recipe=recipe, files=job.target.convert(job.source, path)), VariantNote()
     if recipe.graph == "weights":
         job.target.convert(job.source, path)
-        return Variant(recipe=recipe, files=weights_only(path, job.folder / f"{recipe.name}{suffix}")), {}
+        return Variant(recipe=recipe, files=weights_only(path, job.folder / f"{recipe.name}{suffix}")), VariantNote()
     return write_quantized(recipe, job, ranges, scheme_of(job))
 
 
-def _check(job: Job, variants: list[Variant]) -> dict[str, JsonValue]:
+def _check(job: QuantizationJob, variants: list[Variant]) -> dict[str, tuple[OutputError, ...]]:
     """Compare each variant's graph with the float one it came from, on a few calibration images.
 
     A float graph must compute the same; how far a narrower one is off is recorded, and judged by the regression.
     """
     feeds = feeds_of(job.info, job.calibration.paths[:CHECK_IMAGES])
     reference = run_graph(job.source, job.info, feeds, exact=False, threads=job.run.threads)
-    found: dict[str, JsonValue] = {}
+    found: dict[str, tuple[OutputError, ...]] = {}
     for variant in variants:
         with job.target.open(job.folder, variant, job.run, "auto", keep=job.folder) as session:
             outputs: list[Outputs] = [session.infer(feed) for feed in feeds]
         errors = compare(outputs, reference)
         if variant.recipe.name == "f32":
             require("convert", errors)
-        found[variant.recipe.name] = [error.model_dump(mode="json") for error in errors]
+        found[variant.recipe.name] = errors
     return found
 
 
@@ -138,9 +125,9 @@ def main(
     require_container(kept)
     run, chosen = RunConfig(device=device, threads=threads), find_target(target)
     with TemporaryDirectory() as scratch:
-        graph = adopt_graph(model, Path(scratch) / "adopted", mean=mean, std=std)
+        graph = import_graph(model, Path(scratch) / "adopted", mean=mean, std=std)
         if graph.folder != model:
-            say(f"graph: {graph.record.settings['outcome']}")
+            say(f"graph: {read_settings(SimplifiedSettings, graph).preparation}")
         drawn = from_folder(images, split, count, seed=seed, preprocess=graph_info(graph).preprocess)
         for finding in drawn.findings:
             say(f"calibration: {finding}")

@@ -11,18 +11,17 @@ from pathlib import Path
 from typing import Annotated
 
 import typer
-from pydantic import JsonValue
 
 from bundle.formats.artifacts import Folded, Simplified, load
+from calibration.image_files import ImageFiles, folder_images
 from compile.graphs.passes.table import apply_passes
 from compile.simplify import operators
+from compile.stage.artifacts import FoldedSettings, Operators, SimplifiedSettings
 from compile.stage.command import announce, claim, run_script, timed
 from compile.stage.compare import compare, require, run_graph
-from compile.stage.graph_info import GRAPH_FILE, graph_info, graph_settings
-from compile.stage.image_files import ImageFiles, folder_images
+from compile.stage.graph_info import GRAPH_FILE, graph_info, read_settings
 from compile.stage.options import CheckCount, Device, Images, Out, RecordAsJson, Split, TargetName, Threads
-from compile.stage.store import seal, tool_versions, writing
-from compile.stage.tools import TOOLS
+from compile.stage.store import seal, stage_tools, writing
 from targets.base import RunConfig
 from targets.table import target as find_target
 
@@ -41,21 +40,14 @@ def rewrite(folded: Folded, out: Path, names: tuple[str, ...], images: ImageFile
         sites = apply_passes(names, source, target)
         runs = [run_graph(path, info, feeds, exact=False, threads=threads) for path in (target, source)]
         errors = require("rewrite", compare(*runs))
-        own: dict[str, JsonValue] = {
-            "outcome": folded.record.settings["outcome"],
-            "rewrites": dict(sites),
-            "check": [error.model_dump() for error in errors],
-            "nodes": {"before": dict(operators(source)), "after": dict(operators(target))},
-        }
-        seal(
-            Simplified,
-            folder,
-            parent=folded.sha256,
-            inputs=folded.record.inputs,
-            outputs=folded.record.outputs,
-            settings=graph_settings(info, own),
-            tools=tool_versions(*TOOLS["rewrite"]),
+        settings = SimplifiedSettings(
+            graph=info,
+            preparation=read_settings(FoldedSettings, folded).preparation,
+            operators=Operators(before=operators(source), after=operators(target)),
+            rewrites=sites,
+            check=errors,
         )
+        seal(Simplified, folder, parent=folded.sha256, settings=settings, tools=stage_tools("rewrite"))
     return load(Simplified, out)
 
 

@@ -1,7 +1,7 @@
 """Simplify: constants folded by onnxsim, in a process of its own; kept only if nothing was added and nothing changed.
 
 The result is kept if it has no more nodes of any type than the input and computes the same on real images. Otherwise
-the input goes on as it is, and the artifact's ``outcome`` says why.
+the input goes on as it is, and the artifact's settings say why.
 """
 
 if not __package__:
@@ -15,20 +15,19 @@ from pathlib import Path
 from typing import Annotated
 
 import typer
-from pydantic import JsonValue
 
 from bundle.base.errors import ArtifactError, GraphError
 from bundle.base.isolated import module
 from bundle.formats.artifacts import Exported, Simplified, load
+from calibration.image_files import ImageFiles, folder_images
 from compile.graphs.onnxsim_worker import NO_FILE
+from compile.stage.artifacts import Operators, Preparation, SimplifiedSettings
 from compile.stage.code_hash import ROOT
 from compile.stage.command import announce, claim, run_script, timed
 from compile.stage.compare import Outputs, compare, require, run_graph
-from compile.stage.graph_info import GRAPH_FILE, GraphInfo, graph_info, graph_settings
-from compile.stage.image_files import ImageFiles, folder_images
+from compile.stage.graph_info import GRAPH_FILE, GraphInfo, graph_info
 from compile.stage.options import CheckCount, Images, Out, RecordAsJson, Split, Threads
-from compile.stage.store import seal, tool_versions, writing
-from compile.stage.tools import TOOLS
+from compile.stage.store import seal, stage_tools, writing
 
 TIMEOUT_S = 900
 WORKER = "compile.graphs.onnxsim_worker"
@@ -47,21 +46,16 @@ def simplify(exported: Exported, out: Path, images: ImageFiles, *, threads: int)
     source = exported.file(GRAPH_FILE)
     with writing(out, Simplified) as folder:
         target = folder / GRAPH_FILE
-        refusal = _simplify_apart(source, target) or _refusal(source, target, info, feeds, threads)
+        refusal = _run_onnxsim(source, target) or _refusal(source, target, info, feeds, threads)
         if refusal:
             target.unlink(missing_ok=True)
             shutil.copyfile(source, target)
-        outcome = f"kept the exported graph: {refusal}" if refusal else "simplified"
-        nodes: dict[str, JsonValue] = {"before": dict(operators(source)), "after": dict(operators(target))}
-        seal(
-            Simplified,
-            folder,
-            parent=exported.sha256,
-            inputs=exported.record.inputs,
-            outputs=exported.record.outputs,
-            settings=graph_settings(info, {"outcome": outcome, "nodes": nodes}),
-            tools=tool_versions(*TOOLS["simplify"]),
+        settings = SimplifiedSettings(
+            graph=info,
+            preparation=Preparation(outcome="kept" if refusal else "simplified", reason=refusal),
+            operators=Operators(before=operators(source), after=operators(target)),
         )
+        seal(Simplified, folder, parent=exported.sha256, settings=settings, tools=stage_tools("simplify"))
     return load(Simplified, out)
 
 
@@ -73,7 +67,7 @@ def operators(graph: Path) -> Counter[str]:
     return Counter(dict(sorted(found.items())))
 
 
-def _simplify_apart(source: Path, target: Path) -> str:
+def _run_onnxsim(source: Path, target: Path) -> str:
     """Run onnxsim in a process of its own, which stands in another folder; return why there is no result, or nothing."""
     command = module(WORKER, str(source.resolve()), str(target.resolve()))
     try:

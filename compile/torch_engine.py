@@ -52,7 +52,7 @@ def convert_bundle(bundle: Bundle, folded: Folded, variant: str, *, workspace_mi
     """
     manifest = bundle.manifest
     chosen = as_variant(manifest.variant(variant))
-    if chosen.recipe.graph not in ("float", "half"):
+    if chosen.recipe.graph not in ("float", "fp16"):
         raise GraphError(
             "torch-tensorrt makes no quantized engine here",
             expected="variant f32 or f16",
@@ -63,11 +63,11 @@ def convert_bundle(bundle: Bundle, folded: Folded, variant: str, *, workspace_mi
     require_parent(manifest, folded)
     require_torch_tensorrt()
     device = find_device()
-    program, example = _export_on_device(folded, manifest, half=chosen.recipe.graph == "half")
+    program, example = _export_on_device(folded, manifest, fp16=chosen.recipe.graph == "fp16")
     config = BuilderConfig(builder="torch-tensorrt", workspace_mib=workspace_mib)
     serialized = _convert(program, example, config)
     key = engine_key(manifest.files[chosen.files[0]], device, chosen.recipe.name, config)
-    names = {f"output{place}": name for place, name in enumerate(manifest.tasks)}
+    names = {f"output{index}": name for index, name in enumerate(manifest.tasks)}
     write_engine_file(bundle.folder, f"{key.stem}{NAMES}", dumps(names).encode())
     write_engine_file(bundle.folder, f"{key.stem}.json", key.model_dump_json(indent=2).encode())
     return write_engine_file(bundle.folder, f"{key.stem}.engine", serialized)
@@ -115,16 +115,16 @@ def folded_module(folded: Folded) -> "nn.Module":
     return read_module(folded.file(GRAPH_FILE)).eval()
 
 
-def typed_program(module: "nn.Module", example: "Tensor", *, half: bool) -> "ExportedProgram":
-    """Export a module with its precision in the graph: with ``half``, the FP16 casts that autocast puts around products.
+def typed_program(module: "nn.Module", example: "Tensor", *, fp16: bool) -> "ExportedProgram":
+    """Export a module with its precision in the graph: with ``fp16``, the FP16 casts that autocast puts around products.
 
-    On CUDA, LayerNorm and softmax are on autocast's float32 list, as they are in ``make_half``; on a CPU they are not.
+    On CUDA, LayerNorm and softmax are on autocast's float32 list, as they are in ``convert_to_fp16``; on a CPU they are not.
     """
     import torch
 
     from compile.graphs.autocast import Autocast
 
-    wrapped = Autocast(module, example.device.type) if half else module
+    wrapped = Autocast(module, example.device.type) if fp16 else module
     with torch.no_grad():
         program: ExportedProgram = torch.export.export(wrapped, (example,), strict=False)
         typed: ExportedProgram = program.run_decompositions({})
@@ -144,12 +144,12 @@ def converter_arguments(convert: Callable[..., bytes], config: BuilderConfig) ->
     return {name: value for name, value in wanted.items() if name in known}
 
 
-def _export_on_device(folded: Folded, manifest: Manifest, *, half: bool) -> "tuple[ExportedProgram, Tensor]":
+def _export_on_device(folded: Folded, manifest: Manifest, *, fp16: bool) -> "tuple[ExportedProgram, Tensor]":
     import torch
 
     [spec] = manifest.inputs
     example = torch.zeros(spec.shape, dtype=getattr(torch, spec.dtype), device="cuda")
-    return typed_program(folded_module(folded).cuda(), example, half=half), example
+    return typed_program(folded_module(folded).cuda(), example, fp16=fp16), example
 
 
 def _convert(program: "ExportedProgram", example: "Tensor", config: BuilderConfig) -> bytes:

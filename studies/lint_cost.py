@@ -1,7 +1,7 @@
-"""What the accepted warnings cost: each one mended in a copy of a bundle's INT8 graph, and both measured.
+"""What the accepted warnings cost: each one fixed in a copy of a bundle's INT8 graph, and both measured.
 
 ``python -m studies.lint_cost BUNDLE --original GRAPH`` prints a Markdown table: the signal-to-noise ratio of every task's
-output against the float graph, as shipped and with one rule's warnings mended, and the kernels NVIDIA's builder makes of each.
+output against the float graph, as shipped and with one rule's warnings fixed, and the kernels NVIDIA's builder makes of each.
 """
 
 from collections.abc import Callable, Sequence
@@ -24,9 +24,10 @@ from bundle.tasks.agreement import signal_energy, sqnr_db
 from bundle.tasks.dataset import read_image
 from calibration.sampling import from_folder
 from compile.graphs.fp16 import write_emulation
-from compile.graphs.nodes import add_constant, constant, label, place
-from compile.graphs.quantizers import DEQUANTIZE, QUANTIZE, quantizer_of
+from compile.graphs.nodes import add_constant, input_at, label
+from compile.graphs.quantizers import DEQUANTIZE, QUANTIZE, dequantized, quantizer_of
 from compile.graphs.read_onnx import read_model
+from compile.graphs.tensor_ranges import measure_ranges
 from compile.stage.command import run_script
 from compile.stage.graph_info import GRAPH_FILE, Array, GraphInfo
 from compile.tensorrt_checks.rtx_build import prove
@@ -40,7 +41,7 @@ RECIPE = VariantRecipe(name="int8", graph="quantized", hint="f32", reason="measu
 LARGEST_STEP = 127.0
 
 
-class Row(NamedTuple):
+class Measurement(NamedTuple):
     """One graph: worst and mean SQNR of its tasks in dB, and its kernels ("" where nothing could build it)."""
 
     name: str
@@ -58,12 +59,17 @@ def run(path: Path, feeds: Feeds) -> list[dict[str, Array]]:
         GraphError: the graph has FP16 inputs or outputs.
     """
     with TemporaryDirectory() as scratch:
-        typed, emulated = Path(scratch) / "typed.onnx", Path(scratch) / "emulated.onnx"
-        ir.save(view_of(read_model(path)).model, typed)
-        write_emulation(typed, emulated)
+        emulated = _emulated(path, Path(scratch))
         variant = Variant(recipe=RECIPE, files=(emulated.name,))
         with REFERENCE.open(emulated.parent, variant, RunConfig(), "auto", keep=emulated.parent) as session:
             return [session.infer(feed) for feed in feeds]
+
+
+def _emulated(path: Path, folder: Path) -> Path:
+    typed, emulated = folder / "typed.onnx", folder / "emulated.onnx"
+    ir.save(view_of(read_model(path)).model, typed)
+    write_emulation(typed, emulated)
+    return emulated
 
 
 def ratio_db(outputs: list[dict[str, Array]], reference: list[dict[str, Array]], task: str) -> float:
@@ -76,8 +82,9 @@ def ratio_db(outputs: list[dict[str, Array]], reference: list[dict[str, Array]],
 
 def quantize_skips(model: ir.Model, findings: Sequence[Finding], path: Path, feeds: Feeds) -> None:
     """Quantize the skip input of every residual Add found, its scale the largest magnitude seen on the feeds."""
-    names = sorted({finding.tensor for finding in findings})
-    largest = _ranges(path, names, feeds)
+    with TemporaryDirectory() as scratch:
+        ranges = measure_ranges(_emulated(path, Path(scratch)), feeds, threads=0)
+    largest = {row.tensor: row.largest for row in ranges}
     wanted = {(finding.node, finding.tensor) for finding in findings}
     for node in list(model.graph):
         for index, value in enumerate(node.inputs):
@@ -95,59 +102,29 @@ def quantize_skips(model: ir.Model, findings: Sequence[Finding], path: Path, fee
             node.replace_input_with(index, d.outputs[0])
 
 
-def _ranges(path: Path, names: list[str], feeds: Feeds) -> dict[str, float]:
-    """Return the largest magnitude of tensors on the feeds."""
-    model = view_of(read_model(path)).model
-    values = {value.name: value for node in model.graph for value in node.outputs}
-    for name in names:  # a Cast makes an output that may be FP16 inside
-        seen = ir.Value(name=f"{name}/seen", type=ir.TensorType(ir.DataType.FLOAT), shape=values[name].shape)
-        to = ir.AttrInt64("to", ir.DataType.FLOAT.value)
-        model.graph.append(ir.Node("", "Cast", [values[name]], [to], outputs=[seen], name=f"{name}/seen"))
-        model.graph.outputs.append(seen)
-    with TemporaryDirectory() as scratch:
-        ir.save(model, Path(scratch) / "ranges.onnx")
-        answers = run(Path(scratch) / "ranges.onnx", feeds)
-    return {name: max(float(np.abs(one[f"{name}/seen"]).max()) for one in answers) for name in names}
-
-
 def return_to_float(model: ir.Model, findings: Sequence[Finding], path: Path, feeds: Feeds) -> None:
     """Take the Q/DQ off every input of the operators found."""
     wanted = {finding.node for finding in findings}
     for node in list(model.graph):
         for index in (0, 1) if name_of(node) in wanted else ():
-            dequantize = quantized(place(node, index))
-            if dequantize is None or dequantize.outputs[0] is not place(node, index):
+            dequantize = quantized(input_at(node, index))
+            if dequantize is None or dequantize.outputs[0] is not input_at(node, index):
                 continue
-            pair = quantizer_of(dequantize)
-            value = pair.inputs[0] if pair is not None else add_constant(model, f"{label(node)}/w", _weight(dequantize))
-            node.replace_input_with(index, value)
+            pair, weight = quantizer_of(dequantize), dequantized(dequantize)
+            if pair is not None:
+                node.replace_input_with(index, pair.inputs[0])
+            elif weight is not None:
+                node.replace_input_with(index, add_constant(model, f"{label(node)}/w", weight))
 
 
-def _weight(node: ir.Node) -> Array:
-    data, scale = constant(place(node, 0)), constant(place(node, 1))
-    if data is None or scale is None:
-        raise GraphError(
-            "a weight is no constant",
-            expected="an int8 initializer",
-            got=name_of(node),
-            where="measure",
-            fix="see tdss lint",
-        )
-    attribute = node.attributes.get("axis")
-    shape = [1] * data.ndim
-    if scale.size > 1:
-        shape[1 if attribute is None else attribute.as_int()] = scale.size
-    return np.asarray(data.astype(np.float64) * scale.astype(np.float64).reshape(shape)).astype(scale.dtype)
-
-
-Mend: TypeAlias = Callable[[ir.Model, Sequence[Finding], Path, Feeds], None]
-MENDS: MappingProxyType[str, Mend] = MappingProxyType(
+Fix: TypeAlias = Callable[[ir.Model, Sequence[Finding], Path, Feeds], None]
+FIXES: MappingProxyType[str, Fix] = MappingProxyType(
     {"residual-input": quantize_skips, "float-operator": return_to_float}
 )
 
 
-def measure(opened: Bundle, original: Path, feeds: Feeds, calibration: Feeds) -> list[Row]:
-    """Return a row for the INT8 graph as it is, and one for each rule that it breaks, mended.
+def measure(opened: Bundle, original: Path, feeds: Feeds, calibration: Feeds) -> list[Measurement]:
+    """Return a row for the INT8 graph as it is, and one for each rule that it breaks, fixed.
 
     ``original`` is the float graph it was made of, which a bundle for jetson does not carry.
 
@@ -167,35 +144,36 @@ def measure(opened: Bundle, original: Path, feeds: Feeds, calibration: Feeds) ->
         return _rows(opened, folder / graphs["int8"], original, feeds, calibration)
 
 
-def _rows(opened: Bundle, int8: Path, original: Path, feeds: Feeds, calibration: Feeds) -> list[Row]:
+def _rows(opened: Bundle, int8: Path, original: Path, feeds: Feeds, calibration: Feeds) -> list[Measurement]:
     reference, tasks = run(original, feeds), tuple(opened.manifest.tasks)
     findings = lint_model(read_model(int8), int8.name).findings
     rows = [_row("as shipped", len(findings), int8, feeds, reference, tasks)]
     with TemporaryDirectory() as scratch:
-        for rule, mend in MENDS.items():
+        for rule, fix in FIXES.items():
             found = [finding for finding in findings if finding.rule == rule]
             if not found:
                 continue
             model = view_of(read_model(int8)).model
-            mend(model, found, int8, calibration)
+            fix(model, found, int8, calibration)
             RemoveUnusedNodesPass()(model)
             path = Path(scratch) / f"{rule}.onnx"
             ir.save(model, path)
-            rows.append(_row(f"{rule} mended", len(found), path, feeds, reference, tasks))
+            rows.append(_row(f"{rule} fixed", len(found), path, feeds, reference, tasks))
     return rows
 
 
 def _row(
     name: str, sites: int, path: Path, feeds: Feeds, reference: list[dict[str, Array]], tasks: tuple[str, ...]
-) -> Row:
+) -> Measurement:
     outputs = run(path, feeds)
     found = {task: ratio_db(outputs, reference, task) for task in tasks}
     worst = min(found, key=lambda task: found[task])
     proof = prove([path])
     kernels = "; ".join(
-        f"{one.kernels}, {one.moves} move, {one.casts} convert, {one.int8_share:.1%} INT8" for one in proof.graphs
+        f"{graph.kernels}, {graph.moves} move, {graph.casts} convert, {graph.int8_share:.1%} INT8"
+        for graph in proof.graphs
     )
-    return Row(name, sites, worst, found[worst], float(np.mean(list(found.values()))), kernels)
+    return Measurement(name, sites, worst, found[worst], float(np.mean(list(found.values()))), kernels)
 
 
 def main(
@@ -204,7 +182,7 @@ def main(
     data: Annotated[Path, typer.Option(help="A labelled folder.")] = Path("data/scenes"),
     count: Annotated[int, typer.Option(min=1, max=LIMITS["count"].most, help="How many images of each split.")] = 8,
 ) -> None:
-    """Mend the accepted warnings of a bundle's INT8 graph one rule at a time, and measure what that changes.
+    """Fix the accepted warnings of a bundle's INT8 graph one rule at a time, and measure what that changes.
 
     Example: python -m studies.lint_cost build/default/jetson --original build/.store/simplify/KEY
     """

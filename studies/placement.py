@@ -19,7 +19,6 @@ from typing import TYPE_CHECKING, Annotated, NamedTuple
 import numpy as np
 import onnx_ir as ir
 import typer
-from pydantic import ValidationError
 
 from bundle.base.errors import TargetUnavailable
 from bundle.base.frozen import Frozen
@@ -29,21 +28,21 @@ from bundle.base.terminal import print_answer, say
 from bundle.formats.artifacts import Folded, hash_file, load, write_text
 from bundle.formats.tensorrt_checks import CAVEAT
 from bundle.tasks.agreement import signal_energy, sqnr_db
+from calibration.image_files import folder_images
 from calibration.sampling import CalibrationSet, from_folder
 from compile.graphs.attention import attentions
-from compile.graphs.fp16 import write_half, write_ranges
+from compile.graphs.fp16 import write_fp16, write_ranges
 from compile.graphs.nodes import add_constant
 from compile.graphs.passes.table import apply_passes
 from compile.graphs.quantizers import DEQUANTIZE, QUANTIZE, dequantizers_behind
-from compile.graphs.tensor_ranges import Range
-from compile.quantization.nncf_calibration import Question, calibrate, feeds_of
+from compile.quantization.nncf_calibration import CalibrationRequest, calibrate, feeds_of
 from compile.quantization.variants import CACHE
+from compile.stage.artifacts import Range
 from compile.stage.code_hash import ROOT, code_hash
 from compile.stage.command import run_script
 from compile.stage.compare import Outputs, run_graph
 from compile.stage.graph_info import GRAPH_FILE, GraphInfo, graph_info
-from compile.stage.image_files import ImageFiles, folder_images
-from compile.stage.store import tool_versions
+from compile.stage.store import StageKey, keep, tool_versions
 from compile.tensorrt_checks.rtx_build import prove
 from studies.rewrites import DEFAULT
 from studies.stages import folded_graph
@@ -53,6 +52,7 @@ from targets.jetson.placement import FILE, Candidate, Placement, Plan
 from targets.jetson.rtx import DISTRIBUTION
 from targets.jetson.scheme import scheme
 from targets.jetson.target import AFTER_ATTENTION, BEFORE_ATTENTION, EMULATION, JETSON
+from tdss.config_file import checkpoint_digest
 
 if TYPE_CHECKING:
     from tdss.config import ModelConfig
@@ -78,7 +78,8 @@ PLAN_ONLY = "int8_attention"
 CLOSE = 1.02
 SPLIT, SOFTMAX_STEP = "calibration", 1 / 127
 COMMAND = "python -m studies.placement --write"
-VIT = ROOT / "compile" / "vit_case.toml"
+VIT = ROOT / "studies" / "dinov2" / "train.toml"
+PLAN = "plan.json"
 
 
 class Model(NamedTuple):
@@ -91,10 +92,9 @@ class Model(NamedTuple):
     work: Path
 
 
-class Kept(Frozen):
-    """A plan as it was measured, with the hash of what it depends on."""
+class Built(Frozen):
+    """A plan and the builder that made it."""
 
-    key: str
     builder: str
     plan: Plan
 
@@ -121,46 +121,51 @@ def measure(model: Model) -> tuple[str, Plan, dict[str, Plan]]:
     path = model.work / f"{PLAN_ONLY}.qdq.onnx"
     ir.save(quantize_second(ir.load(model.work / "as_calibrated.qdq.onnx")), path)
     found[PLAN_ONLY] = plan_of(model.name, PLAN_ONLY, path, model.work, ranges, None).plan
-    half = plan_of(model.name, "f16", model.graph, model.work, ranges, None)
-    return half.builder, half.plan, found
+    fp16 = plan_of(model.name, "f16", model.graph, model.work, ranges, None)
+    return fp16.builder, fp16.plan, found
 
 
 def quantized(model: Model, name: str, choice: Choice) -> Path:
     """Quantize a model's graph as a candidate says; return the file."""
     path = model.work / f"{name}.qdq.onnx"
     chosen = scheme(JETSON.capabilities(RunConfig(device=EMULATION))).model_copy(update={"heads": choice.heads})
-    calibrated = calibrate(Question(model.graph, model.info, model.calibration, chosen, "onnx"), model.work / CACHE)
+    calibrated = calibrate(
+        CalibrationRequest(model.graph, model.info, model.calibration, chosen, "onnx"), model.work / CACHE
+    )
     apply_passes((*BEFORE_ATTENTION, *choice.passes, *AFTER_ATTENTION), calibrated, path)
     return path
 
 
 def plan_of(
     model: str, name: str, path: Path, work: Path, ranges: Sequence[Range], worst: Callable[[], float] | None
-) -> Kept:
-    """Return the plan of a model's graph, as an earlier run kept it in ``work`` or measured now; ``worst`` measures its outputs.
+) -> Built:
+    """Return the plan of a model's graph, kept in ``work`` or measured now; ``worst`` measures its outputs.
 
     Raises:
         TargetUnavailable: TensorRT-RTX is not here, or died.
     """
-    tools = tool_versions(DISTRIBUTION, "onnxruntime")
-    key = dumps([hash_file(path), code_hash("compile.tensorrt_checks.rtx_build", "compile.graphs.fp16"), tools])
-    kept = work / f"{name}.plan.json"
-    try:
-        found = Kept.model_validate_json(kept.read_bytes())
-    except (OSError, ValidationError):
-        found = None
-    if found is None or found.key != key:
-        found = _measured(model, name, path, work, ranges, worst, key)
-        write_text(kept, found.model_dump_json())
+    key = StageKey(
+        stage="plan",
+        inputs=(hash_file(path),),
+        settings={"model": model, "name": name},
+        code=code_hash("compile.tensorrt_checks.rtx_build", "compile.graphs.fp16"),
+        tools=tool_versions(DISTRIBUTION, "onnxruntime"),
+    )
+
+    def write(folder: Path) -> None:
+        found = _measured(model, name, path, work, ranges, worst)
+        write_text(folder / PLAN, found.model_dump_json())
+
+    found = Built.model_validate_json(keep(work, key, write, say).file(PLAN).read_bytes())
     one = found.plan
     say(f"{model}, {name}: {one.fused} of {one.attentions} fused, {one.kernels} kernels, {one.moved_mb:.1f} MB")
     return found
 
 
 def _measured(
-    model: str, name: str, path: Path, work: Path, ranges: Sequence[Range], worst: Callable[[], float] | None, key: str
-) -> Kept:
-    files, _ = write_half(path, work, name, ranges)
+    model: str, name: str, path: Path, work: Path, ranges: Sequence[Range], worst: Callable[[], float] | None
+) -> Built:
+    files, _ = write_fp16(path, work, name, ranges)
     proof = prove([work / files[0]])
     if proof.status != "accepted":
         raise TargetUnavailable(
@@ -181,7 +186,7 @@ def _measured(
         int8_share=round(one.int8_share, 4),
         sqnr_db=None if worst is None else worst(),
     )
-    return Kept(key=key, builder=proof.builder, plan=plan)
+    return Built(builder=proof.builder, plan=plan)
 
 
 def worst_db(outputs: Sequence[Outputs], reference: Sequence[Outputs]) -> float:
@@ -196,19 +201,19 @@ def worst_db(outputs: Sequence[Outputs], reference: Sequence[Outputs]) -> float:
 
 def quantize_second(model: ir.Model) -> ir.Model:
     """Put Q/DQ pairs before both operands of every attention's second product; V gets the step of the softmax."""
-    for one in list(attentions(model.graph)):
+    for attention in list(attentions(model.graph)):
         for index in (0, 1):
-            value = one.second.inputs[index]
+            value = attention.second.inputs[index]
             if value is None or dequantizers_behind(value):
                 continue
-            name = f"{one.second.name}/{index}"
+            name = f"{attention.second.name}/{index}"
             scale = add_constant(model, f"{name}/scale", np.asarray(SOFTMAX_STEP, np.float32))
             zero = add_constant(model, f"{name}/zero", np.zeros((), np.int8))
             q = ir.Node("", QUANTIZE, [value, scale, zero], name=f"{name}/q")
             d = ir.Node("", DEQUANTIZE, [q.outputs[0], scale, zero], name=f"{name}/dq")
             q.outputs[0].name, d.outputs[0].name = f"{name}/q", f"{name}/dq"
-            model.graph.insert_before(one.second, [q, d])
-            one.second.replace_input_with(index, d.outputs[0])
+            model.graph.insert_before(attention.second, [q, d])
+            attention.second.replace_input_with(index, d.outputs[0])
     return model
 
 
@@ -240,23 +245,24 @@ def _worst(name: str, plans: dict[str, tuple[Plan, ...]]) -> tuple[int, float]:
 
 def prepare(name: str, checkpoint: Path, images: Path, work: Path, count: int) -> Model:
     """Export, simplify and fold a checkpoint, unless ``work`` has it from this code, and draw its calibration images."""
-    place = work / f"{name}-{code_hash('studies.rewrites', 'studies.folding.graphs')[:12]}"
     files = folder_images(images, SPLIT)
-    if not (place / "folded").is_dir():
-        folded_graph(checkpoint, ImageFiles(paths=files.paths[:4]), place, rates_of("jetson"), threads=0)
-    graph = load(Folded, place / "folded")
+    few, code = files.first(4), code_hash("studies.rewrites", "studies.folding.graphs")
+    inputs = (checkpoint_digest(checkpoint), few.sha256)
+    key = StageKey(stage=name, inputs=inputs, settings={}, code=code, tools={})
+    kept = keep(work, key, lambda out: folded_graph(checkpoint, few, out, rates_of("jetson"), threads=0), say)
+    graph = load(Folded, kept.folder / "folded")
     info = graph_info(graph)
     drawn = from_folder(images, SPLIT, count, seed=0, preprocess=info.preprocess)
-    return Model(name, graph.file(GRAPH_FILE), info, drawn, place / "plans")
+    return Model(name, graph.file(GRAPH_FILE), info, drawn, work / f"{name}-plans")
 
 
 def _seeded(name: str, config: "ModelConfig", work: Path, count: int) -> Model:
     """Return a model with seeded random weights: a plan does not depend on them."""
     from studies.folding.graphs import write_checkpoint, write_image
 
-    place = work / f"{name}-seeded"
-    write_image(place / "image", config)
-    return prepare(name, write_checkpoint(place / "checkpoint", config), place / "image", work, count)
+    folder = work / f"{name}-seeded"
+    write_image(folder / "image", config)
+    return prepare(name, write_checkpoint(folder / "checkpoint", config), folder / "image", work, count)
 
 
 def _others(work: Path, count: int) -> list[Model]:

@@ -16,7 +16,6 @@ from tempfile import TemporaryDirectory
 from typing import Annotated, Literal, NamedTuple
 
 import numpy as np
-import onnx_ir as ir
 import typer
 
 from bundle.base.limits import LIMITS
@@ -34,12 +33,12 @@ from compile.stage.code_hash import ROOT, code_hash
 from compile.stage.command import run_script
 from compile.stage.config import TimingConfig
 from compile.stage.graph_info import GRAPH_FILE, INPUT
-from compile.stage.store import tool_versions
+from compile.stage.store import Kept, StageKey, keep, tool_versions
 from studies.folding.eliminations import PLAIN, case_named, write_plain
 from studies.folding.run import rewrites_of
 from studies.placement import plan_of
 from studies.rewrites import BURST, Model, latency_ratios, recipes_of
-from studies.runs import Bench
+from studies.runs import TimingSetup
 from targets.base import RunConfig
 from targets.folding import FILE, FoldingCost, Measure, Rates, RatesRow, Sample
 from targets.jetson.rtx import DISTRIBUTION, require_builder
@@ -54,11 +53,12 @@ CLOSE: Mapping[Measure, float] = {"latency": 1.01, "bytes": 1.02}
 
 
 class Folds(NamedTuple):
-    """One model's folded graphs: for each candidate the name of its file in ``folder``, which is that of its content."""
+    """One model's folded graphs: for each candidate the graph's name, which is its content's, and for each name its file."""
 
     model: Model
-    folder: Path
+    work: Path  # where plans are kept
     graphs: Mapping[Rates, str]
+    files: Mapping[str, Path]
 
     @property
     def distinct(self) -> tuple[str, ...]:
@@ -72,52 +72,35 @@ def fold_all(case: str, grid: Sequence[Rates], work: Path, *, threads: int) -> F
     Raises:
         ConfigError: there is no such case.
     """
-    place = work / f"{case}-{code_hash('studies.folding.eliminations')[:12]}"
-    if not (place / f"{PLAIN}.onnx").is_file():
-        place.mkdir(parents=True, exist_ok=True)
-        with TemporaryDirectory(dir=place) as scratch:
-            write_plain(case_named(case, Path(scratch)), place, threads=threads)
-    plain = read_graph(place / f"{PLAIN}.onnx")
-    graphs = {rates: _fold(plain, rates, place) for rates in grid}
-    folds = Folds(
-        Model(case, place / f"{PLAIN}.onnx", {INPUT: np.load(place / f"{INPUT}.npy", allow_pickle=False)}),
-        place,
-        graphs,
-    )
+    code = code_hash("studies.rates")
+    key = StageKey(stage="plain", inputs=(), settings={"case": case}, code=code, tools={})
+    plain = keep(work, key, lambda folder: write_plain(case_named(case, folder), folder, threads=threads), say)
+    graphs, files = dict[Rates, str](), dict[str, Path]()
+    for rates in grid:
+        path = _fold(plain, rates, work, code)
+        graphs[rates] = hash_file(path)[:16]
+        files[graphs[rates]] = path
+    feed = {INPUT: np.load(plain.file(f"{INPUT}.npy"), allow_pickle=False)}
+    folds = Folds(Model(case, plain.file(f"{PLAIN}.onnx"), feed), work / f"{case}-plans", graphs, files)
     say(f"{case}: {len(folds.distinct)} graphs of {len(grid)} candidates")
     return folds
 
 
-def _fold(plain: ir.Model, rates: Rates, place: Path) -> str:
-    key = place / f"{rates.element:g}-{rates.operator:g}-{rates.thin}.graph"
-    if not _is_kept(key):
-        with TemporaryDirectory(dir=place) as scratch:
-            path = Path(scratch) / GRAPH_FILE
-            write_graph(fold_graph(plain, rates), path)
-            digest = hash_file(path)[:16]
-            path.replace(place / f"{digest}.onnx")
-        write_text(key, digest)
-    return key.read_text(encoding="utf-8")
+def _fold(plain: Kept, rates: Rates, work: Path, code: str) -> Path:
+    def write(folder: Path) -> None:
+        write_graph(fold_graph(read_graph(plain.file(f"{PLAIN}.onnx")), rates), folder / GRAPH_FILE)
+
+    key = StageKey(stage="folded", inputs=(plain.sha256,), settings=rates.model_dump(mode="json"), code=code, tools={})
+    return keep(work, key, write, say).file(GRAPH_FILE)
 
 
-def _is_kept(key: Path) -> bool:
-    """Say whether an earlier run folded this, and its file is as that run wrote it."""
-    try:
-        digest = key.read_text(encoding="utf-8")
-        return bool(digest) and hash_file(key.parent / f"{digest}.onnx").startswith(digest)
-    except OSError:
-        return False
-
-
-def latencies(folds: Folds, bench: Bench) -> list[Sample]:
+def latencies(folds: Folds, bench: TimingSetup) -> list[Sample]:
     """Time the distinct graphs of a model, rewritten for the target, in one interleaved run for each float variant."""
     first, *others = folds.distinct
     samples = []
     with TemporaryDirectory() as scratch:
         for graph in folds.distinct:
-            apply_passes(
-                rewrites_of(bench.target.name), folds.folder / f"{graph}.onnx", Path(scratch) / f"{graph}.onnx"
-            )
+            apply_passes(rewrites_of(bench.target.name), folds.files[graph], Path(scratch) / f"{graph}.onnx")
         for recipe in recipes_of(folds.model, bench):
             paths = [Path(scratch) / f"{graph}.onnx" for graph in (*others, first)]
             ratios = latency_ratios(folds.model, recipe, paths, bench) if others else []
@@ -135,10 +118,10 @@ def plans(folds: Folds) -> list[Sample]:
     Raises:
         TargetUnavailable: TensorRT-RTX is not here, or died.
     """
-    found, work = {}, folds.folder / "plans"
-    work.mkdir(exist_ok=True)
+    found, work = {}, folds.work
+    work.mkdir(parents=True, exist_ok=True)
     for graph in folds.distinct:
-        path = folds.folder / f"{graph}.onnx"
+        path = folds.files[graph]
         ranges = write_ranges(path, work, [folds.model.feed], threads=0)
         found[graph] = plan_of(folds.model.name, graph, path, work, ranges, None).plan
     base = found[folds.distinct[0]].moved_mb
@@ -151,7 +134,7 @@ def plans(folds: Folds) -> list[Sample]:
 
 
 def _sample(folds: Folds, variant: str, graph: str, found: float) -> Sample:
-    macs = read_cost(folds.folder / f"{graph}.onnx").macs
+    macs = read_cost(folds.files[graph]).macs
     return Sample(model=folds.model.name, variant=variant, graph=graph, macs=macs, ratio=round(found, 4))
 
 
@@ -160,7 +143,7 @@ def decide(
 ) -> tuple[RatesRow, ...]:
     """Switch the first candidate on whose mean is within ``CLOSE`` of the least; ``graphs`` holds each one's, by model."""
     means = {
-        rates: geometric_mean(one.ratio for one in samples if mine[one.model] == one.graph)
+        rates: geometric_mean(sample.ratio for sample in samples if mine[sample.model] == sample.graph)
         for rates, mine in graphs.items()
     }
     on = next(rates for rates, mean in means.items() if mean <= min(means.values()) * CLOSE[measure])
@@ -170,7 +153,9 @@ def decide(
     )
 
 
-def measure_rates(cases: Sequence[str], grid: Sequence[Rates], bench: Bench, work: Path, command: str) -> FoldingCost:
+def measure_rates(
+    cases: Sequence[str], grid: Sequence[Rates], bench: TimingSetup, work: Path, command: str
+) -> FoldingCost:
     """Fold, measure and decide.
 
     Raises:
@@ -235,7 +220,7 @@ def main(
 
     Example: python -m studies.rates --target intel --write
     """
-    bench = Bench(
+    bench = TimingSetup(
         find_target(target), RunConfig(threads=threads), TimingConfig(runs=rounds, warmup=1, burst=BURST), clock
     )
     cases = tuple(case or CASES)

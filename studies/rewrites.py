@@ -22,17 +22,17 @@ from bundle.base.strict_json import dumps
 from bundle.base.terminal import print_answer, say
 from bundle.formats.artifacts import write_text
 from bundle.tasks.dataset import read_image
+from calibration.image_files import folder_images
 from calibration.sampling import CalibrationSet, from_folder
 from compile.evaluation.timing import Ratio, ratio, sample
 from compile.graphs.passes.table import apply_passes
-from compile.quantization.variants import CACHE, Job, scheme_of, write_quantized
+from compile.quantization.variants import CACHE, QuantizationJob, scheme_of, write_quantized
 from compile.stage.code_hash import ROOT
 from compile.stage.command import run_script
 from compile.stage.config import TimingConfig
 from compile.stage.graph_info import GRAPH_FILE, GraphInfo, graph_info
-from compile.stage.image_files import folder_images
 from studies.folding.graphs import adapter_part, config_of, write_checkpoint, write_image
-from studies.runs import Bench, convert_graph
+from studies.runs import TimingSetup, convert_graph
 from studies.stages import folded_graph
 from targets.base import Array, Capabilities, RunConfig, Variant, VariantRecipe
 from targets.folding import Rates, rates_of
@@ -74,7 +74,7 @@ class Model(NamedTuple):
 
 
 def measure_rewrites(
-    models: Sequence[Model], bench: Bench, names: Sequence[str] = CANDIDATES, *, first: bool = False
+    models: Sequence[Model], bench: TimingSetup, names: Sequence[str] = CANDIDATES, *, first: bool = False
 ) -> tuple[RewriteRow, ...]:
     """Measure the named rewrites one after the other, each over those that are on before it.
 
@@ -109,7 +109,7 @@ def decide(name: str, samples: tuple[Sample, ...]) -> RewriteRow:
     return RewriteRow(name=name, on=on, reason=reason, samples=samples)
 
 
-def _compare(model: Model, on: tuple[str, ...], name: str, bench: Bench) -> list[Sample]:
+def _compare(model: Model, on: tuple[str, ...], name: str, bench: TimingSetup) -> list[Sample]:
     """Time a graph with the rewrites that are on, and with one more, as each variant."""
     with TemporaryDirectory() as scratch:
         without, rewritten = (Path(scratch) / kind / GRAPH_FILE for kind in ("without", "with"))
@@ -132,13 +132,13 @@ def _compare(model: Model, on: tuple[str, ...], name: str, bench: Bench) -> list
         ]
 
 
-def recipes_of(model: Model, bench: Bench) -> list[VariantRecipe]:
+def recipes_of(model: Model, bench: TimingSetup) -> list[VariantRecipe]:
     """Return the target's variants that compute with a float graph or, where it can be made, with a quantized one."""
     offered = bench.target.variants(bench.target.capabilities(bench.run))
     return [one for one in offered if one.graph == "float" or (one.graph == "quantized" and model.contract is not None)]
 
 
-def latency_ratios(model: Model, recipe: VariantRecipe, graphs: Sequence[Path], bench: Bench) -> list[Ratio]:
+def latency_ratios(model: Model, recipe: VariantRecipe, graphs: Sequence[Path], bench: TimingSetup) -> list[Ratio]:
     """Compare the latencies of graphs as one variant, in the rounds of ``SESSIONS`` runs of new sessions: each one's over the last's."""
     spent: list[list[float]] = [[] for _ in graphs]
     variants = [_variant(model, recipe, graph, bench) for graph in graphs]
@@ -148,17 +148,17 @@ def latency_ratios(model: Model, recipe: VariantRecipe, graphs: Sequence[Path], 
                 sessions.enter_context(bench.target.open(graph.parent, one, bench.run, "auto", keep=graph.parent))
                 for graph, one in zip(graphs, variants, strict=True)
             ]
-            subjects = {str(place): partial(session.infer, model.feed) for place, session in enumerate(opened)}
+            subjects = {str(index): partial(session.infer, model.feed) for index, session in enumerate(opened)}
             for all_of_it, values in zip(spent, sample(subjects, bench.timing, bench.clock).values(), strict=True):
                 all_of_it += values
     return [ratio(one, spent[-1]) for one in spent[:-1]]
 
 
-def _variant(model: Model, recipe: VariantRecipe, graph: Path, bench: Bench) -> Variant:
+def _variant(model: Model, recipe: VariantRecipe, graph: Path, bench: TimingSetup) -> Variant:
     """Write a graph as one of the target's variants, beside it."""
     if recipe.graph == "quantized" and model.contract is not None:
         info, calibration = model.contract
-        job = Job(graph, info, calibration, graph.parent, bench.target, bench.run, graph.parent / CACHE)
+        job = QuantizationJob(graph, info, calibration, graph.parent, bench.target, bench.run, graph.parent / CACHE)
         return write_quantized(recipe, job, (), scheme_of(job))[0]
     return Variant(recipe=recipe, files=convert_graph(graph, bench.target))
 
@@ -181,7 +181,7 @@ def _model(checkpoint: Path, images: Path, split: str, out: Path, rates: Rates, 
     return Model(checkpoint.name, graph.file(GRAPH_FILE), feed, Contract(info, calibration))
 
 
-def _require_device(bench: Bench) -> Capabilities:
+def _require_device(bench: TimingSetup) -> Capabilities:
     able = bench.target.capabilities(bench.run)
     if able.device == "emulation":
         raise ConfigError(
@@ -217,7 +217,7 @@ def main(
 
     Example: python -m studies.rewrites --target intel --write
     """
-    bench = Bench(
+    bench = TimingSetup(
         find_target(target), RunConfig(threads=threads), TimingConfig(runs=rounds, warmup=1, burst=BURST), clock
     )
     able = _require_device(bench)

@@ -9,7 +9,7 @@ from targets.base import RunConfig, Session, Target, Variant
 from targets.reference.target import F32
 
 
-class Bench(NamedTuple):
+class TimingSetup(NamedTuple):
     """How to measure."""
 
     target: Target
@@ -18,7 +18,7 @@ class Bench(NamedTuple):
     clock: Clock
 
 
-def open_graph(graph: Path, bench: Bench) -> Session:
+def open_graph(graph: Path, bench: TimingSetup) -> Session:
     """Open an ONNX graph in float32 on the target's runtime."""
     variant = Variant(recipe=F32, files=convert_graph(graph, bench.target))
     return bench.target.open(graph.parent, variant, bench.run, "auto", keep=graph.parent)

@@ -6,11 +6,11 @@ from torch import nn
 
 from bundle.formats.artifacts import Folded, Simplified
 from bundle.tasks.preprocess import Preprocess
+from calibration.image_files import ImageFiles
 from compile.export import export_module
 from compile.fold import fold
 from compile.simplify import simplify
 from compile.stage.graph_info import GraphInfo
-from compile.stage.image_files import ImageFiles
 from targets.folding import Rates
 from tdss.checkpoint import load
 from tdss.config import ModelConfig

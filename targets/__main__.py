@@ -95,7 +95,9 @@ def _say_unsigned(bundle: Bundle) -> None:
 def _text(decision: Decision, sent: Path) -> str:
     report, lines = decision.report, []
     lines += [latency_line(name, row) for name, row in decision.bench.variants.items()]
-    lines += [f"{one.name:12} {why_candidate(decision.choice, one)}" for one in decision.choice.candidates]
+    lines += [
+        f"{candidate.name:12} {why_candidate(decision.choice, candidate)}" for candidate in decision.choice.candidates
+    ]
     lines += [f"warning: {busy(decision.bench.disturbed)}"] if decision.bench.disturbed else []
     lines += [f"chosen: {decision.choice.shipped}, {why_shipped(decision.choice)}"]
     lines += [task_sentence(report, name) for name in report.tasks]

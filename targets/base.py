@@ -96,7 +96,7 @@ class VariantRecipe(Frozen):
     """
 
     name: Precision
-    graph: Literal["float", "half", "quantized", "mixed", "weights"]
+    graph: Literal["float", "fp16", "quantized", "mixed", "weights"]
     hint: Literal["f32", "f16", "bf16"]
     reason: str
 
@@ -145,7 +145,7 @@ def check_feed(feed: Mapping[str, Array], specs: tuple[TensorSpec, ...]) -> None
     """Check that ``feed`` has exactly the arrays ``specs`` names, with their dtypes and shapes. Values are free: NaN passes.
 
     Raises:
-        InputError: a name, type, dtype or shape is wrong; the message says how to mend it.
+        InputError: a name, type, dtype or shape is wrong; the message says how to fix it.
     """
     names = [spec.name for spec in specs]
     missing, extra = [name for name in names if name not in feed], sorted(set(feed) - set(names))
@@ -268,7 +268,7 @@ class Session(ABC):
                 expected="outputs",
                 got=f"{type(error).__name__}: {error}",
                 where=f"target {self.info.target}, {self.info.precision} on {self.info.capabilities.device}",
-                fix="mend what the runtime names: the graph, or the memory that it needs",
+                fix="fix what the runtime names: the graph, or the memory that it needs",
             ) from error
 
     def close(self) -> None:

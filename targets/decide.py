@@ -22,7 +22,7 @@ from bundle.judging.timing import AGAIN, Load, glance, load_between, measure, pe
 from targets.base import Execute, Latency, RunConfig, Session
 from targets.jetson.power import machine_facts
 from targets.open import execution, open_session
-from targets.tool import with_tool
+from targets.vendor_benchmark import with_vendor_timing
 
 Say: TypeAlias = Callable[[str], None]
 
@@ -83,15 +83,16 @@ def decide(plan: Plan, say: Say) -> Decision:
         if not emulated and plan.protocol.tool_seconds:
             seconds = plan.protocol.tool_seconds
             latencies = {
-                name: with_tool(row, plan.bundle, name, plan.run, seconds, say) for name, row in latencies.items()
+                name: with_vendor_timing(row, plan.bundle, name, plan.run, seconds, say)
+                for name, row in latencies.items()
             }
     choice = _of_those_tried(plan, choose(reports, _totals(spent), None, plan.protocol.gain))
     decision = _decision(plan, reports, failed, latencies, choice, load)
     plan.bundle.write(RESULT, decision.report)
     plan.bundle.write(BENCH, decision.bench)
     plan.bundle.write(CHOICE, decision.choice)
-    for one in measured.values():
-        one.journal.remove()
+    for value in measured.values():
+        value.journal.remove()
     return decision
 
 

@@ -69,7 +69,7 @@ class FoldingCost(Frozen):
         on = [row for row in self.rows if row.on]
         if len(on) != 1:
             raise ValueError(f"one row is on, got {len(on)}")
-        measured = {(one.model, one.graph) for one in self.samples}
+        measured = {(sample.model, sample.graph) for sample in self.samples}
         if not on[0].graphs or not on[0].graphs.items() <= measured:
             raise ValueError("the row that is on was never measured")
         return self

@@ -15,7 +15,7 @@ class KernelTime(NamedTuple):
 def least(runs: Iterable[KernelTime]) -> list[KernelTime]:
     """Keep each node's least time: what disturbs a run only ever adds to it."""
     found: dict[tuple[str, str], float] = {}
-    for one in runs:
-        key = (one.node, one.op)
-        found[key] = min(one.ms, found.get(key, one.ms))
+    for run in runs:
+        key = (run.node, run.op)
+        found[key] = min(run.ms, found.get(key, run.ms))
     return [KernelTime(node, op, ms) for (node, op), ms in found.items()]

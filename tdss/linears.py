@@ -1,4 +1,4 @@
-"""Linears and other modules by their place: made of a matrix, read, and replaced."""
+"""Linears and other modules by their path: made of a matrix, read, and replaced."""
 
 from torch import Tensor, nn
 

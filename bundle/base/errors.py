@@ -24,7 +24,7 @@ DEBUG = "TDSS_DEBUG"
 
 
 class ProjectError(Exception):
-    """A failure that says what was expected, what came, where, and how to mend it."""
+    """A failure that says what was expected, what came, where, and how to fix it."""
 
     exit_code: ClassVar[int] = 2
 

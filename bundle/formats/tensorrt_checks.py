@@ -26,7 +26,7 @@ Severity: TypeAlias = Literal["error", "warning"]
 class Finding(Frozen):
     """One node where a graph breaks a rule.
 
-    ``tensor`` is the tensor concerned ("" where it is the node itself), ``effect`` what TensorRT would do, ``mend`` what
+    ``tensor`` is the tensor concerned ("" where it is the node itself), ``effect`` what TensorRT would do, ``fix`` what
     to do about it. ``accepted`` holds the reason of the acceptance that covers it, if one does.
     """
 
@@ -35,7 +35,7 @@ class Finding(Frozen):
     node: str
     tensor: str
     effect: str
-    mend: str
+    fix: str
     accepted: str | None = None
 
 
@@ -69,7 +69,7 @@ class LintReport(Frozen):
 class LintReports(Frozen):
     """What ``lint.json`` holds: one report per graph."""
 
-    schema_version: Literal[1] = 1
+    schema_version: Literal[2] = 2
     graphs: tuple[LintReport, ...]
 
 
@@ -102,7 +102,7 @@ class GraphProof(Frozen):
     weight_bytes: int
     macs: int
     int8_share: float
-    half_share: float
+    fp16_share: float
     not_int8: tuple[FloatProduct, ...]
     engine_bytes: int
 
@@ -130,7 +130,7 @@ class Gate(Frozen):
 class Proof(Frozen):
     """What ``proof.json`` holds; ``reason`` says why nothing was proven, or which graph was refused."""
 
-    schema_version: Literal[2] = 2
+    schema_version: Literal[3] = 3
     status: Literal["accepted", "refused", "not run"]
     reason: str = ""
     builder: str = ""

@@ -5,7 +5,6 @@ removes the journal; ``measure_bundle`` leaves writing, and with it the journal,
 What opens the session is not known here.
 """
 
-from collections.abc import Iterable
 from pathlib import Path
 from typing import NamedTuple
 
@@ -14,6 +13,7 @@ from pydantic import Field
 from bundle.base.errors import ArtifactError, InputError
 from bundle.base.frozen import Frozen
 from bundle.formats.hash_files import SUFFIX, hash_line
+from bundle.formats.image_hash import hash_labelled
 from bundle.formats.manifest import Bundle
 from bundle.formats.outputs import json_object, marked, overwrite, require_file
 from bundle.formats.results import read_tied
@@ -32,7 +32,7 @@ from bundle.judging.resume import Journal, run_key
 from bundle.judging.run import Progress, run
 from bundle.judging.sentences import why_picked
 from bundle.judging.verdict import RESAMPLES, Gate
-from bundle.tasks.dataset import find_image
+from bundle.tasks.dataset import FolderDataset
 
 TIME_LIMIT_S = 300.0
 REPORTS = json_object("model", "target", "executed_on", "tasks", "passed")  # what a report may be written over
@@ -152,15 +152,11 @@ def _key(bundle: Bundle, execution: Execution, options: Options, variant: str, s
     """Name everything that decides what an image shows: the bundle, what runs, and the images."""
     kept = {name: value for name, value in execution.facts.items() if name not in VOLATILE}
     facts = execution.model_copy(update={"facts": kept}).model_dump(mode="json")
-    images = [] if source is None or options.data is None else list(_stamps(options.data, source.ids, bundle))
+    images = ""
+    if source is not None and options.data is not None:
+        data = FolderDataset(root=options.data, spec=bundle.manifest.dataset)
+        images = hash_labelled(data, source.ids, bundle.manifest.tasks)
     return run_key(bundle=bundle.sha256, variant=variant, session=facts, images=images)
-
-
-def _stamps(root: Path, ids: Iterable[str], bundle: Bundle) -> Iterable[tuple[str, int, int]]:
-    for identifier in ids:
-        labels = [root / name / f"{identifier}.png" for name in bundle.manifest.tasks]
-        for path in (find_image(root, identifier), *(label for label in labels if label.is_file())):
-            yield str(path), path.stat().st_size, path.stat().st_mtime_ns
 
 
 def _earlier(bundle: Bundle) -> RegressionReport | None:

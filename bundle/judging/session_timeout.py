@@ -56,7 +56,7 @@ def _failed(identifier: str, got: str) -> SessionFailed:
         expected="outputs",
         got=got,
         where="the compiled model",
-        fix=f"mend what the runtime names; then {RESUME}",
+        fix=f"fix what the runtime names; then {RESUME}",
     )
 
 

@@ -293,7 +293,7 @@ def _check(reference: Floats, compiled: Floats) -> None:
             expected="finite float64",
             got="NaN or infinity",
             where="the bootstrap",
-            fix="the checkpoint itself gives NaN: mend it, then build again",
+            fix="the checkpoint itself gives NaN: fix it, then build again",
         )
 
 

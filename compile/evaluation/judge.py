@@ -25,8 +25,7 @@ from compile.evaluation.timing import sample
 from compile.quantization.contenders import Contest
 from compile.stage.artifacts import Judged, ReferenceVectors, variants_of
 from compile.stage.config import TimingConfig
-from compile.stage.store import seal, tool_versions, writing
-from compile.stage.tools import TOOLS
+from compile.stage.store import seal, stage_tools, writing
 from targets.base import RunConfig, Session, Target
 from targets.open import execution
 
@@ -36,7 +35,7 @@ if TYPE_CHECKING:
 EAGER = "eager"
 
 
-class Terms(NamedTuple):
+class JudgeSettings(NamedTuple):
     """What a bundle is judged by: the manifest it will have (``shipped`` is provisional), and how to time it."""
 
     draft: Manifest
@@ -51,7 +50,7 @@ def judge(
     out: Path,
     target: Target,
     run_config: RunConfig,
-    terms: Terms,
+    settings: JudgeSettings,
 ) -> Judged:
     """Write a ``Judged`` artifact in ``out``: the shipped variant's regression and bench, and the choice with its reasons.
 
@@ -62,7 +61,7 @@ def judge(
     from compile.evaluation.eager import EagerModel
 
     model, variants = EagerModel(checkpoint), variants_of(engine)
-    model.keep(tuple(terms.draft.tasks))
+    model.keep(tuple(settings.draft.tasks))
     sizes: dict[str, int] = {v.recipe.name: sum(engine.file(name).stat().st_size for name in v.files) for v in variants}
     with ExitStack() as stack:
         sessions: dict[str, Session] = {
@@ -71,30 +70,22 @@ def judge(
         }
         contest = Contest(
             tuple(sessions),
-            lambda name: _judge_one(sessions[name], vectors, terms),
-            terms.draft.target,
-            terms.timing.gain,
+            lambda name: _judge_one(sessions[name], vectors, settings),
+            settings.draft.target,
+            settings.timing.gain,
         )
         before = glance()
-        rounds = _rounds(sessions, model, vectors, terms, contest, run_config.threads)
+        rounds = _rounds(sessions, model, vectors, settings, contest, run_config.threads)
         machine = load_between(before, glance())
         eager = rounds.pop(EAGER, None)
         reports = contest.reports(rounds)
-    choice = choose(reports, rounds, None if eager is None else median(eager), terms.timing.gain, contest.skipped)
+    choice = choose(reports, rounds, None if eager is None else median(eager), settings.timing.gain, contest.skipped)
     report = with_variants(reports, choice, sizes)
-    bench = _bench(rounds, eager, machine, choice.shipped, terms.timing)
+    bench = _bench(rounds, eager, machine, choice.shipped, settings.timing)
     with writing(out, Judged) as folder:
         for name, result in ((RESULT, report), (BENCH, bench), (CHOICE, choice)):
             write_text(folder / name, result.text())
-        seal(
-            Judged,
-            folder,
-            parent=engine.sha256,
-            inputs=(),
-            outputs=(),
-            settings={},
-            tools=tool_versions(*TOOLS["judge"]),
-        )
+        seal(Judged, folder, parent=engine.sha256, tools=stage_tools("judge"))
     return load(Judged, out)
 
 
@@ -132,7 +123,7 @@ def _rounds(
     sessions: Mapping[str, Session],
     model: "EagerModel",
     vectors: ReferenceVectors,
-    terms: Terms,
+    settings: JudgeSettings,
     contest: Contest,
     threads: int,
 ) -> dict[str, list[float]]:
@@ -141,9 +132,9 @@ def _rounds(
         return {}
     with Vectors(vectors.file(VECTORS)) as opened:
         first = next(opened.images())
-    timing = terms.timing
+    timing = settings.timing
     subjects: dict[str, Callable[[], object]] = {EAGER: _eager(model, first)}
-    subjects |= {name: _inference(session, terms.draft, first) for name, session in sessions.items()}
+    subjects |= {name: _inference(session, settings.draft, first) for name, session in sessions.items()}
     from compile.evaluation.eager import torch_threads
 
     with torch_threads(threads):
@@ -165,7 +156,7 @@ def _inference(session: Session, draft: Manifest, stored: EvaluationSample) -> C
     return lambda: session.infer(fed)
 
 
-def _judge_one(session: Session, vectors: ReferenceVectors, terms: Terms) -> RegressionReport:
-    draft = terms.draft.model_copy(update={"files": dict(vectors.record.files)})  # all that is read of the folder
+def _judge_one(session: Session, vectors: ReferenceVectors, settings: JudgeSettings) -> RegressionReport:
+    draft = settings.draft.model_copy(update={"files": dict(vectors.record.files)})  # all that is read of the folder
     opened = Bundle(folder=vectors.folder, manifest=draft)
-    return run(opened, session.infer, execution(session), allow_inconclusive=terms.allow_inconclusive)
+    return run(opened, session.infer, execution(session), allow_inconclusive=settings.allow_inconclusive)

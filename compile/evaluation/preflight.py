@@ -17,7 +17,7 @@ PACKAGES = {"nncf": "quantization", "jinja2": "the page", "PIL": "an image file"
 """What later stages import, whatever the target."""
 
 
-def require_places(config: BuildConfig, name: str) -> Path:
+def require_outputs(config: BuildConfig, name: str) -> Path:
     """Return the folder of the bundle, if it and the store may be written, and the key that signs it can be used.
 
     Raises:

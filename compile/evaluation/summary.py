@@ -20,9 +20,9 @@ ROOM = 1.1  # a budget that is proposed is so many times what these images show,
 def describe(choice: Choice, bench: Bench) -> list[str]:
     """Say in a line for each variant how fast it is, whether it is within its budgets, and why it is shipped or not."""
     lines = []
-    for one in choice.candidates:
-        latency = "   no timing" if one.latency_ms is None else f"{one.latency_ms:8.2f} ms"
-        lines.append(f"  {one.name:12} {latency}  {why_candidate(choice, one)}")
+    for candidate in choice.candidates:
+        latency = "   no timing" if candidate.latency_ms is None else f"{candidate.latency_ms:8.2f} ms"
+        lines.append(f"  {candidate.name:12} {latency}  {why_candidate(choice, candidate)}")
     if bench.eager_ms is not None:
         lines.append(f"  {wording.eager(bench.eager_ms)}")
     if bench.disturbed:
@@ -104,5 +104,5 @@ def _wider(asked: BuildConfig, row: VariantRow) -> list[str]:
 
 
 def _command(asked: BuildConfig, options: Mapping[str, str]) -> str:
-    places = {"--target": asked.target, "--checkpoint": str(asked.checkpoint), "--data": str(asked.data)}
-    return shlex.join(["tdss", "pipeline", *(word for pair in {**places, **options}.items() for word in pair)])
+    given = {"--target": asked.target, "--checkpoint": str(asked.checkpoint), "--data": str(asked.data)}
+    return shlex.join(["tdss", "pipeline", *(word for pair in {**given, **options}.items() for word in pair)])

@@ -1,15 +1,13 @@
 """Vectors: which images judge a bundle, and what the unfolded checkpoint makes of them, stored once."""
 
-import hashlib
 from collections.abc import Iterator
 from itertools import chain, islice
 from pathlib import Path
 from typing import TYPE_CHECKING, NamedTuple
 
 import numpy as np
-from pydantic import JsonValue
 
-from bundle.formats.artifacts import hash_file, load
+from bundle.formats.artifacts import load
 from bundle.formats.contents import VECTORS
 from bundle.formats.vectors import Evaluated, Role, write_vectors
 from bundle.tasks.dataset import IGNORE, FolderDataset, decode_label
@@ -17,10 +15,9 @@ from bundle.tasks.metrics import metric
 from bundle.tasks.postprocess import predict
 from bundle.tasks.table import task
 from compile.evaluation.hard_examples import Case, choose_hard, class_shares
-from compile.stage.artifacts import ReferenceVectors
+from compile.stage.artifacts import ReferenceVectors, VectorsSettings
 from compile.stage.config import EvaluationConfig
-from compile.stage.store import seal, tool_versions, writing
-from compile.stage.tools import TOOLS
+from compile.stage.store import seal, stage_tools, writing
 
 if TYPE_CHECKING:
     from compile.evaluation.eager import EagerModel
@@ -43,24 +40,14 @@ def choose_evaluation(dataset: FolderDataset, config: EvaluationConfig, *, seed:
     image is never taken *because* it shows people, which would bend the other tasks' sample.
     """
     ids = dataset.ids(config.split)
-    order = [ids[place] for place in np.random.default_rng(seed).permutation(len(ids))]
+    order = [ids[index] for index in np.random.default_rng(seed).permutation(len(ids))]
     count = min(config.count, len(order))
     if PARTS in tasks and count < len(order):
-        showing = (place for place, identifier in enumerate(order) if _has_people(dataset, identifier))
+        showing = (index for index, identifier in enumerate(order) if _has_people(dataset, identifier))
         enough = next(islice(showing, PEOPLE - 1, None), None)
         count = count if enough is None else max(count, enough + 1)
     chosen, rest = set(order[:count]), order[count : count + CANDIDATES] if config.hard else []
     return Drawn(tuple(identifier for identifier in ids if identifier in chosen), tuple(rest))
-
-
-def hash_evaluation(dataset: FolderDataset, ids: tuple[str, ...], tasks: tuple[str, ...]) -> str:
-    """Return one hash over every image and label file of these ids, and the data set's spec."""
-    digest = hashlib.sha256(dataset.spec.model_dump_json().encode())
-    for identifier in ids:
-        labels = [dataset.root / name / f"{identifier}.png" for name in tasks]
-        for path in (dataset.image_path(identifier), *labels):
-            digest.update(f"{path.parent.name}/{path.name}\0{hash_file(path) if path.is_file() else ''}\n".encode())
-    return digest.hexdigest()
 
 
 def record_vectors(
@@ -93,21 +80,8 @@ def record_vectors(
             _evaluated(model, dataset, drawn.ids, "random"), _evaluated(model, dataset, tuple(reasons), "hard")
         )
         write_vectors(folder / VECTORS, images, tasks=model.config.tasks, spec=dataset.spec)
-        settings: dict[str, JsonValue] = {
-            "images": len(drawn.ids),
-            "hard": dict(reasons),
-            "candidates": len(cases),
-            "ids": list(drawn.ids),
-        }
-        seal(
-            ReferenceVectors,
-            folder,
-            parent=None,
-            inputs=(),
-            outputs=(),
-            settings=settings,
-            tools=tool_versions(*TOOLS["vectors"]),
-        )
+        settings = VectorsSettings(images=len(drawn.ids), hard=reasons, candidates=len(cases), ids=drawn.ids)
+        seal(ReferenceVectors, folder, settings=settings, tools=stage_tools("vectors"))
     return load(ReferenceVectors, out)
 
 

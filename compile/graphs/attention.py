@@ -11,7 +11,7 @@ from typing import NamedTuple
 
 import onnx_ir as ir
 
-from compile.graphs.nodes import is_constant, is_standard, place
+from compile.graphs.nodes import input_at, is_constant, is_standard
 from compile.graphs.quantizers import DEQUANTIZE, QUANTIZE
 
 AFTER = frozenset({"Cast", "Dropout", "Identity", "Reshape", "Squeeze", "Unsqueeze", QUANTIZE, DEQUANTIZE})
@@ -31,7 +31,7 @@ def attentions(nodes: Iterable[ir.Node]) -> Iterator[Attention]:
     """Yield every attention among some nodes, in the order of their softmaxes."""
     for node in nodes:
         if node.op_type == "Softmax" and is_standard(node):
-            found, second = _first(place(node, 0)), _second(node.outputs[0])
+            found, second = _first(input_at(node, 0)), _second(node.outputs[0])
             if found is not None and second is not None:
                 yield Attention(found[0], found[1], node, second)
 

@@ -19,9 +19,28 @@ import onnx_ir as ir
 from onnx_ir.passes.common import ShapeInferencePass
 
 from bundle.base.errors import GraphError
-from compile.graphs.nodes import WEIGHTED, gemm_size, is_standard, label, place, shape_of
+from compile.graphs.nodes import WEIGHTED, gemm_size, input_at, is_standard, label, shape_of
 
 COUNTED = WEIGHTED | {"Einsum"}
+UNCOUNTED = frozenset(
+    {
+        "Attention",
+        "ConvInteger",
+        "DFT",
+        "DeformConv",
+        "GRU",
+        "If",
+        "LSTM",
+        "Loop",
+        "MatMulInteger",
+        "QLinearConv",
+        "QLinearMatMul",
+        "RNN",
+        "STFT",
+        "Scan",
+    }
+)
+"""Operators of the standard that multiply and add, and that no export of ours holds: they are named, not counted."""
 RENAMED = frozenset({"Constant", "Flatten", "Identity", "Reshape", "Squeeze", "Unsqueeze"})
 PARTIAL = frozenset({"Gather", "GatherElements", "GatherND", "Slice", "Split"})
 ELLIPSIS = "..."
@@ -90,6 +109,11 @@ def counted(model: ir.Model) -> Iterator[ir.Node]:
     yield from (node for node in model.graph if node.op_type in COUNTED and is_standard(node))
 
 
+def uncounted(model: ir.Model) -> tuple[str, ...]:
+    """Return the operators of the main graph whose multiply-accumulates are not counted: ``UNCOUNTED`` and custom ones."""
+    return tuple(sorted({node.op_type for node in model.graph if node.op_type in UNCOUNTED or not is_standard(node)}))
+
+
 def node_macs(node: ir.Node) -> int | None:
     """Return the multiply-accumulates of one of the ``COUNTED`` operators, None where a shape is unknown."""
     if node.op_type == "Einsum":
@@ -98,7 +122,7 @@ def node_macs(node: ir.Node) -> int | None:
     if size is None or out is None:
         return None
     if node.op_type == "ConvTranspose":
-        read, weight = shape_of(place(node, 0)), shape_of(place(node, 1))
+        read, weight = shape_of(input_at(node, 0)), shape_of(input_at(node, 1))
         return None if read is None or weight is None else prod(read) * prod(weight[1:])
     return prod(out) * size[1]
 
@@ -117,7 +141,7 @@ def _einsum(node: ir.Node) -> int | None:
 
 
 def _axes(term: str, shape: tuple[int, ...]) -> Iterator[tuple[str, int]]:
-    """Yield an operand's axes by letter; those of an ellipsis get a name by their place from the right."""
+    """Yield an operand's axes by letter; those of an ellipsis get a name by their position from the right."""
     head, dots, tail = term.partition(ELLIPSIS)
     hidden = len(shape) - len(head) - len(tail)
     names = [*head, *(f"{ELLIPSIS}{hidden - index}" for index in range(hidden if dots else 0)), *tail]

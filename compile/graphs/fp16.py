@@ -6,14 +6,15 @@ from pathlib import Path
 import numpy as np
 import onnx_ir as ir
 from onnx_ir.passes.common import RemoveUnusedNodesPass, ShapeInferencePass
-from pydantic import JsonValue, TypeAdapter
+from pydantic import TypeAdapter
 
 from bundle.base.errors import GraphError
 from bundle.formats.artifacts import write_text
-from compile.graphs.passes.emulate_half import emulate_half
-from compile.graphs.passes.make_half import float32_nodes, make_half
+from compile.graphs.passes.convert_to_fp16 import convert_to_fp16, float32_nodes
+from compile.graphs.passes.emulate_fp16 import emulate_fp16
 from compile.graphs.passes.table import check_graph
-from compile.graphs.tensor_ranges import HEADROOM, Range, measure_ranges, nodes_at, too_wide, widest
+from compile.graphs.tensor_ranges import HEADROOM, measure_ranges, nodes_at, too_wide, widest
+from compile.stage.artifacts import Fp16Note, Range
 from compile.stage.graph_info import Array
 
 SHARED_FROM = 1024  # bytes; a smaller tensor is not worth a reference
@@ -46,9 +47,9 @@ def require_float32(source: Path) -> None:
     opset = model.opset_imports.get("", 0)
     if opset < LEAST_OPSET:
         raise _not_typable(source, f"opset {LEAST_OPSET} or later", f"opset {opset}", "export it at opset 20")
-    half = [value.name for node in model.graph for value in node.outputs if value.dtype == ir.DataType.FLOAT16]
-    if half:
-        got = f"{len(half)} tensors in FP16, the first is {half[0]!r}"
+    typed = [value.name for node in model.graph for value in node.outputs if value.dtype == ir.DataType.FLOAT16]
+    if typed:
+        got = f"{len(typed)} tensors in FP16, the first is {typed[0]!r}"
         raise _not_typable(source, "a float32 graph", got, "export it in float32, without casts to FP16")
     for node in model.graph:
         if (name := _float_inside(node)) is not None:
@@ -71,7 +72,7 @@ def _not_typable(source: Path, expected: str, got: str, fix: str) -> GraphError:
     return GraphError("this graph cannot be written in FP16", expected=expected, got=got, where=str(source), fix=fix)
 
 
-def write_half(source: Path, folder: Path, name: str, ranges: Sequence[Range]) -> tuple[tuple[str, ...], JsonValue]:
+def write_fp16(source: Path, folder: Path, name: str, ranges: Sequence[Range]) -> tuple[tuple[str, ...], Fp16Note]:
     """Write ``<name>.onnx`` and ``<name>.emulation.onnx``; return their names and the note.
 
     Around a tensor that leaves FP16's range the operators stay in float32; the note names them. Ranges are found by
@@ -85,18 +86,18 @@ def write_half(source: Path, folder: Path, name: str, ranges: Sequence[Range]) -
     keep = nodes_at(model.graph, too_wide(ranges))
     kept = float32_nodes(model.graph, keep)
     typed, emulation = folder / f"{name}.onnx", folder / f"{name}.emulation.onnx"
-    model, _ = make_half(model, keep)
-    check_graph(model, "make_half", ["make_half"])
+    model, _ = convert_to_fp16(model, keep)
+    check_graph(model, "convert_to_fp16", ["convert_to_fp16"])
     RemoveUnusedNodesPass()(model)
     ir.save(model, typed)
     write_emulation(typed, emulation)
-    note: dict[str, JsonValue] = {
-        "tensors": len(ranges),
-        "headroom": HEADROOM,
-        "kept_by_range": dict(sorted(keep.items())),
-        "float32": len(kept),
-        "widest": TypeAdapter(JsonValue).validate_python(widest(ranges, WIDEST)),
-    }
+    note = Fp16Note(
+        tensors=len(ranges),
+        headroom=HEADROOM,
+        kept_by_range=dict(sorted(keep.items())),
+        float32=len(kept),
+        widest=widest(ranges, WIDEST),
+    )
     return (typed.name, emulation.name), note
 
 
@@ -106,8 +107,8 @@ def write_emulation(typed: Path, emulation: Path) -> None:
     Raises:
         GraphError: the typed graph has FP16 inputs or outputs.
     """
-    model, _ = emulate_half(ir.load(typed))
-    check_graph(model, "emulate_half", ["emulate_half"])
+    model, _ = emulate_fp16(ir.load(typed))
+    check_graph(model, "emulate_fp16", ["emulate_fp16"])
     RemoveUnusedNodesPass()(model)
     share_weights(model, typed)
     ir.save(model, emulation)
@@ -119,17 +120,17 @@ def share_weights(model: ir.Model, file: Path) -> int:
     ONNX lets a tensor lie anywhere in another file, so a reference into the weights of another graph is as good as one
     into a file of weights; equal bytes are the same tensor wherever they stand.
     """
-    data, shared, place = file.read_bytes(), 0, 0
+    data, shared, start = file.read_bytes(), 0, 0
     for value in model.graph.initializers.values():
         tensor = value.const_value
         if tensor is None or tensor.nbytes < SHARED_FROM:
             continue
         raw = tensor.tobytes()
-        found = data.find(raw, place)  # the same order as they were written in, mostly
+        found = data.find(raw, start)  # the same order as they were written in, mostly
         found = data.find(raw) if found < 0 else found
         if found < 0:
             continue
-        place, shared = found, shared + 1
+        start, shared = found, shared + 1
         value.const_value = ir.ExternalTensor(
             file.name,
             found,

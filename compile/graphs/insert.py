@@ -7,14 +7,14 @@ import onnx_ir as ir
 
 from compile.graphs.nodes import add_constant, free_name
 
-MADE_BY = "tdss.made_by"  # the key of a node's metadata that names the pass
+MADE_BY = "pkg.onnxscript.rewriter.rule_name"  # the key of a node's metadata that names the pass, as onnxscript has it
 
 
 class Inserter:
-    """Puts nodes before ``place`` for a pass. Their metadata names the pass, and their names begin with ``origin`` and the pass."""
+    """Puts nodes before ``before`` for a pass. Their metadata names the pass, and their names begin with ``origin`` and the pass."""
 
-    def __init__(self, model: ir.Model, place: ir.Node, origin: str, made_by: str) -> None:
-        self.model, self.place, self.prefix, self.made_by = model, place, f"{origin}/{made_by}", made_by
+    def __init__(self, model: ir.Model, before: ir.Node, origin: str, made_by: str) -> None:
+        self.model, self.before, self.prefix, self.made_by = model, before, f"{origin}/{made_by}", made_by
 
     def node(
         self,
@@ -31,7 +31,7 @@ class Inserter:
         made = ir.node(
             operator, inputs, attributes, outputs=[output], name=full, metadata_props={MADE_BY: self.made_by}
         )
-        self.model.graph.insert_before(self.place, made)
+        self.model.graph.insert_before(self.before, made)
         return output
 
     def constant(self, array: np.ndarray, name: str) -> ir.Value:

@@ -10,15 +10,15 @@ Array: TypeAlias = npt.NDArray[np.float64]
 
 
 def resize_weights(before: int, after: int, mode: str, coordinates: str, rounding: str) -> "sparse.csr_array":
-    """Return the weights ``[after, before]`` of one axis resized from ``before`` places to ``after``."""
-    places = _coordinates(np.arange(after, dtype=np.float64), before, after, coordinates)
+    """Return the weights ``[after, before]`` of one axis resized from ``before`` points to ``after``."""
+    points = _coordinates(np.arange(after, dtype=np.float64), before, after, coordinates)
     if mode == "nearest":
-        index = np.clip(_round(places, rounding), 0, before - 1).astype(np.int64)
+        index = np.clip(_round(points, rounding), 0, before - 1).astype(np.int64)
         return sparse.csr_array((np.ones(after), (np.arange(after), index)), shape=(after, before))
-    places = np.clip(places, 0, before - 1)
-    low = np.minimum(np.floor(places).astype(np.int64), before - 1)
+    points = np.clip(points, 0, before - 1)
+    low = np.minimum(np.floor(points).astype(np.int64), before - 1)
     high = np.minimum(low + 1, before - 1)
-    share = places - low
+    share = points - low
     rows = np.concatenate([np.arange(after)] * 2)
     entries = (np.concatenate([1 - share, share]), (rows, np.concatenate([low, high])))
     return sparse.csr_array(sparse.coo_array(entries, shape=(after, before)))
@@ -34,9 +34,9 @@ def _coordinates(index: Array, before: int, after: int, kind: str) -> Array:
     return (index + 0.5) * before / after - 0.5
 
 
-def _round(places: Array, rounding: str) -> Array:
+def _round(points: Array, rounding: str) -> Array:
     if rounding == "floor":
-        return np.floor(places)
+        return np.floor(points)
     if rounding == "ceil":
-        return np.ceil(places)
-    return np.ceil(places - 0.5) if rounding == "round_prefer_floor" else np.floor(places + 0.5)
+        return np.ceil(points)
+    return np.ceil(points - 0.5) if rounding == "round_prefer_floor" else np.floor(points + 0.5)

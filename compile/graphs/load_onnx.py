@@ -18,16 +18,15 @@ from bundle.formats.manifest import Io
 from bundle.tasks.preprocess import Preprocess, Triple
 from compile.graphs.nodes import unused
 from compile.graphs.read_onnx import read_model
-from compile.stage.graph_info import GRAPH_FILE, INPUT, GraphInfo, graph_info, graph_settings
+from compile.stage.artifacts import Preparation, SimplifiedSettings
+from compile.stage.graph_info import GRAPH_FILE, INPUT, GraphInfo, graph_info
 from compile.stage.store import seal, tool_versions, writing
 
 if TYPE_CHECKING:
     import onnx_ir
 
-NOTE = "taken as it is"
 
-
-def adopt_graph(path: Path, scratch: Path, *, mean: Triple, std: Triple) -> Simplified:
+def import_graph(path: Path, scratch: Path, *, mean: Triple, std: Triple) -> Simplified:
     """Return the graph at ``path`` as an artifact; what is none yet is copied to ``scratch``, which must not exist.
 
     ``mean`` and ``std`` are the normalisation of a bare file; an artifact knows its own.
@@ -71,19 +70,10 @@ def read_contract(path: Path, *, mean: Triple, std: Triple) -> GraphInfo:
 
 
 def _wrap(graph: Path, info: GraphInfo, scratch: Path, *, parent: str | None) -> Simplified:
-    inputs, outputs = info.interface
     with writing(scratch, Simplified) as folder:
-        named = _copy_whole(graph, folder / GRAPH_FILE)
-        settings = graph_settings(info, {"outcome": f"{NOTE}, with new names for {named} nodes" if named else NOTE})
-        seal(
-            Simplified,
-            folder,
-            parent=parent,
-            inputs=inputs,
-            outputs=outputs,
-            settings=settings,
-            tools=tool_versions("onnx"),
-        )
+        preparation = Preparation(outcome="imported", renamed=_copy_whole(graph, folder / GRAPH_FILE))
+        settings = SimplifiedSettings(graph=info, preparation=preparation)
+        seal(Simplified, folder, parent=parent, settings=settings, tools=tool_versions("onnx"))
     return load(Simplified, scratch)
 
 

@@ -18,7 +18,7 @@ def is_standard(node: ir.Node) -> bool:
     return node.domain in ("", "ai.onnx")
 
 
-def place(node: ir.Node, index: int) -> ir.Value | None:
+def input_at(node: ir.Node, index: int) -> ir.Value | None:
     """Return a node's input, None where it has none there."""
     return node.inputs[index] if index < len(node.inputs) else None
 
@@ -41,7 +41,7 @@ def gemm_size(node: ir.Node) -> tuple[int, int, int] | None:
 
     A convolution's K is what one output sums over: the input channels of its group times the kernel's area.
     """
-    left, right, out = shape_of(place(node, 0)), shape_of(place(node, 1)), shape_of(node.outputs[0])
+    left, right, out = shape_of(input_at(node, 0)), shape_of(input_at(node, 1)), shape_of(node.outputs[0])
     if not left or not right or out is None:
         return None
     if node.op_type == "Conv":

@@ -3,7 +3,8 @@
 import numpy as np
 import onnx_ir as ir
 
-from compile.graphs.nodes import Array, add_constant, constant, integer, is_standard, label, place
+from compile.graphs.match import NoMatch
+from compile.graphs.nodes import Array, add_constant, constant, input_at, integer, is_standard, label
 
 QUANTIZE, DEQUANTIZE = "QuantizeLinear", "DequantizeLinear"
 # TensorRT moves a Q or DQ across these, so that what stands beyond still runs in INT8 (guide: "commuting layers").
@@ -54,36 +55,59 @@ def dequantizers_behind(value: ir.Value | None) -> tuple[ir.Node, ...]:
 
 def quantizer_of(dequantize: ir.Node) -> ir.Node | None:
     """Return the Q node whose output a DQ node reads; None where it reads a constant or something else."""
-    value = place(dequantize, 0)
+    value = input_at(dequantize, 0)
     node = None if value is None else value.producer()
     return node if node is not None and is_standard(node) and node.op_type == QUANTIZE else None
 
 
-def dequantizers(quantize: ir.Node) -> tuple[ir.Node, ...] | str:
-    """Return the DQ nodes that read a Q node's output, or why they are not its counterparts."""
+def dequantizers(quantize: ir.Node) -> tuple[ir.Node, ...]:
+    """Return the DQ nodes that read a Q node's output.
+
+    Raises:
+        NoMatch: they are not its counterparts, or something else reads it.
+    """
     output = quantize.outputs[0]
     if output.is_graph_output():
-        return "its output leaves the graph"
+        raise NoMatch("its output leaves the graph")
     readers = tuple(reader for reader, _ in output.uses())
     others = sorted({reader.op_type for reader in readers if reader.op_type != DEQUANTIZE})
     if others or not readers:
-        return f"its output is read by {', '.join(others) or 'nothing'}"
+        raise NoMatch(f"its output is read by {', '.join(others) or 'nothing'}")
     for reader in readers:
         if not same_parameters(quantize, reader):
-            return f"{reader.name} has another scale or zero-point"
+            raise NoMatch(f"{reader.name} has another scale or zero-point")
     return readers
+
+
+def scale_axis(node: ir.Node, rank: int) -> int:
+    """Return the axis that a Q or DQ node's scales run along in a tensor of ``rank`` axes."""
+    axis = integer(node, "axis", 1)
+    return axis + rank if axis < 0 else min(axis, rank - 1)
+
+
+def dequantized(node: ir.Node) -> Array | None:
+    """Return what a DQ node makes of a constant, computed in float64 and rounded once; None where it is no constant."""
+    data, scale = constant(input_at(node, 0)), constant(input_at(node, 1))
+    zero = _zeros(node)
+    if data is None or scale is None or zero is None:
+        return None
+    shape = [1] * data.ndim
+    if scale.size > 1:
+        shape[scale_axis(node, data.ndim)] = scale.size
+    scales, zeros = (np.broadcast_to(one.astype(np.float64), scale.shape).reshape(shape) for one in (scale, zero))
+    return np.asarray((data.astype(np.float64) - zeros) * scales).astype(scale.dtype)
 
 
 def same_parameters(one: ir.Node, other: ir.Node) -> bool:
     """Say whether two Q or DQ nodes have the same constant scale and zero-point; an absent zero-point is zeros."""
-    scales, zeros = (constant(place(one, 1)), constant(place(other, 1))), (_zeros(one), _zeros(other))
-    if place(one, 2) is None or place(other, 2) is None:
+    scales, zeros = (constant(input_at(one, 1)), constant(input_at(other, 1))), (_zeros(one), _zeros(other))
+    if input_at(one, 2) is None or input_at(other, 2) is None:
         return _equal(scales) and all(zero is not None and not zero.any() for zero in zeros)
     return _equal(scales) and _equal(zeros)
 
 
 def _zeros(node: ir.Node) -> Array | None:
-    return np.zeros(()) if place(node, 2) is None else constant(place(node, 2))
+    return np.zeros(()) if input_at(node, 2) is None else constant(input_at(node, 2))
 
 
 def _equal(pair: tuple[Array | None, Array | None]) -> bool:
@@ -93,7 +117,7 @@ def _equal(pair: tuple[Array | None, Array | None]) -> bool:
 
 def quantized_type(node: ir.Node) -> ir.DataType | None:
     """Return the type a Q node makes: its zero-point's, ``output_dtype``, else uint8, as ONNX defines it."""
-    zero = place(node, 2)
+    zero = input_at(node, 2)
     if zero is not None:
         return zero.dtype
     kind = integer(node, "output_dtype", 0)
@@ -102,17 +126,22 @@ def quantized_type(node: ir.Node) -> ir.DataType | None:
 
 def zero_point(node: ir.Node) -> Array | None:
     """Return a Q node's zero-point, zeros of the scale's shape where it has none; None where either is not a constant."""
-    if place(node, 2) is not None:
-        return constant(place(node, 2))
-    scale, kind = constant(place(node, 1)), quantized_type(node)
+    if input_at(node, 2) is not None:
+        return constant(input_at(node, 2))
+    scale, kind = constant(input_at(node, 1)), quantized_type(node)
     return None if scale is None or kind is None else np.zeros(scale.shape, kind.numpy())
 
 
-def zero_point_obstacle(node: ir.Node) -> str:
-    """Return why a Q node's scale and zero-point cannot be rewritten as constants, or nothing."""
-    if constant(place(node, 1)) is None:
-        return "its scale is not a constant"
-    return "" if zero_point(node) is not None else "its zero-point is not a constant"
+def scale_and_zero(node: ir.Node) -> tuple[Array, Array]:
+    """Return a Q node's scale and zero-point.
+
+    Raises:
+        NoMatch: one of them is not a constant.
+    """
+    scale, zero = constant(input_at(node, 1)), zero_point(node)
+    if scale is None or zero is None:
+        raise NoMatch(f"its {'scale' if scale is None else 'zero-point'} is not a constant")
+    return scale, zero
 
 
 def set_parameters(model: ir.Model, quantize: ir.Node, readers: tuple[ir.Node, ...], scale: Array, zero: Array) -> None:

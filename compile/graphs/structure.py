@@ -69,7 +69,7 @@ def _check(part: Part, outer: frozenset[str], depth: int) -> frozenset[str]:
 
 
 def _given_by(part: Part) -> dict[str, int]:
-    """Return the node that gives each value, by place."""
+    """Return the node that gives each value, by position."""
     given: dict[str, int] = {}
     for index, node in enumerate(part.nodes):
         for name in filter(None, node.output):
@@ -120,7 +120,9 @@ def _check_opsets(nodes: Iterable[onnx.NodeProto], imports: Iterable[onnx.Operat
 
 def _check_calls(model: onnx.ModelProto) -> None:
     """Count the nodes with each function in the place of its calls, which readers put there."""
-    bodies = {(one.domain, one.name, one.overload): list(_below(one.node)) for one in model.functions}
+    bodies = {
+        (function.domain, function.name, function.overload): list(_below(function.node)) for function in model.functions
+    }
     calls = {name: {_callee(node) for node in body} & bodies.keys() for name, body in bodies.items()}
     counts: dict[tuple[str, str, str], int] = {}
     try:
@@ -158,7 +160,7 @@ def _check_sizes(graph: onnx.GraphProto) -> None:
 
 
 def _check_place(tensor: onnx.TensorProto) -> None:
-    """Refuse external data whose place in its file is no number."""
+    """Refuse external data whose position in its file is no number."""
     for entry in tensor.external_data:
         if entry.key in NUMBERS and not (entry.value.isascii() and entry.value.isdecimal() and len(entry.value) < 20):
             raise ValueError(f"the {entry.key} of external data of {tensor.name} is no number: {entry.value[:40]!r}")

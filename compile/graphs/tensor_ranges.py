@@ -5,27 +5,18 @@ Each float32 value gets Abs → ReduceMax → one more output, so a run holds on
 
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from tempfile import TemporaryDirectory
 
 import numpy as np
 import onnx_ir as ir
 from onnx_ir.passes.common import ShapeInferencePass
 
-from bundle.base.frozen import Frozen
-from bundle.base.nullable_float import NullableFloat
-from compile.graphs.nodes import names_of, unused
-from compile.graphs.passes.make_half import LARGEST, SMALLEST
-from compile.stage.compare import open_graph
+from compile.graphs.nodes import names_of, register, shape_of, unused
+from compile.graphs.passes.convert_to_fp16 import LARGEST, SMALLEST
+from compile.stage.artifacts import Range
+from compile.stage.compare import run_model
 from compile.stage.graph_info import Array
 
 HEADROOM = 4.0  # images that were not measured may be this much larger; one bit more than the field's usual factor 2
-
-
-class Range(Frozen):
-    """The largest magnitude of a tensor over all images; 0 where it is 0 everywhere, NaN where a file says null."""
-
-    tensor: str
-    largest: NullableFloat
 
 
 def measure_ranges(graph_path: Path, feeds: Sequence[Mapping[str, Array]], *, threads: int) -> tuple[Range, ...]:
@@ -35,31 +26,49 @@ def measure_ranges(graph_path: Path, feeds: Sequence[Mapping[str, Array]], *, th
         GraphError: ONNX Runtime refuses the graph.
     """
     model = ShapeInferencePass()(ir.load(graph_path)).model
-    tensors = _probe(model.graph)
-    with TemporaryDirectory(prefix="ranges.") as scratch:
-        ir.save(model, Path(scratch) / graph_path.name)
-        with open_graph(Path(scratch) / graph_path.name, exact=True, threads=threads) as session:
-            seen = [session.infer(feed) for feed in feeds]
-    largest = {probe: float(np.max([outputs[probe] for outputs in seen])) for probe in tensors}  # NaN if one is
-    return tuple(Range(tensor=tensor, largest=largest[probe]) for probe, tensor in tensors.items())
+    values = [*model.graph.inputs, *(value for node in model.graph for value in node.outputs)]
+    values = [value for value in values if value.dtype == ir.DataType.FLOAT]
+    names = [str(value.name) for value in values]
+    peaks = measure_peaks(model, values, feeds, exact=True, threads=threads)
+    return tuple(Range(tensor=name, largest=float(peak)) for name, peak in zip(names, peaks, strict=True))
 
 
-def _probe(graph: ir.Graph) -> dict[str, str]:
-    """Make the largest magnitude of each float32 value an output of the graph; return the values' names by output."""
-    found, taken = dict[str, str](), names_of(graph)
-    values = [value for node in graph for value in node.outputs if value.dtype == ir.DataType.FLOAT]
-    for value in (*graph.inputs, *values):
-        if value.dtype != ir.DataType.FLOAT:
-            continue
-        probe, inner = (unused(f"{value.name}/{suffix}", taken) for suffix in ("largest", "size"))
-        size = ir.Node("", "Abs", [value], name=inner)
-        size.outputs[0].name = inner
-        peak = ir.Node("", "ReduceMax", [size.outputs[0]], [ir.AttrInt64("keepdims", 0)], name=probe)
-        peak.outputs[0].name, peak.outputs[0].dtype, peak.outputs[0].shape = probe, ir.DataType.FLOAT, ir.Shape([])
-        graph.extend([size, peak])
-        graph.outputs.append(peak.outputs[0])
-        found[probe] = str(value.name)
-    return found
+def measure_peaks(
+    model: ir.Model,
+    values: Sequence[ir.Value],
+    feeds: Sequence[Mapping[str, Array]],
+    *,
+    by_channel: bool = False,
+    exact: bool,
+    threads: int,
+) -> list[Array]:
+    """Return max |x| over all feeds of each of the model's float32 values, as a scalar, NaN if one element is.
+
+    ``by_channel`` returns one for each index of the last axis. The model gets the outputs that this needs.
+
+    Raises:
+        GraphError: ONNX Runtime refuses the graph.
+    """
+    graph, taken = model.graph, names_of(model.graph)
+    peaks = [_peak(model, value, taken, by_channel=by_channel) for value in values]
+    graph.outputs.extend(peaks)
+    runs = run_model(model, feeds, exact=exact, threads=threads)
+    return [np.asarray(np.max([outputs[str(peak.name)] for outputs in runs], axis=0)) for peak in peaks]
+
+
+def _peak(model: ir.Model, value: ir.Value, taken: set[str | None], *, by_channel: bool) -> ir.Value:
+    outer, inner = (unused(f"{value.name}/{suffix}", taken) for suffix in ("largest", "size"))
+    size = ir.Node("", "Abs", [value], name=inner)
+    size.outputs[0].name = inner
+    inputs, shape = [size.outputs[0]], list[int]()
+    if by_channel:
+        sizes = shape_of(value) or ()
+        axes = register(model, unused(f"{value.name}/axes", taken), np.arange(len(sizes) - 1, dtype=np.int64))
+        inputs, shape = [*inputs, axes], [*sizes[-1:]]
+    peak = ir.Node("", "ReduceMax", inputs, [ir.AttrInt64("keepdims", 0)], name=outer)
+    peak.outputs[0].name, peak.outputs[0].dtype, peak.outputs[0].shape = outer, ir.DataType.FLOAT, ir.Shape(shape)
+    model.graph.extend([size, peak])
+    return peak.outputs[0]
 
 
 def too_wide(ranges: Sequence[Range]) -> dict[str, str]:
@@ -85,7 +94,6 @@ def nodes_at(graph: ir.Graph, tensors: Mapping[str, str]) -> dict[str, str]:
     return found
 
 
-def widest(ranges: Sequence[Range], count: int) -> list[dict[str, str | float]]:
+def widest(ranges: Sequence[Range], count: int) -> tuple[Range, ...]:
     """Return the ``count`` largest ranges, the largest first."""
-    ordered = sorted(ranges, key=lambda row: -np.nan_to_num(row.largest, nan=np.inf))
-    return [row.model_dump() for row in ordered[:count]]
+    return tuple(sorted(ranges, key=lambda row: -np.nan_to_num(row.largest, nan=np.inf))[:count])

@@ -1,10 +1,9 @@
-"""A trial: how far a graph's answers fall behind the float graph's on labelled images, task by task.
+"""How far a graph's answers fall behind the float graph's on labelled images, task by task.
 
 What the search for mixed precision asks again and again, on calibration images only; ``bundle.judging.run`` judges the
 bundle, on others. Held in memory: the images and labels, and of the reference the metric's array for each image.
 """
 
-import hashlib
 from collections.abc import Callable, Mapping, Sequence
 from typing import NamedTuple, TypeAlias
 
@@ -25,17 +24,19 @@ Measured: TypeAlias = dict[str, Floats]
 RESAMPLES = 2_000
 
 
-class Sample(NamedTuple):
+class LabelledImage(NamedTuple):
     """One image as the graph takes it, and its decoded labels by task."""
 
     feed: dict[str, Array]
     labels: dict[str, Array]
 
 
-class Trial:
+class AccuracyEvaluator:
     """Labelled images and what the reference makes of them."""
 
-    def __init__(self, samples: Sequence[Sample], info: GraphInfo, budgets: Mapping[str, float], seed: int) -> None:
+    def __init__(
+        self, samples: Sequence[LabelledImage], info: GraphInfo, budgets: Mapping[str, float], seed: int
+    ) -> None:
         self.samples = tuple(samples)
         self.info = info
         self.budgets = dict(budgets)
@@ -80,23 +81,13 @@ class Trial:
                 rows[name].append(self._measure(name, outputs[name][0], sample.labels[name]))
         return {name: np.stack(arrays) for name, arrays in rows.items()}
 
-    def first(self, count: int) -> "Trial":
-        """Return a trial on the first images only, without a reference."""
-        return Trial(self.samples[:count], self.info, self.budgets, self.seed)
+    def first(self, count: int) -> "AccuracyEvaluator":
+        """Return an evaluator of the first images only, without a reference."""
+        return AccuracyEvaluator(self.samples[:count], self.info, self.budgets, self.seed)
 
-    def only(self, indices: Sequence[int]) -> "Trial":
-        """Return a trial on these images only, without a reference."""
-        return Trial([self.samples[index] for index in indices], self.info, self.budgets, self.seed)
-
-    @property
-    def sha256(self) -> str:
-        """The hash of every image, as the graph takes it, and of its labels, in order."""
-        digest = hashlib.sha256()
-        for sample in self.samples:
-            for name, array in (*sample.feed.items(), *sample.labels.items()):
-                digest.update(f"{name} {array.dtype} {list(array.shape)}\n".encode())
-                digest.update(np.ascontiguousarray(array).tobytes())
-        return digest.hexdigest()
+    def only(self, indices: Sequence[int]) -> "AccuracyEvaluator":
+        """Return an evaluator of these images only, without a reference."""
+        return AccuracyEvaluator([self.samples[index] for index in indices], self.info, self.budgets, self.seed)
 
     @property
     def reference(self) -> Measured:
@@ -107,12 +98,12 @@ class Trial:
         """Return a task's metric over all images."""
         return self._metrics[name].reduce(measured.sum(axis=0))
 
-    def stand(self, measured: Measured) -> dict[str, TaskDrop]:
+    def judge(self, measured: Measured) -> dict[str, TaskDrop]:
         """Judge what ``measure`` returned against the reference, by the rule that judges the bundle but for its minimum of images.
 
         A verdict here only ranks graphs; on fewer images than that rule asks for, the intervals are the best there is.
         """
-        return {name: self._stand(name, measured[name]) for name in self._metrics}
+        return {name: self._judge(name, measured[name]) for name in self._metrics}
 
     def _measure(self, name: str, output: Array, label: Array) -> Floats:
         if not np.isfinite(output).all():
@@ -120,7 +111,7 @@ class Trial:
         prediction = predict(task(name), output) if self.info.io == "raw" else output
         return self._metrics[name].per_image(prediction, label)
 
-    def _stand(self, name: str, measured: Floats) -> TaskDrop:
+    def _judge(self, name: str, measured: Floats) -> TaskDrop:
         rule = Rule(
             self._metrics[name].reduce_many,
             task(name).direction,
@@ -141,14 +132,14 @@ def _ratio(difference: float, whole: float) -> float:
     return float(difference / whole) if whole > 0 and np.isfinite(difference) else float("inf")
 
 
-def labelled(dataset: FolderDataset, ids: Sequence[str], info: GraphInfo) -> tuple[Sample, ...]:
+def read_labelled(dataset: FolderDataset, ids: Sequence[str], info: GraphInfo) -> tuple[LabelledImage, ...]:
     """Read images and labels of these ids.
 
     Raises:
         DatasetError: an image or a label is missing or wrong.
     """
     return tuple(
-        Sample(
+        LabelledImage(
             feed=info.feed(dataset.image(identifier), name=identifier),
             labels={
                 name: decode_label(name, dataset.encoded_label(name, identifier), dataset.spec) for name in info.tasks

@@ -1,12 +1,12 @@
 """Which variants a build judges on all images: those that can still be shipped, or that a device may choose.
 
 Variants are timed first. The one that deserves to be shipped by its time (bundle/judging/choice_rule.py) is judged first; if it is within
-its budgets, what is slower beyond the noise cannot be shipped whatever its verdicts, and is not judged. A graph that mends
+its budgets, what is slower beyond the noise cannot be shipped whatever its verdicts, and is not judged. A graph that repairs
 another waits for the verdict of that one. Where nothing is timed, the device decides: all are judged that go along with the bundle.
 If no variant is within its budgets, all are judged, for the most precise one is shipped then and the table must say how each fares.
 
-The choice is that of all variants judged: what is not judged has one before it that is within its budgets. Only a mending graph is
-never shipped in place of a plain one that needs no mending.
+The choice is that of all variants judged: what is not judged has one before it that is within its budgets. Only a repair graph is
+never shipped in place of a plain one that needs no repair.
 """
 
 from collections.abc import Callable, Sequence
@@ -21,9 +21,9 @@ from bundle.judging.timing import Rounds
 # rest together, and slower than f16 on every device that has tensor cores; weight-only INT8 was never the fastest on an
 # Intel CPU, and is a third graph to carry.
 LEFT_OUT = {"jetson": frozenset({"f32"}), "intel": frozenset({"int8_weights"})}
-# These mend what plain INT8 breaks; where plain INT8 is within every budget they mend nothing, and are wider.
+# These fix what plain INT8 breaks; where plain INT8 is within every budget they fix nothing, and are wider.
 PLAIN, SMOOTH, MIXED = "int8", "int8_smooth", "int8_mixed"
-MENDS = {MIXED: PLAIN, SMOOTH: PLAIN}
+REPAIRS = {MIXED: PLAIN, SMOOTH: PLAIN}
 
 
 class Contest:
@@ -42,7 +42,7 @@ class Contest:
         """Return the variants that can be shipped as far as is known, the best first; an unjudged one counts as within its budgets."""
         within = {name for name, report in self._reports.items() if may_ship(report)}
         alive = [name for name in self.names if name in within or name not in self._reports]
-        able = [name for name in alive if MENDS.get(name) not in alive]
+        able = [name for name in alive if REPAIRS.get(name) not in alive]
         if rounds:
             return equals(able, rounds, self.gain) if able else ()
         return tuple(order([name for name in able if name not in LEFT_OUT.get(self.target, ())], {}, self.gain))
@@ -72,7 +72,7 @@ class Contest:
             self._reports[name] = self._judge_one(name)
 
     def _why(self, name: str) -> Skip:
-        plain = self._reports.get(MENDS.get(name, ""))
+        plain = self._reports.get(REPAIRS.get(name, ""))
         if plain is not None and may_ship(plain):
             return "nothing_to_repair"
         if name in LEFT_OUT.get(self.target, ()):
@@ -81,11 +81,11 @@ class Contest:
 
 
 def why_search(choice: Choice) -> str:
-    """Say why a graph is searched for that mends plain INT8: it was judged, and may not be shipped; "" where nothing needs mending.
+    """Say why a graph is searched for that repairs plain INT8: it was judged, and may not be shipped; "" where nothing needs repair.
 
-    Plain INT8 that was not judged is slower than what is shipped, and whatever mends it is slower still.
+    Plain INT8 that was not judged is slower than what is shipped, and whatever repairs it is slower still.
     """
-    plain = next((one for one in choice.candidates if one.name == PLAIN and one.verdicts), None)
+    plain = next((candidate for candidate in choice.candidates if candidate.name == PLAIN and candidate.verdicts), None)
     if plain is None or (plain.standing == "within" and not plain.disagreeing):
         return ""
     return f"{PLAIN} is {outcome(plain)}"

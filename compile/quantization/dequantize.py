@@ -73,7 +73,7 @@ def weighted(model: ir.Model) -> Iterator[ir.Node]:
     yield from (node for node in model.graph if node.op_type in WEIGHTED and node.domain == "")
 
 
-def return_to_float(model: ir.Model, original: ir.Model, names: Collection[str]) -> int:
+def dequantize_layers(model: ir.Model, original: ir.Model, names: Collection[str]) -> int:
     """Take the quantizers of the named operators out of ``model``, in place; return how many operators changed.
 
     Raises:
@@ -86,9 +86,9 @@ def return_to_float(model: ir.Model, original: ir.Model, names: Collection[str])
         if source is None:
             raise _unknown(str(node.name))
         copies: dict[ir.Node, ir.Node] = {}
-        for place, value in enumerate(node.inputs[:2]):
+        for index, value in enumerate(node.inputs[:2]):
             if value is not None:
-                node.replace_input_with(place, _around(model, value, node, copies))
+                node.replace_input_with(index, _around(model, value, node, copies))
         _restore_constants(model, node, source)
         _restore_bias(model, node, source)
         wanted.discard(str(node.name))
@@ -99,24 +99,24 @@ def return_to_float(model: ir.Model, original: ir.Model, names: Collection[str])
     return changed
 
 
-def write_returned(quantized: Path, original: Path, out: Path, names: Collection[str]) -> Path:
+def write_dequantized(quantized: Path, original: Path, out: Path, names: Collection[str]) -> Path:
     """Write ``quantized`` with the named operators in float as ``out``; without names, return ``quantized`` as it is."""
     if not names:
         return quantized
     model = ir.load(quantized)
-    return_to_float(model, ir.load(original), names)
+    dequantize_layers(model, ir.load(original), names)
     ir.save(model, out)
     return out
 
 
-def write_returned_ir(quantized: Path, original: Path, out: Path, names: Collection[str]) -> tuple[str, ...]:
+def write_dequantized_ir(quantized: Path, original: Path, out: Path, names: Collection[str]) -> tuple[str, ...]:
     """Write an OpenVINO graph, made from the ONNX graph ``original``, with the named operators in float as ``out``."""
+    from targets.intel.dequantize import dequantize_layers as dequantize_ir
     from targets.intel.graph import convert, read, save
-    from targets.intel.returned import return_to_float as return_ir
 
     model = read(quantized)
     if names:
-        return_ir(model, convert(original), {*names, *value_names(original, dict.fromkeys(names, ""))})
+        dequantize_ir(model, convert(original), {*names, *value_names(original, dict.fromkeys(names, ""))})
     return save(model, out)
 
 
@@ -156,36 +156,36 @@ def _around(model: ir.Model, value: ir.Value, reader: ir.Node, copies: dict[ir.N
 def _copy(node: ir.Node, inputs: list[ir.Value | None], suffix: str) -> ir.Node:
     name = f"{node.name}/{suffix}"
     outputs = [
-        ir.Value(name=f"{name}/{place}", type=one.type, shape=one.shape) for place, one in enumerate(node.outputs)
+        ir.Value(name=f"{name}/{index}", type=one.type, shape=one.shape) for index, one in enumerate(node.outputs)
     ]
     return ir.Node(node.domain, node.op_type, inputs, list(node.attributes.values()), outputs=outputs, name=name)
 
 
 def _restore_constants(model: ir.Model, node: ir.Node, source: ir.Node) -> None:
     """Give an operator the weights of the float graph where it has quantized ones."""
-    for place, value in enumerate(source.inputs):
+    for index, value in enumerate(source.inputs):
         array = constant(value)
         if array is not None and value is not None:
-            node.replace_input_with(place, add_constant(model, f"{value.name}/float", array))
+            node.replace_input_with(index, add_constant(model, f"{value.name}/float", array))
 
 
 def _restore_bias(model: ir.Model, node: ir.Node, source: ir.Node) -> None:
     """Give the Add behind a matrix product the bias of the float graph: NNCF shifted it to correct the quantized one."""
-    for (adder, place), (original, _) in zip(_bias(node), _bias(source), strict=False):
+    for (adder, index), (original, _) in zip(_bias(node), _bias(source), strict=False):
         array = next((constant(value) for value in original.inputs if constant(value) is not None), None)
         if array is not None and adder.op_type == original.op_type:
-            old = constant(adder.inputs[place])
+            old = constant(adder.inputs[index])
             if old is not None and not np.array_equal(old, array):
-                adder.replace_input_with(place, add_constant(model, f"{adder.name}/bias", array))
+                adder.replace_input_with(index, add_constant(model, f"{adder.name}/bias", array))
 
 
 def _bias(node: ir.Node) -> list[tuple[ir.Node, int]]:
-    """Return the Add that alone reads an operator's output, and the place of its constant."""
+    """Return the Add that alone reads an operator's output, and the index of its constant."""
     uses = list(node.outputs[0].uses())
     if len(uses) != 1 or uses[0][0].op_type != "Add":
         return []
     adder = uses[0][0]
-    return [(adder, place) for place, value in enumerate(adder.inputs) if constant(value) is not None]
+    return [(adder, index) for index, value in enumerate(adder.inputs) if constant(value) is not None]
 
 
 def _unknown(name: str) -> GraphError:

@@ -18,7 +18,7 @@ from onnx_ir.passes.common import ShapeInferencePass
 
 from compile.graphs.end_nodes import end_nodes, is_weighted, live_inputs
 from compile.graphs.insert import MADE_BY
-from compile.graphs.nodes import gemm_size, integer, place, shape_of
+from compile.graphs.nodes import gemm_size, input_at, integer, shape_of
 from compile.graphs.passes.pool_as_product import NAME as POOLING
 from targets.base import QuantizationScheme
 
@@ -30,7 +30,7 @@ POINTWISE_HEAD = "head: a 1×1 convolution with nothing but such convolutions be
 THIN, FEW = "thin: ", "few channels: "  # what the reasons of such nodes begin with; the sizes follow
 
 
-def float_nodes(graph_path: Path, scheme: QuantizationScheme) -> dict[str, str]:
+def ignored_nodes(graph_path: Path, scheme: QuantizationScheme) -> dict[str, str]:
     """Return the reason for each node of an ONNX graph that is not to be quantized, by node name.
 
     A node that several rules name keeps the reason of the first in the order above, the scheme's patterns last.
@@ -92,7 +92,7 @@ def _pointwise_heads(graph: ir.Graph) -> dict[str, str]:
 
 def _is_pointwise(node: ir.Node) -> bool:
     """Say whether a node is a 1×1 convolution of one group."""
-    weight = shape_of(place(node, 1)) if node.op_type == "Conv" and integer(node, "group", 1) == 1 else None
+    weight = shape_of(input_at(node, 1)) if node.op_type == "Conv" and integer(node, "group", 1) == 1 else None
     return weight is not None and set(weight[2:]) == {1}
 
 

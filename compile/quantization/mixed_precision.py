@@ -1,6 +1,6 @@
 """Search: where plain INT8 is not within its budgets, try SmoothQuant, then return the layers to float that buy the most.
 
-    int8 on the calibration images ── every task holds ──▶ they show nothing to mend
+    int8 on the calibration images ── every task holds ──▶ they show nothing to fix
           │ else
     the same scheme with SmoothQuant, if its noise says that it is better ── every task holds ──▶ int8_smooth, all layers in INT8
           │ else (it is kept as well if it is better than int8)
@@ -14,7 +14,7 @@ A pipeline comes here only where plain INT8 was judged and is not within its bud
 those that judge the bundle never choose its layers. A model may have been trained on
 its calibration images, and there are few of them, so a task *holds* only if its drop's interval lies within ± ``margin``
 of its budget, in both directions: an improvement is as much a sign of noise as a drop. A task that none of these images has a
-label for, or whose metric is 0 in float, has no say: no layer could mend it. The minimum of images that a verdict needs is
+label for, or whose metric is 0 in float, has no say: no layer could fix it. The minimum of images that a verdict needs is
 not asked for: what is found here is judged on others, and the outcome names the tasks with fewer. Where a metric is too noisy for
 that on so few images, whatever the graph, the next best is asked for: that the rule which judges the bundle passes every
 task on them; failing that, that the drop itself is within ± ``margin`` where the images cannot tell. What is found is one
@@ -30,19 +30,18 @@ from tempfile import TemporaryDirectory
 from typing import TypeAlias
 
 import onnx_ir as ir
-from pydantic import JsonValue
 
 from bundle.base.errors import GraphError
 from bundle.formats.artifacts import Quantized, Simplified, hash_file, load, write_text
+from bundle.formats.image_hash import hash_labelled
 from bundle.judging.sensitivity import SENSITIVITY, LayerSensitivity, SearchReport, Step
 from bundle.judging.verdict import MINIMUM_IMAGES
 from calibration.sampling import CalibrationSet
 from compile.graphs.passes.table import apply_passes
-from compile.graphs.tensor_ranges import Range
-from compile.quantization.accuracy import Trial, labelled, without_labels
+from compile.quantization.accuracy import AccuracyEvaluator, read_labelled, without_labels
 from compile.quantization.contenders import MIXED, PLAIN, SMOOTH
 from compile.quantization.dequantize import layers_of, read_macs
-from compile.quantization.nncf_calibration import Question, calibrate
+from compile.quantization.nncf_calibration import CalibrationRequest, calibrate
 from compile.quantization.sensitivity import Subject, measure_layers
 from compile.quantization.steering import (
     HELD,
@@ -57,20 +56,19 @@ from compile.quantization.steering import (
     order_layers,
     shortest,
 )
-from compile.quantization.variants import Job, ranges_for, scheme_of, write_quantized
-from compile.stage.artifacts import variants_of
+from compile.quantization.variants import QuantizationJob, ranges_for, scheme_of, write_quantized
+from compile.stage.artifacts import QuantizedSettings, Range, VariantNote, variants_of
 from compile.stage.code_hash import code_hash
 from compile.stage.compare import open_graph
-from compile.stage.config import Terms
-from compile.stage.graph_info import GRAPH_FILE, graph_info
-from compile.stage.store import seal, tool_versions, writing
-from compile.stage.tools import TOOLS
+from compile.stage.config import SearchSettings
+from compile.stage.graph_info import GRAPH_FILE, graph_info, read_settings
+from compile.stage.store import seal, stage_tools, writing
 from targets.base import RunConfig, Target, Variant, VariantRecipe
 from targets.scheme import smoothed
 
 STEERED = 16  # images that the noise of a whole graph is measured on: docs/decisions/0608
 NAME_LENGTH = 16
-Found: TypeAlias = tuple[Variant, dict[str, JsonValue]]  # a variant and what there is to say about it
+Found: TypeAlias = tuple[Variant, VariantNote]
 
 
 def search(
@@ -80,7 +78,7 @@ def search(
     out: Path,
     target: Target,
     run: RunConfig,
-    terms: Terms,
+    settings: SearchSettings,
     *,
     cache: Path,
     progress: Callable[[str], None],
@@ -93,75 +91,72 @@ def search(
         GraphError: a graph cannot be made.
         TargetUnavailable: a runtime is missing.
     """
-    settings = dict(quantized.record.settings)
+    before = read_settings(QuantizedSettings, quantized)
     with writing(out, Quantized) as folder:
         for name in quantized.record.files:
             shutil.copyfile(quantized.file(name), folder / name)
-        job = Job(simplified.file(GRAPH_FILE), graph_info(simplified), calibration, folder, target, run, cache)
-        report, found = _search(quantized, job, terms, progress)
-        variants = (*variants_of(quantized), *(variant for variant, _ in found))
-        settings["variants"] = [one.model_dump(mode="json") for one in variants]
-        for variant, note in found:
-            settings["notes"] = _extend(settings["notes"], variant.recipe.name, note)
-        write_text(folder / SENSITIVITY, report.model_dump_json(indent=1) + "\n")
-        seal(
-            Quantized,
-            folder,
-            parent=quantized.sha256,
-            inputs=quantized.record.inputs,
-            outputs=quantized.record.outputs,
-            settings=settings | {"search": report.outcome},
-            tools=tool_versions(*TOOLS["search"]),
+        job = QuantizationJob(
+            simplified.file(GRAPH_FILE), graph_info(simplified), calibration, folder, target, run, cache
         )
+        report, found = _search(quantized, job, settings, progress)
+        added = {
+            "variants": (*before.variants, *(variant for variant, _ in found)),
+            "notes": before.notes | {variant.recipe.name: note for variant, note in found},
+        }
+        write_text(folder / SENSITIVITY, report.model_dump_json(indent=1) + "\n")
+        extended = before.model_copy(update=added)
+        seal(Quantized, folder, parent=quantized.sha256, settings=extended, tools=stage_tools("search"))
     return load(Quantized, out)
 
 
-def journal_name(target: str, graph: Path, trial: Trial) -> str:
-    """Name the journal of a measurement after all its rows depend on: the graph as it is measured, images, labels, code."""
-    asked = (hash_file(graph), trial.sha256, code_hash("compile.quantization.sensitivity"))
+def journal_name(target: str, graph: Path, images: str) -> str:
+    """Name the journal of a measurement after all its rows depend on: the graph as it is measured, the hash of images and labels, code."""
+    asked = (hash_file(graph), images, code_hash("compile.quantization.sensitivity"))
     digest = hashlib.sha256("\n".join(asked).encode()).hexdigest()
     return f"sensitivity-{target}-{digest[:NAME_LENGTH]}.jsonl"
 
 
 def _search(
-    quantized: Quantized, job: Job, terms: Terms, progress: Callable[[str], None]
+    quantized: Quantized, job: QuantizationJob, settings: SearchSettings, progress: Callable[[str], None]
 ) -> tuple[SearchReport, tuple[Found, ...]]:
     plain = next((one for one in variants_of(quantized) if one.recipe.name == PLAIN), None)
-    missing = without_labels(terms.dataset, job.calibration.ids, tuple(job.info.tasks))
-    if plain is None or missing or not terms.config.enabled:
+    missing = without_labels(settings.dataset, job.calibration.ids, tuple(job.info.tasks))
+    if plain is None or missing or not settings.config.enabled:
         reason = "there is no INT8 graph" if plain is None else _no_labels(missing, len(job.calibration.ids))
-        return _report(terms, "not searched: " + ("switched off" if not terms.config.enabled else reason)), ()
-    trial = Trial(labelled(terms.dataset, job.calibration.ids, job.info), job.info, terms.budgets, terms.seed)
+        return _report(settings, "not searched: " + ("switched off" if not settings.config.enabled else reason)), ()
+    evaluator = AccuracyEvaluator(
+        read_labelled(settings.dataset, job.calibration.ids, job.info), job.info, settings.budgets, settings.seed
+    )
     with open_graph(job.source, exact=False, threads=job.run.threads) as session:
-        trial.set_reference(session.infer)
-    first = _try(job, plain, trial, terms)
+        evaluator.set_reference(session.infer)
+    first = _try(job, plain, evaluator, settings)
     if first.held:
-        outcome = f"nothing to mend on these images: every task holds in plain INT8{_unknown(first)}"
-        return _report(terms, outcome, trial=trial, steps=(first,)), ()
-    failing = broken(first.tasks, _aim(terms))
+        outcome = f"nothing to fix on these images: every task holds in plain INT8{_unknown(first)}"
+        return _report(settings, outcome, evaluator=evaluator, steps=(first,)), ()
+    failing = broken(first.tasks, _aim(settings))
     progress(f"search: INT8 does not hold {', '.join(failing)} on the calibration images")
     ranges = ranges_for(job, (plain.recipe,))
     before, found = [first], list[Found]()
     with TemporaryDirectory(prefix=".smooth.", dir=job.folder) as scratch:
         inner = job._replace(folder=Path(scratch))
-        tried = _smooth(inner, plain.recipe, ranges, trial, terms, first, progress)
+        tried = _smooth(inner, plain.recipe, ranges, evaluator, settings, first, progress)
         if tried is not None:
             before.append(tried[1])
             if tried[1].level > first.level:
                 found.append(_taken(tried[0], inner.folder, job.folder))
     if before[-1].held:
-        outcome = f"SmoothQuant, no layer in float: {_words(before[-1], terms)}"
-        return _report(terms, outcome, trial=trial, steps=tuple(before)), tuple(found)
-    report, mixed = _mix(job, plain.recipe, ranges, trial, terms, tuple(before), progress)
+        outcome = f"SmoothQuant, no layer in float: {_words(before[-1], settings)}"
+        return _report(settings, outcome, evaluator=evaluator, steps=tuple(before)), tuple(found)
+    report, mixed = _mix(job, plain.recipe, ranges, evaluator, settings, tuple(before), progress)
     return report, (*found, *(() if mixed is None else (mixed,)))
 
 
 def _smooth(
-    job: Job,
+    job: QuantizationJob,
     plain: VariantRecipe,
     ranges: tuple[Range, ...],
-    trial: Trial,
-    terms: Terms,
+    evaluator: AccuracyEvaluator,
+    settings: SearchSettings,
     first: Step,
     progress: Callable[[str], None],
 ) -> tuple[Found, Step] | None:
@@ -175,14 +170,14 @@ def _smooth(
         progress(f"search: without SmoothQuant, for it cannot be done here: {error.got}")
         return None
     with job.target.open(job.folder, found[0], job.run, "auto", keep=job.folder) as session:
-        noise = trial.noise(session.infer, STEERED)
+        noise = evaluator.noise(session.infer, STEERED)
     left = {name: noise[name] / first.noise[name] if first.noise[name] else 1.0 for name in first.tasks}
-    said = ", ".join(f"{name} {left[name]:.0%}" for name in broken(first.tasks, _aim(terms)))
-    if level(foresee(first.tasks, left, _aim(terms)), _aim(terms)) <= first.level:
+    said = ", ".join(f"{name} {left[name]:.0%}" for name in broken(first.tasks, _aim(settings)))
+    if level(foresee(first.tasks, left, _aim(settings)), _aim(settings)) <= first.level:
         progress(f"search: without SmoothQuant, which leaves too much of plain INT8's noise: {said}")
         return None
-    step = _try(job, found[0], trial, terms, smooth=True)
-    progress(f"search: with SmoothQuant, at {said} of plain INT8's noise: {_words(step, terms)}")
+    step = _try(job, found[0], evaluator, settings, smooth=True)
+    progress(f"search: with SmoothQuant, at {said} of plain INT8's noise: {_words(step, settings)}")
     return found, step
 
 
@@ -194,23 +189,25 @@ def _taken(found: Found, scratch: Path, folder: Path) -> Found:
 
 
 def _mix(
-    job: Job,
+    job: QuantizationJob,
     plain: VariantRecipe,
     ranges: tuple[Range, ...],
-    trial: Trial,
-    terms: Terms,
+    evaluator: AccuracyEvaluator,
+    settings: SearchSettings,
     before: tuple[Step, ...],
     progress: Callable[[str], None],
 ) -> tuple[SearchReport, Found | None]:
     """Return layers of the plain graph to float, None if not one fits; ``before`` are the plain graph's step and, if there is one, the smoothed one's."""
-    first, aim = before[0], _aim(terms)
-    rows, never = _sensitivities(job, trial, terms, progress)
+    first, aim = before[0], _aim(settings)
+    rows, never = _sensitivities(job, evaluator, settings, progress)
     failing = broken(first.tasks, aim)
-    ordered = affordable(order_layers(rows, failing), terms.config.limit - never)
-    report = partial(_report, terms, trial=trial, rows=rows, never=never, enough=enough(rows, first.tasks, aim, never))
+    ordered = affordable(order_layers(rows, failing), settings.config.limit - never)
+    report = partial(
+        _report, settings, evaluator=evaluator, rows=rows, never=never, enough=enough(rows, first.tasks, aim, never)
+    )
     count = shortest(ordered, rows, first.tasks, aim)
     if not count:
-        return report(_hopeless(first, rows, ordered, never, terms), steps=before), None
+        return report(_hopeless(first, rows, ordered, never, settings), steps=before), None
     recipe = plain.model_copy(
         update={"name": MIXED, "graph": "mixed", "reason": "INT8, and in float the layers that cost a task most"}
     )
@@ -222,72 +219,79 @@ def _mix(
             inner, chosen = job._replace(folder=folder), frozenset(row.name for row in ordered[:number])
             kept[number] = (write_quantized(recipe, inner, ranges, scheme_of(job), chosen), folder)
             share = sum(row.macs_share for row in ordered[:number])
-            steps.append(_try(inner, kept[number][0][0], trial, terms, returned=number, share=share))
-            progress(f"search: {number} layers in float, {share:.1%} of the MACs: {_words(steps[-1], terms)}")
+            steps.append(_try(inner, kept[number][0][0], evaluator, settings, returned=number, share=share))
+            progress(f"search: {number} layers in float, {share:.1%} of the MACs: {_words(steps[-1], settings)}")
             if steps[-1].level >= level(foresee(first.tasks, left_by(rows, ordered[:number]), aim), aim):
                 break
         best = max(steps, key=lambda step: step.level)
         mixed = _taken(*kept[best.returned], job.folder)
-    outcome = f"{best.returned} layers with {best.macs_share:.1%} of the MACs in float; {_words(best, terms)}"
+    outcome = f"{best.returned} layers with {best.macs_share:.1%} of the MACs in float; {_words(best, settings)}"
     names = tuple(row.name for row in ordered[: best.returned])
     others = tuple(step for step in steps if step is not best)
     return report(outcome, steps=(*before, *others, best), returned=names), mixed
 
 
 def _hopeless(
-    first: Step, rows: Sequence[LayerSensitivity], ordered: Sequence[LayerSensitivity], never: float, terms: Terms
+    first: Step,
+    rows: Sequence[LayerSensitivity],
+    ordered: Sequence[LayerSensitivity],
+    never: float,
+    settings: SearchSettings,
 ) -> str:
     """Say why no mixed graph is made: what would still be left of the noise with all layers in float that may be."""
-    limit = f"{terms.config.limit:.1%} of the MACs, {never:.1%} are in float already"
+    limit = f"{settings.config.limit:.1%} of the MACs, {never:.1%} are in float already"
     if not ordered:
-        return f"{_words(first, terms)}; no layer fits into {limit}"
+        return f"{_words(first, settings)}; no layer fits into {limit}"
     left = left_by(rows, ordered)
     said = "; ".join(
         f"{name} keeps {left[name]:.0%} of its noise, which leaves an interval of [{low:.2%}, {high:.2%}] and a budget of "
-        f"{terms.budgets[name]:.2%}"
-        for name, one in foresee(first.tasks, left, _aim(terms)).items()
-        if name in broken(first.tasks, _aim(terms))
+        f"{settings.budgets[name]:.2%}"
+        for name, one in foresee(first.tasks, left, _aim(settings)).items()
+        if name in broken(first.tasks, _aim(settings))
         for low, high in [one.interval]
     )
-    return f"{_words(first, terms)}; no graph can decide it within {limit}: with {len(ordered)} layers in float {said}"
+    return (
+        f"{_words(first, settings)}; no graph can decide it within {limit}: with {len(ordered)} layers in float {said}"
+    )
 
 
-def _aim(terms: Terms) -> Aim:
-    return Aim(terms.budgets, terms.config.margin)
+def _aim(settings: SearchSettings) -> Aim:
+    return Aim(settings.budgets, settings.config.margin)
 
 
 def _sensitivities(
-    job: Job, trial: Trial, terms: Terms, progress: Callable[[str], None]
+    job: QuantizationJob, evaluator: AccuracyEvaluator, settings: SearchSettings, progress: Callable[[str], None]
 ) -> tuple[tuple[LayerSensitivity, ...], float]:
     """Measure every layer of the calibrated graph as the target's passes leave it; and the share never quantized."""
-    question = Question(job.source, job.info, job.calibration, scheme_of(job), "onnx")
-    calibrated = calibrate(question, job.cache)
+    request = CalibrationRequest(job.source, job.info, job.calibration, scheme_of(job), "onnx")
+    calibrated = calibrate(request, job.cache)
     macs = read_macs(job.source)
     with TemporaryDirectory(prefix=".sensitivity.", dir=job.folder) as scratch:
         graph = Path(scratch) / GRAPH_FILE
         passes = job.target.passes if job.target.graph_format == "onnx" else ()
         apply_passes(passes, calibrated, graph)
         layers = layers_of(ir.load(graph), macs)
-        subject = Subject(graph, job.source, trial.first(terms.config.images), threads=job.run.threads)
-        journal = calibrated.with_name(journal_name(job.target.name, graph, subject.trial))
+        subject = Subject(graph, job.source, evaluator.first(settings.config.images), threads=job.run.threads)
+        images = hash_labelled(settings.dataset, job.calibration.ids[: settings.config.images], job.info.tasks)
+        journal = calibrated.with_name(journal_name(job.target.name, graph, images))
         rows = measure_layers(subject, layers, sum(macs.values()), journal, progress)
     return rows, 1.0 - sum(layer.macs for layer in layers) / sum(macs.values())
 
 
 def _try(
-    job: Job,
+    job: QuantizationJob,
     variant: Variant,
-    trial: Trial,
-    terms: Terms,
+    evaluator: AccuracyEvaluator,
+    settings: SearchSettings,
     *,
     returned: int = 0,
     share: float = 0.0,
     smooth: bool = False,
 ) -> Step:
     with job.target.open(job.folder, variant, job.run, "auto", keep=job.folder) as session:
-        noise, tasks = trial.noise(session.infer, STEERED), trial.stand(trial.measure(session.infer))
-    reached = level(tasks, _aim(terms))
-    passed = all(one.verdict == "pass" for one in tasks.values() if one.defined)
+        noise, tasks = evaluator.noise(session.infer, STEERED), evaluator.judge(evaluator.measure(session.infer))
+    reached = level(tasks, _aim(settings))
+    passed = all(value.verdict == "pass" for value in tasks.values() if value.defined)
     return Step(
         returned=returned,
         macs_share=share,
@@ -300,8 +304,8 @@ def _try(
     )
 
 
-def _words(step: Step, terms: Terms) -> str:
-    return _outcome(step, terms) + _unknown(step)
+def _words(step: Step, settings: SearchSettings) -> str:
+    return _outcome(step, settings) + _unknown(step)
 
 
 def _unknown(step: Step) -> str:
@@ -312,12 +316,12 @@ def _unknown(step: Step) -> str:
     return undefined + (f"; on fewer than {MINIMUM_IMAGES} labelled images, which show little: {thin}" if thin else "")
 
 
-def _outcome(step: Step, terms: Terms) -> str:
+def _outcome(step: Step, settings: SearchSettings) -> str:
     if step.held:
         return "every task holds"
-    close = ", ".join(broken(step.tasks, _aim(terms)))
+    close = ", ".join(broken(step.tasks, _aim(settings)))
     if step.passed:
-        return f"every task holds its budget, but not {terms.config.margin:.0%} of it: {close}"
+        return f"every task holds its budget, but not {settings.config.margin:.0%} of it: {close}"
     failing = ", ".join(name for name, one in step.tasks.items() if one.defined and one.verdict != "pass")
     if step.near:
         return f"every task holds as far as these images tell, which is too few to be sure of: {failing}"
@@ -328,15 +332,11 @@ def _no_labels(missing: Sequence[str], count: int) -> str:
     return f"{len(missing)} of {count} calibration images lack a label; with labels the search knows what a layer costs"
 
 
-def _extend(notes: JsonValue, name: str, note: dict[str, JsonValue]) -> JsonValue:
-    return {**notes, name: note} if isinstance(notes, dict) else {name: note}
-
-
 def _report(
-    terms: Terms,
+    settings: SearchSettings,
     outcome: str,
     *,
-    trial: Trial | None = None,
+    evaluator: AccuracyEvaluator | None = None,
     steps: tuple[Step, ...] = (),
     never: float = 0.0,
     rows: tuple[LayerSensitivity, ...] = (),
@@ -345,10 +345,10 @@ def _report(
 ) -> SearchReport:
     return SearchReport(
         outcome=outcome,
-        images=terms.config.images if rows else 0,
-        config=terms.config,
-        budgets=terms.budgets,
-        trial_images=0 if trial is None else len(trial.samples),
+        images=settings.config.images if rows else 0,
+        config=settings.config,
+        budgets=settings.budgets,
+        trial_images=0 if evaluator is None else len(evaluator.samples),
         never_quantized_share=never,
         steps=steps,
         returned=returned,

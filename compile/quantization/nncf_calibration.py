@@ -1,11 +1,10 @@
 """Calibrate: NNCF puts quantizers into a graph from what it sees on calibration images; the one module that imports it.
 
-What it makes is kept in a cache whose key names the graph, the images, the preprocessing, the scheme, the nodes kept in
-float, our code and the tools, so that a second question about the same calibration (another pass list, a search for mixed precision) costs nothing.
+What it makes is kept in a store (compile/stage/store.py), so that a second question about the same calibration, with another
+pass list or in a search for mixed precision, costs nothing.
 """
 
 import logging
-import os
 import warnings
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager, redirect_stdout
@@ -14,29 +13,28 @@ from pathlib import Path
 from types import ModuleType
 from typing import TYPE_CHECKING, NamedTuple, TypeVar
 
-from bundle.base.errors import ArtifactError, DatasetError, GraphError, not_installed
+from pydantic import JsonValue
+
+from bundle.base.errors import DatasetError, GraphError, not_installed
 from bundle.base.telemetry import switch_off_telemetry
 from bundle.base.terminal import say
 from bundle.formats.artifacts import hash_file
 from bundle.tasks.dataset import read_image
-from calibration.cache import KEY, CalibrationKey, keep, look_up
 from calibration.sampling import CalibrationSet
-from compile.quantization.ignored_nodes import float_nodes, value_names
-from compile.stage.code_hash import code_hash
+from compile.quantization.ignored_nodes import ignored_nodes, value_names
 from compile.stage.graph_info import Array, GraphInfo
-from compile.stage.store import locked, tool_versions
+from compile.stage.store import StageKey, keep, stage_key
 from targets.base import GraphFormat, QuantizationScheme
 
 if TYPE_CHECKING:
     from nncf import AdvancedQuantizationParameters
 
 SUFFIX: dict[GraphFormat, str] = {"onnx": ".onnx", "openvino": ".xml"}
-TOOLS: dict[GraphFormat, tuple[str, ...]] = {"onnx": ("nncf", "onnx", "onnxruntime"), "openvino": ("nncf", "openvino")}
 NAME = "calibrated"
 Graph = TypeVar("Graph")
 
 
-class Question(NamedTuple):
+class CalibrationRequest(NamedTuple):
     """What a calibration depends on: the float graph, its contract, the images, how to quantize and in which format."""
 
     source: Path
@@ -46,72 +44,51 @@ class Question(NamedTuple):
     format: GraphFormat
 
 
-def cache_key(question: Question) -> CalibrationKey:
+def cache_key(request: CalibrationRequest) -> StageKey:
     """Name everything the answer depends on."""
-    drawn = question.calibration
-    return CalibrationKey(
-        graph=hash_file(question.source),
-        images=drawn.sha256,
-        ids=drawn.ids,
-        preprocess=question.info.preprocess,
-        scheme=question.scheme.model_dump(mode="json"),
-        format=question.format,
-        kept=tuple(sorted(float_nodes(question.source, question.scheme))),
-        code=code_hash("compile.quantization.nncf_calibration"),
-        tools=tool_versions(*TOOLS[question.format]),
-    )
+    settings: dict[str, JsonValue] = {
+        "ids": list(request.calibration.ids),
+        "preprocess": request.info.preprocess.model_dump(mode="json"),
+        "scheme": request.scheme.model_dump(mode="json"),
+        "format": request.format,
+        "kept": [*sorted(ignored_nodes(request.source, request.scheme))],
+    }
+    inputs = (hash_file(request.source), request.calibration.sha256)
+    return stage_key("calibrate", inputs=inputs, settings=settings)
 
 
-def calibrate(question: Question, cache: Path) -> Path:
-    """Return the graph with NNCF's quantizers, from its entry in the folder ``cache`` or, if there is none, made and kept.
-
-    An entry that was altered, or that answers another question, is made again, and a line says so.
+def calibrate(request: CalibrationRequest, store: Path) -> Path:
+    """Return the graph with NNCF's quantizers, from the store or, if it is not there, made and kept.
 
     Raises:
         DatasetError: there is no calibration image, or one has another size or type than the model takes.
         GraphError: NNCF refuses the graph.
         TargetUnavailable: NNCF is not installed.
     """
-    key, name = cache_key(question), NAME + SUFFIX[question.format]
-    entry = cache / key.digest
-    with locked(cache):
-        if not _found(entry, key):
-            with keep(entry, key) as folder:
-                write_calibrated(question, folder / name)
-    return entry / name
+    name = NAME + SUFFIX[request.format]
+    return keep(store, cache_key(request), lambda folder: write_calibrated(request, folder / name), say).file(name)
 
 
-def _found(entry: Path, key: CalibrationKey) -> bool:
-    try:
-        found = look_up(entry, key)
-    except ArtifactError as error:
-        say(f"calibration: {error.message} in {entry.name}: made again")
-        return False
-    if found:
-        os.utime(entry / KEY)
-    return found
-
-
-def write_calibrated(question: Question, path: Path) -> None:
+def write_calibrated(request: CalibrationRequest, path: Path) -> None:
     """Quantize and write the graph as ``path``; raises as ``calibrate`` does."""
-    kept = float_nodes(question.source, question.scheme)
-    if question.format == "onnx":
+    kept = ignored_nodes(request.source, request.scheme)
+    if request.format == "onnx":
         import onnx
 
-        onnx.save(run_nncf(onnx.load(question.source), question, list(kept)), path)
+        onnx.save(run_nncf(onnx.load(request.source), request, list(kept)), path)
         return
+    from targets.intel.dequantize import operations_named
     from targets.intel.graph import convert, save
-    from targets.intel.returned import operations_named
 
-    model, values = convert(question.source), set(value_names(question.source, kept))
-    save(run_nncf(model, question, operations_named(model, values)), path)
+    model, values = convert(request.source), set(value_names(request.source, kept))
+    save(run_nncf(model, request, operations_named(model, values)), path)
 
 
-def run_nncf(model: Graph, question: Question, kept: list[str]) -> Graph:
+def run_nncf(model: Graph, request: CalibrationRequest, kept: list[str]) -> Graph:
     """Return ``model`` quantized, except the operations named in ``kept``; raises as ``calibrate`` does."""
     nncf = _import_nncf()
-    scheme = question.scheme
-    feeds = feeds_of(question.info, question.calibration.paths)
+    scheme = request.scheme
+    feeds = feeds_of(request.info, request.calibration.paths)
     if not feeds:
         raise DatasetError(
             "there is no calibration image",
@@ -136,7 +113,7 @@ def run_nncf(model: Graph, question: Question, kept: list[str]) -> Graph:
             )
     except (nncf.ValidationError, nncf.InternalError, nncf.UnsupportedModelError, AttributeError) as error:
         # An AttributeError is what SmoothQuant ends with on a weight that stands behind a Transpose.
-        raise _refused(question.source, error) from error
+        raise _refused(request.source, error) from error
     return quantized
 
 
@@ -172,7 +149,7 @@ def _by_default(model: Graph, source: Path, feeds: Sequence[dict[str, Array]], *
 
 def accuracy_control(
     model: Graph,
-    question: Question,
+    request: CalibrationRequest,
     kept: list[str],
     validate: Callable[[Graph, Iterable[int]], tuple[float, None]],
     images: int,
@@ -183,8 +160,8 @@ def accuracy_control(
 
     Its float must be 1 for the float graph and at least 0 for one that is good enough; raises as ``calibrate`` does.
     """
-    nncf, scheme = _import_nncf(), question.scheme
-    feeds = feeds_of(question.info, question.calibration.paths)
+    nncf, scheme = _import_nncf(), request.scheme
+    feeds = feeds_of(request.info, request.calibration.paths)
     kind = nncf.ModelType.TRANSFORMER if scheme.model_type == "transformer" else None
     restorer = nncf.AdvancedAccuracyRestorerParameters(ranking_subset_size=ranking_images)
     try:
@@ -205,7 +182,7 @@ def accuracy_control(
                 advanced_accuracy_restorer_parameters=restorer,
             )
     except (nncf.ValidationError, nncf.InternalError, nncf.UnsupportedModelError) as error:
-        raise _refused(question.source, error) from error
+        raise _refused(request.source, error) from error
     return controlled
 
 

@@ -1,6 +1,6 @@
 """Sensitivity: how much each layer's quantization costs each task, measured one layer at a time.
 
-For each layer, every other one is returned to float; what is left at a task's output is that layer's own noise: its SQNR
+For each layer, every other one is dequantized to float; what is left at a task's output is that layer's own noise: its SQNR
 against the float graph, and the drop of the metric. Noise of different layers is nearly uncorrelated, so energies add:
 Σ_layers 10^(−SQNR/10) ≈ 10^(−SQNR_int8/10), and a layer's part of the sum is what its return to float takes away.
 
@@ -14,16 +14,14 @@ from tempfile import TemporaryDirectory
 
 import numpy as np
 import onnx_ir as ir
-from pydantic import ValidationError
 
-from bundle.formats.artifacts import writing
-from bundle.judging.resume import open_line, sealed_line
+from bundle.base.append_log import AppendLog
 from bundle.judging.sensitivity import NOTHING_DB, LayerSensitivity
 from bundle.judging.verdict import relative_drop
 from bundle.tasks.agreement import ENERGIES, label_energy, signal_energy, sqnr_db
 from bundle.tasks.table import task
-from compile.quantization.accuracy import Trial
-from compile.quantization.dequantize import Layer, return_to_float
+from compile.quantization.accuracy import AccuracyEvaluator
+from compile.quantization.dequantize import Layer, dequantize_layers
 from compile.stage.compare import open_graph
 from compile.stage.graph_info import Array
 
@@ -31,21 +29,21 @@ from compile.stage.graph_info import Array
 class Subject:
     """The graphs a measurement compares, the images it uses, and what the float graph answers on them."""
 
-    def __init__(self, quantized: Path, original: Path, trial: Trial, *, threads: int) -> None:
+    def __init__(self, quantized: Path, original: Path, evaluator: AccuracyEvaluator, *, threads: int) -> None:
         self.quantized = quantized
         self.original = ir.load(original)
-        self.trial = trial
+        self.evaluator = evaluator
         self.threads = threads
         self.reference, self.metrics = self._run(original, exact=False)
 
-    def measure(self, returned: Sequence[str]) -> tuple[dict[str, float], dict[str, float]]:
+    def measure(self, dequantized: Sequence[str]) -> tuple[dict[str, float], dict[str, float]]:
         """Return each task's SQNR in dB and its relative drop with the named operators in float.
 
         Raises:
             GraphError: a name is not one of the graph's weighted operators.
         """
         model = ir.load(self.quantized)
-        return_to_float(model, self.original, returned)
+        dequantize_layers(model, self.original, dequantized)
         with TemporaryDirectory() as scratch:
             path = Path(scratch) / self.quantized.name
             ir.save(model, path)
@@ -54,7 +52,7 @@ class Subject:
         return noise, {name: _drop(name, self.metrics[name], value) for name, value in metrics.items()}
 
     def _run(self, graph: Path, *, exact: bool) -> tuple[dict[str, list[Array]], dict[str, float]]:
-        answers: dict[str, list[Array]] = {name: [] for name in self.trial.info.tasks}
+        answers: dict[str, list[Array]] = {name: [] for name in self.evaluator.info.tasks}
         with open_graph(graph, exact=exact, threads=self.threads) as session:
 
             def infer(feed: Mapping[str, Array]) -> Mapping[str, Array]:
@@ -63,44 +61,26 @@ class Subject:
                     answers[name].append(outputs[name])
                 return outputs
 
-            measured = self.trial.measure(infer)
-        return answers, {name: self.trial.metric(name, arrays) for name, arrays in measured.items()}
+            measured = self.evaluator.measure(infer)
+        return answers, {name: self.evaluator.metric(name, arrays) for name, arrays in measured.items()}
 
 
 def measure_layers(
     subject: Subject, layers: Sequence[Layer], total_macs: int, journal: Path, progress: Callable[[str], None]
 ) -> tuple[LayerSensitivity, ...]:
     """Measure every layer, one quantized at a time; results in ``journal`` are not measured again."""
-    known = read_journal(journal)
+    log = AppendLog(journal)
+    known = {row.name: row for row in map(LayerSensitivity.model_validate_json, log.entries)}
     names = [layer.name for layer in layers]
     for number, layer in enumerate(layers, start=1):
         if layer.name not in known:
             noise, drop = subject.measure([name for name in names if name != layer.name])
             row = LayerSensitivity(name=layer.name, macs_share=layer.macs / total_macs, sqnr_db=noise, drop=drop)
             known[layer.name] = row
-            with journal.open("ab") as stream:
-                stream.write(sealed_line(row.model_dump_json().encode()))
+            log.add(row.model_dump_json())
         if number % 10 == 0 or number == len(layers):
             progress(f"sensitivity: {number} of {len(layers)} layers")
     return tuple(known[name] for name in names)
-
-
-def read_journal(path: Path) -> dict[str, LayerSensitivity]:
-    """Read the rows that a run has left, by layer; a line that is not whole leaves the file, and its layer is measured again."""
-    lines = path.read_bytes().splitlines(keepends=True) if path.is_file() else []
-    whole = {line: row for line in lines if (row := _row(line)) is not None}
-    if len(whole) < len(lines):
-        with writing(path) as temporary:
-            temporary.write_bytes(b"".join(whole))
-    return {row.name: row for row in whole.values()}
-
-
-def _row(line: bytes) -> LayerSensitivity | None:
-    text = open_line(line)
-    try:
-        return None if text is None else LayerSensitivity.model_validate_json(text)
-    except ValidationError:
-        return None
 
 
 def task_sqnr_db(references: Sequence[Array], outputs: Sequence[Array]) -> float:

@@ -46,7 +46,7 @@ def level(tasks: Tasks, aim: Aim) -> int:
     known = {name: one for name, one in tasks.items() if one.defined}
     if not broken(tasks, aim):
         return HELD
-    if all(one.verdict == "pass" for one in known.values()):
+    if all(value.verdict == "pass" for value in known.values()):
         return PASSED
     return NEAR if all(near(one, aim.within(name)) for name, one in known.items()) else 0
 

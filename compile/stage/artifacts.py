@@ -1,14 +1,17 @@
-"""The artifacts of stages that only a pipeline has, and what the records of the others say: read without any stage's tools."""
+"""The settings in each stage's record, and the artifacts that only a pipeline has: read without any stage's tools."""
 
 from collections.abc import Sequence
-from typing import ClassVar
+from typing import ClassVar, Literal
 
-from pydantic import TypeAdapter
+from pydantic import Field
 
-from bundle.base.strict_json import dumps
+from bundle.base.frozen import Frozen
+from bundle.base.nullable_float import NullableFloat
 from bundle.formats.artifacts import Artifact, Engine, Folded, Quantized
 from bundle.formats.fold import FoldPart, FoldSettings
-from targets.base import EngineStatus, Variant
+from compile.stage.compare import OutputError
+from compile.stage.graph_info import GraphSettings, read_settings
+from targets.base import EngineStatus, QuantizationScheme, Variant
 
 
 class ReferenceVectors(Artifact):
@@ -23,20 +26,123 @@ class Judged(Artifact):
     kind: ClassVar[str] = "judged"
 
 
-def variants_of(quantized: Quantized | Engine) -> tuple[Variant, ...]:
+class ExportedSettings(GraphSettings):
+    """How far the exported graph is from the checkpoint, output by output."""
+
+    opset: int
+    check: tuple[OutputError, ...]
+
+
+class Preparation(Frozen):
+    """What became of a graph before it is folded: simplified; kept, for a reason; or taken as it came from elsewhere.
+
+    ``renamed`` is the number of nodes that got a name of their own.
+    """
+
+    outcome: Literal["simplified", "kept", "imported"]
+    reason: str = ""
+    renamed: int = 0
+
+    def __str__(self) -> str:
+        """Say it in a few words."""
+        if self.outcome == "kept":
+            return f"kept the exported graph: {self.reason}"
+        if self.outcome == "imported":
+            return "taken as it is" + (f", with new names for {self.renamed} nodes" if self.renamed else "")
+        return "simplified"
+
+
+class Operators(Frozen):
+    """The nodes of a graph by operator, before and after a stage."""
+
+    before: dict[str, int]
+    after: dict[str, int]
+
+
+class SimplifiedSettings(GraphSettings):
+    """``rewrites`` are the sites that each of a target's passes rewrote, with how far that moved the outputs."""
+
+    preparation: Preparation
+    operators: Operators | None = None
+    rewrites: dict[str, int] = Field(default_factory=dict)
+    check: tuple[OutputError, ...] = ()
+
+
+class FoldedSettings(GraphSettings):
+    """How the graph was folded: the proof, and what each part of the model costs before and after."""
+
+    fold: FoldSettings
+    preparation: Preparation
+
+
+class Range(Frozen):
+    """The largest magnitude of a tensor over all images; 0 where it is 0 everywhere, NaN where a file says null."""
+
+    tensor: str
+    largest: NullableFloat
+
+
+class Fp16Note(Frozen):
+    """Which nodes of a graph in FP16 are float32: how many, and by name those around a tensor that FP16 does not hold.
+
+    ``tensors`` is how many were measured, ``headroom`` the factor by which others may be larger.
+    """
+
+    tensors: int
+    headroom: float
+    kept_by_range: dict[str, str]
+    float32: int
+    widest: tuple[Range, ...]
+
+
+class VariantNote(Frozen):
+    """How a variant was made. ``ignored_nodes`` were never quantized, with the reasons; ``dequantized`` are in float again."""
+
+    scheme: QuantizationScheme | None = None
+    ignored_nodes: dict[str, str] = Field(default_factory=dict)
+    dequantized: tuple[str, ...] = ()
+    passes: dict[str, int] = Field(default_factory=dict)
+    fp16: Fp16Note | None = None
+
+
+class QuantizedSettings(GraphSettings):
+    """The variants, how each was made, and how far each is from the float graph, output by output."""
+
+    target: str
+    variants: tuple[Variant, ...]
+    notes: dict[str, VariantNote]
+    checks: dict[str, tuple[OutputError, ...]]
+
+
+class EngineSettings(GraphSettings):
+    """The variants, and whether their engines were built here, and how, or why not."""
+
+    target: str
+    variants: tuple[Variant, ...]
+    status: EngineStatus = Field(discriminator="status")
+
+
+class VectorsSettings(Frozen):
+    """The images that judge a bundle: the ids drawn, and the hard ones with their reasons, among ``candidates`` looked at."""
+
+    images: int
+    hard: dict[str, str]
+    candidates: int
+    ids: tuple[str, ...]
+
+
+class _Variants(Frozen, extra="ignore"):
+    variants: tuple[Variant, ...]
+
+
+def variants_of(artifact: Quantized | Engine) -> tuple[Variant, ...]:
     """Return the variants an artifact holds."""
-    return TypeAdapter(tuple[Variant, ...]).validate_json(dumps(quantized.record.settings["variants"]))
-
-
-def status_of(engine: Engine) -> EngineStatus:
-    """Return whether the engine was built here, and how, or why not."""
-    status: EngineStatus = TypeAdapter(EngineStatus).validate_json(dumps(engine.record.settings["status"]))
-    return status
+    return read_settings(_Variants, artifact).variants
 
 
 def folding_of(folded: Folded) -> FoldSettings:
-    """Return how the graph was folded: the proof, and what each part of the model costs before and after."""
-    return FoldSettings.model_validate(folded.record.settings["fold"])
+    """Return how the graph was folded."""
+    return read_settings(FoldedSettings, folded).fold
 
 
 def total(parts: Sequence[FoldPart]) -> FoldPart:

@@ -11,12 +11,19 @@ from functools import cache
 from pathlib import Path
 
 ROOT = Path(__file__).resolve().parents[2]
-PACKAGES = ("bundle", "tdss", "targets", "calibration", "report", "compile")
+PACKAGES = ("bundle", "tdss", "targets", "calibration", "report", "compile", "studies")
 DOTTED = re.compile(rf"(?:{'|'.join(PACKAGES)})(?:\.\w+)+")
 
 
 def code_hash(*modules: str) -> str:
-    """Return the sha256 over the sources of ``modules`` and of everything of ours they import, wherever they do it."""
+    """Return the sha256 over the sources of ``modules`` and of everything of ours they import, wherever they do it.
+
+    Raises:
+        ModuleNotFoundError: one of ``modules`` is no file of ours.
+    """
+    missing = [module for module in modules if _file(module) is None]
+    if missing:
+        raise ModuleNotFoundError(f"there is no source of {', '.join(missing)}")
     digest = hashlib.sha256()
     for path in source_files(*modules):
         digest.update(f"{path.relative_to(ROOT).as_posix()}\0".encode())

@@ -89,8 +89,8 @@ def run_graph(graph: Path, info: GraphInfo, feeds: Sequence[Outputs], *, exact: 
         return [session.infer(feed) for feed in feeds]
 
 
-def run_model(model: "ir.Model", feeds: Sequence[Outputs], *, threads: int) -> list[Outputs]:
-    """Run a graph in memory, of any inputs and outputs, in ONNX Runtime on every feed; 0 threads leave their number to it.
+def run_model(model: "ir.Model", feeds: Sequence[Outputs], *, exact: bool = False, threads: int) -> list[Outputs]:
+    """Run a graph in memory, of any inputs and outputs, in ONNX Runtime on every feed, as ``run_graph`` does.
 
     Raises:
         GraphError: ONNX Runtime refuses it.
@@ -100,7 +100,7 @@ def run_model(model: "ir.Model", feeds: Sequence[Outputs], *, threads: int) -> l
     with TemporaryDirectory() as scratch:
         path = Path(scratch) / GRAPH_FILE
         save(model, path, external_data=f"{GRAPH_FILE}.data")
-        with open_graph(path, exact=False, threads=threads) as session:
+        with open_graph(path, exact=exact, threads=threads) as session:
             return [session.infer(feed) for feed in feeds]
 
 

@@ -13,7 +13,7 @@ from bundle.formats.manifest import Io
 from bundle.judging.sensitivity import SearchConfig
 from bundle.judging.timing import AGAIN
 from bundle.tasks.dataset import FolderDataset
-from compile.stage.image_files import ImageFiles
+from calibration.image_files import ImageFiles
 from compile.stage.shipped import shipped_data, shipped_model
 from tdss.toml_file import read_toml
 
@@ -185,7 +185,7 @@ def _set(values: dict[str, object], name: str, value: JsonValue | Path) -> None:
     values[head] = {**inner, rest: value} if isinstance(inner, dict) else {rest: value}
 
 
-class Terms(NamedTuple):
+class SearchSettings(NamedTuple):
     """What a search is asked: the labelled folder of the calibration images, the budgets, how far to go."""
 
     dataset: FolderDataset

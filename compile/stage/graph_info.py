@@ -1,15 +1,16 @@
 """What every graph of a compilation carries with it: how an image becomes its input, and which tasks it answers."""
 
-from collections.abc import Mapping
-from typing import TypeAlias
+from typing import TypeAlias, TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
-from pydantic import JsonValue
+from pydantic import ValidationError
 
-from bundle.base.frozen import Frozen
+from bundle.base.errors import ArtifactError
+from bundle.base.frozen import Frozen, faults
 from bundle.base.limits import Channels
-from bundle.formats.artifacts import Artifact, TensorSpec
+from bundle.base.strict_json import dumps
+from bundle.formats.artifacts import SIDECAR, Artifact, TensorSpec
 from bundle.formats.manifest import Io, interface
 from bundle.tasks.dataset import Image
 from bundle.tasks.preprocess import Preprocess
@@ -44,11 +45,41 @@ class GraphInfo(Frozen):
         return {INPUT: np.ascontiguousarray(self.preprocess.check(image, name=name)[None])}
 
 
+class GraphSettings(Frozen):
+    """What the record of an artifact with a graph holds at least: the graph's contract."""
+
+    graph: GraphInfo
+
+
+SettingsT = TypeVar("SettingsT", bound=Frozen)
+
+
+def read_settings(kind: type[SettingsT], artifact: Artifact) -> SettingsT:
+    """Read the settings of an artifact's record.
+
+    Raises:
+        ArtifactError: they are not what a stage of this version writes.
+    """
+    try:
+        return kind.model_validate_json(dumps(artifact.record.settings))
+    except ValidationError as error:
+        raise ArtifactError(
+            f"the settings of this {artifact.kind} artifact cannot be read",
+            expected=f"the keys {', '.join(kind.model_fields)}",
+            got=faults(error),
+            where=str(artifact.folder / SIDECAR),
+            fix="build the artifact again with this version of the project",
+        ) from error
+
+
+class _OnlyGraph(GraphSettings, extra="ignore"):
+    """The graph's contract in the settings of any artifact that has one."""
+
+
 def graph_info(artifact: Artifact) -> GraphInfo:
-    """Read the graph's contract from the record of the artifact that holds it."""
-    return GraphInfo.model_validate(artifact.record.settings["graph"])
+    """Read the graph's contract from the record of the artifact that holds it.
 
-
-def graph_settings(info: GraphInfo, more: Mapping[str, JsonValue]) -> dict[str, JsonValue]:
-    """Return the settings that a graph's record stores: its contract, and ``more`` beside it."""
-    return {"graph": info.model_dump(mode="json"), **more}
+    Raises:
+        ArtifactError: the record holds none.
+    """
+    return read_settings(_OnlyGraph, artifact).graph

@@ -18,7 +18,6 @@ from pydantic import ValidationError
 from bundle.base.errors import InputError
 from bundle.base.frozen import Frozen
 from bundle.formats.artifacts import SIDECAR, Record
-from calibration.cache import KEY
 from compile.stage.store import KEY_LENGTH, LOCK, locked
 
 _KEY = re.compile(rf"[0-9a-f]{{{KEY_LENGTH}}}")
@@ -61,18 +60,15 @@ def entries(root: Path) -> tuple[Entry, ...]:
 
 def _entry(folder: Path) -> Entry | None:
     """Return what lies in ``folder``; None if it is no entry: another name, a link, or no record in it."""
-    record = next((path for name in (SIDECAR, KEY) if (path := folder / name).is_file()), None)
-    stage = folder.parent
+    record, stage = folder / SIDECAR, folder.parent
     linked = folder.is_symlink() or stage.is_symlink()
-    if record is None or linked or stage.name.startswith(".") or _KEY.fullmatch(folder.name) is None:
+    if not record.is_file() or linked or stage.name.startswith(".") or _KEY.fullmatch(folder.name) is None:
         return None
     size = sum(path.lstat().st_size for path in folder.rglob("*") if path.is_file())
     return Entry(stage=stage.name, key=folder.name, kind=_kind(record), bytes=size, last_use=record.stat().st_mtime)
 
 
 def _kind(record: Path) -> str:
-    if record.name == KEY:
-        return "calibration"
     try:
         return Record.model_validate_json(record.read_bytes()).kind
     except ValidationError:

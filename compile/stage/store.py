@@ -16,15 +16,18 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
+from typing import ClassVar
 
 from pydantic import JsonValue
 
 from bundle.base.errors import ArtifactError
 from bundle.base.frozen import Frozen
 from bundle.base.strict_json import dumps
-from bundle.formats.artifacts import SIDECAR, Artifact, ArtifactT, Record, TensorSpec, hash_folder, load, write_record
+from bundle.formats.artifacts import SIDECAR, Artifact, ArtifactT, Record, hash_folder, load, write_record
 from bundle.formats.outputs import Rule, anything, artifact, replacing, sweep
 from compile.stage.code_hash import code_hash
+from compile.stage.graph_info import GraphSettings
+from compile.stage.tools import STAGES
 
 KEY_LENGTH = 24
 LOCK = ".lock"
@@ -46,13 +49,15 @@ class StageKey(Frozen):
         return hashlib.sha256(text.encode()).hexdigest()[:KEY_LENGTH]
 
 
-def stage_key(
-    stage: str, *, inputs: tuple[str, ...], settings: dict[str, JsonValue], tools: tuple[str, ...]
-) -> StageKey:
-    """Make the key of ``compile/<stage>.py`` with these inputs, settings and installed distributions."""
-    return StageKey(
-        stage=stage, inputs=inputs, settings=settings, code=code_hash(f"compile.{stage}"), tools=tool_versions(*tools)
-    )
+def stage_key(stage: str, *, inputs: tuple[str, ...], settings: dict[str, JsonValue]) -> StageKey:
+    """Make the key of a stage (compile/stage/tools.py) with these inputs and settings, its code and its tools as installed."""
+    code = code_hash(f"compile.{STAGES[stage].module}")
+    return StageKey(stage=stage, inputs=inputs, settings=settings, code=code, tools=stage_tools(stage))
+
+
+def stage_tools(stage: str) -> dict[str, str]:
+    """Return the installed versions of a stage's tools (compile/stage/tools.py)."""
+    return tool_versions(*STAGES[stage].tools)
 
 
 def tool_versions(*distributions: str) -> dict[str, str]:
@@ -72,7 +77,7 @@ def obtain(
 ) -> ArtifactT:
     """Return the store's artifact for ``key``, made by ``make(folder)`` where there is none.
 
-    An entry with an altered or missing file is made again; ``say`` gets one line that tells so.
+    An entry with an altered or missing file is made again, and ``say`` gets a line about it.
     """
     stage = root / key.stage
     with locked(stage):
@@ -86,8 +91,25 @@ def obtain(
             shutil.rmtree(entry)
             return make(entry)
         os.utime(entry / SIDECAR)
-        say(f"{key.stage}: unchanged, taken from {entry.name}")
         return found
+
+
+class Kept(Artifact):
+    """Files that only their key describes."""
+
+    kind: ClassVar[str] = "kept"
+
+
+def keep(root: Path, key: StageKey, write: Callable[[Path], object], say: Callable[[str], None]) -> Kept:
+    """Return the files that ``write(folder)`` makes, from the store or made now; see ``obtain``."""
+
+    def make(out: Path) -> Kept:
+        with writing(out, Kept) as folder:
+            write(folder)
+            seal(Kept, folder, tools=key.tools)
+        return load(Kept, out)
+
+    return obtain(root, Kept, key, make, say)
 
 
 @contextmanager
@@ -127,20 +149,19 @@ def seal(
     kind: type[Artifact],
     folder: Path,
     *,
-    parent: str | None,
-    inputs: tuple[TensorSpec, ...],
-    outputs: tuple[TensorSpec, ...],
-    settings: dict[str, JsonValue],
+    parent: str | None = None,
+    settings: Frozen | None = None,
     tools: dict[str, str],
 ) -> None:
     """Hash the files in ``folder`` and write the record that makes it an artifact of ``kind``."""
+    inputs, outputs = settings.graph.interface if isinstance(settings, GraphSettings) else ((), ())
     record = Record(
         kind=kind.kind,
         files=hash_folder(folder),
         parent=parent,
         inputs=inputs,
         outputs=outputs,
-        settings=settings,
+        settings={} if settings is None else settings.model_dump(mode="json"),
         tools=tools,
     )
     write_record(folder, record)

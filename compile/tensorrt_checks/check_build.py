@@ -1,4 +1,4 @@
-"""Legality: what the rules and NVIDIA's parser say about the graphs a target ships, as files of its bundle.
+"""GraphCheck: what the rules and NVIDIA's parser say about the graphs a target ships, as files of its bundle.
 
 ``lint.json`` holds the rules' findings, ``proof.json`` what TensorRT-RTX made of each graph, or why it was not asked.
 """
@@ -24,7 +24,7 @@ ACCEPTED: MappingProxyType[str, tuple[Accepted, ...]] = MappingProxyType(
 )
 
 
-class Legality(Frozen):
+class GraphCheck(Frozen):
     """One graph in a row of a table: findings, and how far NVIDIA's parser and builder came (None: not asked)."""
 
     graph: str
@@ -37,7 +37,7 @@ class Legality(Frozen):
     reason: str
 
 
-def legality(graph: Path) -> Legality:
+def check_graph(graph: Path) -> GraphCheck:
     """Lint a graph and give it to TensorRT-RTX.
 
     Raises:
@@ -46,7 +46,7 @@ def legality(graph: Path) -> Legality:
     """
     report, proof = lint_file(graph), prove([graph])
     one = proof.graphs[0] if proof.graphs else None
-    return Legality(
+    return GraphCheck(
         graph=graph.name,
         errors=len(report.errors),
         warnings=len(report.warnings),
@@ -58,7 +58,7 @@ def legality(graph: Path) -> Legality:
     )
 
 
-def write_legality(folder: Path, target: str, variants: Sequence[Variant]) -> None:
+def write_checks(folder: Path, target: str, variants: Sequence[Variant]) -> None:
     """Write ``lint.json`` and ``proof.json`` about the variants' graphs in ``folder``, if the target has rules.
 
     Raises:
@@ -91,7 +91,7 @@ def _require_legal(reports: LintReports) -> None:
                 expected="no finding of severity error",
                 got=f"{first.rule} at {first.node} {first.tensor}: {first.effect}",
                 where=report.graph,
-                fix=f"{first.mend}; tdss lint lists every finding",
+                fix=f"{first.fix}; tdss lint lists every finding",
             )
 
 

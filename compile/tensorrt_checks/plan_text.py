@@ -22,20 +22,20 @@ def describe(folder: Path) -> Iterator[str]:
 
 def graph_lines(proof: Proof) -> Iterable[str]:
     """Yield two lines for each graph."""
-    for one in proof.graphs:
-        if not one.built:
-            yield f"  {one.graph:<16} {'parsed, not built' if one.parsed else 'not parsed'}"
+    for graph in proof.graphs:
+        if not graph.built:
+            yield f"  {graph.graph:<16} {'parsed, not built' if graph.parsed else 'not parsed'}"
             continue
         share = (
-            f"; {one.int8_share:6.1%} of {one.macs / 1e6:,.0f} M MACs in INT8, {one.half_share:.1%} in FP16"
-            if one.macs
+            f"; {graph.int8_share:6.1%} of {graph.macs / 1e6:,.0f} M MACs in INT8, {graph.fp16_share:.1%} in FP16"
+            if graph.macs
             else ""
         )
-        yield f"  {one.graph:<16} built{share}"
+        yield f"  {graph.graph:<16} built{share}"
         yield (
-            f"  {'':<16} plan: {one.kernels} kernels, {one.moves} only move data, {one.casts} only convert; {one.fused} of "
-            f"{one.attentions} attentions fused; {one.read_bytes / 1e6:.1f} MB read and {one.written_bytes / 1e6:.1f} MB "
-            f"written a frame, and {one.weight_bytes / 1e6:.1f} MB of weights"
+            f"  {'':<16} plan: {graph.kernels} kernels, {graph.moves} only move data, {graph.casts} only convert; {graph.fused} of "
+            f"{graph.attentions} attentions fused; {graph.read_bytes / 1e6:.1f} MB read and {graph.written_bytes / 1e6:.1f} MB "
+            f"written a frame, and {graph.weight_bytes / 1e6:.1f} MB of weights"
         )
     for gate in proof.gates:
         yield f"  gate: {gate.says}: {gate.status}, {gate.got}"

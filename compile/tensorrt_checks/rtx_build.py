@@ -25,7 +25,7 @@ from compile.stage.command import run_script
 from compile.tensorrt_checks.plan_gates import gates
 from compile.tensorrt_checks.plan_text import graph_lines
 from compile.tensorrt_checks.run import view_of
-from targets.jetson.rtx import COMPUTE_CAPABILITY, Kernel, Tensor, build_graph, why_not
+from targets.jetson.rtx import COMPUTE_CAPABILITY, Kernel, Tensor, build_graph, unavailable
 
 OPERANDS = 2
 GENERATED = "kgen"  # pointwise kernels; products are of other kinds unless they are as small as a pointwise one
@@ -43,7 +43,7 @@ def prove(graphs: Iterable[Path]) -> Proof:
         TargetUnavailable: TensorRT-RTX died.
     """
     models = {path: read_model(path) for path in graphs}
-    names, reason = [path.name for path in models], why_not()
+    names, reason = [path.name for path in models], unavailable()
     if reason:
         return Proof(status="not run", reason=reason, gates=gates(names, (), reason))
     proofs, builder, spent = [], "", dict[str, dict[str, float]]()
@@ -82,7 +82,7 @@ def products(model: ir.Model) -> dict[str, int]:
     return {name: macs for name, macs in found.items() if name and macs is not None}
 
 
-def precision(node: str, kernels: Iterable[Kernel]) -> Literal["int8", "half", "float"]:
+def precision(node: str, kernels: Iterable[Kernel]) -> Literal["int8", "fp16", "float"]:
     """Return the type in which the kernel of a product multiplies; a product no kernel names counts as float.
 
     It is INT8 where the kernel reads both operands so. A kernel that reads an INT8 activation and a weight in FP16 (which
@@ -93,14 +93,14 @@ def precision(node: str, kernels: Iterable[Kernel]) -> Literal["int8", "half", "
     read = [[tensor.type for tensor in (*kernel.inputs, *kernel.constants)] for kernel in mine]
     if any(types.count("Int8") >= OPERANDS for types in read):
         return "int8"
-    return "half" if any("Half" in types for types in read) else "float"
+    return "fp16" if any("Half" in types for types in read) else "float"
 
 
 def _judge(name: str, model: ir.Model, kernels: tuple[Kernel, ...]) -> GraphProof:
     macs = products(model)
     by_node = {node: precision(node, kernels) for node in macs}
     total = max(sum(macs.values()), 1)
-    share = {kind: sum(macs[node] for node in macs if by_node[node] == kind) / total for kind in ("int8", "half")}
+    share = {kind: sum(macs[node] for node in macs if by_node[node] == kind) / total for kind in ("int8", "fp16")}
     moving = [kernel for kernel in kernels if _does_only(kernel, CONVERSIONS)]
     wide = sorted(((macs[node], node) for node in macs if by_node[node] != "int8"), reverse=True)
     found = list(attentions(view_of(model).nodes))
@@ -119,7 +119,7 @@ def _judge(name: str, model: ir.Model, kernels: tuple[Kernel, ...]) -> GraphProo
         weight_bytes=_bytes(tensor for kernel in kernels for tensor in kernel.constants),
         macs=sum(macs.values()),
         int8_share=share["int8"],
-        half_share=share["half"],
+        fp16_share=share["fp16"],
         not_int8=tuple(FloatProduct(node=node, macs=count) for count, node in wide) if share["int8"] else (),
         engine_bytes=0,
     )

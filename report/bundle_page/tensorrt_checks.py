@@ -38,7 +38,7 @@ class PlanRow(Frozen):
     moves: str
     casts: str
     int8: str
-    half: str
+    fp16: str
 
 
 class GateRow(Frozen):
@@ -128,7 +128,7 @@ def _plan(proof: GraphProof) -> PlanRow:
         moves=str(proof.moves),
         casts=str(proof.casts),
         int8=f"{proof.int8_share:.1%}",
-        half=f"{proof.half_share:.1%}",
+        fp16=f"{proof.fp16_share:.1%}",
     )
 
 
@@ -146,5 +146,5 @@ def _warnings(report: LintReport) -> list[WarningRow]:
 def _row(graph: str, findings: list[Finding]) -> WarningRow:
     first, more = findings[0], len(findings) - 1
     where = first.node + (f" and {more} more" if more else "")
-    outcome = f"accepted: {first.accepted}" if first.accepted else f"mend: {first.mend}"
+    outcome = f"accepted: {first.accepted}" if first.accepted else f"fix: {first.fix}"
     return WarningRow(graph=graph, rule=first.rule, where=where, effect=first.effect, outcome=outcome)

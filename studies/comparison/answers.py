@@ -2,30 +2,22 @@
 
 from collections.abc import Mapping
 from pathlib import Path
-from typing import ClassVar
 
 import numpy as np
 
 from bundle.base.errors import ArtifactError
 from bundle.base.frozen import Frozen
-from bundle.formats.artifacts import Artifact
 from bundle.formats.manifest import default_budgets
 from bundle.judging.verdict import relative_drop
 from bundle.tasks.agreement import signal_energy, sqnr_db
 from bundle.tasks.dataset import FolderDataset, read_image
 from bundle.tasks.metrics import Floats, metric
 from bundle.tasks.table import task
-from compile.quantization.accuracy import Trial, labelled
+from compile.quantization.accuracy import AccuracyEvaluator, read_labelled
 from compile.stage.graph_info import GraphInfo
 from studies.comparison.subject import Infer
 
 ARRAYS = "answers.npz"
-
-
-class Answers(Artifact):
-    """The arrays of one subject by task: answers.npz."""
-
-    kind: ClassVar[str] = "answers"
 
 
 class Questions(Frozen):
@@ -40,7 +32,7 @@ class Questions(Frozen):
 def write_answers(questions: Questions, info: GraphInfo, infer: Infer) -> None:
     """Write ``questions.out``: float64 ``[images, …]`` of a metric, or float32 ``[images, C, H, W]``, by task."""
     if questions.dataset is not None:
-        found: Mapping[str, np.ndarray] = trial(questions.dataset, questions.ids, info).measure(infer)
+        found: Mapping[str, np.ndarray] = evaluator_of(questions.dataset, questions.ids, info).measure(infer)
     else:
         rows = [infer(info.feed(read_image(path), name=str(path))) for path in questions.images]
         found = {name: np.concatenate([row[name] for row in rows]) for name in info.tasks}
@@ -48,14 +40,14 @@ def write_answers(questions: Questions, info: GraphInfo, infer: Infer) -> None:
         np.savez(stream, allow_pickle=False, **found)
 
 
-def trial(dataset: FolderDataset, ids: tuple[str, ...], info: GraphInfo) -> Trial:
+def evaluator_of(dataset: FolderDataset, ids: tuple[str, ...], info: GraphInfo) -> AccuracyEvaluator:
     """Return the labelled images as they are judged, without a reference."""
-    return Trial(labelled(dataset, ids, info), info, default_budgets(info.tasks, strict=False), 0)
+    return AccuracyEvaluator(read_labelled(dataset, ids, info), info, default_budgets(info.tasks, strict=False), 0)
 
 
-def read_answers(answers: Answers) -> dict[str, np.ndarray]:
+def read_answers(path: Path) -> dict[str, np.ndarray]:
     """Return the arrays by task."""
-    with np.load(answers.file(ARRAYS), allow_pickle=False) as opened:
+    with np.load(path, allow_pickle=False) as opened:
         return {name: opened[name] for name in opened.files}
 
 

@@ -9,11 +9,12 @@ from bundle.base.limits import LIMITS
 from bundle.base.terminal import print_answer, say
 from bundle.formats.outputs import Kind, json_object, marked, overwrite, require_file
 from studies.comparison.tables import Comparison, markdown, read_comparison
-from studies.generated_section import replace_below
+from studies.generated_section import opening_mark, replace_section
 
 JSON, TABLE, PLOT = "bench.json", "bench.md", "bench.png"
 WRITTEN = json_object("machine", "isa", "rows")
-MARK = "<!-- below: written by tdss bench -->"
+SECTION = "written by tdss bench"
+MARK = opening_mark(SECTION)
 
 
 class Outputs(NamedTuple):
@@ -83,4 +84,4 @@ def write(found: Comparison, outputs: Outputs) -> None:
     overwrite(outputs.folder / TABLE, f"{MARK}\n\n{markdown(found)}", marked(MARK.encode()))
     draw_plot(found, outputs.folder / PLOT)
     if outputs.page is not None:
-        replace_below(outputs.page, MARK, markdown(found), title="What a user would do instead")
+        replace_section(outputs.page, SECTION, markdown(found), title="What a user would do instead")

@@ -10,16 +10,17 @@ ours      fold, export, simplify, rewrite, quantize and build, as the intel targ
 from collections.abc import Callable
 from pathlib import Path
 from tempfile import TemporaryDirectory
-from typing import TYPE_CHECKING, ClassVar, NamedTuple
+from typing import TYPE_CHECKING, NamedTuple
 
 from pydantic import JsonValue
 
-from bundle.formats.artifacts import Artifact, Engine, load
+from bundle.formats.artifacts import Artifact, Engine
+from calibration.image_files import ImageFiles
 from calibration.sampling import CalibrationSet
 from compile.quantization.nncf_calibration import feeds_of, quantize_ir_plainly
+from compile.stage.code_hash import code_hash
 from compile.stage.graph_info import GRAPH_FILE, GraphInfo
-from compile.stage.image_files import ImageFiles
-from compile.stage.store import obtain, seal, stage_key, tool_versions, writing
+from compile.stage.store import StageKey, keep, obtain, tool_versions
 from targets.base import RunConfig
 from targets.folding import rates_of
 from targets.table import target as find_target
@@ -34,12 +35,6 @@ TOOLS = ("torch", "onnx", "onnx-ir", "onnxscript", "onnxsim", "onnxruntime", "nn
 TARGET = "intel"
 PLAIN, OURS = "plain", "ours"
 QUANTIZED = ("nncf", "static")  # made of the plain export
-
-
-class Contender(Artifact):
-    """The graphs of one way to run a model."""
-
-    kind: ClassVar[str] = "contender"
 
 
 class Model(NamedTuple):
@@ -57,7 +52,7 @@ class Model(NamedTuple):
     @property
     def check(self) -> ImageFiles:
         """The images on which a graph is compared with what it was made of."""
-        return ImageFiles(paths=self.calibration.paths[:CHECK_IMAGES])
+        return self.calibration.first(CHECK_IMAGES)
 
 
 class Workshop(NamedTuple):
@@ -82,15 +77,24 @@ def make(kind: str, model: Model, shop: Workshop) -> Artifact:
         ProjectError: a tool is missing or refuses the model.
     """
     base = make(PLAIN, model, shop).file(GRAPH_FILE) if kind in QUANTIZED else Path()
-    artifact = Engine if kind == OURS else Contender
-    inputs = (checkpoint_digest(model.checkpoint), model.calibration.sha256)
-    key = stage_key(STAGE, inputs=inputs, settings=_settings(kind, shop.threads), tools=TOOLS)
+    source = Source(base, shop.threads)
+    key = StageKey(
+        stage=STAGE,
+        inputs=(checkpoint_digest(model.checkpoint), model.calibration.sha256),
+        settings=_settings(kind, shop.threads),
+        code=code_hash("studies.comparison.makers"),
+        tools=tool_versions(*TOOLS),
+    )
 
-    def build(out: Path) -> Artifact:
+    def ours(out: Path) -> Engine:
         shop.say(f"{model.name}: making {kind}")
-        return MAKERS[kind](model, out, Source(base, shop.threads))
+        return _ours(model, out, source)
 
-    return obtain(shop.store, artifact, key, build, when_made_again(shop.say))
+    def write(folder: Path) -> None:
+        shop.say(f"{model.name}: making {kind}")
+        WRITERS[kind](model, folder, source)
+
+    return obtain(shop.store, Engine, key, ours, shop.say) if kind == OURS else keep(shop.store, key, write, shop.say)
 
 
 def _settings(kind: str, threads: int) -> dict[str, JsonValue]:
@@ -101,48 +105,27 @@ def _settings(kind: str, threads: int) -> dict[str, JsonValue]:
     return {"kind": kind, "capabilities": able.model_dump(mode="json")}
 
 
-def when_made_again(say: Callable[[str], None]) -> Callable[[str], None]:
-    """Pass on that something damaged is made again, not that something was found."""
-    return lambda line: say(line) if line.endswith("made again") else None
+def _plain(model: Model, folder: Path, source: Source) -> None:
+    _export(model, tuple(model.info.tasks), folder / GRAPH_FILE, source.threads)
+    _convert(folder / GRAPH_FILE)
 
 
-def _sealed(out: Path, write: Callable[[Path], object]) -> Contender:
-    with writing(out, Contender) as folder:
-        write(folder)
-        tools = tool_versions(*TOOLS)
-        seal(Contender, folder, parent=None, inputs=(), outputs=(), settings={}, tools=tools)
-    return load(Contender, out)
+def _singles(model: Model, folder: Path, source: Source) -> None:
+    for task in model.info.tasks:
+        path = folder / f"{task}.onnx"
+        _export(model, (task,), path, source.threads)
+        _convert(path)
+        path.unlink()
 
 
-def _plain(model: Model, out: Path, source: Source) -> Contender:
-    def write(folder: Path) -> None:
-        _export(model, tuple(model.info.tasks), folder / GRAPH_FILE, source.threads)
-        _convert(folder / GRAPH_FILE)
-
-    return _sealed(out, write)
+def _nncf(model: Model, folder: Path, source: Source) -> None:
+    quantize_ir_plainly(source.plain, feeds_of(model.info, model.calibration.paths), folder / "model.xml")
 
 
-def _singles(model: Model, out: Path, source: Source) -> Contender:
-    def write(folder: Path) -> None:
-        for task in model.info.tasks:
-            path = folder / f"{task}.onnx"
-            _export(model, (task,), path, source.threads)
-            _convert(path)
-            path.unlink()
-
-    return _sealed(out, write)
-
-
-def _nncf(model: Model, out: Path, source: Source) -> Contender:
-    feeds = feeds_of(model.info, model.calibration.paths)
-    return _sealed(out, lambda folder: quantize_ir_plainly(source.plain, feeds, folder / "model.xml"))
-
-
-def _static(model: Model, out: Path, source: Source) -> Contender:
+def _static(model: Model, folder: Path, source: Source) -> None:
     from targets.reference.static import quantize_statically
 
-    feeds = feeds_of(model.info, model.calibration.paths)
-    return _sealed(out, lambda folder: quantize_statically(source.plain, feeds, folder / GRAPH_FILE))
+    quantize_statically(source.plain, feeds_of(model.info, model.calibration.paths), folder / GRAPH_FILE)
 
 
 def _ours(model: Model, out: Path, source: Source) -> Engine:
@@ -186,10 +169,9 @@ def _convert(path: Path) -> None:
     save_by_default(convert(path), path.with_suffix(".xml"))
 
 
-MAKERS: dict[str, Callable[[Model, Path, Source], Artifact]] = {
+WRITERS: dict[str, Callable[[Model, Path, Source], None]] = {
     PLAIN: _plain,
     "singles": _singles,
     "nncf": _nncf,
     "static": _static,
-    OURS: _ours,
 }

@@ -7,9 +7,9 @@ from typing import NamedTuple
 
 from bundle.formats.outputs import require_container
 from compile.stage.store import in_use, tool_versions
-from studies.comparison.kept import TOOLS
 from studies.comparison.makers import Workshop
 from studies.comparison.plan import BURST, FULL, GROUPS, QUICK, WARMUP, Plan, Settings, chosen
+from studies.comparison.row_log import TOOLS
 from studies.comparison.run import run_group
 from studies.comparison.tables import Comparison, Row
 from targets.isa import cpu_isa, cpu_name, read_cpuinfo

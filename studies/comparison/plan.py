@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, NamedTuple
 from bundle.base.errors import ConfigError
 from bundle.tasks.dataset import SPEC_FILE, FolderDataset, load_spec
 from bundle.tasks.preprocess import Preprocess
-from calibration.sampling import choose, from_images, from_split
+from calibration.sampling import choose, from_folder
 from compile.stage.config import TimingConfig
 from compile.stage.graph_info import GraphInfo
 from studies.comparison.contenders import SCALING, WAYS, Way
@@ -91,7 +91,7 @@ def default_group(plan: Plan, ways: tuple[Way, ...]) -> Group:
     dataset = FolderDataset(root=plan.data.resolve(), spec=load_spec(plan.data / SPEC_FILE))
     dataset.require_channels(config.tasks)
     info = _info(config)
-    drawn = from_split(plan.data, "calibration", settings.calibration, seed=0, preprocess=info.preprocess)
+    drawn = from_folder(plan.data, "calibration", settings.calibration, seed=0, preprocess=info.preprocess)
     ids = choose(dataset.ids("val"), settings.images, seed=0)
     model = Model(config.name, plan.checkpoint, info, drawn, lambda: load(plan.checkpoint)[1])
     contests = tuple(Contest(model, way, dataset, ids, ()) for way in ways)
@@ -149,7 +149,7 @@ def chosen(only: Sequence[str]) -> tuple[tuple[str, ...], tuple[Way, ...]]:
 def sized(config: "ModelConfig", side: int, count: int) -> "ModelConfig":
     """Return a configuration with so many tasks and images of ``side`` × ``side``; tasks beyond its own repeat them by other names."""
     rows = list(islice(cycle(config.tasks.items()), count))
-    tasks = {name if place < len(config.tasks) else f"{name}_{place}": size for place, (name, size) in enumerate(rows)}
+    tasks = {name if index < len(config.tasks) else f"{name}_{index}": size for index, (name, size) in enumerate(rows)}
     image = config.image.model_copy(update={"height": side, "width": side})
     return config.model_copy(update={"tasks": tasks, "image": image, "name": f"{config.name}-{side}-{count}"})
 
@@ -162,7 +162,7 @@ def _seeded(config: "ModelConfig", name: str, plan: Plan) -> Model:
     folder = plan.work / "models" / config.name
     info, count = _info(config), max(plan.settings.compared, 1)
     write_image(folder / "images", config, count)
-    drawn = from_images(folder / "images", count, seed=0, preprocess=info.preprocess)
+    drawn = from_folder(folder / "images", "", count, seed=0, preprocess=info.preprocess)
     checkpoint = write_checkpoint(folder / "checkpoint", config)
     return Model(name, checkpoint, info, drawn, lambda: random_model(config, SEED))
 

@@ -34,20 +34,20 @@ def draw(found: Comparison, out: Path) -> None:
 
 def _bars(panel: "Axes", rows: list[Row]) -> None:
     """Draw a bar for each row, the first one on top."""
-    places = range(len(rows), 0, -1)
+    heights = range(len(rows), 0, -1)
     times = [row.latency for row in rows if row.latency is not None]
-    middles = [one.p50_ms for one in times]
+    middles = [time.p50_ms for time in times]
     spread = [
         [max(0.0, one.p50_ms - (one.p10_ms or one.p50_ms)) for one in times],
         [max(0.0, one.p90_ms - one.p50_ms) for one in times],
     ]
     panel.barh(
-        list(places), middles, xerr=spread, color=[COLOURS[row.name.startswith(OURS)] for row in rows], height=0.7
+        list(heights), middles, xerr=spread, color=[COLOURS[row.name.startswith(OURS)] for row in rows], height=0.7
     )
-    panel.set_yticks(list(places), [row.label for row in rows], fontsize=7)
+    panel.set_yticks(list(heights), [row.label for row in rows], fontsize=7)
     panel.set_xlabel("ms, median; p10 … p90", fontsize=8)
-    for place, middle in zip(places, middles, strict=True):
-        panel.annotate(f" {middle:.1f}", (middle, place), fontsize=6, va="bottom")
+    for height, middle in zip(heights, middles, strict=True):
+        panel.annotate(f" {middle:.1f}", (middle, height), fontsize=6, va="bottom")
 
 
 def _lines(panel: "Axes", rows: list[Row]) -> None:

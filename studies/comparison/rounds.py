@@ -9,8 +9,8 @@ from typing import NamedTuple, TypeVar
 from bundle.base.errors import SessionFailed
 from bundle.judging.timing import glance, load_between
 from compile.stage.config import TimingConfig
-from studies.comparison.kept import End, Kept, Turn
 from studies.comparison.process import Process
+from studies.comparison.row_log import End, RowLog, Turn
 from studies.comparison.subject import Subject
 
 Result = TypeVar("Result")
@@ -20,7 +20,7 @@ class Waiting(NamedTuple):
     """A row to be timed: what its process opens, and the rounds that are kept of it."""
 
     subject: Subject
-    kept: Kept
+    kept: RowLog
 
 
 def take_rounds(

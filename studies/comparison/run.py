@@ -1,6 +1,5 @@
 """The benchmark from its plan to its rows: graphs made, answers compared, rounds taken; each step kept for a later run."""
 
-import hashlib
 from collections.abc import Mapping
 from pathlib import Path
 from typing import NamedTuple
@@ -8,18 +7,18 @@ from typing import NamedTuple
 import numpy as np
 
 from bundle.base.errors import ProjectError, SessionFailed
-from bundle.formats.artifacts import load, write_text
+from bundle.formats.artifacts import write_text
+from bundle.formats.image_hash import hash_images, hash_labelled
 from bundle.judging.timing import disturbances, percentiles
-from compile.evaluation.vectors import hash_evaluation
 from compile.stage.code_hash import code_hash
-from compile.stage.store import StageKey, obtain, seal, tool_versions, writing
-from studies.comparison.answers import ARRAYS, Answers, Questions, drops, ratios_db, read_answers
+from compile.stage.store import StageKey, keep, tool_versions
+from studies.comparison.answers import ARRAYS, Questions, drops, ratios_db, read_answers
 from studies.comparison.contenders import REFERENCE, WAYS, subject_of
-from studies.comparison.kept import TOOLS, Kept, row_key
-from studies.comparison.makers import Workshop, when_made_again
+from studies.comparison.makers import Workshop
 from studies.comparison.plan import Contest, Group
 from studies.comparison.process import Process
 from studies.comparison.rounds import Waiting, take_rounds
+from studies.comparison.row_log import TOOLS, RowLog, row_key
 from studies.comparison.subject import Subject
 from studies.comparison.tables import Row
 
@@ -56,7 +55,7 @@ def run_group(group: Group, shop: Workshop, work: Path) -> tuple[Row, ...]:
     found = _compare(group, entries, shop, scratch) if group.compared else dict.fromkeys(entries, NOTHING)
     failed |= {name: one.reason for name, one in found.items() if one.reason}
     waiting = {
-        name: Waiting(one.subject, Kept(work / ROUNDS / f"{one.key}.jsonl"))
+        name: Waiting(one.subject, RowLog(work / ROUNDS / f"{one.key}.jsonl"))
         for name, one in entries.items()
         if name not in failed
     }
@@ -121,14 +120,11 @@ def _answers(entry: Entry, shop: Workshop, scratch: Path) -> dict[str, np.ndarra
         tools=tool_versions(*TOOLS),
     )
 
-    def make(out: Path) -> Answers:
+    def write(folder: Path) -> None:
         shop.say(f"  {entry.contest.name}: answering")
-        with writing(out, Answers) as folder:
-            _ask(entry, folder / ARRAYS, scratch)
-            seal(Answers, folder, parent=None, inputs=(), outputs=(), settings={}, tools=key.tools)
-        return load(Answers, out)
+        _ask(entry, folder / ARRAYS, scratch)
 
-    return read_answers(obtain(shop.store, Answers, key, make, when_made_again(shop.say)))
+    return read_answers(keep(shop.store, key, write, shop.say).file(ARRAYS))
 
 
 def _ask(entry: Entry, out: Path, scratch: Path) -> None:
@@ -144,11 +140,8 @@ def _ask(entry: Entry, out: Path, scratch: Path) -> None:
 
 def _images_hash(contest: Contest) -> str:
     if contest.dataset is not None:
-        return hash_evaluation(contest.dataset, contest.ids, tuple(contest.model.info.tasks))
-    digest = hashlib.sha256()
-    for path in contest.images:
-        digest.update(path.read_bytes())
-    return digest.hexdigest()
+        return hash_labelled(contest.dataset, contest.ids, contest.model.info.tasks)
+    return hash_images(contest.images)
 
 
 def _row(group: Group, contest: Contest, entry: Entry | None) -> Row:
@@ -162,10 +155,10 @@ def _row(group: Group, contest: Contest, entry: Entry | None) -> Row:
     )
 
 
-def _measured(group: Group, entry: Entry, kept: Kept, accuracy: Accuracy) -> Row:
+def _measured(group: Group, entry: Entry, kept: RowLog, accuracy: Accuracy) -> Row:
     """Return the row of what was measured."""
     turns = kept.turns[: group.timing.runs]
-    latency, end = percentiles([one.ms for one in turns]), kept.end
+    latency, end = percentiles([turn.ms for turn in turns]), kept.end
     label = entry.contest.way.label
     figures: dict[str, object] = {
         "latency": latency,

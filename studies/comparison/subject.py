@@ -51,7 +51,7 @@ def subject_files(subject: Subject) -> dict[str, str]:
         members = sorted(one for one in path.iterdir() if one.is_file()) if path.is_dir() else [path]
         if path.suffix == ".xml":
             members.append(path.with_suffix(".bin"))
-        found |= {one.name: hash_file(one) for one in members}
+        found |= {member.name: hash_file(member) for member in members}
     return found
 
 
@@ -92,7 +92,7 @@ def open_subject(subject: Subject, stack: ExitStack) -> Opened:
         )
     sessions = [stack.enter_context(_session(subject, path)) for path in subject.files]
     return Opened(
-        infer=lambda given: {name: array for one in sessions for name, array in one.infer(given).items()},
+        infer=lambda given: {name: array for session in sessions for name, array in session.infer(given).items()},
         elapsed_ms=lambda: sum(one.timed(feed).total_ms for one in sessions),
         computes=", ".join(sorted({_precision(one) for one in sessions})),
     )

@@ -123,7 +123,7 @@ def _cells(row: Row, ours: Sequence[Row], tasks: Sequence[str], rows: Sequence[R
     if row.latency is None:
         return [name, f"not run: {row.reason}", *[""] * (4 + len(ours) + len(tasks))]
     time = [f"{row.latency.p50_ms:.2f}", f"{row.latency.p10_ms or 0:.2f} … {row.latency.p90_ms:.2f}"]
-    over = [f"{row.latency.p50_ms / one.latency.p50_ms:.2f}" for one in ours if one.latency is not None]
+    over = [f"{row.latency.p50_ms / our.latency.p50_ms:.2f}" for our in ours if our.latency is not None]
     memory = [
         "" if row.bytes is None else f"{row.bytes / 1e6:.1f}",
         "" if row.peak_mib is None else f"{row.peak_mib:.0f}",

@@ -26,10 +26,10 @@ from bundle.base.terminal import print_answer, say
 from bundle.formats.artifacts import Imported
 from bundle.formats.outputs import artifact, require_folder
 from bundle.tasks.dataset import Image
+from calibration.image_files import folder_images
 from compile.stage.command import run_script
 from compile.stage.compare import open_graph
 from compile.stage.graph_info import GRAPH_FILE
-from compile.stage.image_files import folder_images
 from studies.dinov2.onnx_weights import Floats, expose_blocks, read_weights
 
 if TYPE_CHECKING:

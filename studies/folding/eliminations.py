@@ -28,6 +28,7 @@ from bundle.base.limits import LIMITS
 from bundle.base.terminal import print_answer, say
 from bundle.formats.artifacts import hash_file
 from bundle.tasks.preprocess import Preprocess
+from calibration.image_files import ImageFiles, folder_images
 from compile.evaluation.timing import Clock, Ratio, ratio, sample
 from compile.folding.graph_file import fold_file
 from compile.graphs.cost import graph_cost, macs_by_node, read_inferred
@@ -38,9 +39,8 @@ from compile.stage.command import run_script
 from compile.stage.compare import compare, require, run_graph
 from compile.stage.config import TimingConfig
 from compile.stage.graph_info import GRAPH_FILE, INPUT, GraphInfo
-from compile.stage.image_files import ImageFiles, folder_images
 from studies.folding.run import RUNTIMES, rewrites_of
-from studies.generated_section import replace_below
+from studies.generated_section import replace_section
 from studies.runs import convert_graph
 from studies.stages import simplified_module
 from targets.base import Array, RunConfig, Variant
@@ -63,7 +63,7 @@ PRECISIONS = (
 )
 SEED = 0
 TITLE = "Folding: the models it is measured on"
-MARK = "<!-- below: written by studies/folding/eliminations.py -->"
+SECTION = "written by studies.folding.eliminations"
 
 
 class Case(NamedTuple):
@@ -275,7 +275,7 @@ def main(
     if rounds:
         table += "\n" + time_table(names, out, TimingConfig(runs=rounds, warmup=1, burst=2), clock, threads)
     if page is not None:
-        replace_below(page, MARK, table, title=TITLE)
+        replace_section(page, SECTION, table, title=TITLE)
     print_answer(table)
 
 

@@ -16,7 +16,7 @@ class Latency(Frozen):
     high_ms: float
 
 
-class Row(Frozen):
+class Number(Frozen):
     """One number to reach: ``value`` must be at most ``limit``, or at least where ``at_least``.
 
     ``value`` is the median over the rounds, ``spread`` the quartiles; of a growth, the smallest and the largest step.
@@ -48,6 +48,6 @@ class Figures(Frozen):
     clock: str
     rounds: int
     load: tuple[float, float]
-    rows: tuple[Row, ...]
+    rows: tuple[Number, ...]
     latencies: tuple[Latency, ...]
     kernels: tuple[OpTime, ...]

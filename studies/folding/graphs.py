@@ -5,28 +5,26 @@ The fold is the command a person types, in a process of its own, so that its tim
 """
 
 import os
-import shutil
 import subprocess
 from collections.abc import Callable, Mapping
 from functools import partial
 from pathlib import Path
-from tempfile import TemporaryDirectory
 from time import perf_counter
 from typing import Literal, NamedTuple, TypeAlias
 
 import numpy as np
 import torch
 from onnx_ir import save as save_graph
-from pydantic import ValidationError
 from torch import Tensor, nn
 
-from bundle.base.errors import ArtifactError, CheckpointError
+from bundle.base.errors import CheckpointError
 from bundle.base.frozen import Frozen
 from bundle.base.isolated import module
 from bundle.base.terminal import say
-from bundle.formats.artifacts import Artifact, Exported, Folded, Simplified, load, write_text
+from bundle.formats.artifacts import Folded, load, write_text
 from bundle.formats.outputs import anything, replacing
 from bundle.tasks.preprocess import Preprocess
+from calibration.image_files import ImageFiles
 from compile.export import OPSET, quiet_export
 from compile.folding.engine import fold_graph
 from compile.folding.graph_file import read_graph
@@ -35,8 +33,7 @@ from compile.graphs.passes.table import apply_passes
 from compile.stage.artifacts import folding_of
 from compile.stage.code_hash import ROOT, code_hash
 from compile.stage.graph_info import GRAPH_FILE, INPUT
-from compile.stage.image_files import ImageFiles
-from compile.stage.store import seal, writing
+from compile.stage.store import Kept, StageKey, keep
 from studies.folding.kernels import PART
 from studies.folding.models import AdapterPart, Form, batch_tasks, random_model, swin_t, tiny
 from studies.stages import folded_module, simplified_module
@@ -50,6 +47,7 @@ from tdss.model import MultiTaskModel
 Preset: TypeAlias = Literal["swin-t", "tiny"]
 GATES: tuple[Gate, ...] = ("static", "dynamic")
 SEED = 0
+FOLDED, COST = f"folded/{GRAPH_FILE}", "cost.json"
 RATES_OF = "reference"  # whose costs fold the graphs of both runtimes
 TASK_COUNTS: dict[Preset, tuple[int, ...]] = {"swin-t": (1, 2, 4, 6), "tiny": (1, 2)}
 
@@ -87,37 +85,31 @@ def config_of(preset: Preset, gate: Gate | None, *, tasks: int = 6) -> ModelConf
 
 
 def make_graphs(preset: Preset, out: Path, *, threads: int) -> Made:
-    """Make every graph of the benchmark in ``out``, or take what is there (see ``place_of``); threads are the checks'."""
+    """Make every graph of the benchmark in ``out``, or take what is there; threads are the checks'."""
     config = config_of(preset, None)
-    images = write_image(out / "images", config)
+    images = write_image(out / f"{preset}-images", config)
     feed = {INPUT: Preprocess(**config.image.model_dump()).apply(_read(images), name="image")}
     folds = {gate: _fold_once(preset, gate, images, out) for gate in GATES}
     eager = {gate: _run(random_model(config_of(preset, gate), SEED), feed) for gate in GATES}
-    graphs = [Graph(f"folded_{gate}", out / f"{gate}_folded" / GRAPH_FILE, feed, True) for gate in GATES]
+    graphs = [Graph(f"folded_{gate}", folds[gate].file(FOLDED), feed, True) for gate in GATES]
     for name, (make, rewritten) in _recipes(preset).items():
-        folder = out / name
-        if not _whole(Folded if rewritten else Simplified, folder):
+
+        def write(
+            folder: Path, make: Callable[[], MultiTaskModel] = make, rewritten: bool = rewritten, name: str = name
+        ) -> None:
             say(f"  {name}")
             stages = partial(folded_module, rates=rates_of(RATES_OF)) if rewritten else simplified_module
-            with TemporaryDirectory(dir=out) as scratch:
-                stages(make(), config, images, Path(scratch), threads=threads).folder.replace(folder)
-        graphs.append(Graph(name, folder / GRAPH_FILE, feed, rewritten))
-    return Made((*graphs, *adapter_parts(preset, out)), folds, eager)
+            stages(make(), config, images, folder, threads=threads)
+
+        graph = ("folded" if rewritten else "simplified") + f"/{GRAPH_FILE}"
+        graphs.append(Graph(name, keep(out, _key(preset, name), write, say).file(graph), feed, rewritten))
+    costs = {gate: FoldCost.model_validate_json(kept.file(COST).read_bytes()) for gate, kept in folds.items()}
+    return Made((*graphs, *adapter_parts(preset, out)), costs, eager)
 
 
-def _whole(kind: type[Artifact], folder: Path) -> bool:
-    """Say whether the artifact that an earlier run kept in ``folder`` is whole; what is not is removed, to be made again."""
-    try:
-        load(kind, folder)
-    except ArtifactError:
-        shutil.rmtree(folder, ignore_errors=True)
-        return False
-    return True
-
-
-def place_of(preset: Preset, graphs: Path) -> Path:
-    """Return the folder of a preset's graphs: another one after any change of the code that makes them."""
-    return graphs / f"{preset}-{code_hash('studies.folding.graphs', 'compile.fold')[:12]}"
+def _key(preset: Preset, name: str) -> StageKey:
+    code = code_hash("studies.folding.graphs", "compile.fold")
+    return StageKey(stage=f"{preset}-{name}", inputs=(), settings={}, code=code, tools={})
 
 
 def _recipes(preset: Preset) -> dict[str, tuple[Callable[[], MultiTaskModel], bool]]:
@@ -135,27 +127,20 @@ def _recipes(preset: Preset) -> dict[str, tuple[Callable[[], MultiTaskModel], bo
 
 
 def plain_graph(preset: Preset, gate: Gate, images: ImageFiles, out: Path) -> Path:
-    """Return the folder of a model's graph as exported and simplified, what is folded; it is made once."""
-    folder, config = out / f"{gate}_plain", config_of(preset, gate)
-    if not _whole(Simplified, folder):
-        with TemporaryDirectory(dir=out) as scratch:
-            made = simplified_module(random_model(config, SEED), config, images, Path(scratch), threads=0)
-            made.folder.replace(folder)
-    return folder
+    """Write a model's graph as exported and simplified, what is folded; return its folder."""
+    config = config_of(preset, gate)
+    return simplified_module(random_model(config, SEED), config, images, out, threads=0).folder
 
 
-def _fold_once(preset: Preset, gate: Gate, images: ImageFiles, out: Path) -> FoldCost:
-    """Fold in a process of its own, once for a folder; what it took lies beside the artifact."""
-    kept, folder = out / f"{gate}_fold.json", out / f"{gate}_folded"
-    try:
-        found = FoldCost.model_validate_json(kept.read_bytes())
-    except (OSError, ValidationError):
-        found = None
-    if found is None or not _whole(Folded, folder):
+def _fold_once(preset: Preset, gate: Gate, images: ImageFiles, out: Path) -> Kept:
+    """Fold in a process of its own, once; what it took is kept beside the artifact."""
+
+    def write(folder: Path) -> None:
         say(f"  fold, {gate} gates")
-        found = fold_apart(plain_graph(preset, gate, images, out), images, folder)
-        write_text(kept, found.model_dump_json())
-    return found
+        cost = fold_in_subprocess(plain_graph(preset, gate, images, folder), images, folder / "folded")
+        write_text(folder / COST, cost.model_dump_json())
+
+    return keep(out, _key(preset, f"fold-{gate}"), write, say)
 
 
 def adapter_parts(preset: Preset, out: Path) -> list[Graph]:
@@ -165,17 +150,17 @@ def adapter_parts(preset: Preset, out: Path) -> list[Graph]:
 
 def adapter_part(preset: Preset, gate: Gate, tasks: int, out: Path) -> Graph:
     """Make the folded adapters of so many tasks alone; its feed is random."""
-    config, folder = config_of(preset, gate, tasks=tasks), out / f"{PART}{gate}_{tasks}"
+    config, name = config_of(preset, gate, tasks=tasks), f"{PART}{gate}_{tasks}"
     taps = _random_taps(config)
-    if not _whole(Exported, folder):
-        say(f"  {folder.name}")
-        with writing(folder, Exported) as temporary:
-            path = temporary / GRAPH_FILE
-            _export_part(random_model(config, SEED), list(taps.values()), list(taps), path)
-            save_graph(fold_graph(read_graph(path), rates_of(RATES_OF)), path)
-            seal(Exported, temporary, parent=None, inputs=(), outputs=(), settings={}, tools={})
+
+    def write(folder: Path) -> None:
+        say(f"  {name}")
+        path = folder / GRAPH_FILE
+        _export_part(random_model(config, SEED), list(taps.values()), list(taps), path)
+        save_graph(fold_graph(read_graph(path), rates_of(RATES_OF)), path)
+
     feed = {name: tap.numpy() for name, tap in taps.items()}
-    return Graph(folder.name, folder / GRAPH_FILE, feed, rewritten=True)
+    return Graph(name, keep(out, _key(preset, name), write, say).file(GRAPH_FILE), feed, rewritten=True)
 
 
 def _export_part(model: MultiTaskModel, taps: list[Tensor], names: list[str], path: Path) -> None:
@@ -243,7 +228,7 @@ def write_image(folder: Path, config: ModelConfig, count: int = 1) -> ImageFiles
     return ImageFiles(paths=tuple(paths))
 
 
-def fold_apart(plain: Path, images: ImageFiles, out: Path) -> FoldCost:
+def fold_in_subprocess(plain: Path, images: ImageFiles, out: Path) -> FoldCost:
     """Fold a simplified graph by the command line, in a process of its own.
 
     Raises:

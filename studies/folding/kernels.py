@@ -26,7 +26,7 @@ Profiler = Callable[..., list[KernelTime]]
 PROFILERS: dict[str, Profiler] = {"openvino": openvino_kernels, "onnxruntime": onnxruntime_kernels}
 
 
-class Job(NamedTuple):
+class ProfiledGraph(NamedTuple):
     """An ONNX graph as a runtime gets it, and what to feed it."""
 
     path: Path
@@ -43,7 +43,7 @@ class OpTime(Frozen):
     ms: float
 
 
-def profile(jobs: Mapping[tuple[str, str], Job], targets: Mapping[str, str]) -> tuple[OpTime, ...]:
+def profile(jobs: Mapping[tuple[str, str], ProfiledGraph], targets: Mapping[str, str]) -> tuple[OpTime, ...]:
     """Profile graphs by (runtime, name), each on its runtime; ``targets`` names the target of each runtime."""
     files = {
         key: job.path.parent / convert_graph(job.path, find_target(targets[key[0]]))[0] for key, job in jobs.items()
@@ -58,8 +58,8 @@ def profile(jobs: Mapping[tuple[str, str], Job], targets: Mapping[str, str]) -> 
 def by_op(runtime: str, graph: str, kernels: Iterable[KernelTime]) -> list[OpTime]:
     """Sum the kernels of each operator, the dearest first."""
     sums: dict[str, list[float]] = defaultdict(list)
-    for one in kernels:
-        sums[one.op].append(one.ms)
+    for kernel in kernels:
+        sums[kernel.op].append(kernel.ms)
     rows = [OpTime(runtime=runtime, graph=graph, op=op, nodes=len(ms), ms=sum(ms)) for op, ms in sums.items()]
     return sorted(rows, key=lambda row: -row.ms)
 
@@ -85,7 +85,7 @@ def op_table(rows: Iterable[OpTime], runtime: str, graphs: Iterable[str]) -> lis
     for op in shown:
         cells = [f"{own[op, one].ms:.1f} ({own[op, one].nodes})" if (op, one) in own else "" for one in columns]
         lines.append(f"| {op} | {' | '.join(cells)} |")
-    rest = [[own[op, one] for op in ops if op not in shown and (op, one) in own] for one in columns]
+    rest = [[own[op, column] for op in ops if op not in shown and (op, column) in own] for column in columns]
     if any(rest):
         cells = [f"{sum(row.ms for row in few):.1f} ({sum(row.nodes for row in few)})" for few in rest]
         lines.append(f"| {OTHERS} | {' | '.join(cells)} |")

@@ -23,15 +23,16 @@ from bundle.base.limits import LIMITS
 from bundle.base.terminal import say
 from bundle.formats.outputs import json_object, overwrite, require_file
 from compile.evaluation.timing import Clock, ratio, sample
+from compile.folding.proof import worst
 from compile.stage.code_hash import ROOT
 from compile.stage.command import run_script
 from compile.stage.config import TimingConfig
 from compile.stage.console import EscapingConsole
-from studies.folding.figures import BURST, ROUNDS, Figures, Latency, Row
-from studies.folding.graphs import FoldCost, Made, Preset, make_graphs, place_of, rewritten
-from studies.folding.kernels import PART, Job, profile, totals
+from studies.folding.figures import BURST, ROUNDS, Figures, Latency, Number
+from studies.folding.graphs import FoldCost, Made, Preset, make_graphs, rewritten
+from studies.folding.kernels import PART, ProfiledGraph, profile, totals
 from studies.folding.tables import write_page
-from studies.runs import Bench, open_graph
+from studies.runs import TimingSetup, open_graph
 from targets.base import Array, RunConfig, Session
 from targets.rewrites import read_rewrites
 from targets.table import target as find_target
@@ -48,7 +49,7 @@ class Timed(NamedTuple):
     errors: dict[tuple[str, str], float]
 
 
-def overhead_rows(runtime: str, spent: Mapping[str, list[float]]) -> list[Row]:
+def overhead_rows(runtime: str, spent: Mapping[str, list[float]]) -> list[Number]:
     """Judge the adapters' overhead over the baseline, and what folding gains: the median of the rounds' ratios.
 
     Where the ratio of the minima beside it disagrees, the machine was not quiet.
@@ -73,10 +74,10 @@ def _compare(
     *,
     less: float = 0.0,
     at_least: bool = False,
-) -> list[Row]:
+) -> list[Number]:
     """Return the median ratio with its limit and, as information, that of the minima; ``less`` is taken off."""
     found = ratio(values, base)
-    middle = Row(
+    middle = Number(
         runtime=runtime,
         name=name,
         value=found.median - less,
@@ -85,10 +86,10 @@ def _compare(
         spread=(found.low - less, found.high - less),
     )
     least = min(values) / min(base) - less
-    return [middle, Row(runtime=runtime, name=f"{name}{MINIMA}", value=least, limit=None)]
+    return [middle, Number(runtime=runtime, name=f"{name}{MINIMA}", value=least, limit=None)]
 
 
-def growth_rows(runtime: str, spent: Mapping[str, list[float]]) -> list[Row]:
+def growth_rows(runtime: str, spent: Mapping[str, list[float]]) -> list[Number]:
     """Judge how much each added task grows the adapter part: the largest step between two numbers of tasks.
 
     A step is the median of the rounds' ratios; one over several tasks counts with its geometric mean per task.
@@ -99,7 +100,7 @@ def growth_rows(runtime: str, spent: Mapping[str, list[float]]) -> list[Row]:
         parts = {count: spent[f"{PART}{gate}_{count}"] for count in counts}
         steps = [_per_task(parts, before, after) for before, after in pairwise(counts)]
         rows.append(
-            Row(
+            Number(
                 runtime=runtime,
                 name=f"largest growth of the adapter part per task, {gate} gates",
                 value=max(steps),
@@ -108,11 +109,11 @@ def growth_rows(runtime: str, spent: Mapping[str, list[float]]) -> list[Row]:
             )
         )
         mean = _per_task(parts, counts[0], counts[-1])
-        rows.append(Row(runtime=runtime, name=f"mean growth per task, {gate} gates", value=mean, limit=None))
+        rows.append(Number(runtime=runtime, name=f"mean growth per task, {gate} gates", value=mean, limit=None))
     return rows
 
 
-def kernel_rows(runtime: str, ms: Mapping[str, float]) -> list[Row]:
+def kernel_rows(runtime: str, ms: Mapping[str, float]) -> list[Number]:
     """Put the same numbers beside the judged ones, from the sums of each graph's kernels: information, for they scatter less."""
     spent = {graph: [total] for graph, total in ms.items()}
     rows = [*overhead_rows(runtime, spent), *growth_rows(runtime, spent)]
@@ -129,7 +130,7 @@ def _per_task(parts: Mapping[int, list[float]], before: int, after: int) -> floa
     return growth
 
 
-def fold_rows(gate: str, cost: "FoldCost", clock: Clock) -> list[Row]:
+def fold_rows(gate: str, cost: "FoldCost", clock: Clock) -> list[Number]:
     """Judge what folding took and whether it is exact."""
     seconds = cost.seconds if clock == "wall" else cost.cpu_seconds
     numbers = (
@@ -139,36 +140,37 @@ def fold_rows(gate: str, cost: "FoldCost", clock: Clock) -> list[Row]:
         ("relative error in float32", cost.float32, 1e-5),
     )
     return [
-        Row(runtime="torch", name=f"{name}, {gate} gates", value=value, limit=limit) for name, value, limit in numbers
+        Number(runtime="torch", name=f"{name}, {gate} gates", value=value, limit=limit)
+        for name, value, limit in numbers
     ]
 
 
-def error_rows(errors: Mapping[tuple[str, str], float]) -> list[Row]:
+def error_rows(errors: Mapping[tuple[str, str], float]) -> list[Number]:
     """Judge the folded and rewritten graphs against the unfolded eager model, in float32."""
     return [
-        Row(runtime=runtime, name=f"relative error in float32, {gate} gates", value=value, limit=1e-5)
+        Number(runtime=runtime, name=f"relative error in float32, {gate} gates", value=value, limit=1e-5)
         for (runtime, gate), value in errors.items()
     ]
 
 
-def rewrite_all(made: "Made", folder: Path) -> dict[tuple[str, str], Job]:
+def rewrite_all(made: "Made", folder: Path) -> dict[tuple[str, str], ProfiledGraph]:
     """Run each runtime's rewrites on the graphs that get them; by (runtime, graph)."""
     jobs = {}
     for runtime, name in RUNTIMES.items():
         for graph in made.graphs:
             own = folder / runtime / graph.name
             own.mkdir(parents=True)
-            jobs[runtime, graph.name] = Job(rewritten(graph, rewrites_of(name), own), graph.feed)
+            jobs[runtime, graph.name] = ProfiledGraph(rewritten(graph, rewrites_of(name), own), graph.feed)
     return jobs
 
 
 def measure_all(
-    jobs: Mapping[tuple[str, str], Job], made: "Made", timing: TimingConfig, run: RunConfig, clock: Clock
+    jobs: Mapping[tuple[str, str], ProfiledGraph], made: "Made", timing: TimingConfig, run: RunConfig, clock: Clock
 ) -> Timed:
     """Time every graph on both runtimes in one interleaved run: whole models first, then the adapter parts."""
     spent: dict[tuple[str, str], list[float]] = {}
     errors: dict[tuple[str, str], float] = {}
-    benches = {runtime: Bench(find_target(name), run, timing, clock) for runtime, name in RUNTIMES.items()}
+    benches = {runtime: TimingSetup(find_target(name), run, timing, clock) for runtime, name in RUNTIMES.items()}
     for whole in (True, False):
         chosen = {key: job for key, job in jobs.items() if key[1].startswith(PART) is not whole}
         with ExitStack() as sessions:
@@ -198,13 +200,8 @@ def _errors(opened: _Opened, made: "Made") -> dict[tuple[str, str], float]:
         for gate, want in made.eager.items():
             session, feed = opened[runtime, f"folded_{gate}"]
             got = session.infer(feed)
-            errors[runtime, gate] = max(_relative(got[task], array) for task, array in want.items())
+            errors[runtime, gate] = max(worst([(want, got)])[0].values())
     return errors
-
-
-def _relative(got: Array, want: Array) -> float:
-    wide = want.astype(np.float64)
-    return float(np.abs(got.astype(np.float64) - wide).max() / np.abs(wide).max())
 
 
 def rewrites_of(name: str) -> tuple[str, ...]:
@@ -216,7 +213,7 @@ def bench_fold(preset: "Preset", graphs: Path, timing: TimingConfig, run: RunCon
     """Make the graphs in a folder below ``graphs``, time them and judge the numbers."""
     before = os.getloadavg()[0]
     say("making the graphs: some minutes")
-    made = make_graphs(preset, place_of(preset, graphs), threads=run.threads)
+    made = make_graphs(preset, graphs, threads=run.threads)
     say(f"timing {len(made.graphs)} graphs on {len(RUNTIMES)} runtimes")
     with TemporaryDirectory() as scratch:
         jobs = rewrite_all(made, Path(scratch))

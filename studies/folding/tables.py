@@ -1,17 +1,17 @@
-"""The figures of ``make bench-fold`` as Markdown tables, written below the text of docs/studies/folding-numbers.md."""
+"""The figures of ``make bench-fold`` as Markdown tables, written into docs/studies/folding-numbers.md."""
 
 from pathlib import Path
 
-from studies.folding.figures import BURST, Figures, Row
+from studies.folding.figures import BURST, Figures, Number
 from studies.folding.kernels import PART, op_table
-from studies.generated_section import replace_below
+from studies.generated_section import replace_section
 
-MARK = "<!-- below: written by studies/folding/run.py -->"
+SECTION = "written by studies.folding.run"
 
 
 def write_page(figures: Figures, page: Path) -> None:
-    """Replace what stands below ``MARK`` in ``page``; a page without it gets both at its end."""
-    replace_below(page, MARK, markdown(figures), title="Folding: the numbers to reach")
+    """Write the tables into their section of ``page``."""
+    replace_section(page, SECTION, markdown(figures), title="Folding: the numbers to reach")
 
 
 def markdown(figures: Figures) -> str:
@@ -31,8 +31,8 @@ def markdown(figures: Figures) -> str:
         "| runtime | graph | ms | quartiles |",
         "|---|---|---|---|",
         *(
-            f"| {one.runtime} | {one.graph} | {one.median_ms:.1f} | {one.low_ms:.1f} … {one.high_ms:.1f} |"
-            for one in figures.latencies
+            f"| {latency.runtime} | {latency.graph} | {latency.median_ms:.1f} | {latency.low_ms:.1f} … {latency.high_ms:.1f} |"
+            for latency in figures.latencies
         ),
     ]
     for runtime in figures.runtimes:
@@ -45,7 +45,7 @@ def markdown(figures: Figures) -> str:
     return "\n".join(lines) + "\n"
 
 
-def _row(row: Row) -> str:
+def _row(row: Number) -> str:
     percent = "overhead" in row.name or "growth" in row.name
     spread = "" if row.spread is None else " … ".join(_show(value, percent) for value in row.spread)
     limit = "" if row.limit is None else f"{'≥' if row.at_least else '≤'} {_show(row.limit, percent)}"

@@ -6,9 +6,10 @@
 from pathlib import Path
 
 from bundle.base.frozen import Frozen
-from studies.gate_power.page import write_section
+from studies.gate_power.page import TITLE
+from studies.generated_section import replace_section
 
-BEGIN, END = "<!-- coverage: begin, written by python -m studies.gate_power.coverage -->", "<!-- coverage: end -->"
+SECTION = "written by studies.gate_power.coverage"
 
 
 class Cover(Frozen):
@@ -52,7 +53,7 @@ def table(found: Coverage) -> str:
     methods = list(found.covers[0].held)
     head = ["n", *(f"{method}: mean (worst task), ends below the truth" for method in methods)]
     lines = [f"| {' | '.join(head)} |", f"|{'---|' * len(head)}"]
-    for images in dict.fromkeys(one.images for one in found.covers):
+    for images in dict.fromkeys(cover.images for cover in found.covers):
         rows = [one for one in found.covers if one.images == images]
         cells = [_cell([row.held[method] for row in rows], [row.below[method] for row in rows]) for method in methods]
         lines.append(f"| {images} | {' | '.join(cells)} |")
@@ -65,7 +66,7 @@ def _cell(held: list[float], below: list[float]) -> str:
 
 
 def section(found: Coverage) -> str:
-    """Return the Markdown between the marks."""
+    """Return the generated section of the page."""
     several, trials = found.together, found.covers[0].trials
     passes = list(several.any_pass.values())
     return (
@@ -83,4 +84,4 @@ def section(found: Coverage) -> str:
 
 def publish(found: Coverage, doc: Path) -> None:
     """Write the section of the document."""
-    write_section(doc, section(found), (BEGIN, END))
+    replace_section(doc, SECTION, section(found), title=TITLE)

@@ -287,9 +287,9 @@ def measure_power(bundle: Bundle, graph: Path, options: Options) -> Power:
     return Power(model=manifest.name, images=total, resamples=options.resamples, points=tuple(points))
 
 
-def shown(source: Source, places: NDArray[np.int64], what: str) -> Iterable[EvaluationSample]:
+def shown(source: Source, indices: NDArray[np.int64], what: str) -> Iterable[EvaluationSample]:
     """Yield some of the images that count for the metrics, with progress."""
-    wanted = {source.ids[place] for place in places}
+    wanted = {source.ids[index] for index in indices}
     images = (stored for stored in source.images() if stored.id in wanted)
     return track(images, what, total=len(wanted), console=EscapingConsole(stderr=True))
 

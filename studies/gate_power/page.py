@@ -15,12 +15,12 @@ from pydantic import ValidationError
 from bundle.base.errors import InputError
 from bundle.base.frozen import Frozen, faults
 from bundle.base.terminal import exit_status
-from bundle.formats.artifacts import write_text
 from bundle.judging.verdict import Verdict
 from report import wording
 from studies.figure import panels, save
+from studies.generated_section import replace_section
 
-BEGIN, END = "<!-- power: begin, written by python -m studies.gate_power.measure -->", "<!-- power: end -->"
+SECTION, TITLE = "written by studies.gate_power.measure", "The power of the regression gate"
 PANEL_INCHES = (4.2, 3.1)
 COLOURS: dict[Verdict, str] = {"regression": "#c0271c", "pass": "#1a7f37"}
 LINES = (":", "--", "-")
@@ -210,7 +210,7 @@ def by_count(power: Power) -> str:
 
 
 def section(power: Power, figure: str) -> str:
-    """Return the Markdown between the marks."""
+    """Return the generated section of the page."""
     (alarm, miss), (far_alarm, far_miss) = mistakes(power.points), mistakes(power.points, MARGIN)
     alarms, misses = overall(power)
     total = sum(trial.draws for point in power.points for trial in point.trials)
@@ -226,26 +226,6 @@ def section(power: Power, figure: str) -> str:
         f"`inconclusive`, which fails a build as well:\n\n{by_task(power)}\n\n"
         f"Every planted regression:\n\n{table(power)}\n"
     )
-
-
-def write_section(doc: Path, text: str, marks: tuple[str, str] = (BEGIN, END)) -> None:
-    """Put ``text`` between two marks of a Markdown file.
-
-    Raises:
-        InputError: the file has no such marks.
-    """
-    begin, end = marks
-    content = doc.read_text(encoding="utf-8") if doc.is_file() else ""
-    if content.count(begin) != 1 or content.count(end) != 1:
-        raise InputError(
-            "there is no place for the table",
-            expected=f"one line {begin} and one {end}",
-            got="none or several",
-            where=str(doc),
-            fix="put the two lines where the table belongs",
-        )
-    before, rest = content.split(begin)
-    write_text(doc, f"{before}{begin}\n\n{text}\n{end}{rest.split(end)[1]}")
 
 
 def draw_power(power: Power, out: Path) -> None:
@@ -280,7 +260,7 @@ def publish(power: Power, doc: Path, figure: Path) -> None:
     """Draw the figure and write the section of the document, which links it relative to itself."""
     draw_power(power, figure)
     relative = figure.resolve().relative_to(doc.resolve().parent).as_posix()
-    write_section(doc, section(power, relative))
+    replace_section(doc, SECTION, section(power, relative), title=TITLE)
 
 
 @exit_status()

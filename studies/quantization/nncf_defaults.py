@@ -17,12 +17,12 @@ from bundle.base.terminal import print_answer
 from bundle.formats.outputs import only, replacing, require_folder
 from bundle.tasks.dataset import read_image
 from calibration.sampling import from_folder
-from compile.graphs.load_onnx import adopt_graph
+from compile.graphs.load_onnx import import_graph
 from compile.quantization.nncf_calibration import quantize_plainly
 from compile.quantize import MEAN, STD
 from compile.stage.command import run_script
 from compile.stage.graph_info import GRAPH_FILE, Array, graph_info
-from compile.tensorrt_checks.check_build import Legality, legality
+from compile.tensorrt_checks.check_build import GraphCheck, check_graph
 
 REASON = 220  # characters of the parser's complaint that a table shows
 KINDS = ("defaults", "transformer")
@@ -44,8 +44,8 @@ def quantize_naively(graph: Path, feeds: Sequence[dict[str, Array]], out: Path) 
     return tuple(out / name for name in NAMES.values())
 
 
-def row(one: Legality) -> str:
-    """Return a graph's legality as a line of a Markdown table."""
+def row(one: GraphCheck) -> str:
+    """Return a graph's checks as a line of a Markdown table."""
     built = "not run" if one.built is None else "yes" if one.built else f"no: {one.reason[:REASON]}"
     share = "" if one.int8_share is None else f"{one.int8_share:.1%}"
     return f"| {one.graph} | {one.errors} | {', '.join(one.broken) or '–'} | {one.warnings} | {built} | {share} |"
@@ -67,12 +67,12 @@ def main(
     """
     require_folder(out, ONLY, [model, calibration, *([] if ours is None else [ours])])
     with TemporaryDirectory() as scratch:
-        graph = adopt_graph(model, Path(scratch) / "adopted", mean=MEAN, std=STD)
+        graph = import_graph(model, Path(scratch) / "adopted", mean=MEAN, std=STD)
         info = graph_info(graph)
         drawn = from_folder(calibration, split, count, seed=seed, preprocess=info.preprocess)
         feeds = [info.feed(read_image(path), name=str(path)) for path in drawn.paths]
         paths = quantize_naively(graph.file(GRAPH_FILE), feeds, out)
-    rows = [legality(path) for path in (*paths, *(() if ours is None else (ours,)))]
+    rows = [check_graph(path) for path in (*paths, *(() if ours is None else (ours,)))]
     if as_json:
         print_answer(dumps([one.model_dump() for one in rows]))
         return

@@ -13,7 +13,8 @@ import numpy as np
 import onnx_ir as ir
 
 from bundle.base.errors import GraphError
-from compile.graphs.nodes import add_constant, constant, nodes_of, place
+from compile.graphs.match import NoMatch, matches, reason_against
+from compile.graphs.nodes import add_constant, constant, input_at, nodes_of
 
 
 def inject_outliers(model: ir.Model, norms: Sequence[str], *, channels: int, factor: float, seed: int) -> int:
@@ -26,9 +27,10 @@ def inject_outliers(model: ir.Model, norms: Sequence[str], *, channels: int, fac
     generator, count = np.random.default_rng(seed), 0
     for name in norms:
         node = named.get(name)
-        scale = None if node is None else constant(place(node, 1))
-        if node is None or scale is None or _obstacle(node):
-            raise _refused(name, "no such layer norm" if node is None else _obstacle(node))
+        scale = None if node is None else constant(input_at(node, 1))
+        reason = "no such layer norm" if node is None else reason_against(_match, node)
+        if node is None or scale is None or reason is not None:
+            raise _refused(name, str(reason))
         stretch = np.ones(scale.shape, np.float64)
         stretch[generator.choice(scale.size, size=channels, replace=False)] = factor
         for index in range(1, len(node.inputs)):
@@ -41,33 +43,32 @@ def inject_outliers(model: ir.Model, norms: Sequence[str], *, channels: int, fac
 
 def norms_before_products(model: ir.Model) -> tuple[str, ...]:
     """Name the layer norms that products with constant weights alone read: those that can take outliers."""
-    return tuple(str(node.name) for node in nodes_of(model, "LayerNormalization") if not _obstacle(node))
+    return tuple(str(node.name) for node, _ in matches(_match, nodes_of(model, "LayerNormalization")))
 
 
-def _obstacle(node: ir.Node) -> str:
-    """Return why a layer norm cannot take outlier channels, or nothing."""
+def _match(node: ir.Node) -> None:
+    """Raise ``NoMatch`` if a layer norm cannot take outlier channels."""
     for index, what in ((1, "scale"), (2, "offset")):
-        array = constant(place(node, index))
-        if array is None and place(node, index) is not None:
-            return f"its {what} is computed"
+        array = constant(input_at(node, index))
+        if array is None and input_at(node, index) is not None:
+            raise NoMatch(f"its {what} is computed")
         if array is not None and array.ndim != 1:
-            return f"its {what} has the shape {list(array.shape)}"
+            raise NoMatch(f"its {what} has the shape {list(array.shape)}")
     if node.outputs[0].is_graph_output():
-        return "its output leaves the graph"
+        raise NoMatch("its output leaves the graph")
     readers = node.outputs[0].uses()
     if not readers or not all(_is_product(reader, index) for reader, index in readers):
-        return f"it is read by {sorted({reader.op_type for reader, _ in readers})}"
-    return ""
+        raise NoMatch(f"it is read by {sorted({reader.op_type for reader, _ in readers})}")
 
 
 def _is_product(reader: ir.Node, index: int) -> bool:
     """Say whether a norm's reader is a product with a constant matrix on the right."""
-    weight = constant(place(reader, 1))
+    weight = constant(input_at(reader, 1))
     return reader.op_type == "MatMul" and index == 0 and weight is not None and weight.ndim > 1
 
 
 def _scale(model: ir.Model, node: ir.Node, index: int, by: np.ndarray) -> None:
-    array = constant(place(node, index))
+    array = constant(input_at(node, index))
     if array is not None:
         scaled = (array.astype(np.float64) * by).astype(array.dtype)
         node.replace_input_with(index, add_constant(model, f"{node.name}/outliers_{index}", scaled))

@@ -17,21 +17,21 @@ from pydantic import JsonValue
 from bundle.base.errors import ConfigError
 from bundle.base.limits import LIMITS
 from bundle.base.strict_json import dumps
-from bundle.formats.artifacts import write_text
 from bundle.formats.manifest import default_budgets
 from bundle.formats.outputs import json_object, overwrite, require_file
 from bundle.judging.verdict import Verdict
 from bundle.tasks.dataset import SPEC_FILE, FolderDataset, load_spec
-from calibration.sampling import choose, from_split
-from compile.graphs.load_onnx import adopt_graph
-from compile.quantization.accuracy import Trial, labelled
+from calibration.sampling import choose, from_folder
+from compile.graphs.load_onnx import import_graph
+from compile.quantization.accuracy import AccuracyEvaluator, read_labelled
 from compile.quantization.dequantize import read_macs
 from compile.quantization.variants import CACHE
 from compile.quantize import MEAN, STD
 from compile.stage.command import run_script
 from compile.stage.compare import open_graph
 from compile.stage.graph_info import GRAPH_FILE, graph_info
-from studies.quantization.tables import TABLES, Bench, Row
+from studies.generated_section import replace_section
+from studies.quantization.tables import TABLES, Drops, Study
 
 PAGE = Path("docs/studies/quantization.md")
 ROWS = json_object("name", "drops", "upper")  # what a table's rows may be written over
@@ -40,28 +40,18 @@ ROWS = json_object("name", "drops", "upper")  # what a table's rows may be writt
 MARKS: dict[Verdict, str] = {"pass": "{}", "inconclusive": "*{}*", "improvement": "*{}*", "regression": "**{}**"}
 
 
-def table(rows: Sequence[Row]) -> str:
+def table(rows: Sequence[Drops]) -> str:
     """Write rows as a Markdown table: drops in percent, the interval's upper end in brackets; bold breaks its budget."""
     tasks = list(rows[0].drops)
     head = ["", *tasks, "MB", "lint errors", "note"]
     lines = [f"| {' | '.join(head)} |", "|" + "---|" * len(head)]
     for row in rows:
         drops = [
-            MARKS[row.verdicts.get(one, "pass")].format(f"{100 * row.drops[one]:.2f} [{100 * row.upper[one]:.2f}]")
-            for one in tasks
+            MARKS[row.verdicts.get(task, "pass")].format(f"{100 * row.drops[task]:.2f} [{100 * row.upper[task]:.2f}]")
+            for task in tasks
         ]
         lines.append(f"| {' | '.join([row.name, *drops, f'{row.bytes / 1e6:.1f}', str(row.errors), row.note])} |")
     return "\n".join(lines)
-
-
-def replace_section(text: str, name: str, body: str) -> str:
-    """Return a page with the text between its two marks of ``name`` replaced; the section is added where there is none."""
-    opening, closing = f"<!-- {name} -->", f"<!-- /{name} -->"
-    section = f"{opening}\n{body}\n{closing}"
-    if opening not in text:
-        return f"{text.rstrip()}\n\n## {name}\n\n{section}\n"
-    before, _, rest = text.partition(opening)
-    return before + section + rest.partition(closing)[2]
 
 
 def main(
@@ -95,32 +85,32 @@ def main(
         require_file(_rows_file(page, name), ROWS, [model, data])
     dataset = FolderDataset(root=data, spec=load_spec(data / SPEC_FILE))
     with TemporaryDirectory() as temporary:
-        graph = adopt_graph(model, Path(temporary) / "adopted", mean=MEAN, std=STD)
+        graph = import_graph(model, Path(temporary) / "adopted", mean=MEAN, std=STD)
         info, source = graph_info(graph), graph.file(GRAPH_FILE)
         ids = choose(dataset.ids("val"), images, seed=0)
-        trial = Trial(labelled(dataset, ids, info), info, default_budgets(info.tasks, strict=False), 0)
+        evaluator = AccuracyEvaluator(
+            read_labelled(dataset, ids, info), info, default_budgets(info.tasks, strict=False), 0
+        )
         with open_graph(source, exact=False, threads=threads) as session:
-            trial.set_reference(session.infer)
-        drawn = from_split(data, "calibration", count, seed=0, preprocess=info.preprocess)
+            evaluator.set_reference(session.infer)
+        drawn = from_folder(data, "calibration", count, seed=0, preprocess=info.preprocess)
         cache, macs = (work or Path(temporary)) / CACHE, read_macs(source)
         for name in tables:
             scratch = Path(temporary) / name
             scratch.mkdir()
-            counts, rows = (len(ids), len(drawn.ids)), list[Row]()
-            for row in TABLES[name](Bench(source, info, drawn, trial, dataset, scratch, cache, threads)):
+            counts, rows = (len(ids), len(drawn.ids)), list[Drops]()
+            for row in TABLES[name](Study(source, info, drawn, evaluator, dataset, scratch, cache, threads)):
                 rows.append(row)
                 _write(page, name, rows, counts, macs)  # after each row: a killed run leaves what it measured
 
 
-def _write(page: Path, name: str, rows: Sequence[Row], counts: tuple[int, int], macs: Mapping[str, int]) -> None:
+def _write(page: Path, name: str, rows: Sequence[Drops], counts: tuple[int, int], macs: Mapping[str, int]) -> None:
     """Replace a table on the page; ``counts`` are the images of val and of the calibration."""
     command = f"python -m studies.quantization.run --model … --table {name} --images {counts[0]} --count {counts[1]}"
     images = f"{counts[0]} images of val, {counts[1]} calibration images"
     said = f"`{command}`: {images}, {sum(macs.values()) / 1e9:.2f} GMAC. Relative drop in %,"
     body = f"{said}\n[upper end of its 95 % interval]; negative is better; **bold**: beyond the budget, *italic*: undecided.\n\n{table(rows)}"
-    page.parent.mkdir(parents=True, exist_ok=True)
-    before = page.read_text(encoding="utf-8") if page.is_file() else "# Quantization\n"
-    write_text(page, replace_section(before, name, body))
+    replace_section(page, name, body, title="Quantization")
     data: JsonValue = [row.model_dump(mode="json") for row in rows]
     overwrite(_rows_file(page, name), dumps(data, indent=1) + "\n", ROWS)
 

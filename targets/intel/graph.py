@@ -1,7 +1,7 @@
 """OpenVINO graphs on disk: ONNX → IR, read, and a save whose bytes depend on the graph alone.
 
 OpenVINO names constants by a counter that runs through the whole process (``Transpose_1940``), so the same graph
-converted twice gives two files. ``save`` renames them by their place in the graph. An operation's friendly name is
+converted twice gives two files. ``save`` renames them by their position in the graph. An operation's friendly name is
 the name of the ONNX *value* it produces: that is what NNCF's ignored patterns see.
 """
 
@@ -18,8 +18,8 @@ from targets.intel.runtime import import_openvino, shared_core
 if TYPE_CHECKING:
     from openvino import Model
 
-HALVED_FROM = 16_384  # bytes
-HALF_RANGE = (float(np.finfo(np.float16).tiny), float(np.finfo(np.float16).max))
+FP16_FROM = 16_384  # bytes
+FP16_RANGE = (float(np.finfo(np.float16).tiny), float(np.finfo(np.float16).max))
 
 
 def convert(onnx_path: Path) -> "Model":
@@ -68,18 +68,18 @@ def save(model: "Model", path: Path) -> tuple[str, str]:
         OSError: the system refuses to write it.
     """
     name_by_place(model)
-    _write(model, path, half=False)
+    _write(model, path, fp16=False)
     return path.name, path.with_suffix(".bin").name
 
 
 def save_by_default(model: "Model", path: Path) -> tuple[str, str]:
     """Write ``path`` as OpenVINO's own ``save_model`` does by default: float constants as FP16, unless it is quantized; else as ``save``."""
     name_by_place(model)
-    _write(model, path, half=True)
+    _write(model, path, fp16=True)
     return path.name, path.with_suffix(".bin").name
 
 
-def store_half(path: Path) -> None:
+def store_fp16(path: Path) -> None:
     """Rewrite an IR in place with its float constants stored as FP16; it computes as before.
 
     That is OpenVINO's own default, which leaves a model with FakeQuantize alone; there the large ones are stored so here.
@@ -92,15 +92,15 @@ def store_half(path: Path) -> None:
     _halve_quantized(model)
     name_by_place(model)
     smaller = path.with_name(f"{path.stem}.smaller.xml")
-    _write(model, smaller, half=True)
+    _write(model, smaller, fp16=True)
     del model  # it maps the weights' file that is replaced now
     smaller.with_suffix(".bin").replace(path.with_suffix(".bin"))
     smaller.replace(path)
 
 
-def _write(model: "Model", path: Path, *, half: bool) -> None:
+def _write(model: "Model", path: Path, *, fp16: bool) -> None:
     try:
-        import_openvino().save_model(model, path, compress_to_fp16=half)
+        import_openvino().save_model(model, path, compress_to_fp16=fp16)
     except RuntimeError as error:  # "basic_ios::clear: iostream error", whatever the system said
         raise OSError(errno.EIO, refusal(path.parent) or str(error), str(path)) from error
 
@@ -115,27 +115,27 @@ def _halve_quantized(model: "Model") -> None:
     operations = model.get_ordered_ops()
     if not any(one.get_type_name() == "FakeQuantize" for one in operations):
         return
-    for one in operations:
+    for operation in operations:
         if (
-            one.get_type_name() != "Constant"
-            or one.get_element_type() != openvino.Type.f32
-            or one.get_byte_size() < HALVED_FROM
+            operation.get_type_name() != "Constant"
+            or operation.get_element_type() != openvino.Type.f32
+            or operation.get_byte_size() < FP16_FROM
         ):
             continue
-        peak = float(np.abs(one.data).max())
-        if peak == 0 or HALF_RANGE[0] <= peak <= HALF_RANGE[1]:
-            half = openvino.opset13.constant(one.data.astype(np.float16))
-            one.output(0).replace(openvino.opset13.convert(half, "f32").output(0))
+        peak = float(np.abs(operation.data).max())
+        if peak == 0 or FP16_RANGE[0] <= peak <= FP16_RANGE[1]:
+            narrow = openvino.opset13.constant(operation.data.astype(np.float16))
+            operation.output(0).replace(openvino.opset13.convert(narrow, "f32").output(0))
 
 
 def name_by_place(model: "Model") -> None:
     """Rename, in place, what has no name of its own: ``constant_<i>`` and ``<type>_<i>``, i counting in topological order."""
-    for place, operation in enumerate(model.get_ordered_ops()):
+    for index, operation in enumerate(model.get_ordered_ops()):
         kind = operation.get_type_name()
         if kind == "Constant":
-            operation.set_friendly_name(f"constant_{place}")
+            operation.set_friendly_name(f"constant_{index}")
         elif operation.get_friendly_name() == operation.get_name():
-            operation.set_friendly_name(f"{kind}_{place}")
+            operation.set_friendly_name(f"{kind}_{index}")
 
 
 def _refusals() -> tuple[type[Exception], ...]:

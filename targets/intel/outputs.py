@@ -25,20 +25,20 @@ class OutputArrays:
     def __init__(self, request: "InferRequest", specs: Sequence[TensorSpec]) -> None:
         self._request, self._specs = request, tuple(specs)
         self._arrays: list[Array] = [np.empty(spec.shape, spec.dtype) for spec in self._specs]
-        self._idle = [self._bind(place) for place in range(len(self._specs))]
+        self._idle = [self._bind(index) for index in range(len(self._specs))]
 
     def free(self) -> dict[str, Array]:
         """Return views of the arrays that the request's next run writes; none of them is one that a caller still holds."""
-        for place, spec in enumerate(self._specs):
-            if self._references(place) > self._idle[place]:
-                self._arrays[place] = np.empty(spec.shape, spec.dtype)
-                self._idle[place] = self._bind(place)
+        for index, spec in enumerate(self._specs):
+            if self._references(index) > self._idle[index]:
+                self._arrays[index] = np.empty(spec.shape, spec.dtype)
+                self._idle[index] = self._bind(index)
         return {spec.name: array[...] for spec, array in zip(self._specs, self._arrays, strict=True)}
 
-    def _bind(self, place: int) -> int:
+    def _bind(self, index: int) -> int:
         """Let the request write an output into its array; return how many references that has while nobody holds a view."""
-        self._request.set_output_tensor(place, import_openvino().Tensor(self._arrays[place], shared_memory=True))
-        return self._references(place)
+        self._request.set_output_tensor(index, import_openvino().Tensor(self._arrays[index], shared_memory=True))
+        return self._references(index)
 
-    def _references(self, place: int) -> int:
-        return getrefcount(self._arrays[place])
+    def _references(self, index: int) -> int:
+        return getrefcount(self._arrays[index])

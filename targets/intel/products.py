@@ -131,7 +131,7 @@ def _sources(node: "Node") -> "list[Node]":
 
 
 def _names(nodes: "Iterable[Node]") -> list[str]:
-    return [one.get_name() for one in nodes]
+    return [node.get_name() for node in nodes]
 
 
 def _cut(node: "Node", graph: _Graph, inputs: "list[Node]") -> None:

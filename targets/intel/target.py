@@ -67,7 +67,7 @@ class Intel:
         """
         effective: dict[str, str] = {}
         for name in sorted({variant.files[0] for variant in variants}):
-            graph.store_half(folder / name)
+            graph.store_fp16(folder / name)
         for variant in variants:
             with self.open(folder, variant, run, "auto", keep=folder) as session:
                 effective |= {f"{variant.recipe.name}.{key}": value for key, value in session.info.settings.items()}

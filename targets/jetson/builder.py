@@ -2,7 +2,7 @@
 
 An engine belongs to one device and one TensorRT version, so ``EngineKey`` names it by everything that decides its
 bytes. An engine is executable code: its sha256 is stored beside it and checked before it is loaded (bundle/formats/engines.py).
-Each build is a process of its own (``python -m targets.jetson.apart``): the builder's memory is free again before the
+Each build is a process of its own (``python -m targets.jetson.build_subprocess``): the builder's memory is free again before the
 engine runs, and where the system kills the builder for memory, this process lives and says so.
 Written against TensorRT 10.3 to 11.4; it has not run on hardware yet.
 """

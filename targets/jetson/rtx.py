@@ -85,13 +85,13 @@ class RtxBuild(Frozen):
     engine_bytes: int
 
 
-def why_not() -> str:
-    """Return why TensorRT-RTX cannot run on this machine, or nothing."""
+def unavailable() -> str | None:
+    """Return why TensorRT-RTX cannot run on this machine, None where it can."""
     if platform.system() != "Linux" or platform.machine() != "x86_64":
         return f"TensorRT-RTX is published for Linux on x86-64, this is {platform.system()} on {platform.machine()}"
     if find_spec(MODULE) is None:
         return "the Python package tensorrt-rtx-cu13 is not installed here (make prove installs it)"
-    return ""
+    return None
 
 
 def require_builder() -> None:
@@ -100,7 +100,7 @@ def require_builder() -> None:
     Raises:
         TargetUnavailable: TensorRT-RTX cannot run on this machine.
     """
-    reason = why_not()
+    reason = unavailable()
     if reason:
         raise TargetUnavailable(
             "a graph cannot be proven here",

@@ -12,7 +12,7 @@ F32 = VariantRecipe(
 )
 F16 = VariantRecipe(
     name="f16",
-    graph="half",
+    graph="fp16",
     hint="f16",
     reason="strongly typed: precision lives in the graph's casts; often the fastest for transformers",
 )

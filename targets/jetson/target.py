@@ -19,7 +19,7 @@ from targets.base import (
     Variant,
     VariantRecipe,
 )
-from targets.jetson.apart import engine_of
+from targets.jetson.build_subprocess import engine_of
 from targets.jetson.builder import BuilderConfig, EngineFile
 from targets.jetson.device import Device, find_device
 from targets.jetson.emulation import emulated_capabilities, open_emulation

@@ -28,7 +28,7 @@ def kernel_times(path: Path, feed: Mapping[str, Array], *, runs: int, threads: i
             session.run(None, dict(feed))
         events = json.loads(Path(session.end_profiling()).read_text(encoding="utf-8"))
     return least(
-        KernelTime(one["name"].removesuffix(KERNEL), one["args"]["op_name"], one["dur"] / 1e3)
-        for one in events
-        if one["cat"] == "Node" and one["name"].endswith(KERNEL)
+        KernelTime(event["name"].removesuffix(KERNEL), event["args"]["op_name"], event["dur"] / 1e3)
+        for event in events
+        if event["cat"] == "Node" and event["name"].endswith(KERNEL)
     )

@@ -44,9 +44,9 @@ class StaticGate(nn.Module):
         self.config = config
         self.logits = nn.Parameter(torch.randn(tasks, config.experts) * 0.5)
 
-    def keep(self, places: Sequence[int]) -> None:
+    def keep(self, indices: Sequence[int]) -> None:
         """Keep the rows of these tasks."""
-        self.logits = nn.Parameter(self.logits.detach()[list(places)])
+        self.logits = nn.Parameter(self.logits.detach()[list(indices)])
 
     def forward(self, n: Tensor) -> Tensor:
         """Return the gate, the same for every image: ``[1, tasks, experts]``."""
@@ -65,10 +65,10 @@ class DynamicGate(nn.Module):
         nn.init.normal_(self.logits.bias, std=0.5)
         nn.init.normal_(self.logits.weight, std=0.02)
 
-    def keep(self, places: Sequence[int]) -> None:
+    def keep(self, indices: Sequence[int]) -> None:
         """Keep the rows of these tasks."""
-        self.tasks = len(places)
-        self.logits = _rows(self.logits, places, self.config.experts)
+        self.tasks = len(indices)
+        self.logits = _rows(self.logits, indices, self.config.experts)
 
     def forward(self, n: Tensor) -> Tensor:
         """Map the block's input ``[batch, height, width, dim]`` to the gate ``[batch, tasks, experts]``."""
@@ -109,9 +109,9 @@ class DynamicGamma(nn.Module):
         self.weight = nn.Parameter(torch.empty(tasks * dim, 2 * dim))
         nn.init.kaiming_uniform_(self.weight, a=5**0.5)
 
-    def keep(self, places: Sequence[int]) -> None:
+    def keep(self, indices: Sequence[int]) -> None:
         """Keep the rows of these tasks."""
-        rows = self.weight.detach().unflatten(0, (-1, self.weight.shape[1] // 2))[list(places)]
+        rows = self.weight.detach().unflatten(0, (-1, self.weight.shape[1] // 2))[list(indices)]
         self.weight = nn.Parameter(rows.flatten(0, 1))
 
     def forward(self, generic: Tensor, adapted: Sequence[Tensor]) -> Tensor:
@@ -132,12 +132,12 @@ class Tsai(nn.Module):
         self.gate = DynamicGamma(dim, tasks) if dynamic else None
         self.weight = None if dynamic else nn.Parameter(torch.zeros(tasks, dim))
 
-    def keep(self, places: Sequence[int]) -> None:
+    def keep(self, indices: Sequence[int]) -> None:
         """Keep γ of these tasks."""
         if self.gate is not None:
-            self.gate.keep(places)
+            self.gate.keep(indices)
         if self.weight is not None:
-            self.weight = nn.Parameter(self.weight.detach()[list(places)])
+            self.weight = nn.Parameter(self.weight.detach()[list(indices)])
 
     def gamma(self, generic: Tensor, adapted: list[Tensor]) -> list[Tensor]:
         """Return γ_t of each task, broadcastable over ``[batch, height, width, dim]``."""
@@ -173,7 +173,7 @@ class TdssBlock(nn.Module):
 class TdssStage(nn.Module):
     """The adapters of one stage and the interaction at its end.
 
-    ``tasks`` are those that are answered, ``answers`` their places among those the gates were trained for: the mean over
+    ``tasks`` are those that are answered, ``answers`` their indices among those the gates were trained for: the mean over
     tasks in TSAI runs over all of these, also where only some are answered.
     """
 
@@ -194,10 +194,10 @@ class TdssStage(nn.Module):
 
     def keep(self, tasks: Sequence[str]) -> None:
         """Answer ``tasks`` only and drop what no answered task needs: γ's rows, and without TSAI the gates' too."""
-        places = [self.tasks.index(task) for task in tasks]
-        self.answers, self.tasks = tuple(self.answers[place] for place in places), tuple(tasks)
+        indices = [self.tasks.index(task) for task in tasks]
+        self.answers, self.tasks = tuple(self.answers[index] for index in indices), tuple(tasks)
         if self.tsai is not None:
-            self.tsai.keep(places)
+            self.tsai.keep(indices)
             return
         for bank in self.modules():
             if isinstance(bank, SkillBank):
@@ -227,7 +227,7 @@ class Tdss(Adapter):
         return tuple(stage(tap) for stage, tap in zip(self.stages, taps, strict=True))
 
 
-def _rows(linear: nn.Linear, places: Sequence[int], group: int) -> nn.Linear:
-    """Return a linear with the groups of ``group`` output rows at ``places``."""
-    weight, bias = linear.weight.unflatten(0, (-1, group))[list(places)].flatten(0, 1), bias_of(linear)
-    return linear_of(weight, None if bias is None else bias.unflatten(0, (-1, group))[list(places)].flatten(0, 1))
+def _rows(linear: nn.Linear, indices: Sequence[int], group: int) -> nn.Linear:
+    """Return a linear with the groups of ``group`` output rows at ``indices``."""
+    weight, bias = linear.weight.unflatten(0, (-1, group))[list(indices)].flatten(0, 1), bias_of(linear)
+    return linear_of(weight, None if bias is None else bias.unflatten(0, (-1, group))[list(indices)].flatten(0, 1))

@@ -59,9 +59,9 @@ def from_dinov2(
         )
     ours: dict[str, Tensor] = {}
     left: list[str] = []
-    places = [(stage, block) for stage, depth in enumerate(depths) for block in range(depth)]
+    blocks = [(stage, block) for stage, depth in enumerate(depths) for block in range(depth)]
     for key, tensor in weights.items():
-        name = _translate(PREFIX.sub("", key), places)
+        name = _translate(PREFIX.sub("", key), blocks)
         if name is None:
             left.append(key)
         else:
@@ -108,24 +108,24 @@ def resize_positions(table: Tensor, grid: tuple[int, int]) -> Tensor:
     return torch.cat([table[:, :1], resized.flatten(2).transpose(1, 2)], 1)
 
 
-def _translate(key: str, places: Sequence[tuple[int, int]]) -> str | None:
+def _translate(key: str, blocks: Sequence[tuple[int, int]]) -> str | None:
     if UNUSED.search(key) and not BLOCK.match(key):
         return None
     match = BLOCK.match(key)
     if match is None:
         return TOP.get(key, key)
     number, inside = int(match[1]), match[2]
-    if number >= len(places):
+    if number >= len(blocks):
         raise CheckpointError(
             "the weights have more blocks than the configuration",
-            expected=f"{len(places)} blocks (the sum of depths)",
+            expected=f"{len(blocks)} blocks (the sum of depths)",
             got=f"block {number}",
             where=key,
             fix="make the sum of depths the number of the checkpoint's blocks",
         )
     for pattern, replacement in INSIDE:
         inside = pattern.sub(replacement, inside)
-    stage, block = places[number]
+    stage, block = blocks[number]
     return f"stages.{stage}.blocks.{block}.{inside}"
 
 

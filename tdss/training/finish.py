@@ -4,7 +4,9 @@ import numpy as np
 import torch
 from torch import nn
 
+from bundle.base.append_log import AppendLog
 from bundle.base.errors import CheckpointError
+from bundle.base.strict_json import dumps
 from bundle.formats.artifacts import write_text
 from bundle.judging.verdict import delta_m, relative_drop
 from bundle.tasks.dataset import FolderDataset
@@ -13,12 +15,17 @@ from tdss import checkpoint, config_file
 from tdss.model import MultiTaskModel
 from tdss.training.config import TrainConfig
 from tdss.training.evaluate import evaluate, trivial
-from tdss.training.progress import Display, Log
+from tdss.training.progress import Display
 from tdss.training.state import Counters
 
 
 def finish(
-    config: TrainConfig, model: MultiTaskModel, dataset: FolderDataset, counters: Counters, display: Display, log: Log
+    config: TrainConfig,
+    model: MultiTaskModel,
+    dataset: FolderDataset,
+    counters: Counters,
+    display: Display,
+    log: AppendLog,
 ) -> None:
     """Round the weights to FP16, measure them as stored, and write the run's checkpoint folder."""
     round_to_half(model)
@@ -26,7 +33,7 @@ def finish(
     display.say(f"evaluates {len(ids)} images on {len(tasks)} tasks")
     metrics = evaluate(model, config.model, dataset, ids, tasks)
     constant = trivial(config.model, dataset, dataset.ids(config.data.train), ids)
-    log.add({"step": counters.step, "images": len(ids), "metrics": metrics, "stored": 1})
+    log.add(dumps({"step": counters.step, "images": len(ids), "metrics": metrics, "stored": 1}))
     card = make_card(config, model, dataset, counters, metrics, constant)
     checkpoint.save(config.folder / "checkpoint", config.model, model, card, storage="float16")
     display.say("done: " + "  ".join(f"{task} {value:.4f}" for task, value in metrics.items()))

@@ -1,6 +1,7 @@
 """The loop: one process or many, resumable at any moment, every step a function of (seed, step) and the state."""
 
 import hashlib
+import json
 import math
 import time
 from pathlib import Path
@@ -10,7 +11,9 @@ import torch
 from torch import Tensor, nn
 from torch.optim import AdamW
 
+from bundle.base.append_log import AppendLog
 from bundle.base.errors import CheckpointError, ConfigError
+from bundle.base.strict_json import dumps
 from bundle.formats.outputs import nothing, require_folder, unlisted
 from bundle.tasks.dataset import SPEC_FILE
 from bundle.tasks.table import task as task_row
@@ -20,7 +23,7 @@ from tdss.model import MultiTaskModel, shapes
 from tdss.training import data, finish, losses, state
 from tdss.training.config import TrainConfig
 from tdss.training.evaluate import evaluate
-from tdss.training.progress import Display, Log
+from tdss.training.progress import Display
 from tdss.training.schedule import ema_decay, learning_rate
 
 if TYPE_CHECKING:
@@ -37,7 +40,7 @@ class Run:
     def __init__(self, config: TrainConfig, fabric: "Fabric", display: Display) -> None:
         self.config, self.fabric, self.display = config, fabric, display
         self.dataset = data.open_dataset(config.data.root, config.data.spec or config.data.root / SPEC_FILE)
-        self.log = Log(config.folder / LOG)
+        self.log = AppendLog(config.folder / LOG)
         self.counters = state.Counters(
             step=0, total=config.steps or 0, seed=config.seed, seconds=0.0, config_sha256=fingerprint(config)
         )
@@ -52,7 +55,7 @@ class Run:
         """Take up the last state of this run, if there is one."""
         found = state.load(self.config.folder / "last", self.model, self.ema, self.optimizer)
         if found is None:
-            self.log.rewind(-1)
+            self._rewind(-1)
             return
         if found.config_sha256 != self.counters.config_sha256:
             raise ConfigError(
@@ -63,8 +66,13 @@ class Run:
                 fix="give the run another name, or remove its folder",
             )
         self.counters = found
-        self.log.rewind(found.step)
+        self._rewind(found.step)
         self.display.say(f"resumes at step {found.step} of {found.total}")
+
+    def _rewind(self, step: int) -> None:
+        """Drop the log's lines of later steps, which are made again."""
+        if self.fabric.is_global_zero:
+            self.log.keep(sum(json.loads(entry)["step"] <= step for entry in self.log.entries))
 
     def train(self) -> None:
         """Train to the last step."""
@@ -120,7 +128,7 @@ class Run:
         ids = self.dataset.ids(self.config.data.validation)[: self.config.evaluation_images]
         tasks = [task for task in self.config.model.tasks if task != "edge"]
         values = evaluate(self.averaged_model(), self.config.model, self.dataset, ids, tasks)
-        self.log.add({"step": self.counters.step, "images": len(ids), "metrics": values})
+        self.log.add(dumps({"step": self.counters.step, "images": len(ids), "metrics": values}))
         self.display.say(
             f"step {self.counters.step}: " + "  ".join(f"{task} {value:.4f}" for task, value in values.items())
         )
@@ -187,7 +195,7 @@ class Run:
                 "step_seconds": round(seconds, 4),
                 "data_seconds": round(loaded, 4),
             }
-            self.log.add({"step": counters.step, "loss": total, "losses": values, "lr": rate, **timing})
+            self.log.add(dumps({"step": counters.step, "loss": total, "losses": values, "lr": rate, **timing}))
 
     def _evaluation_steps(self) -> set[int]:
         parts = self.config.evaluations + 1

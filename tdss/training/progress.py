@@ -1,41 +1,14 @@
-"""What a person sees and what a file keeps of a run: a progress bar with ETA, and one JSON object a line."""
+"""What a person sees of a training run: a progress bar with the time that remains."""
 
-import json
 import time
-from collections.abc import Mapping
-from pathlib import Path
 from types import TracebackType
 
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
 
 from bundle.base.escaping import escaped
-from bundle.base.strict_json import dumps
-from bundle.formats.artifacts import write_text
 
 SMOOTHING = 0.02  # the weight of the last step in the pace
-Value = float | int | str | dict[str, float]
-
-
-class Log:
-    """``log.jsonl``: one object a line, appended at once. A resumed run drops the lines beyond its step."""
-
-    def __init__(self, path: Path) -> None:
-        self.path = path
-
-    def rewind(self, step: int) -> None:
-        """Drop lines of later steps and a last line that a kill cut short."""
-        if not self.path.is_file():
-            return
-        lines = [
-            line for line in self.path.read_text(encoding="utf-8").split("\n")[:-1] if json.loads(line)["step"] <= step
-        ]
-        write_text(self.path, "".join(f"{line}\n" for line in lines))
-
-    def add(self, entry: Mapping[str, Value]) -> None:
-        """Append one line."""
-        with self.path.open("a", encoding="utf-8") as stream:
-            stream.write(dumps(dict(entry)) + "\n")
 
 
 class Display:
@@ -75,10 +48,10 @@ class Display:
         if self.console.is_terminal or now - self.last < self.every:
             return
         self.last = now
-        place, left = (
+        shown, left = (
             (f"{step}/{total}", f"  {hours(max(0, total - step) * self.pace)} left") if total else (f"{step}", "")
         )
-        self.say(f"step {place}  loss {loss:.3f}  {self.pace:.3f} s/step{left}")
+        self.say(f"step {shown}  loss {loss:.3f}  {self.pace:.3f} s/step{left}")
 
     def say(self, text: str) -> None:
         """Print one line."""

@@ -28,7 +28,7 @@ MOMENTS = ("exp_avg", "exp_avg_sq")
 class Counters(Frozen):
     """Where a run stands: ``step`` steps are done, ``seconds`` of training; ``total`` is the schedule's length."""
 
-    schema_version: Literal[1] = 1
+    schema_version: Literal[2] = 2
     step: int
     total: int
     seed: int
@@ -65,7 +65,7 @@ def load(folder: Path, model: nn.Module, ema: dict[str, Tensor], optimizer: Adam
     try:
         counters = Counters.model_validate_json((folder / COUNTERS).read_bytes())
     except ValidationError as error:
-        raise _refuse(folder, "counters of schema_version 1", str(error)) from error
+        raise _refuse(folder, "counters of schema_version 2", str(error)) from error
     try:
         tensors = load_file(folder / TENSORS)
     except (OSError, SafetensorError) as error:

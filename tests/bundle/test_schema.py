@@ -15,8 +15,8 @@ FOLDER = Path(__file__).resolve().parents[2] / "docs" / "schemas"
 @pytest.mark.parametrize("name", SCHEMAS)
 def test_the_committed_schema_is_current(name: str) -> None:
     committed = (FOLDER / f"{name}.schema.json").read_text(encoding="utf-8")
-    mend = f"python -m bundle schema {name} > docs/schemas/{name}.schema.json, and a line in CHANGELOG.md"
-    assert json.loads(committed) == json.loads(schema_text(name)), mend
+    fix = f"python -m bundle schema {name} > docs/schemas/{name}.schema.json, and a line in CHANGELOG.md"
+    assert json.loads(committed) == json.loads(schema_text(name)), fix
 
 
 def test_every_committed_schema_is_of_a_format() -> None:

@@ -7,11 +7,11 @@ import pytest
 from bundle.formats.artifacts import Exported, Simplified
 from bundle.formats.manifest import Io
 from bundle.tasks.dataset import FolderDataset
-from calibration.sampling import CalibrationSet, from_split
+from calibration.image_files import ImageFiles
+from calibration.sampling import CalibrationSet, from_folder
 from compile.export import export_module
-from compile.quantization.accuracy import Trial, labelled
+from compile.quantization.accuracy import AccuracyEvaluator, read_labelled
 from compile.simplify import simplify
-from compile.stage.image_files import ImageFiles
 from tests.compile import made
 
 
@@ -28,10 +28,10 @@ def dataset(scenes: Path) -> FolderDataset:
 
 
 @pytest.fixture
-def trial(dataset: FolderDataset) -> Trial:
-    """A trial whose reference gives ``made.answer``."""
+def evaluator(dataset: FolderDataset) -> AccuracyEvaluator:
+    """An evaluator whose reference gives ``made.answer``."""
     info = made.INFO["raw"]
-    found = Trial(labelled(dataset, made.EVALUATION, info), info, dict.fromkeys(made.TASKS, 0.01), 0)
+    found = AccuracyEvaluator(read_labelled(dataset, made.EVALUATION, info), info, dict.fromkeys(made.TASKS, 0.01), 0)
     found.set_reference(made.answer)
     return found
 
@@ -45,7 +45,7 @@ def checkpoint(tmp_path_factory: pytest.TempPathFactory) -> Path:
 @pytest.fixture(scope="session")
 def calibration(scenes: Path) -> CalibrationSet:
     """All its calibration images."""
-    return from_split(scenes, "calibration", 64, seed=0, preprocess=made.INFO["raw"].preprocess)
+    return from_folder(scenes, "calibration", 64, seed=0, preprocess=made.INFO["raw"].preprocess)
 
 
 @pytest.fixture(scope="session")

@@ -30,7 +30,7 @@ INFO = {io: GraphInfo(io=io, preprocess=Preprocess(height=SIDE, width=SIDE), tas
 CALIBRATION = tuple(f"c{number}" for number in range(6))
 EVALUATION = tuple(f"v{number}" for number in range(22))  # every other one shows people
 ROOT = Path(__file__).resolve().parents[2]
-# A search runs only where INT8 needs mending.
+# A search runs only where INT8 needs repair.
 STAGES = ("export", "simplify", "fold", "rewrite", "quantize", "vectors", "build", "judge")
 
 

@@ -13,10 +13,11 @@ from bundle.base.errors import DatasetError, GraphError
 from bundle.formats.artifacts import Exported
 from bundle.tasks.postprocess import predict
 from bundle.tasks.table import task
+from calibration.image_files import ImageFiles
 from compile.export import OPSET, export_module
+from compile.stage.artifacts import ExportedSettings
 from compile.stage.compare import run_graph
-from compile.stage.graph_info import GRAPH_FILE, graph_info
-from compile.stage.image_files import ImageFiles
+from compile.stage.graph_info import GRAPH_FILE, graph_info, read_settings
 from tests.compile import made
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -78,8 +79,8 @@ def test_it_computes_what_the_model_does(exported: Exported) -> None:
 
 
 def test_the_check_is_recorded(exported: Exported) -> None:
-    check = exported.record.settings["check"]
-    assert isinstance(check, list) and len(check) == len(made.TASKS)
+    check = read_settings(ExportedSettings, exported).check
+    assert [error.output for error in check] == list(made.TASKS)
 
 
 def test_a_model_with_an_operator_outside_onnx_is_refused(tmp_path: Path, images: ImageFiles) -> None:

@@ -15,6 +15,7 @@ from torch.utils.flop_counter import FlopCounterMode
 from bundle.base.errors import CheckpointError, ConfigError, InputError
 from bundle.formats.artifacts import Exported, Folded, Simplified, hash_file, load
 from bundle.formats.fold import FoldRecord
+from calibration.image_files import ImageFiles, folder_images
 from compile.export import export
 from compile.fold import fold, main
 from compile.folding.explain import draw, explain_rows
@@ -27,7 +28,6 @@ from compile.stage.artifacts import folding_of, savings, total
 from compile.stage.compare import run_graph
 from compile.stage.config import FreezeOptions
 from compile.stage.graph_info import GRAPH_FILE, graph_info
-from compile.stage.image_files import ImageFiles, folder_images
 from tdss.checkpoint import load as load_checkpoint
 from tests.compile import made
 from tests.compile.folding.engine_cases import RATES

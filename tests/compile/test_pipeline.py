@@ -1,4 +1,4 @@
-"""The whole road on a tiny model: what it leaves, what it refuses, and that a kill changes nothing."""
+"""The whole context on a tiny model: what it leaves, what it refuses, and that a kill changes nothing."""
 
 import json
 import shutil
@@ -23,7 +23,7 @@ from bundle.judging.sensitivity import SENSITIVITY
 from bundle.transport.signature import make_keys
 from compile import pipeline
 from compile.evaluation import preflight
-from compile.evaluation.inputs import open_road
+from compile.evaluation.build_context import prepare_build
 from compile.evaluation.preflight import PACKAGES
 from compile.evaluation.summary import describe
 from compile.pipeline import STORE, build_and_judge, build_bundle, hash_card
@@ -193,7 +193,7 @@ def test_what_mends_plain_int8_is_searched_for_only_where_the_judgement_says_so(
     asked, folder = built
     lines: list[str] = []
     build_bundle(asked, lines.append)
-    assert "  search: not needed, no variant needs mending" in lines and not (folder / SENSITIVITY).exists()
+    assert "  search: not needed, no variant needs repair" in lines and not (folder / SENSITIVITY).exists()
     monkeypatch.setattr(
         pipeline, "why_search", lambda choice: "int8 is not shown to be within its budgets: depth regression"
     )
@@ -326,8 +326,8 @@ def test_a_budget_for_a_task_that_is_left_out_is_ignored_and_said(
 ) -> None:
     lines: list[str] = []
     asked = config("jetson", checkpoint, scenes, tmp_path, tasks=("depth",), budgets={"depth": 0.5, "edge": 0.2})
-    road = open_road(asked, lines.append)
-    assert road.budgets == {"depth": 0.5} and "budgets: ignored for edge: this build leaves the task out" in lines
+    context = prepare_build(asked, lines.append)
+    assert context.budgets == {"depth": 0.5} and "budgets: ignored for edge: this build leaves the task out" in lines
     assert f"evaluation: only {len(made.EVALUATION)} images of the 100 asked for" in lines and not list(
         tmp_path.iterdir()
     )

@@ -10,7 +10,7 @@ from bundle.formats.manifest import BundleVariant, Engine, Manifest
 from bundle.formats.outputs import anything, replacing
 from bundle.judging.choice import Candidate, Choice
 from bundle.judging.sentences import why_shipped
-from compile.publish import Parts, ship
+from compile.publish import StageArtifacts, ship
 from compile.stage.artifacts import ReferenceVectors
 from compile.stage.store import seal
 from tests.bundle.made import make_bundle
@@ -34,12 +34,12 @@ def test_engines_that_were_built_here_go_along_unlisted(tmp_path: Path) -> None:
             for name in names:
                 (folder / name).parent.mkdir(exist_ok=True)
                 (folder / name).write_text(name)
-            seal(kind, folder, parent=None, inputs=(), outputs=(), settings={}, tools={})
+            seal(kind, folder, tools={})
         return load(kind, tmp_path / kind.kind)
 
     engine = part(EngineArtifact, "f16.onnx", "engines/f16-01.engine", "engines/f16-01.engine.sha256")
     vectors, folded = part(ReferenceVectors, "vectors.npz"), part(Folded, "fold.json")
-    parts = Parts(part(Exported), folded, part(Simplified), part(Quantized), engine, vectors)
+    parts = StageArtifacts(part(Exported), folded, part(Simplified), part(Quantized), engine, vectors)
     assert list(parts.hashes) == sorted(parts.sources) == ["f16.onnx", "fold.json", "vectors.npz"]
     assert list(parts.engines) == ["engines/f16-01.engine", "engines/f16-01.engine.sha256"]
 

@@ -8,11 +8,12 @@ import pytest
 
 from bundle.base.errors import GraphError
 from bundle.formats.artifacts import Folded, Simplified
+from calibration.image_files import ImageFiles
 from compile.fold import fold
 from compile.graphs.passes import table
 from compile.rewrite import rewrite
-from compile.stage.graph_info import GRAPH_FILE
-from compile.stage.image_files import ImageFiles
+from compile.stage.artifacts import FoldedSettings, SimplifiedSettings
+from compile.stage.graph_info import GRAPH_FILE, read_settings
 from studies.rewrites import CANDIDATES
 from targets.folding import rates_of
 from tests.compile.made import quiet
@@ -33,11 +34,12 @@ def rewritten(folded: Folded, images: ImageFiles, tmp_path_factory: pytest.TempP
 
 
 def test_it_says_what_ran_and_where(rewritten: Simplified, folded: Folded) -> None:
-    sites = rewritten.record.settings["rewrites"]
-    assert isinstance(sites, dict) and tuple(sites) == CANDIDATES
+    settings = read_settings(SimplifiedSettings, rewritten)
+    sites = settings.rewrites
+    assert tuple(sites) == CANDIDATES
     assert sites["mix_before_resize"] == 6 and sites["gather_windows"]
     assert rewritten.record.parent == folded.sha256
-    assert rewritten.record.settings["outcome"] == folded.record.settings["outcome"]
+    assert settings.preparation == read_settings(FoldedSettings, folded).preparation
 
 
 def test_outputs_keep_names_order_and_shapes(rewritten: Simplified, folded: Folded) -> None:
@@ -48,7 +50,7 @@ def test_outputs_keep_names_order_and_shapes(rewritten: Simplified, folded: Fold
 
 def test_without_rewrites_the_graph_is_the_same(folded: Folded, images: ImageFiles, tmp_path: Path) -> None:
     kept = rewrite(folded, tmp_path / "graph", (), images, threads=1)
-    assert kept.record.settings["rewrites"] == {}
+    assert read_settings(SimplifiedSettings, kept).rewrites == {}
     before, after = (onnx.load(one.file(GRAPH_FILE)).graph for one in (folded, kept))
     assert list(before.node) == list(after.node)
 

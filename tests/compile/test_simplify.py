@@ -10,15 +10,16 @@ import pytest
 from bundle.base.errors import ArtifactError
 from bundle.base.isolated import module
 from bundle.formats.artifacts import Exported, Simplified, load
+from calibration.image_files import ImageFiles
 from compile import simplify as stage
 from compile.simplify import operators, simplify
-from compile.stage.graph_info import GRAPH_FILE
-from compile.stage.image_files import ImageFiles
+from compile.stage.artifacts import Preparation, SimplifiedSettings
+from compile.stage.graph_info import GRAPH_FILE, read_settings
 
 
 def test_it_folds_constants_and_adds_nothing(exported: Exported, simplified: Simplified) -> None:
     before, after = operators(exported.file(GRAPH_FILE)), operators(simplified.file(GRAPH_FILE))
-    assert simplified.record.settings["outcome"] == "simplified"
+    assert read_settings(SimplifiedSettings, simplified).preparation == Preparation(outcome="simplified")
     assert after - before == {}
     assert sum(after.values()) <= sum(before.values())
     assert after["Gemm"] <= before["Gemm"] and after["MatMul"] == before["MatMul"]
@@ -38,15 +39,17 @@ def test_paths_are_those_of_the_folder_one_stands_in(
     shutil.copytree(exported.folder, tmp_path / "exported")
     monkeypatch.chdir(tmp_path)
     result = simplify(load(Exported, Path("exported")), Path("out/graph"), images, threads=1)
-    assert result.record.settings["outcome"] == "simplified"
+    assert read_settings(SimplifiedSettings, result).preparation.outcome == "simplified"
     assert result.sha256 == simplified.sha256
 
 
 def refused(exported: Exported, images: ImageFiles, folder: Path) -> str:
-    """Simplify; check that the input went on unchanged; return the outcome."""
+    """Simplify; check that the input went on unchanged; return the reason."""
     result = simplify(exported, folder / "graph", images, threads=1)
     assert result.file(GRAPH_FILE).read_bytes() == exported.file(GRAPH_FILE).read_bytes()
-    return str(result.record.settings["outcome"])
+    preparation = read_settings(SimplifiedSettings, result).preparation
+    assert preparation.outcome == "kept"
+    return preparation.reason
 
 
 @pytest.mark.parametrize("io", ["raw"], indirect=True)

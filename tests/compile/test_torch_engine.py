@@ -9,11 +9,11 @@ from torch import nn
 
 from bundle.base.errors import ArtifactError, GraphError, TargetUnavailable
 from bundle.formats.artifacts import Folded, Simplified, load
+from calibration.image_files import ImageFiles
 from compile import torch_engine
 from compile.fold import fold
 from compile.stage.compare import run_graph
 from compile.stage.graph_info import GRAPH_FILE, INPUT, graph_info
-from compile.stage.image_files import ImageFiles
 from compile.stage.store import seal
 from compile.torch_engine import convert_bundle, converter_arguments, folded_module, require_parent, typed_program
 from targets.folding import rates_of
@@ -39,7 +39,7 @@ def exported(half: bool) -> tuple[dict[str, torch.dtype], torch.Tensor, torch.Te
     """The type of each operator's result in the exported program, its output, and the module's own."""
     torch.manual_seed(0)
     block, x = Block().eval(), torch.randn(2, 8)
-    program = typed_program(block, x, half=half)
+    program = typed_program(block, x, fp16=half)
     nodes = [node for node in program.graph.nodes if node.op == "call_function"]
     types = {str(node.target): node.meta["val"].dtype for node in nodes if "val" in node.meta}
     with torch.no_grad():
@@ -48,10 +48,10 @@ def exported(half: bool) -> tuple[dict[str, torch.dtype], torch.Tensor, torch.Te
 
 @pytest.mark.filterwarnings("ignore::FutureWarning", "ignore::DeprecationWarning")  # torch's own, while it exports
 def test_precision_is_in_the_exported_graph() -> None:
-    types, output, exact = exported(half=True)
+    types, output, exact = exported(fp16=True)
     assert types["aten.linear.default"] == torch.float16
     assert output.dtype == torch.float32 and 0 < (output - exact).abs().max() < 1e-3
-    types, output, exact = exported(half=False)
+    types, output, exact = exported(fp16=False)
     assert set(types.values()) == {torch.float32} and torch.equal(output, exact)
 
 
@@ -65,7 +65,7 @@ def test_the_module_that_is_converted_answers_as_the_folded_graph(
     [want] = run_graph(folded.file(GRAPH_FILE), info, [feed], exact=False, threads=1)
     example = torch.from_numpy(feed[INPUT])
     with torch.no_grad():
-        eager, program = module(example), typed_program(module, example, half=False).module()(example)
+        eager, program = module(example), typed_program(module, example, fp16=False).module()(example)
     for name, one, other in zip(info.tasks, eager, program, strict=True):
         assert np.abs(one.numpy().astype(np.float64) - want[name]).max() < 1e-4
         assert torch.equal(one, other)
@@ -91,7 +91,7 @@ def test_each_version_gets_the_arguments_it_knows() -> None:
 def test_what_it_cannot_do_is_refused(tmp_path, monkeypatch) -> None:
     (tmp_path / "folded").mkdir()
     (tmp_path / "folded" / "model.onnx").write_text("")
-    seal(Folded, tmp_path / "folded", parent=None, inputs=(), outputs=(), settings={}, tools={})
+    seal(Folded, tmp_path / "folded", tools={})
     folded = load(Folded, tmp_path / "folded")
     bundle = make_bundle(tmp_path / "made", count=2)
     made = bundle.manifest.variants[0]

@@ -15,10 +15,10 @@ from bundle.base.frozen import Frozen
 from bundle.formats.artifacts import write_text
 from bundle.formats.fold import FOLD, FoldRecord
 from bundle.tasks.dataset import SPEC_FILE, FolderDataset, load_spec
+from calibration.image_files import folder_images
 from compile.folding.record import scope_of
 from compile.stage.artifacts import folding_of, total
 from compile.stage.graph_info import GRAPH_FILE
-from compile.stage.image_files import folder_images
 from studies.stages import folded_graph
 from targets.folding import rates_of
 from tdss.checkpoint import load

@@ -1,4 +1,4 @@
-"""Mending an accepted warning in a copy, to see what it costs."""
+"""Fixing an accepted warning in a copy, to see what it costs."""
 
 from pathlib import Path
 from types import SimpleNamespace
@@ -8,10 +8,10 @@ import onnx_ir as ir
 import pytest
 
 from bundle.base.errors import GraphError
-from compile.graphs.passes.make_half import make_half
+from compile.graphs.passes.convert_to_fp16 import convert_to_fp16
 from compile.graphs.read_onnx import read_model
 from compile.tensorrt_checks.run import lint_file, lint_model, view_of
-from studies.lint_cost import MENDS, measure, quantize_skips, ratio_db, return_to_float
+from studies.lint_cost import FIXES, measure, quantize_skips, ratio_db, return_to_float
 from studies.lint_cost import run as measured_run
 from tests.compile.graphs.passes.made import operators, run
 from tests.compile.tensorrt_checks.rules.made import SIZE, many, parse
@@ -44,7 +44,7 @@ def test_an_operator_goes_back_to_float_with_the_weight_it_had(tmp_path: Path) -
 def test_every_mend_is_of_a_rule_that_warns() -> None:
     from compile.tensorrt_checks.rules.accepted import WARNINGS
 
-    assert set(MENDS) <= WARNINGS
+    assert set(FIXES) <= WARNINGS
 
 
 @pytest.mark.parametrize(("noise", "decibels"), [(0.1, 20), (0.01, 40)])
@@ -74,7 +74,7 @@ def test_a_skip_input_of_a_typed_graph_is_seen_in_fp16(tmp_path: Path) -> None:
         "y = Add (n, r)", "o = Add (n, r)\n    y = MatMul (o, f)"
     )  # neither head nor tail: those are float32
     text = text.replace("<float s", f"<float[{SIZE},{SIZE}] f = {many(0.1, SIZE * SIZE)}, float s")
-    model, _ = make_half(view_of(parse(text)).model)
+    model, _ = convert_to_fp16(view_of(parse(text)).model)
     ir.save(model, tmp_path / "m.onnx")
     model, findings = view_of(read_model(tmp_path / "m.onnx")).model, lint_file(tmp_path / "m.onnx").findings
     skips = [finding for finding in findings if finding.rule == "residual-input"]

@@ -16,7 +16,7 @@ from studies import rates as bench_rates
 from studies.folding import graphs as bench_graphs
 from studies.folding.models import tiny
 from studies.rates import GRID, decide, fold_all, lines, measure_rates, plans
-from studies.runs import Bench
+from studies.runs import TimingSetup
 from targets.base import RunConfig
 from targets.folding import Measure, Rates, Sample
 from targets.table import TARGETS
@@ -32,9 +32,9 @@ def sample(model: str, graph: str, ratio: float, variant: str = "f32") -> Sample
     return Sample(model=model, variant=variant, graph=graph, macs=1, ratio=ratio)
 
 
-def bench(target: str) -> Bench:
+def bench(target: str) -> TimingSetup:
     """Two rounds on a target."""
-    return Bench(TARGETS[target], RunConfig(threads=1), TimingConfig(runs=2, warmup=0), "cpu")
+    return TimingSetup(TARGETS[target], RunConfig(threads=1), TimingConfig(runs=2, warmup=0), "cpu")
 
 
 @pytest.mark.parametrize(
@@ -81,7 +81,7 @@ def work(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 def graph_files(work: Path) -> dict[str, Path]:
     """Return the folded graphs' files by name."""
-    return {path.stem: path for path in work.glob("*/*.onnx") if path.stem != "plain"}
+    return {hash_file(path)[:16]: path for path in work.glob("folded/*/model.onnx")}
 
 
 def test_rates_that_lead_to_the_same_file_are_measured_once(work: Path) -> None:
@@ -134,7 +134,7 @@ def proof(moved: int) -> Proof:
         weight_bytes=1_000_000,
         macs=1,
         int8_share=0.0,
-        half_share=1.0,
+        fp16_share=1.0,
         not_int8=(),
         engine_bytes=1,
     )
@@ -142,7 +142,7 @@ def proof(moved: int) -> Proof:
 
 
 def test_jetson_needs_the_builder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("targets.jetson.rtx.why_not", lambda: "it is not here")
+    monkeypatch.setattr("targets.jetson.rtx.unavailable", lambda: "it is not here")
     with pytest.raises(TargetUnavailable, match="cannot be proven here") as caught:
         measure_rates(["default"], GRID, bench("jetson"), tmp_path, "again")
     assert caught.value.exit_code == 3 and not list(tmp_path.iterdir())

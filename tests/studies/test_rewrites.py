@@ -10,7 +10,7 @@ from compile.graphs.passes.table import PASSES
 from compile.stage.config import TimingConfig
 from compile.stage.graph_info import GRAPH_FILE, graph_info
 from studies.rewrites import CANDIDATES, Contract, Model, decide, measure_rewrites
-from studies.runs import Bench
+from studies.runs import TimingSetup
 from targets.base import RunConfig
 from targets.rewrites import Sample
 from targets.table import TARGETS
@@ -49,7 +49,7 @@ def test_every_candidate_is_in_the_table_of_passes() -> None:
 def test_it_measures_each_rewrite_over_those_that_are_on(simplified: Simplified) -> None:
     shape = simplified.record.inputs[0].shape
     model = Model("tiny", simplified.file(GRAPH_FILE), {simplified.record.inputs[0].name: np.zeros(shape, np.float32)})
-    bench = Bench(TARGETS["reference"], RunConfig(threads=1), TimingConfig(runs=2, warmup=0), "cpu")
+    bench = TimingSetup(TARGETS["reference"], RunConfig(threads=1), TimingConfig(runs=2, warmup=0), "cpu")
     rows = measure_rewrites([model], bench, ("gather_windows", "resize_as_products"))
     assert [row.name for row in rows] == ["gather_windows", "resize_as_products"]
     assert all(sample.sites > 0 and sample.ratio > 0 for row in rows for sample in row.samples)
@@ -63,7 +63,7 @@ def test_each_variant_of_a_target_is_measured_also_the_quantized_one(
     feed = info.feed(read_image(calibration.paths[0]), name="an image")
     target, run = TARGETS["intel"], RunConfig(threads=1)
     model = Model("tiny", simplified.file(GRAPH_FILE), feed, Contract(info, calibration))
-    bench = Bench(target, run, TimingConfig(runs=2, warmup=0), "cpu")
+    bench = TimingSetup(target, run, TimingConfig(runs=2, warmup=0), "cpu")
     [row] = measure_rewrites([model], bench, ("flatten_tokens",))
     offered = {one.name for one in target.variants(target.capabilities(run)) if one.graph in ("float", "quantized")}
     assert {sample.variant for sample in row.samples} == offered >= {"f32", "int8"}

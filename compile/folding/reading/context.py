@@ -8,7 +8,7 @@ import onnx_ir as ir
 from compile.folding.linear.matrices import Array
 from compile.folding.linear.moves import Shape
 from compile.folding.linear.network import CHANNEL, POSITION, Network, View
-from compile.graphs.nodes import constant, place, shape_of
+from compile.graphs.nodes import constant, input_at, shape_of
 
 
 class NotLinear(Exception):
@@ -39,7 +39,7 @@ def floats(tensor: ir.Value | None) -> Array | None:
 
 def known(node: ir.Node, index: int) -> Array:
     """Return an input of a node as a constant."""
-    array = floats(place(node, index))
+    array = floats(input_at(node, index))
     if array is None:
         raise NotLinear(f"its input {index} is not constant")
     return array
@@ -47,8 +47,8 @@ def known(node: ir.Node, index: int) -> Array:
 
 def integers(node: ir.Node, index: int | None, name: str, default: Sequence[int] | None = None) -> list[int]:
     """Return integers that are an input of a node or, where that is not given, an attribute."""
-    if index is not None and place(node, index) is not None:
-        array = constant(place(node, index))
+    if index is not None and input_at(node, index) is not None:
+        array = constant(input_at(node, index))
         if array is None:
             raise NotLinear(f"its {name} are not constant")
         return [int(one) for one in array.reshape(-1)]

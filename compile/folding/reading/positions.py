@@ -13,7 +13,7 @@ from compile.folding.linear.network import CHANNEL, POSITION, Network, Term, Vie
 from compile.folding.linear.views import reshape
 from compile.folding.reading.context import NotLinear, integers, known, known_shape, moved, stand_in, text, view_of
 from compile.graphs.interpolation import resize_weights
-from compile.graphs.nodes import integer, place
+from compile.graphs.nodes import input_at, integer
 
 
 def _mapped(network: Network, view: View, factors: dict[int, "sparse.csr_array"], step: Step) -> View:
@@ -127,7 +127,7 @@ def read_resize(network: Network, node: ir.Node) -> View:
     plain = not attributes.get("antialias") and not attributes.get("exclude_outside") and "axes" not in attributes
     if (
         not plain
-        or place(node, 1) is not None
+        or input_at(node, 1) is not None
         or coordinates == "tf_crop_and_resize"
         or mode not in ("linear", "nearest")
     ):
@@ -147,7 +147,7 @@ def read_resize(network: Network, node: ir.Node) -> View:
 
 
 def _require_exact_scales(node: ir.Node, before: Shape, after: Shape) -> None:
-    if place(node, 2) is None:
+    if input_at(node, 2) is None:
         return
     scales = known(node, 2)
     if scales.size and not np.allclose(scales, np.divide(after, before), rtol=1e-6):
@@ -158,9 +158,9 @@ def read_pad(network: Network, node: ir.Node) -> View:
     """Read a padding of positions with zeros."""
     view = view_of(network, node.inputs[0])
     pads = integers(node, 1, "pads")
-    if place(node, 3) is not None or str(text(node, "mode", "constant")) != "constant":
+    if input_at(node, 3) is not None or str(text(node, "mode", "constant")) != "constant":
         raise NotLinear("it pads with more than zeros")
-    if place(node, 2) is not None and known(node, 2).any():
+    if input_at(node, 2) is not None and known(node, 2).any():
         raise NotLinear("it pads with more than zeros")
     rank, weights = len(view.axes), {}
     for axis in range(rank):

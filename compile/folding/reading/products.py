@@ -25,7 +25,7 @@ from compile.folding.reading.context import (
     text,
     view_of,
 )
-from compile.graphs.nodes import integer, place
+from compile.graphs.nodes import input_at, integer
 
 MOST_ENTRIES = 2**26  # of the matrix over all channels that an einsum is
 
@@ -115,7 +115,7 @@ def read_gemm(network: Network, node: ir.Node) -> View:
     letters = "nk" if integer(node, "transB", 0) else "kn"
     alpha, beta = floating(node, "alpha", 1.0), floating(node, "beta", 1.0)
     view = _contract(network, node.outputs[0], view, "mk", weight * alpha, letters, "mn")
-    if place(node, 2) is not None:
+    if input_at(node, 2) is not None:
         network.shift(network.values[view.value], per_channel(known(node, 2) * beta, view.shape, view.axes))
     return view
 
@@ -138,7 +138,7 @@ def read_convolution(network: Network, node: ir.Node) -> View:
         for move, matrix in zip(one.places, _taps(weight, group, node.op_type), strict=True)
         if move.weights.nnz
     )
-    bias = np.zeros(shape[1]) if place(node, 2) is None else known(node, 2)
+    bias = np.zeros(shape[1]) if input_at(node, 2) is None else known(node, 2)
     return network.linear(node.outputs[0], shape, source.axes, terms, bias)
 
 

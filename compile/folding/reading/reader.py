@@ -15,7 +15,7 @@ from compile.folding.linear.network import CHANNEL, POSITION, Network, Term, Vie
 from compile.folding.reading.context import NotLinear
 from compile.folding.reading.dead_channels import ELEMENTWISE, known_channels, read_in_part
 from compile.folding.reading.operators import OPERATORS, Operator
-from compile.graphs.nodes import constant, integer, is_constant, is_standard, place, shape_of
+from compile.graphs.nodes import constant, input_at, integer, is_constant, is_standard, shape_of
 
 CHANNELS_LAST = frozenset({"LayerNormalization", "RMSNormalization"})
 CHANNELS_SECOND = frozenset(
@@ -143,8 +143,8 @@ def _source(network: Network, tensor: ir.Value, node: ir.Node | None) -> View:
 
 def _split_norm(network: Network, node: ir.Node) -> bool:
     """Read a norm over the last axis as a source, which has no gain and no shift, and the value that applies them."""
-    shape, gain = shape_of(node.outputs[0]), constant(place(node, 1))
-    shift = np.zeros(1) if place(node, 2) is None else constant(place(node, 2))
+    shape, gain = shape_of(node.outputs[0]), constant(input_at(node, 1))
+    shift = np.zeros(1) if input_at(node, 2) is None else constant(input_at(node, 2))
     axis = integer(node, "axis", -1)
     if shape is None or gain is None or shift is None or axis not in (-1, len(shape) - 1) or len(node.outputs) > 1:
         return False
@@ -165,7 +165,7 @@ def _axes(network: Network, tensor: ir.Value, node: ir.Node | None, rank: int) -
             return _one_channel(rank, rank - 1)
         if node.op_type in CHANNELS_SECOND:
             return _one_channel(rank, 1)
-        first = place(node, 0)
+        first = input_at(node, 0)
         if node.op_type in ELEMENTWISE and first in network.views:
             return network.views[first].axes
         if node.op_type in ("Add", "Mul", "Sub", "Div", "Where"):
@@ -191,7 +191,7 @@ def _wanted(tensor: ir.Value, rank: int) -> int:
                 if (
                     reader.op_type in ("MatMul", "Gemm", *CHANNELS_LAST)
                     and index == 0
-                    and is_constant(place(reader, 1))
+                    and is_constant(input_at(reader, 1))
                 ):
                     return origin[-1]
                 if reader.op_type == "Transpose" and (perm := reader.attributes.get("perm")) is not None:

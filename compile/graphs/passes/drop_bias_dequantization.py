@@ -7,44 +7,36 @@ after    b_c = s_c · q_c                 an initializer, the product computed h
 import numpy as np
 import onnx_ir as ir
 
+from compile.graphs.match import NoMatch, matches
 from compile.graphs.nodes import Array, add_constant, constant, nodes_of
-from compile.graphs.quantizers import DEQUANTIZE
+from compile.graphs.quantizers import DEQUANTIZE, dequantized
 
 
 def drop_bias_dequantization(model: ir.Model) -> tuple[ir.Model, bool]:
-    """Replace every DQ node that ``why_not`` has nothing against by its result."""
+    """Replace every DQ node that matches by its result."""
     modified = False
-    for node in nodes_of(model, DEQUANTIZE):
-        if why_not(node):
-            continue
-        value = add_constant(model, f"{node.name}/bias", _dequantized(node))
+    for node, bias in matches(match, nodes_of(model, DEQUANTIZE)):
+        value = add_constant(model, f"{node.name}/bias", bias)
         node.outputs[0].replace_all_uses_with(value)
         model.graph.remove(node, safe=True)
         modified = True
     return model, modified
 
 
-def why_not(node: ir.Node) -> str:
-    """Return why a DQ node stays as it is, or nothing."""
-    quantized, scale = constant(node.inputs[0]), constant(node.inputs[1])
-    if quantized is None or scale is None:
-        return "it dequantizes something computed"
+def match(node: ir.Node) -> Array:
+    """Return the bias that a DQ node makes.
+
+    Raises:
+        NoMatch: it is no bias, or cannot be replaced.
+    """
+    quantized, bias = constant(node.inputs[0]), dequantized(node)
+    if quantized is None or bias is None:
+        raise NoMatch("it dequantizes something computed")
     if quantized.dtype != np.int32:
-        return f"it dequantizes {quantized.dtype}"
+        raise NoMatch(f"it dequantizes {quantized.dtype}")
     zero = constant(node.inputs[2]) if len(node.inputs) > 2 else None
     if zero is not None and zero.any():
-        return "its zero-point is not 0, which the standard forbids for int32"
-    return "its output leaves the graph" if node.outputs[0].is_graph_output() else ""
-
-
-def _dequantized(node: ir.Node) -> Array:
-    quantized, scale = constant(node.inputs[0]), constant(node.inputs[1])
-    assert quantized is not None and scale is not None
-    attribute = node.attributes.get("axis")
-    axis = 1 if attribute is None else attribute.as_int()
-    factors = scale.astype(np.float64)
-    if scale.ndim == 1 and scale.size > 1:
-        shape = [1] * quantized.ndim
-        shape[axis if quantized.ndim > 1 else 0] = scale.size
-        factors = factors.reshape(shape)
-    return np.asarray(quantized.astype(np.float64) * factors).astype(scale.dtype)
+        raise NoMatch("its zero-point is not 0, which the standard forbids for int32")
+    if node.outputs[0].is_graph_output():
+        raise NoMatch("its output leaves the graph")
+    return bias

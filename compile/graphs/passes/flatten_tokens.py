@@ -19,7 +19,7 @@ from math import prod
 import onnx_ir as ir
 
 from compile.graphs.insert import Inserter, supersede
-from compile.graphs.nodes import constant, integer, is_standard, label, nodes_of, place, shape_of
+from compile.graphs.nodes import constant, input_at, integer, is_standard, label, nodes_of, shape_of
 
 NAME = "flatten_tokens"
 RANK = 3
@@ -41,7 +41,7 @@ def flatten_tokens(model: ir.Model) -> tuple[ir.Model, int]:
 
 def _is_token_product(node: ir.Node) -> bool:
     """Say whether a MatMul multiplies rows of four or more axes by one constant matrix."""
-    rows, weight = shape_of(place(node, 0)), constant(place(node, 1))
+    rows, weight = shape_of(input_at(node, 0)), constant(input_at(node, 1))
     return rows is not None and len(rows) > RANK and weight is not None and weight.ndim == 2
 
 

@@ -14,13 +14,16 @@ from compile.graphs.quantizers import dequantizers_behind, quantizer_of
 def float_attention(model: ir.Model) -> tuple[ir.Model, int]:
     """Rewrite every attention with a quantized operand; return how many there were."""
     changed = 0
-    for one in list(attentions(model.graph)):
-        places = [
-            (product, index) for product in (one.first, one.second) for index in (0, 1) if _paired(product, index)
+    for attention in list(attentions(model.graph)):
+        inputs = [
+            (product, index)
+            for product in (attention.first, attention.second)
+            for index in (0, 1)
+            if _paired(product, index)
         ]
-        for product, index in places:
+        for product, index in inputs:
             read_around(product, index)
-        changed += bool(places)
+        changed += bool(inputs)
     return model, changed
 
 

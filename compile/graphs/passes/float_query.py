@@ -11,26 +11,32 @@ weights on every frame and multiplies in FP16 (measured, targets/jetson/placemen
 import onnx_ir as ir
 
 from compile.graphs.attention import Attention, attentions
+from compile.graphs.match import NoMatch, matches
 from compile.graphs.passes.scale_query_first import unquantized
 from compile.graphs.quantizers import dequantizers_behind, quantizer_of
 
 
 def float_query(model: ir.Model) -> tuple[ir.Model, int]:
-    """Rewrite every attention that ``why_not`` has nothing against; return how many there were."""
-    found = [one for one in attentions(model.graph) if not why_not(one)]
-    for one in found:
-        read_around(one.first, 0)
+    """Rewrite every attention that matches; return how many there were."""
+    found = [attention for attention, _ in matches(match, attentions(model.graph))]
+    for attention in found:
+        read_around(attention.first, 0)
     return model, len(found)
 
 
-def why_not(attention: Attention) -> str:
-    """Return why an attention stays as it is, or nothing."""
+def match(attention: Attention) -> None:
+    """Accept an attention whose first product is in INT8 and whose second is not.
+
+    Raises:
+        NoMatch: it is another one.
+    """
     query, key = (dequantizers_behind(value) for value in attention.first.inputs)
     if not query or not key:
-        return f"its {'key' if query else 'query'} is float"
+        raise NoMatch(f"its {'key' if query else 'query'} is float")
     if all(dequantizers_behind(value) for value in attention.second.inputs):
-        return "its second product is in INT8, too"
-    return "" if all(map(quantizer_of, query)) else "its query is dequantized, but no Q node feeds the DQ"
+        raise NoMatch("its second product is in INT8, too")
+    if not all(map(quantizer_of, query)):
+        raise NoMatch("its query is dequantized, but no Q node feeds the DQ")
 
 
 def read_around(product: ir.Node, index: int) -> None:

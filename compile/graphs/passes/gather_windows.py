@@ -88,5 +88,5 @@ def _replace(model: ir.Model, value: ir.Value, moved: Moved, mark: str) -> None:
     if made.shape != ir.Shape(shape):
         made = new.reshape(made, shape, "shaped")
     supersede(model, value, made)
-    unread = [node for node in moved.nodes if all(_inside_only(one, moved) for one in node.outputs)]
+    unread = [node for node in moved.nodes if all(_inside_only(output, moved) for output in node.outputs)]
     model.graph.remove(unread, safe=True)

@@ -4,25 +4,21 @@
     after    q_c = clamp(round(x_c / s))       x̂_c = s·q_c         s = max_c s_c
 
 Zero-points are 0, so each channel's range s_c·[−128, 127] lies inside the common one: nothing new is clipped. A narrow
-channel loses resolution, at most s/2 of rounding error in place of s_c/2.
+channel loses resolution, at most s/2 of rounding error instead of s_c/2.
 """
 
 import numpy as np
 import onnx_ir as ir
 
-from compile.graphs.nodes import constant, is_constant, nodes_of, place
-from compile.graphs.quantizers import QUANTIZE, dequantizers, set_parameters, zero_point, zero_point_obstacle
+from compile.graphs.match import NoMatch, matches
+from compile.graphs.nodes import Array, is_constant, nodes_of
+from compile.graphs.quantizers import QUANTIZE, dequantizers, scale_and_zero, set_parameters
 
 
 def make_activations_per_tensor(model: ir.Model) -> tuple[ir.Model, bool]:
-    """Rewrite every Q node that ``why_not`` has nothing against, together with its DQ nodes."""
+    """Rewrite every Q node that matches, together with its DQ nodes."""
     modified = False
-    for node in nodes_of(model, QUANTIZE):
-        readers = dequantizers(node)
-        if why_not(node) or isinstance(readers, str):
-            continue
-        scale, zero = constant(node.inputs[1]), zero_point(node)
-        assert scale is not None and zero is not None
+    for node, (scale, zero, readers) in matches(match, nodes_of(model, QUANTIZE)):
         set_parameters(model, node, readers, np.asarray(scale.max(), scale.dtype), np.zeros((), zero.dtype))
         for changed in (node, *readers):
             changed.attributes.pop("axis", None)
@@ -30,16 +26,17 @@ def make_activations_per_tensor(model: ir.Model) -> tuple[ir.Model, bool]:
     return model, modified
 
 
-def why_not(node: ir.Node) -> str:
-    """Return why a Q node stays as it is, or nothing."""
-    scale, zero = constant(place(node, 1)), zero_point(node)
+def match(node: ir.Node) -> tuple[Array, Array, tuple[ir.Node, ...]]:
+    """Return the scale and the zero-point of a Q node, and its DQ nodes.
+
+    Raises:
+        NoMatch: it quantizes a weight, has one scale, or cannot be rewritten.
+    """
     if is_constant(node.inputs[0]):
-        return "it quantizes a weight"
-    if scale is None or zero is None:
-        return zero_point_obstacle(node)
+        raise NoMatch("it quantizes a weight")
+    scale, zero = scale_and_zero(node)
     if scale.ndim == 0:
-        return "it has one scale already"
+        raise NoMatch("it has one scale already")
     if zero.any():
-        return "its zero-points are not 0: the channels' ranges have no common scale"
-    readers = dequantizers(node)
-    return readers if isinstance(readers, str) else ""
+        raise NoMatch("its zero-points are not 0: the channels' ranges have no common scale")
+    return scale, zero, dequantizers(node)

@@ -14,16 +14,17 @@ uint8 also cuts off below 0, and some quantizers leave a Relu to it. So where x 
 import numpy as np
 import onnx_ir as ir
 
-from compile.graphs.nodes import constant, free_name, is_standard, label, nodes_of, place
+from compile.graphs.match import NoMatch, matches
+from compile.graphs.nodes import Array, constant, free_name, input_at, is_standard, label, nodes_of
 from compile.graphs.quantizers import (
     COMMUTING,
     DEQUANTIZE,
     QUANTIZE,
     dequantizers,
     quantizer_of,
+    scale_and_zero,
     set_parameters,
     zero_point,
-    zero_point_obstacle,
 )
 
 NON_NEGATIVE = frozenset({"Abs", "Exp", "HardSigmoid", "Relu", "Sigmoid", "Softmax", "Softplus", "Sqrt"})
@@ -39,14 +40,9 @@ OF_FIRST = (COMMUTING - OF_ALL) | {
 
 
 def make_activations_signed(model: ir.Model) -> tuple[ir.Model, bool]:
-    """Rewrite every Q node that ``why_not`` has nothing against, together with its DQ nodes."""
+    """Rewrite every Q node that matches, together with its DQ nodes."""
     modified = False
-    for node in nodes_of(model, QUANTIZE):
-        readers = dequantizers(node)
-        if why_not(node) or isinstance(readers, str):
-            continue
-        scale = constant(node.inputs[1])
-        assert scale is not None
+    for node, (scale, readers) in matches(match, nodes_of(model, QUANTIZE)):
         signed = (scale.astype(np.float64) * (255.0 / 127.0)).astype(scale.dtype)
         if not non_negative(node.inputs[0]):
             _clamp(model, node)
@@ -56,17 +52,18 @@ def make_activations_signed(model: ir.Model) -> tuple[ir.Model, bool]:
     return model, modified
 
 
-def why_not(node: ir.Node) -> str:
-    """Return why a Q node stays as it is, or nothing."""
-    obstacle, zero = zero_point_obstacle(node), zero_point(node)
-    if obstacle or zero is None:
-        return obstacle
+def match(node: ir.Node) -> tuple[Array, tuple[ir.Node, ...]]:
+    """Return the scale of a Q node that quantizes to uint8, and its DQ nodes.
+
+    Raises:
+        NoMatch: it is another one, or cannot be rewritten.
+    """
+    scale, zero = scale_and_zero(node)
     if zero.dtype != np.uint8:
-        return f"it quantizes to {zero.dtype}"
+        raise NoMatch(f"it quantizes to {zero.dtype}")
     if zero.any():
-        return "its zero-point is not 0: an asymmetric range has no signed form with the same scale"
-    readers = dequantizers(node)
-    return readers if isinstance(readers, str) else ""
+        raise NoMatch("its zero-point is not 0: an asymmetric range has no signed form with the same scale")
+    return scale, dequantizers(node)
 
 
 def non_negative(value: ir.Value | None) -> bool:
@@ -103,7 +100,7 @@ def _sources(value: ir.Value) -> list[ir.Value | None] | None:
 
 
 def _at_least_0(clip: ir.Node) -> bool:
-    low = constant(place(clip, 1))
+    low = constant(input_at(clip, 1))
     return low is not None and not np.less(low, 0).any()
 
 

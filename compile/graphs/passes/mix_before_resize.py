@@ -78,7 +78,9 @@ def _before(value: ir.Value) -> tuple[ir.Value, ir.Node | None]:
 
 def _kind(resize: ir.Node | None) -> Kind:
     """Return what tells a resize from another between the same sizes."""
-    return () if resize is None else tuple(sorted((one.name, str(one.value)) for one in resize.attributes.values()))
+    return (
+        () if resize is None else tuple(sorted((value.name, str(value.value)) for value in resize.attributes.values()))
+    )
 
 
 def _replace(model: ir.Model, conv: ir.Node, branches: list[tuple[ir.Value, ir.Node | None]]) -> None:

@@ -12,41 +12,45 @@ import numpy as np
 import onnx_ir as ir
 from numpy.typing import NDArray
 
+from compile.graphs.match import NoMatch, matches
 from compile.graphs.nodes import Array, add_constant, constant, label, nodes_of
-from compile.graphs.quantizers import DEQUANTIZE, QUANTIZE
+from compile.graphs.quantizers import DEQUANTIZE, QUANTIZE, scale_axis
 
 
 def move_weight_dequantization(model: ir.Model) -> tuple[ir.Model, bool]:
-    """Rewrite, until nothing is left, every DQ of a constant that ``why_not`` has nothing against."""
+    """Rewrite, until nothing is left, every DQ of a constant that matches."""
     modified = False
-    while True:
-        node = next((node for node in nodes_of(model, DEQUANTIZE) if not why_not(node)), None)
-        if node is None:
-            return model, modified
-        [(between, _)] = node.outputs[0].uses()
+    while found := next(matches(match, nodes_of(model, DEQUANTIZE)), None):
+        node, between = found
         _transpose(model, node, between) if between.op_type == "Transpose" else _multiply(model, node, between)
         between.outputs[0].replace_all_uses_with(node.outputs[0])
         model.graph.remove(between, safe=True)
         modified = True
+    return model, modified
 
 
-def why_not(node: ir.Node) -> str:
-    """Return why a DQ node stays as it is, or nothing."""
+def match(node: ir.Node) -> ir.Node:
+    """Return the operator between a DQ node of a constant and the operator that multiplies with it.
+
+    Raises:
+        NoMatch: there is none, or it cannot be moved.
+    """
     source = _source(node)
     if source is None or constant(node.inputs[1]) is None:
-        return "it dequantizes something computed"
+        raise NoMatch("it dequantizes something computed")
     if node.outputs[0].is_graph_output() or len(list(node.outputs[0].uses())) != 1:
-        return "its result is read more than once, or not at all"
-    [(between, place)] = node.outputs[0].uses()
+        raise NoMatch("its result is read more than once, or not at all")
+    [(between, index)] = node.outputs[0].uses()
     if between.outputs[0].is_graph_output():
-        return f"the {between.op_type}'s result leaves the graph"
+        raise NoMatch(f"the {between.op_type}'s result leaves the graph")
     if between.op_type == "Transpose":
-        return ""
+        return between
     if between.op_type != "Mul":
-        return f"{between.op_type} stands next to it: it is its operator's neighbour, or nothing that can be moved"
-    factor, scale = constant(between.inputs[1 - place]), constant(node.inputs[1])
-    assert scale is not None
-    return "" if factor is not None and _factors(factor, node, scale) is not None else "the factor is not one per scale"
+        raise NoMatch(f"{between.op_type} reads it: it is its operator's neighbour, or nothing that can be moved")
+    factor, scale = constant(between.inputs[1 - index]), constant(node.inputs[1])
+    if factor is None or scale is None or _factors(factor, node, scale) is None:
+        raise NoMatch("the factor is not one per scale")
+    return between
 
 
 def _source(node: ir.Node) -> ir.Value | None:
@@ -67,25 +71,19 @@ def _transpose(model: ir.Model, node: ir.Node, between: ir.Node) -> None:
     pair = [node] if quantize is None or source is node.inputs[0] else [quantize, node]
     pair[0].replace_input_with(0, add_constant(model, f"{source.name}/transposed", array.transpose(order)))
     for one in pair:
-        axis = _axis(one, array.ndim)
+        axis = scale_axis(one, array.ndim)
         one.attributes["axis"] = ir.AttrInt64("axis", order.index(axis))
         one.outputs[0].shape = ir.Shape([array.shape[index] for index in order])
 
 
 def _multiply(model: ir.Model, node: ir.Node, between: ir.Node) -> None:
-    [(_, place)] = node.outputs[0].uses()
-    factor, scale = constant(between.inputs[1 - place]), constant(node.inputs[1])
+    [(_, index)] = node.outputs[0].uses()
+    factor, scale = constant(between.inputs[1 - index]), constant(node.inputs[1])
     assert factor is not None and scale is not None
     factors = _factors(factor, node, scale)
     assert factors is not None
     wider = (scale.astype(np.float64) * factors).astype(scale.dtype)
     node.replace_input_with(1, add_constant(model, f"{label(node)}/scale", wider))
-
-
-def _axis(node: ir.Node, rank: int) -> int:
-    attribute = node.attributes.get("axis")
-    axis = 1 if attribute is None else attribute.as_int()
-    return axis + rank if axis < 0 else min(axis, rank - 1)
 
 
 def _factors(factor: Array, node: ir.Node, scale: Array) -> NDArray[np.float64] | None:
@@ -97,6 +95,6 @@ def _factors(factor: Array, node: ir.Node, scale: Array) -> NDArray[np.float64] 
     if factor.size == 1 and factor.ndim <= rank:
         return np.asarray(numbers.reshape(()))
     wanted = [1] * rank
-    wanted[_axis(node, rank)] = scale.size
+    wanted[scale_axis(node, rank)] = scale.size
     padded = [1] * (rank - factor.ndim) + list(factor.shape)
     return numbers.reshape(scale.shape) if scale.size > 1 and padded == wanted else None

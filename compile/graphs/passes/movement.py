@@ -72,8 +72,8 @@ def _split(node: ir.Node, inputs: list[Indices], output: ir.Value) -> Indices | 
     attribute = node.attributes.get("axis")
     axis = 0 if attribute is None else attribute.as_int()
     sizes = [(shape_of(value) or (0,) * inputs[0].ndim)[axis] for value in node.outputs]
-    place = list(node.outputs).index(output)
-    return np.split(inputs[0], np.cumsum(sizes)[:-1], axis)[place]
+    index = list(node.outputs).index(output)
+    return np.split(inputs[0], np.cumsum(sizes)[:-1], axis)[index]
 
 
 def _concat(node: ir.Node, inputs: list[Indices], output: ir.Value) -> Indices | None:

@@ -1,7 +1,7 @@
-"""A mean over all places of a map as the product of a constant row with it.
+"""A mean over all positions of a map as the product of a constant row with it.
 
     before   y = mean over the middle axes of x                                        x [B, …, C]
-    after    y = Reshape([1/n … 1/n] · Reshape(x, [B, n, C]))                          n = the number of places
+    after    y = Reshape([1/n … 1/n] · Reshape(x, [B, n, C]))                          n = the number of positions
 
 What a dynamic gate reads. Some runtimes reduce over middle axes with a plain loop, and multiply matrices well. Exact but for
 the order of summation.
@@ -17,7 +17,7 @@ from compile.graphs.nodes import constant, nodes_of
 from compile.graphs.passes.movement import shape_of
 
 NAME = "pool_as_product"
-LEAST = 49  # places of a map, 7×7: a mean over fewer (of a few tasks' weights, say) costs nothing
+LEAST = 49  # positions of a map, 7×7: a mean over fewer (of a few tasks' weights, say) costs nothing
 
 
 def pool_as_product(model: ir.Model) -> tuple[ir.Model, int]:
@@ -49,10 +49,10 @@ def _replace(
     shapes: tuple[tuple[int, ...], tuple[int, ...]],
 ) -> None:
     (value, dtype), (whole, pooled) = source, shapes
-    batch, places, channels = whole[0], prod(whole[1:-1]), whole[-1]
+    batch, positions, channels = whole[0], prod(whole[1:-1]), whole[-1]
     new = Inserter(model, node, str(node.name), NAME)
-    flat = new.reshape(value, (batch, places, channels), "flat")
-    row = new.constant(np.full((1, places), 1.0 / places, dtype.numpy()), "row")
+    flat = new.reshape(value, (batch, positions, channels), "flat")
+    row = new.constant(np.full((1, positions), 1.0 / positions, dtype.numpy()), "row")
     mean = new.node("MatMul", [row, flat], (batch, 1, channels), "mean")
     supersede(model, node.outputs[0], new.reshape(mean, pooled, "shaped"))
     model.graph.remove(node, safe=True)

@@ -10,51 +10,53 @@ transformer's stream, which a LayerNorm reads) has no scale to take, and stays i
 import onnx_ir as ir
 from onnx_ir.passes.common import ShapeInferencePass
 
+from compile.graphs.match import NoMatch, matches
 from compile.graphs.nodes import WEIGHTED, free_name, is_constant, label, nodes_of
 from compile.graphs.quantizers import DEQUANTIZE, QUANTIZE
 
 
 def quantize_residual_inputs(model: ir.Model) -> tuple[ir.Model, bool]:
-    """Rewrite every Add that ``why_not`` has nothing against."""
+    """Rewrite every Add that matches."""
     model, modified = ShapeInferencePass()(model).model, False
-    for node in nodes_of(model, "Add"):
-        if why_not(node):
-            continue
-        place = _skip(node)
-        assert place is not None
-        skip = node.inputs[place]
-        old = _dequantizer(skip)
-        assert skip is not None and old is not None
+    for node, (index, skip, old) in matches(match, nodes_of(model, "Add")):
         name = free_name(model.graph, f"{label(node)}/skip")
         output = ir.Value(name=name, type=skip.type, shape=skip.shape)
         dequantize = ir.Node("", DEQUANTIZE, old.inputs, old.attributes.values(), outputs=[output], name=name)
         model.graph.insert_before(node, dequantize)
-        node.replace_input_with(place, output)
+        node.replace_input_with(index, output)
         modified = True
     if modified:
-        model.graph.sort()  # the Q may stand behind the Add that now reads it
+        model.graph.sort()  # the Q may come after the Add that now reads it
     return model, modified
 
 
-def why_not(node: ir.Node) -> str:
-    """Return why an Add stays as it is, or nothing."""
-    place = _skip(node)
-    if place is None:
-        return "it adds nothing to an INT8 product"
-    skip = node.inputs[place]
-    if skip is not None and skip.producer() is not None and skip.producer().op_type == DEQUANTIZE:  # type: ignore[union-attr]
-        return "its skip input is quantized already"
-    return "" if _dequantizer(skip) is not None else "no Q/DQ pair reads its skip input, so there is no scale for it"
+def match(node: ir.Node) -> tuple[int, ir.Value, ir.Node]:
+    """Return the index of an Add's skip input, the input, and a DQ node of the pair that reads the same tensor.
+
+    Raises:
+        NoMatch: it adds nothing to an INT8 product, or there is no such pair.
+    """
+    index = _skip(node)
+    if index is None:
+        raise NoMatch("it adds nothing to an INT8 product")
+    skip = node.inputs[index]
+    producer = None if skip is None else skip.producer()
+    if producer is not None and producer.op_type == DEQUANTIZE:
+        raise NoMatch("its skip input is quantized already")
+    pair = _dequantizer(skip)
+    if skip is None or pair is None:
+        raise NoMatch("no Q/DQ pair reads its skip input, so there is no scale for it")
+    return index, skip, pair
 
 
 def _skip(node: ir.Node) -> int | None:
-    """Return the place of the input that is added to an INT8 product, None if it is no such Add."""
+    """Return the index of the input that is added to an INT8 product, None if it is no such Add."""
     shapes = [None if value is None else value.shape for value in node.inputs]
     if len(shapes) != 2 or shapes[0] is None or shapes[0] != shapes[1]:
         return None
-    for place in (0, 1):
-        if _is_product(node.inputs[1 - place]) and not is_constant(node.inputs[place]):
-            return place
+    for index in (0, 1):
+        if _is_product(node.inputs[1 - index]) and not is_constant(node.inputs[index]):
+            return index
     return None
 
 

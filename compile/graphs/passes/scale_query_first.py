@@ -12,16 +12,17 @@ pair, which rounds each element as before.
 import numpy as np
 import onnx_ir as ir
 
+from compile.graphs.match import NoMatch, matches
 from compile.graphs.nodes import (
     Array,
     add_constant,
     constant,
     free_name,
+    input_at,
     is_constant,
     is_standard,
     label,
     nodes_of,
-    place,
 )
 from compile.graphs.quantizers import DEQUANTIZE, SEVERAL_DATA, dequantizers_behind, quantizer_of, same_parameters
 
@@ -29,13 +30,9 @@ BEFORE_SOFTMAX = frozenset({"Add", "Cast", "Identity", "Reshape", "Where"})
 
 
 def scale_query_first(model: ir.Model) -> tuple[ir.Model, bool]:
-    """Rewrite every Mul and Div that ``why_not`` has nothing against."""
+    """Rewrite every Mul and Div that matches."""
     modified = False
-    for node in [*nodes_of(model, "Mul"), *nodes_of(model, "Div")]:
-        if why_not(node):
-            continue
-        product, factor = scaled_product(node)
-        assert product is not None and factor is not None
+    for node, (product, factor) in matches(match, [*nodes_of(model, "Mul"), *nodes_of(model, "Div")]):
         _scale_first_input(model, product, factor)
         node.outputs[0].replace_all_uses_with(product.outputs[0])
         model.graph.remove(node, safe=True)
@@ -43,21 +40,28 @@ def scale_query_first(model: ir.Model) -> tuple[ir.Model, bool]:
     return model, modified
 
 
-def why_not(node: ir.Node) -> str:
-    """Return why a Mul or Div stays where it is, or nothing."""
+def match(node: ir.Node) -> tuple[ir.Node, Array]:
+    """Return the product whose result a Mul or Div scales, and the factor.
+
+    Raises:
+        NoMatch: it is no attention scale, or cannot be moved.
+    """
     product, factor = scaled_product(node)
     if product is None or factor is None:
-        return "it does not scale a product of two activations by one number"
+        raise NoMatch("it does not scale a product of two activations by one number")
     if not float(factor.reshape(())) > 0 or not np.isfinite(float(factor.reshape(()))):
-        return "its factor is not above 0"
+        raise NoMatch("its factor is not above 0")
     shape = product.outputs[0].shape
     if factor.ndim > (1 if shape is None else len(shape)):
-        return "its factor has more axes than the product is known to have"
+        raise NoMatch("its factor has more axes than the product is known to have")
     if len(list(product.outputs[0].uses())) != 1 or product.outputs[0].is_graph_output():
-        return "something else reads the unscaled logits"
+        raise NoMatch("something else reads the unscaled logits")
     if node.outputs[0].is_graph_output():
-        return "the scaled logits leave the graph"
-    return _obstacle(product) if reaches_softmax(node.outputs[0]) else "no softmax follows"
+        raise NoMatch("the scaled logits leave the graph")
+    if not reaches_softmax(node.outputs[0]):
+        raise NoMatch("no softmax follows")
+    _require_scalable(product)
+    return product, factor
 
 
 def scaled_product(node: ir.Node) -> tuple[ir.Node | None, Array | None]:
@@ -94,24 +98,20 @@ def reaches_softmax(value: ir.Value) -> bool:
     return False
 
 
-def _obstacle(product: ir.Node) -> str:
-    """Return why a product's first input cannot be scaled before its quantization, or nothing."""
+def _require_scalable(product: ir.Node) -> None:
+    """Raise ``NoMatch`` if a product's first input cannot be scaled before its quantization."""
     dequantizers = dequantizers_behind(product.inputs[0])
-    if not dequantizers:
-        return ""  # it is float, or a part of it is
     for dequantize in dequantizers:
         quantize, first = quantizer_of(dequantize), quantizer_of(dequantizers[0])
         if quantize is None or first is None or not same_parameters(quantize, dequantize):
-            return "its first input is dequantized, but no Q node of the same constant scale feeds the DQ"
+            raise NoMatch("its first input is dequantized, but no Q node of the same constant scale feeds the DQ")
         if not same_parameters(quantize, first):
-            return "its first input is joined from tensors of several scales"
-    scale = constant(place(dequantizers[0], 1))
-    moved = dequantizers[0].outputs[0] is not product.inputs[0]
-    return (
-        "its first input has several scales, and is moved behind them"
-        if moved and scale is not None and scale.size > 1
-        else ""
-    )
+            raise NoMatch("its first input is joined from tensors of several scales")
+    if not dequantizers or dequantizers[0].outputs[0] is product.inputs[0]:
+        return
+    scale = constant(input_at(dequantizers[0], 1))
+    if scale is not None and scale.size > 1:
+        raise NoMatch("its first input has several scales, and is moved behind them")
 
 
 def _scale_first_input(model: ir.Model, product: ir.Node, factor: Array) -> None:
@@ -144,7 +144,7 @@ def unquantized(value: ir.Value, product: ir.Node, copies: dict[ir.Node, ir.Node
     if node not in copies:
         count = len(node.inputs) if node.op_type in SEVERAL_DATA else 1
         data = [unquantized(one, product, copies) for one in node.inputs[:count] if one is not None]
-        names = [f"query_moved/{one.name}" for one in node.outputs]
+        names = [f"query_moved/{output.name}" for output in node.outputs]
         copies[node] = _copy(node, [*data, *node.inputs[count:]], product, names)
     return copies[node].outputs[list(node.outputs).index(value)]
 

@@ -18,7 +18,7 @@ import onnx_ir as ir
 from numpy.typing import NDArray
 
 from compile.graphs.insert import Inserter, supersede
-from compile.graphs.nodes import constant, label, nodes_of, place
+from compile.graphs.nodes import constant, input_at, label, nodes_of
 from compile.graphs.passes.movement import MOVES, Indices, shape_of, trace
 
 NAME = "split_projections"
@@ -61,7 +61,7 @@ def split_projections(model: ir.Model) -> tuple[ir.Model, int]:
 
 def _joint(product: ir.Node) -> Joint | None:
     """Return a product as a joint one; None where it is not, or where something reads it in another way."""
-    rows, weight = shape_of(place(product, 0)), constant(place(product, 1))
+    rows, weight = shape_of(input_at(product, 0)), constant(input_at(product, 1))
     if rows is None or len(rows) != 3 or weight is None or weight.ndim != 2:
         return None
     bias = _bias(product)
@@ -79,7 +79,7 @@ def _bias(product: ir.Node) -> ir.Node | None:
     if len(uses) != 1 or product.outputs[0].is_graph_output():
         return None
     [(reader, index)] = uses
-    vector = constant(place(reader, 1 - index)) if reader.op_type == "Add" and reader.domain == "" else None
+    vector = constant(input_at(reader, 1 - index)) if reader.op_type == "Add" and reader.domain == "" else None
     return reader if vector is not None and vector.shape == (shape_of(product.outputs[0]) or ())[-1:] else None
 
 

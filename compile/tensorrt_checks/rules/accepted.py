@@ -52,6 +52,6 @@ def check_accepted(accepted: tuple[Accepted, ...], where: str) -> tuple[Accepted
                 expected=f"one of the warnings {', '.join(sorted(WARNINGS))}",
                 got=one.rule,
                 where=where,
-                fix="mend what the rule names: an error is never accepted",
+                fix="fix what the rule names: an error is never accepted",
             )
     return accepted

@@ -3,8 +3,9 @@
 from collections.abc import Iterator
 
 from bundle.formats.tensorrt_checks import Finding
+from compile.graphs.match import reason_against
 from compile.graphs.nodes import is_constant
-from compile.graphs.passes.scale_query_first import reaches_softmax, scaled_product, why_not
+from compile.graphs.passes.scale_query_first import match, reaches_softmax, scaled_product
 from compile.tensorrt_checks.rules.view import View, name_of, tensor_of
 
 NAME = "attention-scale"
@@ -12,7 +13,7 @@ EFFECT = (
     "the logits are larger by the inverse of the scale than they need to be: FP16 overflows earlier, and NVIDIA's guide asks for "
     "the scale before the first product of a fused attention (TensorRT-RTX 1.7.1 fuses it behind, too; TensorRT 10.3 was not tried)"
 )
-MEND = "scale the query first (the pass scale_query_first), or fold the scale into its projection"
+FIX = "scale the query first (the pass scale_query_first), or fold the scale into its projection"
 BY_HAND = "scale the query first or fold the scale into its projection; the pass scale_query_first does not: {reason}"
 
 
@@ -22,12 +23,12 @@ def check(view: View) -> Iterator[Finding]:
         product, _ = scaled_product(node)
         if product is None or any(is_constant(part) for part in product.inputs) or not reaches_softmax(node.outputs[0]):
             continue
-        reason = why_not(node)
+        reason = reason_against(match, node)
         yield Finding(
             rule=NAME,
             severity="warning",
             node=name_of(node),
             tensor=tensor_of(product.outputs[0]),
             effect=EFFECT,
-            mend=BY_HAND.format(reason=reason) if reason else MEND,
+            fix=BY_HAND.format(reason=reason) if reason else FIX,
         )

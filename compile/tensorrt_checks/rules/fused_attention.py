@@ -1,7 +1,7 @@
 """Attention that no fused kernel takes: TensorRT then computes it in pieces, which write and read the logits of every head.
 
 What decides was measured with TensorRT-RTX 1.7.1 for compute capability 8.6, which is like an Orin's builder, not that one;
-the tests build the broken and the mended graph. No kernel takes one product in INT8 beside the other in float, an operand that is
+the tests build the broken and the fixed graph. No kernel takes one product in INT8 beside the other in float, an operand that is
 repeated over batch or heads, logits that a mask makes larger, or logits and probabilities that something else reads. In float the softmax's
 output may be quantized, and fewer than four axes do, where the head size is one of ``PLAIN_HEADS``. In INT8 all four operands and the output
 are quantized, and the head size is one of ``INT8_HEADS``. A query, key or value that is quantized alone does no harm.
@@ -28,15 +28,15 @@ FLOAT_SOFTMAX = f"leave the softmax's output in float, or {WHOLE}"
 
 def check(view: View) -> Iterator[Finding]:
     """Look at every attention: its types, its shapes, and who else reads what is inside."""
-    for one in attentions(view.nodes):
-        for reason, mend in (*_types(one), *_shapes(one), *_readers(one)):
+    for attention in attentions(view.nodes):
+        for reason, fix in (*_types(attention), *_shapes(attention), *_readers(attention)):
             yield Finding(
                 rule=NAME,
                 severity="warning",
-                node=name_of(one.first),
-                tensor=tensor_of(one.first.outputs[0]),
+                node=name_of(attention.first),
+                tensor=tensor_of(attention.first.outputs[0]),
                 effect=EFFECT.format(reason=reason),
-                mend=mend,
+                fix=fix,
             )
 
 

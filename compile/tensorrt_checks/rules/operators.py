@@ -5,7 +5,7 @@ from collections.abc import Iterator
 import onnx_ir as ir
 
 from bundle.formats.tensorrt_checks import Finding
-from compile.graphs.nodes import integer, is_constant, is_standard, place
+from compile.graphs.nodes import input_at, integer, is_constant, is_standard
 from compile.tensorrt_checks import operators_10_3 as table
 from compile.tensorrt_checks.rules.view import View, name_of, tensor_of
 
@@ -13,9 +13,9 @@ NAME = "known-operator"
 NARROWED = "narrowed-type"
 UNKNOWN = f"the parser of TensorRT {table.VERSION} has no importer for {{operator}}: the graph is rejected"
 CUSTOM = "TensorRT looks for a plugin called {operator} (domain {domain}); without one the graph is rejected"
-MEND_UNKNOWN = "write it with operators of the table (compile/tensorrt_checks/operators_10_3.py), or bring a plugin"
+FIX_UNKNOWN = "write it with operators of the table (compile/tensorrt_checks/operators_10_3.py), or bring a plugin"
 STORED = "the engine is not built: an {kind} tensor may feed a DequantizeLinear only, and here it feeds {operator}"
-MEND_STORED = "write the conversion as one DequantizeLinear with the scale, not as Cast and Mul or the like"
+FIX_STORED = "write the conversion as one DequantizeLinear with the scale, not as Cast and Mul or the like"
 QUANTIZERS = ("QuantizeLinear", "DequantizeLinear")  # their types are the business of rules 1, 3 and 9
 
 
@@ -25,9 +25,9 @@ def check(view: View) -> Iterator[Finding]:
         if not is_standard(node):
             if table.PLUGIN_MARK not in node.op_type:
                 effect = CUSTOM.format(operator=node.op_type, domain=node.domain)
-                yield _finding(node, "", effect, MEND_UNKNOWN)
+                yield _finding(node, "", effect, FIX_UNKNOWN)
         elif node.op_type not in table.OPERATORS:
-            yield _finding(node, "", UNKNOWN.format(operator=node.op_type), MEND_UNKNOWN)
+            yield _finding(node, "", UNKNOWN.format(operator=node.op_type), FIX_UNKNOWN)
         else:
             yield from _restrictions(node)
             if node.op_type not in QUANTIZERS:
@@ -46,17 +46,17 @@ def check_narrowed(view: View) -> Iterator[Finding]:
                     node=name_of(node),
                     tensor=tensor_of(value),
                     effect=effect,
-                    mend="export the model in float32",
+                    fix="export the model in float32",
                 )
 
 
 def _types(node: ir.Node) -> Iterator[Finding]:
     allowed = table.OPERATORS[node.op_type]
-    first = place(node, 0)
+    first = input_at(node, 0)
     if first is None or first.dtype is None or first.dtype in allowed or node.op_type in ("If", "Loop", "Scan"):
         return
     if first.dtype in table.STORED:
-        yield _finding(node, tensor_of(first), STORED.format(kind=first.dtype.name, operator=node.op_type), MEND_STORED)
+        yield _finding(node, tensor_of(first), STORED.format(kind=first.dtype.name, operator=node.op_type), FIX_STORED)
         return
     names = ", ".join(sorted(kind.name for kind in allowed))
     effect = f"the graph is rejected: {node.op_type} takes {names}, not {first.dtype.name}"
@@ -77,7 +77,7 @@ def _restrictions(node: ir.Node) -> Iterator[Finding]:
         effect = f"the graph is rejected: only the first output of {node.op_type} exists in TensorRT"
         yield _finding(node, tensor_of(others[0]), effect, "do without the others")
     for index in table.BUILD_TIME.get(node.op_type, ()):
-        value = place(node, index)
+        value = input_at(node, index)
         if value is not None and not is_constant(value):
             effect = f"the graph is rejected: input {index} of {node.op_type} must be a constant"
             yield _finding(node, tensor_of(value), effect, "export with fixed shapes and axes")
@@ -100,5 +100,5 @@ def _training(node: ir.Node) -> Iterator[Finding]:
         yield _finding(node, "", effect, "export the model in evaluation mode")
 
 
-def _finding(node: ir.Node, tensor: str, effect: str, mend: str) -> Finding:
-    return Finding(rule=NAME, severity="error", node=name_of(node), tensor=tensor, effect=effect, mend=mend)
+def _finding(node: ir.Node, tensor: str, effect: str, fix: str) -> Finding:
+    return Finding(rule=NAME, severity="error", node=name_of(node), tensor=tensor, effect=effect, fix=fix)

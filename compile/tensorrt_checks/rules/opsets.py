@@ -9,7 +9,7 @@ from compile.tensorrt_checks.rules.view import View, tensor_of
 NAME = "known-opset"
 LEAST, MOST = table.OPSETS
 SEVERAL = "the parser of TensorRT {version} takes opset {least} to {most}, not {opset}: newer operators are rejected or misread"
-MEND = "export at opset 20 (torch.onnx.export(..., opset_version=20)), which TensorRT 10.x and 11.x both take"
+FIX = "export at opset 20 (torch.onnx.export(..., opset_version=20)), which TensorRT 10.x and 11.x both take"
 BORDER = "the graph is rejected: a network has no input or output of type {kind}"
 
 
@@ -17,12 +17,12 @@ def check(view: View) -> Iterator[Finding]:
     """Look at the opset, and at the graph's inputs and outputs."""
     if not LEAST <= view.opset <= MOST:
         effect = SEVERAL.format(version=table.VERSION, least=LEAST, most=MOST, opset=view.opset)
-        yield _finding("", effect, MEND)
+        yield _finding("", effect, FIX)
     for value in (*view.model.graph.inputs, *view.model.graph.outputs):
         if value.dtype is not None and value.dtype not in table.TENSORS:
-            mend = "Cast outside of the graph, or export it with another type"
-            yield _finding(tensor_of(value), BORDER.format(kind=value.dtype.name), mend)
+            fix = "Cast outside of the graph, or export it with another type"
+            yield _finding(tensor_of(value), BORDER.format(kind=value.dtype.name), fix)
 
 
-def _finding(tensor: str, effect: str, mend: str) -> Finding:
-    return Finding(rule=NAME, severity="error", node="the graph", tensor=tensor, effect=effect, mend=mend)
+def _finding(tensor: str, effect: str, fix: str) -> Finding:
+    return Finding(rule=NAME, severity="error", node="the graph", tensor=tensor, effect=effect, fix=fix)

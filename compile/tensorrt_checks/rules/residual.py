@@ -5,12 +5,12 @@ from collections.abc import Iterator
 import onnx_ir as ir
 
 from bundle.formats.tensorrt_checks import Finding
-from compile.graphs.nodes import WEIGHTED, is_constant, place, shape_of
+from compile.graphs.nodes import WEIGHTED, input_at, is_constant, shape_of
 from compile.tensorrt_checks.rules.view import View, name_of, producer, quantized, tensor_of
 
 NAME = "residual-input"
 EFFECT = "{operator} and this Add are two kernels: with the skip input in float, the INT8 kernel writes float and the sum reads it"
-MEND = "quantize the skip input (the pass quantize_residual_inputs where its scale is known), or accept the kernel"
+FIX = "quantize the skip input (the pass quantize_residual_inputs where its scale is known), or accept the kernel"
 
 
 def check(view: View) -> Iterator[Finding]:
@@ -19,7 +19,7 @@ def check(view: View) -> Iterator[Finding]:
         for operator, skip in skips(node):
             effect = EFFECT.format(operator=name_of(operator))
             yield Finding(
-                rule=NAME, severity="warning", node=name_of(node), tensor=tensor_of(skip), effect=effect, mend=MEND
+                rule=NAME, severity="warning", node=name_of(node), tensor=tensor_of(skip), effect=effect, fix=FIX
             )
 
 
@@ -45,4 +45,4 @@ def int8_operator(value: ir.Value) -> ir.Node | None:
         node = producer(live[0], *WEIGHTED) if len(live) == 1 else None
     if node is None:
         return None
-    return node if quantized(place(node, 0)) and quantized(place(node, 1)) else None
+    return node if quantized(input_at(node, 0)) and quantized(input_at(node, 1)) else None

@@ -5,8 +5,9 @@ from collections.abc import Iterator
 import onnx_ir as ir
 
 from bundle.formats.tensorrt_checks import Finding
-from compile.graphs.nodes import constant, is_constant, place
-from compile.graphs.passes.make_activations_signed import non_negative, why_not
+from compile.graphs.match import reason_against
+from compile.graphs.nodes import constant, input_at, is_constant
+from compile.graphs.passes.make_activations_signed import match, non_negative
 from compile.graphs.quantizers import DEQUANTIZE, QUANTIZE, quantizer_of, zero_point
 from compile.graphs.quantizers import quantized_type as type_of_quantizer
 from compile.tensorrt_checks.rules.view import View, data_scale, name_of, tensor_of
@@ -39,13 +40,13 @@ def check(view: View) -> Iterator[Finding]:
 
 def _shares_zero(node: ir.Node) -> bool:
     pair = quantizer_of(node)
-    return pair is not None and place(pair, 2) is place(node, 2)
+    return pair is not None and input_at(pair, 2) is input_at(node, 2)
 
 
 def quantized_type(node: ir.Node) -> ir.DataType | None:
     """Return the integer type of a Q or DQ node as ONNX defines it."""
     if node.op_type == DEQUANTIZE:
-        value = place(node, 0)
+        value = input_at(node, 0)
         return None if value is None else value.dtype
     return type_of_quantizer(node)
 
@@ -55,7 +56,7 @@ def _type(node: ir.Node) -> Iterator[Finding]:
     if kind in (None, ir.DataType.INT8) or (kind == ir.DataType.INT32 and node.op_type == DEQUANTIZE):
         return  # an int32 DQ is rule 3's
     if kind == ir.DataType.UINT8:
-        missing = place(node, 2) is None
+        missing = input_at(node, 2) is None
         effect = f"without a zero-point ONNX means uint8; {UNSIGNED}" if missing else UNSIGNED
         yield _finding(node, effect, _to_signed(node))
     else:
@@ -67,12 +68,12 @@ def _to_signed(node: ir.Node) -> str:
     zero = zero_point(node) if node.op_type == QUANTIZE else None
     if zero is None or zero.any():
         return TO_INT8
-    clamp, reason = "" if non_negative(place(node, 0)) else CLAMP, why_not(node)
+    clamp, reason = "" if non_negative(input_at(node, 0)) else CLAMP, reason_against(match, node)
     return SIGNED.format(clamp=clamp, unless=f" does not: {reason}" if reason else "")
 
 
 def _zero(node: ir.Node) -> Iterator[Finding]:
-    value = place(node, 2)
+    value = input_at(node, 2)
     if value is None:
         return
     zero, scale = constant(value), data_scale(node)
@@ -88,6 +89,6 @@ def _zero(node: ir.Node) -> Iterator[Finding]:
         yield _finding(node, effect, "give it as many zero-points as scales")
 
 
-def _finding(node: ir.Node, effect: str, mend: str) -> Finding:
-    tensor = tensor_of(place(node, 0))
-    return Finding(rule=NAME, severity="error", node=name_of(node), tensor=tensor, effect=effect, mend=mend)
+def _finding(node: ir.Node, effect: str, fix: str) -> Finding:
+    tensor = tensor_of(input_at(node, 0))
+    return Finding(rule=NAME, severity="error", node=name_of(node), tensor=tensor, effect=effect, fix=fix)

@@ -5,7 +5,7 @@ from collections.abc import Iterator
 import onnx_ir as ir
 
 from bundle.formats.tensorrt_checks import Finding
-from compile.graphs.nodes import WEIGHTED, gemm_size, integer, is_constant, is_standard, place, shape_of
+from compile.graphs.nodes import WEIGHTED, gemm_size, input_at, integer, is_constant, is_standard, shape_of
 from compile.graphs.quantizers import DEQUANTIZE, quantizer_of
 from compile.tensorrt_checks.rules.view import View, beyond, name_of, quantized, tensor_of
 
@@ -23,7 +23,7 @@ INSIDE = "{operator} computes in float; quantizing what it reads rounds it and s
 def check(view: View) -> Iterator[Finding]:
     """Look at the size of every INT8 product, and at what reads each quantized activation."""
     for node in view.each(*WEIGHTED):
-        if quantized(place(node, 0)) and quantized(place(node, 1)):
+        if quantized(input_at(node, 0)) and quantized(input_at(node, 1)):
             yield from _size(node)
     for node in view.each(DEQUANTIZE):
         if quantizer_of(node) is not None and not is_constant(node.inputs[0]):
@@ -36,7 +36,7 @@ def check(view: View) -> Iterator[Finding]:
 def _size(node: ir.Node) -> Iterator[Finding]:
     size, grouped = gemm_size(node), integer(node, "group", 1) > 1
     thin = "" if size is None else _thin(size, grouped=grouped)
-    weight = shape_of(place(node, 1))
+    weight = shape_of(input_at(node, 1))
     if thin:
         effect = PADDED.format(what=thin, least=LEAST)
     elif node.op_type == "Conv" and weight is not None and not grouped and weight[1] < FEW:
@@ -55,5 +55,5 @@ def _thin(size: tuple[int, int, int], *, grouped: bool) -> str:
     return " and ".join(f"{letter} {number}" for letter, number in sizes if number < LEAST)
 
 
-def _finding(node: ir.Node, tensor: str, effect: str, mend: str) -> Finding:
-    return Finding(rule=NAME, severity="warning", node=name_of(node), tensor=tensor, effect=effect, mend=mend)
+def _finding(node: ir.Node, tensor: str, effect: str, fix: str) -> Finding:
+    return Finding(rule=NAME, severity="warning", node=name_of(node), tensor=tensor, effect=effect, fix=fix)

@@ -6,7 +6,7 @@ from typing import NamedTuple, TypeAlias
 import onnx_ir as ir
 
 from bundle.formats.tensorrt_checks import Finding, Severity
-from compile.graphs.nodes import Array, constant, is_standard, place
+from compile.graphs.nodes import Array, constant, input_at, is_standard
 from compile.graphs.quantizers import COMMUTING, dequantizers_behind
 
 
@@ -55,7 +55,7 @@ def producer(value: ir.Value | None, *operators: str) -> ir.Node | None:
 
 def data_scale(node: ir.Node) -> Array | None:
     """Return the scale of a Q or DQ node, None if it is computed."""
-    return constant(place(node, 1))
+    return constant(input_at(node, 1))
 
 
 def quantized(value: ir.Value | None) -> ir.Node | None:
@@ -64,7 +64,7 @@ def quantized(value: ir.Value | None) -> ir.Node | None:
 
 
 def beyond(value: ir.Value) -> Iterator[tuple[ir.Node, int]]:
-    """Yield (node, place) for what reads a value, seen across operators that TensorRT moves a DQ across; each once."""
+    """Yield (node, index) for what reads a value, seen across operators that TensorRT moves a DQ across; each once."""
     waiting, seen = [value], {value}
     while waiting:
         for reader, index in waiting.pop(0).uses():

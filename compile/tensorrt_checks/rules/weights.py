@@ -17,7 +17,7 @@ EFFECT = (
     "the weight's DQ is no neighbour of {consumer} ({between} between them): the operator runs in float on a weight "
     "rounded to INT8, or no kernel is found and the build fails"
 )
-MEND = "do {between} on the weight before it is quantized (the pass move_weight_dequantization)"
+FIX = "do {between} on the weight before it is quantized (the pass move_weight_dequantization)"
 
 
 def check(view: View) -> Iterator[Finding]:
@@ -32,7 +32,7 @@ def check(view: View) -> Iterator[Finding]:
                     node=name_of(node),
                     tensor=tensor_of(node.outputs[0]),
                     effect=EFFECT.format(consumer=name_of(consumer), between=names),
-                    mend=MEND.format(between=names),
+                    fix=FIX.format(between=names),
                 )
 
 

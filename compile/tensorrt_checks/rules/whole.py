@@ -32,8 +32,8 @@ def _inputs(node: ir.Node) -> Iterator[Finding]:
         return
     [other] = [value for value in values if value is not missing[0]] or [missing[0]]
     effect = HALF.format(operator=node.op_type, float=tensor_of(missing[0]), other=tensor_of(other))
-    mend = "quantize that input too, or leave the whole operator in float"
-    yield _finding(node, tensor_of(missing[0]), effect, mend)
+    fix = "quantize that input too, or leave the whole operator in float"
+    yield _finding(node, tensor_of(missing[0]), effect, fix)
 
 
 def _consumers(node: ir.Node) -> Iterator[Finding]:
@@ -41,9 +41,9 @@ def _consumers(node: ir.Node) -> Iterator[Finding]:
     if any(is_standard(reader) and reader.op_type in TAKES_INT8 for reader in found):
         return
     names = ", ".join(sorted({reader.op_type for reader in found})) or "a graph output"
-    effect, mend = ALONE.format(consumers=names), "leave the tensor in float"
-    yield _finding(node, tensor_of(node.outputs[0]), effect, mend)
+    effect, fix = ALONE.format(consumers=names), "leave the tensor in float"
+    yield _finding(node, tensor_of(node.outputs[0]), effect, fix)
 
 
-def _finding(node: ir.Node, tensor: str, effect: str, mend: str) -> Finding:
-    return Finding(rule=NAME, severity="warning", node=name_of(node), tensor=tensor, effect=effect, mend=mend)
+def _finding(node: ir.Node, tensor: str, effect: str, fix: str) -> Finding:
+    return Finding(rule=NAME, severity="warning", node=name_of(node), tensor=tensor, effect=effect, fix=fix)

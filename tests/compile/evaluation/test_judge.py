@@ -21,7 +21,7 @@ from bundle.judging.timing import Load
 from bundle.tasks.dataset import FolderDataset
 from compile.evaluation import judge
 from compile.evaluation.eager import EagerModel
-from compile.evaluation.judge import Terms
+from compile.evaluation.judge import JudgeSettings
 from compile.evaluation.timing import CLOCKS
 from compile.quantization.contenders import Contest
 from compile.stage.artifacts import ReferenceVectors
@@ -96,12 +96,12 @@ def vectors(model: EagerModel, scenes: Path, tmp_path_factory: pytest.TempPathFa
             for name in made.EVALUATION
         )
         write_vectors(folder / VECTORS, images, tasks=made.TASKS, spec=made.SPEC)
-        seal(ReferenceVectors, folder, parent=None, inputs=(), outputs=(), settings={}, tools={})
+        seal(ReferenceVectors, folder, tools={})
     return load(ReferenceVectors, out)
 
 
 @pytest.fixture(scope="module")
-def terms() -> Terms:
+def terms() -> JudgeSettings:
     """Default budgets on the tiny data."""
     info = made.INFO["raw"]
     inputs, outputs = info.interface
@@ -125,17 +125,21 @@ def terms() -> Terms:
         parents={},
         files={},
     )
-    return Terms(draft, TimingConfig(runs=1, warmup=0), allow_inconclusive=False)
+    return JudgeSettings(draft, TimingConfig(runs=1, warmup=0), allow_inconclusive=False)
 
 
 SIZES: dict[str, int] = dict.fromkeys(choice_rule.NARROWER, 1000)
 
 
 def choose(
-    model: EagerModel, noise: dict[Precision, float], latency: dict[str, float], vectors: ReferenceVectors, terms: Terms
+    model: EagerModel,
+    noise: dict[Precision, float],
+    latency: dict[str, float],
+    vectors: ReferenceVectors,
+    settings: JudgeSettings,
 ) -> tuple[RegressionReport, str]:
     """Judge sessions of these noises; return the shipped one's report with the table of all, and why it is shipped."""
-    reports = {name: judge._judge_one(Made(model, name, size), vectors, terms) for name, size in noise.items()}
+    reports = {name: judge._judge_one(Made(model, name, size), vectors, settings) for name, size in noise.items()}
     rounds = {name: [value] for name, value in latency.items()}
     choice = choice_rule.choose(reports, rounds, 1.0 if latency else None, 0.95)
     report = choice_rule.with_variants(reports, choice, SIZES)
@@ -151,7 +155,7 @@ NOISY = [8.0, 12.0, 9.0, 11.0, 10.0]
 def test_a_host_measures_again_what_noise_hides_and_records_what_it_saw(
     model: EagerModel,
     vectors: ReferenceVectors,
-    terms: Terms,
+    settings: JudgeSettings,
     monkeypatch: pytest.MonkeyPatch,
     factor: float,
     rounds: int,
@@ -162,10 +166,10 @@ def test_a_host_measures_again_what_noise_hides_and_records_what_it_saw(
     monkeypatch.setattr(EagerModel, "run", lambda *given, **more: clock.__setitem__(0, clock[0] + 1.335))
     slower = [factor * value for value in NOISY[::-1]]
     sessions: dict[str, Session] = {"f32": Clocked(clock, "f32", NOISY), "int8": Clocked(clock, "int8", slower)}
-    good = judge._judge_one(Made(model, "f32", 0.0), vectors, terms)
+    good = judge._judge_one(Made(model, "f32", 0.0), vectors, settings)
     timing = TimingConfig(runs=5, warmup=1)
     contest = Contest(tuple(sessions), lambda name: good, "intel", timing.gain)
-    found = judge._rounds(sessions, model, vectors, terms._replace(timing=timing), contest, 0)
+    found = judge._rounds(sessions, model, vectors, settings._replace(timing=timing), contest, 0)
     assert {name: len(values) for name, values in found.items()} == dict.fromkeys(("eager", "f32", "int8"), rounds)
     eager = found.pop("eager")
     choice = choice_rule.choose(contest.reports(found), found, judge.median(eager), timing.gain, contest.skipped)
@@ -203,15 +207,19 @@ def test_every_precision_has_its_place_in_the_order() -> None:
     assert set(choice_rule.NARROWER) == set(get_args(Precision))
 
 
-def test_the_fastest_within_its_budgets_is_shipped(model: EagerModel, vectors: ReferenceVectors, terms: Terms) -> None:
-    report, reason = choose(model, {"f32": 0.0, "int8": 0.0}, {"f32": 10.0, "int8": 5.0}, vectors, terms)
+def test_the_fastest_within_its_budgets_is_shipped(
+    model: EagerModel, vectors: ReferenceVectors, settings: JudgeSettings
+) -> None:
+    report, reason = choose(model, {"f32": 0.0, "int8": 0.0}, {"f32": 10.0, "int8": 5.0}, vectors, settings)
     assert row(report, "int8").reason == "shipped; within its budgets" and row(report, "int8").median_ms == 5.0
     assert "fastest" in reason and "2.00 times as fast as compiled f32 (10.0 ms)" in reason
     assert "2.00 times as slow as int8" in row(report, "f32").reason
 
 
-def test_every_variant_has_its_row_with_every_task(model: EagerModel, vectors: ReferenceVectors, terms: Terms) -> None:
-    report, _ = choose(model, {"f32": 0.0, "int8": 3.0}, {"f32": 10.0, "int8": 5.0}, vectors, terms)
+def test_every_variant_has_its_row_with_every_task(
+    model: EagerModel, vectors: ReferenceVectors, settings: JudgeSettings
+) -> None:
+    report, _ = choose(model, {"f32": 0.0, "int8": 3.0}, {"f32": 10.0, "int8": 5.0}, vectors, settings)
     spoilt, good = row(report, "int8"), row(report, "f32")
     assert good.tasks["depth"].drop_relative == pytest.approx(0.0, abs=1e-6) and good.passed
     assert (spoilt.tasks["depth"].drop_relative or 0) > 0.01 and not spoilt.passed
@@ -219,30 +227,32 @@ def test_every_variant_has_its_row_with_every_task(model: EagerModel, vectors: R
     assert good.tasks["depth"].verdict == report.tasks["depth"].verdict == "pass"
 
 
-def test_a_faster_one_beyond_its_budgets_is_not(model: EagerModel, vectors: ReferenceVectors, terms: Terms) -> None:
-    report, reason = choose(model, {"f32": 0.0, "int8": 3.0}, {"f32": 10.0, "int8": 5.0}, vectors, terms)
+def test_a_faster_one_beyond_its_budgets_is_not(
+    model: EagerModel, vectors: ReferenceVectors, settings: JudgeSettings
+) -> None:
+    report, reason = choose(model, {"f32": 0.0, "int8": 3.0}, {"f32": 10.0, "int8": 5.0}, vectors, settings)
     assert report.precision == "f32"
     told = row(report, "int8").reason
     assert "not shown to be within its budgets" in told and "depth regression" in told
     assert "int8 is faster (5.0 ms), but" in reason
 
 
-def test_a_gain_too_small_is_said(model: EagerModel, vectors: ReferenceVectors, terms: Terms) -> None:
-    report, reason = choose(model, {"f32": 0.0, "int8": 0.0}, {"f32": 10.0, "int8": 9.9}, vectors, terms)
+def test_a_gain_too_small_is_said(model: EagerModel, vectors: ReferenceVectors, settings: JudgeSettings) -> None:
+    report, reason = choose(model, {"f32": 0.0, "int8": 0.0}, {"f32": 10.0, "int8": 9.9}, vectors, settings)
     assert report.precision == "f32" and "nothing narrower gains enough (int8 9.9 ms)" in reason
     assert "not shown to be enough faster than f32" in row(report, "int8").reason
 
 
 def test_where_none_is_the_most_precise_is_shipped_and_the_reason_says_so(
-    model: EagerModel, vectors: ReferenceVectors, terms: Terms
+    model: EagerModel, vectors: ReferenceVectors, settings: JudgeSettings
 ) -> None:
-    report, reason = choose(model, {"f32": 3.0, "int8": 4.0}, {"f32": 10.0, "int8": 5.0}, vectors, terms)
+    report, reason = choose(model, {"f32": 3.0, "int8": 4.0}, {"f32": 10.0, "int8": 5.0}, vectors, settings)
     assert report.precision == "f32" and "it does not pass" in reason
 
 
 def test_an_emulation_leaves_the_last_word_to_the_device(
-    model: EagerModel, vectors: ReferenceVectors, terms: Terms
+    model: EagerModel, vectors: ReferenceVectors, settings: JudgeSettings
 ) -> None:
-    report, reason = choose(model, {"f32": 0.0, "f16": 0.0, "int8": 3.0}, {}, vectors, terms)
+    report, reason = choose(model, {"f32": 0.0, "f16": 0.0, "int8": 3.0}, {}, vectors, settings)
     assert report.precision == "f16" and "the device decides" in reason
     assert "f16 is narrower" in row(report, "f32").reason and row(report, "f16").median_ms is None

@@ -9,13 +9,16 @@ import torch
 
 from bundle.base.errors import DatasetError
 from bundle.formats.contents import VECTORS
+from bundle.formats.image_hash import hash_labelled
 from bundle.formats.stored_maps import kept_output
 from bundle.formats.vectors import Vectors
 from bundle.tasks.dataset import FolderDataset
 from compile.evaluation import vectors as stage
 from compile.evaluation.eager import EagerModel
-from compile.evaluation.vectors import Drawn, choose_evaluation, hash_evaluation, record_vectors
+from compile.evaluation.vectors import Drawn, choose_evaluation, record_vectors
+from compile.stage.artifacts import VectorsSettings
 from compile.stage.config import EvaluationConfig
+from compile.stage.graph_info import read_settings
 from tests.compile import made
 
 TASKS = tuple(made.TASKS)
@@ -50,11 +53,9 @@ def test_hard_images_are_added_marked_and_explained(checkpoint: Path, dataset: F
         assert opened.roles == ("random", "random", "hard", "hard")
         assert set(opened.ids[2:]) < set(drawn.rest)
         ids = opened.ids
-    settings = stored.record.settings
-    assert (settings["images"], settings["candidates"]) == (2, len(drawn.rest))
-    reasons = settings["hard"]
-    assert isinstance(reasons, dict) and tuple(reasons) == ids[2:]
-    assert [str(reason).partition(":")[0] for reason in reasons.values()] == ["rare", "worst"]
+    settings = read_settings(VectorsSettings, stored)
+    assert (settings.images, settings.candidates) == (2, len(drawn.rest)) and tuple(settings.hard) == ids[2:]
+    assert [reason.partition(":")[0] for reason in settings.hard.values()] == ["rare", "worst"]
 
 
 def test_a_draw_is_seeded_and_keeps_the_split_s_order(dataset: FolderDataset) -> None:
@@ -88,14 +89,21 @@ def test_the_draw_goes_on_until_enough_people_are_seen(dataset: FolderDataset, m
         assert len(choose_evaluation(dataset, asked, seed=seed, tasks=TASKS).ids) == 1
 
 
-def test_the_hash_covers_every_label(scenes: Path, dataset: FolderDataset, tmp_path: Path) -> None:
+def test_the_hash_covers_every_image_every_label_and_their_order(
+    scenes: Path, dataset: FolderDataset, tmp_path: Path
+) -> None:
     copy = tmp_path / "scenes"
     shutil.copytree(scenes, copy)
     copied = FolderDataset(root=copy, spec=made.SPEC)
-    before = hash_evaluation(copied, made.EVALUATION, TASKS)
-    assert before == hash_evaluation(dataset, made.EVALUATION, TASKS)
+    before = hash_labelled(copied, made.EVALUATION, TASKS)
+    assert before == hash_labelled(dataset, made.EVALUATION, TASKS)
     shutil.copyfile(copy / "depth" / "v1.png", copy / "depth" / "v0.png")
-    assert hash_evaluation(copied, made.EVALUATION, TASKS) != before
+    relabelled = hash_labelled(copied, made.EVALUATION, TASKS)
+    shutil.copyfile(copy / "image" / "v1.png", copy / "image" / "v0.png")
+    repainted = hash_labelled(copied, made.EVALUATION, TASKS)
+    (copy / "edge" / "v2.png").unlink()
+    others = [hash_labelled(copied, made.EVALUATION, TASKS), hash_labelled(dataset, made.EVALUATION[::-1], TASKS)]
+    assert len({before, relabelled, repainted, *others}) == 5
 
 
 def test_a_model_of_other_classes_is_refused(dataset: FolderDataset) -> None:

@@ -10,13 +10,13 @@ import torch
 from bundle.formats.fold import FoldRecord
 from bundle.judging.verdict import MINIMUM_IMAGES
 from bundle.tasks.dataset import SPEC_FILE, FolderDataset, load_spec
+from calibration.image_files import ImageFiles
 from compile.folding.gate_freezing import Agreement, freeze_gates, read_labels
 from compile.graphs.io_wrappers import EdgeModel, RawModel
 from compile.graphs.pytorch.convert import values_of
 from compile.stage.compare import Outputs, run_model
 from compile.stage.config import FreezeOptions
 from compile.stage.graph_info import Array
-from compile.stage.image_files import ImageFiles
 from tdss.model import MultiTaskModel
 from tests.compile import made
 from tests.compile.folding.exporting import export_simplified

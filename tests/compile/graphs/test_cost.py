@@ -4,12 +4,13 @@ from pathlib import Path
 
 import numpy as np
 import onnx
+import onnx_ir as ir
 import pytest
 import torch
 from torch.utils.flop_counter import FlopCounterMode
 
 from bundle.base.errors import GraphError
-from compile.graphs.cost import GraphCost, graph_cost, macs_by_node, read_cost
+from compile.graphs.cost import GraphCost, graph_cost, macs_by_node, read_cost, uncounted
 from compile.graphs.io_wrappers import RawModel
 from studies.folding.models import random_model
 from tdss.config import MtloraConfig, SsfConfig, TdssConfig
@@ -75,6 +76,12 @@ def test_an_einsum_counts_like_the_products_it_stands_for(equation: str, shapes:
 )
 def test_the_macs_of_an_operator(text: str, macs: int) -> None:
     assert graph_cost(shaped(text)).macs == macs
+
+
+def test_an_operator_that_is_not_counted_is_named() -> None:
+    text = """<ir_version: 9, opset_import: ["": 20, "custom": 1]> g (float[4,6] x) => (float[4,6] y) {
+    a = Relu (x)  b = custom.Product (a)  y, h = GRU <hidden_size = 6> (b, a, a) }"""
+    assert uncounted(ir.from_onnx_text(text)) == ("GRU", "Product")
 
 
 def test_bytes_parameters_and_nodes(tmp_path: Path) -> None:

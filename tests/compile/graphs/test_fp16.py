@@ -8,7 +8,7 @@ import onnx_ir as ir
 import pytest
 
 from bundle.base.errors import GraphError
-from compile.graphs.fp16 import write_half, write_ranges
+from compile.graphs.fp16 import write_fp16, write_ranges
 from targets.base import RunConfig, Variant
 from targets.jetson.emulation import open_emulation
 from targets.jetson.scheme import F16
@@ -42,9 +42,9 @@ def test_the_emulation_reads_its_weights_from_the_typed_graph(big: Path, tmp_pat
     out = tmp_path / "out"
     out.mkdir()
     ranges = write_ranges(big, out, [FEED], threads=1)
-    files, note = write_half(big, out, "f16", ranges)
+    files, note = write_fp16(big, out, "f16", ranges)
     assert files == ("f16.onnx", "f16.emulation.onnx")
-    assert note["kept_by_range"] == {} and note["tensors"] == 3
+    assert note.kept_by_range == {} and note.tensors == 3
     assert (out / files[1]).stat().st_size < 4000 < 2 * WIDE * WIDE * 2 < (out / files[0]).stat().st_size
     with open_emulation(out, Variant(recipe=F16, files=files), RunConfig(threads=1)) as session:
         [emulated] = session.infer(FEED).values()
@@ -57,8 +57,8 @@ def test_the_emulation_reads_its_weights_from_the_typed_graph(big: Path, tmp_pat
 def test_an_overflowing_tensor_is_kept_in_float32_and_the_graph_stays_finite(tmp_path: Path) -> None:
     ir.save(graph(TEXT), tmp_path / "g.onnx")
     ranges = write_ranges(tmp_path / "g.onnx", tmp_path, FEEDS, threads=1)
-    files, note = write_half(tmp_path / "g.onnx", tmp_path, "f16", ranges)
-    assert sorted(note["kept_by_range"]) == ["answer", "root", "square"]
+    files, note = write_fp16(tmp_path / "g.onnx", tmp_path, "f16", ranges)
+    assert sorted(note.kept_by_range) == ["answer", "root", "square"]
     with open_emulation(tmp_path, Variant(recipe=F16, files=files), RunConfig(threads=1)) as session:
         outputs = [session.infer(feed)["y"] for feed in FEEDS]
     assert np.isfinite(outputs).all()

@@ -2,6 +2,7 @@
 
 import numpy as np
 import pytest
+from onnxscript.rewriter import RULE_NAME_TAG
 
 from compile.graphs.insert import MADE_BY, Inserter, supersede
 from compile.graphs.nodes import add_constant, free_name, nodes_of
@@ -54,3 +55,7 @@ def test_the_dq_of_a_skip_input_does_not_take_a_name() -> None:
     model, modified = quantize_residual_inputs(model)
     names = [value.name for node in model.graph for value in node.outputs]
     assert modified and len(set(names)) == len(names) and "y/skip_1" in names
+
+
+def test_the_mark_of_a_pass_is_that_of_a_rewrite_rule() -> None:
+    assert MADE_BY == RULE_NAME_TAG

@@ -10,12 +10,13 @@ import pytest
 
 from bundle.base.errors import ArtifactError, GraphError
 from bundle.formats.artifacts import Exported, Simplified
+from calibration.image_files import ImageFiles
 from compile.fold import fold
-from compile.graphs.load_onnx import NOTE, adopt_graph, name_nodes, read_contract
+from compile.graphs.load_onnx import import_graph, name_nodes, read_contract
 from compile.quantization.dequantize import read_macs
-from compile.quantization.ignored_nodes import float_nodes
-from compile.stage.graph_info import GRAPH_FILE, graph_info
-from compile.stage.image_files import ImageFiles
+from compile.quantization.ignored_nodes import ignored_nodes
+from compile.stage.artifacts import Preparation, SimplifiedSettings
+from compile.stage.graph_info import GRAPH_FILE, graph_info, read_settings
 from targets.base import RunConfig
 from targets.folding import rates_of
 from targets.jetson.scheme import scheme as jetson_scheme
@@ -27,17 +28,17 @@ NORMAL = {"mean": (0.485, 0.456, 0.406), "std": (0.229, 0.224, 0.225)}
 
 def test_a_folded_folder_is_wrapped(simplified: Simplified, images: ImageFiles, tmp_path: Path) -> None:
     folded = fold(simplified, tmp_path / "f", images, "none", rates_of("reference"), quiet, threads=1)
-    adopted = adopt_graph(folded.folder, tmp_path / "x", **NORMAL)
+    adopted = import_graph(folded.folder, tmp_path / "x", **NORMAL)
     assert adopted.record.parent == folded.sha256 and adopted.record.outputs == folded.record.outputs
 
 
 def test_a_simplified_folder_is_taken_as_it_is(simplified: Simplified, tmp_path: Path) -> None:
-    assert adopt_graph(simplified.folder, tmp_path / "x", mean=(0, 0, 0), std=(1, 1, 1)) == simplified
+    assert import_graph(simplified.folder, tmp_path / "x", mean=(0, 0, 0), std=(1, 1, 1)) == simplified
     assert not (tmp_path / "x").exists()
 
 
 def test_an_exported_folder_keeps_its_own_contract(exported: Exported, tmp_path: Path) -> None:
-    adopted = adopt_graph(exported.folder, tmp_path / "x", mean=(0, 0, 0), std=(1, 1, 1))
+    adopted = import_graph(exported.folder, tmp_path / "x", mean=(0, 0, 0), std=(1, 1, 1))
     assert graph_info(adopted) == graph_info(exported)
     assert adopted.record.parent == exported.sha256
 
@@ -58,7 +59,7 @@ def test_weights_in_a_file_of_their_own_come_along(exported: Exported, tmp_path:
     path.parent.mkdir()
     whole = onnx.load(exported.file(GRAPH_FILE))
     onnx.save(whole, path, save_as_external_data=True, location="some.data", size_threshold=0)
-    adopted = adopt_graph(path, tmp_path / "x", **NORMAL)
+    adopted = import_graph(path, tmp_path / "x", **NORMAL)
     assert [file.name for file in sorted(adopted.folder.iterdir())] == ["artifact.json", GRAPH_FILE]
     (tmp_path / "from" / "some.data").unlink()
     arrays = [
@@ -68,7 +69,7 @@ def test_weights_in_a_file_of_their_own_come_along(exported: Exported, tmp_path:
     assert arrays[0].keys() == arrays[1].keys()
     assert all(np.array_equal(array, arrays[1][name]) for name, array in arrays[0].items())
     with pytest.raises(GraphError, match="cannot be read as ONNX"):
-        adopt_graph(path, tmp_path / "y", **NORMAL)
+        import_graph(path, tmp_path / "y", **NORMAL)
     assert not (tmp_path / "y").exists()
 
 
@@ -115,12 +116,12 @@ def test_what_is_no_onnx_file_is_refused(content: bytes | None, tmp_path: Path) 
 def test_a_broken_record_is_named(content: str, tmp_path: Path) -> None:
     (tmp_path / "artifact.json").write_text(content)
     with pytest.raises(ArtifactError, match=r"artifact\.json cannot be read"):
-        adopt_graph(tmp_path, tmp_path / "x", **NORMAL)
+        import_graph(tmp_path, tmp_path / "x", **NORMAL)
 
 
 def test_a_folder_without_a_graph_is_refused(tmp_path: Path) -> None:
     with pytest.raises(ArtifactError):
-        adopt_graph(tmp_path, tmp_path / "x", **NORMAL)
+        import_graph(tmp_path, tmp_path / "x", **NORMAL)
 
 
 def nameless(path: Path, where: Path, name: str) -> Path:
@@ -138,13 +139,13 @@ def test_nodes_without_names_of_their_own_get_some_and_keep_every_protection(
     exported: Exported, tmp_path: Path, name: str
 ) -> None:
     source = exported.file(GRAPH_FILE)
-    adopted = adopt_graph(nameless(source, tmp_path, name), tmp_path / "x", **NORMAL)
+    adopted = import_graph(nameless(source, tmp_path, name), tmp_path / "x", **NORMAL)
     nodes = onnx.load(adopted.file(GRAPH_FILE)).graph.node
     assert len({node.name for node in nodes} - {""}) == len(nodes)
-    assert adopted.record.settings["outcome"] == f"{NOTE}, with new names for {len(nodes) - bool(name)} nodes"
+    assert read_settings(SimplifiedSettings, adopted).preparation.renamed == len(nodes) - bool(name)
     scheme = jetson_scheme(TARGETS["jetson"].capabilities(RunConfig(device="emulation")))
     scheme = scheme.model_copy(update={"ignored": ()})
-    ours, theirs = (float_nodes(path, scheme) for path in (source, adopted.file(GRAPH_FILE)))
+    ours, theirs = (ignored_nodes(path, scheme) for path in (source, adopted.file(GRAPH_FILE)))
     assert list(ours.values()) == list(theirs.values()) and ours
     macs = [read_macs(path) for path in (source, adopted.file(GRAPH_FILE))]
     assert list(macs[0].values()) == list(macs[1].values())
@@ -152,9 +153,9 @@ def test_nodes_without_names_of_their_own_get_some_and_keep_every_protection(
 
 @pytest.mark.parametrize("io", ["raw", "edge"], indirect=True)
 def test_our_own_graphs_are_taken_byte_for_byte(exported: Exported, tmp_path: Path) -> None:
-    adopted = adopt_graph(exported.folder, tmp_path / "x", **NORMAL)
+    adopted = import_graph(exported.folder, tmp_path / "x", **NORMAL)
     assert adopted.file(GRAPH_FILE).read_bytes() == exported.file(GRAPH_FILE).read_bytes()
-    assert adopted.record.settings["outcome"] == NOTE
+    assert read_settings(SimplifiedSettings, adopted).preparation == Preparation(outcome="imported")
 
 
 def test_a_name_is_new_to_the_bodies_of_nodes_too() -> None:

@@ -6,7 +6,8 @@ import numpy as np
 import onnx_ir as ir
 import pytest
 
-from compile.graphs.tensor_ranges import Range, measure_ranges, nodes_at, too_wide, widest
+from compile.graphs.tensor_ranges import measure_ranges, nodes_at, too_wide, widest
+from compile.stage.artifacts import Range
 from tests.compile.graphs.passes.made import graph
 
 TEXT = """
@@ -36,7 +37,7 @@ def test_the_largest_magnitude_over_all_images_of_every_tensor(ranges: tuple[Ran
         "r": 600.0,
         "y": 180000.0,
     }
-    assert [row["tensor"] for row in widest(ranges, 2)] == ["k", "y"]
+    assert [row.tensor for row in widest(ranges, 2)] == ["k", "y"]
 
 
 def test_a_tensor_that_is_not_a_number_on_any_image_is_too_wide_and_stays_so_in_a_file(tmp_path: Path) -> None:

@@ -8,40 +8,40 @@ import pytest
 from bundle.base.errors import DatasetError
 from bundle.judging.sensitivity import TaskDrop
 from bundle.tasks.dataset import Array, FolderDataset
-from compile.quantization.accuracy import Trial, labelled, without_labels, worst
+from compile.quantization.accuracy import AccuracyEvaluator, read_labelled, without_labels, worst
 from tests.compile import made
 from tests.compile.made import answer
 
 BUDGETS = dict.fromkeys(made.TASKS, 0.01)
 
 
-def test_the_reference_stands_at_zero(trial: Trial) -> None:
-    standing = trial.stand(trial.measure(answer))
+def test_the_reference_stands_at_zero(evaluator: AccuracyEvaluator) -> None:
+    standing = evaluator.judge(evaluator.measure(answer))
     assert {name: one.drop for name, one in standing.items()} == dict.fromkeys(made.TASKS, 0.0)
     assert standing["depth"].verdict == "pass"
 
 
-def test_a_spoilt_task_is_the_worst_and_the_others_do_not_move(trial: Trial) -> None:
+def test_a_spoilt_task_is_the_worst_and_the_others_do_not_move(evaluator: AccuracyEvaluator) -> None:
     def spoilt(feed: Mapping[str, Array]) -> dict[str, Array]:
         return answer(feed) | {"depth": np.asarray(answer(feed)["depth"], np.float32) + np.float32(9)}
 
-    standing = trial.stand(trial.measure(spoilt))
+    standing = evaluator.judge(evaluator.measure(spoilt))
     assert worst(standing)[0] == "depth" and standing["depth"].verdict == "regression"
     assert standing["normals"].drop == 0.0
 
 
-def test_an_output_that_is_not_finite_is_a_regression(trial: Trial) -> None:
+def test_an_output_that_is_not_finite_is_a_regression(evaluator: AccuracyEvaluator) -> None:
     def broken(feed: Mapping[str, Array]) -> dict[str, Array]:
         return answer(feed) | {"edge": np.full((1, 1, made.SIDE, made.SIDE), np.nan, np.float32)}
 
-    assert trial.stand(trial.measure(broken))["edge"].verdict == "regression"
+    assert evaluator.judge(evaluator.measure(broken))["edge"].verdict == "regression"
 
 
 def test_missing_labels_are_known_before_they_are_read(dataset: FolderDataset) -> None:
     ids = (*made.CALIBRATION[:2], *made.EVALUATION[:2])
     assert without_labels(dataset, ids, tuple(made.TASKS)) == made.CALIBRATION[:2]
     with pytest.raises(DatasetError, match="label is missing"):
-        labelled(dataset, ids, made.INFO["raw"])
+        read_labelled(dataset, ids, made.INFO["raw"])
 
 
 def test_a_drop_that_no_file_can_hold_is_read_again_as_undefined() -> None:
@@ -64,22 +64,12 @@ def test_an_undefined_task_is_never_the_worst() -> None:
     assert worst(rows) == ("b", 0.25)
 
 
-def test_a_task_whose_output_is_not_finite_is_the_worst(trial: Trial) -> None:
+def test_a_task_whose_output_is_not_finite_is_the_worst(evaluator: AccuracyEvaluator) -> None:
     def broken(feed: Mapping[str, Array]) -> dict[str, Array]:
         right = answer(feed)
         depth = np.asarray(right["depth"], np.float32) + np.float32(9)
         return right | {"depth": depth, "edge": np.full((1, 1, made.SIDE, made.SIDE), np.nan, np.float32)}
 
-    standing = trial.stand(trial.measure(broken))
+    standing = evaluator.judge(evaluator.measure(broken))
     assert np.isnan(standing["edge"].drop) and standing["depth"].drop > 1
     assert worst(standing) == ("edge", np.inf)
-
-
-def test_the_hash_covers_images_labels_and_their_order(trial: Trial) -> None:
-    [first, second, *rest] = trial.samples
-    relabelled = first._replace(labels=first.labels | {"depth": np.asarray(first.labels["depth"]) + 1})
-    repainted = first._replace(feed={"image": np.asarray(first.feed["image"]) + 1})
-    others = [(second, first, *rest), (relabelled, second, *rest), (repainted, second, *rest), (first, second)]
-    hashes = {Trial(samples, trial.info, BUDGETS, 0).sha256 for samples in (trial.samples, *others)}
-    assert len(hashes) == 5
-    assert Trial(trial.samples, trial.info, BUDGETS, 0).sha256 == trial.sha256

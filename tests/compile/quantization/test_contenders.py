@@ -10,11 +10,11 @@ from bundle.judging.choice_rule import NARROWER, choose, with_variants
 from bundle.judging.regression_report import Device, RegressionReport, TaskResult
 from bundle.judging.sentences import why_candidate, why_shipped
 from bundle.judging.verdict import Verdict
-from compile.quantization.contenders import MENDS, Contest
+from compile.quantization.contenders import REPAIRS, Contest
 
 GAIN = 0.95
 VERDICTS: tuple[Verdict, ...] = ("pass", "inconclusive", "regression")
-WIDE = [name for name in NARROWER if name not in MENDS]
+WIDE = [name for name in NARROWER if name not in REPAIRS]
 
 
 def report_of(edge: Verdict, *, allowed: bool = False) -> RegressionReport:
@@ -108,7 +108,7 @@ def test_one_that_is_equal_within_noise_is_judged_too() -> None:
     ("plain", "asked"), [("pass", ["int8", "f16"]), ("regression", ["int8", "int8_smooth", "int8_mixed", "f16"])]
 )
 def test_under_emulation_all_are_judged_that_a_device_may_choose(plain: Verdict, asked: list[str]) -> None:
-    """f32 stays at home where anything else passes, and what mends plain INT8 is judged only where that needs it."""
+    """f32 stays at home where anything else passes, and what repairs plain INT8 is judged only where that needs it."""
     reports = dict.fromkeys(("f32", "f16", "int8", "int8_smooth", "int8_mixed"), report_of(edge="pass"))
     reports["int8"] = report_of(edge=plain)
     made, _, found = contest(reports, "jetson", {})

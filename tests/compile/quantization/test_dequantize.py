@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 from onnx.reference import ReferenceEvaluator
 
 from bundle.base.errors import GraphError
-from compile.quantization.dequantize import layers_of, read_macs, return_to_float, write_returned
+from compile.quantization.dequantize import dequantize_layers, layers_of, read_macs, write_dequantized
 
 # Two products read one quantizer through a split; the third reads a sum. Biases as NNCF shifts them: b + 1.
 HEAD = '<ir_version: 9, opset_import: ["": 19]>\nmade (float[1,4,6] x) => (float[1,4,5] y, float[1,4,5] z)'
@@ -106,7 +106,7 @@ def test_a_convolution_counts_its_kernel_and_groups(tmp_path: Path) -> None:
 @settings(max_examples=8, deadline=None)
 def test_what_is_returned_is_float_and_nothing_else_is(graphs: tuple[Path, Path], returned: frozenset[str]) -> None:
     model = ir.load(graphs[1])
-    assert return_to_float(model, ir.load(graphs[0]), returned) == len(returned)
+    assert dequantize_layers(model, ir.load(graphs[0]), returned) == len(returned)
     proto = ir.to_proto(model)
     onnx.checker.check_model(proto, full_check=True)
     x = np.random.default_rng(1).normal(size=(1, 4, 6)).astype(np.float32)
@@ -118,9 +118,9 @@ def test_what_is_returned_is_float_and_nothing_else_is(graphs: tuple[Path, Path]
 
 def test_it_is_idempotent_and_nothing_to_do_gives_the_file_itself(graphs: tuple[Path, Path], tmp_path: Path) -> None:
     original, quantized = graphs
-    assert write_returned(quantized, original, tmp_path / "out.onnx", ()) == quantized
-    once = write_returned(quantized, original, tmp_path / "once.onnx", ["m2"])
-    twice = write_returned(once, original, tmp_path / "twice.onnx", ["m2"])
+    assert write_dequantized(quantized, original, tmp_path / "out.onnx", ()) == quantized
+    once = write_dequantized(quantized, original, tmp_path / "once.onnx", ["m2"])
+    twice = write_dequantized(once, original, tmp_path / "twice.onnx", ["m2"])
     x = {"x": np.ones((1, 4, 6), np.float32)}
     results = [ReferenceEvaluator(str(path)).run(None, x) for path in (once, twice)]
     np.testing.assert_array_equal(results[0][1], results[1][1])
@@ -128,4 +128,4 @@ def test_it_is_idempotent_and_nothing_to_do_gives_the_file_itself(graphs: tuple[
 
 def test_an_unknown_name_is_refused(graphs: tuple[Path, Path]) -> None:
     with pytest.raises(GraphError, match="no weighted operator 'm9'"):
-        return_to_float(ir.load(graphs[1]), ir.load(graphs[0]), ["m1", "m9"])
+        dequantize_layers(ir.load(graphs[1]), ir.load(graphs[0]), ["m1", "m9"])

@@ -6,8 +6,9 @@ import onnx_ir as ir
 import pytest
 
 from bundle.formats.artifacts import Simplified
+from compile.graphs.end_nodes import HEAD, TAIL
 from compile.graphs.passes.table import apply_passes
-from compile.quantization.ignored_nodes import GATE, HEAD, TAIL, THIN, float_nodes, value_names
+from compile.quantization.ignored_nodes import GATE, THIN, ignored_nodes, value_names
 from compile.stage.graph_info import GRAPH_FILE
 from targets.base import IgnoredPattern, QuantizationScheme, RunConfig
 from targets.jetson.scheme import scheme as jetson_scheme
@@ -46,7 +47,7 @@ def scheme(*, thin_below: int, ignored: tuple[IgnoredPattern, ...], heads: str =
 
 
 def test_head_gate_path_and_tail_are_found_by_structure(gated: Path) -> None:
-    found = float_nodes(gated, scheme(thin_below=0, ignored=()))
+    found = ignored_nodes(gated, scheme(thin_below=0, ignored=()))
     assert found == {"pixels": HEAD, "pool": GATE, "logits": GATE, "soft": GATE, "applied": GATE, "out": TAIL}
 
 
@@ -58,7 +59,7 @@ def test_a_transposed_weight_does_not_end_the_gate_path(gated: Path) -> None:
     model.graph.insert_before(gemm, turned)
     gemm.replace_input_with(1, output)
     ir.save(model, gated)
-    found = float_nodes(gated, scheme(thin_below=0, ignored=()))
+    found = ignored_nodes(gated, scheme(thin_below=0, ignored=()))
     assert {name: found.get(name) for name in ("pool", "logits", "soft", "applied")} == dict.fromkeys(
         ("pool", "logits", "soft", "applied"), GATE
     )
@@ -67,19 +68,19 @@ def test_a_transposed_weight_does_not_end_the_gate_path(gated: Path) -> None:
 
 def test_a_pattern_adds_what_it_names_in_full(gated: Path) -> None:
     pattern = IgnoredPattern(pattern="sec.*|hift", reason="because")
-    found = float_nodes(gated, scheme(thin_below=0, ignored=(pattern,)))
+    found = ignored_nodes(gated, scheme(thin_below=0, ignored=(pattern,)))
     assert found["second"] == "because"
     assert "shifted" not in found
 
 
 def test_thin_products_say_their_size(gated: Path) -> None:
-    assert "first" not in float_nodes(gated, scheme(thin_below=16, ignored=()))
-    found = float_nodes(gated, scheme(thin_below=17, ignored=()))
+    assert "first" not in ignored_nodes(gated, scheme(thin_below=16, ignored=()))
+    found = ignored_nodes(gated, scheme(thin_below=17, ignored=()))
     assert found["first"] == "thin: M 64, K 16, N 16; INT8 wants at least 17"
 
 
 def test_a_thin_product_of_a_gate_is_kept_as_part_of_the_gate(gated: Path) -> None:
-    found = float_nodes(gated, scheme(thin_below=17, ignored=()))
+    found = ignored_nodes(gated, scheme(thin_below=17, ignored=()))
     assert found["logits"] == GATE and found["second"].startswith(THIN)
 
 
@@ -92,7 +93,7 @@ def test_a_convolution_of_three_channels_stays_in_float_whatever_its_k(
     text = f"""<ir_version: 10, opset_import: ["" : 20]>
     g (float[1,{channels * groups},8,8] x, float[32,{channels},4,4] w) => (float[1,32,5,5] y) {{ [conv] y = Conv <group = {groups}> (x, w) }}"""
     ir.save(ir.from_onnx_text(text), tmp_path / "g.onnx")
-    found = float_nodes(tmp_path / "g.onnx", scheme(thin_below=least, ignored=()))
+    found = ignored_nodes(tmp_path / "g.onnx", scheme(thin_below=least, ignored=()))
     assert found == ({"conv": "few channels: 3; an INT8 layout packs 4 into one element"} if few else {})
 
 
@@ -125,7 +126,7 @@ def test_a_head_of_1x1_convolutions_stays_in_float_where_the_scheme_says_so(
     kept = {
         heads: {
             name
-            for name in float_nodes(tmp_path / "g.onnx", scheme(thin_below=0, ignored=(), heads=heads))
+            for name in ignored_nodes(tmp_path / "g.onnx", scheme(thin_below=0, ignored=(), heads=heads))
             if name in ("body", "mix", "classify", "product")
         }
         for heads in ("float", "int8")
@@ -138,7 +139,7 @@ def test_the_names_openvino_uses_are_those_of_the_values(gated: Path) -> None:
 
 
 def test_the_tiny_model_keeps_gates_and_ends_in_float(simplified: Simplified) -> None:
-    found = float_nodes(simplified.file(GRAPH_FILE), scheme(thin_below=0, ignored=()))
+    found = ignored_nodes(simplified.file(GRAPH_FILE), scheme(thin_below=0, ignored=()))
     gate = "adapter.stages.1.blocks.0.banks.mlp"
     assert {found[f"{gate}.gate/ReduceMean"], found[f"{gate}.gate.logits/Gemm"], found[f"{gate}/Mul"]} == {GATE}
     assert found["decoders.depth.head/Resize_1"] == TAIL
@@ -148,7 +149,7 @@ def test_the_tiny_model_keeps_gates_and_ends_in_float(simplified: Simplified) ->
 @pytest.mark.parametrize("io", ["raw"], indirect=True)
 def test_the_products_of_a_rewritten_resize_are_part_of_the_tail(simplified: Simplified, tmp_path: Path) -> None:
     apply_passes(("resize_as_products",), simplified.file(GRAPH_FILE), tmp_path / "g.onnx")
-    found = float_nodes(tmp_path / "g.onnx", scheme(thin_below=0, ignored=()))
+    found = ignored_nodes(tmp_path / "g.onnx", scheme(thin_below=0, ignored=()))
     products = [
         str(node.name)
         for node in ir.load(tmp_path / "g.onnx").graph

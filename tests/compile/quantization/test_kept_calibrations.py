@@ -5,9 +5,8 @@ from pathlib import Path
 
 import pytest
 
-from bundle.formats.artifacts import Simplified
-from calibration.cache import KEY, differences, look_up
-from calibration.sampling import CalibrationSet, from_split
+from bundle.formats.artifacts import SIDECAR, Simplified
+from calibration.sampling import CalibrationSet, from_folder
 from compile.quantization import nncf_calibration as calibrate
 from compile.stage.graph_info import GRAPH_FILE, graph_info
 from targets.base import RunConfig
@@ -21,17 +20,13 @@ RAW = pytest.mark.parametrize("io", ["raw"], indirect=True)
 @pytest.fixture(scope="module")
 def drawn(scenes: Path) -> CalibrationSet:
     """Calibration images that have labels."""
-    return from_split(scenes, "val", 4, seed=0, preprocess=made.INFO["raw"].preprocess)
+    return from_folder(scenes, "val", 4, seed=0, preprocess=made.INFO["raw"].preprocess)
 
 
 def _flip(entry: Path) -> None:
     content = bytearray((entry / "calibrated.onnx").read_bytes())
     content[len(content) // 2] ^= 1
     (entry / "calibrated.onnx").write_bytes(content)
-
-
-def _another(entry: Path) -> None:
-    (entry / KEY).write_text((entry / KEY).read_text().replace('"format": "onnx"', '"format": "openvino"'))
 
 
 @RAW
@@ -42,25 +37,23 @@ def test_a_damaged_calibration_is_made_again(
     monkeypatch: pytest.MonkeyPatch,
     capsys: pytest.CaptureFixture[str],
 ) -> None:
-    def written(question: calibrate.Question, path: Path) -> None:
+    def written(request: calibrate.CalibrationRequest, path: Path) -> None:
         path.write_bytes(b"a graph with quantizers")
 
     monkeypatch.setattr(calibrate, "write_calibrated", written)
     target = TARGETS["jetson"]
     scheme = target.scheme(target.capabilities(RUN))
-    question = calibrate.Question(simplified.file(GRAPH_FILE), graph_info(simplified), drawn, scheme, "onnx")
-    path = calibrate.calibrate(question, tmp_path)
+    request = calibrate.CalibrationRequest(simplified.file(GRAPH_FILE), graph_info(simplified), drawn, scheme, "onnx")
+    path = calibrate.calibrate(request, tmp_path)
     damages: dict[str, Callable[[Path], object]] = {
         "calibrated.onnx was altered": _flip,
         "calibrated.onnx is missing": lambda entry: path.unlink(),
-        "key.json of a calibration cache cannot be read": lambda entry: (entry / KEY).write_bytes(b"\xff{"),
-        "the calibration cache is of another format": _another,
+        "artifact.json cannot be read": lambda entry: (entry / SIDECAR).write_bytes(b"\xff{"),
     }
     for said, damage in damages.items():
         damage(path.parent)
-        assert calibrate.calibrate(question, tmp_path) == path and path.read_bytes() == b"a graph with quantizers"
-        assert capsys.readouterr().err == f"calibration: {said} in {path.parent.name}: made again\n"
-        assert look_up(path.parent, calibrate.cache_key(question))
+        assert calibrate.calibrate(request, tmp_path) == path and path.read_bytes() == b"a graph with quantizers"
+        assert capsys.readouterr().err == f"calibrate: {said} in {path.parent.name}: made again\n"
 
 
 @RAW
@@ -73,15 +66,19 @@ def test_a_calibration_is_made_once(
 ) -> None:
     target = TARGETS["jetson"]
     scheme = target.scheme(target.capabilities(RUN))
-    question = calibrate.Question(simplified.file(GRAPH_FILE), graph_info(simplified), drawn, scheme, "onnx")
-    first = calibrate.calibrate(question, tmp_path)
+    request = calibrate.CalibrationRequest(simplified.file(GRAPH_FILE), graph_info(simplified), drawn, scheme, "onnx")
+    first = calibrate.calibrate(request, tmp_path)
     monkeypatch.setattr(calibrate, "run_nncf", None)
-    assert calibrate.calibrate(question, tmp_path) == first
+    assert calibrate.calibrate(request, tmp_path) == first
     assert not capsys.readouterr().err
-    other = question._replace(scheme=scheme.model_copy(update={"smooth_quant_alpha": 0.5}))
-    key = calibrate.cache_key(question)
-    assert calibrate.cache_key(other).digest != key.digest
-    monkeypatch.setattr(calibrate, "float_nodes", lambda path, scheme: {"decoder.depth": "a test"})
-    assert differences(key, calibrate.cache_key(question)) == ("kept",)
-    monkeypatch.setattr(calibrate, "code_hash", lambda module: f"{module} of another version")
-    assert differences(key, calibrate.cache_key(question)) == ("kept", "code")
+    key = calibrate.cache_key(request)
+    assert first == (tmp_path / "calibrate" / key.digest / "calibrated.onnx")
+    changed = [
+        request._replace(scheme=scheme.model_copy(update={"smooth_quant_alpha": 0.5})),
+        request._replace(calibration=drawn.model_copy(update={"ids": drawn.ids[::-1]})),
+        request._replace(calibration=drawn.model_copy(update={"paths": drawn.paths[::-1]})),
+        request._replace(format="openvino"),
+    ]
+    assert len({calibrate.cache_key(one).digest for one in (request, *changed)}) == 5
+    monkeypatch.setattr(calibrate, "ignored_nodes", lambda path, scheme: {"decoder.depth": "a test"})
+    assert calibrate.cache_key(request).digest != key.digest

@@ -8,7 +8,6 @@ import pytest
 
 from bundle.base.errors import ArtifactError, GraphError
 from bundle.formats.artifacts import Quantized, Simplified, load
-from bundle.judging.resume import sealed_line
 from bundle.judging.sensitivity import (
     NOTHING_DB,
     SENSITIVITY,
@@ -20,19 +19,20 @@ from bundle.judging.sensitivity import (
     read_sensitivity,
 )
 from bundle.tasks.dataset import FolderDataset
-from calibration.sampling import CalibrationSet, from_split
+from calibration.sampling import CalibrationSet, from_folder
 from compile.evaluation.summary import describe_costs
 from compile.quantization import mixed_precision as stage
 from compile.quantization import sensitivity
-from compile.quantization.accuracy import Sample, Trial
+from compile.quantization.accuracy import AccuracyEvaluator
 from compile.quantization.contenders import MIXED, SMOOTH
 from compile.quantization.mixed_precision import _words, journal_name, search
-from compile.quantization.sensitivity import read_journal, task_sqnr_db
+from compile.quantization.sensitivity import task_sqnr_db
 from compile.quantization.steering import Aim, broken
-from compile.quantization.variants import Job
+from compile.quantization.variants import QuantizationJob
 from compile.quantize import quantize
-from compile.stage.artifacts import variants_of
-from compile.stage.config import Terms
+from compile.stage.artifacts import QuantizedSettings, variants_of
+from compile.stage.config import SearchSettings
+from compile.stage.graph_info import read_settings
 from targets.base import RunConfig, VariantRecipe
 from targets.table import TARGETS
 from tests.compile import made
@@ -59,8 +59,8 @@ def test_a_task_with_an_undefined_metric_is_not_searched_for_and_is_named() -> N
     assert broken(tasks, Aim(dict.fromkeys(tasks, 0.01), 0.5)) == ("semseg",)
     step = Step(returned=0, macs_share=0.0, tasks=tasks, held=False)
     assert Step.model_validate_json(step.model_dump_json()).tasks["edge"].defined is False
-    terms = Terms(FolderDataset(root=Path(), spec=made.SPEC), dict.fromkeys(tasks, 0.01), 0, SearchConfig())
-    assert _words(step, terms) == "not held: semseg; undefined on these images: edge"
+    settings = SearchSettings(FolderDataset(root=Path(), spec=made.SPEC), dict.fromkeys(tasks, 0.01), 0, SearchConfig())
+    assert _words(step, settings) == "not held: semseg; undefined on these images: edge"
 
 
 def test_noise_of_class_maps_is_that_of_one_hot_maps_and_stays_within_what_a_file_holds() -> None:
@@ -76,14 +76,11 @@ def test_noise_of_class_maps_is_that_of_one_hot_maps_and_stays_within_what_a_fil
 
 
 def test_the_journal_is_named_after_all_it_depends_on(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    info = made.INFO["raw"]
-    sample = Sample(feed={"image": np.zeros(3, np.float32)}, labels={"depth": np.ones(3)})
-    trials = [Trial(samples, info, dict.fromkeys(made.TASKS, 0.01), 0) for samples in ([sample], [sample, sample])]
     (tmp_path / "one.onnx").write_bytes(b"1")
     (tmp_path / "two.onnx").write_bytes(b"2")
-    names = [journal_name("intel", tmp_path / name, trial) for name in ("one.onnx", "two.onnx") for trial in trials]
+    names = [journal_name("intel", tmp_path / name, images) for name in ("one.onnx", "two.onnx") for images in "ab"]
     monkeypatch.setattr(stage, "code_hash", lambda module: f"{module} of another version")
-    names.append(journal_name("intel", tmp_path / "one.onnx", trials[0]))
+    names.append(journal_name("intel", tmp_path / "one.onnx", "a"))
     assert len(set(names)) == 5
 
 
@@ -102,7 +99,7 @@ def test_a_report_of_another_kind_is_refused(tmp_path: Path) -> None:
 @pytest.fixture(scope="module")
 def drawn(scenes: Path) -> CalibrationSet:
     """Calibration images that have labels."""
-    return from_split(scenes, "val", 4, seed=0, preprocess=made.INFO["raw"].preprocess)
+    return from_folder(scenes, "val", 4, seed=0, preprocess=made.INFO["raw"].preprocess)
 
 
 def test_the_layers_that_cost_most_are_named(tmp_path: Path) -> None:
@@ -151,8 +148,8 @@ def ask(
     **config: float,
 ) -> tuple[Quantized, list[str]]:
     """Search with one budget for all tasks; return the artifact and the lines of progress."""
-    target = TARGETS[str(quantized.record.settings["target"])]
-    terms = Terms(
+    target = TARGETS[read_settings(QuantizedSettings, quantized).target]
+    settings = SearchSettings(
         FolderDataset(root=scenes, spec=made.SPEC),
         dict.fromkeys(made.TASKS, budget),
         0,
@@ -160,7 +157,7 @@ def ask(
     )
     lines: list[str] = []
     cache = quantized.folder.parent / "cache"
-    search(quantized, simplified, drawn, out, target, RUN, terms, cache=cache, progress=lines.append)
+    search(quantized, simplified, drawn, out, target, RUN, settings, cache=cache, progress=lines.append)
     return load(Quantized, out), lines
 
 
@@ -238,7 +235,9 @@ class TestSearch:
     ) -> None:
         tried = stage._try
         loud = [1.0]  # plain INT8 is measured first
-        monkeypatch.setattr(Trial, "noise", lambda *given: dict.fromkeys(made.TASKS, loud.pop() if loud else 0.0))
+        monkeypatch.setattr(
+            AccuracyEvaluator, "noise", lambda *given: dict.fromkeys(made.TASKS, loud.pop() if loud else 0.0)
+        )
 
         def holds(*given: object, smooth: bool = False, **more: float) -> Step:
             return tried(*given, smooth=smooth, **more).model_copy(update={"held": smooth})  # type: ignore[arg-type]
@@ -247,8 +246,9 @@ class TestSearch:
         found, _ = ask(quantized, simplified, drawn, scenes, tmp_path / "out", budget=1e-7)
         added = variants_of(found)[len(variants_of(quantized)) :]
         assert [one.recipe.name for one in added] == [SMOOTH] and set(added[0].files) <= set(found.record.files)
-        scheme = found.record.settings["notes"][SMOOTH]["scheme"]  # type: ignore[index,call-overload]
-        assert scheme["smooth_quant_alpha"] == 0.95 and "broke a budget" in scheme["reasons"]["smooth_quant_alpha"]
+        scheme = read_settings(QuantizedSettings, found).notes[SMOOTH].scheme
+        assert scheme is not None and scheme.smooth_quant_alpha == 0.95
+        assert "broke a budget" in scheme.reasons["smooth_quant_alpha"]
         report = _read(found.folder)
         assert (
             report.outcome.startswith("SmoothQuant, no layer in float: every task holds; on fewer than 10")
@@ -267,7 +267,7 @@ class TestSearch:
     ) -> None:
         original = stage.write_quantized
 
-        def refuses(recipe: VariantRecipe, job: Job, *rest: object) -> object:
+        def refuses(recipe: VariantRecipe, job: QuantizationJob, *rest: object) -> object:
             if recipe.name == SMOOTH:
                 (job.folder / f"{SMOOTH}.onnx").write_bytes(b"half a graph")
                 raise GraphError("NNCF refuses this graph", expected="a", got="a crash", where="c", fix="d")
@@ -291,7 +291,7 @@ class TestSearch:
     ) -> None:
         ask(quantized, simplified, drawn, scenes, tmp_path / "first", budget=1e-7)
         [journal] = (quantized.folder.parent / "cache").rglob(
-            f"sensitivity-{quantized.record.settings['target']}-*.jsonl"
+            f"sensitivity-{read_settings(QuantizedSettings, quantized).target}-*.jsonl"
         )
         whole = journal.read_text().splitlines()
         journal.write_text("\n".join(whole[:-2]) + "\n" + whole[-2][:20])
@@ -312,7 +312,7 @@ class TestSearch:
         self, quantized: Quantized, simplified: Simplified, drawn: CalibrationSet, scenes: Path, tmp_path: Path
     ) -> None:
         found, _ = ask(quantized, simplified, drawn, scenes, tmp_path / "out", budget=50.0)
-        assert str(found.record.settings["search"]).startswith("nothing to mend on these images")
+        assert _read(found.folder).outcome.startswith("nothing to fix on these images")
         assert variants_of(found) == variants_of(quantized)
 
     @ONE
@@ -320,36 +320,17 @@ class TestSearch:
         self, quantized: Quantized, simplified: Simplified, calibration: CalibrationSet, scenes: Path, tmp_path: Path
     ) -> None:
         found, _ = ask(quantized, simplified, calibration, scenes, tmp_path / "out", budget=1e-7)
-        assert "6 of 6 calibration images lack a label" in str(found.record.settings["search"])
+        assert "6 of 6 calibration images lack a label" in _read(found.folder).outcome
         assert _read(found.folder).layers == ()
-
-
-def test_a_damaged_line_of_a_journal_is_measured_again_and_the_others_are_not(tmp_path: Path) -> None:
-    path = tmp_path / "j.jsonl"
-    rows = [LayerSensitivity(name=name, macs_share=0.5, sqnr_db={"depth": 31.5}, drop={"depth": 0.0}) for name in "abc"]
-    lines = [sealed_line(row.model_dump_json().encode()) for row in rows]
-    for damaged in (
-        lines[1].replace(b"31.5", b"37.5"),
-        lines[1][:-1],
-        lines[1][:40] + b"\n",
-        b"\xff\n",
-        b"\n",
-        sealed_line(b"[3]"),
-        lines[1][1:],
-    ):
-        path.write_bytes(lines[0] + damaged + lines[2])
-        torn = not damaged.endswith(b"\n")  # it takes the next line with it
-        assert read_journal(path) == {row.name: row for row in (rows[:1] if torn else [rows[0], rows[2]])}
-        assert path.read_bytes() == lines[0] + (b"" if torn else lines[2])
 
 
 def test_few_images_still_rank_graphs_and_their_number_is_said() -> None:
     """The search asks for no minimum: on one image plain INT8 that changes nothing holds, and no layer goes back to float."""
     one = np.array([[0.5, 1.0]])
     info = made.INFO["raw"].model_copy(update={"tasks": {"depth": 1}})
-    trial = Trial([], info, {"depth": 0.01}, seed=0)
-    trial._reference = {"depth": one}
-    same, worse = (trial.stand({"depth": one * by}) for by in ((1.0, 1), (4.0, 1)))
+    evaluator = AccuracyEvaluator([], info, {"depth": 0.01}, seed=0)
+    evaluator._reference = {"depth": one}
+    same, worse = (evaluator.judge({"depth": one * by}) for by in ((1.0, 1), (4.0, 1)))
     assert (same["depth"].verdict, same["depth"].thin, worse["depth"].verdict) == ("pass", True, "regression")
     assert [broken(one, Aim({"depth": 0.01}, 0.5)) for one in (same, worse)] == [(), ("depth",)]
     held = Step(returned=0, macs_share=0.0, tasks=same, held=True, passed=True, near=True)

@@ -15,7 +15,7 @@ from bundle.judging.verdict import Rule, Verdict, judge
 from bundle.tasks.dataset import Array
 from bundle.tasks.metrics import metric
 from bundle.tasks.table import task
-from compile.quantization.accuracy import Sample, Trial
+from compile.quantization.accuracy import AccuracyEvaluator, LabelledImage
 from compile.quantization.steering import (
     HELD,
     NEAR,
@@ -88,21 +88,21 @@ def test_noise_is_the_signal_to_noise_ratio_that_torchmetrics_measures() -> None
     outputs = [generator.uniform(1, 5, (1, 1, 21, 28)).astype(np.float32) for _ in range(3)]
     noisy = [one + generator.normal(scale=0.1, size=one.shape).astype(np.float32) for one in outputs]
     label = np.ones((21, 28), np.float32)
-    samples = [Sample(feed={"image": np.array(index)}, labels={"depth": label}) for index in range(3)]
-    trial = Trial(samples, info, {"depth": 0.01}, seed=0)
+    samples = [LabelledImage(feed={"image": np.array(index)}, labels={"depth": label}) for index in range(3)]
+    evaluator = AccuracyEvaluator(samples, info, {"depth": 0.01}, seed=0)
 
     def answers(arrays: list[Array], feed: Mapping[str, Array]) -> Mapping[str, Array]:
         return {"depth": arrays[int(feed["image"])]}
 
-    trial.set_reference(lambda feed: answers(outputs, feed))
-    found = trial.noise(lambda feed: answers(noisy, feed), 2)["depth"]
+    evaluator.set_reference(lambda feed: answers(outputs, feed))
+    found = evaluator.noise(lambda feed: answers(noisy, feed), 2)["depth"]
     flat = [
         from_numpy(np.concatenate([one[..., ::OUTPUT_STEP, ::OUTPUT_STEP].reshape(-1) for one in rows[:2]]))
         for rows in (noisy, outputs)
     ]
     assert -10 * np.log10(found) == pytest.approx(float(signal_noise_ratio(*flat)), rel=1e-5)
-    assert trial.noise(lambda feed: answers(outputs, feed), 2) == {"depth": 0.0}
-    assert trial.noise(lambda feed: {"depth": outputs[0] * np.float32("nan")}, 2) == {"depth": float("inf")}
+    assert evaluator.noise(lambda feed: answers(outputs, feed), 2) == {"depth": 0.0}
+    assert evaluator.noise(lambda feed: {"depth": outputs[0] * np.float32("nan")}, 2) == {"depth": float("inf")}
 
 
 @pytest.mark.parametrize("left", [0.5, 0.25])

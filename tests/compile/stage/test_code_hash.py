@@ -37,6 +37,11 @@ def test_what_runs_in_a_process_of_its_own_counts(stage: str, worker: str) -> No
     assert worker in names(stage)
 
 
+def test_a_module_that_is_none_of_ours_has_no_hash() -> None:
+    with pytest.raises(ModuleNotFoundError, match=r"compile\.vectors, numpy"):
+        code_hash("compile.export", "compile.vectors", "numpy")
+
+
 @pytest.fixture
 def tree(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     """A module that imports another inside a function and names a third for a process; and one that has no part in it."""

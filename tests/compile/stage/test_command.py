@@ -60,7 +60,7 @@ def test_exit_codes(error: object, code: int, capsys: pytest.CaptureFixture[str]
     def main(count: int = 0) -> None:
         """Do it."""
         if isinstance(error, type):
-            raise error("it is wrong", expected="right", got="wrong", where="here", fix="mend it")
+            raise error("it is wrong", expected="right", got="wrong", where="here", fix="fix it")
 
     with pytest.raises(SystemExit) as caught:
         run_script(main, ["--nope"] if error == "option" else [])

@@ -15,11 +15,9 @@ import pytest
 
 from bundle.base.errors import InputError
 from bundle.formats.artifacts import SIDECAR, Exported, hash_folder, load
-from bundle.tasks.preprocess import Preprocess
-from calibration.cache import KEY, CalibrationKey, keep
 from compile.stage import store
 from compile.stage.prune import choose, entries, prune, read_age, read_size
-from compile.stage.store import StageKey, in_use, obtain, seal, writing
+from compile.stage.store import StageKey, in_use, keep, obtain, seal, writing
 from tests.cli.run import tdss
 from tests.compile.made import quiet
 
@@ -36,7 +34,7 @@ def make(folder: Path) -> Exported:
     """Write an artifact of about 1000 bytes."""
     with writing(folder, Exported) as temporary:
         (temporary / "model.onnx").write_bytes(bytes(1000))
-        seal(Exported, temporary, parent=None, inputs=(), outputs=(), settings={}, tools={})
+        seal(Exported, temporary, tools={})
     return load(Exported, folder)
 
 
@@ -49,21 +47,9 @@ def filled(tmp_path: Path) -> Path:
     for number in range(3):
         folder = obtain(root, Exported, stage_key(number), make, quiet).folder
         os.utime(folder / SIDECAR, (now, now - (4 - number) * DAY))
-    question = CalibrationKey(
-        graph="a",
-        images="b",
-        ids=(),
-        preprocess=Preprocess(height=8, width=8),
-        scheme={},
-        format="onnx",
-        kept=(),
-        code="c",
-        tools={},
-    )
-    entry = root / "calibrations" / question.digest
-    with keep(entry, question) as folder:
-        (folder / "calibrated.onnx").write_bytes(bytes(500))
-    os.utime(entry / KEY, (now, now - DAY))
+    key = StageKey(stage="calibrate", inputs=(), settings={}, code="c", tools={})
+    kept = keep(root, key, lambda folder: (folder / "calibrated.onnx").write_bytes(bytes(300)), quiet)
+    os.utime(kept.folder / SIDECAR, (now, now - DAY))
     (root / "export" / "notes").mkdir()
     (root / "export" / "notes" / SIDECAR).write_text("mine")
     (root / "export" / ("f" * 24)).mkdir()
@@ -73,9 +59,9 @@ def filled(tmp_path: Path) -> Path:
 
 def test_the_list_has_every_entry_the_least_recently_used_first(filled: Path) -> None:
     found = entries(filled)
-    assert [one.stage for one in found] == ["export", "export", "export", "calibrations"]
+    assert [one.stage for one in found] == ["export", "export", "export", "calibrate"]
     assert [one.key for one in found[:3]] == [stage_key(number).digest for number in range(3)]
-    assert [one.kind for one in found] == ["exported"] * 3 + ["calibration"]
+    assert [one.kind for one in found] == ["exported"] * 3 + ["kept"]
     for one in found:
         files = [path for path in (filled / one.stage / one.key).iterdir() if path.is_file()]
         assert one.bytes == sum(path.stat().st_size for path in files)
@@ -191,14 +177,14 @@ def test_what_is_no_size_and_no_age_is_refused(text: str) -> None:
 def test_the_commands_list_and_prune(filled: Path, capsys: pytest.CaptureFixture[str]) -> None:
     where = ("--store", str(filled))
     code, out, _ = tdss("store", "list", *where, "--json", capsys=capsys)
-    assert code == 0 and [row["kind"] for row in json.loads(out)] == ["exported"] * 3 + ["calibration"]
+    assert code == 0 and [row["kind"] for row in json.loads(out)] == ["exported"] * 3 + ["kept"]
     code, out, _ = tdss("store", "list", *where, capsys=capsys)
     assert code == 0 and out.count("\n") == 5 and "used 4 d ago" in out and "4 entries, " in out
     words = ("store", "prune", *where, "--older-than", "60h")
     code, out, _ = tdss(*words, "--dry-run", "--json", capsys=capsys)
     assert code == 0 and len(json.loads(out)["removed"]) == 2 and len(entries(filled)) == 4
     code, out, _ = tdss(*words, "--max-bytes", "1kB", capsys=capsys)
-    assert code == 0 and out.endswith("removed\n") and [one.kind for one in entries(filled)] == ["calibration"]
+    assert code == 0 and out.endswith("removed\n") and [one.kind for one in entries(filled)] == ["kept"]
 
 
 @pytest.mark.parametrize(

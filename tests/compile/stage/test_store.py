@@ -12,7 +12,8 @@ import pytest
 from bundle.formats.artifacts import Exported, load
 from bundle.formats.outputs import anything, artifact, replacing, sweep
 from compile.stage import store
-from compile.stage.store import StageKey, obtain, seal, stage_key, writing
+from compile.stage.store import StageKey, keep, obtain, seal, stage_key, tool_versions, writing
+from compile.stage.tools import STAGES
 
 HEX = "0123456789abcdef" * 2
 KEY = StageKey(stage="export", inputs=("a",), settings={"io": "raw"}, code="c", tools={"torch": "2"})
@@ -22,7 +23,7 @@ def make(folder: Path, text: str = "graph") -> Exported:
     """Write an artifact whose one file holds ``text``."""
     with replacing(folder, anything) as temporary:
         (temporary / "model.onnx").write_text(text)
-        seal(Exported, temporary, parent=None, inputs=(), outputs=(), settings={}, tools={})
+        seal(Exported, temporary, tools={})
     return load(Exported, folder)
 
 
@@ -43,9 +44,9 @@ def test_a_key_depends_on_everything_that_decides_the_answer(change: dict[str, o
 
 
 def test_a_key_has_the_code_and_the_tools_of_its_stage() -> None:
-    key = stage_key("export", inputs=(), settings={}, tools=("onnx", "no-such-tool"))
-    assert key.tools["no-such-tool"] == "absent" and key.tools["onnx"][0].isdigit()
-    assert key.code != stage_key("judge", inputs=(), settings={}, tools=()).code
+    keys = {name: stage_key(name, inputs=(), settings={}) for name in STAGES}
+    assert len({key.code for key in keys.values()}) == len(STAGES)
+    assert keys["export"].tools["onnx"][0].isdigit() and tool_versions("no-such-tool") == {"no-such-tool": "absent"}
 
 
 def test_a_stage_runs_once(tmp_path: Path) -> None:
@@ -53,7 +54,7 @@ def test_a_stage_runs_once(tmp_path: Path) -> None:
     first = obtain(tmp_path, Exported, KEY, make, said.append)
     again = obtain(tmp_path, Exported, KEY, lambda folder: pytest.fail("it ran again"), said.append)
     assert first == again
-    assert said == [f"export: unchanged, taken from {KEY.digest}"]
+    assert said == []
 
 
 def test_a_damaged_entry_is_made_again_and_named(tmp_path: Path) -> None:
@@ -101,6 +102,22 @@ def test_a_stage_that_fails_leaves_nothing(tmp_path: Path) -> None:
     with pytest.raises(RuntimeError):
         obtain(tmp_path, Exported, KEY, fail, lambda line: None)
     assert [path.name for path in (tmp_path / "export").iterdir()] == [".lock"]
+
+
+def test_files_are_kept_by_their_key_and_made_again_where_one_is_missing(tmp_path: Path) -> None:
+    written, said = list[Path](), list[str]()
+
+    def write(folder: Path) -> None:
+        (folder / "plan.json").write_text("{}")
+        written.append(folder)
+
+    kept = keep(tmp_path, KEY, write, said.append)
+    assert keep(tmp_path, KEY, write, said.append) == kept and kept.file("plan.json").read_text() == "{}"
+    kept.file("plan.json").unlink()
+    assert keep(tmp_path, KEY, write, said.append) == kept and len(written) == 2
+    assert said == [f"export: plan.json is missing in {KEY.digest}: made again"]
+    keep(tmp_path, KEY.model_copy(update={"inputs": ("b",)}), write, said.append)
+    assert len(written) == 3
 
 
 @contextmanager

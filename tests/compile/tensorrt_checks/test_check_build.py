@@ -9,7 +9,7 @@ import pytest
 
 from bundle.base.errors import GraphError, PlanFailed
 from bundle.formats.tensorrt_checks import Gate, Proof, read_proof
-from compile.tensorrt_checks import check_build as legality
+from compile.tensorrt_checks import check_build as checks
 from compile.tensorrt_checks.plan_text import require_plan
 from targets.base import Variant, VariantRecipe
 from tests.compile.tensorrt_checks.rules.made import GOOD, parse
@@ -21,34 +21,34 @@ NOT_RUN = Proof(status="not run", reason="a test")
 
 @pytest.fixture(autouse=True)
 def _no_builder(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(legality, "prove", lambda graphs: NOT_RUN)
+    monkeypatch.setattr(checks, "prove", lambda graphs: NOT_RUN)
 
 
 def test_both_files_are_written_about_the_graphs_that_ship(tmp_path: Path) -> None:
     ir.save(parse(GOOD), tmp_path / "int8.onnx")
-    legality.write_legality(tmp_path, "jetson", [VARIANT])
+    checks.write_checks(tmp_path, "jetson", [VARIANT])
     [report] = json.loads((tmp_path / "lint.json").read_text())["graphs"]
     assert (report["graph"], report["findings"]) == ("int8.onnx", [])
     assert read_proof(tmp_path) == NOT_RUN
 
 
 def test_a_target_without_rules_gets_no_file(tmp_path: Path) -> None:
-    legality.write_legality(tmp_path, "intel", [VARIANT])
+    checks.write_checks(tmp_path, "intel", [VARIANT])
     assert list(tmp_path.iterdir()) == []
 
 
 def test_an_error_fails_the_build_and_says_where_and_how_to_mend_it(tmp_path: Path) -> None:
     ir.save(parse(GOOD.replace("int8 z = {0}", "uint8 z = {0}")), tmp_path / "int8.onnx")
     with pytest.raises(GraphError, match=r"int8\.onnx breaks 1 rules for TensorRT 10\.3") as caught:
-        legality.write_legality(tmp_path, "jetson", [VARIANT])
+        checks.write_checks(tmp_path, "jetson", [VARIANT])
     assert "symmetric-int8" in caught.value.got and "make_activations_signed" in caught.value.fix
 
 
 def test_a_refusal_by_the_parser_fails_the_build(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(legality, "prove", lambda graphs: Proof(status="refused", reason="int8.onnx: no"))
+    monkeypatch.setattr(checks, "prove", lambda graphs: Proof(status="refused", reason="int8.onnx: no"))
     ir.save(parse(GOOD), tmp_path / "int8.onnx")
     with pytest.raises(GraphError, match="refuses a graph") as caught:
-        legality.write_legality(tmp_path, "jetson", [VARIANT])
+        checks.write_checks(tmp_path, "jetson", [VARIANT])
     assert caught.value.got == "int8.onnx: no"
 
 
@@ -56,9 +56,9 @@ def test_a_plan_that_fails_a_gate_leaves_the_bundle_whole_and_ends_the_build_nam
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     gate = Gate(graph="int8.onnx", says="as many", status="failed", got="11 of 12", nodes=("a/MatMul",))
-    monkeypatch.setattr(legality, "prove", lambda graphs: Proof(status="accepted", gates=(gate,)))
+    monkeypatch.setattr(checks, "prove", lambda graphs: Proof(status="accepted", gates=(gate,)))
     ir.save(parse(GOOD), tmp_path / "int8.onnx")
-    legality.write_legality(tmp_path, "jetson", [VARIANT])
+    checks.write_checks(tmp_path, "jetson", [VARIANT])
     with pytest.raises(PlanFailed, match=r"the plans of int8\.onnx fail 1 gates") as caught:
         require_plan(tmp_path)
     assert (caught.value.expected, caught.value.got) == ("as many", "11 of 12: a/MatMul")
@@ -75,5 +75,5 @@ def test_a_gate_that_holds_or_was_not_run_ends_nothing(tmp_path: Path, status: L
 
 def test_the_row_of_a_graph(tmp_path: Path) -> None:
     ir.save(parse(GOOD.replace("int8 z = {0}", "uint8 z = {0}")), tmp_path / "naive.onnx")
-    row = legality.legality(tmp_path / "naive.onnx")
+    row = checks.check_graph(tmp_path / "naive.onnx")
     assert (row.errors, row.broken, row.parsed, row.reason) == (1, ("symmetric-int8",), None, "a test")

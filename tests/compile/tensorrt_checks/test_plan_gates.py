@@ -4,7 +4,7 @@ import pytest
 
 from bundle.formats.tensorrt_checks import GraphProof
 from compile.tensorrt_checks.plan_gates import FEWER, FUSED, gates
-from tests.report.bundle_page.test_tensorrt import GRAPH
+from tests.report.bundle_page.test_tensorrt_checks import GRAPH
 
 F16 = GRAPH.model_copy(update={"graph": "f16.onnx", "not_fused": (), "read_bytes": 500, "written_bytes": 500})
 INT8 = F16.model_copy(update={"graph": "int8.onnx", "written_bytes": 400})

@@ -6,7 +6,7 @@ import onnx_ir as ir
 import pytest
 
 from compile.tensorrt_checks import rtx_build as prove
-from targets.jetson.rtx import Kernel, RtxBuild, Tensor, why_not
+from targets.jetson.rtx import Kernel, RtxBuild, Tensor, unavailable
 from tests.cli.run import tdss
 from tests.compile.tensorrt_checks.rules.made import GOOD, parse
 
@@ -68,10 +68,10 @@ def test_work_of_unknown_size_is_not_counted() -> None:
         ([kernel("gemm", ("Half", "Int8"), "n", weights=("Int8",))], "int8"),  # the half is a residual to add
         (
             [kernel("gemm", ("Half",), "n"), kernel("kgen", ("Int8",), "n", weights=("Int8",))],
-            "half",
+            "fp16",
         ),  # the kgen converts
         ([kernel("kgen", ("Int8",), "n", weights=("Int8",))], "int8"),  # so small that it is a pointwise kernel
-        ([kernel("runtime_fusion", ("Int8", "Half"), "n")], "half"),  # its weight was dequantized by another kernel
+        ([kernel("runtime_fusion", ("Int8", "Half"), "n")], "fp16"),  # its weight was dequantized by another kernel
         ([kernel("gemm", ("Int8",), "other", weights=("Int8",))], "float"),
         ([], "float"),
     ],
@@ -89,7 +89,7 @@ def test_shares_moves_and_casts_of_a_build(monkeypatch: pytest.MonkeyPatch, tmp_
         kernel("kgen", ("Float",), name="__myl_AddReluMove_myl0_3"),
     )
     answer = RtxBuild(version="1", parsed=True, built=True, complaints=(), kernels=kernels, engine_bytes=9)
-    monkeypatch.setattr(prove, "why_not", lambda: "")
+    monkeypatch.setattr(prove, "unavailable", lambda: None)
     monkeypatch.setattr(prove, "build_graph", lambda path: answer)
     ir.save(parse(NAMED), tmp_path / "int8.onnx")
     [one] = prove.prove([tmp_path / "int8.onnx"]).graphs
@@ -116,7 +116,7 @@ def test_an_attention_is_fused_where_one_kernel_computes_all_of_it(
     """The build is a FAKE, its kernels are invented: nothing ran on hardware."""
     kernels = tuple(kernel("kgen", ("Half",), *one) for one in nodes)
     answer = RtxBuild(version="1", parsed=True, built=True, complaints=(), kernels=kernels, engine_bytes=9)
-    monkeypatch.setattr(prove, "why_not", lambda: "")
+    monkeypatch.setattr(prove, "unavailable", lambda: None)
     monkeypatch.setattr(prove, "build_graph", lambda path: answer)
     ir.save(parse(ATTENTION), tmp_path / "f16.onnx")
     [one] = prove.prove([tmp_path / "f16.onnx"]).graphs
@@ -126,7 +126,7 @@ def test_an_attention_is_fused_where_one_kernel_computes_all_of_it(
 def test_a_refusal_names_graph_and_complaint(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     """The refusal is a FAKE, its complaint invented: nothing ran on hardware."""
     answer = RtxBuild(version="1", parsed=False, built=False, complaints=("In node 3: no",), kernels=(), engine_bytes=0)
-    monkeypatch.setattr(prove, "why_not", lambda: "")
+    monkeypatch.setattr(prove, "unavailable", lambda: None)
     monkeypatch.setattr(prove, "build_graph", lambda path: answer)
     ir.save(parse(NAMED), tmp_path / "int8.onnx")
     proof = prove.prove([tmp_path / "int8.onnx"])
@@ -136,14 +136,14 @@ def test_a_refusal_names_graph_and_complaint(monkeypatch: pytest.MonkeyPatch, tm
 def test_where_it_cannot_run_nothing_is_proven_and_it_says_why(
     monkeypatch: pytest.MonkeyPatch, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    monkeypatch.setattr(prove, "why_not", lambda: "no such machine")
+    monkeypatch.setattr(prove, "unavailable", lambda: "no such machine")
     ir.save(parse(NAMED), tmp_path / "int8.onnx")
     code, out, _ = tdss("prove", str(tmp_path / "int8.onnx"), capsys=capsys)
     assert code == 3
     assert out == "not run: no such machine\n"
 
 
-@pytest.mark.skipif(bool(why_not()), reason=f"a build by TensorRT-RTX needs it: {why_not()}")
+@pytest.mark.skipif(bool(unavailable()), reason=f"a build by TensorRT-RTX needs it: {unavailable()}")
 def test_nvidias_builder_takes_the_good_graph_in_int8_and_refuses_an_unknown_operator(tmp_path: Path) -> None:
     ir.save(parse(NAMED), tmp_path / "int8.onnx")
     ir.save(parse("g (float[2,2] x) => (float y) { y = Det (x) }"), tmp_path / "det.onnx")
@@ -154,7 +154,7 @@ def test_nvidias_builder_takes_the_good_graph_in_int8_and_refuses_an_unknown_ope
     assert bad.status == "refused" and "Det" in bad.reason
 
 
-@pytest.mark.skipif(bool(why_not()), reason=f"a build by TensorRT-RTX needs it: {why_not()}")
+@pytest.mark.skipif(bool(unavailable()), reason=f"a build by TensorRT-RTX needs it: {unavailable()}")
 def test_nvidias_builder_makes_one_kernel_of_a_float_attention_and_the_figures_are_its_own(
     tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:

@@ -16,7 +16,7 @@ from tests.report import made
 from tests.report.bundle_page.test_page import Reader
 
 WARNING = Finding(
-    rule="residual-input", severity="warning", node="a/Add", tensor="x", effect="two kernels", mend="quantize x"
+    rule="residual-input", severity="warning", node="a/Add", tensor="x", effect="two kernels", fix="quantize x"
 )
 FINDINGS = (
     WARNING.model_copy(update={"accepted": "it stays exact"}),
@@ -41,7 +41,7 @@ GRAPH = GraphProof(
     weight_bytes=10_300_000,
     macs=10**9,
     int8_share=0.979,
-    half_share=0.021,
+    fp16_share=0.021,
     not_int8=(),
     engine_bytes=1,
 )
@@ -73,7 +73,7 @@ def test_a_row_holds_the_findings_and_the_shares(tmp_path: Path) -> None:
     [row] = view.graphs
     assert (row.errors, row.warnings, row.accepted, row.built) == ("0", "1", "2", "yes")
     [plan] = view.plans
-    assert (plan.int8, plan.half, plan.moves, plan.casts) == ("97.9%", "2.1%", "50", "16")
+    assert (plan.int8, plan.fp16, plan.moves, plan.casts) == ("97.9%", "2.1%", "50", "16")
     assert (plan.fused, plan.read, plan.written, plan.weights) == ("11 of 12", "48.3", "53.7", "10.3")
     assert "Necessary, not sufficient" in view.caveat
 
@@ -81,7 +81,7 @@ def test_a_row_holds_the_findings_and_the_shares(tmp_path: Path) -> None:
 def test_the_warnings_rows_say_how_many_and_what_became_of_them(tmp_path: Path) -> None:
     view = legal_view(folder_with(tmp_path, None))
     assert [(row.where, row.outcome) for row in view.warnings] == [
-        ("<b>c</b>", "mend: quantize x"),
+        ("<b>c</b>", "fix: quantize x"),
         ("a/Add and 1 more", "accepted: it stays exact"),
     ]
 

@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 
-from studies.comparison.command import JSON, MARK, PLOT, TABLE
+from studies.comparison.command import JSON, MARK, PLOT, SECTION, TABLE
 from studies.comparison.tables import markdown
 from tests.cli.run import tdss
 from tests.studies.comparison.test_tables import FOUND
@@ -14,10 +14,12 @@ from tests.studies.comparison.test_tables import FOUND
 def test_everything_is_drawn_from_the_json(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     (tmp_path / JSON).write_text(FOUND.model_dump_json())
     page = tmp_path / "bench.page.md"
-    page.write_text(f"# Mine\n\nMy words.\n\n{MARK}\n\nold figures\n")
+    page.write_text(f"# Mine\n\nMy words.\n\n{MARK}\n\nold figures\n\n<!-- /{SECTION} -->\n\nMore words.\n")
     code, out, _ = tdss("bench", "--draw", "--out", str(tmp_path), "--page", str(page), capsys=capsys)
     assert code == 0 and out == markdown(FOUND)
-    assert page.read_text() == f"# Mine\n\nMy words.\n\n{MARK}\n\n{markdown(FOUND)}"
+    assert (
+        page.read_text() == f"# Mine\n\nMy words.\n\n{MARK}\n\n{markdown(FOUND)}\n<!-- /{SECTION} -->\n\nMore words.\n"
+    )
     assert (tmp_path / TABLE).read_text().endswith(markdown(FOUND)) and (tmp_path / PLOT).stat().st_size > 1000
     code, out, _ = tdss("bench", "--draw", "--out", str(tmp_path), "--json", capsys=capsys)
     assert code == 0 and json.loads(out)["machine"] == FOUND.machine

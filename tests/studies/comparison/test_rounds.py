@@ -9,8 +9,8 @@ from PIL import Image
 
 from compile.stage.config import TimingConfig
 from studies.comparison import rounds
-from studies.comparison.kept import End, Kept, Turn, row_key
 from studies.comparison.rounds import Waiting, take_rounds
+from studies.comparison.row_log import End, RowLog, Turn, row_key
 from studies.comparison.subject import Subject
 from tests.compile import made
 
@@ -80,7 +80,7 @@ def orders(monkeypatch: pytest.MonkeyPatch) -> list[str]:
 
 def rows(folder: Path, *names: str) -> dict[str, Waiting]:
     """Rows as a run of the command finds them."""
-    return {name: Waiting(subject(folder), Kept(folder / f"{name}.jsonl")) for name in names}
+    return {name: Waiting(subject(folder), RowLog(folder / f"{name}.jsonl")) for name in names}
 
 
 def take(waiting: Mapping[str, Waiting], folder: Path) -> dict[str, str]:
@@ -109,18 +109,18 @@ def test_a_finished_row_is_not_started_again(tmp_path: Path, orders: list[str]) 
 def test_a_killed_run_goes_on_where_it_stopped(
     tmp_path: Path, orders: list[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    add, written = Kept.add, list[Turn | End]()
+    add, written = RowLog.add, list[Turn | End]()
 
-    def add_three(kept: Kept, line: Turn | End) -> None:
+    def add_three(kept: RowLog, line: Turn | End) -> None:
         if len(written) == 3:
             raise Killed
         written.append(line)
         add(kept, line)
 
-    monkeypatch.setattr(Kept, "add", add_three)
+    monkeypatch.setattr(RowLog, "add", add_three)
     with pytest.raises(Killed):
         take(rows(tmp_path, "a", "b"), tmp_path)
-    monkeypatch.setattr(Kept, "add", add)
+    monkeypatch.setattr(RowLog, "add", add)
     first = {name: row.kept.turns for name, row in rows(tmp_path, "a", "b").items()}
     assert [len(turns) for turns in first.values()] == [2, 1]
     orders.clear()
@@ -159,12 +159,12 @@ def test_real_processes_run_and_one_that_cannot_says_why(tmp_path: Path) -> None
     (tmp_path / "broken.onnx").write_bytes(b"no graph")
     broken = good.model_copy(update={"files": (tmp_path / "broken.onnx",)})
     waiting = {
-        "good": Waiting(good, Kept(tmp_path / "good.jsonl")),
-        "broken": Waiting(broken, Kept(tmp_path / "broken.jsonl")),
+        "good": Waiting(good, RowLog(tmp_path / "good.jsonl")),
+        "broken": Waiting(broken, RowLog(tmp_path / "broken.jsonl")),
     }
     failed = take(waiting, tmp_path)
     assert list(failed) == ["broken"] and failed["broken"].startswith("ONNX Runtime refuses this graph: ")
-    end = Kept(tmp_path / "good.jsonl").end
+    end = RowLog(tmp_path / "good.jsonl").end
     assert waiting["good"].kept.finished(3) and end is not None and end.computes == "f32"
     assert end.peak_mib is None or end.peak_mib > 10
 
@@ -179,6 +179,6 @@ def test_the_key_names_what_runs_and_on_what(tmp_path: Path, monkeypatch: pytest
         row_key(one.model_copy(update={"threads": 2}), TIMING),
         row_key(one, TIMING.model_copy(update={"burst": 5})),
     ]
-    monkeypatch.setattr("studies.comparison.kept.read_cpuinfo", lambda: "flags : avx2")
+    monkeypatch.setattr("studies.comparison.row_log.read_cpuinfo", lambda: "flags : avx2")
     assert len({key, *others, row_key(one, TIMING)}) == 6
     assert row_key(one, TIMING.model_copy(update={"runs": 99})) == row_key(one, TIMING)

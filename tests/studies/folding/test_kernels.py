@@ -7,7 +7,7 @@ import onnx
 import pytest
 from onnx import TensorProto, helper
 
-from studies.folding.kernels import Job, OpTime, by_op, op_table, profile, totals
+from studies.folding.kernels import OpTime, ProfiledGraph, by_op, op_table, profile, totals
 from studies.folding.run import kernel_rows
 from targets.kernels import KernelTime, least
 
@@ -78,7 +78,7 @@ def test_both_runtimes_name_what_they_run(tmp_path: Path) -> None:
         (tmp_path / runtime).mkdir()
         path = tmp_path / runtime / "model.onnx"
         onnx.save(helper.make_model(graph, opset_imports=[helper.make_opsetid("", 20)], ir_version=10), path)
-        jobs[runtime, "g"] = Job(path, feed)
+        jobs[runtime, "g"] = ProfiledGraph(path, feed)
     rows = profile(jobs, {"openvino": "intel", "onnxruntime": "reference"})
     ops = {runtime: {row.op for row in rows if row.runtime == runtime} for runtime in ("openvino", "onnxruntime")}
     assert {"FullyConnected", "ReduceMean (reference)"} <= ops["openvino"]

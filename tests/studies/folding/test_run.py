@@ -6,10 +6,10 @@ import pytest
 
 from bundle.base.errors import RegressionFailed
 from bundle.formats.artifacts import Folded
-from compile.stage.image_files import ImageFiles
-from compile.stage.store import seal, writing
+from calibration.image_files import ImageFiles
+from compile.stage.store import Kept, seal, writing
 from studies.folding import graphs as bench_graphs
-from studies.folding.figures import Figures, Row
+from studies.folding.figures import Figures, Number
 from studies.folding.graphs import FoldCost, adapter_part
 from studies.folding.run import fold_rows, growth_rows, numbers_table, overhead_rows, require_numbers
 
@@ -25,7 +25,7 @@ SPENT = {
 COST = FoldCost(seconds=30, cpu_seconds=12, peak_mib=1500, float64=3e-15, float32=2e-6)
 
 
-def figures(*rows: Row) -> Figures:
+def figures(*rows: Number) -> Figures:
     """Figures with these rows."""
     return Figures(
         preset="tiny",
@@ -42,7 +42,7 @@ def figures(*rows: Row) -> Figures:
     )
 
 
-def by_name(rows: list[Row]) -> dict[str, Row]:
+def by_name(rows: list[Number]) -> dict[str, Number]:
     """Rows by name."""
     return {row.name: row for row in rows}
 
@@ -101,7 +101,9 @@ def test_folding_is_judged_by_the_clock_that_was_asked_for() -> None:
 
 
 def test_every_missed_number_is_named_and_drawn() -> None:
-    good, bad = (Row(runtime="r", name=name, value=value, limit=1.0) for name, value in (("good", 0.5), ("bad", 2.0)))
+    good, bad = (
+        Number(runtime="r", name=name, value=value, limit=1.0) for name, value in (("good", 0.5), ("bad", 2.0))
+    )
     require_numbers(figures(good))
     with pytest.raises(RegressionFailed, match="1 of the numbers are missed") as caught:
         require_numbers(figures(good, bad))
@@ -123,20 +125,20 @@ def test_what_folding_cost_is_measured_again_where_it_was_damaged(
     cost = FoldCost(seconds=1.0, cpu_seconds=1.0, peak_mib=1.0, float64=0.0, float32=0.0)
     measured: list[Path] = []
 
-    def fold_apart(plain: Path, images: ImageFiles, out: Path) -> FoldCost:
+    def fold_in_subprocess(plain: Path, images: ImageFiles, out: Path) -> FoldCost:
         measured.append(out)
         with writing(out, Folded) as folder:
             (folder / "model.onnx").write_text("")
-            seal(Folded, folder, parent=None, inputs=(), outputs=(), settings={}, tools={})
+            seal(Folded, folder, tools={})
         return cost
 
-    monkeypatch.setattr(bench_graphs, "fold_apart", fold_apart)
+    monkeypatch.setattr(bench_graphs, "fold_in_subprocess", fold_in_subprocess)
     monkeypatch.setattr(bench_graphs, "plain_graph", lambda *_: tmp_path)
-    for number, damage in enumerate(
-        (None, "static_fold.json", "static_folded/model.onnx", "static_folded/artifact.json")
-    ):
-        if damage is not None:
-            (tmp_path / damage).write_text("{")
+    kept: Kept | None = None
+    for number, damage in enumerate((None, "cost.json", "folded/model.onnx", "artifact.json")):
+        if kept is not None and damage is not None:
+            (kept.folder / damage).write_text("{")
         for _ in range(2):
-            assert bench_graphs._fold_once("tiny", "static", ImageFiles(paths=()), tmp_path) == cost
+            kept = bench_graphs._fold_once("tiny", "static", ImageFiles(paths=()), tmp_path)
+            assert FoldCost.model_validate_json(kept.file("cost.json").read_bytes()) == cost
         assert len(measured) == number + 1

@@ -2,16 +2,16 @@
 
 from pathlib import Path
 
-from studies.folding.figures import Latency, Row
-from studies.folding.tables import MARK, markdown, write_page
+from studies.folding.figures import Latency, Number
+from studies.folding.tables import SECTION, markdown, write_page
 from tests.studies.folding.test_run import figures
 
 ROWS = (
-    Row(
+    Number(
         runtime="openvino", name="adapter overhead, folded, static gates", value=0.0912, limit=0.08, spread=(0.05, 0.1)
     ),
-    Row(runtime="torch", name="seconds to fold, static gates", value=12.0, limit=20.0),
-    Row(runtime="openvino", name="information", value=1.25, limit=None),
+    Number(runtime="torch", name="seconds to fold, static gates", value=12.0, limit=20.0),
+    Number(runtime="openvino", name="information", value=1.25, limit=None),
 )
 LATENCY = Latency(runtime="openvino", graph="baseline", median_ms=600.0, low_ms=590.0, high_ms=620.0)
 
@@ -24,10 +24,10 @@ def test_numbers_have_their_limit_and_whether_it_is_met() -> None:
     assert "| openvino | baseline | 600.0 | 590.0 … 620.0 |" in text
 
 
-def test_the_text_above_the_mark_stays(tmp_path: Path) -> None:
+def test_the_text_above_the_section_stays(tmp_path: Path) -> None:
     page = tmp_path / "page.md"
     page.write_text("# Title\n\nwords\n")
     for _ in range(2):
         write_page(figures(ROWS[1]), page)
     text = page.read_text()
-    assert text.startswith("# Title\n\nwords\n\n" + MARK) and text.count(MARK) == 1
+    assert text.startswith(f"# Title\n\nwords\n\n<!-- {SECTION} -->") and text.count(SECTION) == 2

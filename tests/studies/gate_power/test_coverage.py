@@ -8,7 +8,7 @@ import pytest
 from bundle.judging.verdict import tail
 from bundle.tasks.metrics import Floats, MeanAngularErrorDeg, Measure
 from studies.gate_power.coverage import VARIANTS, Subject, cover, together
-from studies.gate_power.coverage_page import BEGIN, END, Coverage, publish, table
+from studies.gate_power.coverage_page import SECTION, Coverage, publish, table
 from studies.gate_power.intervals import METHODS, Sample, all_intervals
 from studies.gate_power.page import Power, read_power
 
@@ -81,7 +81,7 @@ def test_the_published_table_is_that_of_the_measurement(tmp_path: Path) -> None:
     copy = tmp_path / "doc.md"
     copy.write_text(text, encoding="utf-8")
     publish(found, copy)
-    assert copy.read_text(encoding="utf-8") == text and text.count(BEGIN) == text.count(END) == 1
+    assert copy.read_text(encoding="utf-8") == text and text.count(SECTION) == 2
 
 
 def test_the_interval_that_judges_was_measured_the_better_one_from_ten_images_on() -> None:

@@ -13,8 +13,7 @@ from bundle.judging.evaluate_image import feed
 from bundle.judging.run import run
 from studies.gate_power import measure as power
 from studies.gate_power.page import (
-    BEGIN,
-    END,
+    SECTION,
     Power,
     by_count,
     by_task,
@@ -24,9 +23,7 @@ from studies.gate_power.page import (
     overall,
     publish,
     read_power,
-    section,
     worst_by_chance,
-    write_section,
 )
 from targets.base import RunConfig
 from targets.open import open_session
@@ -171,23 +168,20 @@ def test_what_is_far_beyond_the_budget_is_found_and_what_is_far_within_passes(me
 def test_the_section_is_written_between_its_marks_and_again(measured: Power, tmp_path: Path) -> None:
     doc, figure = tmp_path / "docs" / "regression.md", tmp_path / "docs" / "pictures" / "power.png"
     doc.parent.mkdir()
-    doc.write_text(f"before\n\n{BEGIN}\nold\n{END}\n\nafter\n", encoding="utf-8")
+    doc.write_text(f"before\n\n<!-- {SECTION} -->\nold\n<!-- /{SECTION} -->\n\nafter\n", encoding="utf-8")
     publish(measured, doc, figure)
     text = doc.read_text(encoding="utf-8")
     assert (
         text.startswith("before") and text.endswith("after\n") and "old" not in text and "(pictures/power.png)" in text
     )
     assert text.count("| depth |") == len(power.SIZES) + 1 and figure.read_bytes()[:4] == b"\x89PNG"
-    write_section(doc, section(measured, "pictures/power.png"))
+    publish(measured, doc, figure)
     assert doc.read_text(encoding="utf-8") == text
     (tmp_path / "power.json").write_text(measured.model_dump_json())
     assert read_power(tmp_path / "power.json") == measured
 
 
-def test_a_document_without_the_marks_and_a_file_without_a_measurement_are_refused(tmp_path: Path) -> None:
-    (tmp_path / "doc.md").write_text("no marks")
-    with pytest.raises(InputError, match="no place for the table"):
-        write_section(tmp_path / "doc.md", "text")
+def test_a_file_without_a_measurement_is_refused(tmp_path: Path) -> None:
     with pytest.raises(InputError, match="no measurement"):
         read_power(tmp_path / "none.json")
 
@@ -205,7 +199,6 @@ def test_the_command_line_names_what_measure_power_is_given(
         power, "measure_power", lambda bundle, path, options: asked.append(path.read_bytes()) or measured
     )
     doc, other = tmp_path / "regression.md", tmp_path / "other.onnx"
-    doc.write_text(f"{BEGIN}\n{END}\n", encoding="utf-8")
     other.write_bytes(b"another graph")
     places = ["--out", str(tmp_path / "p.json"), "--doc", str(doc), "--figure", str(tmp_path / "p.png")]
     power.main(["--bundle", str(folder), *places])

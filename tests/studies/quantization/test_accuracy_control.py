@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from bundle.tasks.dataset import Array
-from compile.quantization.accuracy import Trial
+from compile.quantization.accuracy import AccuracyEvaluator
 from studies.quantization.accuracy_control import margin
 from tests.compile import made
 from tests.compile.made import answer
@@ -14,21 +14,21 @@ from tests.compile.made import answer
 IDS = list(range(len(made.EVALUATION)))
 
 
-def test_the_float_graph_has_margin_one(trial: Trial) -> None:
-    assert margin(trial, trial.measure(answer), IDS) == 1.0
+def test_the_float_graph_has_margin_one(evaluator: AccuracyEvaluator) -> None:
+    assert margin(evaluator, evaluator.measure(answer), IDS) == 1.0
     for index in IDS:  # single images: those without a person have no say about parts
-        assert margin(trial, trial.only([index]).measure(answer), [index]) == 1.0
+        assert margin(evaluator, evaluator.only([index]).measure(answer), [index]) == 1.0
 
 
-def test_the_worst_task_decides(trial: Trial) -> None:
+def test_the_worst_task_decides(evaluator: AccuracyEvaluator) -> None:
     def worse(feed: Mapping[str, Array]) -> dict[str, Array]:
         spoilt = answer(feed)
         return spoilt | {"depth": np.asarray(spoilt["depth"], np.float32) * np.float32(1.02)}
 
-    measured = trial.measure(worse)
-    ours = trial.metric("depth", trial.reference["depth"])
-    expected = 1 - (trial.metric("depth", measured["depth"]) - ours) / ours / 0.01
-    assert margin(trial, measured, IDS) == pytest.approx(expected) and expected < 0
+    measured = evaluator.measure(worse)
+    ours = evaluator.metric("depth", evaluator.reference["depth"])
+    expected = 1 - (evaluator.metric("depth", measured["depth"]) - ours) / ours / 0.01
+    assert margin(evaluator, measured, IDS) == pytest.approx(expected) and expected < 0
 
 
 def without(name: str) -> Callable[[Mapping[str, Array]], dict[str, Array]]:
@@ -42,10 +42,10 @@ def without(name: str) -> Callable[[Mapping[str, Array]], dict[str, Array]]:
 
 
 @pytest.mark.parametrize("name", list(made.TASKS))
-def test_an_answer_of_nan_is_worse_than_any_number(trial: Trial, name: str) -> None:
-    assert margin(trial, trial.measure(without(name)), IDS) == -np.inf
+def test_an_answer_of_nan_is_worse_than_any_number(evaluator: AccuracyEvaluator, name: str) -> None:
+    assert margin(evaluator, evaluator.measure(without(name)), IDS) == -np.inf
     for index in IDS:  # where a task has no label on an image, too: its output is no answer
-        assert margin(trial, trial.only([index]).measure(without(name)), [index]) == -np.inf
+        assert margin(evaluator, evaluator.only([index]).measure(without(name)), [index]) == -np.inf
 
 
 def test_accuracy_control_goes_on_from_a_margin_of_minus_infinity() -> None:

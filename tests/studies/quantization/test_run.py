@@ -8,25 +8,18 @@ import pytest
 
 from bundle.base.errors import ConfigError
 from bundle.formats.artifacts import Simplified
-from compile.quantization.ignored_nodes import GATE, HEAD, TAIL
+from compile.graphs.end_nodes import HEAD, TAIL
+from compile.quantization.ignored_nodes import GATE
 from compile.stage.graph_info import GRAPH_FILE
 from studies.quantization import run as study
 from studies.quantization import tables as study_tables
-from studies.quantization.run import main, replace_section, table
-from studies.quantization.tables import GIVEN_UP, TABLES, Bench, Row, kept_without, measure
+from studies.quantization.run import main, table
+from studies.quantization.tables import ABLATIONS, TABLES, Drops, Study, kept_without, measure
 from targets.base import QuantizationScheme
 
-ROW = Row(
+ROW = Drops(
     name="ours", drops={"depth": 0.0012, "edge": -0.01}, upper={"depth": 0.005, "edge": 0.0}, bytes=12_300_000, errors=0
 )
-
-
-def test_a_section_is_added_then_replaced() -> None:
-    page = replace_section("# Page\n\nwords\n", "naive", "first")
-    assert page.startswith("# Page\n\nwords\n") and "## naive" in page
-    again = replace_section(page + "\nmore\n", "naive", "second")
-    assert "first" not in again and again.count("## naive") == 1 and again.endswith("\nmore\n")
-    assert replace_section(again, "naive", "second") == again
 
 
 def test_rows_are_percent_with_the_upper_end() -> None:
@@ -46,7 +39,7 @@ def test_a_table_is_written_after_each_row_and_keeps_what_is_costly(
 ) -> None:
     page, seen = tmp_path / "docs" / "page.md", list[str]()
 
-    def made(bench: Bench) -> Iterator[Row]:
+    def made(bench: Study) -> Iterator[Drops]:
         assert bench.cache.parent == tmp_path / "work" and bench.scratch.is_dir()
         yield measure(bench, "float", bench.source)
         seen.append(page.read_text())
@@ -62,7 +55,7 @@ def test_a_table_is_written_after_each_row_and_keeps_what_is_costly(
 def test_the_hard_case_says_how_good_and_how_massive_the_float_graph_is(
     simplified: Simplified, scenes: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    def nothing(bench: Bench, *graph: Simplified) -> Iterator[Row]:
+    def nothing(bench: Study, *graph: Simplified) -> Iterator[Drops]:
         yield from ()
 
     monkeypatch.setattr(study_tables, "_searched", nothing)
@@ -91,7 +84,7 @@ def test_a_row_gives_up_every_node_of_its_reasons_and_no_other(row: str, dropped
         "last": TAIL,
         "pattern": "the scheme says so",
     }
-    kept = kept_without(reasons, GIVEN_UP[row])
+    kept = kept_without(reasons, ABLATIONS[row])
     assert {reason for name, reason in reasons.items() if name not in kept} == dropped
 
 
@@ -102,17 +95,17 @@ def test_a_scheme_row_is_left_out_where_the_graph_has_no_such_node(
 ) -> None:
     asked = list[bool]()
 
-    def sees(bench: Bench, *question: object) -> Path:
+    def sees(bench: Study, *question: object) -> Path:
         asked.append(bench.source.read_bytes() == simplified.file(GRAPH_FILE).read_bytes())
         return bench.source
 
-    def measured(bench: Bench, name: str, graph: Path) -> Row:
+    def measured(bench: Study, name: str, graph: Path) -> Drops:
         return ROW.model_copy(update={"name": name})
 
     def kept(graph: Path, scheme: QuantizationScheme) -> dict[str, str]:
         return {"gate": GATE, "first": HEAD, "last": TAIL}
 
-    for patched, stand_in in (("_ours", sees), ("_keeping", sees), ("measure", measured), ("float_nodes", kept)):
+    for patched, stand_in in (("_ours", sees), ("_keeping", sees), ("measure", measured), ("ignored_nodes", kept)):
         monkeypatch.setattr(study_tables, patched, stand_in)
     main(simplified.folder, [name], scenes, images=2, count=2, page=tmp_path / "page.md", threads=1)
     rows = [one["name"] for one in json.loads((tmp_path / f"quantization-{name}.json").read_text())]

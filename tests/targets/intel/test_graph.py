@@ -79,7 +79,7 @@ def test_stored_as_half_it_is_smaller_and_computes_alike_twice_with_the_same_byt
     for name in ("one", "two"):
         graph.save(graph.convert(path), tmp_path / f"{name}.xml")
         before = (tmp_path / f"{name}.bin").stat().st_size
-        graph.store_half(tmp_path / f"{name}.xml")
+        graph.store_fp16(tmp_path / f"{name}.xml")
         written.append([(tmp_path / f"{name}{suffix}").read_bytes() for suffix in (".xml", ".bin")])
         assert len(written[-1][1]) < 0.6 * before
     assert written[0] == written[1]
@@ -120,7 +120,7 @@ def test_a_quantized_models_large_constants_are_halved_and_those_that_would_suff
     feed = {"x": random.normal(size=(1, 128)).astype(np.float32)}
     before = [np.array(value) for value in openvino.compile_model(model, "CPU")(feed).values()]
     graph.save(model, tmp_path / "g.xml")
-    graph.store_half(tmp_path / "g.xml")
+    graph.store_fp16(tmp_path / "g.xml")
     stored = graph.read(tmp_path / "g.xml")
     types = {
         tuple(one.shape): one.get_element_type()

@@ -57,7 +57,7 @@ def test_what_is_no_kernel(line: str) -> None:
 
 def test_another_machine_is_told_why(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("platform.machine", lambda: "aarch64")
-    assert "x86-64" in rtx.why_not() and "aarch64" in rtx.why_not()
+    assert "x86-64" in rtx.unavailable() and "aarch64" in rtx.unavailable()
 
 
 def test_a_missing_package_names_its_extra(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -69,7 +69,7 @@ def test_a_missing_package_names_its_extra(monkeypatch: pytest.MonkeyPatch) -> N
 
 
 def test_a_library_that_dies_is_named(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
-    monkeypatch.setattr(rtx, "why_not", lambda: "")
+    monkeypatch.setattr(rtx, "unavailable", lambda: None)
     monkeypatch.setattr(rtx, "module", lambda *command: ["/bin/sh", "-c", "echo no GPU >&2; exit 7"])
     with pytest.raises(TargetUnavailable, match="died") as caught:
         rtx.build_graph(tmp_path / "model.onnx")
@@ -77,7 +77,7 @@ def test_a_library_that_dies_is_named(monkeypatch: pytest.MonkeyPatch, tmp_path:
 
 
 def test_a_library_that_hangs_is_named(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
-    monkeypatch.setattr(rtx, "why_not", lambda: "")
+    monkeypatch.setattr(rtx, "unavailable", lambda: None)
     monkeypatch.setattr(rtx, "TIMEOUT_SECONDS", 0.2)
     monkeypatch.setattr(rtx, "module", lambda *command: ["/bin/sh", "-c", "exec sleep 9"])
     with pytest.raises(TargetUnavailable, match="died") as caught:

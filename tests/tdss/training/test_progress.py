@@ -1,23 +1,10 @@
-"""The log of a resumed run: later lines and a torn last line go."""
+"""The line that says how far a run is."""
 
-import json
 from io import StringIO
-from pathlib import Path
 
 from rich.console import Console
 
-from tdss.training.progress import Display, Log
-
-
-def test_rewind_drops_later_and_torn_lines(tmp_path: Path) -> None:
-    log = Log(tmp_path / "log.jsonl")
-    log.rewind(5)  # no file yet
-    for step in (1, 2, 3):
-        log.add({"step": step, "loss": 0.5})
-    with log.path.open("a") as stream:
-        stream.write('{"step": 2, "lo')
-    log.rewind(2)
-    assert [json.loads(line)["step"] for line in log.path.read_text().splitlines()] == [1, 2]
+from tdss.training.progress import Display
 
 
 def shown(step: int, total: int, seconds: float) -> str:

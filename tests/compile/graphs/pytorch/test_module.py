@@ -31,7 +31,7 @@ def test_its_export_gives_the_runtimes_numbers(simplified: Simplified) -> None:
     feed = info.feed(made.image(0))
     [reference] = run_graph(path, info, [feed], exact=True, threads=1)
     module, image = read_module(path).eval(), torch.tensor(feed[INPUT])
-    program = typed_program(module, image, half=False)
+    program = typed_program(module, image, fp16=False)
     with torch.no_grad():
         eager, exported = module(image), program.module()(image)
     assert len(eager) == len(exported) == len(reference)
@@ -47,7 +47,7 @@ def test_its_export_gives_the_runtimes_numbers(simplified: Simplified) -> None:
 def test_its_casts_are_in_the_exported_graph(simplified: Simplified) -> None:
     path, info = simplified.file(GRAPH_FILE), graph_info(simplified)
     image = torch.tensor(info.feed(made.image(0))[INPUT])
-    program = typed_program(read_module(path).eval(), image, half=True)
+    program = typed_program(read_module(path).eval(), image, fp16=True)
     types = {
         node.meta["val"].dtype
         for node in program.graph.nodes
@@ -76,7 +76,7 @@ def test_constants_that_a_call_makes_are_exported(name: str) -> None:
     model = graph(f"g (float[1, 2, 6, 7] x) => (y) <{constants}> {{ {MADE_INSIDE[name]} }}")
     x = torch.from_numpy(np.random.default_rng(0).standard_normal((1, 2, 6, 7)).astype(np.float32))
     module = to_module(model, {"x": x}, ["y"], AS_WRITTEN)
-    assert torch.equal(typed_program(module, x, half=False).module()(x)[0], module(x)[0])
+    assert torch.equal(typed_program(module, x, fp16=False).module()(x)[0], module(x)[0])
     np.testing.assert_allclose(module(x)[0].numpy(), run(model, x=x.numpy())[0], atol=2e-6)
 
 

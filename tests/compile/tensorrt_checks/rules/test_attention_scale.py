@@ -52,5 +52,5 @@ def test_anything_else(text: str) -> None:
 )
 def test_the_pass_is_named_as_the_mend_only_where_it_mends(old: str, new: str, reason: str) -> None:
     [good], [finding] = lint(LATE), lint(LATE.replace(old, new))
-    assert "(the pass scale_query_first)" in good.mend
-    assert "(the pass" not in finding.mend and reason in finding.mend
+    assert "(the pass scale_query_first)" in good.fix
+    assert "(the pass" not in finding.fix and reason in finding.fix

@@ -10,7 +10,7 @@ WIDE = GOOD.replace(
 def test_an_int32_bias_is_rejected() -> None:
     [finding] = lint(WIDE)
     assert (finding.rule, finding.severity) == ("float-bias", "error")
-    assert "int32" in finding.effect and "drop_bias_dequantization" in finding.mend
+    assert "int32" in finding.effect and "drop_bias_dequantization" in finding.fix
 
 
 def test_an_int8_bias_does_not_fuse() -> None:

@@ -1,4 +1,4 @@
-"""Attention that no fused kernel takes; where TensorRT-RTX is installed, its builder says so of the broken and the mended graph."""
+"""Attention that no fused kernel takes; where TensorRT-RTX is installed, its builder says so of the broken and the fixed graph."""
 
 from pathlib import Path
 
@@ -10,7 +10,7 @@ from compile.tensorrt_checks.rtx_build import prove
 from compile.tensorrt_checks.rules import attention_scale
 from compile.tensorrt_checks.rules.fused_attention import NAME
 from compile.tensorrt_checks.run import lint_model
-from targets.jetson.rtx import why_not
+from targets.jetson.rtx import unavailable
 from tests.compile.tensorrt_checks.rules.made import lint, parse
 
 STEP, QUARTER = 10854, 13312  # 0.05 and 0.25, the bits of FP16
@@ -49,7 +49,7 @@ def masked(mask: str, query: str = "4,8", key: str = "4,8") -> str:
 SIZED = PLAIN.replace("32", "24")
 THREE_AXES = SIZED.replace("4,8,", "32,")
 WIDE = PLAIN.replace("(float16[4,8,49,32] y)", "(float16[4,8,49,32] y, float16[4,8,49,49] l)")
-# What is broken, the word of the finding, and the same mended.
+# What is broken, the word of the finding, and the same fixed.
 CASES = {
     "half": (rounded(PLAIN, "q", "k"), "first product is in INT8", rounded(PLAIN, "k")),
     "half, with V": (rounded(PLAIN, "q", "k", "v"), "first product is in INT8", rounded(PLAIN, "k", "v")),
@@ -72,11 +72,11 @@ def found(text: str) -> list[Finding]:
 
 @pytest.mark.parametrize("name", CASES)
 def test_the_broken_graph_is_named_with_a_mend_and_the_mended_one_is_not(name: str) -> None:
-    broken, word, mended = CASES[name]
+    broken, word, fixed = CASES[name]
     [finding] = found(broken)
     assert (finding.severity, finding.node) == ("warning", "first")
-    assert word in finding.effect and finding.mend
-    assert found(mended) == []
+    assert word in finding.effect and finding.fix
+    assert found(fixed) == []
 
 
 def test_three_axes_are_fine_with_a_head_size_that_every_kernel_takes() -> None:
@@ -94,14 +94,14 @@ def test_attention_of_unknown_shape_is_judged_by_its_types_alone() -> None:
     assert len(found(rounded(unknown, "q", "k"))) == 1
 
 
-@pytest.mark.skipif(bool(why_not()), reason=f"a build by TensorRT-RTX needs it: {why_not()}")
+@pytest.mark.skipif(bool(unavailable()), reason=f"a build by TensorRT-RTX needs it: {unavailable()}")
 @pytest.mark.parametrize("name", CASES)
 def test_nvidias_builder_splits_the_broken_graph_and_fuses_the_mended_one(name: str, tmp_path: Path) -> None:
-    broken, _, mended = CASES[name]
-    assert [_fused(text, tmp_path) for text in (broken, mended)] == [0, 1]
+    broken, _, fixed = CASES[name]
+    assert [_fused(text, tmp_path) for text in (broken, fixed)] == [0, 1]
 
 
-@pytest.mark.skipif(bool(why_not()), reason=f"a build by TensorRT-RTX needs it: {why_not()}")
+@pytest.mark.skipif(bool(unavailable()), reason=f"a build by TensorRT-RTX needs it: {unavailable()}")
 @pytest.mark.parametrize("shape", ["1,1", "4,1", "1,8", "4,8"])
 def test_nvidias_builder_fuses_a_scale_behind_the_product_and_every_mask_that_broadcasts(
     shape: str, tmp_path: Path

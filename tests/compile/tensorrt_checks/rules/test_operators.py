@@ -26,7 +26,7 @@ def test_an_operator_the_parser_does_not_know(operation: str) -> None:
 )
 def test_a_type_the_operator_does_not_take(text: str, word: str) -> None:
     [finding] = [finding for finding in lint(text) if finding.rule == "known-operator"]
-    assert word in finding.effect and "Cast" in finding.mend
+    assert word in finding.effect and "Cast" in finding.fix
 
 
 @pytest.mark.parametrize(
@@ -45,7 +45,7 @@ def test_the_modes_of_a_resize(attributes: str, bad: bool) -> None:
 def test_an_int8_weight_that_is_cast_is_no_weight_for_tensorrt() -> None:
     text = GOOD.replace("v = DequantizeLinear <axis = 1> (w, ws, wz)", "f = Cast <to = 1> (w)\n    v = Mul (f, ws)")
     [finding] = [finding for finding in lint(text) if finding.rule == "known-operator"]
-    assert finding.tensor == "w" and "not built" in finding.effect and "DequantizeLinear" in finding.mend
+    assert finding.tensor == "w" and "not built" in finding.effect and "DequantizeLinear" in finding.fix
 
 
 def test_a_second_output_that_something_reads() -> None:

@@ -1,4 +1,4 @@
-"""Build one engine in a process of its own: ``python -m targets.jetson.apart GRAPH FOLDER PRECISION CONFIG``.
+"""Build one engine in a process of its own: ``python -m targets.jetson.build_subprocess GRAPH FOLDER PRECISION CONFIG``.
 
 A device with shared memory may kill a builder that takes too much of it. This way the killed process is not the one
 that judges, and what the builder held is free again before the engine runs.
@@ -38,7 +38,7 @@ def engine_of(onnx_path: Path, folder: Path, device: Device, precision: Precisio
         return cached
     command = [str(onnx_path.resolve()), str(folder.resolve()), precision, config.model_dump_json()]
     try:
-        done = _run(module("targets.jetson.apart", *command))
+        done = _run(module("targets.jetson.build_subprocess", *command))
     except subprocess.TimeoutExpired as error:
         raise _not_built(precision, f"no end after {error.timeout:.0f} s", onnx_path) from error
     if done.returncode == -signal.SIGKILL:

@@ -6,7 +6,7 @@ import pytest
 import torch
 from onnx_ir.passes.common import CheckerPass, ShapeInferencePass
 
-from compile.graphs.passes.make_half import float32_nodes, make_half
+from compile.graphs.passes.convert_to_fp16 import convert_to_fp16, float32_nodes
 from tests.compile.graphs.passes.made import graph, operators, run
 
 WEIGHTS = np.random.default_rng(3).normal(size=(2, 16)).round(3)
@@ -73,7 +73,7 @@ def half_by_torch() -> np.ndarray:
 
 
 def test_weights_and_activations_are_half_and_layer_norm_and_the_interface_float() -> None:
-    model, modified = make_half(typed(TEXT))
+    model, modified = convert_to_fp16(typed(TEXT))
     CheckerPass(full_check=True)(model)
     assert modified
     assert types(model) == {
@@ -88,22 +88,22 @@ def test_weights_and_activations_are_half_and_layer_norm_and_the_interface_float
 
 
 def test_it_agrees_with_torch_half() -> None:
-    [typed_half] = run(make_half(typed(TEXT))[0], x=X)
+    [typed_half] = run(convert_to_fp16(typed(TEXT))[0], x=X)
     assert np.abs(typed_half - half_by_torch()).max() < 4e-3  # the order of the sum's own roundings
     assert np.abs(typed_half - run(graph(TEXT), x=X)[0]).max() > 0
 
 
 def test_it_is_idempotent() -> None:
-    model, _ = make_half(typed(TEXT))
+    model, _ = convert_to_fp16(typed(TEXT))
     count = operators(model)
-    assert make_half(model)[1] is False
+    assert convert_to_fp16(model)[1] is False
     assert operators(model) == count
 
 
 def test_what_is_to_be_kept_stays_float32_with_its_reason() -> None:
     kept = float32_nodes(typed(TEXT).graph, {"tanh": "x reaches 9e4"})
     assert {str(node.name): reason for node, reason in kept.items()}["tanh"] == "x reaches 9e4"
-    assert types(make_half(typed(TEXT), {"tanh": "x reaches 9e4"})[0])["tanh"] == "FLOAT"
+    assert types(convert_to_fp16(typed(TEXT), {"tanh": "x reaches 9e4"})[0])["tanh"] == "FLOAT"
 
 
 @pytest.mark.parametrize("value", ["70000", "1e-38"])
@@ -112,13 +112,13 @@ def test_a_constant_outside_half_keeps_its_operator_float32(value: str) -> None:
     model = typed(text)
     [reason] = [why for node, why in float32_nodes(model.graph, {}).items() if node.name == "second"]
     assert "constant b reaches" in reason
-    model, _ = make_half(model)
+    model, _ = convert_to_fp16(model)
     CheckerPass(full_check=True)(model)
     assert types(model)["second"] == "FLOAT" and types(model)["first"] == "FLOAT16"
 
 
 def test_scales_have_the_type_of_their_data_and_both_operands_one_type() -> None:
-    model, _ = make_half(typed(quantized()))
+    model, _ = convert_to_fp16(typed(quantized()))
     CheckerPass(full_check=True)(model)
     assert {types(model)[name] for name in ("dq1", "dqa", "dq2", "dqb", "first", "second")} == {"FLOAT16"}
     scales = {
@@ -134,7 +134,7 @@ def test_a_scale_that_half_spoils_keeps_all_that_shares_it_in_float32() -> None:
     kept = {str(node.name): reason for node, reason in float32_nodes(model.graph, {}).items()}
     assert "too small for FP16" in kept["first"]
     assert {"q1", "dq1", "dqa", "first"} <= set(kept) and not {"q2", "dq2", "dqb", "second"} & set(kept)
-    model, _ = make_half(model)
+    model, _ = convert_to_fp16(model)
     CheckerPass(full_check=True)(model)
     assert {types(model)[name] for name in ("dq1", "dqa", "first")} == {"FLOAT"}
     assert {types(model)[name] for name in ("dq2", "dqb", "second")} == {"FLOAT16"}
@@ -153,7 +153,7 @@ def test_nodes_without_names_are_typed_as_with_them() -> None:
         model = typed(text)
         for index, node in enumerate(model.graph):
             node.name = name.format(index)
-        model, _ = make_half(model)
+        model, _ = convert_to_fp16(model)
         CheckerPass(full_check=True)(model)
         found.append([(node.op_type, node.outputs[0].dtype) for node in model.graph])
     assert found[0] == found[1]
@@ -169,7 +169,7 @@ def test_what_is_made_clashes_with_no_name_of_the_graph() -> None:
     for node in model.graph:
         if str(node.outputs[0].name)[0] == "n" and node.op_type != "LayerNormalization":
             node.outputs[0].name = names[int(str(node.outputs[0].name)[1]) - 1]
-    model, _ = make_half(model)
+    model, _ = convert_to_fp16(model)
     made = [value.name for node in model.graph for value in node.outputs] + list(model.graph.initializers)
     assert len(set(made)) == len(made) and set(names) < set(made)
     CheckerPass(full_check=True)(model)
@@ -184,7 +184,7 @@ def test_a_scale_that_half_spoils_is_seen_behind_operators_that_move_elements(mo
     kept = {str(node.name): reason for node, reason in float32_nodes(model.graph, {}).items()}
     assert "too small for FP16" in kept["first"]
     assert {"q1", "dq1", "dqa", "move", "first"} <= set(kept) and not {"q2", "dq2", "dqb", "second"} & set(kept)
-    model, _ = make_half(model)
+    model, _ = convert_to_fp16(model)
     CheckerPass(full_check=True)(model)
     operands = [str(value.name) for node in model.graph if node.name == "first" for value in node.inputs]
     assert operands == ["dn", "dm"]  # no cast between a DQ and its product
@@ -192,6 +192,6 @@ def test_a_scale_that_half_spoils_is_seen_behind_operators_that_move_elements(mo
 
 def test_a_mover_is_of_the_type_of_the_product_behind_it() -> None:
     text = quantized().replace("[first] h = MatMul (dn, da)", "[move] dm = Identity (da)\n [first] h = MatMul (dn, dm)")
-    assert set(types(make_half(typed(text))[0]).values()) == {"FLOAT", "INT8", "FLOAT16"}
+    assert set(types(convert_to_fp16(typed(text))[0]).values()) == {"FLOAT", "INT8", "FLOAT16"}
     kept = {str(node.name) for node in float32_nodes(typed(text).graph, {"first": "h reaches 9e4"})}
     assert {"dn", "first"} - kept == {"dn"} and {"dq1", "dqa", "move"} <= kept

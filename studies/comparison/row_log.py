@@ -1,20 +1,19 @@
 """The rounds of one row, line by line on disk, so that a killed run goes on and a finished row is not measured again.
 
-A file is named by the row's key: the hashes of what is run, how, and on which machine with which ISA. A line is sealed as
-bundle/judging/resume.py does; reading stops at the first one that is not whole, and what stood behind it is measured again.
+A file is named by the row's key: the hashes of what is run, how, and on which machine with which ISA. It is an append-only
+log (bundle/base/append_log.py).
 """
 
 import hashlib
-import os
 from pathlib import Path
 from typing import Literal
 
 from pydantic import TypeAdapter
 
+from bundle.base.append_log import AppendLog
 from bundle.base.frozen import Frozen
 from bundle.base.strict_json import dumps
 from bundle.formats.artifacts import hash_file
-from bundle.judging.resume import open_line, sealed_line
 from bundle.judging.timing import Load
 from compile.stage.config import TimingConfig
 from compile.stage.store import tool_versions
@@ -46,33 +45,20 @@ class End(Frozen):
 LINE: TypeAdapter[Turn | End] = TypeAdapter(Turn | End)
 
 
-class Kept:
+class RowLog:
     """The journal of one row: its turns in order, and what its last process said."""
 
     def __init__(self, path: Path) -> None:
         """Read what is there; nothing is written before the first ``add``."""
-        self.path = path
+        self._log = AppendLog(path)
         self.turns: list[Turn] = []
         self.end: End | None = None
-        self._whole = 0
-        for line in path.read_bytes().splitlines(keepends=True) if path.is_file() else ():
-            text = open_line(line)
-            if text is None:
-                break
-            self._take(LINE.validate_json(text))
-            self._whole += len(line)
+        for entry in self._log.entries:
+            self._take(LINE.validate_json(entry))
 
     def add(self, line: Turn | End) -> None:
         """Append a line; when this returns it is on the disk."""
-        self.path.parent.mkdir(parents=True, exist_ok=True)
-        with self.path.open("r+b" if self.path.exists() else "wb") as stream:
-            stream.truncate(self._whole)
-            stream.seek(self._whole)
-            sealed = sealed_line(line.model_dump_json().encode())
-            stream.write(sealed)
-            stream.flush()
-            os.fsync(stream.fileno())
-        self._whole += len(sealed)
+        self._log.add(line.model_dump_json())
         self._take(line)
 
     def finished(self, rounds: int) -> bool:

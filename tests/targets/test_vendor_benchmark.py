@@ -10,16 +10,16 @@ import pytest
 from bundle.base.errors import TargetUnavailable
 from bundle.formats.manifest import Bundle
 from bundle.judging.choice import Percentiles, VariantLatency
-from targets import tool as tool_module
+from targets import vendor_benchmark as tool_module
 from targets.base import RunConfig
 from targets.decide import latency_line
 from targets.jetson.builder import EngineFile
-from targets.tool import TOOLS, with_tool
+from targets.vendor_benchmark import TOOLS, with_vendor_timing
 from tests.bundle.made import manifest
 
 ROW = VariantLatency(with_copies=Percentiles(p50_ms=7.0, p90_ms=7.5, p99_ms=9.0, runs=5))
 ENGINE = EngineFile("f16-abc.engine", b"an engine")
-RECIPE = {"name": "f16", "graph": "half", "hint": "f16", "reason": "a test"}
+RECIPE = {"name": "f16", "graph": "fp16", "hint": "f16", "reason": "a test"}
 
 
 def bundle(folder: Path, target: str) -> Bundle:
@@ -39,7 +39,7 @@ def test_trtexec_is_asked_about_the_engine_that_our_session_runs(monkeypatch, tm
         lambda engine, seconds: asked.append((engine.read_bytes(), seconds)) or (7.2, 6.1, {"a": f"--load={engine}"}),
     )
     opened = bundle(tmp_path, "jetson")
-    row = with_tool(ROW, opened, "f32", RunConfig(), 4, lambda line: None)
+    row = with_vendor_timing(ROW, opened, "f32", RunConfig(), 4, lambda line: None)
     assert asked == [(ENGINE.content, 4)]
     assert (row.tool, row.tool_median_ms, row.tool_compute_ms) == ("trtexec", 7.2, 6.1)
     assert row.tool_settings == {"a": f"--load={tmp_path}/engines/{ENGINE.name}"}
@@ -53,7 +53,7 @@ def test_a_tool_that_fails_is_said_and_ends_nothing(monkeypatch, tmp_path: Path,
 
     monkeypatch.setitem(tool_module.TOOLS, target, (TOOLS[target][0], fails))
     said: list[str] = []
-    row = with_tool(ROW, bundle(tmp_path, target), "f32", RunConfig(), 1, said.append)
+    row = with_vendor_timing(ROW, bundle(tmp_path, target), "f32", RunConfig(), 1, said.append)
     assert row.tool_median_ms is None and row.tool_settings == {"failed": "it did not finish: killed"}
     assert said[-1] == "f32: it did not finish: killed"
     assert latency_line("f16", row).endswith(f"{TOOLS[target][0]} it did not finish: killed")
@@ -61,5 +61,5 @@ def test_a_tool_that_fails_is_said_and_ends_nothing(monkeypatch, tmp_path: Path,
 
 def test_a_runtime_without_a_tool_is_said(tmp_path: Path) -> None:
     said: list[str] = []
-    assert with_tool(ROW, bundle(tmp_path, "reference"), "f32", RunConfig(), 1, said.append) is ROW
+    assert with_vendor_timing(ROW, bundle(tmp_path, "reference"), "f32", RunConfig(), 1, said.append) is ROW
     assert "no benchmark of its own" in said[0]

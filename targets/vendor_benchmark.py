@@ -18,7 +18,7 @@ from targets.jetson.trtexec import time_with_trtexec
 from targets.open import as_variant
 
 
-class Told(NamedTuple):
+class VendorTiming(NamedTuple):
     """What a tool measured: medians in milliseconds with copies and without (None: it does not say), and its settings."""
 
     median_ms: float
@@ -26,22 +26,22 @@ class Told(NamedTuple):
     settings: dict[str, str]
 
 
-Tool: TypeAlias = Callable[[Bundle, Variant, RunConfig, int], Told]
+Tool: TypeAlias = Callable[[Bundle, Variant, RunConfig, int], VendorTiming]
 
 
-def _benchmark_app(bundle: Bundle, variant: Variant, run: RunConfig, seconds: int) -> Told:
+def _benchmark_app(bundle: Bundle, variant: Variant, run: RunConfig, seconds: int) -> VendorTiming:
     with bundle.copied(variant.files) as folder:
         median_ms, settings = time_with_tool(folder / variant.files[0], run, variant.recipe.hint, seconds=seconds)
-    return Told(median_ms, None, _of_bundle(settings, folder, bundle.folder))
+    return VendorTiming(median_ms, None, _of_bundle(settings, folder, bundle.folder))
 
 
-def _trtexec(bundle: Bundle, variant: Variant, run: RunConfig, seconds: int) -> Told:
+def _trtexec(bundle: Bundle, variant: Variant, run: RunConfig, seconds: int) -> VendorTiming:
     with bundle.copied(variant.files) as folder:
         engine = engine_here(folder, bundle.folder, variant, run)
         path = folder / engine.name
         path.write_bytes(engine.content)
         median_ms, compute_ms, settings = time_with_trtexec(path, seconds=seconds)
-    return Told(median_ms, compute_ms, _of_bundle(settings, folder, bundle.folder / ENGINES))
+    return VendorTiming(median_ms, compute_ms, _of_bundle(settings, folder, bundle.folder / ENGINES))
 
 
 def _of_bundle(settings: dict[str, str], private: Path, folder: Path) -> dict[str, str]:
@@ -52,7 +52,7 @@ def _of_bundle(settings: dict[str, str], private: Path, folder: Path) -> dict[st
 TOOLS: dict[str, tuple[str, Tool]] = {"intel": ("benchmark_app", _benchmark_app), "jetson": ("trtexec", _trtexec)}
 
 
-def with_tool(
+def with_vendor_timing(
     row: VariantLatency, bundle: Bundle, name: str, run: RunConfig, seconds: int, say: Callable[[str], None]
 ) -> VariantLatency:
     """Return a variant's latencies with what its runtime's own tool measured in ``seconds``, or with why it did not."""

@@ -15,7 +15,7 @@ import onnx_ir as ir
 
 from bundle.base.errors import GraphError
 from compile.graphs.nodes import names_of
-from compile.graphs.passes.make_half import cast_node
+from compile.graphs.passes.convert_to_fp16 import cast_node
 
 MOVERS = (
     "Concat",
@@ -32,31 +32,31 @@ MOVERS = (
 )
 EXACT = frozenset({*MOVERS, "Max", "MaxPool", "Min", "Neg", "Relu", "Squeeze", "Transpose", "Unsqueeze"})
 NARROWERS = frozenset({"Cast", "Constant", "ConstantOfShape"})  # what they write is FP16 whatever they read
-HALF, FLOAT = ir.DataType.FLOAT16, ir.DataType.FLOAT
+FP16, FLOAT = ir.DataType.FLOAT16, ir.DataType.FLOAT
 
 
-def emulate_half(model: ir.Model) -> tuple[ir.Model, bool]:
+def emulate_fp16(model: ir.Model) -> tuple[ir.Model, bool]:
     """Write a typed graph in float32 with every FP16 value rounded by a pair of casts.
 
     Raises:
         GraphError: an input or output of the graph is FP16.
     """
     graph = model.graph
-    typed = [value.name for value in (*graph.inputs, *graph.outputs) if value.dtype == HALF]
+    typed = [value.name for value in (*graph.inputs, *graph.outputs) if value.dtype == FP16]
     if typed:
         raise GraphError(
             "an FP16 input or output cannot be emulated",
             expected="float32 at the graph's ends",
             got=str(typed),
-            where="emulate_half",
-            fix="keep inputs and outputs in float32, as make_half does",
+            where="emulate_fp16",
+            fix="keep inputs and outputs in float32, as convert_to_fp16 does",
         )
     nodes, taken = list(graph), names_of(graph)
-    constants = [value for value in graph.initializers.values() if value.dtype == HALF]
-    halves = [(node, value) for node in nodes for value in node.outputs if value.dtype == HALF]
+    constants = [value for value in graph.initializers.values() if value.dtype == FP16]
+    rounded = [(node, value) for node in nodes for value in node.outputs if value.dtype == FP16]
     for value in constants:
         _widen(graph, value, taken, before=nodes[0])
-    for node, value in halves:
+    for node, value in rounded:
         if node.op_type in NARROWERS:
             _widen(graph, value, taken, before=None)
         else:
@@ -65,7 +65,7 @@ def emulate_half(model: ir.Model) -> tuple[ir.Model, bool]:
                 _round(graph, value, taken)
     for node in nodes:
         _drop_idle(graph, node)
-    return model, bool(constants or halves)
+    return model, bool(constants or rounded)
 
 
 def _widen(graph: ir.Graph, value: ir.Value, taken: set[str | None], *, before: ir.Node | None) -> None:
@@ -82,7 +82,7 @@ def _widen(graph: ir.Graph, value: ir.Value, taken: set[str | None], *, before: 
 def _round(graph: ir.Graph, value: ir.Value, taken: set[str | None]) -> None:
     """Give the readers of a float32 value the FP16 number nearest to it, written as float32."""
     users, producer = list(value.uses()), value.producer()
-    narrow = cast_node(value, HALF, taken)
+    narrow = cast_node(value, FP16, taken)
     wide = cast_node(narrow.outputs[0], FLOAT, taken)
     if producer is not None:
         graph.insert_after(producer, [narrow, wide])
@@ -99,5 +99,5 @@ def _drop_idle(graph: ir.Graph, node: ir.Node) -> None:
 
 
 def _redirect(users: Sequence[tuple[ir.Node, int]], value: ir.Value) -> None:
-    for node, place in users:
-        node.replace_input_with(place, value)
+    for node, index in users:
+        node.replace_input_with(index, value)

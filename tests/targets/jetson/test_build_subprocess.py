@@ -10,7 +10,7 @@ from bundle.base.errors import TargetUnavailable
 from bundle.formats.artifacts import hash_file
 from bundle.formats.engines import write_engine_file
 from targets.jetson import apart
-from targets.jetson.apart import engine_of, main
+from targets.jetson.build_subprocess import engine_of, main
 from targets.jetson.builder import BuilderConfig, EngineFile, engine_key
 from tests.exits import exit_code
 from tests.targets.jetson.test_builder import ORIN

@@ -35,7 +35,7 @@ OPSET = "opset13"
 WEIGHTED = frozenset({"Convolution", "ConvolutionBackpropData", "GroupConvolution", "MatMul"})
 
 
-def return_to_float(model: "Model", original: "Model", names: Collection[str]) -> int:
+def dequantize_layers(model: "Model", original: "Model", names: Collection[str]) -> int:
     """Return to float, in place, the weighted operators called ``names``: ONNX names of nodes and of the values they compute,
     which OpenVINO keeps as friendly names, or with a suffix. Return how many they are.
 
@@ -70,10 +70,10 @@ def operations_named(model: "Model", names: Collection[str]) -> list[str]:
 
 def _restore(node: "Node", source: "Node") -> None:
     copies: dict[str, Node] = {}
-    for place in range(2):
-        weight = _constant(source.input_value(place).get_node())
-        output = _around(node.input_value(place), copies) if weight is None else weight.output(0)
-        node.input(place).replace_source_output(output)
+    for index in range(2):
+        weight = _constant(source.input_value(index).get_node())
+        output = _around(node.input_value(index), copies) if weight is None else weight.output(0)
+        node.input(index).replace_source_output(output)
     _restore_bias(node, source)
 
 
@@ -87,7 +87,7 @@ def _around(output: "Output", copies: "dict[str, Node]") -> "Output":
     name = node.get_name()
     if name not in copies:
         moved = _moved(node)
-        inputs = [node.input_value(place) for place in range(node.get_input_size())]
+        inputs = [node.input_value(index) for index in range(node.get_input_size())]
         around = [_around(one, copies) for one in inputs[:moved]]
         factory = import_openvino().utils.node_factory.NodeFactory(OPSET)
         copies[name] = factory.create(node.get_type_name(), around + inputs[moved:], node.get_attributes())
@@ -106,7 +106,7 @@ def _quantized(node: "Node") -> bool:
         return True
     if node.get_type_name() not in MOVES:
         return False
-    return any(_quantized(node.input_value(place).get_node()) for place in range(_moved(node)))
+    return any(_quantized(node.input_value(index).get_node()) for index in range(_moved(node)))
 
 
 def _restore_bias(node: "Node", source: "Node") -> None:
@@ -115,10 +115,10 @@ def _restore_bias(node: "Node", source: "Node") -> None:
     if None in adders:
         return
     adder, original = adders
-    for place in range(2):
-        bias = _constant(original.input_value(place).get_node()) if original is not None else None
+    for index in range(2):
+        bias = _constant(original.input_value(index).get_node()) if original is not None else None
         if bias is not None and adder is not None:
-            adder.input(place).replace_source_output(bias.output(0))
+            adder.input(index).replace_source_output(bias.output(0))
 
 
 def _adder(node: "Node") -> "Node | None":

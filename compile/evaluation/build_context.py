@@ -6,9 +6,9 @@ from typing import NamedTuple, TypeAlias
 
 from bundle.tasks.dataset import SPEC_FILE, FolderDataset, load_spec
 from bundle.tasks.preprocess import Preprocess
-from calibration.sampling import CalibrationSet, from_split
+from calibration.sampling import CalibrationSet, from_folder
 from compile.evaluation import vectors
-from compile.evaluation.preflight import budgets_of, require_evaluation, require_packages, require_places
+from compile.evaluation.preflight import budgets_of, require_evaluation, require_outputs, require_packages
 from compile.stage.config import BuildConfig
 from targets.base import RunConfig, Target
 from targets.table import target as find_target
@@ -18,7 +18,7 @@ from tdss.config_file import CONFIG, checkpoint_digest, read_config
 Say: TypeAlias = Callable[[str], None]
 
 
-class Road(NamedTuple):
+class BuildContext(NamedTuple):
     """What every stage of one build shares; ``checkpoint_sha256`` covers its configuration and its weights."""
 
     config: BuildConfig
@@ -34,7 +34,7 @@ class Road(NamedTuple):
     say: Say
 
 
-def open_road(config: BuildConfig, progress: Say) -> Road:
+def prepare_build(config: BuildConfig, progress: Say) -> BuildContext:
     """Read and check what a build needs before any stage runs.
 
     Raises:
@@ -48,12 +48,12 @@ def open_road(config: BuildConfig, progress: Say) -> Road:
     require_packages()
     whole = read_config(config.checkpoint / CONFIG)
     model = keep_tasks(whole, config.tasks or tuple(whole.tasks))
-    folder = require_places(config, model.name)
+    folder = require_outputs(config, model.name)
     budgets = budgets_of(config, whole.tasks, model.tasks, progress)
     dataset = FolderDataset(root=config.data, spec=load_spec(config.dataset or config.data / SPEC_FILE))
     dataset.require_channels(model.tasks)
     preprocess = Preprocess(**model.image.model_dump())
-    drawn = from_split(
+    drawn = from_folder(
         config.data, config.calibration.split, config.calibration.count, seed=config.seed, preprocess=preprocess
     )
     for finding in drawn.findings:
@@ -63,4 +63,4 @@ def open_road(config: BuildConfig, progress: Say) -> Road:
     if len(evaluation.ids) < config.evaluation.count:
         progress(f"evaluation: only {len(evaluation.ids)} images of the {config.evaluation.count} asked for")
     digest = checkpoint_digest(config.checkpoint)
-    return Road(config, model, digest, target, run, dataset, drawn, evaluation, budgets, folder, progress)
+    return BuildContext(config, model, digest, target, run, dataset, drawn, evaluation, budgets, folder, progress)

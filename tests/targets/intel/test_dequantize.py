@@ -7,8 +7,8 @@ import onnx
 import pytest
 
 from targets.base import RunConfig, Variant, VariantRecipe
+from targets.intel.dequantize import dequantize_layers
 from targets.intel.graph import convert, read, save
-from targets.intel.returned import return_to_float
 from targets.intel.target import INTEL
 
 TEXT = """<ir_version: 9, opset_import: ["": 19]>
@@ -52,7 +52,7 @@ def test_one_returned_is_float_and_the_other_stays(graph: Path, tmp_path: Path) 
     save(quantized, tmp_path / "plain.xml")
     save(convert(graph), tmp_path / "float.xml")
     mixed = read(tmp_path / "plain.xml")
-    assert return_to_float(mixed, convert(graph), {"m1"}) == 1
+    assert dequantize_layers(mixed, convert(graph), {"m1"}) == 1
     save(mixed, tmp_path / "mixed.xml")
     answers = {name: run(tmp_path, f"{name}.xml", feeds[0]) for name in ("float", "plain", "mixed")}
     np.testing.assert_allclose(answers["mixed"]["y"], answers["float"]["y"], rtol=1e-5, atol=1e-5)

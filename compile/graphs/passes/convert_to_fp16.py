@@ -34,7 +34,7 @@ SCALE_ERROR = 2.0**-9  # four times the rounding of a normal FP16 number; measur
 NOTHING: Mapping[str, str] = MappingProxyType({})
 
 
-def make_half(model: ir.Model, keep: Mapping[str, str] = NOTHING) -> tuple[ir.Model, bool]:
+def convert_to_fp16(model: ir.Model, keep: Mapping[str, str] = NOTHING) -> tuple[ir.Model, bool]:
     """Type the graph FP16 with explicit casts; nodes named in ``keep``, with the reason, stay in float32."""
     if any(value.dtype == ir.DataType.FLOAT16 for node in model.graph for value in node.outputs):
         return model, False
@@ -42,7 +42,7 @@ def make_half(model: ir.Model, keep: Mapping[str, str] = NOTHING) -> tuple[ir.Mo
 
 
 def float32_nodes(graph: ir.Graph, keep: Mapping[str, str]) -> dict[ir.Node, str]:
-    """Return the nodes that ``make_half`` leaves in float32, each with its reason."""
+    """Return the nodes that ``convert_to_fp16`` leaves in float32, each with its reason."""
     pairs = {QUANTIZE, DEQUANTIZE}  # they follow what they feed, wherever they stand
     ends = {node: reason for node, reason in end_nodes(graph).items() if node.op_type not in pairs}
     found: dict[ir.Node, str] = {}
@@ -108,9 +108,9 @@ def _readers(node: ir.Node) -> list[ir.Node]:
 
 def _too_narrow(node: ir.Node) -> str:
     """Say which constant of a node, or scale of a DQ that feeds it, does not survive FP16; "" if all do."""
-    for place, value in enumerate(node.inputs):
+    for index, value in enumerate(node.inputs):
         array = constant(value)
-        if array is None or value is None or place in SHAPE_INPUTS.get(node.op_type, ()):
+        if array is None or value is None or index in SHAPE_INPUTS.get(node.op_type, ()):
             loss = 0.0 if _moves(node) else max(map(_loss, dequantizers_behind(value)), default=0.0)
             if loss > SCALE_ERROR:
                 return f"the scale of {value.name if value else ''} is too small for FP16: off by {loss:.1%}"
@@ -138,7 +138,7 @@ class _Rewrite:
         self.model = model
         self.graph = model.graph
         self.float32 = float32
-        self.half: set[ir.Value] = set()
+        self.typed: set[ir.Value] = set()
         self.casts: dict[tuple[ir.Value, ir.DataType], ir.Value] = {}
         self.constants: dict[ir.Value, ir.Value] = {}
         self.taken = names_of(self.graph)
@@ -150,30 +150,30 @@ class _Rewrite:
             if node in self.float32 or not typed:
                 self._keep(node)
             else:
-                self._make_half(node)
+                self._convert(node)
         for index, output in enumerate(self.graph.outputs):
-            if output in self.half:
+            if output in self.typed:
                 self._widen_output(index, output)
-        return self.model, bool(self.half)
+        return self.model, bool(self.typed)
 
     def _keep(self, node: ir.Node) -> None:
-        for place, value in enumerate(node.inputs):
-            if value in self.half:
-                node.replace_input_with(place, self._cast(value, ir.DataType.FLOAT, before=node))
+        for index, value in enumerate(node.inputs):
+            if value in self.typed:
+                node.replace_input_with(index, self._cast(value, ir.DataType.FLOAT, before=node))
 
-    def _make_half(self, node: ir.Node) -> None:
-        for place, value in enumerate(node.inputs):
-            if value is None or value.dtype != ir.DataType.FLOAT or place in SHAPE_INPUTS.get(node.op_type, ()):
+    def _convert(self, node: ir.Node) -> None:
+        for index, value in enumerate(node.inputs):
+            if value is None or value.dtype != ir.DataType.FLOAT or index in SHAPE_INPUTS.get(node.op_type, ()):
                 continue
             array = constant(value)
             if array is not None:
-                node.replace_input_with(place, self._constant(value, array))
-            elif value not in self.half:
-                node.replace_input_with(place, self._cast(value, ir.DataType.FLOAT16, before=node))
+                node.replace_input_with(index, self._constant(value, array))
+            elif value not in self.typed:
+                node.replace_input_with(index, self._cast(value, ir.DataType.FLOAT16, before=node))
         for value in node.outputs:
             if value.dtype == ir.DataType.FLOAT:
                 value.dtype = ir.DataType.FLOAT16
-                self.half.add(value)
+                self.typed.add(value)
 
     def _constant(self, value: ir.Value, array: Array) -> ir.Value:
         if value not in self.constants:

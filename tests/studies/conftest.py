@@ -1,0 +1,5 @@
+"""The studies are tested on the tiny model of tests/compile."""
+
+from tests.compile.conftest import calibration, checkpoint, dataset, evaluator, exported, images, io, scenes, simplified
+
+__all__ = ["calibration", "checkpoint", "dataset", "evaluator", "exported", "images", "io", "scenes", "simplified"]
