@@ -77,9 +77,19 @@ def why_candidate(choice: Choice, one: Candidate) -> str:
         return f"shipped; {outcome(one)}"
     if not one.accepted or one.disagreeing:
         return outcome(one)
+    return f"{outcome(one)}; {remark(choice, one)}"
+
+
+def remark(choice: Choice, one: Candidate) -> str:
+    """Say what a table's cell adds to how a variant fared: why it was not judged, or what keeps it from being shipped."""
+    if one.skipped is not None:
+        return SKIPPED.get(one.skipped, one.error)
+    if one.name == choice.shipped or not one.accepted:
+        return ""
+    if one.disagreeing:
+        return f"it does not answer as the reference does: {', '.join(one.disagreeing)}"
     alike = one.standing == choice.ship.standing
-    beside = _compared(one.over_shipped, choice.shipped) if alike else f"{choice.shipped} passes on every task"
-    return f"{outcome(one)}; {beside}"
+    return _compared(one.over_shipped, choice.shipped) if alike else f"{choice.shipped} passes on every task"
 
 
 def _compared(over: Ratio | None, shipped: str) -> str:

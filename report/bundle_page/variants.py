@@ -7,7 +7,7 @@ from bundle.formats.manifest import Manifest
 from bundle.judging.choice import Bench, Candidate, Choice, VariantLatency
 from bundle.judging.regression_report import RegressionReport, VariantTask
 from bundle.judging.regression_report import VariantRow as Judged
-from bundle.judging.sentences import why_candidate
+from bundle.judging.sentences import remark
 from bundle.judging.standing import Standing as Stands
 from bundle.judging.standing import label, standing
 from bundle.judging.timing import Percentiles, busy
@@ -131,6 +131,8 @@ def _row(known: Known, name: str, folder: Path, slowest: float) -> VariantRow:
 def _outcome(known: Known, name: str) -> tuple[str, str]:
     """Return how a variant fared in two or three words, and the class that colours them."""
     row, one = known.judged(name), known.candidate(name)
+    if one is not None and one.skipped == "not_opened":
+        return "not opened", "none"
     verdicts: dict[str, Verdict] = {} if one is None else one.verdicts
     accepted = one is not None and one.accepted
     if row is not None:
@@ -141,7 +143,7 @@ def _outcome(known: Known, name: str) -> tuple[str, str]:
 def _reason(known: Known, name: str) -> str:
     row, one = known.judged(name), known.candidate(name)
     if known.choice is not None and one is not None:
-        return why_candidate(known.choice, one)
+        return remark(known.choice, one)
     return "" if row is None else row.reason
 
 

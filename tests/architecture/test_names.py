@@ -17,7 +17,7 @@ IMPORTED_AS = {
     "pytest-xdist": "xdist",
 }
 # Looked up below their package only, and named by the design; _path.py takes the folder of a script off the path.
-EXEMPT = {"report/bundle_page/examples.py", "tdss/adapters/tdss.py"}
+EXEMPT = {"cli/bundle.py", "report/bundle_page/examples.py", "tdss/adapters/tdss.py"}
 
 
 def _dependencies() -> set[str]:

@@ -31,6 +31,8 @@ frame.onload = async () => {
     scroll: inside.documentElement.scrollWidth,
     resources: frame.contentWindow.performance.getEntriesByType("resource").map((entry) => entry.name),
     scripts: inside.scripts.length,
+    overflowing: [...inside.querySelectorAll(".scroll")].filter((part) => part.scrollWidth > part.clientWidth + 1)
+      .map((part) => part.getAttribute("aria-label")),
   })});
 };
 </script>"""
@@ -65,6 +67,7 @@ class Seen:
     scroll: int
     resources: list[str]
     scripts: int
+    overflowing: list[str]
     requests: list[str]
     console: list[str]
 

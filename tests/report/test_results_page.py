@@ -157,13 +157,13 @@ def test_hostile_words_stay_text(tmp_path: Path) -> None:
 
 
 @pytest.mark.skipif(browser.BROWSER is None, reason="no Chromium here: apt-get install chromium")
-@pytest.mark.parametrize("width", [360, 1200])
+@pytest.mark.parametrize("width", [390, 1280])
 def test_the_page_stands_alone_and_fits(results: list[Path], tmp_path: Path, width: int) -> None:
     shutil.copy(results[0], tmp_path / "c.json")
     page = render_sweep([*results, tmp_path / "c.json"], tmp_path / "out.html").read_bytes()
     seen = browser.look(page, width=width)
     assert seen.title == "Not every result passes: 4 results" and (seen.client, seen.scroll) == (width, width)
-    assert (seen.resources, seen.requests, seen.console, seen.scripts) == ([], [], [], 0)
+    assert (seen.resources, seen.requests, seen.console, seen.scripts, seen.overflowing) == ([], [], [], 0, [])
 
 
 def test_an_undecided_result_is_no_pass_of_the_page(tmp_path: Path) -> None:

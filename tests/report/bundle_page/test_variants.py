@@ -9,7 +9,7 @@ import pytest
 from bundle.formats.manifest import load_bundle
 from bundle.judging.choice import Bench, Candidate, Choice
 from bundle.judging.regression_report import RegressionReport
-from bundle.judging.sentences import why_candidate
+from bundle.judging.timing import Ratio
 from report.bundle_page.page import render
 from report.bundle_page.variants import NO_BENCH, NO_TIMING, Known, bench_view, numbers, variant_rows
 from report.bundle_page.views import BenchView, VariantRow
@@ -61,14 +61,26 @@ def test_every_variant_is_there_once_with_its_drops_in_the_tasks_order(folder: P
 
 
 def test_what_a_device_chose_is_marked_and_the_others_say_why_not(folder: Path) -> None:
+    over = Ratio(median=1.67, low=1.6, high=1.7)
     candidates = (
-        Candidate(name="f32", latency_ms=100.0, verdicts={"depth": "regression"}, standing="beyond"),
+        Candidate(
+            name="f32",
+            latency_ms=100.0,
+            verdicts={"depth": "pass"},
+            accepted=True,
+            standing="within",
+            over_shipped=over,
+        ),
         Candidate(name="int8", latency_ms=60.0, verdicts={"depth": "pass"}, accepted=True, standing="within"),
     )
     choice = Choice(shipped="int8", rule="fastest", fastest="int8", eager_ms=None, candidates=candidates)
     plain, narrow = variant_rows(Known(TWO, None, None, choice), folder)
-    assert (plain.shipped, plain.reason) == (False, why_candidate(choice, candidates[0]))
-    assert (narrow.shipped, narrow.outcome, narrow.kind) == (True, "within its budgets", "pass")
+    assert (plain.shipped, plain.reason) == (False, "1.67 times as slow as int8")
+    assert (narrow.shipped, narrow.outcome, narrow.kind, narrow.reason) == (True, "within its budgets", "pass", "")
+    failed = Candidate(name="int8", latency_ms=None, verdicts={}, skipped="not_opened", error="no driver")
+    other = choice.model_copy(update={"shipped": "f32", "candidates": (candidates[0], failed)})
+    unopened = rows(Known(TWO, None, None, other), folder)["int8"]
+    assert (unopened.outcome, unopened.reason, unopened.kind) == ("not opened", "no driver", "none")
 
 
 @pytest.mark.parametrize(("passed", "words"), [(True, "undecided, allowed"), (False, "undecided")])
