@@ -36,7 +36,8 @@ class Journal:
 
     def __init__(self, bundle: Path, key: str) -> None:
         """Read what is there; nothing is written before the first ``add``."""
-        self._log = AppendLog(bundle / FOLDER / f"{key}.jsonl")
+        self.path = bundle / FOLDER / f"{key}.jsonl"
+        self._log = AppendLog(self.path)
         entries = map(json.loads, self._log.entries)
         self.seen: dict[str, dict[str, Seen]] = {
             str(entry["id"]): {str(name): _unpack(row) for name, row in entry["tasks"].items()} for entry in entries
@@ -49,10 +50,9 @@ class Journal:
 
     def remove(self) -> None:
         """Delete the journal, and its folder if no other run's lies there."""
-        path = self._log.path
-        path.unlink(missing_ok=True)
-        if path.parent.is_dir() and not any(path.parent.iterdir()):
-            path.parent.rmdir()
+        self.path.unlink(missing_ok=True)
+        if self.path.parent.is_dir() and not any(self.path.parent.iterdir()):
+            self.path.parent.rmdir()
 
 
 def _pack(seen: Seen) -> dict[str, object]:
