@@ -1,20 +1,21 @@
 """The learning curve of training runs, from their metrics logs alone.
 
-    python -m studies.learning_curve --log models/default/training/logs/*.jsonl --out docs/pictures/learning-curve.png
+    python -m studies.learning_curve models/default/training/logs/*.jsonl --out docs/pictures/learning-curve.png
 
 One panel per task: the metric on validation images against the step, one line per run; the last point, ringed, is that
 of the stored FP16 weights on the whole split.
 """
 
-import argparse
 import json
 from pathlib import Path
-from typing import NamedTuple
+from typing import Annotated, NamedTuple
+
+import typer
 
 from bundle.base.errors import InputError
-from bundle.base.terminal import exit_status
 from bundle.formats.outputs import require_file
 from bundle.tasks.table import task
+from compile.stage.command import run_script
 from report.drawing.image_encoding import PICTURES
 from studies.figure import panels, save
 
@@ -81,17 +82,18 @@ def draw_curves(curves: dict[str, dict[str, list[Point]]], out: Path) -> None:
     save(figure, out)
 
 
-@exit_status()
-def main(arguments: list[str] | None = None) -> None:
-    """Draw what the command line names."""
-    parser = argparse.ArgumentParser(prog="python -m studies.learning_curve", description=__doc__)
-    parser.add_argument("--log", nargs="+", type=Path, required=True, help="metrics logs; a run is named by its file")
-    parser.add_argument("--out", type=Path, required=True, help="the PNG to write")
-    options = parser.parse_args(arguments)
-    require_file(options.out, PICTURES, options.log)
-    names = [log.parent.name if log.stem == "log" else log.stem for log in options.log]
-    draw_curves({name: read_curves(log) for name, log in zip(names, options.log, strict=True)}, options.out)
+def main(
+    logs: Annotated[list[Path], typer.Argument(help="Metrics logs; a run is named by its file.")],
+    out: Annotated[Path, typer.Option(help="The PNG to write.")],
+) -> None:
+    """Draw the learning curve of training runs from their metrics logs.
+
+    Example: python -m studies.learning_curve models/default/training/logs/*.jsonl --out docs/pictures/learning-curve.png
+    """
+    require_file(out, PICTURES, logs)
+    names = [log.parent.name if log.stem == "log" else log.stem for log in logs]
+    draw_curves({name: read_curves(log) for name, log in zip(names, logs, strict=True)}, out)
 
 
 if __name__ == "__main__":
-    main()
+    run_script(main)

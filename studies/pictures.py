@@ -5,22 +5,22 @@
 The predictions are the reference's, as the bundle keeps them; below each row lie the labels, unless ``--no-labels``.
 """
 
-import argparse
-import sys
 from collections.abc import Sequence
 from pathlib import Path
+from typing import Annotated
 
 import numpy as np
+import typer
 
-from bundle.base.arguments import within
 from bundle.base.errors import InputError
-from bundle.base.terminal import exit_status
+from bundle.base.limits import LIMITS
 from bundle.formats.manifest import Bundle, Manifest, load_bundle
 from bundle.formats.outputs import require_file
 from bundle.formats.vectors import EvaluationSample, Vectors
 from bundle.judging.ranking import choose, reference_scores
 from bundle.tasks.dataset import decode_label
 from bundle.tasks.table import task
+from compile.stage.command import run_script
 from report.bundle_page.examples import inks
 from report.drawing.image_encoding import PICTURES, resized, write_png, written
 from report.drawing.maps import Rgb, draw
@@ -88,27 +88,24 @@ def _stack(parts: Sequence[Rgb], *, axis: int) -> Rgb:
     return np.concatenate(spaced, axis=axis)
 
 
-def _arguments(words: Sequence[str]) -> argparse.Namespace:
-    parser = argparse.ArgumentParser(
-        prog="python -m studies.pictures", description="Draw a bundle's images and all tasks."
-    )
-    parser.add_argument("--bundle", type=Path, required=True, help="a bundle, build/<model>/<target>")
-    parser.add_argument("--out", type=Path, required=True, help="the PNG to write")
-    parser.add_argument("--ids", nargs="*", default=[], help="image ids; default: the best, the median, the worst")
-    parser.add_argument("--tile", type=within(1, "image_side"), default=160, help="width of one tile in pixels")
-    parser.add_argument("--no-labels", action="store_true", help="leave the rows of labels out")
-    return parser.parse_args(words)
+def main(
+    bundle: Annotated[Path, typer.Option(help="A bundle, build/<model>/<target>.")],
+    out: Annotated[Path, typer.Option(help="The PNG to write.")],
+    ids: Annotated[
+        list[str] | None, typer.Option(help="An image id; may be repeated. Default: the best, the median, the worst.")
+    ] = None,
+    tile: Annotated[
+        int, typer.Option(min=1, max=LIMITS["image_side"].most, help="The width of one tile in pixels.")
+    ] = 160,
+    labels: Annotated[bool, typer.Option(help="Draw the rows of labels.")] = True,
+) -> None:
+    """Draw a bundle's images and all tasks.
 
-
-@exit_status()
-def main(words: Sequence[str]) -> None:
-    """Draw the picture."""
-    options = _arguments(words)
-    require_file(options.out, PICTURES, [options.bundle])
-    bundle = load_bundle(options.bundle)
-    drawn = picture(bundle, ids=tuple(options.ids), tile=options.tile, labels=not options.no_labels)
-    write_png(drawn, options.out)
+    Example: python -m studies.pictures --bundle build/default/intel --out docs/pictures/tasks.png
+    """
+    require_file(out, PICTURES, [bundle])
+    write_png(picture(load_bundle(bundle), ids=tuple(ids or ()), tile=tile, labels=labels), out)
 
 
 if __name__ == "__main__":
-    main(sys.argv[1:])
+    run_script(main)

@@ -5,18 +5,19 @@
 Files are copied byte for byte, so the same source and seed give the same hashes.
 """
 
-import argparse
 import shutil
-import sys
 from pathlib import Path
+from typing import Annotated
 
-from bundle.base.arguments import within
+import typer
+
 from bundle.base.errors import DatasetError
-from bundle.base.terminal import exit_status
+from bundle.base.limits import LIMITS
 from bundle.formats.outputs import nothing, replacing, require_folder
 from bundle.tasks.dataset import SPEC_FILE, find_image, load_spec, read_ids
 from bundle.tasks.table import TASKS
 from calibration.sampling import choose
+from compile.stage.command import run_script
 
 CALIBRATION_COUNT = 64
 SEED = 0
@@ -61,18 +62,21 @@ def _write_ids(path: Path, ids: tuple[str, ...]) -> None:
     path.write_text("".join(f"{identifier}\n" for identifier in ids), encoding="utf-8")
 
 
-@exit_status()
-def main(arguments: list[str]) -> None:
-    """Run ``cut`` from the command line."""
-    parser = argparse.ArgumentParser(prog="python -m studies.scenes_subset", description="Cut a small labelled folder.")
-    parser.add_argument("--source", type=Path, required=True, help="a labelled folder with train.txt and val.txt")
-    parser.add_argument("--spec", type=Path, required=True, help="the dataset.json of the source")
-    parser.add_argument("--out", type=Path, required=True, help="the folder to write")
-    parser.add_argument("--count", type=within(1, "count"), default=CALIBRATION_COUNT, help="calibration images")
-    parser.add_argument("--seed", type=within(0, "seed"), default=SEED, help="of the draw")
-    options = parser.parse_args(arguments)
-    cut(options.source, options.spec, options.out, count=options.count, seed=options.seed)
+def main(
+    source: Annotated[Path, typer.Option(help="A labelled folder with train.txt and val.txt.")],
+    spec: Annotated[Path, typer.Option(help="The dataset.json of the source.")],
+    out: Annotated[Path, typer.Option(help="The folder to write.")],
+    count: Annotated[
+        int, typer.Option(min=1, max=LIMITS["count"].most, help="Calibration images.")
+    ] = CALIBRATION_COUNT,
+    seed: Annotated[int, typer.Option(min=0, max=LIMITS["seed"].most, help="Of the draw.")] = SEED,
+) -> None:
+    """Cut a small labelled folder out of a large one.
+
+    Example: python -m studies.scenes_subset --source ../scenes --spec data/scenes/dataset.json --out data/subset
+    """
+    cut(source, spec, out, count=count, seed=seed)
 
 
 if __name__ == "__main__":
-    main(sys.argv[1:])
+    run_script(main)

@@ -10,23 +10,23 @@ Coverage is by the number of images that count for the task, so a trial draws fr
 judgements on either side errs more often in one of several: in a build of six tasks, or in the best of four variants.
 """
 
-import argparse
 from collections.abc import Callable, Iterable, Mapping
 from contextlib import ExitStack
 from pathlib import Path
 from tempfile import TemporaryDirectory
-from typing import NamedTuple
+from typing import Annotated, NamedTuple
 
 import numpy as np
+import typer
 from rich.progress import track
 
-from bundle.base.arguments import within
-from bundle.base.terminal import exit_status
+from bundle.base.limits import LIMITS
 from bundle.formats.manifest import Bundle, load_bundle
 from bundle.formats.outputs import json_object, overwrite, require_file
 from bundle.judging.image_sources import bundled, figures_of
 from bundle.judging.verdict import Verdict, decide, interval
 from bundle.tasks.metrics import Floats, Measure
+from compile.stage.command import run_script
 from compile.stage.console import EscapingConsole
 from studies.gate_power.coverage_page import Cover, Coverage, Together, publish
 from studies.gate_power.intervals import METHODS, Sample, all_intervals
@@ -152,40 +152,39 @@ def measure_coverage(bundle: Bundle, graph: Path, power: Power, *, trials: int, 
     return Coverage(model=bundle.manifest.name, resamples=RESAMPLES, covers=covers, together=several)
 
 
-@exit_status()
-def main(arguments: list[str] | None = None) -> None:
-    """Measure and publish."""
-    parser = argparse.ArgumentParser(prog="python -m studies.gate_power.coverage", description=__doc__)
-    add = parser.add_argument
-    add("--bundle", type=Path, required=True, help="the bundle whose images judge: build/default/jetson")
-    add("--graph", type=Path, help="the float graph, where the bundle keeps none as ONNX")
-    add(
-        "--power",
-        type=Path,
-        default=Path("docs/studies/regression-power.json"),
-        help="what studies.gate_power.measure wrote: the levels of noise",
-    )
-    add("--out", type=Path, default=Path("docs/studies/interval-coverage.json"), help="the measurement")
-    add("--doc", type=Path, default=Path("docs/studies/regression-power.md"), help="the Markdown file with the marks")
-    add(
-        "--trials",
-        type=within(1, "count"),
-        default=4 * TRIALS,
-        help="draws per task and number of images, over the variants in turn",
-    )
-    add("--threads", type=within(0, "threads"), default=1, help="threads of ONNX Runtime; 0: all")
-    options = parser.parse_args(arguments)
-    require_file(options.out, COVERAGES, [options.bundle, options.power])
-    bundle = load_bundle(options.bundle)
-    names = [float_graph(bundle)] if options.graph is None else []
-    with bundle.copied(names) as folder:
-        graph = options.graph or folder / names[0]
-        found = measure_coverage(
-            bundle, graph, read_power(options.power), trials=options.trials, threads=options.threads
-        )
-    overwrite(options.out, found.model_dump_json(indent=1) + "\n", COVERAGES)
-    publish(found, options.doc)
+def main(
+    bundle: Annotated[Path, typer.Option(help="The bundle whose images judge: build/default/jetson.")],
+    graph: Annotated[Path | None, typer.Option(help="The float graph, where the bundle keeps none as ONNX.")] = None,
+    power: Annotated[Path, typer.Option(help="What studies.gate_power.measure wrote: the levels of noise.")] = Path(
+        "docs/studies/regression-power.json"
+    ),
+    out: Annotated[Path, typer.Option(help="The measurement.")] = Path("docs/studies/interval-coverage.json"),
+    doc: Annotated[Path, typer.Option(help="The Markdown file with the section.")] = Path(
+        "docs/studies/regression-power.md"
+    ),
+    trials: Annotated[
+        int,
+        typer.Option(
+            min=1, max=LIMITS["count"].most, help="Draws per task and number of images, over the variants in turn."
+        ),
+    ] = 4 * TRIALS,
+    threads: Annotated[
+        int, typer.Option(min=0, max=LIMITS["threads"].most, help="Threads of ONNX Runtime; 0: all.")
+    ] = 1,
+) -> None:
+    """Measure what the gate's 95 % is worth, and write its section of docs/studies/regression-power.md again.
+
+    Example: python -m studies.gate_power.coverage --bundle build/default/jetson
+    """
+    require_file(out, COVERAGES, [bundle, power])
+    opened = load_bundle(bundle)
+    names = [float_graph(opened)] if graph is None else []
+    with opened.copied(names) as folder:
+        source = graph or folder / names[0]
+        found = measure_coverage(opened, source, read_power(power), trials=trials, threads=threads)
+    overwrite(out, found.model_dump_json(indent=1) + "\n", COVERAGES)
+    publish(found, doc)
 
 
 if __name__ == "__main__":
-    main()
+    run_script(main)

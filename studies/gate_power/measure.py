@@ -8,22 +8,21 @@ directions, are chosen on a few images so that the drops lie around the budget; 
 draw of N of them, as if only those had been at hand.
 """
 
-import argparse
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import ExitStack
 from pathlib import Path
 from tempfile import TemporaryDirectory
-from typing import NamedTuple
+from typing import Annotated, NamedTuple
 
 import numpy as np
 import onnx
+import typer
 from numpy.typing import NDArray
 from onnx import TensorProto, helper, numpy_helper
 from rich.progress import track
 
-from bundle.base.arguments import within
 from bundle.base.errors import GraphError, InputError
-from bundle.base.terminal import exit_status
+from bundle.base.limits import LIMITS
 from bundle.formats.manifest import Bundle, Manifest, load_bundle
 from bundle.formats.outputs import json_object, overwrite, require_file
 from bundle.formats.vectors import EvaluationSample
@@ -34,6 +33,7 @@ from bundle.tasks.dataset import Array, decode_label
 from bundle.tasks.metrics import Floats, Measure
 from bundle.tasks.postprocess import predict
 from bundle.tasks.table import task
+from compile.stage.command import run_script
 from compile.stage.console import EscapingConsole
 from report.drawing.image_encoding import PICTURES
 from studies.gate_power.page import Planted, Power, Trials, publish
@@ -319,38 +319,38 @@ def _point(
     )
 
 
-@exit_status()
-def main(arguments: list[str] | None = None) -> None:
-    """Measure and publish."""
-    parser = argparse.ArgumentParser(prog="python -m studies.gate_power.measure", description=__doc__)
-    parser.add_argument(
-        "--bundle", type=Path, required=True, help="the bundle whose images judge: build/default/jetson"
-    )
-    parser.add_argument("--graph", type=Path, help="the float graph, where the bundle keeps none as ONNX")
-    parser.add_argument("--out", type=Path, default=Path("docs/studies/regression-power.json"), help="the measurement")
-    parser.add_argument(
-        "--doc", type=Path, default=Path("docs/studies/regression-power.md"), help="the Markdown file with the marks"
-    )
-    parser.add_argument("--figure", type=Path, default=Path("docs/studies/regression-power.png"), help="the PNG")
-    parser.add_argument(
-        "--trials",
-        type=within(1, "count"),
-        default=TRIALS,
-        help="draws per planted regression of as many images as the bundle has",
-    )
-    parser.add_argument("--threads", type=within(0, "threads"), default=1, help="threads of ONNX Runtime; 0: all")
-    options = parser.parse_args(arguments)
-    inputs = [options.bundle, *([] if options.graph is None else [options.graph])]
-    require_file(options.out, POWERS, inputs)
-    require_file(options.figure, PICTURES, inputs)
-    bundle = load_bundle(options.bundle)
-    names = [float_graph(bundle)] if options.graph is None else []
-    with bundle.copied(names) as folder:
-        graph = options.graph or folder / names[0]
-        power = measure_power(bundle, graph, Options(trials=options.trials, threads=options.threads))
-    overwrite(options.out, power.model_dump_json(indent=1) + "\n", POWERS)
-    publish(power, options.doc, options.figure)
+def main(
+    bundle: Annotated[Path, typer.Option(help="The bundle whose images judge: build/default/jetson.")],
+    graph: Annotated[Path | None, typer.Option(help="The float graph, where the bundle keeps none as ONNX.")] = None,
+    out: Annotated[Path, typer.Option(help="The measurement.")] = Path("docs/studies/regression-power.json"),
+    doc: Annotated[Path, typer.Option(help="The Markdown file with the section.")] = Path(
+        "docs/studies/regression-power.md"
+    ),
+    figure: Annotated[Path, typer.Option(help="The PNG.")] = Path("docs/studies/regression-power.png"),
+    trials: Annotated[
+        int,
+        typer.Option(
+            min=1, max=LIMITS["count"].most, help="Draws per planted regression of as many images as the bundle has."
+        ),
+    ] = TRIALS,
+    threads: Annotated[
+        int, typer.Option(min=0, max=LIMITS["threads"].most, help="Threads of ONNX Runtime; 0: all.")
+    ] = 1,
+) -> None:
+    """Measure how often planted regressions are detected, and write docs/studies/regression-power.md again.
+
+    Example: python -m studies.gate_power.measure --bundle build/default/jetson
+    """
+    inputs = [bundle, *([] if graph is None else [graph])]
+    require_file(out, POWERS, inputs)
+    require_file(figure, PICTURES, inputs)
+    opened = load_bundle(bundle)
+    names = [float_graph(opened)] if graph is None else []
+    with opened.copied(names) as folder:
+        power = measure_power(opened, graph or folder / names[0], Options(trials=trials, threads=threads))
+    overwrite(out, power.model_dump_json(indent=1) + "\n", POWERS)
+    publish(power, doc, figure)
 
 
 if __name__ == "__main__":
-    main()
+    run_script(main)

@@ -5,17 +5,18 @@
 ``studies.gate_power.measure`` measures it; here its result is drawn, and written between two marks of a Markdown file.
 """
 
-import argparse
 import itertools
 import math
 from pathlib import Path
+from typing import Annotated
 
+import typer
 from pydantic import ValidationError
 
 from bundle.base.errors import InputError
 from bundle.base.frozen import Frozen, faults
-from bundle.base.terminal import exit_status
 from bundle.judging.verdict import Verdict
+from compile.stage.command import run_script
 from report import wording
 from studies.figure import panels, save
 from studies.generated_section import replace_section
@@ -263,18 +264,19 @@ def publish(power: Power, doc: Path, figure: Path) -> None:
     replace_section(doc, SECTION, section(power, relative), title=TITLE)
 
 
-@exit_status()
-def main(arguments: list[str] | None = None) -> None:
-    """Publish what the command line names."""
-    parser = argparse.ArgumentParser(prog="python -m studies.gate_power.page", description=__doc__)
-    parser.add_argument("--power", type=Path, required=True, help="the file python -m studies.gate_power.measure wrote")
-    parser.add_argument(
-        "--doc", type=Path, default=Path("docs/studies/regression-power.md"), help="the Markdown file with the marks"
-    )
-    parser.add_argument("--figure", type=Path, default=Path("docs/studies/regression-power.png"), help="the PNG")
-    options = parser.parse_args(arguments)
-    publish(read_power(options.power), options.doc, options.figure)
+def main(
+    power: Annotated[Path, typer.Option(help="The file that python -m studies.gate_power.measure wrote.")],
+    doc: Annotated[Path, typer.Option(help="The Markdown file with the section.")] = Path(
+        "docs/studies/regression-power.md"
+    ),
+    figure: Annotated[Path, typer.Option(help="The PNG.")] = Path("docs/studies/regression-power.png"),
+) -> None:
+    """Draw the power of the gate and write its section again, from a measurement.
+
+    Example: python -m studies.gate_power.page --power docs/studies/regression-power.json
+    """
+    publish(read_power(power), doc, figure)
 
 
 if __name__ == "__main__":
-    main()
+    run_script(main)

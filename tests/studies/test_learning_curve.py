@@ -6,6 +6,7 @@ from pathlib import Path
 import pytest
 
 from bundle.base.errors import InputError
+from compile.stage.command import run_script
 from studies.learning_curve import Point, main, read_curves
 from tests.exits import exit_code
 
@@ -27,14 +28,14 @@ def test_a_log_without_evaluations_is_refused(tmp_path: Path) -> None:
     log.write_text(json.dumps(LINES[0]) + "\n")
     with pytest.raises(InputError, match="no evaluation"):
         read_curves(log)
-    assert exit_code(main, ["--log", str(tmp_path / "none"), "--out", str(tmp_path / "x.png")]) == 2
+    assert exit_code(run_script, main, [str(tmp_path / "none"), "--out", str(tmp_path / "x.png")]) == 2
 
 
 def test_draws_one_panel_per_task(tmp_path: Path) -> None:
     image = pytest.importorskip("PIL.Image")
     log = tmp_path / "tdss.jsonl"
     log.write_text("".join(json.dumps(line) + "\n" for line in LINES))
-    main(["--log", str(log), "--out", str(tmp_path / "curve.png")])
+    assert exit_code(run_script, main, [str(log), "--out", str(tmp_path / "curve.png")]) == 0
     with image.open(tmp_path / "curve.png") as drawn:
         width, height = drawn.size
     assert width == pytest.approx(2 * height * 4 / 3, rel=0.01)  # two panels of 4 × 3 inches, side by side

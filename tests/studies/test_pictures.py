@@ -9,6 +9,7 @@ from PIL import Image
 from bundle.base.errors import InputError
 from bundle.formats.manifest import Bundle, load_bundle
 from bundle.tasks.table import task
+from compile.stage.command import run_script
 from report.drawing.maps import Inks, draw
 from studies.pictures import GAP, HEADING, MARGIN, main, picture
 from tests.exits import exit_code
@@ -42,13 +43,16 @@ def test_an_unknown_id_is_named(bundle: Bundle) -> None:
 
 def test_the_command_writes_a_png(bundle: Bundle, tmp_path: Path) -> None:
     out = tmp_path / "deep" / "six.png"
-    main(["--bundle", str(bundle.folder), "--out", str(out), "--tile", "28", "--no-labels"])
+    assert (
+        exit_code(run_script, main, ["--bundle", str(bundle.folder), "--out", str(out), "--tile", "28", "--no-labels"])
+        == 0
+    )
     with Image.open(out) as image:
         assert image.size == (7 * 28 + 6 * GAP, HEADING + 3 * (GAP + 20))
 
 
 def test_the_command_ends_with_the_error_and_its_code(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    assert exit_code(main, ["--bundle", str(tmp_path / "b"), "--out", str(tmp_path / "x.png")]) == 2
+    assert exit_code(run_script, main, ["--bundle", str(tmp_path / "b"), "--out", str(tmp_path / "x.png")]) == 2
     assert "no bundle here" in capsys.readouterr().err
 
 

@@ -7,6 +7,7 @@ import pytest
 from bundle.formats.artifacts import hash_folder
 from bundle.tasks.dataset import FolderDataset, load_spec, read_ids
 from calibration.sampling import choose
+from compile.stage.command import run_script
 from studies.scenes_subset import CALIBRATION_COUNT, cut, main
 from tests.bundle import made_scenes
 from tests.exits import exit_code
@@ -40,7 +41,7 @@ def test_it_is_a_labelled_folder_of_unchanged_files(source: Path, tmp_path: Path
 def test_a_missing_label_is_refused(source: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     (source / "edge" / "v1.png").unlink()
     arguments = ["--source", str(source), "--spec", str(source / "dataset.json"), "--out", str(tmp_path / "out")]
-    assert exit_code(main, arguments) == 2
+    assert exit_code(run_script, main, arguments) == 2
     assert "v1.png" in capsys.readouterr().err
 
 

@@ -11,6 +11,7 @@ from bundle.formats.manifest import load_bundle
 from bundle.formats.vectors import Vectors
 from bundle.judging.evaluate_image import feed
 from bundle.judging.run import run
+from compile.stage.command import run_script
 from studies.gate_power import measure as power
 from studies.gate_power.page import (
     SECTION,
@@ -187,7 +188,7 @@ def test_a_file_without_a_measurement_is_refused(tmp_path: Path) -> None:
 
 
 def test_the_command_says_what_is_wrong(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    assert exit_code(power.main, ["--bundle", str(tmp_path)]) == 2
+    assert exit_code(run_script, power.main, ["--bundle", str(tmp_path)]) == 2
     assert "no bundle here" in capsys.readouterr().err
 
 
@@ -201,7 +202,7 @@ def test_the_command_line_names_what_measure_power_is_given(
     doc, other = tmp_path / "regression.md", tmp_path / "other.onnx"
     other.write_bytes(b"another graph")
     places = ["--out", str(tmp_path / "p.json"), "--doc", str(doc), "--figure", str(tmp_path / "p.png")]
-    power.main(["--bundle", str(folder), *places])
-    power.main(["--bundle", str(folder), "--graph", str(other), *places])
+    assert exit_code(run_script, power.main, ["--bundle", str(folder), *places]) == 0
+    assert exit_code(run_script, power.main, ["--bundle", str(folder), "--graph", str(other), *places]) == 0
     assert asked == [(folder / "f32.onnx").read_bytes(), b"another graph"]
     assert read_power(tmp_path / "p.json") == measured

@@ -116,7 +116,7 @@ def test_a_run_stays_out_of_what_it_reads(tmp_path: Path) -> None:
 def test_a_run_that_was_killed_before_its_first_state_starts_again(tmp_path: Path) -> None:
     run = make_run(tmp_path)
     run.config.folder.mkdir(parents=True)
-    run.log.add({"step": 20})
+    run.log.add('{"step": 20}')
     assert loop.foreign(run.config.folder) == ""
 
 
