@@ -118,6 +118,6 @@ def cells(name: str, result: TaskResult) -> tuple[str, ...]:
         wording.metric_value(result.metric, result.compiled),
         wording.percent(result.drop_relative),
         wording.interval(result.interval),
-        wording.counted(result.labelled_images),
+        str(result.labelled_images),
         wording.budget(result.budget),
     )

@@ -82,11 +82,6 @@ def interval(ends: tuple[float | None, float | None]) -> str:
     return UNDEFINED if None in ends else f"[{percent(ends[0])}, {percent(ends[1])}]"
 
 
-def counted(images: int | None) -> str:
-    """Write a number of images; None was not recorded."""
-    return "–" if images is None else str(images)
-
-
 def interval_of_points(ends: tuple[float | None, float | None]) -> str:
     """Write an interval of numbers that are already in percent, as Δm's is."""
     low, high = (None if end is None else end / 100 for end in ends)

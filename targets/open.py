@@ -6,7 +6,7 @@ from bundle.base.errors import ArtifactError
 from bundle.base.frozen import faults
 from bundle.formats.manifest import Bundle, BundleVariant
 from bundle.judging.choice import pick
-from bundle.judging.run import Device, Execution
+from bundle.judging.regression_report import Device, Execution
 from targets.base import Execute, ExecutedOn, RunConfig, Session, Variant, VariantRecipe, check_specs
 from targets.table import target
 

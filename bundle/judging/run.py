@@ -1,8 +1,8 @@
 """The regression harness: run a compiled model on labelled images and judge every task against the reference.
 
 The same function runs at the end of a build and on the device. It holds one image at a time, needs no torch, and
-does not know what runs the graph: the caller gives ``infer`` and says what it ran on. What it returns is
-bundle/judging/regression_report.py's, whose names are known here too.
+does not know what runs the graph: the caller gives ``infer`` and says what it ran on. It returns a report
+(bundle/judging/regression_report.py).
 """
 
 from collections.abc import Callable
@@ -12,25 +12,16 @@ import numpy as np
 
 from bundle.formats.manifest import Bundle, Manifest
 from bundle.judging.baseline import compare, pack
-from bundle.judging.checks import require_passed
 from bundle.judging.criteria import Judging
-from bundle.judging.evaluate_image import ImageResult, Infer, evaluate_image, feed
+from bundle.judging.evaluate_image import ImageResult, Infer, evaluate_image
 from bundle.judging.image_sources import References, Source, bundled, figures_of
 from bundle.judging.regression_report import (
-    RESULT,
-    Device,
-    ExecutedOn,
     Execution,
     FigureResult,
     RegressionReport,
     TaskCheck,
     TaskResult,
-    VariantRow,
-    VariantTask,
     WorstImage,
-    open_report,
-    read_report,
-    variant_tasks,
 )
 from bundle.judging.resume import Journal
 from bundle.judging.session_timeout import guarded
@@ -38,25 +29,6 @@ from bundle.judging.verdict import RESAMPLES, Gate, Weighed, delta_m, delta_m_in
 from bundle.tasks.agreement import CHANGE_UNITS, ENERGIES, cosine, sqnr_db
 from bundle.tasks.metrics import Floats, Measure
 from bundle.tasks.table import task
-
-__all__ = [
-    "RESULT",
-    "Device",
-    "ExecutedOn",
-    "Execution",
-    "Infer",
-    "RegressionReport",
-    "TaskCheck",
-    "TaskResult",
-    "VariantRow",
-    "VariantTask",
-    "feed",
-    "open_report",
-    "read_report",
-    "require_passed",
-    "run",
-    "variant_tasks",
-]
 
 WORST = 5
 Progress = Callable[[int, int], None]

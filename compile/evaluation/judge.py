@@ -18,8 +18,9 @@ from bundle.formats.manifest import Bundle, Manifest
 from bundle.formats.vectors import EvaluationSample, Vectors
 from bundle.judging.choice import BENCH, CHOICE, Bench, Choice, VariantLatency
 from bundle.judging.choice_rule import choose, with_variants
-from bundle.judging.run import RESULT, RegressionReport, run
-from bundle.judging.run import feed as feed_of
+from bundle.judging.evaluate_image import feed as feed_of
+from bundle.judging.regression_report import RESULT, RegressionReport
+from bundle.judging.run import run
 from bundle.judging.timing import Load, glance, load_between, measure, median, percentiles
 from compile.evaluation.timing import sample
 from compile.quantization.contenders import Contest

@@ -5,10 +5,9 @@ from bundle.formats.artifacts import TensorSpec
 from bundle.formats.fold import FoldPart, FoldPicture, FoldProof, FoldRecord, FoldSettings
 from bundle.formats.manifest import Bundle, Manifest
 from bundle.judging.choice import Choice
-from bundle.judging.run import RegressionReport
+from bundle.judging.regression_report import RegressionReport
 from bundle.judging.sentences import why_shipped
 from report import wording
-from report.bundle_page.fold_rules import FoldRule, fold_rules
 from report.bundle_page.network import draw_network
 from report.bundle_page.views import FoldView, Group, LineRow, PartRow, PictureView, RuleRow
 from report.drawing.charts import bar
@@ -70,7 +69,7 @@ def fold_view(lines: tuple[FoldRecord, ...] | None, settings: FoldSettings | Non
     return FoldView(
         summary=summary,
         proof=_proof(None if settings is None else settings.proof),
-        rules=tuple(map(_rule, fold_rules(lines))),
+        rules=rule_rows(lines),
         lines=tuple(map(_line, lines)),
         parts=part_rows(() if settings is None else settings.parts),
         picture=None if settings is None else _picture(settings.picture),
@@ -122,14 +121,23 @@ def _error(value: float | None) -> str:
     return f"{value:.1e}".replace("-", wording.MINUS) if value else "0"
 
 
-def _rule(rule: FoldRule) -> RuleRow:
+def rule_rows(lines: tuple[FoldRecord, ...]) -> tuple[RuleRow, ...]:
+    """Sum the decisions by rule, in the order in which the rules first appear; the error is the largest recorded."""
+    names = dict.fromkeys(line.rule for line in lines)
+    return tuple(_rule(name, [line for line in lines if line.rule == name]) for name in names)
+
+
+def _rule(name: str, group: list[FoldRecord]) -> RuleRow:
+    folded = [line for line in group if line.decision == "folded"]
+    approximate = sum(not line.exact for line in folded)
+    errors = [line.max_abs_error for line in folded if line.max_abs_error is not None]
     return RuleRow(
-        name=rule.rule,
-        folded=str(rule.folded) + (f" ({rule.approximate} approximate)" if rule.approximate else ""),
-        kept=str(rule.kept),
-        params=_pair(rule.params_before, rule.params_after),
-        macs=_pair(rule.macs_before, rule.macs_after),
-        error=_error(rule.max_abs_error),
+        name=name,
+        folded=str(len(folded)) + (f" ({approximate} approximate)" if approximate else ""),
+        kept=str(len(group) - len(folded)),
+        params=_pair(sum(line.params_before for line in group), sum(line.params_after for line in group)),
+        macs=_pair(sum(line.macs_before for line in group), sum(line.macs_after for line in group)),
+        error=_error(max(errors, default=None)),
     )
 
 

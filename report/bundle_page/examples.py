@@ -8,9 +8,9 @@ import numpy as np
 
 from bundle.formats.manifest import Bundle, Manifest
 from bundle.formats.vectors import EvaluationSample, Vectors
+from bundle.judging.evaluate_image import Infer, feed
 from bundle.judging.ranking import extremes, losses, reference_scores
 from bundle.judging.regression_report import RegressionReport
-from bundle.judging.run import Infer, feed
 from bundle.tasks.dataset import Array, DatasetSpec, decode_label
 from bundle.tasks.metrics import metric
 from bundle.tasks.postprocess import predict

@@ -7,7 +7,8 @@ from bundle.formats.fold import read_fold, read_fold_settings
 from bundle.formats.hash_files import write_hashed
 from bundle.formats.manifest import Bundle
 from bundle.judging.choice import read_bench, read_choice
-from bundle.judging.run import RESULT, Infer, RegressionReport, read_report
+from bundle.judging.evaluate_image import Infer
+from bundle.judging.regression_report import RESULT, RegressionReport, read_report
 from report import wording
 from report.bundle_page import build, verdict
 from report.bundle_page.classes import class_views

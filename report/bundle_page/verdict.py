@@ -4,8 +4,7 @@ import math
 
 from bundle.formats.manifest import Manifest
 from bundle.judging.checks import behind
-from bundle.judging.regression_report import verdicts_of
-from bundle.judging.run import RegressionReport, TaskResult
+from bundle.judging.regression_report import RegressionReport, TaskResult, verdicts_of
 from bundle.judging.standing import allowed
 from bundle.judging.verdict import Verdict
 from report import wording
@@ -138,7 +137,7 @@ def drop(name: str, result: TaskResult) -> Drop | None:
 def _row(name: str, result: TaskResult, drawn: Drop | None, scale: Scale) -> TaskRow:
     fall, ends = wording.percent(result.drop_relative), wording.interval(result.interval)
     limit = wording.budget(result.budget)
-    counted = wording.counted(result.labelled_images)
+    counted = str(result.labelled_images)
     spoken = (
         f"{name}: drop {fall}, interval {ends}, {counted} labelled images, budget {limit}, verdict {result.verdict}"
     )

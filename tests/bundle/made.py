@@ -23,7 +23,7 @@ from bundle.formats.manifest import (
     write_manifest,
 )
 from bundle.formats.vectors import Evaluated, write_vectors
-from bundle.judging.run import Device, Execution
+from bundle.judging.regression_report import Device, Execution
 from bundle.tasks.dataset import Array, DatasetSpec
 from bundle.tasks.postprocess import predict
 from bundle.tasks.preprocess import Preprocess

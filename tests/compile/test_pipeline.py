@@ -18,7 +18,7 @@ from bundle.formats.manifest import load_bundle, verify_bundle
 from bundle.formats.results import read_result
 from bundle.formats.tensorrt_checks import read_lint
 from bundle.judging.choice import read_bench, read_choice
-from bundle.judging.run import RESULT, read_report
+from bundle.judging.regression_report import RESULT, read_report
 from bundle.judging.sensitivity import SENSITIVITY
 from bundle.transport.signature import make_keys
 from compile import pipeline

@@ -6,7 +6,7 @@ import pytest
 from bundle.base.errors import ArtifactError
 from bundle.formats.fold import read_fold, read_fold_settings
 from bundle.judging.choice import read_bench
-from report.bundle_page.fold_rules import fold_rules
+from report.bundle_page.build import rule_rows
 from tests.report.made import BENCH, FOLD, manifest
 
 
@@ -40,11 +40,10 @@ def test_decisions_are_summed_by_rule(tmp_path: Path) -> None:
     other = {**FOLD[0], "rule": "batch norm", "exact": False, "max_abs_error": 0.25}
     lines = read_fold(write(tmp_path, "fold.json", [*FOLD, other, {**other, "max_abs_error": None}]))
     assert lines is not None
-    gates, norm = fold_rules(lines)
-    assert (gates.rule, gates.folded, gates.kept, gates.approximate) == ("static gates", 1, 1, 0)
-    assert (gates.params_before, gates.params_after) == (24_000, 22_000)
-    assert (gates.macs_before, gates.macs_after) == (18_000_000, 16_000_000)
-    assert (norm.folded, norm.kept, norm.approximate, norm.max_abs_error) == (2, 0, 2, 0.25)
+    gates, norm = rule_rows(lines)
+    assert (gates.name, gates.folded, gates.kept) == ("static gates", "1", "1")
+    assert (gates.params, gates.macs) == ("24 k → 22 k", "18 M → 16 M")
+    assert (norm.folded, norm.kept, norm.error) == ("2 (2 approximate)", "0", "2.5e−01")
 
 
 def test_the_proof_is_read_from_the_settings() -> None:

@@ -3,7 +3,7 @@ import io
 import pytest
 from rich.console import Console
 
-from bundle.judging.run import RegressionReport
+from bundle.judging.regression_report import RegressionReport
 from report.terminal import notes, tasks_table
 from tests.report import made
 

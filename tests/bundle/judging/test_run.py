@@ -14,7 +14,9 @@ from bundle.formats.contents import VECTORS
 from bundle.formats.manifest import Bundle, Io
 from bundle.formats.vectors import FULL, Evaluated, Vectors, write_vectors
 from bundle.judging.checks import require_passed, sentence
-from bundle.judging.run import RegressionReport, VariantRow, feed, read_report, run, variant_tasks
+from bundle.judging.evaluate_image import feed
+from bundle.judging.regression_report import RegressionReport, VariantRow, read_report, variant_tasks
+from bundle.judging.run import run
 from bundle.tasks.agreement import agreement
 from bundle.tasks.dataset import Array
 from bundle.tasks.postprocess import predict

@@ -15,7 +15,7 @@ from bundle.formats.outputs import anything, replacing
 from bundle.formats.vectors import Evaluated, write_vectors
 from bundle.judging import choice_rule
 from bundle.judging.choice_rule import order
-from bundle.judging.run import RegressionReport, VariantRow
+from bundle.judging.regression_report import RegressionReport, VariantRow
 from bundle.judging.sentences import why_shipped
 from bundle.judging.timing import Load
 from bundle.tasks.dataset import FolderDataset

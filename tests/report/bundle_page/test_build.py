@@ -4,7 +4,7 @@ from pathlib import Path
 from bundle.formats.fold import FoldPart, FoldProof, FoldRecord, FoldSettings
 from bundle.formats.manifest import Bundle, load_bundle
 from bundle.judging.choice import Candidate, Choice
-from bundle.judging.run import RegressionReport
+from bundle.judging.regression_report import RegressionReport
 from bundle.judging.sentences import why_shipped
 from report.bundle_page import build as built
 from report.bundle_page.page import render

@@ -2,7 +2,7 @@ from typing import Any
 
 import pytest
 
-from bundle.judging.run import RegressionReport
+from bundle.judging.regression_report import RegressionReport
 from report.bundle_page import verdict as judged
 from report.terminal import ending
 from tests.report import made
