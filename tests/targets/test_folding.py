@@ -35,7 +35,7 @@ def cost(*rows: RatesRow) -> FoldingCost:
 @pytest.mark.parametrize("name", list(TARGETS))
 def test_every_target_has_a_measurement_that_says_how_to_repeat_it(name: str) -> None:
     stored = read_folding(name)
-    assert f"bench_rates.py --target {name} " in stored.command
+    assert f"studies.rates --target {name} " in stored.command
     assert stored.measured_on and stored.runtime and stored.date
     measured = {(one.model, one.graph) for one in stored.samples}
     assert all(row.graphs.items() <= measured for row in stored.rows)

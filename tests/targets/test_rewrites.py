@@ -32,7 +32,7 @@ def test_what_was_never_measured_cannot_be_on() -> None:
 @pytest.mark.parametrize("name", ["intel", "jetson"])
 def test_the_stored_rows_name_the_command_that_measures_again(name: str) -> None:
     stored = read_rewrites(ROOT / name)
-    assert f"bench_rewrites.py --target {name}" in stored.command
+    assert f"studies.rewrites --target {name}" in stored.command
     assert all(row.reason for row in stored.rows)
     assert all(
         sample.quartiles[0] <= sample.ratio <= sample.quartiles[1] for row in stored.rows for sample in row.samples
