@@ -1,7 +1,8 @@
 """What a recipe of the Makefile starts: ``python -I -m bundle.makefile MODULE …``, with make's variables put in as they are.
 
-``make`` hands its variables over in the environment, so no shell reads what was typed. A word ``@name`` is replaced by the value
-of the variable ``name``, ``--option=@name`` for an option with it; without a value the word is left out. ``@options`` becomes
+``make`` hands its variables over in the environment, so no shell reads what was typed. A word ``@name`` is replaced
+by the value of the variable ``name``, and ``--option=@name`` by the option with it. Without a value the word is left
+out. ``@options`` becomes
 as many words as a shell would make of it, quotes and all, but nothing in it is run.
 """
 

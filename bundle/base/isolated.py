@@ -1,8 +1,9 @@
 """What may be imported: the installed packages and our own, and nothing from a working directory.
 
 Python puts the working directory, or an entry of PYTHONPATH, before the installed packages. A bundle's folder in it called
-like a package that is not installed would be that package. So a command takes the working directory and this checkout off
-``sys.path``, and finds our packages by their names (``isolate``); what it starts itself runs ``python -I`` (``program``).
+like a package that is not installed would be that package. So a command takes the working directory and this checkout
+off ``sys.path`` and imports our packages by their names (``isolate``). What it starts itself runs ``python -I``
+(``program``).
 """
 
 import os

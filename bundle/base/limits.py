@@ -2,8 +2,8 @@
 
 A limit is far above what any real model, image or report needs. It keeps a wrong or hostile number from becoming an
 allocation, an endless loop or an exception of a library. The types below are the numbers of configurations and files
-that follow from the table; NaN and infinity are no numbers of any of them (bundle/base/frozen.py), and neither ``true`` nor
-``"3"`` is an integer.
+that follow from the table. None of them takes NaN or infinity (bundle/base/frozen.py). Neither ``true`` nor ``"3"``
+is an integer.
 """
 
 from collections.abc import Mapping

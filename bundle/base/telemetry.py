@@ -1,7 +1,7 @@
 """The one switch that turns off the telemetry of the libraries that this project runs.
 
-OpenVINO and NNCF report their use through the package ``openvino_telemetry``, which has no switch of its own beside a file
-in the user's home; both go without where that package cannot be imported. ONNX Runtime reads an environment variable.
+OpenVINO and NNCF report their use through the package ``openvino_telemetry``. Its only switch is a file in the user's
+home. Both work without the package where it cannot be imported. ONNX Runtime reads an environment variable.
 Both changes are this process's and, the second, its children's; nothing is written.
 """
 

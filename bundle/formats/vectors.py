@@ -64,9 +64,9 @@ class Evaluated:
 
 @dataclass(frozen=True, kw_only=True)
 class EvaluationSample:
-    """One image read back: ``labels`` are encoded; ``predictions`` have the dtypes of bundle/tasks/postprocess.py, to the
-    precision they are kept in, and the pixels of ``kept``; ``outputs`` has those of ``kept_output``, and is empty after
-    the first ``FULL`` images."""
+    """One image read back. ``labels`` are encoded. ``predictions`` have the dtypes of bundle/tasks/postprocess.py and
+    the pixels of ``kept``, in the precision they are stored with. ``outputs`` has the pixels of ``kept_output``, and
+    is empty after the first ``FULL`` images."""
 
     id: str
     image: NDArray[np.uint8]

@@ -1,8 +1,8 @@
 """The checks of a report, one per task and question: what pytest asserts, JUnit lists and ``tdss regress`` ends with.
 
-``budget`` is the gate of docs/decisions/0103; ``finite``: no NaN or infinity on any image; ``agreement``: the answers
-resemble the reference's pixel by pixel, which two errors that cancel in a metric cannot feign; ``baseline``: not
-worse than an earlier run, where one was given.
+``budget`` is the gate of docs/decisions/0103. ``finite`` asks for no NaN or infinity on any image. ``agreement`` asks
+if the answers resemble the reference's pixel by pixel: errors that cancel in a metric do not. ``baseline`` asks if
+they are not worse than an earlier run, where one was given.
 """
 
 from typing import Literal, TypeAlias

@@ -40,9 +40,9 @@ PickedBy: TypeAlias = Literal["name", "choice", "build"]
 class VariantLatency(Frozen):
     """One variant's latency: the call with its copies, the device's own work without copies, and the runtime's own tool.
 
-    None: it was not measured. ``settings`` are the session's, read back from the runtime (the effective precision, the
-    devices, whether a cache was used); ``tool`` is the runtime's benchmark, its medians with copies and without, and
-    ``tool_settings`` its arguments and what else it printed, or why it failed.
+    None: it was not measured. ``settings`` are the session's, read back from the runtime: the effective precision,
+    the devices, whether a cache was used. ``tool`` is the runtime's benchmark, with its medians with copies and
+    without. ``tool_settings`` are its arguments and what else it printed, or why it failed.
     """
 
     with_copies: Percentiles

@@ -1,6 +1,6 @@
 """One image through the compiled model: the arrays of every figure of every task, and how alike the answers are.
 
-What is measured of an image is small, a few kilobytes, and never needs the image again: a journal keeps it
+What is measured of an image has a few kilobytes and never needs the image again. A journal keeps it
 (bundle/judging/resume.py), a verdict resamples it (bundle/judging/verdict.py).
 """
 

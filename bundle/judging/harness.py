@@ -1,7 +1,7 @@
 """One judgement from its options to its report: what ``pytest tests/regression`` and ``tdss regress`` have in common.
 
-It opens the images, goes on where a killed run stopped, compares with an earlier run, writes the report, and only then
-removes the journal; ``measure_bundle`` leaves writing, and with it the journal, to a caller who judges several variants.
+It opens the images, continues where a killed run stopped, compares with an earlier run, writes the report, and only
+then removes the journal. ``measure_bundle`` leaves writing and the journal to a caller who judges several variants.
 What opens the session is not known here.
 """
 
@@ -125,8 +125,8 @@ def judge_bundle(
 ) -> Judged:
     """Judge an opened session that runs ``variant`` ("": see ``bundle.judging.choice.pick``), and write its report.
 
-    ``out`` is the file to write; without it the judgement of the variant that ``pick`` names, on the bundle's own images,
-    is written into the bundle, and no other one anywhere. The rows of the other variants stay in it.
+    ``out`` is the file to write. Without it only the judgement of the variant that ``pick`` names, on the bundle's
+    own images, is written: into the bundle. The rows of the other variants stay in it.
 
     Raises:
         InputError: something else than such a report is at ``out``, or ``out`` is an input or inside one.

@@ -1,7 +1,7 @@
 """Where the images of a run come from: the bundle's own, or a labelled folder instead of them.
 
-The bundle's images carry the reference's answers. A folder's do not, and a device cannot make them, for the reference
-is the eager PyTorch model: its per-image arrays come in a file that the host wrote (``tdss evaluate --arrays``). Without
+The bundle's images carry the reference's answers. A folder's do not, and a device cannot make them: the reference is
+the eager PyTorch model. Its per-image arrays come in a file that the host wrote (``tdss evaluate --arrays``). Without
 them every verdict is inconclusive; an earlier run can still be compared with (bundle/judging/baseline.py), and fails a worse one.
 
     ids, tasks         unicode [N], [T]

@@ -1,7 +1,8 @@
 """What ``regression.json`` holds: how every task fared, how that was measured, and enough to judge it again later.
 
 Figures that are undefined are null. ``arrays`` keeps the compiled model's per-image arrays, so a later run can be
-compared with this one image by image (bundle/judging/baseline.py); it is the last key, for it is large and not for people.
+compared with this one image by image (bundle/judging/baseline.py). It is the last key, because it is large and not
+for people.
 """
 
 from pathlib import Path
@@ -91,7 +92,7 @@ class WorstImage(Frozen):
 class TaskCheck(Frozen):
     """Direct agreement of a task with the reference.
 
-    ``agreement`` is 1 where every pixel is the reference's, 0 where none is; ``cosine`` is that of the full outputs;
+    ``agreement`` is 1 where every pixel is the reference's, 0 where none is. ``cosine`` is that of the full outputs.
     ``change`` is the mean difference per pixel in ``change_unit``. All are null where there is nothing to compare with.
     ``nonfinite_images`` counts images with NaN or infinity in the output, ``nonfinite`` are the ids of the first ones.
     """
@@ -159,8 +160,8 @@ class RegressionReport(Result):
 
     ``variants`` has a row for every variant that was tried, where whoever made the report compared several.
     ``source`` names the images, ``session`` the runtime and its effective settings, ``checks`` the direct agreement.
-    ``variant`` is the one that was judged. ``chosen_by`` says whether it was asked for by name, or was that of the bundle's
-    choice or of its build; ``chosen`` is the same in words, for people.
+    ``variant`` is the one that was judged. ``chosen_by``: it was asked for by name, or is that of the bundle's choice
+    or of its build. ``chosen`` is the same in words, for people.
     """
 
     model_config = ConfigDict(populate_by_name=True)

@@ -1,7 +1,7 @@
 """The journal of a run: what every image showed, line by line, so that a killed run goes on where it stopped.
 
-It lies in the bundle's folder ``journal/`` under the run's key, which is made of everything that decides an image's
-figures: the bundle's manifest, the session's facts, the images' source and the code that measures. A run with another key
+It is in the bundle's folder ``journal/`` under the run's key. The key is made of all that decides an image's figures:
+the bundle's manifest, the session's facts, the images' source and the code that measures. A run with another key
 never reads it. It is an append-only log (bundle/base/append_log.py), one image a line; a float's shortest form restores it
 exactly. When the report is written the journal is removed, so a second run measures everything anew.
 """

@@ -1,7 +1,7 @@
 """The regression harness: run a compiled model on labelled images and judge every task against the reference.
 
-The same function runs at the end of a build and on the device. It holds one image at a time, needs no torch, and
-does not know what runs the graph: the caller gives ``infer`` and says what it ran on. It returns a report
+The same function runs at the end of a build and on the device. It holds one image at a time, needs no torch, and does
+not know what runs the graph. The caller gives ``infer`` and what it ran on. It returns a report
 (bundle/judging/regression_report.py).
 """
 
@@ -50,9 +50,9 @@ def run(
 ) -> RegressionReport:
     """Run ``infer`` on every image and judge every task.
 
-    ``source`` replaces the bundle's own images; ``journal`` keeps what was measured until the caller has written the
-    report; ``limit_s`` bounds one inference (0: no limit); ``baseline`` is an earlier run to compare with and gate by;
-    ``progress`` is called with the images done and all. NaN or infinity in an output fails that task and no other.
+    ``source`` replaces the bundle's own images. ``journal`` keeps what was measured until the caller has written the
+    report. ``limit_s`` bounds one inference (0: no limit). ``baseline`` is an earlier run to compare with and gate
+    by. ``progress`` is called with the images done and all. NaN or infinity in an output fails that task and no other.
 
     Raises:
         ArtifactError: an output is missing or has another name, dtype, shape or range than the manifest says.

@@ -40,8 +40,8 @@ class TaskDrop(Frozen):
 class SearchConfig(Frozen):
     """How mixed precision is searched where plain INT8 breaks a budget on the calibration images.
 
-    A task holds if its drop's interval is within ± ``margin`` of its budget; at most ``limit`` of the MACs stay in
-    float; each layer's sensitivity is measured on ``images`` images.
+    A task holds if its drop's interval is within ± ``margin`` of its budget. At most ``limit`` of the MACs stay in
+    float. Each layer's sensitivity is measured on ``images`` images.
     """
 
     enabled: bool = True
@@ -73,8 +73,8 @@ class Step(Frozen):
     """One graph that was tried: how many layers were in float, their share of the MACs, SmoothQuant or not, and the result of each task.
 
     ``noise`` is Σ difference² / Σ reference² at each task's output, on a few of the images.
-    ``held``: every interval is within ± ``margin`` of its budget; ``passed``: every task's verdict is a pass; ``near``:
-    every task passes, or its drop alone is within ± ``margin`` of its budget while the images cannot tell.
+    ``held``: every interval is within ± ``margin`` of its budget. ``passed``: every task's verdict is a pass.
+    ``near``: every task passes, or its drop alone is within ± ``margin`` of its budget while the images cannot tell.
     """
 
     returned: int
@@ -95,8 +95,9 @@ class Step(Frozen):
 class SearchReport(Frozen):
     """What ``sensitivity.json`` holds: why there is a mixed or smoothed graph or none, which layers are in float, what each costs.
 
-    ``images`` are those each layer was measured on, ``trial_images`` those each graph of ``steps`` was tried on. ``enough`` is the
-    share of the MACs in float with which every task is foreseen to pass; None: not asked, or plain INT8 passes on these images.
+    ``images`` are those each layer was measured on, ``trial_images`` those each graph of ``steps`` was tried on. ``enough``
+    is the predicted share of the MACs in float with which every task passes. None: not asked, or plain INT8 passes on
+    these images.
     """
 
     schema_version: int = 1

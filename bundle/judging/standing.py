@@ -1,7 +1,7 @@
 """A set of verdicts against the budgets, and the words for it: the terminal, the page and choice.json say the same.
 
-``within``: every verdict is a pass. ``undecided``: none is beyond its budget, but the images cannot settle one or more; whether
-that is accepted is a choice of whoever judges (``--allow-inconclusive``), and never makes it ``within``. ``beyond``: the rest.
+``within``: every verdict is a pass. ``undecided``: none is beyond its budget, but the images cannot settle one or
+more. Whoever judges may accept that (``--allow-inconclusive``); it never makes it ``within``. ``beyond``: the rest.
 """
 
 from collections.abc import Mapping

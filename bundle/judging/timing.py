@@ -1,7 +1,8 @@
 """Latencies and their noise: percentiles, the ratio of two variants over paired rounds, and how busy the machine was.
 
-Every round calls each variant once, in order, so that what disturbs the machine disturbs all of them. Rounds are what a ratio is
-resampled over: one draw of rounds gives both medians and one ratio; its interval is the central 95 % of the draws. Where that
+Every round calls each variant once, in order, so that what disturbs the machine disturbs all of them. A ratio is
+resampled over rounds: one draw of rounds gives both medians and one ratio. Its interval is the central 95 % of the
+draws. Where that
 interval cannot tell two variants apart, as many rounds again are measured, up to a limit. No clock is read here.
 """
 

@@ -43,8 +43,8 @@ _LABEL_MODES: dict[str, tuple[str, ...]] = {
 class DatasetSpec(Frozen):
     """What the numbers of a data set mean.
 
-    ``classes`` and ``palettes`` (8-bit RGB) hold one entry per class of each ``argmax`` task; a label pixel of
-    ``ignore_index`` counts nowhere; a depth pixel is ``depth_unit_m`` metres per step, 0 = invalid.
+    ``classes`` and ``palettes`` (8-bit RGB) hold one entry per class of each ``argmax`` task. A label pixel of
+    ``ignore_index`` counts nowhere. A depth pixel is ``depth_unit_m`` metres per step, 0 = invalid.
     """
 
     schema_version: Literal[1] = 1

@@ -1,7 +1,7 @@
 """Edge maps against edge labels: thin the prediction, match its pixels one to one, count at 33 thresholds.
 
-The protocol is that of the BSDS boundary benchmark (Martin, Fowlkes & Malik 2004; Arbeláez et al. 2011), in NumPy, so
-that it runs on a device. It is **not** the BSDS program, and differs from it in the points of this list:
+The protocol is that of the BSDS boundary benchmark (Martin, Fowlkes & Malik 2004; Arbeláez et al. 2011). It is
+written in NumPy, so that it runs on a device. It is **not** the BSDS program, and differs from it in the points of this list:
 
 1. Non-maximum suppression of the probability map across the ridge, in the direction of the largest curvature of the
    smoothed map (smoothing and slack as in Dollár & Zitnick 2015).
@@ -176,8 +176,8 @@ def match(predicted: Words, labelled: Words, steps: Indices) -> Words:
     """Match pixels of two flat padded maps one to one in every bit plane; return the predicted pixels matched.
 
     ``steps`` are flat offsets, nearest first. For one offset every pixel has one partner, so an offset is matched
-    at once. A few rounds of alternating paths then raise the count: a match gives its label up for an unclaimed one if
-    that lets a free pixel in, directly or by a chain of up to ``CHAIN`` matches.
+    at once. A few rounds of alternating paths then raise the count. A match changes to an unclaimed label if that
+    lets a free pixel in, directly or by a chain of up to ``CHAIN`` matches.
     """
     near = _reachable(predicted, labelled, steps)
     pixels = np.flatnonzero(near)

@@ -1,8 +1,8 @@
 """Image files as pixels, exactly as they are stored: nothing is converted, resized or turned.
 
 Pillow is needed to read them, so it is imported here only, and a device that decodes stored arrays does without it.
-A file whose Exif orientation asks a viewer to turn or mirror it is refused: labels may have been drawn on the pixels or
-on what the viewer shows, and nothing in the file decides which. So is one that Pillow would convert or read in part: 16 bits
+A file whose Exif orientation asks a viewer to turn or mirror it is refused. Labels may have been drawn on the pixels
+or on what the viewer shows, and nothing in the file decides which. So is one that Pillow would convert or read in part: 16 bits
 a channel, fewer than 8 bits of grey, an animation (docs/decisions/0123).
 """
 

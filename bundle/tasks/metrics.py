@@ -1,8 +1,8 @@
 """How a prediction is judged: each metric as a per-image array that is summed over images, then reduced.
 
 Because the arrays add, a bootstrap resamples stored arrays and never touches a prediction again. The tables:
-``METRICS`` maps the ``metric`` of a row of bundle/tasks/table.py, the one its budget gates, to its class; ``SECONDARY`` maps
-it to the other figures the field prints beside it, which are reported and gate nothing.
+``METRICS`` maps the gated ``metric`` of a row of bundle/tasks/table.py to its class. ``SECONDARY`` maps it to the
+other figures that the field prints beside it; they are reported and gate nothing.
 
 What is undefined is defined here. An image without a single valid pixel contributes zeros. A class that occurs in
 neither the labels nor the predictions of any image is left out of the mean. Reducing a sum to which no image
@@ -75,7 +75,7 @@ class MeanIou(Metric):
     """Pooled mean intersection over union: per class, pixels of all images; then the mean over classes that occur.
 
     The array is ``[2, classes]``: intersections, unions. ``empty_class`` (a task's row) names the class that an image
-    must not consist of alone: such an image contributes zeros, as images without people do in human parts.
+    must not consist of alone. Such an image contributes zeros, as images without people do in human parts.
     """
 
     classes: Annotated[int, Field(gt=1, lt=IGNORE)]
@@ -143,8 +143,8 @@ class MaxF(Metric):
 class MaxThresholdIou(Metric):
     """The largest mean Jaccard index over 15 thresholds, 0.2 to 0.9: the saliency "mIoU" of the multi-task papers.
 
-    A pixel is salient where p > threshold; the index of an image whose label and answer are both empty is 1, and the
-    mean is over all images. The array is ``[16]``: 15 indices, 1 for the image. Protocol of Maninis et al. (2019).
+    A pixel is salient where p > threshold. The index of an image whose label and answer are both empty is 1. The mean
+    is over all images. The array is ``[16]``: 15 indices, 1 for the image. Protocol of Maninis et al. (2019).
     """
 
     @property
@@ -167,7 +167,7 @@ class MeanAngularErrorDeg(Metric):
     """The mean angle in degrees between predicted and true normals, over the valid pixels of all images.
 
     The array is ``[2]``: the sum of angles, the valid pixels. The angle is atan2(|p × t|, p · t), exact near 0 where
-    arccos is not; a zero prediction has no direction and counts as 90°.
+    arccos is not. A zero prediction has no direction and counts as 90°.
     """
 
     @property

@@ -1,7 +1,7 @@
 """Who made this bundle: an optional, detached ed25519 signature in ``signature.json``.
 
-What is signed is a list in the format of ``sha256sum``, behind a prefix of its own: the digest of ``manifest.json``, which
-holds the sha256 of every file of the build, and of each result that was there. What a device writes later has a hash
+What is signed is a list in the format of ``sha256sum``, behind a prefix of its own. It holds the digest of
+``manifest.json``, which lists every file of the build, and of each result that was there. What a device writes later has a hash
 but no signature: ``coverage`` names it. ``cryptography`` does the arithmetic; it is needed only to sign, and where a
 signature is asked for.
 """
