@@ -1,7 +1,7 @@
 """Typed, frozen, hashed artifacts: what one stage hands to the next.
 
-On disk an artifact is a folder: its files beside one ``artifact.json``. The folder is written under a
-temporary name and renamed, so a killed run leaves the old artifact or the new one, never half of one.
+On disk an artifact is a folder: its files beside one ``artifact.json``. The folder is written under a temporary name
+and renamed. A killed run so leaves the old artifact or the new one, never half of one.
 Loading hashes every file again. Each stage has a type of its own, so a type checker rejects
 ``quantize(exported)``.
 """

@@ -18,13 +18,14 @@ class FoldRecord(Frozen):
     """One line of fold.json: a module, a rule, and what was decided.
 
     The rule ``elimination`` is a value between linear maps, which the reason names: folded is composed into its readers, kept is
-    computed. ``task_subset``, ``freeze_gate`` and ``drop_skills`` changed the graph before it was folded; ``form`` is the outputs kept, or the gate's tensor,
-    ``keep`` the elements of the gate that stay.
+    computed. ``task_subset``, ``freeze_gate`` and ``drop_skills`` changed the graph before it was folded. ``form`` is
+    the outputs kept, or the gate's tensor; ``keep`` are the elements of the gate that stay.
 
-    ``max_abs_error`` is the largest absolute change of any output, in float64 on real images, that all
-    eliminations caused together: 0 where nothing was rewritten, None for an approximate rewrite, whose ``drops`` are the
-    relative drops of each task that it caused on the search images, alone (null: undefined). ``params``, ``macs`` and ``bytes`` (moved for
-    one image) are those of the nodes that compute the value, of the gate's module, or of the graph (compile/graphs/cost.py).
+    ``max_abs_error`` is the largest absolute change of any output that all eliminations caused together, in float64
+    on real images. It is 0 where nothing was rewritten, and None for an approximate rewrite. ``drops`` are the
+    relative drops of each task that an approximate rewrite alone caused on the search images (null: undefined). ``params``,
+    ``macs`` and ``bytes`` (moved for one image) count the nodes that compute the value, the gate's module, or the
+    graph (compile/graphs/cost.py).
     """
 
     module: str

@@ -1,8 +1,8 @@
-"""Where an output may be written: nothing that somebody has is lost, and no input is written over.
+"""Where an output may be written: no file of the user's is lost, and no input is written over.
 
 A folder is replaced only if it is empty, or if its *rule* finds nothing in it but what the same stage wrote. A file is
 written over only if its *kind* recognises it. Both are asked before any work starts and again when the output takes its
-place. Linux exchanges two folders in one step; the old one is looked at once more before it is removed, and put back if
+place. Linux exchanges two folders in one step. The old one is checked once more before it is removed, and put back if
 something came into it. What cannot be written is an InputError with the path and the system's reason.
 """
 
@@ -220,8 +220,8 @@ def _refused(message: str, expected: str, got: str, where: Path) -> InputError:
 def replacing(out: Path, rule: Rule) -> Iterator[Path]:
     """Yield an empty temporary folder that takes the place of ``out`` when the block ends without an error.
 
-    What a killed run left of ``out`` is swept away first. Where two folders cannot be exchanged, the old one steps aside
-    under the name ``.<name>.<hex>.old``; a kill between the two renames leaves it there, and the next run puts it back.
+    What a killed run left of ``out`` is swept away first. Where two folders cannot be exchanged, the old one is first
+    renamed to ``.<name>.<hex>.old``. A kill between the two renames leaves it there, and the next run puts it back.
 
     Raises:
         InputError: ``out`` may not be replaced, see ``require_folder``; or the system refuses to write.

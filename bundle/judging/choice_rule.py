@@ -1,8 +1,8 @@
 """Which variant is shipped: the rule that a build on a host and a judgement on a device have in common.
 
-Only variants whose answers resemble the reference's (bundle/judging/checks.py) count. Of those within their budgets the
-fastest is shipped, but a narrower one must beat a wider one by ``gain``, and beyond the noise of the rounds: of several that
-noise cannot tell apart the most precise one is shipped. A variant with an undecided task is shipped only where that is
+Only variants whose answers resemble the reference's (bundle/judging/checks.py) count. Of those within their budgets
+the fastest is shipped. A narrower one must beat a wider one by ``gain`` and beyond the noise of the rounds. Of
+several that noise cannot tell apart the most precise one is shipped. A variant with an undecided task is shipped only where that is
 allowed and none is within its budgets. Where variants only run as an emulation, time means nothing: the narrowest is shipped,
 and the device decides by measuring. If none may be shipped, the most precise one is named, and the run fails.
 
@@ -36,8 +36,8 @@ NONE_SKIPPED: Mapping[str, Skip] = MappingProxyType({})
 def order(names: Sequence[str], latency: Mapping[str, float], gain: float) -> list[str]:
     """Return the variants in the order in which they deserve to be shipped, if the medians were exact.
 
-    With latencies: the fastest first, but of two the wider one unless the narrower takes less than ``gain`` of its time;
-    so by latency / gainⁿ, n being 0 for f32, 1 for f16 and bf16, 2 for any kind of INT8. Without: the narrowest first.
+    With latencies: the fastest first, but of two the wider one unless the narrower takes less than ``gain`` of its
+    time. That is the order by latency / gainⁿ, where n is 0 for f32, 1 for f16 and bf16, 2 for any kind of INT8. Without: the narrowest first.
     """
     if not latency:
         return sorted(names, key=lambda name: -NARROWER[name])

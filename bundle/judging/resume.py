@@ -1,7 +1,7 @@
 """The journal of a run: what every image showed, line by line, so that a killed run goes on where it stopped.
 
-It lies in the bundle's folder ``journal/`` under the run's key, which is made of everything that decides an image's
-figures: the bundle's manifest, the session's facts, the images' source and the code that measures. A run with another key
+It is in the bundle's folder ``journal/`` under the run's key. The key is made of all that decides an image's figures:
+the bundle's manifest, the session's facts, the images' source and the code that measures. A run with another key
 never reads it. It is an append-only log (bundle/base/append_log.py), one image a line; a float's shortest form restores it
 exactly. When the report is written the journal is removed, so a second run measures everything anew.
 """
@@ -49,7 +49,7 @@ class Journal:
         self._log.add(json.dumps({"id": identifier, "tasks": rows}, separators=(",", ":"), allow_nan=False))
 
     def remove(self) -> None:
-        """Delete the journal, and its folder if no other run's lies there."""
+        """Delete the journal, and its folder if no other run has a journal there."""
         self.path.unlink(missing_ok=True)
         if self.path.parent.is_dir() and not any(self.path.parent.iterdir()):
             self.path.parent.rmdir()

@@ -1,22 +1,22 @@
 """Is a compiled model worse than its reference? Relative drops, a paired bootstrap over images, and a verdict.
 
-Both models are measured on the same images, so images are resampled in pairs (Efron & Tibshirani 1993, ch. 13):
-one draw of N images with replacement gives both sums, both metrics and one drop. The interval is the expanded percentile
-interval (Hesterberg 2015, section 4.3): the central 95 % of the drops over all draws, widened by Student's t for the number
-n of images that count for the metric, because plain percentiles are too narrow by about √((n−1)/n)·z/t. The widening vanishes
+Both models are measured on the same images, so images are resampled in pairs (Efron & Tibshirani 1993, ch. 13). One
+draw of N images with replacement gives both sums, both metrics and one drop. The interval is the expanded percentile
+interval (Hesterberg 2015, section 4.3): the central 95 % of the drops over all draws, widened. Plain percentiles are
+too narrow by about √((n−1)/n)·z/t, with Student's t for the number n of images that count for the metric. The widening vanishes
 as n grows. ``pass``: its upper end is within the budget; ``regression``: its lower end is beyond it; ``inconclusive``: the
-images cannot tell. The two-sided gate holds a gain to the budget too, for a compiled model that is better than its reference
-is as unexplained as one that is worse: ``improvement`` is an interval below −budget.
+images cannot tell. The two-sided gate holds a gain to the budget too: a compiled model that is better than its
+reference is as unexplained as one that is worse. ``improvement`` is an interval below −budget.
 
 No interval keeps its 95 % on a few images (docs/decisions/0121): with fewer than ``MINIMUM_IMAGES`` that count there is none,
 and the verdict is ``inconclusive``. A result that is not finite is a ``regression`` on any number of images.
 
-Every task draws the same images (one seed, one number of images), so the draws of several tasks are paired as well:
-their mean is Δm's draw, and its interval is Δm's.
+Every task draws the same images (one seed, one number of images), so the draws of several tasks are paired as well.
+Their mean is Δm's draw, and its interval is Δm's.
 
 What is undefined is defined here. A drop relative to a reference of 0 is 0 where both are equal, else infinite with
-its sign. A draw whose reference is NaN (no image of it has a label) is left out; one where only the compiled metric
-is NaN counts as an infinite drop. If the reference is NaN over all images nothing can be judged: ``inconclusive``.
+its sign. A draw whose reference is NaN (no image of it has a label) is left out. A draw where only the compiled
+metric is NaN counts as an infinite drop. If the reference is NaN over all images nothing can be judged: ``inconclusive``.
 If the compiled metric is NaN or its arrays are not finite, the verdict is ``regression``.
 """
 
@@ -68,8 +68,8 @@ CHUNK = 1_000  # draws held in memory at a time: 1000 × 511 float64 is 4 MB
 class Judgement(Frozen):
     """One task judged. ``drop`` and ``interval`` are relative to the reference, positive is worse, NaN is undefined.
 
-    ``labelled_images`` is the number of images that count for the metric (see ``labelled``), ``images_needed`` about how many
-    images of this kind would settle an inconclusive verdict (see ``images_needed``), else None.
+    ``labelled_images`` is the number of images that count for the metric (see ``labelled``). ``images_needed`` is
+    about how many images of this kind would settle an inconclusive verdict (see ``images_needed``).
     """
 
     reference: NullableFloat
@@ -176,8 +176,8 @@ def images_needed(
 ) -> int | None:
     """Return about how many images would move the interval off the budget if the drop stayed as it is.
 
-    An interval shrinks as 1/√N about the drop, so a half width w that must shrink to the distance d from the budget needs N·(w/d)²
-    images. None: the interval holds no end of the gate, or the drop is on one, or an end is infinite.
+    An interval shrinks as 1/√N about the drop. A half width w that must shrink to the distance d from the budget so
+    needs N·(w/d)² images. None: the interval holds no end of the gate, or the drop is on one, or an end is infinite.
     """
     low, high = ends
     gates = (budget,) if gate == "one-sided" else (-budget, budget)
@@ -191,8 +191,8 @@ def images_needed(
 class Rule(NamedTuple):
     """How per-image arrays become a verdict: ``reduce`` maps sums ``[R, …]`` to metrics ``[R]``.
 
-    ``budget`` is the largest tolerated relative drop; ``seed`` and ``resamples`` are the bootstrap's; ``minimum`` is the
-    number of images that count below which nothing is decided.
+    ``budget`` is the largest tolerated relative drop; ``seed`` and ``resamples`` are the bootstrap's. With fewer than
+    ``minimum`` images that count nothing is decided.
     """
 
     reduce: Reduce

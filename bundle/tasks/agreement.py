@@ -1,8 +1,8 @@
 """How alike two models' answers are, pixel by pixel and without a label: what two errors that cancel cannot feign.
 
 A metric compares each model with the labels; here the compiled model is compared with its reference. ``agreement`` is
-one coarse number per image, ``change`` says by how much the average pixel differs, in the task's own unit, ``signal_energy``
-holds the sums that SQNR and the cosine of the full outputs are made of.
+one coarse number per image. ``change`` is the mean difference per pixel, in the task's own unit. ``signal_energy``
+are the sums that SQNR and the cosine of the full outputs are made of.
 """
 
 from typing import TypeAlias

@@ -1,11 +1,11 @@
 """A bundle as one file, and back: a zip archive that is the same bytes each time, and is trusted in nothing.
 
-``pack`` writes ``manifest.json`` and its hash first, then the other files in the order of their names, with fixed time stamps and
-modes; what is deflated already is stored. Engines stay behind: they belong to one device.
+``pack`` writes ``manifest.json`` and its hash first, then the other files in the order of their names. Time stamps
+and modes are fixed; what is deflated already is stored. Engines stay behind: they belong to one device.
 
-``unpack`` takes an archive from anywhere. Its manifest is read first, and only the files that the manifest lists may be
+``unpack`` takes an archive from anywhere. Its manifest is read first. Only the files that the manifest lists may be
 there, as regular files, each once, within a limit of bytes. They are written to a temporary folder, hashed there, and take
-become the bundle together; an archive that is refused leaves nothing.
+the place of ``out`` together; an archive that is refused leaves nothing.
 """
 
 import stat
