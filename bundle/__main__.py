@@ -1,6 +1,6 @@
 """``python -m bundle``: verify, describe, pack, unpack and sign a bundle with NumPy and pydantic only.
 
-Exit codes: 0 good, 2 bad input (an altered bundle, a hostile archive), 3 a library that a signature needs is missing,
+Exit codes: 0 good; 2 bad input (an altered bundle, a hostile archive); 3 a library that a signature needs is missing;
 4 a fault of this program.
 """
 

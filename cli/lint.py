@@ -1,4 +1,4 @@
-"""``tdss lint``: what TensorRT would reject, get wrong or run slowly in anybody's ONNX file."""
+"""``tdss lint``: what TensorRT would reject, get wrong or run slowly in an ONNX file of any origin."""
 
 import sys
 from collections.abc import Iterator

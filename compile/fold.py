@@ -2,7 +2,7 @@
 
 First come the outputs that were asked for, and gates are frozen if that was asked for. The artifact holds model.onnx (float32,
 composed in float64 and cast once) and fold.json: what that changed, then a line for every value that the fold had a choice about.
-The command also takes a checkpoint, which it exports and simplifies first, and anybody's ONNX file.
+The command also takes a checkpoint, which it exports and simplifies first, and an ONNX file of any origin.
 """
 
 if not __package__:

@@ -162,8 +162,9 @@ def ship(draft: Manifest, choice: Choice, judged: str) -> Manifest:
 
     ``judged`` is the hash of the artifact that says how every variant fared, so that another judgement is another bundle.
 
-    What no device could choose is what ``LEFT_OUT`` names, a smoothed or mixed graph whose plain one is within its budgets and, where the engine was built and
-    judged here, each variant that is not accepted: beyond its budgets, or undecided where that is not allowed.
+    No device could choose what ``LEFT_OUT`` names, nor a smoothed or mixed graph whose plain one is within its budgets.
+    Where the engine was built and judged here, no device could choose a variant that is not accepted either: one that
+    is beyond its budgets, or undecided where that is not allowed.
     """
     passing = accepted(allow_inconclusive=bool(draft.settings.get("allow_inconclusive")))
     beyond = {candidate.name for candidate in choice.candidates if not set(candidate.verdicts.values()) <= set(passing)}
@@ -185,7 +186,7 @@ def ship(draft: Manifest, choice: Choice, judged: str) -> Manifest:
 
 
 def unchanged(folder: Path, manifest: Manifest) -> bool:
-    """Say whether the bundle that lies there is the one ``manifest`` describes, whole, with its results."""
+    """Say whether the bundle in ``folder`` is the one ``manifest`` describes, whole, with its results."""
     try:
         there = verify_bundle(folder).manifest
     except ArtifactError:

@@ -2,7 +2,7 @@
 
 The ONNX graphs are how a bundle is built normally; this is the second way to the same torch-free session, for a device
 with a matching torch and torch-tensorrt: a Jetson Thor, for Orin has had no release since 2.8. The module is the fold stage's graph, read by compile/torch_graph (36 MB, so not in the
-bundle), exported with autocast's casts in the graph (f16) or as it is (f32), and converted strongly typed. It has not run on hardware yet.
+bundle). It is exported with autocast's casts in the graph (f16) or as it is (f32), and converted strongly typed. It has not run on hardware yet.
 """
 
 if not __package__:

@@ -1,7 +1,8 @@
 """What the accepted warnings cost: each one fixed in a copy of a bundle's INT8 graph, and both measured.
 
-``python -m studies.lint_cost BUNDLE --original GRAPH`` prints a Markdown table: the signal-to-noise ratio of every task's
-output against the float graph, as shipped and with one rule's warnings fixed, and the kernels NVIDIA's builder makes of each.
+``python -m studies.lint_cost BUNDLE --original GRAPH`` prints a Markdown table of the graph as shipped and with one rule's
+warnings fixed. It has the signal-to-noise ratio of every task's output against the float graph, and the kernels NVIDIA's
+builder makes of each.
 """
 
 from collections.abc import Callable, Sequence

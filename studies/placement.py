@@ -7,8 +7,8 @@
     int8_attention   all four operands INT8; the scale of V is not calibrated, so that only the plan is measured, and never on
 
 On is the first of those with the most attentions in one kernel whose bytes are within 2 % of the best, on every model.
-It needs TensorRT-RTX (the extra ``proof``). Graphs, calibrations and each plan are kept in ``--work``, so that a killed run
-goes on and a graph that has not changed is not built again.
+It needs TensorRT-RTX (the extra ``proof``). Graphs, calibrations and each plan are kept in ``--work``. So a killed run
+goes on, and a graph that has not changed is not built again.
 """
 
 from collections.abc import Callable, Mapping, Sequence

@@ -1,10 +1,10 @@
 """Measure each rewrite of the float graph on a target, and store what was found beside the target.
 
-Greedy, in the order of the target's rows: a graph with the rewrites that are on so far, against the same graph with one more,
-in one interleaved run for each model and each variant of it that runs a float or a quantized graph. All variants are made of
-the one rewritten graph, and a gain may show in INT8 alone. So a rewrite is switched on where on every model it makes a variant
-faster (the median of the rounds' ratios is below ``GAIN``, their upper quartile below 1) and none slower (the median above
-``LOSS``, the lower quartile above 1).
+Greedy, in the order of the target's rows: a graph with the rewrites that are on so far, against the same graph with one more.
+There is one interleaved run for each model and each variant of it that runs a float or a quantized graph. All variants are
+made of the one rewritten graph, and a gain may show in INT8 alone. So a rewrite is switched on where on every model it makes
+a variant faster and none slower. Faster: the median of the rounds' ratios is below ``GAIN``, their upper quartile below 1.
+Slower: the median is above ``LOSS``, the lower quartile above 1.
 """
 
 from collections.abc import Mapping, Sequence
@@ -51,7 +51,8 @@ CANDIDATES = (
     "gather_rows",
 )
 GAIN, LOSS = 0.99, 1.01
-SESSIONS = 3  # of each graph: where a runtime puts weights and buffers shifts a latency by a percent, and no round of one session shows it
+# Sessions of each graph. Where a runtime puts weights and buffers shifts a latency by a percent, and no round of one session shows it.
+SESSIONS = 3
 BURST = 3  # timed calls of a turn, after one that is not: then the caches are the graph's own, as on a device that runs it alone
 CALIBRATION = 8  # images: the ranges of the quantizers do not change what a graph costs
 DEFAULT = Path("models/default")

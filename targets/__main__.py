@@ -1,9 +1,9 @@
 """``python -m targets BUNDLE``: decide on this machine which variant of a bundle to run, and judge it.
 
-It verifies every file, builds what the device loads (once), judges every task of each variant, times every one, chooses the
-fastest within its budgets, writes the results into the bundle and one small file to send back. An archive is unpacked first.
-Exit codes: 0 good, 1 a task is not shown to be within its budget, 2 bad input, 3 the device or a runtime is missing or failed,
-4 a fault of this program.
+It verifies every file, builds what the device loads (once), judges every task of each variant and times every variant. Then
+it chooses the fastest within its budgets, and writes the results into the bundle and one small file to send back. An archive
+is unpacked first. Exit codes: 0 good; 1 a task is not shown to be within its budget; 2 bad input; 3 the device or a runtime
+is missing or failed; 4 a fault of this program.
 """
 
 import argparse

@@ -1,7 +1,7 @@
 """The contract between the compiler and a device: what a target can do, what it wants, how it runs a graph.
 
-A target is data plus three verbs. ``convert`` writes the graph in the format the target quantizes,
-``build`` makes what the device loads (or says why that must wait), ``open`` gives a ``Session``.
+A target is data plus three verbs. ``convert`` writes the graph in the format the target quantizes.
+``build`` makes what the device loads (or says why that must wait). ``open`` gives a ``Session``.
 ``Session.infer`` checks names, dtypes and shapes in one public method; a backend writes ``_infer`` only.
 """
 

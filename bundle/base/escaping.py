@@ -1,4 +1,4 @@
-"""Text from a file nobody vouches for, made safe to print: it cannot move the cursor, hide words or reverse them."""
+"""Text from an untrusted file, made safe to print: it cannot move the cursor, hide words or reverse them."""
 
 import unicodedata
 

@@ -1,4 +1,4 @@
-"""Where an output may be written: nothing that somebody has is lost, and no input is written over.
+"""Where an output may be written: no file of the user's is lost, and no input is written over.
 
 A folder is replaced only if it is empty, or if its *rule* finds nothing in it but what the same stage wrote. A file is
 written over only if its *kind* recognises it. Both are asked before any work starts and again when the output takes its

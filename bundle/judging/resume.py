@@ -49,7 +49,7 @@ class Journal:
         self._log.add(json.dumps({"id": identifier, "tasks": rows}, separators=(",", ":"), allow_nan=False))
 
     def remove(self) -> None:
-        """Delete the journal, and its folder if no other run's lies there."""
+        """Delete the journal, and its folder if no other run has a journal there."""
         self.path.unlink(missing_ok=True)
         if self.path.parent.is_dir() and not any(self.path.parent.iterdir()):
             self.path.parent.rmdir()

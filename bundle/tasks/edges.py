@@ -4,7 +4,7 @@ The protocol is that of the BSDS boundary benchmark (Martin, Fowlkes & Malik 200
 written in NumPy, so that it runs on a device. It is **not** the BSDS program, and differs from it in the points of this list:
 
 1. Non-maximum suppression of the probability map across the ridge, in the direction of the largest curvature of the
-   smoothed map (smoothing and slack as in Dollár & Zitnick 2015).
+   smoothed map. Smoothing and slack are as in Dollár & Zitnick 2015.
 2. At each of the thresholds k/34, k = 1…33, the suppressed map is thinned to one-pixel lines (Guo & Hall 1989).
    The *label* is thinned as well (BSDS leaves it), so a perfect prediction scores exactly 1.
 3. Prediction and label pixels no farther apart than 0.0075 of the image's diagonal are matched one to one: nearest
@@ -27,7 +27,8 @@ Indices: TypeAlias = NDArray[np.int64]
 THRESHOLDS = 33
 TOLERANCE = 0.0075  # of the image's diagonal
 SMOOTHING = 4  # radius of the triangle filter, pixels
-SLACK = 1.01  # a pixel goes only if a neighbour across the ridge is more than 1 % higher
+SLACK = 1.01  # a pixel goes only if a neighbour across the ridge is over 1 % higher
+
 CHAIN = 4  # matches that may move to let one pixel in
 ROUNDS = 2
 _ALL = np.uint64((1 << THRESHOLDS) - 1)
@@ -207,8 +208,8 @@ def _reachable(predicted: Words, labelled: Words, steps: Indices) -> Words:
 def _claim(free: Words, unclaimed: Words, held: Words, targets: Indices) -> None:
     """Match free pixels to unclaimed labels, offset by offset; updates the first three arrays.
 
-    ``free`` ``[n]`` are the unmatched bits of each pixel, ``unclaimed`` those of each label (flat map), ``held``
-    ``[steps, n]`` the bits a pixel has matched by each step, ``targets`` ``[steps, n]`` where each step leads.
+    ``free`` ``[n]`` holds the unmatched bits of each pixel, ``unclaimed`` those of each label (flat map). ``held``
+    ``[steps, n]`` holds the bits a pixel has matched by each step, ``targets`` ``[steps, n]`` where each step leads.
     """
     who = np.flatnonzero(free)
     bits = free[who]

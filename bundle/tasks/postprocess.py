@@ -15,8 +15,8 @@ Floats: TypeAlias = NDArray[np.float32]
 def predict(row: Task, raw: Array) -> Array:
     """Apply a task's activation to its raw float output ``[channels, height, width]``.
 
-    Returns ``argmax`` uint8 ``[H, W]``, ``sigmoid`` float32 ``[H, W]`` in 0…1, ``unit`` float32 ``[3, H, W]`` of
-    length 1 (a zero vector stays zero), ``relu`` float32 ``[H, W]`` in metres.
+    Returns ``argmax`` uint8 ``[H, W]``; ``sigmoid`` float32 ``[H, W]`` in 0…1; ``unit`` float32 ``[3, H, W]`` of
+    length 1 (a zero vector stays zero); ``relu`` float32 ``[H, W]`` in metres.
 
     Raises:
         GraphError: the output is not float ``[channels, height, width]`` with the task's channels.

@@ -5,7 +5,7 @@ and modes are fixed; what is deflated already is stored. Engines stay behind: th
 
 ``unpack`` takes an archive from anywhere. Its manifest is read first. Only the files that the manifest lists may be
 there, as regular files, each once, within a limit of bytes. They are written to a temporary folder, hashed there, and take
-become the bundle together; an archive that is refused leaves nothing.
+the place of ``out`` together; an archive that is refused leaves nothing.
 """
 
 import stat

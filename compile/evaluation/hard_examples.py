@@ -1,7 +1,7 @@
 """Hard images: the rarest classes, and those the reference does worst on. They never count for a metric.
 
-An average over images drawn at random says little about what is rare in them, and images that were chosen for being
-hard would bend the average. So these are kept apart: on them a bundle only compares the two models' answers.
+An average over images drawn at random says little about what is rare in them. Images that were chosen for being
+hard would bias the average. So these are kept apart: on them a bundle only compares the two models' answers.
 """
 
 from collections.abc import Mapping, Sequence

@@ -34,8 +34,8 @@ def sample(
     ``timing.runs`` are. ``clock`` cpu counts the process's CPU time, which a busy machine does not stretch.
 
     With ``timing.burst`` > 1 a subject's turn is one call that is not timed and ``burst`` that are, of which the median
-    counts: by then the caches are its own, and the threads of the subject before, which spin for a while in wait of
-    more work, have gone to sleep.
+    counts. By then the caches are its own. The threads of the subject before, which spin for a while in wait of more
+    work, have gone to sleep by then.
     """
     spent: dict[str, list[float]] = {name: [] for name in subjects}
     now = CLOCKS[clock]

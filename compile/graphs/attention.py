@@ -37,7 +37,7 @@ def attentions(nodes: Iterable[ir.Node]) -> Iterator[Attention]:
 
 
 def _first(value: ir.Value | None) -> tuple[ir.Node, tuple[ir.Node, ...]] | None:
-    """Return the product that a softmax's input comes from, and what lies between; a mask may be an activation too."""
+    """Return the product that a softmax's input comes from, and the nodes between; a mask may be an activation too."""
     waiting: list[tuple[ir.Value | None, tuple[ir.Node, ...]]] = [(value, ())]
     seen = set[ir.Value]()
     while waiting:

@@ -117,7 +117,7 @@ def write_emulation(typed: Path, emulation: Path) -> None:
 def share_weights(model: ir.Model, file: Path) -> int:
     """Let each initializer whose bytes stand in ``file``, a graph in the same folder, refer to them; return how many do.
 
-    ONNX lets a tensor lie anywhere in another file, so a reference into the weights of another graph is as good as one
+    ONNX lets a tensor be anywhere in another file. So a reference into the weights of another graph is as good as one
     into a file of weights; equal bytes are the same tensor wherever they stand.
     """
     data, shared, start = file.read_bytes(), 0, 0

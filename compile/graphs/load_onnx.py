@@ -78,7 +78,7 @@ def _wrap(graph: Path, info: GraphInfo, scratch: Path, *, parent: str | None) ->
 
 
 def _kind_of(folder: Path) -> type[Exported | Folded] | None:
-    """Say whether export or fold wrote this folder; where nobody can tell, ``load`` says what is wrong with it."""
+    """Say whether export or fold wrote this folder; where that is unknown, ``load`` says what is wrong with it."""
     try:
         kind = Record.model_validate_json((folder / SIDECAR).read_bytes()).kind
     except (OSError, ValidationError):

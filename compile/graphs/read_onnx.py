@@ -1,4 +1,4 @@
-"""Read anybody's ONNX file: as a model whose graphs can be run, or not at all."""
+"""Read an ONNX file of any origin: as a model whose graphs can be run, or not at all."""
 
 import logging
 from pathlib import Path
@@ -14,7 +14,7 @@ from compile.graphs.structure import check_structure
 
 
 def read_model(path: Path) -> ir.Model:
-    """Read an ONNX file; what its tensors hold stays on disk where it lies beside the file.
+    """Read an ONNX file; what its tensors hold stays on disk where it is stored beside the file.
 
     Raises:
         GraphError: there is no such file, it is no ONNX, its graph cannot be run, or data it names is missing.

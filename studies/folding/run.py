@@ -1,8 +1,9 @@
 """What folding is worth and what a folded TDSS costs: one interleaved run of OpenVINO and ONNX Runtime in float32.
 
-A Swin-T-sized TDSS at 448 with E = 8, r = 16, six tasks and heads of the field's size, seeded random weights, static gates and
-dynamic ones, against the same model unfolded (the eager arithmetic with experts and tasks as axes of tensors) and against
-the same backbone and heads without adapters, which get the same folds and rewrites. Exit code 1 where a number is missed.
+The models are Swin-T-sized TDSS at 448 with E = 8, r = 16, six tasks and heads of the field's size. Their weights are
+random and seeded; one has static gates and one dynamic ones. Each is compared with the same model unfolded (the eager
+arithmetic with experts and tasks as axes of tensors). Both are also compared with the same backbone and heads without
+adapters, which get the same folds and rewrites. Exit code 1 where a number is missed.
 """
 
 import os

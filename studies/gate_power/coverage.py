@@ -4,7 +4,7 @@
 
 ``studies.gate_power.measure`` plants noise in each task's last layer; so does this, in ``VARIANTS`` directions, at the level whose drop was
 nearest to the budget (docs/studies/regression-power.json). The drop over all images is the truth, and the budget as well: every planted
-variant lies exactly at its budget. Each trial takes a draw of images, as if only those had been at hand.
+variant is exactly at its budget. Each trial takes a draw of images, as if only those had been at hand.
 
 Coverage is by the number of images that count for the task, so a trial draws from those. A gate that errs in 2.5 % of its
 judgements on either side errs more often in one of several: in a build of six tasks, or in the best of four variants.

@@ -2,7 +2,7 @@
 
 ``percentile``: the central 95 % of the drops over draws. ``expanded``: the same, widened by Student's t, which is what judges a
 bundle. ``BCa``: percentiles corrected for bias and, by the jackknife, for skew (Efron 1987). ``bootstrap-t``: the quantiles of
-(drop of a draw − drop) / (standard error of the draw), the standard errors by the jackknife (Efron & Tibshirani 1993, ch. 12).
+(drop of a draw − drop) / (standard error of the draw). The standard errors are the jackknife's (Efron & Tibshirani 1993, ch. 12).
 """
 
 from statistics import NormalDist

@@ -4,8 +4,8 @@
 
 Every task gets Gaussian noise on the weights of its last layer with weights, which is its own, so that one sweep serves all tasks: the
 body of the float graph runs once per image, the six heads once per level. The levels, and which of two opposite
-directions, are chosen on a few images so that the drops lie around the budget; the drop over *all* images is then the truth, and each trial judges a random
-draw of N of them, as if only those had been at hand.
+directions, are chosen on a few images so that the drops are around the budget. The drop over *all* images is then the
+truth. Each trial judges a random draw of N of them, as if only those had been at hand.
 """
 
 from collections.abc import Iterable, Iterator, Sequence
@@ -44,7 +44,8 @@ SEED = 0
 LADDER = tuple(float(level) for level in np.geomspace(0.03, 6.0, 10))
 SIZES = (0.25, 0.5, 0.75, 1.25, 1.75, 2.5, 4.0, 7.0, 16.0)  # the drops aimed at, in budgets
 PILOT = 32  # images the levels are chosen on, spread over all
-SHARES = (1 / 3, 1.0, 3.0)  # the numbers of images judged on, in those of the bundle
+SHARES = (1 / 3, 1.0, 3.0)  # images judged on, as shares of the bundle's
+
 POWERS = json_object("model", "resamples", "points")  # what a measurement may be written over
 TRIALS = 400  # draws of as many images as the bundle has; of another number a quarter of that
 TRIAL_RESAMPLES = 500
@@ -167,8 +168,8 @@ def drops(figure: Measure, reference: Floats, arrays: Floats) -> Floats:
 def choose_levels(pilot: Floats, budget: float) -> list[float]:
     """Return the signed level at which the pilot's drop first reaches each size.
 
-    ``pilot`` holds the drops of ``LADDER`` and of its opposite; the direction that costs more on the way to the largest size is
-    taken (a small step the other way may even help), and the drop is linear in the log of the level between two steps.
+    ``pilot`` holds the drops of ``LADDER`` and of its opposite. The direction that costs more on the way to the largest
+    size is taken: a small step the other way may even help. The drop is linear in the log of the level between two steps.
     """
     there, back = np.split(np.nan_to_num(pilot), 2)
     ceiling = SIZES[-1] * budget

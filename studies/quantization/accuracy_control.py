@@ -1,4 +1,4 @@
-"""NNCF's accuracy control, told about several tasks: what the search of compile/quantization/mixed_precision.py is compared with.
+"""NNCF's accuracy control, applied to several tasks: what the search of compile/quantization/mixed_precision.py is compared with.
 
 It optimises one float, higher is better. The margin ``min_t (1 − drop_t / budget_t)`` is 1 for the float graph and not
 negative while every task is within its budget; so ``max_drop=1.0`` with ``drop_type=ABSOLUTE`` is the question. It

@@ -1,8 +1,8 @@
 """The arrays that an inference request writes its answers into, used again once their reader has let go of them.
 
 OpenVINO's Python binding copies each answer into new memory, which the system hands out page by page: 24 maps of 224² took 11 ms of 41.
-Here the request writes into arrays of ours. The caller gets views of them, so as long as one is alive its array has a
-reference more than when it was made, and a new one takes its place. What a caller holds is never written again.
+Here the request writes into arrays of ours. The caller gets views of them. As long as a view is alive its array has a
+reference more than when it was made, and a new array takes its place. What a caller holds is never written again.
 """
 
 from collections.abc import Sequence
@@ -36,7 +36,7 @@ class OutputArrays:
         return {spec.name: array[...] for spec, array in zip(self._specs, self._arrays, strict=True)}
 
     def _bind(self, index: int) -> int:
-        """Let the request write an output into its array; return how many references that has while nobody holds a view."""
+        """Let the request write an output into its array; return how many references that has while no view is held."""
         self._request.set_output_tensor(index, import_openvino().Tensor(self._arrays[index], shared_memory=True))
         return self._references(index)
 

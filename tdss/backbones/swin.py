@@ -2,7 +2,7 @@
 
 Feature maps are ``[batch, height, width, channels]`` throughout. The image size is fixed when the model is made,
 so windows, shifts and masks are constants. Where a map is not a multiple of the window it is padded with zeros
-after the norm, and a map that is no larger than the window is not shifted, as in the published code.
+after the norm. A map that is no larger than the window is not shifted. Both are as in the published code.
 """
 
 import torch

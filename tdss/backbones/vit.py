@@ -1,6 +1,6 @@
 """Vision transformer (Dosovitskiy et al., ICLR 2021) as DINOv2 uses it (Oquab et al., 2023): LayerScale, no last norm.
 
-The image size is fixed when the model is made, so the position table has one row per token and is never interpolated
+The image size is fixed when the model is made. So the position table has one row per token and is never interpolated
 at run time. Blocks are grouped into stages of one resolution, H/patch × W/patch, so that adapters and decoders see what
 a hierarchical backbone gives them. The class token goes through every block; taps and outputs hold patch tokens only.
 """

@@ -2,11 +2,11 @@
 
 Geometry. A crop ``[top, left, height, width]`` is resized to the full size: bilinear with antialiasing for the image,
 nearest for labels, and edges stay one pixel wide. A flip mirrors x, so a normal ``(x, y, z)`` becomes ``(−x, y, z)``. A crop that is zoomed by ``z``
-shows things as large as they are at ``depth / z``, the only cue a single image has, so depth is divided by ``z``
+shows things as large as they are at ``depth / z``, the only cue a single image has. So depth is divided by ``z``
 (the geometric mean of the two axes' zooms); normals stay: the camera did not turn.
 
-Paste. A rectangle of a sample is replaced, in the image and in every label, by the same rectangle of the next sample
-of the batch (CutMix; Yun et al., ICCV 2019; as for segmentation in French et al., BMVC 2020). The seam is in no label.
+Paste. A rectangle of a sample is replaced, in the image and in every label, by the same rectangle of the batch's next
+sample (CutMix; Yun et al., ICCV 2019; as for segmentation in French et al., BMVC 2020). The seam is in no label.
 
 Colour. Brightness, contrast, saturation and channel gain are affine in RGB, so they and the normalisation compose to one
 ``y = M x + d`` per image with ``M`` 3×3.
@@ -63,7 +63,7 @@ def view_edges(edges: Tensor, boxes: list[list[int]], flips: list[bool]) -> Tens
     """Crop, resize and flip one-pixel edges [B, H, W] in {0, 1} so that they stay one pixel wide.
 
     Enlarging repeats rows and columns. The second copy of a column is kept only where the edge goes on to the right
-    in the source, the second copy of a row only where it goes on below; a diagonal may get gaps of one pixel.
+    in the source. The second copy of a row is kept only where it goes on below; a diagonal may get gaps of one pixel.
     """
     height, width = edges.shape[-2:]
     right = functional.pad(edges[..., 1:], (0, 1))

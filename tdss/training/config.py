@@ -28,7 +28,7 @@ class AugmentConfig(Frozen):
     """Random flip, crop-and-resize and colour; every strength 0 (and ``scale`` 1) switches its part off.
 
     ``scale`` is the smallest side of a crop as a fraction of the image, ``stretch`` the largest relative change
-    of its aspect, ``zoom`` the probability that a sample is cropped at all. ``brightness`` shifts, ``contrast``,
+    of its aspect. ``zoom`` is the probability that a sample is cropped at all. ``brightness`` shifts, ``contrast``,
     ``saturation`` and ``gain`` (per channel) scale, each by at most that fraction. ``paste`` is the probability that
     a rectangle comes from the next sample of the batch.
     """

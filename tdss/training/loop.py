@@ -226,7 +226,7 @@ def train(config: TrainConfig, fabric: "Fabric", display: Display) -> None:
 
 
 def foreign(folder: Path) -> str:
-    """Say what is in a run's folder that no killed run left; whose state lies there is for ``Run.resume`` to say."""
+    """Say what is in a run's folder that no killed run left; ``Run.resume`` says whose state is there."""
     return "" if (folder / "last").is_dir() else unlisted(folder, {LOG})
 
 

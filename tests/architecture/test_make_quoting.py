@@ -1,4 +1,4 @@
-"""What is typed to make arrives as it was typed, is run by nobody, and comes from make's command line only.
+"""What is typed to make arrives as it was typed, is never run, and comes from make's command line only.
 
 make, its shell and bundle/makefile.py are the real ones; the Python in their hands records the words it would have run.
 """

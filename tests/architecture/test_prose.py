@@ -83,4 +83,4 @@ def test_the_check_sees_what_is_not(text: str) -> None:
 
 
 def test_the_check_takes_what_is() -> None:
-    assert list(faults("A value that is `as told` here. " + "a " * 25 + ". Then:\n\nanother")) == []
+    assert list(faults("A value that is `as told` here. A" + " a" * 24 + ". Then:\n\nanother")) == []

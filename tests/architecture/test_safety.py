@@ -162,7 +162,7 @@ def starts_of_python(module: ast.Module) -> list[int]:
 
 
 def test_python_is_started_isolated() -> None:
-    """bundle/base/isolated.py makes the command; another way would import what lies in a working directory."""
+    """bundle/base/isolated.py makes the command; another way would import what is in a working directory."""
     wrong = [
         place(path, line) for path in library() if path.name != "isolated.py" for line in starts_of_python(tree(path))
     ]

@@ -182,7 +182,7 @@ def test_an_archive_holds_what_was_verified_or_is_not_written(
 def test_what_is_unpacked_is_what_the_signature_was_checked_over(
     folder: Path, hostile: Path, keys: tuple[Path, Path], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """The temporary folder's manifest is exchanged as soon as it lies there: the signature is of another one."""
+    """The temporary folder's manifest is exchanged as soon as it is there: the signature is of another one."""
     from bundle.transport import archive as archive_module
 
     archive = pack(folder, tmp_path / "good.zip")

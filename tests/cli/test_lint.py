@@ -1,4 +1,4 @@
-"""tdss lint on files of anybody's."""
+"""tdss lint on files of any origin."""
 
 import json
 from pathlib import Path

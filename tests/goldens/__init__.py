@@ -1,1 +1,1 @@
-"""What the shipped model measured when somebody last looked: golden values, two-sided, rewritten by `make goldens`."""
+"""What the shipped model measured at the last `make goldens`: golden values, two-sided."""

@@ -8,7 +8,7 @@ import pytest
 
 from tests.network.watched import Watched, run_watched
 
-OUTSIDE = "192.0.2.1"  # reserved for documentation: nobody answers there
+OUTSIDE = "192.0.2.1"  # reserved for documentation: no machine answers there
 C_CODE = f"""
 import ctypes, socket, struct
 name = struct.pack(">HH4s8x", 0, 443, socket.inet_aton("{OUTSIDE}"))

@@ -1,6 +1,6 @@
 """Run a command in which every connection beyond this machine fails and is recorded, whichever library asks for it.
 
-The kernel asks this process about each call that could reach a network (seccomp's user notification, Linux 5.5), so nothing
+The kernel asks this process about each call that could reach a network (seccomp's user notification, Linux 5.5). So nothing
 has to be installed and nothing gets past: not C++ code, not a client that ignores a proxy, not a child process.
 A question to a name server counts as a connection, also where the name server's address is this machine's.
 """
@@ -134,7 +134,7 @@ def _names(pid: int, call: int, arguments: list[int]) -> list[bytes]:
 
 
 def _beyond(name: bytes) -> str | None:
-    """Return where an address lies beyond this machine: "" for a cache that hides a name server; None if it does not."""
+    """Return where an address leads beyond this machine: "" for a cache that hides a name server; None if it does not."""
     [family] = struct.unpack_from("=H", name)
     if family in (UNSPEC, NETLINK):
         return None

@@ -27,7 +27,7 @@ PROGRESS_S = 10.0
 
 @dataclass(frozen=True, kw_only=True)
 class Run:
-    """A bundle after its run: the report, where it lies, and the session that made it."""
+    """A bundle after its run: the report, its path, and the session that made it."""
 
     bundle: Bundle
     session: Session

@@ -83,7 +83,7 @@ class Told:
 
 @contextmanager
 def serving(files: dict[str, bytes]) -> Iterator[tuple[str, Told]]:
-    """Serve ``files`` by path; yield the address and what was told to it."""
+    """Serve ``files`` by path; yield the address and what a client sent to it."""
     told = Told()
 
     class Handler(BaseHTTPRequestHandler):

@@ -80,7 +80,7 @@ def test_a_file_made_to_be_heavy_is_refused_at_once(tmp_path: Path, content: str
 @pytest.mark.parametrize("line", ['b = "1.1.1.1"', "b = [" + "0.5, " * 1000 + "]", "b = 1 # " + "." * 500])
 def test_dots_in_text_numbers_and_comments_are_no_names(tmp_path: Path, line: str) -> None:
     (tmp_path / "config.toml").write_text(f"{text()}\n[a]\n{line}\n")
-    with pytest.raises(ConfigError, match="is wrong") as caught:  # TOML all the same: a key that nobody knows
+    with pytest.raises(ConfigError, match="is wrong") as caught:  # TOML all the same: an unknown key
         checkpoint.read_config(tmp_path / "config.toml")
     assert caught.value.got == "a: Extra inputs are not permitted"
 

@@ -7,12 +7,12 @@
 
 LayerNormalization and Softmax stay in float32: their sums overflow (facts: a decomposed LayerNorm cost a peer 5 AP).
 
-Q and DQ. A Q with its DQs is float16 or float32 as one, scales included: strong typing wants a scale of its data's type,
-and TensorRT's builder (1.7 for RTX, measured) also wants both operands of one product to be scaled in one type. So where
-a scale would be off by more than ``SCALE_ERROR`` in FP16 (it is subnormal there), the product that reads it stays in
-float32, its other operand with it, and so on until nothing changes; operators in between that only move elements are of
-the product's type. Q's data is cast to FP16 even behind a float32
-LayerNormalization: its values are small, and it is INT8 that they become.
+Q and DQ. A Q with its DQs is float16 or float32 as one, scales included: strong typing wants a scale of its data's type.
+TensorRT's builder (1.7 for RTX, measured) also wants both operands of one product to be scaled in one type. So where a
+scale would be off by more than ``SCALE_ERROR`` in FP16 (it is subnormal there), the product that reads it stays in
+float32. The product's other operand stays with it, and so on until nothing changes; operators in between that only move
+elements are of the product's type. Q's data is cast to FP16 even behind a float32 LayerNormalization: its values are
+small, and it is INT8 that they become.
 """
 
 from collections.abc import Mapping, Sequence

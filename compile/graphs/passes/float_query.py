@@ -3,9 +3,9 @@
     before   l = DQ(Q(q))·DQ(Q(k))ᵀ    o = softmax(l)·v        the first product in INT8, the second in float
     after    l = q·DQ(Q(k))ᵀ           o = softmax(l)·v        both in float; k is still rounded
 
-No fused kernel takes a first product in INT8 beside a float second one. The key's pair stays: without any pair between the
-projection and the products, TensorRT-RTX cuts the joint projection of query, key and value into its parts, dequantizes their
-weights on every frame and multiplies in FP16 (measured, targets/jetson/placement.json).
+No fused kernel takes a first product in INT8 beside a float second one. The key's pair stays. Without any pair between the
+projection and the products, TensorRT-RTX cuts the joint projection of query, key and value into its parts. It then
+dequantizes their weights on every frame and multiplies in FP16 (measured, targets/jetson/placement.json).
 """
 
 import onnx_ir as ir

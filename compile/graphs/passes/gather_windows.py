@@ -9,7 +9,7 @@ and the same back. Every step moves whole rows of C channels, so their compositi
 ``indices`` follow by running the chain on the numbers of the rows. Where windows need padding, a row of zeros is appended
 to x, and a padded position reads that. The way back, and the 2×2 neighbours of a patch merging, are the same rewrite.
 
-Fires on a chain of one source whose result is made of whole rows of the source and in which a Concat or a Pad takes part;
+Fires on a chain of one source whose result is made of whole rows of the source. A Concat or a Pad must take part in it;
 a lone partition is one transpose already (``gather_rows``). Exact: nothing is computed.
 """
 

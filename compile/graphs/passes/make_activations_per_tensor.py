@@ -3,7 +3,7 @@
     before   q_c = clamp(round(x_c / s_c))     x̂_c = s_c·q_c       one scale per channel c
     after    q_c = clamp(round(x_c / s))       x̂_c = s·q_c         s = max_c s_c
 
-Zero-points are 0, so each channel's range s_c·[−128, 127] lies inside the common one: nothing new is clipped. A narrow
+Zero-points are 0, so each channel's range s_c·[−128, 127] is inside the common one: nothing new is clipped. A narrow
 channel loses resolution, at most s/2 of rounding error instead of s_c/2.
 """
 

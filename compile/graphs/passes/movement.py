@@ -1,8 +1,8 @@
 """Where each element of a moved tensor comes from: chains of operators that only copy, as one array of indices.
 
 ``trace`` walks back from a value over Reshape, Transpose, Slice, Split, Concat, Pad, Squeeze and Unsqueeze to the one
-value they all read, and returns, for each of its own elements, the flat index it has there; −1 stands for a zero that a
-Pad added. The array has the value's shape, so two chains can be compared and composed without running them.
+value they all read. It returns, for each element of the value it began at, the flat index in the one it ends at; −1
+stands for a zero that a Pad added. The array has the value's shape, so two chains can be compared and composed without running them.
 """
 
 from collections.abc import Callable

@@ -5,14 +5,15 @@ A bilinear resize is separable: with A [H', H] and B [W', W] the interpolation w
     before   y = Resize(x, [H', W'])              x [N, C, H, W]
     after    y = A (x Bᵀ)                         W first: the second product writes y
 
-A is a band: rows next to each other read the same few columns. So the second product is one per group of ``BAND`` rows of y or
-a few more, with the rows of x Bᵀ that they read:
+A is a band: rows next to each other read the same few columns. So there is one second product per group of ``BAND`` or a
+few more rows of y. It takes the rows of x Bᵀ that they read:
 
              y_g = A_g (x Bᵀ)[columns of g]       A_g [BAND, width], 6 columns where a map of 28 becomes one of 224
 
-Row i of A holds 1 − f at ⌊c⌋ and f at ⌊c⌋ + 1, c = (i + ½) H/H' − ½ clamped to the map, f its fraction (half-pixel centres,
-the convention of PyTorch's ``align_corners=False``). It has more MACs than the four per pixel it replaces, and
-all of them in the kernel that a runtime does best, with no change of layout for the largest tensors there are.
+Row i of A holds 1 − f at ⌊c⌋ and f at ⌊c⌋ + 1, where c = (i + ½) H/H' − ½ is clamped to the map. Here f
+is the fraction of c. These are half-pixel centres, the convention of PyTorch's ``align_corners=False``. The products
+have more MACs than the four per pixel they replace. All their MACs are in the kernel that a runtime does best, with no
+change of layout for the largest tensors there are.
 Fires only where y is an output of the graph and is larger than x. Exact but for the order of summation.
 """
 

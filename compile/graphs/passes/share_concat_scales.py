@@ -3,7 +3,7 @@
     before   q_i = clamp(round(x_i / s_i))    x̂_i = s_i·q_i        y = Concat(x̂_1, x̂_2, …)
     after    q_i = clamp(round(x_i / s))      x̂_i = s·q_i          s = max_i s_i
 
-Zero-points are 0, so each range s_i·[−128, 127] lies inside the common one: nothing new is clipped, and an input with a
+Zero-points are 0, so each range s_i·[−128, 127] is inside the common one: nothing new is clipped, and an input with a
 smaller scale is rounded to s/2 instead of s_i/2. Whatever else reads these pairs sees the new scale too. An input may come
 from its pair, or from several through another Concat, across operators that choose or move elements.
 """

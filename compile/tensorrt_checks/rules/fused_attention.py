@@ -1,8 +1,8 @@
 """Attention that no fused kernel takes: TensorRT then computes it in pieces, which write and read the logits of every head.
 
 What decides was measured with TensorRT-RTX 1.7.1 for compute capability 8.6, which is like an Orin's builder, not that one;
-the tests build the broken and the fixed graph. No kernel takes one product in INT8 beside the other in float, an operand that is
-repeated over batch or heads, logits that a mask makes larger, or logits and probabilities that something else reads. In float the softmax's
+the tests build the broken and the fixed graph. No kernel takes one product in INT8 beside the other in float, or an operand that is
+repeated over batch or heads. None takes logits that a mask makes larger, or logits and probabilities that something else reads. In float the softmax's
 output may be quantized, and fewer than four axes do, where the head size is one of ``PLAIN_HEADS``. In INT8 all four operands and the output
 are quantized, and the head size is one of ``INT8_HEADS``. A query, key or value that is quantized alone does no harm.
 """

@@ -1,4 +1,4 @@
-"""A graph as the rules read it: which values are constants, which are quantized, what lies between two operators."""
+"""A graph as the rules read it: which values are constants, which are quantized, what is between two operators."""
 
 from collections.abc import Callable, Iterator
 from typing import NamedTuple, TypeAlias

@@ -1,4 +1,4 @@
-"""Text of a file nobody vouches for cannot steer the terminal, and JSON stays JSON."""
+"""Text of an untrusted file cannot steer the terminal, and JSON stays JSON."""
 
 import json
 import unicodedata

@@ -1,4 +1,4 @@
-"""Nothing that lies in a working directory is imported, whatever a bundle or its archive is called.
+"""Nothing in a working directory is imported, whatever a bundle or its archive is called.
 
 Each test starts a new Python in a folder that holds packages which would leave the file RUN behind if they were imported.
 """

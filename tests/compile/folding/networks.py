@@ -15,7 +15,7 @@ from tests.compile.folding import maps, moves
 from tests.compile.folding.graphs import Builder, Item
 
 MOST_STEPS = 24
-UNREAD = 0.8  # how often a step reads a value that nobody reads yet
+UNREAD = 0.8  # how often a step reads a value that nothing reads yet
 RESIZES = 2  # ONNX's reference interpolates in Python
 Step = Callable[[Builder, Item], list[Item]]
 STEPS: tuple[tuple[Step, int], ...] = (
@@ -112,7 +112,7 @@ def _step(b: Builder) -> list[Item]:
 
 
 def _outputs(b: Builder, rng: np.random.Generator) -> list[Item]:
-    """What nobody reads, and some of what is read."""
+    """What nothing reads, and some of what is read."""
     made = [item for item in b.items if item.value.producer() is not None]
     found = [item for item in made if not item.value.uses() or rng.random() < 0.1]
     return found or made[-1:]

@@ -1,4 +1,4 @@
-"""Channels that nobody needs, or that are the same for every image, are not computed, whatever made them."""
+"""Channels that nothing needs, or that are the same for every image, are not computed, whatever made them."""
 
 from collections.abc import Callable
 

@@ -61,7 +61,7 @@ class Modulated(nn.Module):
 
 
 def squeezed() -> ir.Model:
-    """A squeeze-and-excite of anybody's."""
+    """A squeeze-and-excite that is not TDSS's."""
     torch.manual_seed(0)
     return export_simplified(SqueezeExcite(), torch.zeros(1, 3, 8, 8))
 

@@ -23,7 +23,7 @@ TASKS = ("semseg", "depth")
 CONFIGS = {
     "TDSS": make_config(SHORT, tasks=TASKS),
     "TDSS on a ViT": make_config(SHORT, tasks=TASKS, vit_patch=8),
-    "MTLoRA": adapted(MtloraConfig(kind="mtlora", rank=1), tasks=TASKS),  # its last shared update is read by nobody
+    "MTLoRA": adapted(MtloraConfig(kind="mtlora", rank=1), tasks=TASKS),  # nothing reads its last shared update
     "SSF on padded windows": adapted(SsfConfig(kind="ssf"), size=24, tasks=TASKS[:1]),
 }
 

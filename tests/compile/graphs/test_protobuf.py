@@ -1,4 +1,4 @@
-"""Files of anybody's: functions with opsets of their own, sparse tensors, and external data that is not all there."""
+"""Files of any origin: functions with opsets of their own, sparse tensors, and external data that is not all there."""
 
 from collections.abc import Callable, Sequence
 from pathlib import Path

@@ -1,4 +1,4 @@
-"""Reading anybody's file, and the report as a whole."""
+"""Reading a file of any origin, and the report as a whole."""
 
 import subprocess
 import sys

@@ -1,4 +1,4 @@
-"""What a caller holds is never written again, and what nobody holds is not made again."""
+"""What a caller holds is never written again, and what no caller holds is not made again."""
 
 from collections.abc import Iterator
 from pathlib import Path
