@@ -8,13 +8,16 @@ import subprocess
 import time
 from pathlib import Path
 
+from bundle.formats.hash_files import with_hashes
 from compile.pipeline import STORE
 from tests.compile.made import STAGES, command
+
+OTHERS = (".lock", *with_hashes("report.html"))
 
 
 def snapshot(out: Path) -> dict[str, str]:
     """Hashes of every file of the store and the bundle, without what a lock or a page may hold."""
-    files = [path for path in out.rglob("*") if path.is_file() and path.name not in (".lock", "report.html")]
+    files = [path for path in out.rglob("*") if path.is_file() and path.name not in OTHERS]
     return {path.relative_to(out).as_posix(): hashlib.sha256(path.read_bytes()).hexdigest() for path in files}
 
 

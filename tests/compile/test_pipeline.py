@@ -12,8 +12,9 @@ from PIL import Image
 
 from bundle.base.errors import ArtifactError, CheckpointError, ConfigError, DatasetError, InputError, TargetUnavailable
 from bundle.formats.artifacts import hash_file
-from bundle.formats.contents import RESULTS
+from bundle.formats.contents import MANIFEST, RESULTS
 from bundle.formats.engines import write_engine_file
+from bundle.formats.hash_files import with_hashes
 from bundle.formats.manifest import load_bundle, verify_bundle
 from bundle.formats.results import read_result
 from bundle.formats.tensorrt_checks import read_lint
@@ -62,7 +63,7 @@ def test_the_bundle_is_whole_and_where_it_belongs(built: tuple[BuildConfig, Path
     asked, folder = built
     manifest = load_bundle(folder).manifest
     assert folder == asked.out / "tiny" / asked.target
-    assert {path.name for path in folder.iterdir()} == {*manifest.files, "manifest.json", *RESULTS}
+    assert {path.name for path in folder.iterdir()} == {*manifest.files, *with_hashes(MANIFEST, *RESULTS)}
     assert manifest.io == IO[asked.target]
     assert manifest.inputs[0].dtype == {"raw": "float32", "edge": "uint8"}[manifest.io]
     expected = {"intel": {"f32", "int8"}, "jetson": {"f16", "int8"}}[asked.target]
