@@ -8,8 +8,12 @@ import subprocess
 import time
 from pathlib import Path
 
+import pytest
+
 from compile.pipeline import STORE
 from tests.compile.made import STAGES, command
+
+pytestmark = pytest.mark.slow
 
 
 def snapshot(out: Path) -> dict[str, str]:
