@@ -1,5 +1,6 @@
 """The options of ``pytest tests/regression``: which bundle to judge, and how; and no telemetry from any test."""
 
+import os
 from importlib.util import find_spec
 from pathlib import Path
 
@@ -13,6 +14,8 @@ def pytest_configure() -> None:
     """Switch telemetry off before a test imports OpenVINO or ONNX Runtime itself; import nothing from a working directory."""
     isolate()
     switch_off_telemetry()
+    if "PYTEST_XDIST_WORKER" in os.environ:  # one thread for each of several processes
+        os.environ.setdefault("OMP_NUM_THREADS", "1")
     if find_spec("hypothesis") is not None:  # a device has none
         _let_properties_be_slow()
 

@@ -7,6 +7,7 @@ from pathlib import Path
 
 import pytest
 
+from bundle.base.isolated import OURS
 from tests.architecture.source import PACKAGES, ROOT, library
 
 CORE = ("numpy", "pydantic")
@@ -94,3 +95,7 @@ def test_the_probe_refuses_what_is_not_allowed() -> None:
 
 def test_every_package_has_a_row() -> None:
     assert set(PACKAGES) <= set(ALLOWED)
+
+
+def test_every_package_is_imported_from_this_checkout() -> None:
+    assert set(OURS) == set(PACKAGES)

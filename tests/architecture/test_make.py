@@ -7,6 +7,7 @@ import sys
 from pathlib import Path
 
 import pytest
+import yaml
 
 from tests.architecture.source import ROOT
 
@@ -113,6 +114,14 @@ def test_another_aarch64_machine_is_a_host(jetson: Path) -> None:
 @pytest.mark.parametrize("goal", ["test", "check", "format", "env"])
 def test_the_tools_come_with_the_dev_extra(goal: str) -> None:
     assert "--constraint constraints/host.txt --editable '.[dev]'" in make("-n", goal).stdout
+
+
+def test_the_hooks_before_a_commit_run_what_make_check_runs_and_fetch_nothing() -> None:
+    [repository] = yaml.safe_load((ROOT / ".pre-commit-config.yaml").read_text(encoding="utf-8"))["repos"]
+    hooks = [hook["entry"].replace(".venv/", ".venv-none/") for hook in repository["hooks"]]
+    assert repository["repo"] == "local" and {hook["language"] for hook in repository["hooks"]} == {"system"}
+    lines = [line.removesuffix(" .") for line in make("-n", "check").stdout.splitlines()]
+    assert hooks == [line for line in lines if line.startswith(".venv-none/bin/") and "/python " not in line]
 
 
 def test_python_is_started_isolated_everywhere() -> None:

@@ -98,6 +98,7 @@ def stub(tmp_path_factory: pytest.TempPathFactory) -> Stub:
     return Stub(tmp_path_factory.mktemp("make"), 0)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("typed", HOSTILE)
 def test_a_path_arrives_as_it_was_typed_and_is_run_by_nobody(stub: Stub, typed: str) -> None:
     given = [f"model={typed}", f"data={typed}", f"tasks={typed}"]

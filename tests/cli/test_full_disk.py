@@ -13,6 +13,8 @@ from tests.compile import made
 from tests.tdss.test_checkpoint import small
 from tests.tdss.test_foreign import official
 
+pytestmark = pytest.mark.slow
+
 ROOT = Path(__file__).resolve().parents[2]
 LIMITED = """
 import resource, signal, sys

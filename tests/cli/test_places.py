@@ -82,6 +82,7 @@ def test_no_stage_writes_into_its_data(command: str, place: Path, capsys: pytest
         assert code == 2 and re.search("the output (is|lies inside) an input", err)
 
 
+@pytest.mark.slow
 def test_a_stage_replaces_its_own_output_and_no_other_stages(place: Path, capsys: pytest.CaptureFixture[str]) -> None:
     out, checkpoint = place / "out", place / "models" / "tiny"
     for _ in range(2):

@@ -8,10 +8,13 @@ import subprocess
 import time
 from pathlib import Path
 
+import pytest
+
 from bundle.formats.hash_files import with_hashes
 from compile.pipeline import STORE
 from tests.compile.made import STAGES, command
 
+pytestmark = pytest.mark.slow
 OTHERS = (".lock", *with_hashes("report.html"))
 
 

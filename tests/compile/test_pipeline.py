@@ -209,6 +209,7 @@ def test_what_mends_plain_int8_is_searched_for_only_where_the_judgement_says_so(
     shutil.rmtree(asked.out / STORE / "search")
 
 
+@pytest.mark.slow
 def test_a_cached_build_imports_no_tool_of_a_stage(checkpoint: Path, scenes: Path, tmp_path: Path) -> None:
     line = command(checkpoint, scenes, tmp_path / "out")
     subprocess.run(line, check=True, capture_output=True)

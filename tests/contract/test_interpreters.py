@@ -17,6 +17,8 @@ from tests.bundle.made_onnx import COUNT, make
 from tests.contract import interpreters
 from tests.contract.interpreters import VERSIONS, environment, find
 
+pytestmark = pytest.mark.slow
+
 IMPORT_ALL = """
 import importlib, sys
 names = sys.argv[1:]

@@ -4,6 +4,8 @@ import pytest
 
 from tests.goldens.measure import FILE, RELATIVE, Golden, measure
 
+pytestmark = pytest.mark.slow
+
 
 @pytest.fixture(scope="module")
 def measured() -> Golden:

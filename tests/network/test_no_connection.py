@@ -12,7 +12,7 @@ from tests.tdss.training.tiny import settings, write_config, write_folder
 
 ROOT = Path(__file__).resolve().parents[2]
 NOT_HERE = (platform.system(), platform.machine()) not in [("Linux", machine) for machine in CALLS]
-pytestmark = pytest.mark.skipif(NOT_HERE, reason="calls are watched on Linux, x86-64 and aarch64")
+pytestmark = [pytest.mark.slow, pytest.mark.skipif(NOT_HERE, reason="calls are watched on Linux, x86-64 and aarch64")]
 
 PYTHON = (sys.executable, "-m")
 IO = {"intel": "raw", "jetson": "edge"}

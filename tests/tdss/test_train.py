@@ -52,6 +52,7 @@ def kill_after(config: Path, counters: Path, step: int) -> None:
     assert process.returncode == -signal.SIGKILL
 
 
+@pytest.mark.slow
 def test_a_killed_run_ends_as_an_undisturbed_one(folder: Path, tmp_path: Path) -> None:
     """Same weights to the bit and the same log: batches, drop-path, moments, average and rate all resume."""
     torch.set_num_threads(1)

@@ -277,6 +277,7 @@ def test_an_archive_cut_short_is_refused(archive: Path, tmp_path: Path, share: f
     refused(tmp_path / "cut.zip", tmp_path, "cannot be read")
 
 
+@pytest.mark.slow
 @given(st.data())
 @settings(max_examples=150, suppress_health_check=[HealthCheck.function_scoped_fixture, HealthCheck.too_slow])
 def test_a_damaged_archive_gives_the_bundle_or_nothing(

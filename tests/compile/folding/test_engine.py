@@ -34,6 +34,7 @@ SMALL = Rates(
 fold, fold_small = partial(fold_graph, rates=RATES), partial(fold_graph, rates=SMALL)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("folding", [fold, fold_small], ids=["operators dear", "operators cheap"])
 @given(network=networks)
 @few(60)
@@ -41,6 +42,7 @@ def test_random_networks_stay_the_same(folding: Engine, network: Network) -> Non
     stays_the_same(folding, network.model, network.feeds)
 
 
+@pytest.mark.slow
 @given(networks, strategies.integers(0, 2**32 - 1), strategies.sampled_from([0.0, 0.3, 0.7]))
 @few(60)
 def test_any_choice_of_values_is_exact(network: Network, seed: int, share: float) -> None:

@@ -44,6 +44,7 @@ KINDS = {
 }
 
 
+@pytest.mark.slow
 @given(networks)
 @few(60)
 def test_onnx_runtime_and_the_reference_agree(network: Network) -> None:

@@ -32,6 +32,7 @@ def test_the_search_prices_what_is_written(name: str) -> None:
     assert abs(folding.found.cost - price) <= 0.05 * price
 
 
+@pytest.mark.slow
 @given(project_configs)
 @few(6)
 def test_a_random_configuration_stays_the_same_with_no_more_products(config: ModelConfig) -> None:

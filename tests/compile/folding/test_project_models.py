@@ -1,5 +1,6 @@
 """A random configuration's graph is what the eager model computes, and the checks of an engine can read it in float64."""
 
+import pytest
 import torch
 from hypothesis import given
 
@@ -11,6 +12,7 @@ from tests.compile.folding.models import make_model
 from tests.compile.folding.project_models import exported, project_configs
 
 
+@pytest.mark.slow
 @given(project_configs)
 @few(2)
 def test_the_graph_in_float64_is_the_eager_model(config: ModelConfig) -> None:
