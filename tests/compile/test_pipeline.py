@@ -280,7 +280,7 @@ class TestRefusals:
 
     def test_an_output_inside_an_input(self, checkpoint: Path, scenes: Path, tmp_path: Path) -> None:
         for out in (scenes, scenes / "build", checkpoint / "build"):
-            with pytest.raises(InputError, match="the output lies inside an input"):
+            with pytest.raises(InputError, match="the output is inside an input"):
                 build_bundle(config("jetson", checkpoint, scenes, out), quiet)
             assert not (out / STORE).exists()
 

@@ -109,7 +109,7 @@ def test_a_run_does_not_train_for_a_checkpoint_that_it_may_not_write(tmp_path: P
 
 def test_a_run_stays_out_of_what_it_reads(tmp_path: Path) -> None:
     run = make_run(tmp_path, runs=tmp_path / "set")
-    with pytest.raises(InputError, match="lies inside an input"):
+    with pytest.raises(InputError, match="is inside an input"):
         loop.train(run.config, run.fabric, run.display)
 
 
