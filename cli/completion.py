@@ -37,9 +37,9 @@ class _Group(typer.core.TyperGroup):
         words = (*self.words, args[0])
         if args[0] not in self.list_commands(ctx):
             return None, None, args[1:]
-        found = next((row.module for row in COMMANDS if row.words == words), None)
-        if found is not None:
-            return args[0], command_of(import_module(found).main), args[1:]
+        row = next((row for row in COMMANDS if row.words == words), None)
+        if row is not None:
+            return args[0], command_of(getattr(import_module(row.module), row.function)), args[1:]
         group = _Group(name=args[0])
         group.words = words
         return args[0], group, args[1:]

@@ -64,4 +64,4 @@ def test_only_the_module_whose_options_are_asked_for_is_imported(program: Path) 
     done = subprocess.run([sys.executable, *ask], cwd=ROOT, env=env, capture_output=True, text=True, check=True)
     assert done.stdout.split() == ["build", "bench", "bundle"]
     imported = {line.rpartition("|")[2].strip() for line in done.stderr.splitlines()}
-    assert "compile.stage.command" in imported and not imported & {"targets.base", "bundle.transport.commands"}
+    assert "compile.stage.command" in imported and not imported & {"targets.base", "cli.bundle_commands"}
