@@ -128,13 +128,18 @@ def _stage(
     make: Callable[[Path], ArtifactT],
 ) -> ArtifactT:
     """Take a stage's artifact from the store, or make it: its name comes first, and its time last."""
+    made: list[Path] = []
 
     def make_timed(out: Path) -> ArtifactT:
+        made.append(out)
         with timed(name, context.say):
             return make(out)
 
     key = stage_key(name, inputs=inputs, settings=settings)
-    return obtain(context.config.out / STORE, kind, key, make_timed, context.say)
+    artifact = obtain(context.config.out / STORE, kind, key, make_timed, context.say)
+    if not made:
+        context.say(f"{name}: unchanged, taken from {key.digest}")
+    return artifact
 
 
 def _check_images(context: BuildContext) -> ImageFiles:
