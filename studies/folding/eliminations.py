@@ -52,7 +52,7 @@ if TYPE_CHECKING:
     from tdss.config import ModelConfig
     from tdss.model import MultiTaskModel
 
-CASES = ROOT / "compile" / "fold_cases"
+CASES = ROOT / "studies" / "folding" / "cases"
 NAMES = ("default", "swin_static", "swin_dynamic", "mtlora", "linear", "vit", "dyngamma", "ssfpad")
 PLAIN, RULES, ELIMINATION = "plain", "rules", "elimination"
 SUFFIXES = {"openvino": "intel", "onnxruntime": "ort"}

@@ -2,12 +2,15 @@
 
 import re
 import shutil
+from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 
 import pytest
 
 from bundle.formats.artifacts import Folded, Imported, hash_folder, load
 from cli import regress
+from compile.stage.command import run_script
 from studies import learning_curve as learning
 from studies import pictures as picture
 from studies.folding import run as bench_fold
@@ -136,17 +139,16 @@ def test_evaluate_asks_for_its_place_before_it_measures(place: Path, capsys: pyt
     ("main", "words"),
     [
         (picture.main, ["--bundle", "{bundle}", "--out", "{file}"]),
-        (learning.main, ["--log", "{bundle}", "--out", "{file}"]),
+        (learning.main, ["{bundle}", "--out", "{file}"]),
         (power.main, ["--bundle", "{bundle}", "--out", "{file}"]),
         (power.main, ["--bundle", "{bundle}", "--out", "{new}", "--figure", "{file}"]),
     ],
 )
 def test_pictures_and_measurements_are_written_over_nothing_else(
-    main: "object", words: list[str], place: Path, capsys: pytest.CaptureFixture[str]
+    main: Callable[..., None], words: list[str], place: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    assert callable(main)
     given = {"bundle": place / "bundle", "file": place / "file", "new": place / "new.json"}
-    assert exit_code(main, [word.format(**given) for word in words]) == 2
+    assert exit_code(partial(run_script, main), [word.format(**given) for word in words]) == 2
     assert "there is something here" in capsys.readouterr().err and (place / "file").read_text() == "mine"
 
 

@@ -35,11 +35,11 @@ class Block(nn.Module):
         return self.norm(self.linear(x)).softmax(-1)
 
 
-def exported(half: bool) -> tuple[dict[str, torch.dtype], torch.Tensor, torch.Tensor]:
+def exported(fp16: bool) -> tuple[dict[str, torch.dtype], torch.Tensor, torch.Tensor]:
     """The type of each operator's result in the exported program, its output, and the module's own."""
     torch.manual_seed(0)
     block, x = Block().eval(), torch.randn(2, 8)
-    program = typed_program(block, x, fp16=half)
+    program = typed_program(block, x, fp16=fp16)
     nodes = [node for node in program.graph.nodes if node.op == "call_function"]
     types = {str(node.target): node.meta["val"].dtype for node in nodes if "val" in node.meta}
     with torch.no_grad():

@@ -6,6 +6,7 @@ from pathlib import Path
 import pytest
 
 from bundle.base.errors import InputError
+from bundle.formats.hash_files import with_hashes
 from targets.sendback import SENT, prepare_sendback, write_sendback
 
 
@@ -20,12 +21,12 @@ def test_a_place_that_cannot_be_written_or_holds_something_else_is_refused(tmp_p
 
 
 def test_an_earlier_archive_stays_whole_where_a_new_one_fails(tmp_path: Path) -> None:
-    for name in SENT:
+    for name in with_hashes(*SENT):
         (tmp_path / name).write_text("{}")
     sent = write_sendback(tmp_path, tmp_path / "results.zip")
     (tmp_path / SENT[-1]).unlink()
     with pytest.raises(FileNotFoundError):
         write_sendback(tmp_path, sent)
     with zipfile.ZipFile(sent) as archive:
-        assert archive.namelist() == list(SENT)
+        assert archive.namelist() == list(with_hashes(*SENT))
     assert not list(tmp_path.glob(".*"))

@@ -101,7 +101,7 @@ def vectors(model: EagerModel, scenes: Path, tmp_path_factory: pytest.TempPathFa
 
 
 @pytest.fixture(scope="module")
-def terms() -> JudgeSettings:
+def settings() -> JudgeSettings:
     """Default budgets on the tiny data."""
     info = made.INFO["raw"]
     inputs, outputs = info.interface

@@ -161,7 +161,7 @@ def test_more_tasks_than_there_are_repeat_them_by_other_names() -> None:
 
 def test_every_row_has_a_maker_and_a_name_of_its_own() -> None:
     from studies.comparison.contenders import CHECKPOINT
-    from studies.comparison.makers import MAKERS
+    from studies.comparison.makers import OURS, WRITERS
 
     assert len({way.name for way in WAYS}) == len({way.label for way in WAYS}) == len(WAYS)
-    assert {way.kind for way in WAYS} == {CHECKPOINT, *MAKERS} and all(isinstance(way, Way) for way in WAYS)
+    assert {way.kind for way in WAYS} == {CHECKPOINT, OURS, *WRITERS} and all(isinstance(way, Way) for way in WAYS)

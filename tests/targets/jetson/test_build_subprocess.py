@@ -9,7 +9,7 @@ import pytest
 from bundle.base.errors import TargetUnavailable
 from bundle.formats.artifacts import hash_file
 from bundle.formats.engines import write_engine_file
-from targets.jetson import apart
+from targets.jetson import build_subprocess
 from targets.jetson.build_subprocess import engine_of, main
 from targets.jetson.builder import BuilderConfig, EngineFile, engine_key
 from tests.exits import exit_code
@@ -26,7 +26,7 @@ def ends(monkeypatch, code: int, text: str = "") -> list[list[str]]:
     """Put a FAKE in the builder's place: no process is started, it "ended" with ``code``; returns what would have run."""
     ran: list[list[str]] = []
     answer = subprocess.CompletedProcess([], code, None, text)
-    monkeypatch.setattr(apart, "_run", lambda command: ran.append(list(command)) or answer)
+    monkeypatch.setattr(build_subprocess, "_run", lambda command: ran.append(list(command)) or answer)
     return ran
 
 
@@ -52,14 +52,14 @@ def test_a_builder_that_hangs_built_nothing(monkeypatch, graph: Path) -> None:
     def hang(command: list[str]) -> None:
         raise subprocess.TimeoutExpired(command, 14400)
 
-    monkeypatch.setattr(apart, "_run", hang)
+    monkeypatch.setattr(build_subprocess, "_run", hang)
     with pytest.raises(TargetUnavailable, match="the f16 engine was not built") as caught:
         engine(graph)
     assert caught.value.got == "no end after 14400 s"
 
 
 def test_what_a_builder_prints_does_not_spoil_our_answer(capfd: pytest.CaptureFixture[str]) -> None:
-    done = apart._run([sys.executable, "-c", "import sys; print('chatter'); sys.stderr.write('words')"])
+    done = build_subprocess._run([sys.executable, "-c", "import sys; print('chatter'); sys.stderr.write('words')"])
     captured = capfd.readouterr()
     assert (captured.out, captured.err, done.stderr) == ("", "chatter\n", "words")
 
@@ -75,6 +75,6 @@ def test_the_process_ends_with_the_errors_exit_code(monkeypatch, graph: Path, ca
     def no_device() -> None:
         raise TargetUnavailable("TensorRT cannot be imported", expected="a", got="b", where="c", fix="d")
 
-    monkeypatch.setattr(apart, "find_device", no_device)
+    monkeypatch.setattr(build_subprocess, "find_device", no_device)
     assert exit_code(main, [str(graph), str(graph.parent), "f16", BuilderConfig().model_dump_json()]) == 3
     assert "TensorRT cannot be imported" in capsys.readouterr().err
