@@ -126,6 +126,7 @@ def test_import_replaces_its_own_checkpoint_and_never_a_trained_one(
     assert code == 2 and "there is something here" in err
 
 
+@pytest.mark.slow
 def test_evaluate_asks_for_its_place_before_it_measures(place: Path, capsys: pytest.CaptureFixture[str]) -> None:
     words = ("evaluate", str(place / "models" / "tiny"), "--data", str(place / "scenes"), "--arrays")
     for out in ("file", "thesis", "scenes/ref.npz", "models/tiny/model.safetensors", "file/ref.npz"):

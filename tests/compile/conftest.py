@@ -1,6 +1,9 @@
 """The first stages run once for all tests of this folder."""
 
+from collections.abc import Callable
+from functools import cache
 from pathlib import Path
+from typing import TypeAlias
 
 import pytest
 
@@ -13,6 +16,8 @@ from compile.export import export_module
 from compile.quantization.accuracy import AccuracyEvaluator, read_labelled
 from compile.simplify import simplify
 from tests.compile import made
+
+FirstStages: TypeAlias = Callable[[Io], tuple[Exported, Simplified]]
 
 
 @pytest.fixture(scope="session")
@@ -62,13 +67,25 @@ def io(request: pytest.FixtureRequest) -> Io:
 
 
 @pytest.fixture(scope="session")
-def exported(io: Io, images: ImageFiles, tmp_path_factory: pytest.TempPathFactory) -> Exported:
-    """The tiny model as ONNX."""
-    out = tmp_path_factory.mktemp("exported") / io
-    return export_module(made.model(), made.info(io), out, images, parent=None, threads=1)
+def first_stages(images: ImageFiles, tmp_path_factory: pytest.TempPathFactory) -> FirstStages:
+    """The tiny model by its interface, exported and simplified once: pytest makes a fixture with parameters again for each file."""
+
+    @cache
+    def run(io: Io) -> tuple[Exported, Simplified]:
+        out = tmp_path_factory.mktemp(io)
+        exported = export_module(made.model(), made.info(io), out / "exported", images, parent=None, threads=1)
+        return exported, simplify(exported, out / "simplified", images, threads=1)
+
+    return run
 
 
 @pytest.fixture(scope="session")
-def simplified(exported: Exported, images: ImageFiles, tmp_path_factory: pytest.TempPathFactory) -> Simplified:
+def exported(io: Io, first_stages: FirstStages) -> Exported:
+    """The tiny model as ONNX."""
+    return first_stages(io)[0]
+
+
+@pytest.fixture(scope="session")
+def simplified(io: Io, first_stages: FirstStages) -> Simplified:
     """The same, simplified."""
-    return simplify(exported, tmp_path_factory.mktemp("simplified") / "graph", images, threads=1)
+    return first_stages(io)[1]

@@ -130,6 +130,7 @@ def test_fold_json_names_every_value_with_a_choice(work: Path, folded: Folded) -
     assert all(line.macs_after == line.params_after == 0 for line in lines if line.decision == "folded")
 
 
+@pytest.mark.slow
 def test_a_subset_is_the_same_function_with_less(
     work: Path, folded: Folded, checkpoint: Path, images: ImageFiles, tmp_path: Path
 ) -> None:
@@ -170,6 +171,7 @@ def test_tasks_that_cannot_be_kept_are_refused_by_name(
     assert refused.value.got == got and list(tmp_path.iterdir()) == []
 
 
+@pytest.mark.slow
 def test_frozen_gates_are_recorded_with_what_they_cost(
     work: Path, images: ImageFiles, scenes: Path, folded: Folded, tmp_path: Path
 ) -> None:
@@ -229,6 +231,7 @@ def test_what_a_killed_run_left_is_swept_away(work: Path, images: ImageFiles, tm
     assert not left.exists() and [path.name for path in tmp_path.iterdir()] == ["f"]
 
 
+@pytest.mark.slow
 def test_the_command_explains_a_checkpoint_as_json(
     checkpoint: Path, scenes: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:

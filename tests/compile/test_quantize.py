@@ -146,6 +146,7 @@ class TestRefusals:
             main("jetson", copy, scenes, tmp_path / "out", split="calibration", count=4)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("io", ["raw"], indirect=True)
 def test_bare_images_and_a_bare_file_are_enough(
     simplified: Simplified, scenes: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]

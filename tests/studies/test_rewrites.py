@@ -55,6 +55,7 @@ def test_it_measures_each_rewrite_over_those_that_are_on(simplified: Simplified)
     assert all(sample.sites > 0 and sample.ratio > 0 for row in rows for sample in row.samples)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("io", ["raw"], indirect=True)
 def test_each_variant_of_a_target_is_measured_also_the_quantized_one(
     simplified: Simplified, calibration: CalibrationSet

@@ -49,6 +49,7 @@ def test_the_arrays_are_those_of_the_eager_checkpoint(tmp_path: Path, capsys: py
     assert code == 0 and printed == plain
 
 
+@pytest.mark.slow
 def test_a_bundle_of_some_tasks_is_judged_on_a_whole_folder(
     checkpoint: Path, scenes: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:

@@ -1,5 +1,8 @@
 """Fold a graph and check it in float64 on one feed; the rates are those of small models."""
 
+import hashlib
+
+import onnx
 import onnx_ir as ir
 import torch
 
@@ -17,11 +20,22 @@ CHEAP = Rates(
 )  # our small models are a thousand times smaller than those the rates are for
 
 
+GRAPHS: dict[str, bytes] = {}
+"""The graphs of this process by the structure and the weights of their models, for an export takes seconds."""
+
+
 def graph_of(model: MultiTaskModel) -> ir.Model:
     """A model as the fold stage gets it, in float32; the weights given stay as they are."""
-    image = torch.zeros((1, 3, model.config.image.height, model.config.image.width))
     raw = RawModel(model.float()).eval()
-    return export_simplified(raw, image, names=("image",), outputs=tuple(model.config.tasks))
+    digest = hashlib.sha256(f"{model.config.model_dump_json()}{raw}".encode())
+    for name, tensor in raw.state_dict().items():
+        digest.update(name.encode() + tensor.numpy().tobytes())
+    key = digest.hexdigest()
+    if key not in GRAPHS:
+        image = torch.zeros((1, 3, model.config.image.height, model.config.image.width))
+        graph = export_simplified(raw, image, names=("image",), outputs=tuple(model.config.tasks))
+        GRAPHS[key] = ir.to_proto(graph).SerializeToString()
+    return ir.from_proto(onnx.ModelProto.FromString(GRAPHS[key]))
 
 
 def feed_of(model: ir.Model, seed: int = 1) -> Arrays:

@@ -84,6 +84,7 @@ def test_another_file_is_not_written_over(graph: Path, tmp_path: Path) -> None:
     assert other.read_bytes() == b"something else"
 
 
+@pytest.mark.slow
 def test_a_wrong_elimination_is_named(graph: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     model = read_graph(graph)
     feed = {"x": np.random.default_rng(0).standard_normal((1, 64, WIDTH)).astype(np.float32)}
@@ -168,6 +169,7 @@ def test_what_cannot_be_folded_is_refused(operator: str, tmp_path: Path) -> None
         fold_file(path, None, None, 1, "reference", quiet)
 
 
+@pytest.mark.slow
 def test_the_command_prints_a_line_json_or_tables(
     graph: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
@@ -232,6 +234,7 @@ def test_the_target_says_what_work_costs(graph: Path, tmp_path: Path, monkeypatc
     assert found["jetson"].cost_after - found["intel"].cost_after == 10 * (written + bias)
 
 
+@pytest.mark.slow
 def test_the_command_names_the_target_and_its_rates(
     graph: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:

@@ -99,6 +99,7 @@ def test_what_is_measured_is_what_the_graph_computes() -> None:
     assert len(graph.graph.outputs) == 1  # the graph given is left as it is
 
 
+@pytest.mark.slow
 def test_a_frozen_gate_costs_what_a_static_one_does() -> None:
     graph = ours()
     frozen = freeze(graph, {GATE: np.full((1, 2, 4), 0.25)})
@@ -110,6 +111,7 @@ def test_a_frozen_gate_costs_what_a_static_one_does() -> None:
     assert graph_cost(folded).macs == cost_of(graph_of(make_model(make_config(static, tasks=TASKS)))).macs
 
 
+@pytest.mark.slow
 @few(3)
 @given(configs)
 def test_frozen_to_what_it_answers_for_an_image_a_model_answers_the_same_for_it(config: ModelConfig) -> None:

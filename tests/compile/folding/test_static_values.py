@@ -6,12 +6,11 @@ import pytest
 import torch
 
 from compile.folding.static_values import NEARLY, Finding, analyse
-from compile.graphs.io_wrappers import RawModel
 from tdss.adapters.tdss import DynamicGate
 from tdss.model import MultiTaskModel
 from tests.compile import made
 from tests.compile.folding.applied import zero
-from tests.compile.folding.exporting import export_simplified
+from tests.compile.folding.proven import graph_of
 from tests.compile.made import quiet
 
 GATE, GAMMA = "adapter.stages.1.blocks.0.banks.mlp.gate", "adapter.stages.0.tsai.gate"
@@ -42,7 +41,7 @@ def images() -> tuple[torch.Tensor, ...]:
 
 def judge(model: MultiTaskModel, count: int = 3) -> dict[str, Finding]:
     """Analyse the model's graph; the findings by module."""
-    graph = export_simplified(RawModel(model).eval(), images()[0], names=("image",), outputs=tuple(made.TASKS))
+    graph = graph_of(model)
     feeds = [{"image": image.numpy()} for image in images()[:count]]
     return {finding.module: finding for finding in analyse(graph, feeds, quiet, threads=1)}
 

@@ -25,6 +25,7 @@ def whole(**options: object) -> ir.Model:
     return graph_of(make_model(make_config(BASE.model_copy(update=options))))
 
 
+@pytest.mark.slow
 @few(4)
 @given(project_configs, st.data())
 def test_any_outputs_of_any_model_stay_the_same(config: ModelConfig, data: st.DataObject) -> None:

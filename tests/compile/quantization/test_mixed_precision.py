@@ -165,6 +165,7 @@ def ask(
 class TestSearch:
     """The whole search on the tiny model."""
 
+    @pytest.mark.slow
     @BOTH
     def test_a_budget_that_breaks_brings_a_mixed_graph_within_the_limit(
         self, quantized: Quantized, simplified: Simplified, drawn: CalibrationSet, scenes: Path, tmp_path: Path

@@ -16,6 +16,8 @@ from studies.comparison.tables import Comparison, Row, markdown
 from studies.folding.graphs import write_checkpoint
 from tests.compile import made
 
+pytestmark = pytest.mark.slow
+
 KEPT = ("semseg", "edge")
 ROUNDS = 2
 TINY = Settings((ROUNDS,) * 3, 12, 3, 2, "tiny", ((made.SIDE, (1, 7)),))
@@ -135,6 +137,7 @@ def test_why_a_process_ended_is_in_its_last_words(tmp_path: Path, said: str, rea
     assert last_words(tmp_path / "said") == reason
 
 
+@pytest.mark.slow
 def test_models_without_labels_have_a_signal_to_noise_ratio_and_more_tasks_a_row_each(work: Path) -> None:
     found, _ = bench(work, "swin-t", "scaling", "plain", "ours-int8")
     [swin, _], scaling = found.group("swin-t"), found.group("scaling")

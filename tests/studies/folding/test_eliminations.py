@@ -31,6 +31,7 @@ def test_an_unknown_case_is_refused(tmp_path: Path) -> None:
         case_named("swin", tmp_path)
 
 
+@pytest.mark.slow
 def test_the_graphs_compute_what_the_model_does(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """The rules are gone: what stands for their graphs here is the plain one."""
     monkeypatch.setattr(bench_graphs, "config_of", lambda preset, gate: tiny(gate, tasks=2))

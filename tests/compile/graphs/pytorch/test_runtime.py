@@ -143,12 +143,14 @@ LENGTHS = {"up": (10, 9), "twice": (10, 12), "down": (4, 4), "to one": (1, 1), "
 @pytest.mark.parametrize("lengths", LENGTHS)
 def test_resize_to_sizes(mode: str, lengths: str) -> None:
     height, width = LENGTHS[lengths]
-    for form in ('"linear"', '"cubic"', *(f'"nearest", nearest_mode = "{near}"' for near in NEAREST)):
-        text = (
-            f"g (float[1, 2, 5, 6] x) => (y) <int64[4] s = {{1, 2, {height}, {width}}}> "
-            f'{{ y = Resize <coordinate_transformation_mode = "{mode}", mode = {form}> (x, , , s) }}'
-        )
-        assert differ(graph(text)) == [], form
+    forms = ('"linear"', '"cubic"', *(f'"nearest", nearest_mode = "{near}"' for near in NEAREST))
+    nodes = [
+        f'y{number} = Resize <coordinate_transformation_mode = "{mode}", mode = {form}> (x, , , s)'
+        for number, form in enumerate(forms)
+    ]
+    outputs = ", ".join(f"y{number}" for number in range(len(nodes)))
+    text = f"g (float[1, 2, 5, 6] x) => ({outputs}) <int64[4] s = {{1, 2, {height}, {width}}}> {{ {' '.join(nodes)} }}"
+    assert differ(graph(text)) == [], forms
 
 
 NEAREST = ("round_prefer_floor", "round_prefer_ceil", "floor", "ceil")
