@@ -55,6 +55,7 @@ def test_precision_is_in_the_exported_graph() -> None:
     assert set(types.values()) == {torch.float32} and torch.equal(output, exact)
 
 
+@pytest.mark.slow
 @pytest.mark.filterwarnings("ignore::FutureWarning", "ignore::DeprecationWarning")  # torch's own, while it exports
 def test_the_module_that_is_converted_answers_as_the_folded_graph(
     simplified: Simplified, images: ImageFiles, tmp_path: Path

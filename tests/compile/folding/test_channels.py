@@ -83,6 +83,7 @@ def test_a_skill_without_weights_is_not_computed(bank: str, dead: str) -> None:
     assert want.params - got.params >= 2 * 8
 
 
+@pytest.mark.slow
 def test_the_softmax_of_a_dynamic_gate_still_sees_every_skill() -> None:
     model = model_of()
     zero(model, f"{DYNAMIC}.down.weight:0-2")
@@ -93,6 +94,7 @@ def test_the_softmax_of_a_dynamic_gate_still_sees_every_skill() -> None:
     assert shapes[f"{DYNAMIC}.gate/Softmax"] == "[1,2,4]"
 
 
+@pytest.mark.slow
 def test_a_bank_without_live_skills_leaves_altogether() -> None:
     model = model_of()
     zero(model, f"{DYNAMIC}.up.weight")

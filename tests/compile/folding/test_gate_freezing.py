@@ -141,6 +141,7 @@ def test_a_model_does_not_drop_against_itself(images: ImageFiles, io: str) -> No
     assert agreement.drops(graph) == dict.fromkeys(made.TASKS, 0.0)
 
 
+@pytest.mark.slow
 def test_an_error_is_told_relative_to_the_references(images: ImageFiles) -> None:
     model, other = made.model(), made.model()
     with torch.no_grad():

@@ -23,6 +23,7 @@ LARGER = {
 }
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", LARGER)
 def test_the_search_prices_what_is_written(name: str) -> None:
     """What it does not price is turns of layout and sums that several values share."""

@@ -66,6 +66,7 @@ def test_what_pools_a_norm_without_gain_is_a_constant() -> None:
     assert not [node for node in folded.graph if BANK in str(node.outputs[0].name)]
 
 
+@pytest.mark.slow
 def test_a_gamma_without_weights_is_one_half() -> None:
     model = make_model(make_config(BASE, tasks=TASKS))
     zero(model, f"{GAMMA}.weight")
