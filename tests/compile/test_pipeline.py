@@ -50,7 +50,7 @@ def config(target: str, checkpoint: Path, scenes: Path, out: Path, **changes: ob
     ).model_copy(update=changes)
 
 
-@pytest.fixture(scope="module", params=[pytest.param("intel", marks=pytest.mark.slow), "jetson"])
+@pytest.fixture(scope="module", params=[pytest.param(name, marks=pytest.mark.slow) for name in ("intel", "jetson")])
 def built(
     request: pytest.FixtureRequest, checkpoint: Path, scenes: Path, tmp_path_factory: pytest.TempPathFactory
 ) -> tuple[BuildConfig, Path]:

@@ -19,6 +19,8 @@ from tests.compile.folding.exporting import export_simplified
 from tests.compile.folding.models import configs, make_config, make_model
 from tests.compile.folding.proven import cost_of, feed_of, fold_exactly, graph_of, names_of
 
+pytestmark = pytest.mark.slow
+
 BASE = TdssConfig(experts=4, rank=2, gates=(("static", "dynamic"), ("dynamic",)), activation="relu")
 STATIC, DYNAMIC = "adapter.stages.0.blocks.0.banks.mlp", "adapter.stages.0.blocks.1.banks.mlp"
 TASKS = ("semseg", "depth")
@@ -42,7 +44,6 @@ def widths(model: ir.Model, operator: str) -> list[int]:
     return [shape[1] if len(shape) == 4 and shape[2] == shape[3] else shape[-1] for shape in shapes]
 
 
-@pytest.mark.slow
 @pytest.mark.parametrize("site", SITES)
 @pytest.mark.parametrize("bend", [nn.ReLU, nn.GELU, nn.Sigmoid, nn.SiLU, nn.ReLU6])
 @pytest.mark.parametrize("dead", ["read by nobody", "without weights"])
@@ -68,7 +69,6 @@ def test_a_dead_channel_leaves_any_network(site: str, bend: Callable[[], nn.Modu
         assert sizes == [6, 3]
 
 
-@pytest.mark.slow
 @pytest.mark.parametrize("bank", [STATIC, DYNAMIC])
 @pytest.mark.parametrize("dead", ["down", "up"])
 def test_a_skill_without_weights_is_not_computed(bank: str, dead: str) -> None:
@@ -83,7 +83,6 @@ def test_a_skill_without_weights_is_not_computed(bank: str, dead: str) -> None:
     assert want.params - got.params >= 2 * 8
 
 
-@pytest.mark.slow
 def test_the_softmax_of_a_dynamic_gate_still_sees_every_skill() -> None:
     model = model_of()
     zero(model, f"{DYNAMIC}.down.weight:0-2")
@@ -94,7 +93,6 @@ def test_the_softmax_of_a_dynamic_gate_still_sees_every_skill() -> None:
     assert shapes[f"{DYNAMIC}.gate/Softmax"] == "[1,2,4]"
 
 
-@pytest.mark.slow
 def test_a_bank_without_live_skills_leaves_altogether() -> None:
     model = model_of()
     zero(model, f"{DYNAMIC}.up.weight")
@@ -108,7 +106,6 @@ def test_a_static_gate_of_zero_for_every_task_is_dead() -> None:
     assert max(widths(folded, "Relu")[:1]) <= 2 * BASE.rank
 
 
-@pytest.mark.slow
 def test_a_live_skill_stays_however_small() -> None:
     model = model_of()
     with torch.no_grad():
@@ -116,7 +113,6 @@ def test_a_live_skill_stays_however_small() -> None:
     assert cost_of(graph_of(model)).macs == cost_of(graph_of(model_of())).macs
 
 
-@pytest.mark.slow
 @few(4)
 @given(configs, st.integers(0, 30))
 def test_any_model_answers_the_same(config: ModelConfig, dead: int) -> None:
@@ -127,7 +123,6 @@ def test_any_model_answers_the_same(config: ModelConfig, dead: int) -> None:
     fold_exactly(graph_of(model))
 
 
-@pytest.mark.slow
 def test_what_is_left_is_what_the_equation_gives() -> None:
     """W₂·relu(W₁x + b) in NumPy, with a unit whose bias alone decides it."""
     torch.manual_seed(4)
@@ -143,7 +138,6 @@ def test_what_is_left_is_what_the_equation_gives() -> None:
     np.testing.assert_allclose(got, want, rtol=0, atol=1e-5)
 
 
-@pytest.mark.slow
 def test_units_of_a_task_that_is_dropped_leave_a_shared_activation() -> None:
     """γ of all tasks is one sigmoid: with the other outputs gone, only the tasks that stay are computed."""
     from compile.folding.task_subset import keep_outputs

@@ -15,6 +15,8 @@ from tests.compile.folding.models import adapted, make_config, make_model
 from tests.compile.folding.project_models import exported, project_configs
 from tests.compile.folding.proven import CHEAP, fold_exactly, graph_of, names_of
 
+pytestmark = pytest.mark.slow
+
 GATES = TdssConfig(experts=2, rank=4, gates=(("static", "dynamic"), ("dynamic",)), activation="gelu", tsai="dynamic")
 LARGER = {
     "gates": make_config(GATES, size=128),
@@ -23,7 +25,6 @@ LARGER = {
 }
 
 
-@pytest.mark.slow
 @pytest.mark.parametrize("name", LARGER)
 def test_the_search_prices_what_is_written(name: str) -> None:
     """What it does not price is turns of layout and sums that several values share."""
@@ -33,7 +34,6 @@ def test_the_search_prices_what_is_written(name: str) -> None:
     assert abs(folding.found.cost - price) <= 0.05 * price
 
 
-@pytest.mark.slow
 @given(project_configs)
 @few(6)
 def test_a_random_configuration_stays_the_same_with_no_more_products(config: ModelConfig) -> None:

@@ -17,6 +17,8 @@ from tests.compile.folding.proven import fold_exactly, graph_of, names_of
 from tests.compile.graphs.passes.made import shaped
 from tests.tdss.oracle import Array, array, softmax
 
+pytestmark = pytest.mark.slow
+
 BASE = TdssConfig(
     experts=4, rank=2, gates=(("static", "dynamic"), ("dynamic",)), temperature=0.7, tsai="dynamic", activation="relu"
 )
@@ -40,7 +42,6 @@ def holds(found: list[Array], row: Array) -> bool:
     return any(one.shape == want.shape and np.allclose(one, want, rtol=1e-5, atol=1e-8) for one in found)
 
 
-@pytest.mark.slow
 def test_a_gate_without_weights_is_a_constant() -> None:
     model = make_model(make_config(BASE, tasks=TASKS))
     zero(model, f"{BANK}.gate.logits.weight")
@@ -50,7 +51,6 @@ def test_a_gate_without_weights_is_a_constant() -> None:
     assert f"{BANK}.gate" in names_of(graph, "Softmax") - names_of(fold_exactly(graph), "Softmax")
 
 
-@pytest.mark.slow
 def test_what_pools_a_norm_without_gain_is_a_constant() -> None:
     """n = β everywhere, so the gate sees β only, and all that the bank adds is α B (g ⊙ relu(A β))."""
     model = make_model(make_config(BASE, tasks=TASKS))
@@ -66,7 +66,6 @@ def test_what_pools_a_norm_without_gain_is_a_constant() -> None:
     assert not [node for node in folded.graph if BANK in str(node.outputs[0].name)]
 
 
-@pytest.mark.slow
 def test_a_gamma_without_weights_is_one_half() -> None:
     model = make_model(make_config(BASE, tasks=TASKS))
     zero(model, f"{GAMMA}.weight")
@@ -80,7 +79,6 @@ def test_a_gamma_without_weights_is_one_half() -> None:
     assert names_of(fold_exactly(graph), "Sigmoid") == {"adapter.stages.1.tsai.gate"}
 
 
-@pytest.mark.slow
 @few(4)
 @given(configs, st.sampled_from(["weights", "norm"]))
 def test_any_model_answers_the_same(config: ModelConfig, spoil: str) -> None:

@@ -18,6 +18,8 @@ from tests.compile.folding.exporting import export_simplified
 from tests.compile.folding.models import configs, make_config, make_model
 from tests.compile.folding.proven import cost_of, feed_of, fold_exactly, graph_of, names_of
 
+pytestmark = pytest.mark.slow
+
 BASE = TdssConfig(experts=4, rank=2, gates=(("static", "dynamic"), ("dynamic",)), tsai="dynamic", activation="relu")
 BANK = "adapter.stages.0.blocks.1.banks.mlp"
 GATE = f"{BANK}.gate/Softmax"
@@ -99,7 +101,6 @@ def test_what_is_measured_is_what_the_graph_computes() -> None:
     assert len(graph.graph.outputs) == 1  # the graph given is left as it is
 
 
-@pytest.mark.slow
 def test_a_frozen_gate_costs_what_a_static_one_does() -> None:
     graph = ours()
     frozen = freeze(graph, {GATE: np.full((1, 2, 4), 0.25)})
@@ -111,7 +112,6 @@ def test_a_frozen_gate_costs_what_a_static_one_does() -> None:
     assert graph_cost(folded).macs == cost_of(graph_of(make_model(make_config(static, tasks=TASKS)))).macs
 
 
-@pytest.mark.slow
 @few(3)
 @given(configs)
 def test_frozen_to_what_it_answers_for_an_image_a_model_answers_the_same_for_it(config: ModelConfig) -> None:

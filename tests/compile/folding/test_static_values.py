@@ -13,6 +13,8 @@ from tests.compile.folding.applied import zero
 from tests.compile.folding.proven import graph_of
 from tests.compile.made import quiet
 
+pytestmark = pytest.mark.slow
+
 GATE, GAMMA = "adapter.stages.1.blocks.0.banks.mlp.gate", "adapter.stages.0.tsai.gate"
 GAMMAS = (GAMMA, "adapter.stages.1.tsai.gate")
 

@@ -16,6 +16,8 @@ from tests.compile.folding.models import TASKS, make_config, make_model
 from tests.compile.folding.project_models import project_configs
 from tests.compile.folding.proven import feed_of, fold_exactly, graph_of
 
+pytestmark = pytest.mark.slow
+
 BASE = TdssConfig(experts=4, rank=3, gates=(("static", "dynamic"), ("dynamic",)))
 KEPT = ("depth", "semseg")  # in the graph's order: semseg is the first task, depth the fifth
 
@@ -25,7 +27,6 @@ def whole(**options: object) -> ir.Model:
     return graph_of(make_model(make_config(BASE.model_copy(update=options))))
 
 
-@pytest.mark.slow
 @few(4)
 @given(project_configs, st.data())
 def test_any_outputs_of_any_model_stay_the_same(config: ModelConfig, data: st.DataObject) -> None:

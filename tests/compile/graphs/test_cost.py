@@ -28,6 +28,7 @@ CONFIGS = {
 }
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", CONFIGS)
 def test_the_macs_of_an_export_are_those_of_the_eager_model(name: str) -> None:
     config = CONFIGS[name]

@@ -14,6 +14,8 @@ from compile.tensorrt_checks.run import lint_file
 from targets.base import RunConfig
 from targets.table import TARGETS
 
+pytestmark = pytest.mark.slow
+
 
 def test_the_float_graph_breaks_no_rule(simplified: Simplified) -> None:
     assert lint_file(simplified.file(GRAPH_FILE)).findings == ()
