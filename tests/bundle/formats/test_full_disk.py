@@ -6,27 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from bundle.formats.artifacts import Folded, Record, hash_folder, write_record
-from bundle.formats.outputs import artifact
-
-ROOT = Path(__file__).resolve().parents[3]
-HEX = "0123456789abcdef" * 2
-RULE = artifact(Folded)
-
-
-def make(folder: Path, text: str = "weights", kind: str = "folded") -> Path:
-    """Write an artifact with a file in a folder of its own."""
-    (folder / "plan").mkdir(parents=True)
-    (folder / "plan" / "steps.json").write_text(text)
-    record = Record(kind=kind, files=hash_folder(folder), parent=None, settings={}, tools={}, outputs=(), inputs=())
-    write_record(folder, record)
-    return folder
-
-
-def tree(folder: Path) -> dict[str, bytes]:
-    """Every file below a folder, with its bytes."""
-    return {path.relative_to(folder).as_posix(): path.read_bytes() for path in folder.rglob("*") if path.is_file()}
-
+from tests.bundle.formats.test_outputs import ROOT, make, tree
 
 FULL = """
 import os, resource, signal, sys
