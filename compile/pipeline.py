@@ -27,6 +27,7 @@ from bundle.formats.manifest import Io, Manifest
 from bundle.judging.checks import require_agreement, require_passed
 from bundle.judging.regression_report import RegressionReport, read_report
 from bundle.judging.sensitivity import read_sensitivity
+from bundle.judging.sentences import search_ended
 from bundle.transport.signature import sign
 from calibration.image_files import ImageFiles
 from compile.evaluation import judge, vectors
@@ -278,7 +279,7 @@ def _search(context: BuildContext, simplified: Simplified, quantized: Quantized)
     inputs = (quantized.sha256, labels)
     found = _stage(context, Quantized, "search", inputs=inputs, settings=settings, make=make)
     report = read_sensitivity(found.folder)
-    context.say(f"  search: {report.outcome if report else ''}")
+    context.say(f"  search: {search_ended(report) if report else ''}")
     return found
 
 

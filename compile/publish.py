@@ -17,7 +17,6 @@ from bundle.formats.results import write_result
 from bundle.judging.choice import BENCH, CHOICE, Choice
 from bundle.judging.regression_report import RESULT, read_report
 from bundle.judging.sensitivity import SENSITIVITY
-from bundle.judging.sentences import why_shipped
 from bundle.judging.standing import standing
 from bundle.judging.verdict import accepted
 from bundle.tasks.dataset import FolderDataset
@@ -158,7 +157,7 @@ def _settings(config: BuildConfig, calibration: CalibrationSet, parts: StageArti
 
 
 def ship(draft: Manifest, choice: Choice, judged: str) -> Manifest:
-    """Return the manifest with the chosen variant, the reason in words, and without what no device could choose.
+    """Return the manifest with the chosen variant, the choice, and without what no device could choose.
 
     ``judged`` is the hash of the artifact that says how every variant fared, so that another judgement is another bundle.
 
@@ -177,7 +176,7 @@ def ship(draft: Manifest, choice: Choice, judged: str) -> Manifest:
     dropped = {name for variant in draft.variants if variant.name in out for name in variant.files} - needed
     changes = {
         "shipped": choice.shipped,
-        "settings": draft.settings | {"choice": why_shipped(choice)},
+        "settings": draft.settings | {"choice": choice.model_dump(mode="json")},
         "parents": draft.parents | {Judged.kind: judged},
         "variants": [variant.model_dump() for variant in kept],
         "files": {name: digest for name, digest in draft.files.items() if name not in dropped},

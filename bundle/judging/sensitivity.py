@@ -2,7 +2,7 @@
 
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Literal
 
 import numpy as np
 from pydantic import Field, TypeAdapter
@@ -73,18 +73,23 @@ class Step(Frozen):
     """One graph that was tried: how many layers were in float, their share of the MACs, SmoothQuant or not, and the result of each task.
 
     ``noise`` is Σ difference² / Σ reference² at each task's output, on a few of the images.
-    ``held``: every interval is within ± ``margin`` of its budget. ``passed``: every task's verdict is a pass.
-    ``near``: every task passes, or its drop alone is within ± ``margin`` of its budget while the images cannot tell.
+    ``broken``: the tasks whose interval is not within ± ``margin`` of the budget. ``passed``: every task's verdict is a
+    pass. ``near``: every task passes, or its drop alone is within ± ``margin`` of its budget while the images cannot tell.
     """
 
-    returned: int
+    layers_in_float: int
     macs_share: float
     tasks: dict[str, TaskDrop]
-    held: bool
-    passed: bool = False  # these two are not in files of before 0603
-    near: bool = False
-    smooth: bool = False
-    noise: dict[str, float] = Field(default_factory=dict)  # none in files of before 0608
+    broken: tuple[str, ...]
+    passed: bool
+    near: bool
+    smooth: bool
+    noise: dict[str, float]
+
+    @property
+    def held(self) -> bool:
+        """Every interval is within ± ``margin`` of its budget."""
+        return not self.broken
 
     @property
     def level(self) -> int:
@@ -92,25 +97,41 @@ class Step(Frozen):
         return 3 if self.held else 2 if self.passed else int(self.near)
 
 
-class SearchReport(Frozen):
-    """What ``sensitivity.json`` holds: why there is a mixed or smoothed graph or none, which layers are in float, what each costs.
+SearchResult = Literal[
+    "switched_off", "no_int8_graph", "no_labels", "int8_holds", "smooth_holds", "mixed", "no_layer_fits", "undecidable"
+]
 
-    ``images`` are those each layer was measured on, ``trial_images`` those each graph of ``steps`` was tried on. ``enough``
-    is the predicted share of the MACs in float with which every task passes. None: not asked, or plain INT8 passes on
-    these images.
+
+class Forecast(Frozen):
+    """One task with all layers in float that may be: the share of plain INT8's noise that is left, and the drop's interval."""
+
+    noise_left: float
+    interval: tuple[NullableFloat, NullableFloat]
+
+
+class SearchReport(Frozen):
+    """What ``sensitivity.json`` holds: how the search ended, which layers are in float, what each costs.
+
+    ``images`` are those each layer was measured on, ``trial_images`` those each graph of ``steps`` was tried on, plain
+    INT8 first and the one that was taken last. ``unlabelled`` is the number of calibration images that lack
+    a label. ``forecast`` has the tasks that no mixed graph could decide. ``enough`` is the predicted share of the MACs
+    in float with which every task passes. None: not asked, or plain INT8 passes on these images.
     """
 
-    schema_version: int = 1
-    outcome: str
-    images: int
-    trial_images: int
+    schema_version: Literal[2] = 2
+    result: SearchResult
     config: SearchConfig
     budgets: dict[str, float]
-    never_quantized_share: float
-    steps: tuple[Step, ...]
-    returned: tuple[str, ...]
-    layers: tuple[LayerSensitivity, ...]
+    images: int = 0
+    trial_images: int = 0
+    never_quantized_share: float = 0.0
+    steps: tuple[Step, ...] = ()
+    layers_in_float: tuple[str, ...] = ()
+    layers: tuple[LayerSensitivity, ...] = ()
     enough: float | None = None
+    calibration_images: int = 0
+    unlabelled: int = 0
+    forecast: dict[str, Forecast] = Field(default_factory=dict)
 
 
 def costliest(rows: Sequence[LayerSensitivity], task_name: str, count: int) -> tuple[tuple[str, float], ...]:

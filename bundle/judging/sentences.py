@@ -5,6 +5,7 @@
 
 from bundle.judging.choice import CHOICE, Candidate, Choice, Pick, Rule, Skip
 from bundle.judging.regression_report import RegressionReport
+from bundle.judging.sensitivity import SearchReport, Step
 from bundle.judging.standing import variant_summary
 from bundle.judging.timing import Ratio
 from bundle.judging.verdict import MINIMUM_IMAGES, Cause
@@ -157,4 +158,59 @@ def _passed_over(choice: Choice) -> str:
         f"; nothing narrower gains enough ({others[0].name} {others[0].latency_ms:.1f} ms)"
         if ship.name == "f32" and others
         else ""
+    )
+
+
+def search_ended(report: SearchReport) -> str:
+    """Say how the search for a mixed graph ended."""
+    if report.result == "switched_off":
+        return "not searched: switched off"
+    if report.result == "no_int8_graph":
+        return "not searched: there is no INT8 graph"
+    if report.result == "no_labels":
+        return f"not searched: {report.unlabelled} of {report.calibration_images} calibration images lack a label"
+    last = report.steps[-1]
+    if report.result == "int8_holds":
+        return f"nothing to fix on these images: every task holds in plain INT8{_unknown(last)}"
+    if report.result == "smooth_holds":
+        return f"SmoothQuant, no layer in float: {step_ended(last, report.config.margin)}"
+    if report.result == "mixed":
+        said = step_ended(last, report.config.margin)
+        return f"{last.layers_in_float} layers with {last.macs_share:.1%} of the MACs in float; {said}"
+    said = step_ended(report.steps[0], report.config.margin)
+    limit = f"{report.config.limit:.1%} of the MACs, {report.never_quantized_share:.1%} are in float already"
+    if report.result == "no_layer_fits":
+        return f"{said}; no layer fits into {limit}"
+    return f"{said}; no graph can decide it within {limit}: with all of it in float {_forecast(report)}"
+
+
+def step_ended(step: Step, margin: float) -> str:
+    """Say how the tasks of one tried graph fare; ``margin`` is the part of a budget that an interval may take."""
+    return _held(step, margin) + _unknown(step)
+
+
+def _held(step: Step, margin: float) -> str:
+    if step.held:
+        return "every task holds"
+    if step.passed:
+        return f"every task holds its budget, but not {margin:.0%} of it: {', '.join(step.broken)}"
+    failing = ", ".join(name for name, task in step.tasks.items() if task.defined and task.verdict != "pass")
+    if step.near:
+        return f"every task holds as far as these images tell, which is too few to be sure of: {failing}"
+    return f"not held: {failing}"
+
+
+def _unknown(step: Step) -> str:
+    """Say which tasks these images say nothing about, and which have fewer images than a verdict needs."""
+    names = ", ".join(name for name, task in step.tasks.items() if not task.defined)
+    thin = ", ".join(f"{name} {task.labelled_images}" for name, task in step.tasks.items() if task.thin)
+    undefined = f"; undefined on these images: {names}" if names else ""
+    return undefined + (f"; on fewer than {MINIMUM_IMAGES} labelled images, which show little: {thin}" if thin else "")
+
+
+def _forecast(report: SearchReport) -> str:
+    return "; ".join(
+        f"{name} keeps {task.noise_left:.0%} of its noise, which leaves an interval of [{task.interval[0]:.2%}, "
+        f"{task.interval[1]:.2%}] and a budget of {report.budgets[name]:.2%}"
+        for name, task in report.forecast.items()
     )

@@ -7,7 +7,7 @@
     each layer's noise at each task's output (sensitivity.py)
           │  order by Σ over broken tasks of the layer's part of the noise, per multiply-accumulate
     of those that fit into ``limit`` of the MACs, the shortest prefix that is foreseen to be as good as all (steering.py)
-          │  none where all are foreseen to be no better than plain INT8: no graph can decide it, and the outcome says so
+          │  none where all are foreseen to be no better than plain INT8: no graph can decide it, and the report says so
     int8_mixed, tried on every calibration image; where it falls short of the forecast, all that fit are tried once
 
 A pipeline comes here only where plain INT8 was judged and is not within its budgets. Only calibration images are asked:
@@ -15,7 +15,7 @@ those that judge the bundle never choose its layers. A model may have been train
 its calibration images, and there are few of them. So a task *holds* only if its drop's interval is within ± ``margin``
 of its budget, in both directions: an improvement is as much a sign of noise as a drop. A task that none of these images has a
 label for, or whose metric is 0 in float, has no say: no layer could fix it. The minimum of images that a verdict needs is
-not asked for: what is found here is judged on others, and the outcome names the tasks with fewer. Where a metric is too noisy for
+not asked for: what is found here is judged on others, and the report names the tasks with fewer. Where a metric is too noisy for
 that on so few images, whatever the graph, the next best is asked for: that the rule which judges the bundle passes every
 task on them; failing that, that the drop itself is within ± ``margin`` where the images cannot tell. What is found is one
 more variant, ``int8_mixed``, made from plain INT8; the judgement and the device decide which is shipped.
@@ -34,8 +34,8 @@ import onnx_ir as ir
 from bundle.base.errors import GraphError
 from bundle.formats.artifacts import Quantized, Simplified, hash_file, load, write_text
 from bundle.formats.image_hash import hash_labelled
-from bundle.judging.sensitivity import SENSITIVITY, LayerSensitivity, SearchReport, Step
-from bundle.judging.verdict import MINIMUM_IMAGES
+from bundle.judging.sensitivity import SENSITIVITY, Forecast, LayerSensitivity, SearchReport, Step
+from bundle.judging.sentences import step_ended
 from calibration.sampling import CalibrationSet
 from compile.graphs.passes.table import apply_passes
 from compile.quantization.accuracy import AccuracyEvaluator, read_labelled, without_labels
@@ -44,7 +44,6 @@ from compile.quantization.dequantize import layers_of, read_macs
 from compile.quantization.nncf_calibration import CalibrationRequest, calibrate
 from compile.quantization.sensitivity import Subject, measure_layers
 from compile.quantization.steering import (
-    HELD,
     NEAR,
     Aim,
     affordable,
@@ -119,11 +118,15 @@ def journal_name(target: str, graph: Path, images: str) -> str:
 def _search(
     quantized: Quantized, job: QuantizationJob, settings: SearchSettings, progress: Callable[[str], None]
 ) -> tuple[SearchReport, tuple[Found, ...]]:
-    plain = next((one for one in variants_of(quantized) if one.recipe.name == PLAIN), None)
-    missing = without_labels(settings.dataset, job.calibration.ids, tuple(job.info.tasks))
-    if plain is None or missing or not settings.config.enabled:
-        reason = "there is no INT8 graph" if plain is None else _no_labels(missing, len(job.calibration.ids))
-        return _report(settings, "not searched: " + ("switched off" if not settings.config.enabled else reason)), ()
+    plain = next((variant for variant in variants_of(quantized) if variant.recipe.name == PLAIN), None)
+    report = partial(SearchReport, config=settings.config, budgets=settings.budgets)
+    if not settings.config.enabled:
+        return report(result="switched_off"), ()
+    if plain is None:
+        return report(result="no_int8_graph"), ()
+    images = job.calibration.ids
+    if missing := without_labels(settings.dataset, images, tuple(job.info.tasks)):
+        return report(result="no_labels", unlabelled=len(missing), calibration_images=len(images)), ()
     evaluator = AccuracyEvaluator(
         read_labelled(settings.dataset, job.calibration.ids, job.info), job.info, settings.budgets, settings.seed
     )
@@ -131,10 +134,8 @@ def _search(
         evaluator.set_reference(session.infer)
     first = _try(job, plain, evaluator, settings)
     if first.held:
-        outcome = f"nothing to fix on these images: every task holds in plain INT8{_unknown(first)}"
-        return _report(settings, outcome, evaluator=evaluator, steps=(first,)), ()
-    failing = broken(first.tasks, _aim(settings))
-    progress(f"search: INT8 does not hold {', '.join(failing)} on the calibration images")
+        return report(result="int8_holds", trial_images=len(evaluator.samples), steps=(first,)), ()
+    progress(f"search: INT8 does not hold {', '.join(first.broken)} on the calibration images")
     ranges = ranges_for(job, (plain.recipe,))
     before, found = [first], list[Found]()
     with TemporaryDirectory(prefix=".smooth.", dir=job.folder) as scratch:
@@ -145,10 +146,9 @@ def _search(
             if tried[1].level > first.level:
                 found.append(_taken(tried[0], inner.folder, job.folder))
     if before[-1].held:
-        outcome = f"SmoothQuant, no layer in float: {_words(before[-1], settings)}"
-        return _report(settings, outcome, evaluator=evaluator, steps=tuple(before)), tuple(found)
-    report, mixed = _mix(job, plain.recipe, ranges, evaluator, settings, tuple(before), progress)
-    return report, (*found, *(() if mixed is None else (mixed,)))
+        return report(result="smooth_holds", trial_images=len(evaluator.samples), steps=tuple(before)), tuple(found)
+    ended, mixed = _mix(job, plain.recipe, ranges, evaluator, settings, tuple(before), progress)
+    return ended, (*found, *(() if mixed is None else (mixed,)))
 
 
 def _smooth(
@@ -172,12 +172,12 @@ def _smooth(
     with job.target.open(job.folder, found[0], job.run, "auto", keep=job.folder) as session:
         noise = evaluator.noise(session.infer, STEERED)
     left = {name: noise[name] / first.noise[name] if first.noise[name] else 1.0 for name in first.tasks}
-    said = ", ".join(f"{name} {left[name]:.0%}" for name in broken(first.tasks, _aim(settings)))
+    said = ", ".join(f"{name} {left[name]:.0%}" for name in first.broken)
     if level(foresee(first.tasks, left, _aim(settings)), _aim(settings)) <= first.level:
         progress(f"search: without SmoothQuant, which leaves too much of plain INT8's noise: {said}")
         return None
     step = _try(job, found[0], evaluator, settings, smooth=True)
-    progress(f"search: with SmoothQuant, at {said} of plain INT8's noise: {_words(step, settings)}")
+    progress(f"search: with SmoothQuant, at {said} of plain INT8's noise: {step_ended(step, settings.config.margin)}")
     return found, step
 
 
@@ -200,14 +200,21 @@ def _mix(
     """Return layers of the plain graph to float, None if not one fits; ``before`` are the plain graph's step and, if there is one, the smoothed one's."""
     first, aim = before[0], _aim(settings)
     rows, never = _sensitivities(job, evaluator, settings, progress)
-    failing = broken(first.tasks, aim)
-    ordered = affordable(order_layers(rows, failing), settings.config.limit - never)
+    ordered = affordable(order_layers(rows, first.broken), settings.config.limit - never)
     report = partial(
-        _report, settings, evaluator=evaluator, rows=rows, never=never, enough=enough(rows, first.tasks, aim, never)
+        SearchReport,
+        config=settings.config,
+        budgets=settings.budgets,
+        images=settings.config.images,
+        trial_images=len(evaluator.samples),
+        layers=rows,
+        never_quantized_share=never,
+        enough=enough(rows, first.tasks, aim, never),
     )
     count = shortest(ordered, rows, first.tasks, aim)
     if not count:
-        return report(_hopeless(first, rows, ordered, never, settings), steps=before), None
+        forecast = _forecast(first, rows, ordered, aim)
+        return report(result="undecidable" if ordered else "no_layer_fits", steps=before, forecast=forecast), None
     recipe = plain.model_copy(
         update={"name": MIXED, "graph": "mixed", "reason": "INT8, and in float the layers that cost a task most"}
     )
@@ -219,40 +226,26 @@ def _mix(
             inner, chosen = job._replace(folder=folder), frozenset(row.name for row in ordered[:number])
             kept[number] = (write_quantized(recipe, inner, ranges, scheme_of(job), chosen), folder)
             share = sum(row.macs_share for row in ordered[:number])
-            steps.append(_try(inner, kept[number][0][0], evaluator, settings, returned=number, share=share))
-            progress(f"search: {number} layers in float, {share:.1%} of the MACs: {_words(steps[-1], settings)}")
+            steps.append(_try(inner, kept[number][0][0], evaluator, settings, in_float=number, share=share))
+            progress(
+                f"search: {number} layers in float, {share:.1%} of the MACs: {step_ended(steps[-1], settings.config.margin)}"
+            )
             if steps[-1].level >= level(foresee(first.tasks, left_by(rows, ordered[:number]), aim), aim):
                 break
         best = max(steps, key=lambda step: step.level)
-        mixed = _taken(*kept[best.returned], job.folder)
-    outcome = f"{best.returned} layers with {best.macs_share:.1%} of the MACs in float; {_words(best, settings)}"
-    names = tuple(row.name for row in ordered[: best.returned])
+        mixed = _taken(*kept[best.layers_in_float], job.folder)
+    names = tuple(row.name for row in ordered[: best.layers_in_float])
     others = tuple(step for step in steps if step is not best)
-    return report(outcome, steps=(*before, *others, best), returned=names), mixed
+    return report(result="mixed", steps=(*before, *others, best), layers_in_float=names), mixed
 
 
-def _hopeless(
-    first: Step,
-    rows: Sequence[LayerSensitivity],
-    ordered: Sequence[LayerSensitivity],
-    never: float,
-    settings: SearchSettings,
-) -> str:
-    """Say why no mixed graph is made: what would still be left of the noise with all layers in float that may be."""
-    limit = f"{settings.config.limit:.1%} of the MACs, {never:.1%} are in float already"
-    if not ordered:
-        return f"{_words(first, settings)}; no layer fits into {limit}"
+def _forecast(
+    first: Step, rows: Sequence[LayerSensitivity], ordered: Sequence[LayerSensitivity], aim: Aim
+) -> dict[str, Forecast]:
+    """Return what would be left of each broken task's noise, and its interval, with all layers in float that may be."""
     left = left_by(rows, ordered)
-    said = "; ".join(
-        f"{name} keeps {left[name]:.0%} of its noise, which leaves an interval of [{low:.2%}, {high:.2%}] and a budget of "
-        f"{settings.budgets[name]:.2%}"
-        for name, one in foresee(first.tasks, left, _aim(settings)).items()
-        if name in broken(first.tasks, _aim(settings))
-        for low, high in [one.interval]
-    )
-    return (
-        f"{_words(first, settings)}; no graph can decide it within {limit}: with {len(ordered)} layers in float {said}"
-    )
+    foreseen = foresee(first.tasks, left, aim)
+    return {name: Forecast(noise_left=left[name], interval=foreseen[name].interval) for name in first.broken}
 
 
 def _aim(settings: SearchSettings) -> Aim:
@@ -284,74 +277,20 @@ def _try(
     evaluator: AccuracyEvaluator,
     settings: SearchSettings,
     *,
-    returned: int = 0,
+    in_float: int = 0,
     share: float = 0.0,
     smooth: bool = False,
 ) -> Step:
     with job.target.open(job.folder, variant, job.run, "auto", keep=job.folder) as session:
         noise, tasks = evaluator.noise(session.infer, STEERED), evaluator.judge(evaluator.measure(session.infer))
-    reached = level(tasks, _aim(settings))
     passed = all(value.verdict == "pass" for value in tasks.values() if value.defined)
     return Step(
-        returned=returned,
+        layers_in_float=in_float,
         macs_share=share,
         tasks=tasks,
-        held=reached == HELD,
+        broken=broken(tasks, _aim(settings)),
         passed=passed,
-        near=reached >= NEAR,
+        near=level(tasks, _aim(settings)) >= NEAR,
         smooth=smooth,
         noise=noise,
-    )
-
-
-def _words(step: Step, settings: SearchSettings) -> str:
-    return _outcome(step, settings) + _unknown(step)
-
-
-def _unknown(step: Step) -> str:
-    """Say which tasks these images say nothing about, and which have fewer images than a verdict needs."""
-    names = ", ".join(name for name, one in step.tasks.items() if not one.defined)
-    thin = ", ".join(f"{name} {one.labelled_images}" for name, one in step.tasks.items() if one.thin)
-    undefined = f"; undefined on these images: {names}" if names else ""
-    return undefined + (f"; on fewer than {MINIMUM_IMAGES} labelled images, which show little: {thin}" if thin else "")
-
-
-def _outcome(step: Step, settings: SearchSettings) -> str:
-    if step.held:
-        return "every task holds"
-    close = ", ".join(broken(step.tasks, _aim(settings)))
-    if step.passed:
-        return f"every task holds its budget, but not {settings.config.margin:.0%} of it: {close}"
-    failing = ", ".join(name for name, one in step.tasks.items() if one.defined and one.verdict != "pass")
-    if step.near:
-        return f"every task holds as far as these images tell, which is too few to be sure of: {failing}"
-    return f"not held: {failing}"
-
-
-def _no_labels(missing: Sequence[str], count: int) -> str:
-    return f"{len(missing)} of {count} calibration images lack a label; with labels the search knows what a layer costs"
-
-
-def _report(
-    settings: SearchSettings,
-    outcome: str,
-    *,
-    evaluator: AccuracyEvaluator | None = None,
-    steps: tuple[Step, ...] = (),
-    never: float = 0.0,
-    rows: tuple[LayerSensitivity, ...] = (),
-    returned: tuple[str, ...] = (),
-    enough: float | None = None,
-) -> SearchReport:
-    return SearchReport(
-        outcome=outcome,
-        images=settings.config.images if rows else 0,
-        config=settings.config,
-        budgets=settings.budgets,
-        trial_images=0 if evaluator is None else len(evaluator.samples),
-        never_quantized_share=never,
-        steps=steps,
-        returned=returned,
-        layers=rows,
-        enough=enough,
     )

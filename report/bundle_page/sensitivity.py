@@ -4,6 +4,7 @@ from pathlib import Path
 
 from bundle.base.frozen import Frozen
 from bundle.judging.sensitivity import LayerSensitivity, SearchReport, read_sensitivity
+from bundle.judging.sentences import search_ended
 from report import wording
 from report.drawing.charts import bar
 
@@ -38,17 +39,19 @@ def sensitivity_view(folder: Path) -> SensitivityView:
     if search is None:
         return SensitivityView(summary=NOTHING)
     if not search.layers:
-        return SensitivityView(summary=f"The search on the calibration images: {search.outcome.rstrip('.')}.")
+        return SensitivityView(summary=f"The search on the calibration images: {search_ended(search)}.")
     tasks = list(dict.fromkeys(task for layer in search.layers for task in layer.sqnr_db))
     totals = {task: sum(layer.noise(task) for layer in search.layers) or 1.0 for task in tasks}
     rated = sorted(((_worst(layer, totals), layer) for layer in search.layers), key=lambda pair: -pair[0][1])
     shown = rated[:SHOWN]
     summary = (
-        f"{search.outcome.rstrip('.')}. {_smoothed(search)}Each of {wording.plural(len(search.layers), 'layer')} was quantized alone on "
+        f"{search_ended(search)}. {_smoothed(search)}Each of {wording.plural(len(search.layers), 'layer')} was quantized alone on "
         f"{wording.plural(search.images, 'image')}"
         + (f"; the {len(shown)} that cost most:" if len(shown) < len(search.layers) else ":")
     )
-    return SensitivityView(summary=summary, rows=tuple(_row(layer, worst, search.returned) for worst, layer in shown))
+    return SensitivityView(
+        summary=summary, rows=tuple(_row(layer, worst, search.layers_in_float) for worst, layer in shown)
+    )
 
 
 def _smoothed(search: SearchReport) -> str:
@@ -64,7 +67,7 @@ def _worst(layer: LayerSensitivity, totals: dict[str, float]) -> tuple[str, floa
     return name, shares.get(name, 0.0)
 
 
-def _row(layer: LayerSensitivity, worst: tuple[str, float], returned: tuple[str, ...]) -> LayerRow:
+def _row(layer: LayerSensitivity, worst: tuple[str, float], in_float: tuple[str, ...]) -> LayerRow:
     name, share = worst
     sqnr, drop = layer.sqnr_db.get(name), layer.drop.get(name)
     text = f"{100 * share:.1f}% of the noise of {name}"
@@ -75,6 +78,6 @@ def _row(layer: LayerSensitivity, worst: tuple[str, float], returned: tuple[str,
         share=f"{100 * share:.1f}%",
         sqnr="–" if sqnr is None else f"{sqnr:.1f} dB",
         drop=wording.percent(drop),
-        kept="float" if layer.name in returned else "INT8",
+        kept="float" if layer.name in in_float else "INT8",
         svg=bar(share, "shipped", f"{layer.name}: {text}", height=12),
     )

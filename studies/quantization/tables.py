@@ -20,6 +20,7 @@ from bundle.base.frozen import Frozen
 from bundle.base.terminal import say
 from bundle.formats.artifacts import Quantized, Simplified
 from bundle.judging.sensitivity import SearchConfig, read_sensitivity
+from bundle.judging.sentences import search_ended
 from bundle.judging.verdict import Verdict
 from bundle.tasks.dataset import FolderDataset, read_image
 from calibration.sampling import CalibrationSet
@@ -231,7 +232,7 @@ def _searched(study: Study, graph: Simplified) -> Iterator[Drops]:
     minutes = (perf_counter() - start) / 60
     report = read_sensitivity(found.folder)
     assert report is not None  # the search writes one
-    note = f"{report.outcome}; {report.never_quantized_share:.1%} never quantized; {minutes:.0f} min"
+    note = f"{search_ended(report)}; {report.never_quantized_share:.1%} never quantized; {minutes:.0f} min"
     added = [variant.recipe.name for variant in variants_of(found)[len(variants_of(plain)) :]]
     if not added:
         say(f"nothing beside plain INT8: {note}")

@@ -9,7 +9,6 @@ from bundle.formats.artifacts import Engine as EngineArtifact
 from bundle.formats.manifest import BundleVariant, Engine, Manifest
 from bundle.formats.outputs import anything, replacing
 from bundle.judging.choice import Candidate, Choice
-from bundle.judging.sentences import why_shipped
 from compile.publish import StageArtifacts, ship
 from compile.stage.artifacts import ReferenceVectors
 from compile.stage.store import seal
@@ -66,7 +65,7 @@ def test_a_jetson_bundle_leaves_the_float_graph_out_unless_it_is_what_ships(
     manifest = ship(made, choice, "a" * 64)
     assert [variant.name for variant in manifest.variants] == names and manifest.shipped == shipped
     assert set(manifest.files) == {"vectors.npz", *(name for n in names for name in FILES[n])}
-    assert manifest.settings["choice"] == why_shipped(choice)
+    assert manifest.settings["choice"] == choice.model_dump(mode="json")
     assert manifest.parents == made.parents | {"judged": "a" * 64}
 
 

@@ -62,18 +62,7 @@ def test_it_names_the_costliest_layers_the_nearest_variant_and_the_commands(tmp_
         LayerSensitivity(name=name, macs_share=0.1, sqnr_db={"saliency": db, "edge": 40.0}, drop={})
         for name, db in (("loud", 20.0), ("soft", 30.0))
     )
-    search = SearchReport(
-        outcome="",
-        images=3,
-        trial_images=64,
-        config=SearchConfig(),
-        budgets={},
-        never_quantized_share=0.05,
-        steps=(),
-        returned=(),
-        layers=layers,
-        enough=0.23,
-    )
+    search = SearchReport(result="undecidable", config=SearchConfig(), budgets={}, layers=layers, enough=0.23)
     path = tmp_path / "sensitivity.json"
     path.write_text(search.model_dump_json())
     lines = next_steps(ASKED, report_of(FAR, CLOSE, UNJUDGED), tmp_path)

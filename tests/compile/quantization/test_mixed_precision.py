@@ -18,6 +18,7 @@ from bundle.judging.sensitivity import (
     TaskDrop,
     read_sensitivity,
 )
+from bundle.judging.sentences import search_ended, step_ended
 from bundle.tasks.dataset import FolderDataset
 from calibration.sampling import CalibrationSet, from_folder
 from compile.evaluation.summary import describe_costs
@@ -25,7 +26,7 @@ from compile.quantization import mixed_precision as stage
 from compile.quantization import sensitivity
 from compile.quantization.accuracy import AccuracyEvaluator
 from compile.quantization.contenders import MIXED, SMOOTH
-from compile.quantization.mixed_precision import _words, journal_name, search
+from compile.quantization.mixed_precision import journal_name, search
 from compile.quantization.sensitivity import task_sqnr_db
 from compile.quantization.steering import Aim, broken
 from compile.quantization.variants import QuantizationJob
@@ -51,16 +52,24 @@ def standing(low: float, high: float) -> TaskDrop:
     return TaskDrop(drop=(low + high) / 2, interval=(low, high), verdict="pass")
 
 
+def made_step(
+    tasks: dict[str, TaskDrop], *, broken: tuple[str, ...] = (), passed: bool = False, near: bool = False
+) -> Step:
+    """A step of plain INT8."""
+    return Step(
+        layers_in_float=0, macs_share=0.0, tasks=tasks, broken=broken, passed=passed, near=near, smooth=False, noise={}
+    )
+
+
 def test_a_task_with_an_undefined_metric_is_not_searched_for_and_is_named() -> None:
     nothing = float("nan")
     unlabelled = TaskDrop(drop=nothing, interval=(nothing, nothing), verdict="inconclusive")
     lost = TaskDrop(drop=float("inf"), interval=(nothing, nothing), verdict="regression")
     tasks = {"depth": standing(0.0, 0.001), "edge": unlabelled, "semseg": lost}
     assert broken(tasks, Aim(dict.fromkeys(tasks, 0.01), 0.5)) == ("semseg",)
-    step = Step(returned=0, macs_share=0.0, tasks=tasks, held=False)
+    step = made_step(tasks, broken=("semseg",))
     assert Step.model_validate_json(step.model_dump_json()).tasks["edge"].defined is False
-    settings = SearchSettings(FolderDataset(root=Path(), spec=made.SPEC), dict.fromkeys(tasks, 0.01), 0, SearchConfig())
-    assert _words(step, settings) == "not held: semseg; undefined on these images: edge"
+    assert step_ended(step, 0.5) == "not held: semseg; undefined on these images: edge"
 
 
 def test_noise_of_class_maps_is_that_of_one_hot_maps_and_stays_within_what_a_file_holds() -> None:
@@ -104,17 +113,7 @@ def drawn(scenes: Path) -> CalibrationSet:
 
 def test_the_layers_that_cost_most_are_named(tmp_path: Path) -> None:
     rows = (layer("loud", 0.1, depth=20.0), layer("soft", 0.1, depth=30.0))
-    report = SearchReport(
-        outcome="",
-        images=1,
-        trial_images=1,
-        config=SearchConfig(),
-        budgets={},
-        never_quantized_share=0.0,
-        steps=(),
-        returned=(),
-        layers=rows,
-    )
+    report = SearchReport(result="int8_holds", config=SearchConfig(), budgets={}, layers=rows)
     path = tmp_path / SENSITIVITY
     path.write_text(report.model_dump_json())
     assert describe_costs(_read(path.parent), ["depth"]) == ["  depth: its noise comes from loud 91%, soft 9%"]
@@ -184,8 +183,8 @@ class TestSearch:
             return
         mixed = variants[MIXED]
         assert set(mixed.files) <= set(found.record.files) and mixed.recipe.graph == "mixed"
-        assert 0 < len(report.returned) <= len(report.layers)
-        assert sum(row.macs_share for row in report.layers if row.name in report.returned) <= 0.95
+        assert 0 < len(report.layers_in_float) <= len(report.layers)
+        assert sum(row.macs_share for row in report.layers if row.name in report.layers_in_float) <= 0.95
         assert any(line.startswith("sensitivity: ") for line in lines)
         assert all(list(row.sqnr_db) == list(made.TASKS) for row in report.layers)
         worst = [name for name in report.budgets if abs(step.tasks[name].interval[1]) > 0.9 * reach]
@@ -212,8 +211,10 @@ class TestSearch:
         found, _ = ask(quantized, simplified, drawn, scenes, tmp_path / "out", budget=1e-7, limit=0.5)
         report = _read(found.folder)
         assert tried == [SMOOTH] and variants_of(found) == variants_of(quantized) and len(report.steps) == 1
-        assert "no graph can decide it within 50.0% of the MACs" in report.outcome and "of its noise" in report.outcome
-        assert report.layers and not report.returned and report.enough is not None and report.enough > 0.5
+        assert report.result == "undecidable" and set(report.forecast) == set(report.steps[0].broken)
+        assert all(0 <= task.noise_left < 1 for task in report.forecast.values())
+        assert "no graph can decide it within 50.0% of the MACs" in search_ended(report)
+        assert report.layers and not report.layers_in_float and report.enough is not None and report.enough > 0.5
 
     @ONE
     def test_where_no_layer_fits_into_the_limit_there_is_no_mixed_graph_and_the_report_says_so(
@@ -222,7 +223,7 @@ class TestSearch:
         found, _ = ask(quantized, simplified, drawn, scenes, tmp_path / "out", budget=1e-7, limit=1e-6)
         report = _read(found.folder)
         assert MIXED not in {one.recipe.name for one in variants_of(found)}
-        assert "no layer fits into 0.0% of the MACs" in report.outcome and report.layers and not report.returned
+        assert report.result == "no_layer_fits" and report.layers and not report.layers_in_float
 
     @BOTH
     def test_where_smoothquant_holds_every_task_no_layer_is_measured(
@@ -241,7 +242,9 @@ class TestSearch:
         )
 
         def holds(*given: object, smooth: bool = False, **more: float) -> Step:
-            return tried(*given, smooth=smooth, **more).model_copy(update={"held": smooth})  # type: ignore[arg-type]
+            return tried(*given, smooth=smooth, **more).model_copy(
+                update={"broken": () if smooth else tuple(made.TASKS)}
+            )  # type: ignore[arg-type]
 
         monkeypatch.setattr(stage, "_try", holds)
         found, _ = ask(quantized, simplified, drawn, scenes, tmp_path / "out", budget=1e-7)
@@ -251,10 +254,8 @@ class TestSearch:
         assert scheme is not None and scheme.smooth_quant_alpha == 0.95
         assert "broke a budget" in scheme.reasons["smooth_quant_alpha"]
         report = _read(found.folder)
-        assert (
-            report.outcome.startswith("SmoothQuant, no layer in float: every task holds; on fewer than 10")
-            and report.layers == ()
-        )
+        assert (report.result, report.layers, report.steps[-1].smooth) == ("smooth_holds", (), True)
+        assert search_ended(report).startswith("SmoothQuant, no layer in float: every task holds; on fewer than 10")
 
     @ONE
     def test_a_graph_that_smoothquant_cannot_do_is_searched_without_it(
@@ -313,7 +314,7 @@ class TestSearch:
         self, quantized: Quantized, simplified: Simplified, drawn: CalibrationSet, scenes: Path, tmp_path: Path
     ) -> None:
         found, _ = ask(quantized, simplified, drawn, scenes, tmp_path / "out", budget=50.0)
-        assert _read(found.folder).outcome.startswith("nothing to fix on these images")
+        assert _read(found.folder).result == "int8_holds"
         assert variants_of(found) == variants_of(quantized)
 
     @ONE
@@ -321,8 +322,9 @@ class TestSearch:
         self, quantized: Quantized, simplified: Simplified, calibration: CalibrationSet, scenes: Path, tmp_path: Path
     ) -> None:
         found, _ = ask(quantized, simplified, calibration, scenes, tmp_path / "out", budget=1e-7)
-        assert "6 of 6 calibration images lack a label" in _read(found.folder).outcome
-        assert _read(found.folder).layers == ()
+        report = _read(found.folder)
+        assert (report.result, report.unlabelled, report.calibration_images, report.layers) == ("no_labels", 6, 6, ())
+        assert search_ended(report) == "not searched: 6 of 6 calibration images lack a label"
 
 
 def test_few_images_still_rank_graphs_and_their_number_is_said() -> None:
@@ -334,7 +336,7 @@ def test_few_images_still_rank_graphs_and_their_number_is_said() -> None:
     same, worse = (evaluator.judge({"depth": one * by}) for by in ((1.0, 1), (4.0, 1)))
     assert (same["depth"].verdict, same["depth"].thin, worse["depth"].verdict) == ("pass", True, "regression")
     assert [broken(one, Aim({"depth": 0.01}, 0.5)) for one in (same, worse)] == [(), ("depth",)]
-    held = Step(returned=0, macs_share=0.0, tasks=same, held=True, passed=True, near=True)
-    assert stage._unknown(held) == "; on fewer than 10 labelled images, which show little: depth 1"
+    held = made_step(same, passed=True, near=True)
+    assert step_ended(held, 0.5) == "every task holds; on fewer than 10 labelled images, which show little: depth 1"
     enough = same["depth"].model_copy(update={"labelled_images": 10})
-    assert stage._unknown(held.model_copy(update={"tasks": {"depth": enough}})) == ""
+    assert step_ended(held.model_copy(update={"tasks": {"depth": enough}}), 0.5) == "every task holds"

@@ -27,8 +27,8 @@ def test_a_deferred_engine_says_why() -> None:
 
 
 def test_the_choice_of_a_variant_has_its_reason() -> None:
-    chosen = made.manifest({}, settings={"choice": "the fastest variant within its budgets"})
-    assert built.engine_sentence(chosen, CHOICE).startswith("Shipped: f32, the fastest variant within its budgets.")
+    chosen = made.manifest({}, settings={"choice": CHOICE.model_dump(mode="json")})
+    assert built.engine_sentence(chosen, CHOICE).startswith(f"Shipped: f32, {why_shipped(CHOICE)}.")
 
 
 def test_what_a_device_chose_instead_is_said() -> None:

@@ -88,28 +88,24 @@ def test_layers_are_ordered_by_their_largest_share_of_a_tasks_noise(tmp_path: Pa
     assert "2 layers was quantized alone on 24 images" in view.summary
 
 
+BROKEN: dict[str, object] = {"broken": ["depth"]}
+HOLDS: dict[str, object] = {}
+ENDED = "0 layers with 3.1% of the MACs in float; every task holds"
+
+
 @pytest.mark.parametrize(
     ("layers", "steps", "said"),
     [
-        (False, [], "The search on the calibration images: because."),
-        (False, [{"held": False}, {"held": True, "smooth": True}], "The search on the calibration images: because."),
-        (
-            True,
-            [{"held": False}, {"held": False, "smooth": True}, {"held": True}],
-            f"because. {SMOOTHED}Each of 2 layers",
-        ),
-        (True, [{"held": False}, {"held": True}], "because. Each of 2 layers"),
+        (False, [BROKEN, HOLDS | {"smooth": True}], "The search on the calibration images: 0 layers with 3.1%"),
+        (True, [BROKEN, BROKEN | {"smooth": True}, HOLDS], f"{ENDED}. {SMOOTHED}Each of 2 layers"),
+        (True, [BROKEN, HOLDS], f"{ENDED}. Each of 2 layers"),
     ],
 )
 def test_the_search_says_what_became_of_smoothquant(
-    tmp_path: Path, layers: bool, steps: list[dict[str, bool]], said: str
+    tmp_path: Path, layers: bool, steps: list[dict[str, object]], said: str
 ) -> None:
     rows = made.SENSITIVITY["layers"] if layers else []
-    found = made.SENSITIVITY | {
-        "outcome": "because.",
-        "steps": [{"returned": 0, "macs_share": 0.0, "tasks": {}, **step} for step in steps],
-        "layers": rows,
-    }
+    found = made.SENSITIVITY | {"steps": [made.search_step(**step) for step in steps], "layers": rows}
     (tmp_path / "sensitivity.json").write_text(json.dumps(found))
     assert sensitivity_view(tmp_path).summary.startswith(said)
 
