@@ -249,10 +249,8 @@ def _quantize(context: BuildContext, simplified: Simplified) -> Quantized:
 
 def _search(context: BuildContext, simplified: Simplified, quantized: Quantized) -> Quantized:
     """Add a smoothed or a mixed graph where plain INT8 breaks a budget on the calibration images; never asks those that judge."""
-    config, terms = (
-        context.config,
-        SearchSettings(context.dataset, context.budgets, context.config.seed, context.config.search),
-    )
+    config = context.config
+    terms = SearchSettings(context.dataset, context.budgets, config.seed, config.search)
     labels = hash_labelled(context.dataset, context.calibration.ids, tuple(context.model.tasks))
     settings = _target_settings(context) | {
         "budgets": dict(context.budgets),
@@ -263,7 +261,6 @@ def _search(context: BuildContext, simplified: Simplified, quantized: Quantized)
     def make(out: Path) -> Quantized:
         from compile.quantization.mixed_precision import search
 
-        cache = config.out / STORE
         return search(
             quantized,
             simplified,
@@ -272,14 +269,14 @@ def _search(context: BuildContext, simplified: Simplified, quantized: Quantized)
             context.target,
             context.run,
             terms,
-            cache=cache,
+            cache=config.out / STORE,
             progress=context.say,
         )
 
     inputs = (quantized.sha256, labels)
     found = _stage(context, Quantized, "search", inputs=inputs, settings=settings, make=make)
-    report = read_sensitivity(found.folder)
-    context.say(f"  search: {search_ended(report) if report else ''}")
+    if report := read_sensitivity(found.folder):
+        context.say(f"  search: {search_ended(report)}")
     return found
 
 

@@ -44,6 +44,8 @@ from compile.stage.compare import Outputs, run_graph
 from compile.stage.graph_info import GRAPH_FILE, GraphInfo, graph_info
 from compile.stage.store import StageKey, keep, tool_versions
 from compile.tensorrt_checks.rtx_build import prove
+from studies.generated_section import replace_section
+from studies.placement_table import SECTION, table
 from studies.rewrites import DEFAULT
 from studies.stages import folded_graph
 from targets.base import HeadType, RunConfig
@@ -80,6 +82,7 @@ SPLIT, SOFTMAX_STEP = "calibration", 1 / 127
 COMMAND = "python -m studies.placement --write"
 VIT = ROOT / "studies" / "dinov2" / "train.toml"
 PLAN = "plan.json"
+PAGE = ROOT / "docs" / "studies" / "quantization.md"
 
 
 class Model(NamedTuple):
@@ -284,7 +287,9 @@ def main(
     ] = 16,
     others: Annotated[bool, typer.Option(help="Measure on the Swin-T at 448 and the ViT-S/14 too.")] = True,
     work: Annotated[Path, typer.Option(help="Where graphs and calibrations are kept.")] = Path("build/placement"),
-    write: Annotated[bool, typer.Option("--write", help="Store the rows beside the target.")] = False,
+    write: Annotated[
+        bool, typer.Option("--write", help="Store the rows beside the target and in the documents.")
+    ] = False,
 ) -> None:
     """Measure the plan of each placement of quantizers for TensorRT.
 
@@ -304,6 +309,7 @@ def main(
     text = dumps(answer.model_dump(mode="json"), indent=1, ensure_ascii=False) + "\n"
     if write:
         write_text(ROOT / "targets" / "jetson" / FILE, text)
+        replace_section(PAGE, SECTION, table(answer), title="Quantization")
     print_answer(text)
 
 

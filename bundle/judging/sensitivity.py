@@ -112,8 +112,8 @@ class Forecast(Frozen):
 class SearchReport(Frozen):
     """What ``sensitivity.json`` holds: how the search ended, which layers are in float, what each costs.
 
-    ``images`` are those each layer was measured on, ``trial_images`` those each graph of ``steps`` was tried on, plain
-    INT8 first and the one that was taken last. ``unlabelled`` is the number of calibration images that lack
+    ``images`` are those each layer was measured on, ``trial_images`` those each graph of ``steps`` was tried on. Plain
+    INT8 is the first step, the graph that was taken the last. ``unlabelled`` is the number of calibration images that lack
     a label. ``forecast`` has the tasks that no mixed graph could decide. ``enough`` is the predicted share of the MACs
     in float with which every task passes. None: not asked, or plain INT8 passes on these images.
     """
