@@ -155,10 +155,7 @@ def _eliminate(
     from compile.folding.picture import picture
     from compile.folding.proof import as_record, prove
     from compile.folding.tables import ELIMINATION, fold_lines, macs_saved
-    from compile.graphs.cost import uncounted
 
-    if names := uncounted(model):
-        progress(f"fold: the MACs of {', '.join(names)} are not counted")
     feeds = [info.feed(image, name=name) for name, image in images.read()]
     found = eliminate(model, rates, progress)
     if graph_price(found.model, rates) >= graph_price(model, rates):

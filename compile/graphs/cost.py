@@ -22,25 +22,6 @@ from bundle.base.errors import GraphError
 from compile.graphs.nodes import WEIGHTED, gemm_size, input_at, is_standard, label, shape_of
 
 COUNTED = WEIGHTED | {"Einsum"}
-UNCOUNTED = frozenset(
-    {
-        "Attention",
-        "ConvInteger",
-        "DFT",
-        "DeformConv",
-        "GRU",
-        "If",
-        "LSTM",
-        "Loop",
-        "MatMulInteger",
-        "QLinearConv",
-        "QLinearMatMul",
-        "RNN",
-        "STFT",
-        "Scan",
-    }
-)
-"""Operators of the standard that multiply and add, and that no export of ours holds: they are named, not counted."""
 RENAMED = frozenset({"Constant", "Flatten", "Identity", "Reshape", "Squeeze", "Unsqueeze"})
 PARTIAL = frozenset({"Gather", "GatherElements", "GatherND", "Slice", "Split"})
 ELLIPSIS = "..."
@@ -107,11 +88,6 @@ def macs_by_node(model: ir.Model) -> dict[ir.Node, int]:
 def counted(model: ir.Model) -> Iterator[ir.Node]:
     """Yield the nodes of the main graph that multiply and add, in order."""
     yield from (node for node in model.graph if node.op_type in COUNTED and is_standard(node))
-
-
-def uncounted(model: ir.Model) -> tuple[str, ...]:
-    """Return the operators of the main graph whose multiply-accumulates are not counted: ``UNCOUNTED`` and custom ones."""
-    return tuple(sorted({node.op_type for node in model.graph if node.op_type in UNCOUNTED or not is_standard(node)}))
 
 
 def node_macs(node: ir.Node) -> int | None:
