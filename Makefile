@@ -14,6 +14,12 @@ as_typed = $(eval override $(1) := $$(if $$(filter command,$$(origin $(1))),$$(v
 $(foreach name,$(ASKED),$(call as_typed,$(name)))
 export $(ASKED)
 
+# A name with a typing error would otherwise leave its default in place: another model, or the help.
+unknown := $(filter-out PYTHON SHELL VENV,$(foreach name,$(.VARIABLES),$(if $(filter command,$(firstword $(origin $(name)))),$(name))))
+ifneq ($(unknown),)
+$(error unknown name $(firstword $(unknown)): expected one of: $(ASKED) PYTHON)
+endif
+
 ifneq ($(target),)
 ifneq ($(target),$(filter $(TARGETS),$(firstword $(target))))
 $(error unknown target '$(target)': expected one of: $(TARGETS))

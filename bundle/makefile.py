@@ -19,6 +19,7 @@ from bundle.base.isolated import module
 from bundle.base.terminal import exit_status, say
 
 OPTIONS = "options"
+INTERRUPTED = 130
 VARIABLES = ("model", "data", "tasks", "bundle", OPTIONS)
 MEANS: MappingProxyType[object, str] = MappingProxyType(
     {
@@ -69,7 +70,7 @@ def run(command: Sequence[str]) -> int:
 
 
 def main(recipe: Sequence[str]) -> None:
-    """Run a recipe's module and end with its exit code; a last line names it, for make's own is always 2."""
+    """Run a recipe's module and end with its exit code; a last line names it, for make's own is 2 unless it was interrupted."""
     code: object = 0
     try:
         with exit_status():
@@ -78,7 +79,8 @@ def main(recipe: Sequence[str]) -> None:
     except SystemExit as ended:
         code = ended.code
     if code:
-        say(f"exit code {code}{f' ({MEANS[code]})' if code in MEANS else ''}; make itself answers 2")
+        own = "" if code == INTERRUPTED else "; make itself answers 2"
+        say(f"exit code {code}{f' ({MEANS[code]})' if code in MEANS else ''}{own}")
         raise SystemExit(code)
 
 

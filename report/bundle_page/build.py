@@ -62,17 +62,14 @@ def fold_view(lines: tuple[FoldRecord, ...] | None, settings: FoldSettings | Non
         return FoldView(summary="The fold stage had nothing to decide.", proof="", rules=(), lines=())
     folded = [line for line in lines if line.decision == "folded"]
     exact = sum(line.exact for line in folded)
-    summary = (
-        f"{len(folded)} of {wording.plural(len(lines), 'decision')} folded, {exact} of them exact; "
-        f"{wording.plural(len(lines) - len(folded), 'module')} kept as they were. "
-        f"Parameters {_change(sum(_params(line) for line in lines))}, MACs {_change(sum(_macs(line) for line in lines))}."
-    )
+    parts = () if settings is None else settings.parts
+    decided = f"{len(folded)} of {wording.plural(len(lines), 'decision')} folded, {exact} of them exact. "
     return FoldView(
-        summary=summary,
+        summary=decided + (_whole(parts) if parts else ""),
         proof=_proof(None if settings is None else settings.proof),
         rules=rule_rows(lines),
         lines=tuple(map(_line, lines)),
-        parts=part_rows(() if settings is None else settings.parts),
+        parts=part_rows(parts),
         picture=None if settings is None else _picture(settings.picture),
     )
 
@@ -97,18 +94,10 @@ def _proof(proof: FoldProof | None) -> str:
     )
 
 
-def _params(line: FoldRecord) -> int:
-    return line.params_after - line.params_before
-
-
-def _macs(line: FoldRecord) -> int:
-    return line.macs_after - line.macs_before
-
-
-def _change(difference: int) -> str:
-    if difference == 0:
-        return "unchanged"
-    return f"{wording.count(abs(difference))} {'fewer' if difference < 0 else 'more'}"
+def _whole(parts: tuple[FoldPart, ...]) -> str:
+    macs = _pair(sum(part.macs_before for part in parts), sum(part.macs_after for part in parts))
+    params = _pair(sum(part.params_before for part in parts), sum(part.params_after for part in parts))
+    return f"The graph: {macs} MACs, {params} parameters."
 
 
 def _pair(before: int, after: int) -> str:
@@ -136,8 +125,6 @@ def _rule(name: str, group: list[FoldRecord]) -> RuleRow:
         name=name,
         folded=str(len(folded)) + (f" ({approximate} approximate)" if approximate else ""),
         kept=str(len(group) - len(folded)),
-        params=_pair(sum(line.params_before for line in group), sum(line.params_after for line in group)),
-        macs=_pair(sum(line.macs_before for line in group), sum(line.macs_after for line in group)),
         error=_error(max(errors, default=None)),
     )
 

@@ -85,8 +85,6 @@ class RuleRow(Frozen):
     name: str
     folded: str
     kept: str
-    params: str
-    macs: str
     error: str
 
 

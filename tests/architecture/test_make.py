@@ -48,6 +48,14 @@ def test_an_unknown_target_is_refused() -> None:
     assert "unknown target 'tpu': expected one of: intel jetson" in answer.stderr
 
 
+@pytest.mark.parametrize("typed", ["modle=x", "targte=intel"])
+def test_a_name_with_a_typing_error_is_refused(typed: str) -> None:
+    """Ignored, it would compile the shipped model in the place of another, or print the help and succeed."""
+    for goal in ("target=intel", "test"):
+        answer = make("-n", goal, typed)
+        assert answer.returncode == 2 and f"unknown name {typed.partition('=')[0]}: expected one of" in answer.stderr
+
+
 @pytest.mark.parametrize("target", ["intel", "jetson"])
 def test_a_target_installs_its_extra_and_runs_the_pipeline(target: str) -> None:
     answer = make("-n", f"target={target}")
