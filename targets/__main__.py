@@ -30,6 +30,7 @@ from targets.base import RunConfig
 from targets.decide import Decision, Plan, Protocol, decide, latency_line
 from targets.sendback import prepare_sendback, sendback_path, write_sendback
 
+DESCRIPTION = "Choose, judge and time the variants of a bundle on this machine."
 EXAMPLES = """\
 examples:
   python -m targets default-jetson.zip                          on a Jetson; 'make target=jetson bundle=default-jetson.zip' is the same
@@ -41,7 +42,19 @@ examples:
 @exit_status()
 def main(arguments: list[str] | None = None) -> None:
     """Run the command line and end the process with its exit code."""
-    given = _parser().parse_args(arguments)
+    parser = argparse.ArgumentParser(
+        prog="python -m targets",
+        description=DESCRIPTION,
+        epilog=EXAMPLES,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
+    parser.add_argument("-V", "--version", action="version", version=version_text())
+    add_arguments(parser)
+    judge(parser.parse_args(arguments))
+
+
+def judge(given: argparse.Namespace) -> None:
+    """Decide on this machine as the options of ``add_arguments`` say, and print the answer."""
     if given.bundle.is_file():
         given.bundle = unpack_beside(given.bundle, key=given.key)
     plan = _plan(given)
@@ -115,15 +128,9 @@ def _json(decision: Decision) -> str:
     return decision.report.model_dump_json(by_alias=True, indent=2, exclude={"arrays"}) + "\n"
 
 
-def _parser() -> argparse.ArgumentParser:
-    parser = argparse.ArgumentParser(
-        prog="python -m targets",
-        description="Choose, judge and time the variants of a bundle on this machine.",
-        epilog=EXAMPLES,
-        formatter_class=argparse.RawDescriptionHelpFormatter,
-    )
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """Add the bundle and the options of ``judge`` to a command line."""
     add = parser.add_argument
-    add("-V", "--version", action="version", version=version_text())
     add(
         "bundle",
         type=Path,
@@ -155,7 +162,6 @@ def _parser() -> argparse.ArgumentParser:
     add("--key", type=Path, metavar="PUB", help="refuse a bundle that is not signed with this public key")
     add("--send", type=Path, metavar="FILE", help="the file to send back (default: beside the bundle)")
     add("--json", action="store_true", help="print regression.json instead of text")
-    return parser
 
 
 if __name__ == "__main__":
