@@ -4,6 +4,7 @@ It has the layout of ``zipapp``, whose own writer stores local times and the per
 sorted, the times are fixed and nothing is compressed. So the same source is the same bytes on each machine and Python.
 """
 
+import hashlib
 import io
 import zipfile
 from pathlib import Path
@@ -13,6 +14,7 @@ from bundle.base.isolated import ROOT
 from bundle.base.zip_entries import new_entry
 from bundle.formats.hash_files import write_hashed
 from bundle.formats.outputs import require_file, zip_with
+from bundle.transport.commands import Answer, pack
 from device_runtime.suite import INSIDE, SETTINGS, SUITE
 
 RUNTIME = "tdss-runtime.pyz"
@@ -22,16 +24,32 @@ START = "__main__.py"  # what Python runs of a zip file
 EARLIER = zip_with(START, "device_runtime/__init__.py")  # what a runtime file may be written over
 
 
-def write_runtime(out: Path) -> Path:
-    """Write the runtime file and its hash, and return its path; an earlier one is replaced.
+def write_runtime(out: Path) -> Answer:
+    """Write the runtime file and its hash, and say what it is; an earlier one is replaced.
 
     Raises:
         InputError: another file is at ``out``, or this is no checkout, which alone has the suite.
     """
     require_runtime(out)
     out.parent.mkdir(parents=True, exist_ok=True)
-    write_hashed(out, content())
-    return out
+    made = content()
+    write_hashed(out, made)
+    digest = hashlib.sha256(made).hexdigest()
+    text = f"{out}: {len(made) / 1e6:.1f} MB, sha256 {digest}\n"
+    return Answer(text, {"runtime": str(out), "bytes": len(made), "sha256": digest})
+
+
+def pack_with_runtime(folder: Path, out: Path | None) -> Answer:
+    """Write a bundle as one archive, as ``bundle.transport.commands.pack`` does, and the runtime file beside it.
+
+    Raises:
+        InputError: something else is at one of the paths, or this is no checkout.
+        ArtifactError: a file of the bundle is missing or was altered.
+    """
+    beside = (out if out is not None else folder.resolve()).with_name(RUNTIME)
+    require_runtime(beside)
+    archive, runtime = pack(folder, out), write_runtime(beside)
+    return Answer(archive.text + runtime.text, archive.value | {"runtime": runtime.value})
 
 
 def require_runtime(out: Path) -> None:

@@ -133,3 +133,20 @@ def test_a_mixed_graph_that_passes_goes_along_where_the_plain_one_is_only_undeci
     candidates = tuple(Candidate(name=n, latency_ms=1.0, verdicts={"depth": v}) for n, v in tried.items())  # type: ignore[dict-item]
     manifest = ship(made, Choice(shipped="f32", rule="none_within", eager_ms=None, candidates=candidates), "a" * 64)
     assert [variant.name for variant in manifest.variants] == list(tried)
+
+
+@pytest.mark.parametrize("status", ["deferred", "built"])
+def test_the_device_runtime_is_beside_a_bundle_whose_engines_the_device_builds(tmp_path: Path, status: str) -> None:
+    folder = make_bundle(tmp_path / "default" / "jetson", count=1).folder
+    terms = load_bundle(folder).manifest
+    lines = publish_runtime(folder, terms.model_copy(update={"engine": Engine(status=status, reason="no device")}))
+    assert (folder.parent / RUNTIME).is_file() == (status == "deferred") == any(RUNTIME in line for line in lines)
+
+
+def test_a_build_says_why_it_wrote_no_device_runtime(tmp_path: Path) -> None:
+    folder = make_bundle(tmp_path / "default" / "jetson", count=1).folder
+    (folder.parent / RUNTIME).write_text("mine")
+    terms = load_bundle(folder).manifest
+    deferred = terms.model_copy(update={"engine": Engine(status="deferred", reason="no device")})
+    [line] = publish_runtime(folder, deferred)
+    assert "no device runtime was written" in line and (folder.parent / RUNTIME).read_text() == "mine"

@@ -11,11 +11,13 @@ from pathlib import Path
 
 import pytest
 
+from device_runtime.write import RUNTIME, write_runtime
 from tests.architecture.source import ROOT, device_side
 from tests.bundle.made import TASKS
 from tests.bundle.made_onnx import COUNT, make
 from tests.contract import interpreters
 from tests.contract.interpreters import VERSIONS, environment, find
+from tests.device_runtime.runtime_file import altered, carry
 
 pytestmark = pytest.mark.slow
 
@@ -71,6 +73,21 @@ def test_a_bundle_is_decided_on(python: str, bundle: Path) -> None:
     assert done.returncode == 0, done.stdout + done.stderr
     assert json.loads((bundle / "choice.json").read_text())["shipped"] == "f32"
     assert "send this file back" in done.stdout + done.stderr
+
+
+@pytest.mark.parametrize("spoilt", [False, True], ids=["sound", "altered"])
+def test_a_bundle_is_judged_from_two_files(python: str, version: str, tmp_path: Path, spoilt: bool) -> None:
+    write_runtime(tmp_path / RUNTIME)
+    there = carry(tmp_path / RUNTIME, tmp_path, "intel")
+    if spoilt:
+        altered(there / "intel.zip", "f32.bin")
+    command = [python, "-W", "error", RUNTIME, "judge", "intel.zip"]
+    done = subprocess.run(command, cwd=there, env={}, capture_output=True, text=True, check=False)
+    assert done.returncode == (2 if spoilt else 0), done.stderr
+    assert ("f32.bin was altered" in done.stderr) == spoilt and (there / "intel").is_dir() != spoilt
+    if not spoilt:
+        report = json.loads((there / "intel" / "regression.json").read_text())
+        assert report["passed"] and report["images"] == COUNT and set(report["tasks"]) == set(TASKS)
 
 
 def test_a_version_that_is_not_here_is_skipped_by_its_name(tmp_path: Path) -> None:
