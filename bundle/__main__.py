@@ -76,7 +76,7 @@ def _add_arguments(name: str, row: argparse.ArgumentParser) -> None:
         row.add_argument("archive", type=Path, help="a file that pack wrote")
         row.add_argument(
             "--max-bytes",
-            type=within(1, "bundle_bytes"),
+            type=within(1, "bundle_bytes", int),
             default=MAX_BYTES,
             help="refuse more than this (default: 2 GiB)",
         )

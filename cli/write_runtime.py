@@ -14,9 +14,9 @@ def main(
     out: Annotated[Path, typer.Option(help="The file to write; its hash is written beside it.")] = Path(RUNTIME),
     as_json: Annotated[bool, typer.Option("--json", help="Print the path, the size and the hash as JSON.")] = False,
 ) -> None:
-    """Write the device runtime: the same source is the same bytes on each machine.
+    """Write the device runtime: the one file a device needs beside an archive.
 
-    A device starts it as python3 tdss-runtime.pyz judge NAME.zip, without this repository.
+    The same source is the same bytes on each machine. A device starts it: python3 tdss-runtime.pyz judge NAME.zip
 
     Example: tdss runtime --out tdss-runtime.pyz
     """

@@ -10,9 +10,10 @@ from bundle.formats.manifest import BundleVariant, Engine, Manifest
 from bundle.formats.outputs import anything, replacing
 from bundle.judging.choice import Candidate, Choice
 from bundle.judging.sentences import why_shipped
-from compile.publish import StageArtifacts, ship
+from compile.publish import StageArtifacts, publish_runtime, ship
 from compile.stage.artifacts import ReferenceVectors
 from compile.stage.store import seal
+from device_runtime.write import RUNTIME
 from tests.bundle.made import make_bundle
 
 FILES = {"f32": ("float.onnx",), "f16": ("f16.onnx", "shared.bin"), "int8": ("int8.onnx", "shared.bin")}
@@ -137,16 +138,14 @@ def test_a_mixed_graph_that_passes_goes_along_where_the_plain_one_is_only_undeci
 
 @pytest.mark.parametrize("status", ["deferred", "built"])
 def test_the_device_runtime_is_beside_a_bundle_whose_engines_the_device_builds(tmp_path: Path, status: str) -> None:
-    folder = make_bundle(tmp_path / "default" / "jetson", count=1).folder
-    terms = load_bundle(folder).manifest
-    lines = publish_runtime(folder, terms.model_copy(update={"engine": Engine(status=status, reason="no device")}))
+    folder, engine = tmp_path / "default" / "jetson", Engine.model_validate({"status": status, "reason": "no device"})
+    lines = publish_runtime(folder, draft(folder, "jetson").model_copy(update={"engine": engine}))
     assert (folder.parent / RUNTIME).is_file() == (status == "deferred") == any(RUNTIME in line for line in lines)
 
 
 def test_a_build_says_why_it_wrote_no_device_runtime(tmp_path: Path) -> None:
-    folder = make_bundle(tmp_path / "default" / "jetson", count=1).folder
+    folder, engine = tmp_path / "default" / "jetson", Engine(status="deferred", reason="no device")
+    terms = draft(folder, "jetson").model_copy(update={"engine": engine})
     (folder.parent / RUNTIME).write_text("mine")
-    terms = load_bundle(folder).manifest
-    deferred = terms.model_copy(update={"engine": Engine(status="deferred", reason="no device")})
-    [line] = publish_runtime(folder, deferred)
+    [line] = publish_runtime(folder, terms)
     assert "no device runtime was written" in line and (folder.parent / RUNTIME).read_text() == "mine"
