@@ -43,6 +43,14 @@ def python(version: str, pytestconfig: pytest.Config, tmp_path_factory: pytest.T
     return str(environment(version, cache.mkdir("interpreters") if cache else tmp_path_factory.getbasetemp()))
 
 
+@pytest.fixture(scope="module")
+def runtime(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The runtime file of this checkout."""
+    path = tmp_path_factory.mktemp("runtime") / RUNTIME
+    write_runtime(path)
+    return path
+
+
 @pytest.fixture
 def bundle(tmp_path: Path) -> Path:
     """A tiny bundle for Intel that the host's Python made."""
@@ -75,19 +83,29 @@ def test_a_bundle_is_decided_on(python: str, bundle: Path) -> None:
     assert "send this file back" in done.stdout + done.stderr
 
 
-@pytest.mark.parametrize("spoilt", [False, True], ids=["sound", "altered"])
-def test_a_bundle_is_judged_from_two_files(python: str, version: str, tmp_path: Path, spoilt: bool) -> None:
-    write_runtime(tmp_path / RUNTIME)
-    there = carry(tmp_path / RUNTIME, tmp_path, "intel")
-    if spoilt:
-        altered(there / "intel.zip", "f32.bin")
-    command = [python, "-W", "error", RUNTIME, "judge", "intel.zip"]
-    done = subprocess.run(command, cwd=there, env={}, capture_output=True, text=True, check=False)
-    assert done.returncode == (2 if spoilt else 0), done.stderr
-    assert ("f32.bin was altered" in done.stderr) == spoilt and (there / "intel").is_dir() != spoilt
-    if not spoilt:
-        report = json.loads((there / "intel" / "regression.json").read_text())
-        assert report["passed"] and report["images"] == COUNT and set(report["tasks"]) == set(TASKS)
+def in_two_files(python: str, there: Path, *words: str) -> "subprocess.CompletedProcess[str]":
+    command = [python, "-W", "error", RUNTIME, *words]
+    return subprocess.run(command, cwd=there, env={}, capture_output=True, text=True, check=False)
+
+
+@pytest.mark.parametrize(("target", "executed_on"), [("intel", "device"), ("jetson", "emulation")])
+def test_a_bundle_is_judged_from_two_files(
+    python: str, runtime: Path, tmp_path: Path, target: str, executed_on: str
+) -> None:
+    there = carry(runtime, tmp_path, target)
+    done = in_two_files(python, there, "judge", f"{target}.zip")
+    assert done.returncode == 0, done.stderr
+    report = json.loads((there / target / "regression.json").read_text())
+    assert report["passed"] and report["executed_on"] == executed_on and report["images"] == COUNT
+    done = in_two_files(python, there, "test", target, "-q")
+    assert done.returncode == 0 and f"{4 * len(TASKS) + 3} passed" in done.stdout, done.stdout + done.stderr
+
+
+def test_an_altered_archive_is_refused(python: str, runtime: Path, tmp_path: Path) -> None:
+    there = carry(runtime, tmp_path, "intel")
+    altered(there / "intel.zip", "f32.bin")
+    done = in_two_files(python, there, "judge", "intel.zip")
+    assert done.returncode == 2 and "f32.bin was altered" in done.stderr and not (there / "intel").exists()
 
 
 def test_a_version_that_is_not_here_is_skipped_by_its_name(tmp_path: Path) -> None:
