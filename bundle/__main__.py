@@ -6,7 +6,9 @@ Exit codes: 0 good; 2 bad input (an altered bundle, a hostile archive); 3 a libr
 
 import argparse
 import json
+from collections.abc import Iterable
 from pathlib import Path
+from typing import TypeAlias
 
 from bundle.base.arguments import within
 from bundle.base.strict_json import dumps
@@ -17,6 +19,7 @@ from bundle.transport import commands
 from bundle.transport.archive import MAX_BYTES
 from bundle.transport.commands import Answer
 
+Rows: TypeAlias = "argparse._SubParsersAction[argparse.ArgumentParser]"
 EXAMPLES = """\
 examples:
   python -m bundle verify build/default/jetson --key release.pub
@@ -25,15 +28,20 @@ examples:
 """
 
 
+SUMMARIES = {
+    "verify": "hash every file of a bundle and refuse, by name, one that was altered",
+    "info": "say what a bundle holds: tasks, variants, the engine, budgets",
+    "pack": "write a bundle as one archive, the same bytes each time",
+    "unpack": "unpack an archive, complete and verified, or not at all",
+    "sign": "sign a bundle with a private key",
+    "keygen": "make a pair of keys: KEY signs, KEY.pub checks",
+    "schema": "print the JSON Schema of a format",
+}
+
+
 @exit_status()
 def main(arguments: list[str] | None = None) -> None:
     """Run the command line and end the process with its exit code."""
-    given = _parser().parse_args(arguments)
-    answer = _answer(given)
-    print_answer(dumps(answer.value) if given.json else answer.text)
-
-
-def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(
         prog="python -m bundle",
         description="What one does with a bundle on any machine.",
@@ -41,20 +49,24 @@ def _parser() -> argparse.ArgumentParser:
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
     parser.add_argument("-V", "--version", action="version", version=version_text())
-    rows = parser.add_subparsers(dest="command", required=True, metavar="COMMAND")
-    for name, summary in {
-        "verify": "hash every file of a bundle and refuse, by name, one that was altered",
-        "info": "say what a bundle holds: tasks, variants, the engine, budgets",
-        "pack": "write a bundle as one archive, the same bytes each time",
-        "unpack": "unpack an archive, complete and verified, or not at all",
-        "sign": "sign a bundle with a private key",
-        "keygen": "make a pair of keys: KEY signs, KEY.pub checks",
-        "schema": "print the JSON Schema of a format",
-    }.items():
-        row = rows.add_parser(name, help=summary, description=f"{summary[0].upper()}{summary[1:]}.")
+    add_commands(parser.add_subparsers(dest="command", required=True, metavar="COMMAND"), tuple(SUMMARIES))
+    run(parser.parse_args(arguments))
+
+
+def add_commands(rows: Rows, names: Iterable[str]) -> None:
+    """Add the commands with these names to a command line; ``run`` runs them."""
+    for name in names:
+        row = rows.add_parser(
+            name, help=SUMMARIES[name], description=f"{SUMMARIES[name][0].upper()}{SUMMARIES[name][1:]}."
+        )
         row.add_argument("--json", action="store_true", help="print the answer as JSON")
         _add_arguments(name, row)
-    return parser
+
+
+def run(given: argparse.Namespace) -> None:
+    """Run a command that ``add_commands`` added, and print its answer."""
+    answer = _answer(given)
+    print_answer(dumps(answer.value) if given.json else answer.text)
 
 
 def _add_arguments(name: str, row: argparse.ArgumentParser) -> None:
@@ -64,7 +76,7 @@ def _add_arguments(name: str, row: argparse.ArgumentParser) -> None:
         row.add_argument("archive", type=Path, help="a file that pack wrote")
         row.add_argument(
             "--max-bytes",
-            type=within(1, "bundle_bytes"),
+            type=within(1, "bundle_bytes", int),
             default=MAX_BYTES,
             help="refuse more than this (default: 2 GiB)",
         )

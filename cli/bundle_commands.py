@@ -10,6 +10,7 @@ from bundle.base.strict_json import dumps
 from bundle.base.terminal import print_answer
 from bundle.transport import commands
 from bundle.transport.archive import MAX_BYTES
+from device_runtime.write import pack_with_runtime
 
 BundleFolder: TypeAlias = Annotated[Path, typer.Argument(help="A bundle: build/<model>/<target>.")]
 PublicKey: TypeAlias = Annotated[Path | None, typer.Option(help="Refuse one that is not signed with this public key.")]
@@ -41,11 +42,11 @@ def pack(
     out: Annotated[Path | None, typer.Option(help="The archive to write. Default: beside the bundle.")] = None,
     as_json: AsJson = False,
 ) -> None:
-    """Write a bundle as one archive, the same bytes each time; engines stay behind.
+    """Write a bundle as one archive, and the device runtime beside it; the same bytes each time. Engines stay behind.
 
     Example: tdss bundle pack build/default/jetson --out default-jetson.zip
     """
-    _show(commands.pack(bundle, out), as_json=as_json)
+    _show(pack_with_runtime(bundle, out), as_json=as_json)
 
 
 def unpack(

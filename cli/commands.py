@@ -80,7 +80,9 @@ COMMANDS = (
     Command(
         "bundle info", "cli.bundle_commands", "Say what a bundle holds: tasks, variants, the engine, budgets.", "info"
     ),
-    Command("bundle pack", "cli.bundle_commands", "Write a bundle as one archive, the same bytes each time.", "pack"),
+    Command(
+        "bundle pack", "cli.bundle_commands", "Write a bundle as one archive, and the device runtime beside it.", "pack"
+    ),
     Command(
         "bundle unpack", "cli.bundle_commands", "Unpack an archive, complete and verified, or not at all.", "unpack"
     ),
@@ -88,6 +90,7 @@ COMMANDS = (
     Command(
         "bundle keygen", "cli.bundle_commands", "Make a pair of ed25519 keys: KEY signs, KEY.pub checks.", "keygen"
     ),
+    Command("runtime", "cli.write_runtime", "Write the device runtime: the one file a device needs beside an archive."),
     Command(
         "doctor",
         "cli.doctor",

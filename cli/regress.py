@@ -5,54 +5,48 @@ from typing import Annotated
 
 import typer
 from rich.progress import Progress
+from typer.models import OptionInfo
 
-from bundle.base.limits import LIMITS
 from bundle.base.terminal import print_answer
 from bundle.formats.manifest import Bundle
 from bundle.formats.outputs import overwrite, require_file
 from bundle.judging.checks import answers, require_agreement, require_passed
-from bundle.judging.harness import REPORTS, TIME_LIMIT_S, Judged, Options, inputs_of, judge_bundle
+from bundle.judging.harness import REPORTS, Judged, Options, inputs_of, judge_bundle
 from bundle.judging.regression_report import RegressionReport
 from bundle.transport.signature import load_trusted
 from compile.stage.console import EscapingConsole
 from report.junit import JUNIT, junit
 from report.terminal import notes, tasks_table
 from targets.base import Execute, RunConfig, Session
+from targets.judge_options import DEFAULTS, JUDGING, RUN
 from targets.open import execution, open_session
 
-THREADS, SECONDS = LIMITS["threads"].most, LIMITS["seconds"].most
 TO_STDERR = EscapingConsole(stderr=True)
+
+
+def _asked(name: str) -> OptionInfo:
+    """Return an option of the table as typer takes it."""
+    row = JUDGING[name]
+    least, most = row.bounds
+    option: OptionInfo = typer.Option(help=f"{row.help[0].upper()}{row.help[1:]}.", min=least, max=most)
+    return option
 
 
 def main(
     bundle: Annotated[Path, typer.Argument(help="A bundle: build/<model>/<target>.")],
-    execute: Annotated[
-        Execute, typer.Option(help="What must run it: the device, its emulation (exact per operator), or what is here.")
-    ] = "auto",
-    variant: Annotated[
-        str, typer.Option(help="A precision the bundle holds. Default: the one that choice.json names.")
-    ] = "",
-    device: Annotated[str, typer.Option(help="A device of the target: CPU, GPU, NPU, AUTO.")] = "",
-    threads: Annotated[int, typer.Option(min=0, max=THREADS, help="Threads; 0: the runtime's choice.")] = 0,
-    allow_inconclusive: Annotated[
-        bool, typer.Option(help="Accept undecided verdicts; they are named, never within budget.")
-    ] = False,
-    two_sided: Annotated[bool, typer.Option(help="Fail on an improvement beyond the budget, too.")] = False,
-    data: Annotated[
-        Path | None, typer.Option(help="A labelled folder to judge on, instead of the bundle's images.")
-    ] = None,
-    split: Annotated[str, typer.Option(help="Which split of --data.")] = "val",
-    reference: Annotated[
-        Path | None, typer.Option(help="With --data: the reference's arrays, from tdss evaluate --arrays.")
-    ] = None,
-    baseline: Annotated[
-        Path | None, typer.Option(help="An earlier regression.json: compare image by image, and fail if this is worse.")
-    ] = None,
-    time_limit: Annotated[
-        float, typer.Option(min=0, max=SECONDS, help="The longest one image may take, in seconds; 0: no limit.")
-    ] = TIME_LIMIT_S,
-    out: Annotated[Path | None, typer.Option(help="Write the report here, not into the bundle.")] = None,
-    key: Annotated[Path | None, typer.Option(help="Refuse a bundle that is not signed with this public key.")] = None,
+    execute: Annotated[Execute, _asked("execute")] = "auto",
+    variant: Annotated[str, _asked("variant")] = "",
+    device: Annotated[str, _asked("device")] = "",
+    threads: Annotated[int, _asked("threads")] = RUN.threads,
+    allow_inconclusive: Annotated[bool, _asked("allow-inconclusive")] = False,
+    two_sided: Annotated[bool, _asked("two-sided")] = False,
+    data: Annotated[Path | None, _asked("data")] = None,
+    split: Annotated[str, _asked("split")] = DEFAULTS.split,
+    reference: Annotated[Path | None, _asked("reference")] = None,
+    baseline: Annotated[Path | None, _asked("baseline")] = None,
+    time_limit: Annotated[float, _asked("time-limit")] = DEFAULTS.time_limit_s,
+    out: Annotated[Path | None, _asked("out")] = None,
+    key: Annotated[Path | None, _asked("key")] = None,
     junit_file: Annotated[Path | None, typer.Option("--junit", help="Write the checks as JUnit XML.")] = None,
     as_json: Annotated[bool, typer.Option("--json", help="Print regression.json, without its arrays.")] = False,
 ) -> None:

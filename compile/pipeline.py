@@ -33,7 +33,7 @@ from calibration.image_files import ImageFiles
 from compile.evaluation import judge, vectors
 from compile.evaluation.build_context import BuildContext, Say, prepare_build
 from compile.evaluation.summary import describe, next_steps
-from compile.publish import StageArtifacts, draft_manifest, publish, ship, unchanged
+from compile.publish import StageArtifacts, draft_manifest, publish, publish_runtime, ship, unchanged
 from compile.quantization.contenders import why_search
 from compile.stage.artifacts import Judged, ReferenceVectors, savings, variants_of
 from compile.stage.command import run_script, timed
@@ -70,8 +70,7 @@ def build_bundle(config: BuildConfig, progress: Say) -> Path:
         InputError: the configuration, the checkpoint or the data cannot be used.
         TargetUnavailable: a runtime or device is missing.
     """
-    folder, _ = build_and_judge(config, progress)
-    return folder
+    return build_and_judge(config, progress)[0]
 
 
 def build_and_judge(config: BuildConfig, progress: Say) -> tuple[Path, RegressionReport]:
@@ -95,7 +94,8 @@ def _run_stages(context: BuildContext) -> tuple[Path, RegressionReport]:
         context.say(f"bundle: {folder} ({perf_counter() - start:.1f} s)")
     if context.config.sign is not None:
         context.say(f"bundle: signed, {sign(folder, context.config.sign).name}")
-    for line in describe(judge.read_choice(built.judged), judge.read_bench(built.judged)):
+    lines = describe(judge.read_choice(built.judged), judge.read_bench(built.judged))
+    for line in [*lines, *publish_runtime(folder, manifest)]:
         context.say(line)
     return folder, read_report(built.judged.folder)
 

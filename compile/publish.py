@@ -1,12 +1,13 @@
 """Assemble: the stages' artifacts become one bundle folder, written whole or not at all."""
 
+import shlex
 import shutil
 from pathlib import Path
 from typing import TYPE_CHECKING, NamedTuple
 
 from pydantic import JsonValue
 
-from bundle.base.errors import ArtifactError
+from bundle.base.errors import ArtifactError, InputError
 from bundle.formats.artifacts import Engine, Exported, Folded, Quantized, Simplified
 from bundle.formats.contents import ENGINES, RESULTS, VECTORS
 from bundle.formats.fold import FOLD
@@ -35,6 +36,7 @@ from compile.stage.artifacts import (
 from compile.stage.config import BuildConfig
 from compile.stage.graph_info import graph_info, read_settings
 from compile.stage.store import locked, tool_versions
+from device_runtime.write import RUNTIME, write_runtime
 from report.bundle_page.origin import now_here
 from report.bundle_page.page import render
 from targets.base import DeferredEngine, RunConfig
@@ -214,3 +216,15 @@ def publish(folder: Path, manifest: Manifest, parts: StageArtifacts, judged: Jud
         session, _ = open_session(bundle, execute="auto", variant="", run=run)
         with session:
             render(bundle, session.infer, built=now_here())
+
+
+def publish_runtime(folder: Path, manifest: Manifest) -> list[str]:
+    """Write the device runtime beside a bundle whose engines the device builds, and say what to carry there."""
+    if manifest.engine.status == "built":
+        return []
+    runtime = folder.parent / RUNTIME
+    try:
+        write_runtime(runtime)
+    except InputError as error:
+        return [f"no device runtime was written: {error.message}: {error.got}"]
+    return [f"for the device: {runtime}, and the archive of 'tdss bundle pack {shlex.quote(str(folder))}'"]

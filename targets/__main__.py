@@ -28,8 +28,10 @@ from bundle.transport.commands import coverage_lines
 from bundle.transport.signature import verify_trusted
 from targets.base import RunConfig
 from targets.decide import Decision, Plan, Protocol, decide, latency_line
+from targets.judge_options import add_options
 from targets.sendback import prepare_sendback, sendback_path, write_sendback
 
+DESCRIPTION = "Choose, judge and time the variants of a bundle on this machine."
 EXAMPLES = """\
 examples:
   python -m targets default-jetson.zip                          on a Jetson; 'make target=jetson bundle=default-jetson.zip' is the same
@@ -41,7 +43,19 @@ examples:
 @exit_status()
 def main(arguments: list[str] | None = None) -> None:
     """Run the command line and end the process with its exit code."""
-    given = _parser().parse_args(arguments)
+    parser = argparse.ArgumentParser(
+        prog="python -m targets",
+        description=DESCRIPTION,
+        epilog=EXAMPLES,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
+    parser.add_argument("-V", "--version", action="version", version=version_text())
+    add_arguments(parser)
+    judge(parser.parse_args(arguments))
+
+
+def judge(given: argparse.Namespace) -> None:
+    """Decide on this machine as the options of ``add_arguments`` say, and print the answer."""
     if given.bundle.is_file():
         given.bundle = unpack_beside(given.bundle, key=given.key)
     plan = _plan(given)
@@ -115,47 +129,36 @@ def _json(decision: Decision) -> str:
     return decision.report.model_dump_json(by_alias=True, indent=2, exclude={"arrays"}) + "\n"
 
 
-def _parser() -> argparse.ArgumentParser:
-    parser = argparse.ArgumentParser(
-        prog="python -m targets",
-        description="Choose, judge and time the variants of a bundle on this machine.",
-        epilog=EXAMPLES,
-        formatter_class=argparse.RawDescriptionHelpFormatter,
-    )
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """Add the bundle and the options of ``judge`` to a command line."""
     add = parser.add_argument
-    add("-V", "--version", action="version", version=version_text())
     add(
         "bundle",
         type=Path,
         help="a bundle, build/<model>/<target>, or its archive NAME.zip: unpacked as NAME beside it",
     )
     add("--target", metavar="NAME", help="refuse a bundle that was built for another one (default: any)")
-    add("--execute", choices=("auto", "device", "emulation"), default="auto", help="what may run (default: auto)")
-    add("--device", default="", help="the target's device: CPU, GPU, NPU, AUTO (default: the target's choice)")
+    add_options(add, "execute", "device", "threads", "allow-inconclusive", "key")
     add("--variant", action="append", default=[], metavar="NAME", help="only this one; may be given again")
-    add("--runs", type=within(1, "count"), default=100, help="rounds that are timed (default: 100)")
-    add("--warmup", type=within(0, "count"), default=10, help="rounds before them (default: 10)")
-    add("--threads", type=within(0, "threads"), default=0, help="CPU threads (default: the runtime's choice)")
+    add("--runs", type=within(1, "count", int), default=100, help="rounds that are timed (default: 100)")
+    add("--warmup", type=within(0, "count", int), default=10, help="rounds before them (default: 10)")
     add(
         "--tool-seconds",
-        type=within(0, "seconds"),
+        type=within(0, "seconds", int),
         default=0,
         help="also run benchmark_app or trtexec that long (default: no)",
     )
     add("--model-cache", type=Path, metavar="DIR", help="keep what OpenVINO compiles here")
     add(
         "--workspace",
-        type=within(1, "workspace_mib"),
+        type=within(1, "workspace_mib", int),
         default=2048,
         metavar="MIB",
         help="TensorRT's scratch memory (default: 2048)",
     )
     add("--builder", choices=("onnx", "torch-tensorrt"), default="onnx", help="who made the engine (default: onnx)")
-    add("--allow-inconclusive", action="store_true", help="let a verdict pass that the images cannot settle")
-    add("--key", type=Path, metavar="PUB", help="refuse a bundle that is not signed with this public key")
     add("--send", type=Path, metavar="FILE", help="the file to send back (default: beside the bundle)")
     add("--json", action="store_true", help="print regression.json instead of text")
-    return parser
 
 
 if __name__ == "__main__":

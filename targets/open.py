@@ -48,7 +48,7 @@ def as_variant(stored: BundleVariant) -> Variant:
             expected=f"keys {', '.join(VariantRecipe.model_fields)}",
             got=faults(error),
             where="manifest.json",
-            fix="build the bundle again with this version of the project",
+            fix="take the tdss-runtime.pyz that came with the bundle, or build the bundle again with this version of the project",
         ) from error
 
 

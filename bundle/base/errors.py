@@ -16,11 +16,20 @@ What is raised by mistake ends with 4 (bundle/base/terminal.py).
 """
 
 import os
+import shlex
+import sys
+from collections.abc import Mapping
+from types import MappingProxyType
 from typing import ClassVar
 
 from bundle.base.escaping import escaped
+from bundle.base.isolated import ROOT
 
 DEBUG = "TDSS_DEBUG"
+BASE = ("numpy>=1.26", "pydantic>=2.7,<3", "pytest>=8")  # what pyproject.toml asks for on every device
+RUNTIMES: Mapping[str, str] = MappingProxyType(
+    {"cryptography": "cryptography>=42", "onnxruntime": "onnxruntime>=1.23", "openvino": "openvino>=2026.4"}
+)
 
 
 class ProjectError(Exception):
@@ -108,5 +117,13 @@ def not_installed(what: str, package: str, *, extra: str, where: str, error: Imp
         expected=f"the Python package {package}",
         got=str(error),
         where=where,
-        fix=f"in this project's checkout: make env, or pip install --editable '.[{extra}]'",
+        fix=_install(package, extra),
     )
+
+
+def _install(package: str, extra: str) -> str:
+    """Return the command that installs a package: pip's for the device runtime, which has no checkout."""
+    if ROOT.is_dir():
+        return f"in this project's checkout: make env, or pip install --editable '.[{extra}]'"
+    wanted = [RUNTIMES[package]] if package in RUNTIMES else [*BASE]
+    return f"{shlex.quote(sys.executable)} -m pip install {shlex.join(wanted)}"

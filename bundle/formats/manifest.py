@@ -26,6 +26,7 @@ from bundle.tasks.dataset import DatasetSpec
 from bundle.tasks.preprocess import Preprocess
 from bundle.tasks.table import Activation, task
 
+SCHEMA = 2
 STRICT = 0.1  # `strict` budgets are this fraction of the task table's: 99.9 % instead of 99 %
 
 Io = Literal["raw", "edge"]
@@ -253,13 +254,22 @@ def parse_manifest(content: bytes, folder: Path) -> Manifest:
     try:
         return Manifest.model_validate_json(content)
     except ValidationError as error:
+        newer = _newer(error)
         raise ArtifactError(
-            f"{MANIFEST} cannot be read",
-            expected="schema_version 2",
+            f"this bundle is of format {newer}, which is newer" if newer else f"{MANIFEST} cannot be read",
+            expected=f"schema_version {SCHEMA}",
             got=faults(error),
             where=str(folder / MANIFEST),
-            fix="build the bundle again with this version of the project",
+            fix="take the tdss-runtime.pyz that was published beside the archive, or the version of the project that built it"
+            if newer
+            else "build the bundle again with this version of the project",
         ) from error
+
+
+def _newer(error: ValidationError) -> int:
+    """Return the format that a later version of the project wrote; 0 if the error is about something else."""
+    versions = [fault["input"] for fault in error.errors() if fault["loc"] == ("schema_version",)]
+    return next((version for version in versions if isinstance(version, int) and version > SCHEMA), 0)
 
 
 def load_bundle(folder: Path) -> Bundle:

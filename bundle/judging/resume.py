@@ -15,6 +15,7 @@ from pathlib import Path
 import numpy as np
 
 from bundle.base.append_log import AppendLog
+from bundle.base.isolated import ROOT
 from bundle.formats.contents import JOURNAL
 from bundle.judging.evaluate_image import ImageResult
 
@@ -24,9 +25,12 @@ _PACKAGE = Path(__file__).parents[1]
 
 
 def run_key(**facts: object) -> str:
-    """Return the key of a run from the facts that decide it and the source of this package, 16 hexadecimal digits."""
+    """Return the key of a run from the facts that decide it and the source of this package, 16 hexadecimal digits.
+
+    The device runtime is one file, and counts as the source.
+    """
     digest = hashlib.sha256(json.dumps(facts, sort_keys=True, default=str).encode())
-    for path in sorted(_PACKAGE.rglob("*.py")):
+    for path in [ROOT] if ROOT.is_file() else sorted(_PACKAGE.rglob("*.py")):
         digest.update(path.read_bytes())
     return digest.hexdigest()[:_DIGITS]
 

@@ -20,7 +20,6 @@ from targets.jetson.builder import BuilderConfig, EngineFile, cached_engine, eng
 from targets.jetson.device import Device, find_device
 from targets.jetson.log import no_memory
 
-ROOT = Path(__file__).resolve().parents[2]
 TIMEOUT_S = 4 * 3600
 STDERR = 2  # this process's, as the system numbers it
 
@@ -62,9 +61,7 @@ def _not_built(precision: Precision, got: str, onnx_path: Path) -> TargetUnavail
 
 def _run(command: Sequence[str]) -> "subprocess.CompletedProcess[str]":
     """Run the builder; what it prints goes to our error stream, so that our standard output stays the answer."""
-    return subprocess.run(
-        command, cwd=ROOT, stdout=STDERR, stderr=subprocess.PIPE, text=True, timeout=TIMEOUT_S, check=False
-    )
+    return subprocess.run(command, stdout=STDERR, stderr=subprocess.PIPE, text=True, timeout=TIMEOUT_S, check=False)
 
 
 @exit_status()

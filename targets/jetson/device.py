@@ -65,7 +65,7 @@ def _fix(said: str) -> str:
             "JetPack, and start it with --runtime nvidia; on the device sudo apt install nvidia-jetpack"
         )
     return (
-        "on a Jetson make the environment with system packages (make target=jetson bundle=DIR does); "
+        "on a Jetson start the system's Python, or one of an environment with --system-site-packages; "
         "on another device pip install -e .[tensorrt]; on a host use --execute emulation"
     )
 

@@ -22,7 +22,6 @@ MODULE = "tensorrt_rtx"
 DISTRIBUTION = "tensorrt-rtx-cu13"
 COMPUTE_CAPABILITY = "8.6"
 WORKER = "targets.jetson.rtx_worker"
-ROOT = Path(__file__).resolve().parents[2]
 TIMEOUT_SECONDS = 1800
 KERNEL = re.compile(
     r"Name: (?P<name>.*?), LayerType: (?P<kind>\w+), Inputs: \[(?P<inputs>.*?)\], Constants: \[(?P<constants>.*?)\], "
@@ -130,7 +129,7 @@ def build_graph(graph: Path) -> RtxBuild:
 
 def _run(command: list[str], graph: Path) -> subprocess.CompletedProcess[str]:
     try:
-        return subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=False, timeout=TIMEOUT_SECONDS)
+        return subprocess.run(command, capture_output=True, text=True, check=False, timeout=TIMEOUT_SECONDS)
     except subprocess.TimeoutExpired as error:
         raise _died(f"no answer in {TIMEOUT_SECONDS} s", graph) from error
 

@@ -6,7 +6,18 @@ from functools import cache
 from pathlib import Path
 
 ROOT = Path(__file__).resolve().parents[2]
-PACKAGES = ("bundle", "calibration", "cli", "compile", "examples", "report", "studies", "targets", "tdss")
+PACKAGES = (
+    "bundle",
+    "calibration",
+    "cli",
+    "compile",
+    "device_runtime",
+    "examples",
+    "report",
+    "studies",
+    "targets",
+    "tdss",
+)
 
 
 def library() -> list[Path]:
@@ -24,6 +35,7 @@ def device_side() -> list[Path]:
     targets = ROOT / "targets"
     seeds = [
         *(ROOT / "bundle").rglob("*.py"),
+        *(ROOT / "device_runtime").rglob("*.py"),
         *targets.glob("*/session.py"),
         targets / "__main__.py",
         ROOT / "examples" / "infer.py",

@@ -20,6 +20,7 @@ ALLOWED = {
     "calibration": CORE,
     "cli": (*CORE, *COMMAND),  # but tdss --help needs nothing, see tests/cli
     "compile": (*MODEL, *COMMAND, "onnx_ir", "scipy"),
+    "device_runtime": CORE,
     "examples": CORE,
     "report": (*CORE, "rich"),
     "studies": (*MODEL, *COMMAND, "onnx_ir", "scipy"),

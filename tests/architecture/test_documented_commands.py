@@ -13,13 +13,14 @@ from markdown_it import MarkdownIt
 from cli.commands import COMMANDS
 from cli.main import find
 from compile.stage.command import command_of
+from device_runtime.write import RUNTIME
 from tests.architecture.source import PACKAGES, ROOT, file_of
 
 DOCUMENTS = (
     ROOT / "README.md",
     *(path for path in sorted((ROOT / "docs").glob("**/*.md")) if path.parent.name != "decisions"),
 )
-OURS = re.compile(r"(?:tdss|make|python3? -m|python3? compile/\S+)(?: .*)?")
+OURS = re.compile(r"(?:tdss|make|python3? -m|python3? tdss-runtime\.pyz|python3? compile/\S+)(?: .*)?")
 MAKEFILE = (ROOT / "Makefile").read_text(encoding="utf-8")
 GOALS = {goal for names in re.findall(r"^\.PHONY: (.*)$", MAKEFILE, re.MULTILINE) for goal in names.split()}
 ASKED = re.findall(r"^ASKED := (.*)$", MAKEFILE, re.MULTILINE)[0].split()
@@ -64,6 +65,8 @@ def wrong(words: list[str]) -> str:
         return " ".join(filter(None, (wrong_goal(word, reader) for word in words[1:])))
     if words[0] == "tdss":
         return wrong_subcommand(words[1:])
+    if words[1] == RUNTIME:
+        return wrong_option("device_runtime.command", words[2:4] if words[2] == "test" else words[2:])  # else pytest's
     module = words[2] if words[1] == "-m" else words[1].removesuffix(".py").replace("/", ".")
     rest = words[3:] if words[1] == "-m" else words[2:]
     if module.partition(".")[0] not in (*PACKAGES, "tests"):  # another project's; of pytest's words, the paths are ours
@@ -157,6 +160,8 @@ def test_the_documents_show_commands_of_every_kind() -> None:
         ("python -m bundle varify DIR", "varify"),
         ("python -m bundle verify DIR --kye K", "--kye"),
         ("python -m targets DIR --devise=GPU", "--devise"),
+        ("python3 tdss-runtime.pyz jugde NAME.zip", "jugde"),
+        ("python3 tdss-runtime.pyz judge NAME.zip --devise=GPU", "--devise"),
         ("python compile/flod.py DIR", "compile.flod"),
         ("make target=jetson bundle=DIR options='--workspcae 9'", "--workspcae"),
         ("make target=jetson options='--workspace 9'", "--workspace"),

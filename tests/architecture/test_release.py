@@ -8,6 +8,8 @@ import tomllib
 from packaging.requirements import Requirement
 from setuptools import find_packages
 
+from bundle.base.errors import BASE, RUNTIMES
+from bundle.base.version import VERSION
 from tests.architecture.source import PACKAGES, ROOT, library
 
 PROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text())
@@ -36,7 +38,8 @@ def _requirements(extras: list[str]) -> list[Requirement]:
 
 def test_the_changelog_knows_this_version() -> None:
     [newest, *_] = re.findall(r"^## \[(\d+\.\d+\.\d+)\]", (ROOT / "CHANGELOG.md").read_text(), flags=re.MULTILINE)
-    assert newest == PROJECT["project"]["version"]
+    assert newest == VERSION
+    assert PROJECT["tool"]["setuptools"]["dynamic"]["version"] == {"attr": "bundle.base.version.VERSION"}
 
 
 def test_every_package_is_listed() -> None:
@@ -64,6 +67,12 @@ def test_every_requirement_is_pinned_within_its_range(pins: str, extras: list[st
 
 def test_the_device_installs_no_host_package() -> None:
     assert {requirement.name for requirement in _requirements(["device"])} == {"numpy", "pydantic", "pytest"}
+
+
+def test_errors_name_the_packages_of_a_device_as_the_extras_do() -> None:
+    asked = {re.sub(r"[<>=~!].*", "", line): line for extra in EXTRAS.values() for line in extra}
+    assert [*BASE] == [*PROJECT["project"]["dependencies"], *EXTRAS["device"]]
+    assert dict(RUNTIMES) == {name: asked[name] for name in RUNTIMES}
 
 
 def test_errors_name_extras_that_exist() -> None:

@@ -12,6 +12,7 @@ PICKLES = {"cPickle", "cloudpickle", "dill", "joblib", "marshal", "pickle", "she
 # terminal.py escapes; the progress display escapes its lines; the others print in a process without our packages.
 MAY_PRINT = {
     "bundle/base/terminal.py",
+    "device_runtime/__main__.py",
     "examples/infer.py",
     "tdss/train.py",
     "compile/_path.py",

@@ -9,9 +9,10 @@ from bundle.formats.artifacts import Engine as EngineArtifact
 from bundle.formats.manifest import BundleVariant, Engine, Manifest
 from bundle.formats.outputs import anything, replacing
 from bundle.judging.choice import Candidate, Choice
-from compile.publish import StageArtifacts, ship
+from compile.publish import StageArtifacts, publish_runtime, ship
 from compile.stage.artifacts import ReferenceVectors
 from compile.stage.store import seal
+from device_runtime.write import RUNTIME
 from tests.bundle.made import make_bundle
 
 FILES = {"f32": ("float.onnx",), "f16": ("f16.onnx", "shared.bin"), "int8": ("int8.onnx", "shared.bin")}
@@ -132,3 +133,18 @@ def test_a_mixed_graph_that_passes_goes_along_where_the_plain_one_is_only_undeci
     candidates = tuple(Candidate(name=n, latency_ms=1.0, verdicts={"depth": v}) for n, v in tried.items())  # type: ignore[dict-item]
     manifest = ship(made, Choice(shipped="f32", rule="none_within", eager_ms=None, candidates=candidates), "a" * 64)
     assert [variant.name for variant in manifest.variants] == list(tried)
+
+
+@pytest.mark.parametrize("status", ["deferred", "built"])
+def test_the_device_runtime_is_beside_a_bundle_whose_engines_the_device_builds(tmp_path: Path, status: str) -> None:
+    folder, engine = tmp_path / "default" / "jetson", Engine.model_validate({"status": status, "reason": "no device"})
+    lines = publish_runtime(folder, draft(folder, "jetson").model_copy(update={"engine": engine}))
+    assert (folder.parent / RUNTIME).is_file() == (status == "deferred") == any(RUNTIME in line for line in lines)
+
+
+def test_a_build_says_why_it_wrote_no_device_runtime(tmp_path: Path) -> None:
+    folder, engine = tmp_path / "default" / "jetson", Engine(status="deferred", reason="no device")
+    terms = draft(folder, "jetson").model_copy(update={"engine": engine})
+    (folder.parent / RUNTIME).write_text("mine")
+    [line] = publish_runtime(folder, terms)
+    assert "no device runtime was written" in line and (folder.parent / RUNTIME).read_text() == "mine"

@@ -49,10 +49,10 @@ def environment(version: str, kept: Path) -> Path:
 
 
 def _packages() -> list[str]:
-    """What a device has: the extra's packages within their pins, and the runtime that a host pins."""
+    """What a device has: the extra's packages within their pins, the runtime that a host pins, and what emulates a Jetson."""
     lines = (ROOT / "constraints" / "host.txt").read_text(encoding="utf-8").splitlines()
     [runtime] = [line for line in lines if line and line[0] != "#" and Requirement(line).name == "openvino"]
-    return ["numpy", "pydantic", "pytest", runtime]
+    return ["numpy", "pydantic", "pytest", runtime, "onnxruntime"]  # its newest version for each Python
 
 
 def _make(interpreter: Path, folder: Path, wanted: list[str]) -> None:

@@ -11,11 +11,13 @@ from pathlib import Path
 
 import pytest
 
+from device_runtime.write import RUNTIME, write_runtime
 from tests.architecture.source import ROOT, device_side
 from tests.bundle.made import TASKS
 from tests.bundle.made_onnx import COUNT, make
 from tests.contract import interpreters
 from tests.contract.interpreters import VERSIONS, environment, find
+from tests.device_runtime.runtime_file import altered, carry
 
 pytestmark = pytest.mark.slow
 
@@ -39,6 +41,14 @@ def python(version: str, pytestconfig: pytest.Config, tmp_path_factory: pytest.T
     """The interpreter of the version's environment; in a folder of this run if pytest keeps no cache."""
     cache = getattr(pytestconfig, "cache", None)  # there is none under -p no:cacheprovider
     return str(environment(version, cache.mkdir("interpreters") if cache else tmp_path_factory.getbasetemp()))
+
+
+@pytest.fixture(scope="module")
+def runtime(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The runtime file of this checkout."""
+    path = tmp_path_factory.mktemp("runtime") / RUNTIME
+    write_runtime(path)
+    return path
 
 
 @pytest.fixture
@@ -71,6 +81,31 @@ def test_a_bundle_is_decided_on(python: str, bundle: Path) -> None:
     assert done.returncode == 0, done.stdout + done.stderr
     assert json.loads((bundle / "choice.json").read_text())["shipped"] == "f32"
     assert "send this file back" in done.stdout + done.stderr
+
+
+def in_two_files(python: str, there: Path, *words: str) -> "subprocess.CompletedProcess[str]":
+    command = [python, "-W", "error", RUNTIME, *words]
+    return subprocess.run(command, cwd=there, env={}, capture_output=True, text=True, check=False)
+
+
+@pytest.mark.parametrize(("target", "executed_on"), [("intel", "device"), ("jetson", "emulation")])
+def test_a_bundle_is_judged_from_two_files(
+    python: str, runtime: Path, tmp_path: Path, target: str, executed_on: str
+) -> None:
+    there = carry(runtime, tmp_path, target)
+    done = in_two_files(python, there, "judge", f"{target}.zip")
+    assert done.returncode == 0, done.stderr
+    report = json.loads((there / target / "regression.json").read_text())
+    assert report["passed"] and report["executed_on"] == executed_on and report["images"] == COUNT
+    done = in_two_files(python, there, "test", target, "-q")
+    assert done.returncode == 0 and f"{4 * len(TASKS) + 3} passed" in done.stdout, done.stdout + done.stderr
+
+
+def test_an_altered_archive_is_refused(python: str, runtime: Path, tmp_path: Path) -> None:
+    there = carry(runtime, tmp_path, "intel")
+    altered(there / "intel.zip", "f32.bin")
+    done = in_two_files(python, there, "judge", "intel.zip")
+    assert done.returncode == 2 and "f32.bin was altered" in done.stderr and not (there / "intel").exists()
 
 
 def test_a_version_that_is_not_here_is_skipped_by_its_name(tmp_path: Path) -> None:

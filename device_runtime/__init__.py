@@ -1,0 +1,1 @@
+"""What a device starts: one file with all that it needs of this project."""
