@@ -1,8 +1,7 @@
 """How a prediction is judged: each metric as a per-image array that is summed over images, then reduced.
 
-Because the arrays add, a bootstrap resamples stored arrays and never touches a prediction again. The tables:
-``METRICS`` maps the gated ``metric`` of a row of bundle/tasks/table.py to its class. ``SECONDARY`` maps it to the
-other figures that the field prints beside it; they are reported and gate nothing.
+Because the arrays add, a bootstrap resamples stored arrays and never touches a prediction again. A kind of task (bundle/tasks/kinds/) names its
+metrics: the first gates, the others are those that the field prints beside it; they are reported and gate nothing.
 
 What is undefined is defined here. An image without a single valid pixel contributes zeros. A class that occurs in
 neither the labels nor the predictions of any image is left out of the mean. Reducing a sum to which no image
@@ -10,8 +9,7 @@ contributed gives NaN. A prediction that is not finite gives an array of NaN, so
 """
 
 from abc import abstractmethod
-from collections.abc import Callable
-from typing import Annotated, NamedTuple, TypeAlias
+from typing import Annotated, Literal, TypeAlias
 
 import numpy as np
 from numpy.typing import NDArray
@@ -19,11 +17,11 @@ from pydantic import Field
 
 from bundle.base.errors import DatasetError
 from bundle.base.frozen import Frozen
-from bundle.tasks.dataset import IGNORE, Array
 from bundle.tasks.edges import THRESHOLDS, edge_counts
-from bundle.tasks.table import Direction, Task
+from bundle.tasks.spec import IGNORE, Array
 
 Floats: TypeAlias = NDArray[np.float64]
+Direction: TypeAlias = Literal["higher", "lower"]
 
 BETA_SQUARED = 0.3
 SALIENCY_THRESHOLDS = 255
@@ -31,7 +29,18 @@ MASK_THRESHOLDS = np.linspace(0.2, 0.9, 15)
 
 
 class Metric(Frozen):
-    """A metric of one task: ``per_image`` arrays of ``shape``, summed, then ``reduce``."""
+    """A metric of one task: ``per_image`` arrays of ``shape``, summed, then ``reduce``.
+
+    ``name`` is its key in regression.json, ``title`` its name for people and ``unit`` what follows its value, which has
+    ``decimals``. ``direction`` is which way is better. A ``slow`` one waits for the end of training.
+    """
+
+    name: str
+    title: str
+    unit: str = ""
+    decimals: int = 4
+    direction: Direction = "higher"
+    slow: bool = False
 
     @property
     @abstractmethod
@@ -74,12 +83,14 @@ class Metric(Frozen):
 class MeanIou(Metric):
     """Pooled mean intersection over union: per class, pixels of all images; then the mean over classes that occur.
 
-    The array is ``[2, classes]``: intersections, unions. ``empty_class`` (a task's row) names the class that an image
+    The array is ``[2, classes]``: intersections, unions. ``empty_class`` (of the kind) names the class that an image
     must not consist of alone. Such an image contributes zeros, as images without people do in human parts.
     """
 
+    name: str = "miou"
+    title: str = "mIoU"
     classes: Annotated[int, Field(gt=1, lt=IGNORE)]
-    empty_class: int | None
+    empty_class: int | None = None
 
     @property
     def shape(self) -> tuple[int, ...]:
@@ -119,6 +130,9 @@ class MaxF(Metric):
     The array is ``[511]``: 255 precisions, 255 recalls, 1 for an image that counts.
     """
 
+    name: str = "max_f"
+    title: str = "max F"
+
     @property
     def shape(self) -> tuple[int, ...]:
         """``[511]``."""
@@ -147,6 +161,9 @@ class MaxThresholdIou(Metric):
     is over all images. The array is ``[16]``: 15 indices, 1 for the image. Protocol of Maninis et al. (2019).
     """
 
+    name: str = "max_threshold_miou"
+    title: str = "max-threshold mIoU"
+
     @property
     def shape(self) -> tuple[int, ...]:
         """``[16]``."""
@@ -169,6 +186,12 @@ class MeanAngularErrorDeg(Metric):
     The array is ``[2]``: the sum of angles, the valid pixels. The angle is atan2(|p × t|, p · t), exact near 0 where
     arccos is not. A zero prediction has no direction and counts as 90°.
     """
+
+    name: str = "mean_angular_error_deg"
+    title: str = "mean angular error"
+    unit: str = "°"
+    decimals: int = 3
+    direction: Direction = "lower"
 
     @property
     def shape(self) -> tuple[int, ...]:
@@ -222,6 +245,11 @@ class RmseM(Metric):
     The array is ``[2]``: the sum of squared errors in m², the valid pixels.
     """
 
+    name: str = "rmse_m"
+    title: str = "RMSE"
+    unit: str = " m"
+    direction: Direction = "lower"
+
     @property
     def shape(self) -> tuple[int, ...]:
         """``[2]``."""
@@ -268,6 +296,10 @@ class OdsF(Metric):
     labelled), which is 2PR/(P + R) as the matching is one to one. NaN if no image has an edge in its label.
     """
 
+    name: str = "ods_f"
+    title: str = "ODS F"
+    slow: bool = True
+
     @property
     def shape(self) -> tuple[int, ...]:
         """``[3, 33]``."""
@@ -299,45 +331,3 @@ def _above(prediction: Array) -> NDArray[np.int64]:
     ranks = np.searchsorted(MASK_THRESHOLDS, prediction.reshape(-1).astype(np.float64), side="left")
     counts = np.bincount(ranks, minlength=len(MASK_THRESHOLDS) + 1)
     return np.cumsum(counts[::-1])[::-1][1:].astype(np.int64)
-
-
-def _mean_iou(row: Task, channels: int) -> Metric:
-    return MeanIou(classes=channels, empty_class=row.empty_class)
-
-
-METRICS: dict[str, Callable[[Task, int], Metric]] = {
-    "miou": _mean_iou,
-    "max_f": lambda row, channels: MaxF(),
-    "mean_angular_error_deg": lambda row, channels: MeanAngularErrorDeg(),
-    "rmse_m": lambda row, channels: RmseM(),
-    "ods_f": lambda row, channels: OdsF(),
-}
-
-
-def metric(row: Task, channels: int) -> Metric:
-    """Return the metric of a task whose model output has ``channels`` channels (``DatasetSpec.channels``)."""
-    return METRICS[row.metric](row, channels)
-
-
-class Measure(NamedTuple):
-    """A figure of a task: its key in regression.json, which way is better, and how it is measured."""
-
-    name: str
-    direction: Direction
-    metric: Metric
-
-
-SECONDARY: dict[str, tuple[Measure, ...]] = {
-    "max_f": (Measure("max_threshold_miou", "higher", MaxThresholdIou()),),
-    "mean_angular_error_deg": (
-        Measure("share_under_11.25_deg", "higher", ShareUnderDeg(angle_deg=11.25)),
-        Measure("share_under_22.5_deg", "higher", ShareUnderDeg(angle_deg=22.5)),
-        Measure("share_under_30_deg", "higher", ShareUnderDeg(angle_deg=30.0)),
-    ),
-    "rmse_m": (Measure("delta_1.25", "higher", ShareWithinFactor(factor=1.25)),),
-}
-
-
-def measures(row: Task, channels: int) -> tuple[Measure, ...]:
-    """Return a task's figures: the one its budget gates first, then those that are only reported."""
-    return (Measure(row.metric, row.direction, metric(row, channels)), *SECONDARY.get(row.metric, ()))
