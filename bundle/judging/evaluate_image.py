@@ -17,7 +17,7 @@ from bundle.formats.manifest import Manifest
 from bundle.formats.stored_maps import kept, kept_output
 from bundle.formats.vectors import EvaluationSample
 from bundle.judging import frames
-from bundle.tasks.agreement import ENERGIES, signal_energy
+from bundle.tasks.agreement import ENERGIES, energy
 from bundle.tasks.dataset import decode_label
 from bundle.tasks.kinds.kind import Kind
 from bundle.tasks.postprocess import predict
@@ -77,17 +77,14 @@ def _see(name: str, output: Array, stored: EvaluationSample, manifest: Manifest)
     known, full = stored.predictions.get(name), stored.outputs.get(name)
     exact = None if full is None else predict(row, full)
     ours, ours_full = kept(kind, prediction), kept_output(prediction)
+    reference, answer = (exact, ours_full) if manifest.io == "edge" else (full, kept_output(output))
     return ImageResult(
         figures=arrays,
         finite=True,
         agreement=NAN if known is None else kind.agreement(known, ours),
         change=NAN if known is None else _mean_change(kind, known, ours),
         full_change=NAN if exact is None else _mean_change(kind, exact, ours_full),
-        energies=nothing
-        if full is None or exact is None
-        else signal_energy(full, kept_output(output))
-        if manifest.io == "raw"
-        else kind.energy(exact, ours_full),
+        energies=nothing if reference is None else energy(reference, answer),
     )
 
 

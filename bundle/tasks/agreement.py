@@ -30,6 +30,12 @@ def label_energy(reference: Array, prediction: Array) -> Floats:
     return np.array([reference.size, 2 * wrong, reference.size - wrong, reference.size], dtype=np.float64)
 
 
+def energy(reference: Array, output: Array) -> Floats:
+    """Return ``label_energy`` of integers, which are label maps, else ``signal_energy``."""
+    measured = label_energy if np.issubdtype(reference.dtype, np.integer) else signal_energy
+    return measured(reference, output)
+
+
 def sqnr_db(energies: Floats) -> float:
     """Return 10·log10(Σ reference² / Σ difference²) in dB of summed energies; NaN if there is no difference at all."""
     defined = energies[0] > 0 and energies[1] > 0

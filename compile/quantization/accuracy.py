@@ -12,7 +12,7 @@ import numpy as np
 from bundle.formats.stored_maps import kept_output
 from bundle.judging.sensitivity import TaskDrop
 from bundle.judging.verdict import Rule, judge
-from bundle.tasks.agreement import ENERGIES, label_energy, signal_energy
+from bundle.tasks.agreement import ENERGIES, energy
 from bundle.tasks.dataset import FolderDataset, decode_label
 from bundle.tasks.metrics import Floats, Metric
 from bundle.tasks.postprocess import predict
@@ -67,10 +67,7 @@ class AccuracyEvaluator:
         for sample, reference in zip(self.samples[:count], self._outputs, strict=False):
             outputs = infer(sample.feed)
             for name, one in reference.items():
-                other = kept_output(outputs[name])
-                sums[name] += (
-                    label_energy(one, other) if np.issubdtype(one.dtype, np.integer) else signal_energy(one, other)
-                )
+                sums[name] += energy(one, kept_output(outputs[name]))
         return {name: _ratio(difference, whole) for name, (whole, difference, _, _) in sums.items()}
 
     def measure(self, infer: Infer) -> Measured:

@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 
 from bundle.base.errors import DatasetError
 from bundle.base.frozen import Frozen
-from bundle.tasks.agreement import Floats, signal_energy
+from bundle.tasks.agreement import Floats
 from bundle.tasks.kinds.colours import Inks, Palette, Rgb, ramp
 from bundle.tasks.metrics import Metric
 from bundle.tasks.spec import Array, DatasetSpec
@@ -91,10 +91,6 @@ class Kind(Frozen):
     def expand(self, stored: Array) -> Array:
         """Return a stored prediction as ``predict`` gives it: the inverse of ``compact`` up to rounding."""
         return np.asarray(stored.astype(np.float32) / np.float32(self.scale))
-
-    def energy(self, reference: Array, prediction: Array) -> Floats:
-        """Return the sums that SQNR and cosine of two predictions are made of, see bundle/tasks/agreement.py."""
-        return signal_energy(reference, prediction)
 
     def pseudo_label(self, prediction: Array, predictions: Sequence[Array]) -> Array:
         """Return a prediction as a label; ``predictions`` are those of all images."""

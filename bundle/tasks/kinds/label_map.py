@@ -4,7 +4,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from bundle.base.errors import DatasetError
-from bundle.tasks.agreement import Floats, label_energy
+from bundle.tasks.agreement import Floats
 from bundle.tasks.kinds.colours import IGNORE_COLOUR, Inks, Rgb
 from bundle.tasks.kinds.kind import Kind
 from bundle.tasks.metrics import MeanIou, Metric
@@ -67,10 +67,6 @@ class LabelMap(Kind):
     def change(self, reference: Array, prediction: Array) -> Floats:
         """Return 1 where the class differs, else 0."""
         return np.asarray(reference != prediction, dtype=np.float64)
-
-    def energy(self, reference: Array, prediction: Array) -> Floats:
-        """Return the sums of both as one-hot maps."""
-        return label_energy(reference, prediction)
 
     def _draw(self, values: Array, inks: Inks) -> Rgb:
         """Colour the classes by ``inks.palette``; 255 becomes grey.
