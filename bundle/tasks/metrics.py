@@ -43,17 +43,20 @@ class Metric(Frozen):
     slow: bool = False
 
     @property
-    @abstractmethod
     def shape(self) -> tuple[int, ...]:
         """The fixed shape of a per-image array."""
+        return (2,)
 
     @abstractmethod
     def _measure(self, prediction: Array, label: Array) -> Floats:
         """Measure one image; the prediction is finite and of the label's shape."""
 
-    @abstractmethod
     def reduce_many(self, sums: Floats) -> Floats:
-        """Map sums float64 ``[R, *shape]`` to metrics float64 ``[R]``; NaN where nothing contributed."""
+        """Map sums float64 ``[R, *shape]`` to metrics float64 ``[R]``; NaN where nothing contributed.
+
+        Of an array ``[2]``, a sum and the number of its terms, it is the mean.
+        """
+        return ratio(sums[:, 0], sums[:, 1])
 
     def per_image(self, prediction: Array, label: Array) -> Floats:
         """Measure one image: a prediction (bundle/tasks/postprocess.py) against a decoded label (bundle/tasks/dataset.py).
@@ -119,7 +122,7 @@ class MeanIou(Metric):
         """Map ``[R, 2, classes]`` to the mean IoU, ``[R]``."""
         intersection, union = sums[:, 0], sums[:, 1]
         occurs = union != 0
-        return _ratio(_ratio(intersection, union, empty=0.0).sum(axis=1), occurs.sum(axis=1))
+        return ratio(ratio(intersection, union, empty=0.0).sum(axis=1), occurs.sum(axis=1))
 
 
 class MaxF(Metric):
@@ -144,13 +147,13 @@ class MaxF(Metric):
             return np.zeros(self.shape)
         levels = np.floor(np.clip(prediction.astype(np.float32), 0, 1) * SALIENCY_THRESHOLDS).astype(np.int64)
         answered, hits = _at_least(levels.reshape(-1)), _at_least(levels[label != 0])
-        return np.concatenate([_ratio(hits, answered, empty=0.0), hits / positives, [1.0]])
+        return np.concatenate([ratio(hits, answered, empty=0.0), hits / positives, [1.0]])
 
     def reduce_many(self, sums: Floats) -> Floats:
         """Map ``[R, 511]`` to the largest F measure, ``[R]``."""
         count = sums[:, -1:]
-        precision, recall = np.split(_ratio(sums[:, :-1], count), 2, axis=1)
-        f = _ratio((1 + BETA_SQUARED) * precision * recall, BETA_SQUARED * precision + recall, empty=0.0)
+        precision, recall = np.split(ratio(sums[:, :-1], count), 2, axis=1)
+        f = ratio((1 + BETA_SQUARED) * precision * recall, BETA_SQUARED * precision + recall, empty=0.0)
         return np.where(count[:, 0] == 0, np.nan, f.max(axis=1))
 
 
@@ -173,11 +176,11 @@ class MaxThresholdIou(Metric):
         truth = label != 0
         everywhere, salient = _above(prediction), _above(prediction[truth])
         union = everywhere + int(truth.sum()) - salient
-        return np.concatenate([_ratio(salient, union, empty=1.0), [1.0]])
+        return np.concatenate([ratio(salient, union, empty=1.0), [1.0]])
 
     def reduce_many(self, sums: Floats) -> Floats:
         """Map ``[R, 16]`` to the largest mean index, ``[R]``."""
-        return np.asarray(_ratio(sums[:, :-1], sums[:, -1:]).max(axis=1))
+        return np.asarray(ratio(sums[:, :-1], sums[:, -1:]).max(axis=1))
 
 
 class MeanAngularErrorDeg(Metric):
@@ -193,19 +196,10 @@ class MeanAngularErrorDeg(Metric):
     decimals: int = 3
     direction: Direction = "lower"
 
-    @property
-    def shape(self) -> tuple[int, ...]:
-        """``[2]``."""
-        return (2,)
-
     def _measure(self, prediction: Array, label: Array) -> Floats:
         valid = label.any(axis=0)
         angles = angles_deg(prediction[:, valid], label[:, valid])
         return np.array([angles.sum(), valid.sum()], dtype=np.float64)
-
-    def reduce_many(self, sums: Floats) -> Floats:
-        """Map ``[R, 2]`` to degrees, ``[R]``."""
-        return _ratio(sums[:, 0], sums[:, 1])
 
 
 def angles_deg(prediction: Array, truth: Array) -> Floats:
@@ -224,19 +218,10 @@ class ShareUnderDeg(Metric):
 
     angle_deg: Annotated[float, Field(gt=0, le=180)]
 
-    @property
-    def shape(self) -> tuple[int, ...]:
-        """``[2]``."""
-        return (2,)
-
     def _measure(self, prediction: Array, label: Array) -> Floats:
         valid = label.any(axis=0)
         under = angles_deg(prediction[:, valid], label[:, valid]) < self.angle_deg
         return np.array([under.sum(), under.size], dtype=np.float64)
-
-    def reduce_many(self, sums: Floats) -> Floats:
-        """Map ``[R, 2]`` to a share 0…1, ``[R]``."""
-        return _ratio(sums[:, 0], sums[:, 1])
 
 
 class RmseM(Metric):
@@ -250,11 +235,6 @@ class RmseM(Metric):
     unit: str = " m"
     direction: Direction = "lower"
 
-    @property
-    def shape(self) -> tuple[int, ...]:
-        """``[2]``."""
-        return (2,)
-
     def _measure(self, prediction: Array, label: Array) -> Floats:
         valid = label != 0
         errors = prediction[valid].astype(np.float64) - label[valid].astype(np.float64)
@@ -262,7 +242,7 @@ class RmseM(Metric):
 
     def reduce_many(self, sums: Floats) -> Floats:
         """Map ``[R, 2]`` to metres, ``[R]``."""
-        return np.sqrt(_ratio(sums[:, 0], sums[:, 1]))
+        return np.sqrt(ratio(sums[:, 0], sums[:, 1]))
 
 
 class ShareWithinFactor(Metric):
@@ -273,20 +253,11 @@ class ShareWithinFactor(Metric):
 
     factor: Annotated[float, Field(gt=1)]
 
-    @property
-    def shape(self) -> tuple[int, ...]:
-        """``[2]``."""
-        return (2,)
-
     def _measure(self, prediction: Array, label: Array) -> Floats:
         valid = label != 0
         p, t = prediction[valid].astype(np.float64), label[valid].astype(np.float64)
         within = (p < self.factor * t) & (t < self.factor * p)
         return np.array([within.sum(), within.size], dtype=np.float64)
-
-    def reduce_many(self, sums: Floats) -> Floats:
-        """Map ``[R, 2]`` to a share 0…1, ``[R]``."""
-        return _ratio(sums[:, 0], sums[:, 1])
 
 
 class OdsF(Metric):
@@ -311,10 +282,10 @@ class OdsF(Metric):
     def reduce_many(self, sums: Floats) -> Floats:
         """Map ``[R, 3, 33]`` to the largest F measure, ``[R]``."""
         matched, predicted, labelled = sums[:, 0], sums[:, 1], sums[:, 2]
-        return np.asarray(_ratio(2 * matched, np.where(labelled == 0, 0.0, predicted + labelled)).max(axis=1))
+        return np.asarray(ratio(2 * matched, np.where(labelled == 0, 0.0, predicted + labelled)).max(axis=1))
 
 
-def _ratio(top: Array, bottom: Array, *, empty: float = float("nan")) -> Floats:
+def ratio(top: Array, bottom: Array, *, empty: float = float("nan")) -> Floats:
     """Divide in float64; ``empty`` where the divisor is 0. NaN stays NaN."""
     over, under = top.astype(np.float64), bottom.astype(np.float64)
     return np.asarray(np.where(under == 0, empty, over / np.where(under == 0, 1.0, under)), dtype=np.float64)

@@ -19,20 +19,10 @@ class EndPointErrorPx(Metric):
     unit: str = " px"
     direction: Direction = "lower"
 
-    @property
-    def shape(self) -> tuple[int, ...]:
-        """``[2]``."""
-        return (2,)
-
     def _measure(self, prediction: Array, label: Array) -> Floats:
         distance = end_points(prediction, label)
         valid = np.isfinite(distance)
         return np.array([distance[valid].sum(), valid.sum()])
-
-    def reduce_many(self, sums: Floats) -> Floats:
-        """Map ``[R, 2]`` to pixels, ``[R]``."""
-        with np.errstate(invalid="ignore"):
-            return np.asarray(sums[:, 0] / sums[:, 1])
 
 
 def end_points(first: Array, second: Array) -> Floats:

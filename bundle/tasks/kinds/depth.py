@@ -5,7 +5,6 @@ from collections.abc import Iterable
 import numpy as np
 from numpy.typing import NDArray
 
-from bundle.tasks.agreement import Floats
 from bundle.tasks.kinds.colours import INVALID_COLOUR, Inks, Palette, Rgb, ramp
 from bundle.tasks.kinds.kind import Kind, mean_label
 from bundle.tasks.metrics import Metric, RmseM, ShareWithinFactor
@@ -47,10 +46,6 @@ class Depth(Kind):
         """Return 1 − Σ|Δd| / Σ max(d), the weighted Jaccard index."""
         larger = float(np.maximum(reference.astype(np.float64), prediction.astype(np.float64)).sum())
         return 1.0 - float(self.change(reference, prediction).sum()) / larger if larger > 0 else 1.0
-
-    def change(self, reference: Array, prediction: Array) -> Floats:
-        """Return |Δd| in metres."""
-        return np.asarray(np.abs(reference.astype(np.float64) - prediction.astype(np.float64)))
 
     def trivial(self, labels: Iterable[Array]) -> Array:
         """Return the mean over valid pixels, at every pixel."""

@@ -71,9 +71,9 @@ class Kind(Frozen):
     def agreement(self, reference: Array, prediction: Array) -> float:
         """Return how alike two predictions are, 0…1, over all pixels."""
 
-    @abstractmethod
     def change(self, reference: Array, prediction: Array) -> Floats:
-        """Return by how much two predictions differ at each pixel, ``[H, W]`` in ``change_unit``."""
+        """Return by how much two predictions differ at each pixel, ``[H, W]`` in ``change_unit``: |Δ| of numbers."""
+        return np.asarray(np.abs(reference.astype(np.float64) - prediction.astype(np.float64)))
 
     def label_values(self, channels: int, spec: DatasetSpec) -> NDArray[np.int64] | None:
         """Return the values that an encoded label may hold; None: all of its dtype."""

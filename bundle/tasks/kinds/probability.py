@@ -5,7 +5,6 @@ from collections.abc import Sequence
 import numpy as np
 from numpy.typing import NDArray
 
-from bundle.tasks.agreement import Floats
 from bundle.tasks.kinds.colours import Inks, Rgb
 from bundle.tasks.kinds.kind import Kind
 from bundle.tasks.metrics import Metric
@@ -50,10 +49,6 @@ class Probability(Kind):
     def agreement(self, reference: Array, prediction: Array) -> float:
         """Return 1 − mean |Δp|."""
         return 1.0 - float(self.change(reference, prediction).mean())
-
-    def change(self, reference: Array, prediction: Array) -> Floats:
-        """Return |Δp|."""
-        return np.asarray(np.abs(reference.astype(np.float64) - prediction.astype(np.float64)))
 
     def pseudo_label(self, prediction: Array, predictions: Sequence[Array]) -> Array:
         """Return 0 or 1: the most probable tenth of all pixels is positive."""
