@@ -12,7 +12,6 @@ from tdss.training import augment
 from tdss.training.config import AugmentConfig
 from tdss.training.data import generator
 
-WHOLE = [0, 0, 8, 8]
 IMAGE = ImageConfig(height=8, width=8)
 
 
