@@ -12,7 +12,7 @@ from bundle.base.strict_json import dumps
 from bundle.base.terminal import print_answer, say
 from bundle.formats.outputs import require_file
 from bundle.judging.image_sources import ARRAYS
-from bundle.tasks.dataset import SPEC_FILE, FolderDataset, load_spec
+from bundle.tasks.dataset import SPEC_FILE, FolderDataset, load_spec, output_channels
 from bundle.tasks.table import task
 from compile.stage.console import EscapingConsole
 from compile.stage.options import Data
@@ -77,7 +77,7 @@ def _record(
 
     figures = record_reference(checkpoint, dataset, dataset.ids(split), out, _progress, tasks)
     say(f"written: {out}")
-    return gated_metrics(figures, {name: dataset.spec.channels(task(name)) for name in figures})
+    return gated_metrics(figures, {name: output_channels(task(name), dataset.spec) for name in figures})
 
 
 def _table(metrics: dict[str, float], stated: dict[str, float]) -> Table:

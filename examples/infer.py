@@ -13,11 +13,12 @@ from bundle.base.errors import InputError
 from bundle.base.terminal import exit_status, print_answer
 from bundle.formats.manifest import Bundle
 from bundle.judging.frames import feed, predictions
-from bundle.tasks.dataset import Array, read_image
+from bundle.tasks.dataset import read_image
+from bundle.tasks.kinds.colours import Rgb
+from bundle.tasks.spec import Array
 from bundle.tasks.table import task
 from bundle.transport.archive import unpack_beside
 from bundle.transport.signature import load_trusted
-from report.drawing.maps import Inks, Rgb, depth_span, draw
 from targets.base import Execute, RunConfig
 from targets.open import open_session
 
@@ -36,9 +37,8 @@ def infer(bundle: Bundle, frame: Array, *, name: str, execute: Execute) -> dict[
 
 def picture(bundle: Bundle, name: str, values: Array) -> Rgb:
     """Draw a task's map as uint8 RGB ``[height, width, 3]``: classes in the data set's colours, depths from near to far."""
-    near, far = depth_span(values) if task(name).activation == "relu" else (0.0, 1.0)
-    palette = bundle.manifest.dataset.palettes.get(name, ())
-    return draw(task(name), values, Inks(palette=palette, near_m=near, far_m=far))
+    kind = task(name).kind
+    return kind.draw(values, kind.inks(bundle.manifest.dataset.palettes.get(name, ()), values))
 
 
 def png(rgb: Rgb) -> bytes:

@@ -97,7 +97,7 @@ def _agreement(name: str, check: TaskCheck, report: RegressionReport) -> str:
     sqnr = report.tasks[name].sqnr_db
     parts = [] if sqnr is None else [f"SQNR {sqnr:.1f} dB, cosine {cosine(check.cosine)}"]
     worst = ", ".join(image.id for image in check.worst[:3])
-    return f"{name}: {', '.join([*parts, change(check)])}" + (f"; most changed: {worst}" if worst else "")
+    return f"{name}: {', '.join([*parts, change(name, check)])}" + (f"; most changed: {worst}" if worst else "")
 
 
 def _against(earlier: BaselineResult) -> str:

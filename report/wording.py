@@ -3,22 +3,8 @@
 import math
 
 from bundle.judging.verdict import Verdict
-
-METRIC_NAMES = {
-    "miou": "mIoU",
-    "max_f": "max F",
-    "ods_f": "ODS F",
-    "rmse": "RMSE",
-    "max_threshold_miou": "max-threshold mIoU",
-    "share_under_11.25": "share < 11.25°",
-    "share_under_22.5": "share < 22.5°",
-    "share_under_30": "share < 30°",
-    "delta_1.25": "δ < 1.25",
-}
-"""Names that the key does not spell; any other metric is its key with spaces, its unit cut off."""
-
-UNITS = {"_deg": "°", "_m": " m"}
-"""Unit by a metric key's ending."""
+from bundle.tasks import table
+from bundle.tasks.metrics import Metric
 
 MARKS: dict[Verdict, str] = {"pass": "✓", "regression": "✗", "inconclusive": "?", "improvement": "↑"}
 """One sign per verdict, so that colour is never the only signal."""
@@ -33,25 +19,25 @@ MINUS = "\N{MINUS SIGN}"
 UNDEFINED = "undefined"
 
 
+def _metric(key: str) -> Metric | None:
+    """Return the metric of the task table whose key this is; None: a report names one that this version does not know."""
+    figures = (figure for row in table.TASKS for figure in row.figures(row.channels or 2))
+    return next((figure for figure in figures if figure.name == key), None)
+
+
 def metric_name(key: str) -> str:
     """Return a metric's name for people, without its unit: ``rmse_m`` is RMSE."""
-    stem = next((key[: -len(end)] for end in UNITS if key.endswith(end)), key)
-    return METRIC_NAMES.get(stem, stem.replace("_", " "))
-
-
-def metric_unit(key: str) -> str:
-    """Return the unit a metric's key ends with, as it follows a number: ``rmse_m`` gives ' m', ``miou`` ''."""
-    if key.startswith("share_"):  # its unit belongs to the limit, not to the share
-        return ""
-    return next((unit for end, unit in UNITS.items() if key.endswith(end)), "")
+    known = _metric(key)
+    return key.replace("_", " ") if known is None else known.title
 
 
 def metric_value(key: str, value: float | None) -> str:
-    """Write a metric's value with its unit: three digits after the point for degrees, else four; None is undefined."""
+    """Write a metric's value with its unit; None is undefined."""
     if value is None or math.isnan(value):
         return UNDEFINED
-    digits = 3 if metric_unit(key) == "°" else 4
-    return f"{value:.{digits}f}{metric_unit(key)}".replace("-", MINUS)
+    known = _metric(key)
+    decimals, unit = (4, "") if known is None else (known.decimals, known.unit)
+    return f"{value:.{decimals}f}{unit}".replace("-", MINUS)
 
 
 def percent(fraction: float | None) -> str:

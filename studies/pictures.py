@@ -19,11 +19,10 @@ from bundle.formats.outputs import require_file
 from bundle.formats.vectors import EvaluationSample, Vectors
 from bundle.judging.ranking import choose, reference_scores
 from bundle.tasks.dataset import decode_label
+from bundle.tasks.kinds.colours import Rgb
 from bundle.tasks.table import task
 from compile.stage.command import run_script
-from report.bundle_page.examples import inks
 from report.drawing.image_encoding import PICTURES, resized, write_png, written
-from report.drawing.maps import Rgb, draw
 
 GAP = 6  # white pixels between two tiles
 MARGIN = 64  # width of the column that names the rows, where there are labels
@@ -59,9 +58,9 @@ def _rows(stored: EvaluationSample, manifest: Manifest, tile: int, labels: bool)
     truth, answers = [], []
     for name in manifest.tasks:
         row, label = task(name), decode_label(name, stored.labels[name], manifest.dataset)
-        colours = inks(row, label, manifest.dataset)
-        truth.append(resized(draw(row, label, colours), tile))
-        answers.append(resized(draw(row, stored.shown(name), colours), tile))
+        colours = row.kind.inks(manifest.dataset.palettes.get(name, ()), label)
+        truth.append(resized(row.kind.draw(label, colours), tile))
+        answers.append(resized(row.kind.draw(stored.shown(name), colours), tile))
     photo = resized(stored.image, tile)
     if not labels:
         return [_stack([photo, *answers], axis=1)]

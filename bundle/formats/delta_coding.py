@@ -11,7 +11,7 @@ from typing import Literal, TypeAlias
 
 import numpy as np
 
-from bundle.tasks.dataset import Array
+from bundle.tasks.spec import Array
 
 Encoding: TypeAlias = Literal["plain", "difference", "colour"]
 

@@ -22,9 +22,9 @@ from bundle.formats.contents import EXPECTED, MANIFEST, RESULTS, VECTORS, check_
 from bundle.formats.engines import check_engines
 from bundle.formats.hash_files import Digest, write_hashed
 from bundle.formats.results import Result, read_manifest_bytes, read_results, require_results, write_result
-from bundle.tasks.dataset import DatasetSpec
 from bundle.tasks.preprocess import Preprocess
-from bundle.tasks.table import Activation, task
+from bundle.tasks.spec import DatasetSpec
+from bundle.tasks.table import task
 
 SCHEMA = 2
 STRICT = 0.1  # `strict` budgets are this fraction of the task table's: 99.9 % instead of 99 %
@@ -195,23 +195,13 @@ class Bundle(Frozen):
         return write_result(self.folder, name, value, self.sha256)
 
 
-def _edge_spec(activation: Activation) -> tuple[str, tuple[int, ...]]:
-    table: dict[Activation, tuple[str, tuple[int, ...]]] = {
-        "argmax": ("uint8", ()),
-        "sigmoid": ("float32", ()),
-        "unit": ("float32", (3,)),
-        "relu": ("float32", ()),
-    }
-    return table[activation]
-
-
 def interface(
     io: Io, preprocess: Preprocess, tasks: dict[str, int]
 ) -> tuple[tuple[TensorSpec, ...], tuple[TensorSpec, ...]]:
     """Return the input and output specs of a graph: batch 1, static size, outputs in the order of ``tasks``.
 
-    ``raw``: float32 ``[1,3,H,W]`` in, float32 ``[1,C,H,W]`` out. ``edge``: uint8 ``[1,H,W,3]`` in; uint8 label maps
-    ``[1,H,W]``, float32 probabilities ``[1,H,W]``, unit normals ``[1,3,H,W]`` and metres ``[1,H,W]`` out.
+    ``raw``: float32 ``[1,3,H,W]`` in, float32 ``[1,C,H,W]`` out. ``edge``: uint8 ``[1,H,W,3]`` in; predictions
+    ``[1,*axes,H,W]`` of the dtypes of the tasks' kinds out.
     """
     size = (preprocess.height, preprocess.width)
     if io == "raw":
@@ -219,8 +209,8 @@ def interface(
             TensorSpec(name=name, dtype="float32", shape=(1, channels, *size)) for name, channels in tasks.items()
         )
         return (TensorSpec(name="image", dtype="float32", shape=(1, 3, *size)),), outputs
-    specs = ((name, *_edge_spec(task(name).activation)) for name in tasks)
-    outputs = tuple(TensorSpec(name=name, dtype=dtype, shape=(1, *axes, *size)) for name, dtype, axes in specs)
+    kinds = {name: task(name).kind for name in tasks}
+    outputs = tuple(TensorSpec(name=name, dtype=k.dtype, shape=(1, *k.axes, *size)) for name, k in kinds.items())
     return (TensorSpec(name="image", dtype="uint8", shape=(1, *size, 3)),), outputs
 
 

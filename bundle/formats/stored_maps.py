@@ -1,9 +1,9 @@
-"""Predictions and outputs as vectors.npz stores them: fewer pixels, in narrower types."""
+"""Predictions and outputs as vectors.npz stores them: fewer pixels, in the types of their kinds (``compact``)."""
 
 import numpy as np
 
-from bundle.tasks.dataset import Array
-from bundle.tasks.table import Activation
+from bundle.tasks.kinds.kind import Kind
+from bundle.tasks.spec import Array
 
 PREDICTION_STEP, OUTPUT_STEP = 4, 7  # of which rows and columns pixels are kept
 
@@ -18,27 +18,9 @@ def stretched(pixels: Array, axis: int, size: int) -> Array:
     return first + share * (second - first)
 
 
-def compact(activation: Activation, prediction: Array) -> Array:
-    """Return a prediction in the dtype it is stored in."""
-    if activation == "argmax":
-        return prediction.astype(np.uint8, copy=False)
-    values = prediction.astype(np.float32, copy=False)
-    if activation == "sigmoid":
-        return np.rint(values * 255).astype(np.uint8)
-    if activation == "unit":
-        return np.rint(values * 127).astype(np.int8)
-    return np.minimum(values, np.finfo(np.float16).max).astype(np.float16)
-
-
-def expand(activation: Activation, stored: Array) -> Array:
-    """Return a compact prediction in the dtype of bundle/tasks/postprocess.py: the inverse of ``compact`` up to rounding."""
-    scale = {"sigmoid": np.float32(255), "unit": np.float32(127), "relu": np.float32(1)}
-    return stored if activation == "argmax" else stored.astype(np.float32) / scale[activation]
-
-
-def kept(activation: Activation, prediction: Array) -> Array:
+def kept(kind: Kind, prediction: Array) -> Array:
     """Return the pixels of a prediction ``[…, H, W]`` that are kept: all of a label map, else every fourth row and column."""
-    step = 1 if activation == "argmax" else PREDICTION_STEP
+    step = 1 if kind.all_pixels else PREDICTION_STEP
     return prediction[..., ::step, ::step]
 
 

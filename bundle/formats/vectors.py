@@ -4,7 +4,7 @@
     images                 uint8 [N, H, W, 3]
     label_<task>           the encoded label (bundle/tasks/dataset.py): uint8 [N, H, W] or [N, H, W, 3], uint16 [N, H, W]
     ref_metric_<task>      float64 [N, …], the reference's per-image metric arrays (bundle/tasks/metrics.py)
-    ref_metric_<task>.<f>  float64 [N, …], the same for each other figure of the task (metrics.SECONDARY)
+    ref_metric_<task>.<f>  float64 [N, …], the same for each other figure of the task's kind
     ref_pred_<task>        the reference's predictions, compact: label maps uint8 of every pixel; of every fourth row and
                            column probabilities uint8 (p·255), normals int8 (n·127), depth float16
     ref_raw_<task>         float32, the reference's raw outputs for the first F ≤ 8 images, of every seventh row and column
@@ -33,22 +33,17 @@ from bundle.base.errors import ArtifactError, CheckpointError, DatasetError
 from bundle.base.limits import LIMITS
 from bundle.base.zip_entries import UNREADABLE, new_entry
 from bundle.formats.delta_coding import Encoding, decode, encode
-from bundle.formats.stored_maps import compact, expand, kept, kept_output, stretched
-from bundle.tasks.dataset import Array, DatasetSpec, check_encoded, check_ids, check_image, decode_label
-from bundle.tasks.metrics import Floats, Measure, measures
+from bundle.formats.stored_maps import kept, kept_output, stretched
+from bundle.tasks.dataset import check_encoded, check_ids, check_image, decode_label
+from bundle.tasks.metrics import Floats, Metric
 from bundle.tasks.postprocess import predict
-from bundle.tasks.table import Activation, task
+from bundle.tasks.spec import Array, DatasetSpec
+from bundle.tasks.table import task
 
 Role: TypeAlias = Literal["random", "hard"]
 """``random``: drawn at random, counts for the metrics. ``hard``: chosen because it is hard, so it counts for none; how
 alike the two models' answers are is seen on it too."""
 FULL = 8  # images with raw outputs
-_COMPACT: dict[Activation, type[np.generic]] = {
-    "argmax": np.uint8,
-    "sigmoid": np.uint8,
-    "unit": np.int8,
-    "relu": np.float16,
-}
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -94,20 +89,18 @@ class _Member:
 
 
 def _members(tasks: Iterable[str]) -> dict[str, _Member]:
-    byte, word = np.dtype(np.uint8), np.dtype(np.uint16)
+    byte = np.dtype(np.uint8)
     members = [_Member(name="images", dtype=byte, encoding="colour")]
     for name in tasks:
-        kind = task(name).activation
-        if kind == "relu":
-            members += [_Member(name=f"label_{name}", dtype=word)]
-        else:
-            members += [_Member(name=f"label_{name}", dtype=byte, encoding="plain")]
-        if kind == "argmax":
-            members += [_Member(name=f"ref_pred_{name}", dtype=byte, encoding="plain")]
-        else:
-            dtype = np.dtype(_COMPACT[kind])
-            members += [_Member(name=f"ref_pred_{name}", dtype=dtype, row_axis=int(kind == "unit"))]
-        members += [_Member(name=f"ref_raw_{name}", dtype=np.dtype(np.float32), row_axis=1)]
+        kind = task(name).kind
+        label, stored = np.dtype(kind.label_dtype), np.dtype(kind.stored)
+        label_coding: Encoding = "plain" if label == byte else "difference"
+        coding: Encoding = "plain" if kind.all_pixels else "difference"  # the differences of class numbers say nothing
+        members += [
+            _Member(name=f"label_{name}", dtype=label, encoding=label_coding),
+            _Member(name=f"ref_pred_{name}", dtype=stored, row_axis=len(kind.axes), encoding=coding),
+            _Member(name=f"ref_raw_{name}", dtype=np.dtype(np.float32), row_axis=1),
+        ]
     return {member.name: member for member in members}
 
 
@@ -217,15 +210,15 @@ def _add(
             )
         prediction = predict(row, raw)
         truth = decode_label(key, label, spec)
-        for figure in measures(row, channels):
-            metrics.setdefault(_metric_name(key, figure), []).append(figure.metric.per_image(prediction, truth))
+        for figure in row.figures(channels):
+            metrics.setdefault(_metric_name(key, figure), []).append(figure.per_image(prediction, truth))
         spools[f"label_{key}"].add(label, name)
-        spools[f"ref_pred_{key}"].add(compact(row.activation, kept(row.activation, prediction)), name)
+        spools[f"ref_pred_{key}"].add(row.kind.compact(kept(row.kind, prediction)), name)
         if full:
             spools[f"ref_raw_{key}"].add(kept_output(raw), name)
 
 
-def _metric_name(key: str, figure: Measure) -> str:
+def _metric_name(key: str, figure: Metric) -> str:
     return f"ref_metric_{key}" if figure.name == task(key).metric else f"ref_metric_{key}.{figure.name}"
 
 
@@ -244,7 +237,7 @@ def _check_sizes(stored: EvaluationSample) -> None:
     """Raise ValueError if a label, a prediction or an output does not have the size that its image asks for."""
     image = stored.image
     for name, label in stored.labels.items():
-        kind, flat = task(name).activation, image.reshape(*image.shape[:2], -1)[..., 0]
+        kind, flat = task(name).kind, image.reshape(*image.shape[:2], -1)[..., 0]
         sizes = (label.shape[:2], stored.predictions[name].shape[-2:])
         raw = stored.outputs.get(name, kept_output(flat)).shape[-2:]
         if (*sizes, raw) != (flat.shape, kept(kind, flat).shape, kept_output(flat).shape):
@@ -317,7 +310,7 @@ class Vectors:
         except (KeyError, *UNREADABLE) as error:
             raise self._unreadable(error) from error
 
-    def figure(self, name: str, figure: Measure) -> Floats | None:
+    def figure(self, name: str, figure: Metric) -> Floats | None:
         """Return the reference's per-image arrays of one figure of a task, None if the file was written without it.
 
         Raises:
@@ -327,7 +320,7 @@ class Vectors:
         if f"{member}.npy" not in self._archive.namelist():
             return None
         try:
-            return read_rows(self._archive, member, (len(self.ids), *figure.metric.shape))
+            return read_rows(self._archive, member, (len(self.ids), *figure.shape))
         except UNREADABLE as error:
             raise self._unreadable(error) from error
 
@@ -354,7 +347,7 @@ class Vectors:
             id=identifier,
             image=arrays["images"].astype(np.uint8, copy=False),
             labels={name: arrays[f"label_{name}"] for name in self.tasks},
-            predictions={name: expand(task(name).activation, arrays[f"ref_pred_{name}"]) for name in self.tasks},
+            predictions={name: task(name).kind.expand(arrays[f"ref_pred_{name}"]) for name in self.tasks},
             outputs={name: arrays[f"ref_raw_{name}"] for name in self.tasks if f"ref_raw_{name}" in arrays},
         )
         _check_sizes(stored)

@@ -12,13 +12,10 @@ from bundle.base.frozen import Frozen
 from bundle.judging.regression_report import RegressionReport, TaskCheck, TaskResult, VariantTask
 from bundle.judging.sentences import why_verdict
 from bundle.judging.verdict import accepted
-from bundle.tasks.table import Activation, task
+from bundle.tasks.table import task
 
 Question: TypeAlias = Literal["budget", "finite", "agreement", "baseline"]
 QUESTIONS: tuple[Question, ...] = ("budget", "finite", "agreement", "baseline")
-
-# A session that swaps outputs, flips the image or forgets an activation falls below; INT8 that passes its budget does not.
-AGREEMENT_FLOOR: dict[Activation, float] = {"argmax": 0.8, "sigmoid": 0.9, "unit": 0.9, "relu": 0.8}
 
 
 class Check(Frozen):
@@ -42,7 +39,7 @@ def answer(report: RegressionReport, name: str, question: Question, *, allow_inc
         bad = seen.nonfinite_images
         passed, text = bad == 0, f"{name} holds NaN or infinity on {bad} image{'s' * (bad != 1)}, hard ones counted"
     elif question == "agreement":
-        floor = AGREEMENT_FLOOR[task(name).activation]
+        floor = task(name).kind.agreement_floor
         skipped = "" if seen.agreement is not None else "the reference's answers are not at hand for these images"
         passed, text = seen.agreement is None or seen.agreement >= floor, _disagreement(name, seen, floor)
     elif report.baseline is None:

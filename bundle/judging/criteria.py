@@ -4,7 +4,7 @@ from typing import NamedTuple
 
 from bundle.formats.manifest import Manifest
 from bundle.judging.verdict import Gate, Rule, Verdict, accepted
-from bundle.tasks.metrics import Measure
+from bundle.tasks.metrics import Metric
 
 
 class Judging(NamedTuple):
@@ -14,10 +14,10 @@ class Judging(NamedTuple):
     resamples: int
     allow_inconclusive: bool
 
-    def rule(self, manifest: Manifest, name: str, figure: Measure) -> Rule:
+    def rule(self, manifest: Manifest, name: str, figure: Metric) -> Rule:
         """Return how a figure of a task is judged, by the manifest's budget and seed."""
         budget, seed = manifest.budgets[name], manifest.seeds.bootstrap
-        return Rule(figure.metric.reduce_many, figure.direction, budget, seed, self.resamples, self.gate)
+        return Rule(figure.reduce_many, figure.direction, budget, seed, self.resamples, self.gate)
 
     @property
     def accepted(self) -> tuple[Verdict, ...]:

@@ -17,11 +17,12 @@ from bundle.formats.manifest import Manifest
 from bundle.formats.stored_maps import kept, kept_output
 from bundle.formats.vectors import EvaluationSample
 from bundle.judging import frames
-from bundle.tasks.agreement import ENERGIES, agreement, change, label_energy, signal_energy
-from bundle.tasks.dataset import Array, decode_label
-from bundle.tasks.metrics import measures
+from bundle.tasks.agreement import ENERGIES, energy
+from bundle.tasks.dataset import decode_label
+from bundle.tasks.kinds.kind import Kind
 from bundle.tasks.postprocess import predict
-from bundle.tasks.table import Activation, task
+from bundle.tasks.spec import Array
+from bundle.tasks.table import task
 
 Floats: TypeAlias = NDArray[np.float64]
 Infer: TypeAlias = Callable[[dict[str, Array]], Mapping[str, Array]]
@@ -32,8 +33,8 @@ NAN = float("nan")
 class ImageResult:
     """What one image showed of one task. NaN: nothing to compare with.
 
-    ``figures`` maps a figure's key to its per-image array. ``alike`` is ``agreement.agreement`` and ``change`` is
-    ``agreement.change``, both against the kept prediction; ``full_change`` and ``energies`` are against the full output.
+    ``figures`` maps a figure's key to its per-image array. ``agreement`` and ``change`` are
+    those of the task's kind, both against the kept prediction; ``full_change`` and ``energies`` are against the full output.
     """
 
     figures: dict[str, Floats]
@@ -63,35 +64,32 @@ def evaluate_image(stored: EvaluationSample, infer: Infer, manifest: Manifest) -
 def _see(name: str, output: Array, stored: EvaluationSample, manifest: Manifest) -> ImageResult:
     """Measure one image's output of one task, without its batch axis."""
     row = task(name)
-    figures = measures(row, manifest.tasks[name])
+    kind, figures = row.kind, row.figures(manifest.tasks[name])
     nothing = np.zeros(ENERGIES)
     if not np.isfinite(output).all():
-        arrays = {figure.name: np.full(figure.metric.shape, np.nan) for figure in figures}
+        arrays = {figure.name: np.full(figure.shape, np.nan) for figure in figures}
         return ImageResult(
             figures=arrays, finite=False, agreement=NAN, change=NAN, full_change=NAN, energies=nothing + NAN
         )
     prediction = output if manifest.io == "edge" else predict(row, output)
     label = decode_label(name, stored.labels[name], manifest.dataset)
-    arrays = {figure.name: figure.metric.per_image(prediction, label) for figure in figures}
+    arrays = {figure.name: figure.per_image(prediction, label) for figure in figures}
     known, full = stored.predictions.get(name), stored.outputs.get(name)
     exact = None if full is None else predict(row, full)
-    ours, ours_full = kept(row.activation, prediction), kept_output(prediction)
+    ours, ours_full = kept(kind, prediction), kept_output(prediction)
+    reference, answer = (exact, ours_full) if manifest.io == "edge" else (full, kept_output(output))
     return ImageResult(
         figures=arrays,
         finite=True,
-        agreement=NAN if known is None else agreement(row.activation, known, ours),
-        change=NAN if known is None else change(row.activation, known, ours),
-        full_change=NAN if exact is None else change(row.activation, exact, ours_full),
-        energies=nothing
-        if full is None or exact is None
-        else signal_energy(full, kept_output(output))
-        if manifest.io == "raw"
-        else _edge_power(row.activation, exact, ours_full),
+        agreement=NAN if known is None else kind.agreement(known, ours),
+        change=NAN if known is None else _mean_change(kind, known, ours),
+        full_change=NAN if exact is None else _mean_change(kind, exact, ours_full),
+        energies=nothing if reference is None else energy(reference, answer),
     )
 
 
-def _edge_power(activation: Activation, exact: Array, prediction: Array) -> Floats:
-    return label_energy(exact, prediction) if activation == "argmax" else signal_energy(exact, prediction)
+def _mean_change(kind: Kind, reference: Array, prediction: Array) -> float:
+    return float(kind.change(reference, prediction).mean())
 
 
 def _check_outputs(outputs: Mapping[str, Array], manifest: Manifest, identifier: str) -> None:
@@ -110,11 +108,9 @@ def _check_output(output: Array, spec: TensorSpec, manifest: Manifest, identifie
         raise _broken(
             f"output {spec.name!r} has the wrong dtype or shape", f"{spec.dtype} {list(spec.shape)}", got, identifier
         )
-    classes = manifest.tasks[spec.name]
-    if task(spec.name).activation == "argmax" and manifest.io == "edge" and int(output.max()) >= classes:
-        raise _broken(
-            f"output {spec.name!r} holds no label map", f"0 to {classes - 1}", str(int(output.max())), identifier
-        )
+    wrong = task(spec.name).kind.out_of_range(output, manifest.tasks[spec.name]) if manifest.io == "edge" else None
+    if wrong is not None:
+        raise _broken(f"output {spec.name!r} holds a value that means nothing", *wrong, identifier)
 
 
 def _broken(message: str, expected: str, got: str, identifier: str) -> ArtifactError:

@@ -3,8 +3,8 @@
 from collections.abc import Mapping
 
 from bundle.formats.manifest import Manifest
-from bundle.tasks.dataset import Array
 from bundle.tasks.postprocess import predict
+from bundle.tasks.spec import Array
 from bundle.tasks.table import task
 
 

@@ -26,7 +26,7 @@ from bundle.formats.manifest import Bundle, Manifest
 from bundle.formats.outputs import overwriting, zip_with
 from bundle.formats.vectors import EvaluationSample, Vectors
 from bundle.tasks.dataset import SPEC_FILE, FolderDataset, load_spec
-from bundle.tasks.metrics import Measure, measures
+from bundle.tasks.metrics import Metric
 from bundle.tasks.table import task
 
 ARRAYS = zip_with("ids.npy", "tasks.npy", "checkpoint.npy")  # what arrays may be written over
@@ -49,9 +49,9 @@ class Source:
     hard: int = 0
 
 
-def figures_of(manifest: Manifest) -> dict[str, tuple[Measure, ...]]:
+def figures_of(manifest: Manifest) -> dict[str, tuple[Metric, ...]]:
     """Return the figures of each task of a bundle, the gated one first."""
-    return {name: measures(task(name), channels) for name, channels in manifest.tasks.items()}
+    return {name: task(name).figures(channels) for name, channels in manifest.tasks.items()}
 
 
 @contextmanager
@@ -213,7 +213,7 @@ def _figures_in(archive: zipfile.ZipFile, manifest: Manifest, count: int) -> Ref
         )
     return {
         name: {
-            figure.name: read_rows(archive, key, (count, *figure.metric.shape))
+            figure.name: read_rows(archive, key, (count, *figure.shape))
             for figure in figures
             if (key := f"{name}.{figure.name}") in there
         }

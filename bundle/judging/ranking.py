@@ -9,7 +9,6 @@ from bundle.formats.manifest import Manifest
 from bundle.formats.vectors import Vectors
 from bundle.judging.baseline import unpack
 from bundle.judging.regression_report import RegressionReport
-from bundle.tasks.metrics import metric
 from bundle.tasks.table import Task, task
 
 Floats = NDArray[np.float64]
@@ -18,7 +17,7 @@ RANKS = ("worst", "median", "best")
 
 def scores(row: Task, channels: int, arrays: Floats) -> Floats:
     """Return each image's own metric from per-image arrays ``[N, …]``: float64 ``[N]``, NaN where nothing counts."""
-    return metric(row, channels).reduce_many(arrays)
+    return row.judge(channels).reduce_many(arrays)
 
 
 def reference_scores(manifest: Manifest, vectors: Vectors) -> dict[str, Floats]:
@@ -39,7 +38,7 @@ def losses(manifest: Manifest, vectors: Vectors, report: RegressionReport | None
     for name, before in reference_scores(manifest, vectors).items():
         row, channels = task(name), manifest.tasks[name]
         after = np.full(len(before), np.nan)
-        arrays = unpack(kept.tasks[name], (len(kept.ids), *metric(row, channels).shape))
+        arrays = unpack(kept.tasks[name], (len(kept.ids), *row.judge(channels).shape))
         after[[rows[identifier] for identifier in kept.ids]] = scores(row, channels, arrays)
         lost[name] = before - after if row.direction == "higher" else after - before
     return lost

@@ -15,7 +15,7 @@ from bundle.base.frozen import Frozen, faults
 from bundle.base.limits import NotNegative
 from bundle.formats.results import Result, open_result, read_result
 from bundle.judging.verdict import Cause, Gate, Verdict
-from bundle.tasks.table import Direction
+from bundle.tasks.metrics import Direction
 
 RESULT = "regression.json"
 LARGEST = 1e100  # of a figure: a hundred times it, as a page shows a share, is finite
@@ -64,7 +64,7 @@ class TaskResult(Frozen):
 
     ``labelled_images`` is the number of images that count for the metric, those with a label for the task. ``sqnr_db`` compares the stored full outputs with the compiled model's; null if there is no difference at all.
     ``cause`` explains an extraordinary verdict; ``images_needed`` says about how many images would settle an inconclusive one. ``figures`` are those of
-    ``bundle.tasks.metrics.SECONDARY``.
+    the task's kind that gate nothing.
     """
 
     metric: str

@@ -26,8 +26,8 @@ from bundle.judging.regression_report import (
 from bundle.judging.resume import Journal
 from bundle.judging.session_timeout import guarded
 from bundle.judging.verdict import RESAMPLES, Gate, Weighed, delta_m, delta_m_interval, judge, weigh
-from bundle.tasks.agreement import CHANGE_UNITS, ENERGIES, cosine, sqnr_db
-from bundle.tasks.metrics import Floats, Measure
+from bundle.tasks.agreement import ENERGIES, cosine, sqnr_db
+from bundle.tasks.metrics import Floats, Metric
 from bundle.tasks.table import task
 
 WORST = 5
@@ -124,7 +124,7 @@ def _report(
 
 
 def _stacked(
-    seen: dict[str, dict[str, ImageResult]], ids: tuple[str, ...], name: str, figures: tuple[Measure, ...]
+    seen: dict[str, dict[str, ImageResult]], ids: tuple[str, ...], name: str, figures: tuple[Metric, ...]
 ) -> dict[str, Floats]:
     return {figure.name: np.stack([seen[key][name].figures[figure.name] for key in ids]) for figure in figures}
 
@@ -132,7 +132,7 @@ def _stacked(
 def _weigh(
     manifest: Manifest,
     name: str,
-    figure: Measure,
+    figure: Metric,
     arrays: dict[str, dict[str, Floats]],
     references: References,
     judging: Judging,
@@ -159,7 +159,7 @@ def _spoilt(weighed: Weighed, seen: dict[str, ImageResult]) -> Weighed:
 def _figures(
     manifest: Manifest,
     name: str,
-    figures: tuple[Measure, ...],
+    figures: tuple[Metric, ...],
     arrays: dict[str, dict[str, Floats]],
     references: References,
     judging: Judging,
@@ -205,9 +205,9 @@ def _powers(seen: dict[str, ImageResult]) -> Floats:
 
 
 def _check(name: str, seen: dict[str, ImageResult]) -> TaskCheck:
-    """Return the direct agreement; label maps are kept exactly, other answers are compared where they are kept in full."""
-    activation, bad = task(name).activation, [key for key, one in seen.items() if not one.finite]
-    exact = [image.change if activation == "argmax" else image.full_change for image in seen.values()]
+    """Return the direct agreement; answers of which every pixel is kept, others are compared where they are kept in full."""
+    kind, bad = task(name).kind, [key for key, one in seen.items() if not one.finite]
+    exact = [image.change if kind.all_pixels else image.full_change for image in seen.values()]
     known = sorted(((one.change, key) for key, one in seen.items() if one.change > 0), key=lambda pair: -pair[0])
     return TaskCheck(
         nonfinite_images=len(bad),
@@ -215,7 +215,7 @@ def _check(name: str, seen: dict[str, ImageResult]) -> TaskCheck:
         agreement=_mean([image.agreement for image in seen.values()]),
         cosine=cosine(_powers(seen)),
         change=_mean(exact),
-        change_unit=CHANGE_UNITS[activation],
+        change_unit=kind.change_unit,
         worst=tuple(WorstImage(id=key, change=value) for value, key in known[:WORST]),
     )
 

@@ -5,7 +5,7 @@ from collections.abc import Mapping
 
 from bundle.base.errors import ProjectError, SessionFailed
 from bundle.judging.evaluate_image import Infer
-from bundle.tasks.dataset import Array
+from bundle.tasks.spec import Array
 
 RESUME = "type the same command again: the images measured so far are kept, it goes on with this one"
 

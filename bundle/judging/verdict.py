@@ -30,7 +30,7 @@ from numpy.typing import NDArray
 from bundle.base.errors import InputError
 from bundle.base.frozen import Frozen
 from bundle.base.nullable_float import NullableFloat
-from bundle.tasks.table import Direction
+from bundle.tasks.metrics import Direction
 
 Verdict: TypeAlias = Literal["pass", "regression", "inconclusive", "improvement"]
 Cause: TypeAlias = Literal[

@@ -1,1 +1,1 @@
-"""What a dense-prediction task is: its row, its data, its activation and its metric."""
+"""What a dense-prediction task is: its row, its kind, its data and its metrics."""

@@ -3,7 +3,7 @@
     <root>/dataset.json            the spec: class names, palettes, units, attribution
     <root>/<split>.txt             one id a line
     <root>/image/<id>.jpg|.png|.npy    RGB, 8 bit, height × width × 3
-    <root>/<task>/<id>.png         one label map per task; its encoding follows the task's activation
+    <root>/<task>/<id>.png         one label map per task; its encoding follows the task's kind
 
 A label is stored *encoded* (what the PNG holds, see ``check_encoded``) and used *decoded* (``decode_label``).
 Files are read in bundle/tasks/image_files.py.
@@ -12,77 +12,43 @@ Files are read in bundle/tasks/image_files.py.
 import re
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Annotated, Literal, TypeAlias
+from typing import TypeAlias
 
 import numpy as np
 from numpy.typing import NDArray
-from pydantic import Field, ValidationError, model_validator
+from pydantic import ValidationError
 
 from bundle.base.errors import DatasetError
 from bundle.base.frozen import Frozen, faults
-from bundle.base.limits import LIMITS, Positive, read_limited
+from bundle.base.limits import read_limited
 from bundle.tasks.image_files import decode, decode_npy, image_size
+from bundle.tasks.spec import Array, DatasetSpec
 from bundle.tasks.table import Task, task
 
-Array: TypeAlias = NDArray[np.generic]
 Image: TypeAlias = NDArray[np.uint8]
-Byte: TypeAlias = Annotated[int, Field(ge=0, le=255)]
 
-IGNORE = 255
 SPEC_FILE = "dataset.json"
 IMAGE_SUFFIXES = (".jpg", ".jpeg", ".png", ".npy")
 _ID = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]*")
-_LABEL_MODES: dict[str, tuple[str, ...]] = {
-    "argmax": ("L", "P"),
-    "sigmoid": ("L",),
-    "unit": ("RGB",),
-    "relu": ("I;16",),
-}
 
 
-class DatasetSpec(Frozen):
-    """What the numbers of a data set mean.
+def output_channels(row: Task, spec: DatasetSpec) -> int:
+    """Return the output channels of a task on this data: the kind's own, else one per class.
 
-    ``classes`` and ``palettes`` (8-bit RGB) hold one entry per class of each ``argmax`` task. A label pixel of
-    ``ignore_index`` counts nowhere. A depth pixel is ``depth_unit_m`` metres per step, 0 = invalid.
+    Raises:
+        DatasetError: the task needs class names and this spec has none for it.
     """
-
-    schema_version: Literal[1] = 1
-    name: str
-    classes: dict[str, tuple[str, ...]]
-    palettes: dict[str, tuple[tuple[Byte, Byte, Byte], ...]]
-    ignore_index: Byte = IGNORE
-    depth_unit_m: Positive = 0.001
-    attribution: str
-
-    @model_validator(mode="after")
-    def _palettes_match(self) -> "DatasetSpec":
-        names = {key: len(value) for key, value in self.classes.items()}
-        colours = {key: len(value) for key, value in self.palettes.items()}
-        if names != colours:
-            raise ValueError(f"classes per task are {names}, colours per task are {colours}")
-        for name, count in names.items():
-            if not 2 <= count <= LIMITS["classes"].most:
-                raise ValueError(f"classes.{name} has {count} classes, not 2 to {LIMITS['classes'].most}")
-        return self
-
-    def channels(self, row: Task) -> int:
-        """Return the output channels of a task on this data: the row's own, else one per class.
-
-        Raises:
-            DatasetError: the task needs class names and this spec has none for it.
-        """
-        if row.channels is not None:
-            return row.channels
-        if row.name not in self.classes:
-            raise DatasetError(
-                f"the data set {self.name!r} has no classes for task {row.name!r}",
-                expected=f"classes.{row.name}",
-                got=f"classes of {sorted(self.classes)}",
-                where=SPEC_FILE,
-                fix="add them, or leave the task out",
-            )
-        return len(self.classes[row.name])
+    if row.channels is not None:
+        return row.channels
+    if row.name not in spec.classes:
+        raise DatasetError(
+            f"the data set {spec.name!r} has no classes for task {row.name!r}",
+            expected=f"classes.{row.name}",
+            got=f"classes of {sorted(spec.classes)}",
+            where=SPEC_FILE,
+            fix="add them, or leave the task out",
+        )
+    return len(spec.classes[row.name])
 
 
 def load_spec(path: Path) -> DatasetSpec:
@@ -125,7 +91,7 @@ class FolderDataset(Frozen):
             DatasetError: a task has another number of channels than the data has classes, or its classes are not named.
         """
         for name, channels in tasks.items():
-            expected = self.spec.channels(task(name))
+            expected = output_channels(task(name), self.spec)
             if channels != expected:
                 raise DatasetError(
                     f"the model and the data set disagree on {name}",
@@ -301,26 +267,23 @@ def check_image(image: Array, *, where: str) -> Image:
 
 
 def check_encoded(task_name: str, encoded: Array, spec: DatasetSpec, *, where: str) -> None:
-    """Refuse an encoded label whose dtype, shape or values are not its task's.
-
-    By activation: ``argmax`` uint8 ``[H, W]``, a class or ``ignore_index``; ``sigmoid`` uint8 ``[H, W]``, 0 or 255;
-    ``unit`` uint8 ``[H, W, 3]``, (n + 1)·127.5, (0,0,0) = invalid; ``relu`` uint16 ``[H, W]``, depth units, 0 = invalid.
+    """Refuse an encoded label whose dtype, shape or values are not those of its task's kind (bundle/tasks/kinds/).
 
     Raises:
         DatasetError: naming ``where``, what was expected and what came.
     """
     row = task(task_name)
-    dtype, dimensions = (np.uint16 if row.activation == "relu" else np.uint8), (3 if row.activation == "unit" else 2)
-    if encoded.dtype != dtype or encoded.ndim != dimensions or (dimensions == 3 and encoded.shape[2] != 3):
-        shape = "[height, width, 3]" if dimensions == 3 else "[height, width]"
+    kind, dtype = row.kind, np.dtype(row.kind.label_dtype)
+    if encoded.dtype != dtype or encoded.ndim < 2 or encoded.shape[2:] != kind.label_axes:
+        shape = ", ".join(("height", "width", *map(str, kind.label_axes)))
         raise DatasetError(
             f"the {task_name} label has the wrong dtype or shape",
-            expected=f"{np.dtype(dtype)} {shape}",
+            expected=f"{dtype} [{shape}]",
             got=f"{encoded.dtype} {list(encoded.shape)}",
             where=where,
             fix="save it as the folder format describes",
         )
-    allowed = _allowed_values(row, spec)
+    allowed = kind.label_values(output_channels(row, spec), spec)
     if allowed is None:
         return
     wrong = np.setdiff1d(np.flatnonzero(np.bincount(encoded.reshape(-1), minlength=256)), allowed)
@@ -334,32 +297,9 @@ def check_encoded(task_name: str, encoded: Array, spec: DatasetSpec, *, where: s
         )
 
 
-def _allowed_values(row: Task, spec: DatasetSpec) -> NDArray[np.int64] | None:
-    if row.activation == "argmax":
-        return np.union1d(np.arange(spec.channels(row)), [spec.ignore_index])
-    return np.array([0, 255]) if row.activation == "sigmoid" else None
-
-
 def decode_label(task_name: str, encoded: Array, spec: DatasetSpec) -> Array:
-    """Turn a checked encoded label into what a metric compares.
-
-    Returns, by activation: ``argmax`` uint8 ``[H, W]``, 255 = ignore; ``sigmoid`` uint8 ``[H, W]``, 0 or 1;
-    ``unit`` float32 ``[3, H, W]`` unit vectors, (0,0,0) = invalid; ``relu`` float32 ``[H, W]`` metres, 0 = invalid.
-    """
-    activation = task(task_name).activation
-    if activation == "argmax":
-        return np.asarray(np.where(encoded == spec.ignore_index, IGNORE, encoded), dtype=np.uint8)
-    if activation == "sigmoid":
-        return np.asarray(encoded != 0, dtype=np.uint8)
-    if activation == "relu":
-        return (encoded.astype(np.float64) * spec.depth_unit_m).astype(np.float32)
-    return _decode_normals(encoded)
-
-
-def _decode_normals(encoded: Array) -> NDArray[np.float32]:
-    vectors = encoded.transpose(2, 0, 1).astype(np.float32) / np.float32(127.5) - np.float32(1)
-    length = np.sqrt((vectors * vectors).sum(axis=0, keepdims=True))  # never 0: 127.5 is no byte
-    return np.asarray(np.where(encoded.any(axis=2), vectors / length, np.float32(0)), dtype=np.float32)
+    """Turn a checked encoded label into what a metric compares, as the task's kind says."""
+    return task(task_name).kind.decode(encoded, spec)
 
 
 def _read_png(path: Path, row: Task) -> Array:
@@ -371,4 +311,4 @@ def _read_png(path: Path, row: Task) -> Array:
             where=str(path),
             fix="add the label, or leave the task or the id out",
         )
-    return decode(path, _LABEL_MODES[row.activation])
+    return decode(path, row.kind.label_modes)

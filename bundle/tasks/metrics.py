@@ -1,8 +1,7 @@
 """How a prediction is judged: each metric as a per-image array that is summed over images, then reduced.
 
-Because the arrays add, a bootstrap resamples stored arrays and never touches a prediction again. The tables:
-``METRICS`` maps the gated ``metric`` of a row of bundle/tasks/table.py to its class. ``SECONDARY`` maps it to the
-other figures that the field prints beside it; they are reported and gate nothing.
+Because the arrays add, a bootstrap resamples stored arrays and never touches a prediction again. A kind of task (bundle/tasks/kinds/) names its
+metrics: the first gates, the others are those that the field prints beside it; they are reported and gate nothing.
 
 What is undefined is defined here. An image without a single valid pixel contributes zeros. A class that occurs in
 neither the labels nor the predictions of any image is left out of the mean. Reducing a sum to which no image
@@ -10,8 +9,7 @@ contributed gives NaN. A prediction that is not finite gives an array of NaN, so
 """
 
 from abc import abstractmethod
-from collections.abc import Callable
-from typing import Annotated, NamedTuple, TypeAlias
+from typing import Annotated, Literal, TypeAlias
 
 import numpy as np
 from numpy.typing import NDArray
@@ -19,11 +17,11 @@ from pydantic import Field
 
 from bundle.base.errors import DatasetError
 from bundle.base.frozen import Frozen
-from bundle.tasks.dataset import IGNORE, Array
 from bundle.tasks.edges import THRESHOLDS, edge_counts
-from bundle.tasks.table import Direction, Task
+from bundle.tasks.spec import IGNORE, Array
 
 Floats: TypeAlias = NDArray[np.float64]
+Direction: TypeAlias = Literal["higher", "lower"]
 
 BETA_SQUARED = 0.3
 SALIENCY_THRESHOLDS = 255
@@ -31,20 +29,34 @@ MASK_THRESHOLDS = np.linspace(0.2, 0.9, 15)
 
 
 class Metric(Frozen):
-    """A metric of one task: ``per_image`` arrays of ``shape``, summed, then ``reduce``."""
+    """A metric of one task: ``per_image`` arrays of ``shape``, summed, then ``reduce``.
+
+    ``name`` is its key in regression.json, ``title`` its name for people and ``unit`` what follows its value, which has
+    ``decimals``. ``direction`` is which way is better. A ``slow`` one waits for the end of training.
+    """
+
+    name: str
+    title: str
+    unit: str = ""
+    decimals: int = 4
+    direction: Direction = "higher"
+    slow: bool = False
 
     @property
-    @abstractmethod
     def shape(self) -> tuple[int, ...]:
         """The fixed shape of a per-image array."""
+        return (2,)
 
     @abstractmethod
     def _measure(self, prediction: Array, label: Array) -> Floats:
         """Measure one image; the prediction is finite and of the label's shape."""
 
-    @abstractmethod
     def reduce_many(self, sums: Floats) -> Floats:
-        """Map sums float64 ``[R, *shape]`` to metrics float64 ``[R]``; NaN where nothing contributed."""
+        """Map sums float64 ``[R, *shape]`` to metrics float64 ``[R]``; NaN where nothing contributed.
+
+        Of an array ``[2]``, a sum and the number of its terms, it is the mean.
+        """
+        return ratio(sums[:, 0], sums[:, 1])
 
     def per_image(self, prediction: Array, label: Array) -> Floats:
         """Measure one image: a prediction (bundle/tasks/postprocess.py) against a decoded label (bundle/tasks/dataset.py).
@@ -74,12 +86,14 @@ class Metric(Frozen):
 class MeanIou(Metric):
     """Pooled mean intersection over union: per class, pixels of all images; then the mean over classes that occur.
 
-    The array is ``[2, classes]``: intersections, unions. ``empty_class`` (a task's row) names the class that an image
+    The array is ``[2, classes]``: intersections, unions. ``empty_class`` (of the kind) names the class that an image
     must not consist of alone. Such an image contributes zeros, as images without people do in human parts.
     """
 
+    name: str = "miou"
+    title: str = "mIoU"
     classes: Annotated[int, Field(gt=1, lt=IGNORE)]
-    empty_class: int | None
+    empty_class: int | None = None
 
     @property
     def shape(self) -> tuple[int, ...]:
@@ -108,7 +122,7 @@ class MeanIou(Metric):
         """Map ``[R, 2, classes]`` to the mean IoU, ``[R]``."""
         intersection, union = sums[:, 0], sums[:, 1]
         occurs = union != 0
-        return _ratio(_ratio(intersection, union, empty=0.0).sum(axis=1), occurs.sum(axis=1))
+        return ratio(ratio(intersection, union, empty=0.0).sum(axis=1), occurs.sum(axis=1))
 
 
 class MaxF(Metric):
@@ -118,6 +132,9 @@ class MaxF(Metric):
     An image that answers nothing at a threshold has precision 0 there; one without a salient pixel contributes zeros.
     The array is ``[511]``: 255 precisions, 255 recalls, 1 for an image that counts.
     """
+
+    name: str = "max_f"
+    title: str = "max F"
 
     @property
     def shape(self) -> tuple[int, ...]:
@@ -130,13 +147,13 @@ class MaxF(Metric):
             return np.zeros(self.shape)
         levels = np.floor(np.clip(prediction.astype(np.float32), 0, 1) * SALIENCY_THRESHOLDS).astype(np.int64)
         answered, hits = _at_least(levels.reshape(-1)), _at_least(levels[label != 0])
-        return np.concatenate([_ratio(hits, answered, empty=0.0), hits / positives, [1.0]])
+        return np.concatenate([ratio(hits, answered, empty=0.0), hits / positives, [1.0]])
 
     def reduce_many(self, sums: Floats) -> Floats:
         """Map ``[R, 511]`` to the largest F measure, ``[R]``."""
         count = sums[:, -1:]
-        precision, recall = np.split(_ratio(sums[:, :-1], count), 2, axis=1)
-        f = _ratio((1 + BETA_SQUARED) * precision * recall, BETA_SQUARED * precision + recall, empty=0.0)
+        precision, recall = np.split(ratio(sums[:, :-1], count), 2, axis=1)
+        f = ratio((1 + BETA_SQUARED) * precision * recall, BETA_SQUARED * precision + recall, empty=0.0)
         return np.where(count[:, 0] == 0, np.nan, f.max(axis=1))
 
 
@@ -147,6 +164,9 @@ class MaxThresholdIou(Metric):
     is over all images. The array is ``[16]``: 15 indices, 1 for the image. Protocol of Maninis et al. (2019).
     """
 
+    name: str = "max_threshold_miou"
+    title: str = "max-threshold mIoU"
+
     @property
     def shape(self) -> tuple[int, ...]:
         """``[16]``."""
@@ -156,11 +176,11 @@ class MaxThresholdIou(Metric):
         truth = label != 0
         everywhere, salient = _above(prediction), _above(prediction[truth])
         union = everywhere + int(truth.sum()) - salient
-        return np.concatenate([_ratio(salient, union, empty=1.0), [1.0]])
+        return np.concatenate([ratio(salient, union, empty=1.0), [1.0]])
 
     def reduce_many(self, sums: Floats) -> Floats:
         """Map ``[R, 16]`` to the largest mean index, ``[R]``."""
-        return np.asarray(_ratio(sums[:, :-1], sums[:, -1:]).max(axis=1))
+        return np.asarray(ratio(sums[:, :-1], sums[:, -1:]).max(axis=1))
 
 
 class MeanAngularErrorDeg(Metric):
@@ -170,19 +190,16 @@ class MeanAngularErrorDeg(Metric):
     arccos is not. A zero prediction has no direction and counts as 90°.
     """
 
-    @property
-    def shape(self) -> tuple[int, ...]:
-        """``[2]``."""
-        return (2,)
+    name: str = "mean_angular_error_deg"
+    title: str = "mean angular error"
+    unit: str = "°"
+    decimals: int = 3
+    direction: Direction = "lower"
 
     def _measure(self, prediction: Array, label: Array) -> Floats:
         valid = label.any(axis=0)
         angles = angles_deg(prediction[:, valid], label[:, valid])
         return np.array([angles.sum(), valid.sum()], dtype=np.float64)
-
-    def reduce_many(self, sums: Floats) -> Floats:
-        """Map ``[R, 2]`` to degrees, ``[R]``."""
-        return _ratio(sums[:, 0], sums[:, 1])
 
 
 def angles_deg(prediction: Array, truth: Array) -> Floats:
@@ -201,19 +218,10 @@ class ShareUnderDeg(Metric):
 
     angle_deg: Annotated[float, Field(gt=0, le=180)]
 
-    @property
-    def shape(self) -> tuple[int, ...]:
-        """``[2]``."""
-        return (2,)
-
     def _measure(self, prediction: Array, label: Array) -> Floats:
         valid = label.any(axis=0)
         under = angles_deg(prediction[:, valid], label[:, valid]) < self.angle_deg
         return np.array([under.sum(), under.size], dtype=np.float64)
-
-    def reduce_many(self, sums: Floats) -> Floats:
-        """Map ``[R, 2]`` to a share 0…1, ``[R]``."""
-        return _ratio(sums[:, 0], sums[:, 1])
 
 
 class RmseM(Metric):
@@ -222,10 +230,10 @@ class RmseM(Metric):
     The array is ``[2]``: the sum of squared errors in m², the valid pixels.
     """
 
-    @property
-    def shape(self) -> tuple[int, ...]:
-        """``[2]``."""
-        return (2,)
+    name: str = "rmse_m"
+    title: str = "RMSE"
+    unit: str = " m"
+    direction: Direction = "lower"
 
     def _measure(self, prediction: Array, label: Array) -> Floats:
         valid = label != 0
@@ -234,7 +242,7 @@ class RmseM(Metric):
 
     def reduce_many(self, sums: Floats) -> Floats:
         """Map ``[R, 2]`` to metres, ``[R]``."""
-        return np.sqrt(_ratio(sums[:, 0], sums[:, 1]))
+        return np.sqrt(ratio(sums[:, 0], sums[:, 1]))
 
 
 class ShareWithinFactor(Metric):
@@ -245,20 +253,11 @@ class ShareWithinFactor(Metric):
 
     factor: Annotated[float, Field(gt=1)]
 
-    @property
-    def shape(self) -> tuple[int, ...]:
-        """``[2]``."""
-        return (2,)
-
     def _measure(self, prediction: Array, label: Array) -> Floats:
         valid = label != 0
         p, t = prediction[valid].astype(np.float64), label[valid].astype(np.float64)
         within = (p < self.factor * t) & (t < self.factor * p)
         return np.array([within.sum(), within.size], dtype=np.float64)
-
-    def reduce_many(self, sums: Floats) -> Floats:
-        """Map ``[R, 2]`` to a share 0…1, ``[R]``."""
-        return _ratio(sums[:, 0], sums[:, 1])
 
 
 class OdsF(Metric):
@@ -267,6 +266,10 @@ class OdsF(Metric):
     The array is ``[3, 33]``: matched, predicted and labelled edge pixels per threshold. F = 2·matched / (predicted +
     labelled), which is 2PR/(P + R) as the matching is one to one. NaN if no image has an edge in its label.
     """
+
+    name: str = "ods_f"
+    title: str = "ODS F"
+    slow: bool = True
 
     @property
     def shape(self) -> tuple[int, ...]:
@@ -279,10 +282,10 @@ class OdsF(Metric):
     def reduce_many(self, sums: Floats) -> Floats:
         """Map ``[R, 3, 33]`` to the largest F measure, ``[R]``."""
         matched, predicted, labelled = sums[:, 0], sums[:, 1], sums[:, 2]
-        return np.asarray(_ratio(2 * matched, np.where(labelled == 0, 0.0, predicted + labelled)).max(axis=1))
+        return np.asarray(ratio(2 * matched, np.where(labelled == 0, 0.0, predicted + labelled)).max(axis=1))
 
 
-def _ratio(top: Array, bottom: Array, *, empty: float = float("nan")) -> Floats:
+def ratio(top: Array, bottom: Array, *, empty: float = float("nan")) -> Floats:
     """Divide in float64; ``empty`` where the divisor is 0. NaN stays NaN."""
     over, under = top.astype(np.float64), bottom.astype(np.float64)
     return np.asarray(np.where(under == 0, empty, over / np.where(under == 0, 1.0, under)), dtype=np.float64)
@@ -299,45 +302,3 @@ def _above(prediction: Array) -> NDArray[np.int64]:
     ranks = np.searchsorted(MASK_THRESHOLDS, prediction.reshape(-1).astype(np.float64), side="left")
     counts = np.bincount(ranks, minlength=len(MASK_THRESHOLDS) + 1)
     return np.cumsum(counts[::-1])[::-1][1:].astype(np.int64)
-
-
-def _mean_iou(row: Task, channels: int) -> Metric:
-    return MeanIou(classes=channels, empty_class=row.empty_class)
-
-
-METRICS: dict[str, Callable[[Task, int], Metric]] = {
-    "miou": _mean_iou,
-    "max_f": lambda row, channels: MaxF(),
-    "mean_angular_error_deg": lambda row, channels: MeanAngularErrorDeg(),
-    "rmse_m": lambda row, channels: RmseM(),
-    "ods_f": lambda row, channels: OdsF(),
-}
-
-
-def metric(row: Task, channels: int) -> Metric:
-    """Return the metric of a task whose model output has ``channels`` channels (``DatasetSpec.channels``)."""
-    return METRICS[row.metric](row, channels)
-
-
-class Measure(NamedTuple):
-    """A figure of a task: its key in regression.json, which way is better, and how it is measured."""
-
-    name: str
-    direction: Direction
-    metric: Metric
-
-
-SECONDARY: dict[str, tuple[Measure, ...]] = {
-    "max_f": (Measure("max_threshold_miou", "higher", MaxThresholdIou()),),
-    "mean_angular_error_deg": (
-        Measure("share_under_11.25_deg", "higher", ShareUnderDeg(angle_deg=11.25)),
-        Measure("share_under_22.5_deg", "higher", ShareUnderDeg(angle_deg=22.5)),
-        Measure("share_under_30_deg", "higher", ShareUnderDeg(angle_deg=30.0)),
-    ),
-    "rmse_m": (Measure("delta_1.25", "higher", ShareWithinFactor(factor=1.25)),),
-}
-
-
-def measures(row: Task, channels: int) -> tuple[Measure, ...]:
-    """Return a task's figures: the one its budget gates first, then those that are only reported."""
-    return (Measure(row.metric, row.direction, metric(row, channels)), *SECONDARY.get(row.metric, ()))

@@ -8,7 +8,8 @@ from numpy.typing import NDArray
 from bundle.base.errors import DatasetError
 from bundle.base.frozen import Frozen
 from bundle.base.limits import Positive, Real, Side
-from bundle.tasks.dataset import Array, check_image
+from bundle.tasks.dataset import check_image
+from bundle.tasks.spec import Array
 
 Triple: TypeAlias = tuple[float, float, float]
 Mean: TypeAlias = tuple[Real, Real, Real]

@@ -1,52 +1,59 @@
-"""The task table: what a dense-prediction task is, as data. Adding a task is one row.
+"""The task table: what a dense-prediction task is. Adding a task is one row; its kind is a class of bundle/tasks/kinds/.
 
 Channels, class names and palettes are not here: they belong to a dataset's spec.
 """
 
-from typing import Literal, TypeAlias
-
 from bundle.base.errors import ConfigError
 from bundle.base.frozen import Frozen
-
-Direction: TypeAlias = Literal["higher", "lower"]
-Activation: TypeAlias = Literal["argmax", "sigmoid", "unit", "relu"]
+from bundle.tasks.kinds.depth import Depth
+from bundle.tasks.kinds.kind import Kind
+from bundle.tasks.kinds.label_map import LabelMap
+from bundle.tasks.kinds.probability import Probability
+from bundle.tasks.kinds.unit_vector import UnitVector
+from bundle.tasks.metrics import Direction, MaxF, MaxThresholdIou, Metric, OdsF
 
 
 class Task(Frozen):
-    """One row: how a raw output becomes a prediction, and how a prediction is judged.
+    """One row: the kind of its answer, and the largest tolerated drop of the gating metric.
 
-    ``activation`` turns the raw ``[channels, height, width]`` output into the prediction:
-    ``argmax`` a label map, ``sigmoid`` a probability map, ``unit`` unit vectors and
-    ``relu`` a non-negative map in metres. ``budget`` is the largest tolerated drop of the
-    metric, relative to the reference (0.01 is MLPerf's 99 % rule).
+    ``budget`` is relative to the reference (0.01 is MLPerf's 99 % rule).
     """
 
     name: str
-    activation: Activation
-    metric: str
-    direction: Direction
+    kind: Kind
     budget: float
-    channels: int | None  # None: one channel per class of the dataset's spec
-    empty_class: int | None = None  # argmax: an image that shows this class alone does not count (no people: no parts)
+
+    @property
+    def channels(self) -> int | None:
+        """Channels of the raw output; None: one per class of the dataset's spec."""
+        return self.kind.channels
+
+    def figures(self, channels: int) -> tuple[Metric, ...]:
+        """Return the metrics of an output with ``channels`` channels: the one that gates, then those that are only reported."""
+        return self.kind.figures(channels)
+
+    def judge(self, channels: int) -> Metric:
+        """Return the metric that gates, of an output with ``channels`` channels."""
+        return self.kind.figures(channels)[0]
+
+    @property
+    def metric(self) -> str:
+        """The name of the metric that gates."""
+        return self.judge(self.channels or 2).name
+
+    @property
+    def direction(self) -> Direction:
+        """Which way of that metric is better."""
+        return self.judge(self.channels or 2).direction
 
 
 TASKS: tuple[Task, ...] = (
-    Task(name="semseg", activation="argmax", metric="miou", direction="higher", budget=0.01, channels=None),
-    Task(
-        name="human_parts",
-        activation="argmax",
-        metric="miou",
-        direction="higher",
-        budget=0.01,
-        channels=None,
-        empty_class=0,
-    ),
-    Task(name="saliency", activation="sigmoid", metric="max_f", direction="higher", budget=0.01, channels=1),
-    Task(
-        name="normals", activation="unit", metric="mean_angular_error_deg", direction="lower", budget=0.01, channels=3
-    ),
-    Task(name="depth", activation="relu", metric="rmse_m", direction="lower", budget=0.01, channels=1),
-    Task(name="edge", activation="sigmoid", metric="ods_f", direction="higher", budget=0.01, channels=1),
+    Task(name="semseg", kind=LabelMap(), budget=0.01),
+    Task(name="human_parts", kind=LabelMap(empty_class=0), budget=0.01),
+    Task(name="saliency", kind=Probability(metrics=(MaxF(), MaxThresholdIou())), budget=0.01),
+    Task(name="normals", kind=UnitVector(), budget=0.01),
+    Task(name="depth", kind=Depth(), budget=0.01),
+    Task(name="edge", kind=Probability(metrics=(OdsF(),), thin=True), budget=0.01),
 )
 
 

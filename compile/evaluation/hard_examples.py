@@ -11,7 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from bundle.judging.ranking import ranks, scores
-from bundle.tasks.dataset import Array, DatasetSpec
+from bundle.tasks.spec import Array, DatasetSpec
 from bundle.tasks.table import task
 
 SEEN = 1e-3  # a class is in an image if it covers this share of it

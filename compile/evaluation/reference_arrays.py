@@ -8,7 +8,7 @@ import numpy as np
 from bundle.formats.outputs import require_file
 from bundle.judging.image_sources import ARRAYS, References, write_arrays
 from bundle.tasks.dataset import FolderDataset
-from bundle.tasks.metrics import Floats, measures, metric
+from bundle.tasks.metrics import Floats
 from bundle.tasks.postprocess import predict
 from bundle.tasks.table import task
 from compile.evaluation.eager import EagerModel
@@ -40,8 +40,8 @@ def measure_reference(
         require_finite(outputs, identifier)
         for name, channels in model.config.tasks.items():
             prediction, label = predict(task(name), outputs[name]), dataset.label(name, identifier)
-            for figure in measures(task(name), channels):
-                found[name].setdefault(figure.name, []).append(figure.metric.per_image(prediction, label))
+            for figure in task(name).figures(channels):
+                found[name].setdefault(figure.name, []).append(figure.per_image(prediction, label))
     references = {name: {key: np.stack(arrays) for key, arrays in rows.items()} for name, rows in found.items()}
     require_defined(gated_metrics(references, model.config.tasks), dataset)
     return references
@@ -49,7 +49,7 @@ def measure_reference(
 
 def gated_metrics(references: References, channels: Mapping[str, int]) -> dict[str, float]:
     """Return the metric that gates each task, from its per-image arrays."""
-    rows = {name: metric(task(name), channels[name]) for name in references}
+    rows = {name: task(name).judge(channels[name]) for name in references}
     return {name: row.reduce(references[name][task(name).metric].sum(axis=0)) for name, row in rows.items()}
 
 

@@ -10,10 +10,10 @@ import numpy as np
 from bundle.formats.artifacts import load
 from bundle.formats.contents import VECTORS
 from bundle.formats.vectors import Evaluated, Role, write_vectors
-from bundle.tasks.dataset import IGNORE, FolderDataset, decode_label
-from bundle.tasks.metrics import metric
+from bundle.tasks.dataset import FolderDataset, decode_label
 from bundle.tasks.postprocess import predict
-from bundle.tasks.table import task
+from bundle.tasks.spec import IGNORE
+from bundle.tasks.table import Task, task
 from compile.evaluation.hard_examples import Case, choose_hard, class_shares
 from compile.stage.artifacts import ReferenceVectors, VectorsSettings
 from compile.stage.config import EvaluationConfig
@@ -22,7 +22,7 @@ from compile.stage.store import seal, stage_tools, writing
 if TYPE_CHECKING:
     from compile.evaluation.eager import EagerModel
 
-PEOPLE, PARTS = 100, "human_parts"
+SHOWING = 100  # images that show more than a task's empty class
 CANDIDATES = 64  # the reference is run on so many images more, to find hard ones
 
 
@@ -36,16 +36,17 @@ class Drawn(NamedTuple):
 def choose_evaluation(dataset: FolderDataset, config: EvaluationConfig, *, seed: int, tasks: tuple[str, ...]) -> Drawn:
     """Draw the evaluation ids: the first ``config.count`` of one random order of the split.
 
-    For the parts task it goes on in that same order until 100 of them show people, if the split has so many; an
-    image is never taken *because* it shows people, which would bend the other tasks' sample.
+    For a task with an empty class (no people: no parts) it goes on in that same order until 100 of them show more than
+    it, if the split has so many. An image is never taken *because* it does, which would bend the other tasks' sample.
     """
     ids = dataset.ids(config.split)
     order = [ids[index] for index in np.random.default_rng(seed).permutation(len(ids))]
     count = min(config.count, len(order))
-    if PARTS in tasks and count < len(order):
-        showing = (index for index, identifier in enumerate(order) if _has_people(dataset, identifier))
-        enough = next(islice(showing, PEOPLE - 1, None), None)
-        count = count if enough is None else max(count, enough + 1)
+    for row in map(task, tasks):
+        if row.kind.empty_class is not None and count < len(order):
+            showing = (index for index, identifier in enumerate(order) if _shows_more(dataset, row, identifier))
+            enough = next(islice(showing, SHOWING - 1, None), None)
+            count = count if enough is None else max(count, enough + 1)
     chosen, rest = set(order[:count]), order[count : count + CANDIDATES] if config.hard else []
     return Drawn(tuple(identifier for identifier in ids if identifier in chosen), tuple(rest))
 
@@ -97,13 +98,13 @@ def _case(one: Evaluated, model: "EagerModel", dataset: FolderDataset) -> Case:
     shares, arrays = {}, {}
     for name, channels in model.config.tasks.items():
         row = task(name)
-        if row.activation == "argmax":
+        if row.channels is None:
             shares[name] = class_shares(one.labels[name], channels)
         label = decode_label(name, one.labels[name], dataset.spec)
-        arrays[name] = metric(row, channels).per_image(predict(row, one.outputs[name]), label)
+        arrays[name] = row.judge(channels).per_image(predict(row, one.outputs[name]), label)
     return Case(one.id, shares, arrays)
 
 
-def _has_people(dataset: FolderDataset, identifier: str) -> bool:
-    label = dataset.label(PARTS, identifier).astype(np.uint8)
-    return bool(((label > 0) & (label != IGNORE)).any())
+def _shows_more(dataset: FolderDataset, row: Task, identifier: str) -> bool:
+    label = dataset.label(row.name, identifier)
+    return bool(((label != row.kind.empty_class) & (label != IGNORE)).any())

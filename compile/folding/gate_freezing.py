@@ -26,9 +26,10 @@ import onnx_ir as ir
 from bundle.formats.fold import FoldRecord
 from bundle.formats.manifest import default_budgets
 from bundle.judging.verdict import MINIMUM_IMAGES, labelled
-from bundle.tasks.dataset import Array, FolderDataset
-from bundle.tasks.metrics import Floats, metric
+from bundle.tasks.dataset import FolderDataset
+from bundle.tasks.metrics import Floats
 from bundle.tasks.postprocess import predict
+from bundle.tasks.spec import Array
 from bundle.tasks.table import task as task_row
 from compile.folding.linear.matrices import Array as Floats64
 from compile.folding.linear.matrices import Index
@@ -40,13 +41,10 @@ from compile.stage.graph_info import GraphInfo
 
 # Elements of a gate whose mean is below this for every reader may be dropped.
 TINY = 0.02
-# The pixels of a probability map above this quantile are the pseudo label's positives.
-POSITIVE = 0.9
 FREEZE, DROP = "freeze_gate", "drop_skills"
 Labels: TypeAlias = Mapping[str, Sequence[Array]]
 Predictions: TypeAlias = Mapping[str, Sequence[Array]]
 Runner: TypeAlias = Callable[[ir.Model], list[Outputs]]
-RADIAN_DEG = 57.3  # the scale of an angle where no card says how large the reference's error is
 
 
 class Move(NamedTuple):
@@ -74,11 +72,13 @@ class Agreement:
     ) -> None:
         self.info, self.run, self.tasks = info, run, dict(info.tasks)
         predictions = self._predict(model)
-        own = {task: [_label(task, one, made) for one in made] for task, made in predictions.items()}
+        own = {
+            task: [task_row(task).kind.pseudo_label(one, made) for one in made] for task, made in predictions.items()
+        }
         self.labels: Labels = labels or own
         self.counted: dict[str, int] = {}
         self.best = self._measure(predictions)
-        natural = {task: scales.get(task, _natural(task, predictions[task])) for task in self.tasks}
+        natural = {task: scales.get(task, task_row(task).kind.natural_error(predictions[task])) for task in self.tasks}
         self.scales = {task: max(self.best[task], 1e-12) for task in self.tasks} if labels else natural
 
     def drops(self, model: ir.Model) -> dict[str, float]:
@@ -102,7 +102,7 @@ class Agreement:
     def _measure(self, predictions: Predictions) -> dict[str, float]:
         found: dict[str, float] = {}
         for task, channels in self.tasks.items():
-            judge = metric(task_row(task), channels)
+            judge = task_row(task).judge(channels)
             pairs = zip(predictions[task], self.labels[task], strict=True)
             parts: list[Floats] = [judge.per_image(prediction, label) for prediction, label in pairs]
             self.counted.setdefault(task, labelled(np.stack(parts), np.stack(parts)))
@@ -251,18 +251,3 @@ def _record(one: _Decided, before: Cost, after: Cost) -> FoldRecord:
         form=move.gate.tensor,
         drops=one.drops,
     )
-
-
-def _label(task: str, prediction: Array, all_of_them: Sequence[Array]) -> Array:
-    """Return the reference's prediction as a label: probabilities become 0 or 1, everything else stays."""
-    if task_row(task).activation != "sigmoid":
-        return prediction
-    bound = np.quantile(np.stack(all_of_them), POSITIVE)
-    return np.asarray(prediction > bound, dtype=np.uint8)
-
-
-def _natural(task: str, predictions: Sequence[Array]) -> float:
-    """Return a scale for a task's error where the card has none: a radian, or the root mean square of the prediction."""
-    if task_row(task).activation == "unit":
-        return RADIAN_DEG
-    return float(np.sqrt(np.mean(np.square(np.stack(predictions).astype(np.float64))))) or 1.0

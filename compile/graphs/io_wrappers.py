@@ -3,8 +3,10 @@
 import torch
 from torch import Tensor, nn
 
+from bundle.tasks.kinds.kind import Kind
 from bundle.tasks.preprocess import Preprocess
-from bundle.tasks.table import Activation, task
+from bundle.tasks.table import task
+from tdss.kinds.tensor_kind import tensors
 
 
 class RawModel(nn.Module):
@@ -40,25 +42,15 @@ class Preprocessing(nn.Module):
 
 
 class Postprocessing(nn.Module):
-    """One task's activation, as ``bundle.tasks.postprocess`` computes it."""
+    """One task's prediction, as its kind computes it in bundle/tasks/kinds/."""
 
-    def __init__(self, activation: Activation) -> None:
+    def __init__(self, kind: Kind) -> None:
         super().__init__()
-        self.activation = activation
+        self.verbs = tensors(kind)
 
     def forward(self, raw: Tensor) -> Tensor:
-        """Map a raw output ``[1, C, H, W]`` to uint8 labels or float32 values ``[1, H, W]``, or normals ``[1, 3, H, W]``.
-
-        Labels go through float32: TensorRT makes uint8 outputs from floats only.
-        """
-        if self.activation == "argmax":
-            return raw.argmax(1).float().to(torch.uint8)
-        if self.activation == "sigmoid":
-            return raw[:, 0].sigmoid()
-        if self.activation == "relu":
-            return raw[:, 0].relu()
-        length = (raw * raw).sum(1, keepdim=True).sqrt()
-        return raw / torch.where(length > 0, length, torch.ones_like(length))
+        """Map a raw output ``[1, C, H, W]`` to a prediction ``[1, *axes, H, W]``."""
+        return self.verbs.predict(raw)
 
 
 class EdgeModel(nn.Module):
@@ -68,7 +60,7 @@ class EdgeModel(nn.Module):
         super().__init__()
         self.preprocess = Preprocessing(preprocess)
         self.model = model
-        self.postprocess = nn.ModuleDict({name: Postprocessing(task(name).activation) for name in tasks})
+        self.postprocess = nn.ModuleDict({name: Postprocessing(task(name).kind) for name in tasks})
 
     def forward(self, image: Tensor) -> tuple[Tensor, ...]:
         """Map uint8 ``[1, H, W, 3]`` to one prediction per task."""

@@ -12,10 +12,11 @@ import numpy as np
 from bundle.formats.stored_maps import kept_output
 from bundle.judging.sensitivity import TaskDrop
 from bundle.judging.verdict import Rule, judge
-from bundle.tasks.agreement import ENERGIES, label_energy, signal_energy
-from bundle.tasks.dataset import Array, FolderDataset, decode_label
-from bundle.tasks.metrics import Floats, Metric, metric
+from bundle.tasks.agreement import ENERGIES, energy
+from bundle.tasks.dataset import FolderDataset, decode_label
+from bundle.tasks.metrics import Floats, Metric
 from bundle.tasks.postprocess import predict
+from bundle.tasks.spec import Array
 from bundle.tasks.table import task
 from compile.stage.graph_info import GraphInfo
 
@@ -41,7 +42,7 @@ class AccuracyEvaluator:
         self.info = info
         self.budgets = dict(budgets)
         self.seed = seed
-        self._metrics: dict[str, Metric] = {name: metric(task(name), info.tasks[name]) for name in info.tasks}
+        self._metrics: dict[str, Metric] = {name: task(name).judge(info.tasks[name]) for name in info.tasks}
         self._reference: Measured = {}
         self._outputs: list[dict[str, Array]] = []
 
@@ -66,10 +67,7 @@ class AccuracyEvaluator:
         for sample, reference in zip(self.samples[:count], self._outputs, strict=False):
             outputs = infer(sample.feed)
             for name, one in reference.items():
-                other = kept_output(outputs[name])
-                sums[name] += (
-                    label_energy(one, other) if np.issubdtype(one.dtype, np.integer) else signal_energy(one, other)
-                )
+                sums[name] += energy(one, kept_output(outputs[name]))
         return {name: _ratio(difference, whole) for name, (whole, difference, _, _) in sums.items()}
 
     def measure(self, infer: Infer) -> Measured:

@@ -18,7 +18,7 @@ import onnx_ir as ir
 from bundle.base.append_log import AppendLog
 from bundle.judging.sensitivity import NOTHING_DB, LayerSensitivity
 from bundle.judging.verdict import relative_drop
-from bundle.tasks.agreement import ENERGIES, label_energy, signal_energy, sqnr_db
+from bundle.tasks.agreement import ENERGIES, energy, sqnr_db
 from bundle.tasks.table import task
 from compile.quantization.accuracy import AccuracyEvaluator
 from compile.quantization.dequantize import Layer, dequantize_layers
@@ -87,7 +87,7 @@ def task_sqnr_db(references: Sequence[Array], outputs: Sequence[Array]) -> float
     """Return a task's SQNR in dB over images, within ± ``NOTHING_DB``; whole numbers are classes, compared as one-hot maps."""
     energies = np.zeros(ENERGIES)
     for one, other in zip(references, outputs, strict=True):
-        energies += label_energy(one, other) if np.issubdtype(one.dtype, np.integer) else signal_energy(one, other)
+        energies += energy(one, other)
     if energies[1] == 0:
         return NOTHING_DB
     found = sqnr_db(energies)

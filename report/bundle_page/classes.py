@@ -7,7 +7,6 @@ from bundle.formats.manifest import Bundle
 from bundle.formats.vectors import Vectors
 from bundle.judging.baseline import unpack
 from bundle.judging.regression_report import RegressionReport
-from bundle.tasks.metrics import metric
 from bundle.tasks.table import task
 from report import wording
 from report.bundle_page.views import ClassRow, TaskClasses
@@ -23,14 +22,14 @@ def class_views(bundle: Bundle, report: RegressionReport | None) -> tuple[TaskCl
         if kept is None or not set(kept.ids) <= set(rows):
             return ()
         counted = [rows[identifier] for identifier in kept.ids]
-        names = {name: n for name, n in bundle.manifest.tasks.items() if task(name).activation == "argmax"}
+        names = {name: n for name, n in bundle.manifest.tasks.items() if task(name).channels is None}
         return tuple(
             TaskClasses(
                 task=name,
                 rows=_rows(
                     bundle.manifest.dataset.classes[name],
                     vectors.metric(name)[counted].sum(axis=0),
-                    unpack(kept.tasks[name], (len(kept.ids), *metric(task(name), channels).shape)).sum(axis=0),
+                    unpack(kept.tasks[name], (len(kept.ids), *task(name).judge(channels).shape)).sum(axis=0),
                 ),
             )
             for name, channels in names.items()

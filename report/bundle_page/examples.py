@@ -1,6 +1,6 @@
 """The pictures of each task's chosen images: input, label, reference, compiled, and what changed, side by side."""
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from typing import TypeAlias
 
@@ -11,14 +11,14 @@ from bundle.formats.vectors import EvaluationSample, Vectors
 from bundle.judging.evaluate_image import Infer, feed
 from bundle.judging.ranking import extremes, losses, reference_scores
 from bundle.judging.regression_report import RegressionReport
-from bundle.tasks.dataset import Array, DatasetSpec, decode_label
-from bundle.tasks.metrics import metric
+from bundle.tasks.dataset import decode_label
+from bundle.tasks.kinds.colours import Inks
 from bundle.tasks.postprocess import predict
+from bundle.tasks.spec import Array, DatasetSpec
 from bundle.tasks.table import Task, task
 from report import wording
 from report.bundle_page.views import Example, ImagesView, Legend, LegendEntry, Picture, TaskExamples
 from report.drawing.image_encoding import address, jpeg_address
-from report.drawing.maps import CHANGE_SCALE, Inks, depth_span, draw, draw_change
 
 NOT_RUN = "The compiled model's answers are not shown: it was not run for this page."
 CHANGED = "most changed"
@@ -90,7 +90,7 @@ def examples_view(bundle: Bundle, infer: Infer | None, report: RegressionReport 
         reason=NOT_RUN if infer is None else "",
         tasks=tuple(_task(task(name), ranked, shown, manifest) for name, ranked in picks.items()),
         legends=_legends(manifest.dataset),
-        scales=_scales(shown=infer is not None),
+        scales=_scales(manifest.tasks, shown=infer is not None),
     )
 
 
@@ -109,29 +109,23 @@ def _task(row: Task, ranked: Mapping[int, str], shown: Mapping[int, Shown], mani
     )
 
 
-def inks(row: Task, label: Array, spec: DatasetSpec) -> Inks:
-    """Return the colours of a task's pictures of one image: one palette and one depth span for all of them."""
-    near, far = depth_span(label) if row.activation == "relu" else (0.0, 1.0)
-    return Inks(palette=spec.palettes.get(row.name, ()), near_m=near, far_m=far)
-
-
 def _example(rank: str, shown: Shown, row: Task, manifest: Manifest) -> Example:
     stored, ours = shown.stored, shown.compiled.get(row.name)
     label = decode_label(row.name, stored.labels[row.name], manifest.dataset)
-    reference, colours = stored.shown(row.name), inks(row, label, manifest.dataset)
+    reference, colours = stored.shown(row.name), row.kind.inks(manifest.dataset.palettes.get(row.name, ()), label)
     pictures = [
         Picture(address=jpeg_address(stored.image), name="input", score=""),
         _picture(row, label, colours, "label", ""),
         _picture(row, reference, colours, "reference", _score(row, shown.reference[row.name])),
     ]
-    note = _span(row, colours)
+    note = row.kind.span(colours)
     if ours is not None:
-        judge = metric(row, manifest.tasks[row.name])
+        judge = row.judge(manifest.tasks[row.name])
         score = _score(row, judge.reduce(judge.per_image(ours, label)))
-        changed = address(draw_change(row, reference, ours))
+        changed = address(row.kind.draw_change(reference, ours))
         pictures += [
             _picture(row, ours, colours, "compiled", score),
-            Picture(address=changed, name="what changed", score=f"yellow: {CHANGE_SCALE[row.activation][1]}"),
+            Picture(address=changed, name="what changed", score=f"yellow: {row.kind.change_scale[1]}"),
         ]
     elif row.name in shown.compiled:
         note = f"{note} The compiled model's output holds NaN or infinity and cannot be drawn.".strip()
@@ -139,16 +133,12 @@ def _example(rank: str, shown: Shown, row: Task, manifest: Manifest) -> Example:
     return Example(rank=rank, id=stored.id, note=note, width=width, height=height, pictures=tuple(pictures))
 
 
-def _span(row: Task, colours: Inks) -> str:
-    return f"{colours.near_m:.1f} to {colours.far_m:.1f} m." if row.activation == "relu" else ""
-
-
 def _score(row: Task, value: float) -> str:
     return "does not count here" if np.isnan(value) else wording.metric_value(row.metric, value)
 
 
 def _picture(row: Task, values: Array, colours: Inks, name: str, score: str) -> Picture:
-    return Picture(address=address(draw(row, values, colours)), name=name, score=score)
+    return Picture(address=address(row.kind.draw(values, colours)), name=name, score=score)
 
 
 def _legends(spec: DatasetSpec) -> tuple[Legend, ...]:
@@ -164,14 +154,12 @@ def _legends(spec: DatasetSpec) -> tuple[Legend, ...]:
     )
 
 
-def _scales(*, shown: bool) -> str:
-    words = (
-        "Depth: yellow is near, dark blue far, black is not labelled. Normals: red to the right, green up, blue toward the "
-        "camera, black is not labelled. Grey in a label map is not labelled. Pictures of many colours are JPEG."
-    )
+def _scales(names: Iterable[str], *, shown: bool) -> str:
+    drawn = [f"{name.replace('_', ' ').capitalize()}: {words}." for name in names if (words := task(name).kind.drawn)]
+    words = " ".join([*drawn, "Pictures of many colours are JPEG."])
     if not shown:
         return words
     return (
         f"{words} What changed is drawn from the reference to the compiled model, dark where they are equal. The reference "
-        "is kept with 8 bits (depth: 16), so a trace of change is rounding."
+        "is kept with 8 or 16 bits, so a trace of change is rounding."
     )

@@ -3,15 +3,9 @@
 from bundle.judging.regression_report import BaselineResult, RegressionReport, TaskCheck
 from bundle.judging.sentences import why_verdict
 from bundle.judging.standing import against as compared
+from bundle.tasks.table import task
 from report import wording
 from report.bundle_page.views import AgreementRow, FigureRow, MeasuredView
-
-UNITS = {
-    "share of pixels whose class changed": "% of pixels changed class",
-    "probability": "mean change of p",
-    "degrees": "° mean angle",
-    "metres": "m mean change",
-}
 
 
 def measured_view(report: RegressionReport | None) -> MeasuredView:
@@ -49,7 +43,7 @@ def _agreement(name: str, check: TaskCheck, report: RegressionReport) -> Agreeme
         task=name,
         sqnr="–" if sqnr is None else f"{sqnr:.1f} dB",
         cosine=cosine(check.cosine),
-        change=change(check),
+        change=change(name, check),
         worst=", ".join(image.id for image in check.worst) or "–",
     )
 
@@ -62,13 +56,10 @@ def cosine(value: float | None) -> str:
     return f"{value:.4f}" if missing > 1e-3 else f"1 − {missing:.0e}".replace("e-", "e−") if missing else "1"
 
 
-def change(check: TaskCheck) -> str:
-    """Write the mean change per pixel in the task's own unit."""
-    if check.change is None:
-        return "–"
-    unit = UNITS.get(check.change_unit, check.change_unit)
-    value = 100 * check.change if unit.startswith("%") else check.change
-    return f"{value:.3g}{'' if unit[0] in '%°' else ' '}{unit}"
+def change(name: str, check: TaskCheck) -> str:
+    """Write the mean change per pixel as the task's kind does."""
+    factor, words = task(name).kind.change_words
+    return "–" if check.change is None else f"{factor * check.change:.3g}{words}"
 
 
 def against(earlier: BaselineResult) -> str:

@@ -12,7 +12,7 @@ import numpy as np
 
 from bundle.base.errors import not_installed
 from bundle.formats.outputs import marked, overwriting
-from report.drawing.maps import Rgb
+from bundle.tasks.kinds.colours import Rgb
 
 if TYPE_CHECKING:
     from PIL.Image import Image

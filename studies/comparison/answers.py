@@ -11,7 +11,7 @@ from bundle.formats.manifest import default_budgets
 from bundle.judging.verdict import relative_drop
 from bundle.tasks.agreement import signal_energy, sqnr_db
 from bundle.tasks.dataset import FolderDataset, read_image
-from bundle.tasks.metrics import Floats, metric
+from bundle.tasks.metrics import Floats
 from bundle.tasks.table import task
 from compile.quantization.accuracy import AccuracyEvaluator, read_labelled
 from compile.stage.graph_info import GraphInfo
@@ -55,7 +55,7 @@ def drops(reference: Mapping[str, Floats], measured: Mapping[str, Floats], info:
     """Return each task's relative drop of its metric against the reference; positive is worse, NaN where it has none."""
     found = {}
     for name, channels in info.tasks.items():
-        reduce = metric(task(name), channels).reduce
+        reduce = task(name).judge(channels).reduce
         base, own = (np.asarray(reduce(one[name].sum(axis=0))) for one in (reference, measured))
         found[name] = float(relative_drop(base, own, task(name).direction))
     return found

@@ -25,7 +25,7 @@ from bundle.formats.manifest import Bundle, load_bundle
 from bundle.formats.outputs import json_object, overwrite, require_file
 from bundle.judging.image_sources import bundled, figures_of
 from bundle.judging.verdict import Verdict, decide, interval
-from bundle.tasks.metrics import Floats, Measure
+from bundle.tasks.metrics import Floats, Metric
 from compile.stage.command import run_script
 from compile.stage.console import EscapingConsole
 from studies.gate_power.coverage_page import Cover, Coverage, Together, publish
@@ -44,7 +44,7 @@ RESAMPLES = 500
 class Subject(NamedTuple):
     """One task: its figure, the reference's arrays ``[N, …]``, each variant's ``[V, N, …]``, and its true drops ``[V]``."""
 
-    figure: Measure
+    figure: Metric
     reference: Floats
     variants: Floats
     truth: Floats

@@ -11,7 +11,7 @@ from typing import NamedTuple
 import numpy as np
 
 from bundle.judging.verdict import CONFIDENCE, interval, relative_drop
-from bundle.tasks.metrics import Floats, Measure
+from bundle.tasks.metrics import Floats, Metric
 
 METHODS = ("percentile", "expanded", "BCa", "bootstrap-t")
 MANY = 10**9  # so many images that the expanded interval is the plain one
@@ -21,7 +21,7 @@ Ends = tuple[float, float]
 class Sample(NamedTuple):
     """The per-image arrays of one task on some images, float64 ``[N, …]`` each, and the figure they are of."""
 
-    figure: Measure
+    figure: Metric
     reference: Floats
     compiled: Floats
 
@@ -29,7 +29,7 @@ class Sample(NamedTuple):
         """Return the drop of each draw ``[R]`` from how often it holds each image, ``[R, N]``."""
         shape, images = self.reference.shape[1:], len(self.reference)
         ours, theirs = (
-            self.figure.metric.reduce_many((counts @ arrays.reshape(images, -1)).reshape(len(counts), *shape))
+            self.figure.reduce_many((counts @ arrays.reshape(images, -1)).reshape(len(counts), *shape))
             for arrays in (self.reference, self.compiled)
         )
         return relative_drop(ours, theirs, self.figure.direction)

@@ -29,9 +29,10 @@ from bundle.formats.vectors import EvaluationSample
 from bundle.judging.evaluate_image import feed
 from bundle.judging.image_sources import Source, bundled, figures_of
 from bundle.judging.verdict import Rule, judge, relative_drop
-from bundle.tasks.dataset import Array, decode_label
-from bundle.tasks.metrics import Floats, Measure
+from bundle.tasks.dataset import decode_label
+from bundle.tasks.metrics import Floats, Metric
 from bundle.tasks.postprocess import predict
+from bundle.tasks.spec import Array
 from bundle.tasks.table import task
 from compile.stage.command import run_script
 from compile.stage.console import EscapingConsole
@@ -143,7 +144,7 @@ def sweep(
         for weights in disturbed:
             outputs = parts.heads.infer({**activations, **weights})
             for name, figure in figures.items():
-                rows[name].append(figure.metric.per_image(predict(task(name), outputs[name][0]), labels[name]))
+                rows[name].append(figure.per_image(predict(task(name), outputs[name][0]), labels[name]))
         for name, arrays in rows.items():
             found[name].append(arrays)
     return {name: np.swapaxes(np.array(arrays, dtype=np.float64), 0, 1) for name, arrays in found.items()}
@@ -158,10 +159,10 @@ def at_levels(parts: Cut, levels: dict[str, list[float]]) -> list[dict[str, Arra
     ]
 
 
-def drops(figure: Measure, reference: Floats, arrays: Floats) -> Floats:
+def drops(figure: Metric, reference: Floats, arrays: Floats) -> Floats:
     """Return the relative drop of each level, ``[levels]``, of ``arrays`` ``[levels, N, …]`` against ``reference`` ``[N, …]``."""
-    ours = np.asarray(figure.metric.reduce_many(arrays.sum(axis=1)))
-    theirs = np.asarray(figure.metric.reduce_many(reference.sum(axis=0)[None]))
+    ours = np.asarray(figure.reduce_many(arrays.sum(axis=1)))
+    theirs = np.asarray(figure.reduce_many(reference.sum(axis=0)[None]))
     return relative_drop(np.broadcast_to(theirs, ours.shape), ours, figure.direction)
 
 
@@ -191,9 +192,7 @@ def _levels(pilot: Floats, budget: float) -> list[float]:
     return chosen
 
 
-def try_often(
-    figure: Measure, reference: Floats, arrays: Floats, budget: float, options: "Options"
-) -> Iterator[Trials]:
+def try_often(figure: Metric, reference: Floats, arrays: Floats, budget: float, options: "Options") -> Iterator[Trials]:
     """Judge random draws of the images, with replacement, as if only those had been at hand."""
     for share in options.shares:
         count = max(2, round(share * len(reference)))
@@ -201,7 +200,7 @@ def try_often(
         verdicts, draws = [], options.trials if share == 1 else max(1, options.trials // 4)
         for number in range(draws):
             picks = random.integers(0, len(reference), count)
-            rule = Rule(figure.metric.reduce_many, figure.direction, budget, seed=number, resamples=options.resamples)
+            rule = Rule(figure.reduce_many, figure.direction, budget, seed=number, resamples=options.resamples)
             verdicts.append(judge(reference[picks], arrays[picks], rule).verdict)
         shares = {
             verdict: verdicts.count(verdict) / len(verdicts) for verdict in ("regression", "inconclusive", "pass")
@@ -297,7 +296,7 @@ def shown(source: Source, indices: NDArray[np.int64], what: str) -> Iterable[Eva
 
 def _point(
     manifest: Manifest,
-    figure: Measure,
+    figure: Metric,
     layer: Layer,
     noise: float,
     reference: Floats,
@@ -306,7 +305,7 @@ def _point(
     name: str,
 ) -> Planted:
     budget = manifest.budgets[name]
-    rule = Rule(figure.metric.reduce_many, figure.direction, budget, seed=manifest.seeds.bootstrap)
+    rule = Rule(figure.reduce_many, figure.direction, budget, seed=manifest.seeds.bootstrap)
     judged = judge(reference, arrays, rule)
     return Planted(
         task=name,

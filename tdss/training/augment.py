@@ -1,9 +1,7 @@
-"""Random views of a batch: one crop per sample for the image and every label, one colour matrix per image.
+"""Random views of a batch: one crop per sample, one colour matrix per image.
 
-Geometry. A crop ``[top, left, height, width]`` is resized to the full size: bilinear with antialiasing for the image,
-nearest for labels, and edges stay one pixel wide. A flip mirrors x, so a normal ``(x, y, z)`` becomes ``(−x, y, z)``. A crop that is zoomed by ``z``
-shows things as large as they are at ``depth / z``, the only cue a single image has. So depth is divided by ``z``
-(the geometric mean of the two axes' zooms); normals stay: the camera did not turn.
+Geometry. A crop ``[top, left, height, width]`` is resized to the full size, bilinear with antialiasing for the image. A flip
+mirrors x. What a view does to a label is a verb of the task's kind (tdss/kinds/).
 
 Paste. A rectangle of a sample is replaced, in the image and in every label, by the same rectangle of the batch's next
 sample (CutMix; Yun et al., ICCV 2019; as for segmentation in French et al., BMVC 2020). The seam is in no label.
@@ -48,45 +46,6 @@ def view_images(images: Tensor, boxes: list[list[int]], flips: list[bool]) -> Te
     return result
 
 
-def view_labels(labels: Tensor, boxes: list[list[int]], flips: list[bool]) -> Tensor:
-    """Crop, resize by nearest neighbour and flip labels [B, ..., H, W] of any type."""
-    height, width = labels.shape[-2:]
-    result = torch.empty_like(labels)
-    for index, ((top, left, rows, columns), flip) in enumerate(zip(boxes, flips, strict=True)):
-        across = nearest(left, columns, width)
-        across = across.flip(0) if flip else across
-        result[index] = labels[index].index_select(-2, nearest(top, rows, height)).index_select(-1, across)
-    return result
-
-
-def view_edges(edges: Tensor, boxes: list[list[int]], flips: list[bool]) -> Tensor:
-    """Crop, resize and flip one-pixel edges [B, H, W] in {0, 1} so that they stay one pixel wide.
-
-    Enlarging repeats rows and columns. The second copy of a column is kept only where the edge goes on to the right
-    in the source. The second copy of a row is kept only where it goes on below; a diagonal may get gaps of one pixel.
-    """
-    height, width = edges.shape[-2:]
-    right = functional.pad(edges[..., 1:], (0, 1))
-    below = functional.pad(edges[..., 1:, :], (0, 0, 0, 1))
-    result = torch.empty_like(edges)
-    for index, ((top, left, rows, columns), flip) in enumerate(zip(boxes, flips, strict=True)):
-        down, across = nearest(top, rows, height), nearest(left, columns, width)
-        here, onward, under = (part[index][down][:, across] for part in (edges, right, below))
-        thin = here * torch.where(repeats(across), onward, 1) * torch.where(repeats(down)[:, None], under, 1)
-        result[index] = thin.flip(-1) if flip else thin
-    return result
-
-
-def repeats(indices: Tensor) -> Tensor:
-    """Return which entries of ascending source indices repeat the one before: bool, same length."""
-    return functional.pad(indices[1:] == indices[:-1], (1, 0))
-
-
-def nearest(start: int, length: int, size: int) -> Tensor:
-    """Return the ``size`` source indices of a crop of ``length`` from ``start``, by the pixels' centres."""
-    return start + ((torch.arange(size) + 0.5) * (length / size)).long()
-
-
 def pastes(
     count: int, height: int, width: int, config: AugmentConfig, generator: torch.Generator
 ) -> list[list[int] | None]:
@@ -109,20 +68,6 @@ def paste(batch: Tensor, boxes: list[list[int] | None]) -> Tensor:
             part = (..., slice(top, top + rows), slice(left, left + columns))
             result[index][part] = source[part]
     return result
-
-
-def flip_normals(normals: Tensor, flips: list[bool]) -> Tensor:
-    """Negate x of the mirrored samples of normals [B, 3, H, W]."""
-    sign = torch.ones(len(flips), 3, 1, 1, dtype=normals.dtype)
-    sign[torch.tensor(flips), 0] = -1
-    return normals * sign
-
-
-def scale_depth(depth: Tensor, boxes: list[list[int]]) -> Tensor:
-    """Divide depth [B, H, W] in metres by each sample's zoom; 0 (invalid) stays 0."""
-    height, width = depth.shape[-2:]
-    zoom = [math.sqrt(rows * columns / (height * width)) for _, _, rows, columns in boxes]
-    return depth * torch.tensor(zoom, dtype=depth.dtype)[:, None, None]
 
 
 def colour(count: int, image: ImageConfig, config: AugmentConfig, generator: torch.Generator) -> tuple[Tensor, Tensor]:

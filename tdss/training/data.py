@@ -10,11 +10,11 @@ from torch import Tensor
 from bundle.base.errors import DatasetError
 from bundle.base.frozen import Frozen
 from bundle.tasks.dataset import FolderDataset, load_spec
+from bundle.tasks.table import task as task_row
 from tdss.config import ImageConfig
+from tdss.kinds.tensor_kind import tensors
 from tdss.training import augment
 from tdss.training.config import AugmentConfig
-
-KEPT_AS_HALF = ("normals", "depth")  # float labels are kept as float16: 3 digits, half the memory
 
 
 class Batch(Frozen, arbitrary_types_allowed=True):
@@ -71,7 +71,11 @@ def decode(dataset: FolderDataset, ids: Sequence[str], tasks: Sequence[str], ima
 
 def _label(dataset: FolderDataset, task: str, name: str) -> Tensor:
     label = torch.from_numpy(np.ascontiguousarray(dataset.label(task, name)))
-    return label.half() if task in KEPT_AS_HALF else label
+    return label.half() if label.is_floating_point() else label  # 3 digits, half the memory
+
+
+def _single(labels: Tensor) -> Tensor:
+    return labels.float() if labels.is_floating_point() else labels
 
 
 def generator(seed: int, step: int, stream: int) -> torch.Generator:
@@ -99,14 +103,9 @@ def make_batch(
     matrix, shift = augment.colour(count, image, config, draw)
     where = torch.tensor(chosen)
     images = augment.recolour(augment.view_images(ram.images[where], boxes, flips), matrix, shift)
-    views = {task: augment.view_edges if task == "edge" else augment.view_labels for task in ram.labels}
-    labels = {task: views[task](rows[where], boxes, flips) for task, rows in ram.labels.items()}
-    for task in labels.keys() & set(KEPT_AS_HALF):
-        labels[task] = labels[task].float()
-    if "normals" in labels:
-        labels["normals"] = augment.flip_normals(labels["normals"], flips)
-    if "depth" in labels:
-        labels["depth"] = augment.scale_depth(labels["depth"], boxes)
+    labels = {
+        task: tensors(task_row(task).kind).view(_single(rows[where]), boxes, flips) for task, rows in ram.labels.items()
+    }
     if config.paste:
         holes = augment.pastes(count, height, width, config, draw)
         images = augment.paste(images, holes)

@@ -1,4 +1,4 @@
-"""Metrics of a model on a split, computed as the bundle's regression does: same input, activation, metric and labels."""
+"""Metrics of a model on a split, computed as the bundle's regression does: same input, prediction, metric and labels."""
 
 import math
 from collections.abc import Callable, Iterable, Mapping, Sequence
@@ -8,10 +8,11 @@ import torch
 from torch import Tensor, nn
 
 from bundle.base.errors import CheckpointError, DatasetError
-from bundle.tasks.dataset import Array, FolderDataset
-from bundle.tasks.metrics import Floats, metric
+from bundle.tasks.dataset import FolderDataset
+from bundle.tasks.metrics import Floats
 from bundle.tasks.postprocess import predict
 from bundle.tasks.preprocess import Preprocess
+from bundle.tasks.spec import Array
 from bundle.tasks.table import task as task_row
 from tdss.config import ModelConfig
 
@@ -55,7 +56,7 @@ def measure(
     Raises:
         DatasetError: a label is wrong, or no pixel of a task is labelled.
     """
-    judges = {task: metric(task_row(task), config.tasks[task]) for task in tasks}
+    judges = {task: task_row(task).judge(config.tasks[task]) for task in tasks}
     sums: dict[str, Floats] = {}
     for name in ids:
         predictions = predictor(name)
@@ -104,22 +105,8 @@ def require_defined(metrics: Mapping[str, float], dataset: FolderDataset) -> Non
 def trivial(
     config: ModelConfig, dataset: FolderDataset, train_ids: Sequence[str], ids: Sequence[str]
 ) -> dict[str, float]:
-    """Return the metrics of the constant predictors: the mean normal and the mean depth of the training split."""
-    constants: dict[str, Array] = {
-        task: mean_label(task, dataset, train_ids) for task in ("normals", "depth") if task in config.tasks
-    }
+    """Return the metrics of the best constant predictions for the training split, for tasks whose kind has one."""
+    kinds = {task: task_row(task).kind for task in config.tasks}
+    made = {task: kind.trivial(dataset.label(task, name) for name in train_ids) for task, kind in kinds.items()}
+    constants = {task: constant for task, constant in made.items() if constant is not None}
     return measure(lambda name: constants, config, dataset, ids, tuple(constants)) if constants else {}
-
-
-def mean_label(task: str, dataset: FolderDataset, ids: Sequence[str]) -> Array:
-    """Return the mean over valid pixels as a constant prediction: unit [3, H, W] for normals, metres [H, W] for depth."""
-    total, count, shape = np.zeros(3 if task == "normals" else 1), 0, (0, 0)
-    for name in ids:
-        label = np.atleast_3d(dataset.label(task, name).transpose() if task == "depth" else dataset.label(task, name).T)
-        valid = (label != 0).any(-1)
-        total, count, shape = total + label[valid].sum(0, dtype=np.float64), count + int(valid.sum()), valid.T.shape
-    mean = total / max(count, 1)
-    if task == "normals":
-        mean = mean / np.linalg.norm(mean)
-        return np.broadcast_to(mean[:, None, None], (3, *shape)).astype(np.float32)
-    return np.full(shape, mean[0], np.float32)

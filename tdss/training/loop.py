@@ -19,8 +19,9 @@ from bundle.tasks.dataset import SPEC_FILE
 from bundle.tasks.table import task as task_row
 from tdss import checkpoint
 from tdss.config import IN_BACKBONE
+from tdss.kinds.tensor_kind import tensors
 from tdss.model import MultiTaskModel, shapes
-from tdss.training import data, finish, losses, state
+from tdss.training import data, finish, state
 from tdss.training.config import TrainConfig
 from tdss.training.evaluate import evaluate
 from tdss.training.progress import Display
@@ -122,11 +123,11 @@ class Run:
         return values
 
     def evaluate(self) -> None:
-        """Log the metrics of the averaged weights on some validation images; the slow edge metric waits for the end."""
+        """Log the metrics of the averaged weights on some validation images; a slow metric waits for the end."""
         if not self.fabric.is_global_zero:
             return
         ids = self.dataset.ids(self.config.data.validation)[: self.config.evaluation_images]
-        tasks = [task for task in self.config.model.tasks if task != "edge"]
+        tasks = [task for task, channels in self.config.model.tasks.items() if not task_row(task).judge(channels).slow]
         values = evaluate(self.averaged_model(), self.config.model, self.dataset, ids, tasks)
         self.log.add(dumps({"step": self.counters.step, "images": len(ids), "metrics": values}))
         self.display.say(
@@ -150,8 +151,9 @@ class Run:
         self.display.say(f"decodes {len(ids)} images")
         ram = data.decode(self.dataset, ids, tuple(self.config.model.tasks), self.config.model.image)
         for task, loss in self.config.losses.items():
-            if loss.balance and task_row(task).activation == "argmax":
-                weights = losses.class_weights(ram.labels[task], self.config.model.tasks[task], loss.balance)
+            kind, channels = tensors(task_row(task).kind), self.config.model.tasks[task]
+            weights = kind.class_weights(ram.labels[task], channels, loss.balance) if loss.balance else None
+            if weights is not None:
                 self.weights[task] = self.fabric.to_device(weights)
         return ram
 
@@ -159,7 +161,7 @@ class Run:
         stride = self.config.losses[task].stride
         down, across = (int(torch.randint(stride, (), generator=draw)) for _ in range(2))
         raw, label = raw[..., down::stride, across::stride], label[..., down::stride, across::stride]
-        return losses.LOSSES[task_row(task).activation](raw.float(), label, self.weights.get(task))
+        return tensors(task_row(task).kind).loss(raw.float(), label, self.weights.get(task))
 
     def _require_finite(self, step: int, values: dict[str, float]) -> None:
         """Stop before a step that would spoil the weights; the gradient is that of all devices, so each of them stops."""

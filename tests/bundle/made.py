@@ -24,9 +24,10 @@ from bundle.formats.manifest import (
 )
 from bundle.formats.vectors import Evaluated, write_vectors
 from bundle.judging.regression_report import Device, Execution
-from bundle.tasks.dataset import Array, DatasetSpec
+from bundle.tasks.kinds.probability import Probability
 from bundle.tasks.postprocess import predict
 from bundle.tasks.preprocess import Preprocess
+from bundle.tasks.spec import Array, DatasetSpec
 from bundle.tasks.table import task
 
 HEIGHT, WIDTH = 24, 32
@@ -65,14 +66,14 @@ def label(name: str, raw: Array, index: int) -> Array:
     """An encoded label close to what the model answers: its answer for a disturbed output."""
     noise = np.random.default_rng([7, index]).normal(scale=0.3, size=raw.shape).astype(np.float32)
     prediction = predict(task(name), raw + noise)
-    activation = task(name).activation
-    if activation == "argmax":
+    kind = task(name).kind
+    if kind.channels is None:
         prediction = prediction.astype(np.uint8)
         prediction[:2] = 255
         return prediction
-    if activation == "sigmoid":
+    if isinstance(kind, Probability):
         return np.where(prediction > 0.5, 255, 0).astype(np.uint8)
-    if activation == "unit":
+    if kind.axes:
         return np.rint((prediction.transpose(1, 2, 0) + 1) * 127.5).astype(np.uint8)
     return np.rint(prediction * 1000).astype(np.uint16)
 

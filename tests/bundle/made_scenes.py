@@ -7,7 +7,8 @@ from typing import TypeAlias
 import numpy as np
 from PIL import Image
 
-from bundle.tasks.dataset import DatasetSpec, FolderDataset
+from bundle.tasks.dataset import FolderDataset
+from bundle.tasks.spec import DatasetSpec
 
 Example: TypeAlias = tuple[np.ndarray, Mapping[str, np.ndarray]]  # an image, and its encoded labels by task
 SIZE = (12, 16)

@@ -8,8 +8,8 @@ import numpy as np
 import torch
 
 from bundle.formats.manifest import Io
-from bundle.tasks.dataset import Array
 from bundle.tasks.preprocess import Preprocess
+from bundle.tasks.spec import Array
 from compile.stage.graph_info import GraphInfo
 from tdss.checkpoint import Card, save
 from tdss.config import HrnetConfig, ImageConfig, ModelConfig, SwinConfig, TdssConfig

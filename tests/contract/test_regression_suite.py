@@ -17,7 +17,6 @@ from bundle.formats.manifest import load_bundle, write_manifest
 from bundle.judging.choice import CHOICE, Candidate, Choice
 from bundle.judging.image_sources import write_arrays
 from bundle.tasks.dataset import decode_label
-from bundle.tasks.metrics import measures
 from bundle.tasks.postprocess import predict
 from bundle.tasks.table import task
 from bundle.transport.signature import make_keys, sign
@@ -195,13 +194,11 @@ def reference_arrays() -> dict[str, dict[str, np.ndarray]]:
         name: {
             figure.name: np.stack(
                 [
-                    figure.metric.per_image(
-                        predict(task(name), one.outputs[name]), decode_label(name, one.labels[name], SPEC)
-                    )
+                    figure.per_image(predict(task(name), one.outputs[name]), decode_label(name, one.labels[name], SPEC))
                     for one in chosen
                 ]
             )
-            for figure in measures(task(name), channels)
+            for figure in task(name).figures(channels)
         }
         for name, channels in TASKS.items()
     }

@@ -16,7 +16,6 @@ from bundle.tasks.table import task
 from bundle.transport.archive import pack
 from bundle.transport.signature import make_keys
 from examples.infer import main
-from report.drawing.maps import Inks, depth_span, draw
 from tests.bundle.made import HEIGHT, PALETTES, PREPROCESS, TASKS, WIDTH, image, model
 from tests.bundle.made_onnx import make
 
@@ -38,8 +37,8 @@ def check_pictures(folder: Path, photo: Path) -> None:
     assert {path.name for path in folder.iterdir()} == {f"{name}.png" for name in TASKS}
     for name in TASKS:
         values = predict(task(name), raw[name][0])
-        near, far = depth_span(values) if name == "depth" else (0.0, 1.0)
-        expected = draw(task(name), values, Inks(palette=PALETTES.get(name, ()), near_m=near, far_m=far))
+        kind = task(name).kind
+        expected = kind.draw(values, kind.inks(PALETTES.get(name, ()), values))
         with Image.open(folder / f"{name}.png") as picture:
             assert (picture.format, picture.mode, picture.size) == ("PNG", "RGB", (WIDTH, HEIGHT))
             np.testing.assert_allclose(np.asarray(picture).astype(int), expected.astype(int), atol=2)

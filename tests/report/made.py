@@ -18,9 +18,9 @@ from bundle.formats.manifest import (
     write_manifest,
 )
 from bundle.formats.vectors import Evaluated, write_vectors
-from bundle.tasks.agreement import CHANGE_UNITS
-from bundle.tasks.dataset import Array, DatasetSpec
+from bundle.tasks.dataset import output_channels
 from bundle.tasks.preprocess import Preprocess
+from bundle.tasks.spec import Array, DatasetSpec
 from bundle.tasks.table import TASKS
 from tests.bundle.made import hash_bundle, write_result
 
@@ -34,7 +34,7 @@ SPEC = DatasetSpec(
     palettes={"semseg": COLOURS, "human_parts": ((0, 0, 0), (250, 200, 60))},
     attribution="Made for a test.",
 )
-CHANNELS = {row.name: SPEC.channels(row) for row in TASKS}
+CHANNELS = {row.name: output_channels(row, SPEC) for row in TASKS}
 PREPROCESS = Preprocess(height=HEIGHT, width=WIDTH)
 
 
@@ -171,7 +171,7 @@ def rich(**changes: object) -> dict[str, object]:
             "agreement": 0.97,
             "cosine": 0.9991,
             "change": 0.0123,
-            "change_unit": CHANGE_UNITS[row.activation],
+            "change_unit": row.kind.change_unit,
             "worst": [{"id": CHANGED_MOST, "change": 0.2}, {"id": "00001", "change": 0.1}],
         }
         for name, row in ((row.name, row) for row in TASKS)

@@ -9,7 +9,7 @@ from studies.gate_power.coverage_page import Coverage
 
 
 def test_every_metric_of_the_task_table_has_a_name_without_underscores() -> None:
-    names = {row.metric: wording.metric_name(row.metric) + wording.metric_unit(row.metric) for row in TASKS}
+    names = {row.metric: wording.metric_name(row.metric) + row.judge(2).unit for row in TASKS}
     assert names == {
         "miou": "mIoU",
         "max_f": "max F",

@@ -8,9 +8,9 @@ from PIL import Image
 
 from bundle.base.errors import InputError
 from bundle.formats.manifest import Bundle, load_bundle
+from bundle.tasks.kinds.colours import Inks
 from bundle.tasks.table import task
 from compile.stage.command import run_script
-from report.drawing.maps import Inks, draw
 from studies.pictures import GAP, HEADING, MARGIN, main, picture
 from tests.exits import exit_code
 from tests.report import made
@@ -27,7 +27,9 @@ def test_every_task_has_its_tile_in_its_place(bundle: Bundle) -> None:
     assert drawn.shape == (HEADING + 2 * (GAP + made.HEIGHT), columns, 3)
     top, left = HEADING + GAP + made.HEIGHT + GAP, MARGIN + GAP + made.WIDTH + GAP
     tile = drawn[top : top + made.HEIGHT, left : left + made.WIDTH]
-    assert np.array_equal(tile, draw(task("semseg"), made.scene(1, 0.0).labels["semseg"], Inks(palette=made.COLOURS)))
+    assert np.array_equal(
+        tile, task("semseg").kind.draw(made.scene(1, 0.0).labels["semseg"], Inks(palette=made.COLOURS))
+    )
 
 
 def test_rows_follow_the_ids(bundle: Bundle) -> None:

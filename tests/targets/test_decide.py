@@ -16,12 +16,12 @@ from bundle.formats.engines import write_engine_file
 from bundle.formats.hash_files import with_hashes
 from bundle.formats.manifest import BundleVariant, load_bundle, verify_bundle, write_manifest
 from bundle.formats.results import read_result
-from bundle.judging.checks import AGREEMENT_FLOOR
 from bundle.judging.choice import BENCH, CHOICE
 from bundle.judging.harness import Options
 from bundle.judging.regression_report import RESULT
 from bundle.judging.resume import FOLDER
 from bundle.judging.sentences import why_shipped
+from bundle.tasks.kinds.depth import Depth
 from bundle.transport.archive import pack
 from bundle.transport.signature import make_keys, sign
 from targets import __main__ as main_module
@@ -261,7 +261,7 @@ def test_what_the_system_refuses_is_bad_input(monkeypatch, folder: Path, capsys)
 def test_answers_that_are_not_the_references_are_exit_code_1(monkeypatch, folder: Path, capsys) -> None:
     """Every metric passes, and yet no variant answers as the reference does."""
     use(monkeypatch, folder)
-    monkeypatch.setitem(AGREEMENT_FLOOR, "relu", 1.1)
+    monkeypatch.setattr(Depth, "agreement_floor", 1.1)
     with pytest.raises(SystemExit) as ended:
         main([str(folder), "--runs", "1", "--warmup", "0"])
     captured = capsys.readouterr()

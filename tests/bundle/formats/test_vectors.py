@@ -9,11 +9,12 @@ import numpy as np
 import pytest
 
 from bundle.base.errors import ArtifactError, CheckpointError, DatasetError
-from bundle.formats.stored_maps import OUTPUT_STEP, PREDICTION_STEP, compact, expand, kept, kept_output
+from bundle.formats.stored_maps import OUTPUT_STEP, PREDICTION_STEP, kept, kept_output
 from bundle.formats.vectors import FULL, Evaluated, Vectors, write_vectors
-from bundle.tasks.dataset import Array, decode_label
-from bundle.tasks.metrics import Measure, ShareUnderDeg, measures, metric
+from bundle.tasks.dataset import decode_label
+from bundle.tasks.metrics import ShareUnderDeg
 from bundle.tasks.postprocess import predict
+from bundle.tasks.spec import Array
 from bundle.tasks.table import task
 from tests.bundle.made import SPEC, TASKS, evaluated
 
@@ -45,21 +46,21 @@ def test_everything_comes_back_exactly(stored: Path) -> None:
 
 
 def test_predictions_come_back_to_the_precision_they_are_kept_in(stored: Path) -> None:
-    bounds = {"argmax": 0.0, "sigmoid": 0.5 / 255, "unit": 0.5 / 127, "relu": 8 * 2.0**-11}
+    bounds = {"saliency": 0.5 / 255, "edge": 0.5 / 255, "normals": 0.5 / 127, "depth": 8 * 2.0**-11}
     with Vectors(stored) as vectors:
         for back, given in zip(vectors.images(), evaluated(COUNT), strict=True):
             for name, got in back.predictions.items():
-                step = 1 if task(name).activation == "argmax" else PREDICTION_STEP
+                step = 1 if task(name).channels is None else PREDICTION_STEP
                 exact = predict(task(name), given.outputs[name])[..., ::step, ::step]
                 assert (got.dtype, got.shape) == (exact.dtype, exact.shape)
                 off = np.abs(got.astype(np.float64) - exact.astype(np.float64)).max()
-                assert off <= bounds[task(name).activation] + 1e-7
+                assert off <= bounds.get(name, 0.0) + 1e-7
 
 
 def test_metric_arrays_are_the_references(stored: Path) -> None:
     with Vectors(stored) as vectors:
         for name, channels in TASKS.items():
-            judge = metric(task(name), channels)
+            judge = task(name).judge(channels)
             expected = [
                 judge.per_image(predict(task(name), e.outputs[name]), decode_label(name, e.labels[name], SPEC))
                 for e in evaluated(COUNT)
@@ -96,8 +97,8 @@ def test_a_kept_prediction_is_shown_in_the_size_of_the_image(stored: Path, name:
         first = next(vectors.images())
     shown, prediction = first.shown(name), first.predictions[name]
     assert shown.shape[-2:] == first.image.shape[:2]
-    np.testing.assert_array_equal(kept(task(name).activation, shown), prediction)
-    if task(name).activation == "relu":
+    np.testing.assert_array_equal(kept(task(name).kind, shown), prediction)
+    if name == "depth":
         middle = (prediction[0, 0] + prediction[0, 1]) / 2
         assert shown[0, 2] == pytest.approx(middle) and shown[0, -1] == prediction[0, -1]
 
@@ -114,8 +115,8 @@ def test_hard_images_are_kept_and_do_not_count(tmp_path: Path) -> None:
 
 def test_what_is_kept_of_an_output() -> None:
     assert kept_output(np.zeros((3, 15, 8))).shape == (3, 3, 2)
-    assert kept("unit", np.zeros((3, 9, 8))).shape == (3, 3, 2)
-    assert kept("argmax", np.zeros((9, 8))).shape == (9, 8)
+    assert kept(task("normals").kind, np.zeros((3, 9, 8))).shape == (3, 3, 2)
+    assert kept(task("semseg").kind, np.zeros((9, 8))).shape == (9, 8)
 
 
 def test_equal_arrays_give_equal_bytes(stored: Path, tmp_path: Path) -> None:
@@ -126,14 +127,14 @@ def test_equal_arrays_give_equal_bytes(stored: Path, tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("name", list(TASKS))
 def test_compact_rounds_to_the_nearest(name: str) -> None:
-    activation = task(name).activation
+    kind = task(name).kind
     for given in evaluated(2):
-        once = compact(activation, predict(task(name), given.outputs[name]))
-        np.testing.assert_array_equal(compact(activation, expand(activation, once)), once, strict=True)
+        once = kind.compact(predict(task(name), given.outputs[name]))
+        np.testing.assert_array_equal(kind.compact(kind.expand(once)), once, strict=True)
 
 
 def test_compact_depth_stays_finite() -> None:
-    assert np.isfinite(compact("relu", np.array([[1e9]], np.float32))).all()
+    assert np.isfinite(task("depth").kind.compact(np.array([[1e9]], np.float32))).all()
 
 
 def large(count: int) -> Iterator[Evaluated]:
@@ -246,14 +247,14 @@ def test_a_task_that_is_not_stored_is_named(stored: Path) -> None:
 
 
 def test_every_figure_of_a_task_is_kept_exactly(stored: Path) -> None:
-    rows = {name: measures(task(name), channels) for name, channels in TASKS.items()}
+    rows = {name: task(name).figures(channels) for name, channels in TASKS.items()}
     with Vectors(stored) as vectors:
         images = list(evaluated(COUNT))
         for name, figures in rows.items():
             for figure in figures:
                 kept = vectors.figure(name, figure)
-                assert kept is not None and kept.shape == (COUNT, *figure.metric.shape)
-                fresh = figure.metric.per_image(
+                assert kept is not None and kept.shape == (COUNT, *figure.shape)
+                fresh = figure.per_image(
                     predict(task(name), images[0].outputs[name]), decode_label(name, images[0].labels[name], SPEC)
                 )
                 np.testing.assert_array_equal(kept[0], fresh)
@@ -261,6 +262,6 @@ def test_every_figure_of_a_task_is_kept_exactly(stored: Path) -> None:
 
 
 def test_a_figure_the_file_was_written_without_is_none(stored: Path) -> None:
-    unknown = Measure("share_under_1_deg", "higher", ShareUnderDeg(angle_deg=1.0))
+    unknown = ShareUnderDeg(name="share_under_1_deg", title="share < 1°", angle_deg=1.0)
     with Vectors(stored) as vectors:
         assert vectors.figure("normals", unknown) is None

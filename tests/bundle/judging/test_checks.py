@@ -4,9 +4,9 @@ import pytest
 
 from bundle.base.errors import RegressionFailed
 from bundle.judging.baseline import BaselineResult
-from bundle.judging.checks import AGREEMENT_FLOOR, QUESTIONS, answer, answers, behind, require_agreement, require_passed
+from bundle.judging.checks import QUESTIONS, answer, answers, behind, require_agreement, require_passed
 from bundle.judging.regression_report import RegressionReport, TaskCheck, VariantTask, WorstImage
-from bundle.tasks.table import TASKS
+from bundle.tasks.table import TASKS, Task
 from tests.report import made
 
 
@@ -31,9 +31,8 @@ def test_an_inconclusive_budget_passes_only_where_allowed(allowed: bool) -> None
 
 
 @pytest.mark.parametrize("row", TASKS, ids=lambda row: row.name)
-def test_answers_that_do_not_resemble_the_references_fail_and_name_the_worst_images(row: object) -> None:
-    name = row.name  # type: ignore[attr-defined]
-    low = AGREEMENT_FLOOR[row.activation] - 0.01  # type: ignore[attr-defined]
+def test_answers_that_do_not_resemble_the_references_fail_and_name_the_worst_images(row: Task) -> None:
+    name, low = row.name, row.kind.agreement_floor - 0.01
     checks = {one.name: TaskCheck(nonfinite_images=0, agreement=0.99) for one in TASKS}
     checks[name] = TaskCheck(nonfinite_images=0, agreement=low, worst=(WorstImage(id="room-7", change=0.5),))
     wrong = report(checks=checks)

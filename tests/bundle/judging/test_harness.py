@@ -23,7 +23,7 @@ from bundle.judging.regression_report import open_report, read_report
 from bundle.judging.resume import FOLDER
 from bundle.judging.run import run
 from bundle.judging.sentences import why_verdict
-from bundle.tasks.dataset import Array
+from bundle.tasks.spec import Array
 from tests.bundle.made import HERE, make_bundle, session, write_result
 
 COUNT = 12

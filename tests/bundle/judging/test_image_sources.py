@@ -11,7 +11,6 @@ from bundle.formats.manifest import Manifest, load_bundle, write_manifest
 from bundle.formats.vectors import write_vectors
 from bundle.judging.image_sources import bundled, labelled, read_arrays, write_arrays
 from bundle.judging.run import run
-from bundle.tasks.metrics import measures
 from bundle.tasks.table import task
 from tests.bundle.made import HERE, SPEC, TASKS, evaluated, make_bundle, manifest, session
 from tests.bundle.made_scenes import write_folder
@@ -36,7 +35,7 @@ def folder(root: Path, *, side: int | None = None) -> Path:
 def arrays(seed: int = 0) -> dict[str, dict[str, np.ndarray]]:
     random = np.random.default_rng(seed)
     return {
-        name: {one.name: random.random((3, *one.metric.shape)) for one in measures(task(name), channels)}
+        name: {one.name: random.random((3, *one.shape)) for one in task(name).figures(channels)}
         for name, channels in TASKS.items()
     }
 
@@ -160,7 +159,7 @@ def test_the_bundles_own_images_carry_every_figure_of_the_reference(tmp_path: Pa
     with bundled(bundle) as source:
         assert len(source.ids) == 4 and bundle.manifest.dataset == SPEC
         for name, channels in TASKS.items():
-            assert list(source.references[name]) == [one.name for one in measures(task(name), channels)]
+            assert list(source.references[name]) == [one.name for one in task(name).figures(channels)]
 
 
 def test_hard_images_are_shown_and_counted_apart(tmp_path: Path) -> None:

@@ -9,7 +9,6 @@ from bundle.judging.baseline import pack
 from bundle.judging.ranking import choose, extremes, losses, ranks, reference_scores
 from bundle.judging.regression_report import RegressionReport
 from bundle.tasks.dataset import decode_label
-from bundle.tasks.metrics import metric
 from bundle.tasks.postprocess import predict
 from bundle.tasks.table import task
 from tests.report import made
@@ -64,7 +63,7 @@ def test_losses_are_those_of_each_image_and_hard_ones_have_none(bundle: Bundle) 
         assert losses(bundle.manifest, vectors, None) is None
         ids = vectors.ids[1:]
         for name, channels in made.CHANNELS.items():
-            judge = metric(task(name), channels)
+            judge = task(name).judge(channels)
             judged[name] = np.stack(
                 [
                     judge.per_image(
@@ -79,14 +78,14 @@ def test_losses_are_those_of_each_image_and_hard_ones_have_none(bundle: Bundle) 
         before = reference_scores(bundle.manifest, vectors)
     assert found is not None and compiled.calls == 0
     for name, channels in made.CHANNELS.items():
-        after = metric(task(name), channels).reduce_many(judged[name])
+        after = task(name).judge(channels).reduce_many(judged[name])
         sign = 1 if task(name).direction == "higher" else -1
         np.testing.assert_allclose(found[name][1:], sign * (before[name][1:] - after))
         assert np.isnan(found[name][0])
 
 
 def test_a_judgement_of_other_images_says_nothing(bundle: Bundle) -> None:
-    arrays = {name: np.zeros((1, *metric(task(name), n).shape)) for name, n in made.CHANNELS.items()}
+    arrays = {name: np.zeros((1, *task(name).judge(n).shape)) for name, n in made.CHANNELS.items()}
     report = RegressionReport.model_validate(made.regression()).model_copy(update={"arrays": pack(("x",), arrays)})
     with Vectors(bundle.vectors) as vectors:
         assert losses(bundle.manifest, vectors, report) is None

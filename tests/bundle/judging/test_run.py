@@ -17,11 +17,10 @@ from bundle.judging.checks import require_passed, sentence
 from bundle.judging.evaluate_image import feed
 from bundle.judging.regression_report import RegressionReport, VariantRow, read_report, variant_tasks
 from bundle.judging.run import run
-from bundle.tasks.agreement import agreement
-from bundle.tasks.dataset import Array
 from bundle.tasks.postprocess import predict
+from bundle.tasks.spec import Array
 from bundle.tasks.table import TASKS as ROWS
-from bundle.tasks.table import task
+from bundle.tasks.table import Task, task
 from tests.bundle.made import HERE, PREPROCESS, SPEC, TASKS, evaluated, image, make_bundle, model, session, unchanged
 
 COUNT = 12
@@ -228,7 +227,7 @@ def test_a_class_that_does_not_exist_is_refused(bundles: dict[Io, Bundle]) -> No
     def infer(feed: dict[str, Array]) -> dict[str, Array]:
         return session("edge")(feed) | {"semseg": np.full((1, 24, 32), 4, np.uint8)}
 
-    with pytest.raises(ArtifactError, match="output 'semseg' holds no label map"):
+    with pytest.raises(ArtifactError, match="output 'semseg' holds a value that means nothing"):
         judge(bundles["edge"], infer)
 
 
@@ -294,14 +293,12 @@ def test_the_seed_makes_a_report_reproducible(bundles: dict[Io, Bundle]) -> None
 
 
 @pytest.mark.parametrize("row", ROWS, ids=lambda row: row.name)
-def test_agreement_is_1_for_equal_and_low_for_opposite_predictions(row: object) -> None:
-    kind = row.activation  # type: ignore[attr-defined]
-    none, all_ = np.zeros((4, 4)), np.ones((4, 4))
-    dtype = np.uint8 if kind == "argmax" else np.float32
-    one, other = (none, all_) if kind != "unit" else (np.stack([all_, none, none]), np.stack([-all_, none, none]))
-    one, other = one.astype(dtype), other.astype(dtype)
-    assert agreement(kind, one, one) == agreement(kind, other, other) == 1.0
-    assert agreement(kind, one, other) == agreement(kind, other, one) == 0.0
+def test_agreement_is_1_for_equal_and_low_for_opposite_predictions(row: Task) -> None:
+    kind, none, all_ = row.kind, np.zeros((4, 4)), np.ones((4, 4))
+    one, other = (np.stack([all_, none, none]), np.stack([-all_, none, none])) if kind.axes else (none, all_)
+    one, other = one.astype(kind.dtype), other.astype(kind.dtype)
+    assert kind.agreement(one, one) == kind.agreement(other, other) == 1.0
+    assert kind.agreement(one, other) == kind.agreement(other, one) == 0.0
 
 
 def test_a_sentence_names_task_metric_drop_interval_and_budget(bundles: dict[Io, Bundle]) -> None:

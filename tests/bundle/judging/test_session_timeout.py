@@ -7,7 +7,7 @@ import pytest
 
 from bundle.base.errors import ArtifactError, SessionFailed
 from bundle.judging.session_timeout import guarded
-from bundle.tasks.dataset import Array
+from bundle.tasks.spec import Array
 
 FEED: dict[str, Array] = {"image": np.zeros(1)}
 

@@ -10,15 +10,16 @@ from PIL import Image
 from bundle.base.errors import DatasetError
 from bundle.formats.artifacts import hash_folder
 from bundle.tasks.dataset import (
-    DatasetSpec,
     FolderDataset,
     check_encoded,
     check_image,
     decode_label,
     load_spec,
+    output_channels,
     read_ids,
     read_image,
 )
+from bundle.tasks.spec import DatasetSpec
 from bundle.tasks.table import TASKS, task
 from tests.bundle import made_scenes
 
@@ -156,7 +157,7 @@ def test_a_folder_without_a_spec_says_so(tmp_path: Path) -> None:
 
 
 def test_channels_come_from_the_row_or_the_classes() -> None:
-    assert {row.name: made_scenes.SPEC.channels(row) for row in TASKS} == {
+    assert {row.name: output_channels(row, made_scenes.SPEC) for row in TASKS} == {
         "semseg": 3,
         "human_parts": 2,
         "saliency": 1,
@@ -166,7 +167,7 @@ def test_channels_come_from_the_row_or_the_classes() -> None:
     }
     bare = DatasetSpec(name="bare", classes={}, palettes={}, attribution="")
     with pytest.raises(DatasetError, match="no classes for task 'semseg'"):
-        bare.channels(task("semseg"))
+        output_channels(task("semseg"), bare)
 
 
 @pytest.mark.parametrize(

@@ -9,7 +9,6 @@ import pytest
 
 from bundle.judging.image_sources import read_arrays
 from bundle.tasks.dataset import FolderDataset
-from bundle.tasks.metrics import measures
 from bundle.tasks.postprocess import predict
 from bundle.tasks.table import task
 from compile.evaluation.eager import EagerModel
@@ -32,8 +31,8 @@ def test_the_arrays_are_those_of_the_eager_checkpoint(tmp_path: Path, capsys: py
     ids = data.ids("val")[:3]
     found = record_reference(checkpoint, data, ids, out, lambda names: names)
     model, name = EagerModel(checkpoint), "normals"
-    for figure in measures(task(name), 3):
-        expected = figure.metric.per_image(
+    for figure in task(name).figures(3):
+        expected = figure.per_image(
             predict(task(name), model.run(data.image(ids[1]), name=ids[1])[name]), data.label(name, ids[1])
         )
         np.testing.assert_array_equal(found[name][figure.name][1], expected)

@@ -82,10 +82,10 @@ def test_the_draw_goes_on_until_enough_people_are_seen(dataset: FolderDataset, m
     assert people == set(made.EVALUATION[1::2])
     for seed in range(4):
         asked = EvaluationConfig(split="val", count=1)
-        monkeypatch.setattr(stage, "PEOPLE", 2)
+        monkeypatch.setattr(stage, "SHOWING", 2)
         chosen = choose_evaluation(dataset, asked, seed=seed, tasks=TASKS)
         assert len(people & set(chosen.ids)) == 2
-        monkeypatch.setattr(stage, "PEOPLE", len(people) + 1)  # more than the split has: the count stays
+        monkeypatch.setattr(stage, "SHOWING", len(people) + 1)  # more than the split has: the count stays
         assert len(choose_evaluation(dataset, asked, seed=seed, tasks=TASKS).ids) == 1
 
 

@@ -23,7 +23,7 @@ def test_preprocessing_is_bit_for_bit_the_numpy_one() -> None:
 def test_postprocessing_is_the_numpy_one(row: Task) -> None:
     raw = np.random.default_rng(1).normal(size=(row.channels or 5, 7, 4)).astype(np.float32)
     raw[:, 0, 0] = 0.0  # a zero vector, and a tie between all classes
-    inside = Postprocessing(row.activation)(torch.from_numpy(raw[None])).numpy()[0]
+    inside = Postprocessing(row.kind)(torch.from_numpy(raw[None])).numpy()[0]
     outside = predict(row, raw)
     assert inside.dtype == outside.dtype and inside.shape == outside.shape
     assert np.allclose(inside, outside, atol=1e-6)

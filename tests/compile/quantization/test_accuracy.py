@@ -7,7 +7,8 @@ import pytest
 
 from bundle.base.errors import DatasetError
 from bundle.judging.sensitivity import TaskDrop
-from bundle.tasks.dataset import Array, FolderDataset
+from bundle.tasks.dataset import FolderDataset
+from bundle.tasks.spec import Array
 from compile.quantization.accuracy import AccuracyEvaluator, read_labelled, without_labels, worst
 from tests.compile import made
 from tests.compile.made import answer

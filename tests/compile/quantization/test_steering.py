@@ -12,8 +12,7 @@ from torchmetrics.functional.audio import signal_noise_ratio
 from bundle.formats.stored_maps import OUTPUT_STEP
 from bundle.judging.sensitivity import LayerSensitivity, TaskDrop, costliest
 from bundle.judging.verdict import Rule, Verdict, judge
-from bundle.tasks.dataset import Array
-from bundle.tasks.metrics import metric
+from bundle.tasks.spec import Array
 from bundle.tasks.table import task
 from compile.quantization.accuracy import AccuracyEvaluator, LabelledImage
 from compile.quantization.steering import (
@@ -112,7 +111,7 @@ def test_what_is_foreseen_is_what_a_metric_of_the_quieter_answers_shows(left: fl
     label = generator.uniform(1, 5, (40, 16, 16)).astype(np.float32)
     answer = label + generator.normal(scale=0.5, size=label.shape).astype(np.float32)
     disturbance = generator.normal(scale=0.02, size=(40, 1, 1)).astype(np.float32)
-    measure = metric(task("depth"), 1)
+    measure = task("depth").judge(1)
     rule = Rule(measure.reduce_many, "lower", 0.01, seed=0, resamples=2000)
 
     def standing_of(amplitude: float) -> TaskDrop:

@@ -10,11 +10,11 @@ from bundle.formats.manifest import Bundle, load_bundle
 from bundle.formats.vectors import Vectors
 from bundle.judging.ranking import reference_scores
 from bundle.judging.regression_report import RegressionReport
-from bundle.tasks.dataset import Array
+from bundle.tasks.kinds.colours import Inks
+from bundle.tasks.spec import Array
 from bundle.tasks.table import task
 from report.bundle_page.examples import HOW_SCORED, NOT_RUN, answer, changed_most, examples_view
 from report.bundle_page.views import Example, ImagesView, Picture
-from report.drawing.maps import Inks, draw
 from report.wording import metric_value
 from tests.report import made
 
@@ -90,7 +90,7 @@ def test_the_score_of_the_reference_is_the_exact_one_not_that_of_its_compact_pic
 def test_the_label_picture_is_the_label(bundle: Bundle) -> None:
     example = of(examples_view(bundle, None, None), "semseg")[0]
     label = made.scene(int(example.id), 0.0).labels["semseg"]
-    expected = draw(task("semseg"), label, Inks(palette=made.COLOURS))
+    expected = task("semseg").kind.draw(label, Inks(palette=made.COLOURS))
     assert np.array_equal(pixels(example.pictures[1]), expected)
 
 

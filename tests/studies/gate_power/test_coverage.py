@@ -6,13 +6,13 @@ import numpy as np
 import pytest
 
 from bundle.judging.verdict import tail
-from bundle.tasks.metrics import Floats, MeanAngularErrorDeg, Measure
+from bundle.tasks.metrics import Floats, MeanAngularErrorDeg
 from studies.gate_power.coverage import VARIANTS, Subject, cover, together
 from studies.gate_power.coverage_page import SECTION, Coverage, publish, table
 from studies.gate_power.intervals import METHODS, Sample, all_intervals
 from studies.gate_power.page import Power, read_power
 
-FIGURE = Measure("mean_angular_error_deg", "lower", MeanAngularErrorDeg())
+FIGURE = MeanAngularErrorDeg()
 DOCS = Path(__file__).resolve().parents[3] / "docs" / "studies"
 
 

@@ -5,7 +5,7 @@ from collections.abc import Callable, Mapping
 import numpy as np
 import pytest
 
-from bundle.tasks.dataset import Array
+from bundle.tasks.spec import Array
 from compile.quantization.accuracy import AccuracyEvaluator
 from studies.quantization.accuracy_control import margin
 from tests.compile import made

@@ -4,68 +4,26 @@ import colorsys
 
 import pytest
 import torch
-from torch import Tensor
 from torch.nn import functional
 
 from tdss.config import ImageConfig
+from tdss.kinds.tensor_kind import view_labels
 from tdss.training import augment
 from tdss.training.config import AugmentConfig
 from tdss.training.data import generator
 
-WHOLE = [0, 0, 8, 8]
 IMAGE = ImageConfig(height=8, width=8)
-
-
-def plane_normals(x: float) -> Tensor:
-    """A wall that faces (x, 0, z): float32 [1, 3, 8, 8]."""
-    return torch.tensor([x, 0.0, (1 - x * x) ** 0.5]).view(1, 3, 1, 1).expand(1, 3, 8, 8).clone()
-
-
-def test_a_flip_negates_the_normals_x_only() -> None:
-    normals = torch.cat([plane_normals(0.6), plane_normals(0.6)])
-    flipped = augment.flip_normals(augment.view_labels(normals, [WHOLE, WHOLE], [True, False]), [True, False])
-    torch.testing.assert_close(flipped[0], plane_normals(-0.6)[0])
-    torch.testing.assert_close(flipped[1], normals[1])
-
-
-def test_normals_of_a_mirrored_depth_are_the_flipped_normals() -> None:
-    """Normals computed from a mirrored depth map are the mirror image of those of the depth map, x negated."""
-    depth = torch.rand(1, 8, 8)
-
-    def from_depth(z: Tensor) -> Tensor:
-        across = functional.pad((z[..., 2:] - z[..., :-2]) / 2, (1, 1))
-        return functional.normalize(torch.stack([across, torch.zeros_like(z), torch.ones_like(z)], 1), dim=1)
-
-    expected = from_depth(augment.view_labels(depth, [WHOLE], [True]))
-    got = augment.flip_normals(augment.view_labels(from_depth(depth), [WHOLE], [True]), [True])
-    torch.testing.assert_close(got, expected)
 
 
 def test_labels_follow_the_image() -> None:
     """An image that shows its label stays equal to it under any crop of nearest pixels and any flip."""
     label = torch.arange(64, dtype=torch.uint8).view(1, 8, 8)
     boxes, flips = [[2, 1, 4, 4]], [True]
-    got = augment.view_labels(label, boxes, flips)[0]
+    got = view_labels(label, boxes, flips)[0]
     expected = functional.interpolate(label[:, None, 2:6, 1:5].float(), (8, 8), mode="nearest-exact")[0, 0].flip(-1)
     torch.testing.assert_close(got.float(), expected)
     image = augment.view_images(label[:, None].expand(1, 3, 8, 8).contiguous(), boxes, flips)[0, 0]
     assert (image.float() - expected).abs().max().item() <= 5  # bilinear between neighbours that differ by 8
-
-
-def test_a_zoom_brings_things_nearer() -> None:
-    depth = torch.full((1, 8, 8), 4.0)
-    assert augment.scale_depth(depth, [[0, 0, 4, 4]])[0, 0, 0].item() == pytest.approx(2.0)
-    assert augment.scale_depth(torch.zeros(1, 8, 8), [[0, 0, 4, 4]]).abs().max().item() == 0.0
-
-
-@pytest.mark.parametrize("flip", [False, True])
-def test_edges_stay_one_pixel_wide(flip: bool) -> None:
-    edges = torch.zeros(1, 8, 8, dtype=torch.uint8)
-    edges[0, :, 3] = 1
-    got = augment.view_edges(edges, [[0, 0, 4, 4]], [flip])[0]
-    assert got.sum(1).tolist() == [1] * 8
-    assert augment.view_edges(edges.mT.contiguous(), [[0, 0, 4, 4]], [flip])[0].sum(0).tolist() == [1] * 8
-    torch.testing.assert_close(augment.view_edges(edges, [WHOLE], [False]), edges)
 
 
 def test_colour_without_strength_is_the_normalisation() -> None:

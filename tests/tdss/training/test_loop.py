@@ -12,6 +12,7 @@ from bundle.base.errors import CheckpointError, ConfigError, InputError
 from bundle.formats.artifacts import hash_folder
 from tdss import checkpoint
 from tdss.config import MtloraConfig
+from tdss.kinds.unit_vector import UnitVectorTensors
 from tdss.model import MultiTaskModel
 from tdss.training import data, loop
 from tdss.training.config import TrainConfig
@@ -47,14 +48,14 @@ def test_a_run_that_diverges_stops_before_it_spoils_its_weights(
     where: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     run = make_run(tmp_path)
-    batch, original = draw_batch(run), loop.losses.LOSSES
+    batch = draw_batch(run)
 
-    def spoiled(raw: Tensor, label: Tensor, weight: Tensor | None) -> Tensor:
+    def spoiled(self: UnitVectorTensors, raw: Tensor, label: Tensor, weight: Tensor | None) -> Tensor:
         if where == "loss":
             return raw.sum() * float("nan")
         return (raw - raw.detach()).abs().sum().sqrt()  # 0, with an infinite slope
 
-    monkeypatch.setattr(loop.losses, "LOSSES", {**original, "unit": spoiled})
+    monkeypatch.setattr(UnitVectorTensors, "loss", spoiled)
     before = {name: tensor.clone() for name, tensor in run.model.named_parameters()}
     with pytest.raises(CheckpointError, match="diverged at step 1") as caught:
         run.step(batch, 0, data.generator(0, 0, 2))

@@ -4,43 +4,43 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from bundle.base.errors import DatasetError
+from bundle.tasks.kinds.colours import IGNORE_COLOUR, VIRIDIS, Inks, ramp
 from bundle.tasks.metrics import angles_deg
 from bundle.tasks.table import TASKS, Task, task
-from report.drawing.maps import IGNORE_COLOUR, VIRIDIS, Inks, change, depth_span, draw, draw_change, ramp
 
 PALETTE = ((1, 2, 3), (40, 50, 60), (250, 240, 230))
-INKS = Inks(palette=PALETTE, near_m=1.0, far_m=3.0)
+INKS = Inks(palette=PALETTE, low=1.0, high=3.0)
 
 
 def test_a_label_map_is_drawn_by_the_palette() -> None:
-    picture = draw(task("semseg"), np.array([[0, 1], [2, 255]], np.uint8), INKS)
+    picture = task("semseg").kind.draw(np.array([[0, 1], [2, 255]], np.uint8), INKS)
     assert picture.tolist() == [[[1, 2, 3], [40, 50, 60]], [[250, 240, 230], list(IGNORE_COLOUR)]]
 
 
 def test_a_class_without_a_colour_is_refused() -> None:
     with pytest.raises(DatasetError, match="a class has no colour") as caught:
-        draw(task("semseg"), np.array([[3]], np.uint8), INKS)
+        task("semseg").kind.draw(np.array([[3]], np.uint8), INKS)
     assert (caught.value.expected, caught.value.got) == ("an index below 3", "3")
 
 
 def test_probabilities_are_grey() -> None:
-    picture = draw(task("edge"), np.array([[0.0, 0.5, 1.0, 1.2]], np.float32), INKS)
+    picture = task("edge").kind.draw(np.array([[0.0, 0.5, 1.0, 1.2]], np.float32), INKS)
     assert picture[0, :, 0].tolist() == [0, 128, 255, 255]
     assert (picture[..., 0] == picture[..., 1]).all() and (picture[..., 0] == picture[..., 2]).all()
 
 
 def test_a_binary_label_is_black_and_white() -> None:
-    assert draw(task("saliency"), np.array([[0, 1]], np.uint8), INKS)[0, :, 2].tolist() == [0, 255]
+    assert task("saliency").kind.draw(np.array([[0, 1]], np.uint8), INKS)[0, :, 2].tolist() == [0, 255]
 
 
 def test_normals_are_the_label_format_and_black_where_invalid() -> None:
     encoded = np.array([[[128, 255, 128], [0, 0, 0], [30, 60, 200]]], np.uint8)
     vectors = np.where(encoded.any(axis=2, keepdims=True), encoded / 127.5 - 1, 0.0).transpose(2, 0, 1)
-    assert draw(task("normals"), vectors.astype(np.float32), INKS).tolist() == encoded.tolist()
+    assert task("normals").kind.draw(vectors.astype(np.float32), INKS).tolist() == encoded.tolist()
 
 
 def test_depth_goes_from_yellow_to_dark_blue() -> None:
-    picture = draw(task("depth"), np.array([[0.5, 1.0, 3.0, 9.0, 0.0]], np.float32), INKS)[0].tolist()
+    picture = task("depth").kind.draw(np.array([[0.5, 1.0, 3.0, 9.0, 0.0]], np.float32), INKS)[0].tolist()
     assert picture == [list(VIRIDIS[-1]), list(VIRIDIS[-1]), list(VIRIDIS[0]), list(VIRIDIS[0]), [0, 0, 0]]
 
 
@@ -58,29 +58,30 @@ def test_the_ramp_grows_brighter() -> None:
 
 @pytest.mark.parametrize("row", TASKS, ids=lambda row: row.name)
 def test_every_task_is_drawn_in_its_own_shape(row: Task) -> None:
-    shape = (3, 4, 5) if row.activation == "unit" else (4, 5)
-    values = np.zeros(shape, np.uint8 if row.activation == "argmax" else np.float32)
-    picture = draw(row, values, INKS)
+    values = np.zeros((*row.kind.axes, 4, 5), row.kind.dtype)
+    picture = row.kind.draw(values, INKS)
     assert (picture.shape, picture.dtype) == ((4, 5, 3), np.uint8)
-    assert draw_change(row, values, values).shape == (4, 5, 3)
-    with pytest.raises(DatasetError, match=f"no map of {row.name}"):
-        draw(row, values[None], INKS)
+    assert row.kind.draw_change(values, values).shape == (4, 5, 3)
+    with pytest.raises(DatasetError, match=f"no map of the kind {type(row.kind).__name__}"):
+        row.kind.draw(values[None], INKS)
 
 
 def test_the_depth_span_leaves_invalid_and_extreme_pixels_out() -> None:
     metres = np.concatenate([np.zeros(500), np.linspace(1, 2, 1000), [50.0]])[None]
-    near, far = depth_span(metres)
+    kind = task("depth").kind
+    inks = kind.inks((), metres)
+    near, far = inks.low, inks.high
     assert near == pytest.approx(1.01, abs=0.005) and far == pytest.approx(1.99, abs=0.01)
-    assert depth_span(np.zeros((2, 2))) == (0.0, 1.0)
+    assert kind.inks((), np.zeros((2, 2))) == Inks()
 
 
 def test_change_has_the_unit_of_its_task() -> None:
-    assert change(task("semseg"), np.array([[1, 2]]), np.array([[1, 3]])).tolist() == [[0.0, 1.0]]
-    assert change(task("depth"), np.array([[1.0]]), np.array([[1.25]])).tolist() == [[0.25]]
+    assert task("semseg").kind.change(np.array([[1, 2]]), np.array([[1, 3]])).tolist() == [[0.0, 1.0]]
+    assert task("depth").kind.change(np.array([[1.0]]), np.array([[1.25]])).tolist() == [[0.25]]
     x, z = np.array([1.0, 0, 0])[:, None, None], np.array([0, 0, 1.0])[:, None, None]
-    assert change(task("normals"), x, z).item() == pytest.approx(90.0)
-    assert change(task("normals"), x, -x).item() == pytest.approx(180.0)
-    assert change(task("normals"), x, 0 * x).item() == angles_deg(0 * x, x).item() == 90.0
+    assert task("normals").kind.change(x, z).item() == pytest.approx(90.0)
+    assert task("normals").kind.change(x, -x).item() == pytest.approx(180.0)
+    assert task("normals").kind.change(x, 0 * x).item() == angles_deg(0 * x, x).item() == 90.0
 
 
 @settings(deadline=None)
@@ -89,4 +90,4 @@ def test_the_angle_between_normals_is_the_angle_turned(degrees: float) -> None:
     turn = np.radians(degrees)
     before = np.array([0.0, 0.0, 1.0])[:, None, None]
     after = np.array([np.sin(turn), 0.0, np.cos(turn)])[:, None, None]
-    assert change(task("normals"), before, after).item() == pytest.approx(degrees, abs=1e-6)
+    assert task("normals").kind.change(before, after).item() == pytest.approx(degrees, abs=1e-6)

@@ -1,0 +1,75 @@
+"""A direction per pixel: three channels divided by their length, float32 ``[3, H, W]``; (0, 0, 0) in a label is invalid."""
+
+from collections.abc import Iterable, Sequence
+
+import numpy as np
+from numpy.typing import NDArray
+
+from bundle.tasks.agreement import Floats
+from bundle.tasks.kinds.colours import INVALID_COLOUR, Inks, Rgb
+from bundle.tasks.kinds.kind import Kind, mean_label
+from bundle.tasks.metrics import MeanAngularErrorDeg, Metric, ShareUnderDeg, angles_deg
+from bundle.tasks.spec import Array, DatasetSpec
+
+RADIAN_DEG = 57.3
+
+
+class UnitVector(Kind):
+    """Encoded label: uint8 ``[H, W, 3]``, (n + 1)·127.5, (0, 0, 0) = invalid."""
+
+    tensors = "tdss.kinds.unit_vector"
+    channels = 3
+    axes = (3,)
+    label_modes = ("RGB",)
+    label_axes = (3,)
+    stored = np.int8
+    scale = 127
+    agreement_floor = 0.9
+    change_unit = "degrees"
+    change_words = (1.0, "° mean angle")
+    change_scale = (10.0, "10° or more")
+    drawn = "red to the right, green up, blue toward the camera, black is not labelled"
+
+    def figures(self, channels: int) -> tuple[Metric, ...]:
+        """Return the mean angular error, and the shares under three angles."""
+        shares = (
+            ShareUnderDeg(name=f"share_under_{angle:g}_deg", title=f"share < {angle:g}°", angle_deg=angle)
+            for angle in (11.25, 22.5, 30.0)
+        )
+        return (MeanAngularErrorDeg(), *shares)
+
+    def predict(self, raw: NDArray[np.float32]) -> Array:
+        """Return vectors of length 1; a zero vector stays zero."""
+        length = np.sqrt((raw.astype(np.float64) ** 2).sum(axis=0))
+        return (raw / np.where(length > 0, length, 1.0)).astype(np.float32)
+
+    def decode(self, encoded: Array, spec: DatasetSpec) -> Array:
+        """Return float32 ``[3, H, W]`` unit vectors, (0, 0, 0) = invalid."""
+        vectors = encoded.transpose(2, 0, 1).astype(np.float32) / np.float32(127.5) - np.float32(1)
+        length = np.sqrt((vectors * vectors).sum(axis=0, keepdims=True))  # never 0: 127.5 is no byte
+        return np.asarray(np.where(encoded.any(axis=2), vectors / length, np.float32(0)), dtype=np.float32)
+
+    def agreement(self, reference: Array, prediction: Array) -> float:
+        """Return the mean cosine, within 0…1."""
+        return float(np.clip((reference.astype(np.float64) * prediction.astype(np.float64)).sum(axis=0).mean(), 0, 1))
+
+    def change(self, reference: Array, prediction: Array) -> Floats:
+        """Return the angle in degrees; a prediction without a direction is 90° off."""
+        return angles_deg(prediction, reference)
+
+    def natural_error(self, predictions: Sequence[Array]) -> float:
+        """Return a radian in degrees."""
+        return RADIAN_DEG
+
+    def trivial(self, labels: Iterable[Array]) -> Array:
+        """Return the direction of the mean over valid pixels, at every pixel."""
+        mean, size = mean_label(labels)
+        mean = mean / np.linalg.norm(mean)
+        return np.broadcast_to(mean[:, None, None], (3, *size)).astype(np.float32)
+
+    def _draw(self, values: Array, inks: Inks) -> Rgb:
+        """Draw as RGB = (n + 1)·127.5; an invalid pixel is black."""
+        floats = values.astype(np.float64)
+        picture = ((np.clip(floats, -1.0, 1.0) + 1.0) * 127.5).round().astype(np.uint8).transpose(1, 2, 0)
+        picture[~floats.any(axis=0)] = INVALID_COLOUR
+        return np.ascontiguousarray(picture)
