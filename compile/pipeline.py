@@ -294,7 +294,7 @@ def _build(context: BuildContext, quantized: Quantized) -> Engine:
 
 def _vectors(context: BuildContext) -> ReferenceVectors:
     config, tasks, drawn = context.config, tuple(context.model.tasks), context.evaluation
-    hard, threads = config.evaluation.hard, config.threads
+    hard, threads, progress = config.evaluation.hard, config.threads, context.say
     seen = hash_labelled(context.dataset, drawn.ids + drawn.rest, tasks)
     settings: dict[str, JsonValue] = {"ids": list(drawn.ids), "candidates": list(drawn.rest), "hard": hard}
     return _stage(
@@ -304,7 +304,7 @@ def _vectors(context: BuildContext) -> ReferenceVectors:
         inputs=(context.checkpoint_sha256, seen),
         settings=settings,
         make=lambda out: vectors.record_vectors(
-            config.checkpoint, context.dataset, drawn, out, tasks=tasks, hard=hard, threads=threads
+            config.checkpoint, context.dataset, drawn, out, tasks=tasks, hard=hard, threads=threads, progress=progress
         ),
     )
 

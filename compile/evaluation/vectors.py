@@ -1,8 +1,9 @@
 """Vectors: which images judge a bundle, and what the unfolded checkpoint makes of them, stored once."""
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from itertools import chain, islice
 from pathlib import Path
+from time import monotonic
 from typing import TYPE_CHECKING, NamedTuple
 
 import numpy as np
@@ -23,6 +24,7 @@ if TYPE_CHECKING:
     from compile.evaluation.eager import EagerModel
 
 SHOWING = 100  # images that show more than a task's empty class
+NOTICED = 10.0  # seconds between two lines of progress
 CANDIDATES = 64  # the reference is run on so many images more, to find hard ones
 
 
@@ -60,6 +62,7 @@ def record_vectors(
     tasks: tuple[str, ...],
     hard: int,
     threads: int,
+    progress: Callable[[str], None] = lambda _: None,
 ) -> ReferenceVectors:
     """Run the unfolded checkpoint on the evaluation images and write a ``ReferenceVectors`` artifact in ``out``.
 
@@ -75,10 +78,12 @@ def record_vectors(
     model = EagerModel(checkpoint)
     model.keep(tasks)
     with writing(out, ReferenceVectors) as folder, torch_threads(threads):
-        cases = [_case(one, model, dataset) for one in _evaluated(model, dataset, drawn.rest if hard else (), "hard")]
+        rest = counted(drawn.rest if hard else (), "candidates for hard images", progress)
+        cases = [_case(one, model, dataset) for one in _evaluated(model, dataset, rest, "hard")]
         reasons = choose_hard(cases, hard, model.config.tasks, dataset.spec)
         images = chain(
-            _evaluated(model, dataset, drawn.ids, "random"), _evaluated(model, dataset, tuple(reasons), "hard")
+            _evaluated(model, dataset, counted(drawn.ids, "images", progress), "random"),
+            _evaluated(model, dataset, tuple(reasons), "hard"),
         )
         write_vectors(folder / VECTORS, images, tasks=model.config.tasks, spec=dataset.spec)
         settings = VectorsSettings(images=len(drawn.ids), hard=reasons, candidates=len(cases), ids=drawn.ids)
@@ -86,7 +91,17 @@ def record_vectors(
     return load(ReferenceVectors, out)
 
 
-def _evaluated(model: "EagerModel", dataset: FolderDataset, ids: tuple[str, ...], role: Role) -> Iterator[Evaluated]:
+def counted(ids: Sequence[str], what: str, progress: Callable[[str], None]) -> Iterator[str]:
+    """Yield the ids, and say after every ``NOTICED`` seconds how many of them were done."""
+    told = monotonic()
+    for number, identifier in enumerate(ids):
+        if monotonic() - told >= NOTICED:
+            told = monotonic()
+            progress(f"vectors: {number} of {len(ids)} {what}")
+        yield identifier
+
+
+def _evaluated(model: "EagerModel", dataset: FolderDataset, ids: Iterable[str], role: Role) -> Iterator[Evaluated]:
     for identifier in ids:
         image = dataset.image(identifier)
         labels = {name: dataset.encoded_label(name, identifier) for name in model.config.tasks}

@@ -46,6 +46,19 @@ def test_the_same_inputs_give_the_same_bytes(checkpoint: Path, dataset: FolderDa
     assert both[0].sha256 == both[1].sha256
 
 
+def test_a_long_run_says_how_far_it_is(
+    checkpoint: Path, dataset: FolderDataset, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(stage, "NOTICED", 0.0)
+    lines, drawn = list[str](), Drawn(made.EVALUATION[:2], made.EVALUATION[2:4])
+    record_vectors(checkpoint, dataset, drawn, tmp_path / "v", tasks=TASKS, hard=1, threads=1, progress=lines.append)
+    assert [line for line in lines if line.endswith("of 2 images")] == [
+        "vectors: 0 of 2 images",
+        "vectors: 1 of 2 images",
+    ]
+    assert lines[0] == "vectors: 0 of 2 candidates for hard images"
+
+
 def test_hard_images_are_added_marked_and_explained(checkpoint: Path, dataset: FolderDataset, tmp_path: Path) -> None:
     drawn = Drawn(made.EVALUATION[:2], made.EVALUATION[2:])
     stored = record_vectors(checkpoint, dataset, drawn, tmp_path / "v", tasks=TASKS, hard=2, threads=1)
