@@ -10,7 +10,7 @@ from torch import Tensor
 from bundle.base.errors import DatasetError
 from bundle.base.frozen import Frozen
 from bundle.tasks.dataset import FolderDataset, load_spec
-from tdss.config import ImageConfig
+from tdss.backbones.config import ImageConfig
 from tdss.training import augment
 from tdss.training.config import AugmentConfig
 

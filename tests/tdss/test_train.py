@@ -15,6 +15,7 @@ from safetensors.torch import load_file
 from cli.train import main
 from compile.stage.command import run_script
 from tdss import checkpoint
+from tdss.card import load_card
 from tdss.training import state
 from tests.exits import exit_code
 from tests.tdss.training.tiny import ALL_TASKS, settings, write_config, write_folder
@@ -87,13 +88,13 @@ def test_three_phases_leave_checkpoints_cards_and_a_comparison(folder: Path, tmp
     assert backbone and all(torch.equal(stored["pre"][key], stored["six"][key]) for key in backbone)
     moved = [key for key in stored["six"] if key.startswith("adapter.") and key.endswith("up.weight")]
     assert moved and all(stored["six"][key].abs().max() > 0 for key in moved)
-    card = checkpoint.load_card(runs / "six" / "checkpoint")
+    card = load_card(runs / "six" / "checkpoint")
     assert card is not None and card.steps == 12
     assert set(card.metrics) == set(ALL_TASKS)
     assert set(card.baselines) == {"trivial", "bare"} and set(card.baselines["trivial"]) == {"normals", "depth"}
     assert card.delta_m_percent["bare"] == pytest.approx(_delta_m(card.metrics, card.baselines["bare"]))
     assert run(*configs) == 0  # all three are done: nothing is trained again
-    assert checkpoint.load_card(runs / "six" / "checkpoint") == card
+    assert load_card(runs / "six" / "checkpoint") == card
 
 
 def _delta_m(own: dict[str, float], baseline: dict[str, float]) -> float:

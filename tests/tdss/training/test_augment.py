@@ -7,7 +7,7 @@ import torch
 from torch import Tensor
 from torch.nn import functional
 
-from tdss.config import ImageConfig
+from tdss.backbones.config import ImageConfig
 from tdss.training import augment
 from tdss.training.config import AugmentConfig
 from tdss.training.data import generator
