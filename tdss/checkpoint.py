@@ -23,8 +23,8 @@ from torch import Tensor
 
 from bundle.base.errors import CheckpointError
 from bundle.formats.artifacts import write_text
-from bundle.formats.outputs import nothing, replacing
-from tdss.card import CARD, Card
+from bundle.formats.outputs import nothing, replacing, require_folder
+from tdss.card import CARD, Card, load_card
 from tdss.config import BaseConfig, ModelConfig
 from tdss.config_file import CONFIG, WEIGHTS, read_config
 from tdss.model import MultiTaskModel, shapes
@@ -228,7 +228,24 @@ def save(folder: Path, config: ModelConfig, model: MultiTaskModel, card: Card, *
         write(temporary, config, model.state_dict(), card, storage=storage)
 
 
-def write(folder: Path, config: ModelConfig, tensors: dict[str, Tensor], card: Card, *, storage: Storage) -> None:
+def join(folder: Path, out: Path) -> None:
+    """Write a checkpoint with all its tensors into the new folder ``out``, as float32: those of its base among them.
+
+    Raises:
+        InputError: there is something at ``out``, or it lies in or around the checkpoint.
+        ConfigError: config.toml is wrong.
+        CheckpointError: the weights cannot be read or do not fit, or its base is another one.
+    """
+    require_folder(out, nothing, [folder])
+    config, tensors = read(folder)
+    card = load_card(folder)
+    with replacing(out, nothing) as temporary:
+        write(temporary, config.model_copy(update={"base": None}), tensors, card, storage="float32")
+
+
+def write(
+    folder: Path, config: ModelConfig, tensors: dict[str, Tensor], card: Card | None, *, storage: Storage
+) -> None:
     """Write a checkpoint's files into ``folder``.
 
     ``storage`` is the type of the floating-point tensors on disk; ``num_batches_tracked`` of batch norms stays int64.
@@ -240,4 +257,5 @@ def write(folder: Path, config: ModelConfig, tensors: dict[str, Tensor], card: C
     }
     write_weights(folder / WEIGHTS, stored)
     write_config(folder / CONFIG, config)
-    write_text(folder / CARD, card.model_dump_json(indent=2, exclude_none=True) + "\n")
+    if card is not None:
+        write_text(folder / CARD, card.model_dump_json(indent=2, exclude_none=True) + "\n")

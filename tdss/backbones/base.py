@@ -60,7 +60,10 @@ class Backbone(nn.Module):
     config: BackboneConfig
     sizes: tuple[tuple[int, int], ...]
     stages: nn.ModuleList
-    state: nn.Module | None = None
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.state: nn.Module | None = None
 
     def embed(self, image: Tensor) -> Tensor:
         """Map ``[batch, 3, height, width]`` to the first block's feature map."""
