@@ -196,7 +196,7 @@ class Run:
 
     def _end_step(self, moment: Moment, values: dict[str, float], *, ends_epoch: bool) -> None:
         """Count the step's losses for the epoch, end the epoch, and let the average follow."""
-        self.counters = self.counters.add({task: values[task] for task in self.config.losses}, ends_epoch=ends_epoch)
+        self.counters = self.counters.add(values, ends_epoch=ends_epoch)
         if ends_epoch:
             for part in self.parts:
                 part.after_epoch(moment)
