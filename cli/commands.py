@@ -27,6 +27,7 @@ COMMANDS = (
         "Put a published Swin or DINOv2 backbone into a checkpoint whose adapters and decoders are untrained.",
     ),
     Command("train", "cli.train", "Train one model or several, in order; a killed run resumes."),
+    Command("join", "cli.join", "Write a checkpoint that names its base as one with all its tensors, in float32."),
     Command(
         "pipeline",
         "compile.pipeline",

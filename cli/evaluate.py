@@ -34,7 +34,8 @@ def main(
 
     Example: tdss evaluate models/default --split val
     """
-    from tdss.checkpoint import load_card, stored_halves
+    from tdss.card import load_card
+    from tdss.checkpoint import stored_halves
     from tdss.config_file import CONFIG, WEIGHTS, read_config
 
     if arrays is not None:

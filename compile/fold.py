@@ -222,7 +222,7 @@ def _simplified(checkpoint: Path, scratch: Path, asked: Asked) -> Simplified:
 
 def _freezing(model: Path, asked: Asked) -> FreezeOptions | None:
     """Return what freezing sees: labels are those of a labelled folder, scales those of a checkpoint's card."""
-    from tdss.checkpoint import load_card
+    from tdss.card import load_card
 
     if not asked.freeze_gates:
         return None

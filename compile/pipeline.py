@@ -45,7 +45,7 @@ from compile.tensorrt_checks.plan_text import describe as describe_plans
 from compile.tensorrt_checks.plan_text import require_plan
 from report.terminal import tasks_table
 from targets.folding import rates_of
-from tdss.config_file import CARD
+from tdss.card import CARD
 
 STORE = ".store"
 CHECK_IMAGES = 2
@@ -188,7 +188,7 @@ def _fold(context: BuildContext, simplified: Simplified) -> Folded:
 
     def make(out: Path) -> Folded:
         from compile.fold import fold
-        from tdss.checkpoint import load_card
+        from tdss.card import load_card
 
         freezing, card = None, load_card(config.checkpoint)
         if config.freeze_gates:

@@ -1,49 +1,43 @@
 """A checkpoint on disk: a folder with config.toml, model.safetensors and card.json.
 
+A checkpoint with a ``base`` holds what was trained only: each other tensor of its backbone is in the base's file.
 A floating-point tensor may be stored as float16 or bfloat16: each value of both is one of float32, which is what is
 loaded. Any other type is refused by name, for its conversion would round or reinterpret. Nothing is ever unpickled.
 """
 
 import errno
+import hashlib
+import re
 from collections import Counter
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Literal
+from typing import Literal, TypeAlias
 
 import tomli_w
 import torch
-from pydantic import Field, ValidationError
 from safetensors import SafetensorError, safe_open
+from safetensors.torch import load as load_bytes
 from safetensors.torch import load_file, save_file
 from torch import Tensor
 
 from bundle.base.errors import CheckpointError
-from bundle.base.frozen import Frozen, faults
-from bundle.base.limits import read_limited
 from bundle.formats.artifacts import write_text
-from bundle.formats.outputs import nothing, replacing
-from tdss.config import ModelConfig
-from tdss.config_file import CARD, CONFIG, WEIGHTS, read_config
+from bundle.formats.outputs import nothing, replacing, require_folder
+from tdss.card import CARD, Card, load_card
+from tdss.config import BaseConfig, ModelConfig
+from tdss.config_file import CONFIG, WEIGHTS, read_config
 from tdss.model import MultiTaskModel, shapes
 
+Storage: TypeAlias = Literal["float16", "float32"]
 HALVES = (torch.float16, torch.bfloat16)
-
-
-class Card(Frozen):
-    """What a checkpoint was trained on, for how long, and how good it is.
-
-    ``metrics`` are those of the stored weights on the validation split, by task; ``baselines`` holds the same
-    metrics of what the model is compared with (a trivial predictor, heads on the frozen backbone).
-    """
-
-    trained_on: str
-    steps: int
-    hours: float
-    metrics: dict[str, float]
-    baselines: dict[str, dict[str, float]] = Field(default_factory=dict)
-    delta_m_percent: dict[str, float] = Field(default_factory=dict)
-    notes: str = ""
+BACKBONE = "backbone."
+VERSION_1 = (
+    (re.compile(r"(blocks\.\d+)\.(fc[12])\."), r"\1.mlp.\2."),
+    (re.compile(r"\.(block|streams)\."), "."),
+    (re.compile(r"\.linear\.(weight|bias)$"), r".\1"),
+)
+"""How MTLoRA and SSF named what they adapt in schema_version 1."""
 
 
 def read_weights(path: Path) -> dict[str, Tensor]:
@@ -102,8 +96,9 @@ def stored_halves(path: Path) -> str:
 
 
 def write_config(path: Path, config: ModelConfig) -> None:
-    """Write a model's configuration as TOML."""
-    write_text(path, tomli_w.dumps(config.model_dump(mode="json")))
+    """Write a model's configuration as TOML, in the present version."""
+    present = ModelConfig.model_fields["schema_version"].default
+    write_text(path, tomli_w.dumps(config.model_dump(mode="json", exclude_none=True) | {"schema_version": present}))
 
 
 def write_weights(path: Path, tensors: dict[str, Tensor]) -> None:
@@ -172,61 +167,95 @@ def load(folder: Path) -> tuple[ModelConfig, MultiTaskModel]:
 
     Raises:
         ConfigError: config.toml is wrong.
-        CheckpointError: the weights cannot be read or do not fit.
+        CheckpointError: the weights cannot be read or do not fit, or its base is another one.
     """
-    config = read_config(folder / CONFIG)
-    weights = read_weights(folder / WEIGHTS)
-    match(shapes(config).state_dict(), weights, str(folder / WEIGHTS))
+    config, weights = read(folder)
     model = MultiTaskModel(config)
     model.load_state_dict(weights)
     return config, model.eval()
 
 
-def load_card(folder: Path) -> Card | None:
-    """Read a checkpoint's card, or None where it has none.
+def read(folder: Path) -> tuple[ModelConfig, dict[str, Tensor]]:
+    """Read a checkpoint's configuration and all tensors of its model, those of its base among them; see ``load``."""
+    config = read_config(folder / CONFIG)
+    weights = read_weights(folder / WEIGHTS)
+    if config.schema_version == 1:
+        weights = {_present(name): tensor for name, tensor in weights.items()}
+    expected = shapes(config).state_dict()
+    if config.base is not None:
+        lent = _read_base(folder, config.base)
+        weights = {name: tensor for name, tensor in lent.items() if name in expected} | weights
+    match(expected, weights, str(folder / WEIGHTS))
+    return config, weights
+
+
+def _read_base(folder: Path, base: BaseConfig) -> dict[str, Tensor]:
+    """Read the backbone's tensors of a checkpoint's base; the bytes that are hashed are those that are read.
 
     Raises:
-        CheckpointError: the card is there and cannot be read.
+        CheckpointError: the file is missing, or is not the one that the checkpoint was trained on.
     """
-    path = folder / CARD
-    if not path.is_file():
-        return None
-    try:
-        return Card.model_validate_json(read_limited(path, "json_bytes"))
-    except ValidationError as error:
+    path = folder / base.path / WEIGHTS
+    content = path.read_bytes() if path.is_file() else None
+    got = "no such file" if content is None else f"sha256 {hashlib.sha256(content).hexdigest()}"
+    if content is None or got != f"sha256 {base.sha256}":
         raise CheckpointError(
-            "the card cannot be read",
-            expected="the fields of tdss.checkpoint.Card",
-            got=faults(error),
+            "the base of this checkpoint is not the one that it was trained on",
+            expected=f"sha256 {base.sha256}",
+            got=got,
             where=str(path),
-            fix="correct or remove what is named",
-        ) from error
+            fix=f"put the checkpoint with these weights there, or write its folder as base.path into {folder / CONFIG}",
+        )
+    with _reading(path):
+        tensors = widened(load_bytes(content))
+    return {name: tensor for name, tensor in tensors.items() if name.startswith(BACKBONE)}
 
 
-def save(
-    folder: Path, config: ModelConfig, model: MultiTaskModel, card: Card, *, storage: Literal["float16", "float32"]
-) -> None:
+def _present(name: str) -> str:
+    """Return the present name of a tensor of schema_version 1."""
+    for pattern, new in VERSION_1:
+        name = pattern.sub(new, name)
+    return name
+
+
+def save(folder: Path, config: ModelConfig, model: MultiTaskModel, card: Card, *, storage: Storage) -> None:
     """Write a new checkpoint folder, whole or not at all; see ``write``.
 
     Raises:
         InputError: there is something at ``folder``.
     """
     with replacing(folder, nothing) as temporary:
-        write(temporary, config, model, card, storage=storage)
+        write(temporary, config, model.state_dict(), card, storage=storage)
+
+
+def join(folder: Path, out: Path) -> None:
+    """Write a checkpoint with all its tensors into the new folder ``out``, as float32: those of its base among them.
+
+    Raises:
+        InputError: there is something at ``out``, or it lies in or around the checkpoint.
+        ConfigError: config.toml is wrong.
+        CheckpointError: the weights cannot be read or do not fit, or its base is another one.
+    """
+    require_folder(out, nothing, [folder])
+    config, tensors = read(folder)
+    card = load_card(folder)
+    with replacing(out, nothing) as temporary:
+        write(temporary, config.model_copy(update={"base": None}), tensors, card, storage="float32")
 
 
 def write(
-    folder: Path, config: ModelConfig, model: MultiTaskModel, card: Card, *, storage: Literal["float16", "float32"]
+    folder: Path, config: ModelConfig, tensors: dict[str, Tensor], card: Card | None, *, storage: Storage
 ) -> None:
     """Write a checkpoint's files into ``folder``.
 
     ``storage`` is the type of the floating-point tensors on disk; ``num_batches_tracked`` of batch norms stays int64.
     """
     dtype = getattr(torch, storage)
-    tensors = {
+    stored = {
         name: (tensor.detach().to(dtype) if tensor.is_floating_point() else tensor.detach()).contiguous()
-        for name, tensor in model.state_dict().items()
+        for name, tensor in tensors.items()
     }
-    write_weights(folder / WEIGHTS, tensors)
+    write_weights(folder / WEIGHTS, stored)
     write_config(folder / CONFIG, config)
-    write_text(folder / CARD, card.model_dump_json(indent=2) + "\n")
+    if card is not None:
+        write_text(folder / CARD, card.model_dump_json(indent=2, exclude_none=True) + "\n")

@@ -11,7 +11,7 @@ from bundle.tasks.table import task as task_row
 from tdss.config import ModelConfig
 from tdss.toml_file import read_toml
 
-CONFIG, WEIGHTS, CARD = "config.toml", "model.safetensors", "card.json"
+CONFIG, WEIGHTS = "config.toml", "model.safetensors"
 
 
 def read_config(path: Path) -> ModelConfig:

@@ -13,14 +13,14 @@ from pathlib import Path
 import torch
 from torch import Tensor
 
-from bundle.base.errors import CheckpointError, ConfigError
+from bundle.base.errors import CheckpointError
 from bundle.formats.artifacts import Imported, Record, hash_file, hash_folder, write_record
 from bundle.formats.outputs import artifact, replacing, require_folder
 from tdss import checkpoint, config_file
-from tdss.backbones.swin_keys import from_published
-from tdss.backbones.vit_keys import from_dinov2
-from tdss.config import IN_BACKBONE, ModelConfig, VitConfig
-from tdss.model import MultiTaskModel, shapes
+from tdss.backbones.base import Backbone
+from tdss.card import Card
+from tdss.model import MultiTaskModel, plain_backbone, shapes
+from tdss.systems import class_of
 
 ZIPPED, PICKLED = b"PK\x03\x04", b"\x80"  # how a PyTorch file begins: since 1.6, and before it
 LENGTH = 8  # bytes of a safetensors header's length, little-endian, before the header
@@ -142,30 +142,25 @@ def import_backbone(weights: Path, config: Path, out: Path, *, seed: int) -> tup
 
     Raises:
         InputError: something is at ``out`` that import did not write, or ``out`` lies in or around an input.
-        ConfigError: the configuration is wrong, or its adapter lives inside the backbone.
+        ConfigError: the configuration is wrong.
         CheckpointError: the weights cannot be read, or are of another backbone than the configuration's.
     """
     require_folder(out, artifact(Imported), [weights, config])
     model_config = config_file.read_config(config)
-    if model_config.adapter.kind in IN_BACKBONE:
-        raise ConfigError(
-            f"a published backbone has no place for the adapter {model_config.adapter.kind}",
-            expected=f"an adapter that is not {' or '.join(IN_BACKBONE)}: these live inside the backbone",
-            got=model_config.adapter.kind,
-            where=str(config),
-            fix='import it with [adapter] kind = "tdss" or "none"',
-        )
     shapes(model_config)
-    state, left = _translate(read_foreign(weights), model_config)
+    published = read_foreign(weights)
+    backbone_class: type[Backbone] = class_of(model_config.backbone)
+    state, left = backbone_class.translate(published, model_config.backbone, model_config.image)
     torch.manual_seed(seed)
-    model = MultiTaskModel(model_config)
-    checkpoint.match(model.backbone.state_dict(), state, str(weights))
-    model.backbone.load_state_dict(state)
-    card = checkpoint.Card(
+    backbone = plain_backbone(model_config)
+    checkpoint.match(backbone.state_dict(), state, str(weights))
+    backbone.load_state_dict(state)
+    tensors = MultiTaskModel(model_config, backbone).state_dict()
+    card = Card(
         trained_on=f"backbone from {weights.name}; adapters and decoders are untrained", steps=0, hours=0.0, metrics={}
     )
     with replacing(out, artifact(Imported)) as folder:
-        checkpoint.write(folder, model_config, model, card, storage="float32")
+        checkpoint.write(folder, model_config, tensors, card, storage="float32")
         record = Record(
             kind=Imported.kind,
             files=hash_folder(folder),
@@ -177,10 +172,3 @@ def import_backbone(weights: Path, config: Path, out: Path, *, seed: int) -> tup
         )
         write_record(folder, record)
     return left
-
-
-def _translate(weights: dict[str, Tensor], config: ModelConfig) -> tuple[dict[str, Tensor], tuple[str, ...]]:
-    if isinstance(config.backbone, VitConfig):
-        patch = config.backbone.patch
-        return from_dinov2(weights, config.backbone.depths, (config.image.height // patch, config.image.width // patch))
-    return from_published(weights)

@@ -1,4 +1,4 @@
-"""Linears and other modules by their path: made of a matrix, read, and replaced."""
+"""Linears and other modules by their path: made of a matrix, read, replaced, and extended."""
 
 from torch import Tensor, nn
 
@@ -35,3 +35,13 @@ def set_module(model: nn.Module, path: str, new: nn.Module) -> None:
     """Put ``new`` in the place of the submodule at the dotted ``path``."""
     parent, _, name = path.rpartition(".")
     setattr(model.get_submodule(parent), name, new)
+
+
+def take_over(new: nn.Module, old: nn.Module) -> None:
+    """Give the uninitialised ``new`` all that ``old`` holds, under the same names; ``old`` is not used any more.
+
+    A subclass calls it in the place of its base's constructor: it extends a module that is already made and loaded.
+    """
+    nn.Module.__init__(new)
+    for name, value in vars(old).items():
+        new.__dict__[name] = value.copy() if isinstance(value, dict) else value

@@ -1,42 +1,49 @@
-"""The multi-task model: one backbone, one adapter, a decoder per task."""
+"""The multi-task model: one backbone, one adapter, the decoders of all tasks."""
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from fnmatch import fnmatchcase
 
 import torch
 from torch import Tensor, nn
 
 from bundle.base.errors import ConfigError
 from bundle.base.limits import LIMITS
-from tdss.adapters.base import Adapter, NoAdapter
-from tdss.adapters.lora import Ssf
-from tdss.adapters.mtlora import Mtlora, keep_streams
-from tdss.adapters.tdss import Tdss
-from tdss.backbones.swin import Swin
-from tdss.backbones.vit import Vit
-from tdss.config import ModelConfig, MtloraConfig, SsfConfig, TdssConfig, VitConfig, keep_tasks
-from tdss.decoders.hrnet import HrnetDecoder
+from tdss.adapters.base import Adapter
+from tdss.backbones.base import Backbone
+from tdss.backbones.config import StageShape
+from tdss.config import ModelConfig, keep_tasks
+from tdss.decoders.base import Decoders, Sizes
+from tdss.part import Part
+from tdss.systems import class_of
 
 
 class MultiTaskModel(nn.Module):
     """Maps an image to one raw output per task, in the order of ``config.tasks``."""
 
-    def __init__(self, config: ModelConfig) -> None:
+    def __init__(self, config: ModelConfig, backbone: Backbone | None = None) -> None:
+        """Make a model around a new backbone, or around ``backbone``, whose weights are loaded."""
         super().__init__()
         self.config = config
-        size = (config.image.height, config.image.width)
-        widths = [config.backbone.width(stage) for stage in range(len(config.backbone.depths))]
-        self.backbone = _backbone(config)
-        self.adapter = _adapter(config, widths, self.backbone)
-        if isinstance(config.adapter, MtloraConfig):
-            widths = [*widths[1:], widths[-1]]  # the streams are merged
-        self.decoders = nn.ModuleDict(
-            {task: HrnetDecoder(config.decoder, widths, channels, size) for task, channels in config.tasks.items()}
-        )
+        self.backbone = plain_backbone(config) if backbone is None else backbone
+        plain = [StageShape(config.backbone.width(index), *size) for index, size in enumerate(self.backbone.sizes)]
+        self.adapter: Adapter = class_of(config.adapter)(config.adapter, self.backbone, tuple(config.tasks))
+        sizes = Sizes(config.adapter.shapes(plain), config.tasks, (config.image.height, config.image.width))
+        self.decoders: Decoders = class_of(config.decoder)(config.decoder, sizes)
 
     def forward(self, image: Tensor) -> dict[str, Tensor]:
-        """Map a normalised image ``[batch, 3, height, width]`` to raw outputs ``[batch, channels, height, width]``."""
-        features = self.adapter(self.backbone(image))
-        return {task: decoder([stage[task] for stage in features]) for task, decoder in self.decoders.items()}
+        """Map a normalised image ``[batch, 3, height, width]`` to raw outputs ``[batch, channels, height, width]``.
+
+        In training mode there may be auxiliary outputs beside them (tdss/decoders/base.py).
+        """
+        return self.decoders(self.adapter.features(self.backbone, image))  # type: ignore[no-any-return]
+
+    def parts(self) -> Iterator[tuple[str, Part]]:
+        """Yield every part of the model by its path, the adapter and the decoders among them."""
+        yield from ((name, module) for name, module in self.named_modules() if isinstance(module, Part))
+
+    def training_state(self) -> dict[str, Tensor]:
+        """Return the parts' ``training_state``, each tensor under its part's path."""
+        return {f"{path}.{name}": value for path, part in self.parts() for name, value in part.training_state().items()}
 
     def keep(self, tasks: Sequence[str]) -> None:
         """Answer ``tasks`` only, in place and in the model's order; every weight that only other tasks need is gone.
@@ -46,9 +53,21 @@ class MultiTaskModel(nn.Module):
         """
         self.config = keep_tasks(self.config, tasks)
         kept = tuple(self.config.tasks)
-        self.adapter.keep(kept)
-        keep_streams(self.backbone, kept)
-        self.decoders = nn.ModuleDict({task: self.decoders[task] for task in kept})
+        needed = self.decoders.needed(kept)
+        for path, part in list(self.parts()):
+            if path.partition(".")[0] != "decoders":
+                part.keep(needed)
+        self.decoders.keep(kept)
+
+
+def plain_backbone(config: ModelConfig) -> Backbone:
+    """Return the new backbone of a configuration, without an adapter."""
+    return class_of(config.backbone)(config.backbone, config.image)  # type: ignore[no-any-return]
+
+
+def matching(names: Sequence[str], patterns: Sequence[str]) -> set[str]:
+    """Return the names that a pattern matches: ``*`` is any text, dots too, ``?`` a character, ``[ab]`` one of these."""
+    return {name for name in names if any(fnmatchcase(name, pattern) for pattern in patterns)}
 
 
 def shapes(config: ModelConfig) -> MultiTaskModel:
@@ -70,19 +89,3 @@ def shapes(config: ModelConfig) -> MultiTaskModel:
             fix="correct the widths, depths, window and image size",
         )
     return model
-
-
-def _backbone(config: ModelConfig) -> Swin | Vit:
-    if isinstance(config.backbone, VitConfig):
-        return Vit(config.backbone, config.image)
-    return Swin(config.backbone, config.image)
-
-
-def _adapter(config: ModelConfig, widths: list[int], backbone: Swin | Vit) -> Adapter:
-    if isinstance(config.adapter, TdssConfig):
-        return Tdss(config.adapter, tuple(config.tasks), widths)
-    if isinstance(config.adapter, MtloraConfig) and isinstance(backbone, Swin):
-        return Mtlora(config.adapter, tuple(config.tasks), backbone)
-    if isinstance(config.adapter, SsfConfig):
-        return Ssf(tuple(config.tasks), backbone)
-    return NoAdapter(tuple(config.tasks))

@@ -11,7 +11,7 @@ from onnx_ir.passes.common import RemoveUnusedNodesPass
 
 from bundle.formats.fold import FoldRecord
 from compile.graphs.cost import graph_cost
-from tdss.config import require_known
+from tdss.task_names import require_known
 
 TASK_SUBSET = "task_subset"
 

@@ -39,9 +39,12 @@ from studies.folding.models import AdapterPart, Form, batch_tasks, random_model,
 from studies.stages import folded_module, simplified_module
 from targets.base import Array
 from targets.folding import rates_of
+from tdss.adapters.config import Gate
+from tdss.backbones.config import SwinConfig
 from tdss.backbones.swin import stage_sizes
-from tdss.checkpoint import Card, write
-from tdss.config import Gate, ModelConfig, SwinConfig
+from tdss.card import Card
+from tdss.checkpoint import write
+from tdss.config import ModelConfig
 from tdss.model import MultiTaskModel
 
 Preset: TypeAlias = Literal["swin-t", "tiny"]
@@ -211,7 +214,7 @@ def write_checkpoint(folder: Path, config: ModelConfig) -> Path:
     """Write the seeded random model as a checkpoint."""
     card = Card(trained_on="nothing: seeded random weights", steps=0, hours=0.0, metrics={})
     with replacing(folder, anything) as temporary:
-        write(temporary, config, random_model(config, SEED), card, storage="float32")
+        write(temporary, config, random_model(config, SEED).state_dict(), card, storage="float32")
     return folder
 
 

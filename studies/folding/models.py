@@ -13,11 +13,13 @@ from typing import Literal, TypeAlias
 import torch
 from torch import Tensor, nn
 
-from tdss.adapters.base import TaskFeatures
+from tdss.adapters.config import Gate, NoAdapterConfig, TdssConfig
 from tdss.adapters.tdss import SkillBank, TdssBlock, TdssStage
 from tdss.backbones.base import BlockTap, StageTap
-from tdss.config import Gate, HrnetConfig, ImageConfig, ModelConfig, NoAdapterConfig, SwinConfig, TdssConfig
-from tdss.decoders.hrnet import HrnetDecoder
+from tdss.backbones.config import ImageConfig, SwinConfig
+from tdss.config import ModelConfig
+from tdss.decoders.config import HrnetConfig
+from tdss.decoders.hrnet import HrnetDecoder, HrnetDecoders
 from tdss.model import MultiTaskModel
 
 Form: TypeAlias = Literal["skills", "hidden"]
@@ -102,7 +104,7 @@ class BatchedStage(nn.Module):
         self.stage, self.tasks, self.narrow = stage, stage.tasks, nn.Parameter(narrow)
         self.banks = nn.ModuleList(nn.ModuleDict(_batched(block, form)) for block in stage.blocks)
 
-    def forward(self, tap: StageTap) -> TaskFeatures:
+    def forward(self, tap: StageTap) -> dict[str, Tensor]:
         """Return each task's downsampled feature, ``[1, height, width, narrow]``."""
         adapted = self._adapted(tap.blocks)
         generic = tap.output.flatten(0, 2)
@@ -149,17 +151,16 @@ def batch_tasks(model: MultiTaskModel, form: Form) -> MultiTaskModel:
 
 def _take_downsamplers(model: MultiTaskModel, index: int) -> Tensor:
     """Return P of every task at one stage, ``[tasks, narrow, dim]``, and leave identities in their place."""
-    decoders = [_decoder(model, task) for task in model.decoders]
+    decoders = _decoders(model)
     narrow = torch.stack([decoder.downsamplers[index].weight for decoder in decoders])  # type: ignore[misc]
     for decoder in decoders:
         decoder.downsamplers[index] = nn.Identity()
     return narrow.detach()
 
 
-def _decoder(model: MultiTaskModel, task: str) -> HrnetDecoder:
-    decoder = model.decoders[task]
-    assert isinstance(decoder, HrnetDecoder)
-    return decoder
+def _decoders(model: MultiTaskModel) -> list[HrnetDecoder]:
+    assert isinstance(model.decoders, HrnetDecoders)
+    return [decoder for decoder in model.decoders.values() if isinstance(decoder, HrnetDecoder)]
 
 
 class AdapterPart(nn.Module):
@@ -170,7 +171,7 @@ class AdapterPart(nn.Module):
 
     def __init__(self, model: MultiTaskModel) -> None:
         super().__init__()
-        self.decoders = nn.ModuleList(_decoder(model, task) for task in model.decoders)
+        self.decoders = nn.ModuleList(_decoders(model))
         self.sizes = model.backbone.sizes
         self.depths = model.config.backbone.depths
         self.stages = model.adapter.stages

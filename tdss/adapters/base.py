@@ -1,40 +1,52 @@
-"""The contract of an adapter: what it reads from the backbone and what each task's decoder gets."""
+"""The contract of an adapter: what it puts into the backbone, what it reads from it, and what each task's decoder gets."""
 
 from collections.abc import Sequence
 from typing import TypeAlias
 
 from torch import Tensor, nn
 
-from tdss.backbones.base import StageTap
+from tdss.adapters.config import AdapterConfig
+from tdss.backbones.base import Backbone, StageTap
+from tdss.part import Part
 
-TaskFeatures: TypeAlias = dict[str, Tensor]
+TaskFeatures: TypeAlias = dict[str, list[Tensor]]
+"""One feature map per stage for each task, ``[batch, height, width, channels]``."""
 
 
-class Adapter(nn.Module):
+class Adapter(nn.Module, Part):
     """Maps the backbone's taps to one feature map per task and stage.
 
-    ``forward(taps)`` returns, per stage, a dict from task to ``[batch, height, width, channels]`` with the
-    stage's own size and width. The generic stream is never modified, so it runs once for any number of tasks.
+    It is made of its configuration, a backbone whose weights are loaded, and the tasks. Its constructor attaches it: it may
+    replace modules anywhere in the backbone, in place, and set ``Backbone.state``. The shapes it gives are those of
+    ``AdapterConfig.shapes``.
     """
 
     tasks: tuple[str, ...]
 
-    def forward(self, taps: Sequence[StageTap]) -> tuple[TaskFeatures, ...]:
-        """Adapt every stage for every task."""
-        raise TypeError(f"{type(self).__name__} does not say how it adapts")  # a subclass must
+    def __init__(self, config: AdapterConfig, backbone: Backbone, tasks: Sequence[str]) -> None:
+        super().__init__()
+        self.tasks = tuple(tasks)
+
+    def features(self, backbone: Backbone, image: Tensor) -> TaskFeatures:
+        """Run the backbone and adapt its stages; an adapter whose tasks do not share one pass overrides this."""
+        return self(backbone(image))  # type: ignore[no-any-return]
+
+    def forward(self, taps: Sequence[StageTap]) -> TaskFeatures:
+        """Adapt every stage for every task; here each task reads the stages' outputs."""
+        return {task: [tap.output for tap in taps] for task in self.tasks}
 
     def keep(self, tasks: Sequence[str]) -> None:
-        """Answer ``tasks`` only, in place, and drop every weight that only other tasks need; what is kept is unchanged."""
+        """See ``Part.keep``."""
         self.tasks = tuple(tasks)
+
+
+class StreamAdapter(Adapter):
+    """An adapter inside the backbone, whose blocks give each task a stream of its own at the end of a stage."""
+
+    def forward(self, taps: Sequence[StageTap]) -> TaskFeatures:
+        """Return each task's stream of every stage."""
+        return {task: [(tap.blocks[-1].streams or {})[task] for tap in taps] for task in self.tasks}
 
 
 class NoAdapter(Adapter):
     """Every task reads the backbone's own stages."""
-
-    def __init__(self, tasks: Sequence[str]) -> None:
-        super().__init__()
-        self.tasks = tuple(tasks)
-
-    def forward(self, taps: Sequence[StageTap]) -> tuple[TaskFeatures, ...]:
-        """Return each stage's output for every task, as it is."""
-        return tuple(dict.fromkeys(self.tasks, tap.output) for tap in taps)

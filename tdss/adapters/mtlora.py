@@ -17,92 +17,81 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
-from tdss.adapters.base import Adapter, TaskFeatures
+from tdss.adapters.base import StreamAdapter
+from tdss.adapters.config import MtloraConfig
 from tdss.adapters.lora import LINEARS, LoraLinear, LowRank
-from tdss.backbones.base import BlockTap, StageTap
+from tdss.backbones.base import BlockTap, Flow
 from tdss.backbones.swin import Swin, SwinBlock, SwinStage
-from tdss.config import MtloraConfig
-from tdss.linears import linear_at, set_module
+from tdss.linears import linear_at, set_module, take_over
+from tdss.part import Part
 
 
-class TaskLinear(nn.Module):
+class TaskLinear(nn.Linear, Part):
     """W0 on the shared stream, the shared update for it, and one update per task on the task's own stream."""
 
     def __init__(self, linear: nn.Linear, config: MtloraConfig, tasks: Sequence[str]) -> None:
-        super().__init__()
+        take_over(self, linear)
         sizes = (linear.in_features, linear.out_features)
-        self.linear = linear
         self.shared = LowRank(*sizes, config.rank, config.scale)
         self.tasks = nn.ModuleDict({task: LowRank(*sizes, config.task_rank, config.scale) for task in tasks})
 
-    def forward(self, shared: Tensor, own: Sequence[Tensor]) -> tuple[Tensor, list[Tensor]]:
+    def keep(self, tasks: Sequence[str]) -> None:
+        """Drop the updates of other tasks."""
+        self.tasks = nn.ModuleDict({task: self.tasks[task] for task in tasks})
+
+    def forward(self, shared: Tensor, own: Sequence[Tensor]) -> tuple[Tensor, list[Tensor]]:  # type: ignore[override]
         """Map the shared stream and each task's, ``[…, in]``, to the same of ``[…, out]``."""
-        base = self.linear(shared)
+        base = super().forward(shared)
         updates = [update(x) for update, x in zip(self.tasks.values(), own, strict=True)]
         return base + self.shared(shared), [base + update for update in updates]
 
 
-class TaskProjection(nn.Module):
+class TaskProjection(TaskLinear):
     """An attention's projection for all streams: shared and every task's, concatenated."""
 
-    def __init__(self, linear: TaskLinear) -> None:
-        super().__init__()
-        self.streams = linear
-
-    def forward(self, a: Tensor) -> Tensor:
+    def forward(self, a: Tensor) -> Tensor:  # type: ignore[override]
         """Map ``[…, dim]`` to ``[…, (1 + tasks)·dim]``."""
-        shared, own = self.streams(a, [a] * len(self.streams.tasks))
+        shared, own = super().forward(a, [a] * len(self.tasks))
         return torch.cat([shared, *own], -1)
 
 
-class TaskBlock(nn.Module):
+class TaskBlock(SwinBlock):
     """The last block of a stage: one shared stream in, the shared stream and every task's out."""
 
     def __init__(self, block: SwinBlock, config: MtloraConfig, tasks: Sequence[str]) -> None:
-        super().__init__()
-        self.block = block
-        self.fc1, self.fc2 = (TaskLinear(linear_at(block, f"mlp.{name}"), config, tasks) for name in ("fc1", "fc2"))
-        block.attn.qkv = LoraLinear(block.attn.qkv, config.rank, config.scale)  # type: ignore[assignment]
-        block.attn.proj = TaskProjection(TaskLinear(block.attn.proj, config, tasks))  # type: ignore[assignment]
-        block.mlp = nn.Identity()  # type: ignore[assignment]  # its linears are in fc1 and fc2
+        take_over(self, block)
+        set_module(self, "attn.qkv", LoraLinear(self.attn.qkv, config.rank, config.scale))
+        set_module(self, "attn.proj", TaskProjection(self.attn.proj, config, tasks))
+        for path in ("mlp.fc1", "mlp.fc2"):
+            set_module(self, path, TaskLinear(linear_at(self, path), config, tasks))
 
-    def forward(self, x: Tensor) -> tuple[Tensor, BlockTap]:
+    def forward(self, flow: Flow) -> tuple[Flow, BlockTap]:
         """Return the shared output and the taps with every task's stream; all are ``[batch, height, width, dim]``."""
-        block, tasks = self.block, tuple(self.fc1.tasks)
-        attention_input = block.norm1(x)
-        streams = [x + block.drop_path(part) for part in block.attend(attention_input).chunk(1 + len(tasks), -1)]
-        normed = [block.norm2(stream) for stream in streams]
-        shared, own = self.fc1(normed[0], normed[1:])
-        shared, own = self.fc2(functional.gelu(shared), [functional.gelu(hidden) for hidden in own])
-        outputs = [stream + block.drop_path(part) for stream, part in zip(streams, [shared, *own], strict=True)]
-        return outputs[0], BlockTap(attention_input, normed[0], dict(zip(tasks, outputs[1:], strict=True)))
+        x, attention_input = flow.x, self.norm1(flow.x)
+        parts = self.attend(attention_input).split(x.shape[-1], -1)
+        streams = [x + self.drop_path(part) for part in parts]
+        normed = [self.norm2(stream) for stream in streams]
+        shared, own = self.mlp.fc1(normed[0], normed[1:])
+        shared, own = self.mlp.fc2(functional.gelu(shared), [functional.gelu(hidden) for hidden in own])
+        outputs = [stream + self.drop_path(part) for stream, part in zip(streams, [shared, *own], strict=True)]
+        named = dict(zip(self.mlp.fc1.tasks, outputs[1:], strict=True))  # type: ignore[arg-type]
+        return Flow(outputs[0], flow.state), BlockTap(attention_input, normed[0], named)
 
 
-class Mtlora(Adapter):
+class Mtlora(StreamAdapter):
     """Gives each task its own stream of every stage, after the stage's merging."""
 
-    def __init__(self, config: MtloraConfig, tasks: Sequence[str], backbone: Swin) -> None:
-        """Put the updates into ``backbone``, in place."""
-        super().__init__()
-        self.tasks = tuple(tasks)
-        for stage in [module for module in backbone.modules() if isinstance(module, SwinStage)]:
+    def __init__(self, config: MtloraConfig, backbone: Swin, tasks: Sequence[str]) -> None:
+        super().__init__(config, backbone, tasks)
+        for stage in backbone.stages:
+            assert isinstance(stage, SwinStage)
+            stage.merges_streams = True
             for block in list(stage.blocks)[:-1]:
                 for path in LINEARS:
                     set_module(block, path, LoraLinear(linear_at(block, path), config.rank, config.scale))
             last = stage.blocks[-1]
-            if isinstance(last, SwinBlock):
-                stage.blocks[-1] = TaskBlock(last, config, tasks)
+            assert isinstance(last, SwinBlock)
+            stage.blocks[-1] = TaskBlock(last, config, tasks)
             if config.reduction and stage.downsample is not None:
                 reduction = LoraLinear(stage.downsample.reduction, config.rank, config.scale)
-                stage.downsample.reduction = reduction  # type: ignore[assignment]
-
-    def forward(self, taps: Sequence[StageTap]) -> tuple[TaskFeatures, ...]:
-        """Return each task's stream of every stage."""
-        return tuple({task: (tap.blocks[-1].streams or {})[task] for task in self.tasks} for tap in taps)
-
-
-def keep_streams(backbone: nn.Module, tasks: Sequence[str]) -> None:
-    """Drop, in place, the updates of every task that is not in ``tasks``."""
-    for module in backbone.modules():
-        if isinstance(module, TaskLinear):
-            module.tasks = nn.ModuleDict({task: module.tasks[task] for task in tasks})
+                stage.downsample.reduction = reduction

@@ -20,8 +20,8 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from tdss.adapters.base import Adapter, TaskFeatures
-from tdss.backbones.base import BlockTap, StageTap
-from tdss.config import Gate, TdssConfig
+from tdss.adapters.config import Gate, TdssConfig
+from tdss.backbones.base import Backbone, BlockTap, StageTap
 from tdss.linears import bias_of, linear_of
 
 ACTIVATIONS = {"none": nn.Identity, "relu": nn.ReLU, "gelu": nn.GELU}
@@ -184,7 +184,7 @@ class TdssStage(nn.Module):
         self.blocks = nn.ModuleList(TdssBlock(config, dim, len(self.tasks), gate) for gate in gates)
         self.tsai = None if config.tsai == "off" else Tsai(dim, len(self.tasks), dynamic=config.tsai == "dynamic")
 
-    def forward(self, tap: StageTap) -> TaskFeatures:
+    def forward(self, tap: StageTap) -> dict[str, Tensor]:
         """Return F_t of each task, ``[batch, height, width, dim]``."""
         per_block = [block(block_tap) for block, block_tap in zip(self.blocks, tap.blocks, strict=True)]
         adapted = [sum(deltas[1:], deltas[0]) for deltas in zip(*per_block, strict=True)]
@@ -206,25 +206,26 @@ class TdssStage(nn.Module):
 
 
 class Tdss(Adapter):
-    """TDSS over every stage of a backbone whose stage widths are ``widths``."""
+    """TDSS over every stage of a backbone, which it leaves as it is."""
 
-    def __init__(self, config: TdssConfig, tasks: Sequence[str], widths: Sequence[int]) -> None:
-        super().__init__()
-        self.tasks = tuple(tasks)
+    def __init__(self, config: TdssConfig, backbone: Backbone, tasks: Sequence[str]) -> None:
+        super().__init__(config, backbone, tasks)
+        widths = (backbone.config.width(stage) for stage in range(len(config.gates)))
         self.stages = nn.ModuleList(
             TdssStage(config, dim, self.tasks, gates) for dim, gates in zip(widths, config.gates, strict=True)
         )
 
     def keep(self, tasks: Sequence[str]) -> None:
         """Answer ``tasks`` only."""
-        self.tasks = tuple(tasks)
+        super().keep(tasks)
         for stage in self.stages:
-            if isinstance(stage, TdssStage):
-                stage.keep(tasks)
+            assert isinstance(stage, TdssStage)
+            stage.keep(tasks)
 
-    def forward(self, taps: Sequence[StageTap]) -> tuple[TaskFeatures, ...]:
+    def forward(self, taps: Sequence[StageTap]) -> TaskFeatures:
         """Adapt every stage for every task."""
-        return tuple(stage(tap) for stage, tap in zip(self.stages, taps, strict=True))
+        adapted = [stage(tap) for stage, tap in zip(self.stages, taps, strict=True)]
+        return {task: [stage[task] for stage in adapted] for task in self.tasks}
 
 
 def _rows(linear: nn.Linear, indices: Sequence[int], group: int) -> nn.Linear:

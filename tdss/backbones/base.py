@@ -1,16 +1,31 @@
-"""What a backbone hands to the adapters and the decoders."""
+"""The contract of a backbone: what flows through its blocks, and what it hands to adapters and decoders."""
 
-from collections.abc import Mapping
+from abc import abstractmethod
+from collections.abc import Iterator, Mapping
 from typing import NamedTuple
 
-from torch import Tensor
+from torch import Tensor, nn
+
+from tdss.backbones.config import BackboneConfig, ImageConfig
+
+Published = tuple[dict[str, Tensor], tuple[str, ...]]
+
+
+class Flow(NamedTuple):
+    """What goes from block to block: the feature map, and the state that an adapter lets flow beside it, by name.
+
+    ``x`` is ``[batch, height, width, channels]`` in a Swin and ``[batch, 1 + height·width, channels]`` in a ViT.
+    """
+
+    x: Tensor
+    state: Mapping[str, Tensor]
 
 
 class BlockTap(NamedTuple):
     """The two normalised inputs of one transformer block, each ``[batch, height, width, channels]``.
 
     ``attention`` is LN1(x), what the attention reads; ``mlp`` is LN2(x'), what the MLP reads. ``streams`` are the
-    block's outputs for tasks that have one of their own (MTLoRA), in the last block of a stage after its merging.
+    block's outputs for tasks that have one of their own, in the last block of a stage.
     """
 
     attention: Tensor
@@ -23,3 +38,66 @@ class StageTap(NamedTuple):
 
     blocks: tuple[BlockTap, ...]
     output: Tensor
+
+
+class Block(nn.Module):
+    """One transformer block: ``forward(flow)`` returns the flow after it, and its tap. A plain block leaves the state as it is."""
+
+
+class Stage(nn.Module):
+    """Blocks of one resolution: ``forward(flow)`` returns the flow into the next stage, and this stage's tap."""
+
+    blocks: nn.ModuleList
+
+
+class Backbone(nn.Module):
+    """Maps an image to one ``StageTap`` per stage; ``sizes`` are the stages' (height, width).
+
+    An adapter attaches to a backbone whose weights are loaded, and may replace any module inside it. What it puts in
+    the place of a published module keeps that module's tensors under their names. ``state``, where an adapter sets it,
+    maps the embedded image to the state that flows through the blocks.
+    """
+
+    config: BackboneConfig
+    sizes: tuple[tuple[int, int], ...]
+    stages: nn.ModuleList
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.state: nn.Module | None = None
+
+    @abstractmethod
+    def embed(self, image: Tensor) -> Tensor:
+        """Map ``[batch, 3, height, width]`` to the first block's feature map."""
+
+    def forward(self, image: Tensor) -> tuple[StageTap, ...]:
+        """Map ``[batch, 3, height, width]`` to the taps of every stage."""
+        x = self.embed(image)
+        flow = Flow(x, {} if self.state is None else self.state(x))
+        taps = []
+        for stage in self.stages:
+            flow, tap = stage(flow)
+            taps.append(tap)
+        return tuple(taps)
+
+    def blocks(self) -> Iterator[tuple[nn.ModuleList, int]]:
+        """Yield where each block is, its list and its index, in the order of the forward pass."""
+        for stage in self.stages:
+            assert isinstance(stage, Stage)
+            yield from ((stage.blocks, index) for index in range(len(stage.blocks)))
+
+    @staticmethod
+    @abstractmethod
+    def translate(weights: Mapping[str, Tensor], config: BackboneConfig, image: ImageConfig) -> Published:
+        """Return the tensors of a published file under our names, and the names left out.
+
+        Raises:
+            CheckpointError: the file is in no published layout.
+        """
+
+
+def spread_drop_path(config: BackboneConfig) -> tuple[tuple[float, ...], ...]:
+    """Return each block's probability of drop-path, by stage: it grows linearly to the last block's."""
+    depth = sum(config.depths)
+    drops = iter([config.drop_path * block / max(depth - 1, 1) for block in range(depth)])
+    return tuple(tuple(next(drops) for _ in range(count)) for count in config.depths)

@@ -5,12 +5,15 @@ so windows, shifts and masks are constants. Where a map is not a multiple of the
 after the norm. A map that is no larger than the window is not shifted. Both are as in the published code.
 """
 
+from collections.abc import Mapping
+
 import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
-from tdss.backbones.base import BlockTap, StageTap
-from tdss.config import ImageConfig, SwinConfig
+from tdss.backbones.base import Backbone, Block, BlockTap, Flow, Published, Stage, StageTap, spread_drop_path
+from tdss.backbones.config import BackboneConfig, ImageConfig, SwinConfig
+from tdss.backbones.swin_keys import from_published
 
 
 def relative_position_index(window: int) -> Tensor:
@@ -111,7 +114,7 @@ class DropPath(nn.Module):
         return x * keep.to(x.dtype) / (1.0 - self.p)
 
 
-class SwinBlock(nn.Module):
+class SwinBlock(Block):
     """One block: x' = x + Attention(LN1 x), then x' + MLP(LN2 x')."""
 
     mask: Tensor | None
@@ -132,12 +135,12 @@ class SwinBlock(nn.Module):
         mask = shift_mask(self.padded[0], self.padded[1], window, self.shift) if self.shift else None
         self.register_buffer("mask", mask, persistent=False)
 
-    def forward(self, x: Tensor) -> tuple[Tensor, BlockTap]:
+    def forward(self, flow: Flow) -> tuple[Flow, BlockTap]:
         """Return the block's output and its taps; all are ``[batch, height, width, dim]``."""
-        attention_input = self.norm1(x)
-        x = x + self.drop_path(self.attend(attention_input))
+        attention_input = self.norm1(flow.x)
+        x = flow.x + self.drop_path(self.attend(attention_input))
         mlp_input = self.norm2(x)
-        return x + self.drop_path(self.mlp(mlp_input)), BlockTap(attention_input, mlp_input)
+        return Flow(x + self.drop_path(self.mlp(mlp_input)), flow.state), BlockTap(attention_input, mlp_input)
 
     def attend(self, x: Tensor) -> Tensor:
         """Attend within (shifted) windows: ``[batch, height, width, dim]`` to the same, or more, channels."""
@@ -160,14 +163,17 @@ class PatchMerging(nn.Module):
         self.norm = nn.LayerNorm(4 * dim)
         self.reduction = nn.Linear(4 * dim, 2 * dim, bias=False)
 
-    def forward(self, x: Tensor, *, reduces: bool = True) -> Tensor:
-        """Map ``[batch, height, width, dim]`` to ``[batch, ⌈height/2⌉, ⌈width/2⌉, 2·dim]``; 4·dim if it does not reduce."""
+    def advance(self, flow: Flow) -> Flow:
+        """Return the flow into the next stage; a merging that carries state along overrides this."""
+        return Flow(self(flow.x), flow.state)
+
+    def forward(self, x: Tensor) -> Tensor:
+        """Map ``[batch, height, width, dim]`` to ``[batch, ⌈height/2⌉, ⌈width/2⌉, 2·dim]``."""
         height, width = x.shape[1:3]
         if height % 2 or width % 2:
             x = functional.pad(x, (0, 0, 0, width % 2, 0, height % 2))
         corners = (x[:, 0::2, 0::2], x[:, 1::2, 0::2], x[:, 0::2, 1::2], x[:, 1::2, 1::2])
-        joined: Tensor = self.norm(torch.cat(corners, -1))
-        return self.reduction(joined) if reduces else joined
+        return self.reduction(self.norm(torch.cat(corners, -1)))  # type: ignore[no-any-return]
 
 
 class PatchEmbed(nn.Module):
@@ -187,12 +193,13 @@ class PatchEmbed(nn.Module):
         return self.norm(self.proj(image).permute(0, 2, 3, 1))  # type: ignore[no-any-return]
 
 
-class SwinStage(nn.Module):
+class SwinStage(Stage):
     """Blocks of one resolution, and the merging that leads to the next stage (none in the last).
 
-    Tasks that have streams of their own get them merged too; ``reduces_streams`` False leaves out the reduction, which a
-    fold moved into their downsamplers.
+    ``merges_streams`` True sends the streams that tasks have of their own through the merging too.
     """
+
+    merges_streams = False
 
     def __init__(self, config: SwinConfig, stage: int, size: tuple[int, int], drops: tuple[float, ...]) -> None:
         super().__init__()
@@ -210,50 +217,43 @@ class SwinStage(nn.Module):
             for block in range(config.depths[stage])
         )
         self.downsample = PatchMerging(dim) if stage + 1 < len(config.depths) else None
-        self.reduces_streams = True
 
-    def forward(self, x: Tensor) -> tuple[Tensor, StageTap]:
-        """Return the next stage's input and this stage's taps."""
+    def forward(self, flow: Flow) -> tuple[Flow, StageTap]:
+        """Return the flow into the next stage and this stage's taps."""
         taps = []
         for block in self.blocks:
-            x, tap = block(x)
+            flow, tap = block(flow)
             taps.append(tap)
-        taps[-1] = self._merge_streams(taps[-1])
-        following = self.downsample(x) if self.downsample is not None else x
-        return following, StageTap(tuple(taps), x)
-
-    def _merge_streams(self, tap: BlockTap) -> BlockTap:
-        if tap.streams is None or self.downsample is None:
-            return tap
-        reduces, merge = self.reduces_streams, self.downsample
-        return tap._replace(streams={task: merge(stream, reduces=reduces) for task, stream in tap.streams.items()})
+        merge = self.downsample
+        if merge is None:
+            return flow, StageTap(tuple(taps), flow.x)
+        if self.merges_streams and taps[-1].streams is not None:
+            taps[-1] = taps[-1]._replace(streams={task: merge(x) for task, x in taps[-1].streams.items()})
+        return merge.advance(flow), StageTap(tuple(taps), flow.x)
 
 
-class Swin(nn.Module):
+class Swin(Backbone):
     """The backbone: an image to one ``StageTap`` per stage."""
 
     def __init__(self, config: SwinConfig, image: ImageConfig) -> None:
         super().__init__()
-        self.config = config
+        self.config: SwinConfig = config
         self.sizes = stage_sizes(config, image)
         self.patch_embed = PatchEmbed(config.patch, config.embed_dim)
-        depth = sum(config.depths)
-        drops = [config.drop_path * block / max(depth - 1, 1) for block in range(depth)]
-        firsts = [sum(config.depths[:stage]) for stage in range(len(config.depths))]
         self.stages = nn.ModuleList(
-            SwinStage(config, stage, self.sizes[stage], tuple(drops[first : first + config.depths[stage]]))
-            for stage, first in enumerate(firsts)
+            SwinStage(config, stage, size, drops)
+            for stage, (size, drops) in enumerate(zip(self.sizes, spread_drop_path(config), strict=True))
         )
         self.apply(_initialise)
 
-    def forward(self, image: Tensor) -> tuple[StageTap, ...]:
-        """Map ``[batch, 3, height, width]`` to the taps of every stage."""
-        x = self.patch_embed(image)
-        taps = []
-        for stage in self.stages:
-            x, tap = stage(x)
-            taps.append(tap)
-        return tuple(taps)
+    def embed(self, image: Tensor) -> Tensor:
+        """Map ``[batch, 3, height, width]`` to tokens ``[batch, ⌈height/patch⌉, ⌈width/patch⌉, embed_dim]``."""
+        return self.patch_embed(image)  # type: ignore[no-any-return]
+
+    @staticmethod
+    def translate(weights: Mapping[str, Tensor], config: BackboneConfig, image: ImageConfig) -> Published:
+        """See ``Backbone.translate``."""
+        return from_published(weights)
 
 
 def stage_sizes(config: SwinConfig, image: ImageConfig) -> tuple[tuple[int, int], ...]:

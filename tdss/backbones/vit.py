@@ -5,12 +5,15 @@ at run time. Blocks are grouped into stages of one resolution, H/patch × W/patc
 a hierarchical backbone gives them. The class token goes through every block; taps and outputs hold patch tokens only.
 """
 
+from collections.abc import Mapping
+
 import torch
 from torch import Tensor, nn
 
-from tdss.backbones.base import BlockTap, StageTap
+from tdss.backbones.base import Backbone, Block, BlockTap, Flow, Published, Stage, StageTap, spread_drop_path
+from tdss.backbones.config import BackboneConfig, ImageConfig, VitConfig
 from tdss.backbones.swin import DropPath, Mlp
-from tdss.config import ImageConfig, VitConfig
+from tdss.backbones.vit_keys import from_dinov2
 
 
 class Attention(nn.Module):
@@ -45,7 +48,7 @@ class LayerScale(nn.Module):
         return x * self.gain
 
 
-class VitBlock(nn.Module):
+class VitBlock(Block):
     """One block: x' = x + λ1 ⊙ Attention(LN1 x), then x' + λ2 ⊙ MLP(LN2 x')."""
 
     def __init__(self, config: VitConfig, size: tuple[int, int], drop: float) -> None:
@@ -60,33 +63,33 @@ class VitBlock(nn.Module):
         self.scale2 = LayerScale(dim)
         self.drop_path = DropPath(drop)
 
-    def forward(self, x: Tensor) -> tuple[Tensor, BlockTap]:
+    def forward(self, flow: Flow) -> tuple[Flow, BlockTap]:
         """Map ``[batch, 1 + height·width, dim]`` to the same shape and the patch tokens' taps."""
-        attention_input = self.norm1(x)
-        x = x + self.drop_path(self.scale1(self.attn(attention_input)))
+        attention_input = self.norm1(flow.x)
+        x = flow.x + self.drop_path(self.scale1(self.attn(attention_input)))
         mlp_input = self.norm2(x)
         tap = BlockTap(patches(attention_input, self.size), patches(mlp_input, self.size))
-        return x + self.drop_path(self.scale2(self.mlp(mlp_input))), tap
+        return Flow(x + self.drop_path(self.scale2(self.mlp(mlp_input))), flow.state), tap
 
 
-class VitStage(nn.Module):
+class VitStage(Stage):
     """A run of blocks whose last output is a tap."""
 
-    def __init__(self, config: VitConfig, depth: int, size: tuple[int, int], drops: tuple[float, ...]) -> None:
+    def __init__(self, config: VitConfig, size: tuple[int, int], drops: tuple[float, ...]) -> None:
         super().__init__()
         self.size = size
-        self.blocks = nn.ModuleList(VitBlock(config, size, drops[block]) for block in range(depth))
+        self.blocks = nn.ModuleList(VitBlock(config, size, drop) for drop in drops)
 
-    def forward(self, x: Tensor) -> tuple[Tensor, StageTap]:
+    def forward(self, flow: Flow) -> tuple[Flow, StageTap]:
         """Return the tokens for the next stage, ``[batch, 1 + height·width, dim]``, and this stage's taps."""
         taps = []
         for block in self.blocks:
-            x, tap = block(x)
+            flow, tap = block(flow)
             taps.append(tap)
-        return x, StageTap(tuple(taps), patches(x, self.size))
+        return flow, StageTap(tuple(taps), patches(flow.x, self.size))
 
 
-class Vit(nn.Module):
+class Vit(Backbone):
     """The backbone: an image to one ``StageTap`` per stage, all of one size and width."""
 
     def __init__(self, config: VitConfig, image: ImageConfig) -> None:
@@ -99,23 +102,18 @@ class Vit(nn.Module):
         self.positions = nn.Parameter(torch.zeros(1, 1 + size[0] * size[1], config.dim))
         for token in (self.class_token, self.positions):
             nn.init.trunc_normal_(token, std=0.02)
-        depth = sum(config.depths)
-        drops = [config.drop_path * block / max(depth - 1, 1) for block in range(depth)]
-        firsts = [sum(config.depths[:stage]) for stage in range(len(config.depths))]
-        self.stages = nn.ModuleList(
-            VitStage(config, count, size, tuple(drops[first : first + count]))
-            for first, count in zip(firsts, config.depths, strict=True)
-        )
+        self.stages = nn.ModuleList(VitStage(config, size, drops) for drops in spread_drop_path(config))
 
-    def forward(self, image: Tensor) -> tuple[StageTap, ...]:
-        """Map ``[batch, 3, height, width]`` to the taps of every stage."""
+    def embed(self, image: Tensor) -> Tensor:
+        """Map ``[batch, 3, height, width]`` to the class token and the patches, ``[batch, 1 + height·width, dim]``."""
         tokens = self.patch_embed(image).flatten(2).transpose(1, 2)
-        x = torch.cat([self.class_token.expand(len(tokens), -1, -1), tokens], 1) + self.positions
-        taps = []
-        for stage in self.stages:
-            x, tap = stage(x)
-            taps.append(tap)
-        return tuple(taps)
+        return torch.cat([self.class_token.expand(len(tokens), -1, -1), tokens], 1) + self.positions
+
+    @staticmethod
+    def translate(weights: Mapping[str, Tensor], config: BackboneConfig, image: ImageConfig) -> Published:
+        """See ``Backbone.translate``."""
+        assert isinstance(config, VitConfig)
+        return from_dinov2(weights, config.depths, (image.height // config.patch, image.width // config.patch))
 
 
 def patches(tokens: Tensor, size: tuple[int, int]) -> Tensor:

@@ -6,7 +6,9 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
-from tdss.config import HrnetConfig
+from tdss.adapters.base import TaskFeatures
+from tdss.decoders.base import Decoders, Sizes
+from tdss.decoders.config import HrnetConfig
 
 
 def resize(x: Tensor, size: tuple[int, int]) -> Tensor:
@@ -46,3 +48,22 @@ class HrnetDecoder(nn.Module):
     def forward(self, features: Sequence[Tensor]) -> Tensor:
         """Map one ``[batch, height, width, channels]`` per stage to the task's raw output ``[batch, channels, *image]``."""
         return self.head([down(x) for down, x in zip(self.downsamplers, features, strict=True)])  # type: ignore[no-any-return]
+
+
+class HrnetDecoders(nn.ModuleDict, Decoders):
+    """A decoder of its own for each task."""
+
+    def __init__(self, config: HrnetConfig, sizes: Sizes) -> None:
+        widths = [stage.channels for stage in sizes.stages]
+        super().__init__(
+            {task: HrnetDecoder(config, widths, channels, sizes.image) for task, channels in sizes.tasks.items()}
+        )
+
+    def forward(self, features: TaskFeatures) -> dict[str, Tensor]:
+        """Answer every task."""
+        return {task: decoder(features[task]) for task, decoder in self.items()}
+
+    def keep(self, tasks: Sequence[str]) -> None:
+        """Drop the decoders of other tasks."""
+        for task in [task for task in self if task not in tasks]:
+            del self[task]

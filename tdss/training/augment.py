@@ -16,7 +16,7 @@ import torch
 from torch import Tensor
 from torch.nn import functional
 
-from tdss.config import ImageConfig
+from tdss.backbones.config import ImageConfig
 from tdss.training.config import AugmentConfig
 
 LUMA = (0.299, 0.587, 0.114)  # ITU-R BT.601

@@ -7,11 +7,12 @@ from pydantic import Field, ValidationError, model_validator
 
 from bundle.base.errors import ConfigError
 from bundle.base.frozen import Frozen, faults
-from bundle.base.limits import Batch, Count, CountOrNone, Name, NotNegative, Positive, Seed, Small, SplitName
-from tdss.config import IN_BACKBONE, ModelConfig
+from bundle.base.limits import LIMITS, Batch, Count, CountOrNone, Name, NotNegative, Positive, Seed, Small, SplitName
+from tdss.config import ModelConfig
 from tdss.toml_file import read_toml
 
 Precision: TypeAlias = Literal["32-true", "bf16-mixed"]  # no FP16: its loss scale is no part of a run's state
+Pattern: TypeAlias = Annotated[str, Field(min_length=1, max_length=LIMITS["path_bytes"].most)]
 Fraction: TypeAlias = Annotated[float, Field(ge=0, lt=1)]
 
 
@@ -61,19 +62,23 @@ class OptimizerConfig(Frozen):
 class LossConfig(Frozen):
     """The weight of a task's loss in the sum; ``balance`` weighs a class by frequency to the power −balance.
 
-    ``stride`` takes every n-th row and column of a map with more than one channel, at a random phase.
+    ``stride`` takes every n-th row and column of a map with more than one channel, at a random phase. ``auxiliary`` is the
+    factor of the task's auxiliary outputs, where the decoder gives some.
     """
 
     weight: NotNegative = 1.0
     balance: Annotated[float, Field(ge=0, le=1)] = 0.0
     stride: Small = 1
+    auxiliary: NotNegative = 1.0
 
 
 class TrainConfig(Frozen):
     """A run: what is trained, on what, for how long. ``name`` is its folder below ``runs``.
 
     Exactly one of ``steps`` and ``minutes`` is given; minutes become steps by timing the first ones.
-    ``init_backbone`` is a checkpoint folder whose backbone is loaded; ``freeze_backbone`` keeps it as it is.
+    ``init_backbone`` is a checkpoint folder whose backbone is loaded. ``freeze_backbone`` keeps it as it is, but for
+    what its adapter trains inside it. ``trainable`` names the trained parameters itself, by patterns. ``stores`` "trained"
+    leaves out of the checkpoint what is as in ``init_backbone``, and names that by its hash.
     ``baseline_of`` names a finished run that this one is the baseline of: its card gains the comparison.
     """
 
@@ -90,6 +95,8 @@ class TrainConfig(Frozen):
     evaluation_images: Count = 148
     init_backbone: Path | None = None
     freeze_backbone: bool = False
+    trainable: tuple[Pattern, ...] = ()
+    stores: Literal["all", "trained"] = "all"
     baseline_of: Path | None = None
     data: DataConfig
     augment: AugmentConfig = AugmentConfig()
@@ -103,13 +110,12 @@ class TrainConfig(Frozen):
             raise ValueError("give exactly one of steps and minutes")
         if set(self.losses) != set(self.model.tasks):
             raise ValueError(f"losses are {sorted(self.losses)}, model.tasks are {sorted(self.model.tasks)}")
-        kind = self.model.adapter.kind
-        if kind in IN_BACKBONE and (self.init_backbone is not None or self.freeze_backbone):
-            raise ValueError(
-                f"adapter {kind} lives inside the backbone: init_backbone and freeze_backbone take it for a part of that"
-            )
-        if self.freeze_backbone and self.init_backbone is None:
-            raise ValueError("freeze_backbone needs init_backbone: an untrained backbone would stay so")
+        if self.init_backbone is None and (self.freeze_backbone or self.stores == "trained"):
+            raise ValueError('freeze_backbone and stores = "trained" need init_backbone: the backbone they keep')
+        if self.freeze_backbone and self.trainable:
+            raise ValueError("give freeze_backbone or trainable: the patterns say what is trained of the backbone too")
+        if self.model.base is not None:
+            raise ValueError("model.base is written by a run; give init_backbone")
         return self
 
     @property

@@ -11,7 +11,7 @@ from bundle.base.errors import DatasetError
 from bundle.base.frozen import Frozen
 from bundle.tasks.dataset import FolderDataset, load_spec
 from bundle.tasks.table import task as task_row
-from tdss.config import ImageConfig
+from tdss.backbones.config import ImageConfig
 from tdss.kinds.tensor_kind import tensors
 from tdss.training import augment
 from tdss.training.config import AugmentConfig

@@ -8,8 +8,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 import torch
-from torch import Tensor, nn
-from torch.optim import AdamW
+from torch import Tensor
 
 from bundle.base.append_log import AppendLog
 from bundle.base.errors import CheckpointError, ConfigError
@@ -17,15 +16,16 @@ from bundle.base.strict_json import dumps
 from bundle.formats.outputs import nothing, require_folder, unlisted
 from bundle.tasks.dataset import SPEC_FILE
 from bundle.tasks.table import task as task_row
-from tdss import checkpoint
-from tdss.config import IN_BACKBONE
+from tdss.decoders.base import AUXILIARY
 from tdss.kinds.tensor_kind import tensors
-from tdss.model import MultiTaskModel, shapes
+from tdss.model import MultiTaskModel
+from tdss.part import Moment
 from tdss.training import data, finish, state
 from tdss.training.config import TrainConfig
 from tdss.training.evaluate import evaluate
 from tdss.training.progress import Display
 from tdss.training.schedule import ema_decay, learning_rate
+from tdss.training.start import averaged, build_model, make_optimizer, set_training
 
 if TYPE_CHECKING:
     from lightning.fabric import Fabric
@@ -51,10 +51,12 @@ class Run:
         self.module, self.wrapped = fabric.setup(self.model, self.optimizer)  # moves the model to its device
         self.ema = {name: tensor.detach().clone() for name, tensor in averaged(self.model).items()}
         self.weights: dict[str, Tensor] = {}
+        self.parts = [part for _, part in self.model.parts()]
+        self._take_factors()
 
     def resume(self) -> None:
         """Take up the last state of this run, if there is one."""
-        found = state.load(self.config.folder / "last", self.model, self.ema, self.optimizer)
+        found = state.load(self.config.folder / "last", self.model, self._own(), self.optimizer)
         if found is None:
             self._rewind(-1)
             return
@@ -67,6 +69,7 @@ class Run:
                 fix="give the run another name, or remove its folder",
             )
         self.counters = found
+        self._take_factors()
         self._rewind(found.step)
         self.display.say(f"resumes at step {found.step} of {found.total}")
 
@@ -88,8 +91,11 @@ class Run:
             draw = data.generator(self.config.seed, step, 2 + self.fabric.global_rank)
             batch = data.make_batch(ram, chosen, self.config.model.image, self.config.augment, draw)
             loaded = time.monotonic() - start
-            values = self.step(batch, step, draw)
-            self._count(values, time.monotonic() - start, loaded)
+            epoch, following = step * size // len(ram), (step + 1) * size // len(ram)
+            moment = Moment(step, epoch, data.generator(self.config.seed, step, 0))
+            total, values = self.step(batch, moment, draw)
+            self._end_step(moment, values, ends_epoch=following > epoch)
+            self._count(total, values, time.monotonic() - start, loaded)
             if self.counters.step in self._evaluation_steps():
                 self.evaluate()
             if time.monotonic() - saved >= self.config.save_seconds:
@@ -97,30 +103,37 @@ class Run:
                 saved = time.monotonic()
         self.save()
 
-    def step(self, batch: data.Batch, step: int, draw: torch.Generator) -> dict[str, float]:
-        """Do one step of the optimizer; return each task's unweighted loss.
+    def step(self, batch: data.Batch, moment: Moment, draw: torch.Generator) -> tuple[float, dict[str, float]]:
+        """Do one step of the optimizer; return the loss, and each output's and penalty's unweighted part of it.
 
         Raises:
             CheckpointError: a loss or a gradient is not finite; the weights are those of the step before.
         """
         torch.manual_seed(int(torch.randint(2**62, (), generator=draw)))  # drop-path
-        set_training(self.model, self.config)
-        rate = learning_rate(step, self.counters.total or 10**9, self.config.optimizer)
+        set_training(self.model)
+        rate = learning_rate(moment.step, self.counters.total or 10**9, self.config.optimizer)
         for group in self.wrapped.param_groups:
             group["lr"] = rate
+        for part in self.parts:
+            part.before_step(moment)
         raw: dict[str, Tensor] = self.module(self.fabric.to_device(batch.images))
-        parts = {task: self._loss(task, raw[task], self.fabric.to_device(batch.labels[task]), draw) for task in raw}
-        weighted = [self.config.losses[task].weight * value for task, value in parts.items()]
+        labels = {task: self.fabric.to_device(label) for task, label in batch.labels.items()}
+        parts = {name: self._loss(name, output, labels, draw) for name, output in raw.items()}
+        weighted = [self._weight(name) * value for name, value in parts.items()]
+        penalties = self._penalties(moment)
+        loss = torch.stack([*weighted, *penalties.values()]).sum()
         self.wrapped.zero_grad()
-        self.fabric.backward(torch.stack(weighted).sum())
+        self.fabric.backward(loss)
+        for part in self.parts:
+            part.after_backward(moment)
         norm = self.fabric.clip_gradients(
             self.module, self.wrapped, max_norm=self.config.optimizer.clip, error_if_nonfinite=False
         )
-        values = {task: float(value.detach()) for task, value in parts.items()}
-        self._require_finite(step, values | {"the gradient": float("nan") if norm is None else float(norm)})
+        values = {name: float(value.detach()) for name, value in (parts | penalties).items()}
+        gradient = {"the gradient": float("nan") if norm is None else float(norm)}
+        self._require_finite(moment.step, values | gradient)
         self.wrapped.step()
-        self._average(step)
-        return values
+        return float(loss.detach()), values
 
     def evaluate(self) -> None:
         """Log the metrics of the averaged weights on some validation images; a slow metric waits for the end."""
@@ -138,12 +151,18 @@ class Run:
         """Return a copy of the model with the averaged weights."""
         model = MultiTaskModel(self.config.model).to(self.fabric.device)
         model.load_state_dict({**self.model.state_dict(), **self.ema})
+        remembered = self.model.training_state()
+        for name, tensor in model.training_state().items():
+            tensor.copy_(remembered[name])
         return model.eval()
 
     def save(self) -> None:
         """Replace the last state on disk."""
         if self.fabric.is_global_zero:
-            state.save(self.config.folder / "last", self.counters, self.model, self.ema, self.optimizer)
+            state.save(self.config.folder / "last", self.counters, self.model, self._own(), self.optimizer)
+
+    def _own(self) -> state.Own:
+        return {"ema": self.ema, "part": self.model.training_state()}
 
     def _decode(self) -> data.Ram:
         ids = self.dataset.ids(self.config.data.train)
@@ -157,11 +176,41 @@ class Run:
                 self.weights[task] = self.fabric.to_device(weights)
         return ram
 
-    def _loss(self, task: str, raw: Tensor, label: Tensor, draw: torch.Generator) -> Tensor:
+    def _loss(self, name: str, raw: Tensor, labels: dict[str, Tensor], draw: torch.Generator) -> Tensor:
+        task = name.partition(AUXILIARY)[0]
         stride = self.config.losses[task].stride
         down, across = (int(torch.randint(stride, (), generator=draw)) for _ in range(2))
-        raw, label = raw[..., down::stride, across::stride], label[..., down::stride, across::stride]
+        raw, label = raw[..., down::stride, across::stride], labels[task][..., down::stride, across::stride]
         return tensors(task_row(task).kind).loss(raw.float(), label, self.weights.get(task))
+
+    def _weight(self, name: str) -> float:
+        """Return the factor of an output's loss in the sum."""
+        task, auxiliary, _ = name.partition(AUXILIARY)
+        own = self.config.losses[task]
+        return own.weight * self.factors.get(task, 1.0) * (own.auxiliary if auxiliary else 1.0)
+
+    def _penalties(self, moment: Moment) -> dict[str, Tensor]:
+        summed: dict[str, Tensor] = {}
+        for part in self.parts:
+            for name, value in part.penalties(moment).items():
+                summed[name] = summed[name] + value if name in summed else value
+        return summed
+
+    def _end_step(self, moment: Moment, values: dict[str, float], *, ends_epoch: bool) -> None:
+        """Count the step's losses for the epoch, end the epoch, and let the average follow."""
+        self.counters = self.counters.add(values, ends_epoch=ends_epoch)
+        if ends_epoch:
+            for part in self.parts:
+                part.after_epoch(moment)
+            self._take_factors()
+        self._average(moment.step)
+
+    def _take_factors(self) -> None:
+        """Ask the parts for the factors on the tasks' loss weights; those of several parts multiply."""
+        self.factors: dict[str, float] = {}
+        for part in self.parts:
+            for task, factor in part.loss_factors(self.counters.epochs).items():
+                self.factors[task] = self.factors.get(task, 1.0) * factor
 
     def _require_finite(self, step: int, values: dict[str, float]) -> None:
         """Stop before a step that would spoil the weights; the gradient is that of all devices, so each of them stops."""
@@ -181,14 +230,13 @@ class Run:
         current = averaged(self.model)
         torch._foreach_lerp_(list(self.ema.values()), [current[name].detach() for name in self.ema], 1 - decay)
 
-    def _count(self, values: dict[str, float], seconds: float, loaded: float) -> None:
+    def _count(self, total: float, values: dict[str, float], seconds: float, loaded: float) -> None:
         counters = self.counters
         counters = counters.model_copy(update={"step": counters.step + 1, "seconds": counters.seconds + seconds})
         if not counters.total and counters.step >= TIMED and self.config.minutes is not None:
             total_steps = round(self.config.minutes * 60 * counters.step / counters.seconds)
             counters = counters.model_copy(update={"total": self.fabric.broadcast(total_steps)})  # one for all devices
         self.counters = counters
-        total = sum(self.config.losses[task].weight * value for task, value in values.items())
         self.display.step(counters.step, counters.total, total, seconds)
         if self.fabric.is_global_zero and (counters.step % LOG_EVERY == 0 or counters.step == counters.total):
             rate = learning_rate(counters.step - 1, counters.total or 10**9, self.config.optimizer)
@@ -217,6 +265,10 @@ def train(config: TrainConfig, fabric: "Fabric", display: Display) -> None:
         require_folder(config.folder, foreign, inputs)
         config.folder.mkdir(parents=True, exist_ok=True)
         run = Run(config, fabric, display)
+        trained, every = (
+            sum(p.numel() for p in part) for part in (state.trainable(run.model).values(), run.model.parameters())
+        )
+        display.say(f"trains {trained / 1e6:.3f} M of {every / 1e6:.3f} M parameters")
         run.resume()
         require_folder(config.folder / "checkpoint", nothing)
         run.train()
@@ -235,58 +287,3 @@ def foreign(folder: Path) -> str:
 def fingerprint(config: TrainConfig) -> str:
     """Return the sha256 of everything in a config that is not a default."""
     return hashlib.sha256(config.model_dump_json(exclude_defaults=True).encode()).hexdigest()
-
-
-def build_model(config: TrainConfig) -> MultiTaskModel:
-    """Make the model, take the backbone of ``init_backbone`` and freeze it, as the config says.
-
-    Raises:
-        ConfigError: the two backbones differ in more than drop-path, or the checkpoint's holds an adapter.
-    """
-    shapes(config.model)
-    model = MultiTaskModel(config.model)
-    if config.init_backbone is not None:
-        source_config, source = checkpoint.load(config.init_backbone)
-        wanted = config.model.backbone.model_copy(update={"drop_path": source_config.backbone.drop_path})
-        if wanted != source_config.backbone or config.model.image != source_config.image:
-            raise ConfigError(
-                "init_backbone holds another backbone",
-                expected=str(config.model.backbone),
-                got=str(source_config.backbone),
-                where=str(config.init_backbone),
-                fix="make [model.backbone] and [model.image] equal to the checkpoint's",
-            )
-        if source_config.adapter.kind in IN_BACKBONE:
-            raise ConfigError(
-                "the backbone of init_backbone holds an adapter",
-                expected=f"an adapter that is not {' or '.join(IN_BACKBONE)}",
-                got=source_config.adapter.kind,
-                where=str(config.init_backbone),
-                fix="give a checkpoint whose backbone is plain",
-            )
-        model.backbone.load_state_dict(source.backbone.state_dict())
-    model.backbone.requires_grad_(not config.freeze_backbone)
-    return model
-
-
-def make_optimizer(model: nn.Module, config: TrainConfig) -> AdamW:
-    """Return AdamW over what is trained; biases, norms, gate logits and bias tables are not decayed."""
-    parameters = state.trainable(model)
-    decayed = [p for name, p in parameters.items() if p.ndim > 1 and not name.endswith(("bias_table", "logits"))]
-    known = {id(p) for p in decayed}
-    free = [p for p in parameters.values() if id(p) not in known]
-    groups = [{"params": decayed, "weight_decay": config.optimizer.weight_decay}, {"params": free, "weight_decay": 0.0}]
-    return AdamW(groups, lr=config.optimizer.lr)
-
-
-def set_training(model: MultiTaskModel, config: TrainConfig) -> None:
-    """Put the model into training mode; a frozen backbone stays in evaluation mode."""
-    model.train()
-    if config.freeze_backbone:
-        model.backbone.eval()
-
-
-def averaged(model: nn.Module) -> dict[str, Tensor]:
-    """Return what the running average follows: the trained parameters and the float buffers of the batch norms."""
-    buffers = {name: tensor for name, tensor in model.named_buffers() if name.endswith(("running_mean", "running_var"))}
-    return {**state.trainable(model), **buffers}

@@ -1,14 +1,15 @@
-"""The state of a run on disk: weights, running average and optimizer in one safetensors file, counters in JSON.
+"""The state of a run on disk: weights, running average, what parts remember and optimizer in one file, counters in JSON.
 
 Both lie in one folder that is replaced whole, so a kill leaves the old state or the new one. Nothing is pickled.
 AdamW keeps two moments per parameter and a count of steps that all parameters share.
 """
 
+from collections.abc import Mapping
 from pathlib import Path
-from typing import Literal
+from typing import Literal, TypeAlias
 
 import torch
-from pydantic import ValidationError
+from pydantic import Field, ValidationError
 from safetensors import SafetensorError
 from safetensors.torch import load_file
 from torch import Tensor, nn
@@ -23,17 +24,35 @@ from tdss.checkpoint import write_weights
 TENSORS = "state.safetensors"
 COUNTERS = "state.json"
 MOMENTS = ("exp_avg", "exp_avg_sq")
+Own: TypeAlias = Mapping[str, Mapping[str, Tensor]]
+"""What a run holds beside model and optimizer, by group and name: the running average, and what the parts remember."""
 
 
 class Counters(Frozen):
-    """Where a run stands: ``step`` steps are done, ``seconds`` of training; ``total`` is the schedule's length."""
+    """Where a run is: ``step`` steps are done, ``seconds`` of training; ``total`` is the schedule's length.
 
-    schema_version: Literal[2] = 2
+    ``epochs`` holds the mean of each output's loss and each penalty, by name, for every epoch that ended. ``sums`` and
+    ``counted`` are those of this epoch's steps so far.
+    """
+
+    schema_version: Literal[2, 3] = 3
     step: int
     total: int
     seed: int
     seconds: float
     config_sha256: str
+    epochs: tuple[dict[str, float], ...] = ()
+    sums: dict[str, float] = Field(default_factory=dict)
+    counted: int = 0
+
+    def add(self, losses: Mapping[str, float], *, ends_epoch: bool) -> "Counters":
+        """Return the counters with one step's losses in this epoch's sums."""
+        sums = {task: self.sums.get(task, 0.0) + loss for task, loss in losses.items()}
+        counted = self.counted + 1
+        if not ends_epoch:
+            return self.model_copy(update={"sums": sums, "counted": counted})
+        means = {task: value / counted for task, value in sums.items()}
+        return self.model_copy(update={"epochs": (*self.epochs, means), "sums": {}, "counted": 0})
 
 
 def trainable(model: nn.Module) -> dict[str, nn.Parameter]:
@@ -41,10 +60,10 @@ def trainable(model: nn.Module) -> dict[str, nn.Parameter]:
     return {name: parameter for name, parameter in model.named_parameters() if parameter.requires_grad}
 
 
-def save(folder: Path, counters: Counters, model: nn.Module, ema: dict[str, Tensor], optimizer: AdamW) -> None:
+def save(folder: Path, counters: Counters, model: nn.Module, own: Own, optimizer: AdamW) -> None:
     """Replace the state in ``folder``."""
     tensors = {f"model.{name}": tensor for name, tensor in model.state_dict().items()}
-    tensors |= {f"ema.{name}": tensor for name, tensor in ema.items()}
+    tensors |= {f"{group}.{name}": tensor for group, held in own.items() for name, tensor in held.items()}
     for name, parameter in trainable(model).items():
         moments = optimizer.state.get(parameter, {})
         tensors |= {f"{key}.{name}": moments[key] for key in MOMENTS if key in moments}
@@ -54,7 +73,7 @@ def save(folder: Path, counters: Counters, model: nn.Module, ema: dict[str, Tens
         write_text(temporary / COUNTERS, counters.model_dump_json(indent=2))
 
 
-def load(folder: Path, model: nn.Module, ema: dict[str, Tensor], optimizer: AdamW) -> Counters | None:
+def load(folder: Path, model: nn.Module, own: Own, optimizer: AdamW) -> Counters | None:
     """Restore what ``save`` wrote in place and return the counters; None if there is no state.
 
     Raises:
@@ -65,16 +84,18 @@ def load(folder: Path, model: nn.Module, ema: dict[str, Tensor], optimizer: Adam
     try:
         counters = Counters.model_validate_json((folder / COUNTERS).read_bytes())
     except ValidationError as error:
-        raise _refuse(folder, "counters of schema_version 2", str(error)) from error
+        raise _refuse(folder, "counters of schema_version 3", str(error)) from error
     try:
         tensors = load_file(folder / TENSORS)
     except (OSError, SafetensorError) as error:
         raise _refuse(folder, f"the tensors of step {counters.step}", str(error)) from error
     _expect(folder, "model", set(model.state_dict()), tensors)
-    _expect(folder, "ema", set(ema), tensors)
+    for group, held in own.items():
+        _expect(folder, group, set(held), tensors)
     model.load_state_dict({name: tensors[f"model.{name}"] for name in model.state_dict()})
-    for name, tensor in ema.items():
-        tensor.copy_(tensors[f"ema.{name}"])
+    for group, held in own.items():
+        for name, tensor in held.items():
+            tensor.copy_(tensors[f"{group}.{name}"])
     for name, parameter in trainable(model).items() if counters.step else ():
         saved = {key: tensors[f"{key}.{name}"].to(parameter.device) for key in MOMENTS if f"{key}.{name}" in tensors}
         if saved:  # what never had a gradient has none

@@ -11,8 +11,12 @@ from bundle.formats.manifest import Io
 from bundle.tasks.preprocess import Preprocess
 from bundle.tasks.spec import Array
 from compile.stage.graph_info import GraphInfo
-from tdss.checkpoint import Card, save
-from tdss.config import HrnetConfig, ImageConfig, ModelConfig, SwinConfig, TdssConfig
+from tdss.adapters.config import TdssConfig
+from tdss.backbones.config import ImageConfig, SwinConfig
+from tdss.card import Card
+from tdss.checkpoint import save
+from tdss.config import ModelConfig
+from tdss.decoders.config import HrnetConfig
 from tdss.model import MultiTaskModel
 from tests.bundle.made_scenes import SPEC, write_folder
 

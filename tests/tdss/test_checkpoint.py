@@ -9,10 +9,14 @@ from safetensors.torch import load_file, save_file
 
 from bundle.base.errors import CheckpointError, ConfigError
 from tdss import checkpoint
-from tdss.config import HrnetConfig, ImageConfig, ModelConfig, SwinConfig, TdssConfig
+from tdss.adapters.config import TdssConfig
+from tdss.backbones.config import ImageConfig, SwinConfig
+from tdss.card import Card, load_card
+from tdss.config import ModelConfig
+from tdss.decoders.config import HrnetConfig
 from tdss.model import MultiTaskModel
 
-CARD = checkpoint.Card(trained_on="nothing", steps=0, hours=0.0, metrics={})
+CARD = Card(trained_on="nothing", steps=0, hours=0.0, metrics={})
 
 
 def small() -> ModelConfig:
@@ -40,7 +44,7 @@ def test_round_trip(folder: Path) -> None:
     assert not model.training
     stored = load_file(folder / checkpoint.WEIGHTS)
     assert all(torch.equal(tensor, stored[name]) for name, tensor in model.state_dict().items())
-    assert checkpoint.load_card(folder) == CARD
+    assert load_card(folder) == CARD
 
 
 def test_half_storage_is_rounded_once(folder: Path) -> None:

@@ -37,7 +37,7 @@ WRONG = [
 
 
 def text() -> str:
-    return tomli_w.dumps(small().model_dump(mode="json"))
+    return tomli_w.dumps(small().model_dump(mode="json", exclude_none=True))
 
 
 @pytest.mark.parametrize(("line", "value", "key"), WRONG)

@@ -7,11 +7,11 @@ import pytest
 import torch
 from safetensors.torch import save_file
 
-from bundle.base.errors import CheckpointError, ConfigError
+from bundle.base.errors import CheckpointError
 from tdss import checkpoint
-from tdss.config import MtloraConfig, SsfConfig
+from tdss.adapters.config import AdapterConfig, MtloraConfig, SsfConfig
 from tdss.foreign import import_backbone, read_foreign
-from tdss.model import MultiTaskModel
+from tdss.model import MultiTaskModel, plain_backbone
 from tests.cli.run import tdss
 from tests.tdss.test_checkpoint import small
 
@@ -122,13 +122,20 @@ def test_a_file_without_tensors_is_refused(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("adapter", [SsfConfig(kind="ssf"), MtloraConfig(kind="mtlora", rank=2)])
-def test_an_adapter_inside_the_backbone_takes_no_published_one(
-    adapter: SsfConfig | MtloraConfig, tmp_path: Path
-) -> None:
-    checkpoint.write_config(tmp_path / "config.toml", small().model_copy(update={"adapter": adapter}))
+def test_an_adapter_inside_the_backbone_starts_from_a_published_one(adapter: AdapterConfig, tmp_path: Path) -> None:
+    """Every published tensor keeps its name, and the new adapter changes nothing yet."""
+    config = small().model_copy(update={"adapter": adapter})
+    checkpoint.write_config(tmp_path / "config.toml", config)
     save_file(official(), tmp_path / "swin.safetensors")
-    with pytest.raises(ConfigError, match=f"no place for the adapter {adapter.kind}"):
-        import_backbone(tmp_path / "swin.safetensors", tmp_path / "config.toml", tmp_path / "out", seed=0)
+    import_backbone(tmp_path / "swin.safetensors", tmp_path / "config.toml", tmp_path / "out", seed=0)
+    _, model = checkpoint.load(tmp_path / "out")
+    plain = plain_backbone(config)
+    names = set(plain.state_dict())
+    assert names < set(model.backbone.state_dict())
+    plain.load_state_dict({name: model.backbone.state_dict()[name] for name in names})
+    image = torch.randn(1, 3, 32, 32)
+    for mine, other in zip(model.backbone(image), plain.eval()(image), strict=True):
+        assert torch.allclose(mine.output, other.output, atol=1e-6)
 
 
 @pytest.mark.parametrize("name", ["folder.pth", "folder.safetensors"])

@@ -4,17 +4,10 @@ import torch
 from hypothesis import strategies
 from torch import nn
 
-from tdss.config import (
-    HrnetConfig,
-    ImageConfig,
-    ModelConfig,
-    MtloraConfig,
-    NoAdapterConfig,
-    SsfConfig,
-    SwinConfig,
-    TdssConfig,
-    VitConfig,
-)
+from tdss.adapters.config import MtloraConfig, NoAdapterConfig, SsfConfig, TdssConfig
+from tdss.backbones.config import ImageConfig, SwinConfig, VitConfig
+from tdss.config import ModelConfig
+from tdss.decoders.config import HrnetConfig
 from tdss.model import MultiTaskModel
 
 TASKS = {"semseg": 5, "human_parts": 3, "saliency": 1, "normals": 3, "depth": 1, "edge": 1}

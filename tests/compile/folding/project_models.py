@@ -4,7 +4,8 @@ import torch
 from hypothesis import strategies
 
 from compile.graphs.io_wrappers import RawModel
-from tdss.config import ModelConfig, SsfConfig
+from tdss.adapters.config import SsfConfig
+from tdss.config import ModelConfig
 from tests.compile.folding.exporting import export_simplified
 from tests.compile.folding.models import adapted, configs, make_model, mtloras, subsets
 from tests.compile.folding.networks import Network

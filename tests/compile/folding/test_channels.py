@@ -10,8 +10,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 from torch import nn
 
+from tdss.adapters.config import TdssConfig
 from tdss.adapters.tdss import SkillBank
-from tdss.config import ModelConfig, TdssConfig
+from tdss.config import ModelConfig
 from tdss.model import MultiTaskModel
 from tests.compile.folding.applied import few, zero
 from tests.compile.folding.exact import run_float32

@@ -8,7 +8,8 @@ from hypothesis import given
 from compile.folding.choice.price import graph_price
 from compile.folding.engine import eliminate, fold_graph
 from compile.graphs.cost import graph_cost
-from tdss.config import ModelConfig, MtloraConfig, SsfConfig, TdssConfig
+from tdss.adapters.config import MtloraConfig, SsfConfig, TdssConfig
+from tdss.config import ModelConfig
 from tests.compile.folding.applied import few
 from tests.compile.folding.engine_cases import stays_the_same
 from tests.compile.folding.models import adapted, make_config, make_model

@@ -9,8 +9,9 @@ from hypothesis import strategies as st
 
 from compile.folding.reading.settle import settle
 from compile.graphs.nodes import constant
+from tdss.adapters.config import TdssConfig
 from tdss.adapters.tdss import DynamicGate, Tsai
-from tdss.config import ModelConfig, TdssConfig
+from tdss.config import ModelConfig
 from tests.compile.folding.applied import few, zero
 from tests.compile.folding.models import configs, make_config, make_model
 from tests.compile.folding.proven import fold_exactly, graph_of, names_of

@@ -12,7 +12,8 @@ from compile.folding.static_gates import find_gates, freeze, mask, measure_gates
 from compile.graphs.cost import graph_cost
 from compile.graphs.pytorch.evaluate import evaluate
 from compile.stage.compare import run_model
-from tdss.config import ModelConfig, TdssConfig
+from tdss.adapters.config import TdssConfig
+from tdss.config import ModelConfig
 from tests.compile.folding.applied import few
 from tests.compile.folding.exporting import export_simplified
 from tests.compile.folding.models import configs, make_config, make_model

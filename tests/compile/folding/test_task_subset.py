@@ -10,7 +10,8 @@ from bundle.base.errors import ConfigError
 from compile.folding.task_subset import TASK_SUBSET, keep_outputs, subset_line
 from compile.graphs.cost import graph_cost
 from compile.graphs.pytorch.evaluate import evaluate
-from tdss.config import ModelConfig, TdssConfig
+from tdss.adapters.config import TdssConfig
+from tdss.config import ModelConfig
 from tests.compile.folding.applied import few
 from tests.compile.folding.models import TASKS, make_config, make_model
 from tests.compile.folding.project_models import project_configs

@@ -13,7 +13,7 @@ from compile.graphs.cost import COUNTED, GraphCost, graph_cost, macs_by_node, re
 from compile.graphs.io_wrappers import RawModel
 from compile.graphs.pytorch.table import OPERATORS
 from studies.folding.models import random_model
-from tdss.config import MtloraConfig, SsfConfig, TdssConfig
+from tdss.adapters.config import MtloraConfig, SsfConfig, TdssConfig
 from tests.compile.folding.exporting import export
 from tests.compile.folding.models import adapted, make_config
 from tests.compile.graphs.passes.made import shaped

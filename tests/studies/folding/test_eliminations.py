@@ -15,7 +15,7 @@ from studies.folding import eliminations as bench_eliminations
 from studies.folding import graphs as bench_graphs
 from studies.folding.eliminations import NAMES, case_named, case_table, graphs_of, main, write_graphs
 from studies.folding.models import random_model, tiny
-from tdss.config import TdssConfig
+from tdss.adapters.config import TdssConfig
 
 
 def test_every_case_is_a_model_and_an_image_of_its_size(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

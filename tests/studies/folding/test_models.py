@@ -4,7 +4,8 @@ import pytest
 import torch
 
 from studies.folding.models import Form, batch_tasks, random_model, tiny
-from tdss.config import Gate, ModelConfig, TdssConfig
+from tdss.adapters.config import Gate, TdssConfig
+from tdss.config import ModelConfig
 from tdss.model import MultiTaskModel
 
 

@@ -4,9 +4,9 @@ import pytest
 import torch
 from torch import nn
 
-from tdss.adapters.tdss import SkillBank, Tdss, normalise_gate
+from tdss.adapters.config import TdssConfig
+from tdss.adapters.tdss import SkillBank, TdssStage, normalise_gate
 from tdss.backbones.base import BlockTap, StageTap
-from tdss.config import TdssConfig
 from tests.tdss.oracle import far, features
 
 TASKS, DIM = ("a", "b", "c"), 6
@@ -25,7 +25,7 @@ VARIANTS = {
 def test_equals_its_equations(variant: str) -> None:
     config = VARIANTS[variant]
     torch.manual_seed(0)
-    adapter = Tdss(config, TASKS, [DIM]).double()
+    adapter = TdssStage(config, DIM, TASKS, config.gates[0]).double()
     for parameter in adapter.parameters():
         nn.init.normal_(parameter)
     banks = [module for module in adapter.modules() if isinstance(module, SkillBank)]
@@ -33,15 +33,15 @@ def test_equals_its_equations(variant: str) -> None:
     assert {(bank.alpha, bank.rank, type(bank.activation)) for bank in banks} == {told}
     maps = [torch.randn(2, 3, 5, DIM, dtype=torch.float64) for _ in range(5)]
     tap = StageTap((BlockTap(maps[0], maps[1]), BlockTap(maps[2], maps[3])), maps[4])
-    (got,) = adapter([tap])
-    for name, want in zip(TASKS, features(adapter.stages[0], tap), strict=True):
+    got = adapter(tap)
+    for name, want in zip(TASKS, features(adapter, tap), strict=True):
         assert far(want, got[name]) < 1e-11
 
 
 def test_starts_as_the_generic_features_but_for_the_bridge() -> None:
-    adapter = Tdss(BASE.model_copy(update={"tsai": "off"}), TASKS, [DIM])
+    adapter = TdssStage(BASE.model_copy(update={"tsai": "off"}), DIM, TASKS, BASE.gates[0])
     maps = [torch.randn(1, 2, 2, DIM) for _ in range(5)]
-    (got,) = adapter([StageTap((BlockTap(*maps[:2]), BlockTap(*maps[2:4])), maps[4])])
+    got = adapter(StageTap((BlockTap(*maps[:2]), BlockTap(*maps[2:4])), maps[4]))
     assert all(torch.equal(got[name], maps[4]) for name in TASKS)  # B starts at 0
 
 

@@ -7,9 +7,10 @@ import torch
 from torch import Tensor
 
 from bundle.base.errors import CheckpointError
+from tdss.backbones.base import Flow
+from tdss.backbones.config import ImageConfig, SwinConfig
 from tdss.backbones.swin import Swin, partition, shift_mask, unpartition
 from tdss.backbones.swin_keys import detect_layout, from_published
-from tdss.config import ImageConfig, SwinConfig
 
 os.environ["HF_HUB_OFFLINE"] = "1"
 PARITY = 1e-5  # the bound of issue 2, float32
@@ -91,7 +92,7 @@ def ours_merge(hf: torch.nn.Module, config: SwinConfig, size: int, image: Tensor
     with torch.no_grad():
         x = swin.patch_embed(image)
         for number in range(stage + 1):
-            x, _ = swin.stages[number](x)
+            x = swin.stages[number](Flow(x, {}))[0].x
     return x.permute(0, 3, 1, 2)
 
 

@@ -8,9 +8,9 @@ import torch
 from torch import Tensor
 
 from bundle.base.errors import CheckpointError
+from tdss.backbones.config import ImageConfig, VitConfig
 from tdss.backbones.vit import Vit
 from tdss.backbones.vit_keys import from_dinov2, resize_positions
-from tdss.config import ImageConfig, VitConfig
 
 os.environ["HF_HUB_OFFLINE"] = "1"
 PARITY = 1e-5

@@ -2,7 +2,7 @@
 
 import torch
 
-from tdss.config import HrnetConfig
+from tdss.decoders.config import HrnetConfig
 from tdss.decoders.hrnet import HrnetDecoder, resize
 
 

@@ -6,7 +6,7 @@ import pytest
 import torch
 from torch.nn import functional
 
-from tdss.config import ImageConfig
+from tdss.backbones.config import ImageConfig
 from tdss.kinds.tensor_kind import view_labels
 from tdss.training import augment
 from tdss.training.config import AugmentConfig

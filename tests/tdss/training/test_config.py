@@ -25,20 +25,17 @@ def test_what_is_wrong_is_named(tmp_path: Path) -> None:
     assert "exactly one of steps and minutes" in refused(tmp_path, minutes=1.0)
     assert "exactly one of steps and minutes" in refused(tmp_path, steps=None)
     assert "losses are ['depth']" in refused(tmp_path, losses={"depth": {}})
-    assert "needs init_backbone" in refused(tmp_path, freeze_backbone=True)
+    assert "need init_backbone" in refused(tmp_path, freeze_backbone=True)
     assert "precision" in refused(tmp_path, precision="16-mixed")
 
 
-@pytest.mark.parametrize("adapter", [{"kind": "ssf"}, {"kind": "mtlora", "rank": 2}])
-@pytest.mark.parametrize("freeze", [True, False])
-def test_an_adapter_inside_the_backbone_is_not_frozen_with_it(
-    adapter: dict[str, object], freeze: bool, tmp_path: Path
-) -> None:
-    model = {**settings(tmp_path, tmp_path)["model"], "adapter": adapter}  # type: ignore[dict-item]
-    keys = {**settings(tmp_path, tmp_path), "model": model}
-    assert read(write_config(tmp_path / "good.toml", keys)).model.adapter.kind == adapter["kind"]
-    said = refused(tmp_path, model=model, init_backbone="c", freeze_backbone=freeze)
-    assert f"adapter {adapter['kind']} lives inside the backbone" in said
+def test_what_is_trained_and_stored_agrees_with_the_start(tmp_path: Path) -> None:
+    assert "need init_backbone" in refused(tmp_path, stores="trained")
+    assert "freeze_backbone or trainable" in refused(
+        tmp_path, init_backbone="c", freeze_backbone=True, trainable=["decoders.*"]
+    )
+    model = {**settings(tmp_path, tmp_path)["model"], "base": {"path": "../c", "sha256": "0" * 64}}  # type: ignore[dict-item]
+    assert "model.base is written by a run" in refused(tmp_path, model=model)
 
 
 def test_a_missing_and_a_broken_file_are_refused(tmp_path: Path) -> None:

@@ -7,7 +7,7 @@ import pytest
 import torch
 
 from bundle.base.errors import DatasetError
-from tdss.config import ImageConfig
+from tdss.backbones.config import ImageConfig
 from tdss.training import data
 from tdss.training.config import AugmentConfig
 from tests.tdss.training.tiny import ALL_TASKS, write_folder

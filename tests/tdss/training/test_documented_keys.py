@@ -2,7 +2,7 @@
 
 import re
 from pathlib import Path
-from typing import Any
+from typing import Any, get_args
 
 import tomli_w
 import tomllib
@@ -10,6 +10,8 @@ from pydantic import BaseModel
 from pydantic_core import PydanticUndefined
 
 from tdss import config as model_config
+from tdss.backbones.config import ImageConfig
+from tdss.systems import ADAPTERS, BACKBONES, DECODERS
 from tdss.training import config as training_config
 from tdss.training.config import TrainConfig
 
@@ -21,14 +23,14 @@ TABLES: dict[str, type[BaseModel]] = {
     "`[optimizer]`": training_config.OptimizerConfig,
     "`[losses.TASK]`": training_config.LossConfig,
     "`[model]`": model_config.ModelConfig,
-    "`[model.image]`": model_config.ImageConfig,
-    "`[model.backbone]` of kind swin": model_config.SwinConfig,
-    "`[model.backbone]` of kind vit": model_config.VitConfig,
-    "`[model.adapter]` of kind tdss": model_config.TdssConfig,
-    "`[model.adapter]` of kind mtlora": model_config.MtloraConfig,
-    "`[model.adapter]` of kind ssf": model_config.SsfConfig,
-    "`[model.adapter]` of kind none": model_config.NoAdapterConfig,
-    "`[model.decoder]`": model_config.HrnetConfig,
+    "`[model.base]`": model_config.BaseConfig,
+    "`[model.image]`": ImageConfig,
+    **{
+        f"`[model.{part}]` of kind {kind}": row.config
+        for part, rows in (("backbone", BACKBONES), ("adapter", ADAPTERS), ("decoder", DECODERS))
+        for row in rows
+        for kind in get_args(row.config.model_fields["kind"].annotation)
+    },
 }
 
 

@@ -16,7 +16,7 @@ HEADS = Path(__file__).resolve().parents[3] / "models/default/training/heads.tom
 def test_weights_are_rounded_to_half_and_stay_float32() -> None:
     layer = nn.Linear(3, 3)
     before = layer.weight.detach().clone()
-    round_to_half(layer)
+    round_to_half(layer.state_dict())
     assert layer.weight.dtype == torch.float32
     assert torch.equal(layer.weight, before.to(torch.float16).to(torch.float32))
     assert not torch.equal(layer.weight, before)
@@ -27,7 +27,7 @@ def test_a_weight_beyond_half_is_named() -> None:
     with torch.no_grad():
         layer.bias[0] = 7e4
     with pytest.raises(CheckpointError, match="bias does not fit FP16"):
-        round_to_half(layer)
+        round_to_half(layer.state_dict())
 
 
 def test_a_baseline_of_nothing_is_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

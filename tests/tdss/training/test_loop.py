@@ -11,16 +11,19 @@ from torch import Tensor
 from bundle.base.errors import CheckpointError, ConfigError, InputError
 from bundle.formats.artifacts import hash_folder
 from tdss import checkpoint
-from tdss.config import MtloraConfig
+from tdss.adapters.config import MtloraConfig
+from tdss.card import Card
 from tdss.kinds.unit_vector import UnitVectorTensors
 from tdss.model import MultiTaskModel
+from tdss.part import Moment
 from tdss.training import data, loop
 from tdss.training.config import TrainConfig
-from tdss.training.loop import Run, build_model
+from tdss.training.loop import Run
 from tdss.training.progress import Display
+from tdss.training.start import build_model
 from tests.tdss.training.tiny import settings, write_folder
 
-CARD = checkpoint.Card(trained_on="nothing", steps=0, hours=0.0, metrics={})
+CARD = Card(trained_on="nothing", steps=0, hours=0.0, metrics={})
 
 
 def make_run(tmp_path: Path, *, double: bool = False, **changes: object) -> Run:
@@ -58,7 +61,7 @@ def test_a_run_that_diverges_stops_before_it_spoils_its_weights(
     monkeypatch.setattr(UnitVectorTensors, "loss", spoiled)
     before = {name: tensor.clone() for name, tensor in run.model.named_parameters()}
     with pytest.raises(CheckpointError, match="diverged at step 1") as caught:
-        run.step(batch, 0, data.generator(0, 0, 2))
+        run.step(batch, Moment(0, 0, data.generator(0, 0, 0)), data.generator(0, 0, 2))
     assert ("normals nan" in caught.value.got) == (where == "loss") and "the gradient nan" in caught.value.got
     assert all(torch.equal(before[name], tensor) for name, tensor in run.model.named_parameters())
 
@@ -67,7 +70,7 @@ def test_the_first_device_says_how_many_steps_the_minutes_are(tmp_path: Path, mo
     run = make_run(tmp_path, steps=None, minutes=1.0)
     run.counters = run.counters.model_copy(update={"step": loop.TIMED - 1, "seconds": 1.0})
     monkeypatch.setattr(run.fabric, "broadcast", lambda value, src=0: 77)
-    run._count({"semseg": 1.0, "normals": 1.0}, 0.1, 0.0)
+    run._count(2.0, {"semseg": 1.0, "normals": 1.0}, 0.1, 0.0)
     assert run.counters.total == 77
 
 

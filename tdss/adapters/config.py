@@ -1,0 +1,105 @@
+"""The adapters' configurations; ``AdapterConfig`` is their contract."""
+
+from collections.abc import Sequence
+from typing import Annotated, Literal, TypeAlias
+
+from pydantic import Field
+
+from bundle.base.frozen import Frozen
+from bundle.base.limits import LIMITS, Experts, Positive, Real, Small
+from tdss.backbones.config import BackboneConfig, StageShape
+
+Gate: TypeAlias = Literal["static", "dynamic"]
+
+
+class AdapterConfig(Frozen):
+    """The contract of an adapter's configuration: what may be known of it without building it."""
+
+    kind: str
+
+    def fault(self, backbone: BackboneConfig) -> str:
+        """Say why the adapter does not fit the backbone, with the key; "" if it does."""
+        return ""
+
+    def shapes(self, stages: Sequence[StageShape]) -> tuple[StageShape, ...]:
+        """Return the shapes of what a task's decoder gets, from those of the backbone's stages."""
+        return tuple(stages)
+
+    def trainable(self) -> tuple[str, ...]:
+        """Return patterns of parameters inside the backbone that are trained though it is frozen (tdss/training/start.py)."""
+        return ()
+
+
+class TdssConfig(AdapterConfig):
+    """TDSS adapters; every equation is in ``tdss/adapters/tdss.py``, each choice a switch.
+
+    ``gates`` holds one list per stage with one gate kind per block.
+    ``top_k`` = 0 keeps every skill; otherwise only the k largest gate values of each task stay.
+    """
+
+    kind: Literal["tdss"] = "tdss"
+    experts: Experts
+    rank: Small
+    gates: tuple[tuple[Gate, ...], ...]
+    activation: Literal["none", "relu", "gelu"] = "gelu"
+    top_k: Annotated[int, Field(ge=0, le=LIMITS["small_integer"].most)] = 0
+    insertion: Literal["mlp", "attention", "both"] = "mlp"
+    tsai: Literal["off", "static", "dynamic"] = "static"
+    temperature: Positive = 1.0
+    alpha: Real = 1.0
+
+    def fault(self, backbone: BackboneConfig) -> str:
+        """See ``AdapterConfig.fault``."""
+        gates, depths = tuple(len(stage) for stage in self.gates), backbone.depths
+        return "" if gates == depths else f"adapter.gates has {gates} blocks per stage, backbone.depths is {depths}"
+
+
+class MtloraConfig(AdapterConfig):
+    """MTLoRA (tdss/adapters/mtlora.py): low-rank updates of a Swin, ``task_rank`` for each task in last blocks.
+
+    ``reduction`` adapts PatchMerging's reduction too (MTLoRA+).
+    """
+
+    kind: Literal["mtlora"]
+    rank: Small
+    task_rank: Small = 4
+    scale: Real = 4.0
+    reduction: bool = False
+
+    def fault(self, backbone: BackboneConfig) -> str:
+        """See ``AdapterConfig.fault``."""
+        return no_swin(self, backbone)
+
+    def shapes(self, stages: Sequence[StageShape]) -> tuple[StageShape, ...]:
+        """Return the shapes of merged streams; the last stage has no merging."""
+        return (*stages[1:], stages[-1])
+
+    def trainable(self) -> tuple[str, ...]:
+        """Return the updates and what the publication trains beside them; MTLoRA+ freezes the reductions."""
+        return (*LORA, *PUBLISHED, *(() if self.reduction else ("backbone.*.reduction.weight",)))
+
+
+class SsfConfig(AdapterConfig):
+    """SSF (tdss/adapters/lora.py): a gain and a shift after every linear of every block, shared by all tasks."""
+
+    kind: Literal["ssf"]
+
+    def trainable(self) -> tuple[str, ...]:
+        """Return the gains and shifts of the linears."""
+        return ("backbone.*.shift", *(f"backbone.*.{linear}.gain" for linear in ("qkv", "proj", "fc1", "fc2")))
+
+
+class NoAdapterConfig(AdapterConfig):
+    """No adapter: every task reads the backbone's stages. The baseline, and a model whose decoders are all of it."""
+
+    kind: Literal["none"] = "none"
+
+
+LORA = ("backbone.*.update.*", "backbone.*.shared.*", "backbone.*.tasks.*")
+PUBLISHED = ("backbone.patch_embed.*", "backbone.*norm*", "backbone.*.bias_table")
+"""What MTLoRA and the systems that build on it train of the backbone itself."""
+
+
+def no_swin(adapter: AdapterConfig, backbone: BackboneConfig) -> str:
+    """Say that the backbone is no Swin, which the adapter needs; "" if it is."""
+    return "" if backbone.kind == "swin" else f"adapter.kind {adapter.kind} needs a backbone of kind swin"

@@ -1,0 +1,35 @@
+"""The decoders' configurations; ``DecoderConfig`` is their contract."""
+
+from typing import Literal
+
+from bundle.base.frozen import Frozen
+from bundle.base.limits import Small, Width
+
+
+class DecoderConfig(Frozen):
+    """The contract of a decoder's configuration."""
+
+    kind: str
+
+    def fault(self, stages: int) -> str:
+        """Say why the decoder cannot take this number of stages, with the key; "" if it can."""
+        return ""
+
+
+class HrnetConfig(DecoderConfig):
+    """The hrnet-style decoder: one downsampler per stage, resize to one grid, concat, two 1×1 convs.
+
+    ``stride`` is the grid's: 8 means that the maps are joined at H/8 × W/8. ``mix_bias`` gives the first convolution
+    the bias that MTLoRA's has; the batch norm after it makes it redundant.
+    """
+
+    kind: Literal["hrnet"] = "hrnet"
+    widths: tuple[Width, ...] = (18, 36, 72, 144)
+    hidden: Width
+    stride: Small = 8
+    mix_bias: bool = False
+
+    def fault(self, stages: int) -> str:
+        """See ``DecoderConfig.fault``."""
+        entries = len(self.widths)
+        return "" if entries == stages else f"decoder.widths has {entries} entries, the backbone {stages} stages"
