@@ -1,16 +1,18 @@
 """The contract between the compiler and a device: what a target can do, what it wants, how it runs a graph.
 
-A target is data plus three verbs. ``convert`` writes the graph in the format the target quantizes.
-``build`` makes what the device loads (or says why that must wait). ``open`` gives a ``Session``.
-``Session.infer`` checks names, dtypes and shapes in one public method; a backend writes ``_infer`` only.
+A target is a folder: data in ``profile.json`` (targets/profile.py), and a class with a few verbs. ``convert`` writes
+the graph in the format of the target. ``build`` makes what the device loads, or says why that must wait. ``open`` gives a
+``Session``. ``Session.infer`` checks names, dtypes and shapes in one public method; a backend writes ``_infer`` only.
 """
 
+import shutil
 from abc import ABC, abstractmethod
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
+from functools import cached_property
 from pathlib import Path
 from time import perf_counter
 from types import TracebackType
-from typing import Literal, Protocol, TypeAlias
+from typing import ClassVar, Literal, NamedTuple, TypeAlias
 
 import numpy as np
 from numpy.typing import NDArray
@@ -20,10 +22,13 @@ from bundle.base.errors import ArtifactError, InputError, ProjectError, SessionF
 from bundle.base.frozen import Frozen
 from bundle.base.limits import Count, Threads
 from bundle.formats.artifacts import TensorSpec
+from bundle.judging.choice_rule import Precision
+from targets.graph_format import GraphFormat
+from targets.machine import machine_facts
+from targets.profile import Profile, read_profile
+from targets.rewrites import read_rewrites
 
 Array: TypeAlias = NDArray[np.generic]
-Precision: TypeAlias = Literal["f32", "f16", "bf16", "int8_weights", "int8_mixed", "int8_smooth", "int8"]
-GraphFormat: TypeAlias = Literal["onnx", "openvino"]
 HeadType: TypeAlias = Literal["float", "int8"]
 Execute: TypeAlias = Literal["auto", "device", "emulation"]
 ExecutedOn: TypeAlias = Literal["device", "emulation"]
@@ -310,42 +315,85 @@ def check_specs(session: Session, inputs: tuple[TensorSpec, ...], outputs: tuple
             )
 
 
-class Target(Protocol):
-    """A kind of device one can compile for. ``passes`` names what makes its quantized ONNX graph legal, in order."""
+class VendorTiming(NamedTuple):
+    """What a tool measured: medians in milliseconds with copies and without (None: it does not say), and its settings."""
+
+    median_ms: float
+    compute_ms: float | None
+    settings: dict[str, str]
+
+
+class VendorBenchmark(NamedTuple):
+    """A runtime's own benchmark. ``measure`` gets a folder with a variant's files, the bundle's folder, and seconds."""
+
+    name: str
+    measure: Callable[[Path, Path, Variant, RunConfig, int], VendorTiming]
+
+
+class Target(ABC):
+    """A kind of device one can compile for; its data and its modules are in ``folder``.
+
+    ``own_format`` is that of its graphs; None: they are ONNX, which compile/ reads and quantizes itself.
+    """
+
+    name: ClassVar[str]
+    own_format: ClassVar[GraphFormat | None] = None
+    vendor_benchmark: ClassVar[VendorBenchmark | None] = None
 
     @property
-    def name(self) -> str:
-        """What the command line and a manifest call it."""
-        ...
+    def folder(self) -> Path:
+        """The target's folder, whose name is the target's."""
+        return Path(__file__).parent / self.name
+
+    @cached_property
+    def profile(self) -> Profile:
+        """What holds for it on any device."""
+        return read_profile(self.folder)
 
     @property
-    def graph_format(self) -> GraphFormat:
-        """The format its graphs are quantized and shipped in."""
-        ...
+    def graph_suffix(self) -> str:
+        """How the name of one of its graphs ends."""
+        return ".onnx" if self.own_format is None else self.own_format.suffix
 
     @property
     def passes(self) -> tuple[str, ...]:
-        """The passes over its quantized ONNX graph, by name and in order."""
-        ...
+        """The passes over its quantized ONNX graph that make it legal, by name and in order."""
+        return ()
 
     def rewrites(self, capabilities: Capabilities) -> tuple[str, ...]:
-        """The passes over the float graph, in order: those that a stored measurement switched on for such a device."""
+        """Name the passes over the float graph, in order: those that ``rewrites.json`` has on for such a device."""
+        return read_rewrites(self.folder).chosen(capabilities.device)
 
+    def devices(self) -> tuple[str, ...]:
+        """Name the devices of this machine that its runtime lists; none where it lists none."""
+        return ()
+
+    def machine_facts(self) -> dict[str, str]:
+        """Say what a latency on this machine depends on: clocks, temperature."""
+        return machine_facts()
+
+    @abstractmethod
     def capabilities(self, run: RunConfig) -> Capabilities:
         """Ask the runtime what ``run.device`` can do; TargetUnavailable if it is not here."""
 
+    @abstractmethod
     def variants(self, capabilities: Capabilities) -> tuple[VariantRecipe, ...]:
-        """The precisions worth offering on such a device, the plainest first."""
+        """Return the precisions worth offering on such a device, the plainest first."""
 
+    @abstractmethod
     def scheme(self, capabilities: Capabilities) -> QuantizationScheme:
-        """How to quantize for such a device; InputError if the target never quantizes."""
+        """Say how to quantize for such a device; InputError if the target never quantizes."""
 
     def convert(self, onnx_path: Path, out_path: Path) -> tuple[str, ...]:
-        """Write the ONNX graph in ``graph_format`` as ``out_path``; return the names of the files written, the graph first."""
+        """Write the ONNX graph in the target's format; return the names of the files written, the graph first."""
+        shutil.copyfile(onnx_path, out_path)
+        return (out_path.name,)
 
+    @abstractmethod
     def build(self, folder: Path, variants: tuple[Variant, ...], run: RunConfig) -> EngineStatus:
         """Make what the device loads from the variants' graphs in ``folder``, or say why that must wait."""
 
+    @abstractmethod
     def open(self, folder: Path, variant: Variant, run: RunConfig, execute: Execute, *, keep: Path) -> Session:
         """Load a variant's graph from ``folder``; TargetUnavailable if ``execute`` cannot be had here.
 

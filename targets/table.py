@@ -8,7 +8,9 @@ from targets.intel.target import INTEL
 from targets.jetson.target import JETSON
 from targets.reference.target import REFERENCE
 
-TARGETS: MappingProxyType[str, Target] = MappingProxyType({"reference": REFERENCE, "intel": INTEL, "jetson": JETSON})
+TARGETS: MappingProxyType[str, Target] = MappingProxyType(
+    {REFERENCE.name: REFERENCE, INTEL.name: INTEL, JETSON.name: JETSON}
+)
 
 
 def target(name: str) -> Target:

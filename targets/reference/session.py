@@ -47,7 +47,9 @@ def import_onnxruntime() -> ModuleType:
     try:
         import onnxruntime
     except ModuleNotFoundError as error:
-        raise not_installed("emulation", "onnxruntime", extra="host", where="targets.reference", error=error) from error
+        raise not_installed(
+            "ONNX Runtime's part", "onnxruntime", extra="device-onnxruntime", where="targets.reference", error=error
+        ) from error
     module: ModuleType = onnxruntime
     return module
 

@@ -1,8 +1,6 @@
 """The reference target: it runs the graph as it is, quantizes nothing and needs no engine."""
 
-import shutil
 from pathlib import Path
-from typing import Literal
 
 from bundle.base.errors import InputError, TargetUnavailable
 from targets.base import (
@@ -13,6 +11,7 @@ from targets.base import (
     RunConfig,
     Session,
     SessionInfo,
+    Target,
     Variant,
     VariantRecipe,
 )
@@ -21,12 +20,10 @@ from targets.reference.session import OnnxRuntimeSession, cpu_capabilities
 F32 = VariantRecipe(name="f32", graph="float", hint="f32", reason="the oracle for graphs computes in float32")
 
 
-class Reference:
+class Reference(Target):
     """ONNX Runtime on the CPU."""
 
     name = "reference"
-    graph_format: Literal["onnx"] = "onnx"
-    passes: tuple[str, ...] = ()
 
     def capabilities(self, run: RunConfig) -> Capabilities:
         """Describe the CPU.
@@ -65,11 +62,6 @@ class Reference:
             where="the target of quantize",
             fix="choose --target intel or jetson",
         )
-
-    def convert(self, onnx_path: Path, out_path: Path) -> tuple[str, ...]:
-        """Copy the graph."""
-        shutil.copyfile(onnx_path, out_path)
-        return (out_path.name,)
 
     def build(self, folder: Path, variants: tuple[Variant, ...], run: RunConfig) -> EngineBuilt:
         """Need nothing: ONNX Runtime loads the graph itself."""

@@ -12,7 +12,11 @@ from targets.table import target
 
 @pytest.mark.parametrize(
     ("name", "package", "extra"),
-    [("intel", "openvino", "device-intel"), ("reference", "onnxruntime", "host"), ("jetson", "onnxruntime", "host")],
+    [
+        ("intel", "openvino", "device-intel"),
+        ("reference", "onnxruntime", "device-onnxruntime"),
+        ("jetson", "onnxruntime", "device-onnxruntime"),
+    ],
 )
 def test_names_the_extra_to_install(monkeypatch, name: str, package: str, extra: str) -> None:
     monkeypatch.setitem(sys.modules, package, None)
