@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING
 
 from bundle.base.errors import GraphError, TargetUnavailable
 from bundle.formats.artifacts import TensorSpec
+from bundle.judging.choice_rule import Precision
 from targets.base import Array, Capabilities, RunConfig, Session, SessionInfo
 from targets.intel.graph import read
 from targets.intel.outputs import OutputArrays
