@@ -18,18 +18,19 @@ import numpy as np
 from numpy.typing import NDArray
 from pydantic import Field, model_validator
 
-from bundle.base.errors import ArtifactError, InputError, ProjectError, SessionFailed
+from bundle.base.errors import ArtifactError, ProjectError, SessionFailed
 from bundle.base.frozen import Frozen
 from bundle.base.limits import Count, Threads
 from bundle.formats.artifacts import TensorSpec
 from bundle.judging.choice_rule import Precision
+from targets.check_arrays import check_feed, check_outputs, wrong_feed
 from targets.graph_format import GraphFormat
 from targets.machine import machine_facts
 from targets.profile import Profile, read_profile
 from targets.rewrites import read_rewrites
 
-Array: TypeAlias = NDArray[np.generic]
 HeadType: TypeAlias = Literal["float", "int8"]
+Array: TypeAlias = NDArray[np.generic]
 Execute: TypeAlias = Literal["auto", "device", "emulation"]
 ExecutedOn: TypeAlias = Literal["device", "emulation"]
 
@@ -142,73 +143,6 @@ class SessionInfo(Frozen):
     settings: dict[str, str]
 
 
-def _wrong(message: str, expected: str, got: str, fix: str) -> InputError:
-    return InputError(message, expected=expected, got=got, where="the feed of Session.infer", fix=fix)
-
-
-def check_feed(feed: Mapping[str, Array], specs: tuple[TensorSpec, ...]) -> None:
-    """Check that ``feed`` has exactly the arrays ``specs`` names, with their dtypes and shapes. Values are free: NaN passes.
-
-    Raises:
-        InputError: a name, type, dtype or shape is wrong; the message says how to fix it.
-    """
-    names = [spec.name for spec in specs]
-    missing, extra = [name for name in names if name not in feed], sorted(set(feed) - set(names))
-    if missing:
-        raise _wrong(
-            f"input {missing[0]!r} is missing",
-            f"inputs {names}",
-            f"inputs {sorted(feed)}",
-            f"feed an array as {missing[0]!r}",
-        )
-    if extra:
-        raise _wrong(
-            f"there is no input {extra[0]!r}", f"inputs {names}", f"inputs {sorted(feed)}", f"leave {extra[0]!r} out"
-        )
-    for spec in specs:
-        _check_array(feed[spec.name], spec)
-
-
-def _check_array(array: object, spec: TensorSpec) -> None:
-    if not isinstance(array, np.ndarray):
-        raise _wrong(
-            f"input {spec.name!r} is no NumPy array",
-            f"numpy.ndarray of {spec.dtype}",
-            type(array).__name__,
-            "convert it with numpy.asarray",
-        )
-    if array.dtype != np.dtype(spec.dtype):
-        raise _wrong(
-            f"input {spec.name!r} has the wrong dtype",
-            spec.dtype,
-            str(array.dtype),
-            f"convert it with .astype({spec.dtype!r})",
-        )
-    if array.shape != spec.shape:
-        fix = "shapes are static: resize the image, or export the model at this size"
-        if array.shape == spec.shape[1:]:
-            fix = "add the batch axis: array[None]"
-        raise _wrong(f"input {spec.name!r} has the wrong shape", str(spec.shape), str(array.shape), fix)
-
-
-def check_outputs(outputs: Mapping[str, Array], specs: tuple[TensorSpec, ...], where: str) -> None:
-    """Check that a backend returned what the graph's record promises.
-
-    Raises:
-        ArtifactError: an output is missing, or has another dtype or shape than was recorded.
-    """
-    for spec in specs:
-        got = f"{outputs[spec.name].dtype} {outputs[spec.name].shape}" if spec.name in outputs else "no such output"
-        if got != f"{spec.dtype} {spec.shape}":
-            raise ArtifactError(
-                f"output {spec.name!r} is not what was recorded",
-                expected=f"{spec.dtype} {spec.shape}",
-                got=got,
-                where=where,
-                fix="the engine does not belong to this bundle, or its build is broken: build it again",
-            )
-
-
 class Latency(Frozen):
     """One inference in milliseconds: the whole call, and the device's own work without copies (None: not known)."""
 
@@ -285,7 +219,7 @@ class Session(ABC):
     def _check(self, feed: Mapping[str, Array]) -> None:
         """Refuse a closed session, and a feed that breaks ``inputs``."""
         if not self._open:
-            raise _wrong("the session is closed", "an open session", "a closed one", "open a new session")
+            raise wrong_feed("the session is closed", "an open session", "a closed one", "open a new session")
         check_feed(feed, self.inputs)
 
     @abstractmethod
@@ -358,6 +292,11 @@ class Target(ABC):
     @property
     def passes(self) -> tuple[str, ...]:
         """The passes over its quantized ONNX graph that make it legal, by name and in order."""
+        return ()
+
+    @property
+    def fusing_passes(self) -> tuple[str, ...]:
+        """The passes after those: they let the runtime fuse, and change nothing that a layer's sensitivity depends on."""
         return ()
 
     def rewrites(self, capabilities: Capabilities) -> tuple[str, ...]:

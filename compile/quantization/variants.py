@@ -51,7 +51,8 @@ def write_quantized(
     calibrated = calibrate(request, job.cache)
     path = job.folder / f"{recipe.name}{form.suffix}"
     files = form.return_to_float(calibrated, job.source, value_names(job.source, dequantized), path)
-    passes = apply_passes(job.target.passes, path, path) if job.target.passes else {}
+    names = (*job.target.passes, *job.target.fusing_passes)
+    passes = apply_passes(names, path, path) if names else {}
     note = VariantNote(
         scheme=scheme,
         ignored_nodes=ignored_nodes(job.source, scheme),
