@@ -328,6 +328,14 @@ class Target(ABC):
         shutil.copyfile(onnx_path, out_path)
         return (out_path.name,)
 
+    def opened_once(self, folder: Path, variants: tuple[Variant, ...], run: RunConfig) -> EngineBuilt:
+        """Open each variant, so that one which cannot be opened fails now; return the effective settings. No engine is stored."""
+        settings: dict[str, str] = {}
+        for variant in variants:
+            with self.open(folder, variant, run, "auto", keep=folder) as session:
+                settings |= {f"{variant.recipe.name}.{key}": value for key, value in session.info.settings.items()}
+        return EngineBuilt(variants=variants, files=(), settings=settings)
+
     @abstractmethod
     def build(self, folder: Path, variants: tuple[Variant, ...], run: RunConfig) -> EngineStatus:
         """Make what the device loads from the variants' graphs in ``folder``, or say why that must wait."""

@@ -71,13 +71,9 @@ class Intel(Target):
             TargetUnavailable: the device is not here or does not compute in a variant's precision.
             GraphError: the device cannot compile a graph.
         """
-        effective: dict[str, str] = {}
         for name in sorted({variant.files[0] for variant in variants}):
             graph.store_fp16(folder / name)
-        for variant in variants:
-            with self.open(folder, variant, run, "auto", keep=folder) as session:
-                effective |= {f"{variant.recipe.name}.{key}": value for key, value in session.info.settings.items()}
-        return EngineBuilt(variants=variants, files=(), settings=effective)
+        return self.opened_once(folder, variants, run)
 
     def open(self, folder: Path, variant: Variant, run: RunConfig, execute: Execute, *, keep: Path) -> Session:
         """Compile a variant's IR for the device with its precision pinned.
