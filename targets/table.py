@@ -8,9 +8,8 @@ from targets.intel.target import INTEL
 from targets.jetson.target import JETSON
 from targets.reference.target import REFERENCE
 
-TARGETS: MappingProxyType[str, Target] = MappingProxyType(
-    {REFERENCE.name: REFERENCE, INTEL.name: INTEL, JETSON.name: JETSON}
-)
+ROWS = (REFERENCE, INTEL, JETSON)
+TARGETS: MappingProxyType[str, Target] = MappingProxyType({row.name: row for row in ROWS})
 
 
 def target(name: str) -> Target:
