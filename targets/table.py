@@ -6,9 +6,10 @@ from bundle.base.errors import ConfigError
 from targets.base import Target
 from targets.intel.target import INTEL
 from targets.jetson.target import JETSON
+from targets.onnxruntime.target import ONNXRUNTIME
 from targets.reference.target import REFERENCE
 
-ROWS = (REFERENCE, INTEL, JETSON)
+ROWS = (REFERENCE, INTEL, JETSON, ONNXRUNTIME)
 TARGETS: MappingProxyType[str, Target] = MappingProxyType({row.name: row for row in ROWS})
 
 
