@@ -7,15 +7,19 @@ A product's sums are multiples of s·t, which is the grid of b₃₂: |z' − z|
 makes a Gemm of a product and its bias, and runs it as an integer kernel only if the bias is quantized.
 """
 
+from typing import TypeAlias
+
 import numpy as np
 import onnx_ir as ir
+from numpy.typing import NDArray
 
 from compile.graphs.insert import Inserter
 from compile.graphs.match import NoMatch, matches
-from compile.graphs.nodes import Array, constant, input_at, integer, label, nodes_of
+from compile.graphs.nodes import constant, input_at, integer, label, nodes_of
 from compile.graphs.quantizers import DEQUANTIZE, dequantizers_behind, quantizer_of, zero_point
 
 NAME = "quantize_biases"
+Floats: TypeAlias = NDArray[np.float64]
 LARGEST = 2**31 - 1
 
 
@@ -36,7 +40,7 @@ def quantize_biases(model: ir.Model) -> tuple[ir.Model, int]:
     return model, count
 
 
-def match(node: ir.Node) -> tuple[int, Array, Array]:
+def match(node: ir.Node) -> tuple[int, Floats, Floats]:
     """Return the index of an Add's constant, the constant, and the scale of each of its elements, in float64.
 
     Raises:
@@ -45,11 +49,12 @@ def match(node: ir.Node) -> tuple[int, Array, Array]:
     for index in (0, 1):
         product, bias = input_at(node, 1 - index), constant(input_at(node, index))
         if bias is not None and product is not None:
-            return index, bias.astype(np.float64), _scale(product, bias)
+            values = bias.astype(np.float64)
+            return index, values, _scale(product, values)
     raise NoMatch("it adds no constant")
 
 
-def _scale(product: ir.Value, bias: Array) -> Array:
+def _scale(product: ir.Value, bias: Floats) -> Floats:
     node = product.producer()
     if node is None or node.op_type != "MatMul" or len(list(product.uses())) != 1:
         raise NoMatch("it adds to no product that it alone reads")
@@ -61,7 +66,8 @@ def _scale(product: ir.Value, bias: Array) -> Array:
         raise NoMatch("a scale is no constant, or one for each channel of the activation")
     if bias.ndim != 1 or scales[1].size not in (1, bias.size) or not _by_column(weight[0], node.inputs[1]):
         raise NoMatch("its scales are not those of the output channels")
-    scale = np.broadcast_to(scales[0].reshape(()).astype(np.float64) * scales[1].ravel(), bias.shape)
+    one, each = (np.asarray(scale, np.float64).ravel() for scale in scales)
+    scale = np.broadcast_to(one * each, bias.shape)
     if np.abs(bias / scale).max(initial=0.0) > LARGEST:
         raise NoMatch("the bias is too large for int32 at this scale")
     return np.asarray(scale)
