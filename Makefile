@@ -26,7 +26,7 @@ endif
 KEY := $(firstword $(shell cat pyproject.toml constraints/host.txt constraints/device.txt | cksum))
 ready = $(VENV)/.ready-$(1)-$(KEY)
 
-# What a target needs is in its profile (targets/profile.py). Where the device's own system brings the runtime, the environment
+# What a target needs is in its profile (targets/target_profile.py). Where the device's own system brings the runtime, the environment
 # sees the system's packages, and only the device side is installed. A machine without it judges such a bundle by emulation.
 profile = $(shell sed -n 's/^ "$(1)": "\(.*\)",$$/\1/p' targets/$(target)/profile.json)
 ifneq ($(target),)

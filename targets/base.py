@@ -1,6 +1,6 @@
 """The contract between the compiler and a device: what a target can do, what it wants, how it runs a graph.
 
-A target is a folder: data in ``profile.json`` (targets/profile.py), and a class with a few verbs. ``convert`` writes
+A target is a folder: data in ``profile.json`` (targets/target_profile.py), and a class with a few verbs. ``convert`` writes
 the graph in the format of the target. ``build`` makes what the device loads, or says why that must wait. ``open`` gives a
 ``Session``. ``Session.infer`` checks names, dtypes and shapes in one public method; a backend writes ``_infer`` only.
 """
@@ -26,8 +26,8 @@ from bundle.judging.choice_rule import Precision
 from targets.check_arrays import check_feed, check_outputs, wrong_feed
 from targets.graph_format import GraphFormat
 from targets.machine import machine_facts
-from targets.profile import Profile, read_profile
 from targets.rewrites import read_rewrites
+from targets.target_profile import Profile, read_profile
 
 HeadType: TypeAlias = Literal["float", "int8"]
 Array: TypeAlias = NDArray[np.generic]

@@ -7,7 +7,7 @@ import typer
 
 from bundle.base.limits import LIMITS
 from compile.stage.shipped import DATA, MODEL, shipped_data
-from targets.profile import read_profiles
+from targets.target_profile import read_profiles
 
 SHIPPED_MODEL, SHIPPED_DATA = (f"{name} of this checkout" for name in (MODEL, DATA))
 _COUNT, _THREADS = LIMITS["count"].most, LIMITS["threads"].most

@@ -3,7 +3,7 @@
 from types import MappingProxyType
 from typing import NamedTuple
 
-from targets.profile import read_profiles
+from targets.target_profile import read_profiles
 
 
 class StageCode(NamedTuple):

@@ -12,7 +12,7 @@ from pathlib import Path
 import pytest
 
 from bundle.makefile import MEANS, words
-from targets.profile import read_profiles
+from targets.target_profile import read_profiles
 from tests.architecture.source import ROOT
 
 PYTHON = """\

@@ -2,8 +2,8 @@ import pytest
 import tomllib
 
 from bundle.base.errors import ConfigError
-from targets.profile import FILE, read_profiles
 from targets.table import TARGETS, target
+from targets.target_profile import FILE, read_profiles
 from tests.architecture.source import ROOT
 
 

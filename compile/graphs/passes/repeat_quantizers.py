@@ -4,7 +4,7 @@
     after    d = DQ(Q(x))    y = f(DQ(Q(move(d))), w)            the same scale and zero-point
 
 A moved element is on the grid of its pair already, so the second pair changes no number: Q(DQ(q)) = q. A runtime fuses a
-product with the pairs next to it, and may not see through a Split or a Slice (ONNX Runtime does not).
+product with the pairs next to it. ONNX Runtime does not see through a Split or a Slice.
 """
 
 import onnx_ir as ir

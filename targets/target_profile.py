@@ -17,7 +17,7 @@ class Profile(Frozen):
     ``distributions`` are those whose versions decide its answers.
     ``judged_only`` are variants that a bundle goes without, unless one of them is shipped.
     ``rules`` names the rules that its compiler has for a graph. With ``fp16_in_graph`` a graph holds its FP16 types itself;
-    elsewhere the runtime is told.
+    elsewhere the runtime gets the precision as an option.
     """
 
     extra: str
