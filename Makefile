@@ -5,7 +5,7 @@ SHELL := /bin/sh
 PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
-TARGETS := intel jetson
+TARGETS := $(patsubst targets/%/profile.json,%,$(sort $(wildcard targets/*/profile.json)))
 
 # What is asked for comes from make's own command line, never from the environment, and stays as it was typed: neither make
 # nor a shell expands it. Recipes take it from the environment (bundle/makefile.py).
@@ -32,12 +32,18 @@ endif
 KEY := $(firstword $(shell cat pyproject.toml constraints/host.txt constraints/device.txt | cksum))
 ready = $(VENV)/.ready-$(1)-$(KEY)
 
-# On a Jetson the environment sees the system's tensorrt, and only the device side is installed; so is it where an Intel
-# machine judges a bundle. A host without TensorRT judges a jetson bundle by emulation, which is the host side's.
-ON_JETSON := $(if $(filter jetson,$(target)),$(shell [ "$$(uname -m)" = aarch64 ] && $(PYTHON) -I -c \
-	'import importlib.util, sys; sys.exit(not importlib.util.find_spec("tensorrt"))' 2>/dev/null && echo yes))
-EXTRA_bundle_intel := device-intel
-EXTRA := $(if $(ON_JETSON),device,$(or $(if $(bundle),$(EXTRA_bundle_$(target))),$(target)))
+# What a target needs is in its profile (targets/target_profile.py). Where the device's own system brings the runtime, the environment
+# sees the system's packages, and only the device side is installed. A machine without it judges such a bundle by emulation.
+profile = $(shell sed -n 's/^ "$(1)": "\(.*\)",$$/\1/p' targets/$(target)/profile.json)
+ifneq ($(target),)
+SYSTEM_PACKAGE := $(call profile,system_package)
+EXTRA := $(call profile,$(if $(bundle),device_extra,extra))
+endif
+ON_DEVICE := $(if $(SYSTEM_PACKAGE),$(shell [ "$$(uname -m)" = aarch64 ] && $(PYTHON) -I -c \
+	'import importlib.util, sys; sys.exit(not importlib.util.find_spec("$(SYSTEM_PACKAGE)"))' 2>/dev/null && echo yes))
+ifneq ($(ON_DEVICE),)
+EXTRA := device
+endif
 PIP := $(BIN)/python -I -m pip --quiet --disable-pip-version-check --no-input
 
 RUN := $(BIN)/python -I -m bundle.makefile
@@ -46,7 +52,8 @@ RUN := $(BIN)/python -I -m bundle.makefile
 .DELETE_ON_ERROR:
 
 help:
-	@echo "make target=intel|jetson     compile the shipped model; ends with the regression table of build/<model>/<target>/"
+	@echo "make target=NAME             NAME is $(subst $() ,|,$(TARGETS))"
+	@echo "                             compile the shipped model; ends with the regression table of build/<model>/<target>/"
 	@echo "     model=DIR data=DIR      ... your own checkpoint, your own labelled folder"
 	@echo "     tasks=semseg,depth      ... these tasks only: what only the others need is gone"
 	@echo "     options='...'           ... see $(BIN)/tdss pipeline --help, as --budgets strict"
@@ -73,10 +80,10 @@ ifneq ($(bundle),)
 # A signature is checked by a package that a device has no other use for.
 run-target: $(call ready,$(EXTRA)) $(if $(findstring --key,$(options)),$(call ready,sign))
 	@$(RUN) targets --target=$(target) @options -- @bundle
-else ifneq ($(ON_JETSON),)
+else ifneq ($(ON_DEVICE),)
 run-target:
-	@echo "a Jetson judges a bundle, it does not make one: compile on a host with 'make target=jetson'," >&2
-	@echo "copy build/<model>/jetson here and type 'make target=jetson bundle=DIR'" >&2
+	@echo "this device judges a bundle, it does not make one: compile on a host with 'make target=$(target)'," >&2
+	@echo "copy build/<model>/$(target) here and type 'make target=$(target) bundle=DIR'" >&2
 	@exit 2
 else
 run-target: $(call ready,$(EXTRA))
@@ -157,27 +164,29 @@ clean:
 
 $(VENV)/.made:
 	@rm -rf $(VENV)
-	@$(PYTHON) -I -m venv $(if $(ON_JETSON),--system-site-packages) $(VENV) || { \
+	@$(PYTHON) -I -m venv $(if $(ON_DEVICE),--system-site-packages) $(VENV) || { \
 		echo "no virtual environment could be made: expected Python 3.11 with venv and pip as '$(PYTHON)'" >&2; \
 		echo "fix: install python3-venv, or name another one: make PYTHON=python3.11 ..." >&2; exit 2; }
 	@touch $@
 
-# dev holds the two targets' extras, so it stamps them too.
-COVERS_dev := intel jetson device-intel sign
-COVERS_intel := device-intel sign
-COVERS_jetson := sign
-COVERS_proof := jetson sign
+# An extra that holds others stamps them too.
+DEVICE_EXTRAS := device-intel device-onnxruntime
+COVERS_dev := host intel jetson $(DEVICE_EXTRAS) sign
+COVERS_host := device-onnxruntime sign
+COVERS_intel := host $(DEVICE_EXTRAS) sign
+COVERS_jetson := $(COVERS_host)
+COVERS_proof := jetson $(COVERS_host)
 PINS_device := constraints/device.txt
 PINS_sign := $(PINS_$(EXTRA))
 NEEDS := 3.11
 NEEDS_device := 3.10
-NEEDS_device-intel := 3.10
+$(foreach extra,$(DEVICE_EXTRAS),$(eval NEEDS_$(extra) := 3.10))
 NEEDS_sign := 3.10
 
 $(VENV)/.ready-%-$(KEY): $(VENV)/.made
 	@$(BIN)/python -I -c 'import sys; sys.exit(sys.version_info < tuple(map(int, "$(or $(NEEDS_$*),$(NEEDS))".split("."))))' || { \
 		echo "the $* extra needs Python $(or $(NEEDS_$*),$(NEEDS)) or newer, and $(VENV) has $$($(BIN)/python -V)" >&2; \
-		echo "fix: rm -r $(VENV); make PYTHON=python3.11 ... (on a Jetson: make target=jetson bundle=DIR)" >&2; exit 2; }
+		echo "fix: rm -r $(VENV); make PYTHON=python3.11 ... (on a device: make target=NAME bundle=DIR)" >&2; exit 2; }
 	@echo "installing the $* extra into $(VENV), once; a few minutes on a fresh machine"
 	@$(PIP) install --constraint $(or $(PINS_$*),constraints/host.txt) --editable '.[$*]'
 	@find $(VENV) -maxdepth 1 -name '.ready-*' ! -name '*-$(KEY)' -delete

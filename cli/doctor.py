@@ -14,13 +14,16 @@ from bundle.base.isolated import ROOT
 from bundle.base.terminal import print_answer
 from bundle.base.version import DISTRIBUTION, version_text
 from targets.base import RunConfig
-from targets.intel.runtime import shared_core
 from targets.isa import cpu_isa, cpu_name, read_cpuinfo
 from targets.table import TARGETS
 
 ABSENT = "0.dev0"  # within no range
-USES = {"intel": "intel", "jetson": "jetson", "train": "train", "prove": "proof", "bench": "dev"}
-"""What each use is called, and the extra of pyproject.toml that it needs."""
+USES = {name: target.profile.extra for name, target in TARGETS.items()} | {
+    "train": "train",
+    "prove": "proof",
+    "bench": "dev",
+}
+"""What each use is called, a target first, and the extra of pyproject.toml that it needs."""
 
 
 class Use(Frozen):
@@ -32,7 +35,7 @@ class Use(Frozen):
 
 
 class Machine(Frozen):
-    """A machine as it is. ``runtimes`` says per target what would run a graph; ``devices`` are OpenVINO's."""
+    """A machine as it is. ``runtimes`` says per target what would run a graph; ``devices`` are those they list."""
 
     version: str
     python: str
@@ -47,13 +50,13 @@ class Machine(Frozen):
 def main(as_json: Annotated[bool, typer.Option("--json", help="Print what there is as JSON.")] = False) -> None:
     """Say what this machine has and lacks for each use: packages, runtimes, devices, instruction sets.
 
-    Exit codes: 0 what intel or jetson needs is here, 3 neither is.
+    Exit codes: 0 what a target needs is here, 3 there is none.
 
     Example: tdss doctor --json
     """
     machine = examine()
     print_answer(machine.model_dump_json() if as_json else "\n".join(lines(machine)))
-    if machine.uses["intel"].missing and machine.uses["jetson"].missing:
+    if all(machine.uses[name].missing for name in TARGETS):
         raise SystemExit(TargetUnavailable.exit_code)
 
 
@@ -67,7 +70,7 @@ def examine() -> Machine:
         processor=cpu_name(cpuinfo),
         isa=cpu_isa(cpuinfo),
         runtimes={name: _runtime(name) for name in TARGETS},
-        devices=_devices(),
+        devices=tuple(device for target in TARGETS.values() for device in target.devices()),
         uses={name: _use(extra) for name, extra in USES.items()},
     )
 
@@ -78,13 +81,6 @@ def _runtime(name: str) -> str:
     except TargetUnavailable as error:
         return f"none: {error.message}"
     return f"{able.runtime}, {able.device}: {able.device_name}, {' '.join(able.precisions)}"
-
-
-def _devices() -> tuple[str, ...]:
-    try:
-        return tuple(shared_core().available_devices)
-    except TargetUnavailable:
-        return ()
 
 
 def _use(extra: str) -> Use:
@@ -139,7 +135,7 @@ def lines(machine: Machine) -> Iterator[str]:
     """Yield a machine as text."""
     yield f"{machine.version}, Python {machine.python}, {machine.system}"
     yield f"processor  {machine.processor}: {' '.join(machine.isa) or 'no known extension'}"
-    yield f"OpenVINO's devices: {', '.join(machine.devices) or 'none'}"
+    yield f"devices    {', '.join(machine.devices) or 'none'}"
     for name, runtime in machine.runtimes.items():
         yield f"{name:10} runs on {runtime}"
     for name, use in machine.uses.items():

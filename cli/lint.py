@@ -3,24 +3,27 @@
 import sys
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Annotated, Literal
+from typing import Annotated
 
 import typer
 
+from bundle.base.errors import ConfigError
 from bundle.base.terminal import print_answer
 from bundle.formats.tensorrt_checks import Finding, LintReport
 from compile.tensorrt_checks.findings import Accepted
+from targets.table import TARGETS
+from targets.table import target as find_target
 
 SHOWN = 3
 
 
 def main(
     model: Annotated[Path, typer.Argument(help="An ONNX file; its external data is beside it.")],
-    target: Annotated[Literal["jetson"], typer.Option(help="Whose rules: jetson is TensorRT 10.3.")] = "jetson",
+    target: Annotated[str, typer.Option(help="Whose rules: jetson is TensorRT 10.3.")] = "jetson",
     accept: Annotated[
         str,
         typer.Option(
-            help=r"Accepted warnings: a TOML file (\[\[accept]] rule, node, reason, measured), or 'jetson' for ours."
+            help=r"Accepted warnings: a TOML file (\[\[accept]] rule, node, reason, measured), or the target's name for ours."
         ),
     ] = "",
     every: Annotated[bool, typer.Option("--all", help="Print every finding, not the first ones of each rule.")] = False,
@@ -37,6 +40,7 @@ def main(
     """
     from compile.tensorrt_checks.run import lint_file
 
+    _require_rules(target)
     report = lint_file(model, _accepted(accept))
     if as_json:
         print_answer(report.model_dump_json())
@@ -50,7 +54,18 @@ def _accepted(name: str) -> tuple[Accepted, ...]:
     from compile.tensorrt_checks.check_build import ACCEPTED
     from compile.tensorrt_checks.rules.accepted import read_accepted
 
-    return () if not name else ACCEPTED[name] if name in ACCEPTED else read_accepted(Path(name))
+    return () if not name else read_accepted(TARGETS[name].folder / ACCEPTED if name in TARGETS else Path(name))
+
+
+def _require_rules(name: str) -> None:
+    if find_target(name).profile.rules == "none":
+        raise ConfigError(
+            f"there are no rules for the target {name}",
+            expected=f"one of {', '.join(row for row in TARGETS if TARGETS[row].profile.rules != 'none')}",
+            got=name,
+            where="--target",
+            fix="leave --target out",
+        )
 
 
 def lines(report: LintReport, shown: int) -> Iterator[str]:

@@ -62,7 +62,7 @@ def _stored(folder: Path) -> bytes:
     if RANGES not in opened.manifest.files:
         raise ArtifactError(
             f"this bundle has no {RANGES}",
-            expected="a bundle for jetson, whose FP16 graphs need it",
+            expected="a bundle with FP16 graphs, as one for jetson",
             got=f"a bundle for {opened.manifest.target}",
             where=str(folder),
             fix="name a bundle for jetson",

@@ -31,7 +31,7 @@ def build(quantized: Quantized, out: Path, target: Target, run: RunConfig) -> En
     with writing(out, Engine) as folder:
         for name in quantized.record.files:
             shutil.copyfile(quantized.file(name), folder / name)
-        write_checks(folder, target.name, variants)
+        write_checks(folder, target, variants)
         status = target.build(folder, variants, run)
         settings = EngineSettings(graph=graph_info(quantized), target=target.name, variants=variants, status=status)
         seal(Engine, folder, parent=quantized.sha256, settings=settings, tools=stage_tools("build"))

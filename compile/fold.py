@@ -32,7 +32,7 @@ from compile.stage.command import announce, claim, run_script, timed
 from compile.stage.config import FoldMode, FreezeOptions, require_mode
 from compile.stage.console import EscapingConsole
 from compile.stage.graph_info import GRAPH_FILE, GraphInfo, graph_info, read_settings
-from compile.stage.options import SHIPPED_DATA, Split, Threads
+from compile.stage.options import SHIPPED_DATA, TARGET_NAMES, Split, Threads
 from compile.stage.shipped import DATA
 from compile.stage.store import seal, stage_tools, writing
 from targets.folding import Rates, rates_of
@@ -44,9 +44,6 @@ if TYPE_CHECKING:
 NOTHING_PAYS = "the graph with its values eliminated would cost the target no less"
 NO_PROOF = FoldProof(images=0, float64={}, float32={})  # nothing was changed
 USUAL = "reference"  # whose costs decide where no target is named
-TARGET_HELP = (
-    "Whose measured costs decide: intel, jetson or reference. Default: reference, ONNX Runtime, which any file is for."
-)
 
 
 class Folding(NamedTuple):
@@ -264,7 +261,7 @@ def main(
         ),
     ] = 2,
     inputs: Annotated[Path | None, typer.Option(help="For an .onnx: an .npz with an array for every input.")] = None,
-    target: Annotated[str, typer.Option(help=TARGET_HELP)] = USUAL,
+    target: Annotated[str, typer.Option(help=f"Whose measured costs decide: {TARGET_NAMES}.")] = USUAL,
     calibration: Annotated[
         int, typer.Option(min=0, max=LIMITS["count"].most, help="How many images the analysis and the freezing use.")
     ] = 8,

@@ -39,7 +39,7 @@ from compile.stage.artifacts import Judged, ReferenceVectors, savings, variants_
 from compile.stage.command import run_script, timed
 from compile.stage.config import BuildConfig, FreezeOptions, SearchSettings, given_settings, load_config
 from compile.stage.console import EscapingConsole
-from compile.stage.options import SHIPPED_DATA, SHIPPED_MODEL
+from compile.stage.options import SHIPPED_DATA, SHIPPED_MODEL, TARGET_NAMES
 from compile.stage.store import in_use, obtain, stage_key
 from compile.tensorrt_checks.plan_text import describe as describe_plans
 from compile.tensorrt_checks.plan_text import require_plan
@@ -336,7 +336,7 @@ def _judge(context: BuildContext, parts: StageArtifacts) -> Built:
 
 def main(
     context: typer.Context,
-    target: Annotated[str | None, typer.Option(help="The device to compile for: intel or jetson.")] = None,
+    target: Annotated[str | None, typer.Option(help=f"The target to compile for: {TARGET_NAMES}.")] = None,
     checkpoint: Annotated[Path | None, typer.Option(help=f"The checkpoint's folder. Default: {SHIPPED_MODEL}.")] = None,
     data: Annotated[Path | None, typer.Option(help=f"A labelled folder. Default: {SHIPPED_DATA}.")] = None,
     dataset: Annotated[Path | None, typer.Option(help="The data's spec. Default: dataset.json in the data.")] = None,

@@ -23,7 +23,7 @@ from bundle.judging.verdict import accepted
 from bundle.tasks.dataset import FolderDataset
 from calibration.sampling import CalibrationSet
 from compile.evaluation.judge import read_bench, read_choice
-from compile.quantization.contenders import LEFT_OUT, REPAIRS
+from compile.quantization.contenders import REPAIRS
 from compile.stage.artifacts import (
     EngineSettings,
     FoldedSettings,
@@ -41,6 +41,7 @@ from report.bundle_page.origin import now_here
 from report.bundle_page.page import render
 from targets.base import DeferredEngine, RunConfig
 from targets.open import as_bundle_variant, open_session
+from targets.table import target as find_target
 
 if TYPE_CHECKING:
     from tdss.config import ModelConfig
@@ -163,7 +164,7 @@ def ship(draft: Manifest, choice: Choice, judged: str) -> Manifest:
 
     ``judged`` is the hash of the artifact that says how every variant fared, so that another judgement is another bundle.
 
-    No device could choose what ``LEFT_OUT`` names, nor a smoothed or mixed graph whose plain one is within its budgets.
+    A bundle goes without what is judged only. No device could choose a smoothed or mixed graph whose plain one is within its budgets.
     Where the engine was built and judged here, no device could choose a variant that is not accepted either: one that
     is beyond its budgets, or undecided where that is not allowed.
     """
@@ -171,7 +172,11 @@ def ship(draft: Manifest, choice: Choice, judged: str) -> Manifest:
     beyond = {candidate.name for candidate in choice.candidates if not set(candidate.verdicts.values()) <= set(passing)}
     fine = {one.name for one in choice.candidates if one.verdicts and standing(one.verdicts) == "within"}
     spare = {mixed for mixed, plain in REPAIRS.items() if plain in fine}
-    out = LEFT_OUT.get(draft.target, frozenset()) | spare | (beyond if draft.engine.status == "built" else set())
+    out = (
+        set(find_target(draft.target).profile.judged_only)
+        | spare
+        | (beyond if draft.engine.status == "built" else set())
+    )
     out -= {choice.shipped}
     kept = tuple(variant for variant in draft.variants if variant.name not in out)
     needed = {name for variant in kept for name in variant.files}

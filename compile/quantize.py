@@ -1,7 +1,6 @@
 """Quantize: the graph of each of a target's variants, in the target's own format; the INT8 ones by NNCF.
 
-Intel is quantized on the OpenVINO graph, Jetson on ONNX, whose Q/DQ nodes the target's
-passes then make legal. Calibration images go through the same ``bundle/tasks/preprocess.py`` as evaluation images.
+A target's own format is quantized as it is, ONNX otherwise; the target's passes then make its Q/DQ nodes legal. Calibration images go through the same ``bundle/tasks/preprocess.py`` as evaluation images.
 """
 
 if not __package__:
@@ -21,7 +20,8 @@ from bundle.tasks.preprocess import Preprocess, Triple
 from calibration.sampling import CalibrationSet, from_folder
 from compile.graphs.fp16 import write_fp16
 from compile.graphs.load_onnx import import_graph
-from compile.quantization.nncf_calibration import SUFFIX, feeds_of, weights_only
+from compile.quantization.formats import format_of
+from compile.quantization.nncf_calibration import feeds_of, weights_only
 from compile.quantization.variants import CACHE, QuantizationJob, ranges_for, scheme_of, write_quantized
 from compile.stage.artifacts import QuantizedSettings, Range, SimplifiedSettings, VariantNote
 from compile.stage.command import announce, claim, run_script, timed
@@ -68,13 +68,14 @@ def _write(recipe: VariantRecipe, job: QuantizationJob, ranges: tuple[Range, ...
     if recipe.graph == "fp16":
         files, typed = write_fp16(job.source, job.folder, recipe.name, ranges)
         return Variant(recipe=recipe, files=files), VariantNote(fp16=typed)
-    suffix = SUFFIX[job.target.graph_format]
+    suffix = job.target.graph_suffix
     path = job.folder / f"float{suffix}"
     if recipe.graph == "float":
         return Variant(recipe=recipe, files=job.target.convert(job.source, path)), VariantNote()
     if recipe.graph == "weights":
         job.target.convert(job.source, path)
-        return Variant(recipe=recipe, files=weights_only(path, job.folder / f"{recipe.name}{suffix}")), VariantNote()
+        out = job.folder / f"{recipe.name}{suffix}"
+        return Variant(recipe=recipe, files=weights_only(path, out, format_of(job.target))), VariantNote()
     return write_quantized(recipe, job, ranges, scheme_of(job))
 
 

@@ -16,6 +16,7 @@ from bundle.formats.hash_files import write_hashed
 from bundle.formats.outputs import require_file, zip_with
 from bundle.transport.commands import Answer, pack
 from device_runtime.suite import INSIDE, SETTINGS, SUITE
+from targets.target_profile import FILE as PROFILE
 
 RUNTIME = "tdss-runtime.pyz"
 PACKAGES = ("bundle", "device_runtime", "targets")
@@ -82,7 +83,7 @@ def content() -> bytes:
 
 
 def _python(package: str) -> dict[str, Path]:
-    return _matching(f"{package}/**/*.py")
+    return _matching(f"{package}/**/*.py") | _matching(f"{package}/**/{PROFILE}")
 
 
 def _matching(pattern: str) -> dict[str, Path]:

@@ -35,6 +35,7 @@ from compile.graphs.fp16 import write_fp16, write_ranges
 from compile.graphs.nodes import add_constant
 from compile.graphs.passes.table import apply_passes
 from compile.graphs.quantizers import DEQUANTIZE, QUANTIZE, dequantizers_behind
+from compile.quantization.formats import ONNX
 from compile.quantization.nncf_calibration import CalibrationRequest, calibrate, feeds_of
 from compile.quantization.variants import CACHE
 from compile.stage.artifacts import Range
@@ -133,7 +134,7 @@ def quantized(model: Model, name: str, choice: Choice) -> Path:
     path = model.work / f"{name}.qdq.onnx"
     chosen = scheme(JETSON.capabilities(RunConfig(device=EMULATION))).model_copy(update={"heads": choice.heads})
     calibrated = calibrate(
-        CalibrationRequest(model.graph, model.info, model.calibration, chosen, "onnx"), model.work / CACHE
+        CalibrationRequest(model.graph, model.info, model.calibration, chosen, ONNX), model.work / CACHE
     )
     apply_passes((*BEFORE_ATTENTION, *choice.passes, *AFTER_ATTENTION), calibrated, path)
     return path

@@ -162,10 +162,10 @@ def measure_rates(
         ConfigError: there is no such case.
         TargetUnavailable: what measures the target is not on this machine.
     """
-    builder = bench.target.name == "jetson"
+    able = bench.target.capabilities(bench.run)
+    builder = able.device == "emulation"  # it has no latency
     if builder:
         require_builder()
-    able = bench.target.capabilities(bench.run)
     folded = [fold_all(case, grid, work, threads=bench.run.threads) for case in cases]
     samples = tuple(one for folds in folded for one in (plans(folds) if builder else latencies(folds, bench)))
     measure: Measure = "bytes" if builder else "latency"

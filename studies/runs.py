@@ -26,5 +26,4 @@ def open_graph(graph: Path, bench: TimingSetup) -> Session:
 
 def convert_graph(graph: Path, target: Target) -> tuple[str, ...]:
     """Write an ONNX graph as the target's runtime reads it, beside it; return the files' names, the graph's first."""
-    suffix = {"onnx": ".float.onnx", "openvino": ".xml"}[target.graph_format]
-    return target.convert(graph, graph.with_suffix(suffix))
+    return target.convert(graph, graph.with_suffix(f".float{target.graph_suffix}"))

@@ -119,7 +119,7 @@ def _text(decision: Decision, sent: Path) -> str:
     verdicts = verdicts_of(report)
     verdict = "FAIL" if not good else "PASS" if standing(verdicts) == "within" else "UNDECIDED, ALLOWED"
     where = f"{report.device.name}, {report.precision}, {report.executed_on}, {report.images} images"
-    if report.target == "jetson" and report.executed_on == "device":
+    if report.executed_on == "device" and "clocks" in decision.bench.machine:
         where += f"; clocks: {decision.bench.machine['clocks']}"
     lines.append(summary(verdicts, accepted=report.passed))
     return "\n".join([*lines, f"{verdict}: {where}", f"send this file back: {sent}"]) + "\n"

@@ -1,30 +1,36 @@
 """The contract between the compiler and a device: what a target can do, what it wants, how it runs a graph.
 
-A target is data plus three verbs. ``convert`` writes the graph in the format the target quantizes.
-``build`` makes what the device loads (or says why that must wait). ``open`` gives a ``Session``.
-``Session.infer`` checks names, dtypes and shapes in one public method; a backend writes ``_infer`` only.
+A target is a folder: data in ``profile.json`` (targets/target_profile.py), and a class with a few verbs. ``convert`` writes
+the graph in the format of the target. ``build`` makes what the device loads, or says why that must wait. ``open`` gives a
+``Session``. ``Session.infer`` checks names, dtypes and shapes in one public method; a backend writes ``_infer`` only.
 """
 
+import shutil
 from abc import ABC, abstractmethod
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
+from functools import cached_property
 from pathlib import Path
 from time import perf_counter
 from types import TracebackType
-from typing import Literal, Protocol, TypeAlias
+from typing import ClassVar, Literal, NamedTuple, TypeAlias
 
 import numpy as np
 from numpy.typing import NDArray
 from pydantic import Field, model_validator
 
-from bundle.base.errors import ArtifactError, InputError, ProjectError, SessionFailed
+from bundle.base.errors import ArtifactError, ProjectError, SessionFailed
 from bundle.base.frozen import Frozen
 from bundle.base.limits import Count, Threads
 from bundle.formats.artifacts import TensorSpec
+from bundle.judging.choice_rule import Precision
+from targets.check_arrays import check_feed, check_outputs, wrong_feed
+from targets.graph_format import GraphFormat
+from targets.machine import machine_facts
+from targets.rewrites import read_rewrites
+from targets.target_profile import Profile, read_profile
 
-Array: TypeAlias = NDArray[np.generic]
-Precision: TypeAlias = Literal["f32", "f16", "bf16", "int8_weights", "int8_mixed", "int8_smooth", "int8"]
-GraphFormat: TypeAlias = Literal["onnx", "openvino"]
 HeadType: TypeAlias = Literal["float", "int8"]
+Array: TypeAlias = NDArray[np.generic]
 Execute: TypeAlias = Literal["auto", "device", "emulation"]
 ExecutedOn: TypeAlias = Literal["device", "emulation"]
 
@@ -137,73 +143,6 @@ class SessionInfo(Frozen):
     settings: dict[str, str]
 
 
-def _wrong(message: str, expected: str, got: str, fix: str) -> InputError:
-    return InputError(message, expected=expected, got=got, where="the feed of Session.infer", fix=fix)
-
-
-def check_feed(feed: Mapping[str, Array], specs: tuple[TensorSpec, ...]) -> None:
-    """Check that ``feed`` has exactly the arrays ``specs`` names, with their dtypes and shapes. Values are free: NaN passes.
-
-    Raises:
-        InputError: a name, type, dtype or shape is wrong; the message says how to fix it.
-    """
-    names = [spec.name for spec in specs]
-    missing, extra = [name for name in names if name not in feed], sorted(set(feed) - set(names))
-    if missing:
-        raise _wrong(
-            f"input {missing[0]!r} is missing",
-            f"inputs {names}",
-            f"inputs {sorted(feed)}",
-            f"feed an array as {missing[0]!r}",
-        )
-    if extra:
-        raise _wrong(
-            f"there is no input {extra[0]!r}", f"inputs {names}", f"inputs {sorted(feed)}", f"leave {extra[0]!r} out"
-        )
-    for spec in specs:
-        _check_array(feed[spec.name], spec)
-
-
-def _check_array(array: object, spec: TensorSpec) -> None:
-    if not isinstance(array, np.ndarray):
-        raise _wrong(
-            f"input {spec.name!r} is no NumPy array",
-            f"numpy.ndarray of {spec.dtype}",
-            type(array).__name__,
-            "convert it with numpy.asarray",
-        )
-    if array.dtype != np.dtype(spec.dtype):
-        raise _wrong(
-            f"input {spec.name!r} has the wrong dtype",
-            spec.dtype,
-            str(array.dtype),
-            f"convert it with .astype({spec.dtype!r})",
-        )
-    if array.shape != spec.shape:
-        fix = "shapes are static: resize the image, or export the model at this size"
-        if array.shape == spec.shape[1:]:
-            fix = "add the batch axis: array[None]"
-        raise _wrong(f"input {spec.name!r} has the wrong shape", str(spec.shape), str(array.shape), fix)
-
-
-def check_outputs(outputs: Mapping[str, Array], specs: tuple[TensorSpec, ...], where: str) -> None:
-    """Check that a backend returned what the graph's record promises.
-
-    Raises:
-        ArtifactError: an output is missing, or has another dtype or shape than was recorded.
-    """
-    for spec in specs:
-        got = f"{outputs[spec.name].dtype} {outputs[spec.name].shape}" if spec.name in outputs else "no such output"
-        if got != f"{spec.dtype} {spec.shape}":
-            raise ArtifactError(
-                f"output {spec.name!r} is not what was recorded",
-                expected=f"{spec.dtype} {spec.shape}",
-                got=got,
-                where=where,
-                fix="the engine does not belong to this bundle, or its build is broken: build it again",
-            )
-
-
 class Latency(Frozen):
     """One inference in milliseconds: the whole call, and the device's own work without copies (None: not known)."""
 
@@ -280,7 +219,7 @@ class Session(ABC):
     def _check(self, feed: Mapping[str, Array]) -> None:
         """Refuse a closed session, and a feed that breaks ``inputs``."""
         if not self._open:
-            raise _wrong("the session is closed", "an open session", "a closed one", "open a new session")
+            raise wrong_feed("the session is closed", "an open session", "a closed one", "open a new session")
         check_feed(feed, self.inputs)
 
     @abstractmethod
@@ -310,42 +249,98 @@ def check_specs(session: Session, inputs: tuple[TensorSpec, ...], outputs: tuple
             )
 
 
-class Target(Protocol):
-    """A kind of device one can compile for. ``passes`` names what makes its quantized ONNX graph legal, in order."""
+class VendorTiming(NamedTuple):
+    """What a tool measured: medians in milliseconds with copies and without (None: it does not say), and its settings."""
+
+    median_ms: float
+    compute_ms: float | None
+    settings: dict[str, str]
+
+
+class VendorBenchmark(NamedTuple):
+    """A runtime's own benchmark. ``measure`` gets a folder with a variant's files, the bundle's folder, and seconds."""
+
+    name: str
+    measure: Callable[[Path, Path, Variant, RunConfig, int], VendorTiming]
+
+
+class Target(ABC):
+    """A kind of device one can compile for; its data and its modules are in ``folder``.
+
+    ``own_format`` is that of its graphs; None: they are ONNX, which compile/ reads and quantizes itself.
+    """
+
+    name: ClassVar[str]
+    own_format: ClassVar[GraphFormat | None] = None
+    vendor_benchmark: ClassVar[VendorBenchmark | None] = None
 
     @property
-    def name(self) -> str:
-        """What the command line and a manifest call it."""
-        ...
+    def folder(self) -> Path:
+        """The target's folder, whose name is the target's."""
+        return Path(__file__).parent / self.name
+
+    @cached_property
+    def profile(self) -> Profile:
+        """What holds for it on any device."""
+        return read_profile(self.name)
 
     @property
-    def graph_format(self) -> GraphFormat:
-        """The format its graphs are quantized and shipped in."""
-        ...
+    def graph_suffix(self) -> str:
+        """How the name of one of its graphs ends."""
+        return ".onnx" if self.own_format is None else self.own_format.suffix
 
     @property
     def passes(self) -> tuple[str, ...]:
-        """The passes over its quantized ONNX graph, by name and in order."""
-        ...
+        """The passes over its quantized ONNX graph that make it legal, by name and in order."""
+        return ()
+
+    @property
+    def fusing_passes(self) -> tuple[str, ...]:
+        """The passes after those: they let the runtime fuse, and change nothing that a layer's sensitivity depends on."""
+        return ()
 
     def rewrites(self, capabilities: Capabilities) -> tuple[str, ...]:
-        """The passes over the float graph, in order: those that a stored measurement switched on for such a device."""
+        """Name the passes over the float graph, in order: those that ``rewrites.json`` has on for such a device."""
+        return read_rewrites(self.folder).chosen(capabilities.device)
 
+    def devices(self) -> tuple[str, ...]:
+        """Name the devices of this machine that its runtime lists; none where it lists none."""
+        return ()
+
+    def machine_facts(self) -> dict[str, str]:
+        """Say what a latency on this machine depends on: clocks, temperature."""
+        return machine_facts()
+
+    @abstractmethod
     def capabilities(self, run: RunConfig) -> Capabilities:
         """Ask the runtime what ``run.device`` can do; TargetUnavailable if it is not here."""
 
+    @abstractmethod
     def variants(self, capabilities: Capabilities) -> tuple[VariantRecipe, ...]:
-        """The precisions worth offering on such a device, the plainest first."""
+        """Return the precisions worth offering on such a device, the plainest first."""
 
+    @abstractmethod
     def scheme(self, capabilities: Capabilities) -> QuantizationScheme:
-        """How to quantize for such a device; InputError if the target never quantizes."""
+        """Say how to quantize for such a device; InputError if the target never quantizes."""
 
     def convert(self, onnx_path: Path, out_path: Path) -> tuple[str, ...]:
-        """Write the ONNX graph in ``graph_format`` as ``out_path``; return the names of the files written, the graph first."""
+        """Write the ONNX graph in the target's format; return the names of the files written, the graph first."""
+        shutil.copyfile(onnx_path, out_path)
+        return (out_path.name,)
 
+    def opened_once(self, folder: Path, variants: tuple[Variant, ...], run: RunConfig) -> EngineBuilt:
+        """Open each variant, so that one which cannot be opened fails now; return the effective settings. No engine is stored."""
+        settings: dict[str, str] = {}
+        for variant in variants:
+            with self.open(folder, variant, run, "auto", keep=folder) as session:
+                settings |= {f"{variant.recipe.name}.{key}": value for key, value in session.info.settings.items()}
+        return EngineBuilt(variants=variants, files=(), settings=settings)
+
+    @abstractmethod
     def build(self, folder: Path, variants: tuple[Variant, ...], run: RunConfig) -> EngineStatus:
         """Make what the device loads from the variants' graphs in ``folder``, or say why that must wait."""
 
+    @abstractmethod
     def open(self, folder: Path, variant: Variant, run: RunConfig, execute: Execute, *, keep: Path) -> Session:
         """Load a variant's graph from ``folder``; TargetUnavailable if ``execute`` cannot be had here.
 

@@ -20,8 +20,8 @@ from bundle.judging.harness import Measured, Options, measure_bundle
 from bundle.judging.regression_report import RESULT, RegressionReport
 from bundle.judging.timing import AGAIN, Load, glance, load_between, measure, percentiles
 from targets.base import Execute, Latency, RunConfig, Session
-from targets.jetson.power import machine_facts
 from targets.open import execution, open_session
+from targets.table import target
 from targets.vendor_benchmark import with_vendor_timing
 
 Say: TypeAlias = Callable[[str], None]
@@ -198,7 +198,7 @@ def _decision(
         runs=max((row.with_copies.runs for row in latencies.values()), default=0),
         warmup=plan.protocol.warmup if latencies else 0,
         variants=latencies,
-        machine=machine_facts(),
+        machine=target(plan.bundle.manifest.target).machine_facts(),
         load=load,
     )
     return Decision(report=with_variants(reports, choice, sizes), choice=choice, bench=bench)

@@ -18,7 +18,7 @@ KNOWN = {
     "asimddp": "neon_dotprod",
     "i8mm": "neon_i8mm",
 }
-EXACT_INT8 = frozenset({"avx_vnni", "avx512_vnni", "amx_int8"})
+EXACT_INT8 = frozenset({"avx_vnni", "avx512_vnni", "amx_int8", "neon_dotprod", "neon_i8mm"})
 CPUINFO = Path("/proc/cpuinfo")
 
 
@@ -35,7 +35,7 @@ def cpu_name(cpuinfo: str) -> str:
 
 
 def accumulates_int8_exactly(isa: tuple[str, ...]) -> bool:
-    """Say whether uint8 × int8 products are summed in 32 bits; AVX2's vpmaddubsw sums pairs in 16 and saturates."""
+    """Say whether products of INT8 are summed in 32 bits; AVX2's vpmaddubsw sums pairs of them in 16 and saturates."""
     return not EXACT_INT8.isdisjoint(isa)
 
 

@@ -6,9 +6,11 @@ from bundle.base.errors import ConfigError
 from targets.base import Target
 from targets.intel.target import INTEL
 from targets.jetson.target import JETSON
+from targets.onnxruntime.target import ONNXRUNTIME
 from targets.reference.target import REFERENCE
 
-TARGETS: MappingProxyType[str, Target] = MappingProxyType({"reference": REFERENCE, "intel": INTEL, "jetson": JETSON})
+ROWS = (REFERENCE, INTEL, JETSON, ONNXRUNTIME)
+TARGETS: MappingProxyType[str, Target] = MappingProxyType({row.name: row for row in ROWS})
 
 
 def target(name: str) -> Target:

@@ -12,6 +12,7 @@ the smallest of several measured drops would be the luckiest one too.
 
 from collections.abc import Mapping, Sequence
 from types import MappingProxyType
+from typing import Literal, TypeAlias
 
 from bundle.judging.checks import disagreeing
 from bundle.judging.choice import Candidate, Choice, Rule, Skip
@@ -20,6 +21,7 @@ from bundle.judging.sentences import why_candidate, why_shipped
 from bundle.judging.standing import standing
 from bundle.judging.timing import Ratio, Rounds, median, ratio
 
+Precision: TypeAlias = Literal["f32", "f16", "bf16", "int8_weights", "int8_mixed", "int8_smooth", "int8"]
 NARROWER: dict[str, int] = {
     "f32": 0,
     "f16": 1,

@@ -72,7 +72,7 @@ def judge(
         contest = Contest(
             tuple(sessions),
             lambda name: _judge_one(sessions[name], vectors, settings),
-            settings.draft.target,
+            target.profile.judged_only,
             settings.timing.gain,
         )
         before = glance()

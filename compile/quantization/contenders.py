@@ -17,10 +17,6 @@ from bundle.judging.regression_report import RegressionReport
 from bundle.judging.sentences import outcome
 from bundle.judging.timing import Rounds
 
-# Variants that are left out of the bundle unless one of them is the shipped one: a Jetson's f32 graph is larger than all the
-# rest together, and slower than f16 on every device that has tensor cores; weight-only INT8 was never the fastest on an
-# Intel CPU, and is a third graph to carry.
-LEFT_OUT = {"jetson": frozenset({"f32"}), "intel": frozenset({"int8_weights"})}
 # These fix what plain INT8 breaks; where plain INT8 is within every budget they fix nothing, and are wider.
 PLAIN, SMOOTH, MIXED = "int8", "int8_smooth", "int8_mixed"
 REPAIRS = {MIXED: PLAIN, SMOOTH: PLAIN}
@@ -30,10 +26,14 @@ class Contest:
     """The variants of one build, in the order of their names, and what is known of each: reports come in one by one."""
 
     def __init__(
-        self, names: Sequence[str], judge_one: Callable[[str], RegressionReport], target: str, gain: float
+        self,
+        names: Sequence[str],
+        judge_one: Callable[[str], RegressionReport],
+        judged_only: Sequence[str],
+        gain: float,
     ) -> None:
         self.names = tuple(names)
-        self.target = target
+        self._judged_only = tuple(judged_only)
         self.gain = gain
         self._judge_one = judge_one
         self._reports: dict[str, RegressionReport] = {}
@@ -45,7 +45,7 @@ class Contest:
         able = [name for name in alive if REPAIRS.get(name) not in alive]
         if rounds:
             return equals(able, rounds, self.gain) if able else ()
-        return tuple(order([name for name in able if name not in LEFT_OUT.get(self.target, ())], {}, self.gain))
+        return tuple(order([name for name in able if name not in self._judged_only], {}, self.gain))
 
     def unsettled(self, rounds: Rounds) -> bool:
         """Judge until the first contender is within its budgets; say whether noise hides if it is the one to ship."""
@@ -75,7 +75,7 @@ class Contest:
         plain = self._reports.get(REPAIRS.get(name, ""))
         if plain is not None and may_ship(plain):
             return "nothing_to_repair"
-        if name in LEFT_OUT.get(self.target, ()):
+        if name in self._judged_only:
             return "left_out"
         return "slower"
 

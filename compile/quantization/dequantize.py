@@ -19,7 +19,6 @@ from bundle.base.frozen import Frozen
 from compile.graphs.cost import macs_by_node, read_inferred
 from compile.graphs.nodes import WEIGHTED, add_constant, constant
 from compile.graphs.quantizers import DEQUANTIZE, QUANTIZE
-from compile.quantization.ignored_nodes import value_names
 
 MOVES = frozenset(
     {
@@ -97,27 +96,6 @@ def dequantize_layers(model: ir.Model, original: ir.Model, names: Collection[str
         raise _unknown(sorted(wanted)[0])
     RemoveUnusedNodesPass()(model)
     return changed
-
-
-def write_dequantized(quantized: Path, original: Path, out: Path, names: Collection[str]) -> Path:
-    """Write ``quantized`` with the named operators in float as ``out``; without names, return ``quantized`` as it is."""
-    if not names:
-        return quantized
-    model = ir.load(quantized)
-    dequantize_layers(model, ir.load(original), names)
-    ir.save(model, out)
-    return out
-
-
-def write_dequantized_ir(quantized: Path, original: Path, out: Path, names: Collection[str]) -> tuple[str, ...]:
-    """Write an OpenVINO graph, made from the ONNX graph ``original``, with the named operators in float as ``out``."""
-    from targets.intel.dequantize import dequantize_layers as dequantize_ir
-    from targets.intel.graph import convert, read, save
-
-    model = read(quantized)
-    if names:
-        dequantize_ir(model, convert(original), {*names, *value_names(original, dict.fromkeys(names, ""))})
-    return save(model, out)
 
 
 def _dequantizers(value: ir.Value | None) -> list[ir.Node]:

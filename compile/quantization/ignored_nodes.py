@@ -11,6 +11,7 @@ heads        a 1×1 convolution behind which only others of them and operators w
 """
 
 import re
+from collections.abc import Collection
 from pathlib import Path
 
 import onnx_ir as ir
@@ -46,10 +47,10 @@ def ignored_nodes(graph_path: Path, scheme: QuantizationScheme) -> dict[str, str
     return {name: found[name] for name in _names(graph) if name in found}
 
 
-def value_names(graph_path: Path, nodes: dict[str, str]) -> dict[str, str]:
-    """Return the same reasons by the name of the node's first output: what OpenVINO calls an operation."""
+def value_names(graph_path: Path, nodes: Collection[str]) -> dict[str, str]:
+    """Return for each named node of an ONNX graph the name of its first output, which another format may call it by."""
     graph = ir.load(graph_path).graph
-    return {str(node.outputs[0].name): nodes[node.name] for node in graph if node.name in nodes}
+    return {str(node.name): str(node.outputs[0].name) for node in graph if node.name in nodes}
 
 
 def _names(graph: ir.Graph) -> list[str]:

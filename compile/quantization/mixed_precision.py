@@ -41,6 +41,7 @@ from compile.graphs.passes.table import apply_passes
 from compile.quantization.accuracy import AccuracyEvaluator, read_labelled, without_labels
 from compile.quantization.contenders import MIXED, PLAIN, SMOOTH
 from compile.quantization.dequantize import layers_of, read_macs
+from compile.quantization.formats import ONNX
 from compile.quantization.nncf_calibration import CalibrationRequest, calibrate
 from compile.quantization.sensitivity import Subject, measure_layers
 from compile.quantization.steering import (
@@ -256,13 +257,12 @@ def _sensitivities(
     job: QuantizationJob, evaluator: AccuracyEvaluator, settings: SearchSettings, progress: Callable[[str], None]
 ) -> tuple[tuple[LayerSensitivity, ...], float]:
     """Measure every layer of the calibrated graph as the target's passes leave it; and the share never quantized."""
-    request = CalibrationRequest(job.source, job.info, job.calibration, scheme_of(job), "onnx")
+    request = CalibrationRequest(job.source, job.info, job.calibration, scheme_of(job), ONNX)
     calibrated = calibrate(request, job.cache)
     macs = read_macs(job.source)
     with TemporaryDirectory(prefix=".sensitivity.", dir=job.folder) as scratch:
         graph = Path(scratch) / GRAPH_FILE
-        passes = job.target.passes if job.target.graph_format == "onnx" else ()
-        apply_passes(passes, calibrated, graph)
+        apply_passes(job.target.passes, calibrated, graph)
         layers = layers_of(ir.load(graph), macs)
         subject = Subject(graph, job.source, evaluator.first(settings.config.images), threads=job.run.threads)
         images = hash_labelled(settings.dataset, job.calibration.ids[: settings.config.images], job.info.tasks)

@@ -11,7 +11,7 @@ from contextlib import contextmanager, redirect_stdout
 from io import StringIO
 from pathlib import Path
 from types import ModuleType
-from typing import TYPE_CHECKING, NamedTuple, TypeVar
+from typing import TYPE_CHECKING, NamedTuple
 
 from pydantic import JsonValue
 
@@ -24,14 +24,13 @@ from calibration.sampling import CalibrationSet
 from compile.quantization.ignored_nodes import ignored_nodes, value_names
 from compile.stage.graph_info import Array, GraphInfo
 from compile.stage.store import StageKey, keep, stage_key
-from targets.base import GraphFormat, QuantizationScheme
+from targets.base import QuantizationScheme
+from targets.graph_format import Graph, GraphFormat
 
 if TYPE_CHECKING:
     from nncf import AdvancedQuantizationParameters
 
-SUFFIX: dict[GraphFormat, str] = {"onnx": ".onnx", "openvino": ".xml"}
 NAME = "calibrated"
-Graph = TypeVar("Graph")
 
 
 class CalibrationRequest(NamedTuple):
@@ -50,7 +49,7 @@ def cache_key(request: CalibrationRequest) -> StageKey:
         "ids": list(request.calibration.ids),
         "preprocess": request.info.preprocess.model_dump(mode="json"),
         "scheme": request.scheme.model_dump(mode="json"),
-        "format": request.format,
+        "format": request.format.name,
         "kept": [*sorted(ignored_nodes(request.source, request.scheme))],
     }
     inputs = (hash_file(request.source), request.calibration.sha256)
@@ -65,23 +64,18 @@ def calibrate(request: CalibrationRequest, store: Path) -> Path:
         GraphError: NNCF refuses the graph.
         TargetUnavailable: NNCF is not installed.
     """
-    name = NAME + SUFFIX[request.format]
+    name = NAME + request.format.suffix
     return keep(store, cache_key(request), lambda folder: write_calibrated(request, folder / name), say).file(name)
 
 
 def write_calibrated(request: CalibrationRequest, path: Path) -> None:
     """Quantize and write the graph as ``path``; raises as ``calibrate`` does."""
-    kept = ignored_nodes(request.source, request.scheme)
-    if request.format == "onnx":
-        import onnx
+    kept = value_names(request.source, ignored_nodes(request.source, request.scheme))
 
-        onnx.save(run_nncf(onnx.load(request.source), request, list(kept)), path)
-        return
-    from targets.intel.dequantize import operations_named
-    from targets.intel.graph import convert, save
+    def quantize(model: Graph, kept: list[str]) -> Graph:
+        return run_nncf(model, request, kept)
 
-    model, values = convert(request.source), set(value_names(request.source, kept))
-    save(run_nncf(model, request, operations_named(model, values)), path)
+    request.format.insert_quantizers(request.source, kept, quantize, path)
 
 
 def run_nncf(model: Graph, request: CalibrationRequest, kept: list[str]) -> Graph:
@@ -126,17 +120,11 @@ def quantize_plainly(source: Path, feeds: Sequence[dict[str, Array]], out: Path,
     """
     import onnx
 
-    onnx.save(_by_default(onnx.load(source), source, feeds, transformer=transformer), out)
+    onnx.save(quantize_by_default(onnx.load(source), source, feeds, transformer=transformer), out)
 
 
-def quantize_ir_plainly(source: Path, feeds: Sequence[dict[str, Array]], out: Path) -> tuple[str, ...]:
-    """Write an ONNX graph as OpenVINO reads it and ``nncf.quantize`` leaves it by default; return the files' names; see ``quantize_plainly``."""
-    from targets.intel.graph import convert, save_by_default
-
-    return save_by_default(_by_default(convert(source), source, feeds, transformer=False), out)
-
-
-def _by_default(model: Graph, source: Path, feeds: Sequence[dict[str, Array]], *, transformer: bool) -> Graph:
+def quantize_by_default(model: Graph, source: Path, feeds: Sequence[dict[str, Array]], *, transformer: bool) -> Graph:
+    """Return ``model``, made from ``source``, as ``nncf.quantize`` leaves it by default; raises as ``quantize_plainly`` does."""
     nncf = _import_nncf()
     kind = nncf.ModelType.TRANSFORMER if transformer else None
     try:
@@ -195,8 +183,8 @@ def feeds_of(info: GraphInfo, paths: Sequence[Path]) -> list[dict[str, Array]]:
     return [info.feed(read_image(path), name=str(path)) for path in paths]
 
 
-def weights_only(path: Path, out: Path) -> tuple[str, ...]:
-    """Write an OpenVINO graph with its matrices stored as INT8, one scale per output channel; return the files' names.
+def weights_only(path: Path, out: Path, form: GraphFormat) -> tuple[str, ...]:
+    """Write a graph of a format with its matrices stored as INT8, one scale per output channel; return the files' names.
 
     Convolutions keep theirs: OpenVINO 2026.4's CPU plugin takes the INT8 weights of one convolution for another's of the same
     shape, without an error (six equal heads: the first task's answer is right, the others' relative errors are .2 to 2.6).
@@ -205,16 +193,20 @@ def weights_only(path: Path, out: Path) -> tuple[str, ...]:
         GraphError: NNCF refuses the graph.
         TargetUnavailable: NNCF is not installed.
     """
-    from targets.intel.graph import read, save
 
-    nncf = _import_nncf()
-    try:
-        with quiet():
-            scope = nncf.IgnoredScope(types=["Convolution", "GroupConvolution"], validate=False)
-            compressed = nncf.compress_weights(read(path), mode=nncf.CompressWeightsMode.INT8_SYM, ignored_scope=scope)
-    except (nncf.ValidationError, nncf.InternalError, nncf.UnsupportedModelError) as error:
-        raise _refused(path, error) from error
-    return save(compressed, out)
+    def compress(model: Graph, kept: list[str]) -> Graph:
+        nncf = _import_nncf()
+        try:
+            with quiet():
+                scope = nncf.IgnoredScope(names=kept, types=["Convolution", "GroupConvolution"], validate=False)
+                compressed: Graph = nncf.compress_weights(
+                    model, mode=nncf.CompressWeightsMode.INT8_SYM, ignored_scope=scope
+                )
+        except (nncf.ValidationError, nncf.InternalError, nncf.UnsupportedModelError) as error:
+            raise _refused(path, error) from error
+        return compressed
+
+    return form.insert_quantizers(path, {}, compress, out)
 
 
 def _refused(path: Path, error: Exception) -> GraphError:

@@ -7,11 +7,13 @@ import typer
 
 from bundle.base.limits import LIMITS
 from compile.stage.shipped import DATA, MODEL, shipped_data
+from targets.target_profile import read_profiles
 
 SHIPPED_MODEL, SHIPPED_DATA = (f"{name} of this checkout" for name in (MODEL, DATA))
 _COUNT, _THREADS = LIMITS["count"].most, LIMITS["threads"].most
 
-TargetName: TypeAlias = Annotated[str, typer.Option(help="The device to compile for: intel or jetson.")]
+TARGET_NAMES = ", ".join(read_profiles())
+TargetName: TypeAlias = Annotated[str, typer.Option(help=f"The target to compile for: {TARGET_NAMES}.")]
 Data: TypeAlias = Annotated[
     Path, typer.Option(help="A labelled folder.", default_factory=shipped_data, show_default=SHIPPED_DATA)
 ]

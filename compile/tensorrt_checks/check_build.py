@@ -5,23 +5,18 @@
 
 from collections.abc import Sequence
 from pathlib import Path
-from types import MappingProxyType
 
 from bundle.base.errors import GraphError
 from bundle.base.frozen import Frozen
 from bundle.formats.artifacts import write_text
 from bundle.formats.tensorrt_checks import LINT, PROOF, LintReport, LintReports, Proof
-from compile.tensorrt_checks import jetson
 from compile.tensorrt_checks.findings import Accepted
 from compile.tensorrt_checks.rtx_build import prove
-from compile.tensorrt_checks.rules.accepted import check_accepted
+from compile.tensorrt_checks.rules.accepted import read_accepted
 from compile.tensorrt_checks.run import lint_file
-from targets.base import Variant
+from targets.base import Target, Variant
 
-# The targets whose graphs are linted and proven, each with its accepted warnings.
-ACCEPTED: MappingProxyType[str, tuple[Accepted, ...]] = MappingProxyType(
-    {"jetson": check_accepted(jetson.ACCEPTED, "compile/tensorrt_checks/jetson.py")}
-)
+ACCEPTED = "accepted.toml"  # in the folder of a target: the warnings of its own graphs that are known and wanted
 
 
 class GraphCheck(Frozen):
@@ -58,15 +53,15 @@ def check_graph(graph: Path) -> GraphCheck:
     )
 
 
-def write_checks(folder: Path, target: str, variants: Sequence[Variant]) -> None:
-    """Write ``lint.json`` and ``proof.json`` about the variants' graphs in ``folder``, if the target has rules.
+def write_checks(folder: Path, target: Target, variants: Sequence[Variant]) -> None:
+    """Write ``lint.json`` and ``proof.json`` about the variants' graphs in ``folder``, if TensorRT's rules are the target's.
 
     Raises:
         GraphError: a graph breaks a rule of severity error, or NVIDIA's parser or builder refuses it.
     """
-    if target not in ACCEPTED:
+    if target.profile.rules != "tensorrt":
         return
-    accepted = ACCEPTED[target]
+    accepted = read_accepted(target.folder / ACCEPTED)
     graphs = [folder / variant.files[0] for variant in variants]
     reports = LintReports(graphs=tuple(_report(graph, accepted) for graph in graphs))
     _require_legal(reports)

@@ -17,7 +17,7 @@ from pydantic import JsonValue
 from bundle.formats.artifacts import Artifact, Engine
 from calibration.image_files import ImageFiles
 from calibration.sampling import CalibrationSet
-from compile.quantization.nncf_calibration import feeds_of, quantize_ir_plainly
+from compile.quantization.nncf_calibration import feeds_of, quantize_by_default
 from compile.stage.code_hash import code_hash
 from compile.stage.graph_info import GRAPH_FILE, GraphInfo
 from compile.stage.store import StageKey, keep, obtain, tool_versions
@@ -119,7 +119,11 @@ def _singles(model: Model, folder: Path, source: Source) -> None:
 
 
 def _nncf(model: Model, folder: Path, source: Source) -> None:
-    quantize_ir_plainly(source.plain, feeds_of(model.info, model.calibration.paths), folder / "model.xml")
+    from targets.intel.graph import convert, save_by_default
+
+    feeds = feeds_of(model.info, model.calibration.paths)
+    quantized = quantize_by_default(convert(source.plain), source.plain, feeds, transformer=False)
+    save_by_default(quantized, folder / "model.xml")
 
 
 def _static(model: Model, folder: Path, source: Source) -> None:

@@ -30,6 +30,7 @@ from compile.graphs.passes.table import apply_passes
 from compile.quantization.accuracy import AccuracyEvaluator, Measured, read_labelled, worst
 from compile.quantization.contenders import PLAIN
 from compile.quantization.dequantize import layers_of, read_macs
+from compile.quantization.formats import ONNX
 from compile.quantization.ignored_nodes import FEW, GATE, THIN, ignored_nodes
 from compile.quantization.mixed_precision import search
 from compile.quantization.nncf_calibration import CalibrationRequest, calibrate, run_nncf
@@ -181,7 +182,7 @@ def controlled(study: Study) -> Iterator[Drops]:
     """Give the same hard case to NNCF's accuracy control, which validates on labelled calibration images too."""
     hard, _ = _hard(study)
     scheme = JETSON.scheme(JETSON.capabilities(RUN))
-    request = CalibrationRequest(hard.file(GRAPH_FILE), study.info, study.calibration, scheme, "onnx")
+    request = CalibrationRequest(hard.file(GRAPH_FILE), study.info, study.calibration, scheme, ONNX)
     plain = calibrate(request, study.cache)
     samples = read_labelled(study.dataset, study.calibration.ids, study.info)
     evaluator = AccuracyEvaluator(samples, study.info, study.evaluator.budgets, 0)
@@ -248,7 +249,7 @@ def _files(quantized: Quantized, name: str, note: str) -> tuple[Path, str, Path]
 
 
 def _ours(study: Study, drawn: CalibrationSet, scheme: QuantizationScheme) -> Path:
-    request = CalibrationRequest(study.source, study.info, drawn, scheme, "onnx")
+    request = CalibrationRequest(study.source, study.info, drawn, scheme, ONNX)
     return _legal(study, calibrate(request, study.cache))
 
 
@@ -256,7 +257,7 @@ def _keeping(study: Study, scheme: QuantizationScheme, kept: list[str]) -> Path:
     """Quantize with no nodes in float but these."""
     import onnx
 
-    request = CalibrationRequest(study.source, study.info, study.calibration, scheme, "onnx")
+    request = CalibrationRequest(study.source, study.info, study.calibration, scheme, ONNX)
     path = study.scratch / "given_up.onnx"
     onnx.save(run_nncf(onnx.load(study.source), request, kept), path)
     return _legal(study, path)

@@ -7,7 +7,7 @@ from tempfile import TemporaryDirectory
 
 from bundle.base.errors import TargetUnavailable
 from bundle.base.isolated import program
-from targets.base import RunConfig
+from targets.base import RunConfig, Variant, VendorTiming
 
 RUN = (
     "from bundle.base.telemetry import switch_off_telemetry; switch_off_telemetry();"
@@ -15,6 +15,16 @@ RUN = (
 )
 STATISTICS = "benchmark_report.json"
 GRACE_S = 300  # for reading and compiling the graph
+
+
+def benchmark_app(folder: Path, keep: Path, variant: Variant, run: RunConfig, seconds: int) -> VendorTiming:
+    """Time a variant in ``folder``.
+
+    Raises:
+        TargetUnavailable: the tool is not installed, or it failed.
+    """
+    median_ms, settings = time_with_tool(folder / variant.files[0], run, variant.recipe.hint, seconds=seconds)
+    return VendorTiming(median_ms, None, settings)
 
 
 def time_with_tool(graph: Path, run: RunConfig, hint: str, *, seconds: int) -> tuple[float, dict[str, str]]:

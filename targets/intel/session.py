@@ -6,7 +6,8 @@ from typing import TYPE_CHECKING
 
 from bundle.base.errors import GraphError, TargetUnavailable
 from bundle.formats.artifacts import TensorSpec
-from targets.base import Array, Capabilities, Precision, RunConfig, Session, SessionInfo
+from bundle.judging.choice_rule import Precision
+from targets.base import Array, Capabilities, RunConfig, Session, SessionInfo
 from targets.intel.graph import read
 from targets.intel.outputs import OutputArrays
 from targets.intel.runtime import check_device, import_openvino, may_use_cpu, shared_core, tensor_spec

@@ -1,7 +1,6 @@
 """The Intel target: OpenVINO IR, quantized as IR, compiled by the runtime each time it is opened."""
 
 from pathlib import Path
-from typing import Literal
 
 from bundle.base.errors import TargetUnavailable
 from targets.base import (
@@ -12,21 +11,32 @@ from targets.base import (
     RunConfig,
     Session,
     SessionInfo,
+    Target,
     Variant,
     VariantRecipe,
+    VendorBenchmark,
 )
 from targets.intel import graph
+from targets.intel.benchmark import benchmark_app
+from targets.intel.ir_format import IrFormat
+from targets.intel.runtime import shared_core
 from targets.intel.scheme import scheme, variants
 from targets.intel.session import OpenVinoSession, capabilities
-from targets.rewrites import read_rewrites
 
 
-class Intel:
+class Intel(Target):
     """OpenVINO on CPU, GPU, NPU or AUTO."""
 
     name = "intel"
-    graph_format: Literal["openvino"] = "openvino"
-    passes: tuple[str, ...] = ()
+    own_format = IrFormat()
+    vendor_benchmark = VendorBenchmark("benchmark_app", benchmark_app)
+
+    def devices(self) -> tuple[str, ...]:
+        """Name OpenVINO's devices; none where it is not installed."""
+        try:
+            return tuple(shared_core().available_devices)
+        except TargetUnavailable:
+            return ()
 
     def capabilities(self, run: RunConfig) -> Capabilities:
         """Ask OpenVINO what the device can do.
@@ -39,10 +49,6 @@ class Intel:
     def variants(self, capabilities: Capabilities) -> tuple[VariantRecipe, ...]:
         """Offer what the device computes natively."""
         return variants(capabilities)
-
-    def rewrites(self, capabilities: Capabilities) -> tuple[str, ...]:
-        """Name the rewrites that ``rewrites.json`` found faster on this kind of device."""
-        return read_rewrites(Path(__file__).parent).chosen(capabilities.device)
 
     def scheme(self, capabilities: Capabilities) -> QuantizationScheme:
         """Choose how NNCF quantizes the IR."""
@@ -65,13 +71,9 @@ class Intel:
             TargetUnavailable: the device is not here or does not compute in a variant's precision.
             GraphError: the device cannot compile a graph.
         """
-        effective: dict[str, str] = {}
         for name in sorted({variant.files[0] for variant in variants}):
             graph.store_fp16(folder / name)
-        for variant in variants:
-            with self.open(folder, variant, run, "auto", keep=folder) as session:
-                effective |= {f"{variant.recipe.name}.{key}": value for key, value in session.info.settings.items()}
-        return EngineBuilt(variants=variants, files=(), settings=effective)
+        return self.opened_once(folder, variants, run)
 
     def open(self, folder: Path, variant: Variant, run: RunConfig, execute: Execute, *, keep: Path) -> Session:
         """Compile a variant's IR for the device with its precision pinned.

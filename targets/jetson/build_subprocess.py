@@ -15,7 +15,7 @@ from bundle.base.errors import TargetUnavailable
 from bundle.base.isolated import module
 from bundle.base.terminal import exit_status
 from bundle.formats.artifacts import hash_file
-from targets.base import Precision
+from bundle.judging.choice_rule import Precision
 from targets.jetson.builder import BuilderConfig, EngineFile, cached_engine, engine_key, ensure_engine
 from targets.jetson.device import Device, find_device
 from targets.jetson.log import no_memory

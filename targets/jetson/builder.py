@@ -17,7 +17,7 @@ from bundle.base.errors import GraphError, TargetUnavailable
 from bundle.base.frozen import Frozen
 from bundle.formats.artifacts import hash_file
 from bundle.formats.engines import read_engine_file, write_engine_file
-from targets.base import Precision
+from bundle.judging.choice_rule import Precision
 from targets.jetson.device import Device, tensorrt_version, version_of
 from targets.jetson.log import last, no_memory, ran_out, recording_logger
 

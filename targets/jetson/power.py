@@ -6,26 +6,19 @@ Nothing is changed: a person sets the mode (``sudo nvpmodel -m 0``) and pins the
 import subprocess
 from pathlib import Path
 
+from targets.machine import FILES, machine_facts
+
 COMMANDS = {"nvpmodel": ("nvpmodel", "-q"), "jetson_clocks": ("jetson_clocks", "--show")}
-FILES = {
+GPU = {
     "gpu": "sys/class/devfreq/*gpu*/{cur_freq,min_freq,max_freq}",
     "gpu_on_older_releases": "sys/devices/gpu.0/devfreq/*/{cur_freq,min_freq,max_freq}",
-    "cpu0": "sys/devices/system/cpu/cpu0/cpufreq/{scaling_cur_freq,scaling_max_freq,scaling_governor}",
-    "cores": "sys/devices/system/cpu/{online}",
-    "temperature": "sys/class/thermal/thermal_zone*/{type,temp}",
-    "model": "proc/device-tree/{model}",
 }
 TIMEOUT_S = 20
 
 
-def machine_facts(root: Path = Path("/")) -> dict[str, str]:
-    """Return what the system says of power mode, clocks and temperature; a source that is not here says so."""
-    facts = {name: _ask(command) for name, command in COMMANDS.items()}
-    for name, pattern in FILES.items():
-        folder, _, listed = pattern.partition("{")
-        for leaf in listed.rstrip("}").split(","):
-            for path in sorted(root.glob(f"{folder}{leaf}")):
-                facts[f"{name}: {path.relative_to(root)}"] = _read(path)
+def jetson_facts(root: Path = Path("/")) -> dict[str, str]:
+    """Return what the system says of power mode, clocks and temperature; a command that is not here says so."""
+    facts = {name: _ask(command) for name, command in COMMANDS.items()} | machine_facts(root, {**GPU, **FILES})
     return facts | {"clocks": clocks_pinned(facts)}
 
 
@@ -50,10 +43,3 @@ def _ask(command: tuple[str, ...]) -> str:
     return (
         text if done.returncode == 0 and text else f"answered nothing (exit code {done.returncode}; it may need root)"
     )
-
-
-def _read(path: Path) -> str:
-    try:
-        return path.read_text(encoding="utf-8", errors="replace").strip("\0\n ")
-    except OSError as error:
-        return f"unreadable: {error.strerror}"

@@ -1,8 +1,6 @@
 """The Jetson target: a host makes and proves the ONNX graphs, the device builds its engines from them."""
 
-import shutil
 from pathlib import Path
-from typing import Literal
 
 from bundle.base.errors import TargetUnavailable
 from bundle.formats.contents import ENGINES
@@ -16,17 +14,21 @@ from targets.base import (
     RunConfig,
     Session,
     SessionInfo,
+    Target,
     Variant,
     VariantRecipe,
+    VendorBenchmark,
+    VendorTiming,
 )
 from targets.jetson.build_subprocess import engine_of
 from targets.jetson.builder import BuilderConfig, EngineFile
 from targets.jetson.device import Device, find_device
 from targets.jetson.emulation import emulated_capabilities, open_emulation
 from targets.jetson.placement import read_placement
+from targets.jetson.power import jetson_facts
 from targets.jetson.scheme import scheme, variants
 from targets.jetson.session import TensorRtSession
-from targets.rewrites import read_rewrites
+from targets.jetson.trtexec import time_with_trtexec
 
 EMULATION = "emulation"
 CUDA = "cuda:0"
@@ -42,11 +44,25 @@ BEFORE_ATTENTION = (
 AFTER_ATTENTION = ("share_concat_scales", "quantize_residual_inputs")
 
 
-class Jetson:
+def trtexec(folder: Path, keep: Path, variant: Variant, run: RunConfig, seconds: int) -> VendorTiming:
+    """Time the engine of a variant in ``folder``, from the engines of ``keep`` or built now.
+
+    Raises:
+        ArtifactError: the stored engine was altered.
+        TargetUnavailable: there is no device, the builder fails, or the tool is not here or fails.
+    """
+    engine = _engine(folder, keep, variant, find_device(), run)
+    path = folder / ENGINES / engine.name
+    path.parent.mkdir(exist_ok=True)
+    path.write_bytes(engine.content)
+    return VendorTiming(*time_with_trtexec(path, seconds=seconds))
+
+
+class Jetson(Target):
     """TensorRT on the device, its emulation elsewhere."""
 
     name = "jetson"
-    graph_format: Literal["onnx"] = "onnx"
+    vendor_benchmark = VendorBenchmark("trtexec", trtexec)
 
     @property
     def passes(self) -> tuple[str, ...]:
@@ -67,18 +83,13 @@ class Jetson:
         """Offer FP32, FP16 and INT8 graphs."""
         return variants(capabilities)
 
-    def rewrites(self, capabilities: Capabilities) -> tuple[str, ...]:
-        """Name the rewrites that ``rewrites.json`` has on: those that were measured on a device."""
-        return read_rewrites(Path(__file__).parent).chosen(capabilities.device)
-
     def scheme(self, capabilities: Capabilities) -> QuantizationScheme:
         """Choose how NNCF quantizes the ONNX graph."""
         return scheme(capabilities)
 
-    def convert(self, onnx_path: Path, out_path: Path) -> tuple[str, ...]:
-        """Copy the graph: it is quantized, and shipped, as ONNX."""
-        shutil.copyfile(onnx_path, out_path)
-        return (out_path.name,)
+    def machine_facts(self) -> dict[str, str]:
+        """Say how the device is powered and clocked."""
+        return jetson_facts()
 
     def build(self, folder: Path, variants: tuple[Variant, ...], run: RunConfig) -> EngineStatus:
         """Build every variant's engine on the device; on a host, defer them.
@@ -129,16 +140,6 @@ def builder_config(run: RunConfig) -> BuilderConfig:
 
 def _engine(folder: Path, keep: Path, variant: Variant, device: Device, run: RunConfig) -> EngineFile:
     return engine_of(folder / variant.files[0], keep, device, variant.recipe.name, builder_config(run))
-
-
-def engine_here(folder: Path, keep: Path, variant: Variant, run: RunConfig) -> EngineFile:
-    """Return the engine of a variant in ``folder`` on this device, from the engines of ``keep`` or built now.
-
-    Raises:
-        ArtifactError: the cached engine was altered.
-        TargetUnavailable: there is no device, or the builder fails.
-    """
-    return _engine(folder, keep, variant, find_device(), run)
 
 
 def _check_device(run: RunConfig) -> None:

@@ -10,10 +10,11 @@ from pathlib import Path
 from types import ModuleType
 from typing import Protocol
 
-from bundle.base.errors import ArtifactError, GraphError, not_installed
+from bundle.base.errors import ArtifactError, GraphError, TargetUnavailable, not_installed
 from bundle.base.telemetry import switch_off_telemetry
 from bundle.formats.artifacts import TensorSpec
-from targets.base import Array, Capabilities, Session, SessionInfo
+from bundle.judging.choice_rule import Precision
+from targets.base import Array, Capabilities, Execute, RunConfig, Session, SessionInfo
 from targets.isa import cpu_isa, cpu_name, read_cpuinfo
 
 DTYPES = {
@@ -47,9 +48,49 @@ def import_onnxruntime() -> ModuleType:
     try:
         import onnxruntime
     except ModuleNotFoundError as error:
-        raise not_installed("emulation", "onnxruntime", extra="host", where="targets.reference", error=error) from error
+        raise not_installed(
+            "ONNX Runtime's part", "onnxruntime", extra="device-onnxruntime", where="targets.reference", error=error
+        ) from error
     module: ModuleType = onnxruntime
     return module
+
+
+def capabilities_for(target: str, run: RunConfig) -> Capabilities:
+    """Describe the CPU, the one device of a target on ONNX Runtime.
+
+    Raises:
+        TargetUnavailable: another device is asked for, or ONNX Runtime is not installed.
+    """
+    if run.device not in ("", "CPU"):
+        raise TargetUnavailable(
+            f"the target {target} does not run on {run.device!r}",
+            expected="CPU",
+            got=run.device,
+            where="the device setting",
+            fix="leave the device out",
+        )
+    return cpu_capabilities()
+
+
+def open_graph(
+    target: str, path: Path, precision: Precision, run: RunConfig, execute: Execute, *, optimizations: bool
+) -> Session:
+    """Open a graph for a target that runs on this machine's CPU; see ``OnnxRuntimeSession``.
+
+    Raises:
+        TargetUnavailable: emulation is asked for, or ONNX Runtime is not installed.
+    """
+    if execute == "emulation":
+        raise TargetUnavailable(
+            f"the target {target} emulates nothing",
+            expected="--execute auto or device",
+            got="emulation",
+            where="the execute setting",
+            fix="leave --execute out",
+        )
+    able = capabilities_for(target, run)
+    info = SessionInfo(target=target, capabilities=able, precision=precision, executed_on="device", settings={})
+    return OnnxRuntimeSession(path, info, optimizations=optimizations, threads=run.threads)
 
 
 def cpu_capabilities() -> Capabilities:

@@ -1,10 +1,8 @@
 """The reference target: it runs the graph as it is, quantizes nothing and needs no engine."""
 
-import shutil
 from pathlib import Path
-from typing import Literal
 
-from bundle.base.errors import InputError, TargetUnavailable
+from bundle.base.errors import InputError
 from targets.base import (
     Capabilities,
     EngineBuilt,
@@ -12,21 +10,19 @@ from targets.base import (
     QuantizationScheme,
     RunConfig,
     Session,
-    SessionInfo,
+    Target,
     Variant,
     VariantRecipe,
 )
-from targets.reference.session import OnnxRuntimeSession, cpu_capabilities
+from targets.reference.session import capabilities_for, open_graph
 
 F32 = VariantRecipe(name="f32", graph="float", hint="f32", reason="the oracle for graphs computes in float32")
 
 
-class Reference:
+class Reference(Target):
     """ONNX Runtime on the CPU."""
 
     name = "reference"
-    graph_format: Literal["onnx"] = "onnx"
-    passes: tuple[str, ...] = ()
 
     def capabilities(self, run: RunConfig) -> Capabilities:
         """Describe the CPU.
@@ -34,15 +30,7 @@ class Reference:
         Raises:
             TargetUnavailable: another device is asked for, or ONNX Runtime is not installed.
         """
-        if run.device not in ("", "CPU"):
-            raise TargetUnavailable(
-                f"the reference does not run on {run.device!r}",
-                expected="CPU",
-                got=run.device,
-                where="the device setting",
-                fix="leave the device out",
-            )
-        return cpu_capabilities()
+        return capabilities_for(self.name, run)
 
     def variants(self, capabilities: Capabilities) -> tuple[VariantRecipe, ...]:
         """Offer float32 only."""
@@ -63,13 +51,8 @@ class Reference:
             expected="a device target",
             got="reference",
             where="the target of quantize",
-            fix="choose --target intel or jetson",
+            fix="choose another --target",
         )
-
-    def convert(self, onnx_path: Path, out_path: Path) -> tuple[str, ...]:
-        """Copy the graph."""
-        shutil.copyfile(onnx_path, out_path)
-        return (out_path.name,)
 
     def build(self, folder: Path, variants: tuple[Variant, ...], run: RunConfig) -> EngineBuilt:
         """Need nothing: ONNX Runtime loads the graph itself."""
@@ -81,23 +64,9 @@ class Reference:
         Raises:
             TargetUnavailable: emulation is asked for, or ONNX Runtime is not installed.
         """
-        if execute == "emulation":
-            raise TargetUnavailable(
-                "the reference emulates nothing",
-                expected="--execute auto or device",
-                got="emulation",
-                where="the execute setting",
-                fix="leave --execute out",
-            )
-        info = SessionInfo(
-            target=self.name,
-            capabilities=self.capabilities(run),
-            precision=variant.recipe.name,
-            executed_on="device",
-            settings={},
-        )
         exact = variant.recipe.graph == "quantized"
-        return OnnxRuntimeSession(folder / variant.files[0], info, optimizations=not exact, threads=run.threads)
+        path = folder / variant.files[0]
+        return open_graph(self.name, path, variant.recipe.name, run, execute, optimizations=not exact)
 
 
 REFERENCE = Reference()

@@ -14,6 +14,7 @@ from cli.commands import COMMANDS
 from cli.main import find
 from compile.stage.command import command_of
 from device_runtime.write import RUNTIME
+from targets.table import TARGETS
 from tests.architecture.source import PACKAGES, ROOT, file_of
 
 DOCUMENTS = (
@@ -31,7 +32,6 @@ OPTIONS = {
     "bundle": "targets.__main__",
 }  # whose command line make's options become
 PIPELINE = "compile.pipeline"  # else
-TARGETS = set(re.findall(r"^TARGETS := (.*)$", MAKEFILE, re.MULTILINE)[0].split())
 
 
 def shown() -> dict[str, list[str]]:
@@ -85,7 +85,7 @@ def wrong_goal(word: str, reader: str) -> str:
         return "" if word in GOALS else word
     if name == "options":
         return wrong_option(reader, value.split())
-    known = name in VARIABLES and (name != "target" or set(value.split("|")) <= {*TARGETS, "..."})
+    known = name in VARIABLES and (name != "target" or set(value.split("|")) <= {*TARGETS, "...", "NAME"})
     return "" if known else word
 
 

@@ -45,8 +45,7 @@ def make(folder: Path, name: str, noise: float = 0.0, tasks: Mapping[str, int] =
     recipe = next(r for r in chosen.variants(chosen.capabilities(RunConfig())) if r.name == "f32")
     folder.mkdir(parents=True)
     onnx.save(graph(noise, tasks), folder / "source.onnx")
-    suffix = "xml" if chosen.graph_format == "openvino" else "onnx"
-    files = chosen.convert(folder / "source.onnx", folder / f"f32.{suffix}")
+    files = chosen.convert(folder / "source.onnx", folder / f"f32{chosen.graph_suffix}")
     (folder / "source.onnx").unlink()
     write_vectors(folder / "vectors.npz", evaluated(COUNT), tasks=TASKS, spec=SPEC)
     variant = BundleVariant(name="f32", precision="f32", files=files, recipe=recipe.model_dump())

@@ -10,7 +10,9 @@ import pytest
 
 from bundle.base.errors import TargetUnavailable
 from cli import doctor
+from targets.intel import runtime
 from targets.intel.runtime import shared_core
+from targets.table import TARGETS
 from tests.cli.run import tdss
 
 
@@ -28,7 +30,7 @@ def without(monkeypatch: pytest.MonkeyPatch, *names: str) -> None:
 def test_it_finds_what_is_here(capsys: pytest.CaptureFixture[str]) -> None:
     code, out, _ = tdss("doctor", "--json", capsys=capsys)
     found = json.loads(out)
-    assert code == 0 and list(found["uses"]) == ["intel", "jetson", "train", "prove", "bench"]
+    assert code == 0 and list(found["uses"]) == [*TARGETS, "train", "prove", "bench"]
     intel = found["uses"]["intel"]
     assert (intel["missing"], intel["install"]) == ([], "")
     assert intel["packages"]["numpy"] == np.__version__ and intel["packages"]["torch"] == version("torch")
@@ -61,7 +63,8 @@ def test_without_a_runtime_it_still_answers(
     def missing(*given: object) -> None:
         raise TargetUnavailable("no", expected="a", got="b", where="c", fix="d")
 
-    monkeypatch.setattr(doctor, "shared_core", missing)
+    monkeypatch.setattr(runtime, "import_openvino", missing)
+    shared_core.cache_clear()
     monkeypatch.setattr(type(doctor.TARGETS["intel"]), "capabilities", missing)
     without(monkeypatch, "onnx")
     code, out, _ = tdss("doctor", "--json", capsys=capsys)

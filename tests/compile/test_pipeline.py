@@ -31,9 +31,9 @@ from compile.pipeline import STORE, build_and_judge, build_bundle, hash_card
 from compile.stage.config import BuildConfig, CalibrationConfig, TimingConfig
 from tests.compile import made
 from tests.compile.made import STAGES, command, quiet
+from tests.contract.flows import EXECUTED_ON, IO, QUANTIZING
 
 ROOT = Path(__file__).resolve().parents[2]
-IO = {"intel": "raw", "jetson": "edge"}
 GENEROUS = dict.fromkeys(made.TASKS, 10.0)  # an untrained model has no metric worth a budget
 
 
@@ -50,11 +50,11 @@ def config(target: str, checkpoint: Path, scenes: Path, out: Path, **changes: ob
     ).model_copy(update=changes)
 
 
-@pytest.fixture(scope="module", params=[pytest.param(name, marks=pytest.mark.slow) for name in ("intel", "jetson")])
+@pytest.fixture(scope="module", params=[pytest.param(name, marks=pytest.mark.slow) for name in QUANTIZING])
 def built(
     request: pytest.FixtureRequest, checkpoint: Path, scenes: Path, tmp_path_factory: pytest.TempPathFactory
 ) -> tuple[BuildConfig, Path]:
-    """A bundle of either target, one with tensors and one with camera frames in, and how it was asked for."""
+    """A bundle of each target, some with tensors and one with camera frames in, and how it was asked for."""
     asked = config(request.param, checkpoint, scenes, tmp_path_factory.mktemp("out"), io=IO[request.param])
     return asked, build_bundle(asked, lambda line: None)
 
@@ -66,8 +66,10 @@ def test_the_bundle_is_whole_and_where_it_belongs(built: tuple[BuildConfig, Path
     assert {path.name for path in folder.iterdir()} == {*manifest.files, *with_hashes(MANIFEST, *RESULTS)}
     assert manifest.io == IO[asked.target]
     assert manifest.inputs[0].dtype == {"raw": "float32", "edge": "uint8"}[manifest.io]
-    expected = {"intel": {"f32", "int8"}, "jetson": {"f16", "int8"}}[asked.target]
-    assert {variant.name for variant in manifest.variants} >= expected
+    assert {variant.name for variant in manifest.variants} >= {
+        "int8",
+        "f16" if EXECUTED_ON[asked.target] == "emulation" else "f32",
+    }
     assert set(manifest.parents) == {"folded", "exported", "simplified", "quantized", "engine", "vectors", "judged"}
     assert json.loads((folder / "fold.json").read_text())
 
@@ -76,17 +78,17 @@ def test_its_results_keep_the_contract(built: tuple[BuildConfig, Path]) -> None:
     asked, folder = built
     report, bench, choice = read_report(folder), read_bench(folder), read_choice(load_bundle(folder))
     assert list(report.tasks) == list(made.TASKS) and report.images == len(made.EVALUATION)
-    assert report.executed_on == ("device" if asked.target == "intel" else "emulation")
+    assert report.executed_on == EXECUTED_ON[asked.target]
     assert bench is not None and choice is not None
-    timed = asked.target == "intel"
+    timed = report.executed_on == "device"  # an emulation has no timings
     contract = {"eager_ms", "f32_compiled_ms", "shipped_ms", "shipped_precision", "runs", "warmup"}
     assert contract <= set(json.loads(read_result(folder, "bench.json")))
     assert (bench.eager is not None, bench.load is not None) == (timed, timed)
     assert set(bench.variants) == ({one.name for one in choice.candidates} if timed else set())
     assert all((one.with_copies.p10_ms or 0) > 0 for one in bench.variants.values())
     assert report.precision == bench.shipped_precision == choice.shipped == load_bundle(folder).manifest.shipped
-    assert (bench.eager_ms is not None) == (asked.target == "intel")
-    assert load_bundle(folder).manifest.engine.status == ("built" if asked.target == "intel" else "deferred")
+    assert (bench.eager_ms is not None) == timed
+    assert load_bundle(folder).manifest.engine.status == ("built" if timed else "deferred")
     assert describe(choice, bench)[-1].startswith(f"shipped: {choice.shipped}, ")
 
 
@@ -127,7 +129,7 @@ def test_another_judgement_is_another_bundle(built: tuple[BuildConfig, Path]) ->
     after = load_bundle(folder).sha256
     assert json.loads(read_result(folder, "bench.json")) == {**json.loads(judged.read_text()), "bundle": after}
     assert read_report(folder) == report.model_copy(update={"bundle": after})
-    assert (after != before) == (asked.target == "intel")  # an emulation has no timings
+    assert (after != before) == (report.executed_on == "device")  # an emulation has no timings
 
 
 def test_the_card_is_part_of_the_question_what_a_frozen_gate_costs(checkpoint: Path, tmp_path: Path) -> None:

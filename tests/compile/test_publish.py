@@ -13,6 +13,7 @@ from compile.publish import StageArtifacts, publish_runtime, ship
 from compile.stage.artifacts import ReferenceVectors
 from compile.stage.store import seal
 from device_runtime.write import RUNTIME
+from targets.table import TARGETS
 from tests.bundle.made import make_bundle
 
 FILES = {"f32": ("float.onnx",), "f16": ("f16.onnx", "shared.bin"), "int8": ("int8.onnx", "shared.bin")}
@@ -102,7 +103,7 @@ def test_a_variant_beyond_its_budgets_is_no_weight_to_carry_unless_the_device_de
         ),
     ],
 )
-@pytest.mark.parametrize("target", ["intel", "jetson"])
+@pytest.mark.parametrize("target", TARGETS)
 def test_what_mends_the_plain_graph_goes_along_only_where_that_breaks_a_budget(
     tmp_path: Path, target: str, verdicts: dict[str, str], names: list[str]
 ) -> None:

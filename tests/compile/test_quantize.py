@@ -18,13 +18,14 @@ from compile.stage.graph_info import GRAPH_FILE, graph_info, read_settings
 from targets.base import RunConfig
 from targets.table import TARGETS
 from tests.compile import made
+from tests.contract.flows import QUANTIZING
 
 RUN = RunConfig(threads=1)
-# The wider interface: it has a head and a tail to keep in float. Raw graphs of both targets run in test_pipeline.
+# The wider interface: it has a head and a tail to keep in float. Raw graphs of some targets run in test_pipeline.
 EDGE = pytest.mark.parametrize("io", ["edge"], indirect=True)
 
 
-@pytest.fixture(scope="module", params=["intel", "jetson"])
+@pytest.fixture(scope="module", params=QUANTIZING)
 def quantized(
     request: pytest.FixtureRequest,
     simplified: Simplified,
@@ -52,7 +53,7 @@ def test_each_variant_of_the_target_is_there(quantized: Quantized) -> None:
     target = TARGETS[target_of(quantized)]
     recipes = target.variants(target.capabilities(RUN))
     assert tuple(variant.recipe for variant in variants_of(quantized)) == recipes
-    ranges = {"ranges.json"} if target.name == "jetson" else set()
+    ranges = {"ranges.json"} if target.profile.fp16_in_graph else set()
     assert {name for variant in variants_of(quantized) for name in variant.files} | ranges == set(
         quantized.record.files
     )
@@ -75,7 +76,7 @@ def test_int8_weights_and_activations_are_where_they_belong(quantized: Quantized
 
 def quantizers(quantized: Quantized) -> list[str]:
     """Names of the nodes that quantize an activation."""
-    if target_of(quantized) == "jetson":
+    if TARGETS[target_of(quantized)].own_format is None:
         model = onnx.load(int8_graph(quantized))
         constants = {initializer.name for initializer in model.graph.initializer}
         return [n.name for n in model.graph.node if n.op_type == "QuantizeLinear" and n.input[0] not in constants]
@@ -85,8 +86,8 @@ def quantizers(quantized: Quantized) -> list[str]:
 
 @EDGE
 def test_what_tensorrt_forbids_is_gone(quantized: Quantized) -> None:
-    if target_of(quantized) != "jetson":
-        assert 'type="FakeQuantize"' in int8_graph(quantized).read_text()
+    if TARGETS[target_of(quantized)].profile.rules != "tensorrt":
+        assert quantizers(quantized)
         return
     model = onnx.load(int8_graph(quantized))
     constants = {initializer.name: onnx.numpy_helper.to_array(initializer) for initializer in model.graph.initializer}

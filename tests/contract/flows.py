@@ -5,8 +5,9 @@ from pathlib import Path
 
 import onnx
 
+from bundle.formats.manifest import Io
 from targets.base import ExecutedOn, RunConfig, Session, Variant, VariantRecipe
-from targets.table import target
+from targets.table import TARGETS, target
 from tests.contract.graphs import Case
 
 
@@ -19,12 +20,20 @@ class Flow:
     device: str = ""
 
 
-FLOWS = {
-    "reference": Flow("reference", "device"),
-    "intel": Flow("intel", "device"),
-    "intel-auto": Flow("intel", "device", "AUTO"),
-    "jetson": Flow("jetson", "emulation"),
+EXECUTED_ON: dict[str, ExecutedOn] = {
+    name: "emulation" if one.profile.system_package else "device" for name, one in TARGETS.items()
 }
+"""What each target runs on here: no device's own system is."""
+FLOWS = {name: Flow(name, ran_on) for name, ran_on in EXECUTED_ON.items()} | {
+    "intel-auto": Flow("intel", "device", "AUTO")
+}
+QUANTIZING = [
+    name
+    for name, one in TARGETS.items()
+    if any(v.graph == "quantized" for v in one.variants(one.capabilities(RunConfig())))
+]
+IO: dict[str, Io] = {name: ("raw", "edge")[index % 2] for index, name in enumerate(QUANTIZING)}
+"""The interface that each of them is tested with: both occur."""
 
 
 def open_case(flow: Flow, case: Case, folder: Path) -> Session:
@@ -32,7 +41,7 @@ def open_case(flow: Flow, case: Case, folder: Path) -> Session:
     chosen = target(flow.target)
     source = folder / "source.onnx"
     onnx.save(case.model, source)
-    files = chosen.convert(source, folder / ("graph.xml" if chosen.graph_format == "openvino" else "graph.onnx"))
+    files = chosen.convert(source, folder / f"graph{chosen.graph_suffix}")
     recipe = VariantRecipe(
         name="int8" if case.quantized else "f32",
         graph="quantized" if case.quantized else "float",

@@ -11,8 +11,11 @@ from pathlib import Path
 import pytest
 from packaging.requirements import Requirement
 
+from targets.table import TARGETS
 from tests.architecture.source import ROOT
 
+INSTALLABLE = [name for name, one in TARGETS.items() if not one.profile.system_package]
+"""The targets whose device half is installed with pip."""
 VERSIONS = ("3.10", "3.11", "3.12", "3.13")
 PINS = ROOT / "constraints" / "device.txt"
 READY = "ready"
@@ -49,10 +52,11 @@ def environment(version: str, kept: Path) -> Path:
 
 
 def _packages() -> list[str]:
-    """What a device has: the extra's packages within their pins, the runtime that a host pins, and what emulates a Jetson."""
+    """What a device has: the extra's packages within their pins, and the runtimes that a host pins."""
     lines = (ROOT / "constraints" / "host.txt").read_text(encoding="utf-8").splitlines()
-    [runtime] = [line for line in lines if line and line[0] != "#" and Requirement(line).name == "openvino"]
-    return ["numpy", "pydantic", "pytest", runtime, "onnxruntime"]  # its newest version for each Python
+    runtimes = {name for target in INSTALLABLE for name in TARGETS[target].profile.distributions}
+    found = [line for line in lines if line and line[0] != "#" and Requirement(line).name in runtimes]
+    return ["numpy", "pydantic", "pytest", *found]
 
 
 def _make(interpreter: Path, folder: Path, wanted: list[str]) -> None:

@@ -16,7 +16,7 @@ from tests.architecture.source import ROOT, device_side
 from tests.bundle.made import TASKS
 from tests.bundle.made_onnx import COUNT, make
 from tests.contract import interpreters
-from tests.contract.interpreters import VERSIONS, environment, find
+from tests.contract.interpreters import INSTALLABLE, VERSIONS, environment, find
 from tests.device_runtime.runtime_file import altered, carry
 
 pytestmark = pytest.mark.slow
@@ -51,10 +51,10 @@ def runtime(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return path
 
 
-@pytest.fixture
-def bundle(tmp_path: Path) -> Path:
-    """A tiny bundle for Intel that the host's Python made."""
-    return make(tmp_path / "made", "intel")
+@pytest.fixture(params=INSTALLABLE)
+def bundle(request: pytest.FixtureRequest, tmp_path: Path) -> Path:
+    """A tiny bundle for a target that the host's Python made."""
+    return make(tmp_path / "made", request.param)
 
 
 def run(python: str, *arguments: str) -> "subprocess.CompletedProcess[str]":

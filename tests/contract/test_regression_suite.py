@@ -23,6 +23,7 @@ from bundle.transport.signature import make_keys, sign
 from tests.bundle.made import SPEC, TASKS, evaluated, hash_bundle, manifest, write_result
 from tests.bundle.made_onnx import COUNT, graph, make
 from tests.bundle.made_scenes import write_folder
+from tests.contract.flows import EXECUTED_ON
 
 ROOT = Path(__file__).resolve().parents[2]
 
@@ -43,9 +44,7 @@ def judge(folder: Path, *options: str) -> "subprocess.CompletedProcess[str]":
     return subprocess.run([*command, *options], cwd=ROOT, capture_output=True, text=True, check=False)
 
 
-@pytest.mark.parametrize(
-    ("name", "executed_on"), [("reference", "device"), ("intel", "device"), ("jetson", "emulation")]
-)
+@pytest.mark.parametrize(("name", "executed_on"), EXECUTED_ON.items())
 def test_a_sound_bundle_passes_and_says_so(tmp_path: Path, name: str, executed_on: str) -> None:
     done = judge(make(tmp_path / name, name))
     assert done.returncode == 0, done.stdout + done.stderr

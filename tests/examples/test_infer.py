@@ -16,12 +16,12 @@ from bundle.tasks.table import task
 from bundle.transport.archive import pack
 from bundle.transport.signature import make_keys
 from examples.infer import main
+from targets.table import TARGETS
 from tests.bundle.made import HEIGHT, PALETTES, PREPROCESS, TASKS, WIDTH, image, model
 from tests.bundle.made_onnx import make
 
 ROOT = Path(__file__).resolve().parents[2]
 PROGRAM = ROOT / "examples" / "infer.py"
-TARGETS = ("reference", "intel", "jetson")  # jetson: in emulation
 
 
 @pytest.fixture

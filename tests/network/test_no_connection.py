@@ -6,7 +6,9 @@ from pathlib import Path
 
 import pytest
 
+from targets.table import TARGETS
 from tests.compile import made
+from tests.contract.flows import EXECUTED_ON, IO
 from tests.network.watched import CALLS, Watched, run_watched
 from tests.tdss.training.tiny import settings, write_config, write_folder
 
@@ -15,7 +17,6 @@ NOT_HERE = (platform.system(), platform.machine()) not in [("Linux", machine) fo
 pytestmark = [pytest.mark.slow, pytest.mark.skipif(NOT_HERE, reason="calls are watched on Linux, x86-64 and aarch64")]
 
 PYTHON = (sys.executable, "-m")
-IO = {"intel": "raw", "jetson": "edge"}
 BUILD = """\
 target = "{target}"
 checkpoint = "{folder}/tiny"
@@ -67,7 +68,11 @@ def built(request: pytest.FixtureRequest, folder: Path) -> Path:
 
 
 def test_a_device_decides(built: Path, tmp_path: Path) -> None:
-    tool = ["--tool-seconds", "1", "--variant", "f32"] if built.name == "intel" else []
+    tool = (
+        ["--tool-seconds", "1", "--variant", "f32"]
+        if TARGETS[built.name].vendor_benchmark and EXECUTED_ON[built.name] == "device"
+        else []
+    )
     quiet(tmp_path, *PYTHON, "targets", str(built), "--runs", "1", "--send", str(tmp_path / "sent.zip"), *tool)
 
 

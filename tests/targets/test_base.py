@@ -4,7 +4,8 @@ from pydantic import ValidationError
 
 from bundle.base.errors import ArtifactError, InputError
 from bundle.formats.artifacts import TensorSpec
-from targets.base import Array, Capabilities, QuantizationScheme, Session, SessionInfo, check_outputs, check_specs
+from targets.base import Array, Capabilities, QuantizationScheme, Session, SessionInfo, check_specs
+from targets.check_arrays import check_outputs
 from targets.jetson.scheme import scheme
 
 CPU = Capabilities(device="CPU", device_name="a CPU", isa=("avx2",), precisions=("f32",), runtime="none")

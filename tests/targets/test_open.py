@@ -9,6 +9,7 @@ from targets.base import RunConfig
 from targets.open import as_bundle_variant, as_variant, execution, open_session
 from tests.bundle.made import PREPROCESS, TASKS, image, model
 from tests.bundle.made_onnx import make
+from tests.contract.flows import EXECUTED_ON
 
 RUN = RunConfig(threads=1)
 
@@ -18,9 +19,7 @@ def bundle(folder: Path, name: str, tasks: dict[str, int] = TASKS) -> Bundle:
     return load_bundle(make(folder / name, name, tasks=tasks))
 
 
-@pytest.mark.parametrize(
-    ("name", "executed_on"), [("reference", "device"), ("intel", "device"), ("jetson", "emulation")]
-)
+@pytest.mark.parametrize(("name", "executed_on"), EXECUTED_ON.items())
 def test_the_shipped_variant_is_opened_and_says_what_it_runs_on(tmp_path: Path, name: str, executed_on: str) -> None:
     session, ran_on = open_session(bundle(tmp_path, name), execute="auto", variant="", run=RUN)
     pixels = PREPROCESS.apply(image(3))

@@ -29,7 +29,7 @@ def test_what_was_never_measured_cannot_be_on() -> None:
         rewrites(RewriteRow(name="a", on=True, reason="r"))
 
 
-@pytest.mark.parametrize("name", ["intel", "jetson"])
+@pytest.mark.parametrize("name", TARGETS)
 def test_the_stored_rows_name_the_command_that_measures_again(name: str) -> None:
     stored = read_rewrites(ROOT / name)
     assert f"studies.rewrites --target {name}" in stored.command

@@ -9,6 +9,8 @@ from targets.intel.scheme import scheme as intel
 from targets.intel.scheme import variants as intel_variants
 from targets.jetson.scheme import scheme as jetson
 from targets.scheme import GATE
+from targets.table import TARGETS
+from tests.contract.flows import QUANTIZING
 
 
 @pytest.mark.parametrize(
@@ -50,11 +52,12 @@ def test_the_overflow_fix_follows_the_isa(device: str, isa: tuple[str, ...], fix
     assert intel(capabilities(device, *isa)).overflow_fix == fix
 
 
-@pytest.mark.parametrize("scheme", [intel, jetson])
-def test_what_both_devices_must_have(scheme) -> None:
-    """facts.md: both model_type and preset, SmoothQuant off, the gate path always ignored."""
-    chosen = scheme(capabilities("CPU", "avx2"))
-    assert (chosen.model_type, chosen.preset, chosen.smooth_quant_alpha) == ("transformer", "performance", "off")
+@pytest.mark.parametrize("name", QUANTIZING)
+def test_what_every_device_must_have(name: str) -> None:
+    """The model type, SmoothQuant off, the gate path ignored; symmetric activations where TensorRT reads them."""
+    chosen = TARGETS[name].scheme(capabilities("CPU", "avx2"))
+    assert (chosen.model_type, chosen.smooth_quant_alpha) == ("transformer", "off")
+    assert chosen.preset == "performance" or TARGETS[name].profile.rules != "tensorrt"
     assert GATE in chosen.ignored
 
 

@@ -22,7 +22,9 @@ from compile.graphs.passes.mix_before_resize import mix_before_resize
 from compile.graphs.passes.move_weight_dequantization import move_weight_dequantization
 from compile.graphs.passes.pool_as_product import pool_as_product
 from compile.graphs.passes.pool_in_two_steps import pool_in_two_steps
+from compile.graphs.passes.quantize_biases import quantize_biases
 from compile.graphs.passes.quantize_residual_inputs import quantize_residual_inputs
+from compile.graphs.passes.repeat_quantizers import repeat_quantizers
 from compile.graphs.passes.resize_as_products import resize_as_products
 from compile.graphs.passes.scale_query_first import scale_query_first
 from compile.graphs.passes.share_concat_scales import share_concat_scales
@@ -43,6 +45,8 @@ PASSES: MappingProxyType[str, Pass] = MappingProxyType(
         "float_query": float_query,
         "share_concat_scales": share_concat_scales,
         "quantize_residual_inputs": quantize_residual_inputs,
+        "repeat_quantizers": repeat_quantizers,
+        "quantize_biases": quantize_biases,
         "pool_in_two_steps": pool_in_two_steps,
         "pool_as_product": pool_as_product,
         "gather_windows": gather_windows,

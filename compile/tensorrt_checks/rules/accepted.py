@@ -36,22 +36,13 @@ def read_accepted(path: Path) -> tuple[Accepted, ...]:
             where=str(path),
             fix="correct the file",
         ) from error
-    return check_accepted(found, str(path))
-
-
-def check_accepted(accepted: tuple[Accepted, ...], where: str) -> tuple[Accepted, ...]:
-    """Return the acceptances if each is of a warning.
-
-    Raises:
-        ConfigError: one names an error or no rule at all.
-    """
-    for one in accepted:
+    for one in found:
         if one.rule not in WARNINGS:
             raise ConfigError(
                 f"{one.rule!r} cannot be accepted",
                 expected=f"one of the warnings {', '.join(sorted(WARNINGS))}",
                 got=one.rule,
-                where=where,
+                where=str(path),
                 fix="fix what the rule names: an error is never accepted",
             )
-    return accepted
+    return found

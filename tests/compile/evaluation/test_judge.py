@@ -168,7 +168,7 @@ def test_a_host_measures_again_what_noise_hides_and_records_what_it_saw(
     sessions: dict[str, Session] = {"f32": Clocked(clock, "f32", NOISY), "int8": Clocked(clock, "int8", slower)}
     good = judge._judge_one(Made(model, "f32", 0.0), vectors, settings)
     timing = TimingConfig(runs=5, warmup=1)
-    contest = Contest(tuple(sessions), lambda name: good, "intel", timing.gain)
+    contest = Contest(tuple(sessions), lambda name: good, (), timing.gain)
     found = judge._rounds(sessions, model, vectors, settings._replace(timing=timing), contest, 0)
     assert {name: len(values) for name, values in found.items()} == dict.fromkeys(("eager", "f32", "int8"), rounds)
     eager = found.pop("eager")

@@ -11,6 +11,7 @@ from bundle.judging.regression_report import Device, RegressionReport, TaskResul
 from bundle.judging.sentences import why_candidate, why_shipped
 from bundle.judging.verdict import Verdict
 from compile.quantization.contenders import REPAIRS, Contest
+from targets.table import TARGETS
 
 GAIN = 0.95
 VERDICTS: tuple[Verdict, ...] = ("pass", "inconclusive", "regression")
@@ -55,7 +56,7 @@ def contest(
         asked.append(name)
         return reports[name]
 
-    made = Contest(tuple(reports), judge_one, target, GAIN)
+    made = Contest(tuple(reports), judge_one, TARGETS[target].profile.judged_only, GAIN)
     if rounds:
         made.unsettled(rounds)
     return made, made.reports(rounds), asked
@@ -115,7 +116,7 @@ def test_under_emulation_all_are_judged_that_a_device_may_choose(plain: Verdict,
     assert found == asked and set(made.skipped) == set(reports) - set(asked)
 
 
-@pytest.mark.parametrize("target", ["intel", "jetson"])
+@pytest.mark.parametrize("target", TARGETS)
 def test_where_none_is_within_its_budgets_all_are_judged(target: str) -> None:
     reports = dict.fromkeys(("f32", "f16", "int8", "int8_mixed"), report_of(edge="inconclusive"))
     for rounds in ({}, {name: [float(len(name))] * 3 for name in reports}):

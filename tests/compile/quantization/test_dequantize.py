@@ -11,7 +11,8 @@ from hypothesis import strategies as st
 from onnx.reference import ReferenceEvaluator
 
 from bundle.base.errors import GraphError
-from compile.quantization.dequantize import dequantize_layers, layers_of, read_macs, write_dequantized
+from compile.quantization.dequantize import dequantize_layers, layers_of, read_macs
+from compile.quantization.formats import ONNX
 
 # Two products read one quantizer through a split; the third reads a sum. Biases as NNCF shifts them: b + 1.
 HEAD = '<ir_version: 9, opset_import: ["": 19]>\nmade (float[1,4,6] x) => (float[1,4,5] y, float[1,4,5] z)'
@@ -116,11 +117,13 @@ def test_what_is_returned_is_float_and_nothing_else_is(graphs: tuple[Path, Path]
     assert [layer.name for layer in layers_of(model, read_macs(graphs[0]))] == [n for n in NAMES if n not in returned]
 
 
-def test_it_is_idempotent_and_nothing_to_do_gives_the_file_itself(graphs: tuple[Path, Path], tmp_path: Path) -> None:
+def test_it_is_idempotent_and_nothing_to_do_copies_the_file(graphs: tuple[Path, Path], tmp_path: Path) -> None:
     original, quantized = graphs
-    assert write_dequantized(quantized, original, tmp_path / "out.onnx", ()) == quantized
-    once = write_dequantized(quantized, original, tmp_path / "once.onnx", ["m2"])
-    twice = write_dequantized(once, original, tmp_path / "twice.onnx", ["m2"])
+    assert ONNX.return_to_float(quantized, original, {}, tmp_path / "out.onnx") == ("out.onnx",)
+    assert (tmp_path / "out.onnx").read_bytes() == quantized.read_bytes()
+    once, twice = tmp_path / "once.onnx", tmp_path / "twice.onnx"
+    ONNX.return_to_float(quantized, original, {"m2": ""}, once)
+    ONNX.return_to_float(once, original, {"m2": ""}, twice)
     x = {"x": np.ones((1, 4, 6), np.float32)}
     results = [ReferenceEvaluator(str(path)).run(None, x) for path in (once, twice)]
     np.testing.assert_array_equal(results[0][1], results[1][1])

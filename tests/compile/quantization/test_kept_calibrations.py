@@ -8,6 +8,7 @@ import pytest
 from bundle.formats.artifacts import SIDECAR, Simplified
 from calibration.sampling import CalibrationSet, from_folder
 from compile.quantization import nncf_calibration as calibrate
+from compile.quantization.formats import ONNX
 from compile.stage.graph_info import GRAPH_FILE, graph_info
 from targets.base import RunConfig
 from targets.table import TARGETS
@@ -43,7 +44,7 @@ def test_a_damaged_calibration_is_made_again(
     monkeypatch.setattr(calibrate, "write_calibrated", written)
     target = TARGETS["jetson"]
     scheme = target.scheme(target.capabilities(RUN))
-    request = calibrate.CalibrationRequest(simplified.file(GRAPH_FILE), graph_info(simplified), drawn, scheme, "onnx")
+    request = calibrate.CalibrationRequest(simplified.file(GRAPH_FILE), graph_info(simplified), drawn, scheme, ONNX)
     path = calibrate.calibrate(request, tmp_path)
     damages: dict[str, Callable[[Path], object]] = {
         "calibrated.onnx was altered": _flip,
@@ -66,7 +67,7 @@ def test_a_calibration_is_made_once(
 ) -> None:
     target = TARGETS["jetson"]
     scheme = target.scheme(target.capabilities(RUN))
-    request = calibrate.CalibrationRequest(simplified.file(GRAPH_FILE), graph_info(simplified), drawn, scheme, "onnx")
+    request = calibrate.CalibrationRequest(simplified.file(GRAPH_FILE), graph_info(simplified), drawn, scheme, ONNX)
     first = calibrate.calibrate(request, tmp_path)
     monkeypatch.setattr(calibrate, "run_nncf", None)
     assert calibrate.calibrate(request, tmp_path) == first

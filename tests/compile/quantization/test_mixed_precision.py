@@ -37,6 +37,7 @@ from compile.stage.graph_info import read_settings
 from targets.base import RunConfig, VariantRecipe
 from targets.table import TARGETS
 from tests.compile import made
+from tests.contract.flows import QUANTIZING
 
 RUN = RunConfig(threads=1)
 RAW = pytest.mark.parametrize("io", ["raw"], indirect=True)
@@ -120,7 +121,7 @@ def test_the_layers_that_cost_most_are_named(tmp_path: Path) -> None:
     assert describe_costs(None, ["depth"]) == []
 
 
-BOTH = pytest.mark.parametrize("quantized", ["intel", "jetson"], indirect=True)
+EACH = pytest.mark.parametrize("quantized", QUANTIZING, indirect=True)
 ONE = pytest.mark.parametrize("quantized", ["jetson"], indirect=True)
 
 
@@ -165,7 +166,7 @@ class TestSearch:
     """The whole search on the tiny model."""
 
     @pytest.mark.slow
-    @BOTH
+    @EACH
     def test_a_budget_that_breaks_brings_a_mixed_graph_within_the_limit(
         self, quantized: Quantized, simplified: Simplified, drawn: CalibrationSet, scenes: Path, tmp_path: Path
     ) -> None:
@@ -225,7 +226,7 @@ class TestSearch:
         assert MIXED not in {one.recipe.name for one in variants_of(found)}
         assert report.result == "no_layer_fits" and report.layers and not report.layers_in_float
 
-    @BOTH
+    @EACH
     def test_where_smoothquant_holds_every_task_no_layer_is_measured(
         self,
         quantized: Quantized,

@@ -11,6 +11,7 @@ from bundle.base.errors import GraphError
 from bundle.tasks.preprocess import Preprocess
 from calibration.sampling import from_folder
 from compile.quantization import nncf_calibration as calibrate
+from compile.quantization.formats import ONNX
 from compile.stage.graph_info import GraphInfo
 from targets.base import RunConfig
 from targets.scheme import smoothed
@@ -33,7 +34,7 @@ def ask(folder: Path, body: str, *, count: int, initializers: str = "") -> calib
     target = TARGETS["jetson"]
     scheme = target.scheme(target.capabilities(RunConfig(device="emulation")))
     return calibrate.CalibrationRequest(
-        folder / "g.onnx", GraphInfo(io="raw", preprocess=preprocess, tasks={"semseg": 3}), drawn, scheme, "onnx"
+        folder / "g.onnx", GraphInfo(io="raw", preprocess=preprocess, tasks={"semseg": 3}), drawn, scheme, ONNX
     )
 
 

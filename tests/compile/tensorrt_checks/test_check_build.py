@@ -12,6 +12,7 @@ from bundle.formats.tensorrt_checks import Gate, Proof, read_proof
 from compile.tensorrt_checks import check_build as checks
 from compile.tensorrt_checks.plan_text import require_plan
 from targets.base import Variant, VariantRecipe
+from targets.table import TARGETS
 from tests.compile.tensorrt_checks.rules.made import GOOD, parse
 
 RECIPE = VariantRecipe(name="int8", graph="quantized", hint="f32", reason="a test")
@@ -26,21 +27,21 @@ def _no_builder(monkeypatch: pytest.MonkeyPatch) -> None:
 
 def test_both_files_are_written_about_the_graphs_that_ship(tmp_path: Path) -> None:
     ir.save(parse(GOOD), tmp_path / "int8.onnx")
-    checks.write_checks(tmp_path, "jetson", [VARIANT])
+    checks.write_checks(tmp_path, TARGETS["jetson"], [VARIANT])
     [report] = json.loads((tmp_path / "lint.json").read_text())["graphs"]
     assert (report["graph"], report["findings"]) == ("int8.onnx", [])
     assert read_proof(tmp_path) == NOT_RUN
 
 
 def test_a_target_without_rules_gets_no_file(tmp_path: Path) -> None:
-    checks.write_checks(tmp_path, "intel", [VARIANT])
+    checks.write_checks(tmp_path, TARGETS["intel"], [VARIANT])
     assert list(tmp_path.iterdir()) == []
 
 
 def test_an_error_fails_the_build_and_says_where_and_how_to_mend_it(tmp_path: Path) -> None:
     ir.save(parse(GOOD.replace("int8 z = {0}", "uint8 z = {0}")), tmp_path / "int8.onnx")
     with pytest.raises(GraphError, match=r"int8\.onnx breaks 1 rules for TensorRT 10\.3") as caught:
-        checks.write_checks(tmp_path, "jetson", [VARIANT])
+        checks.write_checks(tmp_path, TARGETS["jetson"], [VARIANT])
     assert "symmetric-int8" in caught.value.got and "make_activations_signed" in caught.value.fix
 
 
@@ -48,7 +49,7 @@ def test_a_refusal_by_the_parser_fails_the_build(tmp_path: Path, monkeypatch: py
     monkeypatch.setattr(checks, "prove", lambda graphs: Proof(status="refused", reason="int8.onnx: no"))
     ir.save(parse(GOOD), tmp_path / "int8.onnx")
     with pytest.raises(GraphError, match="refuses a graph") as caught:
-        checks.write_checks(tmp_path, "jetson", [VARIANT])
+        checks.write_checks(tmp_path, TARGETS["jetson"], [VARIANT])
     assert caught.value.got == "int8.onnx: no"
 
 
@@ -58,7 +59,7 @@ def test_a_plan_that_fails_a_gate_leaves_the_bundle_whole_and_ends_the_build_nam
     gate = Gate(graph="int8.onnx", says="as many", status="failed", got="11 of 12", nodes=("a/MatMul",))
     monkeypatch.setattr(checks, "prove", lambda graphs: Proof(status="accepted", gates=(gate,)))
     ir.save(parse(GOOD), tmp_path / "int8.onnx")
-    checks.write_checks(tmp_path, "jetson", [VARIANT])
+    checks.write_checks(tmp_path, TARGETS["jetson"], [VARIANT])
     with pytest.raises(PlanFailed, match=r"the plans of int8\.onnx fail 1 gates") as caught:
         require_plan(tmp_path)
     assert (caught.value.expected, caught.value.got) == ("as many", "11 of 12: a/MatMul")

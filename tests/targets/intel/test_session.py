@@ -5,7 +5,8 @@ import onnx
 import pytest
 
 from bundle.base.errors import GraphError, TargetUnavailable
-from targets.base import Precision, RunConfig, Session, Variant, VariantRecipe
+from bundle.judging.choice_rule import Precision
+from targets.base import RunConfig, Session, Variant, VariantRecipe
 from targets.intel.graph import read
 from targets.intel.runtime import shared_core
 from targets.intel.target import INTEL

@@ -5,7 +5,7 @@ from pathlib import Path
 import pytest
 
 from targets.jetson import power
-from targets.jetson.power import machine_facts
+from targets.jetson.power import jetson_facts
 
 
 def write(root: Path, files: dict[str, str]) -> None:
@@ -32,7 +32,7 @@ def test_clocks_and_heat_are_read_and_whether_they_are_pinned(
             "proc/device-tree/model": "NVIDIA Jetson Orin Nano\0",
         },
     )
-    facts = machine_facts(tmp_path)
+    facts = jetson_facts(tmp_path)
     assert facts["clocks"].startswith(said)
     assert facts[f"gpu: {gpu}/cur_freq"] == "612000000"
     assert facts["model: proc/device-tree/model"] == "NVIDIA Jetson Orin Nano"
@@ -41,6 +41,6 @@ def test_clocks_and_heat_are_read_and_whether_they_are_pinned(
 
 def test_a_machine_that_is_no_jetson_says_so(tmp_path: Path, monkeypatch) -> None:
     monkeypatch.setenv("PATH", str(tmp_path))
-    facts = machine_facts(tmp_path)
+    facts = jetson_facts(tmp_path)
     assert facts["nvpmodel"] == facts["jetson_clocks"] == "not installed"
     assert facts["clocks"].startswith("unknown")

@@ -1,0 +1,1 @@
+"""ONNX Runtime on the CPU, for boards without a vendor's runtime."""
