@@ -16,6 +16,7 @@ from bundle.base.errors import InputError
 from bundle.base.isolated import OURS
 from device_runtime import write
 from device_runtime.write import RUNTIME, content, write_runtime
+from targets.table import TARGETS
 from tests.architecture.source import ROOT, _imports
 from tests.bundle.made_onnx import make
 from tests.cli.run import tdss
@@ -53,7 +54,7 @@ def test_it_holds_what_its_files_import_of_ours_and_nothing_of_the_host(runtime:
     with zipfile.ZipFile(runtime) as archive:
         source = {name: archive.read(name) for name in archive.namelist() if name.endswith(".py")}
         others = set(archive.namelist()) - set(source)
-    assert others == {"suite/pyproject.toml"}
+    assert others == {"suite/pyproject.toml", *(f"targets/{name}/profile.json" for name in TARGETS)}
     assert {name.partition("/")[0] for name in source} == {
         "__main__.py",
         "bundle",
