@@ -3,6 +3,7 @@
 The libraries behind it take a broken graph in their own ways: an input is invented, a cycle is found minutes later.
 """
 
+from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from graphlib import CycleError, TopologicalSorter
 from typing import NamedTuple
@@ -45,8 +46,13 @@ def check_structure(model: onnx.ModelProto) -> None:
 
 
 def _part_of(graph: onnx.GraphProto) -> Part:
-    given = [value.name for value in graph.input] + [tensor.name for tensor in graph.initializer]
-    given += [tensor.values.name for tensor in graph.sparse_initializer]
+    stored = [tensor.name for tensor in graph.initializer]
+    stored += [tensor.values.name for tensor in graph.sparse_initializer]
+    given = [value.name for value in graph.input]
+    for kind, names in (("initializer", stored), ("input", given)):
+        if twice := [name for name, count in Counter(names).items() if count > 1]:
+            raise ValueError(f"{kind} {twice[0]!r} of graph {graph.name!r} is given twice")
+    given += stored
     return Part(graph.name, frozenset(given), graph.node, tuple(value.name for value in graph.output))
 
 

@@ -100,9 +100,9 @@ def _complaints(proofs: list[GraphProof]) -> list[str]:
 
 
 def products(model: ir.Model) -> dict[str, int]:
-    """Return the multiply-accumulates of every GEMM and convolution whose shapes are known, by node name."""
-    found = {node.name: node_macs(node) for node in view_of(model).each(*WEIGHTED)}
-    return {name: macs for name, macs in found.items() if name and macs is not None}
+    """Return the multiply-accumulates of every GEMM and convolution whose shapes are known, by the parser's name for it."""
+    found = {_parser_name(node): node_macs(node) for node in view_of(model).each(*WEIGHTED)}
+    return {name: macs for name, macs in found.items() if macs is not None}
 
 
 def precision(node: str, kernels: Iterable[Kernel]) -> Literal["int8", "fp16", "float"]:

@@ -55,7 +55,9 @@ BITS = MappingProxyType(
 NODES = re.compile(r"\[ONNX Layer: (.*?)\]")
 NO_KERNELS = frozenset({"signal", "wait"})
 # Words of a complaint about what this library lacks and a Jetson's TensorRT has: plugins, and kernels that need them.
-LACKS = ("plugin registry", "plugin creator", "has no runners that implement it", "Unsupported reduction type")
+LACKS = re.compile(
+    r"plugin registry|has no runners that implement it|Unsupported reduction type|\(importFallbackPluginImporter\)|TRT\w* \(check"
+)
 FAILS_INSIDE = ("Internal Error", "MyelinCheckException")  # a check of the library about itself, not about the graph
 Shapes: TypeAlias = Mapping[str, tuple[int, ...]]
 ALL_KNOWN: Shapes = MappingProxyType({})
@@ -109,7 +111,7 @@ class RtxBuild(Frozen):
             return ""
         if self.died:
             return f"TensorRT-RTX died: {self.died}"
-        if any(words in text for words in LACKS):
+        if LACKS.search(text):
             return "TensorRT-RTX lacks what this operator needs; TensorRT has it as a plugin"
         if any(words in text for words in FAILS_INSIDE):
             return "TensorRT-RTX failed inside"
