@@ -14,6 +14,7 @@ from bundle.base.limits import LIMITS
 
 NESTING, NODES = LIMITS["onnx_nesting"].most, LIMITS["onnx_nodes"].most
 STANDARD = ("", "ai.onnx")
+UNKNOWN_SIZE = -1
 NUMBERS = ("offset", "length")  # of external data; onnx-ir speaks of something else where one is no number
 
 
@@ -43,6 +44,17 @@ def check_structure(model: onnx.ModelProto) -> None:
     for function in model.functions:
         part = Part(function.name, frozenset(function.input), function.node, tuple(function.output))
         _check(part, frozenset(), 1)
+
+
+def forget_unknown_sizes(graph: onnx.GraphProto) -> None:
+    """Take the sizes of −1 off inputs, outputs and values: some exporters write an unknown size so."""
+    for value in (*graph.input, *graph.output, *graph.value_info):
+        for size in value.type.tensor_type.shape.dim:
+            if size.dim_value == UNKNOWN_SIZE:
+                size.ClearField("dim_value")
+    for node in graph.node:
+        for inner in graphs_of(node):
+            forget_unknown_sizes(inner)
 
 
 def _part_of(graph: onnx.GraphProto) -> Part:
@@ -152,7 +164,8 @@ def _count(nodes: Iterable[onnx.NodeProto], counts: Mapping[tuple[str, str, str]
 
 def _check_sizes(graph: onnx.GraphProto) -> None:
     for value in (*graph.input, *graph.output, *graph.value_info):
-        _refuse_negative(value.name, [size.dim_value for size in value.type.tensor_type.shape.dim])
+        sizes = [size.dim_value for size in value.type.tensor_type.shape.dim]
+        _refuse_negative(value.name, [size for size in sizes if size != UNKNOWN_SIZE])
     for tensor in graph.initializer:
         _refuse_negative(tensor.name, tensor.dims)
         _check_place(tensor)

@@ -59,6 +59,10 @@ LACKS = re.compile(
     r"plugin registry|has no runners that implement it|Unsupported reduction type|\(importFallbackPluginImporter\)|TRT\w* \(check"
 )
 FAILS_INSIDE = ("Internal Error", "MyelinCheckException")  # a check of the library about itself, not about the graph
+SIZES = re.compile(
+    r"dimension|shape|broadcast|volume|range|bound", re.IGNORECASE
+)  # complaints that other sizes may settle
+SOURCE = re.compile(r"In \w+ at \S+")
 Shapes: TypeAlias = Mapping[str, tuple[int, ...]]
 ALL_KNOWN: Shapes = MappingProxyType({})
 
@@ -115,7 +119,7 @@ class RtxBuild(Frozen):
             return "TensorRT-RTX lacks what this operator needs; TensorRT has it as a plugin"
         if any(words in text for words in FAILS_INSIDE):
             return "TensorRT-RTX failed inside"
-        if self.parsed and self.assumed:
+        if self.parsed and self.assumed and SIZES.search(SOURCE.sub("", text)):
             return f"input shapes are unknown, and it was not built with {shape_options(self.assumed)}; name the right ones"
         return ""
 

@@ -7,7 +7,7 @@ the verbose log that name the kernels. SHAPES is a JSON object of input names an
 
 import json
 import sys
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from pathlib import Path
 from types import ModuleType, SimpleNamespace
 from typing import Any
@@ -15,7 +15,7 @@ from typing import Any
 from bundle.base.strict_json import dumps
 
 LAYERS = "Layers:"
-UNKNOWN = 64  # the length given to an axis of unknown length; the first one, which is mostly the batch, gets 1
+UNKNOWN = 64  # the length given to an axis of unknown length; a first axis is mostly the batch, which gets 1
 
 
 def build(path: str, shapes: Mapping[str, Sequence[int]]) -> dict[str, object]:
@@ -67,8 +67,9 @@ def _engine_bytes(
     inputs = [network.get_input(index) for index in range(network.num_inputs)]
     if any(tensor.is_shape_tensor or min(tensor.shape, default=0) < 0 for tensor in inputs):
         profile = builder.create_optimization_profile()
+        batches = {tensor.get_dimension_name(0) for tensor in inputs if tensor.shape} - {""}
         for tensor in inputs:
-            _fix_shape(profile, tensor, shapes, assumed)
+            _fix_shape(profile, tensor, shapes, assumed, batches)
         config.add_optimization_profile(profile)
     config.num_compute_capabilities = 1
     config.set_compute_capability(trt.ComputeCapability.SM86, 0)
@@ -77,7 +78,11 @@ def _engine_bytes(
 
 
 def _fix_shape(
-    profile: Any, tensor: Any, shapes: Mapping[str, Sequence[int]], assumed: dict[str, Sequence[int]]
+    profile: Any,
+    tensor: Any,
+    shapes: Mapping[str, Sequence[int]],
+    assumed: dict[str, Sequence[int]],
+    batches: Collection[str],
 ) -> None:
     """Give an input its sizes; an input that is a shape itself gets them as its values.
 
@@ -91,7 +96,11 @@ def _fix_shape(
         return
     shape = shapes.get(tensor.name)
     if shape is None:
-        shape = [size if size >= 0 else UNKNOWN if axis else 1 for axis, size in enumerate(tensor.shape)]
+        lengths = [
+            1 if axis == 0 or tensor.get_dimension_name(axis) in batches else UNKNOWN
+            for axis in range(len(tensor.shape))
+        ]
+        shape = [size if size >= 0 else length for size, length in zip(tensor.shape, lengths, strict=True)]
         if min(tensor.shape, default=0) < 0:
             assumed[tensor.name] = shape
     profile.set_shape(tensor.name, shape, shape, shape)
