@@ -49,6 +49,13 @@ BATCHWISE = """g (float[2,5,4] x, float[1,GATES,4] w, float[1,GATES,3] r) => (fl
     y = OPERATOR <hidden_size = 3, layout = 1> (x, w, r) }"""
 BRANCHES = """g (float[1,4] x, bool c) => (y) <int64[1] a = {0}> {
     y = If (c) <then_branch = t () => (float[n] b) { b = FIRST }, else_branch = e () => (float[1,4] d) { d = SECOND }> }"""
+SIZED_BRANCHES = (
+    BRANCHES.replace("FIRST", "Squeeze (x, a)")
+    .replace("SECOND", "Identity (x)")
+    .replace("bool c", "float[2] o")
+    .replace("{0}>", "{0}, int64 z = {0}, int64 one = {1}>")
+    .replace("y = If", "h = Shape (x) k = Gather (h, z) c = Equal (k, one) y = If")
+)
 FUNCTION = """g (float[2,2] x) => (y) { y = mine.NAME (x) }
 <domain: "mine", opset_import: ["" : 20]> NAME (a) => (b) { b = Sigmoid (a) }"""
 PATCHES = """g (float[1,3,h,w] x) => (float[1,n,8] y)
@@ -258,6 +265,7 @@ CASES: tuple[Case, ...] = (
         "branches_alike",
         BRANCHES.replace("float[n] b", "float[1,4] b").replace("FIRST", "Relu (x)").replace("SECOND", "Identity (x)"),
     ),
+    Case("branches_that_sizes_choose", SIZED_BRANCHES, (UNVERIFIED,), why="the condition is made of a shape"),
     Case(
         "nine_axes",
         """g (float[1,16,16,16] x) => (y) <int64[9] s = {1, 2, 2, 2, 2, 4, 4, 4, 4}, int64[2] t = {16, 256}> {

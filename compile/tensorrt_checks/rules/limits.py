@@ -167,14 +167,37 @@ def _slice(node: ir.Node, view: View) -> Iterator[Limit]:
 
 
 def _if(node: ir.Node, view: View) -> Iterator[Limit]:
+    different = branch_ranks(node)
+    if different and not is_from_shapes(input_at(node, 0)):
+        effect = f"the branches of an If give {different[0]} and {different[-1]} axes"
+        yield tensor_of(node.outputs[0]), effect, "give both branches the same number of axes"
+
+
+def branch_ranks(node: ir.Node) -> tuple[int, ...]:
+    """Return the numbers of axes that the branches of an If give to one output, where they differ and none is chosen at once."""
     if is_constant(input_at(node, 0)):
-        return
+        return ()
     branches = [node.attributes[name].as_graph() for name in ("then_branch", "else_branch") if name in node.attributes]
     for values in zip(*(graph.outputs for graph in branches), strict=False):
-        ranks = [rank for value in values if (rank := _rank(value)) is not None]
+        ranks = tuple(rank for value in values if (rank := _rank(value)) is not None)
         if len(set(ranks)) > 1:
-            effect = f"the branches of an If give {ranks[0]} and {ranks[-1]} axes"
-            yield tensor_of(values[0]), effect, "give both branches the same number of axes"
+            return ranks
+    return ()
+
+
+def is_from_shapes(value: ir.Value | None) -> bool:
+    """Say whether a value is made of constants and of shapes: the builder knows it once it knows the sizes."""
+    waiting, seen = [value], set[ir.Value]()
+    while waiting:
+        current = waiting.pop()
+        if current is None or current in seen or current.const_value is not None:
+            continue
+        seen.add(current)
+        node = current.producer()
+        if node is None:
+            return False
+        waiting += [] if node.op_type in ("Shape", "Size") else node.inputs
+    return True
 
 
 def _rank(value: ir.Value | None) -> int | None:
