@@ -59,7 +59,8 @@ def view_of(model: ir.Model, name: str = "the model", version: str = OLDEST) -> 
 def _forget_domains(model: ir.Model, table: Table) -> None:
     """Read a node of any domain as ONNX's own of that name, as the parser does, unless it calls a function."""
     called = {(function.domain, function.name) for function in model.functions.values()}
-    for part in (model.graph, *model.functions.values()):
+    parts: list[ir.Graph | ir.Function] = [model.graph, *model.functions.values()]
+    for part in parts:
         for node in part.all_nodes():
             if node.op_type in table.operators and (node.domain, node.op_type) not in called:
                 node.domain = ""

@@ -60,10 +60,9 @@ def unverified(view: View) -> Iterator[Finding]:
     """Look for types that TensorRT for RTX takes and no document lists."""
     for node in view.nodes:
         for value in _data(node) if is_standard(node) else ():
-            if value.dtype in tables.UNLISTED.get(node.op_type, ()) and not _is_stored(value):
-                effect = UNLISTED.format(
-                    version=view.table.version, operator=node.op_type, kind=ir.DataType(value.dtype).name
-                )
+            kind = ir.DataType(value.dtype or 0)
+            if kind in tables.UNLISTED.get(node.op_type, ()) and not _is_stored(value):
+                effect = UNLISTED.format(version=view.table.version, operator=node.op_type, kind=kind.name)
                 yield _warning(UNVERIFIED, node, value, effect, "Cast to a float type before it, and back behind it")
 
 
