@@ -302,8 +302,10 @@ IGNORED: Mapping[tuple[str, str], int] = MappingProxyType(
 FIRST_OUTPUT = frozenset({"Attention", "BatchNormalization", "LayerNormalization", "MaxPool"})
 # Inputs whose types the table is about, where they are not those with the type of the first one.
 DATA_INPUTS: Mapping[str, tuple[int, ...]] = MappingProxyType({"OneHot": (2,), "Pow": (0, 1), "Where": (1, 2)})
-LARGEST_K = 3840  # of TopK: the builder refuses more, in every release so far
-MOST_AXES = 8  # Dims::MAX_DIMS
+# The builder refuses a larger K of TopK, and a tensor of more axes, in every release so far.
+LARGEST_K = 3840
+MOST_AXES = 8
+
 # Custom operators that the parser itself or NVIDIA's plugin library knows carry its mark in their name.
 PLUGIN_MARK = "TRT"
 

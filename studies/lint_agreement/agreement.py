@@ -54,7 +54,7 @@ def _agreement(report: LintReport, newest: LintReport, proof: Proof, one: GraphP
     if one is None or one.unjudged:
         return "", _short(proof.reason)
     if one.built is not bool(rules):
-        return "yes", _short(proof.reason)
+        return "yes", f"with {one.assumed}" if one.built and one.assumed else _short(proof.reason)
     if not rules:
         return "no", _short(proof.reason)
     if rules <= SILENT:

@@ -1,7 +1,7 @@
 """Run lint and the proof on sets of graphs, and print a table of both answers; exit code 1 where they disagree.
 
-``cases`` are the graphs whose right answer is known, ``operators`` one node for each row of the operator table and each
-type, ``nodes`` the tests of ONNX itself, ``files`` the networks of packages that ``make agreement`` downloads.
+``cases`` are the graphs whose right answer is known. ``operators`` are one node for each row of the operator table and each
+type. ``nodes`` are the tests of ONNX itself. ``files`` are the networks of packages that ``make agreement`` downloads.
 """
 
 import zipfile

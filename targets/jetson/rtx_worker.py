@@ -86,7 +86,7 @@ def _fix_shape(
 ) -> None:
     """Give an input its sizes; an input that is a shape itself gets them as its values.
 
-    An axis of unknown length that nobody named gets one, and ``assumed`` says so.
+    An axis of unknown length without a named size gets a length, and ``assumed`` holds it.
     """
     if tensor.is_shape_tensor:
         values = shapes.get(tensor.name)
