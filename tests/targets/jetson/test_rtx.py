@@ -101,6 +101,12 @@ def test_what_the_library_lacks_or_fails_at_is_no_refusal(complaint: str, judged
 
 
 def test_sizes_that_were_assumed_are_no_ground_to_refuse() -> None:
-    built = NONE.model_copy(update={"assumed": {"x": (1, 3, 64, 64)}, "complaints": ("no",)})
+    words = "broadcast dimensions must be conformable"
+    built = NONE.model_copy(update={"assumed": {"x": (1, 3, 64, 64)}, "complaints": (words,)})
     assert "--shape x=1x3x64x64" in built.unjudged
     assert built.model_copy(update={"parsed": False}).unjudged == ""  # the parser asks for no size
+
+
+def test_a_complaint_that_no_size_settles_is_a_refusal() -> None:
+    words = "Quantized constant (w) is only allowed before DQ. In validateShapes at /_src/shape.cpp:1"
+    assert NONE.model_copy(update={"assumed": {"x": (1, 3)}, "complaints": (words,)}).unjudged == ""
