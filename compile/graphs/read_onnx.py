@@ -10,7 +10,7 @@ from onnx_ir.passes.common import InlinePass, ShapeInferencePass
 from bundle.base.errors import GraphError
 from bundle.base.terminal import say
 from compile.graphs.protobuf import check_nodes, replace_sparse, settle_data
-from compile.graphs.structure import check_structure
+from compile.graphs.structure import check_structure, forget_unknown_sizes
 
 
 def read_model(path: Path) -> ir.Model:
@@ -27,6 +27,7 @@ def read_model(path: Path) -> ir.Model:
         proto = onnx.load(path, load_external_data=False)
         check_nodes(proto)
         check_structure(proto)
+        forget_unknown_sizes(proto.graph)
         replace_sparse(proto)
         model = ir.from_proto(proto)
         settle_data(model, path.parent)

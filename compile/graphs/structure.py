@@ -3,6 +3,7 @@
 The libraries behind it take a broken graph in their own ways: an input is invented, a cycle is found minutes later.
 """
 
+from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from graphlib import CycleError, TopologicalSorter
 from typing import NamedTuple
@@ -13,6 +14,7 @@ from bundle.base.limits import LIMITS
 
 NESTING, NODES = LIMITS["onnx_nesting"].most, LIMITS["onnx_nodes"].most
 STANDARD = ("", "ai.onnx")
+UNKNOWN_SIZE = -1
 NUMBERS = ("offset", "length")  # of external data; onnx-ir speaks of something else where one is no number
 
 
@@ -44,9 +46,25 @@ def check_structure(model: onnx.ModelProto) -> None:
         _check(part, frozenset(), 1)
 
 
+def forget_unknown_sizes(graph: onnx.GraphProto) -> None:
+    """Take the sizes of −1 off inputs, outputs and values: some exporters write an unknown size so."""
+    for value in (*graph.input, *graph.output, *graph.value_info):
+        for size in value.type.tensor_type.shape.dim:
+            if size.dim_value == UNKNOWN_SIZE:
+                size.ClearField("dim_value")
+    for node in graph.node:
+        for inner in graphs_of(node):
+            forget_unknown_sizes(inner)
+
+
 def _part_of(graph: onnx.GraphProto) -> Part:
-    given = [value.name for value in graph.input] + [tensor.name for tensor in graph.initializer]
-    given += [tensor.values.name for tensor in graph.sparse_initializer]
+    stored = [tensor.name for tensor in graph.initializer]
+    stored += [tensor.values.name for tensor in graph.sparse_initializer]
+    given = [value.name for value in graph.input]
+    for kind, names in (("initializer", stored), ("input", given)):
+        if twice := [name for name, count in Counter(names).items() if count > 1]:
+            raise ValueError(f"{kind} {twice[0]!r} of graph {graph.name!r} is given twice")
+    given += stored
     return Part(graph.name, frozenset(given), graph.node, tuple(value.name for value in graph.output))
 
 
@@ -146,7 +164,8 @@ def _count(nodes: Iterable[onnx.NodeProto], counts: Mapping[tuple[str, str, str]
 
 def _check_sizes(graph: onnx.GraphProto) -> None:
     for value in (*graph.input, *graph.output, *graph.value_info):
-        _refuse_negative(value.name, [size.dim_value for size in value.type.tensor_type.shape.dim])
+        sizes = [size.dim_value for size in value.type.tensor_type.shape.dim]
+        _refuse_negative(value.name, [size for size in sizes if size != UNKNOWN_SIZE])
     for tensor in graph.initializer:
         _refuse_negative(tensor.name, tensor.dims)
         _check_place(tensor)

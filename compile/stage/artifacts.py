@@ -76,7 +76,7 @@ class FoldedSettings(GraphSettings):
 
 
 class Range(Frozen):
-    """The largest magnitude of a tensor over all images; 0 where it is 0 everywhere, NaN where a file says null."""
+    """The largest magnitude of a tensor over all images; 0 where it is 0 everywhere, NaN where a file says null: NaN or infinity."""
 
     tensor: str
     largest: NullableFloat

@@ -37,7 +37,6 @@ def check_graph(graph: Path) -> GraphCheck:
 
     Raises:
         GraphError: the file cannot be read as ONNX.
-        TargetUnavailable: TensorRT-RTX died.
     """
     report, proof = lint_file(graph), prove([graph])
     one = proof.graphs[0] if proof.graphs else None
@@ -57,7 +56,7 @@ def write_checks(folder: Path, target: Target, variants: Sequence[Variant]) -> N
     """Write ``lint.json`` and ``proof.json`` about the variants' graphs in ``folder``, if TensorRT's rules are the target's.
 
     Raises:
-        GraphError: a graph breaks a rule of severity error, or NVIDIA's parser or builder refuses it.
+        GraphError: a graph breaks a rule of severity error, or NVIDIA's parser or builder refuses or cannot judge it.
     """
     if target.profile.rules != "tensorrt":
         return
@@ -91,9 +90,11 @@ def _require_legal(reports: LintReports) -> None:
 
 
 def _require_accepted(proof: Proof) -> None:
-    if proof.status == "refused":
+    if proof.status in ("refused", "not judged"):
         raise GraphError(
-            "NVIDIA's parser or builder refuses a graph",
+            "NVIDIA's parser or builder refuses a graph"
+            if proof.status == "refused"
+            else "NVIDIA's parser and builder cannot judge a graph",
             expected="graphs that TensorRT-RTX parses and builds",
             got=proof.reason,
             where="compile/tensorrt_checks/rtx_build.py",

@@ -23,8 +23,11 @@ def describe(folder: Path) -> Iterator[str]:
 def graph_lines(proof: Proof) -> Iterable[str]:
     """Yield two lines for each graph."""
     for graph in proof.graphs:
+        if graph.assumed:
+            yield f"  {graph.graph:<16} unknown sizes were taken as {graph.assumed}"
         if not graph.built:
-            yield f"  {graph.graph:<16} {'parsed, not built' if graph.parsed else 'not parsed'}"
+            answer = "parsed, not built" if graph.parsed else "not parsed"
+            yield f"  {graph.graph:<16} {'not judged: ' if graph.unjudged else ''}{answer}"
             continue
         share = (
             f"; {graph.int8_share:6.1%} of {graph.macs / 1e6:,.0f} M MACs in INT8, {graph.fp16_share:.1%} in FP16"

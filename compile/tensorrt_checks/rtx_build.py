@@ -14,7 +14,7 @@ from typing import Annotated, Literal
 import onnx_ir as ir
 import typer
 
-from bundle.base.errors import GraphError
+from bundle.base.errors import ConfigError, GraphError
 from bundle.base.terminal import print_answer
 from bundle.formats.tensorrt_checks import FloatProduct, GraphProof, Proof
 from compile.graphs.attention import Attention, attentions
@@ -25,22 +25,35 @@ from compile.stage.command import run_script
 from compile.tensorrt_checks.plan_gates import gates
 from compile.tensorrt_checks.plan_text import graph_lines
 from compile.tensorrt_checks.run import view_of
-from targets.jetson.rtx import COMPUTE_CAPABILITY, Kernel, Tensor, build_graph, unavailable
+from targets.jetson.rtx import (
+    ALL_KNOWN,
+    COMPUTE_CAPABILITY,
+    Kernel,
+    RtxBuild,
+    Shapes,
+    Tensor,
+    build_graph,
+    shape_options,
+    unavailable,
+)
 
 OPERANDS = 2
 GENERATED = "kgen"  # pointwise kernels; products are of other kinds unless they are as small as a pointwise one
 TOKEN = re.compile(r"[A-Z][a-z0-9]*")
 NAME = re.compile(r"__myl_(\w+?)_myl\d+_\d+$")
+SIZES = re.compile(r"[1-9]\d{0,8}(x[1-9]\d{0,8})*")
 MOVES = frozenset({"Conc", "Gath", "Move", "Resh", "Slic", "Tran"})
+PRODUCT = "Fc"
 CONVERSIONS = MOVES | {"Cast", "Max", "Min", "Mul", "Roun"}  # a quantization is Mul, Min, Max, Round, Cast
 
 
-def prove(graphs: Iterable[Path]) -> Proof:
+def prove(graphs: Iterable[Path], shapes: Shapes = ALL_KNOWN) -> Proof:
     """Parse and build each graph; where TensorRT-RTX cannot run, say why and prove nothing.
 
+    ``shapes`` holds input shapes that a graph leaves open, and the values of inputs that are shapes.
+
     Raises:
-        GraphError: a file cannot be read as ONNX.
-        TargetUnavailable: TensorRT-RTX died.
+        GraphError: a file cannot be read as ONNX, or has no input of a name in ``shapes``.
     """
     models = {path: read_model(path) for path in graphs}
     names, reason = [path.name for path in models], unavailable()
@@ -48,28 +61,38 @@ def prove(graphs: Iterable[Path]) -> Proof:
         return Proof(status="not run", reason=reason, gates=gates(names, (), reason))
     proofs, builder, spent = [], "", dict[str, dict[str, float]]()
     for path, model in models.items():
-        built = build_graph(path)
+        _check_names(model, shapes, path)
+        built = build_graph(path, shapes)
         spent[path.name] = node_bytes(built.kernels)
         builder = f"TensorRT-RTX {built.version}, compute capability {COMPUTE_CAPABILITY}, on the CPU"
-        proofs.append(
-            _judge(path.name, model, built.kernels).model_copy(
-                update={
-                    "parsed": built.parsed,
-                    "built": built.built,
-                    "complaints": built.complaints if not built.built else (),
-                    "engine_bytes": built.engine_bytes,
-                }
-            )
-        )
-    refused = [proof.graph for proof in proofs if not proof.built]
-    reason = f"{', '.join(refused)}: {'; '.join(_complaints(proofs))}" if refused else ""
+        proofs.append(_judge(path.name, model, built))
+    status, reason = _verdict(proofs)
     return Proof(
-        status="refused" if refused else "accepted",
-        reason=reason,
-        builder=builder,
-        graphs=tuple(proofs),
-        gates=gates(names, proofs, spent=spent),
+        status=status, reason=reason, builder=builder, graphs=tuple(proofs), gates=gates(names, proofs, spent=spent)
     )
+
+
+def _check_names(model: ir.Model, shapes: Shapes, path: Path) -> None:
+    known = [value.name for value in model.graph.inputs]
+    if wrong := sorted(name for name in shapes if name not in known):
+        raise GraphError(
+            f"{path.name} has no input {wrong[0]!r}",
+            expected=", ".join(map(str, known)),
+            got=wrong[0],
+            where="--shape",
+            fix="name one of its inputs",
+        )
+
+
+def _verdict(proofs: list[GraphProof]) -> tuple[Literal["accepted", "refused", "not judged"], str]:
+    """Return the answer about all graphs, and the reasons; one refusal decides, then one graph that was not judged."""
+    refused = [proof for proof in proofs if not proof.built and not proof.unjudged]
+    if refused:
+        return "refused", f"{', '.join(proof.graph for proof in refused)}: {'; '.join(_complaints(refused))}"
+    unjudged = [proof for proof in proofs if proof.unjudged]
+    reasons = [" ".join(f"{proof.graph}: {proof.unjudged}".split()) for proof in unjudged]
+    words = _complaints(unjudged)
+    return ("not judged", "; ".join([*reasons, *words])) if unjudged else ("accepted", "")
 
 
 def _complaints(proofs: list[GraphProof]) -> list[str]:
@@ -77,27 +100,40 @@ def _complaints(proofs: list[GraphProof]) -> list[str]:
 
 
 def products(model: ir.Model) -> dict[str, int]:
-    """Return the multiply-accumulates of every GEMM and convolution whose shapes are known, by node name."""
-    found = {node.name: node_macs(node) for node in view_of(model).each(*WEIGHTED)}
-    return {name: macs for name, macs in found.items() if name and macs is not None}
+    """Return the multiply-accumulates of every GEMM and convolution whose shapes are known, by the parser's name for it."""
+    found = {_parser_name(node): node_macs(node) for node in view_of(model).each(*WEIGHTED)}
+    return {name: macs for name, macs in found.items() if macs is not None}
 
 
 def precision(node: str, kernels: Iterable[Kernel]) -> Literal["int8", "fp16", "float"]:
     """Return the type in which the kernel of a product multiplies; a product no kernel names counts as float.
 
-    It is INT8 where the kernel reads both operands so. A kernel that reads an INT8 activation and a weight in FP16 (which
-    another kernel dequantized) multiplies in FP16.
+    It is INT8 where the kernel reads both operands so and multiplies them as they are. A kernel that reads an INT8 activation
+    and a weight in FP16 (which another kernel dequantized) multiplies in FP16. One that casts what it reads before it
+    multiplies, does so in float.
     """
     mine = [kernel for kernel in kernels if node in kernel.nodes]
     mine = [kernel for kernel in mine if kernel.kind != GENERATED] or mine
-    read = [[tensor.type for tensor in (*kernel.inputs, *kernel.constants)] for kernel in mine]
-    if any(types.count("Int8") >= OPERANDS for types in read):
+    read = [(kernel, [tensor.type for tensor in (*kernel.inputs, *kernel.constants)]) for kernel in mine]
+    if any(types.count("Int8") >= OPERANDS and not _casts(kernel) for kernel, types in read):
         return "int8"
-    return "fp16" if any("Half" in types for types in read) else "float"
+    return "fp16" if any("Half" in types for _, types in read) else "float"
 
 
-def _judge(name: str, model: ir.Model, kernels: tuple[Kernel, ...]) -> GraphProof:
-    macs = products(model)
+def _steps(kernel: Kernel) -> list[str]:
+    """Return the steps that a generated kernel's name lists; none of another kernel."""
+    found = NAME.match(kernel.name)
+    return TOKEN.findall(found[1]) if found else []
+
+
+def _casts(kernel: Kernel) -> bool:
+    """Say whether a kernel casts INT8 operands before it multiplies them."""
+    steps = _steps(kernel)
+    return "Cast" in steps[: steps.index(PRODUCT) if PRODUCT in steps else len(steps)]
+
+
+def _judge(name: str, model: ir.Model, built: RtxBuild) -> GraphProof:
+    kernels, macs = built.kernels, products(model)
     by_node = {node: precision(node, kernels) for node in macs}
     total = max(sum(macs.values()), 1)
     share = {kind: sum(macs[node] for node in macs if by_node[node] == kind) / total for kind in ("int8", "fp16")}
@@ -106,9 +142,11 @@ def _judge(name: str, model: ir.Model, kernels: tuple[Kernel, ...]) -> GraphProo
     found = list(attentions(view_of(model).nodes))
     return GraphProof(
         graph=name,
-        parsed=False,
-        built=False,
-        complaints=(),
+        parsed=built.parsed,
+        built=built.built,
+        unjudged=built.unjudged,
+        assumed=shape_options(built.assumed),
+        complaints=() if built.built else built.complaints,
         kernels=len(kernels),
         moves=sum(_does_only(kernel, MOVES) for kernel in moving),
         casts=sum(not _does_only(kernel, MOVES) for kernel in moving),
@@ -121,7 +159,7 @@ def _judge(name: str, model: ir.Model, kernels: tuple[Kernel, ...]) -> GraphProo
         int8_share=share["int8"],
         fp16_share=share["fp16"],
         not_int8=tuple(FloatProduct(node=node, macs=count) for count, node in wide) if share["int8"] else (),
-        engine_bytes=0,
+        engine_bytes=built.engine_bytes,
     )
 
 
@@ -148,8 +186,8 @@ def node_bytes(kernels: Iterable[Kernel]) -> dict[str, float]:
 
 def _does_only(kernel: Kernel, steps: frozenset[str]) -> bool:
     """Say whether a generated kernel's name, which lists its steps, has no others."""
-    found = NAME.match(kernel.name)
-    return found is not None and set(TOKEN.findall(found[1])) <= steps
+    mine = _steps(kernel)
+    return bool(mine) and set(mine) <= steps
 
 
 def _bytes(tensors: Iterable[Tensor]) -> int:
@@ -191,22 +229,48 @@ def lines(proof: Proof) -> Iterable[str]:
         yield proof.caveat
 
 
+def read_shapes(texts: Iterable[str]) -> dict[str, tuple[int, ...]]:
+    """Read shapes as they are typed: NAME=1x3x224x224.
+
+    Raises:
+        ConfigError: one is not written so.
+    """
+    shapes = {}
+    for text in texts:
+        name, _, sizes = text.rpartition("=")
+        if not name or not SIZES.fullmatch(sizes):
+            raise ConfigError(
+                "this is no shape of an input",
+                expected="NAME=1x3x224x224",
+                got=text,
+                where="--shape",
+                fix="name an input and its sizes; the values, if the input is a shape itself",
+            )
+        shapes[name] = tuple(map(int, sizes.split("x")))
+    return shapes
+
+
 def main(
     model: Annotated[Path, typer.Argument(help="An ONNX file, or a bundle for jetson.")],
+    shape: Annotated[
+        list[str] | None,
+        typer.Option(help="An input's shape, NAME=1x3x224x224; of an input that is a shape itself, its values."),
+    ] = None,
     as_json: Annotated[bool, typer.Option("--json", help="Print the proof as JSON.")] = False,
 ) -> None:
     """Have NVIDIA's own parser and builder take a graph on the CPU, and print the plan they make of it.
 
-    Exit codes: 0 taken, 1 refused or a gate of the plan failed, 2 not readable, 3 TensorRT-RTX is not here.
+    Exit codes: 0 accepted, 1 refused or a gate of the plan failed, 2 not readable, 3 not judged or TensorRT-RTX is not here.
 
-    Example: tdss prove build/default/jetson --json
+    Example: tdss prove model.onnx --shape image=1x3x224x224
     """
+    shapes = read_shapes(shape or ())
     with graphs_of(model) as graphs:
-        proof = prove(graphs)
+        proof = prove(graphs, shapes)
     text = proof.model_dump_json() if as_json else "\n".join(lines(proof))
     print_answer(text)
     if proof.status != "accepted" or proof.failed:
-        raise SystemExit(3 if proof.status == "not run" else 1)
+        raise SystemExit(3 if proof.status in ("not judged", "not run") else 1)
 
 
 if __name__ == "__main__":

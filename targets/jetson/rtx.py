@@ -1,22 +1,28 @@
 """NVIDIA's own parser and builder on a CPU: TensorRT-RTX says whether it takes a graph, and which kernels it makes of it.
 
 The engines it builds cannot run here and are thrown away. It is another product than the TensorRT of a Jetson, so what it
-takes is necessary for that one, not sufficient: it accepts more types.
+takes is necessary for that one, not sufficient: it accepts more types. What it does not take may be its own lack:
+``RtxBuild.unjudged`` says where that is so.
 """
 
 import json
 import platform
 import re
 import subprocess
+from collections.abc import Mapping
 from importlib.util import find_spec
 from math import prod
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from types import MappingProxyType
+from typing import TypeAlias
+
+from pydantic import Field
 
 from bundle.base.errors import TargetUnavailable
 from bundle.base.frozen import Frozen
 from bundle.base.isolated import module
+from bundle.base.strict_json import dumps
 
 MODULE = "tensorrt_rtx"
 DISTRIBUTION = "tensorrt-rtx-cu13"
@@ -47,6 +53,17 @@ BITS = MappingProxyType(
 )
 NODES = re.compile(r"\[ONNX Layer: (.*?)\]")
 NO_KERNELS = frozenset({"signal", "wait"})
+# Words of a complaint about what this library lacks and a Jetson's TensorRT has: plugins, and kernels that need them.
+LACKS = re.compile(
+    r"plugin registry|has no runners that implement it|Unsupported reduction type|\(importFallbackPluginImporter\)|TRT\w* \(check"
+)
+FAILS_INSIDE = ("Internal Error", "MyelinCheckException")  # a check of the library about itself, not about the graph
+SIZES = re.compile(
+    r"dimension|shape|broadcast|volume|range|bound", re.IGNORECASE
+)  # complaints that other sizes may settle
+SOURCE = re.compile(r"In \w+ at \S+")
+Shapes: TypeAlias = Mapping[str, tuple[int, ...]]
+ALL_KNOWN: Shapes = MappingProxyType({})
 
 
 class Tensor(Frozen):
@@ -74,7 +91,11 @@ class Kernel(Frozen):
 
 
 class RtxBuild(Frozen):
-    """How far a graph came, and what it became; ``complaints`` are the parser's words, or the builder's."""
+    """How far a graph came, and what it became; ``complaints`` are the parser's words, or the builder's.
+
+    ``assumed`` holds the shapes, or the values of a shape, that were given to inputs of unknown ones. ``unjudged`` says why
+    a graph that was not built was not refused either, "" otherwise.
+    """
 
     version: str
     parsed: bool
@@ -82,6 +103,29 @@ class RtxBuild(Frozen):
     complaints: tuple[str, ...]
     kernels: tuple[Kernel, ...]
     engine_bytes: int
+    assumed: dict[str, tuple[int, ...]] = Field(default_factory=dict)
+    died: str = ""
+
+    @property
+    def unjudged(self) -> str:
+        """Why this library cannot judge the graph, "" where it can."""
+        text = " ".join(self.complaints)
+        if self.built:
+            return ""
+        if self.died:
+            return f"TensorRT-RTX died: {self.died}"
+        if LACKS.search(text):
+            return "TensorRT-RTX lacks what this operator needs; TensorRT has it as a plugin"
+        if any(words in text for words in FAILS_INSIDE):
+            return "TensorRT-RTX failed inside"
+        if self.parsed and self.assumed and SIZES.search(SOURCE.sub("", text)):
+            return f"input shapes are unknown, and it was not built with {shape_options(self.assumed)}; name the right ones"
+        return ""
+
+
+def shape_options(shapes: Shapes) -> str:
+    """Return shapes as the options of a command."""
+    return " ".join(f"--shape {name}={'x'.join(map(str, shape))}" for name, shape in shapes.items())
 
 
 def unavailable() -> str | None:
@@ -110,37 +154,33 @@ def require_builder() -> None:
         )
 
 
-def build_graph(graph: Path) -> RtxBuild:
-    """Parse and build an ONNX graph in a process of its own; a refusal is an answer, not an error.
+def build_graph(graph: Path, shapes: Shapes = ALL_KNOWN) -> RtxBuild:
+    """Parse and build an ONNX graph in a process of its own; a refusal is an answer, not an error, and so is a crash.
+
+    ``shapes`` holds input shapes that the graph leaves open, and the values of inputs that are shapes.
 
     Raises:
-        TargetUnavailable: TensorRT-RTX is not here, or its process died.
+        TargetUnavailable: TensorRT-RTX is not here.
     """
     require_builder()
     with TemporaryDirectory() as scratch:
         out = Path(scratch) / "answer.json"
-        done = _run(module(WORKER, str(graph.resolve()), str(out)), graph)
-        if done.returncode or not out.is_file():
-            raise _died(f"exit code {done.returncode}: {done.stderr.strip()[-500:]}", graph)
+        died = _run(module(WORKER, str(graph.resolve()), str(out), dumps(dict(shapes))), out)
+        if died:
+            return RtxBuild(version="", parsed=False, built=False, complaints=(), kernels=(), engine_bytes=0, died=died)
         answer = json.loads(out.read_text(encoding="utf-8"))
     kernels = tuple(kernel for line in answer.pop("layers") if (kernel := read_kernel(line)) is not None)
     return RtxBuild(kernels=kernels, **answer)
 
 
-def _run(command: list[str], graph: Path) -> subprocess.CompletedProcess[str]:
+def _run(command: list[str], out: Path) -> str:
+    """Run the worker; return why it died, "" where it wrote its answer."""
     try:
-        return subprocess.run(command, capture_output=True, text=True, check=False, timeout=TIMEOUT_SECONDS)
-    except subprocess.TimeoutExpired as error:
-        raise _died(f"no answer in {TIMEOUT_SECONDS} s", graph) from error
-
-
-def _died(got: str, graph: Path) -> TargetUnavailable:
-    return TargetUnavailable(
-        "TensorRT-RTX died",
-        expected="an answer about the graph",
-        got=got,
-        where=str(graph),
-        fix="see whether the library loads: python -c 'import tensorrt_rtx'",
+        done = subprocess.run(command, capture_output=True, text=True, check=False, timeout=TIMEOUT_SECONDS)
+    except subprocess.TimeoutExpired:
+        return f"no answer in {TIMEOUT_SECONDS} s"
+    return (
+        "" if done.returncode == 0 and out.is_file() else f"exit code {done.returncode}: {done.stderr.strip()[-500:]}"
     )
 
 

@@ -34,7 +34,7 @@ def test_as_json_every_tensor_has_its_reason(folder: Path, capsys) -> None:
 def test_a_range_that_is_not_finite_comes_first_and_is_null_as_json(tmp_path: Path, capsys) -> None:
     (tmp_path / "ranges.json").write_text(json.dumps([*ROWS, {"tensor": "n", "largest": None}]))
     _, out, _ = tdss("ranges", str(tmp_path), "--count", "1", capsys=capsys)
-    assert out.splitlines()[1].split() == ["nan", "nan%", "float32", "n"]
+    assert out.splitlines()[1].split() == ["not", "finite", "float32", "n"]
     _, out, _ = tdss("ranges", str(tmp_path), "--json", capsys=capsys)
     assert json.loads(out)[0] == {
         "tensor": "n",

@@ -5,7 +5,11 @@
              y₃₂ = op(Cast(x₁₆), w)               for the operators in ``FLOAT32``, before the first and after the last
                                                   weighted operator, and where a range says so; outputs stay float32
 
-LayerNormalization and Softmax stay in float32: their sums overflow (facts: a decomposed LayerNorm cost a peer 5 AP).
+Normalizations, Softmax and what sums powers stay in float32: their sums overflow (a decomposed LayerNorm cost a peer 5 AP),
+and no range shows it, because they are inside of one operator.
+
+A float32 convolution, times one number, cast to FP16: the builder fails inside (1.7 for RTX, measured). The number becomes
+one for each channel, which it takes.
 
 Q and DQ. A Q with its DQs is float16 or float32 as one, scales included: strong typing wants a scale of its data's type.
 TensorRT's builder (1.7 for RTX, measured) also wants both operands of one product to be scaled in one type. So where a
@@ -22,11 +26,31 @@ import numpy as np
 import onnx_ir as ir
 
 from compile.graphs.end_nodes import end_nodes
-from compile.graphs.nodes import WEIGHTED, Array, constant, names_of, register, unused
+from compile.graphs.nodes import WEIGHTED, Array, constant, names_of, register, shape_of, unused
 from compile.graphs.quantizers import COMMUTING, DEQUANTIZE, QUANTIZE, SEVERAL_DATA, dequantizers_behind
 
 TYPED_BY_ATTRIBUTE = frozenset({"Cast", "Constant", "ConstantOfShape", "EyeLike"})  # their inputs say nothing about it
-FLOAT32 = TYPED_BY_ATTRIBUTE | {"LayerNormalization", "Pow", "ReduceMean", "ReduceSum", "Softmax", "Sqrt"}
+FLOAT32 = TYPED_BY_ATTRIBUTE | {
+    "GlobalLpPool",
+    "GroupNormalization",
+    "InstanceNormalization",
+    "LayerNormalization",
+    "LogSoftmax",
+    "LpNormalization",
+    "LpPool",
+    "MeanVarianceNormalization",
+    "Pow",
+    "RMSNormalization",
+    "ReduceL1",
+    "ReduceL2",
+    "ReduceLogSum",
+    "ReduceLogSumExp",
+    "ReduceMean",
+    "ReduceSum",
+    "ReduceSumSquare",
+    "Softmax",
+    "Sqrt",
+}
 SHAPE_INPUTS = {"Resize": (1, 2)}  # inputs that are float32 by the standard, whatever the data's type
 LARGEST = float(np.finfo(np.float16).max)
 SMALLEST = float(np.finfo(np.float16).smallest_normal)
@@ -185,10 +209,26 @@ class _Rewrite:
     def _cast(self, value: ir.Value, dtype: ir.DataType, *, before: ir.Node) -> ir.Value:
         key = (value, dtype)
         if key not in self.casts:
+            maker = value.producer()
+            if dtype == ir.DataType.FLOAT16 and maker is not None and maker.op_type in ("Div", "Mul"):
+                self._factor_by_channel(maker)
             node = cast_node(value, dtype, self.taken)
             self.graph.insert_before(before, node)
             self.casts[key] = node.outputs[0]
         return self.casts[key]
+
+    def _factor_by_channel(self, node: ir.Node) -> None:
+        """Give a float32 Mul or Div of a convolution's result by one number as many numbers as there are channels."""
+        for index, (value, other) in enumerate(zip(node.inputs, reversed(node.inputs), strict=True)):
+            array, shape = constant(value), shape_of(other)
+            maker = None if other is None else other.producer()
+            if value is None or array is None or array.size != 1 or shape is None:
+                continue
+            if maker is not None and maker.op_type in ("Conv", "ConvTranspose"):
+                name = unused(f"{value.name}/by_channel", self.taken)
+                self.taken.add(name)
+                lengths = (shape[1], *(1 for _ in shape[2:]))
+                node.replace_input_with(index, register(self.model, name, np.full(lengths, array.reshape(()))))
 
     def _widen_output(self, index: int, output: ir.Value) -> None:
         node = cast_node(output, ir.DataType.FLOAT, self.taken)

@@ -70,7 +70,10 @@ def _weight(node: ir.Node, count: int) -> Iterator[Finding]:
 
 
 def channel_axis(node: ir.Node, index: int, rank: int) -> int | None:
-    """Return the axis of a weighted operator's weight that holds its output channels; None where there is none."""
+    """Return the axis of a weighted operator's weight that holds its output channels; None where there is none.
+
+    There is none that NVIDIA agrees on for a ConvTranspose: the rule ``not-verified`` is about it.
+    """
     if not is_standard(node) or node.op_type not in WEIGHTED or index > 1:
         return None
     if node.op_type == "MatMul":
@@ -79,7 +82,7 @@ def channel_axis(node: ir.Node, index: int, rank: int) -> int | None:
         return None
     if node.op_type == "Gemm":
         return 0 if integer(node, "transB", 0) else 1
-    return 0 if node.op_type == "Conv" else 1
+    return 0 if node.op_type == "Conv" else None
 
 
 def _finding(node: ir.Node, index: int, effect: str, fix: str) -> Finding:

@@ -8,14 +8,24 @@ import onnx_ir as ir
 from bundle.formats.tensorrt_checks import Finding, Severity
 from compile.graphs.nodes import Array, constant, input_at, is_standard
 from compile.graphs.quantizers import COMMUTING, dequantizers_behind
+from compile.tensorrt_checks.operators import Table
+
+UNVERIFIED = "not-verified"  # the rule of what TensorRT for RTX takes and nothing promises for another version
 
 
 class View(NamedTuple):
-    """One model, its functions inlined and its shapes inferred; ``nodes`` are those of the graph and its subgraphs."""
+    """One model, its functions inlined and its shapes inferred, and the table of a version of TensorRT.
+
+    ``nodes`` are those of the graph and its subgraphs. ``functions`` are the names of the functions that it had,
+    ``untyped`` the outputs to which the file gives no type.
+    """
 
     model: ir.Model
     nodes: tuple[ir.Node, ...]
     opset: int
+    table: Table
+    functions: tuple[str, ...]
+    untyped: tuple[str, ...]
 
     def each(self, *operators: str) -> Iterator[ir.Node]:
         """Yield the nodes of standard operators, in order."""

@@ -8,6 +8,7 @@ from bundle.formats.tensorrt_checks import Finding
 from compile.graphs.nodes import WEIGHTED, is_constant, is_standard
 from compile.graphs.quantizers import DEQUANTIZE, QUANTIZE, quantizer_of
 from compile.tensorrt_checks.rules.view import View, beyond, name_of, quantized, tensor_of
+from compile.tensorrt_checks.rules.weights import is_dequantized
 
 NAME = "whole-operator"
 # What has INT8 kernels, or fuses with a neighbour that has: a Q/DQ pair before any of these may pay.
@@ -27,7 +28,7 @@ def check(view: View) -> Iterator[Finding]:
 
 def _inputs(node: ir.Node) -> Iterator[Finding]:
     values = node.inputs[:2]
-    missing = [value for value in values if quantized(value) is None]
+    missing = [value for value in values if quantized(value) is None and not is_dequantized(value)]
     if len(missing) != 1:
         return
     [other] = [value for value in values if value is not missing[0]] or [missing[0]]

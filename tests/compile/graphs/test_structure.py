@@ -217,3 +217,25 @@ def test_shapes_that_cannot_be_inferred_are_said_in_one_line(
     ShapeInferencePass()(model)
     error = capsys.readouterr().err
     assert len(error.splitlines()) == 1 and error.startswith("note: ") and "'axis' must be in [-4 , 3]" in error
+
+
+@pytest.mark.parametrize("listed", ["initializer", "input"])
+def test_a_name_that_is_given_twice_is_refused(listed: str, tmp_path: Path) -> None:
+    model = onnx.parser.parse_model(
+        '<ir_version: 9, opset_import: ["" : 20]> g (float[2] x) => (float[2] y) <float[2] w = {1, 2}> { y = Add (x, w) }'
+    )
+    getattr(model.graph, listed).append(getattr(model.graph, listed)[0])
+    onnx.save(model, tmp_path / "m.onnx")
+    with pytest.raises(GraphError) as caught:
+        read_model(tmp_path / "m.onnx")
+    assert "is given twice" in caught.value.got and listed in caught.value.got
+
+
+def test_a_size_of_minus_one_is_an_unknown_one(tmp_path: Path) -> None:
+    model = onnx.parser.parse_model(
+        '<ir_version: 9, opset_import: ["" : 20]> g (float[2,3] x) => (float[2,3] y) { y = Relu (x) }'
+    )
+    model.graph.input[0].type.tensor_type.shape.dim[0].dim_value = -1
+    onnx.save(model, tmp_path / "m.onnx")
+    shape = read_model(tmp_path / "m.onnx").graph.inputs[0].shape
+    assert shape is not None and not shape.is_static() and shape[1] == 3

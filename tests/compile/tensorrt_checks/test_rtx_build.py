@@ -5,6 +5,7 @@ from pathlib import Path
 import onnx_ir as ir
 import pytest
 
+from bundle.base.errors import ConfigError, GraphError
 from compile.tensorrt_checks import rtx_build as prove
 from targets.jetson.rtx import Kernel, RtxBuild, Tensor, unavailable
 from tests.cli.run import tdss
@@ -72,6 +73,14 @@ def test_work_of_unknown_size_is_not_counted() -> None:
         ),  # the kgen converts
         ([kernel("kgen", ("Int8",), "n", weights=("Int8",))], "int8"),  # so small that it is a pointwise kernel
         ([kernel("runtime_fusion", ("Int8", "Half"), "n")], "fp16"),  # its weight was dequantized by another kernel
+        (
+            [kernel("runtime_fusion", ("Int8",), "n", name="__myl_CastMulCastCastMulFc_myl0_1", weights=("Int8",))],
+            "float",
+        ),  # it dequantizes both, then multiplies
+        (
+            [kernel("kgen", ("Int8",), "n", name="__myl_FcCastMulRelu_myl0_1", weights=("Int8",))],
+            "int8",
+        ),  # it multiplies, then casts the sum
         ([kernel("gemm", ("Int8",), "other", weights=("Int8",))], "float"),
         ([], "float"),
     ],
@@ -90,7 +99,7 @@ def test_shares_moves_and_casts_of_a_build(monkeypatch: pytest.MonkeyPatch, tmp_
     )
     answer = RtxBuild(version="1", parsed=True, built=True, complaints=(), kernels=kernels, engine_bytes=9)
     monkeypatch.setattr(prove, "unavailable", lambda: None)
-    monkeypatch.setattr(prove, "build_graph", lambda path: answer)
+    monkeypatch.setattr(prove, "build_graph", lambda path, shapes: answer)
     ir.save(parse(NAMED), tmp_path / "int8.onnx")
     [one] = prove.prove([tmp_path / "int8.onnx"]).graphs
     assert (one.macs, one.int8_share, one.kernels, one.moves, one.casts) == (MACS, 1.0, 4, 1, 1)
@@ -117,7 +126,7 @@ def test_an_attention_is_fused_where_one_kernel_computes_all_of_it(
     kernels = tuple(kernel("kgen", ("Half",), *one) for one in nodes)
     answer = RtxBuild(version="1", parsed=True, built=True, complaints=(), kernels=kernels, engine_bytes=9)
     monkeypatch.setattr(prove, "unavailable", lambda: None)
-    monkeypatch.setattr(prove, "build_graph", lambda path: answer)
+    monkeypatch.setattr(prove, "build_graph", lambda path, shapes: answer)
     ir.save(parse(ATTENTION), tmp_path / "f16.onnx")
     [one] = prove.prove([tmp_path / "f16.onnx"]).graphs
     assert (one.attentions, one.fused, one.not_fused) == (1, 1 - len(lost), lost)
@@ -127,10 +136,33 @@ def test_a_refusal_names_graph_and_complaint(monkeypatch: pytest.MonkeyPatch, tm
     """The refusal is a FAKE, its complaint invented: nothing ran on hardware."""
     answer = RtxBuild(version="1", parsed=False, built=False, complaints=("In node 3: no",), kernels=(), engine_bytes=0)
     monkeypatch.setattr(prove, "unavailable", lambda: None)
-    monkeypatch.setattr(prove, "build_graph", lambda path: answer)
+    monkeypatch.setattr(prove, "build_graph", lambda path, shapes: answer)
     ir.save(parse(NAMED), tmp_path / "int8.onnx")
     proof = prove.prove([tmp_path / "int8.onnx"])
     assert proof.status == "refused" and proof.reason == "int8.onnx: In node 3: no"
+
+
+def test_a_graph_that_cannot_be_judged_is_exit_3(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """The death is a FAKE: nothing ran on hardware."""
+    answer = RtxBuild(version="1", parsed=False, built=False, complaints=(), kernels=(), engine_bytes=0, died="signal")
+    monkeypatch.setattr(prove, "unavailable", lambda: None)
+    monkeypatch.setattr(prove, "build_graph", lambda path, shapes: answer)
+    ir.save(parse(NAMED), tmp_path / "int8.onnx")
+    code, out, _ = tdss("prove", str(tmp_path / "int8.onnx"), capsys=capsys)
+    assert code == 3
+    assert out.startswith("not judged: int8.onnx: TensorRT-RTX died: signal\n")
+
+
+@pytest.mark.parametrize("text", ["x", "x=", "=2x3", "x=2x0", "x=2,3", "x=-1x3"])
+def test_a_shape_that_is_none(text: str) -> None:
+    with pytest.raises(ConfigError, match="no shape of an input"):
+        prove.read_shapes([text])
+
+
+def test_shapes_are_named_as_they_are_typed() -> None:
+    assert prove.read_shapes(["a=1x3x8x8", "b=c=7"]) == {"a": (1, 3, 8, 8), "b=c": (7,)}
 
 
 def test_where_it_cannot_run_nothing_is_proven_and_it_says_why(
@@ -169,3 +201,38 @@ def test_nvidias_builder_makes_one_kernel_of_a_float_attention_and_the_figures_a
     assert one.read_bytes >= 3 * operand and one.written_bytes >= operand
     code, out, _ = tdss("prove", str(tmp_path / "f16.onnx"), capsys=capsys)
     assert code == 0 and "1 of 1 attentions fused" in out
+
+
+PATCHES = """g (float[1,3,h,w] x) => (float[1,n,8] y)
+<float[8,3,4,4] k = {KERNEL}, int64[3] s = {1, 8, -1}, float[1,16,8] p = {POSITION}> {
+    e = Conv <strides = [4, 4]> (x, k)
+    f = Reshape (e, s)
+    t = Transpose <perm = [0, 2, 1]> (f)
+    y = Add (t, p)
+}""".replace("KERNEL", ", ".join(["1"] * 384)).replace("POSITION", ", ".join(["1"] * 128))
+SIZED = "g (float[1,2,4,4] x, int64[4] s) => (float[1,2,h,w] y) { y = Resize (x, , , s) }"
+
+
+@pytest.mark.skipif(bool(unavailable()), reason=f"a build by TensorRT-RTX needs it: {unavailable()}")
+@pytest.mark.parametrize(
+    ("text", "shapes", "status"),
+    [
+        (PATCHES, {}, "not judged"),
+        (PATCHES, {"x": (1, 3, 16, 16)}, "accepted"),
+        (SIZED, {"s": (1, 2, 8, 8)}, "accepted"),
+        ("g (float[n,8] x) => (float[n,8] y) { y = Relu (x) }", {}, "accepted"),
+        ("g (float[1,8,8] x) => (int64[2,n] y) { y = NonZero (x) }", {}, "not judged"),
+    ],
+)
+def test_the_three_answers(text: str, shapes: dict[str, tuple[int, ...]], status: str, tmp_path: Path) -> None:
+    ir.save(parse(text), tmp_path / "model.onnx")
+    proof = prove.prove([tmp_path / "model.onnx"], shapes)
+    assert proof.status == status
+    assert bool(proof.graphs[0].unjudged) is (status == "not judged")
+
+
+@pytest.mark.skipif(bool(unavailable()), reason=f"a build by TensorRT-RTX needs it: {unavailable()}")
+def test_a_shape_of_no_input(tmp_path: Path) -> None:
+    ir.save(parse(PATCHES), tmp_path / "model.onnx")
+    with pytest.raises(GraphError, match="has no input 'y'"):
+        prove.prove([tmp_path / "model.onnx"], {"y": (1,)})

@@ -68,18 +68,45 @@ def test_a_missing_package_names_its_extra(monkeypatch: pytest.MonkeyPatch) -> N
     assert "proof" in caught.value.fix
 
 
-def test_a_library_that_dies_is_named(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
-    monkeypatch.setattr(rtx, "unavailable", lambda: None)
-    monkeypatch.setattr(rtx, "module", lambda *command: ["/bin/sh", "-c", "echo no GPU >&2; exit 7"])
-    with pytest.raises(TargetUnavailable, match="died") as caught:
-        rtx.build_graph(tmp_path / "model.onnx")
-    assert "exit code 7: no GPU" in caught.value.got
+DEAD = [("echo no GPU >&2; exit 7", "exit code 7: no GPU"), ("exec sleep 9", "no answer"), ("exit 0", "exit code 0")]
 
 
-def test_a_library_that_hangs_is_named(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+@pytest.mark.parametrize(("command", "reason"), DEAD)
+def test_a_library_that_dies_or_hangs_judges_nothing(
+    command: str, reason: str, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
     monkeypatch.setattr(rtx, "unavailable", lambda: None)
     monkeypatch.setattr(rtx, "TIMEOUT_SECONDS", 0.2)
-    monkeypatch.setattr(rtx, "module", lambda *command: ["/bin/sh", "-c", "exec sleep 9"])
-    with pytest.raises(TargetUnavailable, match="died") as caught:
-        rtx.build_graph(tmp_path / "model.onnx")
-    assert "no answer" in caught.value.got
+    monkeypatch.setattr(rtx, "module", lambda *command_line: ["/bin/sh", "-c", command])
+    built = rtx.build_graph(tmp_path / "model.onnx")
+    assert not built.built and reason in built.unjudged
+
+
+NONE = rtx.RtxBuild(version="1", parsed=True, built=False, complaints=(), kernels=(), engine_bytes=0)
+
+
+@pytest.mark.parametrize(
+    ("complaint", "judged"),
+    [  # the words of TensorRT-RTX 1.7.1, shortened
+        ("TopK_v: K exceeds the maximum value allowed (3840)", True),
+        ("plugin != nullptr: ROIAlign plugin was not found in the plugin registry!", False),
+        ("NonZero plugin creator version 1 was not found in plugin registry", False),
+        ("Error Code 2: Internal Error (node_of_y has no runners that implement it", False),
+        ("Error Code 1: Myelin (MyelinCheckException: operand.h:454: CHECK(is_tensor()) failed.", False),
+        ("Error Code 1: Myelin ([type.cpp:186: infer_type] Could not infer output types for operation: acos", True),
+    ],
+)
+def test_what_the_library_lacks_or_fails_at_is_no_refusal(complaint: str, judged: bool) -> None:
+    assert (NONE.model_copy(update={"complaints": (complaint,)}).unjudged == "") is judged
+
+
+def test_sizes_that_were_assumed_are_no_ground_to_refuse() -> None:
+    words = "broadcast dimensions must be conformable"
+    built = NONE.model_copy(update={"assumed": {"x": (1, 3, 64, 64)}, "complaints": (words,)})
+    assert "--shape x=1x3x64x64" in built.unjudged
+    assert built.model_copy(update={"parsed": False}).unjudged == ""  # the parser asks for no size
+
+
+def test_a_complaint_that_no_size_settles_is_a_refusal() -> None:
+    words = "Quantized constant (w) is only allowed before DQ. In validateShapes at /_src/shape.cpp:1"
+    assert NONE.model_copy(update={"assumed": {"x": (1, 3)}, "complaints": (words,)}).unjudged == ""

@@ -1,5 +1,7 @@
 """FP16 typing: what becomes half, what stays float32 and why, and how scales are typed."""
 
+from pathlib import Path
+
 import numpy as np
 import onnx_ir as ir
 import pytest
@@ -7,6 +9,7 @@ import torch
 from onnx_ir.passes.common import CheckerPass, ShapeInferencePass
 
 from compile.graphs.passes.convert_to_fp16 import convert_to_fp16, float32_nodes
+from targets.jetson.rtx import build_graph, unavailable
 from tests.compile.graphs.passes.made import graph, operators, run
 
 WEIGHTS = np.random.default_rng(3).normal(size=(2, 16)).round(3)
@@ -195,3 +198,35 @@ def test_a_mover_is_of_the_type_of_the_product_behind_it() -> None:
     assert set(types(convert_to_fp16(typed(text))[0]).values()) == {"FLOAT", "INT8", "FLOAT16"}
     kept = {str(node.name) for node in float32_nodes(typed(text).graph, {"first": "h reaches 9e4"})}
     assert {"dn", "first"} - kept == {"dn"} and {"dq1", "dqa", "move"} <= kept
+
+
+KERNEL = numbers(np.random.default_rng(5).normal(size=4 * 4 * 9).round(2))
+SCALED = f"""
+g (float[1,4,8,8] x) => (float[1,4,8,8] y) <float[4,4,3,3] k = {KERNEL}, float f = {{0.125}}> {{
+    [first] a = Conv <pads = [1, 1, 1, 1]> (x, k)
+    [wide] b = Conv <pads = [1, 1, 1, 1]> (a, k)
+    [scaled] c = MUL
+    [middle] d = Relu (c)
+    [last] y = Conv <pads = [1, 1, 1, 1]> (d, k)
+}}
+"""
+
+
+@pytest.mark.parametrize("factor", ["Mul (b, f)", "Mul (f, b)", "Div (b, f)"])
+def test_a_float32_convolution_times_one_number_is_one_that_the_builder_takes(factor: str, tmp_path: Path) -> None:
+    text = SCALED.replace("MUL", factor)
+    model, _ = convert_to_fp16(typed(text), {"wide": "a test", "scaled": "a test"})
+    [node] = [node for node in model.graph if node.name == "scaled"]
+    assert (4, 1, 1) in [tuple(value.shape or ()) for value in node.inputs if value is not None]
+    image = np.random.default_rng(6).normal(size=(1, 4, 8, 8)).astype(np.float32)
+    [got], [expected] = run(model, x=image), run(graph(text), x=image)
+    assert np.abs(got - expected).max() <= 2e-3 * np.abs(expected).max()
+    if not unavailable():
+        ir.save(model, tmp_path / "model.onnx")
+        assert build_graph(tmp_path / "model.onnx").built
+
+
+@pytest.mark.parametrize("operator", ["ReduceL2 <keepdims = 1>", "LpNormalization", "LogSoftmax", "ReduceSumSquare"])
+def test_what_sums_powers_inside_stays_float32(operator: str) -> None:
+    text = TEXT.replace("LayerNormalization (h, w, c)", f"{operator} (h)")
+    assert "norm" in {node.name for node in float32_nodes(typed(text).graph, {})}

@@ -32,8 +32,12 @@ def test_a_layer_norm_in_pieces(square: str) -> None:
     assert (finding.rule, finding.severity, finding.tensor) == ("native-norm", "warning", "c")
 
 
-def test_a_deviation_that_is_not_divided_by_its_own_root() -> None:
-    assert lint(APART.replace("SQUARE", "p = Mul (x, x)")) == []
+def test_squares_that_divide_nothing() -> None:
+    assert lint(APART.replace("SQUARE", "p = Mul (c, c)").replace("Div (c, r)", "Mul (c, r)")) == []
+
+
+def test_products_of_two_tensors_are_no_squares() -> None:
+    assert lint(APART.replace("SQUARE", "p = Mul (c, x)")) == []
 
 
 def test_the_native_operator() -> None:

@@ -2,18 +2,26 @@
 
 import pytest
 
+from compile.tensorrt_checks.rules.weights import NAME
 from tests.compile.tensorrt_checks.rules.made import GOOD, SIZE, lint, many
+
+CARRIED = [
+    "t = Transpose <perm = [0, 1]> (v)",
+    "t = Mul (v, s)",
+    "t = Identity (v)",
+    "r = Identity (v)\n    t = Div (r, s)",
+]
+FLOAT = ["t = Transpose <perm = [1, 0]> (v)", "t = Add (v, s)", "c = Cast <to = 10> (v)\n    t = Cast <to = 1> (c)"]
 
 
 @pytest.mark.parametrize(
-    "between",
-    ["t = Transpose <perm = [1, 0]> (v)", "t = Mul (v, s)", "r = Transpose <perm = [1, 0]> (v)\n    t = Mul (r, s)"],
+    ("between", "rule"), [*((one, "not-verified") for one in CARRIED), *((one, NAME) for one in FLOAT)]
 )
-def test_something_between_is_an_error(between: str) -> None:
+def test_what_is_between_decides(between: str, rule: str) -> None:
     text = GOOD.replace("m = MatMul (d, v)", f"{between}\n    m = MatMul (d, t)")
-    [finding] = [finding for finding in lint(text) if finding.rule == "adjacent-weight"]
-    assert (finding.severity, finding.tensor) == ("error", "v")
-    assert between.split("= ")[1].split(" ")[0] in finding.effect
+    [finding] = lint(text)
+    assert (finding.rule, finding.severity) == (rule, "error" if rule == NAME else "warning")
+    assert finding.tensor == "v" and between.split("= ")[1].split(" ")[0] in finding.fix
 
 
 def test_a_float_weight_with_q_and_dq_is_fine() -> None:
