@@ -162,6 +162,7 @@ UNLISTED: Mapping[str, Types] = MappingProxyType(
         ),
         "GlobalAveragePool": INTEGERS,
         "GlobalMaxPool": INTEGERS,
+        "RMSNormalization": INTEGERS | INT8,
     }
 )
 # The parser's names of ONNX operators that it knows and refuses (onnxOpCheckers.cpp, "unsupported node checkers"): a
