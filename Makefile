@@ -36,7 +36,7 @@ PIP := $(BIN)/python -I -m pip --quiet --disable-pip-version-check --no-input
 
 RUN := $(BIN)/python -I -m bundle.makefile
 
-.PHONY: help run-target env test test-slow check format bench bench-fold study hard-case goldens prove train clean
+.PHONY: help named run-target env test test-slow check format bench bench-fold study hard-case goldens prove train clean
 .DELETE_ON_ERROR:
 
 help:
@@ -63,9 +63,14 @@ help:
 	@echo "make format                  rewrite the source as make check wants it"
 	@echo "make clean                   remove build/ and the tools' caches (the environment is $(VENV)/)"
 
+# What is named must be there before minutes are spent on an install.
+named:
+	@for path in "$$model" "$$data" "$$bundle"; do [ -z "$$path" ] || [ -e "$$path" ] || { \
+		printf 'error: there is no such file or folder\n  got: %s\n  fix: correct model=, data= or bundle=\n' "$$path" >&2; exit 2; }; done
+
 ifneq ($(bundle),)
 # A signature is checked by a package that a device has no other use for.
-run-target: $(call ready,$(EXTRA)) $(if $(findstring --key,$(options)),$(call ready,sign))
+run-target: named $(call ready,$(EXTRA)) $(if $(findstring --key,$(options)),$(call ready,sign))
 	@$(RUN) targets --target=$(target) @options -- @bundle
 else ifneq ($(ON_JETSON),)
 run-target:
@@ -73,7 +78,7 @@ run-target:
 	@echo "copy build/<model>/jetson here and type 'make target=jetson bundle=DIR'" >&2
 	@exit 2
 else
-run-target: $(call ready,$(EXTRA))
+run-target: named $(call ready,$(EXTRA))
 	@$(RUN) cli.main pipeline --target $(target) --checkpoint=@model --data=@data --tasks=@tasks @options
 endif
 
@@ -104,7 +109,7 @@ format: $(call ready,dev)
 	$(BIN)/ruff check --fix .
 	$(BIN)/mdformat $(DOCUMENTS)
 
-bench: $(call ready,dev)
+bench: named $(call ready,dev)
 	@$(RUN) cli.main bench --checkpoint=@model --data=@data --page docs/studies/bench.md @options
 
 bench-fold: $(call ready,dev)
@@ -134,7 +139,7 @@ goldens: $(call ready,dev)
 	$(RUN) tests.goldens.measure
 
 # TensorRT-RTX is a proprietary package, so only this goal installs it; the bundle then carries proof.json.
-prove: $(call ready,proof)
+prove: named $(call ready,proof)
 ifneq ($(bundle),)
 	@$(RUN) cli.main prove @options -- @bundle
 else

@@ -8,7 +8,7 @@ import argparse
 import json
 from pathlib import Path
 
-from bundle.base.arguments import within
+from bundle.base.arguments import Parser, within
 from bundle.base.strict_json import dumps
 from bundle.base.terminal import exit_status, print_answer
 from bundle.base.version import version_text
@@ -34,7 +34,7 @@ def main(arguments: list[str] | None = None) -> None:
 
 
 def _parser() -> argparse.ArgumentParser:
-    parser = argparse.ArgumentParser(
+    parser = Parser(
         prog="python -m bundle",
         description="What one does with a bundle on any machine.",
         epilog=EXAMPLES,

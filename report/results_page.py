@@ -93,10 +93,20 @@ def read_result(path: Path) -> Result:
     """Read one result: a file, a bundle's folder or an archive.
 
     Raises:
+        InputError: there is no such file or folder.
         ArtifactError: it holds no regression.json, or one that was altered or is of another schema.
     """
     if path.is_dir():
         return _from_folder(path, str(path))
+    if not path.exists():
+        expected = f"a bundle's folder, a {RESULT}, or an archive that a device sent back"
+        raise InputError(
+            "there is no such result",
+            expected=expected,
+            got="no such file or folder",
+            where=str(path),
+            fix="correct the path",
+        )
     if _begins_as_archive(path):
         with tempfile.TemporaryDirectory() as folder:
             _take_out(path, Path(folder))

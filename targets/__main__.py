@@ -9,7 +9,7 @@ is missing or failed; 4 a fault of this program.
 import argparse
 from pathlib import Path
 
-from bundle.base.arguments import within
+from bundle.base.arguments import Parser, within
 from bundle.base.errors import InputError
 from bundle.base.terminal import exit_status, print_answer, say
 from bundle.base.version import version_text
@@ -116,7 +116,7 @@ def _json(decision: Decision) -> str:
 
 
 def _parser() -> argparse.ArgumentParser:
-    parser = argparse.ArgumentParser(
+    parser = Parser(
         prog="python -m targets",
         description="Choose, judge and time the variants of a bundle on this machine.",
         epilog=EXAMPLES,

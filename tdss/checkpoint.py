@@ -18,8 +18,8 @@ from safetensors import SafetensorError, safe_open
 from safetensors.torch import load_file, save_file
 from torch import Tensor
 
-from bundle.base.errors import CheckpointError
-from bundle.base.frozen import Frozen, faults
+from bundle.base.errors import CheckpointError, system_reason
+from bundle.base.frozen import Frozen, faults, fix_of
 from bundle.base.limits import read_limited
 from bundle.formats.artifacts import write_text
 from bundle.formats.outputs import nothing, replacing
@@ -66,7 +66,7 @@ def _reading(path: Path) -> Iterator[None]:
         raise CheckpointError(
             f"the weights {'are missing' if missing else 'cannot be read'}",
             expected=WEIGHTS,
-            got="no such file" if missing else str(error),
+            got=system_reason(error),
             where=str(path),
             fix="give the folder of a checkpoint: config.toml + model.safetensors",
         ) from error
@@ -199,7 +199,7 @@ def load_card(folder: Path) -> Card | None:
             expected="the fields of tdss.checkpoint.Card",
             got=faults(error),
             where=str(path),
-            fix="correct or remove what is named",
+            fix=fix_of(error),
         ) from error
 
 

@@ -101,6 +101,12 @@ class TargetUnavailable(ProjectError):
     exit_code: ClassVar[int] = 3
 
 
+def system_reason(error: OSError) -> str:
+    """Return why the system refused a file, without its number and its path."""
+    missing = isinstance(error, FileNotFoundError) and error.strerror is not None
+    return "no such file or folder" if missing else error.strerror or str(error)
+
+
 def not_installed(what: str, package: str, *, extra: str, where: str, error: ImportError) -> TargetUnavailable:
     """Return the error for ``what`` needs a package that is not here; ``extra`` is the one of pyproject.toml that has it."""
     return TargetUnavailable(

@@ -9,7 +9,7 @@ import traceback
 from collections.abc import Iterator
 from contextlib import contextmanager
 
-from bundle.base.errors import InputError, ProjectError, not_installed
+from bundle.base.errors import InputError, ProjectError, not_installed, system_reason
 from bundle.base.escaping import escaped
 from bundle.base.isolated import OURS, isolate
 
@@ -81,7 +81,7 @@ def refused_by_system(error: OSError) -> InputError:
     return InputError(
         "the system refused a file",
         expected="a file that can be read or written",
-        got=error.strerror or str(error),
+        got=system_reason(error),
         where=str(error.filename or "unknown"),
         fix="look at the path, its permissions and the space that is left",
     )

@@ -19,7 +19,7 @@ from numpy.typing import NDArray
 from pydantic import Field, ValidationError, model_validator
 
 from bundle.base.errors import DatasetError
-from bundle.base.frozen import Frozen, faults
+from bundle.base.frozen import Frozen, faults, fix_of
 from bundle.base.limits import LIMITS, Positive, read_limited
 from bundle.tasks.image_files import decode, decode_npy, image_size
 from bundle.tasks.table import Task, task
@@ -107,7 +107,7 @@ def load_spec(path: Path) -> DatasetSpec:
             expected="the keys of DatasetSpec, schema_version 1",
             got=faults(error),
             where=str(path),
-            fix="correct the keys that are named",
+            fix=fix_of(error),
         ) from error
 
 

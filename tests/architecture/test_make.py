@@ -48,6 +48,13 @@ def test_an_unknown_target_is_refused() -> None:
     assert "unknown target 'tpu': expected one of: intel jetson" in answer.stderr
 
 
+@pytest.mark.parametrize("name", ["model", "data", "bundle"])
+def test_what_is_not_there_is_refused_before_anything_is_installed(name: str, tmp_path: Path) -> None:
+    answer = make("target=intel", f"{name}={tmp_path}/no'pe $(touch {tmp_path}/ran)")
+    assert answer.returncode == 2 and "no such file or folder" in answer.stderr and f"{name}=" in answer.stderr
+    assert "installing" not in answer.stdout and not (ROOT / ".venv-none").exists() and not any(tmp_path.iterdir())
+
+
 @pytest.mark.parametrize("target", ["intel", "jetson"])
 def test_a_target_installs_its_extra_and_runs_the_pipeline(target: str) -> None:
     answer = make("-n", f"target={target}")
