@@ -13,7 +13,7 @@ import sys
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from tempfile import TemporaryDirectory
-from typing import TYPE_CHECKING, Annotated, NamedTuple
+from typing import TYPE_CHECKING, Annotated, NamedTuple, get_args
 
 import typer
 from pydantic import TypeAdapter
@@ -32,7 +32,7 @@ from compile.stage.command import announce, claim, run_script, timed
 from compile.stage.config import FoldMode, FreezeOptions, require_mode
 from compile.stage.console import EscapingConsole
 from compile.stage.graph_info import GRAPH_FILE, GraphInfo, graph_info, read_settings
-from compile.stage.options import SHIPPED_DATA, Split, Threads
+from compile.stage.options import SHIPPED_DATA, TARGETS, Split, Threads, completing
 from compile.stage.shipped import DATA
 from compile.stage.store import seal, stage_tools, writing
 from targets.folding import Rates, rates_of
@@ -250,7 +250,14 @@ def main(
             help="The folder to write, the file for an .onnx; relative to the working directory. Not needed with --explain."
         ),
     ] = None,
-    mode: Annotated[str, typer.Option("--fold", help="cost: every elimination that pays. none: nothing.")] = "cost",
+    mode: Annotated[
+        str,
+        typer.Option(
+            "--fold",
+            help="cost: every elimination that pays. none: nothing.",
+            autocompletion=completing(*get_args(FoldMode)),
+        ),
+    ] = "cost",
     tasks: Annotated[str, typer.Option(help="Keep these only, of an .onnx outputs: semseg,depth. Default: all.")] = "",
     freeze_gates: Annotated[
         bool, typer.Option("--freeze-gates", help="Approximate: freeze the gates that the budgets allow.")
@@ -264,7 +271,7 @@ def main(
         ),
     ] = 2,
     inputs: Annotated[Path | None, typer.Option(help="For an .onnx: an .npz with an array for every input.")] = None,
-    target: Annotated[str, typer.Option(help=TARGET_HELP)] = USUAL,
+    target: Annotated[str, typer.Option(help=TARGET_HELP, autocompletion=completing(*TARGETS, USUAL))] = USUAL,
     calibration: Annotated[
         int, typer.Option(min=0, max=LIMITS["count"].most, help="How many images the analysis and the freezing use.")
     ] = 8,
@@ -283,17 +290,19 @@ def main(
     _check_words(model, out, asked, inputs, explain=explain)
     if model.suffix == ".onnx":
         _fold_file(model, out, inputs, asked, explain=explain, as_json=as_json)
-        return
-    if out is not None:
-        claim(out, Folded, model, images)
-    _fold_folder(model, out, asked, explain=explain, as_json=as_json)
+    else:
+        if out is not None:
+            claim(out, Folded, model, images)
+        _fold_folder(model, out, asked, explain=explain, as_json=as_json)
+    if explain and out is not None:
+        say(f"written: {out}")
 
 
 def _check_words(model: Path, out: Path | None, asked: Asked, inputs: Path | None, *, explain: bool) -> None:
     """Refuse options that do not go together."""
     is_file = model.suffix == ".onnx"
     if out is None and not explain:
-        fix = "give the folder to write with --out, or --explain to look only"
+        fix = f"give the {'file' if is_file else 'folder'} to write with --out, or --explain to look only"
         raise _refused("there is nowhere to write to", expected="--out or --explain", got="neither", fix=fix)
     if is_file and asked.freeze_gates:
         expected, fix = "a checkpoint, or the folder that simplify wrote", "leave it away, or name the checkpoint"

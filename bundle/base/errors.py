@@ -16,9 +16,11 @@ What is raised by mistake ends with 4 (bundle/base/terminal.py).
 """
 
 import os
+import sys
 from typing import ClassVar
 
 from bundle.base.escaping import escaped
+from bundle.base.isolated import ROOT
 
 DEBUG = "TDSS_DEBUG"
 
@@ -114,5 +116,14 @@ def not_installed(what: str, package: str, *, extra: str, where: str, error: Imp
         expected=f"the Python package {package}",
         got=str(error),
         where=where,
-        fix=f"in this project's checkout: make env, or pip install --editable '.[{extra}]'",
+        fix=f"make env in this project's checkout, or: {install_command(extra)}",
     )
+
+
+def install_command(extra: str) -> str:
+    """Return the command that installs an extra of pyproject.toml for this Python, at the versions that were tested."""
+    pip = f"{sys.executable} -m pip install"
+    if not (ROOT / "pyproject.toml").is_file():
+        return f"{pip} 'WHEEL[{extra}]', with the path of the wheel that was installed"
+    pins = "host" if sys.version_info >= (3, 11) else "device"  # host.txt needs 3.11
+    return f"cd {ROOT} && {pip} --constraint constraints/{pins}.txt --editable '.[{extra}]'"

@@ -207,7 +207,7 @@ def _figures_in(archive: zipfile.ZipFile, manifest: Manifest, count: int) -> Ref
     if lacking := [key for key in gated if key not in there]:
         raise ArtifactError(
             f"the file holds no {lacking[0]}",
-            expected="the figure of every task that gates",
+            expected="the figure that each task's verdict is about",
             got=", ".join(sorted(there)),
             where=str(archive.filename),
             fix="write it again: tdss evaluate CHECKPOINT --data DIR --arrays FILE",

@@ -132,7 +132,7 @@ class FolderDataset(Frozen):
                     expected=f"{expected} channels (the data set's spec)",
                     got=f"{channels} (the model's config.toml)",
                     where=str(self.root),
-                    fix="give the data that the model was trained for, or its own spec with --dataset",
+                    fix="correct the model's tasks, or give the data's own spec: spec in a training file, --dataset of tdss pipeline",
                 )
 
     def ids(self, split: str) -> tuple[str, ...]:

@@ -1,5 +1,6 @@
 """The options that several commands share: each has one name, one help text and one default."""
 
+from collections.abc import Callable
 from pathlib import Path
 from typing import Annotated, TypeAlias
 
@@ -9,9 +10,21 @@ from bundle.base.limits import LIMITS
 from compile.stage.shipped import DATA, MODEL, shipped_data
 
 SHIPPED_MODEL, SHIPPED_DATA = (f"{name} of this checkout" for name in (MODEL, DATA))
+TARGETS = ("intel", "jetson")
 _COUNT, _THREADS = LIMITS["count"].most, LIMITS["threads"].most
 
-TargetName: TypeAlias = Annotated[str, typer.Option(help="The device to compile for: intel or jetson.")]
+
+def completing(*words: str) -> Callable[[str], list[str]]:
+    """Return what a shell asks to complete an option's value, which is one of the words."""
+
+    def answer(incomplete: str) -> list[str]:
+        return [word for word in words if word.startswith(incomplete)]
+
+    return answer
+
+
+TARGET = typer.Option(help=f"The device to compile for: {' or '.join(TARGETS)}.", autocompletion=completing(*TARGETS))
+TargetName: TypeAlias = Annotated[str, TARGET]
 Data: TypeAlias = Annotated[
     Path, typer.Option(help="A labelled folder.", default_factory=shipped_data, show_default=SHIPPED_DATA)
 ]

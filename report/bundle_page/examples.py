@@ -8,6 +8,7 @@ import numpy as np
 
 from bundle.formats.manifest import Bundle, Manifest
 from bundle.formats.vectors import EvaluationSample, Vectors
+from bundle.judging import wording
 from bundle.judging.evaluate_image import Infer, feed
 from bundle.judging.ranking import extremes, losses, reference_scores
 from bundle.judging.regression_report import RegressionReport
@@ -15,7 +16,6 @@ from bundle.tasks.dataset import Array, DatasetSpec, decode_label
 from bundle.tasks.metrics import metric
 from bundle.tasks.postprocess import predict
 from bundle.tasks.table import Task, task
-from report import wording
 from report.bundle_page.views import Example, ImagesView, Legend, LegendEntry, Picture, TaskExamples
 from report.drawing.image_encoding import address, jpeg_address
 from report.drawing.maps import CHANGE_SCALE, Inks, depth_span, draw, draw_change
