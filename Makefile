@@ -36,7 +36,7 @@ PIP := $(BIN)/python -I -m pip --quiet --disable-pip-version-check --no-input
 
 RUN := $(BIN)/python -I -m bundle.makefile
 
-.PHONY: help named run-target env test test-slow check format bench bench-fold study hard-case goldens prove train clean
+.PHONY: help run-target env test test-slow check format bench bench-fold study hard-case goldens prove train clean
 .DELETE_ON_ERROR:
 
 help:
@@ -63,14 +63,9 @@ help:
 	@echo "make format                  rewrite the source as make check wants it"
 	@echo "make clean                   remove build/ and the tools' caches (the environment is $(VENV)/)"
 
-# What is named must be there before minutes are spent on an install.
-named:
-	@for path in "$$model" "$$data" "$$bundle"; do [ -z "$$path" ] || [ -e "$$path" ] || { \
-		printf 'error: there is no such file or folder\n  got: %s\n  fix: correct model=, data= or bundle=\n' "$$path" >&2; exit 2; }; done
-
 ifneq ($(bundle),)
 # A signature is checked by a package that a device has no other use for.
-run-target: named $(call ready,$(EXTRA)) $(if $(findstring --key,$(options)),$(call ready,sign))
+run-target: $(call ready,$(EXTRA)) $(if $(findstring --key,$(options)),$(call ready,sign))
 	@$(RUN) targets --target=$(target) @options -- @bundle
 else ifneq ($(ON_JETSON),)
 run-target:
@@ -78,7 +73,7 @@ run-target:
 	@echo "copy build/<model>/jetson here and type 'make target=jetson bundle=DIR'" >&2
 	@exit 2
 else
-run-target: named $(call ready,$(EXTRA))
+run-target: $(call ready,$(EXTRA))
 	@$(RUN) cli.main pipeline --target $(target) --checkpoint=@model --data=@data --tasks=@tasks @options
 endif
 
@@ -109,7 +104,7 @@ format: $(call ready,dev)
 	$(BIN)/ruff check --fix .
 	$(BIN)/mdformat $(DOCUMENTS)
 
-bench: named $(call ready,dev)
+bench: $(call ready,dev)
 	@$(RUN) cli.main bench --checkpoint=@model --data=@data --page docs/studies/bench.md @options
 
 bench-fold: $(call ready,dev)
@@ -139,7 +134,7 @@ goldens: $(call ready,dev)
 	$(RUN) tests.goldens.measure
 
 # TensorRT-RTX is a proprietary package, so only this goal installs it; the bundle then carries proof.json.
-prove: named $(call ready,proof)
+prove: $(call ready,proof)
 ifneq ($(bundle),)
 	@$(RUN) cli.main prove @options -- @bundle
 else
@@ -177,6 +172,8 @@ $(VENV)/.ready-%-$(KEY): $(VENV)/.made
 	@$(BIN)/python -I -c 'import sys; sys.exit(sys.version_info < tuple(map(int, "$(or $(NEEDS_$*),$(NEEDS))".split("."))))' || { \
 		echo "the $* extra needs Python $(or $(NEEDS_$*),$(NEEDS)) or newer, and $(VENV) has $$($(BIN)/python -V)" >&2; \
 		echo "fix: rm -r $(VENV); make PYTHON=python3.11 ... (on a Jetson: make target=jetson bundle=DIR)" >&2; exit 2; }
+	@for path in "$$model" "$$data" "$$bundle"; do [ -z "$$path" ] || [ -e "$$path" ] || { \
+		printf 'error: there is no such file or folder\n  got: %s\n  fix: correct model=, data= or bundle=\n' "$$path" >&2; exit 2; }; done
 	@echo "installing the $* extra into $(VENV), once; a few minutes on a fresh machine"
 	@$(PIP) install --constraint $(or $(PINS_$*),constraints/host.txt) --editable '.[$*]'
 	@find $(VENV) -maxdepth 1 -name '.ready-*' ! -name '*-$(KEY)' -delete

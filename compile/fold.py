@@ -13,7 +13,7 @@ import sys
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from tempfile import TemporaryDirectory
-from typing import TYPE_CHECKING, Annotated, NamedTuple, get_args
+from typing import TYPE_CHECKING, Annotated, NamedTuple
 
 import typer
 from pydantic import TypeAdapter
@@ -32,7 +32,7 @@ from compile.stage.command import announce, claim, run_script, timed
 from compile.stage.config import FoldMode, FreezeOptions, require_mode
 from compile.stage.console import EscapingConsole
 from compile.stage.graph_info import GRAPH_FILE, GraphInfo, graph_info, read_settings
-from compile.stage.options import SHIPPED_DATA, TARGETS, Split, Threads, completing
+from compile.stage.options import FOLD_MODE, SHIPPED_DATA, TARGETS, Split, Threads, completing
 from compile.stage.shipped import DATA
 from compile.stage.store import seal, stage_tools, writing
 from targets.folding import Rates, rates_of
@@ -250,14 +250,7 @@ def main(
             help="The folder to write, the file for an .onnx; relative to the working directory. Not needed with --explain."
         ),
     ] = None,
-    mode: Annotated[
-        str,
-        typer.Option(
-            "--fold",
-            help="cost: every elimination that pays. none: nothing.",
-            autocompletion=completing(*get_args(FoldMode)),
-        ),
-    ] = "cost",
+    mode: Annotated[str, FOLD_MODE] = "cost",
     tasks: Annotated[str, typer.Option(help="Keep these only, of an .onnx outputs: semseg,depth. Default: all.")] = "",
     freeze_gates: Annotated[
         bool, typer.Option("--freeze-gates", help="Approximate: freeze the gates that the budgets allow.")
@@ -291,8 +284,6 @@ def main(
     if model.suffix == ".onnx":
         _fold_file(model, out, inputs, asked, explain=explain, as_json=as_json)
     else:
-        if out is not None:
-            claim(out, Folded, model, images)
         _fold_folder(model, out, asked, explain=explain, as_json=as_json)
     if explain and out is not None:
         say(f"written: {out}")
@@ -317,6 +308,8 @@ def _check_words(model: Path, out: Path | None, asked: Asked, inputs: Path | Non
 
 def _fold_folder(model: Path, out: Path | None, asked: Asked, *, explain: bool, as_json: bool) -> None:
     """Fold a simplified graph, or a checkpoint, which is exported and simplified first."""
+    if out is not None:
+        claim(out, Folded, model, asked.images)
     with TemporaryDirectory() as temporary:
         scratch = Path(temporary)
         is_graph = (model / SIDECAR).is_file()

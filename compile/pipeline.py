@@ -14,7 +14,7 @@ if not __package__:
 from collections.abc import Callable
 from pathlib import Path
 from time import perf_counter
-from typing import Annotated, NamedTuple, get_args
+from typing import Annotated, NamedTuple
 
 import typer
 from pydantic import JsonValue
@@ -37,9 +37,9 @@ from compile.publish import StageArtifacts, draft_manifest, publish, ship, uncha
 from compile.quantization.contenders import why_search
 from compile.stage.artifacts import Judged, ReferenceVectors, savings, variants_of
 from compile.stage.command import run_script, timed
-from compile.stage.config import BuildConfig, FoldMode, FreezeOptions, SearchSettings, given_settings, load_config
+from compile.stage.config import BuildConfig, FreezeOptions, SearchSettings, given_settings, load_config
 from compile.stage.console import EscapingConsole
-from compile.stage.options import SHIPPED_DATA, SHIPPED_MODEL, TARGET, completing
+from compile.stage.options import BUDGETS, FOLD_MODE, SHIPPED_DATA, SHIPPED_MODEL, TARGET
 from compile.stage.store import in_use, obtain, stage_key
 from compile.tensorrt_checks.plan_text import describe as describe_plans
 from compile.tensorrt_checks.plan_text import require_plan
@@ -346,27 +346,14 @@ def main(
     evaluation_split: Annotated[str | None, typer.Option(help="Whose images judge. Default: val.")] = None,
     evaluation_count: Annotated[int | None, typer.Option(help="How many. Default: 100.")] = None,
     io: Annotated[Io | None, typer.Option(help="raw: tensors. edge: camera frames in, maps out. Default: raw.")] = None,
-    fold_mode: Annotated[
-        str | None,
-        typer.Option(
-            "--fold",
-            help="cost: every elimination that pays. none: nothing. Default: cost.",
-            autocompletion=completing(*get_args(FoldMode)),
-        ),
-    ] = None,
+    fold_mode: Annotated[str | None, FOLD_MODE] = None,
     tasks: Annotated[str | None, typer.Option(help="Build these only: semseg,depth. Default: every task.")] = None,
     freeze_gates: Annotated[
         bool | None, typer.Option("--freeze-gates", help="Approximate: freeze the gates that the budgets allow.")
     ] = None,
     device: Annotated[str | None, typer.Option(help="The runtime's device. Default: the target's choice.")] = None,
     threads: Annotated[int | None, typer.Option(help="Threads. Default: the runtime's choice.")] = None,
-    budgets: Annotated[
-        str | None,
-        typer.Option(
-            help="default (1 %), strict (0.1 %), or depth=0.01,...: drops.",
-            autocompletion=completing("default", "strict"),
-        ),
-    ] = None,
+    budgets: Annotated[str | None, BUDGETS] = None,
     search_limit: Annotated[float | None, typer.Option(help="MACs that may stay in float. Default: 0.1.")] = None,
     allow_inconclusive: Annotated[
         bool | None, typer.Option("--allow-inconclusive", help="Accept undecided verdicts; each is named.")

@@ -2,11 +2,12 @@
 
 from collections.abc import Callable
 from pathlib import Path
-from typing import Annotated, TypeAlias
+from typing import Annotated, TypeAlias, get_args
 
 import typer
 
 from bundle.base.limits import LIMITS
+from compile.stage.config import FoldMode
 from compile.stage.shipped import DATA, MODEL, shipped_data
 
 SHIPPED_MODEL, SHIPPED_DATA = (f"{name} of this checkout" for name in (MODEL, DATA))
@@ -24,6 +25,14 @@ def completing(*words: str) -> Callable[[str], list[str]]:
 
 
 TARGET = typer.Option(help=f"The device to compile for: {' or '.join(TARGETS)}.", autocompletion=completing(*TARGETS))
+FOLD_MODE = typer.Option(
+    "--fold",
+    help="cost, the default: every elimination that pays. none: nothing.",
+    autocompletion=completing(*get_args(FoldMode)),
+)
+BUDGETS = typer.Option(
+    help="default (1 %), strict (0.1 %), or depth=0.01,...: drops.", autocompletion=completing("default", "strict")
+)
 TargetName: TypeAlias = Annotated[str, TARGET]
 Data: TypeAlias = Annotated[
     Path, typer.Option(help="A labelled folder.", default_factory=shipped_data, show_default=SHIPPED_DATA)
