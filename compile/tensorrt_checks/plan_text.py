@@ -5,6 +5,7 @@ from pathlib import Path
 
 from bundle.base.errors import PlanFailed
 from bundle.formats.tensorrt_checks import PROOF, Proof, read_lint, read_proof
+from bundle.judging import wording
 
 
 def describe(folder: Path) -> Iterator[str]:
@@ -52,7 +53,7 @@ def require_plan(folder: Path) -> None:
     failed = () if proof is None else proof.failed
     if failed:
         raise PlanFailed(
-            f"the plans of {', '.join(dict.fromkeys(gate.graph for gate in failed))} fail {len(failed)} plan checks",
+            f"the plans of {', '.join(dict.fromkeys(gate.graph for gate in failed))} fail {wording.plural(len(failed), 'plan check')}",
             expected="; ".join(dict.fromkeys(gate.says for gate in failed)),
             got="; ".join(f"{gate.got}: {', '.join(gate.nodes)}" for gate in failed),
             where=str(folder / PROOF),
