@@ -193,6 +193,8 @@ $(VENV)/.ready-%-$(KEY): $(VENV)/.made
 	@$(BIN)/python -I -c 'import sys; sys.exit(sys.version_info < tuple(map(int, "$(or $(NEEDS_$*),$(NEEDS))".split("."))))' || { \
 		echo "the $* extra needs Python $(or $(NEEDS_$*),$(NEEDS)) or newer, and $(VENV) has $$($(BIN)/python -V)" >&2; \
 		echo "fix: rm -r $(VENV); make PYTHON=python3.11 ... (on a device: make target=NAME bundle=DIR)" >&2; exit 2; }
+	@for path in "$$model" "$$data" "$$bundle"; do [ -z "$$path" ] || [ -e "$$path" ] || { \
+		printf 'error: there is no such file or folder\n  got: %s\n  fix: correct model=, data= or bundle=\n' "$$path" >&2; exit 2; }; done
 	@echo "installing the $* extra into $(VENV), once; a few minutes on a fresh machine"
 	@$(PIP) install --constraint $(or $(PINS_$*),constraints/host.txt) --editable '.[$*]'
 	@find $(VENV) -maxdepth 1 -name '.ready-*' ! -name '*-$(KEY)' -delete

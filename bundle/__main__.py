@@ -10,7 +10,7 @@ from collections.abc import Iterable
 from pathlib import Path
 from typing import TypeAlias
 
-from bundle.base.arguments import within
+from bundle.base.arguments import Parser, within
 from bundle.base.strict_json import dumps
 from bundle.base.terminal import exit_status, print_answer
 from bundle.base.version import version_text
@@ -19,7 +19,7 @@ from bundle.transport import commands
 from bundle.transport.archive import MAX_BYTES
 from bundle.transport.commands import Answer
 
-Rows: TypeAlias = "argparse._SubParsersAction[argparse.ArgumentParser]"
+Rows: TypeAlias = "argparse._SubParsersAction[Parser]"
 EXAMPLES = """\
 examples:
   python -m bundle verify build/default/jetson --key release.pub
@@ -42,7 +42,7 @@ SUMMARIES = {
 @exit_status()
 def main(arguments: list[str] | None = None) -> None:
     """Run the command line and end the process with its exit code."""
-    parser = argparse.ArgumentParser(
+    parser = Parser(
         prog="python -m bundle",
         description="What one does with a bundle on any machine.",
         epilog=EXAMPLES,

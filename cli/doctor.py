@@ -8,9 +8,8 @@ from typing import Annotated
 
 import typer
 
-from bundle.base.errors import TargetUnavailable, not_installed
+from bundle.base.errors import TargetUnavailable, install_command, not_installed
 from bundle.base.frozen import Frozen
-from bundle.base.isolated import ROOT
 from bundle.base.terminal import print_answer
 from bundle.base.version import DISTRIBUTION, version_text
 from targets.base import RunConfig
@@ -92,7 +91,7 @@ def _use(extra: str) -> Use:
     return Use(
         packages={name: number for name, number in here.items() if number != ABSENT},
         missing=missing,
-        install=_install(extra) if missing else "",
+        install=install_command(extra) if missing else "",
     )
 
 
@@ -122,13 +121,6 @@ def _installed(name: str) -> str:
         return version(name)
     except PackageNotFoundError:
         return ABSENT
-
-
-def _install(extra: str) -> str:
-    pip = f"{sys.executable} -m pip install"
-    if not (ROOT / "pyproject.toml").is_file():
-        return f"{pip} 'WHEEL[{extra}]', with the path of the wheel that was installed"
-    return f"cd {ROOT} && {pip} --constraint constraints/host.txt --editable '.[{extra}]'"
 
 
 def lines(machine: Machine) -> Iterator[str]:

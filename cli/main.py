@@ -9,6 +9,7 @@ import os
 import sys
 from difflib import get_close_matches
 from importlib import import_module
+from itertools import takewhile
 
 from bundle.base.errors import InputError
 from bundle.base.terminal import exit_status, print_answer
@@ -38,10 +39,10 @@ def _dispatch(words: list[str]) -> None:
     if command is not None:
         _call(command, words[len(command.words) :])
         return
-    group = [word for word in words if not word.startswith("-")]
-    rows = [row for row in COMMANDS if list(row.words[: len(group)]) == group]
+    group = tuple(takewhile(lambda word: not word.startswith("-"), words))
+    rows = [row for row in COMMANDS if row.words[: len(group)] == group]
     if not rows:
-        raise _unknown(" ".join(group))
+        raise _unknown(group)
     print_answer(overview(rows))
     if not {"--help", "-h"} & set(words):
         raise SystemExit(InputError.exit_code)
@@ -59,10 +60,13 @@ def overview(rows: list[Command]) -> str:
     return f"usage: tdss COMMAND [OPTIONS]\n\n{lines}\n{ENDING}"
 
 
-def _unknown(name: str) -> InputError:
-    names = [row.name for row in COMMANDS]
-    close = get_close_matches(name, names, n=1)
-    fix = f"did you mean 'tdss {close[0]}'?" if close else "tdss --help says what each does"
+def _unknown(words: tuple[str, ...]) -> InputError:
+    """Return the error for the first of the words that is neither a command nor a group of commands."""
+    group = words[:1] if any(row.words[0] == words[0] for row in COMMANDS) else ()
+    names = dict.fromkeys(" ".join(row.words[: len(group) + 1]) for row in COMMANDS if row.words[: len(group)] == group)
+    name, start = " ".join(words[: len(group) + 1]), "".join(f"{word} " for word in group)
+    close = get_close_matches(name.removeprefix(start), [known.removeprefix(start) for known in names], n=1)
+    fix = f"did you mean 'tdss {start}{close[0]}'?" if close else f"tdss {start}--help says what each does"
     return InputError(
         f"there is no command {name!r}",
         expected=f"one of {', '.join(names)}",

@@ -32,7 +32,7 @@ from compile.stage.command import announce, claim, run_script, timed
 from compile.stage.config import FoldMode, FreezeOptions, require_mode
 from compile.stage.console import EscapingConsole
 from compile.stage.graph_info import GRAPH_FILE, GraphInfo, graph_info, read_settings
-from compile.stage.options import SHIPPED_DATA, TARGET_NAMES, Split, Threads
+from compile.stage.options import FOLD_MODE, SHIPPED_DATA, TARGETS, Split, Threads, completing
 from compile.stage.shipped import DATA
 from compile.stage.store import seal, stage_tools, writing
 from targets.folding import Rates, rates_of
@@ -247,7 +247,7 @@ def main(
             help="The folder to write, the file for an .onnx; relative to the working directory. Not needed with --explain."
         ),
     ] = None,
-    mode: Annotated[str, typer.Option("--fold", help="cost: every elimination that pays. none: nothing.")] = "cost",
+    mode: Annotated[str, FOLD_MODE] = "cost",
     tasks: Annotated[str, typer.Option(help="Keep these only, of an .onnx outputs: semseg,depth. Default: all.")] = "",
     freeze_gates: Annotated[
         bool, typer.Option("--freeze-gates", help="Approximate: freeze the gates that the budgets allow.")
@@ -261,7 +261,9 @@ def main(
         ),
     ] = 2,
     inputs: Annotated[Path | None, typer.Option(help="For an .onnx: an .npz with an array for every input.")] = None,
-    target: Annotated[str, typer.Option(help=f"Whose measured costs decide: {TARGET_NAMES}.")] = USUAL,
+    target: Annotated[
+        str, typer.Option(help="Whose measured costs decide.", autocompletion=completing(*TARGETS))
+    ] = USUAL,
     calibration: Annotated[
         int, typer.Option(min=0, max=LIMITS["count"].most, help="How many images the analysis and the freezing use.")
     ] = 8,
@@ -280,17 +282,17 @@ def main(
     _check_words(model, out, asked, inputs, explain=explain)
     if model.suffix == ".onnx":
         _fold_file(model, out, inputs, asked, explain=explain, as_json=as_json)
-        return
-    if out is not None:
-        claim(out, Folded, model, images)
-    _fold_folder(model, out, asked, explain=explain, as_json=as_json)
+    else:
+        _fold_folder(model, out, asked, explain=explain, as_json=as_json)
+    if explain and out is not None:
+        say(f"written: {out}")
 
 
 def _check_words(model: Path, out: Path | None, asked: Asked, inputs: Path | None, *, explain: bool) -> None:
     """Refuse options that do not go together."""
     is_file = model.suffix == ".onnx"
     if out is None and not explain:
-        fix = "give the folder to write with --out, or --explain to look only"
+        fix = f"give the {'file' if is_file else 'folder'} to write with --out, or --explain to look only"
         raise _refused("there is nowhere to write to", expected="--out or --explain", got="neither", fix=fix)
     if is_file and asked.freeze_gates:
         expected, fix = "a checkpoint, or the folder that simplify wrote", "leave it away, or name the checkpoint"
@@ -305,6 +307,8 @@ def _check_words(model: Path, out: Path | None, asked: Asked, inputs: Path | Non
 
 def _fold_folder(model: Path, out: Path | None, asked: Asked, *, explain: bool, as_json: bool) -> None:
     """Fold a simplified graph, or a checkpoint, which is exported and simplified first."""
+    if out is not None:
+        claim(out, Folded, model, asked.images)
     with TemporaryDirectory() as temporary:
         scratch = Path(temporary)
         is_graph = (model / SIDECAR).is_file()

@@ -39,7 +39,7 @@ from compile.stage.artifacts import Judged, ReferenceVectors, savings, variants_
 from compile.stage.command import run_script, timed
 from compile.stage.config import BuildConfig, FreezeOptions, SearchSettings, given_settings, load_config
 from compile.stage.console import EscapingConsole
-from compile.stage.options import SHIPPED_DATA, SHIPPED_MODEL, TARGET_NAMES
+from compile.stage.options import BUDGETS, FOLD_MODE, SHIPPED_DATA, SHIPPED_MODEL, TARGET
 from compile.stage.store import in_use, obtain, stage_key
 from compile.tensorrt_checks.plan_text import describe as describe_plans
 from compile.tensorrt_checks.plan_text import require_plan
@@ -336,7 +336,7 @@ def _judge(context: BuildContext, parts: StageArtifacts) -> Built:
 
 def main(
     context: typer.Context,
-    target: Annotated[str | None, typer.Option(help=f"The target to compile for: {TARGET_NAMES}.")] = None,
+    target: Annotated[str | None, TARGET] = None,
     checkpoint: Annotated[Path | None, typer.Option(help=f"The checkpoint's folder. Default: {SHIPPED_MODEL}.")] = None,
     data: Annotated[Path | None, typer.Option(help=f"A labelled folder. Default: {SHIPPED_DATA}.")] = None,
     dataset: Annotated[Path | None, typer.Option(help="The data's spec. Default: dataset.json in the data.")] = None,
@@ -346,18 +346,14 @@ def main(
     evaluation_split: Annotated[str | None, typer.Option(help="Whose images judge. Default: val.")] = None,
     evaluation_count: Annotated[int | None, typer.Option(help="How many. Default: 100.")] = None,
     io: Annotated[Io | None, typer.Option(help="raw: tensors. edge: camera frames in, maps out. Default: raw.")] = None,
-    fold_mode: Annotated[
-        str | None, typer.Option("--fold", help="cost: every elimination that pays. none: nothing. Default: cost.")
-    ] = None,
+    fold_mode: Annotated[str | None, FOLD_MODE] = None,
     tasks: Annotated[str | None, typer.Option(help="Build these only: semseg,depth. Default: every task.")] = None,
     freeze_gates: Annotated[
         bool | None, typer.Option("--freeze-gates", help="Approximate: freeze the gates that the budgets allow.")
     ] = None,
     device: Annotated[str | None, typer.Option(help="The runtime's device. Default: the target's choice.")] = None,
     threads: Annotated[int | None, typer.Option(help="Threads. Default: the runtime's choice.")] = None,
-    budgets: Annotated[
-        str | None, typer.Option(help="default (1 %), strict (0.1 %), or depth=0.01,...: drops.")
-    ] = None,
+    budgets: Annotated[str | None, BUDGETS] = None,
     search_limit: Annotated[float | None, typer.Option(help="MACs that may stay in float. Default: 0.1.")] = None,
     allow_inconclusive: Annotated[
         bool | None, typer.Option("--allow-inconclusive", help="Accept undecided verdicts; each is named.")

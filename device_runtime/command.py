@@ -9,6 +9,7 @@ from pathlib import Path
 
 import targets.__main__ as judging
 from bundle import __main__ as bundles
+from bundle.base.arguments import Parser
 from bundle.base.terminal import exit_status
 from bundle.base.version import version_text
 from device_runtime.suite import run_suite
@@ -34,8 +35,8 @@ def main(arguments: list[str] | None = None) -> None:
         bundles.run(given)
 
 
-def _parser() -> argparse.ArgumentParser:
-    parser = argparse.ArgumentParser(
+def _parser() -> Parser:
+    parser = Parser(
         prog="tdss-runtime.pyz",
         description="Judge a compiled bundle on this device.",
         epilog=EXAMPLES,

@@ -9,6 +9,7 @@ import struct
 import zlib
 from pathlib import Path
 
+from bundle.base.arguments import Parser
 from bundle.base.errors import InputError
 from bundle.base.terminal import exit_status, print_answer
 from bundle.formats.manifest import Bundle
@@ -80,9 +81,7 @@ def _require_new(out: Path, bundle: Path) -> None:
 
 
 def _parser() -> argparse.ArgumentParser:
-    parser = argparse.ArgumentParser(
-        prog="python -m examples.infer", description="Draw what each task sees in an image."
-    )
+    parser = Parser(prog="python -m examples.infer", description="Draw what each task sees in an image.")
     parser.add_argument("bundle", type=Path, help="a bundle's folder, or its archive NAME.zip")
     parser.add_argument("image", type=Path, help="a PNG, JPEG or .npy file of the model's size")
     parser.add_argument("--out", type=Path, required=True, metavar="DIR", help="the folder to make, one PNG per task")

@@ -14,12 +14,12 @@ from bundle.base.limits import LIMITS
 from bundle.formats.contents import MANIFEST
 from bundle.formats.hash_files import with_hashes
 from bundle.formats.outputs import marked, overwrite, require_file
+from bundle.judging import wording
 from bundle.judging.choice import BENCH, read_bench
 from bundle.judging.regression_report import RESULT, RegressionReport, open_report, read_report, verdicts_of
 from bundle.judging.standing import ALLOWED, standing
 from bundle.judging.verdict import Verdict
 from bundle.transport.archive import check_entry, extract_entry, opened, reading
-from report import wording
 from report.bundle_page import verdict
 from report.bundle_page.template import printed
 from report.bundle_page.views import Headline, TaskCell, Tick
@@ -93,10 +93,20 @@ def read_result(path: Path) -> Result:
     """Read one result: a file, a bundle's folder or an archive.
 
     Raises:
+        InputError: there is no such file or folder.
         ArtifactError: it holds no regression.json, or one that was altered or is of another schema.
     """
     if path.is_dir():
         return _from_folder(path, str(path))
+    if not path.exists():
+        expected = f"a bundle's folder, a {RESULT}, or an archive that a device sent back"
+        raise InputError(
+            "there is no such result",
+            expected=expected,
+            got="no such file or folder",
+            where=str(path),
+            fix="correct the path",
+        )
     if _begins_as_archive(path):
         with tempfile.TemporaryDirectory() as folder:
             _take_out(path, Path(folder))
@@ -190,7 +200,7 @@ def describe_sweep(results: Sequence[Result]) -> SweepPage:
         f"{len(ordered) - len(failed) - len(undecided)} of {wording.plural(len(ordered), 'result')} within every budget"
         + (f"; not: {_numbers(failed)}" if failed else "")
         + (f"; undecided on a task, {ALLOWED}: {_numbers(undecided)}." if undecided else "."),
-        f"{emulated} of them were not executed on a device: they say how the numbers round, exactly per operator, not how a device sums or runs."
+        f"Not executed on a device: {emulated} of them. An emulation says how the numbers round, exactly per operator, not how a device sums or runs."
         if emulated
         else "All of them were executed on the device they name.",
     ]

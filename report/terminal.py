@@ -3,12 +3,12 @@
 from typing import TYPE_CHECKING
 
 from bundle.base.errors import not_installed
+from bundle.judging import wording
 from bundle.judging.checks import behind
 from bundle.judging.regression_report import BaselineResult, RegressionReport, TaskCheck, TaskResult, verdicts_of
 from bundle.judging.sentences import why_verdict
 from bundle.judging.standing import against, standing, summary
 from bundle.judging.verdict import Verdict
-from report import wording
 from report.bundle_page.measurements import change, cosine
 
 if TYPE_CHECKING:

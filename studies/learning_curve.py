@@ -13,6 +13,7 @@ from typing import Annotated, NamedTuple
 import typer
 
 from bundle.base.errors import InputError
+from bundle.base.frozen import faults
 from bundle.formats.outputs import require_file
 from bundle.tasks.table import task
 from compile.stage.command import run_script
@@ -42,7 +43,7 @@ def read_curves(log: Path) -> dict[str, list[Point]]:
         raise InputError(
             "this is no metrics log",
             expected="one JSON object a line",
-            got=str(error),
+            got=faults(error),
             where=str(log),
             fix="give runs/<name>/log.jsonl",
         ) from error

@@ -9,7 +9,7 @@ is missing or failed; 4 a fault of this program.
 import argparse
 from pathlib import Path
 
-from bundle.base.arguments import within
+from bundle.base.arguments import Parser, within
 from bundle.base.errors import InputError
 from bundle.base.terminal import exit_status, print_answer, say
 from bundle.base.version import version_text
@@ -43,7 +43,7 @@ examples:
 @exit_status()
 def main(arguments: list[str] | None = None) -> None:
     """Run the command line and end the process with its exit code."""
-    parser = argparse.ArgumentParser(
+    parser = Parser(
         prog="python -m targets",
         description=DESCRIPTION,
         epilog=EXAMPLES,

@@ -21,7 +21,7 @@ from safetensors.torch import load as load_bytes
 from safetensors.torch import load_file, save_file
 from torch import Tensor
 
-from bundle.base.errors import CheckpointError
+from bundle.base.errors import CheckpointError, system_reason
 from bundle.formats.artifacts import write_text
 from bundle.formats.outputs import nothing, replacing, require_folder
 from tdss.card import CARD, Card, load_card
@@ -60,7 +60,7 @@ def _reading(path: Path) -> Iterator[None]:
         raise CheckpointError(
             f"the weights {'are missing' if missing else 'cannot be read'}",
             expected=WEIGHTS,
-            got="no such file" if missing else str(error),
+            got=system_reason(error),
             where=str(path),
             fix="give the folder of a checkpoint: config.toml + model.safetensors",
         ) from error

@@ -5,7 +5,7 @@ from pathlib import Path
 from pydantic import ValidationError
 
 from bundle.base.errors import ConfigError
-from bundle.base.frozen import faults
+from bundle.base.frozen import faults, fix_of
 from bundle.formats.artifacts import hash_file
 from bundle.tasks.table import task as task_row
 from tdss.config import ModelConfig
@@ -31,7 +31,7 @@ def read_config(path: Path) -> ModelConfig:
             expected="the keys of tdss/config.py",
             got=faults(error),
             where=str(path),
-            fix="correct or remove what is named",
+            fix=fix_of(error),
         ) from error
     for name in config.tasks:
         task_row(name)

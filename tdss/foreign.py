@@ -13,7 +13,7 @@ from pathlib import Path
 import torch
 from torch import Tensor
 
-from bundle.base.errors import CheckpointError
+from bundle.base.errors import CheckpointError, system_reason
 from bundle.formats.artifacts import Imported, Record, hash_file, hash_folder, write_record
 from bundle.formats.outputs import artifact, replacing, require_folder
 from tdss import checkpoint, config_file
@@ -118,7 +118,7 @@ def _is_safetensors(path: Path) -> bool:
         raise CheckpointError(
             f"the weights {'are missing' if missing else 'cannot be read'}",
             expected="a file",
-            got="no such file" if missing else str(error),
+            got=system_reason(error),
             where=str(path),
             fix="correct the path",
         ) from error

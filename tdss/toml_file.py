@@ -5,7 +5,7 @@ from pathlib import Path
 
 import tomllib
 
-from bundle.base.errors import ConfigError
+from bundle.base.errors import ConfigError, system_reason
 from bundle.base.limits import LIMITS, read_limited
 
 DEPTH = LIMITS["toml_depth"].most
@@ -30,7 +30,7 @@ def read_toml(path: Path, what: str, *, fix: str = "correct the path or the file
         raise ConfigError(
             f"{what} {'is missing' if missing else 'cannot be read'}",
             expected="a TOML file",
-            got="no such file" if missing else str(error),
+            got=system_reason(error),
             where=str(path),
             fix=fix,
         ) from error

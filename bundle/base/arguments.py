@@ -1,12 +1,37 @@
-"""Numbers within bounds, for a command line that argparse reads."""
+"""What a wrong command line ends with, numbers within bounds, and the parser of the commands that argparse reads."""
 
 import argparse
 from collections.abc import Callable
-from typing import TypeVar
+from typing import NoReturn, TypeVar
 
+from bundle.base.errors import InputError
 from bundle.base.limits import LIMITS
 
 NumberT = TypeVar("NumberT", int, float)
+
+
+def refused_words(program: str, *, expected: str, got: str) -> InputError:
+    """Return the error for words that a program does not take; the caller raises it."""
+    return InputError(
+        "the command line is wrong",
+        expected=expected,
+        got=got,
+        where=program,
+        fix=f"correct it; {program} --help shows all arguments and options",
+    )
+
+
+class Parser(argparse.ArgumentParser):
+    """A parser that refuses wrong words with one of our errors."""
+
+    def error(self, message: str) -> NoReturn:
+        """Refuse the words.
+
+        Raises:
+            InputError: always.
+        """
+        usage = " ".join(self.format_usage().split()).removeprefix("usage: ")
+        raise refused_words(self.prog, expected=usage, got=message)
 
 
 def within(least: int, limit: str, kind: Callable[[str], NumberT]) -> Callable[[str], NumberT]:

@@ -110,6 +110,12 @@ class TargetUnavailable(ProjectError):
     exit_code: ClassVar[int] = 3
 
 
+def system_reason(error: OSError) -> str:
+    """Return why the system refused a file, without its number and its path."""
+    missing = isinstance(error, FileNotFoundError) and error.strerror is not None
+    return "no such file or folder" if missing else error.strerror or str(error)
+
+
 def not_installed(what: str, package: str, *, extra: str, where: str, error: ImportError) -> TargetUnavailable:
     """Return the error for ``what`` needs a package that is not here; ``extra`` is the one of pyproject.toml that has it."""
     return TargetUnavailable(
@@ -122,8 +128,17 @@ def not_installed(what: str, package: str, *, extra: str, where: str, error: Imp
 
 
 def _install(package: str, extra: str) -> str:
-    """Return the command that installs a package: pip's for the device runtime, which has no checkout."""
+    """Say how to install a package: by pip alone for the device runtime, which has no checkout."""
     if ROOT.is_dir():
-        return f"in this project's checkout: make env, or pip install --editable '.[{extra}]'"
+        return f"make env in this project's checkout, or: {install_command(extra)}"
     wanted = [RUNTIMES[package]] if package in RUNTIMES else [*BASE]
     return f"{shlex.quote(sys.executable)} -m pip install {shlex.join(wanted)}"
+
+
+def install_command(extra: str) -> str:
+    """Return the command that installs an extra of pyproject.toml for this Python, at the versions that were tested."""
+    pip = f"{sys.executable} -m pip install"
+    if not (ROOT / "pyproject.toml").is_file():
+        return f"{pip} 'WHEEL[{extra}]', with the path of the wheel that was installed"
+    pins = "host" if sys.version_info >= (3, 11) else "device"  # host.txt needs 3.11
+    return f"cd {ROOT} && {pip} --constraint constraints/{pins}.txt --editable '.[{extra}]'"

@@ -1,6 +1,16 @@
 """The base of every value that crosses a module boundary or is written to disk."""
 
+from collections.abc import Mapping
+from types import MappingProxyType
+
 from pydantic import BaseModel, ConfigDict, ValidationError
+
+from bundle.base.errors import system_reason
+
+FAULTS: Mapping[str, tuple[str, str]] = MappingProxyType(
+    {"missing": ("is missing", "add"), "extra_forbidden": ("is no key here", "correct or remove")}
+)
+"""Our words for a kind of fault, and what its fix is; any other has the library's words, and is corrected."""
 
 
 class Frozen(BaseModel):
@@ -15,8 +25,24 @@ class Frozen(BaseModel):
     )
 
 
-def faults(error: Exception) -> str:
-    """Return the errors of a validation, in one line: each key and what is wrong with it; the words of any other error."""
-    if not isinstance(error, ValidationError):
-        return str(error)
-    return "; ".join(f"{'.'.join(map(str, fault['loc'])) or 'the value'}: {fault['msg']}" for fault in error.errors())
+def faults(error: BaseException) -> str:
+    """Return what is wrong, in one line and without a library's own words: each key of a validation with its fault.
+
+    A ValueError is a sentence of its own. Another error begins with its type.
+    """
+    if isinstance(error, ValidationError):
+        return "; ".join(_fault(fault["loc"], fault["type"], fault["msg"]) for fault in error.errors())
+    if isinstance(error, OSError):
+        return system_reason(error)
+    return str(error) if isinstance(error, ValueError) else f"{type(error).__name__}: {error}"
+
+
+def _fault(keys: tuple[int | str, ...], kind: str, text: str) -> str:
+    fault, _ = FAULTS.get(kind, (text.removeprefix("Value error, "), ""))
+    return f"{'.'.join(map(str, keys))}: {fault}" if keys else fault
+
+
+def fix_of(error: ValidationError) -> str:
+    """Return what to do about the keys that ``faults`` names: add, correct or remove them."""
+    verbs = sorted({FAULTS.get(fault["type"], ("", "correct"))[1] for fault in error.errors()})
+    return f"{', '.join(verbs)} what is named above"

@@ -9,13 +9,14 @@ import traceback
 from collections.abc import Iterator
 from contextlib import contextmanager
 
-from bundle.base.errors import InputError, ProjectError, not_installed
+from bundle.base.errors import InputError, ProjectError, not_installed, system_reason
 from bundle.base.escaping import escaped
 from bundle.base.isolated import OURS, isolate
 
 INTERNAL = 4
 CLOSED_PIPE, INTERRUPTED = 128 + 13, 128 + 2  # as a shell reports SIGPIPE and SIGINT
 EXTRAS = {"lightning": "train", "tensorrt_rtx": "proof"}  # any other package: host
+ON_HOSTS = "tdss (a device has python -m targets and python -m bundle instead)"
 REPORT = "report it with the lines above, the command you gave and the output of 'tdss --version'"
 
 
@@ -70,7 +71,8 @@ def _end_unexpected(error: Exception) -> SystemExit:
     package = (error.name or "").partition(".")[0] if isinstance(error, ModuleNotFoundError) else ""
     if isinstance(error, ModuleNotFoundError) and package not in OURS:
         extra = EXTRAS.get(package, "host")
-        return _end(not_installed("this command", package, extra=extra, where=sys.executable, error=error))
+        what = ON_HOSTS if package == "typer" else "this command"
+        return _end(not_installed(what, package, extra=extra, where=sys.executable, error=error))
     sys.stderr.write(escaped("".join(traceback.format_exception(error))))
     say(f"error: a fault of this program, not of what you gave it: {type(error).__name__}; {REPORT}")
     return SystemExit(INTERNAL)
@@ -81,7 +83,7 @@ def refused_by_system(error: OSError) -> InputError:
     return InputError(
         "the system refused a file",
         expected="a file that can be read or written",
-        got=error.strerror or str(error),
+        got=system_reason(error),
         where=str(error.filename or "unknown"),
         fix="look at the path, its permissions and the space that is left",
     )

@@ -20,7 +20,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import TypeAlias
 
-from bundle.base.errors import ArtifactError, InputError
+from bundle.base.errors import ArtifactError, InputError, system_reason
 from bundle.base.limits import LIMITS
 from bundle.base.zip_entries import UNREADABLE
 from bundle.formats.artifacts import SIDECAR, Artifact, load, writing
@@ -206,7 +206,7 @@ def _probe(folder: Path, out: Path) -> None:
         tempfile.TemporaryFile(dir=folder).close()
     except OSError as error:
         raise _refused(
-            "the output cannot be written", "a folder that can be written", f"{folder}: {_reason(error)}", out
+            "the output cannot be written", "a folder that can be written", f"{folder}: {system_reason(error)}", out
         ) from error
 
 
@@ -299,7 +299,7 @@ def reporting(out: Path, inside: Path) -> Iterator[None]:
         raise InputError(
             "the output could not be written",
             expected="a folder that can be written, with space left",
-            got=_reason(error),
+            got=system_reason(error),
             where=str(out),
             fix="free space there, or name another output; what was there before is unchanged",
         ) from error
@@ -311,12 +311,8 @@ def refusal(folder: Path) -> str:
         with tempfile.TemporaryFile(dir=folder) as stream:
             stream.write(bytes(1 << 20))
     except OSError as error:
-        return _reason(error)
+        return system_reason(error)
     return ""
-
-
-def _reason(error: OSError) -> str:
-    return error.strerror or str(error)
 
 
 def sweep(folder: Path, rule: Rule, name: str = "") -> None:

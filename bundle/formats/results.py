@@ -133,12 +133,22 @@ def read_manifest_bytes(folder: Path) -> tuple[bytes, str]:
     try:
         content = read_limited(path, "manifest_bytes")
     except (FileNotFoundError, NotADirectoryError, IsADirectoryError) as error:
+        got = (
+            "a file"
+            if folder.is_file()
+            else f"a folder without {MANIFEST}"
+            if folder.is_dir()
+            else "no such file or folder"
+        )
+        unpack = (
+            f"; an archive is unpacked first: python -m bundle unpack {folder} --out FOLDER" if folder.is_file() else ""
+        )
         raise ArtifactError(
             "no bundle here",
-            expected=MANIFEST,
-            got=str(error),
+            expected=f"a folder with {MANIFEST}",
+            got=got,
             where=str(folder),
-            fix="give the folder build/<model>/<target> that a build wrote; an archive of one is unpacked first: bundle unpack",
+            fix=f"give the folder build/<model>/<target> that a build wrote{unpack}",
         ) from error
     fix = f"copy the bundle again, {MANIFEST}{SUFFIX} too; a bundle of format 1 has none: build it again"
     return require_hash(path, content, name=MANIFEST, fix=fix), sha256(content).hexdigest()

@@ -30,6 +30,7 @@ from numpy.typing import NDArray
 
 from bundle.base.array_files import read_header, read_member, read_names, read_rows
 from bundle.base.errors import ArtifactError, CheckpointError, DatasetError
+from bundle.base.frozen import faults
 from bundle.base.limits import LIMITS
 from bundle.base.zip_entries import UNREADABLE, new_entry
 from bundle.formats.delta_coding import Encoding, decode, encode
@@ -357,7 +358,7 @@ class Vectors:
         return ArtifactError(
             "vectors.npz cannot be read",
             expected="the arrays of bundle/formats/vectors.py",
-            got=f"{type(error).__name__}: {error}",
+            got=faults(error),
             where=self._where,
             fix="copy the bundle again, or build it again",
         )

@@ -9,6 +9,7 @@ from typing import Literal, TypeAlias
 
 from bundle.base.errors import RegressionFailed
 from bundle.base.frozen import Frozen
+from bundle.judging import wording
 from bundle.judging.regression_report import RegressionReport, TaskCheck, TaskResult, VariantTask
 from bundle.judging.sentences import why_verdict
 from bundle.judging.verdict import accepted
@@ -62,7 +63,7 @@ def answers(report: RegressionReport, *, allow_inconclusive: bool) -> tuple[Chec
 def _disagreement(name: str, seen: TaskCheck, floor: float) -> str:
     worst = ", ".join(image.id for image in seen.worst)
     return (
-        f"{name}: the answers agree with the reference's to {_text(seen.agreement, '.3f')}, expected {floor} at least: outputs swapped, "
+        f"{name}: the answers agree with the reference's to {_number(seen.agreement)}, expected {floor} at least: outputs swapped, "
         f"an image flipped, an activation forgotten? Worst images: {worst or 'none compared'}"
     )
 
@@ -80,15 +81,15 @@ def task_sentence(report: RegressionReport, name: str) -> str:
 
 def sentence(name: str, result: TaskResult) -> str:
     """Say how a task fared, in one line for people."""
-    low, high = result.interval
-    values = f"{result.metric} {_text(result.reference, '.4g')} → {_text(result.compiled, '.4g')}"
-    drop = f"drop {_text(result.drop_relative, '.2%')} [{_text(low, '.2%')}, {_text(high, '.2%')}]"
-    counted = f"{result.labelled_images} labelled images"
-    return f"{name}: {values}, {drop}, budget {result.budget:.2%}, {counted}: {result.verdict}"
+    reference, compiled = (wording.metric_value(result.metric, one) for one in (result.reference, result.compiled))
+    values = f"{wording.metric_name(result.metric)} {reference} → {compiled}"
+    drop = f"drop {wording.percent(result.drop_relative)} {wording.interval(result.interval)}"
+    counted = wording.plural(result.labelled_images, "labelled image")
+    return f"{name}: {values}, {drop}, budget {wording.budget(result.budget)}, {counted}: {result.verdict}"
 
 
-def _text(value: float | None, style: str) -> str:
-    return "undefined" if value is None else format(value, style)
+def _number(value: float | None) -> str:
+    return wording.UNDEFINED if value is None else f"{value:.3f}"
 
 
 def behind(report: RegressionReport) -> dict[str, VariantTask]:

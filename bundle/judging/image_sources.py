@@ -21,6 +21,7 @@ from numpy.typing import NDArray
 
 from bundle.base.array_files import read_member, read_names, read_rows
 from bundle.base.errors import ArtifactError, DatasetError, InputError
+from bundle.base.frozen import faults
 from bundle.base.zip_entries import UNREADABLE
 from bundle.formats.manifest import Bundle, Manifest
 from bundle.formats.outputs import overwriting, zip_with
@@ -167,7 +168,7 @@ def read_arrays(path: Path, manifest: Manifest, ids: tuple[str, ...]) -> Referen
         raise ArtifactError(
             f"{path.name} cannot be read",
             expected="the arrays of bundle/judging/image_sources.py",
-            got=f"{type(error).__name__}: {error}",
+            got=faults(error),
             where=str(path),
             fix="write it again: tdss evaluate CHECKPOINT --data DIR --arrays FILE",
         ) from error
@@ -206,7 +207,7 @@ def _figures_in(archive: zipfile.ZipFile, manifest: Manifest, count: int) -> Ref
     if lacking := [key for key in gated if key not in there]:
         raise ArtifactError(
             f"the file holds no {lacking[0]}",
-            expected="the figure of every task that gates",
+            expected="the figure that each task's verdict is about",
             got=", ".join(sorted(there)),
             where=str(archive.filename),
             fix="write it again: tdss evaluate CHECKPOINT --data DIR --arrays FILE",

@@ -3,6 +3,7 @@
 ``regression.json`` holds some of them too, in ``chosen`` and in the variants' ``reason``, for whoever reads that file alone.
 """
 
+from bundle.judging import wording
 from bundle.judging.choice import CHOICE, Candidate, Choice, Pick, Rule, Skip
 from bundle.judging.regression_report import RegressionReport
 from bundle.judging.sensitivity import SearchReport, Step
@@ -210,7 +211,7 @@ def _unknown(step: Step) -> str:
 
 def _forecast(report: SearchReport) -> str:
     return "; ".join(
-        f"{name} keeps {task.noise_left:.0%} of its noise, which leaves an interval of [{task.interval[0]:.2%}, "
-        f"{task.interval[1]:.2%}] and a budget of {report.budgets[name]:.2%}"
+        f"{name} keeps {task.noise_left:.0%} of its noise, which leaves an interval of "
+        f"{wording.interval(task.interval)} and a budget of {wording.budget(report.budgets[name])}"
         for name, task in report.forecast.items()
     )

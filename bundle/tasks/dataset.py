@@ -19,7 +19,7 @@ from numpy.typing import NDArray
 from pydantic import ValidationError
 
 from bundle.base.errors import DatasetError
-from bundle.base.frozen import Frozen, faults
+from bundle.base.frozen import Frozen, faults, fix_of
 from bundle.base.limits import read_limited
 from bundle.tasks.image_files import decode, decode_npy, image_size
 from bundle.tasks.spec import Array, DatasetSpec
@@ -73,7 +73,7 @@ def load_spec(path: Path) -> DatasetSpec:
             expected="the keys of DatasetSpec, schema_version 1",
             got=faults(error),
             where=str(path),
-            fix="correct the keys that are named",
+            fix=fix_of(error),
         ) from error
 
 
@@ -98,7 +98,7 @@ class FolderDataset(Frozen):
                     expected=f"{expected} channels (the data set's spec)",
                     got=f"{channels} (the model's config.toml)",
                     where=str(self.root),
-                    fix="give the data that the model was trained for, or its own spec with --dataset",
+                    fix="correct the model's tasks, or give the data's own spec: spec in a training file, --dataset of tdss pipeline",
                 )
 
     def ids(self, split: str) -> tuple[str, ...]:

@@ -20,6 +20,7 @@ from numpy.typing import NDArray
 
 from bundle.base.array_files import read_header, read_npy
 from bundle.base.errors import DatasetError, not_installed
+from bundle.base.frozen import faults
 from bundle.base.limits import LIMITS
 
 if TYPE_CHECKING:
@@ -155,7 +156,7 @@ def _unreadable(path: Path, error: Exception, expected: str = "an .npy file") ->
     return DatasetError(
         f"{path.name} {'is missing' if missing else 'cannot be read'}",
         expected=expected,
-        got="no such file" if missing else f"{type(error).__name__}: {error}",
+        got=faults(error),
         where=str(path),
         fix="correct the path, or copy the file there" if missing else "copy or render the file again",
     )

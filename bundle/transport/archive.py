@@ -15,7 +15,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import IO, BinaryIO
 
-from bundle.base.errors import ArtifactError, InputError
+from bundle.base.errors import ArtifactError, InputError, system_reason
 from bundle.base.limits import LIMITS
 from bundle.base.zip_entries import UNREADABLE, new_entry
 from bundle.formats.artifacts import inside
@@ -68,7 +68,7 @@ def unpack(archive: Path, out: Path, *, key: Path | None = None, max_bytes: int 
             bundle = verify_trusted(folder, key)
     except OSError as error:
         wanted = "a file that can be read, and a folder that can be written"
-        raise _refusal(archive, "the archive cannot be unpacked here", wanted, str(error)) from error
+        raise _refusal(archive, "the archive cannot be unpacked here", wanted, system_reason(error)) from error
     return bundle.model_copy(update={"folder": out})
 
 
@@ -109,7 +109,7 @@ def opened(archive: Path) -> zipfile.ZipFile:
         with reading(archive):
             return zipfile.ZipFile(archive)
     except FileNotFoundError as error:
-        raise _refusal(archive, "there is no such archive", "a file", str(error)) from error
+        raise _refusal(archive, "there is no such archive", "a file", system_reason(error)) from error
     except IsADirectoryError as error:
         raise _refusal(archive, "this is a folder, no archive", "a file that pack wrote", "a folder") from error
 

@@ -12,6 +12,7 @@ from pydantic import JsonValue
 from bundle.formats.contents import ENGINES, HASHED, MANIFEST
 from bundle.formats.engines import engine_files
 from bundle.formats.manifest import Bundle, verify_bundle
+from bundle.judging import wording
 from bundle.judging.choice import pick
 from bundle.transport import archive, signature
 
@@ -142,9 +143,10 @@ def facts(opened: Bundle) -> Iterator[tuple[str, str]]:
         )
         yield title, f"{variant.name}: {', '.join(variant.files)}, {megabytes:.1f} MB{marks}"
     for title, (name, channels) in zip(_once("tasks"), manifest.tasks.items(), strict=False):
-        yield title, f"{name}: {channels} channels, budget {manifest.budgets[name]:.2%}"
+        yield title, f"{name}: {channels} channels, budget {wording.budget(manifest.budgets[name])}"
     yield "files", f"{len(manifest.files)}, each hashed just now, {_megabytes(opened):.1f} MB"
-    yield "later", ", ".join([*_later(opened), *(f"{ENGINES}/{name}" for name in engine_files(folder))]) or "nothing"
+    added = ", ".join([*_later(opened), *(f"{ENGINES}/{name}" for name in engine_files(folder))])
+    yield "added", f"after the build's own files: {added or 'nothing'}"
     yield "signature", _signed(opened, None)
 
 

@@ -252,7 +252,7 @@ def _read_key(path: Path, kind: str, read: Callable[[bytes], object]) -> object:
     try:
         return read(path.read_bytes())
     except (OSError, ValueError, TypeError, UnsupportedAlgorithm) as error:
-        raise _no_key(path, kind, str(error)) from error
+        raise _no_key(path, kind, faults(error)) from error
 
 
 def _no_key(path: Path, kind: str, got: str) -> InputError:

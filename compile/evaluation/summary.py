@@ -1,9 +1,10 @@
-"""What a build ends with: a line for each variant and, where the bundle is not within its budgets, the next step that pays."""
+"""What a build ends with: a line for each variant, and the next steps, those that pay where it is not within its budgets."""
 
 import shlex
 from collections.abc import Mapping
 from pathlib import Path
 
+from bundle.judging import wording
 from bundle.judging.choice import Bench, Choice
 from bundle.judging.regression_report import RegressionReport, VariantRow, VariantTask
 from bundle.judging.sensitivity import SearchReport, costliest, read_sensitivity
@@ -11,7 +12,6 @@ from bundle.judging.sentences import why_candidate, why_shipped
 from bundle.judging.timing import busy
 from bundle.judging.verdict import MINIMUM_IMAGES
 from compile.stage.config import BuildConfig
-from report import wording
 
 COSTLIEST = 3
 ROOM = 1.1  # a budget that is proposed is so many times what these images show, for others show a little more
@@ -31,17 +31,20 @@ def describe(choice: Choice, bench: Bench) -> list[str]:
 
 
 def next_steps(asked: BuildConfig, report: RegressionReport, folder: Path) -> list[str]:
-    """Say what to do about a bundle that is not within its budgets: the costliest layers, the nearest variant, the commands.
+    """Say where all results are, then how a bundle gets to its device or, where it is not within its budgets, what to do:
+    the costliest layers, the nearest variant, the commands.
 
     ``folder`` is the bundle's; where nothing was searched it has no ``sensitivity.json``.
     """
+    page = f"  all results: {folder / 'report.html'}"
     if report.passed:
-        return []
+        return [page, *_to_device(report, folder)]
     search = read_sensitivity(folder)
     few = [name for name, result in report.tasks.items() if result.labelled_images < MINIMUM_IMAGES]
     beyond = [name for name, result in report.tasks.items() if result.verdict != "pass" and name not in few]
     nearest = min((row for row in report.variants if row.tasks and beyond), key=_distance, default=None)
     return [
+        page,
         *(
             [f"  too few labels for a verdict: {', '.join(few)}; give at least {MINIMUM_IMAGES} images with each"]
             if few
@@ -52,6 +55,14 @@ def next_steps(asked: BuildConfig, report: RegressionReport, folder: Path) -> li
         *([] if search is None else _more_float(asked, search)),
         *([] if nearest is None else _wider(asked, nearest)),
     ]
+
+
+def _to_device(report: RegressionReport, folder: Path) -> list[str]:
+    """Say how a bundle gets to its device, where this machine is none."""
+    if report.executed_on == "device":
+        return []
+    pack = shlex.join(["tdss", "bundle", "pack", str(folder)])
+    return [f"  to a device: {pack}; copy {folder}.zip there; make target={report.target} bundle={folder.name}.zip"]
 
 
 def describe_costs(search: SearchReport | None, tasks: list[str]) -> list[str]:

@@ -12,7 +12,8 @@ NAMES = 3  # of tensors that are left alone for one reason
 
 def draw(record: FoldedGraph) -> Group:
     """Draw the record."""
-    return Group(_totals(record), _scopes(record.scopes), _values(record.values), _untouched(record))
+    tables = (_totals(record), _scopes(record.scopes), _values(record.values), _untouched(record))
+    return Group(*(table for table in tables if table.row_count))
 
 
 def _totals(record: FoldedGraph) -> Table:
@@ -23,9 +24,11 @@ def _totals(record: FoldedGraph) -> Table:
         ("nodes", record.nodes_before, record.nodes_after),
     ):
         table.add_row(name, f"{before:,}", f"{after:,}")
-    rates = record.rates
-    costs = f"{rates.element:g} for an element, {rates.operator:g} for an operator, both in multiply-accumulates"
-    table.add_row(f"cost: {costs}", f"{record.cost_before:,.0f}", f"{record.cost_after:,.0f}")
+    table.add_row("estimated cost, in MACs", f"{record.cost_before:,.0f}", f"{record.cost_after:,.0f}")
+    table.caption = (
+        f"MACs are multiply-accumulates. The estimated cost adds {record.rates.element:,.0f} for each element that an operator writes, "
+        f"and {record.rates.operator:,.0f} for each operator."
+    )
     table.add_row("largest relative error, float64", "", f"{max(record.proof.float64.values()):.1e}")
     table.add_row("largest relative error, float32", "", f"{max(record.proof.float32.values()):.1e}")
     return table

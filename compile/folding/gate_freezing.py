@@ -25,6 +25,7 @@ import onnx_ir as ir
 
 from bundle.formats.fold import FoldRecord
 from bundle.formats.manifest import default_budgets
+from bundle.judging import wording
 from bundle.judging.verdict import MINIMUM_IMAGES, labelled
 from bundle.tasks.dataset import FolderDataset
 from bundle.tasks.metrics import Floats
@@ -209,7 +210,7 @@ def _share(drops: Mapping[str, float], budgets: Mapping[str, float]) -> float:
 
 def _worst(drops: Mapping[str, float], budgets: Mapping[str, float]) -> str:
     task = max(drops, key=lambda name: drops[name] / budgets[name])
-    return f"{drops[task]:.2%} on {task} of {budgets[task]:.2%}"
+    return f"{wording.percent(drops[task])} on {task} of {wording.budget(budgets[task])}"
 
 
 def _refusal(drops: Mapping[str, float], together: Mapping[str, float], budgets: Mapping[str, float]) -> str:

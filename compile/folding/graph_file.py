@@ -11,6 +11,7 @@ import onnx_ir as ir
 
 from bundle.base.array_files import read_member
 from bundle.base.errors import GraphError, InputError
+from bundle.base.frozen import faults
 from bundle.base.strict_json import dumps
 from bundle.base.terminal import print_answer
 from bundle.formats.fold import FoldProof
@@ -146,7 +147,7 @@ def read_feeds(model: ir.Model, path: Path) -> Feeds:
         raise InputError(
             f"{path.name} cannot be read",
             expected=f"an .npz file with an array for every input: {', '.join(wanted)}",
-            got=f"{type(error).__name__}: {error}",
+            got=faults(error),
             where=str(path),
             fix="store one with numpy.savez",
         ) from error

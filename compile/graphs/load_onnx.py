@@ -104,7 +104,7 @@ def _copy_whole(graph: Path, target: Path) -> int:
     try:
         onnx_ir.save(onnx_ir.external_data.load_to_model(model), target)
     except (OSError, ValueError) as error:
-        raise _refused(graph, "an ONNX file with all its weights", f"{type(error).__name__}: {error}") from error
+        raise _refused(graph, "an ONNX file with all its weights", faults(error)) from error
     return named
 
 

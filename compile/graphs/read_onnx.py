@@ -8,6 +8,7 @@ from onnx_ir.passes import PreconditionError
 from onnx_ir.passes.common import InlinePass, ShapeInferencePass
 
 from bundle.base.errors import GraphError
+from bundle.base.frozen import faults
 from bundle.base.terminal import say
 from compile.graphs.protobuf import check_nodes, replace_sparse, settle_data
 from compile.graphs.structure import check_structure, forget_unknown_sizes
@@ -35,7 +36,7 @@ def read_model(path: Path) -> ir.Model:
         raise GraphError(
             f"{path.name} cannot be read as ONNX",
             expected="an ONNX model, with its external data beside it",
-            got=f"{type(error).__name__}: {innermost(error)}",
+            got=faults(innermost(error)),
             where=str(path),
             fix="name another file, or export it again",
         ) from error

@@ -1,5 +1,6 @@
 """How a stage becomes a command: options from a function's signature, its exit code from the error raised."""
 
+import sys
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -8,11 +9,16 @@ from typing import Annotated, cast
 
 import typer
 
+from bundle.base.arguments import refused_words
+from bundle.base.errors import InputError
 from bundle.base.strict_json import dumps
 from bundle.base.terminal import exit_status, print_answer, say
 from bundle.base.version import version_text
 from bundle.formats.artifacts import Artifact
 from bundle.formats.outputs import artifact, require_folder
+
+# The base of what typer raises for wrong words; it is click's, or that of the copy of click that newer versions carry.
+USAGE_ERROR = cast("type[typer.BadParameter]", typer.BadParameter.__base__)
 
 
 def _end_with_version(asked: bool) -> None:
@@ -58,7 +64,22 @@ def run_script(main: Callable[..., None], arguments: list[str] | None = None, *,
 
     ``arguments`` None are the process's own; ``name`` is the command's in the help.
     """
-    command_of(main)(args=arguments, prog_name=name)
+    with exit_status():
+        try:
+            ended = command_of(main)(args=arguments, prog_name=name, standalone_mode=False)
+        except USAGE_ERROR as error:
+            raise _refused(error, name or Path(sys.argv[0]).name) from None
+    raise SystemExit(ended)
+
+
+def _refused(error: typer.BadParameter, program: str) -> InputError:
+    """Return our error for one of typer's; what an option expects is what its help says."""
+    parameter, close = getattr(error, "param", None), getattr(error, "possibilities", None)
+    usage = (
+        f"{program} [OPTIONS]" if error.ctx is None else " ".join(error.ctx.get_usage().split()).removeprefix("Usage: ")
+    )
+    expected = getattr(parameter, "help", None) or ", ".join(close or ()) or usage
+    return refused_words(program, expected=expected, got=error.format_message().replace("Value error, ", ""))
 
 
 @contextmanager

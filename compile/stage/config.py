@@ -7,7 +7,7 @@ from typing import Annotated, Any, Literal, NamedTuple, TypeAlias, get_args
 from pydantic import Field, JsonValue, ValidationError
 
 from bundle.base.errors import ConfigError
-from bundle.base.frozen import Frozen, faults
+from bundle.base.frozen import Frozen, faults, fix_of
 from bundle.base.limits import Count, CountOrNone, Positive, Seed, SplitName, Threads
 from bundle.formats.manifest import Io
 from bundle.judging.sensitivity import SearchConfig
@@ -19,6 +19,7 @@ from tdss.toml_file import read_toml
 
 FoldMode: TypeAlias = Literal["cost", "none"]
 RETIRED_MODE = "all"
+FIX_TARGET = "give --target intel or --target jetson"
 FIX_MODE = "use cost: it takes every elimination that pays"
 
 # The settings whose names differ from their options': a dot stands before the name in a table of the TOML file.
@@ -146,12 +147,13 @@ def load_config(path: Path | None, options: Mapping[str, JsonValue | Path]) -> B
     try:
         return BuildConfig.model_validate(values)
     except ValidationError as error:
+        fix = FIX_TARGET if "target" not in values else fix_of(error)
         raise ConfigError(
             "this is no build configuration",
             expected=f"keys {', '.join(BuildConfig.model_fields)}",
             got=faults(error),
             where=where,
-            fix=FIX_MODE if values.get("fold") == RETIRED_MODE else "correct or remove the keys named above",
+            fix=FIX_MODE if values.get("fold") == RETIRED_MODE else fix,
         ) from error
 
 

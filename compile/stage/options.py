@@ -1,19 +1,40 @@
 """The options that several commands share: each has one name, one help text and one default."""
 
+from collections.abc import Callable
 from pathlib import Path
-from typing import Annotated, TypeAlias
+from typing import Annotated, TypeAlias, get_args
 
 import typer
 
 from bundle.base.limits import LIMITS
+from compile.stage.config import FoldMode
 from compile.stage.shipped import DATA, MODEL, shipped_data
 from targets.target_profile import read_profiles
 
 SHIPPED_MODEL, SHIPPED_DATA = (f"{name} of this checkout" for name in (MODEL, DATA))
+TARGETS = tuple(read_profiles())
 _COUNT, _THREADS = LIMITS["count"].most, LIMITS["threads"].most
 
-TARGET_NAMES = ", ".join(read_profiles())
-TargetName: TypeAlias = Annotated[str, typer.Option(help=f"The target to compile for: {TARGET_NAMES}.")]
+
+def completing(*words: str) -> Callable[[str], list[str]]:
+    """Return what a shell asks to complete an option's value, which is one of the words."""
+
+    def answer(incomplete: str) -> list[str]:
+        return [word for word in words if word.startswith(incomplete)]
+
+    return answer
+
+
+TARGET = typer.Option(help=f"The target to compile for: {', '.join(TARGETS)}.", autocompletion=completing(*TARGETS))
+FOLD_MODE = typer.Option(
+    "--fold",
+    help="cost, the default: every elimination that pays. none: nothing.",
+    autocompletion=completing(*get_args(FoldMode)),
+)
+BUDGETS = typer.Option(
+    help="default (1 %), strict (0.1 %), or depth=0.01,...: drops.", autocompletion=completing("default", "strict")
+)
+TargetName: TypeAlias = Annotated[str, TARGET]
 Data: TypeAlias = Annotated[
     Path, typer.Option(help="A labelled folder.", default_factory=shipped_data, show_default=SHIPPED_DATA)
 ]

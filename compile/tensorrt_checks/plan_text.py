@@ -5,6 +5,7 @@ from pathlib import Path
 
 from bundle.base.errors import PlanFailed
 from bundle.formats.tensorrt_checks import PROOF, Proof, read_lint, read_proof
+from bundle.judging import wording
 
 
 def describe(folder: Path) -> Iterator[str]:
@@ -41,21 +42,21 @@ def graph_lines(proof: Proof) -> Iterable[str]:
             f"written a frame, and {graph.weight_bytes / 1e6:.1f} MB of weights"
         )
     for gate in proof.gates:
-        yield f"  gate: {gate.says}: {gate.status}, {gate.got}"
+        yield f"  plan check: {gate.says}: {gate.status}, {gate.got}"
         yield from (f"    {node}" for node in gate.nodes)
 
 
 def require_plan(folder: Path) -> None:
-    """Do nothing if no gate of the plans in a bundle's ``proof.json`` failed; those that were not run did not.
+    """Do nothing if no plan check in a bundle's ``proof.json`` failed; those that were not run did not.
 
     Raises:
-        PlanFailed: naming every gate that failed, and its nodes.
+        PlanFailed: naming every check that failed, and its nodes.
     """
     proof = read_proof(folder)
     failed = () if proof is None else proof.failed
     if failed:
         raise PlanFailed(
-            f"the plans of {', '.join(dict.fromkeys(gate.graph for gate in failed))} fail {len(failed)} gates",
+            f"the plans of {', '.join(dict.fromkeys(gate.graph for gate in failed))} fail {wording.plural(len(failed), 'plan check')}",
             expected="; ".join(dict.fromkeys(gate.says for gate in failed)),
             got="; ".join(f"{gate.got}: {', '.join(gate.nodes)}" for gate in failed),
             where=str(folder / PROOF),

@@ -260,7 +260,7 @@ def main(
 ) -> None:
     """Have NVIDIA's own parser and builder take a graph on the CPU, and print the plan they make of it.
 
-    Exit codes: 0 accepted, 1 refused or a gate of the plan failed, 2 not readable, 3 not judged or TensorRT-RTX is not here.
+    Exit codes: 0 accepted, 1 refused or a plan check failed, 2 not readable, 3 not judged or TensorRT-RTX is not here.
 
     Example: tdss prove model.onnx --shape image=1x3x224x224
     """

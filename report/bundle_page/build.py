@@ -4,10 +4,10 @@ from bundle.base.strict_json import dumps
 from bundle.formats.artifacts import TensorSpec
 from bundle.formats.fold import FoldPart, FoldPicture, FoldProof, FoldRecord, FoldSettings
 from bundle.formats.manifest import Bundle, Manifest
+from bundle.judging import wording
 from bundle.judging.choice import Choice
 from bundle.judging.regression_report import RegressionReport
 from bundle.judging.sentences import why_shipped
-from report import wording
 from report.bundle_page.network import draw_network
 from report.bundle_page.views import FoldView, Group, LineRow, PartRow, PictureView, RuleRow
 from report.drawing.charts import bar
@@ -170,8 +170,8 @@ def _device(report: RegressionReport) -> tuple[tuple[str, str], ...]:
         ("executed on", report.executed_on),
         ("precision", report.precision),
         ("images", f"{report.images}: {report.source}"),
-        ("gate", report.gate),
-        *report.session.items(),
+        ("verdict rule", report.gate),
+        *(("device of the runtime" if name == "device" else name, value) for name, value in report.session.items()),
     )
 
 
@@ -182,9 +182,10 @@ def _spec(spec: TensorSpec) -> str:
 def _identity(bundle: Bundle) -> tuple[tuple[str, str], ...]:
     manifest = bundle.manifest
     size = manifest.preprocess
+    config, _, weights = manifest.reference.checkpoint_sha256.partition("-")
     return (
         ("manifest sha256", bundle.sha256),
-        ("checkpoint sha256", manifest.reference.checkpoint_sha256),
+        ("checkpoint", f"config.toml sha256 {config}…, model.safetensors sha256 {weights}…" if weights else config),
         ("reference", manifest.reference.framework),
         ("data", manifest.dataset.name),
         ("inputs", "; ".join(map(_spec, manifest.inputs))),

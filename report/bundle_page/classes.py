@@ -5,10 +5,10 @@ from numpy.typing import NDArray
 
 from bundle.formats.manifest import Bundle
 from bundle.formats.vectors import Vectors
+from bundle.judging import wording
 from bundle.judging.baseline import unpack
 from bundle.judging.regression_report import RegressionReport
 from bundle.tasks.table import task
-from report import wording
 from report.bundle_page.views import ClassRow, TaskClasses
 
 Floats = NDArray[np.float64]

@@ -8,6 +8,7 @@ import numpy as np
 
 from bundle.formats.manifest import Bundle, Manifest
 from bundle.formats.vectors import EvaluationSample, Vectors
+from bundle.judging import wording
 from bundle.judging.evaluate_image import Infer, feed
 from bundle.judging.ranking import extremes, losses, reference_scores
 from bundle.judging.regression_report import RegressionReport
@@ -16,7 +17,6 @@ from bundle.tasks.kinds.colours import Inks
 from bundle.tasks.postprocess import predict
 from bundle.tasks.spec import Array, DatasetSpec
 from bundle.tasks.table import Task, task
-from report import wording
 from report.bundle_page.views import Example, ImagesView, Legend, LegendEntry, Picture, TaskExamples
 from report.drawing.image_encoding import address, jpeg_address
 

@@ -1,10 +1,10 @@
-"""From regression.json to the page: the figures beside the gate, direct agreement, the earlier run."""
+"""From regression.json to the page: the figures beside the verdicts, direct agreement, the earlier run."""
 
+from bundle.judging import wording
 from bundle.judging.regression_report import BaselineResult, RegressionReport, TaskCheck
 from bundle.judging.sentences import why_verdict
 from bundle.judging.standing import against as compared
 from bundle.tasks.table import task
-from report import wording
 from report.bundle_page.views import AgreementRow, FigureRow, MeasuredView
 
 
@@ -17,12 +17,12 @@ def measured_view(report: RegressionReport | None) -> MeasuredView:
         figures=figure_rows(report),
         agreement=tuple(_agreement(name, check, report) for name, check in report.checks.items()),
         baseline="" if report.baseline is None else against(report.baseline),
-        source=f"{wording.plural(report.images, 'image')} of {report.source}; {report.gate} gate.",
+        source=f"{wording.plural(report.images, 'image')} of {report.source}; {report.gate} verdict rule.",
     )
 
 
 def figure_rows(report: RegressionReport) -> tuple[FigureRow, ...]:
-    """Return one row per figure that is reported and not gated."""
+    """Return one row per figure that is reported and decides no verdict."""
     return tuple(
         FigureRow(
             task=name,

@@ -19,7 +19,8 @@ NOT_KNOWN = "not known: no earlier page of this bundle has it"
 def now_here() -> str:
     """Say what runs now: the date and time in UTC, the machine, and the command of this process."""
     when = datetime.now(timezone.utc).strftime("%Y-%m-%d %H:%M UTC")
-    command = shlex.join([Path(sys.argv[0]).name, *sys.argv[1:]])
+    program = Path(sys.argv[0])
+    command = shlex.join(["tdss" if program.parts[-2:] == ("cli", "main.py") else program.name, *sys.argv[1:]])
     return f"{when}, on {platform.node()} ({platform.system()} {platform.machine()}), with: {command}"
 
 

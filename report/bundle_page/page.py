@@ -6,10 +6,10 @@ from bundle.formats.contents import LISTED, VECTORS
 from bundle.formats.fold import read_fold, read_fold_settings
 from bundle.formats.hash_files import write_hashed
 from bundle.formats.manifest import Bundle
+from bundle.judging import wording
 from bundle.judging.choice import read_bench, read_choice
 from bundle.judging.evaluate_image import Infer
 from bundle.judging.regression_report import RESULT, RegressionReport, read_report
-from report import wording
 from report.bundle_page import build, verdict
 from report.bundle_page.classes import class_views
 from report.bundle_page.examples import examples_view
@@ -47,7 +47,9 @@ def render(bundle: Bundle, infer: Infer | None = None, *, built: str = "") -> Pa
     """
     with bundle.copied([*bundle.results, *(set(bundle.manifest.files) & set(LISTED) - {VECTORS})]) as folder:
         page = describe(bundle, folder, infer, built or built_before(bundle, REPORT))
-    html = printed("page.html.j2", page, contents=CONTENTS, several=wording.SEVERAL, bundle=bundle.sha256)
+    empty = {"sensitivity": not page.sensitivity.rows, "legal": not page.legal.graphs}
+    contents = [(anchor, title) for anchor, title in CONTENTS if not empty.get(anchor)]
+    html = printed("page.html.j2", page, contents=contents, several=wording.SEVERAL, bundle=bundle.sha256)
     write_hashed(bundle.folder / REPORT, html.encode())
     return bundle.folder / REPORT
 

@@ -3,9 +3,9 @@
 from pathlib import Path
 
 from bundle.base.frozen import Frozen
+from bundle.judging import wording
 from bundle.judging.sensitivity import LayerSensitivity, SearchReport, read_sensitivity
 from bundle.judging.sentences import search_ended
-from report import wording
 from report.drawing.charts import bar
 
 SHOWN = 20

@@ -13,7 +13,7 @@ from bundle.formats.tensorrt_checks import (
     read_lint,
     read_proof,
 )
-from report import wording
+from bundle.judging import wording
 
 
 class GraphRow(Frozen):
@@ -42,7 +42,7 @@ class PlanRow(Frozen):
 
 
 class GateRow(Frozen):
-    """One gate of a plan; ``where`` names the nodes that fail it."""
+    """One plan check; ``where`` names the nodes that fail it."""
 
     graph: str
     says: str

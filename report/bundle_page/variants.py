@@ -4,6 +4,7 @@ from pathlib import Path
 from typing import NamedTuple
 
 from bundle.formats.manifest import Manifest
+from bundle.judging import wording
 from bundle.judging.choice import Bench, Candidate, Choice, VariantLatency
 from bundle.judging.regression_report import RegressionReport, VariantTask
 from bundle.judging.regression_report import VariantRow as Judged
@@ -12,7 +13,6 @@ from bundle.judging.standing import Standing as Stands
 from bundle.judging.standing import label, standing
 from bundle.judging.timing import Percentiles, busy
 from bundle.judging.verdict import Verdict
-from report import wording
 from report.bundle_page.views import BenchView, TaskCell, VariantRow
 from report.drawing.charts import bar
 

@@ -3,11 +3,11 @@
 import math
 
 from bundle.formats.manifest import Manifest
+from bundle.judging import wording
 from bundle.judging.checks import behind
 from bundle.judging.regression_report import RegressionReport, TaskResult, verdicts_of
 from bundle.judging.standing import allowed
 from bundle.judging.verdict import Verdict
-from report import wording
 from report.bundle_page.views import Headline, TaskRow, Tick
 from report.drawing.charts import Drop, Scale, budget_scale, drop_row
 

@@ -189,7 +189,7 @@ class ImagesView(Frozen):
 
 
 class FigureRow(Frozen):
-    """One figure that is reported and gates nothing."""
+    """One figure that is reported and decides no verdict."""
 
     task: str
     name: str

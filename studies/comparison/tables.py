@@ -77,11 +77,10 @@ def read_comparison(path: Path) -> Comparison:
     try:
         return Comparison.model_validate_json(read_limited(path, "json_bytes"))
     except (OSError, ValidationError) as error:
-        got = faults(error) if isinstance(error, ValidationError) else error.strerror or str(error)
         raise ArtifactError(
             "this is no result of the benchmark",
             expected="the bench.json that tdss bench writes",
-            got=got,
+            got=faults(error),
             where=str(path),
             fix="run tdss bench",
         ) from error

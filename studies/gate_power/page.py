@@ -15,9 +15,9 @@ from pydantic import ValidationError
 
 from bundle.base.errors import InputError
 from bundle.base.frozen import Frozen, faults
+from bundle.judging import wording
 from bundle.judging.verdict import Verdict
 from compile.stage.command import run_script
-from report import wording
 from studies.figure import panels, save
 from studies.generated_section import replace_section
 

@@ -6,7 +6,7 @@ from typing import Annotated, Literal, TypeAlias
 from pydantic import Field, ValidationError, model_validator
 
 from bundle.base.errors import ConfigError
-from bundle.base.frozen import Frozen, faults
+from bundle.base.frozen import Frozen, faults, fix_of
 from bundle.base.limits import LIMITS, Batch, Count, CountOrNone, Name, NotNegative, Positive, Seed, Small, SplitName
 from tdss.config import ModelConfig
 from tdss.toml_file import read_toml
@@ -108,8 +108,11 @@ class TrainConfig(Frozen):
     def _agrees(self) -> "TrainConfig":
         if (self.steps is None) == (self.minutes is None):
             raise ValueError("give exactly one of steps and minutes")
-        if set(self.losses) != set(self.model.tasks):
-            raise ValueError(f"losses are {sorted(self.losses)}, model.tasks are {sorted(self.model.tasks)}")
+        losses, tasks = set(self.losses), set(self.model.tasks)
+        add = [f"add [losses.{name}], for model.tasks holds it" for name in sorted(tasks - losses)]
+        remove = [f"remove [losses.{name}], for model.tasks lacks it" for name in sorted(losses - tasks)]
+        if losses != tasks:
+            raise ValueError("; ".join([*add, *remove]))
         if self.init_backbone is None and (self.freeze_backbone or self.stores == "trained"):
             raise ValueError('freeze_backbone and stores = "trained" need init_backbone: the backbone they keep')
         if self.freeze_backbone and self.trainable:
@@ -139,5 +142,5 @@ def read(path: Path) -> TrainConfig:
             expected="the keys that docs/reference/training.md lists",
             got=faults(error),
             where=str(path),
-            fix="correct or remove the keys named above",
+            fix=fix_of(error),
         ) from error

@@ -16,7 +16,7 @@ from torch import Tensor, nn
 from torch.optim import AdamW
 
 from bundle.base.errors import CheckpointError
-from bundle.base.frozen import Frozen
+from bundle.base.frozen import Frozen, faults
 from bundle.formats.artifacts import write_text
 from bundle.formats.outputs import only, replacing
 from tdss.checkpoint import write_weights
@@ -84,11 +84,11 @@ def load(folder: Path, model: nn.Module, own: Own, optimizer: AdamW) -> Counters
     try:
         counters = Counters.model_validate_json((folder / COUNTERS).read_bytes())
     except ValidationError as error:
-        raise _refuse(folder, "counters of schema_version 3", str(error)) from error
+        raise _refuse(folder, "counters of schema_version 3", faults(error)) from error
     try:
         tensors = load_file(folder / TENSORS)
     except (OSError, SafetensorError) as error:
-        raise _refuse(folder, f"the tensors of step {counters.step}", str(error)) from error
+        raise _refuse(folder, f"the tensors of step {counters.step}", faults(error)) from error
     _expect(folder, "model", set(model.state_dict()), tensors)
     for group, held in own.items():
         _expect(folder, group, set(held), tensors)

@@ -57,6 +57,18 @@ def test_a_name_with_a_typing_error_is_refused(typed: str) -> None:
         assert answer.returncode == 2 and f"unknown name {typed.partition('=')[0]}: expected one of" in answer.stderr
 
 
+@pytest.mark.parametrize("name", ["model", "data", "bundle"])
+def test_what_is_not_there_is_refused_before_anything_is_installed(name: str, tmp_path: Path) -> None:
+    environment = tmp_path / "venv"
+    (environment / "bin").mkdir(parents=True)
+    (environment / "bin" / "python").symlink_to(sys.executable)
+    (environment / ".made").touch()
+    wrong = f"{name}={tmp_path}/no'pe $(touch {tmp_path}/ran)"
+    answer = make(f"VENV={environment}", "target=intel", wrong)
+    assert answer.returncode == 2 and "no such file or folder" in answer.stderr and f"{name}=" in answer.stderr
+    assert "installing" not in answer.stdout and not (tmp_path / "ran").exists()
+
+
 @pytest.mark.parametrize("target", TARGETS)
 def test_a_target_installs_its_extra_and_runs_the_pipeline(target: str) -> None:
     answer = make("-n", f"target={target}")

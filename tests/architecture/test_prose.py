@@ -1,4 +1,4 @@
-"""Docstrings and comments are plain English: sentences of at most 25 words, and no word that only this project understands."""
+"""Docstrings, comments and documents are plain English: sentences of at most 25 words, and no word that only this project understands."""
 
 import ast
 import io
@@ -8,8 +8,10 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+from markdown_it.token import Token
 
 from tests.architecture.source import everything, place, tree
+from tests.architecture.test_documents import DOCUMENTS, tokens
 
 LONGEST = 25
 PRIVATE = re.compile(r"\b(anybody|lies|mend(s|ed|ing)?|nobody|roads?|somebody|told)\b", re.IGNORECASE)
@@ -52,12 +54,16 @@ def comments(source: str) -> Iterator[tuple[int, str]]:
         yield start, " ".join(block)
 
 
+def is_long(sentence: str) -> bool:
+    """Say whether a sentence has more words than a reader takes in."""
+    return len(WORD.findall(sentence)) > LONGEST
+
+
 def faults(text: str) -> Iterator[str]:
     """What is wrong with a text, sentence by sentence."""
     for sentence in sentences(text):
-        count = len(WORD.findall(sentence))
-        if count > LONGEST:
-            yield f"{count} words: {sentence}"
+        if is_long(sentence):
+            yield f"long: {sentence}"
         if found := PRIVATE.search(sentence):
             yield f"'{found.group()}': {sentence}"
 
@@ -73,6 +79,22 @@ def test_prose_is_plain() -> None:
         f"{place(path, line)} {fault}" for path in everything() for line, text in texts(path) for fault in faults(text)
     ]
     assert wrong == []
+
+
+def written(token: Token) -> str:
+    """The text of a paragraph or a table's cell; code in it is one word."""
+    return "".join(
+        "X" if one.type == "code_inline" else " " if one.type.endswith("break") else one.content
+        for one in token.children or ()
+    )
+
+
+def test_documents_have_no_long_sentence() -> None:
+    """Notes of decisions are dated, and programs write the pages of studies: neither is read here."""
+    documents = [path for path in DOCUMENTS if not {"decisions", "studies"} & set(path.parts)]
+    texts = [(path.name, written(token)) for path in documents for token in tokens(path) if token.type == "inline"]
+    assert len(texts) > 500
+    assert [(name, one) for name, text in texts for one in sentences(text) if is_long(one)] == []
 
 
 @pytest.mark.parametrize(

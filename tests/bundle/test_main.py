@@ -118,7 +118,7 @@ def test_pack_writes_beside_the_bundle(sound: Path, tmp_path: Path, capsys: pyte
 @pytest.mark.parametrize("arguments", [[], ["burn"], ["unpack", "x.zip"], ["sign", "x"]])
 def test_a_wrong_command_line_ends_with_2(arguments: list[str], capsys: pytest.CaptureFixture[str]) -> None:
     code, _, err = run(*arguments, capsys=capsys)
-    assert code == 2 and "usage: python -m bundle" in err
+    assert code == 2 and err.startswith("error: ") and "expected: python -m bundle" in err and "\n  fix: " in err
 
 
 def test_it_needs_numpy_and_pydantic_only_and_never_passes_a_signature_in_silence(sound: Path, tmp_path: Path) -> None:
@@ -129,6 +129,6 @@ def test_it_needs_numpy_and_pydantic_only_and_never_passes_a_signature_in_silenc
     done = bare("verify", str(sound))
     assert done.returncode == 0, done.stderr
     done = bare("verify", str(sound), "--key", str(tmp_path / "any.pub"))
-    assert done.returncode == 3 and "pip install --editable '.[sign]'" in done.stderr
+    assert done.returncode == 3 and "--editable '.[sign]'" in done.stderr
     done = bare("--help")
     assert done.returncode == 0 and "python -m bundle unpack" in done.stdout

@@ -47,6 +47,21 @@ def test_bash_completes_commands_groups_and_options(program: Path) -> None:
     assert set(completed(program, "store", "")) == {"list", "prune"}
 
 
+@pytest.mark.parametrize(
+    ("words", "offered"),
+    [
+        (("pipeline", "--target", ""), {"intel", "jetson"}),
+        (("quantize", "--target", "j"), {"jetson"}),
+        (("fold", "--target", ""), {"intel", "jetson", "reference"}),
+        (("fold", "--fold", ""), {"cost", "none"}),
+        (("pipeline", "--budgets", "s"), {"strict"}),
+    ],
+    ids=str,
+)
+def test_bash_completes_the_values_of_an_option(program: Path, words: tuple[str, ...], offered: set[str]) -> None:
+    assert set(completed(program, *words)) == offered
+
+
 @pytest.mark.parametrize("shell", ["zsh", "fish"])
 def test_the_other_shells_get_a_script_that_asks_tdss(shell: str, capsys: pytest.CaptureFixture[str]) -> None:
     code, out, err = tdss("completion", shell, capsys=capsys)

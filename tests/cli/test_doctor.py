@@ -8,7 +8,7 @@ from importlib.metadata import PackageNotFoundError, version
 import numpy as np
 import pytest
 
-from bundle.base.errors import TargetUnavailable
+from bundle.base.errors import TargetUnavailable, not_installed
 from cli import doctor
 from targets.intel import runtime
 from targets.intel.runtime import shared_core
@@ -49,6 +49,8 @@ def test_what_is_missing_is_named_with_the_command_that_installs_it(
     assert uses["train"]["install"].startswith("cd ") and uses["train"]["install"].endswith("--editable '.[train]'")
     assert f"{sys.executable} -m pip install --constraint constraints/host.txt" in uses["train"]["install"]
     assert uses["train"]["install"] in tdss("doctor", capsys=capsys)[1]
+    refused = not_installed("training", "lightning", extra="train", where="here", error=ImportError("no"))
+    assert uses["train"]["install"] in refused.fix, "one command, wherever it is named"
 
 
 def test_an_older_version_is_missing(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:

@@ -78,6 +78,52 @@ def test_an_unknown_command_is_exit_2_and_names_the_nearest(capsys: pytest.Captu
     assert "there is no command 'quantise'" in err and "did you mean 'tdss quantize'?" in err
 
 
+@pytest.mark.parametrize(
+    ("words", "name", "fix"),
+    [
+        (["pipelin", "--target", "intel"], "pipelin", "did you mean 'tdss pipeline'?"),
+        (["bundle", "blah"], "bundle blah", "tdss bundle --help says what each does"),
+        (["bundle", "verfy", "x"], "bundle verfy", "did you mean 'tdss bundle verify'?"),
+        (["frobnicate"], "frobnicate", "tdss --help says what each does"),
+    ],
+)
+def test_only_the_unknown_word_is_named_and_its_own_group_searched(
+    words: list[str], name: str, fix: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    code, _, err = tdss(*words, capsys=capsys)
+    assert code == 2 and f"there is no command '{name}'" in err and fix in err
+    assert ("quantize" in err) == (" " not in name), "a group names its own commands only"
+
+
+@pytest.mark.parametrize(
+    "words",
+    [
+        ["lint", "{}/no.onnx"],
+        ["fold", "{}/no.onnx", "--explain"],
+        ["report", "{}/no"],
+        ["bundle", "info", "{}/no"],
+        ["bundle", "unpack", "{}/no.zip", "--out", "{}/x"],
+        ["bundle", "verify", "{}", "--key", "{}/no.pub"],
+        ["regress", "{}/no"],
+        ["ranges", "{}/no"],
+        ["evaluate", "{}/no"],
+        ["train", "--config", "{}/no.toml"],
+    ],
+    ids=" ".join,
+)
+def test_a_missing_file_is_called_missing_without_the_systems_number(
+    words: list[str], tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    code, _, err = tdss(*(word.format(tmp_path) for word in words), capsys=capsys)
+    assert code == 2 and "Errno" not in err and "Error:" not in err
+    assert "no such file or folder" in err or "without manifest.json" in err
+
+
+def test_a_pipeline_without_a_target_says_which_option_names_it(capsys: pytest.CaptureFixture[str]) -> None:
+    code, _, err = tdss("pipeline", capsys=capsys)
+    assert code == 2 and "target: is missing" in err and "fix:      give --target intel" in err
+
+
 def test_an_unknown_option_is_exit_2(capsys: pytest.CaptureFixture[str]) -> None:
     code, _, err = tdss("bundle", "verify", "--colour", capsys=capsys)
     assert code == 2

@@ -18,7 +18,7 @@ def test_every_check_is_a_case_and_a_failure_says_why() -> None:
     assert failed == ["test_budget[normals]", "test_budget[depth]", "test_budget[edge]"]
     assert suite.get("failures") == "3"
     failure = cases["test_budget[normals]"].find("failure")
-    assert failure is not None and "normals: mean_angular_error_deg" in str(failure.get("message"))
+    assert failure is not None and "normals: mean angular error 18.200°" in str(failure.get("message"))
     values = {one.get("name"): one.get("value") for one in cases["test_budget[normals]"].iter("property")}
     assert values["verdict"] == "regression" and float(str(values["budget"])) == 0.01
     assert cases["test_baseline[edge]"].find("skipped") is not None

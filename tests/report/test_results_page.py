@@ -42,7 +42,7 @@ def test_results_are_ordered_and_judged_together(results: list[Path]) -> None:
         and "2 of 3 results" in page.verdict.sentences[0]
         and "no. 3" in page.verdict.sentences[0]
     )
-    assert "1 of them were not executed on a device" in page.verdict.sentences[1]
+    assert "Not executed on a device: 1 of them." in page.verdict.sentences[1]
     assert [row.latency for row in page.rows] == ["not timed", "80.0 ms", "80.0 ms"]
     assert page.tasks == tuple(made.CHANNELS) and [len(chart.strips) for chart in page.charts] == [3] * 6
     edge = page.rows[2].tasks[page.tasks.index("edge")]

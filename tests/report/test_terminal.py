@@ -3,8 +3,9 @@ import io
 import pytest
 from rich.console import Console
 
+from bundle.judging.checks import sentence
 from bundle.judging.regression_report import RegressionReport
-from report.terminal import notes, tasks_table
+from report.terminal import cells, notes, tasks_table
 from tests.report import made
 
 
@@ -40,6 +41,15 @@ def test_a_row_holds_the_six_figures_at_eighty_columns() -> None:
     assert line(lines, "normals")[-2:] == ["✗", "regression"]
     assert line(lines, "edge") == ["edge", "0.6000", "–", "–", "–", "5", "1%", "✗", "regression"]
     assert not any("…" in text for text in lines) and max(map(len, lines)) <= 80
+
+
+@pytest.mark.parametrize("made_report", [made.regression(), made.failing()])
+def test_a_device_writes_the_numbers_that_the_table_of_a_host_has(made_report: dict[str, object]) -> None:
+    report = RegressionReport.model_validate(made_report)
+    for name, result in report.tasks.items():
+        _, *numbers, images, budget = cells(name, result)
+        said = sentence(name, result)
+        assert all(number in said for number in numbers) and f"budget {budget}, {images} labelled" in said
 
 
 def test_every_task_has_a_row_and_the_outcome_is_said() -> None:

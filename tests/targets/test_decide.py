@@ -183,7 +183,7 @@ def test_one_command_ends_with_a_verdict_per_task_and_a_file_to_send(monkeypatch
     use(monkeypatch, folder)
     main([str(folder), "--runs", "3", "--warmup", "1"])
     said = capsys.readouterr().out
-    assert "chosen: int8" in said and "semseg: miou" in said and "PASS: A Fake Orin, int8, device, 12 images" in said
+    assert "chosen: int8" in said and "semseg: mIoU" in said and "PASS: A Fake Orin, int8, device, 12 images" in said
     sent = folder.parent / "made-jetson-a-fake-orin-results.zip"
     assert str(sent) in said
     with zipfile.ZipFile(sent) as archive:

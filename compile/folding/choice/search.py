@@ -182,7 +182,7 @@ def search(network: Network, rates: Rates, progress: Callable[[str], None] = lam
     results: list[tuple[float, frozenset[int]]] = []
     for start in ([], state.free):
         state.start(start)
-        progress(f"fold: search from {len(start)} kept values: {state.total / 1e6:.0f} M")
+        progress(f"fold: search from {len(start)} kept values: estimated cost {state.total / 1e6:.0f} M MACs")
         _descend(state, groups)
         while _cut(state, groups[2]):
             _descend(state, groups)
@@ -190,7 +190,7 @@ def search(network: Network, rates: Rates, progress: Callable[[str], None] = lam
         results.append(
             (state.total, frozenset(state.kept - {uid for uid in state.forced if network.values[uid].is_source}))
         )
-        progress(f"fold: to {state.total / 1e6:.0f} M with {len(results[-1][1])} kept values")
+        progress(f"fold: down to {state.total / 1e6:.0f} M MACs with {len(results[-1][1])} kept values")
     cost, kept = min(results, key=lambda result: result[0])
     blocked = {uid: reason for uid, reason in sorted(state.blocked.items()) if uid in kept}
     fixed = fixed_price(network, rates)

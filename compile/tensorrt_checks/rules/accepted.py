@@ -5,7 +5,7 @@ from pathlib import Path
 from pydantic import ValidationError
 
 from bundle.base.errors import ConfigError
-from bundle.base.frozen import Frozen, faults
+from bundle.base.frozen import Frozen, faults, fix_of
 from compile.tensorrt_checks.findings import Accepted
 from compile.tensorrt_checks.rules.table import RULES
 from tdss.toml_file import read_toml
@@ -34,7 +34,7 @@ def read_accepted(path: Path) -> tuple[Accepted, ...]:
             expected="TOML: [[accept]] with rule, reason, measured and, unless it is every node, node",
             got=faults(error),
             where=str(path),
-            fix="correct the file",
+            fix=fix_of(error),
         ) from error
     for one in found:
         if one.rule not in WARNINGS:

@@ -63,6 +63,11 @@ def test_a_missing_package_names_its_extra_and_a_missing_module_of_ours_is_a_fau
     assert exit_code(exit_status()(import_module), "bundle.of_which_there_is_none") == 4
 
 
+def test_a_command_of_a_host_says_what_a_device_has_instead(capsys: pytest.CaptureFixture[str]) -> None:
+    assert ends(ModuleNotFoundError("No module named 'typer'", name="typer")) == 3
+    assert "python -m targets and python -m bundle" in capsys.readouterr().err
+
+
 def test_what_is_printed_is_escaped(capsys: pytest.CaptureFixture[str]) -> None:
     say("a\x1b]0;title\x07")
     print_answer("b\u202e")

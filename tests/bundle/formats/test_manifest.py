@@ -88,9 +88,12 @@ def test_a_careless_edit_of_the_manifest_is_refused(folder: Path) -> None:
         load_bundle(folder)
 
 
-def test_a_folder_without_a_manifest_is_no_bundle(tmp_path: Path) -> None:
-    with pytest.raises(ArtifactError, match="no bundle here"):
-        load_bundle(tmp_path)
+def test_what_is_no_bundle_is_said_and_only_a_file_is_unpacked(tmp_path: Path) -> None:
+    (tmp_path / "file.zip").write_bytes(b"PK")
+    for name, got in (("", "a folder without"), ("file.zip", "a file"), ("none.zip", "no such file or folder")):
+        with pytest.raises(ArtifactError, match="no bundle here") as caught:
+            load_bundle(tmp_path / name)
+        assert caught.value.got.startswith(got) and ("unpack" in caught.value.fix) == (got == "a file")
 
 
 @pytest.mark.parametrize("name", ["vectors.npz", "f32.onnx"])

@@ -72,11 +72,11 @@ def test_the_earlier_run_is_asked_about_and_can_fail_the_report() -> None:
     )
     worse = report(baseline=earlier, passed=False)
     found = answer(worse, "edge", "baseline", allow_inconclusive=True)
-    assert not found.passed and found.text.startswith("against the earlier run: edge: ods_f 0.5 → 0.4")
+    assert not found.passed and found.text.startswith("against the earlier run: edge: ODS F 0.5000 → 0.4000")
     assert answer(worse, "depth", "baseline", allow_inconclusive=False).passed
     with pytest.raises(RegressionFailed, match="is within its budgets, but not against the earlier run") as caught:
         require_passed(worse)
-    assert caught.value.got.startswith("against the earlier run: edge: ods_f") and list(behind(worse)) == ["edge"]
+    assert caught.value.got.startswith("against the earlier run: edge: ODS F") and list(behind(worse)) == ["edge"]
     assert behind(report()) == {}
 
 

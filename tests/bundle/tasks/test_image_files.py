@@ -144,4 +144,4 @@ def test_a_file_that_is_not_there_is_called_missing(tmp_path: Path, name: str) -
     read = decode_npy if name.endswith(".npy") else partial(decode, modes=("RGB",))
     with pytest.raises(DatasetError, match=f"{name} is missing") as caught:
         read(tmp_path / name)
-    assert caught.value.got == "no such file" and "path" in caught.value.fix
+    assert caught.value.got == "no such file or folder" and "path" in caught.value.fix

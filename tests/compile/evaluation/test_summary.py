@@ -66,6 +66,7 @@ def test_it_names_the_costliest_layers_the_nearest_variant_and_the_commands(tmp_
     path = tmp_path / "sensitivity.json"
     path.write_text(search.model_dump_json())
     lines = next_steps(ASKED, report_of(FAR, CLOSE, UNJUDGED), tmp_path)
+    assert lines.pop(0) == f"  all results: {tmp_path / 'report.html'}"
     assert lines[0] == "  saliency: its noise comes from loud 91%, soft 9%"
     assert lines[1].startswith("  nearest to passing: int8, saliency inconclusive") and "edge" not in lines[1]
     more, wider = (shlex.split(line.partition(": tdss pipeline ")[2]) for line in lines[2:])
@@ -78,17 +79,22 @@ def test_it_names_the_costliest_layers_the_nearest_variant_and_the_commands(tmp_
 
 
 def test_without_a_search_there_are_no_layers_and_a_limit_that_is_wide_enough_is_not_widened(tmp_path: Path) -> None:
-    lines = next_steps(ASKED, report_of(FAR, CLOSE), tmp_path)
+    _, *lines = next_steps(ASKED, report_of(FAR, CLOSE), tmp_path)
     assert [line.partition(":")[0] for line in lines] == ["  nearest to passing", "  to accept int8 as it is"]
 
 
 def test_what_is_undefined_has_no_budget_that_would_do(tmp_path: Path) -> None:
-    lines = next_steps(ASKED, report_of(row("f32", saliency=task_of(None, "regression"))), tmp_path)
+    _, *lines = next_steps(ASKED, report_of(row("f32", saliency=task_of(None, "regression"))), tmp_path)
     assert len(lines) == 1 and lines[0].startswith("  nearest to passing: f32, saliency regression")
 
 
-def test_a_bundle_within_its_budgets_needs_no_step(tmp_path: Path) -> None:
-    assert next_steps(ASKED, report_of(FAR).model_copy(update={"passed": True}), tmp_path) == []
+def test_a_bundle_within_its_budgets_is_looked_at_and_goes_to_its_device(tmp_path: Path) -> None:
+    passed = report_of(FAR).model_copy(update={"passed": True})
+    assert next_steps(ASKED, passed, tmp_path) == [f"  all results: {tmp_path / 'report.html'}"]
+    emulated = passed.model_copy(update={"target": "jetson", "executed_on": "emulation"})
+    folder = Path("my models/jetson")
+    [_, line] = next_steps(ASKED, emulated, folder)
+    assert "tdss bundle pack 'my models/jetson';" in line and line.endswith("make target=jetson bundle=jetson.zip")
 
 
 def test_the_terminal_says_eager_is_no_baseline_and_warns_of_a_busy_machine() -> None:
@@ -105,7 +111,7 @@ def test_the_terminal_says_eager_is_no_baseline_and_warns_of_a_busy_machine() ->
     )
     assert describe(choice, bench) == [
         "  f32             42.00 ms  shipped; within its budgets",
-        "  eager PyTorch: 1335 ms, not a baseline",
+        "  eager PyTorch: 1335 ms, for orientation: each speed-up is over compiled f32",
         "warning: the machine was busy while it timed (load 9.1 on 2 CPUs): the latencies may not be repeatable",
         "shipped: f32, the fastest variant within its budgets, measured here: 42.0 ms",
     ]
@@ -116,5 +122,5 @@ def test_the_terminal_says_eager_is_no_baseline_and_warns_of_a_busy_machine() ->
 def test_too_few_labels_are_the_step_and_no_layer_is_blamed(tmp_path: Path) -> None:
     few = report_of(FAR)
     tasks = {name: one.model_copy(update={"labelled_images": 1}) for name, one in few.tasks.items()}
-    lines = next_steps(ASKED, few.model_copy(update={"tasks": tasks}), tmp_path)
+    _, *lines = next_steps(ASKED, few.model_copy(update={"tasks": tasks}), tmp_path)
     assert lines == ["  too few labels for a verdict: saliency, edge; give at least 10 images with each"]

@@ -12,6 +12,7 @@ from onnx import TensorProto, helper
 from torch import nn
 
 from bundle.base.errors import GraphError, InputError
+from compile.folding.drawing import draw
 from compile.folding.engine import eliminate
 from compile.folding.graph_file import fold_file, read_graph
 from compile.folding.linear import expand
@@ -178,7 +179,11 @@ def test_the_command_prints_a_line_json_or_tables(
     assert code == 0 and line.startswith("folded for reference: ")
     record = json.loads(tdss("fold", str(graph), "--out", str(out), "--json", capsys=capsys)[1])
     assert record["outcome"] == "folded" and record["macs_before"] > record["macs_after"]
-    assert "Where there was a choice" in tdss("fold", str(graph), "--explain", capsys=capsys)[1]
+    _, shown, err = tdss("fold", str(graph), "--explain", "--out", str(out), capsys=capsys)
+    assert "Where there was a choice" in shown and f"written: {out}" in err
+    assert "written" not in tdss("fold", str(graph), "--explain", capsys=capsys)[2]
+    assert "give the file to write" in tdss("fold", str(graph), capsys=capsys)[2]
+    assert "give the folder to write" in tdss("fold", str(tmp_path), capsys=capsys)[2]
     assert tdss("fold", str(graph), "--out", str(out), "--tasks", "depth", capsys=capsys)[0] == 2
 
 
@@ -235,6 +240,15 @@ def test_the_target_says_what_work_costs(graph: Path, tmp_path: Path, monkeypatc
 
 
 @pytest.mark.slow
+def test_a_table_without_rows_is_not_drawn(graph: Path) -> None:
+    record = fold_file(graph, None, None, 1, "reference", quiet)
+    drawn = {
+        reasons: len(draw(record.model_copy(update={"untouched": dict.fromkeys(reasons, ("x",))})).renderables)
+        for reasons in ((), ("why",))
+    }
+    assert drawn[("why",)] == drawn[()] + 1
+
+
 def test_the_command_names_the_target_and_its_rates(
     graph: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
@@ -243,7 +257,9 @@ def test_the_command_names_the_target_and_its_rates(
     record = json.loads(answer)
     assert record["target"] == "jetson" and Rates.model_validate(record["rates"]) == rates_of("jetson")
     _, shown, _ = tdss("fold", str(graph), "--explain", capsys=capsys)
-    assert "for reference" in shown and f"{rates_of('reference').element:g} for an element" in shown
+    assert "for reference" in shown and f"adds {rates_of('reference').element:g} for each element" in " ".join(
+        shown.split()
+    )
 
 
 def test_a_target_is_known(graph: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:

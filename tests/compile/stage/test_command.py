@@ -6,8 +6,10 @@ import re
 import subprocess
 import sys
 from pathlib import Path
+from typing import Annotated, Literal
 
 import pytest
+import typer
 
 from bundle.base.errors import DatasetError, RegressionFailed, TargetUnavailable
 from compile.stage import command as script
@@ -69,6 +71,34 @@ def test_exit_codes(error: object, code: int, capsys: pytest.CaptureFixture[str]
         assert capsys.readouterr().err.startswith("error: it is wrong\n  expected: right\n")
 
 
+@pytest.mark.parametrize(
+    ("words", "expected", "got"),
+    [
+        (["--threads", "x"], "How many.", "integer"),
+        (["--thread", "1"], "--threads", "No such option"),
+        (["--shell", "nosh"], "Which.", "'nosh' is not one of 'bash', 'zsh'"),
+        (["--threads"], "a tool [OPTIONS]", "requires an argument"),
+        (["a", "b"], "a tool [OPTIONS]", "unexpected extra argument"),
+    ],
+)
+def test_wrong_words_are_refused_with_the_four_facts(
+    words: list[str], expected: str, got: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    def main(
+        threads: Annotated[int, typer.Option(help="How many.")] = 0,
+        shell: Annotated[Literal["bash", "zsh"], typer.Option(help="Which.")] = "bash",
+    ) -> None:
+        """Do it."""
+
+    with pytest.raises(SystemExit) as caught:
+        run_script(main, words, name="a tool")
+    said = capsys.readouterr().err
+    facts = dict(line.strip().split(":", 1) for line in said.splitlines()[1:])
+    assert caught.value.code == 2 and said.startswith("error: ") and "Value error" not in said
+    assert list(facts) == ["expected", "got", "where", "fix"]
+    assert facts["expected"].strip() == expected and got in facts["got"] and facts["where"].strip() == "a tool"
+
+
 def test_a_file_that_cannot_be_written_ends_with_2_and_the_reason(
     tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
@@ -80,7 +110,7 @@ def test_a_file_that_cannot_be_written_ends_with_2_and_the_reason(
         run_script(main, [])
     assert caught.value.code == 2
     said = capsys.readouterr().err
-    assert "got:      No such file or directory" in said and str(tmp_path / "no") in said
+    assert "got:      no such file or folder" in said and str(tmp_path / "no") in said
 
 
 def test_a_stage_is_named_before_it_runs_and_its_time_comes_last() -> None:

@@ -60,7 +60,7 @@ def test_a_plan_that_fails_a_gate_leaves_the_bundle_whole_and_ends_the_build_nam
     monkeypatch.setattr(checks, "prove", lambda graphs: Proof(status="accepted", gates=(gate,)))
     ir.save(parse(GOOD), tmp_path / "int8.onnx")
     checks.write_checks(tmp_path, TARGETS["jetson"], [VARIANT])
-    with pytest.raises(PlanFailed, match=r"the plans of int8\.onnx fail 1 gates") as caught:
+    with pytest.raises(PlanFailed, match=r"the plans of int8\.onnx fail 1 plan check") as caught:
         require_plan(tmp_path)
     assert (caught.value.expected, caught.value.got) == ("as many", "11 of 12: a/MatMul")
     assert caught.value.exit_code == 1

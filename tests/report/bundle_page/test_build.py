@@ -84,12 +84,15 @@ def test_the_provenance_names_hashes_device_and_tools() -> None:
     groups = {group.title: dict(group.rows) for group in built.provenance(opened({"a.bin": "0" * 64}), report)}
     assert groups["Where it was judged"]["ISA"] == "avx2"
     assert groups["Where it was judged"]["executed on"] == "device"
-    assert groups["What it is"]["checkpoint sha256"] == "ab" * 32
+    assert groups["What it is"]["checkpoint"] == "ab" * 32
     assert groups["What it is"]["manifest sha256"] == hashlib.sha256(b"{}").hexdigest()
     assert groups["What it is"]["inputs"] == "image: float32 [1, 3, 40, 56]"
     assert groups["Files (sha256)"] == {"a.bin": "0" * 64}
     assert groups["Settings"] == {"threads": "2"}
     assert groups["Parent artifacts (sha256)"] == {"quantized": "cd" * 32}
+    session = report.model_copy(update={"session": {"device": "CPU", "HINT": "bf16"}})
+    titles = [title for title, _ in built.provenance(opened({}), session)[0].rows]
+    assert len(titles) == len(set(titles)) and "HINT" in titles
     unjudged = built.provenance(opened({}), None)
     assert "Where it was judged" not in [group.title for group in unjudged]
 

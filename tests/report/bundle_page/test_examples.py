@@ -10,12 +10,12 @@ from bundle.formats.manifest import Bundle, load_bundle
 from bundle.formats.vectors import Vectors
 from bundle.judging.ranking import reference_scores
 from bundle.judging.regression_report import RegressionReport
+from bundle.judging.wording import metric_value
 from bundle.tasks.kinds.colours import Inks
 from bundle.tasks.spec import Array
 from bundle.tasks.table import task
 from report.bundle_page.examples import HOW_SCORED, NOT_RUN, answer, changed_most, examples_view
 from report.bundle_page.views import Example, ImagesView, Picture
-from report.wording import metric_value
 from tests.report import made
 
 

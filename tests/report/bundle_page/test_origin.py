@@ -13,8 +13,9 @@ from tests.report import made
 from tests.report.bundle_page.test_page import Reader
 
 
-def test_now_here_has_a_date_a_machine_and_the_command(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(sys, "argv", ["/opt/bin/tdss", "pipeline", "--target", "in tel"])
+@pytest.mark.parametrize("program", ["/opt/bin/tdss", "/a/checkout/cli/main.py"])
+def test_now_here_has_a_date_a_machine_and_the_command(program: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(sys, "argv", [program, "pipeline", "--target", "in tel"])
     assert re.fullmatch(
         r"\d{4}-\d\d-\d\d \d\d:\d\d UTC, on .+ \(\w+ \w+\), with: tdss pipeline --target 'in tel'", now_here()
     )

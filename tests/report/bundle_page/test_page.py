@@ -87,6 +87,19 @@ def test_what_is_missing_is_said(tmp_path: Path) -> None:
     assert "compiled" not in " ".join(page.values("img", "alt"))
 
 
+def test_a_cell_without_a_verdict_is_marked_so_that_a_phone_leaves_it_out(tmp_path: Path) -> None:
+    page = Reader(render(load_bundle(made.make(tmp_path / "b", None))).read_text(encoding="utf-8"))
+    assert page.values("td", "class").count("number absent") == len(made.CHANNELS) and "– " in page.text
+
+
+def test_the_contents_lead_to_sections_that_hold_something(tmp_path: Path) -> None:
+    bare = Reader(render(load_bundle(made.make(tmp_path / "b", made.regression()))).read_text(encoding="utf-8"))
+    links = {link.removeprefix("#") for link in bare.values("a", "href")}
+    assert links <= set(bare.values("h2", "id")) and "sensitivity" not in links and {"tasks", "fold"} <= links
+    measured = made.make(tmp_path / "c", made.regression(), sensitivity=True)
+    assert "#sensitivity" in Reader(render(load_bundle(measured)).read_text(encoding="utf-8")).values("a", "href")
+
+
 @pytest.mark.parametrize("field", ["name", "target"])
 def test_a_hostile_name_stays_text(tmp_path: Path, field: str) -> None:
     folder = made.make(tmp_path / "b", made.regression(), **{field: HOSTILE})

@@ -97,7 +97,9 @@ def test_a_variant_with_an_undecided_task_is_not_within_its_budgets(folder: Path
 
 def test_how_it_was_timed_is_said_and_eager_is_no_baseline() -> None:
     note = bench_view(BENCH).note
-    assert "15 runs after 3 to warm up" in note and note.endswith("Eager PyTorch: 128 ms, not a baseline.")
+    assert "15 runs after 3 to warm up" in note and note.endswith(
+        "Eager PyTorch: 128 ms, for orientation: each speed-up is over compiled f32."
+    )
     emulated = {**made.BENCH, "eager_ms": None, "f32_compiled_ms": None, "shipped_ms": None, "runs": 0, "warmup": 0}
     assert bench_view(Bench.model_validate(emulated)) == BenchView(note=NO_TIMING)
     assert bench_view(None) == BenchView(note=NO_BENCH)

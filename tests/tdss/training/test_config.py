@@ -24,7 +24,8 @@ def test_what_is_wrong_is_named(tmp_path: Path) -> None:
     assert "optimizer.ema" in refused(tmp_path, optimizer={"lr": 1.0, "ema": 1.0})
     assert "exactly one of steps and minutes" in refused(tmp_path, minutes=1.0)
     assert "exactly one of steps and minutes" in refused(tmp_path, steps=None)
-    assert "losses are ['depth']" in refused(tmp_path, losses={"depth": {}})
+    said = refused(tmp_path, losses={"depth": {}, "semsge": {}})
+    assert "add [losses.normals]" in said and "remove [losses.semsge]" in said and "Value error" not in said
     assert "need init_backbone" in refused(tmp_path, freeze_backbone=True)
     assert "precision" in refused(tmp_path, precision="16-mixed")
 

@@ -3,8 +3,8 @@ from pathlib import Path
 
 import pytest
 
+from bundle.judging import wording
 from bundle.tasks.table import TASKS
-from report import wording
 from studies.gate_power.coverage_page import Coverage
 
 
@@ -81,7 +81,7 @@ def test_sizes_and_plurals() -> None:
 
 def test_the_figures_of_several_verdicts_are_those_that_were_measured() -> None:
     """On the page and in docs/reference/regression.md: each number is docs/studies/interval-coverage.json's."""
-    root = Path(__file__).resolve().parents[2]
+    root = Path(__file__).resolve().parents[3]
     found = Coverage.model_validate_json((root / "docs" / "studies" / "interval-coverage.json").read_bytes()).together
     passes = sum(found.any_pass.values()) / len(found.any_pass)
     builds, draws = f"{100 * found.any_regression:.1f}", f"{100 * passes:.1f}"
