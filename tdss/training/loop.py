@@ -129,7 +129,10 @@ class Run:
         norm = self.fabric.clip_gradients(
             self.module, self.wrapped, max_norm=self.config.optimizer.clip, error_if_nonfinite=False
         )
-        values = {name: float(value.detach()) for name, value in (parts | penalties).items()}
+        named = parts | penalties
+        means = self.fabric.all_reduce(torch.stack(list(named.values())).detach())  # one history for all devices
+        assert isinstance(means, Tensor)
+        values = dict(zip(named, means.tolist(), strict=True))
         gradient = {"the gradient": float("nan") if norm is None else float(norm)}
         self._require_finite(moment.step, values | gradient)
         self.wrapped.step()
