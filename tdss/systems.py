@@ -8,7 +8,7 @@ from importlib import import_module
 from typing import Any, NamedTuple
 
 from bundle.base.frozen import Frozen
-from tdss.adapters.config import MtloraConfig, NoAdapterConfig, SsfConfig, TdssConfig
+from tdss.adapters.config import MtloraConfig, NoAdapterConfig, SsfConfig, TadformerConfig, TdssConfig
 from tdss.backbones.config import SwinConfig, VitConfig
 from tdss.decoders.config import HrnetConfig
 
@@ -25,6 +25,7 @@ BACKBONES = (System(SwinConfig, "tdss.backbones.swin", "Swin"), System(VitConfig
 ADAPTERS = (
     System(TdssConfig, "tdss.adapters.tdss", "Tdss"),
     System(MtloraConfig, "tdss.adapters.mtlora", "Mtlora"),
+    System(TadformerConfig, "tdss.adapters.tadformer", "Tadformer"),
     System(SsfConfig, "tdss.adapters.lora", "Ssf"),
     System(NoAdapterConfig, "tdss.adapters.base", "NoAdapter"),
 )

@@ -83,6 +83,39 @@ class MtloraConfig(AdapterConfig):
         return (*LORA, *PUBLISHED, *(() if self.reduction else ("backbone.*.reduction.weight",)))
 
 
+class TadformerConfig(AdapterConfig):
+    """TADFormer (tdss/adapters/tadformer.py): one low-rank update per linear of a Swin, which each task filters in last blocks.
+
+    ``filter`` dynamic is the published one, made from each image; static, one per task, is that of the released code.
+    ``skip`` scrambled reads the skip feature's memory as the released code does: channels and positions are mixed.
+    """
+
+    kind: Literal["tadformer"]
+    rank: Small
+    scale: Real = 4.0
+    filter: Literal["dynamic", "static"] = "dynamic"
+    skip: Literal["straight", "scrambled"] = "straight"
+
+    def check(self, backbone: BackboneConfig) -> None:
+        """See ``AdapterConfig.check``."""
+        require_swin(self, backbone)
+
+    def shapes(self, stages: Sequence[StageShape]) -> tuple[StageShape, ...]:
+        """Return the shapes of merged streams; the last stage has no merging."""
+        return (*stages[1:], stages[-1])
+
+    def trainable(self) -> tuple[str, ...]:
+        """Return updates, filters, prompts and gates, and what the publication trains beside them."""
+        return (
+            *LORA,
+            *PUBLISHED,
+            "backbone.state.*",
+            "backbone.*.filter.*",
+            "backbone.*.prompts_up.*",
+            "backbone.*.skip_gate",
+        )
+
+
 class SsfConfig(AdapterConfig):
     """SSF (tdss/adapters/lora.py): a gain and a shift after every linear of every block, shared by all tasks."""
 
