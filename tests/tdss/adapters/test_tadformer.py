@@ -11,8 +11,8 @@ import torch
 from safetensors.torch import load_file
 from torch import Tensor, nn
 
-from tdss.adapters.config import TadformerConfig
-from tdss.adapters.tadformer import PROMPTS, DynamicFilter, TaskAttention
+from tdss.adapters.tadformer.config import TadformerConfig
+from tdss.adapters.tadformer.modules import PROMPTS, DynamicFilter, TaskAttention
 from tdss.backbones.config import ImageConfig, SwinConfig
 from tdss.backbones.swin import WindowAttention
 from tdss.config import ModelConfig

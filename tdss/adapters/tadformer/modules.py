@@ -28,8 +28,8 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from tdss.adapters.base import StreamAdapter
-from tdss.adapters.config import TadformerConfig
 from tdss.adapters.lora import LoraLinear
+from tdss.adapters.tadformer.config import TadformerConfig
 from tdss.backbones.base import BlockTap, Flow
 from tdss.backbones.swin import Mlp, PatchMerging, Swin, SwinBlock, SwinStage, WindowAttention
 from tdss.linears import linear_at, set_module, take_over
