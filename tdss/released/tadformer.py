@@ -12,18 +12,19 @@ from tdss.released import swin_family
 from tdss.released.base import Keys, Reader, Weights
 
 STATIC = re.compile(r"\.lora_filter\.(\w+)\.conv2d\.")
+PROMPTS = "backbone.task_prompts"
+NORM = ".attn.proj.prompt_layernorm."
 OWN = (
-    (re.compile(r"^backbone\.task_prompts$"), "backbone.state.tokens"),
+    (re.compile(re.escape(PROMPTS)), "backbone.state.tokens"),
     (re.compile(r"\.lora_shared_A$"), ".update.down"),
     (re.compile(r"\.lora_shared_B$"), ".update.up"),
-    (re.compile(r"\.attn\.proj\.prompt_layernorm\."), ".attn.prompt_norm."),
+    (re.compile(re.escape(NORM)), ".attn.prompt_norm."),
     (re.compile(r"\.task_prompts_up\."), ".prompts_up."),
     (STATIC, r".filter.\1."),
     (re.compile(r"\.lora_filter\.conv\."), ".filter.generate."),
     (re.compile(r"\.lora_filter\.chan_FilterNorm\.std$"), ".filter.gain"),
     (re.compile(r"\.lora_filter\.chan_FilterNorm\.mean$"), ".filter.shift"),
 )
-GATE = "prompt_gate"
 
 
 def describe(weights: Weights) -> Keys:
@@ -37,22 +38,24 @@ def describe(weights: Weights) -> Keys:
         "skip": "scrambled" if static else "straight",
     }
     keys = swin_family.describe(bare) | {"adapter": adapter}
-    if list(bare) == sorted(bare):  # safetensors keeps no order
+    backbone = [name for name in bare if name.startswith("backbone.")]
+    if (
+        backbone[0] != PROMPTS
+    ):  # a file that sorts its names, as safetensors does: PyTorch names a module's own tensors first
         del keys["tasks"]
     return keys
 
 
 def translate(weights: Weights, config: ModelConfig) -> Published:
     """See ``Reader``; the gate is the last block's, and a norm of prompts in another block has no effect."""
-    ours, left = swin_family.translate(swin_family.bare(weights), OWN)
-    for stage, depth in enumerate(config.backbone.depths):
-        prefix = f"backbone.stages.{stage}."
-        for block in range(depth - 1):
-            unused = [f"{prefix}blocks.{block}.attn.prompt_norm.{name}" for name in ("weight", "bias")]
-            left += [name for name in unused if ours.pop(name, None) is not None]
-        if prefix + GATE in ours:
-            ours[f"{prefix}blocks.{depth - 1}.skip_gate"] = ours.pop(prefix + GATE)
-    return ours, tuple(left)
+    bare, depths = swin_family.bare(weights), tuple(enumerate(config.backbone.depths))
+    norms = [f"backbone.layers.{stage}.blocks.{block}{NORM}" for stage, depth in depths for block in range(depth - 1)]
+    unused = [name for name in bare if name.startswith(tuple(norms))]
+    ours, left = swin_family.translate({name: value for name, value in bare.items() if name not in unused}, OWN)
+    for stage, depth in depths:
+        if (gate := f"backbone.stages.{stage}.prompt_gate") in ours:
+            ours[f"backbone.stages.{stage}.blocks.{depth - 1}.skip_gate"] = ours.pop(gate)
+    return ours, (*left, *unused)
 
 
 READER = Reader(describe, translate)

@@ -11,6 +11,7 @@ import torch
 from safetensors.torch import load_file
 from torch import Tensor, nn
 
+from tdss.adapters.lora import LoraLinear
 from tdss.adapters.tadformer.config import TadformerConfig
 from tdss.adapters.tadformer.modules import PROMPTS, DynamicFilter, TaskAttention
 from tdss.backbones.config import ImageConfig, SwinConfig
@@ -19,7 +20,8 @@ from tdss.config import ModelConfig
 from tdss.config_file import make_config
 from tdss.decoders.config import HrnetConfig
 from tdss.model import MultiTaskModel
-from tdss.released.tadformer import READER
+from tdss.released.swin_family import translate
+from tdss.released.tadformer import OWN, READER
 from tdss.training.start import count_parameters
 from tests.tdss.oracle import far
 
@@ -33,17 +35,19 @@ STORED = 5e-7  # against what is stored as float32
 def released(kind: str) -> dict[str, Tensor]:
     """The oracle's weights as a file of the released code holds them, with one kind of filter and in its order."""
     weights = load_file(ORACLES / "tiny.safetensors")
-    other = ".conv2d." if kind == "dynamic" else (".lora_filter.conv.", ".chan_FilterNorm.")
-    for part in (other,) if isinstance(other, str) else other:
-        weights = {name: value for name, value in weights.items() if part not in name}
+    weights = {
+        name: x
+        for name, x in weights.items()
+        if ".lora_filter." not in name or (".conv2d." in name) == (kind == "static")
+    }
     counters = {
         f"decoders.decoders.{task}.last_layer.1.num_batches_tracked": torch.tensor(0) for task in RELEASED.values()
     }
     masks = {"backbone.layers.0.blocks.1.attn_mask": torch.zeros(64, 49, 49)}
-    ordered = sorted(
-        weights | counters | masks, key=lambda name: [".semseg." not in name, ".normals." not in name, name]
-    )
-    return {name: (weights | counters | masks)[name] for name in ordered}
+    every = weights | counters | masks
+    ranks = ("backbone.task_prompts", ".semseg.", ".normals.")  # the prompts first, then tasks in their order
+    ordered = sorted(every, key=lambda name: ([part not in name for part in ranks], name))
+    return {name: every[name] for name in ordered}
 
 
 def model_of(kind: str, skip: str) -> MultiTaskModel:
@@ -157,17 +161,11 @@ def test_the_dynamic_filter() -> None:
 @pytest.mark.parametrize("kind", ["dynamic", "static"])
 def test_one_attention_of_a_last_block(kind: str) -> None:
     arrays, tasks = oracle("modules.npz"), ("semseg", "normals", "sal")
-    other = ".conv2d." if kind == "dynamic" else ".lora_filter.c"
     weights = {
         name.removeprefix("tpc/w/"): torch.tensor(x)
         for name, x in arrays.items()
-        if name.startswith("tpc/w/")
-        and (".conv2d." in name if kind == "static" and "lora_filter" in name else other not in name)
+        if name.startswith("tpc/w/") and (".lora_filter." not in name or (".conv2d." in name) == (kind == "static"))
     }
-    from tdss.adapters.lora import LoraLinear
-    from tdss.released.swin_family import translate
-    from tdss.released.tadformer import OWN
-
     config = TadformerConfig(kind="tadformer", rank=4, filter=kind, skip="straight")  # type: ignore[arg-type]
     attention = TaskAttention(WindowAttention(12, 3, 7), config, tasks)
     attention.qkv = LoraLinear(attention.qkv, 4, 4.0)
