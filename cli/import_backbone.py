@@ -23,7 +23,10 @@ def main(
         ),
     ] = None,
     system: Annotated[
-        str, typer.Option("--from", help="The file is a whole model that this system's released code saved: tadformer.")
+        str,
+        typer.Option(
+            "--from", help="The file is a whole model that the released code of a system saved, as tadformer."
+        ),
     ] = "",
     seed: Annotated[int, typer.Option(min=0, max=LIMITS["seed"].most, help="Draws what a backbone lacks.")] = 0,
     as_json: Annotated[bool, typer.Option("--json", help="Print what was left out as JSON.")] = False,
