@@ -10,8 +10,18 @@ from compile.graphs.nodes import integer
 
 
 def read_reshape(network: Network, node: ir.Node) -> View:
-    """Read a change of shape."""
-    return moved(reshape(network.moves, view_of(network, node.inputs[0]), known_shape(node.outputs[0])))
+    """Read a change of shape.
+
+    Raises:
+        NotLinear: it separates images that a convolution of weights made at run time has side by side in its channels. Read
+            as channels, each linear map behind it would be one dense matrix over all images.
+    """
+    view, shape = view_of(network, node.inputs[0]), known_shape(node.outputs[0])
+    origin = None if node.inputs[0] is None else node.inputs[0].producer()
+    made = origin is not None and origin.op_type == "Conv" and origin in network.opaque
+    if made and shape[:2] != view.shape[:2]:
+        raise NotLinear("it separates images that are side by side in the channels")
+    return moved(reshape(network.moves, view, shape))
 
 
 def read_transpose(network: Network, node: ir.Node) -> View:

@@ -8,14 +8,16 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-from compile.folding.engine import fold_graph
+from compile.folding.engine import eliminate, fold_graph
+from compile.graphs.cost import graph_cost
 from targets.folding import Rates
 from tests.compile.folding.engine_cases import operators
 from tests.compile.folding.exact import error, run_float32
 from tests.compile.folding.exporting import export_simplified
 from tests.compile.folding.foreign import filled
 
-fold = partial(fold_graph, rates=Rates(element=10.0, operator=100.0, thin=2))
+RATES = Rates(element=10.0, operator=100.0, thin=2)
+fold = partial(fold_graph, rates=RATES)
 
 
 class Summed(nn.Module):
@@ -75,3 +77,25 @@ def test_a_grouped_transposed_convolution_takes_up_a_batch_norm() -> None:
     assert far < 1e-5
     assert operators(made) == ["ConvTranspose", "Relu"]
     assert len(operators(model)) == 3
+
+
+class Filtered(nn.Module):
+    """A depthwise filter whose taps each image makes of itself, between two linears; the images are side by side in channels."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.down, self.taps, self.up = nn.Linear(6, 4), nn.Linear(4, 36), nn.Linear(4, 6)
+
+    def forward(self, x: Tensor) -> Tensor:
+        thin = self.down(x)
+        taps = torch.tanh(self.taps(thin.mean((1, 2)))).reshape(32, 1, 3, 3)
+        channels = thin.permute(0, 3, 1, 2).reshape(1, 32, 7, 7)
+        filtered = nn.functional.conv2d(channels, taps, padding=1, groups=32).view(8, 4, 7, 7)
+        return torch.relu(self.up(filtered.permute(0, 2, 3, 1)))
+
+
+def test_images_side_by_side_in_channels_are_not_one_matrix() -> None:
+    """Eight images of four channels: the linear behind the filter is 4 × 6 and not 32 × 48."""
+    model, _, far = folded(Filtered(), 8, 7, 7, 6)
+    assert far < 1e-5
+    assert graph_cost(eliminate(model, RATES).model).macs == graph_cost(model).macs
