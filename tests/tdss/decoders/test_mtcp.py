@@ -8,23 +8,34 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
+from lightning.fabric import Fabric
+from pydantic import ValidationError
+from rich.console import Console
 from safetensors.torch import load_file
-from torch import Tensor, nn
+from torch import Tensor
 
+from compile.folding.engine import fold_graph
 from tdss.backbones.config import StageShape
+from tdss.config import ModelConfig
 from tdss.decoders.base import AUXILIARY, Sizes
 from tdss.decoders.hrnet import resize
 from tdss.decoders.mtcp import balance
 from tdss.decoders.mtcp.config import MtcpConfig
 from tdss.decoders.mtcp.modules import MtcpDecoders
+from tdss.training import state
+from tdss.training.config import TrainConfig
+from tdss.training.loop import Run
+from tdss.training.progress import Display
+from tests.compile.folding.engine_cases import stays_the_same
+from tests.compile.folding.models import make_image, make_model, outputs
+from tests.compile.folding.project_models import exported
+from tests.compile.folding.proven import CHEAP
+from tests.tdss.training.tiny import settings, write_folder
 
 ORACLE = Path(__file__).parents[1] / "oracles/mtcp"
 EXACT, STORED, SINGLE = 1e-10, 5e-7, 1e-5  # tests/tdss/oracles/mtcp/README.md
 SPEC = json.loads((ORACLE / "tiny.json").read_text())
-TASKS = {
-    "pascal": {"semseg": 4, "human_parts": 3, "saliency": 1},
-    "nyud": {"semseg": 4, "depth": 1, "normals": 3},
-}
+TASKS = {"pascal": {"semseg": 4, "human_parts": 3, "saliency": 1}, "nyud": {"semseg": 4, "depth": 1, "normals": 3}}
 UPSAMPLE = {"pascal": 4, "nyud": 2}
 FPNS = {"pascal": ("fpn_semseg", "fpn_human", "fpn_normal"), "nyud": ("fpn_semseg", "fpn_depth", "fpn_normal")}
 HEADS = {
@@ -33,8 +44,16 @@ HEADS = {
 }
 SIDES = ("sem_pred_layers", "depth_pred_layers", "normals_pred_layers")
 FINAL = {
-    "pascal": (("alpha_semseg_4", "alpha_semseg_2"), ("beta_human_8", "beta_human_4"), ("charlie_sal_8", "charlie_sal_4")),
-    "nyud": (("alpha_semseg_4", "alpha_semseg_2"), ("beta_depth_8", "beta_depth_4"), ("charlie_depth_8", "charlie_depth_4")),
+    "pascal": (
+        ("alpha_semseg_4", "alpha_semseg_2"),
+        ("beta_human_8", "beta_human_4"),
+        ("charlie_sal_8", "charlie_sal_4"),
+    ),
+    "nyud": (
+        ("alpha_semseg_4", "alpha_semseg_2"),
+        ("beta_depth_8", "beta_depth_4"),
+        ("charlie_depth_8", "charlie_depth_4"),
+    ),
 }
 RENAMED = (
     (r"relative_position_bias_table", "bias_table"),
@@ -121,7 +140,9 @@ def wanted(arrays: Mapping[str, np.ndarray], model: str) -> dict[str, np.ndarray
 
 
 def shared_of(arrays: Mapping[str, np.ndarray]) -> Tensor:
-    return torch.tensor(arrays["pascal/pixel_decoder_feature"] * arrays["pascal/mask_logits"].astype(np.float64).sum(1, keepdims=True))
+    return torch.tensor(
+        arrays["pascal/pixel_decoder_feature"] * arrays["pascal/mask_logits"].astype(np.float64).sum(1, keepdims=True)
+    )
 
 
 def seen(decoders: MtcpDecoders, model: str, shared: Tensor) -> Iterator[tuple[str, Tensor]]:
@@ -196,13 +217,141 @@ def test_float32_is_close(model: str, arrays: Mapping[str, np.ndarray]) -> None:
 
 @pytest.mark.parametrize("model", TASKS)
 def test_every_tensor_is_seen(model: str, arrays: Mapping[str, np.ndarray]) -> None:
-    """By a gradient where it is a parameter; the effect of a running statistic is compared with the outputs as they were."""
-    decoders, shared = made(model), shared_of(arrays)
+    """A parameter by its gradient, a running statistic by its effect; the neck is not in the oracle."""
+    decoders, shared = made(model), dict.fromkeys(TASKS[model], shared_of(arrays))
+    decoders.training = True  # of the decoders, for their side heads; their modules stay in evaluation mode
 
-    def outputs() -> list[Tensor]:
-        got = decoders.train()(dict.fromkeys(TASKS[model], shared)) if False else dict(seen(decoders, model, shared))
-        return [x for name, x in got.items() if name.startswith("final/")]
+    def total() -> Tensor:
+        draw = torch.Generator().manual_seed(0)
+        outputs = decoders.decode(shared).values()
+        return torch.stack([(x * torch.randn(x.shape, generator=draw, dtype=x.dtype)).sum() for x in outputs]).sum()
 
-    torch.stack([(x * torch.randn(x.shape, dtype=x.dtype)).sum() for x in outputs()]).sum().backward()
-    dark = [name for name, x in decoders.named_parameters() if not name.startswith("neck.") and not (x.grad is not None and x.grad.any())]
-    assert not dark
+    before = total()
+    before.backward()
+    parameters = {name: x for name, x in decoders.named_parameters() if not name.startswith("neck.")}
+    unseen = [name for name, x in parameters.items() if x.grad is None or not x.grad.any()]
+    with torch.no_grad():
+        for name, x in decoders.named_buffers():
+            if "running" in name:
+                x.mul_(1.5)
+                unseen += [] if abs(float(total() - before)) > 1e-9 * abs(float(before)) else [name]
+                x.div_(1.5)
+    assert not unseen
+
+
+def test_sizes_are_the_published_ones() -> None:
+    """The release's, less what has no effect in it: per task a patch embedding, four convolutions and a feature branch."""
+    w = 256
+    dead = (16 * w * w + 3 * w) + 2 * (4 * w * w + 2 * w) + 2 * (9 * w * w + w) + (3 * w * w + 3 * w)
+    for tasks, published, loose in (
+        ({"semseg": 21, "human_parts": 7, "saliency": 1}, 91_276_967, 0),
+        ({"semseg": 40, "depth": 1, "normals": 3}, 91_521_434, 6),
+    ):
+        with torch.device("meta"):
+            sizes = Sizes((StageShape(96, 112, 112),), tasks, (448, 448))
+            decoders = MtcpDecoders(MtcpConfig(kind="mtcp", width=w), sizes)
+        count = sum(x.numel() for name, x in decoders.named_parameters() if not name.startswith("neck."))
+        assert count + 3 * dead + loose == published
+
+
+@pytest.mark.parametrize("model", TASKS)
+def test_the_weights_follow_the_losses_as_released(model: str) -> None:
+    table = SPEC["balancing"][model]
+    config = MtcpConfig(kind="mtcp", width=4, balance="released", spread=table["spread"])
+    sizes = Sizes((StageShape(4, 4, 4),), {"semseg": 2, "depth": 1}, (8, 8))
+    epochs = [row["losses"] for row in table["rows"]]
+    released, clamped, off = (
+        MtcpDecoders(config.model_copy(update={"balance": kind}), sizes) for kind in ("released", "clamped", "off")
+    )
+    assert released.loss_factors([]) == {} and off.loss_factors(epochs) == {}
+    for count, row in enumerate(table["rows"], 1):
+        assert released.loss_factors(epochs[:count]) == pytest.approx(row["weights"], rel=1e-10)
+    spread = table["spread_only"]
+    assert balance.spread_out(spread["in"], spread["factor"]) == pytest.approx(spread["out"], rel=1e-10)
+    steep = [epochs[0], {task: loss * (0.5 if task == "semseg" else 1) for task, loss in epochs[0].items()}]
+    assert min(released.loss_factors(steep).values()) < 0 or model == "pascal"
+    assert clamped.loss_factors(steep) == {task: max(x, 0) for task, x in released.loss_factors(steep).items()}
+
+
+def test_losses_are_projected_as_released() -> None:
+    for row in SPEC["balancing"]["MultiTaskLoss2"]:
+        assert balance.project(row["raw_losses"]) == pytest.approx(row["log_losses"], rel=1e-6)
+    assert balance.weights([{"semseg": 1.0, "edge": 0.0}, {"semseg": 2.0, "edge": 1.0}], 7.5) == {"semseg": 1.0}
+
+
+def small(adapter: str = "none", **tasks: int) -> ModelConfig:
+    keys = settings(Path(), Path(), tasks=tasks or {"semseg": 3, "normals": 3, "depth": 1})["model"]
+    assert isinstance(keys, dict)
+    decoder = {"kind": "mtcp", "width": 4, "window": 4, "balance": "clamped"}
+    return ModelConfig.model_validate(keys | {"adapter": {"kind": adapter}, "decoder": decoder})
+
+
+def test_a_subset_reads_every_task_and_answers_its_own() -> None:
+    config = small()
+    model = make_model(config)
+    before = outputs(model, make_image(config))
+    model.keep(("normals",))
+    assert torch.equal(outputs(model, make_image(config))["normals"], before["normals"])
+    assert set(model.decoders.get_submodule("stages")._modules) == set(config.tasks)
+
+
+def test_a_single_task_has_no_fusion() -> None:
+    config = small(semseg=3)
+    assert outputs(make_model(config), make_image(config))["semseg"].shape == (2, 3, 32, 32)
+
+
+def test_the_side_heads_are_trained_and_never_answered() -> None:
+    model = make_model(small())
+    image = make_image(small())
+    assert list(outputs(model, image)) == ["semseg", "normals", "depth"]
+    sides = [f"{task}{AUXILIARY}{step}" for task in small().tasks for step in (0, 1)]
+    assert list(outputs(model.train(), image)) == [*small().tasks, *sides]
+
+
+def test_a_stage_that_is_not_there_is_refused() -> None:
+    with pytest.raises(ValidationError, match=r"decoder\.finest is 2, the backbone has 2 stages"):
+        ModelConfig.model_validate(small().model_dump() | {"decoder": {"kind": "mtcp", "width": 4, "finest": 2}})
+    with pytest.raises(ValidationError, match="width 6 is not a multiple of 4 heads"):
+        MtcpConfig(kind="mtcp", width=6, heads=(4, 4, 4))
+
+
+def make_run(tmp_path: Path, runs: str) -> Run:
+    keys = settings(tmp_path / "set", tmp_path / runs) | {"save_seconds": 0.0, "steps": 6}
+    config = TrainConfig.model_validate(keys | {"model": small(semseg=3, normals=3).model_dump()})
+    fabric = Fabric(accelerator="cpu", devices=1, precision="32-true")
+    return Run(config, fabric, Display("mtcp", Console(quiet=True)))
+
+
+def test_a_resumed_run_has_the_weights_and_the_statistics(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Epochs have two steps: at step 5 the weights have changed twice."""
+    write_folder(tmp_path / "set")
+    calm, first, save = make_run(tmp_path, "calm"), make_run(tmp_path, "cut"), Run.save
+    calm.train()
+
+    def stop(run: Run) -> None:
+        save(run)
+        if run.counters.step == 5:
+            raise KeyboardInterrupt
+
+    monkeypatch.setattr(Run, "save", stop)
+    with pytest.raises(KeyboardInterrupt):
+        first.train()
+    monkeypatch.setattr(Run, "save", save)
+    second = make_run(tmp_path, "cut")
+    second.resume()
+    assert second.factors == first.factors and len(set(second.factors.values())) == 2
+    second.train()
+    files = [load_file(tmp_path / name / "tiny" / "last" / state.TENSORS) for name in ("calm", "cut")]
+    assert files[0].keys() == files[1].keys() and all(torch.equal(files[0][name], files[1][name]) for name in files[0])
+
+
+@pytest.mark.slow
+def test_it_folds_exactly() -> None:
+    """The neck is there once for all tasks. Only the norms behind a gate stay: four in each fusion."""
+    network = exported(small(semseg=3, depth=1))
+    convolutions = [node.inputs[1] for node in network.model.graph if node.op_type == "Conv"]
+    assert sum(value is not None and ".neck." in str(value.name) for value in convolutions) == 4
+    folded = stays_the_same(lambda model: fold_graph(model, CHEAP), network.model, network.feeds)
+    norms = [node for node in folded.graph if node.op_type == "BatchNormalization"]
+    assert len(norms) == 2 * 4
+    assert all(str(value.name).endswith("Mul_1") for node in norms for value in node.inputs[:1] if value)
