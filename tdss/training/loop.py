@@ -263,6 +263,10 @@ def train(config: TrainConfig, fabric: "Fabric", display: Display) -> None:
         require_folder(config.folder, foreign, inputs)
         config.folder.mkdir(parents=True, exist_ok=True)
         run = Run(config, fabric, display)
+        trained, every = (
+            sum(p.numel() for p in part) for part in (state.trainable(run.model).values(), run.model.parameters())
+        )
+        display.say(f"trains {trained / 1e6:.3f} M of {every / 1e6:.3f} M parameters")
         run.resume()
         require_folder(config.folder / "checkpoint", nothing)
         run.train()
