@@ -8,6 +8,7 @@ import pickle
 import re
 import struct
 import zipfile
+from collections import OrderedDict
 from pathlib import Path
 
 import torch
@@ -19,6 +20,7 @@ from bundle.formats.outputs import artifact, replacing, require_folder
 from tdss import checkpoint, config_file
 from tdss.backbones.base import Backbone
 from tdss.card import Card
+from tdss.config import ModelConfig
 from tdss.model import MultiTaskModel, plain_backbone, shapes
 from tdss.systems import class_of
 
@@ -41,6 +43,8 @@ UNREADABLE = (
 )
 """What torch.load raises for a file that is damaged, made to harm, or holds something else than tensors."""
 OTHER = re.compile(r"\bGLOBAL ([\w.]+)")  # what PyTorch's refusal of a pickle calls the object it asks for
+SETTINGS = "yacs.config.CfgNode"
+"""The settings that much released code saves beside the weights: read as a plain dictionary, of no use here."""
 NESTED = ("model", "state_dict", "model_state", "net")  # where published files keep the weights
 
 
@@ -53,8 +57,8 @@ def read_foreign(path: Path) -> dict[str, Tensor]:
     if _is_safetensors(path):
         return checkpoint.read_weights(path)
     try:
-        with path.open("rb") as stream:  # given a path, torch.load would look at its suffix
-            content = torch.load(stream, map_location="cpu", weights_only=True)
+        with path.open("rb") as stream, torch.serialization.safe_globals([(OrderedDict, SETTINGS)]):
+            content = torch.load(stream, map_location="cpu", weights_only=True)  # of a path it would read the suffix
     except UNREADABLE as error:
         said = _said(error)
         raise CheckpointError(
@@ -159,16 +163,23 @@ def import_backbone(weights: Path, config: Path, out: Path, *, seed: int) -> tup
     card = Card(
         trained_on=f"backbone from {weights.name}; adapters and decoders are untrained", steps=0, hours=0.0, metrics={}
     )
+    write_imported(out, model_config, tensors, card, weights, {"seed": seed})
+    return left
+
+
+def write_imported(
+    out: Path, config: ModelConfig, tensors: dict[str, Tensor], card: Card, weights: Path, settings: dict[str, object]
+) -> None:
+    """Write an ``Imported`` checkpoint of the file ``weights``."""
     with replacing(out, artifact(Imported)) as folder:
-        checkpoint.write(folder, model_config, tensors, card, storage="float32")
+        checkpoint.write(folder, config, tensors, card, storage="float32")
         record = Record(
             kind=Imported.kind,
             files=hash_folder(folder),
             parent=hash_file(weights),
             inputs=(),
             outputs=(),
-            settings={"seed": seed},
+            settings=settings,
             tools={"torch": torch.__version__},
         )
         write_record(folder, record)
-    return left
