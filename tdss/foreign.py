@@ -22,6 +22,7 @@ from tdss.backbones.base import Backbone
 from tdss.card import Card
 from tdss.config import ModelConfig
 from tdss.model import MultiTaskModel, plain_backbone, shapes
+from tdss.released.unread import refuse_unread
 from tdss.systems import class_of
 
 ZIPPED, PICKLED = b"PK\x03\x04", b"\x80"  # how a PyTorch file begins: since 1.6, and before it
@@ -153,6 +154,7 @@ def import_backbone(weights: Path, config: Path, out: Path, *, seed: int) -> tup
     model_config = config_file.read_config(config)
     shapes(model_config)
     published = read_foreign(weights)
+    refuse_unread(published, weights)
     backbone_class: type[Backbone] = class_of(model_config.backbone)
     state, left = backbone_class.translate(published, model_config.backbone, model_config.image)
     torch.manual_seed(seed)
