@@ -25,7 +25,7 @@ from bundle.tasks.table import task as task_row
 from tdss.adapters.base import TaskFeatures
 from tdss.backbones.base import Flow
 from tdss.backbones.config import ImageConfig, SwinConfig
-from tdss.backbones.swin import SwinStage, shift_mask, stage_sizes
+from tdss.backbones.swin import SwinBlock, SwinStage, shift_mask, stage_sizes
 from tdss.decoders.base import AUXILIARY, Decoders, Sizes
 from tdss.decoders.hrnet import resize
 from tdss.decoders.mtcp import balance
@@ -61,7 +61,7 @@ class Neck(nn.Module):
         self.fpn = Fpn(widths, width)
         self.weigh = nn.Conv2d(width, 1, 1)
         nn.init.zeros_(self.weigh.weight)
-        nn.init.ones_(self.weigh.bias)
+        nn.init.constant_(self.weigh.get_parameter("bias"), 1.0)
 
     def forward(self, stages: Sequence[Tensor]) -> Tensor:
         """Map one ``[batch, height, width, channels]`` per stage to ``[batch, width, height, width]``."""
@@ -83,9 +83,11 @@ class TaskStages(nn.Module):
         )
         self.norms = nn.ModuleList(nn.LayerNorm(config.width(stage)) for stage in range(len(sizes)))
         for stage in self.stages:
+            assert isinstance(stage, SwinStage)
             for block in list(stage.blocks)[1::2]:
+                assert isinstance(block, SwinBlock)
                 block.shift = block.window // 2
-                block.mask = shift_mask(*block.padded, block.window, block.shift)
+                block.mask = shift_mask(block.padded[0], block.padded[1], block.window, block.shift)
 
     def forward(self, shared: Tensor) -> list[Tensor]:
         """Map ``[batch, channels, height, width]`` to one such map per stage, finest first."""
@@ -113,7 +115,7 @@ class Refinement(nn.Module):
 
     def forward(self, coming: Tensor, stage: Tensor) -> tuple[Tensor, Tensor]:
         """Return the prediction's features and what goes on, on the stage's grid."""
-        x = resize(self.coming(coming), tuple(stage.shape[2:]))
+        x = resize(self.coming(coming), (stage.shape[2], stage.shape[3]))
         joined = torch.cat([x, self.stage(stage)], 1)
         return self.predict(joined), self.carry(joined)
 
@@ -139,14 +141,21 @@ class TaskDecoder(nn.Module):
             for _ in range(stages - 1)
         )
 
-    def predictions(self, own: Tensor, others: Sequence[Tensor], stages: Sequence[Tensor]) -> list[Tensor]:
-        """Return each step's features, coarsest first, of a task's joined map, those of the others, and the task's stages."""
+    def forward(
+        self, own: Tensor, others: Sequence[Tensor], stages: Sequence[Tensor]
+    ) -> tuple[Tensor, tuple[Tensor, ...]]:
+        """Return the head's output and, in training mode, the side heads', coarsest first.
+
+        ``own`` and ``others`` are the tasks' joined maps, ``stages`` are those of this task, finest first.
+        """
         coming = own if self.fusion is None else self.fusion(own, others)
         steps = []
         for refinement, stage in zip(self.refinements, reversed(stages), strict=True):
             features, coming = refinement(coming, stage)
             steps.append(features)
-        return steps
+        *coarser, last = steps
+        sides = zip(self.sides, coarser, strict=True) if self.training else ()
+        return self.head(last), tuple(side(x) for side, x in sides)
 
 
 def _head(task: str, width: int, channels: int, upsample: int) -> list[nn.Module]:
@@ -181,20 +190,19 @@ class MtcpDecoders(Decoders):
         )
 
     def forward(self, features: TaskFeatures) -> dict[str, Tensor]:
-        """Answer every task, and in training mode the side heads too."""
+        """Answer every task, in training mode its side heads too."""
         return self.decode({task: self.neck(features[task][self.config.finest :]) for task in self.stages})
 
     def decode(self, shared: Mapping[str, Tensor]) -> dict[str, Tensor]:
         """Answer every task from its shared map ``[batch, width, height, width]``."""
         stages = {task: own(shared[task]) for task, own in self.stages.items()}
         joined = {task: fpn(stages[task]) for task, fpn in self.fpns.items()}
-        outputs, sides = {}, {}
+        outputs, sides = dict[str, Tensor](), dict[str, Tensor]()
         for task, decoder in self.tasks.items():
             others = [x for name, x in joined.items() if name != task]
-            *coarser, last = decoder.predictions(joined[task], others, stages[task])
-            outputs[task] = resize(decoder.head(last), self.image)
-            for step, (side, x) in enumerate(zip(decoder.sides, coarser, strict=True) if self.training else ()):
-                sides[f"{task}{AUXILIARY}{step}"] = resize(side(x), self.image)
+            output, coarser = decoder(joined[task], others, stages[task])
+            outputs[task] = resize(output, self.image)
+            sides |= {f"{task}{AUXILIARY}{step}": resize(x, self.image) for step, x in enumerate(coarser)}
         return outputs | sides
 
     def needed(self, tasks: Sequence[str]) -> tuple[str, ...]:
