@@ -11,7 +11,6 @@ from tdss.foreign import read_foreign, write_imported
 from tdss.model import shapes
 from tdss.released.base import Keys
 from tdss.released.table import reader
-from tdss.released.unread import refuse_unread
 from tdss.toml_file import read_toml
 
 
@@ -23,12 +22,10 @@ def import_model(system: str, weights: Path, given: Path | None, out: Path) -> t
     Raises:
         InputError: no system has this name, something is at ``out`` that import did not write, or ``out`` is in an input.
         ConfigError: ``given`` is wrong, or lacks a key that the weights do not tell.
-        CheckpointError: the weights cannot be read, are of another model than the configuration's, or of
-            one that is recognised and not read.
+        CheckpointError: the weights cannot be read, or are of another model than the configuration's.
     """
     require_folder(out, artifact(Imported), [weights, *([] if given is None else [given])])
     released = read_foreign(weights)
-    refuse_unread(released, weights)
     describe, translate = reader(system)
     keys = {"name": system, **describe(released)}
     if given is not None:

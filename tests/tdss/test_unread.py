@@ -4,7 +4,7 @@ from pathlib import Path
 
 import pytest
 import torch
-from safetensors.torch import load_file
+from safetensors.torch import load_file, save_file
 from torch import Tensor
 
 from bundle.base.errors import CheckpointError
@@ -36,7 +36,10 @@ def taps() -> dict[str, Tensor]:
 @pytest.mark.parametrize("nested", ["", "model", "state_dict"])
 def test_it_is_refused_by_name(tmp_path: Path, weights: dict[str, Tensor], words: tuple[str, str], nested: str) -> None:
     held = {f"module.{name}" if nested else name: x for name, x in weights.items()}
-    torch.save({nested: held, "epoch": 3, "optimizer": {"state": {}}} if nested else held, tmp_path / "file.pth")
+    if nested:
+        torch.save({nested: held, "epoch": 3, "optimizer": {"state": {}}}, tmp_path / "file.pth")
+    else:
+        save_file(held, tmp_path / "file.pth")
     write_config(tmp_path / "config.toml", small())
     with pytest.raises(CheckpointError, match=words[0]) as whole:
         import_model(words[0].lower(), tmp_path / "file.pth", None, tmp_path / "out")

@@ -5,11 +5,13 @@ nothing, though their modules are those of ``decoder.kind = "mtcp"``. TAPS is re
 """
 
 import re
+from collections.abc import Mapping
 from pathlib import Path
 from typing import NamedTuple
 
+from torch import Tensor
+
 from bundle.base.errors import CheckpointError
-from tdss.released.base import Weights
 
 
 class Unread(NamedTuple):
@@ -43,7 +45,7 @@ UNREAD = (
 )
 
 
-def refuse_unread(weights: Weights, path: Path) -> None:
+def refuse_unread(weights: Mapping[str, Tensor], path: Path) -> None:
     """Do nothing if the file is of none of these systems.
 
     Raises:
