@@ -101,7 +101,7 @@ def test_three_phases_leave_checkpoints_cards_and_a_comparison(folder: Path, tmp
 
 @pytest.mark.parametrize(
     "adapter",
-    [{"kind": "mtlora", "rank": 2}, {"kind": "ssf"}, {"kind": "vmt", "rank": 2}],
+    [{"kind": "mtlora", "rank": 2}, {"kind": "tadformer", "rank": 2}, {"kind": "ssf"}, {"kind": "vmt", "rank": 2}],
     ids=lambda keys: keys["kind"],
 )
 def test_a_checkpoint_of_what_was_trained_is_the_trained_model(
@@ -121,7 +121,8 @@ def test_a_checkpoint_of_what_was_trained_is_the_trained_model(
     plain, held = load_file(start / checkpoint.WEIGHTS), load_file(own / checkpoint.WEIGHTS)
     assert {tensor.dtype for tensor in held.values() if tensor.is_floating_point()} == {torch.float16}
     trained = {name for name in plain if name in held and name.startswith("backbone.")}
-    inside = ("patch_embed", "norm", "bias_table", "reduction") if adapter["kind"] == "mtlora" else ()
+    published = ("patch_embed", "norm", "bias_table")
+    inside = {"mtlora": (*published, "reduction"), "tadformer": published}.get(str(adapter["kind"]), ())
     assert trained == {name for name in plain if name.startswith("backbone.") and any(part in name for part in inside)}
     lent = [name for name in plain if name.startswith("backbone.") and name not in held]
     assert lent and all(torch.equal(model.state_dict()[name], plain[name].float()) for name in lent)

@@ -218,7 +218,9 @@ class MtcpDecoders(Decoders):
         """Return the balancing weights, if they are on."""
         if self.config.balance == "off":
             return {}
-        losses = [balance.project(epoch) for epoch in epochs] if self.config.log_losses else epochs
+        losses = [{task: epoch[task] for task in self.tasks} for epoch in epochs]
+        if self.config.log_losses:
+            losses = [balance.project(epoch) for epoch in losses]
         found = balance.weights(losses, self.config.spread)
         least = 0.0 if self.config.balance == "clamped" else float("-inf")
         return {task: max(weight, least) for task, weight in found.items()}

@@ -8,26 +8,41 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
+from lightning.fabric import Fabric
+from rich.console import Console
 from safetensors.torch import load_file
 from torch import Tensor, nn
 
+from compile.folding.engine import fold_graph
+from compile.graphs.cost import graph_cost
+from tdss import checkpoint
 from tdss.adapters.lora import LoraLinear
 from tdss.adapters.tadformer.config import TadformerConfig
 from tdss.adapters.tadformer.modules import PROMPTS, DynamicFilter, TaskAttention
 from tdss.backbones.config import ImageConfig, SwinConfig
 from tdss.backbones.swin import WindowAttention
+from tdss.card import Card
 from tdss.config import ModelConfig
 from tdss.config_file import make_config
 from tdss.decoders.config import HrnetConfig
 from tdss.model import MultiTaskModel
 from tdss.released.swin_family import translate
 from tdss.released.tadformer import OWN, READER
+from tdss.training.config import TrainConfig
+from tdss.training.loop import Run
+from tdss.training.progress import Display
 from tdss.training.start import count_parameters
+from tests.compile.folding.engine_cases import stays_the_same
+from tests.compile.folding.models import adapted
+from tests.compile.folding.project_models import exported
+from tests.compile.folding.proven import CHEAP
 from tests.tdss.oracle import far
+from tests.tdss.training.tiny import settings, write_folder
 
 ORACLES = Path(__file__).parents[1] / "oracles" / "tadformer"
 VARIANTS = [("dynamic", "straight"), ("dynamic", "scrambled"), ("static", "straight"), ("static", "scrambled")]
 RELEASED = {"semseg": "semseg", "normals": "normals", "saliency": "sal"}
+CARD = Card(trained_on="nothing", steps=0, hours=0.0, metrics={})
 FREE = 1e-10  # float64 against float64
 STORED = 5e-7  # against what is stored as float32
 
@@ -246,3 +261,53 @@ def test_a_task_alone_answers_as_among_others() -> None:
     assert list(after) == ["normals"] and far(before["normals"].numpy(), after["normals"]) < 1e-14
     assert not [name for name in model.state_dict() if "semseg" in name]
     assert model.get_parameter("backbone.state.tokens").shape == (3, 12)
+
+
+@pytest.mark.parametrize("kind", ["dynamic", "static"])
+def test_the_published_model_answers_at_448(kind: str) -> None:
+    with torch.device("meta"):
+        outputs = MultiTaskModel(swin_t(16, kind)).eval()(torch.empty(1, 3, 448, 448))
+    assert {task: tuple(x.shape) for task, x in outputs.items()} == {
+        task: (1, channels, 448, 448) for task, channels in PASCAL.items()
+    }
+
+
+@pytest.mark.parametrize("kind", ["dynamic", "static"])
+def test_a_run_that_is_cut_ends_as_an_undisturbed_one(kind: str, tmp_path: Path) -> None:
+    """Every tensor that is trained has moved, and the frozen ones have not."""
+    keys = settings(write_folder(tmp_path / "set"), tmp_path / "calm")
+    backbone = {"embed_dim": 8, "depths": [2, 2], "heads": [1, 2], "window": 4, "drop_path": 0.2}
+    adapter = {"kind": "tadformer", "rank": 2, "filter": kind}
+    keys["model"] = {**keys["model"], "backbone": backbone, "adapter": adapter}  # type: ignore[dict-item]
+    plain = ModelConfig.model_validate({**keys["model"], "adapter": {"kind": "none"}})
+    checkpoint.save(tmp_path / "start", plain, MultiTaskModel(plain), CARD, storage="float32")
+    keys |= {"init_backbone": str(tmp_path / "start"), "freeze_backbone": True, "steps": 6}
+    calm = run_of(keys)
+    before = {name: x.detach().clone() for name, x in calm.model.named_parameters()}
+    calm.train()
+    moved = {name for name, x in calm.model.named_parameters() if not torch.equal(before[name], x)}
+    assert moved == {name for name, x in calm.model.named_parameters() if x.requires_grad}
+    cut = run_of({**keys, "runs": str(tmp_path / "cut")})
+    cut.counters = cut.counters.model_copy(update={"total": 3})
+    cut.train()
+    cut.counters = cut.counters.model_copy(update={"total": 6})
+    cut.save()
+    resumed = run_of({**keys, "runs": str(tmp_path / "cut")})
+    resumed.resume()
+    resumed.train()
+    assert resumed.counters.step == 6
+    assert all(torch.equal(x, resumed.model.state_dict()[name]) for name, x in calm.model.state_dict().items())
+
+
+def run_of(keys: dict[str, object]) -> Run:
+    fabric = Fabric(accelerator="cpu", devices=1, precision="32-true")
+    return Run(TrainConfig.model_validate(keys), fabric, Display("tiny", Console(quiet=True)))
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(("kind", "skip"), VARIANTS)
+def test_it_folds_exactly(kind: str, skip: str) -> None:
+    adapter = TadformerConfig(kind="tadformer", rank=3, filter=kind, skip=skip)  # type: ignore[arg-type]
+    network = exported(adapted(adapter, tasks=("semseg", "depth")))
+    folded = stays_the_same(lambda model: fold_graph(model, CHEAP), network.model, network.feeds)
+    assert graph_cost(folded).macs < graph_cost(network.model).macs

@@ -258,14 +258,16 @@ def test_sizes_are_the_published_ones() -> None:
 def test_the_weights_follow_the_losses_as_released(model: str) -> None:
     table = SPEC["balancing"][model]
     config = MtcpConfig(kind="mtcp", width=4, balance="released", spread=table["spread"])
-    sizes = Sizes((StageShape(4, 4, 4),), {"semseg": 2, "depth": 1}, (8, 8))
-    epochs = [row["losses"] for row in table["rows"]]
+    sizes = Sizes((StageShape(4, 4, 4),), TASKS[model], (8, 8))
+    named = [{name.replace("sal", "saliency"): loss for name, loss in row["losses"].items()} for row in table["rows"]]
+    epochs = [losses | {f"semseg{AUXILIARY}0": 9.0, "a penalty": 9.0} for losses in named]
     released, clamped, off = (
         MtcpDecoders(config.model_copy(update={"balance": kind}), sizes) for kind in ("released", "clamped", "off")
     )
     assert released.loss_factors([]) == {} and off.loss_factors(epochs) == {}
     for count, row in enumerate(table["rows"], 1):
-        assert released.loss_factors(epochs[:count]) == pytest.approx(row["weights"], rel=1e-10)
+        weights = {name.replace("sal", "saliency"): weight for name, weight in row["weights"].items()}
+        assert released.loss_factors(epochs[:count]) == pytest.approx(weights, rel=1e-10)
     spread = table["spread_only"]
     assert balance.spread_out(spread["in"], spread["factor"]) == pytest.approx(spread["out"], rel=1e-10)
     steep = [epochs[0], {task: loss * (0.5 if task == "semseg" else 1) for task, loss in epochs[0].items()}]
