@@ -23,6 +23,7 @@ from tdss.card import Card
 from tdss.config import ModelConfig
 from tdss.model import MultiTaskModel, plain_backbone, shapes
 from tdss.systems import class_of
+from tdss.unread import refuse_unread
 
 ZIPPED, PICKLED = b"PK\x03\x04", b"\x80"  # how a PyTorch file begins: since 1.6, and before it
 LENGTH = 8  # bytes of a safetensors header's length, little-endian, before the header
@@ -52,10 +53,15 @@ def read_foreign(path: Path) -> dict[str, Tensor]:
     """Read a file of weights: safetensors, or a PyTorch file of tensors; its first bytes say which.
 
     Raises:
-        CheckpointError: the file is missing, is neither, holds anything but tensors, or holds none.
+        CheckpointError: the file is missing, is neither, holds anything but tensors, or holds none; or it holds a
+            released model that needs what is not here.
     """
-    if _is_safetensors(path):
-        return checkpoint.read_weights(path)
+    tensors = checkpoint.read_weights(path) if _is_safetensors(path) else _unpickle(path)
+    refuse_unread(tensors, path)
+    return tensors
+
+
+def _unpickle(path: Path) -> dict[str, Tensor]:
     try:
         with path.open("rb") as stream, torch.serialization.safe_globals([(OrderedDict, SETTINGS)]):
             content = torch.load(stream, map_location="cpu", weights_only=True)  # of a path it would read the suffix

@@ -13,6 +13,7 @@ from tdss.adapters.tadformer.config import TadformerConfig
 from tdss.adapters.vmt.config import VmtConfig
 from tdss.backbones.config import SwinConfig, VitConfig
 from tdss.decoders.config import HrnetConfig
+from tdss.decoders.mtcp.config import MtcpConfig
 
 
 class System(NamedTuple):
@@ -32,7 +33,10 @@ ADAPTERS = (
     System(VmtConfig, "tdss.adapters.vmt.modules", "Vmt"),
     System(NoAdapterConfig, "tdss.adapters.base", "NoAdapter"),
 )
-DECODERS = (System(HrnetConfig, "tdss.decoders.hrnet", "HrnetDecoders"),)
+DECODERS = (
+    System(HrnetConfig, "tdss.decoders.hrnet", "HrnetDecoders"),
+    System(MtcpConfig, "tdss.decoders.mtcp.modules", "MtcpDecoders"),
+)
 
 _CLASSES = {row.config: (row.module, row.name) for row in (*BACKBONES, *ADAPTERS, *DECODERS)}
 

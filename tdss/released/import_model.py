@@ -25,8 +25,8 @@ def import_model(system: str, weights: Path, given: Path | None, out: Path) -> t
         CheckpointError: the weights cannot be read, or are of another model than the configuration's.
     """
     require_folder(out, artifact(Imported), [weights, *([] if given is None else [given])])
-    describe, translate = reader(system)
     released = read_foreign(weights)
+    describe, translate = reader(system)
     keys = {"name": system, **describe(released)}
     if given is not None:
         keys = merged(keys, read_toml(given, "this part of a model's configuration"))
