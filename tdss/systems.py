@@ -9,8 +9,10 @@ from typing import Any, NamedTuple
 
 from bundle.base.frozen import Frozen
 from tdss.adapters.config import MtloraConfig, NoAdapterConfig, SsfConfig, TdssConfig
+from tdss.adapters.faar.config import FaarConfig
 from tdss.backbones.config import SwinConfig, VitConfig
 from tdss.decoders.config import HrnetConfig
+from tdss.decoders.tspd.config import TspdConfig
 
 
 class System(NamedTuple):
@@ -26,9 +28,13 @@ ADAPTERS = (
     System(TdssConfig, "tdss.adapters.tdss", "Tdss"),
     System(MtloraConfig, "tdss.adapters.mtlora", "Mtlora"),
     System(SsfConfig, "tdss.adapters.lora", "Ssf"),
+    System(FaarConfig, "tdss.adapters.faar.modules", "Faar"),
     System(NoAdapterConfig, "tdss.adapters.base", "NoAdapter"),
 )
-DECODERS = (System(HrnetConfig, "tdss.decoders.hrnet", "HrnetDecoders"),)
+DECODERS = (
+    System(HrnetConfig, "tdss.decoders.hrnet", "HrnetDecoders"),
+    System(TspdConfig, "tdss.decoders.tspd.modules", "TspdDecoders"),
+)
 
 _CLASSES = {row.config: (row.module, row.name) for row in (*BACKBONES, *ADAPTERS, *DECODERS)}
 
