@@ -1,5 +1,6 @@
 """The files of a checkpoint by name, and its configuration: what can be read without PyTorch."""
 
+from collections.abc import Mapping
 from pathlib import Path
 
 from pydantic import ValidationError
@@ -23,6 +24,11 @@ def read_config(path: Path) -> ModelConfig:
     values = read_toml(
         path, "the model's configuration", fix="give the folder of a checkpoint: config.toml + model.safetensors"
     )
+    return make_config(values, path)
+
+
+def make_config(values: Mapping[str, object], path: Path, fix: str = "correct or remove what is named") -> ModelConfig:
+    """Make a model's configuration of the keys that are in ``path``; see ``read_config``."""
     try:
         config = ModelConfig.model_validate(values)
     except ValidationError as error:
@@ -31,7 +37,7 @@ def read_config(path: Path) -> ModelConfig:
             expected="the keys of tdss/config.py",
             got=faults(error),
             where=str(path),
-            fix="correct or remove what is named",
+            fix=fix,
         ) from error
     for name in config.tasks:
         task_row(name)

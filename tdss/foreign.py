@@ -19,6 +19,7 @@ from bundle.formats.outputs import artifact, replacing, require_folder
 from tdss import checkpoint, config_file
 from tdss.backbones.base import Backbone
 from tdss.card import Card
+from tdss.config import ModelConfig
 from tdss.model import MultiTaskModel, plain_backbone, shapes
 from tdss.systems import class_of
 
@@ -159,16 +160,23 @@ def import_backbone(weights: Path, config: Path, out: Path, *, seed: int) -> tup
     card = Card(
         trained_on=f"backbone from {weights.name}; adapters and decoders are untrained", steps=0, hours=0.0, metrics={}
     )
+    write_imported(out, model_config, tensors, card, weights, {"seed": seed})
+    return left
+
+
+def write_imported(
+    out: Path, config: ModelConfig, tensors: dict[str, Tensor], card: Card, weights: Path, settings: dict[str, object]
+) -> None:
+    """Write an ``Imported`` checkpoint of the file ``weights``."""
     with replacing(out, artifact(Imported)) as folder:
-        checkpoint.write(folder, model_config, tensors, card, storage="float32")
+        checkpoint.write(folder, config, tensors, card, storage="float32")
         record = Record(
             kind=Imported.kind,
             files=hash_folder(folder),
             parent=hash_file(weights),
             inputs=(),
             outputs=(),
-            settings={"seed": seed},
+            settings=settings,
             tools={"torch": torch.__version__},
         )
         write_record(folder, record)
-    return left
