@@ -71,10 +71,11 @@ class ModelConfig(Frozen):
 
     @model_validator(mode="after")
     def _parts_agree(self) -> "ModelConfig":
-        self.adapter.check(self.backbone)
-        self.backbone.check_image(self.image)
+        stages = len(self.backbone.depths)
+        for fault in (self.adapter.fault(self.backbone), self.backbone.fault(self.image), self.decoder.fault(stages)):
+            if fault:
+                raise ValueError(fault)
         self._check_channels()
-        self.decoder.check(len(self.backbone.depths))
         return self
 
     def _check_channels(self) -> None:

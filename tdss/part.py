@@ -25,15 +25,19 @@ class Part:
 
     def keep(self, tasks: Sequence[str]) -> None:
         """Answer ``tasks`` only, in place, and drop every weight that only other tasks need; what is kept is unchanged."""
+        return
 
     def before_step(self, moment: Moment) -> None:
         """Prepare the forward pass of a training step: sample a rank, switch a penalty on."""
+        return
 
     def after_backward(self, moment: Moment) -> None:
         """Read the gradients, before they are clipped and the optimizer steps."""
+        return
 
     def after_epoch(self, moment: Moment) -> None:
         """Act after the last step of an epoch. Parameters keep their shapes: the optimizer has moments of each."""
+        return
 
     def penalties(self, moment: Moment) -> Mapping[str, Tensor]:
         """Return scalars that are added to the loss, by name; those of one name are summed."""

@@ -10,6 +10,7 @@ from typing import Any, NamedTuple
 from bundle.base.frozen import Frozen
 from tdss.adapters.config import MtloraConfig, NoAdapterConfig, SsfConfig, TdssConfig
 from tdss.adapters.faar.config import FaarConfig
+from tdss.adapters.vmt.config import VmtConfig
 from tdss.backbones.config import SwinConfig, VitConfig
 from tdss.decoders.config import HrnetConfig
 from tdss.decoders.tspd.config import TspdConfig
@@ -29,6 +30,7 @@ ADAPTERS = (
     System(MtloraConfig, "tdss.adapters.mtlora", "Mtlora"),
     System(SsfConfig, "tdss.adapters.lora", "Ssf"),
     System(FaarConfig, "tdss.adapters.faar.modules", "Faar"),
+    System(VmtConfig, "tdss.adapters.vmt.modules", "Vmt"),
     System(NoAdapterConfig, "tdss.adapters.base", "NoAdapter"),
 )
 DECODERS = (

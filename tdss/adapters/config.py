@@ -17,12 +17,9 @@ class AdapterConfig(Frozen):
 
     kind: str
 
-    def check(self, backbone: BackboneConfig) -> None:
-        """Do nothing if the adapter fits the backbone.
-
-        Raises:
-            ValueError: it does not; the message names the key.
-        """
+    def fault(self, backbone: BackboneConfig) -> str:
+        """Say why the adapter does not fit the backbone, with the key; "" if it does."""
+        return ""
 
     def shapes(self, stages: Sequence[StageShape]) -> tuple[StageShape, ...]:
         """Return the shapes of what a task's decoder gets, from those of the backbone's stages."""
@@ -51,11 +48,10 @@ class TdssConfig(AdapterConfig):
     temperature: Positive = 1.0
     alpha: Real = 1.0
 
-    def check(self, backbone: BackboneConfig) -> None:
-        """See ``AdapterConfig.check``."""
-        gates = tuple(len(stage) for stage in self.gates)
-        if gates != backbone.depths:
-            raise ValueError(f"adapter.gates has {gates} blocks per stage, backbone.depths is {backbone.depths}")
+    def fault(self, backbone: BackboneConfig) -> str:
+        """See ``AdapterConfig.fault``."""
+        gates, depths = tuple(len(stage) for stage in self.gates), backbone.depths
+        return "" if gates == depths else f"adapter.gates has {gates} blocks per stage, backbone.depths is {depths}"
 
 
 class MtloraConfig(AdapterConfig):
@@ -70,9 +66,9 @@ class MtloraConfig(AdapterConfig):
     scale: Real = 4.0
     reduction: bool = False
 
-    def check(self, backbone: BackboneConfig) -> None:
-        """See ``AdapterConfig.check``."""
-        require_swin(self, backbone)
+    def fault(self, backbone: BackboneConfig) -> str:
+        """See ``AdapterConfig.fault``."""
+        return no_swin(self, backbone)
 
     def shapes(self, stages: Sequence[StageShape]) -> tuple[StageShape, ...]:
         """Return the shapes of merged streams; the last stage has no merging."""
@@ -104,11 +100,6 @@ PUBLISHED = ("backbone.patch_embed.*", "backbone.*norm*", "backbone.*.bias_table
 """What MTLoRA and the systems that build on it train of the backbone itself."""
 
 
-def require_swin(adapter: AdapterConfig, backbone: BackboneConfig) -> None:
-    """Do nothing if the backbone is a Swin.
-
-    Raises:
-        ValueError: it is not.
-    """
-    if backbone.kind != "swin":
-        raise ValueError(f"adapter.kind {adapter.kind} needs a backbone of kind swin")
+def no_swin(adapter: AdapterConfig, backbone: BackboneConfig) -> str:
+    """Say that the backbone is no Swin, which the adapter needs; "" if it is."""
+    return "" if backbone.kind == "swin" else f"adapter.kind {adapter.kind} needs a backbone of kind swin"

@@ -1,5 +1,6 @@
 """The contract of a backbone: what flows through its blocks, and what it hands to adapters and decoders."""
 
+from abc import abstractmethod
 from collections.abc import Iterator, Mapping
 from typing import NamedTuple
 
@@ -65,9 +66,9 @@ class Backbone(nn.Module):
         super().__init__()
         self.state: nn.Module | None = None
 
+    @abstractmethod
     def embed(self, image: Tensor) -> Tensor:
         """Map ``[batch, 3, height, width]`` to the first block's feature map."""
-        raise NotImplementedError
 
     def forward(self, image: Tensor) -> tuple[StageTap, ...]:
         """Map ``[batch, 3, height, width]`` to the taps of every stage."""
@@ -86,13 +87,13 @@ class Backbone(nn.Module):
             yield from ((stage.blocks, index) for index in range(len(stage.blocks)))
 
     @staticmethod
+    @abstractmethod
     def translate(weights: Mapping[str, Tensor], config: BackboneConfig, image: ImageConfig) -> Published:
         """Return the tensors of a published file under our names, and the names left out.
 
         Raises:
             CheckpointError: the file is in no published layout.
         """
-        raise NotImplementedError
 
 
 def spread_drop_path(config: BackboneConfig) -> tuple[tuple[float, ...], ...]:

@@ -1,5 +1,6 @@
 """The images and the backbones of models, as configurations; ``BackboneConfig`` is their contract."""
 
+from abc import abstractmethod
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Annotated, Literal, NamedTuple, TypeAlias
 
@@ -39,16 +40,13 @@ class BackboneConfig(Frozen):
         depths: Depths
         drop_path: DropPath
 
+    @abstractmethod
     def width(self, stage: int) -> int:
         """Channels of a stage's output."""
-        raise NotImplementedError
 
-    def check_image(self, image: ImageConfig) -> None:
-        """Do nothing if the backbone takes images of this size.
-
-        Raises:
-            ValueError: it does not.
-        """
+    def fault(self, image: ImageConfig) -> str:
+        """Say why the backbone cannot take images of this size; "" if it can."""
+        return ""
 
 
 class SwinConfig(BackboneConfig):
@@ -101,12 +99,12 @@ class VitConfig(BackboneConfig):
         """Channels of a stage's output: the same in every stage."""
         return self.dim
 
-    def check_image(self, image: ImageConfig) -> None:
-        """See ``BackboneConfig.check_image``."""
-        if image.height % self.patch or image.width % self.patch:
-            raise ValueError(
-                f"image {image.height}×{image.width} is not a multiple of the backbone's patch {self.patch}"
-            )
+    def fault(self, image: ImageConfig) -> str:
+        """See ``BackboneConfig.fault``."""
+        fits = image.height % self.patch == image.width % self.patch == 0
+        return (
+            "" if fits else f"image {image.height}×{image.width} is not a multiple of the backbone's patch {self.patch}"
+        )
 
 
 def kind_or(default: str) -> Callable[[object], str]:

@@ -1,5 +1,6 @@
 """The contract of the decoders: one joint object over the features of all tasks."""
 
+from abc import abstractmethod
 from collections.abc import Mapping, Sequence
 from typing import NamedTuple
 
@@ -27,9 +28,9 @@ class Decoders(nn.Module, Part):
     It is made of its configuration and ``Sizes``. A task's decoder may read the other tasks' features.
     """
 
+    @abstractmethod
     def forward(self, features: TaskFeatures) -> dict[str, Tensor]:
         """Answer every task."""
-        raise NotImplementedError
 
     def needed(self, tasks: Sequence[str]) -> tuple[str, ...]:
         """Return the tasks whose features the outputs of ``tasks`` are computed from; those stay when others go."""

@@ -11,12 +11,9 @@ class DecoderConfig(Frozen):
 
     kind: str
 
-    def check(self, stages: int) -> None:
-        """Do nothing if the decoder takes this number of stages.
-
-        Raises:
-            ValueError: it does not; the message names the key.
-        """
+    def fault(self, stages: int) -> str:
+        """Say why the decoder cannot take this number of stages, with the key; "" if it can."""
+        return ""
 
 
 class HrnetConfig(DecoderConfig):
@@ -32,7 +29,7 @@ class HrnetConfig(DecoderConfig):
     stride: Small = 8
     mix_bias: bool = False
 
-    def check(self, stages: int) -> None:
-        """See ``DecoderConfig.check``."""
-        if len(self.widths) != stages:
-            raise ValueError(f"decoder.widths has {len(self.widths)} entries, the backbone {stages} stages")
+    def fault(self, stages: int) -> str:
+        """See ``DecoderConfig.fault``."""
+        entries = len(self.widths)
+        return "" if entries == stages else f"decoder.widths has {entries} entries, the backbone {stages} stages"

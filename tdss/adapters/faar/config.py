@@ -6,7 +6,7 @@ from typing import Annotated, Literal, TypeAlias
 from pydantic import Field
 
 from bundle.base.limits import NotNegative, Real, Small
-from tdss.adapters.config import LORA, PUBLISHED, AdapterConfig, require_swin
+from tdss.adapters.config import LORA, PUBLISHED, AdapterConfig, no_swin
 from tdss.backbones.config import BackboneConfig, StageShape
 
 Share: TypeAlias = Annotated[float, Field(ge=0, lt=1)]
@@ -30,9 +30,9 @@ class FaarConfig(AdapterConfig):
     floor: Small = 2
     median: Literal["sampled", "released"] = "sampled"
 
-    def check(self, backbone: BackboneConfig) -> None:
-        """See ``AdapterConfig.check``."""
-        require_swin(self, backbone)
+    def fault(self, backbone: BackboneConfig) -> str:
+        """See ``AdapterConfig.fault``."""
+        return no_swin(self, backbone)
 
     def shapes(self, stages: Sequence[StageShape]) -> tuple[StageShape, ...]:
         """Return the shapes of merged streams; the last stage has no merging."""

@@ -1,0 +1,1 @@
+"""VMT-Adapter and VMT-Adapter-Lite: our reconstruction from an abstract."""
