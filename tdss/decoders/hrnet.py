@@ -24,7 +24,7 @@ class HrnetHead(nn.Module):
     def __init__(self, config: HrnetConfig, channels: int, image: tuple[int, int]) -> None:
         super().__init__()
         self.image = image
-        self.grid = (-(-image[0] // config.stride), -(-image[1] // config.stride))
+        self.grid = config.grid_of(image)
         self.mix = nn.Conv2d(sum(config.widths), config.hidden, 1, bias=config.mix_bias)
         self.norm = nn.BatchNorm2d(config.hidden)
         self.classify = nn.Conv2d(config.hidden, channels, 1)

@@ -10,6 +10,7 @@ Written from the released code's equations; its numbers are reproduced by tests.
 
 from collections.abc import Sequence
 
+import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
@@ -17,7 +18,7 @@ from tdss.adapters.base import StreamAdapter
 from tdss.adapters.faar.config import FaarConfig
 from tdss.adapters.faar.ranks import Dora, row_norms
 from tdss.adapters.lora import LINEARS
-from tdss.adapters.mtlora import TaskBlock, TaskLinear, TaskProjection
+from tdss.adapters.mtlora import TaskBlock
 from tdss.backbones.swin import Swin, SwinBlock, SwinStage
 from tdss.linears import bias_of, linear_at, set_module, take_over
 from tdss.part import Moment, Part
@@ -33,17 +34,17 @@ class DoraLinear(nn.Linear, Part):
 
     def forward(self, x: Tensor) -> Tensor:
         """Map ``[…, in]`` to ``[…, out]``."""
-        gain, up = self.update.rows(self.weight)
-        y = gain * functional.linear(x, self.weight) + x @ self.update.down.T @ up.T
+        gain, update = self.update(self.weight, x)
+        y = gain * functional.linear(x, self.weight) + update
         bias = bias_of(self)
-        return y if bias is None else y + bias
+        return y if bias is None else y + bias  # type: ignore[no-any-return]
 
     def penalties(self, moment: Moment) -> dict[str, Tensor]:
         """Return the penalty of magnitudes that leave the row norms."""
         return {"magnitudes": self.factor * penalty(self.update, self.weight)}
 
 
-class DoraTaskLinear(TaskLinear):
+class DoraTaskLinear(nn.Linear, Part):
     """W0 on the shared stream, the shared update for it, and one update per task on the task's own stream."""
 
     def __init__(self, linear: nn.Linear, config: FaarConfig, tasks: Sequence[str]) -> None:
@@ -52,24 +53,32 @@ class DoraTaskLinear(TaskLinear):
         self.shared = Dora(self.weight, config.rank, config)
         self.tasks = nn.ModuleDict({task: Dora(self.weight, config.task_rank, config) for task in tasks})
 
-    def forward(self, shared: Tensor, own: Sequence[Tensor]) -> tuple[Tensor, list[Tensor]]:
+    def keep(self, tasks: Sequence[str]) -> None:
+        """Drop the updates of other tasks."""
+        self.tasks = nn.ModuleDict({task: self.tasks[task] for task in tasks})
+
+    def forward(self, shared: Tensor, own: Sequence[Tensor]) -> tuple[Tensor, list[Tensor]]:  # type: ignore[override]
         """Map the shared stream and each task's, ``[…, in]``, to the same of ``[…, out]``."""
-        base = functional.linear(shared, self.weight)
-        gain, up = self.shared.rows(self.weight)
-        outputs = []
-        for update, x in zip(self.tasks.values(), own, strict=True):
-            scale, rise = update.rows(self.weight)
-            direct = scale * base if x is shared else base + (scale - 1) * functional.linear(x, self.weight)
-            outputs.append(direct + x @ update.down.T @ rise.T + self.bias)
-        return gain * base + shared @ self.shared.down.T @ up.T + self.bias, outputs
+        base, outputs = functional.linear(shared, self.weight), []
+        for task, x in zip(self.tasks.values(), own, strict=True):
+            gain, update = task(self.weight, x)
+            scaled = gain * base if x is shared else base + (gain - 1) * functional.linear(x, self.weight)
+            outputs.append(scaled + update + self.bias)
+        gain, update = self.shared(self.weight, shared)
+        return gain * base + update + self.bias, outputs
 
     def penalties(self, moment: Moment) -> dict[str, Tensor]:
         """Return the penalty of the shared magnitudes."""
         return {"magnitudes": self.factor * penalty(self.shared, self.weight)}
 
 
-class DoraProjection(TaskProjection, DoraTaskLinear):
+class DoraProjection(DoraTaskLinear):
     """An attention's projection for all streams: shared and every task's, concatenated."""
+
+    def forward(self, a: Tensor) -> Tensor:  # type: ignore[override]
+        """Map ``[…, dim]`` to ``[…, (1 + tasks)·dim]``."""
+        shared, own = super().forward(a, [a] * len(self.tasks))
+        return torch.cat([shared, *own], -1)
 
 
 class DoraBlock(TaskBlock):

@@ -29,7 +29,7 @@ ANCHOR = 0.1  # how much a magnitude follows its θ
 
 def row_norms(matrix: Tensor) -> Tensor:
     """Return the norms of a matrix's rows, at least ``LEAST_NORM``: ``[out, in]`` to ``[out]``."""
-    return matrix.norm(dim=1).clamp(min=LEAST_NORM)
+    return matrix.square().sum(1).sqrt().clamp(min=LEAST_NORM)
 
 
 class Dora(nn.Module, Part):
@@ -57,13 +57,13 @@ class Dora(nn.Module, Part):
         """Return m of the rows whose norms in W0 are ``norms``, relative to them: ``[out]``."""
         return (ANCHOR * (self.theta - norms.log())).exp()
 
-    def rows(self, weight: Tensor) -> tuple[Tensor, Tensor]:
-        """Return ``gain`` ``[out]`` and ``up`` ``[out, rank]``; a slot that does not act has a column of zeros."""
+    def forward(self, weight: Tensor, x: Tensor) -> tuple[Tensor, Tensor]:
+        """Map W0 and ``[…, in]`` to ``gain`` ``[out]`` and up (A x) ``[…, out]``; a slot that does not act is a column of zeros."""
         norms = row_norms(weight)
         acts = self.order < (self.prefix if self.training else len(self.order))
         up = self.config.scale * self.up * acts
         gain = self.magnitude(norms) / row_norms(weight / norms[:, None] + up @ self.down)
-        return gain, (gain * norms)[:, None] * up
+        return gain, x @ self.down.T @ ((gain * norms)[:, None] * up).T
 
     def before_step(self, moment: Moment) -> None:
         """Draw the number of slots that this step trains."""

@@ -49,7 +49,8 @@ class Consensus(nn.Module):
         size, goal = (torch.linalg.vector_norm(x, dim=2, keepdim=True) for x in (own, others))
         wanted = self.each(1 - low_rate) * size + self.each(low_pull) * goal
         change = self.low * (wanted / (size + SMALL) - 1)
-        return own + change * own + self.edge * (self.each(edge_pull) * others - self.each(edge_rate) * own)
+        moved: Tensor = own + change * own + self.edge * (self.each(edge_pull) * others - self.each(edge_rate) * own)
+        return moved
 
     def each(self, values: Tensor) -> Tensor:
         """Give every channel its branch's value: ``[branches]`` to ``[channels, 1, 1, 1]``."""
@@ -85,7 +86,7 @@ class TspdHead(HrnetHead):
         at_zero = nn.functional.pad(constant[:, None, None, None], (0, columns - 1, 0, rows - 1, 0, 1))
         return multiplier * spectrum + at_zero
 
-    def answer(self, spectrum: Tensor, others: Tensor | None) -> Tensor:
+    def forward(self, spectrum: Tensor, others: Tensor | None) -> Tensor:  # type: ignore[override]
         """Map a task's spectrum and the others' mean ``[batch, channels, 2, rows, columns]`` to ``[batch, outputs, *image]``."""
         own = self.filter(spectrum)
         if self.consensus is not None and others is not None:
@@ -103,7 +104,7 @@ class TspdDecoders(Decoders):
         self.heads = nn.ModuleDict(
             {task: TspdHead(config, channels, sizes.image, alone=alone) for task, channels in sizes.tasks.items()}
         )
-        grid = next(iter(self.heads.values())).grid
+        grid = config.grid_of(sizes.image)
         self.transforms = nn.ModuleList(Transform((stage.height, stage.width), grid) for stage in sizes.stages)
 
     def forward(self, features: TaskFeatures) -> dict[str, Tensor]:
@@ -111,11 +112,11 @@ class TspdDecoders(Decoders):
         spectra = {task: self.spectrum(task, features[task]) for task in self.downsamplers}
         total, donors = sum(spectra.values()), len(spectra) - 1
         others = {task: (total - own) / donors for task, own in spectra.items()} if donors else {}
-        return {task: head.answer(spectra[task], others.get(task)) for task, head in self.heads.items()}
+        return {task: head(spectra[task], others.get(task)) for task, head in self.heads.items()}
 
     def spectrum(self, task: str, features: Sequence[Tensor]) -> Tensor:
         """Map a task's ``[batch, height, width, channels]`` to its joined spectrum ``[batch, channels, 2, rows, columns]``."""
-        downs = self.downsamplers[task]
+        downs = self.downsamplers[task].children()
         maps = [down(x).permute(0, 3, 1, 2) for down, x in zip(downs, features, strict=True)]
         return torch.cat([transform(x) for transform, x in zip(self.transforms, maps, strict=True)], 1)
 

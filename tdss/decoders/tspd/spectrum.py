@@ -44,8 +44,8 @@ class Transform(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         """Map ``[batch, channels, height, width]`` to ``[batch, channels, 2, rows, columns]``: real and imaginary parts."""
-        real, imaginary = (x @ self.across).chunk(2, -1)
-        return (self.along @ torch.cat([real, imaginary], -2)).unflatten(-2, (2, -1))
+        parts = (x @ self.across).chunk(2, -1)
+        return torch.unflatten(self.along @ torch.cat(parts, -2), -2, (2, -1))
 
 
 class Inverse(nn.Module):
@@ -65,8 +65,8 @@ class Inverse(nn.Module):
 
     def forward(self, spectrum: Tensor) -> Tensor:
         """Map ``[batch, channels, 2, rows, columns]`` to ``[batch, channels, height, width]``."""
-        real, imaginary = (self.along @ spectrum.flatten(-3, -2)).chunk(2, -2)
-        return torch.cat([real, imaginary], -1) @ self.across
+        parts = (self.along @ spectrum.flatten(-3, -2)).chunk(2, -2)
+        return torch.cat(parts, -1) @ self.across
 
 
 def waves(size: int, frequencies: int) -> tuple[Tensor, Tensor]:

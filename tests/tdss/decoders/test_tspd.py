@@ -95,7 +95,7 @@ def test_the_head_is_the_released_one() -> None:
         assert max(far(part, stored[f"after_cwsp/{branch}"]) for branch, part in enumerate(filtered)) < BOUND
         assert far(joined, stored["joined_after_xtcons"]) < BOUND
         assert far(head.classify(functional.relu(head.norm(head.mix(joined)))), stored["logits"]) < BOUND
-        assert torch.equal(head.answer(own, others), head.mixed(joined))
+        assert torch.equal(head(own, others), head.mixed(joined))
 
 
 @pytest.mark.parametrize("grid", [(8, 8), (7, 9), (6, 5), (56, 56)])
