@@ -29,7 +29,7 @@ ANCHOR = 0.1  # how much a magnitude follows its θ
 
 def row_norms(matrix: Tensor) -> Tensor:
     """Return the norms of a matrix's rows, at least ``LEAST_NORM``: ``[out, in]`` to ``[out]``."""
-    return matrix.square().sum(1).sqrt().clamp(min=LEAST_NORM)
+    return matrix.square().sum(1).clamp(min=LEAST_NORM**2).sqrt()
 
 
 class Dora(nn.Module, Part):
