@@ -24,7 +24,7 @@ COMMANDS = (
     Command(
         "import",
         "cli.import_backbone",
-        "Put a published Swin or DINOv2 backbone into a checkpoint whose adapters and decoders are untrained.",
+        "Put a published backbone into a checkpoint whose adapters and decoders are untrained, or import a released model.",
     ),
     Command("train", "cli.train", "Train one model or several, in order; a killed run resumes."),
     Command("join", "cli.join", "Write a checkpoint that names its base as one with all its tensors, in float32."),

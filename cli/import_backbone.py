@@ -1,10 +1,11 @@
-"""``tdss import``: a published backbone into a checkpoint folder that training can start from."""
+"""``tdss import``: published weights into a checkpoint folder: a backbone to train from, or a whole released model."""
 
 from pathlib import Path
 from typing import Annotated
 
 import typer
 
+from bundle.base.errors import InputError
 from bundle.base.limits import LIMITS
 from bundle.base.strict_json import dumps
 from bundle.base.terminal import print_answer
@@ -12,21 +13,42 @@ from bundle.base.terminal import print_answer
 
 def main(
     weights: Annotated[
-        Path, typer.Option(help="A published Swin or DINOv2: .pth or .safetensors; official, timm or HF keys.")
+        Path, typer.Option(help="The file, .pth or .safetensors: a Swin or DINOv2, or a released model.")
     ],
-    config: Annotated[Path, typer.Option(help=r"The model's config.toml; its \[backbone] is the published one's.")],
     out: Annotated[Path, typer.Option(help="The checkpoint folder to write.")],
-    seed: Annotated[int, typer.Option(min=0, max=LIMITS["seed"].most, help="Draws the new adapters and decoders.")] = 0,
+    config: Annotated[
+        Path | None,
+        typer.Option(help="The model's config.toml; with --from only the keys that the weights do not tell, or none."),
+    ] = None,
+    system: Annotated[
+        str,
+        typer.Option(
+            "--from", help="The file is a whole model that this system's released code saved: faar, tadformer."
+        ),
+    ] = "",
+    seed: Annotated[int, typer.Option(min=0, max=LIMITS["seed"].most, help="Draws what a backbone lacks.")] = 0,
     as_json: Annotated[bool, typer.Option("--json", help="Print what was left out as JSON.")] = False,
 ) -> None:
-    """Put a published Swin or DINOv2 backbone into a checkpoint whose adapters and decoders are untrained.
+    """Put a published backbone into a checkpoint whose adapters and decoders are untrained, or import a released model.
 
     Example: tdss import --weights swin_tiny_patch4_window7_224.pth --config my-model.toml --out runs/start
     """
     from tdss.foreign import import_backbone
+    from tdss.released.import_model import import_model
 
-    left = import_backbone(weights, config, out, seed=seed)
+    if system:
+        what, left = f"{system} model", import_model(system, weights, config, out)
+    elif config is None:
+        raise InputError(
+            "a backbone needs the model that it becomes a part of",
+            expected="--config, or --from for a whole model",
+            got="neither",
+            where="the command line",
+            fix="give the model's config.toml",
+        )
+    else:
+        what, left = "backbone", import_backbone(weights, config, out, seed=seed)
     if as_json:
         print_answer(dumps({"checkpoint": str(out), "left_out": list(left)}))
     else:
-        print_answer(f"{out}: backbone of {weights.name}; left out: {', '.join(left) or 'nothing'}")
+        print_answer(f"{out}: {what} of {weights.name}; left out: {', '.join(left) or 'nothing'}")

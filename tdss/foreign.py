@@ -8,6 +8,7 @@ import pickle
 import re
 import struct
 import zipfile
+from collections import OrderedDict
 from pathlib import Path
 
 import torch
@@ -42,6 +43,8 @@ UNREADABLE = (
 )
 """What torch.load raises for a file that is damaged, made to harm, or holds something else than tensors."""
 OTHER = re.compile(r"\bGLOBAL ([\w.]+)")  # what PyTorch's refusal of a pickle calls the object it asks for
+SETTINGS = "yacs.config.CfgNode"
+"""The settings that much released code saves beside the weights: read as a plain dictionary, of no use here."""
 NESTED = ("model", "state_dict", "model_state", "net")  # where published files keep the weights
 
 
@@ -54,8 +57,8 @@ def read_foreign(path: Path) -> dict[str, Tensor]:
     if _is_safetensors(path):
         return checkpoint.read_weights(path)
     try:
-        with path.open("rb") as stream:  # given a path, torch.load would look at its suffix
-            content = torch.load(stream, map_location="cpu", weights_only=True)
+        with path.open("rb") as stream, torch.serialization.safe_globals([(OrderedDict, SETTINGS)]):
+            content = torch.load(stream, map_location="cpu", weights_only=True)  # of a path it would read the suffix
     except UNREADABLE as error:
         said = _said(error)
         raise CheckpointError(

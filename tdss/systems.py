@@ -10,6 +10,7 @@ from typing import Any, NamedTuple
 from bundle.base.frozen import Frozen
 from tdss.adapters.config import MtloraConfig, NoAdapterConfig, SsfConfig, TdssConfig
 from tdss.adapters.faar.config import FaarConfig
+from tdss.adapters.tadformer.config import TadformerConfig
 from tdss.adapters.vmt.config import VmtConfig
 from tdss.backbones.config import SwinConfig, VitConfig
 from tdss.decoders.config import HrnetConfig
@@ -28,6 +29,7 @@ BACKBONES = (System(SwinConfig, "tdss.backbones.swin", "Swin"), System(VitConfig
 ADAPTERS = (
     System(TdssConfig, "tdss.adapters.tdss", "Tdss"),
     System(MtloraConfig, "tdss.adapters.mtlora", "Mtlora"),
+    System(TadformerConfig, "tdss.adapters.tadformer.modules", "Tadformer"),
     System(SsfConfig, "tdss.adapters.lora", "Ssf"),
     System(FaarConfig, "tdss.adapters.faar.modules", "Faar"),
     System(VmtConfig, "tdss.adapters.vmt.modules", "Vmt"),

@@ -53,6 +53,11 @@ def unpartition(windows: Tensor, window: int, height: int, width: int) -> Tensor
     return grid.permute(0, 1, 3, 2, 4, 5).reshape(-1, height, width, channels)
 
 
+def _beside(tokens: int, x: Tensor) -> Tensor:
+    """Put zeros for ``tokens`` before the rows and columns of ``[…, window², window²]``."""
+    return functional.pad(x, (tokens, 0, tokens, 0)) if tokens else x
+
+
 class WindowAttention(nn.Module):
     """Multi-head attention within windows, with a learned relative position bias.
 
@@ -74,16 +79,27 @@ class WindowAttention(nn.Module):
 
     def forward(self, x: Tensor, mask: Tensor | None) -> Tensor:
         """Attend within windows: ``[batch·windows, window², dim]`` to the same shape."""
-        count, area, dim = x.shape
-        query, key, value = self.qkv(x).view(count, area, 3, self.heads, -1).permute(2, 0, 3, 1, 4).unbind(0)
+        return self.proj(self.mix(*self.project(x), mask))  # type: ignore[no-any-return]
+
+    def project(self, x: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+        """Return query, key and value of ``[batch·windows, tokens, dim]``, each ``[batch·windows, heads, tokens, dim/heads]``."""
+        count, tokens, _ = x.shape
+        query, key, value = self.qkv(x).view(count, tokens, 3, self.heads, -1).permute(2, 0, 3, 1, 4).unbind(0)
+        return query, key, value
+
+    def mix(self, query: Tensor, key: Tensor, value: Tensor, mask: Tensor | None, *, before: int = 0) -> Tensor:
+        """Return the values by attention, before the projection: ``[batch·windows, tokens, dim]``.
+
+        Neither the position bias nor ``mask`` acts on the first ``before`` tokens of a window.
+        """
+        count, _, tokens, _ = query.shape
         if self.scale != 1.0:
             query = query * self.scale
-        logits = query @ key.transpose(-2, -1) + self.bias_table[self.index].permute(2, 0, 1)
+        logits = query @ key.transpose(-2, -1) + _beside(before, self.bias_table[self.index].permute(2, 0, 1))
         if mask is not None:
-            grouped = logits.view(-1, mask.shape[0], self.heads, area, area) + mask[:, None]
-            logits = grouped.view(count, self.heads, area, area)
-        mixed = (logits.softmax(-1) @ value).transpose(1, 2).reshape(count, area, dim)
-        return self.proj(mixed)  # type: ignore[no-any-return]
+            grouped = logits.view(-1, mask.shape[0], self.heads, tokens, tokens) + _beside(before, mask)[:, None]
+            logits = grouped.view(count, self.heads, tokens, tokens)
+        return (logits.softmax(-1) @ value).transpose(1, 2).reshape(count, tokens, -1)
 
 
 class Mlp(nn.Module):
@@ -144,12 +160,21 @@ class SwinBlock(Block):
 
     def attend(self, x: Tensor) -> Tensor:
         """Attend within (shifted) windows: ``[batch, height, width, dim]`` to the same, or more, channels."""
+        return self.join(self.attn(self.cut(x), self.mask))
+
+    def cut(self, x: Tensor) -> Tensor:
+        """Pad, shift and cut ``[batch, height, width, dim]`` into ``[batch·windows, window², dim]``."""
         (height, width), (padded_height, padded_width) = self.size, self.padded
         if self.padded != self.size:
             x = functional.pad(x, (0, 0, 0, padded_width - width, 0, padded_height - height))
         if self.shift:
             x = x.roll((-self.shift, -self.shift), (1, 2))
-        x = unpartition(self.attn(partition(x, self.window), self.mask), self.window, padded_height, padded_width)
+        return partition(x, self.window)
+
+    def join(self, windows: Tensor) -> Tensor:
+        """Undo ``cut``: ``[batch·windows, window², channels]`` to ``[batch, height, width, channels]``."""
+        (height, width), (padded_height, padded_width) = self.size, self.padded
+        x = unpartition(windows, self.window, padded_height, padded_width)
         if self.shift:
             x = x.roll((self.shift, self.shift), (1, 2))
         return x[:, :height, :width] if self.padded != self.size else x

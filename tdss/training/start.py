@@ -111,7 +111,8 @@ def stored_part(config: TrainConfig, model: MultiTaskModel) -> tuple[ModelConfig
     tensors, folder = model.state_dict(), config.init_backbone
     if config.stores == "all" or folder is None:
         return config.model, tensors
-    frozen = {name for name, parameter in model.named_parameters() if not parameter.requires_grad}
+    names = [name for name, _ in model.named_parameters()]
+    frozen = set(names) - matching(names, trained_patterns(config))
     lent = {f"{PREFIX}{name}": tensor for name, tensor in _read_backbone(config.model, folder).items()}
     if changed := [name for name in lent.keys() & frozen if not torch.equal(lent[name], tensors[name])]:
         raise CheckpointError(

@@ -17,6 +17,8 @@ from compile.stage.command import run_script
 from tdss import checkpoint
 from tdss.card import load_card
 from tdss.training import state
+from tdss.training.data import open_dataset
+from tdss.training.evaluate import evaluate
 from tests.exits import exit_code
 from tests.tdss.training.tiny import ALL_TASKS, settings, write_config, write_folder
 
@@ -95,6 +97,44 @@ def test_three_phases_leave_checkpoints_cards_and_a_comparison(folder: Path, tmp
     assert card.delta_m_percent["bare"] == pytest.approx(_delta_m(card.metrics, card.baselines["bare"]))
     assert run(*configs) == 0  # all three are done: nothing is trained again
     assert load_card(runs / "six" / "checkpoint") == card
+
+
+@pytest.mark.parametrize(
+    "adapter",
+    [{"kind": "mtlora", "rank": 2}, {"kind": "tadformer", "rank": 2}, {"kind": "ssf"}, {"kind": "vmt", "rank": 2}],
+    ids=lambda keys: keys["kind"],
+)
+def test_a_checkpoint_of_what_was_trained_is_the_trained_model(
+    adapter: dict[str, object], folder: Path, tmp_path: Path
+) -> None:
+    """Its base is the first run's file; the frozen tensors are in that only, and joined they are one model."""
+    runs, start = tmp_path / "runs", tmp_path / "runs" / "pre" / "checkpoint"
+    first = settings(folder, runs, "pre", {"semseg": 3})
+    second = settings(folder, runs, "own", {"semseg": 3}) | {"init_backbone": str(start), "freeze_backbone": True}
+    second["model"] = {**settings(folder, runs, "own", {"semseg": 3})["model"], "adapter": adapter}  # type: ignore[dict-item]
+    second["stores"] = "trained"
+    configs = [write_config(tmp_path / f"{keys['name']}.toml", keys) for keys in (first, second)]
+    assert run(*configs) == 0
+    own = runs / "own" / "checkpoint"
+    config, model = checkpoint.load(own)
+    assert config.base is not None and (own / config.base.path).resolve() == start
+    plain, held = load_file(start / checkpoint.WEIGHTS), load_file(own / checkpoint.WEIGHTS)
+    assert {tensor.dtype for tensor in held.values() if tensor.is_floating_point()} == {torch.float16}
+    trained = {name for name in plain if name in held and name.startswith("backbone.")}
+    published = ("patch_embed", "norm", "bias_table")
+    inside = {"mtlora": (*published, "reduction"), "tadformer": published}.get(str(adapter["kind"]), ())
+    assert trained == {name for name in plain if name.startswith("backbone.") and any(part in name for part in inside)}
+    lent = [name for name in plain if name.startswith("backbone.") and name not in held]
+    assert lent and all(torch.equal(model.state_dict()[name], plain[name].float()) for name in lent)
+    card = load_card(own)
+    assert card is not None and card.trained == sum(
+        held[name].numel() for name, _ in model.named_parameters() if name in held
+    )
+    assert card.metrics["semseg"] == pytest.approx(
+        evaluate(
+            model, config, open_dataset(folder, folder / "dataset.json"), ("004", "005", "006", "007"), ("semseg",)
+        )["semseg"]
+    )
 
 
 def _delta_m(own: dict[str, float], baseline: dict[str, float]) -> float:
