@@ -1,7 +1,7 @@
 """TS-PD (FAAR, CVPR 2026): hrnet's decoder, whose joined maps pass two steps in the frequency domain.
 
-X is the spectrum of a task's downsampled maps on one grid, all branches joined, and F̄ the mean of the *other* tasks' X. α is
-one number per branch, γ and β are one per channel, δ is one per bin of radii and channel.
+X is the spectrum of a task's downsampled maps on one grid, all branches joined. F̄ is the mean of the other tasks' X. There is
+one α per branch, one γ and one β per channel, and one δ per channel and bin of radii.
 
     CW-SP     y = x + α(γ ⊙ irfft2((1 + δ[bin]) ⊙ X) + β),   so   F = (1 + αγ(1 + δ[bin])) ⊙ X + αβ at frequency 0
     XT-Cons   low band    F ← F/(|F| + 1e-6) · (|F| + s_L(γ_L|F̄| − |F|)),     s_L = 0.5 σ(a_L)
