@@ -18,12 +18,14 @@ def main(
     out: Annotated[Path, typer.Option(help="The checkpoint folder to write.")],
     config: Annotated[
         Path | None,
-        typer.Option(help="The model's config.toml; with --from only the keys that the weights do not tell, or none."),
+        typer.Option(
+            help=r"The model's config.toml; its \[backbone] is the published one's. With --from what weights do not tell."
+        ),
     ] = None,
     system: Annotated[
         str,
         typer.Option(
-            "--from", help="The file is a whole model that this system's released code saved: faar, tadformer."
+            "--from", help="The file is a whole model that the released code of a system saved, as tadformer."
         ),
     ] = "",
     seed: Annotated[int, typer.Option(min=0, max=LIMITS["seed"].most, help="Draws what a backbone lacks.")] = 0,

@@ -15,10 +15,12 @@ s its scale, F the filter:
     fc2     m_t = W2 h_s + b2 + s B2 F(A2 h_t)
     stage   σ(g)·skip_t + (1 − σ(g))·output_t                g one number per stage, before PatchMerging
 
-F is a depthwise 3×3 convolution, in proj within a window. ``dynamic``: its taps are norm(G mean(A f_t) + c), with the mean
-over positions, norm over a channel's nine taps (standard deviation with n − 1), then a gain and a shift for each tap. All
-tasks share G. ``static``: a filter with bias for each task. The release computes qkv and the projection of the prompts in
-every window; both are affine, so here they are computed once per image.
+F is a depthwise 3×3 convolution, in proj within a window. ``static``: one with bias for each task. ``dynamic``: its taps
+are gain ⊙ norm(G mean(A f_t) + c) + shift, and all tasks share G. The mean is over positions. The norm subtracts the mean
+of a channel's nine taps and divides by their standard deviation, with n − 1.
+
+The release computes qkv and the projection of the prompts in every window. Both are affine, so here they are computed once
+per image.
 """
 
 from collections.abc import Mapping, Sequence
