@@ -9,6 +9,7 @@ part, so that in column 0, and in width/2 where that is whole, only a spectrum's
 multiplier W(u) acts there as (W(u) + W(−u))/2.
 """
 
+from contextlib import AbstractContextManager, nullcontext
 from typing import Literal, NamedTuple, TypeAlias
 
 import torch
@@ -44,8 +45,9 @@ class Transform(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         """Map ``[batch, channels, height, width]`` to ``[batch, channels, 2, rows, columns]``: real and imaginary parts."""
-        parts = (x @ self.across).chunk(2, -1)
-        return torch.unflatten(self.along @ torch.cat(parts, -2), -2, (2, -1))
+        with full_precision(self, x):
+            parts = (x.to(self.across.dtype) @ self.across).chunk(2, -1)
+            return torch.unflatten(self.along @ torch.cat(parts, -2), -2, (2, -1))
 
 
 class Inverse(nn.Module):
@@ -65,8 +67,14 @@ class Inverse(nn.Module):
 
     def forward(self, spectrum: Tensor) -> Tensor:
         """Map ``[batch, channels, 2, rows, columns]`` to ``[batch, channels, height, width]``."""
-        parts = (self.along @ spectrum.flatten(-3, -2)).chunk(2, -2)
-        return torch.cat(parts, -1) @ self.across
+        with full_precision(self, spectrum):
+            parts = (self.along @ spectrum.to(self.along.dtype).flatten(-3, -2)).chunk(2, -2)
+            return torch.cat(parts, -1) @ self.across
+
+
+def full_precision(module: nn.Module, x: Tensor) -> AbstractContextManager[object]:
+    """Return a context without autocast in training: rounding of frequency 0, the largest, would cover the others."""
+    return torch.autocast(x.device.type, enabled=False) if module.training else nullcontext()
 
 
 def waves(size: int, frequencies: int) -> tuple[Tensor, Tensor]:

@@ -110,6 +110,14 @@ def test_the_products_are_the_transform_of_the_resized_map(grid: tuple[int, int]
     assert torch.allclose(Inverse(grid)(spectrum), back, rtol=0, atol=1e-12)
 
 
+def test_mixed_precision_leaves_the_transform_as_it_is() -> None:
+    torch.set_default_dtype(torch.float32)
+    x, there, back = torch.randn(1, 2, 8, 8).bfloat16(), Transform((8, 8), (8, 8)), Inverse((8, 8))
+    with torch.autocast("cpu", dtype=torch.bfloat16):
+        returned = back(there(x))
+    assert returned.dtype == torch.float32 and torch.allclose(returned, x.float(), rtol=0, atol=1e-5)
+
+
 @pytest.mark.parametrize("grid", [(8, 8), (7, 9), (28, 28)])
 def test_the_centred_grid_has_frequency_zero_in_the_middle_and_is_symmetric(grid: tuple[int, int]) -> None:
     band, other = bands(grid, "centred", 16), bands(grid, "released", 16)
