@@ -9,11 +9,13 @@ from typing import Any, NamedTuple
 
 from bundle.base.frozen import Frozen
 from tdss.adapters.config import MtloraConfig, NoAdapterConfig, SsfConfig, TdssConfig
+from tdss.adapters.faar.config import FaarConfig
 from tdss.adapters.tadformer.config import TadformerConfig
 from tdss.adapters.vmt.config import VmtConfig
 from tdss.backbones.config import SwinConfig, VitConfig
 from tdss.decoders.config import HrnetConfig
 from tdss.decoders.mtcp.config import MtcpConfig
+from tdss.decoders.tspd.config import TspdConfig
 
 
 class System(NamedTuple):
@@ -30,12 +32,14 @@ ADAPTERS = (
     System(MtloraConfig, "tdss.adapters.mtlora", "Mtlora"),
     System(TadformerConfig, "tdss.adapters.tadformer.modules", "Tadformer"),
     System(SsfConfig, "tdss.adapters.lora", "Ssf"),
+    System(FaarConfig, "tdss.adapters.faar.modules", "Faar"),
     System(VmtConfig, "tdss.adapters.vmt.modules", "Vmt"),
     System(NoAdapterConfig, "tdss.adapters.base", "NoAdapter"),
 )
 DECODERS = (
     System(HrnetConfig, "tdss.decoders.hrnet", "HrnetDecoders"),
     System(MtcpConfig, "tdss.decoders.mtcp.modules", "MtcpDecoders"),
+    System(TspdConfig, "tdss.decoders.tspd.modules", "TspdDecoders"),
 )
 
 _CLASSES = {row.config: (row.module, row.name) for row in (*BACKBONES, *ADAPTERS, *DECODERS)}

@@ -33,3 +33,7 @@ class HrnetConfig(DecoderConfig):
         """See ``DecoderConfig.fault``."""
         entries = len(self.widths)
         return "" if entries == stages else f"decoder.widths has {entries} entries, the backbone {stages} stages"
+
+    def grid_of(self, image: tuple[int, int]) -> tuple[int, int]:
+        """Return the (height, width) of the grid on which an image's maps are joined."""
+        return -(-image[0] // self.stride), -(-image[1] // self.stride)

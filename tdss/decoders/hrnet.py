@@ -24,15 +24,25 @@ class HrnetHead(nn.Module):
     def __init__(self, config: HrnetConfig, channels: int, image: tuple[int, int]) -> None:
         super().__init__()
         self.image = image
-        self.grid = (-(-image[0] // config.stride), -(-image[1] // config.stride))
+        self.grid = config.grid_of(image)
         self.mix = nn.Conv2d(sum(config.widths), config.hidden, 1, bias=config.mix_bias)
         self.norm = nn.BatchNorm2d(config.hidden)
         self.classify = nn.Conv2d(config.hidden, channels, 1)
 
     def forward(self, maps: Sequence[Tensor]) -> Tensor:
         """Map one ``[batch, height, width, channels]`` per stage to ``[batch, channels, *image]``."""
-        joined = torch.cat([resize(x.permute(0, 3, 1, 2), self.grid) for x in maps], 1)
+        return self.mixed(torch.cat([resize(x.permute(0, 3, 1, 2), self.grid) for x in maps], 1))
+
+    def mixed(self, joined: Tensor) -> Tensor:
+        """Map joined maps ``[batch, channels, height, width]`` to ``[batch, channels, *image]``."""
         return resize(self.classify(functional.relu(self.norm(self.mix(joined)))), self.image)
+
+
+def downsamplers(config: HrnetConfig, widths: Sequence[int]) -> nn.ModuleList:
+    """Return a task's bias-free 1×1 convolutions, one per stage, from the stages' ``widths`` to the configuration's."""
+    return nn.ModuleList(
+        nn.Linear(wide, narrow, bias=False) for wide, narrow in zip(widths, config.widths, strict=True)
+    )
 
 
 class HrnetDecoder(nn.Module):
@@ -40,9 +50,7 @@ class HrnetDecoder(nn.Module):
 
     def __init__(self, config: HrnetConfig, widths: Sequence[int], channels: int, image: tuple[int, int]) -> None:
         super().__init__()
-        self.downsamplers = nn.ModuleList(
-            nn.Linear(wide, narrow, bias=False) for wide, narrow in zip(widths, config.widths, strict=True)
-        )
+        self.downsamplers = downsamplers(config, widths)
         self.head = HrnetHead(config, channels, image)
 
     def forward(self, features: Sequence[Tensor]) -> Tensor:

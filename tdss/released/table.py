@@ -5,7 +5,7 @@ from importlib import import_module
 from bundle.base.errors import InputError
 from tdss.released.base import Reader
 
-READERS = {"tadformer": "tdss.released.tadformer"}
+READERS = {"faar": "tdss.released.faar", "tadformer": "tdss.released.tadformer"}
 
 
 def reader(system: str) -> Reader:

@@ -4,7 +4,7 @@ from typing import Annotated, Literal
 
 from pydantic import Field, model_validator
 
-from bundle.base.limits import LIMITS, Positive, Small, Width
+from bundle.base.limits import LIMITS, Name, Positive, Small, Width
 from tdss.backbones.config import STAGES, Depths, SwinConfig
 from tdss.decoders.config import DecoderConfig
 
@@ -14,7 +14,7 @@ class MtcpConfig(DecoderConfig):
 
     The shared map has ``width`` channels on the grid of the backbone's stage ``finest``. Each task has a Swin of its own
     behind it, of ``depths``, ``heads`` and ``window``. ``upsample`` is the factor, corners aligned, inside the heads of class
-    maps and depth. ``balance`` makes the tasks' weights follow their losses (balance.py); "released" lets them be negative.
+    maps and of ``deep_heads``, which have a convolution more. ``balance`` makes the tasks' weights follow their losses (balance.py); "released" lets them be negative.
     """
 
     kind: Literal["mtcp"]
@@ -24,6 +24,7 @@ class MtcpConfig(DecoderConfig):
     window: Small = 7
     finest: Annotated[int, Field(strict=True, ge=0, le=LIMITS["stages"].most)] = 0
     upsample: Small = 2
+    deep_heads: tuple[Name, ...] = ("depth",)
     balance: Literal["off", "clamped", "released"] = "off"
     spread: Positive = 7.5
     log_losses: bool = False

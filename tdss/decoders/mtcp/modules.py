@@ -132,7 +132,7 @@ class TaskDecoder(nn.Module):
             Refinement(coming, stage, width, last=stage == width)
             for coming, stage in zip([width, *widths], widths, strict=False)
         )
-        self.head = nn.Sequential(*_head(task, width, channels, config.upsample))
+        self.head = nn.Sequential(*_head(task, width, channels, config))
         convolutions = SIDE_CONVOLUTIONS.get(task, 1)
         self.sides = nn.ModuleList(
             nn.Sequential(
@@ -158,13 +158,14 @@ class TaskDecoder(nn.Module):
         return self.head(last), tuple(side(x) for side, x in sides)
 
 
-def _head(task: str, width: int, channels: int, upsample: int) -> list[nn.Module]:
-    larger = nn.Upsample(scale_factor=upsample, mode="bilinear", align_corners=True)
-    if task == "depth":
+def _head(task: str, width: int, channels: int, config: MtcpConfig) -> list[nn.Module]:
+    larger = nn.Upsample(scale_factor=config.upsample, mode="bilinear", align_corners=True)
+    if task in config.deep_heads:
         first, second = nn.Conv2d(width, max(width // 2, 1), 1), nn.Conv2d(max(width // 2, 1), DEPTH_HIDDEN, 1)
         return [first, larger, second, nn.ReLU(), nn.Conv2d(DEPTH_HIDDEN, channels, 1)]
     plain = [*conv_norm_relu(width, width, bias=False), nn.Conv2d(width, channels, 1)]
-    return [*plain, larger] if task_row(task).activation == "argmax" else plain
+    has_classes = task_row(task).channels is None  # the data says how many
+    return [*plain, larger] if has_classes else plain
 
 
 class MtcpDecoders(Decoders):

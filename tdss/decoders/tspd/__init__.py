@@ -1,0 +1,1 @@
+"""TS-PD, the decoder that FAAR (CVPR 2026) is published with."""
