@@ -23,6 +23,7 @@ from tdss.part import Moment
 from tdss.training import data, finish, state
 from tdss.training.config import TrainConfig
 from tdss.training.evaluate import evaluate
+from tdss.training.interrupt import held_interrupt
 from tdss.training.progress import Display
 from tdss.training.schedule import ema_decay, learning_rate
 from tdss.training.start import averaged, build_model, make_optimizer, set_training
@@ -79,29 +80,38 @@ class Run:
             self.log.keep(sum(json.loads(entry)["step"] <= step for entry in self.log.entries))
 
     def train(self) -> None:
-        """Train to the last step."""
+        """Train to the last step.
+
+        Raises:
+            KeyboardInterrupt: the run was interrupted; its last step is saved.
+        """
         ram = self._decode()
-        size = self.config.batch * self.fabric.world_size
         saved = time.monotonic()
-        while not self.counters.total or self.counters.step < self.counters.total:
-            start, step = time.monotonic(), self.counters.step
-            chosen = data.indices(len(ram), size, step, self.config.seed)[
-                self.fabric.global_rank :: self.fabric.world_size
-            ]
-            draw = data.generator(self.config.seed, step, 2 + self.fabric.global_rank)
-            batch = data.make_batch(ram, chosen, self.config.model.image, self.config.augment, draw)
-            loaded = time.monotonic() - start
-            epoch, following = step * size // len(ram), (step + 1) * size // len(ram)
-            moment = Moment(step, epoch, data.generator(self.config.seed, step, 0))
-            total, values = self.step(batch, moment, draw)
-            self._end_step(moment, values, ends_epoch=following > epoch)
-            self._count(total, values, time.monotonic() - start, loaded)
-            if self.counters.step in self._evaluation_steps():
-                self.evaluate()
-            if time.monotonic() - saved >= self.config.save_seconds:
-                self.save()
-                saved = time.monotonic()
+        with held_interrupt() as interrupted:
+            while not self.counters.total or self.counters.step < self.counters.total:
+                self._one_step(ram)
+                if self.counters.step in self._evaluation_steps():
+                    self.evaluate()
+                if interrupted():
+                    self.save()
+                    raise KeyboardInterrupt
+                if time.monotonic() - saved >= self.config.save_seconds:
+                    self.save()
+                    saved = time.monotonic()
         self.save()
+
+    def _one_step(self, ram: data.Ram) -> None:
+        """Draw the step's batch, train on it and count it."""
+        start, step, size = time.monotonic(), self.counters.step, self.config.batch * self.fabric.world_size
+        chosen = data.indices(len(ram), size, step, self.config.seed)[self.fabric.global_rank :: self.fabric.world_size]
+        draw = data.generator(self.config.seed, step, 2 + self.fabric.global_rank)
+        batch = data.make_batch(ram, chosen, self.config.model.image, self.config.augment, draw)
+        loaded = time.monotonic() - start
+        epoch, following = step * size // len(ram), (step + 1) * size // len(ram)
+        moment = Moment(step, epoch, data.generator(self.config.seed, step, 0))
+        total, values = self.step(batch, moment, draw)
+        self._end_step(moment, values, ends_epoch=following > epoch)
+        self._count(total, values, time.monotonic() - start, loaded)
 
     def step(self, batch: data.Batch, moment: Moment, draw: torch.Generator) -> tuple[float, dict[str, float]]:
         """Do one step of the optimizer; return the loss, and each output's and penalty's unweighted part of it.

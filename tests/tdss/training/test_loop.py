@@ -1,5 +1,6 @@
 """One run without a clock or a disk: where its tensors are, when it stops, and who says how long it is."""
 
+import signal
 from pathlib import Path
 
 import pytest
@@ -115,6 +116,27 @@ def test_a_run_stays_out_of_what_it_reads(tmp_path: Path) -> None:
     run = make_run(tmp_path, runs=tmp_path / "set")
     with pytest.raises(InputError, match="is inside an input"):
         loop.train(run.config, run.fabric, run.display)
+
+
+def test_an_interrupt_finishes_and_saves_the_step(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A trial of minutes is over before the first timed save: Ctrl-C must not lose it."""
+    run = make_run(tmp_path)
+    original, steps = run.step, list[int]()
+
+    def interrupted(batch: data.Batch, moment: Moment, draw: torch.Generator) -> tuple[float, dict[str, float]]:
+        steps.append(moment.step)
+        if moment.step == 2:
+            signal.raise_signal(signal.SIGINT)
+        return original(batch, moment, draw)
+
+    monkeypatch.setattr(run, "step", interrupted)
+    with pytest.raises(KeyboardInterrupt):
+        loop.train(run.config, run.fabric, run.display)
+    assert steps == [0, 1, 2]
+    again = make_run(tmp_path)
+    again.resume()
+    assert again.counters.step == 3
+    assert signal.getsignal(signal.SIGINT) is signal.default_int_handler
 
 
 def test_a_run_that_was_killed_before_its_first_state_starts_again(tmp_path: Path) -> None:
