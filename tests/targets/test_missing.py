@@ -20,4 +20,4 @@ def test_names_the_extra_to_install(monkeypatch, name: str, package: str, extra:
     with pytest.raises(TargetUnavailable, match=f"needs {package}, which is not installed") as caught:
         target(name).capabilities(RunConfig())
     assert caught.value.exit_code == 3
-    assert f"pip install --editable '.[{extra}]'" in caught.value.fix
+    assert f"--editable '.[{extra}]'" in caught.value.fix
