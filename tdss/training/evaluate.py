@@ -98,7 +98,7 @@ def require_defined(metrics: Mapping[str, float], dataset: FolderDataset) -> Non
             expected="a labelled pixel for every task",
             got="labels that are ignored, invalid or empty in every pixel",
             where=str(dataset.root),
-            fix="give a split that is labelled for these tasks, or leave these tasks out",
+            fix="give a split that is labelled for these tasks, or leave these tasks out (tdss evaluate --tasks)",
         )
 
 

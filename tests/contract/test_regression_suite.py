@@ -62,7 +62,7 @@ def test_a_worse_task_fails_alone_and_is_named(tmp_path: Path) -> None:
     tests = "tests/regression/test_bundle.py::test_"
     assert {f"{tests}budget[depth]", f"{tests}the_whole_report_passes"} <= set(failed)
     assert all("depth" in name or "whole" in name for name in failed)
-    assert "depth: rmse_m" in done.stdout and "regression" in done.stdout
+    assert "depth: RMSE " in done.stdout and "regression" in done.stdout
     assert json.loads((tmp_path / "worse" / "regression.json").read_text())["passed"] is False
 
 
@@ -133,7 +133,7 @@ def test_the_junit_file_has_a_case_per_task_and_check_with_the_figures(tmp_path:
         cases
     )
     failure = cases["test_budget[depth]"].find("failure")
-    assert failure is not None and "depth: rmse_m" in (failure.get("message") or "")
+    assert failure is not None and "depth: RMSE " in (failure.get("message") or "")
     values = {one.get("name"): one.get("value") for one in cases["test_budget[depth]"].iter("property")}
     assert values["verdict"] == "regression" and float(str(values["drop_relative"])) > 0.01
     assert cases["test_budget[edge]"].find("failure") is None

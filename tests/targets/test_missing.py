@@ -18,4 +18,4 @@ def test_names_the_extra_to_install(monkeypatch, name: str) -> None:
     with pytest.raises(TargetUnavailable, match=f"needs {package}, which is not installed") as caught:
         target(name).capabilities(RunConfig())
     assert caught.value.exit_code == 3
-    assert f"pip install --editable '.[{TARGETS[name].profile.device_extra}]'" in caught.value.fix
+    assert f"--editable '.[{TARGETS[name].profile.device_extra}]'" in caught.value.fix
