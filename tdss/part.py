@@ -44,7 +44,10 @@ class Part:
         return {}
 
     def loss_factors(self, epochs: Sequence[Mapping[str, float]]) -> Mapping[str, float]:
-        """Return factors on the tasks' loss weights, by task, from the mean loss of each task in the epochs so far."""
+        """Return factors on the tasks' loss weights, by task, from the epochs so far.
+
+        An epoch is the mean of each output's loss, auxiliary ones and penalties too, by name.
+        """
         return {}
 
     def training_state(self) -> Mapping[str, Tensor]:

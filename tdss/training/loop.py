@@ -128,7 +128,10 @@ class Run:
         norm = self.fabric.clip_gradients(
             self.module, self.wrapped, max_norm=self.config.optimizer.clip, error_if_nonfinite=False
         )
-        values = {name: float(value.detach()) for name, value in (parts | penalties).items()}
+        named = parts | penalties
+        means = self.fabric.all_reduce(torch.stack(list(named.values())).detach())  # one history for all devices
+        assert isinstance(means, Tensor)
+        values = dict(zip(named, means.tolist(), strict=True))
         gradient = {"the gradient": float("nan") if norm is None else float(norm)}
         self._require_finite(moment.step, values | gradient)
         self.wrapped.step()
@@ -196,7 +199,7 @@ class Run:
 
     def _end_step(self, moment: Moment, values: dict[str, float], *, ends_epoch: bool) -> None:
         """Count the step's losses for the epoch, end the epoch, and let the average follow."""
-        self.counters = self.counters.add({task: values[task] for task in self.config.losses}, ends_epoch=ends_epoch)
+        self.counters = self.counters.add(values, ends_epoch=ends_epoch)
         if ends_epoch:
             for part in self.parts:
                 part.after_epoch(moment)
@@ -263,6 +266,10 @@ def train(config: TrainConfig, fabric: "Fabric", display: Display) -> None:
         require_folder(config.folder, foreign, inputs)
         config.folder.mkdir(parents=True, exist_ok=True)
         run = Run(config, fabric, display)
+        trained, every = (
+            sum(p.numel() for p in part) for part in (state.trainable(run.model).values(), run.model.parameters())
+        )
+        display.say(f"trains {trained / 1e6:.3f} M of {every / 1e6:.3f} M parameters")
         run.resume()
         require_folder(config.folder / "checkpoint", nothing)
         run.train()

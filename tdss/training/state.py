@@ -31,8 +31,8 @@ Own: TypeAlias = Mapping[str, Mapping[str, Tensor]]
 class Counters(Frozen):
     """Where a run is: ``step`` steps are done, ``seconds`` of training; ``total`` is the schedule's length.
 
-    ``epochs`` holds the mean loss of each task in every epoch that ended, ``sums`` and ``counted`` those of this epoch's
-    steps so far.
+    ``epochs`` holds the mean of each output's loss and each penalty, by name, for every epoch that ended. ``sums`` and
+    ``counted`` are those of this epoch's steps so far.
     """
 
     schema_version: Literal[2, 3] = 3

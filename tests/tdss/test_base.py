@@ -5,16 +5,22 @@ from pathlib import Path
 
 import pytest
 import torch
+from PIL import Image
 from pydantic import ValidationError
 from safetensors.torch import load_file, save_file
 
 from bundle.base.errors import CheckpointError
+from calibration.image_files import folder_images
+from compile.export import export
+from compile.stage.graph_info import GRAPH_FILE
 from tdss import checkpoint
 from tdss.adapters.config import AdapterConfig, MtloraConfig, SsfConfig
+from tdss.adapters.vmt.config import VmtConfig
 from tdss.card import Card
 from tdss.config import BaseConfig
 from tdss.model import MultiTaskModel, plain_backbone
 from tests.cli.run import tdss
+from tests.compile import made
 from tests.tdss.test_checkpoint import small
 
 CARD = Card(trained_on="nothing", steps=0, hours=0.0, metrics={})
@@ -63,6 +69,21 @@ def test_joined_it_needs_no_base(tmp_path: Path, capsys: pytest.CaptureFixture[s
     with pytest.raises(CheckpointError, match="not the one") as caught:
         checkpoint.load(tmp_path / "own")
     assert caught.value.got == "no such file" and caught.value.where.endswith("own/../base/model.safetensors")
+
+
+def test_every_later_stage_gets_the_graph_of_the_joined_one(tmp_path: Path) -> None:
+    write_pair(tmp_path, VmtConfig(kind="vmt", rank=2))
+    checkpoint.join(tmp_path / "own", tmp_path / "joined")
+    (tmp_path / "images").mkdir()
+    Image.fromarray(made.image(0)).save(tmp_path / "images" / "a.png")
+    images = folder_images(tmp_path / "images", "calibration")
+    graphs = [
+        export(tmp_path / name, tmp_path / f"{name}-exported", "raw", images, lambda _: None, threads=1).file(
+            GRAPH_FILE
+        )
+        for name in ("own", "joined")
+    ]
+    assert graphs[0].read_bytes() == graphs[1].read_bytes()
 
 
 def test_another_base_is_refused(tmp_path: Path) -> None:

@@ -125,7 +125,7 @@ class ToyDecoders(Decoders):
     def loss_factors(self, epochs: Sequence[Mapping[str, float]]) -> Mapping[str, float]:
         if len(epochs) < 2:
             return {}
-        return {task: loss / epochs[-2][task] for task, loss in epochs[-1].items()}
+        return {task: epochs[-1][task] / epochs[-2][task] for task in self.trained}
 
     def training_state(self) -> Mapping[str, Tensor]:
         return {"kept": self.kept, "seen": self.seen}
