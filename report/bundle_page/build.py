@@ -18,7 +18,7 @@ NO_FOLD = "This bundle has no fold.json."
 def engine_sentence(manifest: Manifest, choice: Choice | None) -> str:
     """Say which variant is shipped and why, which one a device chose instead, and whether the engine exists or why not yet."""
     made = manifest.settings.get("choice")
-    reason = f", {why_shipped(Choice.model_validate(made))}" if made is not None else ""
+    reason = f", {why_shipped(Choice.model_validate(made))}" if isinstance(made, dict) else ""  # 0.1.0 wrote a sentence
     shipped = f"Shipped: {manifest.shipped}{reason}."
     if choice is not None and choice.shipped != manifest.shipped:
         shipped += f" Chosen where it was judged: {choice.shipped}, {why_shipped(choice)}."

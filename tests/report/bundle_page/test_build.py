@@ -31,6 +31,11 @@ def test_the_choice_of_a_variant_has_its_reason() -> None:
     assert built.engine_sentence(chosen, CHOICE).startswith(f"Shipped: f32, {why_shipped(CHOICE)}.")
 
 
+def test_an_earlier_bundle_with_a_sentence_for_its_choice_is_shown() -> None:
+    earlier = made.manifest({}, settings={"choice": "the fastest variant within its budgets"})
+    assert built.engine_sentence(earlier, None).startswith("Shipped: f32. ")
+
+
 def test_what_a_device_chose_instead_is_said() -> None:
     choice = CHOICE.model_copy(update={"shipped": "int8", "rule": "none_within"})
     sentence = built.engine_sentence(made.manifest({}), choice)

@@ -121,15 +121,17 @@ def test_a_run_stays_out_of_what_it_reads(tmp_path: Path) -> None:
 def test_an_interrupt_finishes_and_saves_the_step(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """A trial of minutes is over before the first timed save: Ctrl-C must not lose it."""
     run = make_run(tmp_path)
-    original, steps = run.step, list[int]()
+    original, steps = Run.step, list[int]()
 
-    def interrupted(batch: data.Batch, moment: Moment, draw: torch.Generator) -> tuple[float, dict[str, float]]:
+    def interrupted(
+        own: Run, batch: data.Batch, moment: Moment, draw: torch.Generator
+    ) -> tuple[float, dict[str, float]]:
         steps.append(moment.step)
         if moment.step == 2:
             signal.raise_signal(signal.SIGINT)
-        return original(batch, moment, draw)
+        return original(own, batch, moment, draw)
 
-    monkeypatch.setattr(run, "step", interrupted)
+    monkeypatch.setattr(Run, "step", interrupted)
     with pytest.raises(KeyboardInterrupt):
         loop.train(run.config, run.fabric, run.display)
     assert steps == [0, 1, 2]
