@@ -25,7 +25,7 @@ from onnx_ir.passes.common import (
 
 from bundle.base.errors import GraphError
 from compile.graphs.expand_group_norm import expand_group_norms
-from compile.graphs.nodes import constant, input_at, integer, is_standard, label
+from compile.graphs.nodes import constant, input_at, integer, is_standard, label, shape_of
 from compile.graphs.pin_input import InputFlags, choose_input, pin_input
 from compile.graphs.read_onnx import flatten, innermost, read_model
 
@@ -37,8 +37,8 @@ RANDOM = frozenset(
 GELU_OPSET = 20
 FOLDED_INPUT = 2**31  # elements: a weight of any size
 FOLDED_OUTPUT = 2**24  # elements; a constant may not grow beyond it
-SIGNED_LEVEL = 12  # the opset from which Dropout's mode is an input
-ALWAYS_INFERENCE = 7  # from here to there it has none
+MODE_IS_INPUT = 12  # the opset from which Dropout's mode is an input
+WITHOUT_MODE = 7  # from here to there it has none
 
 
 class Prepared(NamedTuple):
@@ -73,6 +73,7 @@ def prepare(path: Path, flags: InputFlags, opsets: tuple[int, int] | None) -> Pr
     model = flatten(model, path.name)
     _refuse(path, "ONNX has no such operator", [node for node in model.graph.all_nodes() if not is_standard(node)])
     RemoveUnusedOpsetsPass()(model)
+    _require_shapes(model, path)
     _check(model, path)
     return Prepared(model, original, (*changes, *converted))
 
@@ -93,8 +94,8 @@ def _trains(node: ir.Node, opset: int) -> bool:
         return bool(integer(node, "training_mode", 0))
     if node.op_type != "Dropout":
         return False
-    if opset < SIGNED_LEVEL:
-        return opset < ALWAYS_INFERENCE and not integer(node, "is_test", 0)
+    if opset < MODE_IS_INPUT:
+        return opset < WITHOUT_MODE and not integer(node, "is_test", 0)
     mode, ratio = input_at(node, 2), constant(input_at(node, 1))
     value = constant(mode)
     return mode is not None and (value is None or bool(value.all())) and (ratio is None or bool(ratio.any()))
@@ -163,10 +164,26 @@ def _at_opset(model: ir.Model, opset: int, wanted: int, path: Path) -> ir.Model:
         raise GraphError(
             f"opset {opset} is none that the target takes, and cannot be converted",
             expected=f"opset {wanted}",
-            got=str(error).strip().splitlines()[-1],
+            got=str(error).strip().rpartition(": ")[2],
             where=str(path),
             fix=f"export it at opset {wanted}",
         ) from error
+
+
+def _require_shapes(model: ir.Model, path: Path) -> None:
+    """Refuse a graph with an output of no known size: the input's size does not fit, or the values decide it.
+
+    Raises:
+        GraphError: there is one.
+    """
+    if unknown := [value for value in model.graph.outputs if shape_of(value) is None]:
+        raise GraphError(
+            "the size of an output is unknown",
+            expected="static shapes",
+            got=f"{unknown[0].name!r} {unknown[0].shape}",
+            where=str(path),
+            fix="pin the input to a size that the network takes, with --shape; or end the network before what selects boxes",
+        )
 
 
 def _check(model: ir.Model, path: Path) -> None:

@@ -70,10 +70,12 @@ def _output(name: str, outputs: Sequence[Outputs], reference: Sequence[Outputs],
     sums: Floats = sum((energy(want[name], got[name]) for want, got in pairs), np.zeros(ENERGIES))
     size = sum(want[name].size for want, _ in pairs)
     labels = np.issubdtype(reference[0][name].dtype, np.integer)
-    signal = max(float(sums[0]), size * floor**2)
-    found = sqnr_db(np.array([signal, *sums[1:]])) if sums[1] else NOTHING_DB
+    least = size * floor**2
+    found = sqnr_db(np.array([max(sums[0], least), *sums[1:]])) if sums[1] else NOTHING_DB
     found = -NOTHING_DB if np.isnan(found) else float(np.clip(found, -NOTHING_DB, NOTHING_DB))
-    return OutputFidelity(output=name, sqnr_db=found, cosine=cosine(sums), labels=bool(labels))
+    return OutputFidelity(
+        output=name, sqnr_db=found, cosine=cosine(sums), labels=bool(labels), below_floor=bool(sums[0] < least)
+    )
 
 
 def useless(measured: Sequence[VariantFidelity]) -> Iterator[str]:
@@ -96,4 +98,5 @@ def lines(measured: Sequence[VariantFidelity]) -> Iterator[str]:
         for output in row.outputs:
             noise = "no difference" if output.sqnr_db == NOTHING_DB else f"{output.sqnr_db:.1f} dB"
             alike = "cosine undefined: all zeros" if np.isnan(output.cosine) else f"cosine {output.cosine:.5f}"
-            yield f"  {output.output}: {noise}, {alike}"
+            hint = "; it is nearly 0 on these images, which do not show what is lost" if output.below_floor else ""
+            yield f"  {output.output}: {noise}, {alike}{hint}"

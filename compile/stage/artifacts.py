@@ -108,12 +108,16 @@ class VariantNote(Frozen):
 
 
 class OutputFidelity(Frozen):
-    """How much of an output is left: its SQNR in dB, within ± 200, and its cosine to the float graph's, NaN of an output of zeros."""
+    """How much of an output is left: its SQNR in dB, within ± 200, and its cosine to the float graph's, NaN of an output of zeros.
+
+    ``below_floor``: the output is so small on these images that they do not show what is lost.
+    """
 
     output: str
     sqnr_db: float
     cosine: NullableFloat
     labels: bool
+    below_floor: bool
 
 
 class VariantFidelity(Frozen):
