@@ -34,7 +34,7 @@ def images(tmp_path: Path) -> Path:
     return folder
 
 
-def network(folder: Path, outlier: float) -> Path:
+def network(folder: Path, outlier: float, last: str = "scores = Gemm (h, last)") -> Path:
     """A classifier with weights in FP16 behind a Cast; its first channel is ``outlier`` times larger, and nothing reads it."""
     body = """{
         w = Cast <to=1> (half)
@@ -44,15 +44,15 @@ def network(folder: Path, outlier: float) -> Path:
         e = Relu (d)
         f = GlobalAveragePool (e)
         h = Flatten (f)
-        scores = Gemm (h, last)
-    }"""
-    model, generator = onnx.parser.parse_model(HEAD + body), np.random.default_rng(2)
+    """
+    model, generator = onnx.parser.parse_model(f"{HEAD}{body}{last} }}"), np.random.default_rng(2)
     first, second = generator.normal(size=(16, 3, 3, 3)) / 5, generator.normal(size=(16, 16, 3, 3)) / 12
     first[0] *= outlier
     second[:, 0] = 0
     arrays = {
         "half": first.astype(np.float16),
         "second": second.astype(np.float32),
+        "off": np.float32(25),
         "last": generator.normal(size=(16, 5)).astype(np.float32) / 4,
     }
     model.graph.initializer.extend(numpy_helper.from_array(array, name) for name, array in arrays.items())
@@ -92,6 +92,15 @@ def test_int8_that_drowns_its_output_in_noise_ends_with_1(
     assert ended.value.code == 1
     assert variants_of(load(Quantized, tmp_path / "out"))
     assert "of no use: int8: scores" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("target", QUANTIZING)
+def test_probabilities_that_are_near_zero_on_every_image_are_converted(
+    target: str, images: Path, tmp_path: Path
+) -> None:
+    faint = network(tmp_path, 1.0, "g = Gemm (h, last)\n k = Sub (g, off)\n scores = Sigmoid (k)")
+    for row in run(target, faint, images).fidelity:
+        assert row.outputs[0].below_floor and row.outputs[0].sqnr_db > 100
 
 
 def row(sqnr_db: float, *, share: float | None = 1.0, labels: bool = False) -> VariantFidelity:
