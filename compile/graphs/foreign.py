@@ -28,6 +28,7 @@ from compile.graphs.expand_group_norm import expand_group_norms
 from compile.graphs.nodes import constant, input_at, integer, is_standard, label, shape_of
 from compile.graphs.pin_input import InputFlags, choose_input, pin_input
 from compile.graphs.read_onnx import flatten, innermost, read_model
+from compile.graphs.spread_scalars import spread_scalars
 
 QUANTIZED = frozenset({"QuantizeLinear", "DequantizeLinear", "ConvInteger"})
 QUANTIZED_PREFIXES = ("DynamicQuantize", "MatMulInteger", "MatMulNBits", "QAttention", "QGemm", "QLinear")
@@ -71,6 +72,8 @@ def prepare(path: Path, flags: InputFlags, opsets: tuple[int, int] | None) -> Pr
     _refuse(path, "it is in training mode", [node for node in model.graph.all_nodes() if _trains(node, _opset(model))])
     model, converted = _convert(model, opsets, path)
     model = flatten(model, path.name)
+    if spread := spread_scalars(model):
+        converted.append(f"{spread} scalar biases as vectors")
     _refuse(path, "ONNX has no such operator", [node for node in model.graph.all_nodes() if not is_standard(node)])
     RemoveUnusedOpsetsPass()(model)
     _require_shapes(model, path)

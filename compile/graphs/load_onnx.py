@@ -90,13 +90,16 @@ def contract_of(model: "onnx_ir.Model", path: Path, *, mean: Triple, std: Triple
         preprocess = Preprocess(height=height, width=width, mean=mean, std=std)
     except ValidationError as error:
         raise _refused(path, "a size, a mean and a std within the limits", faults(error)) from error
+    return _of_tasks(io, preprocess, outputs) or GraphInfo(io=io, preprocess=preprocess, tasks={}, free_outputs=outputs)
+
+
+def _of_tasks(io: Io, preprocess: Preprocess, outputs: tuple[TensorSpec, ...]) -> GraphInfo | None:
+    """Return the contract of an exported graph with these outputs; None where a name or a size is none of a task's."""
     try:
         info = GraphInfo(io=io, preprocess=preprocess, tasks={spec.name: _channels(spec, io) for spec in outputs})
-        if info.interface[1] == outputs:
-            return info
+        return info if info.interface[1] == outputs else None
     except (ValidationError, ConfigError):
-        pass  # their names or sizes are no task's: they are kept as they are
-    return GraphInfo(io=io, preprocess=preprocess, tasks={}, free_outputs=outputs)
+        return None
 
 
 def _check_prepared(prepared: Prepared, imported: Simplified, images: ImageFiles) -> None:

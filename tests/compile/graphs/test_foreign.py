@@ -119,6 +119,15 @@ def test_gelu_of_com_microsoft_is_that_of_onnx(tmp_path: Path) -> None:
     equal(path, prepared)
 
 
+@pytest.mark.parametrize("added", ["Add (t, c)", "Sub (t, c)", "Sub (c, t)"])
+def test_a_scalar_bias_of_a_product_gets_a_number_for_each_channel(added: str, tmp_path: Path) -> None:
+    path = saved(f"{CONV}\n semseg = {added}", tmp_path, c=np.float32(25))
+    prepared = prepare(path, InputFlags(), JETSON)
+    [bias] = [value for value in prepared.model.graph[-1].inputs if value is not None and value.is_initializer()]
+    assert list(bias.shape or ()) == [1, 4, 1, 1]
+    equal(path, prepared)
+
+
 def test_initializers_among_the_inputs_are_weights(tmp_path: Path) -> None:
     path = saved("semseg = Conv (image, w)", tmp_path)
     model = onnx.load(path)
