@@ -218,7 +218,7 @@ def test_a_number_that_is_none_is_no_proof() -> None:
     assert (
         np.isnan(relative["y"]) and np.isnan(absolute["y"]) and beyond((relative, absolute), 1e-11, dict) == "nan on y"
     )
-    assert beyond(worst([(want, want)])[0], 1e-11) == ""
+    assert beyond(worst([(want, want)]), 1e-11, dict) == ""
 
 
 def test_the_target_says_what_work_costs(graph: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
