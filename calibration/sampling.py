@@ -16,6 +16,7 @@ from bundle.tasks.preprocess import Preprocess
 from calibration.image_files import ImageFiles, folder_images, is_labelled
 
 T = TypeVar("T")
+LEAST_HELD = 4
 
 
 class CalibrationSet(ImageFiles):
@@ -60,6 +61,26 @@ def from_folder(folder: Path, split: str, count: int, *, seed: int, preprocess: 
     ids = tuple(path.stem if is_labelled(folder) else path.name for path in files.paths)
     few = (f"only {len(available)} images of the {count} asked for",) if len(available) < count else ()
     return CalibrationSet(paths=files.paths, ids=ids, findings=(*few, *_check(files, ids, preprocess)))
+
+
+def hold_out(
+    drawn: CalibrationSet, folder: Path, split: str, most: int, *, seed: int
+) -> tuple[CalibrationSet, ImageFiles]:
+    """Return the images to calibrate on, and up to ``most`` others of the folder to measure the result on.
+
+    Where the draw left fewer than ``LEAST_HELD`` images, a quarter of it is held out: its last ones. A single image serves
+    for both.
+
+    Raises:
+        DatasetError: see ``folder_images``.
+    """
+    rest = tuple(path for path in folder_images(folder, split).paths if path not in set(drawn.paths))
+    if len(rest) >= LEAST_HELD:
+        return drawn, ImageFiles(paths=choose(rest, most, seed=seed))
+    held = min(most, -(-len(drawn.paths) // 4))
+    kept = len(drawn.paths) - held or 1
+    calibration = drawn.model_copy(update={"paths": drawn.paths[:kept], "ids": drawn.ids[:kept]})
+    return calibration, ImageFiles(paths=drawn.paths[-held:])
 
 
 def _check(files: ImageFiles, ids: tuple[str, ...], preprocess: Preprocess) -> list[str]:

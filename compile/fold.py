@@ -181,13 +181,16 @@ def _check_single(
     proof: FoldProof, source: Path, target: Path, info: GraphInfo, images: ImageFiles, threads: int
 ) -> FoldProof:
     """Compare both graphs in float32 on ONNX Runtime, and return the proof with what was found."""
-    from compile.folding.proof import require_single, worst
+    from compile.folding.graph_file import read_graph
+    from compile.folding.proof import floors_of, require_single, worst
     from compile.stage.compare import run_graph
 
     feeds = [info.feed(image, name=name) for name, image in images.read()]
     want, got = (run_graph(path, info, feeds, exact=False, threads=threads) for path in (source, target))
-    relative, absolute = worst(zip(want, got, strict=True))
-    require_single(relative, fix="build with folding off (--fold none), and report the checkpoint's config.toml")
+    measured = worst(zip(want, got, strict=True))
+    fix = "build with folding off (--fold none), and report the checkpoint's config.toml"
+    require_single(measured, floors_of(read_graph(source), feeds), fix=fix)
+    relative, absolute = measured
     return proof.model_copy(update={"float32": relative, "float32_max_abs": absolute})
 
 

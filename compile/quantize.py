@@ -10,6 +10,7 @@ from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Annotated
 
+import onnx_ir as ir
 import typer
 
 from bundle.base.limits import LIMITS
@@ -17,9 +18,13 @@ from bundle.base.terminal import say
 from bundle.formats.artifacts import Quantized, Simplified, load
 from bundle.formats.outputs import require_container
 from bundle.tasks.preprocess import Preprocess, Triple
-from calibration.sampling import CalibrationSet, from_folder
+from calibration.image_files import ImageFiles, folder_images
+from calibration.sampling import CalibrationSet, from_folder, hold_out
 from compile.graphs.fp16 import write_fp16
 from compile.graphs.load_onnx import import_graph
+from compile.graphs.output_floors import output_floors
+from compile.graphs.pin_input import InputFlags, read_shape
+from compile.quantization.fidelity import lines, measure_fidelity, useless
 from compile.quantization.formats import format_of
 from compile.quantization.nncf_calibration import feeds_of, weights_only
 from compile.quantization.variants import CACHE, QuantizationJob, ranges_for, scheme_of, write_quantized
@@ -33,13 +38,24 @@ from targets.base import RunConfig, Target, Variant, VariantRecipe
 from targets.table import target as find_target
 
 CHECK_IMAGES = 4
+HELD_IMAGES = 16
+NOTHING_HELD = ImageFiles(paths=())
 MEAN, STD = (Preprocess.model_fields[name].get_default() for name in ("mean", "std"))
 
 
 def quantize(
-    simplified: Simplified, calibration: CalibrationSet, out: Path, target: Target, run: RunConfig, *, cache: Path
+    simplified: Simplified,
+    calibration: CalibrationSet,
+    out: Path,
+    target: Target,
+    run: RunConfig,
+    *,
+    cache: Path,
+    held: ImageFiles = NOTHING_HELD,
 ) -> Quantized:
     """Write a ``Quantized`` artifact in ``out``: the graph of each of the target's variants, each checked on real images.
+
+    What quantization costs is measured on the images ``held`` out of calibration, if there are any.
 
     Raises:
         DatasetError: there is no calibration image, or one has another size or type than the model takes.
@@ -55,9 +71,13 @@ def quantize(
         for recipe in recipes:
             variant, notes[recipe.name] = _write(recipe, job, ranges)
             variants.append(variant)
-        checks = _check(job, variants)
         settings = QuantizedSettings(
-            graph=info, target=target.name, variants=tuple(variants), notes=notes, checks=checks
+            graph=info,
+            target=target.name,
+            variants=tuple(variants),
+            notes=notes,
+            checks=_check(job, variants),
+            fidelity=measure_fidelity(job, variants, held) if held.paths else (),
         )
         seal(Quantized, folder, parent=simplified.sha256, settings=settings, tools=stage_tools("quantize"))
     return load(Quantized, out)
@@ -92,7 +112,7 @@ def _check(job: QuantizationJob, variants: list[Variant]) -> dict[str, tuple[Out
             outputs: list[Outputs] = [session.infer(feed) for feed in feeds]
         errors = compare(outputs, reference)
         if variant.recipe.name == "f32":
-            require("convert", errors)
+            require("convert", errors, lambda: output_floors(ir.load(job.source), feeds, threads=job.run.threads))
         found[variant.recipe.name] = errors
     return found
 
@@ -106,6 +126,8 @@ def main(
     count: Annotated[int, typer.Option(min=1, max=LIMITS["count"].most, help="How many images to calibrate on.")] = 64,
     mean: Annotated[Triple, typer.Option(help="Normalisation of an ONNX file; an artifact knows its own.")] = MEAN,
     std: Annotated[Triple, typer.Option(help="Normalisation of an ONNX file; an artifact knows its own.")] = STD,
+    input_name: Annotated[str, typer.Option("--input", help="The input of an ONNX file that is the image.")] = "",
+    shape: Annotated[str, typer.Option(help="The shape of that input: 1,3,HEIGHT,WIDTH or 1,HEIGHT,WIDTH,3.")] = "",
     seed: Annotated[
         int,
         typer.Option(
@@ -117,7 +139,7 @@ def main(
     threads: Threads = 0,
     as_json: RecordAsJson = False,
 ) -> None:
-    """Quantize a simplified graph for a target.
+    """Quantize a simplified graph for a target, or an ONNX file of any exporter; of one, say what it costs.
 
     Example: python compile/quantize.py --target intel --model build/rewritten --out build/int8
     """
@@ -125,16 +147,38 @@ def main(
     claim(out, Quantized, model, images, kept)
     require_container(kept)
     run, chosen = RunConfig(device=device, threads=threads), find_target(target)
+    few = ImageFiles(paths=folder_images(images, split).paths[:CHECK_IMAGES])
+    flags, held = InputFlags(input_name, read_shape(shape)), NOTHING_HELD
+    if not model.is_dir():
+        flags = flags._replace(size=next(few.read())[1].shape[:2])
     with TemporaryDirectory() as scratch:
-        graph = import_graph(model, Path(scratch) / "adopted", mean=mean, std=std)
+        graph = import_graph(
+            model, Path(scratch) / "adopted", mean=mean, std=std, flags=flags, opsets=chosen.profile.opsets, images=few
+        )
         if graph.folder != model:
             say(f"graph: {read_settings(SimplifiedSettings, graph).preparation}")
         drawn = from_folder(images, split, count, seed=seed, preprocess=graph_info(graph).preprocess)
         for finding in drawn.findings:
             say(f"calibration: {finding}")
+        if not model.is_dir():
+            drawn, held = hold_out(drawn, images, split, HELD_IMAGES, seed=seed)
         with timed("quantize"):
-            quantized = quantize(graph, drawn, out, chosen, run, cache=kept)
+            quantized = quantize(graph, drawn, out, chosen, run, cache=kept, held=held)
         announce(quantized, as_json=as_json)
+    _show(quantized, held)
+
+
+def _show(quantized: Quantized, held: ImageFiles) -> None:
+    """Say what quantization cost, and end with 1 where a variant is of no use."""
+    measured = read_settings(QuantizedSettings, quantized).fidelity
+    if measured:
+        say(f"against the float graph, on {len(held.paths)} images held out of calibration:")
+    for line in lines(measured):
+        say(line)
+    if reasons := tuple(useless(measured)):
+        for reason in reasons:
+            say(f"of no use: {reason}")
+        raise SystemExit(1)
 
 
 if __name__ == "__main__":

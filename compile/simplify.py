@@ -94,12 +94,16 @@ def _run_onnxsim(source: Path, target: Path) -> str:
 
 def _refusal(source: Path, target: Path, info: GraphInfo, feeds: Sequence[Outputs], threads: int) -> str:
     """Return why a simplified graph is not kept, or nothing."""
+    import onnx_ir as ir
+
+    from compile.graphs.output_floors import output_floors
+
     added = operators(target) - operators(source)
     if added:
         return "it adds " + ", ".join(f"{count} {name}" for name, count in sorted(added.items()))
     runs = [run_graph(path, info, feeds, exact=False, threads=threads) for path in (target, source)]
     try:
-        require("simplify", compare(*runs))
+        require("simplify", compare(*runs), lambda: output_floors(ir.load(source), feeds, threads=threads))
     except GraphError as error:
         return f"{error.message}, {error.got}"
     return ""

@@ -37,3 +37,7 @@ class GraphFormat(Protocol):
     def return_to_float(self, quantized: Path, original: Path, layers: Mapping[str, str], out: Path) -> tuple[str, ...]:
         """Write ``quantized``, made from the ONNX graph ``original``, with the named layers in float; return the files' names."""
         ...
+
+    def int8_share(self, path: Path) -> float:
+        """Return the share of the multiply-accumulates of a quantized graph whose operands are all in INT8."""
+        ...

@@ -17,7 +17,7 @@ class Profile(Frozen):
     ``distributions`` are those whose versions decide its answers.
     ``judged_only`` are variants that a bundle goes without, unless one of them is shipped.
     ``rules`` names the rules that its compiler has for a graph. With ``fp16_in_graph`` a graph holds its FP16 types itself;
-    elsewhere the runtime gets the precision as an option.
+    elsewhere the runtime gets the precision as an option. ``opsets`` are the first and the last opset of its graphs; null: any.
     """
 
     extra: str
@@ -27,6 +27,7 @@ class Profile(Frozen):
     judged_only: tuple[Precision, ...] = ()
     rules: Literal["none", "tensorrt"] = "none"
     fp16_in_graph: bool = False
+    opsets: tuple[int, int] | None = None
 
 
 def read_profile(name: str) -> Profile:

@@ -20,7 +20,7 @@ from compile.folding.choice.price import graph_price
 from compile.folding.choice.search import Search
 from compile.folding.drawing import draw
 from compile.folding.engine import Elimination, cast, eliminate
-from compile.folding.proof import Feeds, as_record, prove, require_single, worst
+from compile.folding.proof import Differences, Feeds, as_record, floors_of, prove, require_single, worst
 from compile.folding.record import FoldedGraph, ScopeCost, ValueDecision
 from compile.folding.tables import NOTHING, costs_by_scope
 from compile.folding.task_subset import keep_outputs
@@ -70,7 +70,7 @@ def fold_file(
     folded = cast(folding.model)
     pays = graph_price(folded, rates) < graph_price(model, rates)
     single = run_differences(model, folded if pays else model, inputs)
-    require_single(single[0], fix="report the file")
+    require_single(single, floors_of(model, inputs), fix="report the file")
     if out is not None:
         with overwriting(out, FOLDED) as temporary:
             write_graph(folded if pays else model, temporary)
@@ -181,7 +181,7 @@ def _inputs(model: ir.Model) -> dict[str, tuple[tuple[int, ...], np.dtype[np.gen
     return found
 
 
-def run_differences(model: ir.Model, folded: ir.Model, feeds: Feeds) -> tuple[dict[str, float], dict[str, float]]:
+def run_differences(model: ir.Model, folded: ir.Model, feeds: Feeds) -> Differences:
     """Return the largest relative and absolute difference of each output of two graphs in ONNX Runtime."""
     return worst(zip(*(run_model(one, feeds, threads=0) for one in (model, folded)), strict=True))
 

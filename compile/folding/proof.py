@@ -1,6 +1,6 @@
 """The proof of a folded graph, in float64 and float32, and if it fails, which elimination breaks it."""
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 
 import numpy as np
 import onnx_ir as ir
@@ -11,6 +11,7 @@ from compile.folding.choice.plan import make_plan
 from compile.folding.choice.search import Search
 from compile.folding.emit import emit
 from compile.folding.engine import Elimination
+from compile.graphs.output_floors import output_floors
 from compile.graphs.pytorch.evaluate import evaluate_each
 from compile.stage.graph_info import Array
 from targets.folding import Rates
@@ -18,19 +19,19 @@ from targets.folding import Rates
 EXACT_RELATIVE = 1e-11  # float64: largest |a − b| of an output over its largest |b|
 FLOAT32_RELATIVE = 1e-4  # float32: the order of summation changes; 1e-5 is usual
 Feeds = Sequence[Mapping[str, Array]]
+Differences = tuple[dict[str, float], dict[str, float]]  # relative and absolute, by output
+Floors = Callable[[], Mapping[str, float]]
 
 
-def prove(
-    model: ir.Model, folding: Elimination, feeds: Feeds, rates: Rates
-) -> tuple[dict[str, float], dict[str, float]]:
+def prove(model: ir.Model, folding: Elimination, feeds: Feeds, rates: Rates) -> Differences:
     """Compare the folded model, its constants in float64, with the model on every feed; return the largest relative and
     absolute difference of each output.
 
     Raises:
         GraphError: they differ; the first elimination that breaks is named.
     """
-    relative, absolute = differences(model, folding.model, feeds)
-    found = beyond(relative, EXACT_RELATIVE)
+    measured = differences(model, folding.model, feeds)
+    found = beyond(measured, EXACT_RELATIVE, floors_of(model, feeds))
     if found:
         raise GraphError(
             "folding changed what the graph computes",
@@ -39,10 +40,15 @@ def prove(
             where=first_break(model, folding, feeds, rates),
             fix="report the file; build with folding off (--fold none)",
         )
-    return relative, absolute
+    return measured
 
 
-def differences(model: ir.Model, folded: ir.Model, feeds: Feeds) -> tuple[dict[str, float], dict[str, float]]:
+def floors_of(model: ir.Model, feeds: Feeds) -> Floors:
+    """Return what measures the sizes below which the model's outputs are too small to be measured against themselves."""
+    return lambda: output_floors(model.clone(), feeds, threads=0)
+
+
+def differences(model: ir.Model, folded: ir.Model, feeds: Feeds) -> Differences:
     """Return max |a − b| / max |b| and max |a − b| of each output over all feeds, both in float64.
 
     Raises:
@@ -62,7 +68,7 @@ def differences(model: ir.Model, folded: ir.Model, feeds: Feeds) -> tuple[dict[s
     return worst(zip(wanted, answers, strict=True))
 
 
-def worst(runs: Iterable[tuple[Mapping[str, Array], Mapping[str, Array]]]) -> tuple[dict[str, float], dict[str, float]]:
+def worst(runs: Iterable[tuple[Mapping[str, Array], Mapping[str, Array]]]) -> Differences:
     """Return the largest max |a − b| / max |b| and max |a − b| of each output over pairs (b, a); NaN where one is NaN.
 
     Of an output of integers, as a label map, the first is the share of elements that differ.
@@ -81,18 +87,23 @@ def worst(runs: Iterable[tuple[Mapping[str, Array], Mapping[str, Array]]]) -> tu
     return relative, absolute
 
 
-def beyond(errors: Mapping[str, float], limit: float) -> str:
-    """Name the outputs whose error is above the limit, or NaN; nothing where none is."""
-    return ", ".join(f"{error:.3g} on {name}" for name, error in errors.items() if not error <= limit)
+def beyond(measured: Differences, limit: float, floors: Floors) -> str:
+    """Name the outputs that are off by more than the limit, relative to their size or their floor; nothing where none is."""
+    relative, absolute = measured
+    far = {name: error for name, error in relative.items() if not error <= limit}
+    floor = floors() if far else {}
+    return ", ".join(
+        f"{error:.3g} on {name}" for name, error in far.items() if not absolute[name] <= limit * floor.get(name, np.nan)
+    )
 
 
-def require_single(errors: Mapping[str, float], fix: str) -> None:
-    """Check the relative differences of a run in float32.
+def require_single(measured: Differences, floors: Floors, fix: str) -> None:
+    """Check the differences of a run in float32.
 
     Raises:
         GraphError: one is above ``FLOAT32_RELATIVE``, or NaN.
     """
-    found = beyond(errors, FLOAT32_RELATIVE)
+    found = beyond(measured, FLOAT32_RELATIVE, floors)
     if found:
         raise GraphError(
             "the folded graph is not accurate in float32",
@@ -112,8 +123,8 @@ def first_break(model: ir.Model, folding: Elimination, feeds: Feeds, rates: Rate
 
     def breaks(count: int) -> bool:
         plan = make_plan(network, kept_all - set(gone[:count]), rates)
-        relative, _ = differences(model, emit(folding.origin, network, plan, rates), feeds[:1])
-        return bool(beyond(relative, EXACT_RELATIVE))
+        measured = differences(model, emit(folding.origin, network, plan, rates), feeds[:1])
+        return bool(beyond(measured, EXACT_RELATIVE, floors_of(model, feeds[:1])))
 
     if breaks(0):
         return "the graph is wrong before any elimination"
@@ -124,9 +135,7 @@ def first_break(model: ir.Model, folding: Elimination, feeds: Feeds, rates: Rate
     return f"the elimination of {network.values[gone[bad - 1]].name}"
 
 
-def as_record(
-    exact: tuple[dict[str, float], dict[str, float]], single: tuple[dict[str, float], dict[str, float]], images: int
-) -> FoldProof:
+def as_record(exact: Differences, single: Differences, images: int) -> FoldProof:
     """Return the proof as the record stores it."""
     return FoldProof(
         images=images, float64=exact[0], float32=single[0], float64_max_abs=exact[1], float32_max_abs=single[1]

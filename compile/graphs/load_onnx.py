@@ -1,8 +1,8 @@
 """A graph from anywhere as the input of ``quantize``: a folder that export, simplify, fold or rewrite wrote, or an ONNX file.
 
-A file may have its weights beside it, as ONNX does with large ones; they come along. Its nodes may have no names, or share
-them: each gets one of its own, since whatever stays in float is known by name. It must keep the contract of an exported graph: an input ``image`` of batch 1 and static size, float32
-``[1, 3, H, W]`` or uint8 ``[1, H, W, 3]``, and one output per task, named after it, at full resolution.
+A file may have its weights beside it, as ONNX does with large ones; they come along. Its graph is prepared first
+(``compile.graphs.foreign``) and must then answer as before. Its nodes may have no names, or share them: each gets one of its
+own, since whatever stays in float is known by name. Outputs that are not one per task at full resolution are kept as they are.
 """
 
 import shutil
@@ -11,29 +11,45 @@ from typing import TYPE_CHECKING
 
 from pydantic import ValidationError
 
-from bundle.base.errors import GraphError
+from bundle.base.errors import ConfigError, GraphError
 from bundle.base.frozen import faults
 from bundle.formats.artifacts import SIDECAR, Exported, Folded, Record, Simplified, TensorSpec, load
 from bundle.formats.manifest import Io
 from bundle.tasks.preprocess import Preprocess, Triple
+from calibration.image_files import ImageFiles
+from compile.graphs.foreign import Prepared, prepare
 from compile.graphs.nodes import unused
-from compile.graphs.read_onnx import read_model
+from compile.graphs.output_floors import output_floors
+from compile.graphs.pin_input import InputFlags
 from compile.stage.artifacts import Preparation, SimplifiedSettings
-from compile.stage.graph_info import GRAPH_FILE, INPUT, GraphInfo, graph_info
+from compile.stage.compare import compare, require, run_graph, run_model
+from compile.stage.graph_info import GRAPH_FILE, GraphInfo, graph_info
 from compile.stage.store import seal, tool_versions, writing
 
 if TYPE_CHECKING:
     import onnx_ir
 
+AS_IT_IS = InputFlags()
 
-def import_graph(path: Path, scratch: Path, *, mean: Triple, std: Triple) -> Simplified:
+
+def import_graph(
+    path: Path,
+    scratch: Path,
+    *,
+    mean: Triple,
+    std: Triple,
+    flags: InputFlags = AS_IT_IS,
+    opsets: tuple[int, int] | None = None,
+    images: ImageFiles | None = None,
+) -> Simplified:
     """Return the graph at ``path`` as an artifact; what is none yet is copied to ``scratch``, which must not exist.
 
-    ``mean`` and ``std`` are the normalisation of a bare file; an artifact knows its own.
+    ``mean``, ``std``, ``flags`` and ``opsets`` (the first and last that the target takes) are for a bare file; an artifact
+    knows its own. What had to change in a file is checked on ``images``.
 
     Raises:
         ArtifactError: the folder holds no graph, or a file of it was altered.
-        GraphError: the file is no such graph.
+        GraphError: the file is no such graph, or its prepared form answers something else.
     """
     if path.is_dir():
         kind = _kind_of(path)
@@ -41,37 +57,71 @@ def import_graph(path: Path, scratch: Path, *, mean: Triple, std: Triple) -> Sim
             return load(Simplified, path)
         made = load(kind, path)
         return _wrap(made.file(GRAPH_FILE), graph_info(made), scratch, parent=made.sha256)
-    return _wrap(path, read_contract(path, mean=mean, std=std), scratch, parent=None)
+    prepared = prepare(path, flags, opsets)
+    info = contract_of(prepared.model, path, mean=mean, std=std)
+    imported = _wrap(path, info, scratch, parent=None, prepared=prepared)
+    if prepared.changes and images is not None:
+        _check_prepared(prepared, imported, images)
+    return imported
 
 
 def read_contract(path: Path, *, mean: Triple, std: Triple) -> GraphInfo:
     """Read from an ONNX file which images it takes and which tasks it answers.
 
     Raises:
-        GraphError: it is no ONNX file, its graph cannot be run, or its inputs or outputs are not those of an exported graph.
+        GraphError: it is no ONNX file, its graph cannot be run, or its input is no image.
     """
-    graph = read_model(path).graph
-    inputs = tuple(_spec(value, path) for value in graph.inputs)
-    outputs = tuple(_spec(value, path) for value in graph.outputs)
-    if [spec.name for spec in inputs] != [INPUT] or len(inputs[0].shape) != 4:
-        raise _refused(path, f"one input {INPUT!r} with 4 axes", f"inputs {[(s.name, s.shape) for s in inputs]}")
-    io: Io = "edge" if inputs[0].dtype == "uint8" else "raw"
-    height, width = inputs[0].shape[1:3] if io == "edge" else inputs[0].shape[2:4]
+    return contract_of(prepare(path, AS_IT_IS, None).model, path, mean=mean, std=std)
+
+
+def contract_of(model: "onnx_ir.Model", path: Path, *, mean: Triple, std: Triple) -> GraphInfo:
+    """Return which images a prepared graph takes, and which tasks it answers; () where its outputs are no tasks' answers.
+
+    Raises:
+        GraphError: an output or the input is not of a static shape, or beyond the limits.
+    """
+    [taken] = (_spec(value, path) for value in model.graph.inputs)
+    outputs = tuple(_spec(value, path) for value in model.graph.outputs)
+    io: Io = "edge" if taken.dtype == "uint8" else "raw"
+    height, width = taken.shape[1:3] if io == "edge" else taken.shape[2:4]
     if not outputs:
-        raise _refused(path, "one output per task", "none")
-    tasks = {spec.name: _channels(spec, io) for spec in outputs}
+        raise _refused(path, "an output", "none")
     try:
-        info = GraphInfo(io=io, preprocess=Preprocess(height=height, width=width, mean=mean, std=std), tasks=tasks)
+        preprocess = Preprocess(height=height, width=width, mean=mean, std=std)
     except ValidationError as error:
-        raise _refused(path, "a size, a mean, a std and channels within the limits", faults(error)) from error
-    if (inputs, outputs) != info.interface:
-        raise _refused(path, str(info.interface), str((inputs, outputs)))
-    return info
+        raise _refused(path, "a size, a mean and a std within the limits", faults(error)) from error
+    return _of_tasks(io, preprocess, outputs) or GraphInfo(io=io, preprocess=preprocess, tasks={}, free_outputs=outputs)
 
 
-def _wrap(graph: Path, info: GraphInfo, scratch: Path, *, parent: str | None) -> Simplified:
+def _of_tasks(io: Io, preprocess: Preprocess, outputs: tuple[TensorSpec, ...]) -> GraphInfo | None:
+    """Return the contract of an exported graph with these outputs; None where a name or a size is none of a task's."""
+    try:
+        info = GraphInfo(io=io, preprocess=preprocess, tasks={spec.name: _channels(spec, io) for spec in outputs})
+        return info if info.interface[1] == outputs else None
+    except (ValidationError, ConfigError):
+        return None
+
+
+def _check_prepared(prepared: Prepared, imported: Simplified, images: ImageFiles) -> None:
+    """Compare a prepared graph with the file's own.
+
+    Raises:
+        GraphError: it answers something else.
+    """
+    info = graph_info(imported)
+    feeds = [info.feed(image, name=name) for name, image in images.read()]
+    want = run_model(prepared.original, feeds, threads=0)
+    got = run_graph(imported.file(GRAPH_FILE), info, feeds, exact=False, threads=0)
+    require("prepare", compare(got, want), lambda: output_floors(prepared.model, feeds, threads=0))
+
+
+def _wrap(
+    graph: Path, info: GraphInfo, scratch: Path, *, parent: str | None, prepared: Prepared | None = None
+) -> Simplified:
+    changes = () if prepared is None else prepared.changes
     with writing(scratch, Simplified) as folder:
-        preparation = Preparation(outcome="imported", renamed=_copy_whole(graph, folder / GRAPH_FILE))
+        renamed = _copy_whole(graph, folder / GRAPH_FILE, prepared if changes else None)
+        preparation = Preparation(outcome="imported", renamed=renamed, changes=changes)
         settings = SimplifiedSettings(graph=info, preparation=preparation)
         seal(Simplified, folder, parent=parent, settings=settings, tools=tool_versions("onnx"))
     return load(Simplified, scratch)
@@ -87,18 +137,18 @@ def _kind_of(folder: Path) -> type[Exported | Folded] | None:
     return kinds.get(kind)
 
 
-def _copy_whole(graph: Path, target: Path) -> int:
-    """Copy an ONNX file; in the copy, weights of other files lie in it and each node has a name. Return how many got one.
+def _copy_whole(graph: Path, target: Path, prepared: Prepared | None) -> int:
+    """Copy an ONNX file, or write what was prepared of it; in the copy, weights of other files lie in it and each node has a name. Return how many got one.
 
     Raises:
         GraphError: a file of weights is missing or too short, or all is more than one file holds.
     """
     import onnx_ir
 
-    model = onnx_ir.load(graph)
+    model = onnx_ir.load(graph) if prepared is None else prepared.model
     named = name_nodes(model.graph)
     tensors = [value.const_value for value in model.graph.initializers.values()]
-    if not named and not any(isinstance(tensor, onnx_ir.ExternalTensor) for tensor in tensors):
+    if prepared is None and not named and not any(isinstance(tensor, onnx_ir.ExternalTensor) for tensor in tensors):
         shutil.copyfile(graph, target)
         return 0
     try:
@@ -144,5 +194,5 @@ def _refused(path: Path, expected: str, got: str) -> GraphError:
         expected=expected,
         got=got,
         where=str(path),
-        fix="export it with compile/export.py, or name its input and outputs as docs say",
+        fix="export it with static shapes, or pin its input with --shape; the guide to your model says what is taken",
     )

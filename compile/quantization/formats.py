@@ -6,6 +6,8 @@ from pathlib import Path
 
 import onnx_ir as ir
 
+from compile.graphs.cost import macs_by_node, read_inferred
+from compile.graphs.quantizers import dequantizers_behind
 from compile.quantization.dequantize import dequantize_layers
 from targets.base import Target
 from targets.graph_format import GraphFormat, Quantizer
@@ -39,6 +41,16 @@ class OnnxFormat:
         else:
             shutil.copyfile(quantized, out)
         return (out.name,)
+
+    def int8_share(self, path: Path) -> float:
+        """Return the share of the multiply-accumulates whose two operands a DequantizeLinear gives.
+
+        Raises:
+            GraphError: a shape is unknown.
+        """
+        macs = macs_by_node(read_inferred(path))
+        int8 = sum(count for node, count in macs.items() if all(map(dequantizers_behind, node.inputs[:2])))
+        return int8 / max(sum(macs.values()), 1)
 
 
 ONNX = OnnxFormat()

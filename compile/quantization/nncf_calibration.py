@@ -31,6 +31,8 @@ if TYPE_CHECKING:
     from nncf import AdvancedQuantizationParameters
 
 NAME = "calibrated"
+UNEXPECTED = (AttributeError, IndexError, KeyError, RuntimeError, TypeError, ValueError)
+"""What NNCF ends with inside, on graphs that it did not foresee: a weight behind a Transpose, an unknown shape."""
 
 
 class CalibrationRequest(NamedTuple):
@@ -105,8 +107,7 @@ def run_nncf(model: Graph, request: CalibrationRequest, kept: list[str]) -> Grap
                 ignored_scope=nncf.IgnoredScope(names=kept, validate=False),
                 advanced_parameters=_advanced(scheme),
             )
-    except (nncf.ValidationError, nncf.InternalError, nncf.UnsupportedModelError, AttributeError) as error:
-        # An AttributeError is what SmoothQuant ends with on a weight that stands behind a Transpose.
+    except (nncf.ValidationError, nncf.InternalError, nncf.UnsupportedModelError, *UNEXPECTED) as error:
         raise _refused(request.source, error) from error
     return quantized
 
@@ -213,7 +214,7 @@ def _refused(path: Path, error: Exception) -> GraphError:
     return GraphError(
         "NNCF refuses this graph",
         expected="a graph it can quantize",
-        got=str(error),
+        got=f"{type(error).__name__}: {error}",
         where=str(path),
         fix="see which node the text names; a pattern in the target's scheme keeps it in float",
     )

@@ -36,19 +36,21 @@ class ExportedSettings(GraphSettings):
 class Preparation(Frozen):
     """What became of a graph before it is folded: simplified; kept, for a reason; or taken as it came from elsewhere.
 
-    ``renamed`` is the number of nodes that got a name of their own.
+    ``renamed`` is the number of nodes that got a name of their own, ``changes`` what else was done to a foreign file.
     """
 
     outcome: Literal["simplified", "kept", "imported"]
     reason: str = ""
     renamed: int = 0
+    changes: tuple[str, ...] = ()
 
     def __str__(self) -> str:
         """Say it in a few words."""
         if self.outcome == "kept":
             return f"kept the exported graph: {self.reason}"
         if self.outcome == "imported":
-            return "taken as it is" + (f", with new names for {self.renamed} nodes" if self.renamed else "")
+            names = (f"new names for {self.renamed} nodes",) if self.renamed else ()
+            return "; ".join((*self.changes, *names)) or "taken as it is"
         return "simplified"
 
 
@@ -105,13 +107,41 @@ class VariantNote(Frozen):
     fp16: Fp16Note | None = None
 
 
+class OutputFidelity(Frozen):
+    """How much of an output is left: its SQNR in dB, within ± 200, and its cosine to the float graph's, NaN of an output of zeros.
+
+    ``below_floor``: the output is so small on these images that they do not show what is lost.
+    """
+
+    output: str
+    sqnr_db: float
+    cosine: NullableFloat
+    labels: bool
+    below_floor: bool
+
+
+class VariantFidelity(Frozen):
+    """A variant on images held out of calibration. ``int8_share`` is that of the multiply-accumulates, None of a graph without
+    quantizers; ``median_ms`` is None where the device is not here.
+    """
+
+    variant: str
+    outputs: tuple[OutputFidelity, ...]
+    int8_share: float | None
+    median_ms: float | None
+
+
 class QuantizedSettings(GraphSettings):
-    """The variants, how each was made, and how far each is from the float graph, output by output."""
+    """The variants, how each was made, and how far each is from the float graph, output by output.
+
+    ``fidelity`` is measured of a foreign file, whose outputs no label judges later.
+    """
 
     target: str
     variants: tuple[Variant, ...]
     notes: dict[str, VariantNote]
     checks: dict[str, tuple[OutputError, ...]]
+    fidelity: tuple[VariantFidelity, ...] = ()
 
 
 class EngineSettings(GraphSettings):

@@ -1,6 +1,6 @@
 """The numeric check at the end of each stage: how far its graph is from its predecessor, on real images."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import TYPE_CHECKING, TypeAlias
@@ -22,6 +22,7 @@ Array: TypeAlias = NDArray[np.generic]
 Outputs: TypeAlias = Mapping[str, Array]
 
 TOLERANCE = {
+    "prepare": 1e-5,  # a file of another exporter against its prepared form: as simplify
     "export": 1e-4,  # float32 against float32, other kernels and other order of sums; measured 2e-7 to 3e-6
     "simplify": 1e-5,  # the same operators in the same order, constants folded; measured 0 to 1e-6
     "rewrite": 1e-5,  # the same numbers, summed in another order; measured 2e-7 to 2e-6
@@ -32,7 +33,8 @@ TOLERANCE = {
 class OutputError(Frozen):
     """How far one output is from its reference over all images.
 
-    ``relative`` is ‖got − reference‖₂ / ‖reference‖₂ of a float output, the share of unequal pixels of a label map.
+    ``relative`` is ‖got − reference‖₂ / ‖reference‖₂ of a float output, infinite where only the reference is 0 everywhere;
+    of a label map it is the share of unequal pixels.
     """
 
     output: str
@@ -53,17 +55,25 @@ def compare(got: Sequence[Outputs], reference: Sequence[Outputs]) -> tuple[Outpu
     return tuple(_error(name, [one[name] for one in got], [other[name] for other in reference]) for name in names)
 
 
-def require(stage: str, errors: Sequence[OutputError]) -> tuple[OutputError, ...]:
-    """Return ``errors`` if each is within the stage's tolerance.
+def require(
+    stage: str, errors: Sequence[OutputError], floors: Callable[[], Mapping[str, float]]
+) -> tuple[OutputError, ...]:
+    """Return ``errors`` if each is within the stage's tolerance, relative to the output or to its floor.
+
+    ``floors`` gives the size below which an output is too small to be measured against itself; it is asked only where the
+    relative error is beyond (``compile.graphs.output_floors``).
 
     Raises:
         GraphError: naming every output that is not.
     """
-    beyond = [error for error in errors if not error.relative <= TOLERANCE[stage]]
+    tolerance = TOLERANCE[stage]
+    beyond = [error for error in errors if not error.relative <= tolerance]
+    allowed = floors() if beyond else {}
+    beyond = [error for error in beyond if not error.max_abs <= tolerance * allowed.get(error.output, np.nan)]
     if beyond:
         raise GraphError(
             f"{stage} changed what the model computes: output {', '.join(repr(error.output) for error in beyond)}",
-            expected=f"relative error at most {TOLERANCE[stage]:g}",
+            expected=f"relative error at most {tolerance:g}",
             got=", ".join(f"{error.relative:.3g} (largest difference {error.max_abs:.3g})" for error in beyond),
             where=f"the check that ends {stage}",
             fix="report it: this is a defect of the stage or of the tool it calls",
@@ -140,10 +150,8 @@ def _error(name: str, got: list[Array], reference: list[Array]) -> OutputError:
     if np.issubdtype(other.dtype, np.integer):
         unequal = float(np.mean(one != other))
         return OutputError(output=name, relative=unequal, max_abs=float(np.max(one != other)))
-    difference = one.astype(np.float64) - other.astype(np.float64)
+    difference = float(np.linalg.norm(one.astype(np.float64) - other.astype(np.float64)))
     norm = float(np.linalg.norm(other.astype(np.float64)))
-    return OutputError(
-        output=name,
-        relative=float(np.linalg.norm(difference)) / max(norm, np.finfo(np.float64).tiny),
-        max_abs=float(np.abs(difference).max()),
-    )
+    relative = difference / norm if norm else np.inf if difference else difference
+    largest = float(np.abs(one.astype(np.float64) - other.astype(np.float64)).max())
+    return OutputError(output=name, relative=relative, max_abs=largest)

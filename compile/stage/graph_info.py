@@ -23,16 +23,20 @@ GRAPH_FILE = "model.onnx"
 class GraphInfo(Frozen):
     """A graph's contract. ``io`` raw: float32 ``[1, 3, H, W]`` in, raw outputs ``[1, C, H, W]`` out; edge: uint8
     ``[1, H, W, 3]`` in, predictions ``[1, H, W]`` (normals ``[1, 3, H, W]``) out. ``tasks`` maps a task to its channels.
+
+    A graph of another exporter may answer what is no task: ``tasks`` is empty then, and ``free_outputs`` has its outputs.
     """
 
     io: Io
     preprocess: Preprocess
     tasks: dict[str, Channels]
+    free_outputs: tuple[TensorSpec, ...] = ()
 
     @property
     def interface(self) -> tuple[tuple[TensorSpec, ...], tuple[TensorSpec, ...]]:
         """The graph's input and output specs."""
-        return interface(self.io, self.preprocess, self.tasks)
+        inputs, outputs = interface(self.io, self.preprocess, self.tasks)
+        return inputs, self.free_outputs or outputs
 
     def feed(self, image: Image, *, name: str = "the image given") -> dict[str, Array]:
         """Turn a uint8 ``[H, W, 3]`` image into the graph's input.

@@ -15,6 +15,7 @@ import shutil
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from importlib.metadata import PackageNotFoundError, version
+from json import loads
 from pathlib import Path
 from typing import ClassVar
 
@@ -161,7 +162,7 @@ def seal(
         parent=parent,
         inputs=inputs,
         outputs=outputs,
-        settings={} if settings is None else settings.model_dump(mode="json"),
+        settings={} if settings is None else loads(settings.model_dump_json()),
         tools=tools,
     )
     write_record(folder, record)

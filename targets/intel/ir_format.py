@@ -6,6 +6,7 @@ from pathlib import Path
 from targets.graph_format import Quantizer
 from targets.intel.dequantize import dequantize_layers, operations_named
 from targets.intel.graph import convert, read, save
+from targets.intel.products import int8_share
 
 
 class IrFormat:
@@ -35,3 +36,7 @@ class IrFormat:
         if layers:
             dequantize_layers(model, convert(original), {*layers, *layers.values()})
         return save(model, out)
+
+    def int8_share(self, path: Path) -> float:
+        """Return the share of the multiply-accumulates whose operands that are not constant a FakeQuantize gives."""
+        return int8_share(path)

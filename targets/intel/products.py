@@ -6,6 +6,7 @@ the time of their own kernels by OpenVINO's counters, never the copies and conve
 """
 
 from collections.abc import Callable, Iterable
+from math import prod
 from pathlib import Path
 from typing import TYPE_CHECKING, NamedTuple
 
@@ -86,6 +87,35 @@ def isolate(path: Path) -> Isolated:
     attentions = frozenset(one.get_friendly_name() for one in kept if one.get_type_name() == ATTENTION)
     results = [openvino.opset13.result(one.output(0)) for one in kept]
     return Isolated(openvino.Model(results, inputs, "products"), len(kept), attentions)
+
+
+def int8_share(path: Path) -> float:
+    """Return the share of an IR's multiply-accumulates, attentions left out, whose computed operands are all quantized.
+
+    Raises:
+        ArtifactError: a file is missing or cannot be read.
+        TargetUnavailable: OpenVINO is not installed.
+    """
+    graph, int8, total = _read_graph(read(path)), 0, 0
+    for name, node in graph.operators.items():
+        if node.get_type_name() in PRODUCTS - {ATTENTION} and name not in graph.constant:
+            macs = _macs(node)
+            computed = [source for source in _sources(node)[:2] if source.get_name() not in graph.constant]
+            total += macs
+            int8 += macs if all(_quantizer(source, graph) is not None for source in computed) else 0
+    return int8 / max(total, 1)
+
+
+def _macs(node: "Node") -> int:
+    """Return the multiply-accumulates of a product: elements written times what each sums over."""
+    read, weight, written = (
+        [int(size) for size in port.get_shape()] for port in (node.input(0), node.input(1), node.output(0))
+    )
+    kind = node.get_type_name()
+    if kind == "MatMul":
+        return prod(written) * read[-2 if node.get_attributes()["transpose_a"] and len(read) > 1 else -1]
+    own = prod(weight[2 if kind.startswith("Group") else 1 :])
+    return own * prod(read if kind.endswith("BackpropData") else written)
 
 
 def products_timer(path: Path, hint: str, *, threads: int) -> Callable[[], float]:

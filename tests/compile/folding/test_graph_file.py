@@ -220,8 +220,10 @@ def test_frames_of_bytes_are_folded_in_float32(tmp_path: Path) -> None:
 def test_a_number_that_is_none_is_no_proof() -> None:
     want = {"y": np.ones(3)}
     relative, absolute = worst([(want, {"y": np.array([1.0, np.nan, 1.0])}), (want, want)])
-    assert np.isnan(relative["y"]) and np.isnan(absolute["y"]) and beyond(relative, 1e-11) == "nan on y"
-    assert beyond(worst([(want, want)])[0], 1e-11) == ""
+    assert (
+        np.isnan(relative["y"]) and np.isnan(absolute["y"]) and beyond((relative, absolute), 1e-11, dict) == "nan on y"
+    )
+    assert beyond(worst([(want, want)]), 1e-11, dict) == ""
 
 
 def test_the_target_says_what_work_costs(graph: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -49,12 +49,12 @@ def test_a_stage_names_every_output_beyond_its_tolerance() -> None:
         OutputError(output="edge", relative=1e-7, max_abs=0),
         OutputError(output="depth", relative=1e-3, max_abs=0),
     )
-    assert require("convert", errors[:1]) == errors[:1]
+    assert require("convert", errors[:1], dict) == errors[:1]
     with pytest.raises(GraphError, match="output 'depth'"):
-        require("convert", errors)
+        require("convert", errors, dict)
     with pytest.raises(GraphError):
-        require("convert", (OutputError(output="edge", relative=float("nan"), max_abs=0),))
+        require("convert", (OutputError(output="edge", relative=float("nan"), max_abs=0),), dict)
     undefined = OutputError(output="normals", relative=float("nan"), max_abs=float("nan"))
     with pytest.raises(GraphError, match="output 'depth', 'normals'") as caught:
-        require("convert", (*errors, undefined))  # max() never returns a NaN that is not the first
+        require("convert", (*errors, undefined), dict)  # max() never returns a NaN that is not the first
     assert caught.value.got == "0.001 (largest difference 0), nan (largest difference nan)"
