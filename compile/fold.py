@@ -264,9 +264,7 @@ def main(
         ),
     ] = 2,
     inputs: Annotated[Path | None, typer.Option(help="For an .onnx: an .npz with an array for every input.")] = None,
-    target: Annotated[
-        str, typer.Option(help="Whose measured costs decide.", autocompletion=completing(*TARGETS))
-    ] = USUAL,
+    target: Annotated[str, typer.Option(help="Whose costs decide.", autocompletion=completing(*TARGETS))] = USUAL,
     calibration: Annotated[
         int, typer.Option(min=0, max=LIMITS["count"].most, help="How many images the analysis and the freezing use.")
     ] = 8,

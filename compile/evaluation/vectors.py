@@ -23,8 +23,9 @@ from compile.stage.store import seal, stage_tools, writing
 if TYPE_CHECKING:
     from compile.evaluation.eager import EagerModel
 
+NOTICED = 10.0
+"""Seconds between two lines of progress."""
 SHOWING = 100  # images that show more than a task's empty class
-NOTICED = 10.0  # seconds between two lines of progress
 CANDIDATES = 64  # the reference is run on so many images more, to find hard ones
 
 

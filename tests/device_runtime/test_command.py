@@ -56,7 +56,7 @@ def test_the_suite_runs_from_the_file_and_leaves_nothing_behind(runtime: Path, t
 def test_a_worse_model_ends_with_1(runtime: Path, tmp_path: Path) -> None:
     there = carry(runtime, tmp_path, "reference", noise=0.5)
     done = start(there, "judge", "reference.zip", *QUICK)
-    assert done.returncode == 1 and "depth: rmse_m" in done.stderr
+    assert done.returncode == 1 and "depth: RMSE" in done.stderr
     done = start(there, "test", "reference", "-q")
     assert done.returncode == 1 and "tests/regression/test_bundle.py::test_budget[depth]" in done.stdout
 

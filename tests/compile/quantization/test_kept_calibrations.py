@@ -78,7 +78,7 @@ def test_a_calibration_is_made_once(
         request._replace(scheme=scheme.model_copy(update={"smooth_quant_alpha": 0.5})),
         request._replace(calibration=drawn.model_copy(update={"ids": drawn.ids[::-1]})),
         request._replace(calibration=drawn.model_copy(update={"paths": drawn.paths[::-1]})),
-        request._replace(format="openvino"),
+        request._replace(format=TARGETS["intel"].own_format),
     ]
     assert len({calibrate.cache_key(one).digest for one in (request, *changed)}) == 5
     monkeypatch.setattr(calibrate, "ignored_nodes", lambda path, scheme: {"decoder.depth": "a test"})
