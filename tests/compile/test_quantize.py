@@ -48,6 +48,7 @@ def int8_graph(quantized: Quantized) -> Path:
     return quantized.file(int8.files[0])
 
 
+@pytest.mark.slow
 @EDGE
 def test_each_variant_of_the_target_is_there(quantized: Quantized) -> None:
     target = TARGETS[target_of(quantized)]

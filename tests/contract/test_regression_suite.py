@@ -147,6 +147,7 @@ def test_a_session_that_does_not_come_back_in_time_fails_every_test_in_one_sente
     assert not (tmp_path / "slow" / "regression.json").exists()
 
 
+@pytest.mark.slow
 def test_a_baseline_gates_the_difference_and_two_sided_an_improvement(tmp_path: Path) -> None:
     """The worse bundle has a lax budget, so only the earlier run finds it out."""
     folder = make(tmp_path / "sound", "reference")

@@ -30,6 +30,7 @@ def test_something_else_is_refused(text: str) -> None:
         unpack(text, (3, 2))
 
 
+@pytest.mark.slow
 def test_a_bomb_is_refused_before_it_goes_off() -> None:
     """3 GiB in 3 MB would be unpacked by anyone who asks for all of it; this process may have 2 GiB."""
     program = (

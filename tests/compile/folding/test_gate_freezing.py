@@ -96,6 +96,7 @@ def test_on_too_few_images_nothing_is_frozen_and_their_number_is_said(graph: ir.
     assert frozen is graph
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("experts", "light"), [(4, 1), (64, 0)])
 def test_light_skills_are_dropped_but_never_all(scenes: Path, experts: int, light: int) -> None:
     """Of 4 skills one weighs e⁻⁹ for every task. 64 alike weigh 1/64 each, below the bound: they do not leave as a whole."""

@@ -226,6 +226,7 @@ class TestSearch:
         assert MIXED not in {one.recipe.name for one in variants_of(found)}
         assert report.result == "no_layer_fits" and report.layers and not report.layers_in_float
 
+    @pytest.mark.slow
     @EACH
     def test_where_smoothquant_holds_every_task_no_layer_is_measured(
         self,

@@ -324,6 +324,7 @@ def make_run(tmp_path: Path, runs: str) -> Run:
     return Run(config, fabric, Display("mtcp", Console(quiet=True)))
 
 
+@pytest.mark.slow
 def test_a_resumed_run_has_the_weights_and_the_statistics(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """Epochs have two steps: at step 5 the weights have changed twice."""
     write_folder(tmp_path / "set")
