@@ -84,6 +84,7 @@ def graph_files(work: Path) -> dict[str, Path]:
     return {hash_file(path)[:16]: path for path in work.glob("folded/*/model.onnx")}
 
 
+@pytest.mark.slow
 def test_rates_that_lead_to_the_same_file_are_measured_once(work: Path) -> None:
     found = measure_rates([CASE], CANDIDATES, bench("reference"), work, "again")
     graphs = [row.graphs[CASE] for row in found.rows]
@@ -95,6 +96,7 @@ def test_rates_that_lead_to_the_same_file_are_measured_once(work: Path) -> None:
     assert prices[0] < prices[1]
 
 
+@pytest.mark.slow
 def test_a_later_run_folds_only_what_is_missing_or_altered(work: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     folded: list[Rates] = []
 
@@ -109,6 +111,7 @@ def test_a_later_run_folds_only_what_is_missing_or_altered(work: Path, monkeypat
     assert fold_all(CASE, CANDIDATES, work, threads=1).graphs == before.graphs and folded == [CHEAP]
 
 
+@pytest.mark.slow
 def test_the_builders_plan_leaves_the_folded_graphs_as_they_are(work: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     sizes = iter((100_000_000, 90_000_000))
     monkeypatch.setattr("studies.placement.prove", lambda paths: proof(next(sizes)))

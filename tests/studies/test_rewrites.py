@@ -45,6 +45,7 @@ def test_every_candidate_is_in_the_table_of_passes() -> None:
     assert set(CANDIDATES) <= set(PASSES)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("io", ["raw"], indirect=True)
 def test_it_measures_each_rewrite_over_those_that_are_on(simplified: Simplified) -> None:
     shape = simplified.record.inputs[0].shape

@@ -35,6 +35,7 @@ def test_a_golden_computes_the_same_with_less(merged: Foreign) -> None:
     assert macs(merged.golden) <= macs(merged.model)
 
 
+@pytest.mark.slow
 def test_peft_merges_what_it_left_apart(peft: Foreign) -> None:
     agree(peft)
     assert len(operators(peft.golden)) < len(operators(peft.model))
