@@ -121,7 +121,7 @@ def test_a_run_stays_out_of_what_it_reads(tmp_path: Path) -> None:
 def test_an_interrupt_finishes_and_saves_the_step(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """A trial of minutes is over before the first timed save: Ctrl-C must not lose it."""
     run = make_run(tmp_path)
-    original, steps = Run.step, list[int]()
+    original, steps, before = Run.step, list[int](), signal.getsignal(signal.SIGINT)
 
     def interrupted(
         own: Run, batch: data.Batch, moment: Moment, draw: torch.Generator
@@ -138,7 +138,7 @@ def test_an_interrupt_finishes_and_saves_the_step(tmp_path: Path, monkeypatch: p
     again = make_run(tmp_path)
     again.resume()
     assert again.counters.step == 3
-    assert signal.getsignal(signal.SIGINT) is signal.default_int_handler
+    assert signal.getsignal(signal.SIGINT) is before
 
 
 def test_a_run_that_was_killed_before_its_first_state_starts_again(tmp_path: Path) -> None:
