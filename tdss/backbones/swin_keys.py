@@ -5,23 +5,27 @@
     hf         [swin.]encoder.layers.0.blocks.1.attention.self.query.weight, query, key and value apart;
                transformers 5 names them attention.q_proj in memory
 
-Which one a file is in is read off its keys. Classifier, last norm and derived buffers are left out, and named.
+Which one a file is in is read off its keys. Classifier, last norm and derived buffers are left out, and named. A position
+table of another window is resized bicubically, as the published code does to fine-tune with a larger window.
 """
 
+import math
 import re
 from collections.abc import Mapping
 from typing import Literal, TypeAlias
 
 import torch
 from torch import Tensor
+from torch.nn import functional
 
 from bundle.base.errors import CheckpointError
+from tdss.backbones.base import Published
+from tdss.backbones.prefix import prefix_of
 
 Layout: TypeAlias = Literal["official", "timm", "hf"]
 
 DERIVED = re.compile(r"(relative_position_index|attn_mask)$")
-UNUSED = re.compile(r"^(head|classifier|norm|layernorm|pooler)\.")
-WRAPPERS = re.compile(r"^(module|model|backbone|swin)\.")
+UNUSED = re.compile(r"^(head|classifier|norm\d?|layernorm|pooler)\.|^mask_token$")
 STAGE = re.compile(r"^layers\.(\d+)\.")
 HF_NAMES = (
     (re.compile(r"^embeddings\.patch_embeddings\.projection\."), "patch_embed.proj."),
@@ -44,7 +48,7 @@ HF_NAMES = (
 
 
 def detect_layout(keys: set[str]) -> Layout:
-    """Tell which published layout the keys are in, without any ``module.``, ``model.``, … prefix.
+    """Tell which published layout the keys are in, without the backbone's prefix.
 
     Raises:
         CheckpointError: they are in none.
@@ -64,29 +68,34 @@ def detect_layout(keys: set[str]) -> Layout:
     return "timm" if any(re.match(r"layers\.\d+\.downsample\.", key) for key in keys) else "official"
 
 
-def from_published(weights: Mapping[str, Tensor]) -> tuple[dict[str, Tensor], tuple[str, ...]]:
-    """Return the backbone's state in our layout, and the keys left out (classifier, last norm, derived buffers).
+def from_published(weights: Mapping[str, Tensor], window: int) -> Published:
+    """Return the backbone's state in our layout, for a model with this window.
 
     Raises:
         CheckpointError: the layout is none of the three.
     """
-    bare = {_unwrap(key): tensor for key, tensor in weights.items()}
-    layout = detect_layout(set(bare))
+    prefix = prefix_of(weights)
+    layout = detect_layout({key.removeprefix(prefix) for key in weights})
     ours: dict[str, Tensor] = {}
     left: list[str] = []
-    for key, tensor in bare.items():
-        name = _hf(key) if layout == "hf" else key
-        if DERIVED.search(name) or UNUSED.match(name):
+    for key, tensor in weights.items():
+        name = _hf(key.removeprefix(prefix)) if layout == "hf" else key.removeprefix(prefix)
+        if not key.startswith(prefix) or DERIVED.search(name) or UNUSED.match(name):
             left.append(key)
         else:
             ours[_ours(name, layout)] = tensor
-    return _join_qkv(ours), tuple(left)
+    tables = {name: resize_table(table, window) for name, table in ours.items() if name.endswith(".bias_table")}
+    resized = tuple(name for name, table in tables.items() if table is not ours[name])
+    return Published(_join_qkv(ours | tables), tuple(left), resized)
 
 
-def _unwrap(key: str) -> str:
-    while match := WRAPPERS.match(key):
-        key = key[match.end() :]
-    return key
+def resize_table(table: Tensor, window: int) -> Tensor:
+    """Resize a position table ``[(2·n − 1)², heads]`` bicubically to the given window; what is none stays as it is."""
+    side, new = math.isqrt(table.shape[0]) if table.ndim == 2 else 0, 2 * window - 1
+    if side in (0, new) or side * side != table.shape[0] or table.dtype != torch.float32:
+        return table
+    square = table.T.unflatten(1, (side, side))[None]
+    return functional.interpolate(square, size=(new, new), mode="bicubic", align_corners=False)[0].flatten(1).T
 
 
 def _hf(key: str) -> str:

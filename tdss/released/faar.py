@@ -59,7 +59,7 @@ def translate(weights: Weights, config: ModelConfig) -> Published:
     ours, left = swin_family.translate(kept, OWN)
     updates = swin_family.pad_updates(ours, config.adapter)
     orders = {f"{update}.order": _order(ours[f"{update}.down"], ours[f"{update}.up"]) for update in updates}
-    return ours | orders | _frequencies(bare, len(config.backbone.depths)), (*left, *scores)
+    return Published(ours | orders | _frequencies(bare, len(config.backbone.depths)), (*left, *scores))
 
 
 def _order(down: Tensor, up: Tensor) -> Tensor:

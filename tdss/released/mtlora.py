@@ -24,7 +24,7 @@ def translate(weights: Weights, config: ModelConfig) -> Published:
     assert isinstance(config.adapter, MtloraConfig)
     ours, left = swin_family.translate(swin_family.bare(weights), ())
     swin_family.pad_updates(ours, config.adapter)
-    return ours, tuple(left)
+    return Published(ours, tuple(left))
 
 
 READER = Reader(describe, translate)

@@ -53,7 +53,7 @@ def translate(weights: Weights, config: ModelConfig) -> Published:
     for stage, depth in depths:
         if (gate := f"backbone.stages.{stage}.prompt_gate") in ours:
             ours[f"backbone.stages.{stage}.blocks.{depth - 1}.skip_gate"] = ours.pop(gate)
-    return ours, (*left, *unused)
+    return Published(ours, (*left, *unused))
 
 
 READER = Reader(describe, translate)

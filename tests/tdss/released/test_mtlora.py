@@ -55,7 +55,7 @@ def arrays(variant: str) -> dict[str, np.ndarray]:
 def imported(tmp_path: Path, file: Path, given: str = "") -> tuple[ModelConfig, MultiTaskModel, tuple[str, ...]]:
     keys = tmp_path / "given.toml"
     keys.write_text(given)
-    left = import_model("mtlora", file, keys, tmp_path / "out")
+    left = import_model("mtlora", file, keys, tmp_path / "out").left
     return (*checkpoint.load(tmp_path / "out"), left)
 
 
@@ -173,7 +173,7 @@ def test_the_released_layout_is_that_of_our_model(variant: str) -> None:
     assert isinstance(adapter, MtloraConfig) and adapter.reduction == (variant == "plus")
     assert (adapter.rank, adapter.task_rank, config.image.height) == ({"mtlora": 16, "plus": 64}[variant], 4, 448)
     assert config.tasks == {"semseg": 21, "normals": 3, "saliency": 1, "human_parts": 7}
-    tensors, left = READER.translate(weights, config)
+    tensors, left, _ = READER.translate(weights, config)
     assert {name: x.shape for name, x in tensors.items()} == {
         name: x.shape for name, x in shapes(config).state_dict().items()
     }

@@ -33,7 +33,7 @@ def test_each_variant_gives_its_own_numbers(
 ) -> None:
     weights = saved(tmp_path / "ckpt.pth", released(kind), monkeypatch)
     (tmp_path / "given.toml").write_text(given)
-    left = import_model("tadformer", weights, tmp_path / "given.toml", tmp_path / "out")
+    left = import_model("tadformer", weights, tmp_path / "given.toml", tmp_path / "out").left
     config, model = checkpoint.load(tmp_path / "out")
     assert (config.image.height, list(config.tasks)) == (224, list(RELEASED))
     assert len(left) == 7 and "backbone.layers.0.blocks.1.attn_mask" in left  # and the norms of prompts without effect
@@ -70,7 +70,7 @@ def test_every_name_of_the_released_layout_has_its_tensor(kind: str, rank: int) 
     weights = {name: torch.empty(shape, dtype=types[dtype], device="meta") for name, (shape, dtype) in layout.items()}
     config = make_config(READER.describe(weights) | {"name": "published"}, ORACLES)
     assert (config.adapter.rank, config.adapter.filter, config.image.height) == (rank, kind, 448)  # type: ignore[attr-defined]
-    tensors, left = READER.translate(weights, config)
+    tensors, left, _ = READER.translate(weights, config)
     expected = shapes(config).state_dict()
     assert {name: x.shape for name, x in tensors.items()} == {name: x.shape for name, x in expected.items()}
     assert len(tensors) + len(left) == len(weights)
