@@ -14,7 +14,7 @@ from pathlib import Path
 import torch
 from torch import Tensor
 
-from bundle.base.errors import CheckpointError, system_reason
+from bundle.base.errors import CheckpointError
 from bundle.formats.artifacts import Imported, Record, hash_file, hash_folder, write_record
 from bundle.formats.outputs import artifact, replacing, require_folder
 from tdss import checkpoint, config_file
@@ -121,19 +121,9 @@ def _is_safetensors(path: Path) -> bool:
     Raises:
         CheckpointError: it cannot be read, or begins as neither.
     """
-    try:
-        with path.open("rb") as stream:
-            head = stream.read(LENGTH + 1)
-            size = stream.seek(0, 2)
-    except OSError as error:
-        missing = isinstance(error, FileNotFoundError)
-        raise CheckpointError(
-            f"the weights {'are missing' if missing else 'cannot be read'}",
-            expected="a file",
-            got=system_reason(error),
-            where=str(path),
-            fix="correct the path",
-        ) from error
+    with checkpoint.reading(path, "a file", "correct the path"), path.open("rb") as stream:
+        head = stream.read(LENGTH + 1)
+        size = stream.seek(0, 2)
     if len(head) > LENGTH and head[LENGTH:] == b"{" and int.from_bytes(head[:LENGTH], "little") <= size - LENGTH:
         return True
     if not head.startswith((ZIPPED, PICKLED)):
