@@ -2,8 +2,7 @@
 
     official   layers.0.blocks.1.attn.qkv.weight               (also MTLoRA's and most detection code)
     timm       layers.1.downsample.reduction.weight            the merging stands at the *start* of the next stage
-    hf         [swin.]encoder.layers.0.blocks.1.attention.self.query.weight, query, key and value apart;
-               transformers 5 names them attention.q_proj in memory
+    hf         [swin.]encoder.layers.0.blocks.1.attention.self.query.weight, query, key and value apart
 
 Which one a file is in is read off its keys. Classifier, last norm and derived buffers are left out, and named. A position
 table of another window is resized bicubically, as the published code does to fine-tune with a larger window.
@@ -20,30 +19,22 @@ from torch.nn import functional
 
 from bundle.base.errors import CheckpointError
 from tdss.backbones.base import Published
-from tdss.backbones.prefix import prefix_of
+from tdss.backbones.layouts import HF_BLOCK, Rules, join_qkv, prefix_of, renamed
 
 Layout: TypeAlias = Literal["official", "timm", "hf"]
 
 DERIVED = re.compile(r"(relative_position_index|attn_mask)$")
 UNUSED = re.compile(r"^(head|classifier|norm\d?|layernorm|pooler)\.|^mask_token$")
 STAGE = re.compile(r"^layers\.(\d+)\.")
-HF_NAMES = (
+HF_NAMES: Rules = (
     (re.compile(r"^embeddings\.patch_embeddings\.projection\."), "patch_embed.proj."),
     (re.compile(r"^embeddings\.norm\."), "patch_embed.norm."),
     (re.compile(r"^encoder\.layers\."), "layers."),
-    (re.compile(r"\.layernorm_before\."), ".norm1."),
-    (re.compile(r"\.layernorm_after\."), ".norm2."),
     (
         re.compile(r"\.attention\.(?:self\.)?(?:relative_position_bias\.)?relative_position_bias_table$"),
         ".attn.relative_position_bias_table",
     ),
-    (re.compile(r"\.attention\.(?:output\.dense|o_proj)\."), ".attn.proj."),
-    (re.compile(r"\.attention\.self\.(query|key|value)\."), r".attn.\1."),
-    (re.compile(r"\.attention\.q_proj\."), ".attn.query."),
-    (re.compile(r"\.attention\.k_proj\."), ".attn.key."),
-    (re.compile(r"\.attention\.v_proj\."), ".attn.value."),
-    (re.compile(r"\.intermediate\.dense\."), ".mlp.fc1."),
-    (re.compile(r"(\.blocks\.\d+)\.output\.dense\."), r"\1.mlp.fc2."),
+    *HF_BLOCK,
 )
 
 
@@ -79,14 +70,15 @@ def from_published(weights: Mapping[str, Tensor], window: int) -> Published:
     ours: dict[str, Tensor] = {}
     left: list[str] = []
     for key, tensor in weights.items():
-        name = _hf(key.removeprefix(prefix)) if layout == "hf" else key.removeprefix(prefix)
+        name = renamed(key.removeprefix(prefix), HF_NAMES)
         if not key.startswith(prefix) or DERIVED.search(name) or UNUSED.match(name):
             left.append(key)
         else:
-            ours[_ours(name, layout)] = tensor
+            new = _ours(name, layout)
+            ours[key if new in ours else new] = tensor
     tables = {name: resize_table(table, window) for name, table in ours.items() if name.endswith(".bias_table")}
     resized = tuple(name for name, table in tables.items() if table is not ours[name])
-    return Published(_join_qkv(ours | tables), tuple(left), resized)
+    return Published(join_qkv(ours | tables), tuple(left), resized)
 
 
 def resize_table(table: Tensor, window: int) -> Tensor:
@@ -98,12 +90,6 @@ def resize_table(table: Tensor, window: int) -> Tensor:
     return functional.interpolate(square, size=(new, new), mode="bicubic", align_corners=False)[0].flatten(1).T
 
 
-def _hf(key: str) -> str:
-    for pattern, replacement in HF_NAMES:
-        key = pattern.sub(replacement, key)
-    return key
-
-
 def _ours(key: str, layout: Layout) -> str:
     match = STAGE.match(key)
     if match is None:
@@ -112,14 +98,3 @@ def _ours(key: str, layout: Layout) -> str:
     if layout == "timm" and rest.startswith("downsample."):
         stage -= 1
     return f"stages.{stage}.{rest.replace('relative_position_bias_table', 'bias_table')}"
-
-
-def _join_qkv(weights: dict[str, Tensor]) -> dict[str, Tensor]:
-    joined = {key: tensor for key, tensor in weights.items() if not re.search(r"\.attn\.(query|key|value)\.", key)}
-    for key in weights:
-        if ".attn.query." in key:
-            parts = [weights.get(key.replace(".query.", f".{part}.")) for part in ("query", "key", "value")]
-            present = [part for part in parts if part is not None]
-            if len(present) == 3 and len({part.shape[1:] for part in present}) == 1:
-                joined[key.replace(".query.", ".qkv.")] = torch.cat(present)
-    return joined

@@ -2,10 +2,11 @@
 
     original   blocks.3.attn.qkv.weight, blocks.3.ls1.gamma, pos_embed, cls_token, patch_embed.proj.weight; timm's too
     chunked    blocks.0.3.attn.qkv.weight: DINOv2's training code, which keeps a block's number inside its chunk
-    hf         encoder.layer.3.attention.attention.query.weight, layer_scale1.lambda1, embeddings.…; a plain one has
-               layernorm_before, intermediate.dense; transformers 5 has layers.3, attention.q_proj in memory
+    hf         encoder.layer.3.attention.attention.query.weight, layer_scale1.lambda1, embeddings.…; in memory
+               transformers 5 has layers.3 for a plain one
 
-Where no block has a LayerScale its gains are 1. A position table of another grid is resized bicubically, once, here (Oquab et al. do it at run time).
+Where no block has a LayerScale its gains are 1. A position table of another grid is resized bicubically, once, here
+(Oquab et al. do it at run time).
 """
 
 import re
@@ -17,7 +18,7 @@ from torch.nn import functional
 
 from bundle.base.errors import CheckpointError
 from tdss.backbones.base import Published
-from tdss.backbones.prefix import prefix_of
+from tdss.backbones.layouts import HF_BLOCK, Rules, join_qkv, prefix_of, renamed
 
 UNUSED = re.compile(r"(^|\.)(mask_token|(head|classifier|norm|fc_norm|layernorm|pooler)\..*)$")
 REGISTERS = re.compile(r"(^|\.)register_tokens$")
@@ -32,16 +33,7 @@ TOP = {
     "embeddings.patch_embeddings.projection.bias": "patch_embed.bias",
     "patch_embed.proj.bias": "patch_embed.bias",
 }
-INSIDE = (
-    (re.compile(r"^attention\.(?:attention\.(query|key|value)|(q|k|v)_proj)\."), r"attn.\1\2."),
-    (re.compile(r"^attention\.(?:output\.dense|o_proj)\."), "attn.proj."),
-    (re.compile(r"^layernorm_before\."), "norm1."),
-    (re.compile(r"^layernorm_after\."), "norm2."),
-    (re.compile(r"^intermediate\.dense\."), "mlp.fc1."),
-    (re.compile(r"^output\.dense\."), "mlp.fc2."),
-    (re.compile(r"^(?:layer_scale(\d)\.lambda1|ls(\d)\.gamma)$"), r"scale\1\2.gain"),
-)
-PARTS = (("query", "q"), ("key", "k"), ("value", "v"))
+INSIDE: Rules = (*HF_BLOCK, (re.compile(r"\.(?:layer_scale(\d)\.lambda1|ls(\d)\.gamma)$"), r".scale\1\2.gain"))
 
 
 def from_published(weights: Mapping[str, Tensor], depths: Sequence[int], grid: tuple[int, int]) -> Published:
@@ -70,7 +62,7 @@ def from_published(weights: Mapping[str, Tensor], depths: Sequence[int], grid: t
         if name is None:
             left.append(key)
         else:
-            ours[name] = tensor
+            ours[key if name in ours else name] = tensor
     if "positions" not in ours:
         raise CheckpointError(
             "these are not the weights of a vision transformer",
@@ -84,7 +76,7 @@ def from_published(weights: Mapping[str, Tensor], depths: Sequence[int], grid: t
     if not any(name.endswith(".gain") for name in ours):
         names = [f"stages.{stage}.blocks.{block}.scale{number}.gain" for stage, block in blocks for number in (1, 2)]
         ours |= {name: torch.ones(table.shape[2]) for name in names}
-    return Published(_join(ours), tuple(left), () if ours["positions"] is table else ("positions",))
+    return Published(join_qkv(ours), tuple(left), () if ours["positions"] is table else ("positions",))
 
 
 def resize_positions(table: Tensor, grid: tuple[int, int]) -> Tensor:
@@ -123,7 +115,7 @@ def _translate(key: str, blocks: Sequence[tuple[int, int]]) -> str | None:
     match = BLOCK.match(key)
     if match is None:
         return TOP.get(key, key)
-    number, inside = int(match[1]), match[2]
+    number = int(match[1])
     if number >= len(blocks):
         raise CheckpointError(
             "the weights have more blocks than the configuration",
@@ -132,21 +124,5 @@ def _translate(key: str, blocks: Sequence[tuple[int, int]]) -> str | None:
             where=key,
             fix="make the sum of depths the number of the checkpoint's blocks",
         )
-    for pattern, replacement in INSIDE:
-        inside = pattern.sub(replacement, inside)
     stage, block = blocks[number]
-    return f"stages.{stage}.blocks.{block}.{inside}"
-
-
-def _join(weights: dict[str, Tensor]) -> dict[str, Tensor]:
-    """Stack query, key and value, which HF keeps apart, into one ``qkv``."""
-    apart = re.compile(r"\.attn\.(query|key|value|q|k|v)\.")
-    joined = {key: tensor for key, tensor in weights.items() if not apart.search(key)}
-    for key in weights:
-        match = apart.search(key)
-        if match and match[1] in PARTS[0]:
-            names = [pair[PARTS[0].index(match[1])] for pair in PARTS]
-            parts = [key.replace(f".attn.{match[1]}.", f".attn.{name}.") for name in names]
-            if all(part in weights for part in parts) and len({weights[part].shape[1:] for part in parts}) == 1:
-                joined[key.replace(f".attn.{match[1]}.", ".attn.qkv.")] = torch.cat([weights[part] for part in parts])
-    return joined
+    return renamed(f"stages.{stage}.blocks.{block}.{match[2]}", INSIDE)

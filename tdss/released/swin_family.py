@@ -7,7 +7,6 @@ decoders.decoders.TASK.last_layer.{0,1,3}                 Conv1×1, BatchNorm, (
 
 import math
 import re
-from typing import TypeAlias
 
 from torch import Size, Tensor
 from torch.nn import functional
@@ -15,10 +14,9 @@ from torch.nn import functional
 from bundle.base.errors import CheckpointError
 from tdss.adapters.config import MtloraConfig
 from tdss.adapters.faar.config import FaarConfig
+from tdss.backbones.layouts import Rules, renamed
 from tdss.backbones.swin_keys import DERIVED
 from tdss.released.base import Keys, Weights
-
-Rules: TypeAlias = tuple[tuple[re.Pattern[str], str], ...]
 
 TASK_NAMES = {"sal": "saliency"}
 """Released names of tasks that have another one here."""
@@ -156,9 +154,7 @@ def translate(weights: Weights, own: Rules) -> tuple[dict[str, Tensor], list[str
             new = f"decoders.{match[1]}.head.{HEAD[match[2]]}.{match[3]}"
         elif value.shape[2:] == (1, 1):
             value = value.flatten(1)
-        for pattern, replacement in (*COMMON, *own):
-            new = pattern.sub(replacement, new)
-        new = ".".join(TASK_NAMES.get(part, part) for part in new.split("."))
+        new = ".".join(TASK_NAMES.get(part, part) for part in renamed(new, (*COMMON, *own)).split("."))
         ours[name if new in ours else new] = value
     return ours, left
 

@@ -102,6 +102,13 @@ def test_blocks_in_chunks_keep_their_numbers(hf: torch.nn.Module) -> None:
         assert got.tensors.keys() == ours.keys() and all(torch.equal(got.tensors[key], ours[key]) for key in ours)
 
 
+def test_a_block_under_two_names_is_no_block(hf: torch.nn.Module) -> None:
+    weights = original(hf.state_dict())
+    weights["blocks.0.1.norm1.weight"] = weights["blocks.1.norm1.weight"] + 1
+    got = from_published(weights, CONFIG.depths, GRID).tensors
+    assert "blocks.0.1.norm1.weight" in got  # no model has this name: it is refused as unexpected
+
+
 def plain_vit() -> torch.nn.Module:
     from transformers import ViTConfig, ViTModel
 
