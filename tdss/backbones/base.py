@@ -8,7 +8,13 @@ from torch import Tensor, nn
 
 from tdss.backbones.config import BackboneConfig, ImageConfig
 
-Published = tuple[dict[str, Tensor], tuple[str, ...]]
+
+class Published(NamedTuple):
+    """A published file's tensors under our names, its names that are left out, and our names of what was resized."""
+
+    tensors: dict[str, Tensor]
+    left: tuple[str, ...]
+    resized: tuple[str, ...] = ()
 
 
 class Flow(NamedTuple):
@@ -89,7 +95,7 @@ class Backbone(nn.Module):
     @staticmethod
     @abstractmethod
     def translate(weights: Mapping[str, Tensor], config: BackboneConfig, image: ImageConfig) -> Published:
-        """Return the tensors of a published file under our names, and the names left out.
+        """Return the tensors of a published file under our names.
 
         Raises:
             CheckpointError: the file is in no published layout.

@@ -278,7 +278,8 @@ class Swin(Backbone):
     @staticmethod
     def translate(weights: Mapping[str, Tensor], config: BackboneConfig, image: ImageConfig) -> Published:
         """See ``Backbone.translate``."""
-        return from_published(weights)
+        assert isinstance(config, SwinConfig)
+        return from_published(weights, config.window)
 
 
 def stage_sizes(config: SwinConfig, image: ImageConfig) -> tuple[tuple[int, int], ...]:

@@ -13,7 +13,7 @@ from torch import Tensor, nn
 from tdss.backbones.base import Backbone, Block, BlockTap, Flow, Published, Stage, StageTap, spread_drop_path
 from tdss.backbones.config import BackboneConfig, ImageConfig, VitConfig
 from tdss.backbones.swin import DropPath, Mlp
-from tdss.backbones.vit_keys import from_dinov2
+from tdss.backbones.vit_keys import from_published
 
 
 class Attention(nn.Module):
@@ -113,7 +113,7 @@ class Vit(Backbone):
     def translate(weights: Mapping[str, Tensor], config: BackboneConfig, image: ImageConfig) -> Published:
         """See ``Backbone.translate``."""
         assert isinstance(config, VitConfig)
-        return from_dinov2(weights, config.depths, (image.height // config.patch, image.width // config.patch))
+        return from_published(weights, config.depths, (image.height // config.patch, image.width // config.patch))
 
 
 def patches(tokens: Tensor, size: tuple[int, int]) -> Tensor:
