@@ -59,6 +59,10 @@ class MultiTaskModel(nn.Module):
                 part.keep(needed)
         self.decoders.keep(kept)
 
+    def settle(self) -> None:
+        """Drop what only training needs, in place; in evaluation mode the outputs stay the same."""
+        self.config = self.config.model_copy(update={"adapter": self.adapter.settle()})
+
 
 def plain_backbone(config: ModelConfig) -> Backbone:
     """Return the new backbone of a configuration, without an adapter."""

@@ -20,7 +20,7 @@ from tdss.training import data, state
 from tdss.training.config import TrainConfig
 from tdss.training.loop import Run
 from tdss.training.progress import Display
-from tdss.training.start import build_model, count_parameters
+from tdss.training.start import build_model, count_parameters, stored_part
 from tests.compile.folding.models import make_config
 from tests.tdss.test_checkpoint import small
 from tests.tdss.toy import ToyDecoders, toyed
@@ -47,6 +47,20 @@ def test_state_flows_through_blocks_and_stages() -> None:
     for index, task in enumerate(small().tasks):
         want = outputs[1] + tokens[index]
         assert torch.allclose(taps[-1].blocks[-1].streams[task], want, atol=1e-6)
+
+
+def test_a_checkpoint_has_what_is_left_after_training(tmp_path: Path) -> None:
+    write_folder(tmp_path / "set")
+    run = make_run(tmp_path, "runs")
+    model, image = run.averaged_model(), torch.randn(1, 3, 32, 32)
+    with torch.no_grad():
+        before = model(image)
+        model.settle()
+        after = model(image)
+    stored, tensors = stored_part(run.config, model)
+    assert run.model.state_dict().keys() - tensors.keys() == {"adapter.scores"}
+    assert tensors.keys() == MultiTaskModel(stored).state_dict().keys()
+    assert all(torch.equal(before[task], after[task]) for task in before)
 
 
 @pytest.mark.parametrize("patch", [0, 4], ids=["swin", "vit"])
