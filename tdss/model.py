@@ -1,7 +1,6 @@
 """The multi-task model: one backbone, one adapter, the decoders of all tasks."""
 
 from collections.abc import Iterator, Sequence
-from fnmatch import fnmatchcase
 
 import torch
 from torch import Tensor, nn
@@ -67,11 +66,6 @@ class MultiTaskModel(nn.Module):
 def plain_backbone(config: ModelConfig) -> Backbone:
     """Return the new backbone of a configuration, without an adapter."""
     return class_of(config.backbone)(config.backbone, config.image)  # type: ignore[no-any-return]
-
-
-def matching(names: Sequence[str], patterns: Sequence[str]) -> set[str]:
-    """Return the names that a pattern matches: ``*`` is any text, dots too, ``?`` a character, ``[ab]`` one of these."""
-    return {name for name in names if any(fnmatchcase(name, pattern) for pattern in patterns)}
 
 
 def shapes(config: ModelConfig) -> MultiTaskModel:

@@ -19,7 +19,8 @@ from tdss import checkpoint
 from tdss.checkpoint import BACKBONE as PREFIX
 from tdss.config import BaseConfig, ModelConfig
 from tdss.config_file import CONFIG, WEIGHTS, read_config
-from tdss.model import MultiTaskModel, matching, plain_backbone, shapes
+from tdss.linears import matching
+from tdss.model import MultiTaskModel, plain_backbone, shapes
 from tdss.training import state
 from tdss.training.config import TrainConfig
 
