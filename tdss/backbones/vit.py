@@ -5,7 +5,7 @@ at run time. Blocks are grouped into stages of one resolution, H/patch × W/patc
 a hierarchical backbone gives them. The class token goes through every block; taps and outputs hold patch tokens only.
 """
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 
 import torch
 from torch import Tensor, nn
@@ -80,12 +80,8 @@ class VitStage(Stage):
         self.size = size
         self.blocks = nn.ModuleList(VitBlock(config, size, drop) for drop in drops)
 
-    def forward(self, flow: Flow) -> tuple[Flow, StageTap]:
-        """Return the tokens for the next stage, ``[batch, 1 + height·width, dim]``, and this stage's taps."""
-        taps = []
-        for block in self.blocks:
-            flow, tap = block(flow)
-            taps.append(tap)
+    def leave(self, flow: Flow, taps: Sequence[BlockTap]) -> tuple[Flow, StageTap]:
+        """Return the tokens for the next stage, ``[batch, 1 + height·width, dim]``, and this stage's tap."""
         return flow, StageTap(tuple(taps), patches(flow.x, self.size))
 
 

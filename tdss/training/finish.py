@@ -31,6 +31,7 @@ def finish(
     log: AppendLog,
 ) -> None:
     """Round the weights to FP16, measure them as stored, and write the run's checkpoint folder."""
+    model.settle()
     stored, tensors = stored_part(config, model)
     round_to_half(tensors)
     ids, tasks = dataset.ids(config.data.validation), tuple(config.model.tasks)
