@@ -67,7 +67,7 @@ def export_module(
     """Export a model that maps float32 ``[1, 3, H, W]`` to raw outputs by task; see ``export``."""
     from onnx_ir import save
 
-    from compile.graphs.output_floors import output_floors
+    from compile.graphs.output_floors import comparison_floors
 
     wrapped = _with_io(model.eval(), info)
     feeds = [info.feed(image, name=name) for name, image in images.read()]
@@ -76,7 +76,7 @@ def export_module(
     with writing(out, Exported) as folder:
         save(graph, folder / GRAPH_FILE)
         answers = run_graph(folder / GRAPH_FILE, info, feeds, exact=False, threads=threads)
-        errors = require("export", compare(answers, eager), lambda: output_floors(graph, feeds, threads=threads))
+        errors = require("export", compare(answers, eager), lambda: comparison_floors(graph, feeds, threads=threads))
         settings = ExportedSettings(graph=info, opset=OPSET, check=errors)
         seal(Exported, folder, parent=parent, settings=settings, tools=stage_tools("export"))
     return load(Exported, out)

@@ -22,7 +22,7 @@ from calibration.image_files import ImageFiles, folder_images
 from calibration.sampling import CalibrationSet, from_folder, hold_out
 from compile.graphs.fp16 import write_fp16
 from compile.graphs.load_onnx import import_graph
-from compile.graphs.output_floors import output_floors
+from compile.graphs.output_floors import comparison_floors
 from compile.graphs.pin_input import InputFlags, read_shape
 from compile.quantization.fidelity import lines, measure_fidelity, useless
 from compile.quantization.formats import format_of
@@ -112,7 +112,7 @@ def _check(job: QuantizationJob, variants: list[Variant]) -> dict[str, tuple[Out
             outputs: list[Outputs] = [session.infer(feed) for feed in feeds]
         errors = compare(outputs, reference)
         if variant.recipe.name == "f32":
-            require("convert", errors, lambda: output_floors(ir.load(job.source), feeds, threads=job.run.threads))
+            require("convert", errors, lambda: comparison_floors(ir.load(job.source), feeds, threads=job.run.threads))
         found[variant.recipe.name] = errors
     return found
 

@@ -15,7 +15,7 @@ import typer
 
 from bundle.formats.artifacts import Folded, Simplified, load
 from calibration.image_files import ImageFiles, folder_images
-from compile.graphs.output_floors import output_floors
+from compile.graphs.output_floors import comparison_floors
 from compile.graphs.passes.table import apply_passes
 from compile.simplify import operators
 from compile.stage.artifacts import FoldedSettings, Operators, SimplifiedSettings
@@ -41,7 +41,7 @@ def rewrite(folded: Folded, out: Path, names: tuple[str, ...], images: ImageFile
         target = folder / GRAPH_FILE
         sites = apply_passes(names, source, target)
         runs = [run_graph(path, info, feeds, exact=False, threads=threads) for path in (target, source)]
-        errors = require("rewrite", compare(*runs), lambda: output_floors(ir.load(source), feeds, threads=threads))
+        errors = require("rewrite", compare(*runs), lambda: comparison_floors(ir.load(source), feeds, threads=threads))
         settings = SimplifiedSettings(
             graph=info,
             preparation=read_settings(FoldedSettings, folded).preparation,

@@ -96,14 +96,14 @@ def _refusal(source: Path, target: Path, info: GraphInfo, feeds: Sequence[Output
     """Return why a simplified graph is not kept, or nothing."""
     import onnx_ir as ir
 
-    from compile.graphs.output_floors import output_floors
+    from compile.graphs.output_floors import comparison_floors
 
     added = operators(target) - operators(source)
     if added:
         return "it adds " + ", ".join(f"{count} {name}" for name, count in sorted(added.items()))
     runs = [run_graph(path, info, feeds, exact=False, threads=threads) for path in (target, source)]
     try:
-        require("simplify", compare(*runs), lambda: output_floors(ir.load(source), feeds, threads=threads))
+        require("simplify", compare(*runs), lambda: comparison_floors(ir.load(source), feeds, threads=threads))
     except GraphError as error:
         return f"{error.message}, {error.got}"
     return ""

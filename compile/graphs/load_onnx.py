@@ -19,7 +19,7 @@ from bundle.tasks.preprocess import Preprocess, Triple
 from calibration.image_files import ImageFiles
 from compile.graphs.foreign import Prepared, prepare
 from compile.graphs.nodes import unused
-from compile.graphs.output_floors import output_floors
+from compile.graphs.output_floors import comparison_floors
 from compile.graphs.pin_input import InputFlags
 from compile.stage.artifacts import Preparation, SimplifiedSettings
 from compile.stage.compare import compare, require, run_graph, run_model
@@ -112,7 +112,7 @@ def _check_prepared(prepared: Prepared, imported: Simplified, images: ImageFiles
     feeds = [info.feed(image, name=name) for name, image in images.read()]
     want = run_model(prepared.original, feeds, threads=0)
     got = run_graph(imported.file(GRAPH_FILE), info, feeds, exact=False, threads=0)
-    require("prepare", compare(got, want), lambda: output_floors(prepared.model, feeds, threads=0))
+    require("prepare", compare(got, want), lambda: comparison_floors(prepared.model, feeds, threads=0))
 
 
 def _wrap(

@@ -10,18 +10,26 @@ that; a difference of equal numbers is rounding alone. So an output has a scale,
     others                 what they gave, at most: nothing is known of them
 
 Linear operators have scales of their operands' size. Thus an output that is small by design keeps a small floor.
+
+A graph may also magnify rounding: a steep sigmoid behind a hundred layers does. There float32 is far from float64, whoever
+computes it, and ``comparison_floors`` asks for no more than that.
 """
 
 from collections.abc import Mapping, Sequence
 from math import prod
 
+import numpy as np
 import onnx_ir as ir
 from onnx_ir.passes.common import ShapeInferencePass
 
+from bundle.base.errors import GraphError
 from compile.graphs.nodes import WEIGHTED, constant, gemm_size, input_at, is_standard
+from compile.graphs.pytorch.evaluate import evaluate_each
 from compile.graphs.tensor_ranges import measure_peaks
+from compile.stage.compare import run_model
 from compile.stage.graph_info import Array
 
+ROUNDINGS = 1e5  # of float32's own error: a tolerance of 1e-5 admits it, one of 1e-4 ten of it
 FLOOR = 0.01  # of the scale; a tolerance of it is near float32's rounding of a value of that size
 BOUNDED = frozenset({"Cos", "Erf", "HardSigmoid", "Sigmoid", "Sin", "Softmax", "Softsign", "Tanh"})
 LARGEST_INPUT = frozenset(
@@ -64,6 +72,28 @@ def output_floors(model: ir.Model, feeds: Sequence[Mapping[str, Array]], *, thre
         scale = _scale(node, scales, peaks)
         scales |= {value: max(scale, peaks[value]) for value in node.outputs if value in peaks}
     return {str(value.name): FLOOR * scales[value] for value in outputs if value in scales}
+
+
+def comparison_floors(model: ir.Model, feeds: Sequence[Mapping[str, Array]], *, threads: int) -> dict[str, float]:
+    """Return the floors for a comparison of two graphs in float32: at least ``ROUNDINGS`` times what float32 itself differs.
+
+    A graph with an operator that is not computed in float64 keeps its output floors.
+
+    Raises:
+        GraphError: ONNX Runtime refuses the graph.
+    """
+    single = run_model(model, feeds, threads=threads)
+    floors = output_floors(model.clone(), feeds, threads=threads)
+    try:
+        double = evaluate_each(model, feeds, list(floors))
+    except GraphError:
+        return floors
+
+    def rounding(name: str) -> float:
+        pairs = zip(single, double, strict=True)
+        return max(float(np.abs(one[name].astype(np.float64) - other[name]).max(initial=0)) for one, other in pairs)
+
+    return {name: max(floor, ROUNDINGS * rounding(name)) for name, floor in floors.items()}
 
 
 def _scale(node: ir.Node, scales: Mapping[ir.Value, float], peaks: Mapping[ir.Value, float]) -> float:

@@ -61,7 +61,7 @@ def require(
     """Return ``errors`` if each is within the stage's tolerance, relative to the output or to its floor.
 
     ``floors`` gives the size below which an output is too small to be measured against itself; it is asked only where the
-    relative error is beyond (``compile.graphs.output_floors``).
+    relative error is beyond (``compile.graphs.output_floors.comparison_floors``).
 
     Raises:
         GraphError: naming every output that is not.

@@ -7,7 +7,7 @@ import pytest
 
 from bundle.base.errors import GraphError
 from compile.folding.proof import beyond, floors_of, worst
-from compile.graphs.output_floors import FLOOR, output_floors
+from compile.graphs.output_floors import FLOOR, comparison_floors, output_floors
 from compile.stage.compare import compare, require, run_model
 
 FEED = {"x": np.linspace(-1, 1, 64, dtype=np.float32).reshape(1, 4, 4, 4)}
@@ -44,7 +44,7 @@ def judged(body: str, stored: str, factor: float, shift: float) -> None:
     """Require an answer y·factor + shift in the place of y."""
     [want] = run_model(graph(body, stored), [FEED], threads=1)
     got = {"y": (want["y"] * factor + shift).astype(np.float32)}
-    require("convert", compare([got], [want]), lambda: output_floors(graph(body, stored), [FEED], threads=1))
+    require("convert", compare([got], [want]), lambda: comparison_floors(graph(body, stored), [FEED], threads=1))
 
 
 FAINT = ("a = Sub (x, off)\n y = Sigmoid (a)", "<float off = {25.0}>")
@@ -77,3 +77,19 @@ def test_the_proof_of_a_fold_has_the_same_floor(shift: float, refused: bool) -> 
     model = graph(*CANCELLED)
     measured = worst([({"y": np.zeros((1, 4))}, {"y": np.full((1, 4), shift)})])
     assert bool(beyond(measured, 1e-11, floors_of(model, [FEED]))) is refused
+
+
+def test_a_graph_that_magnifies_rounding_is_compared_with_float32s_own_error() -> None:
+    """``x`` loses digits beside 1e5: float32 is 1e-3 from NumPy's float64, which is the more exact answer."""
+    text = "a = Add (x, large)\n b = Sub (a, large)\n y = Exp (b)"
+    model = graph(text, "<float large = {100000.0}>")
+    [want] = run_model(model, [FEED], threads=1)
+    exact = {"y": np.exp(FEED["x"].astype(np.float64)).astype(np.float32)}
+    assert 1e-3 < compare([exact], [want])[0].relative < 1e-2
+    require("convert", compare([exact], [want]), lambda: comparison_floors(model, [FEED], threads=1))
+    with pytest.raises(GraphError, match="changed what the model computes"):
+        require(
+            "convert",
+            compare([{"y": want["y"] * np.float32(1.1)}], [want]),
+            lambda: comparison_floors(model, [FEED], threads=1),
+        )
