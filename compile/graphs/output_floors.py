@@ -90,8 +90,7 @@ def comparison_floors(model: ir.Model, feeds: Sequence[Mapping[str, Array]], *, 
         return floors
 
     def rounding(name: str) -> float:
-        pairs = zip(single, double, strict=True)
-        return max(float(np.abs(one[name].astype(np.float64) - other[name]).max(initial=0)) for one, other in pairs)
+        return max(_largest_difference(one[name], other[name]) for one, other in zip(single, double, strict=True))
 
     return {name: max(floor, ROUNDINGS * rounding(name)) for name, floor in floors.items()}
 
@@ -122,3 +121,8 @@ def _stored(value: ir.Value) -> float:
     """Return the largest magnitude of a float constant, 0 of anything else."""
     array = constant(value)
     return float(abs(array).max(initial=0)) if array is not None and array.dtype.kind == "f" else 0.0
+
+
+def _largest_difference(one: Array, other: Array) -> float:
+    difference: float = np.abs(one.astype(np.float64) - other.astype(np.float64)).max(initial=0)
+    return difference
