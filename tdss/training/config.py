@@ -160,6 +160,7 @@ def _over(base: Mapping[str, object], own: Mapping[str, object]) -> dict[str, ob
     merged = dict(base)
     for key, value in own.items():
         known = base.get(key)
-        tables = isinstance(known, dict) and isinstance(value, dict) and KIND not in value
-        merged[key] = _over(known, value) if tables else value
+        if isinstance(known, dict) and isinstance(value, dict) and KIND not in value:
+            value = _over(known, value)
+        merged[key] = value
     return merged
