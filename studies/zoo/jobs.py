@@ -15,7 +15,9 @@ from pydantic import JsonValue
 from bundle.base.append_log import AppendLog
 from bundle.base.frozen import Frozen
 from bundle.base.isolated import module
-from bundle.formats.artifacts import hash_folder
+from bundle.formats.artifacts import SIDECAR, Exported, Record, hash_folder
+from bundle.formats.manifest import read_manifest
+from compile.pipeline import STORE
 from compile.stage.code_hash import code_hash
 from compile.stage.store import StageKey, tool_versions
 from compile.stage.tools import STAGES
@@ -82,20 +84,33 @@ def bundle_job(row: Row, target: str, terms: Terms) -> Job:
     return Job(row, target, words, terms.out / row.name / target, _journal(row, target, terms))
 
 
-def growth_job(row: Row, terms: Terms) -> Job:
-    """Return the command that folds a row for the first target without the last task."""
+def growth_job(row: Row, terms: Terms, model: Path) -> Job:
+    """Return the command that folds a row, given as a checkpoint or a graph, for the first target without the last task."""
     tasks, folder = ",".join(list(row.config.model.tasks)[:-1]), terms.out / FEWER / row.name
     options = ("--images", str(terms.data), "--tasks", tasks, "--target", TARGETS[0], "--out", str(folder))
-    return Job(row, FEWER, ("cli.main", "fold", str(row.folder), *options), folder, _journal(row, FEWER, terms))
+    words = ("cli.main", "fold", str(model), *options)
+    return Job(row, FEWER, words, folder, _journal(row, FEWER, terms))
+
+
+def _unfolded(row: Row, terms: Terms) -> Path:
+    """Return the graph that the first bundle was folded from, in the store; the checkpoint if it is not there."""
+    bundle = bundle_job(row, TARGETS[0], terms)
+    if bundle.folder.is_dir() and not bundle.missing:
+        exported = read_manifest(bundle.folder).parents.get(Exported.kind)
+        for path in sorted((terms.out / STORE / "simplify").glob(f"*/{SIDECAR}")):
+            if Record.model_validate_json(path.read_bytes()).parent == exported:
+                return path.parent
+    return row.folder
 
 
 def _journal(row: Row, name: str, terms: Terms) -> Path:
     return terms.out / JOURNAL / f"{row.name}-{name}.jsonl"
 
 
-def jobs(row: Row, terms: Terms) -> tuple[Job, ...]:
-    """Return all commands of a row."""
-    return (*(bundle_job(row, target, terms) for target in TARGETS), growth_job(row, terms))
+def jobs(row: Row, terms: Terms) -> Iterator[Job]:
+    """Yield the commands of a row, in their order: the last one goes on from what the first one left."""
+    yield from (bundle_job(row, target, terms) for target in TARGETS)
+    yield growth_job(row, terms, _unfolded(row, terms))
 
 
 def run_job(job: Job, terms: Terms, say: Callable[[str], None]) -> None:

@@ -76,7 +76,7 @@ def read_row(row: Row, terms: Terms) -> Result:
         load_card(row.folder),
         weights.stat().st_size if weights.is_file() else 0,
         {target: _read_bundle(bundle_job(row, target, terms)) for target in TARGETS},
-        _read_macs(growth_job(row, terms)),
+        _read_macs(growth_job(row, terms, row.folder)),
     )
 
 

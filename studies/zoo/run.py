@@ -48,8 +48,9 @@ def main(
     chosen = read_rows(zoo, tuple(only or ()))
     require_container(out)
     require_file(out / REPORT, PAGES)
-    for job in [job for row in chosen for job in jobs(row, terms)] if not draw else ():
-        run_job(job, terms, say)
+    for row in () if draw else chosen:
+        for job in jobs(row, terms):
+            run_job(job, terms, say)
     results = [read_row(row, terms) for row in rows]
     text = markdown(results, terms)
     replace_section(page, SECTION, text, title=TITLE)

@@ -5,13 +5,15 @@ from pathlib import Path
 import pytest
 
 from bundle.base.append_log import AppendLog
+from bundle.formats.artifacts import Record, write_record
 from studies.zoo.jobs import Job, Terms, jobs, run_job
 from studies.zoo.rows import read_rows
+from tests.report import made
 
 
 def job(zoo: Path, terms: Terms, *words: str) -> Job:
     """A job of a row, with other words, whose folder is there."""
-    first = jobs(read_rows(zoo)[0], terms)[0]
+    first = next(jobs(read_rows(zoo)[0], terms))
     first.folder.mkdir(parents=True, exist_ok=True)
     return first._replace(words=("cli.main", *words))
 
@@ -28,6 +30,21 @@ def test_each_row_has_two_bundles_and_a_fold_without_the_last_task(zoo: Path, te
     assert [one.folder for one in (intel, jetson)] == [terms.out / "added" / name for name in ("intel", "jetson")]
     assert fold.words[fold.words.index("--tasks") + 1] == "semseg"
     assert intel.missing == fold.missing == "not run"
+
+
+def test_the_last_command_goes_on_from_the_graph_of_the_first(zoo: Path, terms: Terms) -> None:
+    row = read_rows(zoo)[0]
+    intel = next(jobs(row, terms))
+    assert list(jobs(row, terms))[-1].words[2] == str(row.folder)
+    AppendLog(intel.journal).add('{"key": "k", "seconds": 1.0, "code": 0}')
+    made.make(intel.folder, None, bench=False, images=1, parents={"exported": "ab" * 32})
+    assert list(jobs(row, terms))[-1].words[2] == str(row.folder)
+    for name, parent in (("other", "cd" * 32), ("own", "ab" * 32)):
+        entry = terms.out / ".store" / "simplify" / name
+        entry.mkdir(parents=True)
+        record = Record(kind="simplified", files={}, parent=parent, inputs=(), outputs=(), settings={}, tools={})
+        write_record(entry, record)
+    assert list(jobs(row, terms))[-1].words[2] == str(terms.out / ".store" / "simplify" / "own")
 
 
 def test_a_command_is_not_run_again_until_something_changes(zoo: Path, terms: Terms) -> None:
