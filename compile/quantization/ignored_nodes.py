@@ -33,9 +33,9 @@ GATE = "gate path: one vector per image, its error would go into every channel"
 FEW_CHANNELS = 4
 POINTWISE_HEAD = "head: a 1×1 convolution with nothing but such convolutions behind it before an output"
 TRANSFORM = "transform: the rows or columns of its matrix are orthogonal, and what it reads or writes is a spectrum"
-ORTHOGONAL = 1e-5  # largest product of two rows, relative to the longest row's square: far above float32's rounding
-PROBED = 8  # rows that are compared with all others first, for that settles it for a learned matrix, however large
-THIN, FEW = "thin: ", "few channels: "  # what the reasons of such nodes begin with; the sizes follow
+ORTHOGONAL = 1e-5  # largest product of two rows, relative to the longest row's square.
+PROBED = 8  # Rows that are compared with all others first: a learned matrix fails there, however large.
+THIN, FEW = "thin: ", "few channels: "  # What the reasons of such nodes begin with; the sizes follow
 
 
 def ignored_nodes(graph_path: Path, scheme: QuantizationScheme) -> dict[str, str]:
