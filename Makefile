@@ -106,7 +106,7 @@ test-slow: $(call ready,dev)
 	$(PYTEST) -m slow
 
 # Programs write tables into docs/studies.
-DOCUMENTS := $(wildcard *.md docs/*.md data/*/*.md examples/*.md) docs/decisions docs/guides docs/reference
+DOCUMENTS := $(wildcard *.md docs/*.md data/*/*.md examples/*.md) docs/decisions docs/guides docs/reference docs/systems
 
 check: $(call ready,dev)
 	$(BIN)/ruff format --check .

@@ -4,6 +4,7 @@ from collections.abc import Iterable
 from pathlib import Path
 from typing import Annotated
 
+import numpy as np
 import typer
 from rich.progress import track
 from rich.table import Table
@@ -12,6 +13,7 @@ from bundle.base.strict_json import dumps
 from bundle.base.terminal import print_answer, say
 from bundle.formats.outputs import require_file
 from bundle.judging.image_sources import ARRAYS
+from bundle.judging.verdict import relative_drop
 from bundle.tasks.dataset import SPEC_FILE, FolderDataset, load_spec, output_channels
 from bundle.tasks.table import task
 from compile.stage.console import EscapingConsole
@@ -34,7 +36,7 @@ def main(
 
     Example: tdss evaluate models/default --split val
     """
-    from tdss.card import load_card
+    from tdss.card import TRIVIAL, load_card
     from tdss.checkpoint import stored_halves
     from tdss.config_file import CONFIG, WEIGHTS, read_config
 
@@ -50,6 +52,14 @@ def main(
         metrics = _evaluate(checkpoint, dataset, split, names)
     else:
         metrics = _record(checkpoint, dataset, split, names, arrays)
+    for name, constant in (card.baselines.get(TRIVIAL, {}) if card else {}).items():
+        if (
+            name in metrics
+            and relative_drop(np.asarray(constant), np.asarray(metrics[name]), task(name).direction) >= 0
+        ):
+            say(
+                f"{name}: {metrics[name]:.4f} is no better than a constant answer ({constant:.4f}): it is not trained yet"
+            )
     if as_json:
         print_answer(dumps(metrics))
         return

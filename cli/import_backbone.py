@@ -12,9 +12,7 @@ from bundle.base.terminal import print_answer
 
 
 def main(
-    weights: Annotated[
-        Path, typer.Option(help="The file, .pth or .safetensors: a Swin or DINOv2, or a released model.")
-    ],
+    weights: Annotated[Path, typer.Option(help="The file, .pth or .safetensors: a Swin, a ViT or a released model.")],
     out: Annotated[Path, typer.Option(help="The checkpoint folder to write.")],
     config: Annotated[
         Path | None,
@@ -29,7 +27,7 @@ def main(
         ),
     ] = "",
     seed: Annotated[int, typer.Option(min=0, max=LIMITS["seed"].most, help="Draws what a backbone lacks.")] = 0,
-    as_json: Annotated[bool, typer.Option("--json", help="Print what was left out as JSON.")] = False,
+    as_json: Annotated[bool, typer.Option("--json", help="Print what was left out or resized as JSON.")] = False,
 ) -> None:
     """Put a published backbone into a checkpoint whose adapters and decoders are untrained, or import a released model.
 
@@ -39,7 +37,7 @@ def main(
     from tdss.released.import_model import import_model
 
     if system:
-        what, left = f"{system} model", import_model(system, weights, config, out)
+        what, read = f"{system} model", import_model(system, weights, config, out)
     elif config is None:
         raise InputError(
             "a backbone needs the model that it becomes a part of",
@@ -49,8 +47,10 @@ def main(
             fix="give the model's config.toml",
         )
     else:
-        what, left = "backbone", import_backbone(weights, config, out, seed=seed)
+        what, read = "backbone", import_backbone(weights, config, out, seed=seed)
     if as_json:
-        print_answer(dumps({"checkpoint": str(out), "left_out": list(left)}))
+        print_answer(dumps({"checkpoint": str(out), "left_out": list(read.left), "resized": list(read.resized)}))
     else:
-        print_answer(f"{out}: {what} of {weights.name}; left out: {', '.join(left) or 'nothing'}")
+        lists = (("left out", read.left), ("resized", read.resized))
+        shown = "; ".join(f"{title}: {', '.join(names) or 'nothing'}" for title, names in lists)
+        print_answer(f"{out}: {what} of {weights.name}; {shown}")

@@ -46,23 +46,29 @@ def read_weights(path: Path) -> dict[str, Tensor]:
     Raises:
         CheckpointError: the file is missing, cannot be read or is no safetensors file (a pickle, say).
     """
-    with _reading(path):
+    with reading(path):
         return widened(load_file(path))
 
 
 @contextmanager
-def _reading(path: Path) -> Iterator[None]:
-    """Refuse by name what the library cannot read in the block."""
+def reading(
+    path: Path, expected: str = WEIGHTS, fix: str = "give the folder of a checkpoint: config.toml + model.safetensors"
+) -> Iterator[None]:
+    """Refuse by name what cannot be read in the block.
+
+    Raises:
+        CheckpointError: it cannot be read, or safetensors finds a fault in it.
+    """
     try:
         yield
     except OSError as error:
         missing = isinstance(error, FileNotFoundError)
         raise CheckpointError(
             f"the weights {'are missing' if missing else 'cannot be read'}",
-            expected=WEIGHTS,
+            expected=expected,
             got=system_reason(error),
             where=str(path),
-            fix="give the folder of a checkpoint: config.toml + model.safetensors",
+            fix=fix,
         ) from error
     except SafetensorError as error:
         raise CheckpointError(
@@ -85,7 +91,7 @@ def stored_halves(path: Path) -> str:
     Raises:
         CheckpointError: see ``read_weights``.
     """
-    with _reading(path), safe_open(path, framework="pt") as weights:
+    with reading(path), safe_open(path, framework="pt") as weights:
         types = Counter(weights.get_slice(name).get_dtype() for name in weights.keys())  # noqa: SIM118  # safe_open is no mapping
     counts = [f"{types[name]} as {words}" for name, words in (("F16", "float16"), ("BF16", "bfloat16")) if types[name]]
     return (
@@ -206,7 +212,7 @@ def _read_base(folder: Path, base: BaseConfig) -> dict[str, Tensor]:
             where=str(path),
             fix=f"put the checkpoint with these weights there, or write its folder as base.path into {folder / CONFIG}",
         )
-    with _reading(path):
+    with reading(path):
         tensors = widened(load_bytes(content))
     return {name: tensor for name, tensor in tensors.items() if name.startswith(BACKBONE)}
 

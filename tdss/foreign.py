@@ -14,11 +14,11 @@ from pathlib import Path
 import torch
 from torch import Tensor
 
-from bundle.base.errors import CheckpointError, system_reason
+from bundle.base.errors import CheckpointError
 from bundle.formats.artifacts import Imported, Record, hash_file, hash_folder, write_record
 from bundle.formats.outputs import artifact, replacing, require_folder
 from tdss import checkpoint, config_file
-from tdss.backbones.base import Backbone
+from tdss.backbones.base import Backbone, Published
 from tdss.card import Card
 from tdss.config import ModelConfig
 from tdss.model import MultiTaskModel, plain_backbone, shapes
@@ -44,9 +44,10 @@ UNREADABLE = (
 )
 """What torch.load raises for a file that is damaged, made to harm, or holds something else than tensors."""
 OTHER = re.compile(r"\bGLOBAL ([\w.]+)")  # what PyTorch's refusal of a pickle calls the object it asks for
-SETTINGS = "yacs.config.CfgNode"
-"""The settings that much released code saves beside the weights: read as a plain dictionary, of no use here."""
-NESTED = ("model", "state_dict", "model_state", "net")  # where published files keep the weights
+SETTINGS = ("yacs.config.CfgNode", "argparse.Namespace")
+"""Settings that released code saves beside the weights: read as plain dictionaries, of no use here."""
+NESTED = ("model", "state_dict", "model_state", "net", "teacher", "student")
+"""Where published files keep the weights; of a teacher and a student the teacher is what is published."""
 
 
 def read_foreign(path: Path) -> dict[str, Tensor]:
@@ -63,7 +64,8 @@ def read_foreign(path: Path) -> dict[str, Tensor]:
 
 def _unpickle(path: Path) -> dict[str, Tensor]:
     try:
-        with path.open("rb") as stream, torch.serialization.safe_globals([(OrderedDict, SETTINGS)]):
+        allowed = torch.serialization.safe_globals([(OrderedDict, name) for name in SETTINGS])
+        with path.open("rb") as stream, allowed:
             content = torch.load(stream, map_location="cpu", weights_only=True)  # of a path it would read the suffix
     except UNREADABLE as error:
         said = _said(error)
@@ -119,19 +121,9 @@ def _is_safetensors(path: Path) -> bool:
     Raises:
         CheckpointError: it cannot be read, or begins as neither.
     """
-    try:
-        with path.open("rb") as stream:
-            head = stream.read(LENGTH + 1)
-            size = stream.seek(0, 2)
-    except OSError as error:
-        missing = isinstance(error, FileNotFoundError)
-        raise CheckpointError(
-            f"the weights {'are missing' if missing else 'cannot be read'}",
-            expected="a file",
-            got=system_reason(error),
-            where=str(path),
-            fix="correct the path",
-        ) from error
+    with checkpoint.reading(path, "a file", "correct the path"), path.open("rb") as stream:
+        head = stream.read(LENGTH + 1)
+        size = stream.seek(0, 2)
     if len(head) > LENGTH and head[LENGTH:] == b"{" and int.from_bytes(head[:LENGTH], "little") <= size - LENGTH:
         return True
     if not head.startswith((ZIPPED, PICKLED)):
@@ -145,10 +137,10 @@ def _is_safetensors(path: Path) -> bool:
     return False
 
 
-def import_backbone(weights: Path, config: Path, out: Path, *, seed: int) -> tuple[str, ...]:
+def import_backbone(weights: Path, config: Path, out: Path, *, seed: int) -> Published:
     """Write a checkpoint whose backbone is a published one; adapters and decoders are new, drawn from ``seed``.
 
-    ``config`` is a model's config.toml. Returns the keys of the file that were left out (classifier, last norm).
+    ``config`` is a model's config.toml. Returns what was read of the file.
 
     Raises:
         InputError: something is at ``out`` that import did not write, or ``out`` lies in or around an input.
@@ -158,19 +150,18 @@ def import_backbone(weights: Path, config: Path, out: Path, *, seed: int) -> tup
     require_folder(out, artifact(Imported), [weights, config])
     model_config = config_file.read_config(config)
     shapes(model_config)
-    published = read_foreign(weights)
     backbone_class: type[Backbone] = class_of(model_config.backbone)
-    state, left = backbone_class.translate(published, model_config.backbone, model_config.image)
+    published = backbone_class.translate(read_foreign(weights), model_config.backbone, model_config.image)
     torch.manual_seed(seed)
     backbone = plain_backbone(model_config)
-    checkpoint.match(backbone.state_dict(), state, str(weights))
-    backbone.load_state_dict(state)
+    checkpoint.match(backbone.state_dict(), published.tensors, str(weights))
+    backbone.load_state_dict(published.tensors)
     tensors = MultiTaskModel(model_config, backbone).state_dict()
     card = Card(
         trained_on=f"backbone from {weights.name}; adapters and decoders are untrained", steps=0, hours=0.0, metrics={}
     )
     write_imported(out, model_config, tensors, card, weights, {"seed": seed})
-    return left
+    return published
 
 
 def write_imported(

@@ -1,6 +1,14 @@
-"""Linears and other modules by their path: made of a matrix, read, replaced, and extended."""
+"""Linears and other modules by their path: made of a matrix, named by patterns, read, replaced, and extended."""
+
+from collections.abc import Sequence
+from fnmatch import fnmatchcase
 
 from torch import Tensor, nn
+
+
+def matching(names: Sequence[str], patterns: Sequence[str]) -> set[str]:
+    """Return the names that a pattern matches: ``*`` is any text, dots too, ``?`` a character, ``[ab]`` one of these."""
+    return {name for name in names if any(fnmatchcase(name, pattern) for pattern in patterns)}
 
 
 def linear_of(weight: Tensor, bias: Tensor | None = None) -> nn.Linear:

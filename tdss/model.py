@@ -1,7 +1,6 @@
 """The multi-task model: one backbone, one adapter, the decoders of all tasks."""
 
 from collections.abc import Iterator, Sequence
-from fnmatch import fnmatchcase
 
 import torch
 from torch import Tensor, nn
@@ -59,15 +58,14 @@ class MultiTaskModel(nn.Module):
                 part.keep(needed)
         self.decoders.keep(kept)
 
+    def settle(self) -> None:
+        """Drop what only training needs, in place; in evaluation mode the outputs stay the same."""
+        self.config = self.config.model_copy(update={"adapter": self.adapter.settle()})
+
 
 def plain_backbone(config: ModelConfig) -> Backbone:
     """Return the new backbone of a configuration, without an adapter."""
     return class_of(config.backbone)(config.backbone, config.image)  # type: ignore[no-any-return]
-
-
-def matching(names: Sequence[str], patterns: Sequence[str]) -> set[str]:
-    """Return the names that a pattern matches: ``*`` is any text, dots too, ``?`` a character, ``[ab]`` one of these."""
-    return {name for name in names if any(fnmatchcase(name, pattern) for pattern in patterns)}
 
 
 def shapes(config: ModelConfig) -> MultiTaskModel:

@@ -11,6 +11,7 @@ from bundle.base.frozen import Frozen
 from tdss.adapters.config import MtloraConfig, NoAdapterConfig, SsfConfig, TdssConfig
 from tdss.adapters.faar.config import FaarConfig
 from tdss.adapters.tadformer.config import TadformerConfig
+from tdss.adapters.taps.config import TapsConfig
 from tdss.adapters.vmt.config import VmtConfig
 from tdss.backbones.config import SwinConfig, VitConfig
 from tdss.decoders.config import HrnetConfig
@@ -33,6 +34,7 @@ ADAPTERS = (
     System(TadformerConfig, "tdss.adapters.tadformer.modules", "Tadformer"),
     System(SsfConfig, "tdss.adapters.lora", "Ssf"),
     System(FaarConfig, "tdss.adapters.faar.modules", "Faar"),
+    System(TapsConfig, "tdss.adapters.taps.modules", "Taps"),
     System(VmtConfig, "tdss.adapters.vmt.modules", "Vmt"),
     System(NoAdapterConfig, "tdss.adapters.base", "NoAdapter"),
 )

@@ -1,7 +1,7 @@
 """The version of the project, as every command prints it; pyproject.toml reads it from here."""
 
 DISTRIBUTION = "tdss-compiler"
-VERSION = "0.1.0"
+VERSION = "0.2.0.dev0"
 
 
 def version_text() -> str:

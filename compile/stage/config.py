@@ -15,11 +15,11 @@ from bundle.judging.timing import AGAIN
 from bundle.tasks.dataset import FolderDataset
 from calibration.image_files import ImageFiles
 from compile.stage.shipped import shipped_data, shipped_model
+from targets.table import TARGETS
 from tdss.toml_file import read_toml
 
 FoldMode: TypeAlias = Literal["cost", "none"]
 RETIRED_MODE = "all"
-FIX_TARGET = "give --target intel or --target jetson"
 FIX_MODE = "use cost: it takes every elimination that pays"
 
 # The settings whose names differ from their options': a dot stands before the name in a table of the TOML file.
@@ -147,7 +147,7 @@ def load_config(path: Path | None, options: Mapping[str, JsonValue | Path]) -> B
     try:
         return BuildConfig.model_validate(values)
     except ValidationError as error:
-        fix = FIX_TARGET if "target" not in values else fix_of(error)
+        fix = f"give --target, one of {', '.join(TARGETS)}" if "target" not in values else fix_of(error)
         raise ConfigError(
             "this is no build configuration",
             expected=f"keys {', '.join(BuildConfig.model_fields)}",

@@ -21,11 +21,12 @@ class Adapter(nn.Module, Part):
     ``AdapterConfig.shapes``.
     """
 
+    config: AdapterConfig
     tasks: tuple[str, ...]
 
     def __init__(self, config: AdapterConfig, backbone: Backbone, tasks: Sequence[str]) -> None:
         super().__init__()
-        self.tasks = tuple(tasks)
+        self.config, self.tasks = config, tuple(tasks)
 
     def features(self, backbone: Backbone, image: Tensor) -> TaskFeatures:
         """Run the backbone and adapt its stages; an adapter whose tasks do not share one pass overrides this."""
@@ -38,6 +39,10 @@ class Adapter(nn.Module, Part):
     def keep(self, tasks: Sequence[str]) -> None:
         """See ``Part.keep``."""
         self.tasks = tuple(tasks)
+
+    def settle(self) -> AdapterConfig:
+        """Drop the tensors that only training needs, in place; return the configuration of an adapter that has the others."""
+        return self.config
 
 
 class StreamAdapter(Adapter):

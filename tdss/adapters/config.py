@@ -1,7 +1,7 @@
 """The adapters' configurations; ``AdapterConfig`` is their contract."""
 
 from collections.abc import Sequence
-from typing import Annotated, Literal, TypeAlias
+from typing import Annotated, ClassVar, Literal, TypeAlias
 
 from pydantic import Field
 
@@ -13,17 +13,24 @@ Gate: TypeAlias = Literal["static", "dynamic"]
 
 
 class AdapterConfig(Frozen):
-    """The contract of an adapter's configuration: what may be known of it without building it."""
+    """The contract of an adapter's configuration: what may be known of it without building it.
+
+    ``backbones`` is the kind of the only backbones that it fits, "" if it fits any. ``merges`` says that a decoder gets its
+    task's streams after each stage's merging.
+    """
 
     kind: str
+    backbones: ClassVar[str] = ""
+    merges: ClassVar[bool] = False
 
     def fault(self, backbone: BackboneConfig) -> str:
         """Say why the adapter does not fit the backbone, with the key; "" if it does."""
-        return ""
+        fits = self.backbones in ("", backbone.kind)
+        return "" if fits else f"adapter.kind {self.kind} needs a backbone of kind {self.backbones}"
 
     def shapes(self, stages: Sequence[StageShape]) -> tuple[StageShape, ...]:
-        """Return the shapes of what a task's decoder gets, from those of the backbone's stages."""
-        return tuple(stages)
+        """Return the shapes of what a task's decoder gets, from those of the backbone's stages; the last has no merging."""
+        return (*stages[1:], stages[-1]) if self.merges else tuple(stages)
 
     def trainable(self) -> tuple[str, ...]:
         """Return patterns of parameters inside the backbone that are trained though it is frozen (tdss/training/start.py)."""
@@ -61,18 +68,12 @@ class MtloraConfig(AdapterConfig):
     """
 
     kind: Literal["mtlora"]
+    backbones = "swin"
+    merges = True
     rank: Small
     task_rank: Small = 4
     scale: Real = 4.0
     reduction: bool = False
-
-    def fault(self, backbone: BackboneConfig) -> str:
-        """See ``AdapterConfig.fault``."""
-        return no_swin(self, backbone)
-
-    def shapes(self, stages: Sequence[StageShape]) -> tuple[StageShape, ...]:
-        """Return the shapes of merged streams; the last stage has no merging."""
-        return (*stages[1:], stages[-1])
 
     def trainable(self) -> tuple[str, ...]:
         """Return the updates and what the publication trains beside them; MTLoRA+ freezes the reductions."""
@@ -98,8 +99,3 @@ class NoAdapterConfig(AdapterConfig):
 LORA = ("backbone.*.update.*", "backbone.*.shared.*", "backbone.*.tasks.*")
 PUBLISHED = ("backbone.patch_embed.*", "backbone.*norm*", "backbone.*.bias_table")
 """What MTLoRA and the systems that build on it train of the backbone itself."""
-
-
-def no_swin(adapter: AdapterConfig, backbone: BackboneConfig) -> str:
-    """Say that the backbone is no Swin, which the adapter needs; "" if it is."""
-    return "" if backbone.kind == "swin" else f"adapter.kind {adapter.kind} needs a backbone of kind swin"

@@ -11,7 +11,8 @@ W1 and W2 see the shared stream on every path. Each task's stream passes the sta
 Written from the published equations; the parameter counts of the paper's tables are reproduced by a test.
 """
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from typing import TypeAlias
 
 import torch
 from torch import Tensor, nn
@@ -21,13 +22,18 @@ from tdss.adapters.base import StreamAdapter
 from tdss.adapters.config import MtloraConfig
 from tdss.adapters.lora import LINEARS, LoraLinear, LowRank
 from tdss.backbones.base import BlockTap, Flow
-from tdss.backbones.swin import Swin, SwinBlock, SwinStage
+from tdss.backbones.swin import Swin, SwinBlock, SwinStage, WindowAttention
 from tdss.linears import linear_at, set_module, take_over
 from tdss.part import Part
+
+Adapt: TypeAlias = Callable[[nn.Linear], nn.Linear]
+"""What makes a linear with updates of a plain one."""
 
 
 class TaskLinear(nn.Linear, Part):
     """W0 on the shared stream, the shared update for it, and one update per task on the task's own stream."""
+
+    shared: nn.Module
 
     def __init__(self, linear: nn.Linear, config: MtloraConfig, tasks: Sequence[str]) -> None:
         take_over(self, linear)
@@ -46,24 +52,31 @@ class TaskLinear(nn.Linear, Part):
         return base + self.shared(shared), [base + update for update in updates]
 
 
-class TaskProjection(TaskLinear):
-    """An attention's projection for all streams: shared and every task's, concatenated."""
+class TaskAttention(WindowAttention):
+    """The attention of a last block, whose projection has streams."""
 
-    def forward(self, a: Tensor) -> Tensor:  # type: ignore[override]
-        """Map ``[…, dim]`` to ``[…, (1 + tasks)·dim]``."""
-        shared, own = super().forward(a, [a] * len(self.tasks))
+    def __init__(self, attention: WindowAttention) -> None:
+        take_over(self, attention)
+
+    def forward(self, x: Tensor, mask: Tensor | None) -> Tensor:
+        """Map ``[batch·windows, window², dim]`` to ``[…, (1 + tasks)·dim]``: shared and every task's, concatenated."""
+        mixed = self.mix(*self.project(x), mask)
+        shared, own = self.proj(mixed, [mixed] * len(self.proj.tasks))  # type: ignore[arg-type]
         return torch.cat([shared, *own], -1)
 
 
 class TaskBlock(SwinBlock):
-    """The last block of a stage: one shared stream in, the shared stream and every task's out."""
+    """The last block of a stage: one shared stream in, the shared stream and every task's out.
 
-    def __init__(self, block: SwinBlock, config: MtloraConfig, tasks: Sequence[str]) -> None:
+    ``shared`` adapts qkv, and ``own`` makes the linears that have streams, as ``TaskLinear``.
+    """
+
+    def __init__(self, block: SwinBlock, shared: Adapt, own: Adapt) -> None:
         take_over(self, block)
-        set_module(self, "attn.qkv", LoraLinear(self.attn.qkv, config.rank, config.scale))
-        set_module(self, "attn.proj", TaskProjection(self.attn.proj, config, tasks))
-        for path in ("mlp.fc1", "mlp.fc2"):
-            set_module(self, path, TaskLinear(linear_at(self, path), config, tasks))
+        self.attn = TaskAttention(block.attn)
+        set_module(self, "attn.qkv", shared(self.attn.qkv))
+        for path in ("attn.proj", "mlp.fc1", "mlp.fc2"):
+            set_module(self, path, own(linear_at(self, path)))
 
     def forward(self, flow: Flow) -> tuple[Flow, BlockTap]:
         """Return the shared output and the taps with every task's stream; all are ``[batch, height, width, dim]``."""
@@ -83,15 +96,28 @@ class Mtlora(StreamAdapter):
 
     def __init__(self, config: MtloraConfig, backbone: Swin, tasks: Sequence[str]) -> None:
         super().__init__(config, backbone, tasks)
-        for stage in backbone.stages:
-            assert isinstance(stage, SwinStage)
-            stage.merges_streams = True
-            for block in list(stage.blocks)[:-1]:
-                for path in LINEARS:
-                    set_module(block, path, LoraLinear(linear_at(block, path), config.rank, config.scale))
-            last = stage.blocks[-1]
-            assert isinstance(last, SwinBlock)
-            stage.blocks[-1] = TaskBlock(last, config, tasks)
-            if config.reduction and stage.downsample is not None:
-                reduction = LoraLinear(stage.downsample.reduction, config.rank, config.scale)
-                stage.downsample.reduction = reduction
+
+        def shared(linear: nn.Linear) -> nn.Linear:
+            return LoraLinear(linear, config.rank, config.scale)
+
+        attach(
+            backbone,
+            shared,
+            lambda linear: TaskLinear(linear, config, tasks),
+            shared if config.reduction else lambda linear: linear,
+        )
+
+
+def attach(backbone: Swin, shared: Adapt, own: Adapt, reduction: Adapt) -> None:
+    """Give the last block of each stage streams, by ``own``, and adapt other linears by ``shared`` and ``reduction``."""
+    for stage in backbone.stages:
+        assert isinstance(stage, SwinStage)
+        stage.merges_streams = True
+        for block in list(stage.blocks)[:-1]:
+            for path in LINEARS:
+                set_module(block, path, shared(linear_at(block, path)))
+        last = stage.blocks[-1]
+        assert isinstance(last, SwinBlock)
+        stage.blocks[-1] = TaskBlock(last, shared, own)
+        if stage.downsample is not None:
+            stage.downsample.reduction = reduction(stage.downsample.reduction)

@@ -1,14 +1,20 @@
 """The contract of a backbone: what flows through its blocks, and what it hands to adapters and decoders."""
 
 from abc import abstractmethod
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from typing import NamedTuple
 
 from torch import Tensor, nn
 
 from tdss.backbones.config import BackboneConfig, ImageConfig
 
-Published = tuple[dict[str, Tensor], tuple[str, ...]]
+
+class Published(NamedTuple):
+    """A published file's tensors under our names, its names that are left out, and our names of what was resized."""
+
+    tensors: dict[str, Tensor]
+    left: tuple[str, ...]
+    resized: tuple[str, ...] = ()
 
 
 class Flow(NamedTuple):
@@ -45,9 +51,21 @@ class Block(nn.Module):
 
 
 class Stage(nn.Module):
-    """Blocks of one resolution: ``forward(flow)`` returns the flow into the next stage, and this stage's tap."""
+    """Blocks of one resolution, and what follows them."""
 
     blocks: nn.ModuleList
+
+    def forward(self, flow: Flow, first: int = 0) -> tuple[Flow, StageTap]:
+        """Return the flow into the next stage and this stage's tap; ``flow`` enters block ``first``, and may have passed all."""
+        taps = []
+        for block in list(self.blocks)[first:]:
+            flow, tap = block(flow)
+            taps.append(tap)
+        return self.leave(flow, taps)
+
+    @abstractmethod
+    def leave(self, flow: Flow, taps: Sequence[BlockTap]) -> tuple[Flow, StageTap]:
+        """Return what ``forward`` does, from the flow after the last block and the blocks' taps."""
 
 
 class Backbone(nn.Module):
@@ -89,7 +107,7 @@ class Backbone(nn.Module):
     @staticmethod
     @abstractmethod
     def translate(weights: Mapping[str, Tensor], config: BackboneConfig, image: ImageConfig) -> Published:
-        """Return the tensors of a published file under our names, and the names left out.
+        """Return the tensors of a published file under our names.
 
         Raises:
             CheckpointError: the file is in no published layout.

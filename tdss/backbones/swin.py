@@ -5,7 +5,7 @@ so windows, shifts and masks are constants. Where a map is not a multiple of the
 after the norm. A map that is no larger than the window is not shifted. Both are as in the published code.
 """
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 
 import torch
 from torch import Tensor, nn
@@ -243,17 +243,14 @@ class SwinStage(Stage):
         )
         self.downsample = PatchMerging(dim) if stage + 1 < len(config.depths) else None
 
-    def forward(self, flow: Flow) -> tuple[Flow, StageTap]:
-        """Return the flow into the next stage and this stage's taps."""
-        taps = []
-        for block in self.blocks:
-            flow, tap = block(flow)
-            taps.append(tap)
+    def leave(self, flow: Flow, taps: Sequence[BlockTap]) -> tuple[Flow, StageTap]:
+        """See ``Stage.leave``."""
         merge = self.downsample
         if merge is None:
             return flow, StageTap(tuple(taps), flow.x)
         if self.merges_streams and taps[-1].streams is not None:
-            taps[-1] = taps[-1]._replace(streams={task: merge(x) for task, x in taps[-1].streams.items()})
+            streams = {task: merge(x) for task, x in taps[-1].streams.items()}
+            taps = [*taps[:-1], taps[-1]._replace(streams=streams)]
         return merge.advance(flow), StageTap(tuple(taps), flow.x)
 
 
@@ -278,7 +275,8 @@ class Swin(Backbone):
     @staticmethod
     def translate(weights: Mapping[str, Tensor], config: BackboneConfig, image: ImageConfig) -> Published:
         """See ``Backbone.translate``."""
-        return from_published(weights)
+        assert isinstance(config, SwinConfig)
+        return from_published(weights, config.window)
 
 
 def stage_sizes(config: SwinConfig, image: ImageConfig) -> tuple[tuple[int, int], ...]:

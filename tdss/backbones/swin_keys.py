@@ -2,49 +2,44 @@
 
     official   layers.0.blocks.1.attn.qkv.weight               (also MTLoRA's and most detection code)
     timm       layers.1.downsample.reduction.weight            the merging stands at the *start* of the next stage
-    hf         [swin.]encoder.layers.0.blocks.1.attention.self.query.weight, query, key and value apart;
-               transformers 5 names them attention.q_proj in memory
+    hf         [swin.]encoder.layers.0.blocks.1.attention.self.query.weight, query, key and value apart
 
-Which one a file is in is read off its keys. Classifier, last norm and derived buffers are left out, and named.
+Which one a file is in is read off its keys. Classifier, last norm and derived buffers are left out, and named. A position
+table of another window is resized bicubically, as the published code does to fine-tune with a larger window.
 """
 
+import math
 import re
 from collections.abc import Mapping
 from typing import Literal, TypeAlias
 
 import torch
 from torch import Tensor
+from torch.nn import functional
 
 from bundle.base.errors import CheckpointError
+from tdss.backbones.base import Published
+from tdss.backbones.layouts import HF_BLOCK, Rules, join_qkv, prefix_of, renamed
 
 Layout: TypeAlias = Literal["official", "timm", "hf"]
 
 DERIVED = re.compile(r"(relative_position_index|attn_mask)$")
-UNUSED = re.compile(r"^(head|classifier|norm|layernorm|pooler)\.")
-WRAPPERS = re.compile(r"^(module|model|backbone|swin)\.")
+UNUSED = re.compile(r"^(head|classifier|norm\d?|layernorm|pooler)\.|^mask_token$")
 STAGE = re.compile(r"^layers\.(\d+)\.")
-HF_NAMES = (
+HF_NAMES: Rules = (
     (re.compile(r"^embeddings\.patch_embeddings\.projection\."), "patch_embed.proj."),
     (re.compile(r"^embeddings\.norm\."), "patch_embed.norm."),
     (re.compile(r"^encoder\.layers\."), "layers."),
-    (re.compile(r"\.layernorm_before\."), ".norm1."),
-    (re.compile(r"\.layernorm_after\."), ".norm2."),
     (
         re.compile(r"\.attention\.(?:self\.)?(?:relative_position_bias\.)?relative_position_bias_table$"),
         ".attn.relative_position_bias_table",
     ),
-    (re.compile(r"\.attention\.(?:output\.dense|o_proj)\."), ".attn.proj."),
-    (re.compile(r"\.attention\.self\.(query|key|value)\."), r".attn.\1."),
-    (re.compile(r"\.attention\.q_proj\."), ".attn.query."),
-    (re.compile(r"\.attention\.k_proj\."), ".attn.key."),
-    (re.compile(r"\.attention\.v_proj\."), ".attn.value."),
-    (re.compile(r"\.intermediate\.dense\."), ".mlp.fc1."),
-    (re.compile(r"(\.blocks\.\d+)\.output\.dense\."), r"\1.mlp.fc2."),
+    *HF_BLOCK,
 )
 
 
 def detect_layout(keys: set[str]) -> Layout:
-    """Tell which published layout the keys are in, without any ``module.``, ``model.``, … prefix.
+    """Tell which published layout the keys are in, without the backbone's prefix.
 
     Raises:
         CheckpointError: they are in none.
@@ -64,35 +59,35 @@ def detect_layout(keys: set[str]) -> Layout:
     return "timm" if any(re.match(r"layers\.\d+\.downsample\.", key) for key in keys) else "official"
 
 
-def from_published(weights: Mapping[str, Tensor]) -> tuple[dict[str, Tensor], tuple[str, ...]]:
-    """Return the backbone's state in our layout, and the keys left out (classifier, last norm, derived buffers).
+def from_published(weights: Mapping[str, Tensor], window: int) -> Published:
+    """Return the backbone's state in our layout, for a model with this window.
 
     Raises:
         CheckpointError: the layout is none of the three.
     """
-    bare = {_unwrap(key): tensor for key, tensor in weights.items()}
-    layout = detect_layout(set(bare))
+    prefix = prefix_of(weights)
+    layout = detect_layout({key.removeprefix(prefix) for key in weights})
     ours: dict[str, Tensor] = {}
     left: list[str] = []
-    for key, tensor in bare.items():
-        name = _hf(key) if layout == "hf" else key
-        if DERIVED.search(name) or UNUSED.match(name):
+    for key, tensor in weights.items():
+        name = renamed(key.removeprefix(prefix), HF_NAMES)
+        if not key.startswith(prefix) or DERIVED.search(name) or UNUSED.match(name):
             left.append(key)
         else:
-            ours[_ours(name, layout)] = tensor
-    return _join_qkv(ours), tuple(left)
+            new = _ours(name, layout)
+            ours[key if new in ours else new] = tensor
+    tables = {name: resize_table(table, window) for name, table in ours.items() if name.endswith(".bias_table")}
+    resized = tuple(name for name, table in tables.items() if table is not ours[name])
+    return Published(join_qkv(ours | tables), tuple(left), resized)
 
 
-def _unwrap(key: str) -> str:
-    while match := WRAPPERS.match(key):
-        key = key[match.end() :]
-    return key
-
-
-def _hf(key: str) -> str:
-    for pattern, replacement in HF_NAMES:
-        key = pattern.sub(replacement, key)
-    return key
+def resize_table(table: Tensor, window: int) -> Tensor:
+    """Resize a position table ``[(2·n − 1)², heads]`` bicubically to the given window; what is none stays as it is."""
+    side, new = math.isqrt(table.shape[0]) if table.ndim == 2 else 0, 2 * window - 1
+    if side in (0, new) or side * side != table.shape[0] or table.dtype != torch.float32:
+        return table
+    square = table.T.unflatten(1, (side, side))[None]
+    return functional.interpolate(square, size=(new, new), mode="bicubic", align_corners=False)[0].flatten(1).T
 
 
 def _ours(key: str, layout: Layout) -> str:
@@ -103,14 +98,3 @@ def _ours(key: str, layout: Layout) -> str:
     if layout == "timm" and rest.startswith("downsample."):
         stage -= 1
     return f"stages.{stage}.{rest.replace('relative_position_bias_table', 'bias_table')}"
-
-
-def _join_qkv(weights: dict[str, Tensor]) -> dict[str, Tensor]:
-    joined = {key: tensor for key, tensor in weights.items() if not re.search(r"\.attn\.(query|key|value)\.", key)}
-    for key in weights:
-        if ".attn.query." in key:
-            parts = [weights.get(key.replace(".query.", f".{part}.")) for part in ("query", "key", "value")]
-            present = [part for part in parts if part is not None]
-            if len(present) == 3 and len({part.shape[1:] for part in present}) == 1:
-                joined[key.replace(".query.", ".qkv.")] = torch.cat(present)
-    return joined

@@ -5,7 +5,7 @@ at run time. Blocks are grouped into stages of one resolution, H/patch × W/patc
 a hierarchical backbone gives them. The class token goes through every block; taps and outputs hold patch tokens only.
 """
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 
 import torch
 from torch import Tensor, nn
@@ -13,7 +13,7 @@ from torch import Tensor, nn
 from tdss.backbones.base import Backbone, Block, BlockTap, Flow, Published, Stage, StageTap, spread_drop_path
 from tdss.backbones.config import BackboneConfig, ImageConfig, VitConfig
 from tdss.backbones.swin import DropPath, Mlp
-from tdss.backbones.vit_keys import from_dinov2
+from tdss.backbones.vit_keys import from_published
 
 
 class Attention(nn.Module):
@@ -80,12 +80,8 @@ class VitStage(Stage):
         self.size = size
         self.blocks = nn.ModuleList(VitBlock(config, size, drop) for drop in drops)
 
-    def forward(self, flow: Flow) -> tuple[Flow, StageTap]:
-        """Return the tokens for the next stage, ``[batch, 1 + height·width, dim]``, and this stage's taps."""
-        taps = []
-        for block in self.blocks:
-            flow, tap = block(flow)
-            taps.append(tap)
+    def leave(self, flow: Flow, taps: Sequence[BlockTap]) -> tuple[Flow, StageTap]:
+        """Return the tokens for the next stage, ``[batch, 1 + height·width, dim]``, and this stage's tap."""
         return flow, StageTap(tuple(taps), patches(flow.x, self.size))
 
 
@@ -113,7 +109,7 @@ class Vit(Backbone):
     def translate(weights: Mapping[str, Tensor], config: BackboneConfig, image: ImageConfig) -> Published:
         """See ``Backbone.translate``."""
         assert isinstance(config, VitConfig)
-        return from_dinov2(weights, config.depths, (image.height // config.patch, image.width // config.patch))
+        return from_published(weights, config.depths, (image.height // config.patch, image.width // config.patch))
 
 
 def patches(tokens: Tensor, size: tuple[int, int]) -> Tensor:

@@ -1,10 +1,12 @@
-"""DINOv2's published key layouts, translated to ours.
+"""Published key layouts of DINOv2 and of plain vision transformers, translated to ours.
 
-    original   blocks.3.attn.qkv.weight, blocks.3.ls1.gamma, pos_embed, cls_token, patch_embed.proj.weight
-    hf         [dinov2.]encoder.layer.3.attention.attention.query.weight, layer_scale1.lambda1, embeddings.…;
-               transformers 5 names them attention.q_proj in memory
+    original   blocks.3.attn.qkv.weight, blocks.3.ls1.gamma, pos_embed, cls_token, patch_embed.proj.weight; timm's too
+    chunked    blocks.0.3.attn.qkv.weight: DINOv2's training code, which keeps a block's number inside its chunk
+    hf         encoder.layer.3.attention.attention.query.weight, layer_scale1.lambda1, embeddings.…; in memory
+               transformers 5 has layers.3 for a plain one
 
-A position table of another grid is resized bicubically, once, here (Oquab et al. do it at run time).
+Where no block has a LayerScale its gains are 1. A position table of another grid is resized bicubically, once, here
+(Oquab et al. do it at run time).
 """
 
 import re
@@ -15,11 +17,12 @@ from torch import Tensor
 from torch.nn import functional
 
 from bundle.base.errors import CheckpointError
+from tdss.backbones.base import Published
+from tdss.backbones.layouts import HF_BLOCK, Rules, join_qkv, prefix_of, renamed
 
-UNUSED = re.compile(r"(^|\.)(mask_token|head\..*|classifier\..*|norm\.(weight|bias)|layernorm\.(weight|bias))$")
+UNUSED = re.compile(r"(^|\.)(mask_token|(head|classifier|norm|fc_norm|layernorm|pooler)\..*)$")
 REGISTERS = re.compile(r"(^|\.)register_tokens$")
-PREFIX = re.compile(r"^(module|model|backbone|dinov2|teacher)\.")
-BLOCK = re.compile(r"^(?:encoder\.layer|blocks)\.(\d+)\.(.*)$")
+BLOCK = re.compile(r"^(?:encoder\.layer|layers|blocks(?:\.\d+(?=\.\d))?)\.(\d+)\.(.*)$")
 TOP = {
     "embeddings.cls_token": "class_token",
     "cls_token": "class_token",
@@ -30,29 +33,22 @@ TOP = {
     "embeddings.patch_embeddings.projection.bias": "patch_embed.bias",
     "patch_embed.proj.bias": "patch_embed.bias",
 }
-INSIDE = (
-    (re.compile(r"^attention\.(?:attention\.(query|key|value)|(q|k|v)_proj)\."), r"attn.\1\2."),
-    (re.compile(r"^attention\.(?:output\.dense|o_proj)\."), "attn.proj."),
-    (re.compile(r"^(?:layer_scale(\d)\.lambda1|ls(\d)\.gamma)$"), r"scale\1\2.gain"),
-)
-PARTS = (("query", "q"), ("key", "k"), ("value", "v"))
+INSIDE: Rules = (*HF_BLOCK, (re.compile(r"\.(?:layer_scale(\d)\.lambda1|ls(\d)\.gamma)$"), r".scale\1\2.gain"))
 
 
-def from_dinov2(
-    weights: Mapping[str, Tensor], depths: Sequence[int], grid: tuple[int, int]
-) -> tuple[dict[str, Tensor], tuple[str, ...]]:
-    """Return the backbone's state in our layout, and the keys left out (classifier, last norm, mask token).
+def from_published(weights: Mapping[str, Tensor], depths: Sequence[int], grid: tuple[int, int]) -> Published:
+    """Return the backbone's state in our layout.
 
     ``depths`` are the blocks of each stage, ``grid`` is (height, width) in patches.
 
     Raises:
-        CheckpointError: the keys are not DINOv2's, there are registers, or more blocks than the stages hold.
+        CheckpointError: the keys are no vision transformer's, there are registers, or more blocks than the stages hold.
     """
     registers = [key for key in weights if REGISTERS.search(key)]
     if registers:
         raise CheckpointError(
-            "this DINOv2 has registers, which our backbone does not",
-            expected="a DINOv2 without registers",
+            "this vision transformer has registers, which our backbone does not",
+            expected="one without registers",
             got=", ".join(registers),
             where="the checkpoint's keys",
             fix="give the release without registers: every block attends to them, so leaving them out changes the features",
@@ -60,22 +56,27 @@ def from_dinov2(
     ours: dict[str, Tensor] = {}
     left: list[str] = []
     blocks = [(stage, block) for stage, depth in enumerate(depths) for block in range(depth)]
+    prefix = prefix_of(weights)
     for key, tensor in weights.items():
-        name = _translate(PREFIX.sub("", key), blocks)
+        name = _translate(key.removeprefix(prefix), blocks) if key.startswith(prefix) else None
         if name is None:
             left.append(key)
         else:
-            ours[name] = tensor
+            ours[key if name in ours else name] = tensor
     if "positions" not in ours:
         raise CheckpointError(
-            "these are not the weights of a DINOv2",
+            "these are not the weights of a vision transformer",
             expected="keys like blocks.0.attn.qkv.weight and pos_embed",
             got=", ".join(sorted(weights)[:3]) or "no key",
             where="the checkpoint's keys",
-            fix="give a DINOv2 of the original or HF layout",
+            fix="give a DINOv2 or a plain ViT of the original, timm or HF layout",
         )
-    ours["positions"] = resize_positions(ours["positions"], grid)
-    return _join(ours), tuple(left)
+    table = ours["positions"]
+    ours["positions"] = resize_positions(table, grid)
+    if not any(name.endswith(".gain") for name in ours):
+        names = [f"stages.{stage}.blocks.{block}.scale{number}.gain" for stage, block in blocks for number in (1, 2)]
+        ours |= {name: torch.ones(table.shape[2]) for name in names}
+    return Published(join_qkv(ours), tuple(left), () if ours["positions"] is table else ("positions",))
 
 
 def resize_positions(table: Tensor, grid: tuple[int, int]) -> Tensor:
@@ -114,7 +115,7 @@ def _translate(key: str, blocks: Sequence[tuple[int, int]]) -> str | None:
     match = BLOCK.match(key)
     if match is None:
         return TOP.get(key, key)
-    number, inside = int(match[1]), match[2]
+    number = int(match[1])
     if number >= len(blocks):
         raise CheckpointError(
             "the weights have more blocks than the configuration",
@@ -123,21 +124,5 @@ def _translate(key: str, blocks: Sequence[tuple[int, int]]) -> str | None:
             where=key,
             fix="make the sum of depths the number of the checkpoint's blocks",
         )
-    for pattern, replacement in INSIDE:
-        inside = pattern.sub(replacement, inside)
     stage, block = blocks[number]
-    return f"stages.{stage}.blocks.{block}.{inside}"
-
-
-def _join(weights: dict[str, Tensor]) -> dict[str, Tensor]:
-    """Stack query, key and value, which HF keeps apart, into one ``qkv``."""
-    apart = re.compile(r"\.attn\.(query|key|value|q|k|v)\.")
-    joined = {key: tensor for key, tensor in weights.items() if not apart.search(key)}
-    for key in weights:
-        match = apart.search(key)
-        if match and match[1] in PARTS[0]:
-            names = [pair[PARTS[0].index(match[1])] for pair in PARTS]
-            parts = [key.replace(f".attn.{match[1]}.", f".attn.{name}.") for name in names]
-            if all(part in weights for part in parts) and len({weights[part].shape[1:] for part in parts}) == 1:
-                joined[key.replace(f".attn.{match[1]}.", ".attn.qkv.")] = torch.cat([weights[part] for part in parts])
-    return joined
+    return renamed(f"stages.{stage}.blocks.{block}.{match[2]}", INSIDE)

@@ -17,7 +17,7 @@ class Reader(NamedTuple):
     """Two functions of the weights of one system, whose names are those of its released code.
 
     ``describe`` returns the keys of config.toml that the weights tell; what they cannot tell is left out or a default.
-    ``translate`` returns the tensors under our names, and the names that were left out because they have no effect. A name
+    ``translate`` returns the tensors under our names, and leaves out those that have no effect. A name
     that it does not know keeps a name that no model has, and is refused as unexpected.
     """
 

@@ -6,6 +6,7 @@ update gets slots that are cut.
 """
 
 import re
+from collections.abc import Callable
 
 import torch
 from torch import Tensor
@@ -21,14 +22,16 @@ FREQUENCIES = re.compile(r"^decoders\.decoders\.(\w+)\.(?:lora_freqs\.(\d+)\.)?(
 OWN = (
     (re.compile(r"^decoders\.(\w+)\.downsamplers\."), r"decoders.downsamplers.\1."),
     (re.compile(r"^decoders\.(\w+)\.head\."), r"decoders.heads.\1."),
-    (re.compile(r"\.lora_tasks_A\.(\w+)$"), r".tasks.\1.down"),
-    (re.compile(r"\.lora_tasks_B\.(\w+)$"), r".tasks.\1.up"),
     (re.compile(r"\.task_log_m\.(\w+)$"), r".tasks.\1.theta"),
-    (re.compile(r"\.(update|shared)\.lora_shared_A$"), r".\1.down"),
-    (re.compile(r"\.(update|shared)\.lora_shared_B$"), r".\1.up"),
-    (re.compile(r"\.(update|shared)\.shared_log_m$"), r".\1.theta"),
+    (re.compile(r"\.shared_log_m$"), ".theta"),
 )
-FILTERS = {"delta": "lora_bin_weight", "gain": "lora_ssf_scale", "shift": "lora_ssf_shift", "alpha": "lora_alpha"}
+FILTERS = {
+    "delta": ("lora_bin_weight", 2),
+    "gain": ("lora_ssf_scale", 1),
+    "shift": ("lora_ssf_shift", 1),
+    "alpha": ("lora_alpha", 1),
+}
+"""A filter's tensors here, their names in the release, and how many axes they have here."""
 CONSENSUS = {
     "rates": ("lora_eug_alpha_low", "lora_eug_alpha_high"),
     "scales": ("anchor_scale_low", "anchor_scale_edge"),
@@ -39,9 +42,9 @@ def describe(weights: Weights) -> Keys:
     """See ``Reader``."""
     bare = swin_family.bare(weights)
     keys = swin_family.describe(bare)
-    ranks = {kind: _largest_rank(bare, kind) for kind in ("lora_shared_A", "lora_tasks_A")}
-    adapter = {"kind": "faar", "rank": ranks["lora_shared_A"], "task_rank": ranks["lora_tasks_A"], "median": "released"}
-    bins = next(tensor.shape[1] for name, tensor in bare.items() if name.endswith(FILTERS["delta"]))
+    adapter = {"kind": "faar", **swin_family.ranks(bare), "median": "released"}
+    task = next(match[1] for name in bare if (match := swin_family.DOWNSAMPLER.match(name)))
+    bins = swin_family.shape(bare, f"decoders.decoders.{task}.lora_freqs.0.{FILTERS['delta'][0]}", 3)[1]
     decoder = keys["decoder"]
     assert isinstance(decoder, dict)
     return keys | {"adapter": adapter, "decoder": decoder | {"kind": "tspd", "grid": "released", "bins": bins}}
@@ -49,53 +52,51 @@ def describe(weights: Weights) -> Keys:
 
 def translate(weights: Weights, config: ModelConfig) -> Published:
     """See ``Reader``; the running scores are left out."""
+    assert isinstance(config.adapter, FaarConfig)
     bare = swin_family.bare(weights)
     scores = [name for name in bare if SCORES.search(name)]
     kept = {name: tensor for name, tensor in bare.items() if name not in scores and not FREQUENCIES.match(name)}
-    ours, left = swin_family.translate({_shared(name, bare): tensor for name, tensor in kept.items()}, OWN)
-    for name in [name for name in ours if name.endswith(".down")]:
-        _add_order(ours, name.removesuffix(".down"), config)
-    return ours | _frequencies(bare, len(config.backbone.depths)), (*left, *scores)
+    ours, left = swin_family.translate(kept, OWN)
+    updates = swin_family.pad_updates(ours, config.adapter)
+    orders = {f"{update}.order": _order(ours[f"{update}.down"], ours[f"{update}.up"]) for update in updates}
+    return Published(ours | orders | _frequencies(bare, len(config.backbone.depths)), (*left, *scores))
 
 
-def _largest_rank(weights: Weights, kind: str) -> int:
-    return max(tensor.shape[0] for name, tensor in weights.items() if f".{kind}" in name)
-
-
-def _shared(name: str, weights: Weights) -> str:
-    """Return the released name of a shared tensor with the module that holds it here."""
-    stem, _, last = name.rpartition(".")
-    if last not in ("lora_shared_A", "lora_shared_B", "shared_log_m"):
-        return name
-    has_tasks = any(other.startswith(f"{stem}.task_log_m.") for other in weights)
-    return f"{stem}.{'shared' if has_tasks else 'update'}.{last}"
-
-
-def _add_order(ours: dict[str, Tensor], update: str, config: ModelConfig) -> None:
-    """Bring an update to the configuration's rank, and add which of its slots are kept."""
-    assert isinstance(config.adapter, FaarConfig)
-    down, up = ours[f"{update}.down"], ours[f"{update}.up"]
-    rank = config.adapter.task_rank if ".tasks." in update else config.adapter.rank
+def _order(down: Tensor, up: Tensor) -> Tensor:
+    """Return which slots of an update are kept: their order, and the rank for a slot that is cut."""
     acts = down.ne(0).any(1) | up.ne(0).any(0)
     kept = int(acts.nonzero().max()) + 1 if acts.any() else 0
-    order = torch.arange(rank)
-    order[kept:] = rank
-    ours[f"{update}.order"] = order
-    ours[f"{update}.down"] = torch.nn.functional.pad(down, (0, 0, 0, rank - len(down)))
-    ours[f"{update}.up"] = torch.nn.functional.pad(up, (0, rank - len(down)))
+    order = torch.arange(len(down))
+    order[kept:] = len(down)
+    return order
 
 
 def _frequencies(weights: Weights, branches: int) -> dict[str, Tensor]:
-    """Return the parts of TS-PD, the branches of each joined."""
-    joined = {}
-    for task in dict.fromkeys(match[1] for name in weights if (match := FREQUENCIES.match(name))):
-        prefix, head = f"decoders.decoders.{task}", f"decoders.heads.{swin_family.TASK_NAMES.get(task, task)}"
-        for name, old in FILTERS.items():
-            parts = [weights[f"{prefix}.lora_freqs.{branch}.{old}"][0] for branch in range(branches)]
-            joined[f"{head}.{name}"] = torch.cat([part.flatten() if name == "alpha" else part for part in parts], -1)
-        for name, (low, high) in CONSENSUS.items():
-            joined[f"{head}.consensus.{name}"] = torch.stack([weights[f"{prefix}.{low}"], weights[f"{prefix}.{high}"]])
-    return joined
+    """Return the parts of TS-PD, the branches of each joined; what does not make a part keeps its name."""
+    parts = {name: tensor for name, tensor in weights.items() if FREQUENCIES.match(name)}
+    for task in dict.fromkeys(name.split(".")[2] for name in parts):
+        old, new = f"decoders.decoders.{task}", f"decoders.heads.{swin_family.TASK_NAMES.get(task, task)}"
+        for name, (stem, axes) in FILTERS.items():
+            names = [f"{old}.lora_freqs.{branch}.{stem}" for branch in range(branches)]
+            _join(parts, names, f"{new}.{name}", _side_by_side(axes))
+        for name, stems in CONSENSUS.items():
+            _join(parts, [f"{old}.{stem}" for stem in stems], f"{new}.consensus.{name}", torch.stack)
+    return parts
+
+
+def _side_by_side(axes: int) -> Callable[[list[Tensor]], Tensor]:
+    return lambda branches: torch.cat(branches, -1).flatten(0, -axes)
+
+
+def _join(parts: dict[str, Tensor], names: list[str], new: str, join: Callable[[list[Tensor]], Tensor]) -> None:
+    """Put a tensor in the place of those called ``names``, if all are there and fit each other."""
+    try:
+        joined = join([parts[name] for name in names])
+    except (KeyError, IndexError, RuntimeError):  # they stay, and are refused by name
+        return
+    for name in names:
+        del parts[name]
+    parts[new] = joined
 
 
 READER = Reader(describe, translate)

@@ -5,6 +5,7 @@ from pathlib import Path
 from bundle.formats.artifacts import Imported
 from bundle.formats.outputs import artifact, require_folder
 from tdss import checkpoint
+from tdss.backbones.base import Published
 from tdss.card import Card
 from tdss.config_file import make_config
 from tdss.foreign import read_foreign, write_imported
@@ -14,10 +15,10 @@ from tdss.released.table import reader
 from tdss.toml_file import read_toml
 
 
-def import_model(system: str, weights: Path, given: Path | None, out: Path) -> tuple[str, ...]:
+def import_model(system: str, weights: Path, given: Path | None, out: Path) -> Published:
     """Write a checkpoint of a released model; ``given`` holds keys of config.toml that go before what the weights tell.
 
-    Returns the names of the file that were left out because they have no effect.
+    Returns what was read of the file; what was left out has no effect.
 
     Raises:
         InputError: no system has this name, something is at ``out`` that import did not write, or ``out`` is in an input.
@@ -35,11 +36,11 @@ def import_model(system: str, weights: Path, given: Path | None, out: Path) -> t
         weights if given is None else given,
         "give the keys that are named by --config: the weights do not tell them",
     )
-    tensors, left = translate(released, config)
-    checkpoint.match(shapes(config).state_dict(), tensors, str(weights))
+    published = translate(released, config)
+    checkpoint.match(shapes(config).state_dict(), published.tensors, str(weights))
     card = Card(trained_on=f"released weights of {system}: {weights.name}", steps=0, hours=0.0, metrics={})
-    write_imported(out, config, tensors, card, weights, {"system": system})
-    return left
+    write_imported(out, config, published.tensors, card, weights, {"system": system})
+    return published
 
 
 def merged(keys: Keys, given: Keys) -> Keys:

@@ -5,7 +5,7 @@ from importlib import import_module
 from bundle.base.errors import InputError
 from tdss.released.base import Reader
 
-READERS = {"faar": "tdss.released.faar", "tadformer": "tdss.released.tadformer"}
+READERS = {"faar": "tdss.released.faar", "mtlora": "tdss.released.mtlora", "tadformer": "tdss.released.tadformer"}
 
 
 def reader(system: str) -> Reader:

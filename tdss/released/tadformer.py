@@ -16,8 +16,6 @@ PROMPTS = "backbone.task_prompts"
 NORM = ".attn.proj.prompt_layernorm."
 OWN = (
     (re.compile(re.escape(PROMPTS)), "backbone.state.tokens"),
-    (re.compile(r"\.lora_shared_A$"), ".update.down"),
-    (re.compile(r"\.lora_shared_B$"), ".update.up"),
     (re.compile(re.escape(NORM)), ".attn.prompt_norm."),
     (re.compile(r"\.task_prompts_up\."), ".prompts_up."),
     (STATIC, r".filter.\1."),
@@ -33,7 +31,7 @@ def describe(weights: Weights) -> Keys:
     static = any(STATIC.search(name) for name in bare)
     adapter = {
         "kind": "tadformer",
-        "rank": swin_family.tensor(bare, "backbone.layers.0.blocks.0.attn.qkv.lora_shared_A").shape[0],
+        "rank": swin_family.shape(bare, "backbone.layers.0.blocks.0.attn.qkv.lora_shared_A", 2)[0],
         "filter": "static" if static else "dynamic",
         "skip": "scrambled" if static else "straight",
     }
@@ -55,7 +53,7 @@ def translate(weights: Weights, config: ModelConfig) -> Published:
     for stage, depth in depths:
         if (gate := f"backbone.stages.{stage}.prompt_gate") in ours:
             ours[f"backbone.stages.{stage}.blocks.{depth - 1}.skip_gate"] = ours.pop(gate)
-    return ours, (*left, *unused)
+    return Published(ours, (*left, *unused))
 
 
 READER = Reader(describe, translate)

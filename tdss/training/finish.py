@@ -13,7 +13,7 @@ from bundle.judging.verdict import delta_m, relative_drop
 from bundle.tasks.dataset import FolderDataset
 from bundle.tasks.table import task as task_row
 from tdss import checkpoint
-from tdss.card import CARD, Card, load_card
+from tdss.card import CARD, TRIVIAL, Card, load_card
 from tdss.model import MultiTaskModel
 from tdss.training.config import TrainConfig
 from tdss.training.evaluate import evaluate, trivial
@@ -31,6 +31,7 @@ def finish(
     log: AppendLog,
 ) -> None:
     """Round the weights to FP16, measure them as stored, and write the run's checkpoint folder."""
+    model.settle()
     stored, tensors = stored_part(config, model)
     round_to_half(tensors)
     ids, tasks = dataset.ids(config.data.validation), tuple(config.model.tasks)
@@ -63,7 +64,7 @@ def make_card(
         steps=counters.step,
         hours=round(counters.seconds / 3600, 3),
         metrics=metrics,
-        baselines={"trivial": constant} if constant else {},
+        baselines={TRIVIAL: constant} if constant else {},
         parameters=counted.total,
         trained=counted.trained,
         notes=f"Run {config.name!r}, config sha256 {counters.config_sha256}; batch {config.batch}, seed {config.seed}; "

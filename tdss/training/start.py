@@ -19,7 +19,8 @@ from tdss import checkpoint
 from tdss.checkpoint import BACKBONE as PREFIX
 from tdss.config import BaseConfig, ModelConfig
 from tdss.config_file import CONFIG, WEIGHTS, read_config
-from tdss.model import MultiTaskModel, matching, plain_backbone, shapes
+from tdss.linears import matching
+from tdss.model import MultiTaskModel, plain_backbone, shapes
 from tdss.training import state
 from tdss.training.config import TrainConfig
 
@@ -110,7 +111,7 @@ def stored_part(config: TrainConfig, model: MultiTaskModel) -> tuple[ModelConfig
     """
     tensors, folder = model.state_dict(), config.init_backbone
     if config.stores == "all" or folder is None:
-        return config.model, tensors
+        return model.config, tensors
     names = [name for name, _ in model.named_parameters()]
     frozen = set(names) - matching(names, trained_patterns(config))
     lent = {f"{PREFIX}{name}": tensor for name, tensor in _read_backbone(config.model, folder).items()}
@@ -125,7 +126,7 @@ def stored_part(config: TrainConfig, model: MultiTaskModel) -> tuple[ModelConfig
     path = os.path.relpath(folder.resolve(), (config.folder / "checkpoint").resolve())
     base = BaseConfig(path=Path(path).as_posix(), sha256=hash_file(folder / WEIGHTS))
     held = {name: tensor for name, tensor in tensors.items() if name not in lent.keys() & frozen}
-    return config.model.model_copy(update={"base": base}), held
+    return model.config.model_copy(update={"base": base}), held
 
 
 def require_own_backbone(config: TrainConfig) -> None:

@@ -136,3 +136,19 @@ def test_an_empty_or_a_doubled_name_of_a_task_is_refused_and_never_every_task(
     code, out, error = tdss(command, *words, "--data", str(root), "--tasks", tasks, capsys=capsys)
     assert (code, out) == (2, "") and "these tasks cannot be kept" in error
     assert not (tmp_path / "build").exists()
+
+
+def test_a_task_that_is_no_better_than_a_constant_answer_is_named(
+    checkpoint: Path, root: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    folder = Path(shutil.copytree(checkpoint, tmp_path / "untrained"))
+    card = {
+        "trained_on": "",
+        "steps": 0,
+        "hours": 0,
+        "metrics": {},
+        "baselines": {"trivial": {"depth": 0.0, "normals": 180.0}},
+    }
+    (folder / "card.json").write_text(json.dumps(card))
+    code, _, error = tdss("evaluate", str(folder), "--data", str(root), "--tasks", "depth,normals", capsys=capsys)
+    assert code == 0 and "depth: " in error and "normals: " not in error

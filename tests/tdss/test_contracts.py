@@ -9,6 +9,8 @@ from rich.console import Console
 from safetensors.torch import load_file
 
 from tdss import checkpoint
+from tdss.adapters.config import TdssConfig
+from tdss.backbones.base import Flow
 from tdss.card import Card
 from tdss.config import ModelConfig
 from tdss.decoders.base import AUXILIARY
@@ -18,7 +20,8 @@ from tdss.training import data, state
 from tdss.training.config import TrainConfig
 from tdss.training.loop import Run
 from tdss.training.progress import Display
-from tdss.training.start import build_model, count_parameters
+from tdss.training.start import build_model, count_parameters, stored_part
+from tests.compile.folding.models import make_config
 from tests.tdss.test_checkpoint import small
 from tests.tdss.toy import ToyDecoders, toyed
 from tests.tdss.training.tiny import settings, write_folder
@@ -44,6 +47,35 @@ def test_state_flows_through_blocks_and_stages() -> None:
     for index, task in enumerate(small().tasks):
         want = outputs[1] + tokens[index]
         assert torch.allclose(taps[-1].blocks[-1].streams[task], want, atol=1e-6)
+
+
+def test_a_checkpoint_has_what_is_left_after_training(tmp_path: Path) -> None:
+    write_folder(tmp_path / "set")
+    run = make_run(tmp_path, "runs")
+    model, image = run.averaged_model(), torch.randn(1, 3, 32, 32)
+    with torch.no_grad():
+        before = model(image)
+        model.settle()
+        after = model(image)
+    stored, tensors = stored_part(run.config, model)
+    assert run.model.state_dict().keys() - tensors.keys() == {"adapter.scores"}
+    assert tensors.keys() == MultiTaskModel(stored).state_dict().keys()
+    assert all(torch.equal(before[task], after[task]) for task in before)
+
+
+@pytest.mark.parametrize("patch", [0, 4], ids=["swin", "vit"])
+def test_a_stage_goes_on_from_any_block(patch: int) -> None:
+    adapter = TdssConfig(experts=1, rank=1, gates=(("static", "static"), ("static",)))
+    backbone = plain_backbone(make_config(adapter, vit_patch=patch)).eval()
+    with torch.no_grad():
+        flow = Flow(backbone.embed(torch.randn(1, 3, 32, 32)), {})
+        stage = backbone.stages[0]
+        after, tap = stage(flow)
+        for first, block in enumerate([*stage.blocks, None]):  # type: ignore[misc]
+            later, end = stage(flow, first)
+            assert torch.equal(later.x, after.x) and torch.equal(end.output, tap.output)
+            assert len(end.blocks) == 2 - first
+            flow = flow if block is None else block(flow)[0]
 
 
 def test_what_another_tasks_decoder_reads_is_kept() -> None:

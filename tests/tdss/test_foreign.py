@@ -1,5 +1,7 @@
 """Published weights: each layout becomes a checkpoint, anything but tensors is refused."""
 
+import json
+from argparse import Namespace
 from collections.abc import Callable
 from pathlib import Path
 
@@ -40,7 +42,7 @@ def test_an_official_file_becomes_a_checkpoint(tmp_path: Path, config: Path, suf
         torch.save({"model": official(), "epoch": 300}, weights)
     else:
         save_file(official(), weights)
-    left = import_backbone(weights, config, tmp_path / "out", seed=0)
+    left = import_backbone(weights, config, tmp_path / "out", seed=0).left
     assert set(left) == {"head.weight", "norm.weight"}
     _, model = checkpoint.load(tmp_path / "out")
     assert torch.equal(model.backbone.patch_embed.proj.weight, official()["patch_embed.proj.weight"])
@@ -113,6 +115,28 @@ def test_another_swin_is_refused_by_tensor(tmp_path: Path, config: Path) -> None
     with pytest.raises(CheckpointError, match=r"missing stages.0.blocks.0.attn.qkv.weight"):
         import_backbone(tmp_path / "swin.safetensors", config, tmp_path / "out", seed=0)
     assert not (tmp_path / "out").exists()
+
+
+def test_a_file_of_self_distillation_gives_its_teacher(tmp_path: Path, config: Path) -> None:
+    """As DINO's training writes it: two networks, the optimizer, and the arguments as an object."""
+    student = {f"module.backbone.{name}": tensor + 1 for name, tensor in official().items()}
+    teacher = {f"backbone.{name}": tensor for name, tensor in official().items()} | {"head.mlp.0.weight": torch.ones(2)}
+    arguments = Namespace(arch="swin_tiny", lr=0.0005, local_crops_scale=(0.05, 0.4))
+    torch.save({"student": student, "teacher": teacher, "epoch": 99, "args": arguments}, tmp_path / "dino.pth")
+    read = import_backbone(tmp_path / "dino.pth", config, tmp_path / "out", seed=0)
+    assert set(read.left) == {"backbone.head.weight", "backbone.norm.weight", "head.mlp.0.weight"}
+    _, model = checkpoint.load(tmp_path / "out")
+    assert torch.equal(model.backbone.patch_embed.proj.weight, official()["patch_embed.proj.weight"])
+
+
+def test_the_command_names_what_it_resized(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    wider = small().model_copy(update={"backbone": small().backbone.model_copy(update={"window": 6})})
+    checkpoint.write_config(tmp_path / "config.toml", wider)
+    save_file(official(), tmp_path / "swin.safetensors")
+    files = [f"--weights={tmp_path / 'swin.safetensors'}", f"--config={tmp_path / 'config.toml'}"]
+    code, out, _ = tdss("import", *files, f"--out={tmp_path / 'out'}", "--json", capsys=capsys)
+    tables = [name for name in plain_backbone(wider).state_dict() if name.endswith("bias_table")]
+    assert code == 0 and sorted(json.loads(out)["resized"]) == sorted(tables) and tables
 
 
 def test_a_file_without_tensors_is_refused(tmp_path: Path) -> None:

@@ -20,6 +20,7 @@ from tdss.part import Moment
 
 class ToyAdapterConfig(AdapterConfig):
     kind: Literal["toy"] = "toy"
+    settled: bool = False
 
     def trainable(self) -> tuple[str, ...]:
         return ("backbone.state.*", "backbone.*.widen.*", "backbone.*norm1*")
@@ -75,6 +76,12 @@ class Toy(StreamAdapter):
             assert isinstance(stage, SwinStage)
             if stage.downsample is not None:
                 stage.downsample = ToyMerging(stage.downsample)
+        if not config.settled:
+            self.scores = nn.Parameter(torch.zeros(len(tasks)))
+
+    def settle(self) -> AdapterConfig:
+        del self.scores
+        return self.config.model_copy(update={"settled": True})
 
 
 class ToyDecoders(Decoders):

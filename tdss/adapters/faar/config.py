@@ -1,13 +1,11 @@
 """The configuration of FAAR."""
 
-from collections.abc import Sequence
 from typing import Annotated, Literal, TypeAlias
 
 from pydantic import Field
 
 from bundle.base.limits import NotNegative, Real, Small
-from tdss.adapters.config import LORA, PUBLISHED, AdapterConfig, no_swin
-from tdss.backbones.config import BackboneConfig, StageShape
+from tdss.adapters.config import LORA, PUBLISHED, AdapterConfig
 
 Share: TypeAlias = Annotated[float, Field(ge=0, lt=1)]
 
@@ -20,6 +18,8 @@ class FaarConfig(AdapterConfig):
     """
 
     kind: Literal["faar"]
+    backbones = "swin"
+    merges = True
     rank: Small
     task_rank: Small
     scale: Real = 4.0
@@ -29,14 +29,6 @@ class FaarConfig(AdapterConfig):
     margin: Small = 1
     floor: Small = 2
     median: Literal["sampled", "released"] = "sampled"
-
-    def fault(self, backbone: BackboneConfig) -> str:
-        """See ``AdapterConfig.fault``."""
-        return no_swin(self, backbone)
-
-    def shapes(self, stages: Sequence[StageShape]) -> tuple[StageShape, ...]:
-        """Return the shapes of merged streams; the last stage has no merging."""
-        return (*stages[1:], stages[-1])
 
     def trainable(self) -> tuple[str, ...]:
         """Return the updates, their magnitudes, and what the publication trains beside them."""

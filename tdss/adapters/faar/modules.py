@@ -10,17 +10,15 @@ Written from the released code's equations; its numbers are reproduced by tests.
 
 from collections.abc import Sequence
 
-import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
 from tdss.adapters.base import StreamAdapter
 from tdss.adapters.faar.config import FaarConfig
 from tdss.adapters.faar.ranks import Dora, row_norms
-from tdss.adapters.lora import LINEARS
-from tdss.adapters.mtlora import TaskBlock
-from tdss.backbones.swin import Swin, SwinBlock, SwinStage
-from tdss.linears import bias_of, linear_at, set_module, take_over
+from tdss.adapters.mtlora import TaskLinear, attach
+from tdss.backbones.swin import Swin
+from tdss.linears import bias_of, take_over
 from tdss.part import Moment, Part
 
 
@@ -44,18 +42,16 @@ class DoraLinear(nn.Linear, Part):
         return {"magnitudes": self.factor * penalty(self.update, self.weight)}
 
 
-class DoraTaskLinear(nn.Linear, Part):
+class DoraTaskLinear(TaskLinear):
     """W0 on the shared stream, the shared update for it, and one update per task on the task's own stream."""
+
+    shared: Dora
 
     def __init__(self, linear: nn.Linear, config: FaarConfig, tasks: Sequence[str]) -> None:
         take_over(self, linear)
         self.factor = config.penalty
         self.shared = Dora(self.weight, config.rank, config)
         self.tasks = nn.ModuleDict({task: Dora(self.weight, config.task_rank, config) for task in tasks})
-
-    def keep(self, tasks: Sequence[str]) -> None:
-        """Drop the updates of other tasks."""
-        self.tasks = nn.ModuleDict({task: self.tasks[task] for task in tasks})
 
     def forward(self, shared: Tensor, own: Sequence[Tensor]) -> tuple[Tensor, list[Tensor]]:  # type: ignore[override]
         """Map the shared stream and each task's, ``[…, in]``, to the same of ``[…, out]``."""
@@ -72,42 +68,17 @@ class DoraTaskLinear(nn.Linear, Part):
         return {"magnitudes": self.factor * penalty(self.shared, self.weight)}
 
 
-class DoraProjection(DoraTaskLinear):
-    """An attention's projection for all streams: shared and every task's, concatenated."""
-
-    def forward(self, a: Tensor) -> Tensor:  # type: ignore[override]
-        """Map ``[…, dim]`` to ``[…, (1 + tasks)·dim]``."""
-        shared, own = super().forward(a, [a] * len(self.tasks))
-        return torch.cat([shared, *own], -1)
-
-
-class DoraBlock(TaskBlock):
-    """The last block of a stage: one shared stream in, the shared stream and every task's out."""
-
-    def __init__(self, block: SwinBlock, config: FaarConfig, tasks: Sequence[str]) -> None:
-        take_over(self, block)
-        set_module(self, "attn.qkv", DoraLinear(self.attn.qkv, config))
-        set_module(self, "attn.proj", DoraProjection(self.attn.proj, config, tasks))
-        for path in ("mlp.fc1", "mlp.fc2"):
-            set_module(self, path, DoraTaskLinear(linear_at(self, path), config, tasks))
-
-
 class Faar(StreamAdapter):
     """Gives each task its own stream of every stage, after the stage's merging."""
 
     def __init__(self, config: FaarConfig, backbone: Swin, tasks: Sequence[str]) -> None:
         super().__init__(config, backbone, tasks)
-        for stage in backbone.stages:
-            assert isinstance(stage, SwinStage)
-            stage.merges_streams = True
-            for block in list(stage.blocks)[:-1]:
-                for path in LINEARS:
-                    set_module(block, path, DoraLinear(linear_at(block, path), config))
-            last = stage.blocks[-1]
-            assert isinstance(last, SwinBlock)
-            stage.blocks[-1] = DoraBlock(last, config, tasks)
-            if stage.downsample is not None:
-                stage.downsample.reduction = DoraLinear(stage.downsample.reduction, config, len(tasks))
+        attach(
+            backbone,
+            lambda linear: DoraLinear(linear, config),
+            lambda linear: DoraTaskLinear(linear, config, tasks),
+            lambda linear: DoraLinear(linear, config, len(tasks)),
+        )
 
 
 def penalty(update: Dora, weight: Tensor) -> Tensor:

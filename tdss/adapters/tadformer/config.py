@@ -1,11 +1,9 @@
 """TADFormer's configuration."""
 
-from collections.abc import Sequence
 from typing import Literal
 
 from bundle.base.limits import Real, Small
-from tdss.adapters.config import LORA, PUBLISHED, AdapterConfig, no_swin
-from tdss.backbones.config import BackboneConfig, StageShape
+from tdss.adapters.config import LORA, PUBLISHED, AdapterConfig
 
 
 class TadformerConfig(AdapterConfig):
@@ -16,18 +14,12 @@ class TadformerConfig(AdapterConfig):
     """
 
     kind: Literal["tadformer"]
+    backbones = "swin"
+    merges = True
     rank: Small
     scale: Real = 4.0
     filter: Literal["dynamic", "static"] = "dynamic"
     skip: Literal["straight", "scrambled"] = "straight"
-
-    def fault(self, backbone: BackboneConfig) -> str:
-        """See ``AdapterConfig.fault``."""
-        return no_swin(self, backbone)
-
-    def shapes(self, stages: Sequence[StageShape]) -> tuple[StageShape, ...]:
-        """Return the shapes of merged streams; the last stage has no merging."""
-        return (*stages[1:], stages[-1])
 
     def trainable(self) -> tuple[str, ...]:
         """Return updates, filters, prompts and gates, and what the publication trains beside them."""

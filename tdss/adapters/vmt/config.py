@@ -3,8 +3,7 @@
 from typing import Literal
 
 from bundle.base.limits import Real, Small
-from tdss.adapters.config import AdapterConfig, no_swin
-from tdss.backbones.config import BackboneConfig
+from tdss.adapters.config import AdapterConfig
 
 
 class VmtConfig(AdapterConfig):
@@ -14,13 +13,10 @@ class VmtConfig(AdapterConfig):
     """
 
     kind: Literal["vmt"]
+    backbones = "swin"
     rank: Small
     lite: bool = False
     scale: Real = 0.1
-
-    def fault(self, backbone: BackboneConfig) -> str:
-        """See ``AdapterConfig.fault``."""
-        return no_swin(self, backbone)
 
     def trainable(self) -> tuple[str, ...]:
         """Return the shared adapters and the tasks' gains and shifts."""

@@ -50,7 +50,7 @@ def tiny_model(dtype: torch.dtype) -> tuple[ModelConfig, MultiTaskModel, dict[st
     config = make_config(
         {"name": "faar", "image": {"height": 224, "width": 224}, **released.READER.describe(weights)}, ORACLE
     )
-    tensors, left = released.READER.translate(weights, config)
+    tensors, left, _ = released.READER.translate(weights, config)
     assert left == ()
     model = MultiTaskModel(config).eval()
     missing = {name for name in model.state_dict() if name.endswith("num_batches_tracked")}

@@ -5,7 +5,8 @@ import torch
 from torch.nn import functional
 
 from tdss.adapters.config import MtloraConfig
-from tdss.adapters.mtlora import TaskBlock
+from tdss.adapters.lora import LoraLinear
+from tdss.adapters.mtlora import TaskBlock, TaskLinear
 from tdss.backbones.base import Flow
 from tdss.backbones.config import ImageConfig, SwinConfig
 from tdss.backbones.swin import SwinBlock
@@ -44,7 +45,9 @@ def test_the_last_block_is_its_equations() -> None:
     config = MtloraConfig(kind="mtlora", rank=3, task_rank=2)
     plain = SwinBlock(8, 2, window=4, shifted=True, size=(8, 8), mlp=2.0, drop=0.0).double().eval()
     x = torch.randn(2, 8, 8, 8, dtype=torch.float64)
-    block = TaskBlock(plain, config, ("a", "b")).double()
+    block = TaskBlock(
+        plain, lambda linear: LoraLinear(linear, 3, 4.0), lambda linear: TaskLinear(linear, config, ("a", "b"))
+    ).double()
     for parameter in block.parameters():
         torch.nn.init.normal_(parameter, std=0.3)
     with torch.no_grad():

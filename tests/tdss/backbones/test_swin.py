@@ -2,15 +2,18 @@
 
 import os
 
+import numpy as np
 import pytest
 import torch
+from onnx import TensorProto, helper, numpy_helper
+from onnx.reference import ReferenceEvaluator
 from torch import Tensor
 
 from bundle.base.errors import CheckpointError
 from tdss.backbones.base import Flow
 from tdss.backbones.config import ImageConfig, SwinConfig
 from tdss.backbones.swin import Swin, partition, shift_mask, unpartition
-from tdss.backbones.swin_keys import detect_layout, from_published
+from tdss.backbones.swin_keys import detect_layout, from_published, resize_table
 
 os.environ["HF_HUB_OFFLINE"] = "1"
 PARITY = 1e-5  # the bound of issue 2, float32
@@ -44,7 +47,7 @@ def hf_swin(config: SwinConfig, size: int) -> torch.nn.Module:
 
 def ours_from(weights: dict[str, Tensor], config: SwinConfig, size: int) -> Swin:
     swin = Swin(config, ImageConfig(height=size, width=size)).eval()
-    swin.load_state_dict(from_published(weights)[0])
+    swin.load_state_dict(from_published(weights, config.window).tensors)
     return swin
 
 
@@ -99,22 +102,77 @@ def ours_merge(hf: torch.nn.Module, config: SwinConfig, size: int, image: Tensor
 def test_every_layout_gives_the_same_weights() -> None:
     config = PRESETS["tiny"]
     memory = hf_swin(config, 64).state_dict()
-    ours, left = from_published(memory)
+    ours, left, _ = from_published(memory, 4)
     assert left == ("layernorm.weight", "layernorm.bias")
     assert set(ours) == set(Swin(config, ImageConfig(height=64, width=64)).state_dict())
-    official = {
-        f"layers.{key.removeprefix('stages.')}".replace("bias_table", "relative_position_bias_table")
-        if key.startswith("stages.")
-        else key: tensor
-        for key, tensor in ours.items()
-    }
+    official = official_of(ours)
     official |= {"head.weight": torch.zeros(2, 2), "layers.0.blocks.1.attn_mask": torch.zeros(1)}
     timm = {key.replace("layers.0.downsample", "layers.1.downsample"): tensor for key, tensor in official.items()}
     wrapped = {f"module.{key}": tensor for key, tensor in official.items()}
     for name, weights in (("official", official), ("timm", timm), ("hf", published_hf(memory)), ("wrapped", wrapped)):
-        got, _ = from_published(weights)
+        got = from_published(weights, 4).tensors
         assert set(got) == set(ours), name
         assert all(torch.equal(got[key], ours[key]) for key in ours), name
+
+
+def official_of(ours: dict[str, Tensor]) -> dict[str, Tensor]:
+    """Give our names the form of the official release."""
+    names = {key: f"layers.{key.removeprefix('stages.')}" if key.startswith("stages.") else key for key in ours}
+    return {names[key].replace("bias_table", "relative_position_bias_table"): x for key, x in ours.items()}
+
+
+@pytest.mark.parametrize(
+    "prefix", ["module.", "backbone.", "model.", "encoder.", "student.", "module.teacher.backbone.", "net.encoder."]
+)
+def test_the_prefix_of_the_backbone_is_that_of_its_patch_embedding(prefix: str) -> None:
+    memory = hf_swin(PRESETS["tiny"], 64).state_dict()
+    ours = from_published(memory, 4).tensors
+    for weights in (official_of(ours), memory, published_hf(memory)):
+        outside = {"classifier.weight": torch.zeros(2, 2), "decoder.0.weight": torch.zeros(2)}
+        got = from_published({f"{prefix}{key}": tensor for key, tensor in weights.items()} | outside, 4)
+        assert set(got.tensors) == set(ours) and set(outside) <= set(got.left)
+        assert all(torch.equal(got.tensors[key], ours[key]) for key in ours)
+
+
+def test_of_a_teacher_and_a_student_the_teacher_is_read() -> None:
+    teacher = official_of(from_published(hf_swin(PRESETS["tiny"], 64).state_dict(), 4).tensors)
+    both = {f"student.{key}": tensor + 1 for key, tensor in teacher.items()}
+    both |= {f"teacher.{key}": tensor for key, tensor in teacher.items()}
+    got = from_published(both, 4)
+    assert torch.equal(got.tensors["patch_embed.proj.weight"], teacher["patch_embed.proj.weight"])
+    assert set(got.left) == {f"student.{key}" for key in teacher}
+
+
+def resized_by_onnx(table: np.ndarray, side: int) -> np.ndarray:
+    """Resize ``[heads, n, n]`` by ONNX's own reference of its operator Resize, with the coefficient of Keys' kernel."""
+    parts = {name: helper.make_tensor_value_info(name, TensorProto.FLOAT, None) for name in ("x", "y")}
+    node = helper.make_node("Resize", ["x", "", "", "sizes"], ["y"], mode="cubic", cubic_coeff_a=-0.75)
+    sizes = numpy_helper.from_array(np.array([1, len(table), side, side]), "sizes")
+    graph = helper.make_graph([node], "resize", [parts["x"]], [parts["y"]], [sizes])
+    model = helper.make_model(graph, opset_imports=[helper.make_opsetid("", 18)])
+    return np.asarray(ReferenceEvaluator(model).run(None, {"x": table[None]})[0][0])
+
+
+@pytest.mark.parametrize("window", [3, 6, 7])
+def test_position_tables_of_another_window_are_resized_bicubically(window: int) -> None:
+    weights = hf_swin(PRESETS["tiny"], 64).state_dict()
+    before, after = from_published(weights, 4), from_published(weights, window)
+    tables = [name for name in before.tensors if name.endswith("bias_table")]
+    assert before.resized == () and list(after.resized) == tables and len(tables) == 4
+    for name in tables:
+        square = before.tensors[name].T.reshape(-1, 7, 7).numpy()
+        want = resized_by_onnx(square, 2 * window - 1)
+        got = after.tensors[name].T.reshape(want.shape).numpy()
+        assert np.abs(got - want).max() < 1e-5
+    swin = Swin(PRESETS["tiny"].model_copy(update={"window": window}), ImageConfig(height=64, width=64))
+    assert {name: x.shape for name, x in swin.state_dict().items()} == {
+        name: x.shape for name, x in after.tensors.items()
+    }
+
+
+@pytest.mark.parametrize("table", [torch.zeros(48, 2), torch.zeros(49), torch.zeros(49, 2, dtype=torch.int16)])
+def test_what_is_no_position_table_is_not_resized(table: Tensor) -> None:
+    assert resize_table(table, 6) is table
 
 
 def test_foreign_weights_are_refused() -> None:

@@ -10,7 +10,7 @@ from torch import Tensor
 from bundle.base.errors import CheckpointError
 from tdss.backbones.config import ImageConfig, VitConfig
 from tdss.backbones.vit import Vit
-from tdss.backbones.vit_keys import from_dinov2, resize_positions
+from tdss.backbones.vit_keys import from_published, resize_positions
 
 os.environ["HF_HUB_OFFLINE"] = "1"
 PARITY = 1e-5
@@ -33,7 +33,7 @@ def hf() -> torch.nn.Module:
 
 def test_equals_hf_dinov2(hf: torch.nn.Module) -> None:
     ours = Vit(CONFIG, ImageConfig(height=56, width=56)).eval()
-    ours.load_state_dict(from_dinov2(hf.state_dict(), CONFIG.depths, GRID)[0])
+    ours.load_state_dict(from_published(hf.state_dict(), CONFIG.depths, GRID).tensors)
     image = torch.randn(2, 3, 56, 56)
     with torch.no_grad():
         states = hf(image, output_hidden_states=True).hidden_states
@@ -78,13 +78,103 @@ def published(weights: dict[str, Tensor]) -> dict[str, Tensor]:
 
 def test_every_layout_gives_the_same_weights(hf: torch.nn.Module) -> None:
     memory = hf.state_dict()
-    ours, left = from_dinov2(memory, CONFIG.depths, GRID)
+    ours, left, _ = from_published(memory, CONFIG.depths, GRID)
     assert set(left) == {"embeddings.mask_token", "layernorm.weight", "layernorm.bias"}
     assert set(ours) == set(Vit(CONFIG, ImageConfig(height=56, width=56)).state_dict())
     for weights in (original(memory), published(memory)):
-        got, _ = from_dinov2(weights, CONFIG.depths, GRID)
+        got = from_published(weights, CONFIG.depths, GRID).tensors
         assert set(got) == set(ours)
         assert all(torch.equal(got[key], ours[key]) for key in ours)
+
+
+def test_blocks_in_chunks_keep_their_numbers(hf: torch.nn.Module) -> None:
+    """DINOv2's training code puts block 2 of chunks of two at ``blocks.1.2``: its number is that of the model."""
+    weights = original(hf.state_dict())
+    chunked = {
+        re.sub(r"^blocks\.(\d+)", lambda m: f"blocks.{int(m[1]) // 2}.{m[1]}", key): weights[key] for key in weights
+    }
+    assert "blocks.1.2.attn.qkv.weight" in chunked
+    ours = from_published(weights, CONFIG.depths, GRID).tensors
+    for prefix in ("", "teacher.backbone."):
+        named = {f"{prefix}{key}": tensor for key, tensor in chunked.items()}
+        named |= {"teacher.dino_head.mlp.weight": torch.zeros(1)} if prefix else {}
+        got = from_published(named, CONFIG.depths, GRID)
+        assert got.tensors.keys() == ours.keys() and all(torch.equal(got.tensors[key], ours[key]) for key in ours)
+
+
+def test_a_block_under_two_names_is_no_block(hf: torch.nn.Module) -> None:
+    weights = original(hf.state_dict())
+    weights["blocks.0.1.norm1.weight"] = weights["blocks.1.norm1.weight"] + 1
+    got = from_published(weights, CONFIG.depths, GRID).tensors
+    assert "blocks.0.1.norm1.weight" in got  # no model has this name: it is refused as unexpected
+
+
+def plain_vit() -> torch.nn.Module:
+    from transformers import ViTConfig, ViTModel
+
+    torch.manual_seed(4)
+    sizes = {"hidden_size": 24, "num_hidden_layers": 3, "num_attention_heads": 3, "intermediate_size": 96}
+    model = ViTModel(ViTConfig(image_size=56, patch_size=14, **sizes), add_pooling_layer=True)
+    for parameter in model.parameters():
+        torch.nn.init.normal_(parameter, std=0.3)
+    return model.eval()
+
+
+def published_vit(weights: dict[str, Tensor]) -> dict[str, Tensor]:
+    """Give in-memory names the form of HF's published files."""
+    names = (
+        (".o_proj.", ".output.dense."),
+        (".q_proj.", ".attention.query."),
+        (".k_proj.", ".attention.key."),
+        (".v_proj.", ".attention.value."),
+        (".mlp.fc1.", ".intermediate.dense."),
+        (".mlp.fc2.", ".output.dense."),
+    )
+    renamed = {}
+    for key, tensor in weights.items():
+        for ours, theirs in names:
+            key = key.replace(ours, theirs)
+        renamed[f"vit.{key.replace('layers.', 'encoder.layer.')}"] = tensor
+    return renamed | {"classifier.bias": torch.zeros(2)}
+
+
+def timm(weights: dict[str, Tensor]) -> dict[str, Tensor]:
+    """Give in-memory names the form of timm and of the original release."""
+    dinov2 = {
+        key.replace("layers.", "encoder.layer.")
+        .replace("layernorm_before", "norm1")
+        .replace("layernorm_after", "norm2"): tensor
+        for key, tensor in weights.items()
+        if not key.startswith("pooler.")
+    }
+    return original(dinov2) | {"head.weight": torch.zeros(2, 2), "head.bias": torch.zeros(2)}
+
+
+def test_a_plain_vit_without_layer_scale_equals_hf() -> None:
+    hf = plain_vit()
+    config = CONFIG.model_copy(update={"norm_eps": hf.config.layer_norm_eps})
+    ours, image = Vit(config, ImageConfig(height=56, width=56)).eval(), torch.randn(2, 3, 56, 56)
+    with torch.no_grad():
+        states = hf(image, output_hidden_states=True).hidden_states
+    for layout in (dict, published_vit, timm):
+        got = from_published(layout(hf.state_dict()), CONFIG.depths, GRID)
+        assert got.resized == () and len(got.left) >= 3
+        ours.load_state_dict(got.tensors)
+        with torch.no_grad():
+            stages = ours(image)
+        for stage, state in zip(stages, (states[1], states[3]), strict=True):
+            want = state[:, 1:].unflatten(1, GRID)
+            assert (stage.output - want).abs().max() / want.abs().max() < PARITY
+
+
+def test_a_layer_scale_that_one_block_lacks_is_missing(hf: torch.nn.Module) -> None:
+    weights = {key: tensor for key, tensor in hf.state_dict().items() if not re.match(r".*\.1\.layer_scale1", key)}
+    assert "stages.1.blocks.0.scale1.gain" not in from_published(weights, CONFIG.depths, GRID).tensors
+
+
+def test_what_was_resized_is_named(hf: torch.nn.Module) -> None:
+    assert from_published(hf.state_dict(), CONFIG.depths, (4, 4)).resized == ()
+    assert from_published(hf.state_dict(), CONFIG.depths, (4, 6)).resized == ("positions",)
 
 
 def test_positions_are_resized_as_the_class_token_stays() -> None:
@@ -99,16 +189,16 @@ def test_positions_are_resized_as_the_class_token_stays() -> None:
 
 def test_wrong_weights_are_refused(hf: torch.nn.Module) -> None:
     with pytest.raises(CheckpointError, match="more blocks"):
-        from_dinov2(hf.state_dict(), (1, 1), GRID)
-    with pytest.raises(CheckpointError, match="not the weights of a DINOv2"):
-        from_dinov2({"conv.weight": torch.zeros(1)}, (1, 2), GRID)
+        from_published(hf.state_dict(), (1, 1), GRID)
+    with pytest.raises(CheckpointError, match="not the weights of a vision transformer"):
+        from_published({"conv.weight": torch.zeros(1)}, (1, 2), GRID)
 
 
 def test_registers_are_refused(hf: torch.nn.Module) -> None:
     weights = {**hf.state_dict(), "embeddings.register_tokens": torch.zeros(1, 4, 24)}
     for named in (weights, {f"dinov2.{key}": tensor for key, tensor in weights.items()}):
         with pytest.raises(CheckpointError, match="has registers") as caught:
-            from_dinov2(named, CONFIG.depths, GRID)
+            from_published(named, CONFIG.depths, GRID)
         assert "register_tokens" in caught.value.got
 
 

@@ -63,7 +63,7 @@ def imported(
     file, keys = tmp_path / "ckpt_epoch_299.pth", tmp_path / "image.toml"
     torch.save({"model": {f"module.{name}": tensor for name, tensor in weights.items()}, **beside}, file)
     keys.write_text(IMAGE)
-    left = import_model("faar", file, keys, tmp_path / "out")
+    left = import_model("faar", file, keys, tmp_path / "out").left
     return (*checkpoint.load(tmp_path / "out"), left)
 
 
@@ -134,7 +134,7 @@ def test_the_shipped_layout_is_that_of_our_model() -> None:
     kinds = {"f32": torch.float32, "i64": torch.int64}
     weights = {name: torch.ones(shape, dtype=kinds[dtype]) for name, (dtype, shape) in layout["tensors"].items()}
     config = make_config({"name": "faar", **READER.describe(weights)}, ORACLE)
-    tensors, left = READER.translate(weights, config)
+    tensors, left, _ = READER.translate(weights, config)
     checkpoint.match(shapes(config).state_dict(), tensors, "layout.json")
     assert config.image.height == 448 and config.tasks == {"semseg": 21, "normals": 3, "saliency": 1, "human_parts": 7}
     assert {name.rpartition(".")[2].partition("_score")[0] for name in left} == {

@@ -1,14 +1,11 @@
 """Files of TADFormer's released code become checkpoints, each variant with its own numbers; the oracle has both."""
 
 import json
-import sys
 from pathlib import Path
-from types import ModuleType
 
 import pytest
 import torch
 from safetensors.torch import save_file
-from torch import Tensor
 
 from bundle.base.errors import CheckpointError, ConfigError
 from tdss import checkpoint
@@ -19,27 +16,7 @@ from tdss.released.tadformer import READER
 from tests.cli.run import tdss
 from tests.tdss.adapters.test_tadformer import FREE, ORACLES, RELEASED, oracle, released
 from tests.tdss.oracle import far
-
-
-def saved(path: Path, weights: dict[str, Tensor], monkeypatch: pytest.MonkeyPatch) -> Path:
-    """Write a file as the released training does: DDP's prefix, the optimizer, and its settings as an object of yacs."""
-    yacs, module = ModuleType("yacs"), ModuleType("yacs.config")
-
-    class CfgNode(dict[str, object]):
-        pass
-
-    CfgNode.__module__, CfgNode.__qualname__, module.CfgNode = "yacs.config", "CfgNode", CfgNode  # type: ignore[attr-defined]
-    content = {
-        "model": {f"module.{name}": value for name, value in weights.items()},
-        "optimizer": {"state": {0: {"exp_avg": torch.ones(3)}}, "param_groups": [{"lr": 0.1, "params": [0]}]},
-        "epoch": 299,
-        "config": CfgNode(MODEL=CfgNode(NAME="tadformer")),
-    }
-    with monkeypatch.context() as patch:
-        patch.setitem(sys.modules, "yacs", yacs)
-        patch.setitem(sys.modules, "yacs.config", module)
-        torch.save(content, path)
-    return path
+from tests.tdss.released.release import saved
 
 
 @pytest.mark.parametrize(
@@ -56,7 +33,7 @@ def test_each_variant_gives_its_own_numbers(
 ) -> None:
     weights = saved(tmp_path / "ckpt.pth", released(kind), monkeypatch)
     (tmp_path / "given.toml").write_text(given)
-    left = import_model("tadformer", weights, tmp_path / "given.toml", tmp_path / "out")
+    left = import_model("tadformer", weights, tmp_path / "given.toml", tmp_path / "out").left
     config, model = checkpoint.load(tmp_path / "out")
     assert (config.image.height, list(config.tasks)) == (224, list(RELEASED))
     assert len(left) == 7 and "backbone.layers.0.blocks.1.attn_mask" in left  # and the norms of prompts without effect
@@ -93,7 +70,7 @@ def test_every_name_of_the_released_layout_has_its_tensor(kind: str, rank: int) 
     weights = {name: torch.empty(shape, dtype=types[dtype], device="meta") for name, (shape, dtype) in layout.items()}
     config = make_config(READER.describe(weights) | {"name": "published"}, ORACLES)
     assert (config.adapter.rank, config.adapter.filter, config.image.height) == (rank, kind, 448)  # type: ignore[attr-defined]
-    tensors, left = READER.translate(weights, config)
+    tensors, left, _ = READER.translate(weights, config)
     expected = shapes(config).state_dict()
     assert {name: x.shape for name, x in tensors.items()} == {name: x.shape for name, x in expected.items()}
     assert len(tensors) + len(left) == len(weights)
