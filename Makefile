@@ -48,7 +48,7 @@ PIP := $(BIN)/python -I -m pip --quiet --disable-pip-version-check --no-input
 
 RUN := $(BIN)/python -I -m bundle.makefile
 
-.PHONY: help run-target env test test-slow check format bench bench-fold study hard-case goldens prove agreement train clean
+.PHONY: help run-target env test test-slow check format bench bench-fold study hard-case zoo zoo-train goldens prove agreement train clean
 .DELETE_ON_ERROR:
 
 help:
@@ -71,6 +71,9 @@ help:
 	@echo "make train                   train the shipped model again, from scratch: hours; a killed run resumes; needs the scenes' training split"
 	@echo "make study                   measure docs/studies/quantization.md again: schemes, naive NNCF, calibration, outlier channels; an hour or two"
 	@echo "make hard-case               a ViT-S/14 with DINOv2's weights: six heads trained, then INT8 plain, smoothed, mixed, naive, and by each choice; an hour, resumes; as train"
+	@echo "make zoo                     build every system of the zoo for intel and jetson, and write docs/studies/zoo.md; an hour, resumes"
+	@echo "     options='...'           ... --only NAME; --draw makes tables and page of what is there"
+	@echo "make zoo-train               train the zoo's checkpoints again, at most 8 minutes each; resumes; as train"
 	@echo "make prove                   have NVIDIA's own parser and builder take the jetson graphs, on this CPU (x86-64, 230 MB)"
 	@echo "     bundle=DIR              ... those of a bundle that exists"
 	@echo "make agreement               lint beside NVIDIA's parser and builder, on the networks of ten packages (270 MB, by hash)"
@@ -143,6 +146,13 @@ hard-case: $(call ready,dev)
 	$(RUN) compile.simplify --model $(HARD)/exported --images data/scenes --split calibration --out $(HARD)/simplified
 	$(RUN) compile.fold $(HARD)/simplified --images data/scenes --split calibration --out $(HARD)/graph
 	$(RUN) studies.quantization.run --model $(HARD)/graph --table vit --table schemes-vit --work $(HARD)/study
+
+# Its jetson bundles carry proof.json, as those of prove.
+zoo: $(call ready,dev) $(call ready,proof)
+	$(RUN) studies.zoo.run @options
+
+zoo-train: $(call ready,dev)
+	$(RUN) studies.zoo.train @options
 
 goldens: $(call ready,dev)
 	$(RUN) tests.goldens.measure

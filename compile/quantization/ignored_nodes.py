@@ -6,6 +6,8 @@ tail         after the last weighted operator: nothing that follows gains from I
 thin         a GEMM or convolution whose K or N is below what the device multiplies well (``thin_below``)
 few channels a convolution that reads fewer than four, on every device (the patch embedding: a third of a task's noise, .4 %
              of the MACs)
+transforms   a product with a constant whose rows or columns are orthogonal, as a Fourier transform's: no learned weight is that.
+             A spectrum's frequency 0 is tens of times the rest, and one scale is for all (docs/decisions/0612)
 heads        a 1×1 convolution behind which only others of them and operators without weights come before an output, where the
              device computes such a head in fewer bytes as float (the scheme's ``heads``)
 """
@@ -14,12 +16,14 @@ import re
 from collections.abc import Collection
 from pathlib import Path
 
+import numpy as np
 import onnx_ir as ir
+from numpy.typing import NDArray
 from onnx_ir.passes.common import ShapeInferencePass
 
 from compile.graphs.end_nodes import end_nodes, is_weighted, live_inputs
 from compile.graphs.insert import MADE_BY
-from compile.graphs.nodes import gemm_size, input_at, integer, shape_of
+from compile.graphs.nodes import Array, constant, gemm_size, input_at, integer, shape_of
 from compile.graphs.passes.pool_as_product import NAME as POOLING
 from targets.base import QuantizationScheme
 
@@ -28,7 +32,10 @@ ELEMENTWISE = frozenset({"Add", "Div", "Mul", "Sub", "Where"})
 GATE = "gate path: one vector per image, its error would go into every channel"
 FEW_CHANNELS = 4
 POINTWISE_HEAD = "head: a 1×1 convolution with nothing but such convolutions behind it before an output"
-THIN, FEW = "thin: ", "few channels: "  # what the reasons of such nodes begin with; the sizes follow
+TRANSFORM = "transform: the rows or columns of its matrix are orthogonal, and what it reads or writes is a spectrum"
+ORTHOGONAL = 1e-5  # largest product of two rows, relative to the longest row's square.
+PROBED = 8  # Rows that are compared with all others first: a learned matrix fails there, however large.
+THIN, FEW = "thin: ", "few channels: "  # What the reasons of such nodes begin with; the sizes follow
 
 
 def ignored_nodes(graph_path: Path, scheme: QuantizationScheme) -> dict[str, str]:
@@ -40,7 +47,9 @@ def ignored_nodes(graph_path: Path, scheme: QuantizationScheme) -> dict[str, str
     graph = ShapeInferencePass()(model).model.graph
     ends = {node.name: reason for node, reason in end_nodes(graph).items() if node.name}
     heads = _pointwise_heads(graph) if scheme.heads == "float" else {}
-    found = heads | _thin(graph, scheme.thin_below) | ends | _gate_path(graph)  # the rightmost reason wins
+    found = (
+        heads | _transforms(graph) | _thin(graph, scheme.thin_below) | ends | _gate_path(graph)
+    )  # the rightmost reason wins
     for ignored in scheme.ignored:
         matched = {name: ignored.reason for name in _names(graph) if re.fullmatch(ignored.pattern, name)}
         found = matched | found
@@ -95,6 +104,31 @@ def _is_pointwise(node: ir.Node) -> bool:
     """Say whether a node is a 1×1 convolution of one group."""
     weight = shape_of(input_at(node, 1)) if node.op_type == "Conv" and integer(node, "group", 1) == 1 else None
     return weight is not None and set(weight[2:]) == {1}
+
+
+def _transforms(graph: ir.Graph) -> dict[str, str]:
+    products = [node for node in graph if node.op_type == "MatMul" and node.name]
+    matrices = {node: [constant(value) for value in node.inputs] for node in products}
+    return {
+        str(node.name): TRANSFORM
+        for node, found in matrices.items()
+        if any(matrix is not None and _is_orthogonal(matrix) for matrix in found)
+    }
+
+
+def _is_orthogonal(matrix: Array) -> bool:
+    """Say whether all rows, or all columns, of a matrix are orthogonal to each other; a row may be 0, not all."""
+    if matrix.ndim != 2 or 1 in matrix.shape:
+        return False
+    values = matrix.astype(np.float64)
+    return any(_are_apart(rows, PROBED) and _are_apart(rows, len(rows)) for rows in (values, values.T))
+
+
+def _are_apart(rows: NDArray[np.float64], count: int) -> bool:
+    """Say whether each of the first rows is orthogonal to all others."""
+    products, squares = rows[:count] @ rows.T, np.square(rows).sum(1)
+    np.fill_diagonal(products, 0)
+    return bool(abs(products).max() < ORTHOGONAL * squares.max())
 
 
 def _thin(graph: ir.Graph, least: int) -> dict[str, str]:

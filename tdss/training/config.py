@@ -1,5 +1,6 @@
 """One training run as frozen data, read from a TOML file; docs/reference/training.md lists every key."""
 
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Annotated, Literal, TypeAlias
 
@@ -14,6 +15,10 @@ from tdss.toml_file import read_toml
 Precision: TypeAlias = Literal["32-true", "bf16-mixed"]  # no FP16: its loss scale is no part of a run's state
 Pattern: TypeAlias = Annotated[str, Field(min_length=1, max_length=LIMITS["path_bytes"].most)]
 Fraction: TypeAlias = Annotated[float, Field(ge=0, lt=1)]
+
+
+EXTENDS = "extends"
+KIND = "kind"
 
 
 class DataConfig(Frozen):
@@ -128,12 +133,16 @@ class TrainConfig(Frozen):
 
 
 def read(path: Path) -> TrainConfig:
-    """Read a run from a TOML file.
+    """Read a run from a TOML file, whose ``extends`` names another one that it differs from.
 
     Raises:
-        ConfigError: the file is missing, no TOML, or a key or a value is wrong; each one is named.
+        ConfigError: a file is missing, no TOML, or a key or a value is wrong; each one is named.
     """
     values = read_toml(path, "this training config")
+    base = values.get(EXTENDS)
+    if isinstance(base, str):
+        del values[EXTENDS]
+        values = _over(read_toml(path.parent / base, "the training config that this one extends"), values)
     try:
         return TrainConfig.model_validate(values)
     except ValidationError as error:
@@ -144,3 +153,14 @@ def read(path: Path) -> TrainConfig:
             where=str(path),
             fix=fix_of(error),
         ) from error
+
+
+def _over(base: Mapping[str, object], own: Mapping[str, object]) -> dict[str, object]:
+    """Return the values of ``base`` with those of ``own`` over them, table by table; one that gives its kind is taken as it is."""
+    merged = dict(base)
+    for key, value in own.items():
+        known = base.get(key)
+        if isinstance(known, dict) and isinstance(value, dict) and KIND not in value:
+            value = _over(known, value)
+        merged[key] = value
+    return merged

@@ -30,6 +30,8 @@ OPTIONS = {
     "bench": "studies.comparison.command",
     "bench-fold": "studies.folding.run",
     "bundle": "targets.__main__",
+    "zoo": "studies.zoo.run",
+    "zoo-train": "studies.zoo.train",
 }  # whose command line make's options become
 PIPELINE = "compile.pipeline"  # else
 

@@ -2,13 +2,14 @@
 
 from pathlib import Path
 
+import numpy as np
 import onnx_ir as ir
 import pytest
 
 from bundle.formats.artifacts import Simplified
 from compile.graphs.end_nodes import HEAD, TAIL
 from compile.graphs.passes.table import apply_passes
-from compile.quantization.ignored_nodes import GATE, THIN, ignored_nodes, value_names
+from compile.quantization.ignored_nodes import GATE, THIN, TRANSFORM, ignored_nodes, value_names
 from compile.stage.graph_info import GRAPH_FILE
 from targets.base import IgnoredPattern, QuantizationScheme, RunConfig
 from targets.jetson.scheme import scheme as jetson_scheme
@@ -158,3 +159,46 @@ def test_the_products_of_a_rewritten_resize_are_part_of_the_tail(simplified: Sim
     assert len(products) == 2 * len(made.TASKS)
     assert {name: found.get(name) for name in products} == dict.fromkeys(products, TAIL)
     assert "decoders.depth.head.classify/Conv" not in found
+
+
+def products(tmp_path: Path, left: np.ndarray, right: np.ndarray) -> Path:
+    """Write left·(image·first)·right: a product that learns, then one of a constant from each side."""
+    rows, columns = left.shape[1], right.shape[0]
+    text = f"""<ir_version: 10, opset_import: ["" : 20]>
+    g (float[1,2,{rows},{columns}] image) => (float[1,2,{left.shape[0]},{right.shape[1]}] answer)
+    {{ [first] h = MatMul (image, a)
+       [along] u = MatMul (l, h)
+       [across] answer = MatMul (u, r) }}"""
+    model = ir.from_onnx_text(
+        text,
+        initializers=[
+            ir.tensor(array.astype(np.float32), name=name)
+            for name, array in {
+                "a": np.random.default_rng(0).normal(size=(columns, columns)),
+                "l": left,
+                "r": right,
+            }.items()
+        ],
+    )
+    ir.save(model, tmp_path / "p.onnx")
+    return tmp_path / "p.onnx"
+
+
+def test_a_fourier_transform_stays_in_float(tmp_path: Path) -> None:
+    """As two products of real matrices, with NumPy's own transform: real and imaginary parts above each other."""
+    scheme = TARGETS["intel"].scheme(TARGETS["intel"].capabilities(RunConfig()))
+    full = np.fft.fft(np.eye(28), norm="ortho")
+    along = np.block([[full.real, -full.imag], [full.imag, full.real]])
+    half = np.fft.rfft(np.eye(28), norm="ortho")
+    across = np.concatenate([half.real, half.imag], 1).T  # two of its 30 rows are 0
+    found = ignored_nodes(products(tmp_path, along, across), scheme)
+    assert found == {"along": TRANSFORM, "across": TRANSFORM}
+
+
+def test_a_learned_matrix_is_no_transform(tmp_path: Path) -> None:
+    scheme = TARGETS["intel"].scheme(TARGETS["intel"].capabilities(RunConfig()))
+    draw = np.random.default_rng(1)
+    turned = np.linalg.qr(draw.normal(size=(24, 24)))[0]
+    moved = turned + 1e-3 * draw.normal(size=(24, 24))  # as an orthogonal start after a step
+    assert ignored_nodes(products(tmp_path, moved, np.zeros((24, 20))), scheme) == {}
+    assert ignored_nodes(products(tmp_path, turned, np.ones((24, 1))), scheme) == {"along": TRANSFORM}

@@ -62,3 +62,20 @@ def test_the_baseline_differs_from_the_model_in_its_adapter_only() -> None:
     same = {"name": model.name, "baseline_of": None, "model": model.model}
     assert baseline.model_copy(update=same) == model
     assert baseline.model.model_copy(update={"name": model.model.name, "adapter": model.model.adapter}) == model.model
+
+
+def test_a_file_differs_from_the_one_that_it_extends(tmp_path: Path) -> None:
+    (tmp_path / "runs").mkdir()
+    write_config(tmp_path / "base.toml", settings(tmp_path, tmp_path))
+    adapter = {"kind": "tdss", "experts": 2, "rank": 2, "gates": [["static"], ["static"]]}
+    own = {"extends": "../base.toml", "batch": 3, "losses": {"normals": {"weight": 4.0}}, "model": {"adapter": adapter}}
+    base, found = read(tmp_path / "base.toml"), read(write_config(tmp_path / "runs" / "own.toml", own))
+    assert (found.batch, found.losses["normals"].weight, found.model.adapter.kind) == (3, 4.0, "tdss")
+    assert found.losses["normals"].balance == base.losses["normals"].balance == 0.5
+    same = {"batch": base.batch, "losses": base.losses, "model": base.model}
+    assert found.model_copy(update=same) == base
+    back = write_config(tmp_path / "back.toml", {"extends": "runs/own.toml", "model": {"adapter": {"kind": "none"}}})
+    with pytest.raises(ConfigError, match="extends"):
+        read(back)
+    with pytest.raises(ConfigError, match=r"other\.toml"):
+        read(write_config(tmp_path / "lost.toml", {"extends": "other.toml"}))

@@ -1,0 +1,91 @@
+"""A command is run once for what it depends on; one that was killed goes on, and one that failed says why."""
+
+from pathlib import Path
+
+import pytest
+
+from bundle.base.append_log import AppendLog
+from bundle.formats.artifacts import Record, write_record
+from studies.zoo.jobs import Job, Terms, jobs, run_job
+from studies.zoo.rows import read_rows
+from tests.report import made
+
+
+def job(zoo: Path, terms: Terms, *words: str) -> Job:
+    """A job of a row, with other words, whose folder is there."""
+    first = next(jobs(read_rows(zoo)[0], terms))
+    first.folder.mkdir(parents=True, exist_ok=True)
+    return first._replace(words=("cli.main", *words))
+
+
+def run(job: Job, terms: Terms) -> list[str]:
+    """Run it, and return what was said."""
+    said: list[str] = []
+    run_job(job, terms, said.append)
+    return said
+
+
+def test_each_row_has_two_bundles_and_a_fold_without_the_last_task(zoo: Path, terms: Terms) -> None:
+    intel, jetson, fold = jobs(read_rows(zoo, ["added"])[0], terms)
+    assert [one.folder for one in (intel, jetson)] == [terms.out / "added" / name for name in ("intel", "jetson")]
+    assert fold.words[fold.words.index("--tasks") + 1] == "semseg"
+    assert intel.missing == fold.missing == "not run"
+
+
+def test_the_last_command_goes_on_from_the_graph_of_the_first(zoo: Path, terms: Terms) -> None:
+    row = read_rows(zoo)[0]
+    intel = next(jobs(row, terms))
+    assert list(jobs(row, terms))[-1].words[2] == str(row.folder)
+    AppendLog(intel.journal).add('{"key": "k", "seconds": 1.0, "code": 0}')
+    made.make(intel.folder, None, bench=False, images=1, parents={"exported": "ab" * 32})
+    assert list(jobs(row, terms))[-1].words[2] == str(row.folder)
+    for name, parent in (("other", "cd" * 32), ("own", "ab" * 32)):
+        entry = terms.out / ".store" / "simplify" / name
+        entry.mkdir(parents=True)
+        record = Record(kind="simplified", files={}, parent=parent, inputs=(), outputs=(), settings={}, tools={})
+        write_record(entry, record)
+    assert list(jobs(row, terms))[-1].words[2] == str(terms.out / ".store" / "simplify" / "own")
+
+
+def test_a_command_is_not_run_again_until_something_changes(zoo: Path, terms: Terms) -> None:
+    done = job(zoo, terms, "--version")
+    assert "taken from" not in "".join(run(done, terms)) and done.missing == ""
+    before = done.journal.read_bytes()
+    assert "taken from" in run(done, terms)[0] and done.journal.read_bytes() == before
+    keys = [done.lines()[-1].key]
+    for path in (done.row.folder / "config.toml", terms.data / "val.txt"):
+        path.write_text("changed")
+        assert "started" in run(done, terms)[0]
+        assert len({line.key for line in done.lines()}) == 1
+        keys.append(done.lines()[-1].key)
+    assert len(set(keys)) == 3
+    done.folder.rmdir()
+    assert "started" in run(done, terms)[0]
+
+
+def test_the_seconds_of_a_killed_command_count(zoo: Path, terms: Terms) -> None:
+    killed = job(zoo, terms, "--version")
+    run(killed, terms)
+    log = AppendLog(killed.journal)
+    [entry] = log.entries
+    log.keep(0)
+    log.add(entry.replace('"code":0', '"code":null').replace('"seconds":', '"seconds":100'))
+    assert killed.missing == "not run"
+    run(killed, terms)
+    assert len(killed.lines()) == 2 and killed.missing == ""
+    assert killed.seconds == sum(line.seconds for line in killed.lines()) > 100
+
+
+def test_a_command_that_fails_says_why_and_is_tried_again(zoo: Path, terms: Terms) -> None:
+    failed = job(zoo, terms, "flod")
+    said = run(failed, terms)
+    assert failed.missing == "not run: there is no command 'flod'; 'flod'" and failed.missing in said[-1]
+    assert "started" in run(failed, terms)[0]
+
+
+@pytest.mark.parametrize("code, there", [(0, True), (1, True), (2, False), (3, False), (4, False), (-9, False)])
+def test_a_bundle_beyond_its_budget_is_one(zoo: Path, terms: Terms, code: int, there: bool) -> None:
+    ended = job(zoo, terms)
+    AppendLog(ended.journal).add(f'{{"key": "k", "seconds": 1.0, "code": {code}}}')
+    assert (ended.missing == "") is there
+    assert there or ended.missing == f"not run: exit code {code}"
