@@ -40,7 +40,7 @@ UNREAD = (
         re.compile(r"\.indicator$"),
         "a ResNet that classifies images, {} of its convolutions gated by a score",
         "a backbone that is here, swin or vit, and decoders of dense tasks",
-        "train a model of dense tasks; a classifier's weights answer none of them",
+        'train adapter.kind = "taps" on dense tasks; a classifier answers none (docs/systems/taps.md)',
     ),
 )
 
