@@ -6,6 +6,7 @@ from pathlib import Path
 import pytest
 import tomllib
 from packaging.requirements import Requirement
+from packaging.version import Version
 from setuptools import find_packages
 
 from bundle.base.errors import BASE, RUNTIMES
@@ -37,8 +38,12 @@ def _requirements(extras: list[str]) -> list[Requirement]:
 
 
 def test_the_changelog_knows_this_version() -> None:
-    [newest, *_] = re.findall(r"^## \[(\d+\.\d+\.\d+)\]", (ROOT / "CHANGELOG.md").read_text(), flags=re.MULTILINE)
-    assert newest == VERSION
+    """A release is the newest section; between two, the version is a later one's, and the changes are unreleased."""
+    sections = re.findall(r"^## \[(.+?)\]", (ROOT / "CHANGELOG.md").read_text(), flags=re.MULTILINE)
+    if Version(VERSION).is_devrelease:
+        assert sections[0] == "Unreleased" and Version(VERSION) > Version(sections[1])
+    else:
+        assert sections[0] == VERSION
     assert PROJECT["tool"]["setuptools"]["dynamic"]["version"] == {"attr": "bundle.base.version.VERSION"}
 
 
