@@ -10,7 +10,7 @@ Files are read in bundle/tasks/image_files.py.
 """
 
 import re
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import TypeAlias
 
@@ -131,19 +131,38 @@ class FolderDataset(Frozen):
         Raises:
             DatasetError: the file is missing or unreadable, its mode, values or size are wrong.
         """
-        path = self.root / task_name / f"{identifier}.png"
-        encoded = _read_png(path, task(task_name))
-        check_encoded(task_name, encoded, self.spec, where=str(path))
+        encoded = self.stored_label(task_name, identifier)
+        check_encoded(task_name, encoded, self.spec, where=str(self.label_path(task_name, identifier)))
+        self.check_label_size(task_name, identifier, encoded)
+        return encoded
+
+    def label_path(self, task_name: str, identifier: str) -> Path:
+        """Return where a label is stored, if there is one."""
+        return self.root / task_name / f"{identifier}.png"
+
+    def stored_label(self, task_name: str, identifier: str) -> Array:
+        """Return a label's pixels, of which nothing but the mode was checked.
+
+        Raises:
+            DatasetError: the file is missing or unreadable, or its mode is wrong.
+        """
+        return _read_png(self.label_path(task_name, identifier), task(task_name))
+
+    def check_label_size(self, task_name: str, identifier: str, encoded: Array) -> None:
+        """Refuse a label of another size than its image.
+
+        Raises:
+            DatasetError: it has another size, or there is no such image.
+        """
         size = image_size(self.image_path(identifier))
         if encoded.shape[:2] != size:
             raise DatasetError(
                 f"the {task_name} label of {identifier!r} and its image differ in size",
                 expected=f"{size} (rows, columns)",
                 got=str(encoded.shape[:2]),
-                where=str(path),
+                where=str(self.label_path(task_name, identifier)),
                 fix="render the label at the image's size",
             )
-        return encoded
 
     def label(self, task_name: str, identifier: str) -> Array:
         """Return a decoded label, see ``decode_label``."""
@@ -175,6 +194,17 @@ def read_ids(path: Path) -> tuple[str, ...]:
     Raises:
         DatasetError: the file is missing or empty, an id is no plain name, or occurs twice.
     """
+    ids = read_lines(path)
+    check_ids(ids, where=str(path))
+    return ids
+
+
+def read_lines(path: Path) -> tuple[str, ...]:
+    """Read the lines of a split file that are not blank; whether they are ids is not checked.
+
+    Raises:
+        DatasetError: the file is missing or empty.
+    """
     if not path.is_file():
         known = ", ".join(sorted(other.stem for other in path.parent.glob("*.txt"))) or "none"
         raise DatasetError(
@@ -194,8 +224,8 @@ def read_ids(path: Path) -> tuple[str, ...]:
             where=str(path),
             fix="write one id a line",
         ) from error
-    ids = tuple(line.strip() for line in text.splitlines() if line.strip())
-    if not ids:
+    lines = tuple(line.strip() for line in text.splitlines() if line.strip())
+    if not lines:
         raise DatasetError(
             f"the split {path.stem!r} is empty",
             expected="one id a line",
@@ -203,8 +233,7 @@ def read_ids(path: Path) -> tuple[str, ...]:
             where=str(path),
             fix="list the ids that belong to the split",
         )
-    check_ids(ids, where=str(path))
-    return ids
+    return lines
 
 
 def check_ids(ids: tuple[str, ...], *, where: str) -> None:
@@ -213,11 +242,17 @@ def check_ids(ids: tuple[str, ...], *, where: str) -> None:
     Raises:
         DatasetError: naming the first such id.
     """
+    for error in id_faults(ids, where=where):
+        raise error
+
+
+def id_faults(ids: tuple[str, ...], *, where: str) -> Iterator[DatasetError]:
+    """Yield an error for each id that is no plain file name or that occurred before."""
     seen: set[str] = set()
     for identifier in ids:
-        if not _ID.fullmatch(identifier) or identifier in seen:
-            duplicate = identifier in seen
-            raise DatasetError(
+        duplicate = identifier in seen
+        if duplicate or not is_id(identifier):
+            yield DatasetError(
                 f"id {identifier!r} occurs twice" if duplicate else f"{identifier!r} is not an id",
                 expected="each id once, of letters, digits, dot, dash and underscore",
                 got=repr(identifier),
@@ -225,6 +260,11 @@ def check_ids(ids: tuple[str, ...], *, where: str) -> None:
                 fix="delete the second line" if duplicate else "rename the image and its labels",
             )
         seen.add(identifier)
+
+
+def is_id(text: str) -> bool:
+    """Say whether a text can be an id: a plain file name without its suffix."""
+    return _ID.fullmatch(text) is not None
 
 
 def read_image(path: Path) -> Image:

@@ -18,6 +18,7 @@ class Probability(Kind):
 
     tensors = "tdss.kinds.probability"
     channels = 1
+    values = ("no", "yes")
     stored = np.uint8
     scale = 255
     agreement_floor = 0.9
@@ -45,6 +46,10 @@ class Probability(Kind):
     def decode(self, encoded: Array, spec: DatasetSpec) -> Array:
         """Return uint8 ``[H, W]``, 0 or 1."""
         return np.asarray(encoded != 0, dtype=np.uint8)
+
+    def pixels(self, encoded: Array, channels: int, spec: DatasetSpec) -> NDArray[np.int64]:
+        """Return how many pixels are negative and positive."""
+        return np.bincount(self.decode(encoded, spec).reshape(-1), minlength=2)
 
     def agreement(self, reference: Array, prediction: Array) -> float:
         """Return 1 − mean |Δp|."""
