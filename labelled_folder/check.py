@@ -24,7 +24,9 @@ from bundle.tasks.dataset import (
     read_image,
     read_lines,
 )
+from bundle.tasks.fit import boxes
 from bundle.tasks.preprocess import Preprocess
+from bundle.tasks.spec import SizePolicy
 from bundle.tasks.table import TASKS, Task, task
 from labelled_folder.compare import compare_labels, compare_sizes, compare_splits, find_unused
 from labelled_folder.findings import Findings, FolderReport, Splits
@@ -67,6 +69,7 @@ def check_folder(root: Path, spec: Path | None, use: Use, track: Track) -> Folde
     findings = Findings()
     splits = _splits(root, use, findings)
     labels = _labels(root, spec or root / SPEC_FILE, rows, splits, findings)
+    policy = None if labels is None else labels.data.spec.size_policy
     sizes: dict[str, tuple[int, int]] = {}
     same: defaultdict[str, list[str]] = defaultdict(list)
     members: defaultdict[str, list[str]] = defaultdict(list)
@@ -74,13 +77,14 @@ def check_folder(root: Path, spec: Path | None, use: Use, track: Track) -> Folde
         for identifier in ids:
             members[identifier].append(split)
     for identifier in track(list(members)):
-        image = findings.result(_image, root, identifier, use.size, sizes)
+        image = findings.result(_image, root, identifier, use.size, policy, sizes)
         if image is not None:
             same[hashlib.sha256(repr(image.shape).encode() + image.tobytes()).hexdigest()].append(identifier)
         if labels is not None:
             _read_labels(labels, identifier, members[identifier], use.evaluation, findings)
     compare_splits(splits, use.evaluation, list(same.values()), findings, root)
-    compare_sizes(sizes, use.size is not None, findings, root)
+    if use.size is None and policy is None:
+        compare_sizes(sizes, findings, root)
     if labels is not None:
         compare_labels(labels.tallies, use.evaluation, findings, root)
     find_unused(root, splits, findings)
@@ -118,16 +122,20 @@ def _labels(root: Path, spec_path: Path, rows: list[Task], splits: Splits, findi
     return _Labels(FolderDataset(root=root, spec=spec), tasks, tallies)
 
 
-def _image(root: Path, identifier: str, size: Preprocess | None, sizes: dict[str, tuple[int, int]]) -> Image:
+def _image(
+    root: Path, identifier: str, size: Preprocess | None, policy: SizePolicy | None, sizes: dict[str, tuple[int, int]]
+) -> Image:
     """Read an image and keep its size.
 
     Raises:
-        DatasetError: it is missing, unreadable, or of another size than the model takes.
+        DatasetError: it is missing, unreadable, or cannot have the size that the model takes.
     """
     path = find_image(root, identifier)
     image = read_image(path)
-    sizes[identifier] = (image.shape[0], image.shape[1])
-    return image if size is None else size.check(image, name=str(path))
+    own = sizes[identifier] = (image.shape[0], image.shape[1])
+    if size is not None and policy is not None:
+        boxes(own, (size.height, size.width), policy, where=str(path))
+    return image if size is None or policy is not None else size.check(image, name=str(path))
 
 
 def _read_labels(labels: _Labels, identifier: str, splits: list[str], evaluation: str, findings: Findings) -> None:

@@ -41,15 +41,15 @@ def _shared(message: str, ids: list[str], where: Path) -> DatasetError:
     )
 
 
-def compare_sizes(sizes: Mapping[str, tuple[int, int]], checked: bool, findings: Findings, root: Path) -> None:
-    """Find more than one size, unless each image was ``checked`` against the model's."""
-    if not checked and len(set(sizes.values())) > 1:
+def compare_sizes(sizes: Mapping[str, tuple[int, int]], findings: Findings, root: Path) -> None:
+    """Find more than one size."""
+    if len(set(sizes.values())) > 1:
         error = DatasetError(
             "the images have different sizes",
             expected="the size of the model, of each image and label",
             got=f"{len(set(sizes.values()))} sizes",
             where=str(root / IMAGES),
-            fix="resize images and labels to the model's size; --size H W names each that has another",
+            fix=f"declare a size_policy in {SPEC_FILE}, or resize images and labels; --size H W names each that has another",
         )
         findings.add("error", error)
 

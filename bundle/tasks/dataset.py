@@ -21,6 +21,7 @@ from pydantic import ValidationError
 from bundle.base.errors import DatasetError
 from bundle.base.frozen import Frozen, faults, fix_of
 from bundle.base.limits import read_limited
+from bundle.tasks.fit import fit_image, fit_label
 from bundle.tasks.image_files import decode, decode_npy, image_size
 from bundle.tasks.spec import Array, DatasetSpec
 from bundle.tasks.table import Task, task
@@ -70,7 +71,7 @@ def load_spec(path: Path) -> DatasetSpec:
     except ValidationError as error:
         raise DatasetError(
             "the data set's spec cannot be read",
-            expected="the keys of DatasetSpec, schema_version 1",
+            expected="the keys of DatasetSpec, schema_version 1 or 2",
             got=faults(error),
             where=str(path),
             fix=fix_of(error),
@@ -78,10 +79,19 @@ def load_spec(path: Path) -> DatasetSpec:
 
 
 class FolderDataset(Frozen):
-    """A labelled folder and the spec of its numbers; every read checks what it returns."""
+    """A labelled folder and the spec of its numbers; every read checks what it returns.
+
+    ``size`` is what the model takes, rows and columns. Images and labels get it where the spec has a policy for that; they
+    are as they are stored where it has none, or no size is given.
+    """
 
     root: Path
     spec: DatasetSpec
+    size: tuple[int, int] | None = None
+
+    def at(self, size: tuple[int, int]) -> "FolderDataset":
+        """Return the same data for a model that takes images of this size."""
+        return self.model_copy(update={"size": size})
 
     def require_channels(self, tasks: Mapping[str, int]) -> None:
         """Check that a model's output channels are those of the data set's classes.
@@ -121,20 +131,26 @@ class FolderDataset(Frozen):
         """Return an image as uint8 ``[height, width, 3]``, RGB.
 
         Raises:
-            DatasetError: see ``image_path`` and ``read_image``.
+            DatasetError: see ``image_path``, ``read_image`` and ``fit_image``.
         """
-        return read_image(self.image_path(identifier))
+        path = self.image_path(identifier)
+        image = read_image(path)
+        if self.size is None or self.spec.size_policy is None:
+            return image
+        return fit_image(image, self.size, self.spec.size_policy, where=str(path)).astype(np.uint8, copy=False)
 
     def encoded_label(self, task_name: str, identifier: str) -> Array:
-        """Return a label as it is stored; see ``check_encoded`` for its dtype and shape.
+        """Return a label as it is stored, at the size of ``image``; see ``check_encoded`` for its dtype and shape.
 
         Raises:
             DatasetError: the file is missing or unreadable, its mode, values or size are wrong.
         """
-        encoded = self.stored_label(task_name, identifier)
-        check_encoded(task_name, encoded, self.spec, where=str(self.label_path(task_name, identifier)))
+        encoded, where = self.stored_label(task_name, identifier), str(self.label_path(task_name, identifier))
+        check_encoded(task_name, encoded, self.spec, where=where)
         self.check_label_size(task_name, identifier, encoded)
-        return encoded
+        if self.size is None or self.spec.size_policy is None:
+            return encoded
+        return fit_label(task(task_name), encoded, self.spec, self.size, self.spec.size_policy, where=where)
 
     def label_path(self, task_name: str, identifier: str) -> Path:
         """Return where a label is stored, if there is one."""

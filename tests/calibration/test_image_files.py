@@ -1,13 +1,19 @@
 """The images of a labelled or a plain folder, and their fingerprint."""
 
+import json
 import shutil
 from pathlib import Path
 
+import numpy as np
 import pytest
+from PIL import Image
 
 from bundle.base.errors import DatasetError
-from calibration.image_files import ImageFiles, folder_images
+from bundle.tasks.preprocess import Preprocess
+from calibration.image_files import ImageFiles, fitted_images, folder_images
 from tests.compile import made
+
+PREPROCESS = Preprocess(height=made.SIDE, width=made.SIDE)
 
 
 @pytest.fixture(scope="module")
@@ -53,3 +59,20 @@ def test_a_folder_without_images_is_refused(exists: bool, tmp_path: Path) -> Non
         folder.mkdir()
     with pytest.raises(DatasetError):
         folder_images(folder, "calibration")
+
+
+def test_a_declared_policy_gives_every_image_the_models_size(scenes: Path, tmp_path: Path) -> None:
+    root = tmp_path / "scenes"
+    shutil.copytree(scenes, root)
+    Image.fromarray(np.full((10, 50, 3), 9, np.uint8)).save(root / "image" / "c0.png")
+    plain = fitted_images(root, "calibration", PREPROCESS)
+    assert next(plain.read())[1].shape == (10, 50, 3)  # refused where a graph takes it
+    hashes = {plain.sha256}
+    for policy in ("stretch", "letterbox", "crop"):
+        spec = json.loads((scenes / "dataset.json").read_text()) | {"schema_version": 2, "size_policy": policy}
+        (root / "dataset.json").write_text(json.dumps(spec))
+        files = fitted_images(root, "calibration", PREPROCESS)
+        assert {image.shape for _, image in files.read()} == {(made.SIDE, made.SIDE, 3)}
+        assert files.first(2).fit == files.fit
+        hashes.add(files.sha256)
+    assert len(hashes) == 4

@@ -142,6 +142,17 @@ def test_sizes_are_one_error_or_one_for_each_image(root: Path) -> None:
     ]
 
 
+@pytest.mark.parametrize(("policy", "refused"), [("letterbox", []), ("pad", ["c.png"])])
+def test_a_declared_policy_takes_every_size(root: Path, policy: str, refused: list[str]) -> None:
+    save(root, "image/c.png", np.ones((4, COLUMNS + 1, 3), np.uint8))
+    (root / "calibration.txt").write_text("a\nb\nc\n")
+    spec = json.loads((root / "dataset.json").read_text()) | {"schema_version": 2, "size_policy": policy}
+    (root / "dataset.json").write_text(json.dumps(spec))
+    assert check(root).of("error") == ()
+    errors = check(root, size=Preprocess(height=ROWS, width=COLUMNS)).of("error")
+    assert [Path(one.where).name for one in errors] == refused
+
+
 def test_what_is_few_missing_or_unused_is_a_warning(root: Path) -> None:
     (root / "val.txt").write_text("\n".join(VAL[:9]))
     (root / "depth" / "a.png").unlink()

@@ -16,6 +16,7 @@ from bundle.base.frozen import Frozen
 from bundle.tasks.agreement import Floats
 from bundle.tasks.kinds.colours import Inks, Palette, Rgb, ramp
 from bundle.tasks.metrics import Metric
+from bundle.tasks.resize import Size, nearest
 from bundle.tasks.spec import Array, DatasetSpec
 
 
@@ -93,6 +94,14 @@ class Kind(Frozen):
     def doubts(self, traits: Floats) -> Iterator[str]:
         """Yield what looks wrong in the mean traits of many labels; none of it is an error for sure."""
         yield from ()
+
+    def resized(self, encoded: Array, size: Size) -> Array:
+        """Return a checked encoded label at another size: here, of the nearest pixels."""
+        return nearest(encoded, size)
+
+    def void(self, spec: DatasetSpec) -> int:
+        """Return what an encoded label holds where nothing is labelled."""
+        return 0
 
     def out_of_range(self, prediction: Array, channels: int) -> tuple[str, str] | None:
         """Return what was expected and what came, if a graph's own prediction holds a value that means nothing."""

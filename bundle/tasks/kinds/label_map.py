@@ -52,6 +52,10 @@ class LabelMap(Kind):
         """Return how many pixels each class has."""
         return np.bincount(self.decode(encoded, spec).reshape(-1), minlength=IGNORE)[:channels]
 
+    def void(self, spec: DatasetSpec) -> int:
+        """Return the spec's ``ignore_index``."""
+        return spec.ignore_index
+
     def out_of_range(self, prediction: Array, channels: int) -> tuple[str, str] | None:
         """Return the classes and the largest number, if that is no class."""
         largest = int(prediction.max())

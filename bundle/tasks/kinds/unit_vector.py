@@ -9,6 +9,7 @@ from bundle.tasks.agreement import Floats
 from bundle.tasks.kinds.colours import INVALID_COLOUR, Inks, Rgb
 from bundle.tasks.kinds.kind import Kind, mean_label
 from bundle.tasks.metrics import MeanAngularErrorDeg, Metric, ShareUnderDeg, angles_deg
+from bundle.tasks.resize import Size, nearest, smooth
 from bundle.tasks.spec import Array, DatasetSpec
 
 RADIAN_DEG = 57.3
@@ -49,6 +50,15 @@ class UnitVector(Kind):
         vectors = encoded.transpose(2, 0, 1).astype(np.float32) / np.float32(127.5) - np.float32(1)
         length = np.sqrt((vectors * vectors).sum(axis=0, keepdims=True))  # never 0: 127.5 is no byte
         return np.asarray(np.where(encoded.any(axis=2), vectors / length, np.float32(0)), dtype=np.float32)
+
+    def resized(self, encoded: Array, size: Size) -> Array:
+        """Return the directions of the means of valid vectors, invalid where the nearest pixel is."""
+        valid = np.asarray(encoded.any(axis=2, keepdims=True))
+        mean = smooth(np.where(valid, encoded.astype(np.float64) / 127.5 - 1, 0.0), size)
+        length = np.sqrt((mean**2).sum(axis=2, keepdims=True))
+        unit = mean / np.where(length > 0, length, 1.0)
+        kept = nearest(valid, size) & (length > 0)
+        return np.where(kept, np.rint((unit + 1) * 127.5), 0).astype(np.uint8)
 
     def traits(self, encoded: Array, spec: DatasetSpec) -> Floats:
         """Return shares of the valid pixels, and two differences between halves of the image.
