@@ -25,10 +25,14 @@ class Fit(Frozen):
 
 
 class ImageFiles(Frozen):
-    """Image files in the order in which they are used; ``fit`` None leaves them as they are stored."""
+    """Image files in the order in which they are used; ``fit`` None leaves them as they are stored.
+
+    ``as_shown``: none has labels, so each is turned as its Exif orientation asks a viewer to.
+    """
 
     paths: tuple[Path, ...]
     fit: Fit | None = None
+    as_shown: bool = False
 
     @property
     def sha256(self) -> str:
@@ -39,7 +43,11 @@ class ImageFiles(Frozen):
 
     def first(self, count: int) -> "ImageFiles":
         """Return the first ``count`` of them."""
-        return ImageFiles(paths=self.paths[:count], fit=self.fit)
+        return self.of(self.paths[:count])
+
+    def of(self, paths: tuple[Path, ...]) -> "ImageFiles":
+        """Return other files, read in the same way."""
+        return ImageFiles(paths=paths, fit=self.fit, as_shown=self.as_shown)
 
     def fitted(self, preprocess: Preprocess, policy: SizePolicy | None) -> "ImageFiles":
         """Return the same files for a model; without a policy each has its size, or is refused where it is used."""
@@ -50,10 +58,10 @@ class ImageFiles(Frozen):
         """Yield each file's path and its image, uint8 ``[H, W, 3]``.
 
         Raises:
-            DatasetError: a file is unreadable, not 8-bit RGB, holds NaN, or is too large to be padded.
+            DatasetError: a file is unreadable, cannot be 8-bit RGB, holds NaN, or is too large to be padded.
         """
         for path in self.paths:
-            image = read_image(path)
+            image = read_image(path, as_shown=self.as_shown)
             if self.fit is not None:
                 size = (self.fit.height, self.fit.width)
                 image = fit_image(image, size, self.fit.policy, where=str(path)).astype(np.uint8, copy=False)
@@ -104,4 +112,4 @@ def folder_images(folder: Path, split: str) -> ImageFiles:
             where=str(folder),
             fix="give a folder with images like those the model will see, or a labelled folder",
         )
-    return ImageFiles(paths=paths)
+    return ImageFiles(paths=paths, as_shown=True)

@@ -61,11 +61,13 @@ def from_folder(
     Raises:
         DatasetError: see ``folder_images``; or a drawn image cannot be read, or has another size than the model takes.
     """
-    available = folder_images(folder, split).paths
-    files = ImageFiles(paths=choose(available, count, seed=seed)).fitted(preprocess, policy)
+    every = folder_images(folder, split)
+    available = every.paths
+    files = every.of(choose(available, count, seed=seed)).fitted(preprocess, policy)
     ids = tuple(path.stem if is_labelled(folder) else path.name for path in files.paths)
     few = (f"only {len(available)} images of the {count} asked for",) if len(available) < count else ()
-    return CalibrationSet(paths=files.paths, fit=files.fit, ids=ids, findings=(*few, *_check(files, ids, preprocess)))
+    findings = (*few, *_check(files, ids, preprocess))
+    return CalibrationSet(paths=files.paths, fit=files.fit, as_shown=files.as_shown, ids=ids, findings=findings)
 
 
 def hold_out(
@@ -81,11 +83,11 @@ def hold_out(
     """
     rest = tuple(path for path in folder_images(folder, split).paths if path not in set(drawn.paths))
     if len(rest) >= LEAST_HELD:
-        return drawn, ImageFiles(paths=choose(rest, most, seed=seed), fit=drawn.fit)
+        return drawn, drawn.of(choose(rest, most, seed=seed))
     held = min(most, -(-len(drawn.paths) // 4))
     kept = len(drawn.paths) - held or 1
     calibration = drawn.model_copy(update={"paths": drawn.paths[:kept], "ids": drawn.ids[:kept]})
-    return calibration, ImageFiles(paths=drawn.paths[-held:], fit=drawn.fit)
+    return calibration, drawn.of(drawn.paths[-held:])
 
 
 def _check(files: ImageFiles, ids: tuple[str, ...], preprocess: Preprocess) -> list[str]:

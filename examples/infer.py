@@ -62,7 +62,7 @@ def main(arguments: list[str] | None = None) -> None:
     folder = unpack_beside(given.bundle, key=given.key) if given.bundle.is_file() else given.bundle
     _require_new(given.out, folder)
     bundle = load_trusted(folder, given.key)
-    maps = infer(bundle, read_image(given.image), name=str(given.image), execute=given.execute)
+    maps = infer(bundle, read_image(given.image, as_shown=True), name=str(given.image), execute=given.execute)
     given.out.mkdir(parents=True)
     for name, values in maps.items():
         (given.out / f"{name}.png").write_bytes(png(picture(bundle, name, values)))

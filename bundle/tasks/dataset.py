@@ -22,14 +22,15 @@ from bundle.base.errors import DatasetError
 from bundle.base.frozen import Frozen, faults, fix_of
 from bundle.base.limits import read_limited
 from bundle.tasks.fit import fit_image, fit_label
-from bundle.tasks.image_files import decode, decode_npy, image_size
-from bundle.tasks.spec import Array, DatasetSpec
+from bundle.tasks.image_files import decode, decode_npy, decode_rgb, image_size
+from bundle.tasks.spec import IGNORE, Array, DatasetSpec
 from bundle.tasks.table import Task, task
 
 Image: TypeAlias = NDArray[np.uint8]
 
 SPEC_FILE = "dataset.json"
 IMAGE_SUFFIXES = (".jpg", ".jpeg", ".png", ".npy")
+_SUFFIXES = (*IMAGE_SUFFIXES, *(suffix.upper() for suffix in IMAGE_SUFFIXES))
 _ID = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]*")
 
 
@@ -192,7 +193,7 @@ def find_image(root: Path, identifier: str) -> Path:
         DatasetError: there is none, or more than one.
     """
     stem = root / "image" / identifier
-    files = [path for suffix in IMAGE_SUFFIXES if (path := stem.with_name(identifier + suffix)).is_file()]
+    files = [path for suffix in _SUFFIXES if (path := stem.with_name(identifier + suffix)).is_file()]
     if len(files) != 1:
         raise DatasetError(
             f"image {identifier!r} has {'no file' if not files else 'more than one file'}",
@@ -283,17 +284,18 @@ def is_id(text: str) -> bool:
     return _ID.fullmatch(text) is not None
 
 
-def read_image(path: Path) -> Image:
-    """Read one image file as uint8 ``[height, width, 3]``, RGB; nothing is converted or resized.
+def read_image(path: Path, *, as_shown: bool = False) -> Image:
+    """Read one image file as uint8 ``[height, width, 3]``, RGB.
+
+    ``as_shown``: it has no labels, so it is turned as its Exif orientation asks a viewer to; else such a file is refused.
 
     Raises:
-        DatasetError: the file is unreadable, too large, turned by its Exif orientation, not 8-bit RGB, or holds NaN (a
-            ``.npy`` of floats).
+        DatasetError: the file is unreadable or too large, cannot be 8-bit RGB in one way only, or holds NaN (a ``.npy`` of
+            floats).
         TargetUnavailable: Pillow is not installed.
     """
-    if path.suffix == ".npy":
-        return check_image(decode_npy(path), where=str(path))
-    return check_image(decode(path, ("RGB",)), where=str(path))
+    pixels = decode_npy(path) if path.suffix.lower() == ".npy" else decode_rgb(path, as_shown=as_shown)
+    return check_image(pixels, where=str(path))
 
 
 def check_image(image: Array, *, where: str) -> Image:
@@ -367,4 +369,5 @@ def _read_png(path: Path, row: Task) -> Array:
             where=str(path),
             fix="add the label, or leave the task or the id out",
         )
-    return decode(path, row.kind.label_modes)
+    encoded = decode(path, row.kind.label_modes)
+    return np.where(encoded, np.uint8(IGNORE), np.uint8(0)) if encoded.dtype == np.bool_ else encoded

@@ -76,3 +76,17 @@ def test_a_declared_policy_gives_every_image_the_models_size(scenes: Path, tmp_p
         assert files.first(2).fit == files.fit
         hashes.add(files.sha256)
     assert len(hashes) == 4
+
+
+def test_a_turned_photo_is_turned_where_nothing_is_labelled(scenes: Path, tmp_path: Path) -> None:
+    """Of a labelled folder it is refused: its labels may have been drawn on either picture."""
+    turned = Image.Exif()
+    turned[0x0112] = 3
+    Image.fromarray(made.image(0)).save(tmp_path / "photo.png", exif=turned)
+    [(_, shown)] = folder_images(tmp_path, "").read()
+    np.testing.assert_array_equal(shown, made.image(0)[::-1, ::-1])
+    root = tmp_path / "scenes"
+    shutil.copytree(scenes, root)
+    shutil.copyfile(tmp_path / "photo.png", root / "image" / f"{made.CALIBRATION[0]}.png")
+    with pytest.raises(DatasetError, match="turned or mirrored"):
+        next(folder_images(root, "calibration").read())

@@ -53,7 +53,7 @@ def test_every_fault_of_every_file_is_named_in_one_run(root: Path) -> None:
     save(root, "semseg/v3.png", np.full((ROWS, COLUMNS + 1), 9, np.uint8))  # two faults: a value and the size
     save(root, "depth/v4.png", np.zeros((ROWS, COLUMNS), np.uint8))
     save(root, "edge/v4.png", np.full((ROWS, COLUMNS), 3, np.uint8))
-    save(root, "image/v5.png", np.zeros((ROWS, COLUMNS), np.uint8))
+    save(root, "image/v5.png", np.zeros((ROWS, COLUMNS), np.uint16))
     (root / "val.txt").write_text("\n".join((*VAL, "v9", "../x")))
     errors = [(Path(one.where).name, one.message) for one in check(root).of("error")]
     expected = [

@@ -14,10 +14,11 @@ POSITIVE = 0.9  # pixels above this quantile of all predictions are the positive
 
 
 class Probability(Kind):
-    """Encoded label: uint8 ``[H, W]``, 0 or 255. ``thin``: what is positive is lines of one pixel's width."""
+    """Encoded label: uint8 ``[H, W]``, 0 or 255; a mask of one bit is read as that. ``thin``: what is positive is lines of one pixel's width."""
 
     tensors = "tdss.kinds.probability"
     channels = 1
+    label_modes = ("L", "1")
     values = ("no", "yes")
     stored = np.uint8
     scale = 255
