@@ -81,7 +81,7 @@ def check_folder(root: Path, spec: Path | None, use: Use, track: Track) -> Folde
         if image is not None:
             same[hashlib.sha256(repr(image.shape).encode() + image.tobytes()).hexdigest()].append(identifier)
         if labels is not None:
-            _read_labels(labels, identifier, members[identifier], use.evaluation, findings)
+            _read_labels(labels, identifier, members[identifier], use.evaluation, identifier in sizes, findings)
     compare_splits(splits, use.evaluation, list(same.values()), findings, root)
     if use.size is None and policy is None:
         compare_sizes(sizes, findings, root)
@@ -138,7 +138,9 @@ def _image(
     return image if size is None or policy is not None else size.check(image, name=str(path))
 
 
-def _read_labels(labels: _Labels, identifier: str, splits: list[str], evaluation: str, findings: Findings) -> None:
+def _read_labels(
+    labels: _Labels, identifier: str, splits: list[str], evaluation: str, has_image: bool, findings: Findings
+) -> None:
     """Read the labels of one image and count them in its splits; one that is missing is an error where it is judged on."""
     data = labels.data
     for name in labels.tasks:
@@ -153,7 +155,7 @@ def _read_labels(labels: _Labels, identifier: str, splits: list[str], evaluation
         if encoded is None:
             continue
         valid = findings.passes(check_encoded, name, encoded, data.spec, where=str(path))
-        fits = findings.passes(data.check_label_size, name, identifier, encoded)
+        fits = has_image and findings.passes(data.check_label_size, name, identifier, encoded)
         for tally in tallies if valid and fits else ():
             tally.add(encoded)
 

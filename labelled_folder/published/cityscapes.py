@@ -12,10 +12,10 @@ from pathlib import Path
 
 import numpy as np
 from numpy.typing import NDArray
-from pydantic import BaseModel, ValidationError
+from pydantic import ValidationError
 
 from bundle.base.errors import DatasetError
-from bundle.base.frozen import faults
+from bundle.base.frozen import Frozen, faults
 from bundle.base.limits import Positive, read_limited
 from bundle.tasks.dataset import check_ids, read_image
 from bundle.tasks.image_files import decode
@@ -57,19 +57,19 @@ _VOID = tuple(value for value in (*range(34), 255) if value not in CLASSES.value
 _TABLE = classes_table({value: index for index, value in enumerate(CLASSES.values())}, _VOID)
 
 
-class Extrinsic(BaseModel):
+class Extrinsic(Frozen, extra="ignore"):
     """What is read of a camera's extrinsic numbers: metres between the two cameras."""
 
     baseline: Positive
 
 
-class Intrinsic(BaseModel):
+class Intrinsic(Frozen, extra="ignore"):
     """What is read of a camera's intrinsic numbers: the focal length in pixels."""
 
     fx: Positive
 
 
-class Camera(BaseModel):
+class Camera(Frozen, extra="ignore"):
     """A camera file; keys that are not read are not looked at."""
 
     extrinsic: Extrinsic

@@ -60,7 +60,6 @@ def test_every_fault_of_every_file_is_named_in_one_run(root: Path) -> None:
         ("val.txt", "'v9' occurs twice"),
         ("val.txt", "'../x' is not an id"),
         ("image", "'v0' has no file"),
-        ("image", "'v0' has no file"),
         ("v1.png", "cannot be read"),
         ("v2.png", "semseg label is missing"),
         ("v3.png", "values that mean nothing"),
@@ -71,7 +70,7 @@ def test_every_fault_of_every_file_is_named_in_one_run(root: Path) -> None:
     ]
     for name, words in expected:
         assert any(name == where and words in message for where, message in errors), (name, words)
-    assert {where for where, _ in errors} == {name for name, _ in expected}
+    assert len(errors) == len(expected)
 
 
 def turned(axis: int) -> Callable[[np.ndarray], np.ndarray]:

@@ -1,10 +1,13 @@
 """Each published layout becomes the arrays that its encodings say, written here by hand; a bad tree is one clear error."""
 
+import json
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 
 import numpy as np
 import pytest
+from PIL import Image
 
 from bundle.base.errors import DatasetError, InputError
 from bundle.formats.artifacts import hash_folder
@@ -13,9 +16,15 @@ from labelled_folder.convert import Terms, convert, spread
 from labelled_folder.published.files import read_mat
 from labelled_folder.published.pascal_context import boundaries, thinned
 from labelled_folder.published.table import LAYOUTS
+from tests.cli.run import tdss
 from tests.labelled_folder.published import trees
 
 ROWS = trees.HEIGHT
+TREES: dict[str, Callable[[Path], Path]] = {
+    "pascal-context": trees.pascal,
+    "nyudv2": partial(trees.nyud, png=True),
+    "cityscapes": partial(trees.cityscapes, camera=True),
+}
 UP, TOWARD, NONE = [128, 255, 128], [128, 128, 255], [0, 0, 0]
 
 
@@ -122,12 +131,7 @@ ZERO = np.zeros((ROWS, 6), np.uint8)
 def test_a_bad_tree_is_one_error_and_nothing_is_written(
     tmp_path: Path, layout: str, change: Callable[[Path], None], message: str
 ) -> None:
-    make = {
-        "pascal-context": trees.pascal,
-        "nyudv2": lambda root: trees.nyud(root, png=True),
-        "cityscapes": lambda root: trees.cityscapes(root, camera=True),
-    }[layout]
-    source = make(tmp_path / "in")
+    source = TREES[layout](tmp_path / "in")
     change(source)
     with pytest.raises(DatasetError, match=message):
         converted(layout, source, tmp_path / "out")
@@ -169,3 +173,24 @@ def test_nothing_of_a_mat_file_is_unpickled(tmp_path: Path) -> None:
     path.write_bytes(b"\x80\x04cos\nsystem\n(S'true'\ntR.")
     with pytest.raises(DatasetError, match="cannot be read"):
         read_mat(path, "anno")
+
+
+@pytest.mark.parametrize("name", LAYOUTS)
+def test_check_takes_what_convert_writes(tmp_path: Path, name: str, capsys: pytest.CaptureFixture[str]) -> None:
+    source, out = TREES[name](tmp_path / "in"), tmp_path / "out"
+    for path in source.rglob("*"):  # the two images of a tree are one picture; its splits must not share one
+        if path.suffix in (".jpg", ".png") and path.parent.name in ("JPEGImages", "images", "aachen"):
+            with Image.open(path) as image:
+                array = np.asarray(image)
+            if array.ndim == 3 and path.stem in ("2008_000001", "0001", "aachen_000000_000019_leftImg8bit"):
+                Image.fromarray(255 - array).save(path)
+    words = ["data", "convert", str(source), "--from", name, "--out", str(out), "--size", "8", "12", "--json"]
+    code, answer, _ = tdss(*words, capsys=capsys)
+    assert code == 0 and json.loads(answer) == {"folder": str(out), "splits": {"calibration": 1, "val": 1}}
+    code, answer, _ = tdss("data", "check", str(out), "--size", "8", "12", "--json", capsys=capsys)
+    assert code == 0 and json.loads(answer)["sizes"] == {"8×12": 2}
+
+
+def test_a_layout_that_has_no_reader_is_named(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    code, _, error = tdss("data", "convert", str(tmp_path), "--from", "taskonomy", "--out", "x", capsys=capsys)
+    assert code == 2 and "no reader for the layout 'taskonomy'" in error and "cityscapes" in error
