@@ -13,6 +13,7 @@ import numpy as np
 
 from bundle.base.errors import DatasetError
 from bundle.tasks.preprocess import Preprocess
+from bundle.tasks.spec import SizePolicy
 from calibration.image_files import ImageFiles, folder_images, is_labelled
 
 T = TypeVar("T")
@@ -50,17 +51,23 @@ def choose(items: tuple[T, ...], count: int, *, seed: int) -> tuple[T, ...]:
     return tuple(items[index] for index in picks)
 
 
-def from_folder(folder: Path, split: str, count: int, *, seed: int, preprocess: Preprocess) -> CalibrationSet:
+def from_folder(
+    folder: Path, split: str, count: int, *, seed: int, preprocess: Preprocess, policy: SizePolicy | None = None
+) -> CalibrationSet:
     """Draw images from ``split`` of a labelled folder, whose labels and spec are not read, or from a plain folder.
+
+    ``policy`` says how an image of another size than the model's becomes its input; None: it is refused.
 
     Raises:
         DatasetError: see ``folder_images``; or a drawn image cannot be read, or has another size than the model takes.
     """
-    available = folder_images(folder, split).paths
-    files = ImageFiles(paths=choose(available, count, seed=seed))
+    every = folder_images(folder, split)
+    available = every.paths
+    files = every.of(choose(available, count, seed=seed)).fitted(preprocess, policy)
     ids = tuple(path.stem if is_labelled(folder) else path.name for path in files.paths)
     few = (f"only {len(available)} images of the {count} asked for",) if len(available) < count else ()
-    return CalibrationSet(paths=files.paths, ids=ids, findings=(*few, *_check(files, ids, preprocess)))
+    findings = (*few, *_check(files, ids, preprocess))
+    return CalibrationSet(paths=files.paths, fit=files.fit, as_shown=files.as_shown, ids=ids, findings=findings)
 
 
 def hold_out(
@@ -76,11 +83,11 @@ def hold_out(
     """
     rest = tuple(path for path in folder_images(folder, split).paths if path not in set(drawn.paths))
     if len(rest) >= LEAST_HELD:
-        return drawn, ImageFiles(paths=choose(rest, most, seed=seed))
+        return drawn, drawn.of(choose(rest, most, seed=seed))
     held = min(most, -(-len(drawn.paths) // 4))
     kept = len(drawn.paths) - held or 1
     calibration = drawn.model_copy(update={"paths": drawn.paths[:kept], "ids": drawn.ids[:kept]})
-    return calibration, ImageFiles(paths=drawn.paths[-held:])
+    return calibration, drawn.of(drawn.paths[-held:])
 
 
 def _check(files: ImageFiles, ids: tuple[str, ...], preprocess: Preprocess) -> list[str]:

@@ -70,6 +70,12 @@ COMMANDS = (
         "studies.comparison.command",
         "Time what a user would do instead beside this compiler's graphs, in one interleaved run.",
     ),
+    Command(
+        "data check",
+        "cli.check_data",
+        "List every problem of every file of a labelled folder, and count what is in it.",
+    ),
+    Command("data convert", "cli.convert_data", "Write a published data set as a labelled folder."),
     Command("regress", "cli.regress", "Judge every task of a bundle on this machine against the stored reference."),
     Command("report", "cli.draw_report", "Draw the page of a bundle, report.html."),
     Command(

@@ -21,7 +21,7 @@ from bundle.base.terminal import say
 from bundle.formats.artifacts import Exported, hash_file, load
 from bundle.formats.manifest import Io
 from bundle.tasks.preprocess import Preprocess
-from calibration.image_files import ImageFiles, folder_images
+from calibration.image_files import ImageFiles, fitted_images
 from compile.stage.artifacts import ExportedSettings
 from compile.stage.command import announce, claim, run_script, timed
 from compile.stage.compare import Outputs, compare, require, run_graph
@@ -163,6 +163,13 @@ def quiet_export() -> Iterator[None]:
             logger.setLevel(level)
 
 
+def checkpoint_images(checkpoint: Path, images: Path, split: str) -> ImageFiles:
+    """Return the images of a folder for a checkpoint's model; raises as ``fitted_images`` and ``read_config`` do."""
+    from tdss.config_file import CONFIG, read_config
+
+    return fitted_images(images, split, Preprocess(**read_config(checkpoint / CONFIG).image.model_dump()))
+
+
 def main(
     model: Annotated[Path, typer.Option(help="A checkpoint folder: config.toml and model.safetensors.")],
     images: Images,
@@ -178,7 +185,7 @@ def main(
     Example: python compile/export.py --model models/default --out build/exported
     """
     claim(out, Exported, model, images)
-    chosen = folder_images(images, split).first(count)
+    chosen = checkpoint_images(model, images, split).first(count)
     with timed("export"):
         exported = export(model, out, io, chosen, say, threads=threads)
     announce(exported, as_json=as_json)

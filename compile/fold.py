@@ -26,7 +26,8 @@ from bundle.base.terminal import print_answer, say
 from bundle.formats.artifacts import SIDECAR, Folded, Simplified, load, write_text
 from bundle.formats.fold import FOLD, FoldPicture, FoldProof, FoldRecord, FoldSettings
 from bundle.tasks.dataset import SPEC_FILE, FolderDataset, load_spec
-from calibration.image_files import ImageFiles, folder_images
+from bundle.tasks.preprocess import Preprocess
+from calibration.image_files import ImageFiles, fitted_images
 from compile.stage.artifacts import FoldedSettings, SimplifiedSettings, folding_of
 from compile.stage.command import announce, claim, run_script, timed
 from compile.stage.config import FoldMode, FreezeOptions, require_mode
@@ -210,26 +211,26 @@ class Asked(NamedTuple):
 
 def _simplified(checkpoint: Path, scratch: Path, asked: Asked) -> Simplified:
     """Export and simplify a checkpoint in ``scratch``."""
-    from compile.export import export
+    from compile.export import checkpoint_images, export
     from compile.simplify import simplify
 
-    few = folder_images(asked.images, asked.split).first(asked.proven)
+    few = checkpoint_images(checkpoint, asked.images, asked.split).first(asked.proven)
     with timed("export"):
         exported = export(checkpoint, scratch / "exported", "raw", few, say, threads=asked.threads)
     with timed("simplify"):
         return simplify(exported, scratch / "simplified", few, threads=asked.threads)
 
 
-def _freezing(model: Path, asked: Asked) -> FreezeOptions | None:
+def _freezing(model: Path, images: ImageFiles, preprocess: Preprocess, asked: Asked) -> FreezeOptions | None:
     """Return what freezing sees: labels are those of a labelled folder, scales those of a checkpoint's card."""
     from tdss.card import load_card
 
     if not asked.freeze_gates:
         return None
-    spec, card = asked.images / SPEC_FILE, load_card(model)
+    spec, card, size = asked.images / SPEC_FILE, load_card(model), (preprocess.height, preprocess.width)
     return FreezeOptions(
-        images=folder_images(asked.images, asked.split).first(asked.calibration),
-        labels=FolderDataset(root=asked.images, spec=load_spec(spec)) if spec.is_file() else None,
+        images=images.first(asked.calibration),
+        labels=FolderDataset(root=asked.images, spec=load_spec(spec), size=size) if spec.is_file() else None,
         scales={} if card is None else card.metrics,
     )
 
@@ -314,7 +315,8 @@ def _fold_folder(model: Path, out: Path | None, asked: Asked, *, explain: bool, 
         scratch = Path(temporary)
         is_graph = (model / SIDECAR).is_file()
         simplified = load(Simplified, model) if is_graph else _simplified(model, scratch, asked)
-        images = folder_images(asked.images, asked.split)
+        preprocess = graph_info(simplified).preprocess
+        images = fitted_images(asked.images, asked.split, preprocess)
         with timed("fold"):
             folded = fold(
                 simplified,
@@ -325,7 +327,7 @@ def _fold_folder(model: Path, out: Path | None, asked: Asked, *, explain: bool, 
                 say,
                 threads=asked.threads,
                 tasks=_names(asked.tasks),
-                freezing=_freezing(model, asked),
+                freezing=_freezing(model, images, preprocess, asked),
             )
         if explain:
             _explain(simplified, folded, images.first(asked.calibration), as_json=as_json)

@@ -18,7 +18,7 @@ from bundle.base.terminal import say
 from bundle.formats.artifacts import Quantized, Simplified, load
 from bundle.formats.outputs import require_container
 from bundle.tasks.preprocess import Preprocess, Triple
-from calibration.image_files import ImageFiles, folder_images
+from calibration.image_files import ImageFiles, declared_policy, folder_images
 from calibration.sampling import CalibrationSet, from_folder, hold_out
 from compile.graphs.fp16 import write_fp16
 from compile.graphs.load_onnx import import_graph
@@ -104,7 +104,7 @@ def _check(job: QuantizationJob, variants: list[Variant]) -> dict[str, tuple[Out
 
     A float graph must compute the same; how far a narrower one is off is recorded, and judged by the regression.
     """
-    feeds = feeds_of(job.info, job.calibration.paths[:CHECK_IMAGES])
+    feeds = feeds_of(job.info, job.calibration.first(CHECK_IMAGES))
     reference = run_graph(job.source, job.info, feeds, exact=False, threads=job.run.threads)
     found: dict[str, tuple[OutputError, ...]] = {}
     for variant in variants:
@@ -147,7 +147,7 @@ def main(
     claim(out, Quantized, model, images, kept)
     require_container(kept)
     run, chosen = RunConfig(device=device, threads=threads), find_target(target)
-    few = ImageFiles(paths=folder_images(images, split).paths[:CHECK_IMAGES])
+    few = folder_images(images, split).first(CHECK_IMAGES)
     flags, held = InputFlags(input_name, read_shape(shape)), NOTHING_HELD
     if not model.is_dir():
         flags = flags._replace(size=next(few.read())[1].shape[:2])
@@ -157,7 +157,9 @@ def main(
         )
         if graph.folder != model:
             say(f"graph: {read_settings(SimplifiedSettings, graph).preparation}")
-        drawn = from_folder(images, split, count, seed=seed, preprocess=graph_info(graph).preprocess)
+        drawn = from_folder(
+            images, split, count, seed=seed, preprocess=graph_info(graph).preprocess, policy=declared_policy(images)
+        )
         for finding in drawn.findings:
             say(f"calibration: {finding}")
         if not model.is_dir():

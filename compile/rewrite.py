@@ -14,7 +14,7 @@ import onnx_ir as ir
 import typer
 
 from bundle.formats.artifacts import Folded, Simplified, load
-from calibration.image_files import ImageFiles, folder_images
+from calibration.image_files import ImageFiles, fitted_images
 from compile.graphs.output_floors import comparison_floors
 from compile.graphs.passes.table import apply_passes
 from compile.simplify import operators
@@ -71,8 +71,8 @@ def main(
     claim(out, Simplified, model, images)
     chosen = find_target(target)
     names = chosen.rewrites(chosen.capabilities(RunConfig(device=device, threads=threads)))
-    checked = folder_images(images, split).first(count)
     folded = load(Folded, model)
+    checked = fitted_images(images, split, graph_info(folded).preprocess).first(count)
     with timed("rewrite"):
         rewritten = rewrite(folded, out, names, checked, threads=threads)
     announce(rewritten, as_json=as_json)

@@ -19,7 +19,7 @@ import typer
 from bundle.base.errors import ArtifactError, GraphError
 from bundle.base.isolated import module
 from bundle.formats.artifacts import Exported, Simplified, load
-from calibration.image_files import ImageFiles, folder_images
+from calibration.image_files import ImageFiles, fitted_images
 from compile.graphs.onnxsim_worker import NO_FILE
 from compile.stage.artifacts import Operators, Preparation, SimplifiedSettings
 from compile.stage.code_hash import ROOT
@@ -123,8 +123,8 @@ def main(
     Example: python compile/simplify.py --model build/exported --out build/simplified
     """
     claim(out, Simplified, model, images)
-    chosen = folder_images(images, split).first(count)
     exported = load(Exported, model)
+    chosen = fitted_images(images, split, graph_info(exported).preprocess).first(count)
     with timed("simplify"):
         simplified = simplify(exported, out, chosen, threads=threads)
     announce(simplified, as_json=as_json)

@@ -1,7 +1,8 @@
 """Run a bundle on one image and write what each task sees as a PNG: ``python -m examples.infer BUNDLE IMAGE --out DIR``.
 
-BUNDLE is a folder, or an archive NAME.zip. IMAGE has the model's size: a PNG or JPEG file, for which Pillow is needed, or a .npy
-file that holds uint8 [height, width, 3], RGB. All else needs NumPy, pydantic and the target's runtime only.
+BUNDLE is a folder, or an archive NAME.zip. IMAGE has the model's size, or any size if the bundle's data has a size policy. It
+is a PNG or JPEG file, for which Pillow is needed, or a .npy file that holds uint8 [height, width, 3], RGB. All else needs NumPy,
+pydantic and the target's runtime only.
 """
 
 import argparse
@@ -62,7 +63,7 @@ def main(arguments: list[str] | None = None) -> None:
     folder = unpack_beside(given.bundle, key=given.key) if given.bundle.is_file() else given.bundle
     _require_new(given.out, folder)
     bundle = load_trusted(folder, given.key)
-    maps = infer(bundle, read_image(given.image), name=str(given.image), execute=given.execute)
+    maps = infer(bundle, read_image(given.image, as_shown=True), name=str(given.image), execute=given.execute)
     given.out.mkdir(parents=True)
     for name, values in maps.items():
         (given.out / f"{name}.png").write_bytes(png(picture(bundle, name, values)))
@@ -83,7 +84,11 @@ def _require_new(out: Path, bundle: Path) -> None:
 def _parser() -> argparse.ArgumentParser:
     parser = Parser(prog="python -m examples.infer", description="Draw what each task sees in an image.")
     parser.add_argument("bundle", type=Path, help="a bundle's folder, or its archive NAME.zip")
-    parser.add_argument("image", type=Path, help="a PNG, JPEG or .npy file of the model's size")
+    parser.add_argument(
+        "image",
+        type=Path,
+        help="a PNG, JPEG or .npy file of the model's size, or of any if the bundle's data has a size policy",
+    )
     parser.add_argument("--out", type=Path, required=True, metavar="DIR", help="the folder to make, one PNG per task")
     parser.add_argument("--execute", choices=("auto", "device", "emulation"), default="auto", help="default: auto")
     parser.add_argument(

@@ -110,7 +110,7 @@ def measure(model: Model) -> tuple[str, Plan, dict[str, Plan]]:
         GraphError: NNCF or a pass refuses the graph.
         TargetUnavailable: TensorRT-RTX is not here, or died.
     """
-    feeds = feeds_of(model.info, model.calibration.paths)[:2]
+    feeds = feeds_of(model.info, model.calibration.first(2))
     model.work.mkdir(parents=True, exist_ok=True)
     ranges = write_ranges(model.graph, model.work, feeds, threads=0)
     reference = run_graph(model.graph, model.info, feeds, exact=True, threads=0)

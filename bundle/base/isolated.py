@@ -14,7 +14,19 @@ from pathlib import Path
 from types import ModuleType
 
 ROOT = Path(__file__).resolve().parents[2]
-OURS = ("bundle", "calibration", "cli", "compile", "device_runtime", "examples", "report", "studies", "targets", "tdss")
+OURS = (
+    "bundle",
+    "calibration",
+    "cli",
+    "compile",
+    "device_runtime",
+    "examples",
+    "labelled_folder",
+    "report",
+    "studies",
+    "targets",
+    "tdss",
+)
 FOUND = (*OURS, "tests")
 _ENTER = "import os, sys; sys.path[:] = sys.argv.pop(1).split(os.pathsep); from bundle.base.isolated import isolate; isolate(); "
 _RUN = "import runpy; runpy.run_module(sys.argv.pop(1), run_name='__main__', alter_sys=True)"

@@ -3,18 +3,25 @@
 from collections.abc import Mapping
 
 from bundle.formats.manifest import Manifest
+from bundle.tasks.dataset import check_image
+from bundle.tasks.fit import fit_image
 from bundle.tasks.postprocess import predict
 from bundle.tasks.spec import Array
 from bundle.tasks.table import task
 
 
 def feed(manifest: Manifest, frame: Array, *, name: str = "the image given") -> dict[str, Array]:
-    """Return what a session of this bundle takes for a frame, uint8 ``[H, W, 3]`` RGB of the model's size.
+    """Return what a session of this bundle takes for a frame, uint8 ``[H, W, 3]`` RGB.
+
+    A frame of another size than the model's gets it by the policy of the data that the bundle was judged on.
 
     Raises:
-        DatasetError: another size (nothing is resized), another dtype, or NaN; ``name`` says which image.
+        DatasetError: another size where that data has no policy, another dtype, or NaN; ``name`` says which image.
     """
-    preprocess = manifest.preprocess
+    preprocess, policy = manifest.preprocess, manifest.dataset.size_policy
+    if policy is not None:
+        size = (preprocess.height, preprocess.width)
+        frame = fit_image(check_image(frame, where=name), size, policy, where=name)
     if manifest.io == "edge":
         return {"image": preprocess.check(frame, name=name)[None]}
     return {"image": preprocess.apply(frame, name=name)}

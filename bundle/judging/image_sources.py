@@ -89,7 +89,8 @@ def labelled(manifest: Manifest, root: Path, split: str, reference: Path | None)
         DatasetError: the folder has no such split, or (while its images are read) one has another size.
         InputError: the arrays are of another checkpoint, other images or other tasks.
     """
-    data = FolderDataset(root=root, spec=manifest.dataset)
+    size = (manifest.preprocess.height, manifest.preprocess.width)
+    data = FolderDataset(root=root, spec=manifest.dataset, size=size)
     _check_spec(root, manifest)
     ids = data.ids(split)
     references = {} if reference is None else read_arrays(reference, manifest, ids)
@@ -127,7 +128,7 @@ def _folder_images(data: FolderDataset, ids: tuple[str, ...], manifest: Manifest
                 expected=f"{list(size)} (rows, columns)",
                 got=str(list(image.shape[:2])),
                 where=str(data.root),
-                fix="resize the images and labels of the split: the graph's shapes are static",
+                fix="resize the images and labels of the split: the bundle was built without a size_policy",
             )
         labels = {name: data.encoded_label(name, identifier) for name in manifest.tasks}
         yield EvaluationSample(id=identifier, image=image, labels=labels, predictions={}, outputs={})

@@ -10,7 +10,7 @@ Files are read in bundle/tasks/image_files.py.
 """
 
 import re
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import TypeAlias
 
@@ -21,14 +21,16 @@ from pydantic import ValidationError
 from bundle.base.errors import DatasetError
 from bundle.base.frozen import Frozen, faults, fix_of
 from bundle.base.limits import read_limited
-from bundle.tasks.image_files import decode, decode_npy, image_size
-from bundle.tasks.spec import Array, DatasetSpec
+from bundle.tasks.fit import fit_image, fit_label
+from bundle.tasks.image_files import decode, decode_npy, decode_rgb, image_size
+from bundle.tasks.spec import IGNORE, Array, DatasetSpec
 from bundle.tasks.table import Task, task
 
 Image: TypeAlias = NDArray[np.uint8]
 
 SPEC_FILE = "dataset.json"
 IMAGE_SUFFIXES = (".jpg", ".jpeg", ".png", ".npy")
+_SUFFIXES = (*IMAGE_SUFFIXES, *(suffix.upper() for suffix in IMAGE_SUFFIXES))
 _ID = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]*")
 
 
@@ -70,7 +72,7 @@ def load_spec(path: Path) -> DatasetSpec:
     except ValidationError as error:
         raise DatasetError(
             "the data set's spec cannot be read",
-            expected="the keys of DatasetSpec, schema_version 1",
+            expected="the keys of DatasetSpec, schema_version 1 or 2",
             got=faults(error),
             where=str(path),
             fix=fix_of(error),
@@ -78,10 +80,19 @@ def load_spec(path: Path) -> DatasetSpec:
 
 
 class FolderDataset(Frozen):
-    """A labelled folder and the spec of its numbers; every read checks what it returns."""
+    """A labelled folder and the spec of its numbers; every read checks what it returns.
+
+    ``size`` is what the model takes, rows and columns. Images and labels get it where the spec has a policy for that; they
+    are as they are stored where it has none, or no size is given.
+    """
 
     root: Path
     spec: DatasetSpec
+    size: tuple[int, int] | None = None
+
+    def at(self, size: tuple[int, int]) -> "FolderDataset":
+        """Return the same data for a model that takes images of this size."""
+        return self.model_copy(update={"size": size})
 
     def require_channels(self, tasks: Mapping[str, int]) -> None:
         """Check that a model's output channels are those of the data set's classes.
@@ -121,29 +132,54 @@ class FolderDataset(Frozen):
         """Return an image as uint8 ``[height, width, 3]``, RGB.
 
         Raises:
-            DatasetError: see ``image_path`` and ``read_image``.
+            DatasetError: see ``image_path``, ``read_image`` and ``fit_image``.
         """
-        return read_image(self.image_path(identifier))
+        path = self.image_path(identifier)
+        image = read_image(path)
+        if self.size is None or self.spec.size_policy is None:
+            return image
+        return fit_image(image, self.size, self.spec.size_policy, where=str(path)).astype(np.uint8, copy=False)
 
     def encoded_label(self, task_name: str, identifier: str) -> Array:
-        """Return a label as it is stored; see ``check_encoded`` for its dtype and shape.
+        """Return a label as it is stored, at the size of ``image``; see ``check_encoded`` for its dtype and shape.
 
         Raises:
             DatasetError: the file is missing or unreadable, its mode, values or size are wrong.
         """
-        path = self.root / task_name / f"{identifier}.png"
-        encoded = _read_png(path, task(task_name))
-        check_encoded(task_name, encoded, self.spec, where=str(path))
+        encoded, where = self.stored_label(task_name, identifier), str(self.label_path(task_name, identifier))
+        check_encoded(task_name, encoded, self.spec, where=where)
+        self.check_label_size(task_name, identifier, encoded)
+        if self.size is None or self.spec.size_policy is None:
+            return encoded
+        return fit_label(task(task_name), encoded, self.spec, self.size, self.spec.size_policy, where=where)
+
+    def label_path(self, task_name: str, identifier: str) -> Path:
+        """Return where a label is stored, if there is one."""
+        return self.root / task_name / f"{identifier}.png"
+
+    def stored_label(self, task_name: str, identifier: str) -> Array:
+        """Return a label's pixels, of which nothing but the mode was checked.
+
+        Raises:
+            DatasetError: the file is missing or unreadable, or its mode is wrong.
+        """
+        return _read_png(self.label_path(task_name, identifier), task(task_name))
+
+    def check_label_size(self, task_name: str, identifier: str, encoded: Array) -> None:
+        """Refuse a label of another size than its image.
+
+        Raises:
+            DatasetError: it has another size, or there is no such image.
+        """
         size = image_size(self.image_path(identifier))
         if encoded.shape[:2] != size:
             raise DatasetError(
                 f"the {task_name} label of {identifier!r} and its image differ in size",
                 expected=f"{size} (rows, columns)",
                 got=str(encoded.shape[:2]),
-                where=str(path),
+                where=str(self.label_path(task_name, identifier)),
                 fix="render the label at the image's size",
             )
-        return encoded
 
     def label(self, task_name: str, identifier: str) -> Array:
         """Return a decoded label, see ``decode_label``."""
@@ -157,7 +193,7 @@ def find_image(root: Path, identifier: str) -> Path:
         DatasetError: there is none, or more than one.
     """
     stem = root / "image" / identifier
-    files = [path for suffix in IMAGE_SUFFIXES if (path := stem.with_name(identifier + suffix)).is_file()]
+    files = [path for suffix in _SUFFIXES if (path := stem.with_name(identifier + suffix)).is_file()]
     if len(files) != 1:
         raise DatasetError(
             f"image {identifier!r} has {'no file' if not files else 'more than one file'}",
@@ -174,6 +210,17 @@ def read_ids(path: Path) -> tuple[str, ...]:
 
     Raises:
         DatasetError: the file is missing or empty, an id is no plain name, or occurs twice.
+    """
+    ids = read_lines(path)
+    check_ids(ids, where=str(path))
+    return ids
+
+
+def read_lines(path: Path) -> tuple[str, ...]:
+    """Read the lines of a split file that are not blank; whether they are ids is not checked.
+
+    Raises:
+        DatasetError: the file is missing or empty.
     """
     if not path.is_file():
         known = ", ".join(sorted(other.stem for other in path.parent.glob("*.txt"))) or "none"
@@ -194,8 +241,8 @@ def read_ids(path: Path) -> tuple[str, ...]:
             where=str(path),
             fix="write one id a line",
         ) from error
-    ids = tuple(line.strip() for line in text.splitlines() if line.strip())
-    if not ids:
+    lines = tuple(line.strip() for line in text.splitlines() if line.strip())
+    if not lines:
         raise DatasetError(
             f"the split {path.stem!r} is empty",
             expected="one id a line",
@@ -203,8 +250,7 @@ def read_ids(path: Path) -> tuple[str, ...]:
             where=str(path),
             fix="list the ids that belong to the split",
         )
-    check_ids(ids, where=str(path))
-    return ids
+    return lines
 
 
 def check_ids(ids: tuple[str, ...], *, where: str) -> None:
@@ -213,11 +259,17 @@ def check_ids(ids: tuple[str, ...], *, where: str) -> None:
     Raises:
         DatasetError: naming the first such id.
     """
+    for error in id_faults(ids, where=where):
+        raise error
+
+
+def id_faults(ids: tuple[str, ...], *, where: str) -> Iterator[DatasetError]:
+    """Yield an error for each id that is no plain file name or that occurred before."""
     seen: set[str] = set()
     for identifier in ids:
-        if not _ID.fullmatch(identifier) or identifier in seen:
-            duplicate = identifier in seen
-            raise DatasetError(
+        duplicate = identifier in seen
+        if duplicate or not is_id(identifier):
+            yield DatasetError(
                 f"id {identifier!r} occurs twice" if duplicate else f"{identifier!r} is not an id",
                 expected="each id once, of letters, digits, dot, dash and underscore",
                 got=repr(identifier),
@@ -227,17 +279,23 @@ def check_ids(ids: tuple[str, ...], *, where: str) -> None:
         seen.add(identifier)
 
 
-def read_image(path: Path) -> Image:
-    """Read one image file as uint8 ``[height, width, 3]``, RGB; nothing is converted or resized.
+def is_id(text: str) -> bool:
+    """Say whether a text can be an id: a plain file name without its suffix."""
+    return _ID.fullmatch(text) is not None
+
+
+def read_image(path: Path, *, as_shown: bool = False) -> Image:
+    """Read one image file as uint8 ``[height, width, 3]``, RGB.
+
+    ``as_shown``: it has no labels, so it is turned as its Exif orientation asks a viewer to; else such a file is refused.
 
     Raises:
-        DatasetError: the file is unreadable, too large, turned by its Exif orientation, not 8-bit RGB, or holds NaN (a
-            ``.npy`` of floats).
+        DatasetError: the file is unreadable or too large, cannot be 8-bit RGB in one way only, or holds NaN (a ``.npy`` of
+            floats).
         TargetUnavailable: Pillow is not installed.
     """
-    if path.suffix == ".npy":
-        return check_image(decode_npy(path), where=str(path))
-    return check_image(decode(path, ("RGB",)), where=str(path))
+    pixels = decode_npy(path) if path.suffix.lower() == ".npy" else decode_rgb(path, as_shown=as_shown)
+    return check_image(pixels, where=str(path))
 
 
 def check_image(image: Array, *, where: str) -> Image:
@@ -311,4 +369,5 @@ def _read_png(path: Path, row: Task) -> Array:
             where=str(path),
             fix="add the label, or leave the task or the id out",
         )
-    return decode(path, row.kind.label_modes)
+    encoded = decode(path, row.kind.label_modes)
+    return np.where(encoded, np.uint8(IGNORE), np.uint8(0)) if encoded.dtype == np.bool_ else encoded

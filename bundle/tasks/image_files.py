@@ -1,9 +1,9 @@
-"""Image files as pixels, exactly as they are stored: nothing is converted, resized or turned.
+"""Image files as pixels: labels exactly as they are stored, images in RGB where that can mean one thing only.
 
 Pillow is needed to read them, so it is imported here only, and a device that decodes stored arrays does without it.
-A file whose Exif orientation asks a viewer to turn or mirror it is refused. Labels may have been drawn on the pixels
-or on what the viewer shows, and nothing in the file decides which. So is one that Pillow would convert or read in part: 16 bits
-a channel, fewer than 8 bits of grey, an animation (docs/decisions/0123).
+A file whose Exif orientation asks a viewer to turn or mirror it is refused where it has labels. They may have been drawn on the
+pixels or on what the viewer shows, and nothing in the file decides which. So is one that Pillow would cut, scale or read in
+part: 16 bits a channel, grey of 2 or 4 bits, an animation (docs/decisions/0123, 0322).
 """
 
 import re
@@ -24,11 +24,13 @@ from bundle.base.frozen import faults
 from bundle.base.limits import LIMITS
 
 if TYPE_CHECKING:
+    from PIL.Image import Image as Picture
     from PIL.ImageFile import ImageFile as Opened
 
 Array: TypeAlias = NDArray[np.generic]
 ORIENTATION = 0x0112  # the Exif tag; 1 is upright, 2 to 8 are turned or mirrored
 TURNED = range(2, 9)
+RGB_MODES = ("RGB", "L", "1", "P", "RGBA", "LA")  # what can be RGB in one way only
 FORMATS = ("JPEG", "PNG")  # whatever the suffix is: Pillow runs Ghostscript on some of its other formats
 
 
@@ -42,26 +44,62 @@ def decode(path: Path, modes: tuple[str, ...]) -> Array:
     """
     with _opened(path) as image:
         _refuse_converted(path, image)
-        orientation = image.getexif().get(ORIENTATION, 1)
-        if orientation in TURNED:
-            raise DatasetError(
-                f"{path.name} is stored turned or mirrored",
-                expected="Exif orientation 1, upright",
-                got=f"orientation {orientation}",
-                where=str(path),
-                fix="if labels were drawn on the upright picture, turn the pixels (exiftran -ai FILE, mogrify -auto-orient FILE);"
-                " if on the stored pixels, delete the tag (exiftool -Orientation= FILE)",
-            )
+        _refuse_turned(path, image)
         mode, array = image.mode, np.asarray(image)
     if mode not in modes:
-        raise DatasetError(
-            f"{path.name} is stored in the wrong mode",
-            expected=f"Pillow mode {' or '.join(modes)}",
-            got=f"mode {mode}",
-            where=str(path),
-            fix="save it as the folder format describes",
-        )
+        raise _wrong_mode(path, f"Pillow mode {' or '.join(modes)}", f"mode {mode}")
     return array
+
+
+def decode_rgb(path: Path, *, as_shown: bool) -> Array:
+    """Return the pixels of an image file in RGB: grey three times, a palette's colours, colours without an opaque alpha.
+
+    ``as_shown`` turns and mirrors it as its Exif orientation asks a viewer to; without it such a file is refused.
+
+    Raises:
+        DatasetError: it is unreadable, too large, an animation, has 16 bits a channel, or transparent pixels, or its colours
+            depend on a profile (CMYK).
+        TargetUnavailable: Pillow is not installed.
+    """
+    with _opened(path) as image:
+        _refuse_converted(path, image)
+        if not as_shown:
+            _refuse_turned(path, image)
+        image.load()
+        if image.mode not in RGB_MODES or ("transparency" in image.info and image.mode == "P"):
+            raise _wrong_mode(path, f"Pillow mode {' or '.join(RGB_MODES)}, opaque", f"mode {image.mode}")
+        if "A" in image.getbands() and image.getchannel("A").getextrema() != (255, 255):
+            raise _wrong_mode(path, "an opaque picture", f"mode {image.mode} with transparent pixels")
+        return np.asarray(_upright(image).convert("RGB"))
+
+
+def _upright(image: "Opened") -> "Picture":
+    from PIL import ImageOps
+
+    return ImageOps.exif_transpose(image) if image.getexif().get(ORIENTATION, 1) in TURNED else image
+
+
+def _refuse_turned(path: Path, image: "Opened") -> None:
+    orientation = image.getexif().get(ORIENTATION, 1)
+    if orientation in TURNED:
+        raise DatasetError(
+            f"{path.name} is stored turned or mirrored",
+            expected="Exif orientation 1, upright",
+            got=f"orientation {orientation}",
+            where=str(path),
+            fix="if labels were drawn on the upright picture, turn the pixels (exiftran -ai FILE, mogrify -auto-orient FILE);"
+            " if on the stored pixels, delete the tag (exiftool -Orientation= FILE)",
+        )
+
+
+def _wrong_mode(path: Path, expected: str, got: str) -> DatasetError:
+    return DatasetError(
+        f"{path.name} is stored in the wrong mode",
+        expected=expected,
+        got=got,
+        where=str(path),
+        fix="save it as the folder format describes",
+    )
 
 
 def _refuse_converted(path: Path, image: "Opened") -> None:
@@ -100,7 +138,7 @@ def image_size(path: Path) -> tuple[int, int]:
     Raises:
         DatasetError: the header cannot be read, or the image is too large.
     """
-    if path.suffix != ".npy":
+    if path.suffix.lower() != ".npy":
         with _opened(path) as image:
             return image.height, image.width
     try:

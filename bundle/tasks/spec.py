@@ -1,34 +1,49 @@
 """What the numbers of a data set mean: ``dataset.json``, and the value of a label that counts nowhere."""
 
-from typing import Annotated, Literal, TypeAlias
+from typing import Annotated, Literal, TypeAlias, get_args
 
 import numpy as np
 from numpy.typing import NDArray
-from pydantic import Field, model_validator
+from pydantic import Field, SerializerFunctionWrapHandler, model_serializer, model_validator
 
 from bundle.base.frozen import Frozen
 from bundle.base.limits import LIMITS, Positive
 
 Array: TypeAlias = NDArray[np.generic]
 Byte: TypeAlias = Annotated[int, Field(ge=0, le=255)]
+SizePolicy: TypeAlias = Literal["stretch", "letterbox", "crop", "pad"]
 
 IGNORE = 255
+SIZE_POLICIES: tuple[SizePolicy, ...] = get_args(SizePolicy)
 
 
 class DatasetSpec(Frozen):
     """What the numbers of a data set mean.
 
     ``classes`` and ``palettes`` (8-bit RGB) hold one entry per class of each task of classes. A label pixel of
-    ``ignore_index`` counts nowhere. A depth pixel is ``depth_unit_m`` metres per step, 0 = invalid.
+    ``ignore_index`` counts nowhere. A depth pixel is ``depth_unit_m`` metres per step, 0 = invalid. ``size_policy`` says how
+    images of another size than the model's become its input (bundle/tasks/fit.py); None: there are none. It is a key of
+    version 2, and version 1 is written as before.
     """
 
-    schema_version: Literal[1] = 1
+    schema_version: Literal[1, 2] = 1
     name: str
     classes: dict[str, tuple[str, ...]]
     palettes: dict[str, tuple[tuple[Byte, Byte, Byte], ...]]
     ignore_index: Byte = IGNORE
     depth_unit_m: Positive = 0.001
     attribution: str
+    size_policy: SizePolicy | None = None
+
+    @model_serializer(mode="wrap")
+    def _without_policy(self, write: SerializerFunctionWrapHandler):  # type: ignore[no-untyped-def]  # a type hides the schema
+        return {name: value for name, value in write(self).items() if name != "size_policy" or value is not None}
+
+    @model_validator(mode="after")
+    def _version_has_policy(self) -> "DatasetSpec":
+        if self.size_policy is not None and self.schema_version < 2:
+            raise ValueError("size_policy is a key of schema_version 2")
+        return self
 
     @model_validator(mode="after")
     def _palettes_match(self) -> "DatasetSpec":

@@ -50,11 +50,17 @@ def prepare_build(config: BuildConfig, progress: Say) -> BuildContext:
     model = keep_tasks(whole, config.tasks or tuple(whole.tasks))
     folder = require_outputs(config, model.name)
     budgets = budgets_of(config, whole.tasks, model.tasks, progress)
-    dataset = FolderDataset(root=config.data, spec=load_spec(config.dataset or config.data / SPEC_FILE))
-    dataset.require_channels(model.tasks)
     preprocess = Preprocess(**model.image.model_dump())
+    spec = load_spec(config.dataset or config.data / SPEC_FILE)
+    dataset = FolderDataset(root=config.data, spec=spec, size=(preprocess.height, preprocess.width))
+    dataset.require_channels(model.tasks)
     drawn = from_folder(
-        config.data, config.calibration.split, config.calibration.count, seed=config.seed, preprocess=preprocess
+        config.data,
+        config.calibration.split,
+        config.calibration.count,
+        seed=config.seed,
+        preprocess=preprocess,
+        policy=spec.size_policy,
     )
     for finding in drawn.findings:
         progress(f"calibration: {finding}")

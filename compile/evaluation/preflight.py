@@ -8,6 +8,7 @@ from bundle.base.errors import ConfigError, DatasetError, not_installed
 from bundle.formats.manifest import default_budgets
 from bundle.formats.outputs import bundle_of, require_container, require_folder
 from bundle.tasks.dataset import FolderDataset
+from bundle.tasks.fit import boxes
 from bundle.tasks.image_files import image_size
 from bundle.tasks.preprocess import Preprocess
 from bundle.transport.signature import require_private_key
@@ -79,19 +80,21 @@ def require_evaluation(
     """Do nothing if each image has the model's size and a label for each task; files are looked for, only headers read.
 
     Raises:
-        DatasetError: an image or a label is missing, or an image has another size; it is named.
+        DatasetError: an image or a label is missing, or an image has another size without a policy for it.
     """
     wanted = (size.height, size.width)
     for identifier in ids:
         path = dataset.image_path(identifier)
-        found = image_size(path)
-        if found != wanted:
+        found, policy = image_size(path), dataset.spec.size_policy
+        if policy is not None:
+            boxes(found, wanted, policy, where=str(path))
+        elif found != wanted:
             raise DatasetError(
                 f"the evaluation image {identifier!r} has another size than the model takes",
                 expected=f"{list(wanted)} (rows, columns)",
                 got=str(list(found)),
                 where=str(path),
-                fix="resize the images and labels of the split: the graph's shapes are static",
+                fix="resize the images and labels of the split, or declare a size_policy in dataset.json",
             )
         for name in tasks:
             label = dataset.root / name / f"{identifier}.png"

@@ -34,6 +34,7 @@ def measure_reference(
     model = EagerModel(checkpoint)
     model.keep(tasks or tuple(model.config.tasks))
     dataset.require_channels(model.config.tasks)
+    dataset = dataset.at((model.preprocess.height, model.preprocess.width))
     found: dict[str, dict[str, list[Floats]]] = {name: {} for name in model.config.tasks}
     for identifier in track(ids):
         outputs = model.run(dataset.image(identifier), name=identifier)

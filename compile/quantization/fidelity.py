@@ -38,7 +38,7 @@ def measure_fidelity(
         GraphError: a runtime refuses a graph.
         TargetUnavailable: the target's runtime is not installed.
     """
-    feeds = feeds_of(job.info, held.paths)
+    feeds = feeds_of(job.info, held)
     reference = run_graph(job.source, job.info, feeds, exact=False, threads=job.run.threads)
     floors = output_floors(ir.load(job.source), feeds, threads=job.run.threads)
     measured = []

@@ -19,7 +19,7 @@ from bundle.base.errors import DatasetError, GraphError, not_installed
 from bundle.base.telemetry import switch_off_telemetry
 from bundle.base.terminal import say
 from bundle.formats.artifacts import hash_file
-from bundle.tasks.dataset import read_image
+from calibration.image_files import ImageFiles
 from calibration.sampling import CalibrationSet
 from compile.quantization.ignored_nodes import ignored_nodes, value_names
 from compile.stage.graph_info import Array, GraphInfo
@@ -84,7 +84,7 @@ def run_nncf(model: Graph, request: CalibrationRequest, kept: list[str]) -> Grap
     """Return ``model`` quantized, except the operations named in ``kept``; raises as ``calibrate`` does."""
     nncf = _import_nncf()
     scheme = request.scheme
-    feeds = feeds_of(request.info, request.calibration.paths)
+    feeds = feeds_of(request.info, request.calibration)
     if not feeds:
         raise DatasetError(
             "there is no calibration image",
@@ -150,7 +150,7 @@ def accuracy_control(
     Its float must be 1 for the float graph and at least 0 for one that is good enough; raises as ``calibrate`` does.
     """
     nncf, scheme = _import_nncf(), request.scheme
-    feeds = feeds_of(request.info, request.calibration.paths)
+    feeds = feeds_of(request.info, request.calibration)
     kind = nncf.ModelType.TRANSFORMER if scheme.model_type == "transformer" else None
     restorer = nncf.AdvancedAccuracyRestorerParameters(ranking_subset_size=ranking_images)
     try:
@@ -175,13 +175,13 @@ def accuracy_control(
     return controlled
 
 
-def feeds_of(info: GraphInfo, paths: Sequence[Path]) -> list[dict[str, Array]]:
+def feeds_of(info: GraphInfo, images: ImageFiles) -> list[dict[str, Array]]:
     """Read images as the graph takes them.
 
     Raises:
         DatasetError: an image cannot be read, or has another size or type than the model takes.
     """
-    return [info.feed(read_image(path), name=str(path)) for path in paths]
+    return [info.feed(image, name=name) for name, image in images.read()]
 
 
 def weights_only(path: Path, out: Path, form: GraphFormat) -> tuple[str, ...]:

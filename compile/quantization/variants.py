@@ -69,4 +69,4 @@ def ranges_for(job: QuantizationJob, recipes: tuple[VariantRecipe, ...]) -> tupl
     """Measure how large each tensor gets on the calibration images, where FP16 is written into a graph."""
     if not job.target.profile.fp16_in_graph or all(recipe.hint != "f16" for recipe in recipes):
         return ()
-    return write_ranges(job.source, job.folder, feeds_of(job.info, job.calibration.paths), threads=job.run.threads)
+    return write_ranges(job.source, job.folder, feeds_of(job.info, job.calibration), threads=job.run.threads)

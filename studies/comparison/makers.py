@@ -121,7 +121,7 @@ def _singles(model: Model, folder: Path, source: Source) -> None:
 def _nncf(model: Model, folder: Path, source: Source) -> None:
     from targets.intel.graph import convert, save_by_default
 
-    feeds = feeds_of(model.info, model.calibration.paths)
+    feeds = feeds_of(model.info, model.calibration)
     quantized = quantize_by_default(convert(source.plain), source.plain, feeds, transformer=False)
     save_by_default(quantized, folder / "model.xml")
 
@@ -129,7 +129,7 @@ def _nncf(model: Model, folder: Path, source: Source) -> None:
 def _static(model: Model, folder: Path, source: Source) -> None:
     from targets.reference.static import quantize_statically
 
-    quantize_statically(source.plain, feeds_of(model.info, model.calibration.paths), folder / GRAPH_FILE)
+    quantize_statically(source.plain, feeds_of(model.info, model.calibration), folder / GRAPH_FILE)
 
 
 def _ours(model: Model, out: Path, source: Source) -> Engine:

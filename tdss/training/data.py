@@ -61,7 +61,7 @@ def decode(dataset: FolderDataset, ids: Sequence[str], tasks: Sequence[str], ima
                 expected=f"{(*shape, 3)}",
                 got=f"{pixels.shape}",
                 where=str(dataset.root),
-                fix="resize the images, or set model.image to their size",
+                fix="resize the images, set model.image to their size, or declare a size_policy in dataset.json",
             )
         images[index] = torch.from_numpy(np.ascontiguousarray(pixels.transpose(2, 0, 1)))
         for task in tasks:

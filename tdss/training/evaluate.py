@@ -30,6 +30,7 @@ def evaluate(
     """
     dataset.require_channels({task: config.tasks[task] for task in tasks})
     preprocess = Preprocess(**config.image.model_dump())
+    dataset = dataset.at((preprocess.height, preprocess.width))
     device = next(model.parameters()).device
     was_training = model.training
     model.eval()

@@ -41,7 +41,8 @@ class Run:
 
     def __init__(self, config: TrainConfig, fabric: "Fabric", display: Display) -> None:
         self.config, self.fabric, self.display = config, fabric, display
-        self.dataset = data.open_dataset(config.data.root, config.data.spec or config.data.root / SPEC_FILE)
+        spec, image = config.data.spec or config.data.root / SPEC_FILE, config.model.image
+        self.dataset = data.open_dataset(config.data.root, spec).at((image.height, image.width))
         self.log = AppendLog(config.folder / LOG)
         self.counters = state.Counters(
             step=0, total=config.steps or 0, seed=config.seed, seconds=0.0, config_sha256=fingerprint(config)

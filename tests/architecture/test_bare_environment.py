@@ -22,6 +22,7 @@ ALLOWED = {
     "compile": (*MODEL, *COMMAND, "onnx_ir", "scipy"),
     "device_runtime": CORE,
     "examples": CORE,
+    "labelled_folder": CORE,
     "report": (*CORE, "rich"),
     "studies": (*MODEL, *COMMAND, "onnx_ir", "scipy"),
     "targets": CORE,

@@ -1,13 +1,19 @@
 """The images of a labelled or a plain folder, and their fingerprint."""
 
+import json
 import shutil
 from pathlib import Path
 
+import numpy as np
 import pytest
+from PIL import Image
 
 from bundle.base.errors import DatasetError
-from calibration.image_files import ImageFiles, folder_images
+from bundle.tasks.preprocess import Preprocess
+from calibration.image_files import ImageFiles, fitted_images, folder_images
 from tests.compile import made
+
+PREPROCESS = Preprocess(height=made.SIDE, width=made.SIDE)
 
 
 @pytest.fixture(scope="module")
@@ -53,3 +59,34 @@ def test_a_folder_without_images_is_refused(exists: bool, tmp_path: Path) -> Non
         folder.mkdir()
     with pytest.raises(DatasetError):
         folder_images(folder, "calibration")
+
+
+def test_a_declared_policy_gives_every_image_the_models_size(scenes: Path, tmp_path: Path) -> None:
+    root = tmp_path / "scenes"
+    shutil.copytree(scenes, root)
+    Image.fromarray(np.full((10, 50, 3), 9, np.uint8)).save(root / "image" / "c0.png")
+    plain = fitted_images(root, "calibration", PREPROCESS)
+    assert next(plain.read())[1].shape == (10, 50, 3)  # refused where a graph takes it
+    hashes = {plain.sha256}
+    for policy in ("stretch", "letterbox", "crop"):
+        spec = json.loads((scenes / "dataset.json").read_text()) | {"schema_version": 2, "size_policy": policy}
+        (root / "dataset.json").write_text(json.dumps(spec))
+        files = fitted_images(root, "calibration", PREPROCESS)
+        assert {image.shape for _, image in files.read()} == {(made.SIDE, made.SIDE, 3)}
+        assert files.first(2).fit == files.fit
+        hashes.add(files.sha256)
+    assert len(hashes) == 4
+
+
+def test_a_turned_photo_is_turned_where_nothing_is_labelled(scenes: Path, tmp_path: Path) -> None:
+    """Of a labelled folder it is refused: its labels may have been drawn on either picture."""
+    turned = Image.Exif()
+    turned[0x0112] = 3
+    Image.fromarray(made.image(0)).save(tmp_path / "photo.png", exif=turned)
+    [(_, shown)] = folder_images(tmp_path, "").read()
+    np.testing.assert_array_equal(shown, made.image(0)[::-1, ::-1])
+    root = tmp_path / "scenes"
+    shutil.copytree(scenes, root)
+    shutil.copyfile(tmp_path / "photo.png", root / "image" / f"{made.CALIBRATION[0]}.png")
+    with pytest.raises(DatasetError, match="turned or mirrored"):
+        next(folder_images(root, "calibration").read())

@@ -8,7 +8,7 @@ from PIL import Image
 
 from bundle.base.errors import DatasetError
 from bundle.tasks.preprocess import Preprocess
-from calibration.sampling import choose, from_folder
+from calibration.sampling import choose, from_folder, hold_out
 from tests.bundle import made_scenes
 
 PREPROCESS = Preprocess(height=made_scenes.SIZE[0], width=made_scenes.SIZE[1])
@@ -110,3 +110,12 @@ def test_an_empty_folder_is_refused(tmp_path: Path, make: bool, got: str) -> Non
 def test_a_labelled_folder_without_the_split_is_refused(scenes: Path) -> None:
     with pytest.raises(DatasetError, match="no split 'calibration'"):
         from_folder(scenes, "calibration", 64, seed=0, preprocess=PREPROCESS)
+
+
+def test_a_policy_takes_images_of_every_size(bare: Path) -> None:
+    Image.fromarray(made_scenes.image(9)[:5]).save(bare / "small.png")
+    with pytest.raises(DatasetError, match="wrong size"):
+        from_folder(bare, "", 9, seed=0, preprocess=PREPROCESS)
+    drawn = from_folder(bare, "", 9, seed=0, preprocess=PREPROCESS, policy="letterbox")
+    kept, held = hold_out(drawn, bare, "", 2, seed=0)
+    assert {image.shape for files in (drawn, kept, held) for _, image in files.read()} == {(*made_scenes.SIZE, 3)}

@@ -152,3 +152,21 @@ def test_a_task_that_is_no_better_than_a_constant_answer_is_named(
     (folder / "card.json").write_text(json.dumps(card))
     code, _, error = tdss("evaluate", str(folder), "--data", str(root), "--tasks", "depth,normals", capsys=capsys)
     assert code == 0 and "depth: " in error and "normals: " not in error
+
+
+def test_images_of_every_size_are_measured_by_the_declared_policy(
+    checkpoint: Path, root: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    for index, identifier in enumerate(made.EVALUATION[:4]):
+        for folder in ("image", *made.TASKS):
+            path = root / folder / f"{identifier}.png"
+            with Image.open(path) as image:
+                array = np.asarray(image)[: 20 + index]
+            Image.fromarray(array).save(path)
+    words = ["evaluate", str(checkpoint), "--data", str(root), "--json"]
+    code, _, error = tdss(*words, capsys=capsys)
+    assert code == 2 and "wrong size" in error and "size_policy" in error
+    spec = json.loads((root / "dataset.json").read_text()) | {"schema_version": 2, "size_policy": "letterbox"}
+    (root / "dataset.json").write_text(json.dumps(spec))
+    code, out, _ = tdss(*words, capsys=capsys)
+    assert code == 0 and set(json.loads(out, parse_constant=pytest.fail)) == set(made.TASKS)

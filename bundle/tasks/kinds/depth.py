@@ -1,14 +1,17 @@
 """A distance per pixel: one channel, negative values cut, float32 ``[H, W]`` in metres; 0 in a label is invalid."""
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 
 import numpy as np
 from numpy.typing import NDArray
 
+from bundle.tasks.agreement import Floats
 from bundle.tasks.kinds.colours import INVALID_COLOUR, Inks, Palette, Rgb, ramp
 from bundle.tasks.kinds.kind import Kind, mean_label
 from bundle.tasks.metrics import Metric, RmseM, ShareWithinFactor
 from bundle.tasks.spec import Array, DatasetSpec
+
+USUAL_M = (0.3, 150.0)  # medians of desks and of streets are between
 
 
 class Depth(Kind):
@@ -36,6 +39,16 @@ class Depth(Kind):
     def decode(self, encoded: Array, spec: DatasetSpec) -> Array:
         """Return float32 ``[H, W]`` metres, 0 = invalid."""
         return (encoded.astype(np.float64) * spec.depth_unit_m).astype(np.float32)
+
+    def traits(self, encoded: Array, spec: DatasetSpec) -> Floats:
+        """Return the median of the valid metres."""
+        metres = self.decode(encoded, spec).astype(np.float64)
+        return np.array([np.median(metres[metres > 0])])
+
+    def doubts(self, traits: Floats) -> Iterator[str]:
+        """Yield a median that no camera would see: the unit is a factor of 10 or more off."""
+        if not USUAL_M[0] <= traits[0] <= USUAL_M[1]:
+            yield f"the depth is {traits[0]:.3g} m by its medians: depth_unit_m may be wrong"
 
     def compact(self, prediction: Array) -> Array:
         """Return float16, cut at its largest value."""

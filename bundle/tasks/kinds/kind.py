@@ -5,7 +5,7 @@ PyTorch (the loss, the operators in a graph, the augmentation of labels) is in t
 """
 
 from abc import abstractmethod
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from typing import ClassVar
 
 import numpy as np
@@ -16,6 +16,7 @@ from bundle.base.frozen import Frozen
 from bundle.tasks.agreement import Floats
 from bundle.tasks.kinds.colours import Inks, Palette, Rgb, ramp
 from bundle.tasks.metrics import Metric
+from bundle.tasks.resize import Size, nearest
 from bundle.tasks.spec import Array, DatasetSpec
 
 
@@ -35,6 +36,9 @@ class Kind(Frozen):
     label_dtype: ClassVar[type[np.generic]] = np.uint8
     label_axes: ClassVar[tuple[int, ...]] = ()
     """An encoded label is ``[H, W, *label_axes]``."""
+
+    values: ClassVar[tuple[str, ...]] = ("valid",)
+    """What ``pixels`` counts; (): the classes of the data set."""
 
     stored: ClassVar[type[np.generic]]
     scale: ClassVar[float] = 1.0
@@ -78,6 +82,26 @@ class Kind(Frozen):
     def label_values(self, channels: int, spec: DatasetSpec) -> NDArray[np.int64] | None:
         """Return the values that an encoded label may hold; None: all of its dtype."""
         return None
+
+    def pixels(self, encoded: Array, channels: int, spec: DatasetSpec) -> NDArray[np.int64]:
+        """Return how many pixels of a checked encoded label have each of ``values``: here, how many are not 0."""
+        return np.array([np.count_nonzero(encoded.reshape(*encoded.shape[:2], -1).any(axis=2))])
+
+    def traits(self, encoded: Array, spec: DatasetSpec) -> Floats:
+        """Return figures of a checked encoded label that has a valid pixel: a wrong unit or axis shows in their mean."""
+        return np.zeros(0)
+
+    def doubts(self, traits: Floats) -> Iterator[str]:
+        """Yield what looks wrong in the mean traits of many labels; none of it is an error for sure."""
+        yield from ()
+
+    def resized(self, encoded: Array, size: Size) -> Array:
+        """Return a checked encoded label at another size: here, of the nearest pixels."""
+        return nearest(encoded, size)
+
+    def void(self, spec: DatasetSpec) -> int:
+        """Return what an encoded label holds where nothing is labelled."""
+        return 0
 
     def out_of_range(self, prediction: Array, channels: int) -> tuple[str, str] | None:
         """Return what was expected and what came, if a graph's own prediction holds a value that means nothing."""

@@ -18,6 +18,7 @@ class LabelMap(Kind):
     channels = None
     dtype = "uint8"
     label_modes = ("L", "P")
+    values = ()
     stored = np.uint8
     all_pixels = True
     agreement_floor = 0.8
@@ -46,6 +47,14 @@ class LabelMap(Kind):
     def decode(self, encoded: Array, spec: DatasetSpec) -> Array:
         """Return uint8 ``[H, W]``, 255 = ignore."""
         return np.asarray(np.where(encoded == spec.ignore_index, IGNORE, encoded), dtype=np.uint8)
+
+    def pixels(self, encoded: Array, channels: int, spec: DatasetSpec) -> NDArray[np.int64]:
+        """Return how many pixels each class has."""
+        return np.bincount(self.decode(encoded, spec).reshape(-1), minlength=IGNORE)[:channels]
+
+    def void(self, spec: DatasetSpec) -> int:
+        """Return the spec's ``ignore_index``."""
+        return spec.ignore_index
 
     def out_of_range(self, prediction: Array, channels: int) -> tuple[str, str] | None:
         """Return the classes and the largest number, if that is no class."""

@@ -14,10 +14,12 @@ POSITIVE = 0.9  # pixels above this quantile of all predictions are the positive
 
 
 class Probability(Kind):
-    """Encoded label: uint8 ``[H, W]``, 0 or 255. ``thin``: what is positive is lines of one pixel's width."""
+    """Encoded label: uint8 ``[H, W]``, 0 or 255; a mask of one bit is read as that. ``thin``: what is positive is lines of one pixel's width."""
 
     tensors = "tdss.kinds.probability"
     channels = 1
+    label_modes = ("L", "1")
+    values = ("no", "yes")
     stored = np.uint8
     scale = 255
     agreement_floor = 0.9
@@ -45,6 +47,10 @@ class Probability(Kind):
     def decode(self, encoded: Array, spec: DatasetSpec) -> Array:
         """Return uint8 ``[H, W]``, 0 or 1."""
         return np.asarray(encoded != 0, dtype=np.uint8)
+
+    def pixels(self, encoded: Array, channels: int, spec: DatasetSpec) -> NDArray[np.int64]:
+        """Return how many pixels are negative and positive."""
+        return np.bincount(self.decode(encoded, spec).reshape(-1), minlength=2)
 
     def agreement(self, reference: Array, prediction: Array) -> float:
         """Return 1 − mean |Δp|."""

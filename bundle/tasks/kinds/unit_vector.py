@@ -1,6 +1,6 @@
 """A direction per pixel: three channels divided by their length, float32 ``[3, H, W]``; (0, 0, 0) in a label is invalid."""
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 
 import numpy as np
 from numpy.typing import NDArray
@@ -9,9 +9,11 @@ from bundle.tasks.agreement import Floats
 from bundle.tasks.kinds.colours import INVALID_COLOUR, Inks, Rgb
 from bundle.tasks.kinds.kind import Kind, mean_label
 from bundle.tasks.metrics import MeanAngularErrorDeg, Metric, ShareUnderDeg, angles_deg
+from bundle.tasks.resize import Size, nearest, smooth
 from bundle.tasks.spec import Array, DatasetSpec
 
 RADIAN_DEG = 57.3
+REVERSED = 0.05  # a smaller mean difference between halves of an image says nothing
 
 
 class UnitVector(Kind):
@@ -49,6 +51,42 @@ class UnitVector(Kind):
         length = np.sqrt((vectors * vectors).sum(axis=0, keepdims=True))  # never 0: 127.5 is no byte
         return np.asarray(np.where(encoded.any(axis=2), vectors / length, np.float32(0)), dtype=np.float32)
 
+    def resized(self, encoded: Array, size: Size) -> Array:
+        """Return the directions of the means of valid vectors, invalid where the nearest pixel is."""
+        valid = np.asarray(encoded.any(axis=2, keepdims=True))
+        mean = smooth(np.where(valid, encoded.astype(np.float64) / 127.5 - 1, 0.0), size)
+        length = np.sqrt((mean**2).sum(axis=2, keepdims=True))
+        unit = mean / np.where(length > 0, length, 1.0)
+        kept = nearest(valid, size) & (length > 0)
+        return np.where(kept, np.rint((unit + 1) * 127.5), 0).astype(np.uint8)
+
+    def traits(self, encoded: Array, spec: DatasetSpec) -> Floats:
+        """Return shares of the valid pixels, and two differences between halves of the image.
+
+        The shares are those shorter than a half before they get length 1, and those that point away from the camera. The
+        differences are y below less y above, and x at the left less x at the right. Walls, floors and ceilings that are
+        seen point inward, so both are positive.
+        """
+        valid = np.asarray(encoded.any(axis=2))
+        raw = encoded.astype(np.float64) / 127.5 - 1
+        short = np.sqrt((raw[valid] ** 2).sum(axis=1)) < 0.5
+        rows, columns = (size // 2 for size in valid.shape)
+        below = _mean(raw[rows:, :, 1], valid[rows:]) - _mean(raw[:rows, :, 1], valid[:rows])
+        left = _mean(raw[:, :columns, 0], valid[:, :columns]) - _mean(raw[:, columns:, 0], valid[:, columns:])
+        return np.array([short.mean(), (raw[valid][:, 2] < 0).mean(), below, left])
+
+    def doubts(self, traits: Floats) -> Iterator[str]:
+        """Yield the axes that look reversed, and an invalid value that is not (0, 0, 0)."""
+        short, away, below, left = traits
+        if short > 0.01:
+            yield f"{short:.0%} of the normals have no length: invalid may be stored as grey, not as (0, 0, 0)"
+        if away > 0.5:
+            yield f"{away:.0%} of the normals point away from the camera: z may be reversed"
+        if below < -REVERSED:
+            yield "floors point down and ceilings up: y may be reversed"
+        if left < -REVERSED:
+            yield "walls at the left point left and walls at the right point right: x may be reversed"
+
     def agreement(self, reference: Array, prediction: Array) -> float:
         """Return the mean cosine, within 0…1."""
         return float(np.clip((reference.astype(np.float64) * prediction.astype(np.float64)).sum(axis=0).mean(), 0, 1))
@@ -73,3 +111,7 @@ class UnitVector(Kind):
         picture = ((np.clip(floats, -1.0, 1.0) + 1.0) * 127.5).round().astype(np.uint8).transpose(1, 2, 0)
         picture[~floats.any(axis=0)] = INVALID_COLOUR
         return np.ascontiguousarray(picture)
+
+
+def _mean(values: Floats, valid: NDArray[np.bool_]) -> float:
+    return float(values[valid].mean()) if valid.any() else 0.0

@@ -36,3 +36,13 @@ def test_a_frame_of_another_size_or_type_is_refused_by_name(tmp_path: Path, io: 
     for frame in (np.zeros((HEIGHT, WIDTH, 3), np.float32), np.zeros((HEIGHT, WIDTH), np.uint8)):
         with pytest.raises(DatasetError, match="dtype or shape"):
             feed(manifest, frame)
+
+
+@pytest.mark.parametrize("io", ["raw", "edge"])
+def test_a_frame_gets_the_size_by_the_policy_of_the_bundles_data(tmp_path: Path, io: Io) -> None:
+    manifest = make_bundle(tmp_path / "b", io=io, count=2).manifest
+    spec = manifest.dataset.model_copy(update={"schema_version": 2, "size_policy": "stretch"})
+    fitting = manifest.model_copy(update={"dataset": spec})
+    frame = np.full((7, 90, 3), 50, np.uint8)
+    same = np.full((HEIGHT, WIDTH, 3), 50, np.uint8)
+    np.testing.assert_array_equal(feed(fitting, frame)["image"], feed(manifest, same)["image"])

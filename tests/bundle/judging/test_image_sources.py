@@ -58,6 +58,14 @@ def test_an_image_of_another_size_is_named(tmp_path: Path, terms: Manifest) -> N
     assert "[24, 32]" in str(caught.value) and "[16, 16]" in str(caught.value)
 
 
+def test_the_bundles_policy_gives_images_and_labels_the_models_size(tmp_path: Path, terms: Manifest) -> None:
+    spec = terms.dataset.model_copy(update={"schema_version": 2, "size_policy": "stretch"})
+    fitting = terms.model_copy(update={"dataset": spec})
+    for stored in labelled(fitting, folder(tmp_path / "rooms", side=16), "val", None).images():
+        assert stored.image.shape == (24, 32, 3)
+        assert {label.shape[:2] for label in stored.labels.values()} == {(24, 32)}
+
+
 def test_a_missing_split_is_named(tmp_path: Path, terms: Manifest) -> None:
     with pytest.raises(DatasetError, match="no split 'test'"):
         labelled(terms, folder(tmp_path / "rooms"), "test", None)

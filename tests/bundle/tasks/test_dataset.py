@@ -94,7 +94,7 @@ FAULTS: dict[str, tuple[Callable[[Path], object], str, str]] = {
     "missing label": (lambda root: (root / "edge/a.png").unlink(), "edge label is missing", "edge/a.png"),
     "no image file": (overwrite("image", "a.png", b"not a picture"), "cannot be read", "image/a.png"),
     "cut label": (lambda root: cut(root / "normals/a.png"), "cannot be read", "normals/a.png"),
-    "grey image": (save("image/a.png", np.zeros((ROWS, COLUMNS), np.uint8)), "wrong mode", "image/a.png"),
+    "16-bit image": (save("image/a.png", np.zeros((ROWS, COLUMNS), np.uint16)), "wrong mode", "image/a.png"),
     "alpha image": (save("image/a.png", np.zeros((ROWS, COLUMNS, 4), np.uint8)), "wrong mode", "image/a.png"),
     "NaN image": (npy(np.full((ROWS, COLUMNS, 3), np.nan, np.float32)), "NaN", "image/a.npy"),
     "float image": (npy(np.zeros((ROWS, COLUMNS, 3), np.float32)), "wrong dtype or shape", "image/a.npy"),
@@ -234,3 +234,14 @@ def test_every_class_has_a_colour_of_its_own(scenes: FolderDataset) -> None:
     assert len(scenes.spec.classes["human_parts"]) == 7
     for colours in scenes.spec.palettes.values():
         assert len(set(colours)) == len(colours)
+
+
+def test_a_mask_of_one_bit_and_a_suffix_in_capitals_are_read(made: FolderDataset) -> None:
+    mask = np.arange(ROWS * COLUMNS).reshape(ROWS, COLUMNS) % 3 == 0
+    Image.fromarray(mask).save(made.root / "saliency" / "a.png")
+    np.testing.assert_array_equal(made.encoded_label("saliency", "a"), np.where(mask, 255, 0))
+    with pytest.raises(DatasetError, match="wrong mode"):
+        Image.fromarray(mask).save(made.root / "semseg" / "a.png")
+        made.encoded_label("semseg", "a")
+    (made.root / "image" / "b.png").rename(made.root / "image" / "b.PNG")
+    np.testing.assert_array_equal(made.image("b"), made_scenes.image(1))

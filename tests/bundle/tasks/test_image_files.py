@@ -145,3 +145,70 @@ def test_a_file_that_is_not_there_is_called_missing(tmp_path: Path, name: str) -
     with pytest.raises(DatasetError, match=f"{name} is missing") as caught:
         read(tmp_path / name)
     assert caught.value.got == "no such file or folder" and "path" in caught.value.fix
+
+
+UPRIGHT = {
+    1: lambda stored: stored,
+    2: lambda stored: stored[:, ::-1],
+    3: lambda stored: stored[::-1, ::-1],
+    4: lambda stored: stored[::-1],
+    5: lambda stored: stored.transpose(1, 0, 2),
+    6: lambda stored: stored[::-1].transpose(1, 0, 2),
+    7: lambda stored: stored[::-1, ::-1].transpose(1, 0, 2),
+    8: lambda stored: stored[:, ::-1].transpose(1, 0, 2),
+}
+"""What a viewer shows by the Exif standard: where the stored row 0 and column 0 are."""
+
+
+@pytest.mark.parametrize("orientation", UPRIGHT)
+def test_an_image_without_labels_is_read_as_a_viewer_shows_it(tmp_path: Path, orientation: int) -> None:
+    shown = read_image(write(tmp_path / "x.png", orientation), as_shown=True)
+    np.testing.assert_array_equal(shown, UPRIGHT[orientation](PICTURE))
+
+
+GREY = PICTURE[..., 0]
+OPAQUE = np.full_like(GREY, 255)
+
+
+def palette(colours: list[int]) -> Image.Image:
+    picture = Image.fromarray(GREY % 2, "L").convert("L")
+    picture.putpalette(colours)
+    return picture
+
+
+@pytest.mark.parametrize(
+    ("picture", "expected"),
+    [
+        (Image.fromarray(GREY), np.stack([GREY] * 3, 2)),
+        (Image.fromarray(GREY > 99), np.stack([np.where(GREY > 99, 255, 0)] * 3, 2)),
+        (palette([1, 2, 3, 250, 0, 9]), np.array([[1, 2, 3], [250, 0, 9]])[GREY % 2]),
+        (Image.fromarray(np.dstack([PICTURE, OPAQUE])), PICTURE),
+        (Image.fromarray(np.dstack([GREY, OPAQUE]), "LA"), np.stack([GREY] * 3, 2)),
+    ],
+    ids=["grey", "one bit", "palette", "opaque RGBA", "opaque LA"],
+)
+def test_what_can_be_rgb_in_one_way_only_is(tmp_path: Path, picture: Image.Image, expected: np.ndarray) -> None:
+    picture.save(tmp_path / "x.png")
+    np.testing.assert_array_equal(read_image(tmp_path / "x.png"), expected)
+
+
+@pytest.mark.parametrize(
+    ("picture", "name", "got"),
+    [
+        (Image.fromarray(np.dstack([PICTURE, OPAQUE - 1])), "x.png", "mode RGBA with transparent pixels"),
+        (Image.fromarray(np.dstack([PICTURE, OPAQUE]), "CMYK"), "x.jpg", "mode CMYK"),
+        (Image.fromarray(GREY.astype(np.uint16) * 200), "x.png", "mode I;16"),
+    ],
+    ids=["transparent", "CMYK", "16 bits"],
+)
+def test_what_can_be_rgb_in_several_ways_is_refused(tmp_path: Path, picture: Image.Image, name: str, got: str) -> None:
+    picture.save(tmp_path / name)
+    with pytest.raises(DatasetError, match="wrong mode") as caught:
+        read_image(tmp_path / name)
+    assert caught.value.got == got
+
+
+def test_a_palette_with_a_transparent_colour_is_refused(tmp_path: Path) -> None:
+    palette([1, 2, 3, 4, 5, 6]).save(tmp_path / "x.png", transparency=0)
+    with pytest.raises(DatasetError, match="wrong mode"):
+        read_image(tmp_path / "x.png")

@@ -1,0 +1,50 @@
+"""Resizing gives OpenCV's numbers, and the two answers to an overshoot differ where it is said."""
+
+import numpy as np
+import pytest
+
+from labelled_folder.resize import OVERSHOOTS, cubic, nearest, resize_image, resize_label
+
+SIZES = [((7, 9), (14, 18)), ((48, 37), (31, 64)), ((375, 500), (448, 448)), ((5, 4), (5, 9)), ((30, 40), (10, 13))]
+
+
+def values(size: tuple[int, int]) -> np.ndarray:
+    return np.random.default_rng(0).choice(np.array([0, 3, 128, 255], np.uint8), (*size, 3))
+
+
+@pytest.mark.parametrize(("source", "size"), SIZES)
+def test_cubic_and_nearest_give_opencvs_numbers(source: tuple[int, int], size: tuple[int, int]) -> None:
+    cv2 = pytest.importorskip("cv2", reason="OpenCV is in the extra oracles")
+    image = values(source)
+    ours, theirs = (
+        cubic(image.astype(np.float64), size),
+        cv2.resize(image.astype(np.float64), size[::-1], interpolation=cv2.INTER_CUBIC),
+    )
+    np.testing.assert_allclose(ours, theirs, atol=1e-4)
+    with np.errstate(invalid="ignore"):
+        wrapped = np.trunc(theirs).astype(np.int64).astype(np.uint8)
+    assert (resize_image(image, size, "as-published") != wrapped).mean() < 1e-4
+    depth = np.arange(source[0] * source[1], dtype=np.uint16).reshape(source)
+    np.testing.assert_array_equal(nearest(depth, size), cv2.resize(depth, size[::-1], interpolation=cv2.INTER_NEAREST))
+
+
+def test_the_cubic_kernel_is_the_one_written_by_hand() -> None:
+    """At twice the size the fractions are 0.25 and 0.75: weights −27, 225, 67, −9 of 256, or in reverse."""
+    row = np.array([0.0, 0.0, 256.0, 256.0, 256.0])[None, :, None]
+    assert cubic(row, (1, 10))[0, :7, 0].tolist() == [0, -9, -27, 58, 198, 283, 265]
+
+
+def test_an_overshoot_wraps_as_published_or_is_clipped() -> None:
+    row = np.repeat(np.array([[0, 0, 255, 255, 255]], np.uint8)[..., None], 3, axis=2)
+    wrapped, clipped = (resize_image(row, (1, 10), overshoot)[0, :7, 0].tolist() for overshoot in OVERSHOOTS)
+    assert wrapped == [0, 256 - 8, 256 - 26, 57, 197, 281 - 256, 263 - 256]
+    assert clipped == [0, 0, 0, 58, 197, 255, 255]
+
+
+def test_directions_keep_their_length_and_numbers_their_values() -> None:
+    directions = np.zeros((2, 2, 3))
+    directions[0, :, 2], directions[1, :, 0] = 1, 1
+    resized = resize_label(directions, (5, 3))
+    np.testing.assert_allclose(np.linalg.norm(resized, axis=2), 1)
+    labels = np.array([[1, 255], [60000, 0]], np.uint16)
+    assert resize_label(labels, (3, 4)).tolist() == [[1, 1, 255, 255]] * 2 + [[60000, 60000, 0, 0]]
