@@ -31,6 +31,7 @@ from compile.stage.store import seal, stage_tools, writing
 
 if TYPE_CHECKING:
     import onnx_ir
+    import torch
     from torch import nn
 
 OPSET = 20
@@ -65,6 +66,7 @@ def export_module(
     model: "nn.Module", info: GraphInfo, out: Path, images: ImageFiles, *, parent: str | None, threads: int
 ) -> Exported:
     """Export a model that maps float32 ``[1, 3, H, W]`` to raw outputs by task; see ``export``."""
+    import torch
     from onnx_ir import save
 
     from compile.graphs.output_floors import output_floors
@@ -72,7 +74,7 @@ def export_module(
     wrapped = _with_io(model.eval(), info)
     feeds = [info.feed(image, name=name) for name, image in images.read()]
     eager = [_run_eager(wrapped, info, feed) for feed in feeds]
-    graph = _to_onnx(wrapped, info, feeds[0])
+    graph = to_onnx(wrapped, torch.tensor(feeds[0][INPUT]), list(info.tasks))
     with writing(out, Exported) as folder:
         save(graph, folder / GRAPH_FILE)
         answers = run_graph(folder / GRAPH_FILE, info, feeds, exact=False, threads=threads)
@@ -88,7 +90,12 @@ def _with_io(model: "nn.Module", info: GraphInfo) -> "nn.Module":
     return RawModel(model).eval() if info.io == "raw" else EdgeModel(model, info.preprocess, tuple(info.tasks)).eval()
 
 
-def _to_onnx(wrapped: "nn.Module", info: GraphInfo, feed: Outputs) -> "onnx_ir.Model":
+def to_onnx(wrapped: "nn.Module", example: "torch.Tensor", outputs: list[str]) -> "onnx_ir.Model":
+    """Return a module that takes one image as a clean graph, whose input is ``image``; ``example`` has the image's size.
+
+    Raises:
+        GraphError: the exporter left something a target cannot take.
+    """
     import torch
 
     from compile.graphs.clean import clean_export
@@ -96,11 +103,11 @@ def _to_onnx(wrapped: "nn.Module", info: GraphInfo, feed: Outputs) -> "onnx_ir.M
     with quiet_export(), torch.no_grad():
         program = torch.onnx.export(
             wrapped,
-            (torch.tensor(feed[INPUT]),),
+            (example,),
             dynamo=True,
             opset_version=OPSET,
             input_names=[INPUT],
-            output_names=list(info.tasks),
+            output_names=outputs,
             external_data=False,
             verbose=False,
         )

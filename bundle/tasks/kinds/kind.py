@@ -25,6 +25,9 @@ class Kind(Frozen):
     tensors: ClassVar[str]
     """The module with the class ``<kind>Tensors`` (tdss/kinds/tensor_kind.py)."""
 
+    forms: ClassVar[tuple[str, ...]]
+    """What an output of a network of another origin may hold for this kind (compile/networks/description.py)."""
+
     channels: ClassVar[int | None]
     """Channels of the raw output; None: one per class of the data set."""
     axes: ClassVar[tuple[int, ...]] = ()

@@ -15,6 +15,7 @@ class LabelMap(Kind):
     """Encoded label: uint8 ``[H, W]``, a class or the spec's ``ignore_index``."""
 
     tensors = "tdss.kinds.label_map"
+    forms = ("logits", "labels")
     channels = None
     dtype = "uint8"
     label_modes = ("L", "P")

@@ -18,6 +18,7 @@ class UnitVector(Kind):
     """Encoded label: uint8 ``[H, W, 3]``, (n + 1)·127.5, (0, 0, 0) = invalid."""
 
     tensors = "tdss.kinds.unit_vector"
+    forms = ("vector",)
     channels = 3
     axes = (3,)
     label_modes = ("RGB",)
