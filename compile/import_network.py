@@ -24,14 +24,11 @@ from compile.stage.artifacts import ExportedSettings
 from compile.stage.command import announce, claim, run_script, timed
 from compile.stage.compare import Outputs, compare, require, run_graph
 from compile.stage.graph_info import GRAPH_FILE, GraphInfo, read_settings
-from compile.stage.options import CheckCount, Images, Out, RecordAsJson, Split, Threads
+from compile.stage.options import NETWORK, SIZE, CheckCount, Images, Out, RecordAsJson, Split, Threads
 from compile.stage.store import seal, stage_tools, writing
 
 if TYPE_CHECKING:
     import onnx_ir
-
-SIZE = typer.Option(metavar="HEIGHT WIDTH", help="The image's size, where the network leaves it open.")
-NETWORK = typer.Option(help="The network: an .onnx or .pt2 file.")
 
 
 def import_network(
