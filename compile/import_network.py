@@ -17,13 +17,14 @@ from bundle.formats.manifest import Io
 from bundle.tasks.postprocess import predict
 from bundle.tasks.table import task
 from calibration.image_files import ImageFiles, folder_images
+from compile.graphs.torch_export import OPSET
 from compile.networks.description import NetworkDescription, read_description
-from compile.networks.onnx_network import OPSET, Size
+from compile.networks.onnx_network import Size
 from compile.networks.open import open_network
 from compile.stage.artifacts import ExportedSettings
 from compile.stage.command import announce, claim, run_script, timed
 from compile.stage.compare import Outputs, compare, require, run_graph
-from compile.stage.graph_info import GRAPH_FILE, GraphInfo, read_settings
+from compile.stage.graph_info import GRAPH_FILE, INPUT, GraphInfo, read_settings
 from compile.stage.options import NETWORK, SIZE, CheckCount, Images, Out, RecordAsJson, Split, Threads
 from compile.stage.store import seal, stage_tools, writing
 
@@ -80,16 +81,15 @@ def _with_io(graph: "onnx_ir.Model", info: GraphInfo) -> "onnx_ir.Model":
         return graph
     import torch
 
-    from compile.export import to_onnx
     from compile.graphs.io_wrappers import Postprocessing, Preprocessing
+    from compile.graphs.torch_export import to_onnx
     from compile.networks.join import join
 
     size = (info.preprocess.height, info.preprocess.width)
-    before = to_onnx(
-        Preprocessing(info.preprocess).eval(), torch.zeros((1, *size, 3), dtype=torch.uint8), ["normalised"]
-    )
+    frame = torch.zeros((1, *size, 3), dtype=torch.uint8)
+    before = to_onnx(Preprocessing(info.preprocess).eval(), (frame,), [INPUT], ["normalised"])
     after = {
-        name: to_onnx(Postprocessing(task(name).kind).eval(), torch.zeros((1, channels, *size)), [name])
+        name: to_onnx(Postprocessing(task(name).kind).eval(), (torch.zeros((1, channels, *size)),), [INPUT], [name])
         for name, channels in info.tasks.items()
     }
     return join(before, graph, after)

@@ -1,7 +1,7 @@
 """How alike two models' answers are, pixel by pixel and without a label: what two errors that cancel cannot feign.
 
 A task without labels is judged by this alone: ``RelativeRmse`` and ``MeanAngle`` are metrics whose label is the reference's
-own prediction, 1 where both answers are the same (docs/decisions/0322).
+own prediction, 1 where both answers are the same (docs/decisions/0134).
 
 A metric compares each model with the labels; here the compiled model is compared with its reference. ``agreement`` of
 a kind (bundle/tasks/kinds/) is one coarse number per image, ``change`` the difference of each pixel in the kind's unit.

@@ -21,11 +21,11 @@ from compile.graphs.load_onnx import name_nodes
 from compile.graphs.nodes import constant, integer, is_standard, label, shape_of
 from compile.graphs.pin_input import InputFlags
 from compile.graphs.read_onnx import flatten, read_model
+from compile.graphs.torch_export import OPSET
 from compile.networks.adapter import Adapter, answer, reversed_colours
 from compile.networks.description import NetworkDescription, OutputDescription
 from compile.stage.graph_info import INPUT
 
-OPSET = 20  # that of every graph after export
 COLOURS = 3
 FORWARDED = frozenset({"Cast", "Identity", "Squeeze"})
 FIX_TASKS = "correct tasks.toml: docs/guides/your-network.md has its keys"
@@ -55,13 +55,21 @@ def adapt(path: Path, described: NetworkDescription, size: Size | None) -> Adapt
         ConfigError: ``tasks.toml`` names an input or output that the network lacks, or leaves one out.
         GraphError: the network cannot be compiled: its input, an output, an operator or a weight is named.
     """
-    model = ir.external_data.load_to_model(read_model(path))
+    return adapt_model(ir.external_data.load_to_model(read_model(path)), path, described, size, ends=True)
+
+
+def adapt_model(
+    model: ir.Model, path: Path, described: NetworkDescription, size: Size | None, *, ends: bool
+) -> Adapted:
+    """Adapt a model that was read from ``path``; see ``adapt``. ``ends``: what ends an output may be left out."""
     _require_finite(model, path)
     image = _choose_input(model, described, path)
     pinned = _pinned(image, described, size, path)
     _require_outputs(model, described, path)
     model = flatten(model, path.name)
-    given = _with_scores(model, described, pinned)
+    given = (
+        _with_scores(model, described, pinned) if ends else {name: (one, "") for name, one in described.tasks.items()}
+    )
     image = next(value for value in model.graph.inputs if value.name == image.name)
     changes = [f"{name}: {words}" for name, (_, words) in given.items() if words]
     outputs = {name: output for name, (output, _) in given.items()}

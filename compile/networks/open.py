@@ -10,12 +10,12 @@ import onnx_ir as ir
 from bundle.formats.artifacts import hash_file
 from compile.graphs.read_onnx import read_model
 from compile.networks.description import NetworkDescription
-from compile.networks.onnx_network import Size, adapt
+from compile.networks.onnx_network import Size, adapt, adapt_model
 from compile.networks.reference import OnnxReference
 from compile.stage.reference_model import ReferenceModel
 from compile.stage.store import tool_versions
 
-ONNX = ".onnx"
+ONNX, PROGRAM = ".onnx", ".pt2"
 
 
 class Opened(NamedTuple):
@@ -40,6 +40,8 @@ def open_network(path: Path, described: NetworkDescription, size: Size | None) -
         ConfigError: tasks.toml does not fit the network.
         GraphError: the file cannot be read, or the network cannot be compiled.
     """
+    if path.suffix == PROGRAM:
+        return _open_program(path, described, size)
     adapted = adapt(path, described, size)
     return Opened(
         graph=adapted.adapted,
@@ -49,6 +51,22 @@ def open_network(path: Path, described: NetworkDescription, size: Size | None) -
         reference=lambda threads: OnnxReference(adapted, described, threads=threads),
         framework=f"onnxruntime {tool_versions('onnxruntime')['onnxruntime']}, no optimizations, float32, as given",
         eager=False,
+    )
+
+
+def _open_program(path: Path, described: NetworkDescription, size: Size | None) -> Opened:
+    from compile.networks.program import EagerProgram, load_program, program_graph
+
+    program = load_program(path)
+    adapted = adapt_model(program_graph(program), path, described, size, ends=False)
+    return Opened(
+        graph=adapted.adapted,
+        tasks=adapted.tasks,
+        size=adapted.size,
+        changes=adapted.changes,
+        reference=lambda threads: EagerProgram(program, adapted, described, threads=threads),
+        framework=f"torch {tool_versions('torch')['torch']}, eager, float32, as given",
+        eager=True,
     )
 
 

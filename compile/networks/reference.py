@@ -10,12 +10,13 @@ from numpy.typing import NDArray
 from bundle.tasks.dataset import Image
 from bundle.tasks.spec import Array
 from compile.graphs.load_onnx import name_nodes
+from compile.graphs.torch_export import OPSET
 from compile.networks.description import NetworkDescription, OutputDescription
 from compile.networks.onnx_network import Adapted, Size, adapter_outputs
 from targets.base import RunConfig, Session
 from targets.reference.session import open_graph
 
-OPSET, IR_VERSION = 20, 9  # of the graph that brings the outputs into the contract
+IR_VERSION = 9  # of the graph that brings the outputs into the contract
 
 
 class OnnxReference:
@@ -31,7 +32,7 @@ class OnnxReference:
         self.preprocess = described.input.preprocess(*adapted.size)
         self._described = described
         self._network = _open(adapted.given, threads)
-        self._adapter = _open(_adapter_graph(adapted.given, adapted.outputs, adapted.size), threads)
+        self._adapter = open_adapter(adapted, threads)
 
     def run(self, image: Image, *, name: str) -> dict[str, NDArray[np.float32]]:
         """Return the raw output of each task, float32 ``[C, H, W]``, for a uint8 image ``[H, W, 3]``."""
@@ -47,6 +48,11 @@ def network_input(normalised: NDArray[np.float32], described: NetworkDescription
     ordered = normalised[:, ::-1] if described.input.colours == "bgr" else normalised
     ordered = ordered.transpose(0, 2, 3, 1) if described.input.layout == "nhwc" else ordered
     return np.ascontiguousarray(ordered)
+
+
+def open_adapter(adapted: Adapted, threads: int) -> Session:
+    """Open the adapter of the outputs alone; it answers ``<task>/answer``."""
+    return _open(_adapter_graph(adapted.given, adapted.outputs, adapted.size), threads)
 
 
 def _open(model: ir.Model, threads: int) -> Session:
