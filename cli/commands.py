@@ -37,7 +37,7 @@ COMMANDS = (
     Command(
         "import-network",
         "compile.import_network",
-        "Bring an ONNX network of another origin into the form that export gives a checkpoint.",
+        "Bring a network of another origin into the form that export gives a checkpoint.",
     ),
     Command("simplify", "compile.simplify", "Simplify an exported graph."),
     Command(

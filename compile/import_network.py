@@ -18,9 +18,8 @@ from bundle.tasks.postprocess import predict
 from bundle.tasks.table import task
 from calibration.image_files import ImageFiles, folder_images
 from compile.graphs.torch_export import OPSET
-from compile.networks.description import NetworkDescription, read_description
-from compile.networks.onnx_network import Size
-from compile.networks.open import open_network
+from compile.networks.description import read_description
+from compile.networks.open import Opened, open_network
 from compile.stage.artifacts import ExportedSettings
 from compile.stage.command import announce, claim, run_script, timed
 from compile.stage.compare import Outputs, compare, require, run_graph
@@ -32,33 +31,22 @@ if TYPE_CHECKING:
     import onnx_ir
 
 
-def import_network(
-    network: Path,
-    described: NetworkDescription,
-    size: Size | None,
-    out: Path,
-    io: Io,
-    images: ImageFiles,
-    *,
-    threads: int,
-) -> Exported:
-    """Write the network as an ``Exported`` artifact in ``out``, checked on ``images``.
+def import_network(network: Path, opened: Opened, out: Path, io: Io, images: ImageFiles, *, threads: int) -> Exported:
+    """Write the network, which was ``opened``, as an ``Exported`` artifact in ``out``, checked on ``images``.
 
     Raises:
-        ConfigError: tasks.toml does not fit the network.
-        GraphError: the network cannot be compiled, or its adapted form computes something else.
+        GraphError: the network's adapted form computes something else.
         DatasetError: an image cannot be read or has another size than the network's.
     """
     from onnx_ir import save
 
     from compile.graphs.output_floors import output_floors
 
-    opened = open_network(network, described, size)
-    info = GraphInfo(io=io, preprocess=described.input.preprocess(*opened.size), tasks=dict(opened.tasks))
+    info = GraphInfo(io=io, preprocess=opened.preprocess, tasks=dict(opened.tasks))
     reference = opened.reference(threads)
     given = [_answer(reference.run(image, name=name), info) for name, image in images.read()]
     feeds = [info.feed(image, name=name) for name, image in images.read()]
-    graph = _with_io(opened.graph, info)
+    graph = _with_io(opened.graph.clone(), info)
     with writing(out, Exported) as folder:
         save(graph, folder / GRAPH_FILE)
         answers = run_graph(folder / GRAPH_FILE, info, feeds, exact=False, threads=threads)
@@ -114,7 +102,8 @@ def main(
     claim(out, Exported, network, tasks, images)
     chosen = folder_images(images, split).first(count)
     with timed("import"):
-        imported = import_network(network, read_description(tasks), size, out, io, chosen, threads=threads)
+        opened = open_network(network, read_description(tasks), size)
+        imported = import_network(network, opened, out, io, chosen, threads=threads)
     for change in read_settings(ExportedSettings, imported).changes:
         say(f"  {change}")
     announce(imported, as_json=as_json)

@@ -17,7 +17,7 @@ from calibration.image_files import ImageFiles
 from compile.evaluation import vectors
 from compile.evaluation.build_context import BuildContext
 from compile.evaluation.subject import Subject
-from compile.networks.description import NetworkDescription
+from compile.networks.open import Opened
 from compile.stage.artifacts import ExportedSettings, ReferenceVectors, savings
 from compile.stage.command import timed
 from compile.stage.config import FreezeOptions, SearchSettings
@@ -64,8 +64,8 @@ def run_export(context: BuildContext) -> Exported:
     """Make the graph of the checkpoint, or of the network of another origin."""
     config, images, io, threads = context.config, _check_images(context), context.config.io, context.config.threads
     subject = context.subject
-    if subject.described is not None:
-        return _import(context, subject, subject.described)
+    if subject.network is not None:
+        return _import(context, subject, subject.network)
 
     def make(out: Path) -> Exported:
         from compile.export import export
@@ -76,14 +76,14 @@ def run_export(context: BuildContext) -> Exported:
     return run_stage(context, Exported, "export", inputs=inputs, settings={"io": io}, make=make)
 
 
-def _import(context: BuildContext, subject: Subject, described: NetworkDescription) -> Exported:
+def _import(context: BuildContext, subject: Subject, opened: Opened) -> Exported:
     config, images = context.config, _check_images(context)
     size = (subject.preprocess.height, subject.preprocess.width)
 
     def make(out: Path) -> Exported:
         from compile.import_network import import_network
 
-        return import_network(subject.path, described, size, out, config.io, images, threads=config.threads)
+        return import_network(subject.path, opened, out, config.io, images, threads=config.threads)
 
     inputs = (subject.sha256, images.sha256)
     settings: dict[str, JsonValue] = {"io": config.io, "size": list(size)}
@@ -115,7 +115,11 @@ def run_fold(context: BuildContext, simplified: Simplified) -> Folded:
     config, images, threads = context.config, _check_images(context), context.config.threads
     rates = rates_of(context.target.name)
     inputs: tuple[str, ...] = (simplified.sha256, images.sha256)
-    settings: dict[str, JsonValue] = {"mode": config.fold, "rates": rates.model_dump(), "tasks": list(config.tasks)}
+    settings: dict[str, JsonValue] = {
+        "mode": config.fold,
+        "rates": rates.model_dump(),
+        "tasks": list(config.kept_tasks),
+    }
     if config.freeze_gates:
         seen = context.calibration.first(FROZEN_IMAGES)
         labels = hash_labelled(context.dataset, tuple(path.stem for path in seen.paths), tuple(context.subject.tasks))
@@ -138,7 +142,7 @@ def run_fold(context: BuildContext, simplified: Simplified) -> Folded:
             rates,
             context.say,
             threads=threads,
-            tasks=config.tasks,
+            tasks=config.kept_tasks,
             freezing=freezing,
         )
 

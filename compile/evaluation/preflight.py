@@ -18,7 +18,7 @@ PACKAGES = {"nncf": "quantization", "jinja2": "the page", "PIL": "an image file"
 
 
 def require_outputs(config: BuildConfig, name: str, source: Path) -> Path:
-    """Return the folder of the bundle ``name`` of what ``source`` holds, if it and the store may be written, and the key that signs it can be used.
+    """Return the folder of the bundle ``name`` if it and the store may be written, and the key can sign it.
 
     Raises:
         InputError: something else is there, it lies in or around an input, it cannot be written, or there is no such key.

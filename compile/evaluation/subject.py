@@ -12,7 +12,7 @@ from bundle.tasks.spec import DatasetSpec
 from bundle.tasks.table import task
 from calibration.image_files import folder_images
 from compile.networks.description import NetworkDescription, read_description
-from compile.networks.open import network_digest, open_network
+from compile.networks.open import Opened, network_digest, open_network
 from compile.stage.config import BuildConfig
 from compile.stage.reference_model import ReferenceModel
 from compile.stage.store import tool_versions
@@ -25,7 +25,7 @@ class Subject(NamedTuple):
 
     ``sha256`` covers its configuration and its weights. ``open`` gives the reference, with a number of threads; ``framework``
     says what runs it, and ``eager`` whether that is PyTorch, which is timed for orientation. ``unlabelled`` tasks are judged
-    by agreement. ``described`` is a network's tasks.toml, None of a checkpoint.
+    by agreement. ``network`` is a network of another origin as it was opened, None of a checkpoint.
     """
 
     name: str
@@ -39,7 +39,7 @@ class Subject(NamedTuple):
     open: Callable[[int], ReferenceModel]
     spec: DatasetSpec
     unlabelled: tuple[str, ...] = ()
-    described: NetworkDescription | None = None
+    network: Opened | None = None
 
     @property
     def labelled(self) -> tuple[str, ...]:
@@ -55,12 +55,14 @@ def open_subject(config: BuildConfig) -> Subject:
         GraphError: the network cannot be compiled.
         DatasetError: the data has no spec, and the build needs one.
     """
-    return _checkpoint(config) if config.network is None else _network(config, config.network, config.described)
+    if config.network is None or not isinstance(config.tasks, Path):
+        return _checkpoint(config)
+    return _network(config, config.network, config.tasks)
 
 
 def _checkpoint(config: BuildConfig) -> Subject:
     whole = read_config(config.checkpoint / CONFIG)
-    model = keep_tasks(whole, config.tasks or tuple(whole.tasks))
+    model = keep_tasks(whole, config.kept_tasks or tuple(whole.tasks))
     tasks = tuple(model.tasks)
 
     def reference(threads: int) -> ReferenceModel:
@@ -87,26 +89,27 @@ def _checkpoint(config: BuildConfig) -> Subject:
 def _network(config: BuildConfig, network: Path, tasks: Path) -> Subject:
     described = read_description(tasks)
     opened = open_network(network, described, config.size)
-    _require_size(config, opened.size)
+    _require_size(config, opened.preprocess)
     unlabelled = tuple(name for name in opened.tasks if not (config.data / name).is_dir())
     return Subject(
         name=described.name,
         path=network,
         known=opened.tasks,
         tasks=opened.tasks,
-        preprocess=described.input.preprocess(*opened.size),
+        preprocess=opened.preprocess,
         sha256=f"{hash_file(tasks)[:32]}-{network_digest(network)[:32]}",
         framework=opened.framework,
         eager=opened.eager,
         open=opened.reference,
         spec=_spec(config, described, {name: opened.tasks[name] for name in unlabelled}),
         unlabelled=unlabelled,
-        described=described,
+        network=opened,
     )
 
 
-def _require_size(config: BuildConfig, size: tuple[int, int]) -> None:
+def _require_size(config: BuildConfig, wanted: Preprocess) -> None:
     """Refuse images of another size than the network takes, before all of them are read."""
+    size = (wanted.height, wanted.width)
     name, image = next(folder_images(config.data, config.calibration.split).first(1).read())
     if image.shape[:2] != size:
         raise DatasetError(

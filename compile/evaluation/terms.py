@@ -23,7 +23,7 @@ class Terms(NamedTuple):
 def terms_of(context: BuildContext, vectors: ReferenceVectors) -> Terms:
     """Judge a network's task by agreement where it has no labels, or where the reference itself is near 0 against them."""
     subject, config = context.subject, context.config
-    if subject.described is None:
+    if subject.network is None:
         return Terms((), context.budgets)
     with Vectors(vectors.file(VECTORS)) as opened:
         poor = tuple(name for name in subject.labelled if _near_zero(opened, name, subject.tasks[name]))

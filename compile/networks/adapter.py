@@ -5,12 +5,12 @@
 
 and then, by the form of the output (compile/networks/description.py), with x for a value:
 
-    logits          x
-    labels          1 in the channel of the class x, else 0: the largest channel is the class again
-    probability     log x − log(1 − x), of which the sigmoid is x again
-    vector          x, which is divided by its length later
-    depth           unit · x
-    inverse_depth   unit / max(x, unit/farthest)
+    logits            x
+    labels            1 in the channel of the class x, else 0: the largest channel is the class again
+    probability       log x − log(1 − x), of which the sigmoid is x again
+    vector            x, which is divided by its length later
+    distance          unit · x
+    inverse_distance  unit / max(x, unit/farthest)
 """
 
 from collections.abc import Callable
@@ -145,6 +145,6 @@ FORMS: dict[str, Convert] = {
     "labels": _one_hot,
     "probability": _log_odds,
     "vector": _as_it_is,
-    "depth": _metres,
-    "inverse_depth": _inverse,
+    "distance": _metres,
+    "inverse_distance": _inverse,
 }

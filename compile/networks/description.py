@@ -27,7 +27,7 @@ from bundle.tasks.preprocess import Deviation, Mean, Preprocess
 from bundle.tasks.table import task
 from tdss.toml_file import read_toml
 
-Form: TypeAlias = Literal["logits", "labels", "probability", "vector", "depth", "inverse_depth"]
+Form: TypeAlias = Literal["logits", "labels", "probability", "vector", "distance", "inverse_distance"]
 Layout: TypeAlias = Literal["nchw", "nhwc"]
 LARGEST: Mapping[str, float] = {"0..1": 1.0, "0..255": 255.0}
 

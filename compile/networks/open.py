@@ -8,6 +8,7 @@ from typing import NamedTuple
 import onnx_ir as ir
 
 from bundle.formats.artifacts import hash_file
+from bundle.tasks.preprocess import Preprocess
 from compile.graphs.read_onnx import read_model
 from compile.networks.description import NetworkDescription
 from compile.networks.onnx_network import Size, adapt, adapt_model
@@ -26,7 +27,7 @@ class Opened(NamedTuple):
 
     graph: ir.Model
     tasks: dict[str, int]
-    size: Size
+    preprocess: Preprocess
     changes: tuple[str, ...]
     reference: Callable[[int], ReferenceModel]
     framework: str
@@ -46,7 +47,7 @@ def open_network(path: Path, described: NetworkDescription, size: Size | None) -
     return Opened(
         graph=adapted.adapted,
         tasks=adapted.tasks,
-        size=adapted.size,
+        preprocess=described.input.preprocess(*adapted.size),
         changes=adapted.changes,
         reference=lambda threads: OnnxReference(adapted, described, threads=threads),
         framework=f"onnxruntime {tool_versions('onnxruntime')['onnxruntime']}, no optimizations, float32, as given",
@@ -62,7 +63,7 @@ def _open_program(path: Path, described: NetworkDescription, size: Size | None) 
     return Opened(
         graph=adapted.adapted,
         tasks=adapted.tasks,
-        size=adapted.size,
+        preprocess=described.input.preprocess(*adapted.size),
         changes=adapted.changes,
         reference=lambda threads: EagerProgram(program, adapted, described, threads=threads),
         framework=f"torch {tool_versions('torch')['torch']}, eager, float32, as given",

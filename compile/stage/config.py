@@ -19,7 +19,6 @@ from tdss.toml_file import read_toml
 
 FoldMode: TypeAlias = Literal["cost", "none"]
 RETIRED_MODE = "all"
-TASKS_FILE = "tasks.toml"
 FIX_TARGET = "give --target intel or --target jetson"
 FIX_MODE = "use cost: it takes every elimination that pays"
 
@@ -101,9 +100,8 @@ class BuildConfig(Frozen):
     evaluation: EvaluationConfig = EvaluationConfig()
     search: SearchConfig = SearchConfig()
     fold: FoldMode = "cost"
-    tasks: tuple[str, ...] = ()  # empty: every task of the model
-    network: Path | None = None  # a network of another origin, instead of a checkpoint
-    described: Path = Path(TASKS_FILE)  # its tasks.toml; in a file and on a command line this is called tasks
+    tasks: tuple[str, ...] | Path = ()  # empty: every task of the model; a path: a network's tasks.toml.
+    network: Path | None = None  # compiled instead of a checkpoint.
     size: tuple[Side, Side] | None = None  # height and width, where the network leaves them open
     freeze_gates: bool = False
     io: Io = "raw"
@@ -116,15 +114,20 @@ class BuildConfig(Frozen):
     out: Path = Path("build")
     sign: Path | None = None  # the private key that signs the bundle; None: it is not signed
 
+    @property
+    def kept_tasks(self) -> tuple[str, ...]:
+        """The tasks of a checkpoint that are built; empty: all."""
+        return () if isinstance(self.tasks, Path) else self.tasks
+
     @model_validator(mode="after")
     def _one_subject(self) -> "BuildConfig":
         given = self.model_fields_set
-        if self.network is None and (extra := {"described", "size"} & given):
-            raise ValueError(f"{' and '.join(sorted(extra))} belong to a network, and there is no network")
+        if self.network is None and (isinstance(self.tasks, Path) or self.size is not None):
+            raise ValueError("size, and tasks as a file, belong to a network, and there is no network")
         if self.network is not None and "checkpoint" in given:
             raise ValueError("a build compiles a checkpoint or a network, and both are given")
-        if self.network is not None and "described" not in given:
-            raise ValueError(f"a network needs tasks, the path of its {TASKS_FILE}")
+        if self.network is not None and not isinstance(self.tasks, Path):
+            raise ValueError("a network needs tasks, the path of its tasks.toml")
         if self.network is not None and self.freeze_gates:
             raise ValueError("freeze_gates belongs to a checkpoint: a network has no gates that are known")
         return self
@@ -160,8 +163,6 @@ def load_config(path: Path | None, options: Mapping[str, JsonValue | Path]) -> B
     values: dict[str, object] = {} if path is None else read_toml(path, "the build configuration")
     for name, value in options.items():
         _set(values, name, value)
-    if isinstance(values.get("tasks"), str | Path):
-        values["described"] = values.pop("tasks")
     where = "the command line" if path is None else str(path)
     try:
         return BuildConfig.model_validate(values)

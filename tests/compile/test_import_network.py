@@ -38,7 +38,8 @@ def images(tmp_path: Path) -> ImageFiles:
 
 def imported(network: Path, tasks: Path, images: ImageFiles, io: str = "raw") -> Exported:
     """Import as the stage does."""
-    return import_network(network, read_description(tasks), SIZE, network.parent / io, io, images, threads=1)
+    opened = open_network(network, read_description(tasks), SIZE)
+    return import_network(network, opened, network.parent / io, io, images, threads=1)
 
 
 def answers(exported: Exported, image: np.ndarray) -> dict[str, np.ndarray]:
@@ -134,10 +135,10 @@ FAULTS = {
     ),
     "a wrong channel count": (
         foreign.UNET,
-        foreign.UNET_TASKS.replace("tasks.depth", "tasks.normals").replace('"depth"', '"vector"'),
+        foreign.UNET_TASKS.replace("tasks.depth", "tasks.normals").replace('"distance"', '"vector"'),
         "wrong channel count",
     ),
-    "a form of another kind": (foreign.UNET, foreign.UNET_TASKS.replace('"depth"', '"vector"'), "description"),
+    "a form of another kind": (foreign.UNET, foreign.UNET_TASKS.replace('"distance"', '"vector"'), "description"),
     "no such task": (foreign.UNET, foreign.UNET_TASKS.replace("tasks.depth", "tasks.height"), "unknown task"),
     "a domain of its own": (
         foreign.UNET.replace('"": 17', '"": 17, "mine": 1').replace("b = Relu (a)", "b = mine.Relu (a)"),

@@ -58,7 +58,7 @@ def config(target: str, folder: Path, data: Path, **changes: object) -> BuildCon
     return BuildConfig(
         target=target,
         network=network,
-        described=tasks,
+        tasks=tasks,
         size=(foreign.SIDE, foreign.SIDE),
         data=data,
         out=folder / "out",
@@ -141,4 +141,4 @@ def test_a_build_has_one_subject(values: dict[str, object], says: str) -> None:
     with pytest.raises(ConfigError) as refusal:
         load_config(None, {"target": "intel", **values})
     assert says in refusal.value.got
-    assert load_config(None, {"target": "intel", "network": "n", "tasks": "t.toml"}).described == Path("t.toml")
+    assert load_config(None, {"target": "intel", "network": "n", "tasks": "t.toml"}).tasks == Path("t.toml")

@@ -38,7 +38,7 @@ output = "logits"
 form = "logits"
 [tasks.depth]
 output = "metres"
-form = "depth"
+form = "distance"
 """
 BYTES = """<ir_version: 8, opset_import: ["": 11]> bytes (uint8[N,h,w,3] frame)
 => (int64[N,h2,w2] classes, float[N,1,h3,w3] salient, float[N,h4,w4,1] nearness, float aux) {
@@ -70,7 +70,7 @@ output = "salient"
 form = "probability"
 [tasks.depth]
 output = "nearness"
-form = "inverse_depth"
+form = "inverse_distance"
 layout = "nhwc"
 unit_m = 2.0
 farthest_m = 5.0

@@ -74,7 +74,8 @@ def test_a_program_answers_as_its_module_does(module: TwoHeads, saved: Path, tmp
     Image.fromarray(pixels).save(tmp_path / "one.png")
     images = ImageFiles(paths=(tmp_path / "one.png",))
     described = read_description(saved.with_name("tasks.toml"))
-    exported = import_network(saved, described, SIZE, tmp_path / "out", "raw", images, threads=1)
+    eager = open_network(saved, described, SIZE)
+    exported = import_network(saved, eager, tmp_path / "out", "raw", images, threads=1)
     info = graph_info(exported)
     [outputs] = run_graph(exported.file(GRAPH_FILE), info, [info.feed(pixels)], exact=False, threads=1)
     with torch.no_grad():
@@ -84,7 +85,6 @@ def test_a_program_answers_as_its_module_does(module: TwoHeads, saved: Path, tmp
     unit = normals / np.linalg.norm(normals, axis=0)
     np.testing.assert_allclose(predict(task("normals"), outputs["normals"][0]), unit, atol=1e-4)
     np.testing.assert_allclose(predict(task("saliency"), outputs["saliency"][0]), salient, atol=1e-5)
-    eager = open_network(saved, described, SIZE)
     assert eager.eager and eager.framework.startswith("torch ") and "as given" in eager.framework
     np.testing.assert_allclose(eager.reference(1).run(pixels, name="one")["normals"], normals, atol=1e-5)
 
