@@ -5,7 +5,7 @@ It does the same with sample inputs that its safe loader does not take. It loads
 guards as Python. Any attribute of ``torch`` may be an operator, and a container's description names a module to import.
 
     archive    one root, each entry of a known name and once
-    payloads   plain tensors; sample inputs of plain tensors, which are left out
+    payloads   plain tensors; sample inputs that ``torch.load(weights_only=True)`` takes, saved again
     program    operators of ATen and arithmetic on sizes; sizes as calls of a few functions; tuples, lists and dicts
 
 What was checked is written as a new archive in memory. So no other reader of the same bytes sees anything else.
@@ -122,8 +122,7 @@ def _entries(archive: zipfile.ZipFile, path: Path) -> dict[str, bytes]:
         raise refused(path, "this archive is no program of one network", MODEL, f"no {missing[0]}")
     for name in CONFIGS:
         _check_payloads(json.loads(entries[name])["config"], path)
-    _check_samples(entries[SAMPLES], path)
-    return entries
+    return entries | {SAMPLES: _read_samples(entries[SAMPLES], path)}
 
 
 def _check_payloads(config: dict[str, Json], path: Path) -> None:
@@ -132,16 +131,17 @@ def _check_payloads(config: dict[str, Json], path: Path) -> None:
             raise refused(path, "the archive holds a pickle or a custom object", "plain tensors", f"{name}")
 
 
-def _check_samples(content: bytes, path: Path) -> None:
-    """Refuse sample inputs that are no plain tensors, by the names in their pickle; it is not unpickled."""
+def _read_samples(content: bytes, path: Path) -> bytes:
+    """Return sample inputs as they are saved again, if they are plain tensors in plain containers."""
     import torch
 
+    stream = io.BytesIO()
     try:
-        unsafe = torch.serialization.get_unsafe_globals_in_checkpoint(io.BytesIO(content))
-    except Exception as error:  # a damaged pickle leads to any of them
-        raise refused(path, "the archive's sample inputs cannot be read", "tensors", faults(error)) from error
-    if unsafe:
-        raise refused(path, "the archive's sample inputs are no plain tensors", "tensors", ", ".join(unsafe))
+        torch.save(torch.load(io.BytesIO(content), map_location="cpu", weights_only=True), stream)
+    except Exception as error:  # a damaged or hostile pickle leads to any of them
+        got = str(error).partition("\n")[0]
+        raise refused(path, "the archive's sample inputs are no plain tensors", "tensors", got) from error
+    return stream.getvalue()
 
 
 def _program(entries: dict[str, bytes], path: Path) -> dict[str, Json]:
@@ -207,11 +207,7 @@ def _is_size(text: str) -> bool:
 
 
 def _packed(entries: dict[str, bytes], program: dict[str, Json]) -> bytes:
-    import torch
-
-    samples, stream = io.BytesIO(), io.BytesIO()
-    torch.save(((), {}), samples)
-    written = entries | {MODEL: dumps(program).encode(), SAMPLES: samples.getvalue()}
+    stream, written = io.BytesIO(), entries | {MODEL: dumps(program).encode()}
     with zipfile.ZipFile(stream, "w") as archive:
         for name, content in written.items():
             archive.writestr(f"network/{name}", content)
