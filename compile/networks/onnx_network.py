@@ -28,6 +28,7 @@ from compile.stage.graph_info import INPUT
 
 COLOURS = 3
 FORWARDED = frozenset({"Cast", "Identity", "Squeeze"})
+FIX_SIZE = "give the size of your images"
 FIX_TASKS = "correct tasks.toml: docs/guides/your-network.md has its keys"
 Size = tuple[int, int]
 
@@ -137,7 +138,7 @@ def _pinned(image: ir.Value, described: NetworkDescription, size: Size | None, p
     if image.dtype == ir.DataType.UINT8 and (described.input.range != "0..255" or described.input.normalised):
         raise _described(path, "a uint8 input cannot be normalised", 'range = "0..255", no mean, no std', got)
     if size is None and None in own:
-        raise _described(path, "the network leaves its image's size open", "--size HEIGHT WIDTH", got, "give --size")
+        raise _described(path, "the network leaves its image's size open", "--size HEIGHT WIDTH", got, FIX_SIZE)
     if size is not None and any(one not in (None, other) for one, other in zip(own, size, strict=True)):
         raise _described(
             path, "the network is made for another size", f"--size {own[0]} {own[1]}", f"--size {size[0]} {size[1]}"
