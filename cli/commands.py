@@ -34,6 +34,11 @@ COMMANDS = (
         "Compile a checkpoint for a target: every stage, the bundle, the regression table.",
     ),
     Command("export", "compile.export", "Export a checkpoint to ONNX."),
+    Command(
+        "import-network",
+        "compile.import_network",
+        "Bring a network of another origin into the form that export gives a checkpoint.",
+    ),
     Command("simplify", "compile.simplify", "Simplify an exported graph."),
     Command(
         "fold",

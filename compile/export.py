@@ -7,21 +7,19 @@ PyTorch on real images. The export knows no adapter: the graph computes what the
 if not __package__:
     import _path  # noqa: F401
 
-import logging
-import warnings
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from bundle.base.errors import CheckpointError, GraphError
+from bundle.base.errors import CheckpointError
 from bundle.base.terminal import say
 from bundle.formats.artifacts import Exported, hash_file, load
 from bundle.formats.manifest import Io
 from bundle.tasks.preprocess import Preprocess
 from calibration.image_files import ImageFiles, fitted_images
+from compile.graphs.torch_export import OPSET, to_onnx
 from compile.stage.artifacts import ExportedSettings
 from compile.stage.command import announce, claim, run_script, timed
 from compile.stage.compare import Outputs, compare, require, run_graph
@@ -30,11 +28,7 @@ from compile.stage.options import CheckCount, Images, Out, RecordAsJson, Split, 
 from compile.stage.store import seal, stage_tools, writing
 
 if TYPE_CHECKING:
-    import onnx_ir
     from torch import nn
-
-OPSET = 20
-NATIVE = ""  # the domain of standard operators
 
 
 def export(
@@ -65,6 +59,7 @@ def export_module(
     model: "nn.Module", info: GraphInfo, out: Path, images: ImageFiles, *, parent: str | None, threads: int
 ) -> Exported:
     """Export a model that maps float32 ``[1, 3, H, W]`` to raw outputs by task; see ``export``."""
+    import torch
     from onnx_ir import save
 
     from compile.graphs.output_floors import comparison_floors
@@ -72,7 +67,7 @@ def export_module(
     wrapped = _with_io(model.eval(), info)
     feeds = [info.feed(image, name=name) for name, image in images.read()]
     eager = [_run_eager(wrapped, info, feed) for feed in feeds]
-    graph = _to_onnx(wrapped, info, feeds[0])
+    graph = to_onnx(wrapped, (torch.tensor(feeds[0][INPUT]),), [INPUT], list(info.tasks))
     with writing(out, Exported) as folder:
         save(graph, folder / GRAPH_FILE)
         answers = run_graph(folder / GRAPH_FILE, info, feeds, exact=False, threads=threads)
@@ -86,47 +81,6 @@ def _with_io(model: "nn.Module", info: GraphInfo) -> "nn.Module":
     from compile.graphs.io_wrappers import EdgeModel, RawModel
 
     return RawModel(model).eval() if info.io == "raw" else EdgeModel(model, info.preprocess, tuple(info.tasks)).eval()
-
-
-def _to_onnx(wrapped: "nn.Module", info: GraphInfo, feed: Outputs) -> "onnx_ir.Model":
-    import torch
-
-    from compile.graphs.clean import clean_export
-
-    with quiet_export(), torch.no_grad():
-        program = torch.onnx.export(
-            wrapped,
-            (torch.tensor(feed[INPUT]),),
-            dynamo=True,
-            opset_version=OPSET,
-            input_names=[INPUT],
-            output_names=list(info.tasks),
-            external_data=False,
-            verbose=False,
-        )
-    if program is None:
-        raise GraphError(
-            "the exporter returned nothing",
-            expected="an ONNX program",
-            got="None",
-            where="torch.onnx.export",
-            fix="use the pinned version of torch",
-        )
-    return _check_operators(clean_export(program.model))
-
-
-def _check_operators(graph: "onnx_ir.Model") -> "onnx_ir.Model":
-    foreign = sorted({f"{node.domain}::{node.op_type}" for node in graph.graph if node.domain != NATIVE})
-    opset = graph.opset_imports.get(NATIVE)
-    if foreign or graph.functions or opset != OPSET:
-        raise GraphError(
-            "the exported graph is not plain ONNX",
-            expected=f"standard operators of opset {OPSET}",
-            got=f"opset {opset}, operators {foreign}, {len(graph.functions)} functions",
-            where="the exported graph",
-            fix="express the module in operations that ONNX has",
-        )
-    return graph
 
 
 def _run_eager(wrapped: "nn.Module", info: GraphInfo, feed: Outputs) -> Outputs:
@@ -144,23 +98,6 @@ def _run_eager(wrapped: "nn.Module", info: GraphInfo, feed: Outputs) -> Outputs:
             fix="the checkpoint itself overflows: train it again, or give a sound one",
         )
     return {name: output.numpy() for name, output in zip(info.tasks, outputs, strict=True)}
-
-
-@contextmanager
-def quiet_export() -> Iterator[None]:
-    """Silence what the exporter says about packages this project does not use and about its own internals."""
-    loggers = [logging.getLogger(name) for name in ("torch.onnx", "onnxscript")]
-    levels = [logger.level for logger in loggers]
-    for logger in loggers:
-        logger.setLevel(logging.ERROR)
-    try:
-        with warnings.catch_warnings():
-            warnings.filterwarnings("ignore", category=FutureWarning)
-            warnings.filterwarnings("ignore", category=DeprecationWarning)
-            yield
-    finally:
-        for logger, level in zip(loggers, levels, strict=True):
-            logger.setLevel(level)
 
 
 def checkpoint_images(checkpoint: Path, images: Path, split: str) -> ImageFiles:

@@ -3,7 +3,7 @@
 import shlex
 import shutil
 from pathlib import Path
-from typing import TYPE_CHECKING, NamedTuple
+from typing import NamedTuple
 
 from pydantic import JsonValue
 
@@ -20,9 +20,10 @@ from bundle.judging.regression_report import RESULT, read_report
 from bundle.judging.sensitivity import SENSITIVITY
 from bundle.judging.standing import standing
 from bundle.judging.verdict import accepted
-from bundle.tasks.dataset import FolderDataset
 from calibration.sampling import CalibrationSet
 from compile.evaluation.judge import read_bench, read_choice
+from compile.evaluation.subject import Subject
+from compile.evaluation.terms import Terms
 from compile.quantization.contenders import REPAIRS
 from compile.stage.artifacts import (
     EngineSettings,
@@ -35,16 +36,13 @@ from compile.stage.artifacts import (
 )
 from compile.stage.config import BuildConfig
 from compile.stage.graph_info import graph_info, read_settings
-from compile.stage.store import locked, tool_versions
+from compile.stage.store import locked
 from device_runtime.write import RUNTIME, write_runtime
 from report.bundle_page.origin import now_here
 from report.bundle_page.page import render
 from targets.base import DeferredEngine, RunConfig
 from targets.open import as_bundle_variant, open_session
 from targets.table import target as find_target
-
-if TYPE_CHECKING:
-    from tdss.config import ModelConfig
 
 
 class StageArtifacts(NamedTuple):
@@ -92,13 +90,7 @@ class StageArtifacts(NamedTuple):
 
 
 def draft_manifest(
-    config: BuildConfig,
-    model: "ModelConfig",
-    dataset: FolderDataset,
-    calibration: CalibrationSet,
-    checkpoint: str,
-    parts: StageArtifacts,
-    budgets: dict[str, float],
+    config: BuildConfig, subject: Subject, calibration: CalibrationSet, parts: StageArtifacts, terms: Terms
 ) -> Manifest:
     """Return the manifest of the bundle these parts make; which variant is shipped is still open."""
     info, status, variants = (
@@ -109,19 +101,20 @@ def draft_manifest(
     inputs, outputs = info.interface
     reason = status.reason if isinstance(status, DeferredEngine) else ""
     return Manifest(
-        name=model.name,
+        name=subject.name,
         target=config.target,
         io=info.io,
         tasks=info.tasks,
-        dataset=dataset.spec,
+        dataset=subject.spec,
         preprocess=info.preprocess,
         inputs=inputs,
         outputs=outputs,
         variants=tuple(as_bundle_variant(variant) for variant in variants),
         shipped=variants[0].recipe.name,
         engine=EngineEntry(status=status.status, reason=reason),
-        reference=Reference(checkpoint_sha256=checkpoint, framework=_framework()),
-        budgets=budgets,
+        reference=Reference(checkpoint_sha256=subject.sha256, framework=subject.framework),
+        budgets=terms.budgets,
+        agreement=terms.agreement,
         seeds=Seeds(sampling=config.seed, bootstrap=config.seed),
         tools=parts.tools,
         settings=_settings(config, calibration, parts),
@@ -129,10 +122,6 @@ def draft_manifest(
         files=parts.hashes,
         results=RESULTS,
     )
-
-
-def _framework() -> str:
-    return f"torch {tool_versions('torch')['torch']}, eager, float32, unfolded"
 
 
 def _settings(config: BuildConfig, calibration: CalibrationSet, parts: StageArtifacts) -> dict[str, JsonValue]:

@@ -9,6 +9,7 @@ from bundle.judging.regression_report import BaselineResult, RegressionReport, T
 from bundle.judging.sentences import why_verdict
 from bundle.judging.standing import against, standing, summary
 from bundle.judging.verdict import Verdict
+from bundle.tasks.agreement import AGREEMENT
 from report.bundle_page.measurements import change, cosine
 
 if TYPE_CHECKING:
@@ -49,7 +50,7 @@ def tasks_table(report: RegressionReport) -> "Table":
         raise not_installed("the table", "rich", extra="host", where="report.terminal", error=error) from error
     table = Table(
         title=Text(title(report)),
-        caption=Text(f"n: the images that have a label for the task\n\n{ending(report)}"),
+        caption=Text(f"{counted(report)}\n\n{ending(report)}"),
         title_justify="left",
         caption_justify="left",
         box=SIMPLE_HEAD,
@@ -103,6 +104,17 @@ def _agreement(name: str, check: TaskCheck, report: RegressionReport) -> str:
 def _against(earlier: BaselineResult) -> str:
     outcome = against({name: row.verdict for name, row in earlier.tasks.items()}, accepted=earlier.passed)
     return f"against the earlier run ({earlier.precision}, {earlier.device.name}): Δm {wording.points(earlier.delta_m)}; {outcome}"
+
+
+def counted(report: RegressionReport) -> str:
+    """Say which images the table counts, and which tasks are judged without labels."""
+    unlabelled = [name for name, result in report.tasks.items() if result.metric == AGREEMENT]
+    labels = "n: the images that have a label for the task"
+    return (
+        f"{labels}, or are compared\nagreement with the reference, no metric: {', '.join(unlabelled)}"
+        if unlabelled
+        else labels
+    )
 
 
 def verdict(result: TaskResult) -> str:

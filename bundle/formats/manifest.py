@@ -24,9 +24,9 @@ from bundle.formats.hash_files import Digest, write_hashed
 from bundle.formats.results import Result, read_manifest_bytes, read_results, require_results, write_result
 from bundle.tasks.preprocess import Preprocess
 from bundle.tasks.spec import DatasetSpec
-from bundle.tasks.table import task
+from bundle.tasks.table import Task, task
 
-SCHEMA = 2
+SCHEMA = 3
 STRICT = 0.1  # `strict` budgets are this fraction of the task table's: 99.9 % instead of 99 %
 
 Io = Literal["raw", "edge"]
@@ -76,10 +76,11 @@ class Manifest(Frozen):
 
     ``tasks`` maps each task to its raw output channels, in output order; ``budgets`` to the largest tolerated
     relative drop of its metric. ``parents`` maps a stage's name to the sha256 of its artifact. ``results`` names the
-    results the bundle was shipped with; their bytes may change (bundle/formats/results.py).
+    results the bundle was shipped with; their bytes may change (bundle/formats/results.py). ``agreement`` names the tasks
+    that are judged without labels, against the reference's own predictions; version 2 has no such tasks.
     """
 
-    schema_version: Literal[2] = 2
+    schema_version: Literal[2, 3] = 3
     name: str
     target: str
     io: Io
@@ -93,6 +94,7 @@ class Manifest(Frozen):
     engine: Engine
     reference: Reference
     budgets: dict[str, NotNegative]
+    agreement: tuple[str, ...] = ()
     seeds: Seeds
     tools: dict[str, str]
     settings: dict[str, JsonValue]
@@ -104,6 +106,8 @@ class Manifest(Frozen):
     def _agrees_with_itself(self) -> "Manifest":
         if tuple(self.budgets) != tuple(self.tasks):
             raise ValueError(f"budgets are for {list(self.budgets)}, tasks are {list(self.tasks)}")
+        if not set(self.agreement) <= set(self.tasks):
+            raise ValueError(f"judged by agreement are {list(self.agreement)}, tasks are {list(self.tasks)}")
         if self.shipped not in [variant.name for variant in self.variants]:
             raise ValueError(
                 f"the shipped variant {self.shipped!r} is none of {[variant.name for variant in self.variants]}"
@@ -117,6 +121,11 @@ class Manifest(Frozen):
         if not set(self.results) <= set(RESULTS):
             raise ValueError(f"results are among {list(RESULTS)}, not {list(self.results)}")
         return self
+
+    def row(self, name: str) -> Task:
+        """Return a task of the bundle as it is judged."""
+        row = task(name)
+        return row.by_agreement() if name in self.agreement else row
 
     def variant(self, name: str) -> BundleVariant:
         """Return the variant called ``name``.
@@ -214,9 +223,13 @@ def interface(
     return (TensorSpec(name="image", dtype="uint8", shape=(1, *size, 3)),), outputs
 
 
-def default_budgets(tasks: dict[str, int], *, strict: bool) -> dict[str, float]:
-    """Return each task's budget from the task table (MLPerf's 99 % rule), or a tenth of it (99.9 %)."""
-    return {name: task(name).budget * (STRICT if strict else 1.0) for name in tasks}
+def default_budgets(tasks: Iterable[str], *, strict: bool, agreement: Iterable[str] = ()) -> dict[str, float]:
+    """Return each task's budget from the task table (MLPerf's 99 % rule), or a tenth of it (99.9 %).
+
+    Those that are judged by ``agreement`` have budgets of their own.
+    """
+    rows = [task(name).by_agreement() if name in tuple(agreement) else task(name) for name in tasks]
+    return {row.name: row.budget * (STRICT if strict else 1.0) for row in rows}
 
 
 def write_manifest(folder: Path, manifest: Manifest) -> str:
@@ -247,7 +260,7 @@ def parse_manifest(content: bytes, folder: Path) -> Manifest:
         newer = _newer(error)
         raise ArtifactError(
             f"this bundle is of format {newer}, which is newer" if newer else f"{MANIFEST} cannot be read",
-            expected=f"schema_version {SCHEMA}",
+            expected=f"schema_version 2 or {SCHEMA}",
             got=faults(error),
             where=str(folder / MANIFEST),
             fix="take the tdss-runtime.pyz that was published beside the archive, or the version of the project that built it"

@@ -1,6 +1,7 @@
 """``vectors.npz``: the evaluation images of a bundle, their labels, and what the reference made of them.
 
     ids, roles, tasks      unicode [N], [N], [T]; a role is what an image is used for, see ``Role``
+    unlabelled             unicode [U], the tasks without labels and without metric arrays; only where there are any
     images                 uint8 [N, H, W, 3]
     label_<task>           the encoded label (bundle/tasks/dataset.py): uint8 [N, H, W] or [N, H, W, 3], uint16 [N, H, W]
     ref_metric_<task>      float64 [N, …], the reference's per-image metric arrays (bundle/tasks/metrics.py)
@@ -18,7 +19,7 @@ import io
 import math
 import shutil
 import zipfile
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Collection, Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from tempfile import TemporaryDirectory
@@ -39,7 +40,7 @@ from bundle.tasks.dataset import check_encoded, check_ids, check_image, decode_l
 from bundle.tasks.metrics import Floats, Metric
 from bundle.tasks.postprocess import predict
 from bundle.tasks.spec import Array, DatasetSpec
-from bundle.tasks.table import task
+from bundle.tasks.table import Task, task
 
 Role: TypeAlias = Literal["random", "hard"]
 """``random``: drawn at random, counts for the metrics. ``hard``: chosen because it is hard, so it counts for none; how
@@ -89,7 +90,7 @@ class _Member:
     encoding: Encoding = "difference"
 
 
-def _members(tasks: Iterable[str]) -> dict[str, _Member]:
+def _members(tasks: Iterable[str], unlabelled: Collection[str]) -> dict[str, _Member]:
     byte = np.dtype(np.uint8)
     members = [_Member(name="images", dtype=byte, encoding="colour")]
     for name in tasks:
@@ -97,8 +98,9 @@ def _members(tasks: Iterable[str]) -> dict[str, _Member]:
         label, stored = np.dtype(kind.label_dtype), np.dtype(kind.stored)
         label_coding: Encoding = "plain" if label == byte else "difference"
         coding: Encoding = "plain" if kind.all_pixels else "difference"  # the differences of class numbers say nothing
+        labels = [] if name in unlabelled else [_Member(name=f"label_{name}", dtype=label, encoding=label_coding)]
         members += [
-            _Member(name=f"label_{name}", dtype=label, encoding=label_coding),
+            *labels,
             _Member(name=f"ref_pred_{name}", dtype=stored, row_axis=len(kind.axes), encoding=coding),
             _Member(name=f"ref_raw_{name}", dtype=np.dtype(np.float32), row_axis=1),
         ]
@@ -148,10 +150,18 @@ def _unfit(name: str, identifier: str, expected: str, got: str) -> DatasetError:
     )
 
 
-def write_vectors(path: Path, images: Iterable[Evaluated], *, tasks: Mapping[str, int], spec: DatasetSpec) -> int:
+def write_vectors(
+    path: Path,
+    images: Iterable[Evaluated],
+    *,
+    tasks: Mapping[str, int],
+    spec: DatasetSpec,
+    unlabelled: Collection[str] = (),
+) -> int:
     """Write ``vectors.npz`` from images and the reference's raw outputs; return the number of images.
 
-    ``tasks`` maps each task to its raw output channels. Predictions and metric arrays are computed here.
+    ``tasks`` maps each task to its raw output channels; the ``unlabelled`` among them have no labels. Predictions and
+    metric arrays are computed here.
 
     Raises:
         DatasetError: there is no image, an id occurs twice, or an image or label does not fit.
@@ -161,7 +171,7 @@ def write_vectors(path: Path, images: Iterable[Evaluated], *, tasks: Mapping[str
     roles: list[str] = []
     metrics: dict[str, list[Floats]] = {}
     with TemporaryDirectory(prefix=".vectors.", dir=path.parent) as folder:
-        spools = {name: _Spool(member, Path(folder)) for name, member in _members(tasks).items()}
+        spools = {name: _Spool(member, Path(folder)) for name, member in _members(tasks, unlabelled).items()}
         try:
             for evaluated in images:
                 ids.append(evaluated.id)
@@ -180,6 +190,7 @@ def write_vectors(path: Path, images: Iterable[Evaluated], *, tasks: Mapping[str
             )
         check_ids(tuple(ids), where=str(path))
         small: dict[str, Array] = {"ids": np.array(ids), "roles": np.array(roles), "tasks": np.array(list(tasks))}
+        small |= {"unlabelled": np.array(list(unlabelled))} if unlabelled else {}
         small |= {name: np.stack(arrays) for name, arrays in metrics.items()}
         temporary = Path(folder) / path.name
         _pack(temporary, small, spools)
@@ -199,8 +210,7 @@ def _add(
     name = evaluated.id
     spools["images"].add(check_image(evaluated.image, where=f"image {name!r}"), name)
     for key, channels in tasks.items():
-        row, raw, label = task(key), evaluated.outputs[key], evaluated.labels[key]
-        check_encoded(key, label, spec, where=f"label {key} of image {name!r}")
+        row, raw = task(key), evaluated.outputs[key]
         if not np.isfinite(raw).all():
             raise CheckpointError(
                 f"the reference's {key} output is not finite",
@@ -210,10 +220,13 @@ def _add(
                 fix="the checkpoint itself overflows: train it again, or give a sound one",
             )
         prediction = predict(row, raw)
-        truth = decode_label(key, label, spec)
-        for figure in row.figures(channels):
-            metrics.setdefault(_metric_name(key, figure), []).append(figure.per_image(prediction, truth))
-        spools[f"label_{key}"].add(label, name)
+        if f"label_{key}" in spools:
+            label = evaluated.labels[key]
+            check_encoded(key, label, spec, where=f"label {key} of image {name!r}")
+            truth = decode_label(key, label, spec)
+            for figure in row.figures(channels):
+                metrics.setdefault(_metric_name(key, figure), []).append(figure.per_image(prediction, truth))
+            spools[f"label_{key}"].add(label, name)
         spools[f"ref_pred_{key}"].add(row.kind.compact(kept(row.kind, prediction)), name)
         if full:
             spools[f"ref_raw_{key}"].add(kept_output(raw), name)
@@ -237,9 +250,9 @@ def _pack(path: Path, small: Mapping[str, Array], spools: Mapping[str, _Spool]) 
 def _check_sizes(stored: EvaluationSample) -> None:
     """Raise ValueError if a label, a prediction or an output does not have the size that its image asks for."""
     image = stored.image
-    for name, label in stored.labels.items():
+    for name, prediction in stored.predictions.items():
         kind, flat = task(name).kind, image.reshape(*image.shape[:2], -1)[..., 0]
-        sizes = (label.shape[:2], stored.predictions[name].shape[-2:])
+        sizes = (stored.labels.get(name, flat).shape[:2], prediction.shape[-2:])
         raw = stored.outputs.get(name, kept_output(flat)).shape[-2:]
         if (*sizes, raw) != (flat.shape, kept(kind, flat).shape, kept_output(flat).shape):
             raise ValueError(f"{name} of image {stored.id!r} has another size than the image")
@@ -282,6 +295,8 @@ class Vectors:
             self.ids = read_names(self._archive, "ids")
             self.roles = read_names(self._archive, "roles")
             self.tasks = read_names(self._archive, "tasks")
+            there = "unlabelled.npy" in self._archive.namelist()
+            self.unlabelled = read_names(self._archive, "unlabelled") if there else ()
             if not len(self.ids) == len(self.roles) == len(set(self.ids)):
                 raise ValueError(
                     f"{len(self.ids)} ids, {len(set(self.ids))} of them different, and {len(self.roles)} roles"
@@ -325,6 +340,19 @@ class Vectors:
         except UNREADABLE as error:
             raise self._unreadable(error) from error
 
+    def gated(self, row: Task, channels: int) -> Floats:
+        """Return the reference's per-image arrays of the figure that gates a task, float64 ``[N, …]``.
+
+        By agreement it is compared with itself, so each image is read.
+
+        Raises:
+            ArtifactError: the file holds none for this task, or cannot be read.
+        """
+        if not row.agreement:
+            return self.metric(row.name)
+        own, metric = (stored.predictions[row.name] for stored in self.images()), row.judge(channels)
+        return np.stack([metric.per_image(prediction, prediction) for prediction in own])
+
     @property
     def counted(self) -> NDArray[np.bool_]:
         """Which images count for the metrics, bool ``[N]``; the others only show how alike the answers are."""
@@ -337,7 +365,9 @@ class Vectors:
             ArtifactError: an array is missing or ends early.
         """
         try:
-            readers = {name: _Reader(self._archive, member) for name, member in _members(self.tasks).items()}
+            readers = {
+                name: _Reader(self._archive, member) for name, member in _members(self.tasks, self.unlabelled).items()
+            }
             for index, identifier in enumerate(self.ids):
                 yield self._stored(identifier, {name: r.next() for name, r in readers.items() if index < r.count})
         except (KeyError, *UNREADABLE) as error:
@@ -347,7 +377,7 @@ class Vectors:
         stored = EvaluationSample(
             id=identifier,
             image=arrays["images"].astype(np.uint8, copy=False),
-            labels={name: arrays[f"label_{name}"] for name in self.tasks},
+            labels={name: arrays[f"label_{name}"] for name in self.tasks if name not in self.unlabelled},
             predictions={name: task(name).kind.expand(arrays[f"ref_pred_{name}"]) for name in self.tasks},
             outputs={name: arrays[f"ref_raw_{name}"] for name in self.tasks if f"ref_raw_{name}" in arrays},
         )

@@ -18,7 +18,6 @@ from bundle.formats.manifest import Manifest
 from bundle.judging.criteria import Judging
 from bundle.judging.regression_report import BaselineResult, PackedArrays, RegressionReport, VariantTask
 from bundle.judging.verdict import Judgement, delta_m, judge
-from bundle.tasks.table import task
 
 Floats = NDArray[np.float64]
 
@@ -68,7 +67,7 @@ def compare(
     kept = _comparable(earlier, ids, tuple(arrays))
     judged: dict[str, Judgement] = {}
     for name, ours in arrays.items():
-        figure = task(name).judge(manifest.tasks[name])
+        figure = manifest.row(name).judge(manifest.tasks[name])
         theirs = unpack(kept.tasks[name], (len(ids), *figure.shape))
         if not np.isfinite(theirs).all():
             raise _refused(f"gave NaN or infinity for {name}", "finite figures", "an output that was not finite")

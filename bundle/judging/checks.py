@@ -13,6 +13,7 @@ from bundle.judging import wording
 from bundle.judging.regression_report import RegressionReport, TaskCheck, TaskResult, VariantTask
 from bundle.judging.sentences import why_verdict
 from bundle.judging.verdict import accepted
+from bundle.tasks.agreement import AGREEMENT
 from bundle.tasks.table import task
 
 Question: TypeAlias = Literal["budget", "finite", "agreement", "baseline"]
@@ -84,7 +85,7 @@ def sentence(name: str, result: TaskResult) -> str:
     reference, compiled = (wording.metric_value(result.metric, one) for one in (result.reference, result.compiled))
     values = f"{wording.metric_name(result.metric)} {reference} → {compiled}"
     drop = f"drop {wording.percent(result.drop_relative)} {wording.interval(result.interval)}"
-    counted = wording.plural(result.labelled_images, "labelled image")
+    counted = wording.plural(result.labelled_images, "image" if result.metric == AGREEMENT else "labelled image")
     return f"{name}: {values}, {drop}, budget {wording.budget(result.budget)}, {counted}: {result.verdict}"
 
 

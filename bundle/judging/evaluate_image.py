@@ -22,7 +22,7 @@ from bundle.tasks.dataset import decode_label
 from bundle.tasks.kinds.kind import Kind
 from bundle.tasks.postprocess import predict
 from bundle.tasks.spec import Array
-from bundle.tasks.table import task
+from bundle.tasks.table import Task, task
 
 Floats: TypeAlias = NDArray[np.float64]
 Infer: TypeAlias = Callable[[dict[str, Array]], Mapping[str, Array]]
@@ -63,7 +63,7 @@ def evaluate_image(stored: EvaluationSample, infer: Infer, manifest: Manifest) -
 
 def _see(name: str, output: Array, stored: EvaluationSample, manifest: Manifest) -> ImageResult:
     """Measure one image's output of one task, without its batch axis."""
-    row = task(name)
+    row = manifest.row(name)
     kind, figures = row.kind, row.figures(manifest.tasks[name])
     nothing = np.zeros(ENERGIES)
     if not np.isfinite(output).all():
@@ -72,8 +72,8 @@ def _see(name: str, output: Array, stored: EvaluationSample, manifest: Manifest)
             figures=arrays, finite=False, agreement=NAN, change=NAN, full_change=NAN, energies=nothing + NAN
         )
     prediction = output if manifest.io == "edge" else predict(row, output)
-    label = decode_label(name, stored.labels[name], manifest.dataset)
-    arrays = {figure.name: figure.per_image(prediction, label) for figure in figures}
+    pair = compared(row, prediction, stored, manifest)
+    arrays = {figure.name: np.zeros(figure.shape) if pair is None else figure.per_image(*pair) for figure in figures}
     known, full = stored.predictions.get(name), stored.outputs.get(name)
     exact = None if full is None else predict(row, full)
     ours, ours_full = kept(kind, prediction), kept_output(prediction)
@@ -86,6 +86,17 @@ def _see(name: str, output: Array, stored: EvaluationSample, manifest: Manifest)
         full_change=NAN if exact is None else _mean_change(kind, exact, ours_full),
         energies=nothing if reference is None else energy(reference, answer),
     )
+
+
+def compared(row: Task, prediction: Array, stored: EvaluationSample, manifest: Manifest) -> tuple[Array, Array] | None:
+    """Return what a metric compares: a prediction and a label, or by agreement both models' predictions as they are stored.
+
+    None: the reference's prediction is not at hand.
+    """
+    if not row.agreement:
+        return prediction, decode_label(row.name, stored.labels[row.name], manifest.dataset)
+    known, kind = stored.predictions.get(row.name), row.kind
+    return None if known is None else (kind.expand(kind.compact(kept(kind, prediction))), known)
 
 
 def _mean_change(kind: Kind, reference: Array, prediction: Array) -> float:

@@ -28,7 +28,6 @@ from bundle.formats.outputs import overwriting, zip_with
 from bundle.formats.vectors import EvaluationSample, Vectors
 from bundle.tasks.dataset import SPEC_FILE, FolderDataset, load_spec
 from bundle.tasks.metrics import Metric
-from bundle.tasks.table import task
 
 ARRAYS = zip_with("ids.npy", "tasks.npy", "checkpoint.npy")  # what arrays may be written over
 Floats: TypeAlias = NDArray[np.float64]
@@ -52,7 +51,7 @@ class Source:
 
 def figures_of(manifest: Manifest) -> dict[str, tuple[Metric, ...]]:
     """Return the figures of each task of a bundle, the gated one first."""
-    return {name: task(name).figures(channels) for name, channels in manifest.tasks.items()}
+    return {name: manifest.row(name).figures(channels) for name, channels in manifest.tasks.items()}
 
 
 @contextmanager
@@ -71,7 +70,8 @@ def bundled(bundle: Bundle) -> Iterator[Source]:
                 arrays = vectors.figure(name, figure)
                 if arrays is not None:
                     references[name][figure.name] = arrays[vectors.counted]
-            references[name][figures[0].name] = vectors.metric(name)[vectors.counted]
+            gated = vectors.gated(bundle.manifest.row(name), bundle.manifest.tasks[name])
+            references[name][figures[0].name] = gated[vectors.counted]
         ids = tuple(name for name, counts in zip(vectors.ids, vectors.counted, strict=True) if counts)
         yield Source(
             name="the bundle's images",
@@ -130,7 +130,8 @@ def _folder_images(data: FolderDataset, ids: tuple[str, ...], manifest: Manifest
                 where=str(data.root),
                 fix="resize the images and labels of the split: the bundle was built without a size_policy",
             )
-        labels = {name: data.encoded_label(name, identifier) for name in manifest.tasks}
+        asked = [name for name in manifest.tasks if name not in manifest.agreement]
+        labels = {name: data.encoded_label(name, identifier) for name in asked}
         yield EvaluationSample(id=identifier, image=image, labels=labels, predictions={}, outputs={})
 
 
@@ -204,7 +205,8 @@ def _check_origin(
 def _figures_in(archive: zipfile.ZipFile, manifest: Manifest, count: int) -> References:
     """Read the figures of a bundle's tasks: the one that gates must be there, another one may have been left out."""
     there = {entry.removesuffix(".npy") for entry in archive.namelist()}
-    gated = [f"{name}.{figures[0].name}" for name, figures in figures_of(manifest).items()]
+    rows = {name: figures for name, figures in figures_of(manifest).items() if name not in manifest.agreement}
+    gated = [f"{name}.{figures[0].name}" for name, figures in rows.items()]
     if lacking := [key for key in gated if key not in there]:
         raise ArtifactError(
             f"the file holds no {lacking[0]}",

@@ -22,7 +22,10 @@ def scores(row: Task, channels: int, arrays: Floats) -> Floats:
 
 def reference_scores(manifest: Manifest, vectors: Vectors) -> dict[str, Floats]:
     """Return each task's scores of all images, from the stored arrays: they were measured on exact predictions."""
-    return {name: scores(task(name), n, vectors.metric(name)) for name, n in manifest.tasks.items()}
+    rows = {name: manifest.row(name) for name in manifest.tasks}
+    return {
+        name: scores(row, manifest.tasks[name], vectors.gated(row, manifest.tasks[name])) for name, row in rows.items()
+    }
 
 
 def losses(manifest: Manifest, vectors: Vectors, report: RegressionReport | None) -> dict[str, Floats] | None:
@@ -36,7 +39,7 @@ def losses(manifest: Manifest, vectors: Vectors, report: RegressionReport | None
         return None
     lost = {}
     for name, before in reference_scores(manifest, vectors).items():
-        row, channels = task(name), manifest.tasks[name]
+        row, channels = manifest.row(name), manifest.tasks[name]
         after = np.full(len(before), np.nan)
         arrays = unpack(kept.tasks[name], (len(kept.ids), *row.judge(channels).shape))
         after[[rows[identifier] for identifier in kept.ids]] = scores(row, channels, arrays)

@@ -182,7 +182,7 @@ def _figures(
 def _result(
     manifest: Manifest, name: str, weighed: Weighed, seen: dict[str, ImageResult], figures: dict[str, FigureResult]
 ) -> TaskResult:
-    row, judgement = task(name), weighed.judgement
+    row, judgement = manifest.row(name), weighed.judgement
     return TaskResult(
         metric=row.metric,
         direction=row.direction,

@@ -10,6 +10,7 @@ from bundle.judging.sensitivity import SearchReport, Step
 from bundle.judging.standing import variant_summary
 from bundle.judging.timing import Ratio
 from bundle.judging.verdict import MINIMUM_IMAGES, Cause
+from bundle.tasks.agreement import AGREEMENT
 
 NONE_WITHIN = "no variant that answers as the reference does is shown to be within its budgets"
 NOT_PASSED: dict[Rule, str] = {
@@ -28,7 +29,7 @@ CAUSES: dict[Cause, str] = {
     "no_reference": "the reference was not measured on these images: give its arrays (--reference)",
     "compiled_undefined": "the metric of the compiled model is undefined, the reference's is not",
     "reference_zero": "the reference's metric is 0, so no drop relative to it is finite",
-    "too_few_images": f"{{labelled}} of {{images}} images have a label for this task, and a verdict needs {MINIMUM_IMAGES}",
+    "too_few_images": f"{{labelled}} of {{images}} images {{counted}}, and a verdict needs {MINIMUM_IMAGES}",
     "more_images": "about {needed} images would decide it if the drop stayed as it is",
     "improvement": "better than the reference by more than the budget: an improvement to be explained, not to be trusted",
 }
@@ -44,6 +45,7 @@ def why_verdict(report: RegressionReport, name: str) -> str:
         bad=f"{bad} image{'s' * (bad != 1)}",
         ids="" if check is None else ", ".join(check.nonfinite),
         labelled=result.labelled_images,
+        counted="can be compared" if result.metric == AGREEMENT else "have a label for this task",
         images=report.images,
         needed=rounded(result.images_needed or 0),
     )

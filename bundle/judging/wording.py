@@ -21,7 +21,8 @@ UNDEFINED = "undefined"
 
 def _metric(key: str) -> Metric | None:
     """Return the metric of the task table whose key this is; None: a report names one that this version does not know."""
-    figures = (figure for row in table.TASKS for figure in row.figures(row.channels or 2))
+    rows = [judged for row in table.TASKS for judged in (row, row.by_agreement())]
+    figures = (figure for row in rows for figure in row.figures(row.channels or 2))
     return next((figure for figure in figures if figure.name == key), None)
 
 

@@ -16,12 +16,14 @@ from bundle.tasks.metrics import Direction, MaxF, MaxThresholdIou, Metric, OdsF
 class Task(Frozen):
     """One row: the kind of its answer, and the largest tolerated drop of the gating metric.
 
-    ``budget`` is relative to the reference (0.01 is MLPerf's 99 % rule).
+    ``budget`` is relative to the reference (0.01 is MLPerf's 99 % rule). ``agreement``: there are no labels to judge by,
+    and the metric compares an answer with the reference's own.
     """
 
     name: str
     kind: Kind
     budget: float
+    agreement: bool = False
 
     @property
     def channels(self) -> int | None:
@@ -30,11 +32,15 @@ class Task(Frozen):
 
     def figures(self, channels: int) -> tuple[Metric, ...]:
         """Return the metrics of an output with ``channels`` channels: the one that gates, then those that are only reported."""
-        return self.kind.figures(channels)
+        return (self.kind.agreement_metric(channels),) if self.agreement else self.kind.figures(channels)
+
+    def by_agreement(self) -> "Task":
+        """Return the same task as it is judged without labels."""
+        return self.model_copy(update={"agreement": True, "budget": self.kind.agreement_budget})
 
     def judge(self, channels: int) -> Metric:
         """Return the metric that gates, of an output with ``channels`` channels."""
-        return self.kind.figures(channels)[0]
+        return self.figures(channels)[0]
 
     @property
     def metric(self) -> str:

@@ -29,6 +29,11 @@ class EagerModel:
         self._model = model.float().eval()
         self.preprocess = Preprocess(**self.config.image.model_dump())
 
+    @property
+    def tasks(self) -> dict[str, int]:
+        """The output channels of each task that is answered."""
+        return dict(self.config.tasks)
+
     def keep(self, tasks: Sequence[str]) -> None:
         """Answer ``tasks`` only; what is answered is unchanged."""
         self._model.keep(tasks)

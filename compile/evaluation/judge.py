@@ -3,14 +3,14 @@
 Which ones can be shipped: compile/quantization/contenders.py. The others keep their times, and the reason why they were not judged.
 
 Where noise hides which of the variants that may be shipped deserves it, as many rounds again are measured, up to the timing's
-``again`` times. Eager PyTorch is timed in the same rounds, as a note. Where variants only run as an emulation nothing is timed.
+``again`` times. A checkpoint in eager PyTorch is timed in the same rounds, as a note. Where variants only run as an emulation nothing is timed.
 The table of all variants goes into regression.json, with a reason for each.
 """
 
 from collections.abc import Callable, Mapping
 from contextlib import ExitStack
 from pathlib import Path
-from typing import TYPE_CHECKING, NamedTuple
+from typing import NamedTuple
 
 from bundle.formats.artifacts import Engine, load, write_text
 from bundle.formats.contents import VECTORS
@@ -26,32 +26,28 @@ from compile.evaluation.timing import sample
 from compile.quantization.contenders import Contest
 from compile.stage.artifacts import Judged, ReferenceVectors, variants_of
 from compile.stage.config import TimingConfig
+from compile.stage.reference_model import ReferenceModel
 from compile.stage.store import seal, stage_tools, writing
 from targets.base import RunConfig, Session, Target
 from targets.open import execution
-
-if TYPE_CHECKING:
-    from compile.evaluation.eager import EagerModel
 
 EAGER = "eager"
 
 
 class JudgeSettings(NamedTuple):
-    """What a bundle is judged by: the manifest it will have (``shipped`` is provisional), and how to time it."""
+    """What a bundle is judged by: the manifest it will have (``shipped`` is provisional), and how to time it.
+
+    ``eager`` opens the reference where it is timed beside the variants, None where it is not in PyTorch.
+    """
 
     draft: Manifest
     timing: TimingConfig
     allow_inconclusive: bool
+    eager: Callable[[], ReferenceModel] | None = None
 
 
 def judge(
-    engine: Engine,
-    vectors: ReferenceVectors,
-    checkpoint: Path,
-    out: Path,
-    target: Target,
-    run_config: RunConfig,
-    settings: JudgeSettings,
+    engine: Engine, vectors: ReferenceVectors, out: Path, target: Target, run_config: RunConfig, settings: JudgeSettings
 ) -> Judged:
     """Write a ``Judged`` artifact in ``out``: the shipped variant's regression and bench, and the choice with its reasons.
 
@@ -59,10 +55,7 @@ def judge(
         ArtifactError: a variant answers something other than the manifest says.
         TargetUnavailable: the runtime or the device is not here.
     """
-    from compile.evaluation.eager import EagerModel
-
-    model, variants = EagerModel(checkpoint), variants_of(engine)
-    model.keep(tuple(settings.draft.tasks))
+    variants = variants_of(engine)
     sizes: dict[str, int] = {v.recipe.name: sum(engine.file(name).stat().st_size for name in v.files) for v in variants}
     with ExitStack() as stack:
         sessions: dict[str, Session] = {
@@ -76,7 +69,7 @@ def judge(
             settings.timing.gain,
         )
         before = glance()
-        rounds = _rounds(sessions, model, vectors, settings, contest, run_config.threads)
+        rounds = _rounds(sessions, vectors, settings, contest, run_config.threads)
         machine = load_between(before, glance())
         eager = rounds.pop(EAGER, None)
         reports = contest.reports(rounds)
@@ -103,38 +96,35 @@ def read_bench(judged: Judged) -> Bench:
 def _bench(
     rounds: dict[str, list[float]], eager: list[float] | None, load: Load, shipped: str, timing: TimingConfig
 ) -> Bench:
-    if eager is None:
+    if not rounds:
         return Bench(eager_ms=None, f32_compiled_ms=None, shipped_ms=None, shipped_precision=shipped, runs=0, warmup=0)
     rows = {name: percentiles(values) for name, values in rounds.items()}
     medians = {name: row.p50_ms for name, row in rows.items()}
     return Bench(
-        eager_ms=median(eager),
+        eager_ms=None if eager is None else median(eager),
         f32_compiled_ms=medians.get("f32"),
         shipped_ms=medians[shipped],
         shipped_precision=shipped,
-        runs=len(eager),
+        runs=len(rounds[shipped]),
         warmup=timing.warmup,
         variants={name: VariantLatency(with_copies=row) for name, row in rows.items()},
-        eager=percentiles(eager),
+        eager=None if eager is None else percentiles(eager),
         load=load,
     )
 
 
 def _rounds(
-    sessions: Mapping[str, Session],
-    model: "EagerModel",
-    vectors: ReferenceVectors,
-    settings: JudgeSettings,
-    contest: Contest,
-    threads: int,
+    sessions: Mapping[str, Session], vectors: ReferenceVectors, settings: JudgeSettings, contest: Contest, threads: int
 ) -> dict[str, list[float]]:
-    """Time eager PyTorch and every session on the first image; nothing where the sessions only emulate."""
+    """Time the eager reference and every session on the first image; nothing where the sessions only emulate."""
     if any(session.info.executed_on == "emulation" for session in sessions.values()):
         return {}
     with Vectors(vectors.file(VECTORS)) as opened:
         first = next(opened.images())
     timing = settings.timing
-    subjects: dict[str, Callable[[], object]] = {EAGER: _eager(model, first)}
+    subjects: dict[str, Callable[[], object]] = {}
+    if settings.eager is not None:
+        subjects[EAGER] = _eager(settings.eager(), first)
     subjects |= {name: _inference(session, settings.draft, first) for name, session in sessions.items()}
     from compile.evaluation.eager import torch_threads
 
@@ -148,7 +138,7 @@ def _rounds(
         )
 
 
-def _eager(model: "EagerModel", stored: EvaluationSample) -> Callable[[], object]:
+def _eager(model: ReferenceModel, stored: EvaluationSample) -> Callable[[], object]:
     return lambda: model.run(stored.image, name=stored.id)
 
 

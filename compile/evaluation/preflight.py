@@ -1,6 +1,6 @@
 """What a build can know before its first stage: each of these is asked then, not where it would fail ten minutes later."""
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from importlib.util import find_spec
 from pathlib import Path
 
@@ -18,8 +18,8 @@ PACKAGES = {"nncf": "quantization", "jinja2": "the page", "PIL": "an image file"
 """What later stages import, whatever the target."""
 
 
-def require_outputs(config: BuildConfig, name: str) -> Path:
-    """Return the folder of the bundle, if it and the store may be written, and the key that signs it can be used.
+def require_outputs(config: BuildConfig, name: str, source: Path) -> Path:
+    """Return the folder of the bundle ``name`` if it and the store may be written, and the key can sign it.
 
     Raises:
         InputError: something else is there, it lies in or around an input, it cannot be written, or there is no such key.
@@ -28,7 +28,7 @@ def require_outputs(config: BuildConfig, name: str) -> Path:
     folder = config.out / name / config.target
     require_container(config.out)
     spec = [] if config.dataset is None else [config.dataset]
-    require_folder(folder, bundle_of(name, config.target), [config.checkpoint, config.data, *spec])
+    require_folder(folder, bundle_of(name, config.target), [source, config.data, *spec])
     if config.sign is not None:
         require_private_key(config.sign)
     return folder
@@ -47,9 +47,15 @@ def require_packages() -> None:
 
 
 def budgets_of(
-    config: BuildConfig, model: Mapping[str, int], kept: Mapping[str, int], progress: Callable[[str], None]
+    config: BuildConfig,
+    model: Mapping[str, int],
+    kept: Mapping[str, int],
+    progress: Callable[[str], None],
+    agreement: tuple[str, ...] = (),
 ) -> dict[str, float]:
     """Return the budget of each task that is kept: a tier's, or the default with those the configuration names.
+
+    Tasks that are judged by ``agreement`` have other defaults.
 
     A budget for a task of the ``model`` that this build leaves out is ignored; ``progress`` gets a line that tells so.
 
@@ -57,7 +63,7 @@ def budgets_of(
         ConfigError: a budget is for a task that the model does not have.
     """
     if not isinstance(config.budgets, dict):
-        return default_budgets(dict(kept), strict=config.budgets == "strict")
+        return default_budgets(kept, strict=config.budgets == "strict", agreement=agreement)
     unknown = sorted(set(config.budgets) - set(model))
     if unknown:
         raise ConfigError(
@@ -71,12 +77,10 @@ def budgets_of(
     if ignored:
         progress(f"budgets: ignored for {', '.join(ignored)}: this build leaves the task out")
     given = {name: budget for name, budget in config.budgets.items() if name in kept}
-    return default_budgets(dict(kept), strict=False) | given
+    return default_budgets(kept, strict=False, agreement=agreement) | given
 
 
-def require_evaluation(
-    dataset: FolderDataset, ids: tuple[str, ...], tasks: Mapping[str, int], size: Preprocess
-) -> None:
+def require_evaluation(dataset: FolderDataset, ids: tuple[str, ...], tasks: Iterable[str], size: Preprocess) -> None:
     """Do nothing if each image has the model's size and a label for each task; files are looked for, only headers read.
 
     Raises:

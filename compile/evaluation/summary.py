@@ -115,5 +115,9 @@ def _wider(asked: BuildConfig, row: VariantRow) -> list[str]:
 
 
 def _command(asked: BuildConfig, options: Mapping[str, str]) -> str:
-    given = {"--target": asked.target, "--checkpoint": str(asked.checkpoint), "--data": str(asked.data)}
-    return shlex.join(["tdss", "pipeline", *(word for pair in {**given, **options}.items() for word in pair)])
+    subject = {"--checkpoint": str(asked.checkpoint)}
+    if asked.network is not None:
+        subject = {"--network": str(asked.network), "--tasks": str(asked.tasks)}
+    given = {"--target": asked.target, **subject, "--data": str(asked.data)}
+    size = () if asked.size is None else ("--size", *map(str, asked.size))
+    return shlex.join(["tdss", "pipeline", *(word for pair in {**given, **options}.items() for word in pair), *size])

@@ -1,10 +1,10 @@
-"""Vectors: which images judge a bundle, and what the unfolded checkpoint makes of them, stored once."""
+"""Vectors: which images judge a bundle, and what the reference makes of them, stored once."""
 
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from itertools import chain, islice
 from pathlib import Path
 from time import monotonic
-from typing import TYPE_CHECKING, NamedTuple
+from typing import NamedTuple
 
 import numpy as np
 
@@ -18,10 +18,8 @@ from bundle.tasks.table import Task, task
 from compile.evaluation.hard_examples import Case, choose_hard, class_shares
 from compile.stage.artifacts import ReferenceVectors, VectorsSettings
 from compile.stage.config import EvaluationConfig
+from compile.stage.reference_model import ReferenceModel
 from compile.stage.store import seal, stage_tools, writing
-
-if TYPE_CHECKING:
-    from compile.evaluation.eager import EagerModel
 
 NOTICED = 10.0
 """Seconds between two lines of progress."""
@@ -55,38 +53,39 @@ def choose_evaluation(dataset: FolderDataset, config: EvaluationConfig, *, seed:
 
 
 def record_vectors(
-    checkpoint: Path,
+    open_reference: Callable[[int], ReferenceModel],
     dataset: FolderDataset,
     drawn: Drawn,
     out: Path,
     *,
-    tasks: tuple[str, ...],
+    unlabelled: tuple[str, ...] = (),
     hard: int,
     threads: int,
     progress: Callable[[str], None] = lambda _: None,
 ) -> ReferenceVectors:
-    """Run the unfolded checkpoint on the evaluation images and write a ``ReferenceVectors`` artifact in ``out``.
+    """Run the reference on the evaluation images and write a ``ReferenceVectors`` artifact in ``out``.
 
-    ``tasks`` are those that are judged; no other has to be labelled. Up to ``hard`` of ``drawn.rest`` are added as hard
-    images; ids, roles and reasons are recorded in the artifact's settings.
+    Its tasks are those that are judged; all but the ``unlabelled`` have labels. Up to ``hard`` of ``drawn.rest`` are added
+    as hard images; ids, roles and reasons are recorded in the artifact's settings.
 
     Raises:
         CheckpointError: the checkpoint is wrong or gives NaN.
         DatasetError: an image or label is wrong.
     """
-    from compile.evaluation.eager import EagerModel, torch_threads
+    from compile.evaluation.eager import torch_threads
 
-    model = EagerModel(checkpoint)
-    model.keep(tasks)
+    model = open_reference(threads)
+    labelled = tuple(name for name in model.tasks if name not in unlabelled)
     with writing(out, ReferenceVectors) as folder, torch_threads(threads):
-        rest = counted(drawn.rest if hard else (), "candidates for hard images", progress)
-        cases = [_case(one, model, dataset) for one in _evaluated(model, dataset, rest, "hard")]
-        reasons = choose_hard(cases, hard, model.config.tasks, dataset.spec)
+        rest = counted(drawn.rest if hard and labelled else (), "candidates for hard images", progress)
+        channels = {name: model.tasks[name] for name in labelled}
+        cases = [_case(one, channels, dataset) for one in _evaluated(model, dataset, labelled, rest, "hard")]
+        reasons = choose_hard(cases, hard, channels, dataset.spec)
         images = chain(
-            _evaluated(model, dataset, counted(drawn.ids, "images", progress), "random"),
-            _evaluated(model, dataset, tuple(reasons), "hard"),
+            _evaluated(model, dataset, labelled, counted(drawn.ids, "images", progress), "random"),
+            _evaluated(model, dataset, labelled, tuple(reasons), "hard"),
         )
-        write_vectors(folder / VECTORS, images, tasks=model.config.tasks, spec=dataset.spec)
+        write_vectors(folder / VECTORS, images, tasks=model.tasks, spec=dataset.spec, unlabelled=unlabelled)
         settings = VectorsSettings(images=len(drawn.ids), hard=reasons, candidates=len(cases), ids=drawn.ids)
         seal(ReferenceVectors, folder, settings=settings, tools=stage_tools("vectors"))
     return load(ReferenceVectors, out)
@@ -102,17 +101,19 @@ def counted(ids: Sequence[str], what: str, progress: Callable[[str], None]) -> I
         yield identifier
 
 
-def _evaluated(model: "EagerModel", dataset: FolderDataset, ids: Iterable[str], role: Role) -> Iterator[Evaluated]:
+def _evaluated(
+    model: ReferenceModel, dataset: FolderDataset, labelled: tuple[str, ...], ids: Iterable[str], role: Role
+) -> Iterator[Evaluated]:
     for identifier in ids:
         image = dataset.image(identifier)
-        labels = {name: dataset.encoded_label(name, identifier) for name in model.config.tasks}
+        labels = {name: dataset.encoded_label(name, identifier) for name in labelled}
         outputs = model.run(image, name=str(dataset.image_path(identifier)))
         yield Evaluated(id=identifier, image=image, labels=labels, outputs=outputs, role=role)
 
 
-def _case(one: Evaluated, model: "EagerModel", dataset: FolderDataset) -> Case:
+def _case(one: Evaluated, tasks: dict[str, int], dataset: FolderDataset) -> Case:
     shares, arrays = {}, {}
-    for name, channels in model.config.tasks.items():
+    for name, channels in tasks.items():
         row = task(name)
         if row.channels is None:
             shares[name] = class_shares(one.labels[name], channels)

@@ -34,7 +34,7 @@ def clean_export(model: ir.Model) -> ir.Model:
     )
     cleaned = passes(model).model
     _name_nodes(cleaned.graph)
-    _strip(cleaned)
+    strip_metadata(cleaned)
     return cleaned
 
 
@@ -59,7 +59,8 @@ def _scope(node: ir.Node) -> str:
     return str(modules[-1]) if modules else "graph"
 
 
-def _strip(model: ir.Model) -> None:
+def strip_metadata(model: ir.Model) -> None:
+    """Take everything from a model that is no part of what it computes; a node keeps its scope, which its name begins with."""
     for node in model.graph:
         scope = node.name.rpartition("/")[0] if node.name else ""
         node.metadata_props.clear()

@@ -56,7 +56,12 @@ def prepare(path: Path, flags: InputFlags, opsets: tuple[int, int] | None) -> Pr
     Raises:
         GraphError: it is no ONNX, or cannot be quantized; the node or the flag that would help is named.
     """
-    model, changes = ir.external_data.load_to_model(read_model(path)), list[str]()
+    return prepare_model(ir.external_data.load_to_model(read_model(path)), path, flags, opsets)
+
+
+def prepare_model(model: ir.Model, path: Path, flags: InputFlags, opsets: tuple[int, int] | None) -> Prepared:
+    """Prepare a model that was read from ``path``; see ``prepare``."""
+    changes = list[str]()
     _refuse(path, "it is quantized already", [node for node in model.graph.all_nodes() if _is_quantized(node)])
     functions = len(model.functions)
     if functions:

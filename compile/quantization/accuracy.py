@@ -9,7 +9,7 @@ from typing import NamedTuple, TypeAlias
 
 import numpy as np
 
-from bundle.formats.stored_maps import kept_output
+from bundle.formats.stored_maps import kept, kept_output
 from bundle.judging.sensitivity import TaskDrop
 from bundle.judging.verdict import Rule, judge
 from bundle.tasks.agreement import ENERGIES, energy
@@ -33,29 +33,38 @@ class LabelledImage(NamedTuple):
 
 
 class AccuracyEvaluator:
-    """Labelled images and what the reference makes of them."""
+    """Images and what the reference makes of them; tasks of ``agreement`` are compared with its answers, others with labels."""
 
     def __init__(
-        self, samples: Sequence[LabelledImage], info: GraphInfo, budgets: Mapping[str, float], seed: int
+        self,
+        samples: Sequence[LabelledImage],
+        info: GraphInfo,
+        budgets: Mapping[str, float],
+        seed: int,
+        agreement: tuple[str, ...] = (),
     ) -> None:
         self.samples = tuple(samples)
         self.info = info
         self.budgets = dict(budgets)
         self.seed = seed
-        self._metrics: dict[str, Metric] = {name: task(name).judge(info.tasks[name]) for name in info.tasks}
+        self.agreement = agreement
+        self.rows = {name: task(name).by_agreement() if name in agreement else task(name) for name in info.tasks}
+        self._metrics: dict[str, Metric] = {name: row.judge(info.tasks[name]) for name, row in self.rows.items()}
+        self._answers: list[dict[str, Array]] = []
         self._reference: Measured = {}
         self._outputs: list[dict[str, Array]] = []
 
     def set_reference(self, infer: Infer) -> None:
         """Measure the float graph, which every drop and all noise is relative to."""
-        self._outputs = []
+        self._outputs, self._answers = [], []
 
-        def kept(feed: Mapping[str, Array]) -> Mapping[str, Array]:
+        def remembered(feed: Mapping[str, Array]) -> Mapping[str, Array]:
             outputs = infer(feed)
             self._outputs.append({name: kept_output(outputs[name]).copy() for name in self._metrics})
+            self._answers.append({name: self._stored(name, outputs[name][0]) for name in self.agreement})
             return outputs
 
-        self._reference = self.measure(kept)
+        self._reference = self.measure(remembered)
 
     def noise(self, infer: Infer, count: int) -> dict[str, float]:
         """Return Σ difference² / Σ reference² of each task's output against the float graph's, on the first ``count`` images.
@@ -73,19 +82,20 @@ class AccuracyEvaluator:
     def measure(self, infer: Infer) -> Measured:
         """Return each task's metric array for each image, float64 ``[N, …]``; NaN where an output is not finite."""
         rows: dict[str, list[Floats]] = {name: [] for name in self._metrics}
-        for sample in self.samples:
+        for index, sample in enumerate(self.samples):
             outputs = infer(sample.feed)
             for name in rows:
-                rows[name].append(self._measure(name, outputs[name][0], sample.labels[name]))
+                rows[name].append(self._measure(name, outputs[name][0], index))
         return {name: np.stack(arrays) for name, arrays in rows.items()}
 
     def first(self, count: int) -> "AccuracyEvaluator":
         """Return an evaluator of the first images only, without a reference."""
-        return AccuracyEvaluator(self.samples[:count], self.info, self.budgets, self.seed)
+        return AccuracyEvaluator(self.samples[:count], self.info, self.budgets, self.seed, self.agreement)
 
     def only(self, indices: Sequence[int]) -> "AccuracyEvaluator":
         """Return an evaluator of these images only, without a reference."""
-        return AccuracyEvaluator([self.samples[index] for index in indices], self.info, self.budgets, self.seed)
+        chosen = [self.samples[index] for index in indices]
+        return AccuracyEvaluator(chosen, self.info, self.budgets, self.seed, self.agreement)
 
     @property
     def reference(self) -> Measured:
@@ -103,16 +113,25 @@ class AccuracyEvaluator:
         """
         return {name: self._judge(name, measured[name]) for name in self._metrics}
 
-    def _measure(self, name: str, output: Array, label: Array) -> Floats:
+    def _measure(self, name: str, output: Array, index: int) -> Floats:
         if not np.isfinite(output).all():
             return np.full(self._metrics[name].shape, np.nan)
-        prediction = predict(task(name), output) if self.info.io == "raw" else output
-        return self._metrics[name].per_image(prediction, label)
+        if name in self.agreement:
+            return self._metrics[name].per_image(self._stored(name, output), self._answers[index][name])
+        return self._metrics[name].per_image(self._prediction(name, output), self.samples[index].labels[name])
+
+    def _prediction(self, name: str, output: Array) -> Array:
+        return predict(self.rows[name], output) if self.info.io == "raw" else output
+
+    def _stored(self, name: str, output: Array) -> Array:
+        """Return a prediction as the vectors of a bundle keep it, which is what an agreement compares."""
+        kind = self.rows[name].kind
+        return kind.expand(kind.compact(kept(kind, self._prediction(name, output))))
 
     def _judge(self, name: str, measured: Floats) -> TaskDrop:
         rule = Rule(
             self._metrics[name].reduce_many,
-            task(name).direction,
+            self.rows[name].direction,
             self.budgets[name],
             self.seed,
             resamples=RESAMPLES,
@@ -130,8 +149,10 @@ def _ratio(difference: float, whole: float) -> float:
     return float(difference / whole) if whole > 0 and np.isfinite(difference) else float("inf")
 
 
-def read_labelled(dataset: FolderDataset, ids: Sequence[str], info: GraphInfo) -> tuple[LabelledImage, ...]:
-    """Read images and labels of these ids.
+def read_labelled(
+    dataset: FolderDataset, ids: Sequence[str], info: GraphInfo, unlabelled: tuple[str, ...] = ()
+) -> tuple[LabelledImage, ...]:
+    """Read images of these ids, and labels of all tasks but the ``unlabelled``.
 
     Raises:
         DatasetError: an image or a label is missing or wrong.
@@ -140,7 +161,9 @@ def read_labelled(dataset: FolderDataset, ids: Sequence[str], info: GraphInfo) -
         LabelledImage(
             feed=info.feed(dataset.image(identifier), name=identifier),
             labels={
-                name: decode_label(name, dataset.encoded_label(name, identifier), dataset.spec) for name in info.tasks
+                name: decode_label(name, dataset.encoded_label(name, identifier), dataset.spec)
+                for name in info.tasks
+                if name not in unlabelled
             },
         )
         for identifier in ids

@@ -126,11 +126,11 @@ def _search(
     if plain is None:
         return report(result="no_int8_graph"), ()
     images = job.calibration.ids
-    if missing := without_labels(settings.dataset, images, tuple(job.info.tasks)):
+    labelled = tuple(name for name in job.info.tasks if name not in settings.agreement)
+    if missing := without_labels(settings.dataset, images, labelled):
         return report(result="no_labels", unlabelled=len(missing), calibration_images=len(images)), ()
-    evaluator = AccuracyEvaluator(
-        read_labelled(settings.dataset, job.calibration.ids, job.info), job.info, settings.budgets, settings.seed
-    )
+    samples = read_labelled(settings.dataset, job.calibration.ids, job.info, settings.agreement)
+    evaluator = AccuracyEvaluator(samples, job.info, settings.budgets, settings.seed, settings.agreement)
     with open_graph(job.source, exact=False, threads=job.run.threads) as session:
         evaluator.set_reference(session.infer)
     first = _try(job, plain, evaluator, settings)
@@ -265,7 +265,7 @@ def _sensitivities(
         apply_passes(job.target.passes, calibrated, graph)
         layers = layers_of(ir.load(graph), macs)
         subject = Subject(graph, job.source, evaluator.first(settings.config.images), threads=job.run.threads)
-        images = hash_labelled(settings.dataset, job.calibration.ids[: settings.config.images], job.info.tasks)
+        images = hash_labelled(settings.dataset, job.calibration.ids[: settings.config.images], evaluator.rows)
         journal = calibrated.with_name(journal_name(job.target.name, graph, images))
         rows = measure_layers(subject, layers, sum(macs.values()), journal, progress)
     return rows, 1.0 - sum(layer.macs for layer in layers) / sum(macs.values())

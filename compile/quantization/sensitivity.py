@@ -19,7 +19,7 @@ from bundle.base.append_log import AppendLog
 from bundle.judging.sensitivity import NOTHING_DB, LayerSensitivity
 from bundle.judging.verdict import relative_drop
 from bundle.tasks.agreement import ENERGIES, energy, sqnr_db
-from bundle.tasks.table import task
+from bundle.tasks.table import Task
 from compile.quantization.accuracy import AccuracyEvaluator
 from compile.quantization.dequantize import Layer, dequantize_layers
 from compile.stage.compare import open_graph
@@ -34,6 +34,9 @@ class Subject:
         self.original = ir.load(original)
         self.evaluator = evaluator
         self.threads = threads
+        if evaluator.agreement:
+            with open_graph(original, exact=False, threads=threads) as session:
+                evaluator.set_reference(session.infer)
         self.reference, self.metrics = self._run(original, exact=False)
 
     def measure(self, dequantized: Sequence[str]) -> tuple[dict[str, float], dict[str, float]]:
@@ -49,7 +52,9 @@ class Subject:
             ir.save(model, path)
             outputs, metrics = self._run(path, exact=True)
         noise = {name: task_sqnr_db(self.reference[name], outputs[name]) for name in outputs}
-        return noise, {name: _drop(name, self.metrics[name], value) for name, value in metrics.items()}
+        return noise, {
+            name: _drop(self.evaluator.rows[name], self.metrics[name], value) for name, value in metrics.items()
+        }
 
     def _run(self, graph: Path, *, exact: bool) -> tuple[dict[str, list[Array]], dict[str, float]]:
         answers: dict[str, list[Array]] = {name: [] for name in self.evaluator.info.tasks}
@@ -94,6 +99,6 @@ def task_sqnr_db(references: Sequence[Array], outputs: Sequence[Array]) -> float
     return -NOTHING_DB if np.isnan(found) else float(np.clip(found, -NOTHING_DB, NOTHING_DB))
 
 
-def _drop(name: str, reference: float, compiled: float) -> float:
-    drop = float(relative_drop(np.asarray(reference), np.asarray(compiled), task(name).direction))
+def _drop(row: Task, reference: float, compiled: float) -> float:
+    drop = float(relative_drop(np.asarray(reference), np.asarray(compiled), row.direction))
     return drop if np.isfinite(drop) else 0.0 if np.isnan(drop) else float(np.copysign(NOTHING_DB, drop))

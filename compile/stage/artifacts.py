@@ -27,10 +27,11 @@ class Judged(Artifact):
 
 
 class ExportedSettings(GraphSettings):
-    """How far the exported graph is from the checkpoint, output by output."""
+    """How far the exported graph is from the checkpoint, output by output; ``changes`` is what was done to a foreign network."""
 
     opset: int
     check: tuple[OutputError, ...]
+    changes: tuple[str, ...] = ()
 
 
 class Preparation(Frozen):

@@ -4,11 +4,11 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Annotated, Any, Literal, NamedTuple, TypeAlias, get_args
 
-from pydantic import Field, JsonValue, ValidationError
+from pydantic import Field, JsonValue, ValidationError, model_validator
 
 from bundle.base.errors import ConfigError
 from bundle.base.frozen import Frozen, faults, fix_of
-from bundle.base.limits import Count, CountOrNone, Positive, Seed, SplitName, Threads
+from bundle.base.limits import Count, CountOrNone, Positive, Seed, Side, SplitName, Threads
 from bundle.formats.manifest import Io
 from bundle.judging.sensitivity import SearchConfig
 from bundle.judging.timing import AGAIN
@@ -100,7 +100,9 @@ class BuildConfig(Frozen):
     evaluation: EvaluationConfig = EvaluationConfig()
     search: SearchConfig = SearchConfig()
     fold: FoldMode = "cost"
-    tasks: tuple[str, ...] = ()  # empty: every task of the model
+    tasks: tuple[str, ...] | Path = ()  # empty: every task of the model; a path: a network's tasks.toml.
+    network: Path | None = None  # compiled instead of a checkpoint.
+    size: tuple[Side, Side] | None = None  # height and width, where the network leaves them open
     freeze_gates: bool = False
     io: Io = "raw"
     device: str = ""
@@ -111,6 +113,24 @@ class BuildConfig(Frozen):
     seed: Seed = 0
     out: Path = Path("build")
     sign: Path | None = None  # the private key that signs the bundle; None: it is not signed
+
+    @property
+    def kept_tasks(self) -> tuple[str, ...]:
+        """The tasks of a checkpoint that are built; empty: all."""
+        return () if isinstance(self.tasks, Path) else self.tasks
+
+    @model_validator(mode="after")
+    def _one_subject(self) -> "BuildConfig":
+        given = self.model_fields_set
+        if self.network is None and (isinstance(self.tasks, Path) or self.size is not None):
+            raise ValueError("size, and tasks as a file, belong to a network, and there is no network")
+        if self.network is not None and "checkpoint" in given:
+            raise ValueError("a build compiles a checkpoint or a network, and both are given")
+        if self.network is not None and not isinstance(self.tasks, Path):
+            raise ValueError("a network needs tasks, the path of its tasks.toml")
+        if self.network is not None and self.freeze_gates:
+            raise ValueError("freeze_gates belongs to a checkpoint: a network has no gates that are known")
+        return self
 
 
 def require_mode(text: str) -> FoldMode:
@@ -188,12 +208,16 @@ def _set(values: dict[str, object], name: str, value: JsonValue | Path) -> None:
 
 
 class SearchSettings(NamedTuple):
-    """What a search is asked: the labelled folder of the calibration images, the budgets, how far to go."""
+    """What a search is asked: the labelled folder of the calibration images, the budgets, how far to go.
+
+    Tasks of ``agreement`` are judged against the float graph's own answers.
+    """
 
     dataset: FolderDataset
     budgets: dict[str, float]
     seed: int
     config: SearchConfig
+    agreement: tuple[str, ...] = ()
 
 
 def given_settings(options: Mapping[str, Any]) -> dict[str, Any]:
@@ -204,7 +228,7 @@ def given_settings(options: Mapping[str, Any]) -> dict[str, Any]:
     """
     given = {SETTINGS.get(name, name): value for name, value in options.items() if value is not None}
     given = {name: value for name, value in given.items() if name not in ("config", "as_json")}
-    if "tasks" in given:
+    if "tasks" in given and not given["tasks"].endswith(".toml"):
         given["tasks"] = given["tasks"].split(",") if given["tasks"] else []
     if "budgets" in given:
         given["budgets"] = asked_budgets(given["budgets"])

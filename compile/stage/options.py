@@ -34,6 +34,13 @@ FOLD_MODE = typer.Option(
 BUDGETS = typer.Option(
     help="default (1 %), strict (0.1 %), or depth=0.01,...: drops.", autocompletion=completing("default", "strict")
 )
+NETWORK = typer.Option(help="A network of another origin: an .onnx or .pt2 file, described by --tasks tasks.toml.")
+SIZE = typer.Option(
+    min=1,
+    max=LIMITS["image_side"].most,
+    metavar="HEIGHT WIDTH",
+    help="The size of a network's image, where the network leaves it open.",
+)
 TargetName: TypeAlias = Annotated[str, TARGET]
 Data: TypeAlias = Annotated[
     Path, typer.Option(help="A labelled folder.", default_factory=shipped_data, show_default=SHIPPED_DATA)

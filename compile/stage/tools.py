@@ -18,6 +18,7 @@ RUNTIMES = tuple(sorted({name for profile in read_profiles().values() for name i
 STAGES: MappingProxyType[str, StageCode] = MappingProxyType(
     {
         "export": StageCode("export", ("torch", "safetensors", "onnx", "onnx-ir", "onnxscript", "onnxruntime")),
+        "import": StageCode("import_network", ("torch", "onnx", "onnx-ir", "onnxscript", "onnxruntime")),
         "simplify": StageCode("simplify", ("onnx", "onnxsim", "onnxruntime")),
         "fold": StageCode("fold", ("torch", "numpy", "scipy", "onnx", "onnx-ir", "onnxscript", "onnxruntime")),
         "rewrite": StageCode("rewrite", ("onnx", "onnx-ir", "onnxscript", "onnxruntime")),

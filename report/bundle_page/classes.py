@@ -28,8 +28,10 @@ def class_views(bundle: Bundle, report: RegressionReport | None) -> tuple[TaskCl
                 task=name,
                 rows=_rows(
                     bundle.manifest.dataset.classes[name],
-                    vectors.metric(name)[counted].sum(axis=0),
-                    unpack(kept.tasks[name], (len(kept.ids), *task(name).judge(channels).shape)).sum(axis=0),
+                    vectors.gated(bundle.manifest.row(name), channels)[counted].sum(axis=0),
+                    unpack(kept.tasks[name], (len(kept.ids), *bundle.manifest.row(name).judge(channels).shape)).sum(
+                        axis=0
+                    ),
                 ),
             )
             for name, channels in names.items()

@@ -9,7 +9,7 @@ import numpy as np
 from bundle.formats.manifest import Bundle, Manifest
 from bundle.formats.vectors import EvaluationSample, Vectors
 from bundle.judging import wording
-from bundle.judging.evaluate_image import Infer, feed
+from bundle.judging.evaluate_image import Infer, compared, feed
 from bundle.judging.ranking import extremes, losses, reference_scores
 from bundle.judging.regression_report import RegressionReport
 from bundle.tasks.dataset import decode_label
@@ -69,7 +69,8 @@ def examples_view(bundle: Bundle, infer: Infer | None, report: RegressionReport 
     with Vectors(bundle.vectors) as vectors:
         table, lost = reference_scores(manifest, vectors), losses(manifest, vectors, report)
         picks = {
-            name: extremes(task(name), values, None if lost is None else lost[name]) for name, values in table.items()
+            name: extremes(manifest.row(name), values, None if lost is None else lost[name])
+            for name, values in table.items()
         }
         for name, ranked in picks.items():
             changed = changed_most(report, name)
@@ -88,7 +89,7 @@ def examples_view(bundle: Bundle, infer: Infer | None, report: RegressionReport 
     return ImagesView(
         how=HOW_SCORED if lost is None else HOW_LOST,
         reason=NOT_RUN if infer is None else "",
-        tasks=tuple(_task(task(name), ranked, shown, manifest) for name, ranked in picks.items()),
+        tasks=tuple(_task(manifest.row(name), ranked, shown, manifest) for name, ranked in picks.items()),
         legends=_legends(manifest.dataset),
         scales=_scales(manifest.tasks, shown=infer is not None),
     )
@@ -111,17 +112,19 @@ def _task(row: Task, ranked: Mapping[int, str], shown: Mapping[int, Shown], mani
 
 def _example(rank: str, shown: Shown, row: Task, manifest: Manifest) -> Example:
     stored, ours = shown.stored, shown.compiled.get(row.name)
-    label = decode_label(row.name, stored.labels[row.name], manifest.dataset)
-    reference, colours = stored.shown(row.name), row.kind.inks(manifest.dataset.palettes.get(row.name, ()), label)
+    encoded, reference = stored.labels.get(row.name), stored.shown(row.name)
+    label = None if encoded is None else decode_label(row.name, encoded, manifest.dataset)
+    colours = row.kind.inks(manifest.dataset.palettes.get(row.name, ()), reference if label is None else label)
     pictures = [
         Picture(address=jpeg_address(stored.image), name="input", score=""),
-        _picture(row, label, colours, "label", ""),
+        *([] if label is None else [_picture(row, label, colours, "label", "")]),
         _picture(row, reference, colours, "reference", _score(row, shown.reference[row.name])),
     ]
     note = row.kind.span(colours)
     if ours is not None:
         judge = row.judge(manifest.tasks[row.name])
-        score = _score(row, judge.reduce(judge.per_image(ours, label)))
+        pair = compared(row, ours, stored, manifest)
+        score = "" if pair is None else _score(row, judge.reduce(judge.per_image(*pair)))
         changed = address(row.kind.draw_change(reference, ours))
         pictures += [
             _picture(row, ours, colours, "compiled", score),

@@ -25,11 +25,11 @@ from bundle.formats.artifacts import Folded, load, write_text
 from bundle.formats.outputs import anything, replacing
 from bundle.tasks.preprocess import Preprocess
 from calibration.image_files import ImageFiles
-from compile.export import OPSET, quiet_export
 from compile.folding.engine import fold_graph
 from compile.folding.graph_file import read_graph
 from compile.graphs.clean import clean_export
 from compile.graphs.passes.table import apply_passes
+from compile.graphs.torch_export import OPSET, quiet_export
 from compile.stage.artifacts import folding_of
 from compile.stage.code_hash import ROOT, code_hash
 from compile.stage.graph_info import GRAPH_FILE, INPUT

@@ -13,6 +13,7 @@ from markdown_it.token import Token
 from pydantic import BaseModel, ValidationError
 
 from cli.commands import COMMANDS
+from compile.networks.description import NetworkDescription
 from compile.stage.config import BuildConfig
 from tdss.config import ModelConfig
 from tdss.training.config import TrainConfig
@@ -23,7 +24,7 @@ DECISIONS = DOCS / "decisions"
 NOTES = sorted(DECISIONS.glob("[0-9]*.md"))
 DOCUMENTS = [*ROOT.glob("*.md"), *DOCS.rglob("*.md"), *(ROOT / "data").rglob("*.md"), *(ROOT / "examples").glob("*.md")]
 OTHERS = {"build", "runs"}  # written by commands
-FORMATS = (BuildConfig, TrainConfig, ModelConfig)
+FORMATS = (NetworkDescription, BuildConfig, TrainConfig, ModelConfig)
 
 
 def tokens(path: Path) -> Iterator[Token]:

@@ -18,7 +18,8 @@ MAY_PRINT = {
     "compile/_path.py",
     "compile/graphs/onnxsim_worker.py",
 }
-MAY_LOAD_TORCH_FILES = {"tdss/foreign.py"}  # the one module that reads a foreign .pth, with weights_only=True
+# What reads a foreign .pth, and the sample inputs of a foreign .pt2: both with weights_only=True.
+MAY_LOAD_TORCH_FILES = {"tdss/foreign.py", "compile/networks/program_archive.py"}
 
 
 def _calls(module: ast.Module) -> Iterator[tuple[ast.Call, str]]:

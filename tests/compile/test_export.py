@@ -14,7 +14,8 @@ from bundle.formats.artifacts import Exported
 from bundle.tasks.postprocess import predict
 from bundle.tasks.table import task
 from calibration.image_files import ImageFiles
-from compile.export import OPSET, export_module
+from compile.export import export_module
+from compile.graphs.torch_export import OPSET
 from compile.stage.artifacts import ExportedSettings
 from compile.stage.compare import run_graph
 from compile.stage.graph_info import GRAPH_FILE, graph_info, read_settings

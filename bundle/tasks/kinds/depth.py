@@ -18,6 +18,7 @@ class Depth(Kind):
     """Encoded label: uint16 ``[H, W]`` in the spec's ``depth_unit_m``, 0 = invalid."""
 
     tensors = "tdss.kinds.depth"
+    forms = ("distance", "inverse_distance")
     channels = 1
     label_modes = ("I;16",)
     label_dtype = np.uint16

@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 
 from bundle.base.errors import DatasetError
 from bundle.base.frozen import Frozen
-from bundle.tasks.agreement import Floats
+from bundle.tasks.agreement import Floats, RelativeRmse
 from bundle.tasks.kinds.colours import Inks, Palette, Rgb, ramp
 from bundle.tasks.metrics import Metric
 from bundle.tasks.resize import Size, nearest
@@ -25,6 +25,9 @@ class Kind(Frozen):
 
     tensors: ClassVar[str]
     """The module with the class ``<kind>Tensors`` (tdss/kinds/tensor_kind.py)."""
+
+    forms: ClassVar[tuple[str, ...]]
+    """What an output of a network of another origin may hold for this kind (compile/networks/description.py)."""
 
     channels: ClassVar[int | None]
     """Channels of the raw output; None: one per class of the data set."""
@@ -56,12 +59,19 @@ class Kind(Frozen):
     drawn: ClassVar[str] = ""
     """What the colours of a picture mean, for its legend."""
 
+    agreement_budget: ClassVar[float] = 0.05
+    """The largest tolerated drop of ``agreement_metric``."""
+
     empty_class: int | None = None
     """An image that shows this class alone does not count (no people: no parts)."""
 
     @abstractmethod
     def figures(self, channels: int) -> tuple[Metric, ...]:
         """Return the metrics of an output with ``channels`` channels: the one that a budget gates, then the reported ones."""
+
+    def agreement_metric(self, channels: int) -> Metric:
+        """Return the metric of a task without labels, which compares a prediction with the reference's own."""
+        return RelativeRmse()
 
     @abstractmethod
     def predict(self, raw: NDArray[np.float32]) -> Array:

@@ -4,7 +4,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from bundle.base.errors import DatasetError
-from bundle.tasks.agreement import Floats
+from bundle.tasks.agreement import AGREEMENT, Floats
 from bundle.tasks.kinds.colours import IGNORE_COLOUR, Inks, Rgb
 from bundle.tasks.kinds.kind import Kind
 from bundle.tasks.metrics import MeanIou, Metric
@@ -15,6 +15,7 @@ class LabelMap(Kind):
     """Encoded label: uint8 ``[H, W]``, a class or the spec's ``ignore_index``."""
 
     tensors = "tdss.kinds.label_map"
+    forms = ("logits", "labels")
     channels = None
     dtype = "uint8"
     label_modes = ("L", "P")
@@ -30,6 +31,10 @@ class LabelMap(Kind):
     def figures(self, channels: int) -> tuple[Metric, ...]:
         """Return the mean IoU."""
         return (MeanIou(classes=channels, empty_class=self.empty_class),)
+
+    def agreement_metric(self, channels: int) -> Metric:
+        """Return the mean IoU of the two label maps; an image of one class counts too."""
+        return MeanIou(name=AGREEMENT, title=AGREEMENT, classes=channels)
 
     def predict(self, raw: NDArray[np.float32]) -> Array:
         """Return the class with the largest value, uint8 ``[H, W]``; a tie keeps the lower class."""

@@ -17,6 +17,7 @@ class Probability(Kind):
     """Encoded label: uint8 ``[H, W]``, 0 or 255; a mask of one bit is read as that. ``thin``: what is positive is lines of one pixel's width."""
 
     tensors = "tdss.kinds.probability"
+    forms = ("logits", "probability")
     channels = 1
     label_modes = ("L", "1")
     values = ("no", "yes")

@@ -5,7 +5,7 @@ from collections.abc import Iterable, Iterator, Sequence
 import numpy as np
 from numpy.typing import NDArray
 
-from bundle.tasks.agreement import Floats
+from bundle.tasks.agreement import Floats, MeanAngle
 from bundle.tasks.kinds.colours import INVALID_COLOUR, Inks, Rgb
 from bundle.tasks.kinds.kind import Kind, mean_label
 from bundle.tasks.metrics import MeanAngularErrorDeg, Metric, ShareUnderDeg, angles_deg
@@ -20,6 +20,7 @@ class UnitVector(Kind):
     """Encoded label: uint8 ``[H, W, 3]``, (n + 1)·127.5, (0, 0, 0) = invalid."""
 
     tensors = "tdss.kinds.unit_vector"
+    forms = ("vector",)
     channels = 3
     axes = (3,)
     label_modes = ("RGB",)
@@ -39,6 +40,10 @@ class UnitVector(Kind):
             for angle in (11.25, 22.5, 30.0)
         )
         return (MeanAngularErrorDeg(), *shares)
+
+    def agreement_metric(self, channels: int) -> Metric:
+        """Return the agreement by the mean angle between the two directions."""
+        return MeanAngle()
 
     def predict(self, raw: NDArray[np.float32]) -> Array:
         """Return vectors of length 1; a zero vector stays zero."""

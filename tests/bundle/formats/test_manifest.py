@@ -105,8 +105,8 @@ def test_a_file_the_bundle_needs_must_be_listed(folder: Path, name: str) -> None
 
 
 def test_a_manifest_of_another_schema_says_so(folder: Path) -> None:
-    write_manifest(folder, manifest(folder).model_copy(update={"schema_version": 3}))
-    with pytest.raises(ArtifactError, match="of format 3, which is newer"):
+    write_manifest(folder, manifest(folder).model_copy(update={"schema_version": 4}))
+    with pytest.raises(ArtifactError, match="of format 4, which is newer"):
         read_manifest(folder)
 
 
@@ -174,5 +174,5 @@ def test_budgets_are_the_99_and_the_99_9_percent_rules() -> None:
 
 def test_the_manifest_is_plain_json(folder: Path) -> None:
     text = json.loads((folder / MANIFEST).read_text())
-    assert text["schema_version"] == 2 and list(text["tasks"]) == list(TASKS)
+    assert text["schema_version"] == 3 and list(text["tasks"]) == list(TASKS)
     assert set(text["files"]) == set(FILES)

@@ -169,7 +169,7 @@ def test_a_host_measures_again_what_noise_hides_and_records_what_it_saw(
     good = judge._judge_one(Made(model, "f32", 0.0), vectors, settings)
     timing = TimingConfig(runs=5, warmup=1)
     contest = Contest(tuple(sessions), lambda name: good, (), timing.gain)
-    found = judge._rounds(sessions, model, vectors, settings._replace(timing=timing), contest, 0)
+    found = judge._rounds(sessions, vectors, settings._replace(timing=timing, eager=lambda: model), contest, 0)
     assert {name: len(values) for name, values in found.items()} == dict.fromkeys(("eager", "f32", "int8"), rounds)
     eager = found.pop("eager")
     choice = choice_rule.choose(contest.reports(found), found, judge.median(eager), timing.gain, contest.skipped)

@@ -1,6 +1,7 @@
 """Which images judge a bundle, and the reference's answers on them."""
 
 import shutil
+from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
@@ -24,11 +25,16 @@ from tests.compile import made
 TASKS = tuple(made.TASKS)
 
 
+def opening(checkpoint: Path) -> Callable[[int], EagerModel]:
+    """What opens the reference."""
+    return lambda threads: EagerModel(checkpoint)
+
+
 def test_the_reference_is_the_unfolded_checkpoint_in_float32(
     checkpoint: Path, dataset: FolderDataset, tmp_path: Path
 ) -> None:
     drawn = Drawn(made.EVALUATION[:2], ())
-    stored = record_vectors(checkpoint, dataset, drawn, tmp_path / "v", tasks=TASKS, hard=0, threads=1)
+    stored = record_vectors(opening(checkpoint), dataset, drawn, tmp_path / "v", hard=0, threads=1)
     with Vectors(stored.file(VECTORS)) as opened:
         first = next(opened.images())
     halved = made.model().half().float()  # the checkpoint is stored as FP16
@@ -40,9 +46,7 @@ def test_the_reference_is_the_unfolded_checkpoint_in_float32(
 
 def test_the_same_inputs_give_the_same_bytes(checkpoint: Path, dataset: FolderDataset, tmp_path: Path) -> None:
     drawn = Drawn(made.EVALUATION[:3], made.EVALUATION[3:])
-    both = [
-        record_vectors(checkpoint, dataset, drawn, tmp_path / name, tasks=TASKS, hard=2, threads=1) for name in "ab"
-    ]
+    both = [record_vectors(opening(checkpoint), dataset, drawn, tmp_path / name, hard=2, threads=1) for name in "ab"]
     assert both[0].sha256 == both[1].sha256
 
 
@@ -51,7 +55,7 @@ def test_a_long_run_says_how_far_it_is(
 ) -> None:
     monkeypatch.setattr(stage, "NOTICED", 0.0)
     lines, drawn = list[str](), Drawn(made.EVALUATION[:2], made.EVALUATION[2:4])
-    record_vectors(checkpoint, dataset, drawn, tmp_path / "v", tasks=TASKS, hard=1, threads=1, progress=lines.append)
+    record_vectors(opening(checkpoint), dataset, drawn, tmp_path / "v", hard=1, threads=1, progress=lines.append)
     assert [line for line in lines if line.endswith("of 2 images")] == [
         "vectors: 0 of 2 images",
         "vectors: 1 of 2 images",
@@ -61,7 +65,7 @@ def test_a_long_run_says_how_far_it_is(
 
 def test_hard_images_are_added_marked_and_explained(checkpoint: Path, dataset: FolderDataset, tmp_path: Path) -> None:
     drawn = Drawn(made.EVALUATION[:2], made.EVALUATION[2:])
-    stored = record_vectors(checkpoint, dataset, drawn, tmp_path / "v", tasks=TASKS, hard=2, threads=1)
+    stored = record_vectors(opening(checkpoint), dataset, drawn, tmp_path / "v", hard=2, threads=1)
     with Vectors(stored.file(VECTORS)) as opened:
         assert opened.roles == ("random", "random", "hard", "hard")
         assert set(opened.ids[2:]) < set(drawn.rest)

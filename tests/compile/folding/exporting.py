@@ -9,9 +9,9 @@ import torch
 from onnxscript.optimizer import fold_constants
 from torch import Tensor, nn
 
-from compile.export import OPSET, quiet_export
 from compile.graphs.clean import clean_export
 from compile.graphs.onnxsim_worker import simplify_file
+from compile.graphs.torch_export import OPSET, quiet_export
 
 
 def export(

@@ -74,3 +74,20 @@ def test_a_task_whose_output_is_not_finite_is_the_worst(evaluator: AccuracyEvalu
     standing = evaluator.judge(evaluator.measure(broken))
     assert np.isnan(standing["edge"].drop) and standing["depth"].drop > 1
     assert worst(standing) == ("edge", np.inf)
+
+
+def test_tasks_without_labels_are_compared_with_the_float_graph(dataset: FolderDataset) -> None:
+    info, unlabelled = made.INFO["raw"], ("depth", "semseg")
+    samples = read_labelled(dataset, made.EVALUATION, info, unlabelled)
+    assert all(set(sample.labels) == set(made.TASKS) - set(unlabelled) for sample in samples)
+    evaluator = AccuracyEvaluator(samples, info, dict.fromkeys(made.TASKS, 0.05), 0, unlabelled)
+    evaluator.set_reference(made.answer)
+    same = evaluator.measure(made.answer)
+    assert [evaluator.metric(name, same[name]) for name in unlabelled] == [1, 1]
+
+    def larger(feed: Mapping[str, Array]) -> dict[str, Array]:
+        return {name: np.asarray(output * np.float32(1.1)) for name, output in made.answer(feed).items()}
+
+    drops = evaluator.judge(evaluator.measure(larger))
+    assert drops["depth"].drop == pytest.approx(0.1, abs=2e-3) and drops["depth"].verdict == "regression"
+    assert drops["semseg"].drop == 0 and drops["semseg"].verdict == "pass"

@@ -8,9 +8,9 @@ from torch import nn
 
 from bundle.base.errors import GraphError
 from bundle.formats.artifacts import Simplified
-from compile.export import OPSET, quiet_export
 from compile.graphs.io_wrappers import RawModel
 from compile.graphs.pytorch.evaluate import evaluate
+from compile.graphs.torch_export import OPSET, quiet_export
 from compile.stage.compare import run_graph
 from compile.stage.graph_info import GRAPH_FILE, INPUT, graph_info
 from tests.compile import made

@@ -1,0 +1,82 @@
+"""A .pt2 program: as an ONNX graph, and in eager PyTorch as its reference."""
+
+import io
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import numpy as np
+import onnx_ir as ir
+from numpy.typing import NDArray
+
+from bundle.tasks.dataset import Image
+from compile.graphs.torch_export import to_onnx
+from compile.networks.description import NetworkDescription
+from compile.networks.onnx_network import Adapted
+from compile.networks.program_archive import checked_archive, refused
+from compile.networks.reference import network_input, open_adapter
+
+if TYPE_CHECKING:
+    from torch.export import ExportedProgram
+
+
+def load_program(path: Path) -> "ExportedProgram":
+    """Read a program; nothing in the file is executed.
+
+    Raises:
+        GraphError: see ``checked_archive``; or PyTorch refuses the program.
+    """
+    import torch
+
+    content = checked_archive(path)
+    try:
+        return torch.export.load(io.BytesIO(content))
+    except Exception as error:  # its reader raises whatever a broken description leads to
+        raise refused(
+            path, "PyTorch refuses this program", "a program that it can load", str(error).splitlines()[0]
+        ) from error
+
+
+def program_graph(program: "ExportedProgram") -> ir.Model:
+    """Return a program as a graph; an output is named by its keys or positions, joined with dots."""
+    inputs = [str(name) for name in program.graph_signature.user_inputs]
+    return to_onnx(program, (), inputs, output_names(program))
+
+
+def output_names(program: "ExportedProgram") -> list[str]:
+    """Return the outputs' names in order: ``seg``, ``depth.0``, and ``output`` for one without a container."""
+    from torch.utils import _pytree as pytree
+
+    spec = program.call_spec.out_spec
+    count = 0 if spec is None else spec.num_leaves
+    if spec is None or spec.is_leaf():
+        return ["output"]
+    leaves, _ = pytree.tree_flatten_with_path(pytree.tree_unflatten(list(range(count)), spec))
+    return [".".join(str(getattr(key, "key", getattr(key, "idx", key))) for key in keys) for keys, _ in leaves]
+
+
+class EagerProgram:
+    """A program ready to run in eager PyTorch; what it answers is brought into the contract by the adapter's operators."""
+
+    def __init__(
+        self, program: "ExportedProgram", adapted: Adapted, described: NetworkDescription, *, threads: int
+    ) -> None:
+        self.tasks = dict(adapted.tasks)
+        self.preprocess = described.input.preprocess(*adapted.size)
+        self._described, self._names = described, output_names(program)
+        self._module = program.module(check_guards=False)
+        [taken] = adapted.given.graph.inputs
+        self._dtype = taken.dtype
+        self._adapter = open_adapter(adapted, threads)
+
+    def run(self, image: Image, *, name: str) -> dict[str, NDArray[np.float32]]:
+        """Return the raw output of each task, float32 ``[C, H, W]``, for a uint8 image ``[H, W, 3]``."""
+        import torch
+        from torch.utils import _pytree as pytree
+
+        fed = network_input(self.preprocess.apply(image, name=name), self._described)
+        fed = fed.astype(ir.DataType.FLOAT.numpy() if self._dtype is None else self._dtype.numpy())
+        with torch.no_grad():
+            leaves = pytree.tree_leaves(self._module(torch.from_numpy(fed)))
+        outputs = {key: leaf.numpy() for key, leaf in zip(self._names, leaves, strict=True)}
+        answers = self._adapter.infer({spec.name: outputs[spec.name] for spec in self._adapter.inputs})
+        return {task: answers[f"{task}/answer"][0] for task in self.tasks}
