@@ -59,7 +59,7 @@ LACKS = re.compile(
 )
 FAILS_INSIDE = ("Internal Error", "MyelinCheckException")  # a check of the library about itself, not about the graph
 SIZES = re.compile(
-    r"dimension|shape|broadcast|volume|range|bound", re.IGNORECASE
+    r"dimension|shape|broadcast|volume|range|bound|length|index", re.IGNORECASE
 )  # complaints that other sizes may settle
 SOURCE = re.compile(r"In \w+ at \S+")
 Shapes: TypeAlias = Mapping[str, tuple[int, ...]]

@@ -100,8 +100,15 @@ def test_what_the_library_lacks_or_fails_at_is_no_refusal(complaint: str, judged
     assert (NONE.model_copy(update={"complaints": (complaint,)}).unjudged == "") is judged
 
 
-def test_sizes_that_were_assumed_are_no_ground_to_refuse() -> None:
-    words = "broadcast dimensions must be conformable"
+@pytest.mark.parametrize(
+    "words",
+    [
+        "broadcast dimensions must be conformable",
+        "ISliceLayer y: gather index (64) must be less than length (3) of data",
+        "ITopKLayer y: length of reduction axis (4) is smaller than K (64)",
+    ],
+)
+def test_sizes_that_were_assumed_are_no_ground_to_refuse(words: str) -> None:
     built = NONE.model_copy(update={"assumed": {"x": (1, 3, 64, 64)}, "complaints": (words,)})
     assert "--shape x=1x3x64x64" in built.unjudged
     assert built.model_copy(update={"parsed": False}).unjudged == ""  # the parser asks for no size
