@@ -28,7 +28,7 @@ from compile.stage.graph_info import INPUT
 
 COLOURS = 3
 FORWARDED = frozenset({"Cast", "Identity", "Squeeze"})
-FIX_SIZE = "give the size of your images"
+FIX_SIZE = "give --size with the height and width of your images"
 FIX_TASKS = "correct tasks.toml: docs/guides/your-network.md has its keys"
 Size = tuple[int, int]
 

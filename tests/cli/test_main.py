@@ -121,7 +121,7 @@ def test_a_missing_file_is_called_missing_without_the_systems_number(
 
 def test_a_pipeline_without_a_target_says_which_option_names_it(capsys: pytest.CaptureFixture[str]) -> None:
     code, _, err = tdss("pipeline", capsys=capsys)
-    assert code == 2 and "target: is missing" in err and "fix:      give --target, one of intel" in err
+    assert code == 2 and "target: is missing" in err and "fix:      give --target, one of " in err and "jetson" in err
 
 
 def test_an_unknown_option_is_exit_2(capsys: pytest.CaptureFixture[str]) -> None:

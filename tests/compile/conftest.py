@@ -59,9 +59,9 @@ def images(calibration: CalibrationSet) -> ImageFiles:
     return ImageFiles(paths=calibration.paths[:2])
 
 
-@pytest.fixture(scope="session", params=["raw", "edge"])
+@pytest.fixture(scope="session", params=["raw", pytest.param("edge", marks=pytest.mark.slow)])
 def io(request: pytest.FixtureRequest) -> Io:
-    """Both interfaces."""
+    """Both interfaces; most stages treat them alike, so the second one is for `make test-slow`."""
     chosen: Io = request.param
     return chosen
 

@@ -14,7 +14,7 @@ import pytest
 from bundle.base.isolated import ROOT
 from bundle.formats.contents import MANIFEST
 from bundle.formats.hash_files import with_hashes
-from bundle.formats.manifest import load_bundle, write_manifest
+from bundle.formats.manifest import SCHEMA, load_bundle, write_manifest
 from bundle.transport.archive import pack
 from bundle.transport.signature import make_keys, sign
 from device_runtime import __main__ as entry
@@ -106,9 +106,9 @@ def test_a_signature_is_asked_for(runtime: Path, tmp_path: Path) -> None:
 def test_a_newer_bundle_is_refused_by_its_format(runtime: Path, tmp_path: Path) -> None:
     there = carry(runtime, tmp_path, "reference")
     folder = tmp_path / "made"
-    write_manifest(folder, load_bundle(folder).manifest.model_copy(update={"schema_version": 3}))
+    write_manifest(folder, load_bundle(folder).manifest.model_copy(update={"schema_version": SCHEMA + 1}))
     done = start(there, "verify", str(folder))
-    assert done.returncode == 2 and "of format 3, which is newer" in done.stderr and RUNTIME in done.stderr
+    assert done.returncode == 2 and f"of format {SCHEMA + 1}, which is newer" in done.stderr and RUNTIME in done.stderr
 
 
 @pytest.mark.parametrize(

@@ -71,6 +71,7 @@ def test_joined_it_needs_no_base(tmp_path: Path, capsys: pytest.CaptureFixture[s
     assert caught.value.got == "no such file" and caught.value.where.endswith("own/../base/model.safetensors")
 
 
+@pytest.mark.slow
 def test_every_later_stage_gets_the_graph_of_the_joined_one(tmp_path: Path) -> None:
     write_pair(tmp_path, VmtConfig(kind="vmt", rank=2))
     checkpoint.join(tmp_path / "own", tmp_path / "joined")

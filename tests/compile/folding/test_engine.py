@@ -69,6 +69,7 @@ def test_a_foreign_graph_comes_down_to_its_golden(merged: Foreign) -> None:
     comes_down_to_its_golden(fold_small, merged)
 
 
+@pytest.mark.slow
 def test_peft_comes_down_to_what_the_library_merges(peft: Foreign) -> None:
     comes_down_to_its_golden(fold_small, peft)
 

@@ -15,6 +15,8 @@ from tests.compile.folding.engine_cases import (
 from tests.compile.folding.exact import error, run_exactly, run_float32, widen
 from tests.compile.folding.foreign import BESIDE, Foreign, chain
 
+pytestmark = pytest.mark.slow
+
 
 def macs(model: ir.Model) -> int:
     return graph_cost(model).macs
@@ -35,7 +37,6 @@ def test_a_golden_computes_the_same_with_less(merged: Foreign) -> None:
     assert macs(merged.golden) <= macs(merged.model)
 
 
-@pytest.mark.slow
 def test_peft_merges_what_it_left_apart(peft: Foreign) -> None:
     agree(peft)
     assert len(operators(peft.golden)) < len(operators(peft.model))

@@ -226,6 +226,7 @@ def test_a_number_that_is_none_is_no_proof() -> None:
     assert beyond(worst([(want, want)]), 1e-11, dict) == ""
 
 
+@pytest.mark.slow
 def test_the_target_says_what_work_costs(graph: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     dear = RATES.model_copy(update={"element": 20.0})
     costs = {"intel": RATES, "jetson": dear}
@@ -251,6 +252,7 @@ def test_a_table_without_rows_is_not_drawn(graph: Path) -> None:
     assert drawn[("why",)] == drawn[()] + 1
 
 
+@pytest.mark.slow
 def test_the_command_names_the_target_and_its_rates(
     graph: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:

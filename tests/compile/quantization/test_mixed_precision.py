@@ -191,6 +191,7 @@ class TestSearch:
         worst = [name for name in report.budgets if abs(step.tasks[name].interval[1]) > 0.9 * reach]
         assert all(report.steps[-1].noise[name] < step.noise[name] for name in worst)
 
+    @pytest.mark.slow
     @ONE
     def test_where_no_graph_can_decide_it_stops_before_one_is_made_and_says_why(
         self,
@@ -217,6 +218,7 @@ class TestSearch:
         assert "no graph can decide it within 50.0% of the MACs" in search_ended(report)
         assert report.layers and not report.layers_in_float and report.enough is not None and report.enough > 0.5
 
+    @pytest.mark.slow
     @ONE
     def test_where_no_layer_fits_into_the_limit_there_is_no_mixed_graph_and_the_report_says_so(
         self, quantized: Quantized, simplified: Simplified, drawn: CalibrationSet, scenes: Path, tmp_path: Path
@@ -283,6 +285,7 @@ class TestSearch:
         assert "search: without SmoothQuant, for it cannot be done here: a crash" in lines
         assert not [path for path in found.folder.iterdir() if SMOOTH in path.name]
 
+    @pytest.mark.slow
     @ONE
     def test_it_goes_on_from_what_a_killed_run_left(
         self,

@@ -30,6 +30,7 @@ def test_a_model_gives_the_runtimes_numbers(simplified: Simplified) -> None:
             assert np.mean(found[name] != array) < 1e-3
 
 
+@pytest.mark.slow
 @pytest.mark.filterwarnings("ignore::FutureWarning", "ignore::DeprecationWarning")  # torch's own, while it exports
 def test_a_model_in_float64_gives_eager_pytorchs_numbers() -> None:
     """Exported in float64, or the exporter's own constants (a static gate, a scale) would be float32; ε is in any graph."""
