@@ -7,7 +7,13 @@ from tests.compile.folding import peft_models
 from tests.compile.folding.foreign import Foreign
 
 
-@pytest.fixture(scope="session", params=builders.MERGED)
+QUICK = ("batch norm after a convolution", "two matrices, wide between", "LayerScale")
+
+
+@pytest.fixture(
+    scope="session",
+    params=[pytest.param(name, marks=() if name in QUICK else pytest.mark.slow) for name in builders.MERGED],
+)
 def merged(request: pytest.FixtureRequest) -> Foreign:
     """A graph with a golden that has fewer nodes, or as many where nothing pays."""
     return builders.MERGED[request.param]()

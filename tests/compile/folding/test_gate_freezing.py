@@ -130,6 +130,7 @@ def test_labels_are_used_where_every_image_has_them(scenes: Path) -> None:
     assert read_labels(dataset, [scenes / "image" / f"{made.CALIBRATION[0]}.png"], made.TASKS) == {}
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("io", ["raw", "edge"])
 def test_a_model_does_not_drop_against_itself(images: ImageFiles, io: str) -> None:
     info, model = made.INFO[io], made.model()  # type: ignore[index]

@@ -57,6 +57,7 @@ def test_a_damaged_calibration_is_made_again(
         assert capsys.readouterr().err == f"calibrate: {said} in {path.parent.name}: made again\n"
 
 
+@pytest.mark.slow
 @RAW
 def test_a_calibration_is_made_once(
     simplified: Simplified,

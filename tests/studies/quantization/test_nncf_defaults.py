@@ -23,6 +23,7 @@ g (float[1,8,8,8] image) => (float[1,8,8,8] y)
 """.replace("{NUMBERS}", "{" + ", ".join(f"{number:.3f}" for number in np.random.default_rng(0).normal(size=576)) + "}")
 
 
+@pytest.mark.slow
 def test_the_default_breaks_rule_1_and_its_row_says_so(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(checks, "prove", lambda graphs: Proof(status="not run", reason="a test"))
     ir.save(parse(NETWORK), tmp_path / "model.onnx")

@@ -33,6 +33,7 @@ def test_a_broken_budget_is_bold_and_an_undecided_one_italic() -> None:
     assert table([row]).splitlines()[2] == "| ours | **0.12 [0.50]** | *-1.00 [0.00]* | 12.3 | 0 |  |"
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("io", ["raw"], indirect=True)
 def test_a_table_is_written_after_each_row_and_keeps_what_is_costly(
     simplified: Simplified, scenes: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
@@ -51,6 +52,7 @@ def test_a_table_is_written_after_each_row_and_keeps_what_is_costly(
     assert set(row["verdicts"].values()) == {"pass"} and row["errors"] == 0
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("io", ["raw"], indirect=True)
 def test_the_hard_case_says_how_good_and_how_massive_the_float_graph_is(
     simplified: Simplified, scenes: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
@@ -88,6 +90,7 @@ def test_a_row_gives_up_every_node_of_its_reasons_and_no_other(row: str, dropped
     assert {reason for name, reason in reasons.items() if name not in kept} == dropped
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("io", ["raw"], indirect=True)
 @pytest.mark.parametrize("name", ["schemes", "schemes-outliers"])
 def test_a_scheme_row_is_left_out_where_the_graph_has_no_such_node(

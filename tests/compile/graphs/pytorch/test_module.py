@@ -24,6 +24,7 @@ QUIET = pytest.mark.filterwarnings(
 )  # torch's own, while it exports
 
 
+@pytest.mark.slow
 @QUIET
 def test_its_export_gives_the_runtimes_numbers(simplified: Simplified) -> None:
     """``typed_program`` is how torch-tensorrt gets a module."""
@@ -43,6 +44,7 @@ def test_its_export_gives_the_runtimes_numbers(simplified: Simplified) -> None:
             assert np.mean(one.numpy() != wanted) < 1e-3
 
 
+@pytest.mark.slow
 @QUIET
 def test_its_casts_are_in_the_exported_graph(simplified: Simplified) -> None:
     path, info = simplified.file(GRAPH_FILE), graph_info(simplified)
