@@ -6,7 +6,6 @@ from tests.compile.folding import foreign as builders
 from tests.compile.folding import peft_models
 from tests.compile.folding.foreign import Foreign
 
-
 QUICK = ("batch norm after a convolution", "two matrices, wide between", "LayerScale")
 
 
