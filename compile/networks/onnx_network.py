@@ -28,7 +28,7 @@ from compile.stage.graph_info import INPUT
 
 COLOURS = 3
 FORWARDED = frozenset({"Cast", "Identity", "Squeeze"})
-FIX_SIZE = "give the size of your images"
+FIX_SIZE = "give --size, the height and width of your images"
 FIX_TASKS = "correct tasks.toml: docs/guides/your-network.md has its keys"
 Size = tuple[int, int]
 
@@ -63,6 +63,7 @@ def adapt_model(
     model: ir.Model, path: Path, described: NetworkDescription, size: Size | None, *, ends: bool
 ) -> Adapted:
     """Adapt a model that was read from ``path``; see ``adapt``. ``ends``: what ends an output may be left out."""
+    model.graph.sort()  # some converters append the nodes that they add, and ONNX Runtime takes them in any order
     _require_finite(model, path)
     image = _choose_input(model, described, path)
     pinned = _pinned(image, described, size, path)
@@ -93,9 +94,9 @@ def adapt_model(
 
 
 def _require_finite(model: ir.Model, path: Path) -> None:
-    for value in model.graph.initializers.values():
+    for value in _values(model):
         array = constant(value)
-        if array is not None and np.issubdtype(array.dtype, np.floating) and not np.isfinite(array).all():
+        if array is not None and np.issubdtype(array.dtype, np.floating) and not _is_sound(array, value):
             raise GraphError(
                 "a weight of the network is not finite",
                 expected="finite numbers",
@@ -103,6 +104,12 @@ def _require_finite(model: ir.Model, path: Path) -> None:
                 where=str(path),
                 fix="train the network again, or give a sound one",
             )
+
+
+def _is_sound(array: np.ndarray, value: ir.Value) -> bool:
+    """Say whether an array is finite; a Constant of one number may be infinite, as an end of a Clip or a mask is."""
+    number = array.ndim == 0 and value.producer() is not None
+    return bool(np.isfinite(array).all() or (number and np.isinf(array)))
 
 
 def _choose_input(model: ir.Model, described: NetworkDescription, path: Path) -> ir.Value:
@@ -141,7 +148,11 @@ def _pinned(image: ir.Value, described: NetworkDescription, size: Size | None, p
         raise _described(path, "the network leaves its image's size open", "--size HEIGHT WIDTH", got, FIX_SIZE)
     if size is not None and any(one not in (None, other) for one, other in zip(own, size, strict=True)):
         raise _described(
-            path, "the network is made for another size", f"--size {own[0]} {own[1]}", f"--size {size[0]} {size[1]}"
+            path,
+            "the network is made for another size",
+            f"height {own[0]}, width {own[1]}",
+            f"--size {size[0]} {size[1]}",
+            "leave --size out, or give the size that the network has",
         )
     height, width = size or (int(own[0] or 0), int(own[1] or 0))
     return height, width
@@ -282,6 +293,13 @@ def adapter_outputs(
 def _require_channels(tasks: dict[str, int], outputs: dict[str, OutputDescription], path: Path) -> None:
     for name, channels in tasks.items():
         row, given = task(name), outputs[name]
+        if given.classes and len(given.classes) != channels:
+            raise _described(
+                path,
+                f"the classes of {name} are not those of the network",
+                f"{channels} names",
+                f"{len(given.classes)} in tasks.{name}.classes",
+            )
         wanted = "2 or more channels" if row.channels is None else f"{row.channels} channels"
         if given.form == "labels" and channels < 2:
             raise _described(
