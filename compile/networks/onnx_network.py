@@ -27,6 +27,8 @@ from compile.networks.description import NetworkDescription, OutputDescription
 from compile.stage.graph_info import INPUT
 
 COLOURS = 3
+HALVES = (ir.DataType.FLOAT16, ir.DataType.BFLOAT16)
+STORED = frozenset({"Cast", "Constant", "Identity"})
 FORWARDED = frozenset({"Cast", "Identity", "Squeeze"})
 FIX_SIZE = "give --size, the height and width of your images"
 FIX_TASKS = "correct tasks.toml: docs/guides/your-network.md has its keys"
@@ -69,6 +71,7 @@ def adapt_model(
     pinned = _pinned(image, described, size, path)
     _require_outputs(model, described, path)
     model = flatten(model, path.name)
+    _require_float32(model, path)
     given = (
         _with_scores(model, described, pinned) if ends else {name: (one, "") for name, one in described.tasks.items()}
     )
@@ -112,6 +115,20 @@ def _is_sound(array: np.ndarray, value: ir.Value) -> bool:
     return bool(np.isfinite(array).all() or (number and np.isinf(array)))
 
 
+def _require_float32(model: ir.Model, path: Path) -> None:
+    """Refuse half precision: the reference is float32. Weights that are only stored so, and cast, pass."""
+    for node in model.graph:
+        for value in node.outputs:
+            if value.dtype in HALVES and node.op_type not in STORED:
+                raise GraphError(
+                    "the network computes in half precision",
+                    expected="float32",
+                    got=f"{value.dtype} of {node.op_type} {label(node)}",
+                    where=str(path),
+                    fix="export it in float32: the target's variants have less precision where that is within the budgets",
+                )
+
+
 def _choose_input(model: ir.Model, described: NetworkDescription, path: Path) -> ir.Value:
     """Return the one input, which is an image."""
     inputs = [value for value in model.graph.inputs if value.name not in model.graph.initializers]
@@ -137,7 +154,10 @@ def _pinned(image: ir.Value, described: NetworkDescription, size: Size | None, p
     form = "float32 or uint8 [1, height, width, 3]" if last else form
     sizes = [one if isinstance(one, int) else None for one in image.shape or ()]
     got = f"{image.name!r} {image.dtype} {image.shape}"
-    if image.dtype not in (ir.DataType.FLOAT, ir.DataType.UINT8) or len(sizes) != 4 or sizes[0] not in (1, None):
+    if image.dtype not in (ir.DataType.FLOAT, ir.DataType.UINT8):
+        fix = "export the network with a float32 input"
+        raise _described(path, "the network's input is neither float32 nor uint8", form, got, fix)
+    if len(sizes) != 4 or sizes[0] not in (1, None):
         raise _described(path, "the network's input is no image", f"{form} (input.layout is {layout})", got)
     channels, own = (sizes[3], sizes[1:3]) if last else (sizes[1], sizes[2:])
     if channels not in (COLOURS, None) or (channels is None and COLOURS in own):

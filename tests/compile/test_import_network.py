@@ -151,6 +151,27 @@ FAULTS = {
         foreign.UNET_TASKS.replace('form = "logits"', 'form = "logits"\nclasses = ["a", "b"]'),
         "2 in tasks.semseg.classes",
     ),
+    "an input of half precision": (
+        foreign.UNET.replace("float[N,3,H,W]", "float16[N,3,H,W]")
+        .replace("a = Conv", "x = Cast <to=1> (pixels)\n    a = Conv")
+        .replace("(pixels, w1)", "(x, w1)"),
+        foreign.UNET_TASKS,
+        "neither float32 nor uint8",
+    ),
+    "half precision inside": (
+        foreign.UNET.replace(
+            CONTROL, "half = Cast <to=10> (m)\n    soft = Softplus (half)\n    metres = Cast <to=1> (soft)"
+        ),
+        foreign.UNET_TASKS,
+        "FLOAT16 of Softplus",
+    ),
+    "a sequence": (
+        foreign.UNET.replace(CONTROL, "metres = SequenceConstruct (m)").replace(
+            "float[N,1,H3,W3] metres", "seq(float[N,1,H3,W3]) metres"
+        ),
+        foreign.UNET_TASKS,
+        "no map",
+    ),
     "another size": (foreign.UNET.replace("[N,3,H,W]", "[1,3,32,32]"), foreign.UNET_TASKS, "another size"),
     "no map": (
         foreign.UNET.replace(CONTROL, "metres = ReduceMax <keepdims=0> (m)").replace("float[N,1,H3,W3]", "float"),
