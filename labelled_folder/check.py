@@ -68,7 +68,8 @@ def check_folder(root: Path, spec: Path | None, use: Use, track: Track) -> Folde
         raise _no_folder(root)
     findings = Findings()
     splits = _splits(root, use, findings)
-    labels = _labels(root, spec or root / SPEC_FILE, rows, splits, findings)
+    bare = spec is None and not rows and not (root / SPEC_FILE).exists()
+    labels = None if bare else _labels(root, spec or root / SPEC_FILE, rows, splits, findings)
     policy = None if labels is None else labels.data.spec.size_policy
     sizes: dict[str, tuple[int, int]] = {}
     same: defaultdict[str, list[str]] = defaultdict(list)
@@ -87,6 +88,8 @@ def check_folder(root: Path, spec: Path | None, use: Use, track: Track) -> Folde
         compare_sizes(sizes, findings, root)
     if labels is not None:
         compare_labels(labels.tallies, use.evaluation, findings, root)
+    if bare:
+        findings.add("warning", _bare(root))
     find_unused(root, splits, findings)
     return FolderReport(
         folder=str(root),
@@ -163,6 +166,16 @@ def _read_labels(
 def _histogram(sizes: Mapping[str, tuple[int, int]]) -> dict[str, int]:
     found = list(sizes.values())
     return {f"{height}×{width}": found.count((height, width)) for height, width in sorted(set(found))}
+
+
+def _bare(root: Path) -> DatasetError:
+    return DatasetError(
+        "there are neither labels nor a spec",
+        expected=f"{SPEC_FILE} and a folder for each task of a checkpoint",
+        got="images and splits",
+        where=str(root),
+        fix="add them; or build a network of another origin, which is judged by agreement without them",
+    )
 
 
 def _no_folder(root: Path) -> DatasetError:

@@ -100,13 +100,16 @@ def labelled(manifest: Manifest, root: Path, split: str, reference: Path | None)
 
 
 def _check_spec(root: Path, manifest: Manifest) -> None:
-    """Refuse a folder whose own spec, if it has one, gives its labels another meaning than the bundle's."""
+    """Refuse a folder whose own spec, if it has one, gives its labels another meaning than the bundle's.
+
+    A task that is judged by agreement has no labels that are read.
+    """
     if not (root / SPEC_FILE).is_file():
         return
     own, ours = load_spec(root / SPEC_FILE), manifest.dataset
+    read = [name for name in manifest.tasks if name not in manifest.agreement]
     meanings = [
-        (spec.ignore_index, spec.depth_unit_m, {name: spec.classes.get(name) for name in manifest.tasks})
-        for spec in (own, ours)
+        (spec.ignore_index, spec.depth_unit_m, {name: spec.classes.get(name) for name in read}) for spec in (own, ours)
     ]
     if meanings[0] != meanings[1]:
         raise DatasetError(

@@ -26,7 +26,7 @@ CAUSES: dict[Cause, str] = {
     "not_finite": "the output is not finite on {bad}: {ids}",
     "hard_not_finite": "the output is not finite on {bad}, which count for no metric: {ids}",
     "no_label": "the metric is undefined: no image has a label for this task",
-    "no_reference": "the reference was not measured on these images: give its arrays (--reference)",
+    "no_reference": "the reference was not measured on these images: give its arrays (--reference); a task that is judged by agreement has none, so leave --data out",
     "compiled_undefined": "the metric of the compiled model is undefined, the reference's is not",
     "reference_zero": "the reference's metric is 0, so no drop relative to it is finite",
     "too_few_images": f"{{labelled}} of {{images}} images {{counted}}, and a verdict needs {MINIMUM_IMAGES}",

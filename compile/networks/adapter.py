@@ -85,7 +85,7 @@ def answer(adapter: Adapter, output: ir.Value, given: OutputDescription, size: t
 
 def _map_shape(output: ir.Value, given: OutputDescription) -> tuple[int, ...]:
     """Return the shape of an output as batch, channels, height, width."""
-    shape = shape_of(output) or ()
+    shape = (shape_of(output) or ()) if isinstance(output.type, ir.TensorType) else ()
     if len(shape) == 4 and shape[0] == 1 and 0 not in shape:
         return tuple(shape[axis] for axis in NCHW) if given.layout == "nhwc" else shape
     if len(shape) == 3 and shape[0] == 1 and 0 not in shape:
@@ -93,7 +93,7 @@ def _map_shape(output: ir.Value, given: OutputDescription) -> tuple[int, ...]:
     raise GraphError(
         f"the output {given.output!r} is no map of one image",
         expected="[1, channels, height, width], [1, height, width, channels] or [1, height, width]",
-        got=str(output.shape),
+        got=f"{output.type} {output.shape}",
         where=f"the output {given.output!r} of the network",
         fix="name it under unused in tasks.toml if no task needs it, or export the network with maps",
     )

@@ -27,8 +27,10 @@ from compile.networks.description import NetworkDescription, OutputDescription
 from compile.stage.graph_info import INPUT
 
 COLOURS = 3
+HALVES = (ir.DataType.FLOAT16, ir.DataType.BFLOAT16)
+STORED = frozenset({"Cast", "Constant", "Identity"})
 FORWARDED = frozenset({"Cast", "Identity", "Squeeze"})
-FIX_SIZE = "give --size with the height and width of your images"
+FIX_SIZE = "give --size, the height and width of your images"
 FIX_TASKS = "correct tasks.toml: docs/guides/your-network.md has its keys"
 Size = tuple[int, int]
 
@@ -63,11 +65,13 @@ def adapt_model(
     model: ir.Model, path: Path, described: NetworkDescription, size: Size | None, *, ends: bool
 ) -> Adapted:
     """Adapt a model that was read from ``path``; see ``adapt``. ``ends``: what ends an output may be left out."""
+    model.graph.sort()  # some converters append the nodes that they add, and ONNX Runtime takes them in any order
     _require_finite(model, path)
     image = _choose_input(model, described, path)
     pinned = _pinned(image, described, size, path)
     _require_outputs(model, described, path)
     model = flatten(model, path.name)
+    _require_float32(model, path)
     given = (
         _with_scores(model, described, pinned) if ends else {name: (one, "") for name, one in described.tasks.items()}
     )
@@ -93,9 +97,9 @@ def adapt_model(
 
 
 def _require_finite(model: ir.Model, path: Path) -> None:
-    for value in model.graph.initializers.values():
+    for value in _values(model):
         array = constant(value)
-        if array is not None and np.issubdtype(array.dtype, np.floating) and not np.isfinite(array).all():
+        if array is not None and np.issubdtype(array.dtype, np.floating) and not _is_sound(array, value):
             raise GraphError(
                 "a weight of the network is not finite",
                 expected="finite numbers",
@@ -103,6 +107,26 @@ def _require_finite(model: ir.Model, path: Path) -> None:
                 where=str(path),
                 fix="train the network again, or give a sound one",
             )
+
+
+def _is_sound(array: np.ndarray, value: ir.Value) -> bool:
+    """Say whether an array is finite; a Constant of one number may be infinite, as an end of a Clip or a mask is."""
+    number = array.ndim == 0 and value.producer() is not None
+    return bool(np.isfinite(array).all() or (number and np.isinf(array)))
+
+
+def _require_float32(model: ir.Model, path: Path) -> None:
+    """Refuse half precision: the reference is float32. Weights that are only stored so, and cast, pass."""
+    for node in model.graph:
+        for value in node.outputs:
+            if value.dtype in HALVES and node.op_type not in STORED:
+                raise GraphError(
+                    "the network computes in half precision",
+                    expected="float32",
+                    got=f"{value.dtype} of {node.op_type} {label(node)}",
+                    where=str(path),
+                    fix="export it in float32: the target's variants have less precision where that is within the budgets",
+                )
 
 
 def _choose_input(model: ir.Model, described: NetworkDescription, path: Path) -> ir.Value:
@@ -130,7 +154,10 @@ def _pinned(image: ir.Value, described: NetworkDescription, size: Size | None, p
     form = "float32 or uint8 [1, height, width, 3]" if last else form
     sizes = [one if isinstance(one, int) else None for one in image.shape or ()]
     got = f"{image.name!r} {image.dtype} {image.shape}"
-    if image.dtype not in (ir.DataType.FLOAT, ir.DataType.UINT8) or len(sizes) != 4 or sizes[0] not in (1, None):
+    if image.dtype not in (ir.DataType.FLOAT, ir.DataType.UINT8):
+        fix = "export the network with a float32 input"
+        raise _described(path, "the network's input is neither float32 nor uint8", form, got, fix)
+    if len(sizes) != 4 or sizes[0] not in (1, None):
         raise _described(path, "the network's input is no image", f"{form} (input.layout is {layout})", got)
     channels, own = (sizes[3], sizes[1:3]) if last else (sizes[1], sizes[2:])
     if channels not in (COLOURS, None) or (channels is None and COLOURS in own):
@@ -141,7 +168,11 @@ def _pinned(image: ir.Value, described: NetworkDescription, size: Size | None, p
         raise _described(path, "the network leaves its image's size open", "--size HEIGHT WIDTH", got, FIX_SIZE)
     if size is not None and any(one not in (None, other) for one, other in zip(own, size, strict=True)):
         raise _described(
-            path, "the network is made for another size", f"--size {own[0]} {own[1]}", f"--size {size[0]} {size[1]}"
+            path,
+            "the network is made for another size",
+            f"height {own[0]}, width {own[1]}",
+            f"--size {size[0]} {size[1]}",
+            "leave --size out, or give the size that the network has",
         )
     height, width = size or (int(own[0] or 0), int(own[1] or 0))
     return height, width
@@ -282,6 +313,13 @@ def adapter_outputs(
 def _require_channels(tasks: dict[str, int], outputs: dict[str, OutputDescription], path: Path) -> None:
     for name, channels in tasks.items():
         row, given = task(name), outputs[name]
+        if given.classes and len(given.classes) != channels:
+            raise _described(
+                path,
+                f"the classes of {name} are not those of the network",
+                f"{channels} names",
+                f"{len(given.classes)} in tasks.{name}.classes",
+            )
         wanted = "2 or more channels" if row.channels is None else f"{row.channels} channels"
         if given.form == "labels" and channels < 2:
             raise _described(

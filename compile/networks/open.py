@@ -5,6 +5,7 @@ from hashlib import sha256
 from pathlib import Path
 from typing import NamedTuple
 
+import numpy as np
 import onnx_ir as ir
 
 from bundle.formats.artifacts import hash_file
@@ -59,13 +60,18 @@ def _open_program(path: Path, described: NetworkDescription, size: Size | None) 
     from compile.networks.program import EagerProgram, load_program, program_graph
 
     program = load_program(path)
-    adapted = adapt_model(program_graph(program), path, described, size, ends=False)
+    adapted = adapt_model(program_graph(program, path), path, described, size, ends=False)
+
+    def reference(threads: int) -> EagerProgram:
+        return EagerProgram(program, adapted, described, threads=threads)
+
+    reference(1).run(np.zeros((*adapted.size, 3), np.uint8), name=str(path))  # sizes it was not exported for end here
     return Opened(
         graph=adapted.adapted,
         tasks=adapted.tasks,
         preprocess=described.input.preprocess(*adapted.size),
         changes=adapted.changes,
-        reference=lambda threads: EagerProgram(program, adapted, described, threads=threads),
+        reference=reference,
         framework=f"torch {tool_versions('torch')['torch']}, eager, float32, as given",
         eager=True,
     )

@@ -9,6 +9,7 @@ import onnx_ir as ir
 from numpy.typing import NDArray
 
 from bundle.tasks.dataset import Image
+from compile.graphs.read_onnx import innermost
 from compile.graphs.torch_export import to_onnx
 from compile.networks.description import NetworkDescription
 from compile.networks.onnx_network import Adapted
@@ -36,10 +37,23 @@ def load_program(path: Path) -> "ExportedProgram":
         ) from error
 
 
-def program_graph(program: "ExportedProgram") -> ir.Model:
-    """Return a program as a graph; an output is named by its keys or positions, joined with dots."""
+def program_graph(program: "ExportedProgram", path: Path) -> ir.Model:
+    """Return a program as a graph; an output is named by its keys or positions, joined with dots. None is no output.
+
+    Raises:
+        GraphError: PyTorch cannot export it, or see ``to_onnx``.
+    """
+    from torch.onnx import OnnxExporterError
+
     inputs = [str(name) for name in program.graph_signature.user_inputs]
-    return to_onnx(program, (), inputs, output_names(program))
+    values = zip(output_names(program), program.graph_signature.user_outputs, strict=True)
+    try:
+        return to_onnx(program, (), inputs, [name for name, value in values if value is not None])
+    except OnnxExporterError as error:
+        got = str(innermost(error)).strip().splitlines()
+        raise refused(
+            path, "PyTorch cannot export this program", "tensors and operators that ONNX has", got[0] if got else ""
+        ) from error
 
 
 def output_names(program: "ExportedProgram") -> list[str]:
@@ -69,14 +83,23 @@ class EagerProgram:
         self._adapter = open_adapter(adapted, threads)
 
     def run(self, image: Image, *, name: str) -> dict[str, NDArray[np.float32]]:
-        """Return the raw output of each task, float32 ``[C, H, W]``, for a uint8 image ``[H, W, 3]``."""
+        """Return the raw output of each task, float32 ``[C, H, W]``, for a uint8 image ``[H, W, 3]``.
+
+        Raises:
+            GraphError: the program refuses the image: it was exported for other sizes.
+        """
         import torch
         from torch.utils import _pytree as pytree
 
         fed = network_input(self.preprocess.apply(image, name=name), self._described)
         fed = fed.astype(ir.DataType.FLOAT.numpy() if self._dtype is None else self._dtype.numpy())
-        with torch.no_grad():
-            leaves = pytree.tree_leaves(self._module(torch.from_numpy(fed)))
-        outputs = {key: leaf.numpy() for key, leaf in zip(self._names, leaves, strict=True)}
-        answers = self._adapter.infer({spec.name: outputs[spec.name] for spec in self._adapter.inputs})
+        try:
+            with torch.no_grad():
+                leaves = pytree.tree_leaves(self._module(torch.from_numpy(fed)))
+        except RuntimeError as error:
+            wanted, got = "an image that it was exported for", str(error).splitlines()[0]
+            fix = "give another --size, or export the program for this one"
+            raise refused(Path(name), "the program does not run on this image", wanted, got, fix) from error
+        outputs = dict(zip(self._names, leaves, strict=True))
+        answers = self._adapter.infer({spec.name: outputs[spec.name].numpy() for spec in self._adapter.inputs})
         return {task: answers[f"{task}/answer"][0] for task in self.tasks}

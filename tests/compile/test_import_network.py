@@ -146,6 +146,32 @@ FAULTS = {
         "ONNX has no such operator",
     ),
     "control flow": (foreign.UNET.replace(CONTROL, BRANCH), foreign.UNET_TASKS, "control flow"),
+    "classes that are not the network's": (
+        foreign.UNET,
+        foreign.UNET_TASKS.replace('form = "logits"', 'form = "logits"\nclasses = ["a", "b"]'),
+        "2 in tasks.semseg.classes",
+    ),
+    "an input of half precision": (
+        foreign.UNET.replace("float[N,3,H,W]", "float16[N,3,H,W]")
+        .replace("a = Conv", "x = Cast <to=1> (pixels)\n    a = Conv")
+        .replace("(pixels, w1)", "(x, w1)"),
+        foreign.UNET_TASKS,
+        "neither float32 nor uint8",
+    ),
+    "half precision inside": (
+        foreign.UNET.replace(
+            CONTROL, "half = Cast <to=10> (m)\n    soft = Softplus (half)\n    metres = Cast <to=1> (soft)"
+        ),
+        foreign.UNET_TASKS,
+        "FLOAT16 of Softplus",
+    ),
+    "a sequence": (
+        foreign.UNET.replace(CONTROL, "metres = SequenceConstruct (m)").replace(
+            "float[N,1,H3,W3] metres", "seq(float[N,1,H3,W3]) metres"
+        ),
+        foreign.UNET_TASKS,
+        "no map",
+    ),
     "another size": (foreign.UNET.replace("[N,3,H,W]", "[1,3,32,32]"), foreign.UNET_TASKS, "another size"),
     "no map": (
         foreign.UNET.replace(CONTROL, "metres = ReduceMax <keepdims=0> (m)").replace("float[N,1,H3,W3]", "float"),
@@ -164,15 +190,39 @@ def test_what_cannot_be_imported_is_refused_by_name(tmp_path: Path, text: str, t
     assert {path.name for path in tmp_path.iterdir()} == {"net.onnx", "tasks.toml"}
 
 
-def test_a_weight_that_is_no_number(tmp_path: Path) -> None:
+def in_a_constant(model: onnx.ModelProto, index: int) -> None:
+    """Let a node give a weight, as some exporters write it, at the end of the file."""
+    weight = model.graph.initializer.pop(index)
+    model.graph.node.append(onnx.helper.make_node("Constant", [], [weight.name], value=weight))
+
+
+@pytest.mark.parametrize("node", [False, True])
+def test_a_weight_that_is_no_number(tmp_path: Path, node: bool) -> None:
     network, tasks = foreign.unet(tmp_path)
     model = onnx.load(network)
     weight = onnx.numpy_helper.to_array(model.graph.initializer[0]).copy()
     weight[0, 0, 0, 0] = np.nan
     model.graph.initializer[0].CopyFrom(onnx.numpy_helper.from_array(weight, model.graph.initializer[0].name))
+    if node:
+        in_a_constant(model, 0)
     onnx.save(model, network)
     with pytest.raises(GraphError, match="not finite"):
         open_network(network, read_description(tasks), SIZE)
+
+
+def test_nodes_in_any_order_and_an_infinite_end_of_a_clip(tmp_path: Path, images: ImageFiles) -> None:
+    text = foreign.UNET.replace("metres = Softplus (m)", "n = Softplus (m)\n    metres = Clip (n, , most)")
+    network, tasks = foreign.unet(tmp_path, text)
+    model = onnx.load(network)
+    model.graph.initializer.append(onnx.numpy_helper.from_array(np.array(np.inf, np.float32), "most"))
+    for _ in range(len(model.graph.initializer)):
+        in_a_constant(model, 0)
+    onnx.save(model, network)
+    image = next(images.read())[1]
+    given = as_given(network, {"pixels": ((image / 255 - MEAN) / STD).transpose(2, 0, 1)[None].astype(np.float32)})
+    np.testing.assert_allclose(
+        answers(imported(network, tasks, images), image)["depth"], given["metres"][0, 0], rtol=1e-4
+    )
 
 
 def test_an_open_size_is_asked_for(tmp_path: Path) -> None:

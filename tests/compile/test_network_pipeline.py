@@ -15,6 +15,7 @@ from bundle.tasks.spec import DatasetSpec
 from compile.evaluation.build_context import prepare_build
 from compile.pipeline import build_and_judge
 from compile.stage.config import BuildConfig, TimingConfig, load_config
+from compile.stage_runs import run_vectors
 from tests.bundle.made_scenes import write_folder
 from tests.compile.made import quiet
 from tests.compile.networks import foreign
@@ -95,6 +96,17 @@ def test_a_network_with_labels_is_judged_against_them_unless_it_knows_nothing_of
     assert manifest.budgets == {"semseg": 0.5, "depth": 0.5}
     again, second = list[str](), build_and_judge
     assert second(asked, again.append)[1] == report and any("bundle: unchanged" in line for line in again)
+
+
+def test_vectors_of_another_size_are_not_taken_from_the_store(tmp_path: Path) -> None:
+    data = scenes(tmp_path / "data", labelled=False)
+    spec = SPEC.model_copy(update={"schema_version": 2, "size_policy": "letterbox", "classes": {}, "palettes": {}})
+    (data / "dataset.json").write_text(spec.model_dump_json())
+    asked = config("intel", tmp_path, data)
+    for size in ((64, 64), (32, 48)):
+        made = run_vectors(prepare_build(asked.model_copy(update={"size": size}), quiet))
+        with Vectors(made.file(VECTORS)) as vectors:
+            assert {stored.image.shape[:2] for stored in vectors.images()} == {size}
 
 
 def refused(asked: BuildConfig, error: type[InputError], says: str) -> None:

@@ -1,6 +1,7 @@
 """A run names every fault of every file, and what it takes the build's own readers take."""
 
 import json
+import shutil
 from collections.abc import Callable
 from pathlib import Path
 
@@ -175,6 +176,15 @@ def test_without_a_spec_the_images_are_read_all_the_same(root: Path) -> None:
     (root / "dataset.json").unlink()
     (root / "image" / "v1.png").write_bytes(b"")
     assert [one.message for one in check(root).of("error")] == ["the data set has no spec", "v1.png cannot be read"]
+
+
+def test_images_alone_are_enough_for_a_network_of_another_origin(root: Path) -> None:
+    (root / "dataset.json").unlink()
+    for task in ("semseg", "human_parts", "saliency", "normals", "depth", "edge"):
+        shutil.rmtree(root / task, ignore_errors=True)
+    report = check(root)
+    assert not report.of("error") and report.splits[1].ids == len(VAL)
+    assert [one.message for one in report.of("warning")] == ["there are neither labels nor a spec"]
 
 
 def test_a_wrong_word_is_an_error_of_its_own(root: Path) -> None:

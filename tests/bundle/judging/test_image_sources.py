@@ -203,5 +203,8 @@ def test_a_folder_whose_spec_means_something_else_is_refused(
     (root / "dataset.json").write_text(spec.model_copy(update=change).model_dump_json())
     with pytest.raises(DatasetError, match="mean something else"):
         labelled(terms, root, "val", None)
+    unread = terms.model_copy(update={"agreement": tuple(terms.tasks)})
+    if "classes" in change:  # of labels that nothing reads
+        assert labelled(unread, root, "val", None).ids == IDS
     (root / "dataset.json").unlink()
     assert labelled(terms, root, "val", None).ids == IDS

@@ -93,6 +93,45 @@ def test_outputs_are_named_by_their_keys_and_positions(saved: Path) -> None:
     assert output_names(load_program(saved)) == ["normals", "rest.0", "rest.1"]
 
 
+class WithoutSome(nn.Module):
+    """One convolution; its answer is beside what ``other`` is."""
+
+    def __init__(self, other: object) -> None:
+        super().__init__()
+        self.layer, self.other = nn.Conv2d(3, 1, 1), other
+
+    def forward(self, image: Tensor) -> dict[str, object]:
+        """Map an image to a probability's logit."""
+        return {"loss": self.other, "logits": self.layer(image)}
+
+
+def written(module: nn.Module, folder: Path, least: int) -> Path:
+    """A program for images of at least ``least`` rows."""
+    rows = torch.export.Dim("rows", min=least, max=512)
+    example = (torch.zeros(1, 3, 128, SIZE[1]),)
+    torch.export.save(torch.export.export(module, example, dynamic_shapes=({2: rows},)), folder / "net.pt2")
+    text = 'name = "some"\n[input]\nrange = "0..1"\n[tasks.saliency]\noutput = "logits"\nform = "logits"\n'
+    (folder / "tasks.toml").write_text(text)
+    return folder / "net.pt2"
+
+
+def test_none_is_no_output(tmp_path: Path) -> None:
+    module = WithoutSome(None).eval()
+    path = written(module, tmp_path, 16)
+    opened = open_network(path, read_description(tmp_path / "tasks.toml"), SIZE)
+    pixels = np.random.default_rng(1).integers(0, 255, (*SIZE, 3), dtype=np.uint8)
+    with torch.no_grad():
+        given = module(torch.from_numpy(pixels.transpose(2, 0, 1)[None] / np.float32(255)))["logits"]
+    np.testing.assert_allclose(opened.reference(1).run(pixels, name="one")["saliency"], given[0].numpy(), atol=1e-5)
+
+
+@pytest.mark.parametrize(("other", "least", "says"), [(3, 16, "cannot export"), (None, 96, "does not run")])
+def test_a_number_or_another_size_is_refused(tmp_path: Path, other: object, least: int, says: str) -> None:
+    path = written(WithoutSome(other).eval(), tmp_path, least)
+    with pytest.raises(GraphError, match=says):
+        open_network(path, read_description(tmp_path / "tasks.toml"), SIZE)
+
+
 class Touch:
     """A pickle that writes a file."""
 
