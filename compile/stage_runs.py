@@ -5,6 +5,7 @@ Each stage's module is imported where it makes something: a build whose every ar
 
 from collections.abc import Callable
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from pydantic import JsonValue
 
@@ -17,7 +18,6 @@ from calibration.image_files import ImageFiles
 from compile.evaluation import vectors
 from compile.evaluation.build_context import BuildContext
 from compile.evaluation.subject import Subject
-from compile.networks.open import Opened
 from compile.stage.artifacts import ExportedSettings, ReferenceVectors, savings
 from compile.stage.command import timed
 from compile.stage.config import FreezeOptions, SearchSettings
@@ -26,6 +26,9 @@ from compile.stage.store import obtain, stage_key
 from compile.tensorrt_checks.plan_text import describe as describe_plans
 from targets.folding import rates_of
 from tdss.card import CARD
+
+if TYPE_CHECKING:
+    from compile.networks.open import Opened
 
 STORE = ".store"
 CHECK_IMAGES = 2
@@ -76,7 +79,7 @@ def run_export(context: BuildContext) -> Exported:
     return run_stage(context, Exported, "export", inputs=inputs, settings={"io": io}, make=make)
 
 
-def _import(context: BuildContext, subject: Subject, opened: Opened) -> Exported:
+def _import(context: BuildContext, subject: Subject, opened: "Opened") -> Exported:
     config, images = context.config, _check_images(context)
     size = (subject.preprocess.height, subject.preprocess.width)
 

@@ -2,7 +2,7 @@
 
 from collections.abc import Callable
 from pathlib import Path
-from typing import NamedTuple
+from typing import TYPE_CHECKING, NamedTuple
 
 from bundle.base.errors import DatasetError
 from bundle.formats.artifacts import hash_file
@@ -12,12 +12,14 @@ from bundle.tasks.spec import DatasetSpec
 from bundle.tasks.table import task
 from calibration.image_files import folder_images
 from compile.networks.description import NetworkDescription, read_description
-from compile.networks.open import Opened, network_digest, open_network
 from compile.stage.config import BuildConfig
 from compile.stage.reference_model import ReferenceModel
 from compile.stage.store import tool_versions
 from tdss.config import keep_tasks
 from tdss.config_file import CONFIG, checkpoint_digest, read_config
+
+if TYPE_CHECKING:
+    from compile.networks.open import Opened
 
 
 class Subject(NamedTuple):
@@ -39,7 +41,7 @@ class Subject(NamedTuple):
     open: Callable[[int], ReferenceModel]
     spec: DatasetSpec
     unlabelled: tuple[str, ...] = ()
-    network: Opened | None = None
+    network: "Opened | None" = None
 
     @property
     def labelled(self) -> tuple[str, ...]:
@@ -87,6 +89,8 @@ def _checkpoint(config: BuildConfig) -> Subject:
 
 
 def _network(config: BuildConfig, network: Path, tasks: Path) -> Subject:
+    from compile.networks.open import network_digest, open_network
+
     described = read_description(tasks)
     opened = open_network(network, described, config.size)
     unlabelled = tuple(name for name in opened.tasks if not (config.data / name).is_dir())
