@@ -82,7 +82,8 @@ class _Note(logging.Handler):
     def emit(self, record: logging.LogRecord) -> None:
         """Say a record."""
         error = record.exc_info[1] if record.exc_info else None
-        say(f"note: {(str(error) if error else record.getMessage()).splitlines()[0]}")
+        text = (str(error) if error else "") or record.getMessage()
+        say("note: " + text.partition("\n")[0])
 
 
 def _listen() -> None:

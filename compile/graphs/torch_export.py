@@ -19,9 +19,12 @@ NATIVE = ""  # the domain of standard operators
 
 
 def to_onnx(
-    module: "nn.Module | ExportedProgram", example: "tuple[torch.Tensor, ...]", inputs: list[str], outputs: list[str]
+    module: "nn.Module | ExportedProgram",
+    example: "tuple[torch.Tensor, ...]",
+    inputs: list[str],
+    outputs: list[str] | None,
 ) -> "onnx_ir.Model":
-    """Return a module, with an example of its inputs, or a program as a clean graph with these names.
+    """Return a module, with an example of its inputs, or a program as a clean graph with these names; None leaves outputs as they are.
 
     Raises:
         GraphError: the exporter left something a target cannot take.

@@ -8,6 +8,7 @@ import numpy as np
 import onnx_ir as ir
 from numpy.typing import NDArray
 
+from bundle.base.frozen import faults
 from bundle.tasks.dataset import Image
 from compile.graphs.read_onnx import innermost
 from compile.graphs.torch_export import to_onnx
@@ -33,7 +34,7 @@ def load_program(path: Path) -> "ExportedProgram":
         return torch.export.load(io.BytesIO(content))
     except Exception as error:  # its reader raises whatever a broken description leads to
         raise refused(
-            path, "PyTorch refuses this program", "a program that it can load", str(error).splitlines()[0]
+            path, "PyTorch refuses this program", "a program that it can load", faults(error).partition("\n")[0]
         ) from error
 
 
@@ -97,7 +98,7 @@ class EagerProgram:
             with torch.no_grad():
                 leaves = pytree.tree_leaves(self._module(torch.from_numpy(fed)))
         except RuntimeError as error:
-            wanted, got = "an image that it was exported for", str(error).splitlines()[0]
+            wanted, got = "an image that it was exported for", faults(error).partition("\n")[0]
             fix = "give another --size, or export the program for this one"
             raise refused(Path(name), "the program does not run on this image", wanted, got, fix) from error
         outputs = dict(zip(self._names, leaves, strict=True))

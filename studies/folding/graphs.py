@@ -27,9 +27,8 @@ from bundle.tasks.preprocess import Preprocess
 from calibration.image_files import ImageFiles
 from compile.folding.engine import fold_graph
 from compile.folding.graph_file import read_graph
-from compile.graphs.clean import clean_export
 from compile.graphs.passes.table import apply_passes
-from compile.graphs.torch_export import OPSET, quiet_export
+from compile.graphs.torch_export import to_onnx
 from compile.stage.artifacts import folding_of
 from compile.stage.code_hash import ROOT, code_hash
 from compile.stage.graph_info import GRAPH_FILE, INPUT
@@ -168,25 +167,7 @@ def adapter_part(preset: Preset, gate: Gate, tasks: int, out: Path) -> Graph:
 
 def _export_part(model: MultiTaskModel, taps: list[Tensor], names: list[str], path: Path) -> None:
     """Export a model's adapters."""
-    with quiet_export(), torch.no_grad():
-        program = torch.onnx.export(
-            AdapterPart(model).eval(),
-            tuple(taps),
-            dynamo=True,
-            opset_version=OPSET,
-            input_names=names,
-            external_data=False,
-            verbose=False,
-        )
-    if program is None:
-        raise CheckpointError(
-            "the exporter returned nothing",
-            expected="an ONNX program",
-            got="None",
-            where=str(path),
-            fix="use the pinned version of torch",
-        )
-    save_graph(clean_export(program.model), path)
+    save_graph(to_onnx(AdapterPart(model).eval(), tuple(taps), names, None), path)
 
 
 def _random_taps(config: ModelConfig) -> dict[str, Tensor]:

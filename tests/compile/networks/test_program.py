@@ -276,3 +276,15 @@ def test_what_is_no_archive(tmp_path: Path, content: bytes) -> None:
     (tmp_path / "net.pt2").write_bytes(content)
     with pytest.raises(GraphError, match="no program"):
         load_program(tmp_path / "net.pt2")
+
+
+def test_an_error_of_the_reader_without_words_is_named_by_its_type(
+    saved: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def fail(content: object) -> None:
+        raise AssertionError
+
+    monkeypatch.setattr(torch.export, "load", fail)
+    with pytest.raises(GraphError, match="PyTorch refuses this program") as caught:
+        load_program(saved)
+    assert caught.value.got.startswith("AssertionError")
