@@ -165,6 +165,9 @@ def main(
     device: Annotated[str | None, typer.Option(help="The runtime's device. Default: the target's choice.")] = None,
     threads: Annotated[int | None, typer.Option(help="Threads. Default: the runtime's choice.")] = None,
     budgets: Annotated[str | None, BUDGETS] = None,
+    search: Annotated[
+        bool | None, typer.Option("--search/--no-search", help="Repair INT8 where it breaks a budget. Default: on.")
+    ] = None,
     search_limit: Annotated[float | None, typer.Option(help="MACs that may stay in float. Default: 0.1.")] = None,
     allow_inconclusive: Annotated[
         bool | None, typer.Option("--allow-inconclusive", help="Accept undecided verdicts; each is named.")

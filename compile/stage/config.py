@@ -29,6 +29,7 @@ SETTINGS = {
     "evaluation_split": "evaluation.split",
     "evaluation_count": "evaluation.count",
     "fold_mode": "fold",
+    "search": "search.enabled",
     "search_limit": "search.limit",
     "timing_runs": "timing.runs",
     "timing_warmup": "timing.warmup",

@@ -80,7 +80,7 @@ class Job(NamedTuple):
 def bundle_job(row: Row, target: str, terms: Terms) -> Job:
     """Return the command that builds a row's bundle for a target."""
     options = ("--data", str(terms.data), "--evaluation-count", str(terms.images), "--out", str(terms.out))
-    words = ("cli.main", "pipeline", "--target", target, "--checkpoint", str(row.folder), *options)
+    words = ("cli.main", "pipeline", "--target", target, "--checkpoint", str(row.folder), "--no-search", *options)
     return Job(row, target, words, terms.out / row.name / target, _journal(row, target, terms))
 
 
