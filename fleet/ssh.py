@@ -10,7 +10,7 @@ import errno
 import os
 import shlex
 from collections.abc import Callable, Mapping
-from typing import NamedTuple, TypeAlias
+from typing import NamedTuple, TypeAlias, cast
 
 import asyncssh
 
@@ -216,12 +216,12 @@ def _reason(said: str) -> str:
 async def _fetch(sftp: asyncssh.SFTPClient, back: str) -> bytes:
     try:
         async with sftp.open(back, "rb") as stream:
-            content = await stream.read(MOST + 1)
+            content = cast(bytes, await stream.read(MOST + 1))  # str without "b"
     except (asyncssh.SFTPNoSuchFile, asyncssh.SFTPNoSuchPath) as error:
         raise Lacking("wrong", "the run ended well and left no results archive") from error
     if len(content) > MOST:
         raise Lacking("wrong", f"its results archive is larger than {MOST} bytes")
-    return bytes(content)
+    return content
 
 
 def _late(device: Device) -> Lacking:

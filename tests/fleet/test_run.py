@@ -5,6 +5,10 @@ import errno
 import fcntl
 import json
 import shutil
+import signal
+import subprocess
+import sys
+import time
 import zipfile
 from pathlib import Path
 
@@ -12,6 +16,7 @@ import pytest
 
 asyncssh = pytest.importorskip("asyncssh", reason="the extra fleet is not installed")
 
+from bundle.base.isolated import ROOT  # noqa: E402
 from device_runtime.write import RUNTIME  # noqa: E402
 from fleet import ssh  # noqa: E402
 from tests.bundle.made import TASKS  # noqa: E402
@@ -140,8 +145,8 @@ OURS = (
 @pytest.mark.parametrize(
     ("run", "lack", "reason"),
     [
-        (servers.hangs, "late", "not done within its 2 s"),
-        (servers.floods, "late", "not done within its 2 s"),
+        (servers.hangs, "late", "not done within its 1 s"),
+        (servers.floods, "late", "not done within its 1 s"),
         (servers.drops, "killed", "the connection was lost in the middle"),
         (servers.killed, "killed", "the run on the device ended by SIGKILL"),
         (servers.fails(137), "killed", "ended by signal 9"),
@@ -157,7 +162,7 @@ def test_a_run_that_ends_badly(
     shelf: Shelf, good: Sent, capsys: Capture, run: servers.Run, lack: str, reason: str
 ) -> None:
     shelf.add("one", run)
-    code, rows, _ = fleet(shelf, good.bundle, capsys, time_limit_s=2)
+    code, rows, _ = fleet(shelf, good.bundle, capsys, time_limit_s=1 if run in (servers.hangs, servers.floods) else 60)
     assert (code, rows["one"]["lack"]) == (3, lack) and reason in rows["one"]["reason"], rows
     assert not list((shelf.folder / "out").glob("*.zip"))
 
@@ -177,14 +182,33 @@ def test_a_device_that_is_busy_with_another_run_says_so(shelf: Shelf, good: Sent
     assert (code, rows["one"]["lack"]) == (3, "busy")
 
 
+@pytest.mark.slow
 def test_a_run_is_ended_on_the_device_too(shelf: Shelf, good: Sent, capsys: Capture) -> None:
-    """The Python there ignores SIGHUP and never prints: only the limit on the device ends it."""
+    """What runs there never prints, so it does not notice that the connection is gone."""
     server = shelf.add("one")
-    script = server.root / "sleeper"
-    script.write_text("#!/bin/sh\nexec sleep 60\n")
+    script, pid = server.root / "sleeper", server.root / "pid"
+    script.write_text("#!/bin/sh\necho $$ > pid\nexec sleep 600\n")
     script.chmod(0o755)
-    assert fleet(shelf, good.bundle, capsys, python="./sleeper", time_limit_s=2)[1]["one"]["lack"] == "late"
-    assert " timeout --kill-after=10 1 ./sleeper " in server.commands[0]
+    assert fleet(shelf, good.bundle, capsys, python="./sleeper", time_limit_s=4)[1]["one"]["lack"] == "late"
+    end = time.monotonic() + 60
+    while Path(f"/proc/{int(pid.read_text())}").exists() and time.monotonic() < end:
+        time.sleep(0.1)
+    assert not Path(f"/proc/{int(pid.read_text())}").exists()
+
+
+@pytest.mark.slow
+def test_an_interrupt_keeps_what_is_finished_and_ends_at_once(shelf: Shelf, good: Sent) -> None:
+    shelf.add("done", servers.sends(good.archive.read_bytes()))
+    hanging, out = shelf.add("hanging", servers.hangs), shelf.folder / "out"
+    command = [sys.executable, "-m", "cli.main", "fleet", str(shelf.write()), str(good.bundle), "--out", str(out)]
+    started = subprocess.Popen(command, cwd=ROOT, stderr=subprocess.PIPE, text=True)
+    end = time.monotonic() + 120
+    while not (hanging.commands and list(out.glob("done-*.zip"))) and time.monotonic() < end:
+        time.sleep(0.1)
+    started.send_signal(signal.SIGINT)
+    _, err = started.communicate(timeout=60)
+    assert started.returncode == 130 and "Traceback" not in err and "the same command again" in err, err
+    assert len(list(out.glob("done-*.zip"))) == 1 and not (out / "fleet.html").exists()
 
 
 def test_devices_that_are_away(shelf: Shelf, good: Sent, capsys: Capture, monkeypatch: pytest.MonkeyPatch) -> None:
