@@ -111,7 +111,8 @@ async def _connect(device: Device, trust: Trust) -> asyncssh.SSHClientConnection
     except (TimeoutError, asyncio.TimeoutError) as error:
         raise Lacking("away", f"{where} did not answer") from error
     except OSError as error:
-        why = os.strerror(error.errno) if (error.errno or 0) > 0 else _words(error)  # asyncio has words of its own
+        number = error.errno or 0  # below 0 for a name that is unknown; asyncio has words of its own for the others
+        why = os.strerror(number) if number > 0 else _words(error)
         raise Lacking("away", f"{where}: {why}") from error
     except asyncssh.Error as error:
         raise Lacking("away", f"{where}: {_words(error)}") from error
