@@ -104,6 +104,11 @@ COMMANDS = (
     ),
     Command("runtime", "cli.write_runtime", "Write the device runtime: the one file a device needs beside an archive."),
     Command(
+        "fleet",
+        "cli.run_fleet",
+        "Have several devices judge one bundle over SSH, and draw one page: devices × variants.",
+    ),
+    Command(
         "doctor",
         "cli.doctor",
         "Say what this machine has and lacks for each use: packages, runtimes, devices, instruction sets.",

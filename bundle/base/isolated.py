@@ -21,6 +21,7 @@ OURS = (
     "compile",
     "device_runtime",
     "examples",
+    "fleet",
     "labelled_folder",
     "report",
     "studies",

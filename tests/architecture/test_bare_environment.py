@@ -22,6 +22,8 @@ ALLOWED = {
     "compile": (*MODEL, *COMMAND, "onnx_ir", "scipy"),
     "device_runtime": CORE,
     "examples": CORE,
+    "fleet": CORE,
+    "fleet.ssh": (*CORE, "asyncssh"),
     "labelled_folder": CORE,
     "report": (*CORE, "rich"),
     "studies": (*MODEL, *COMMAND, "onnx_ir", "scipy"),

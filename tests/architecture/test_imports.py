@@ -19,6 +19,7 @@ OWNERS = {
     "tensorrt": {"targets"},
     "tensorrt_rtx": {"targets"},
     "nncf": {"targets", "compile"},
+    "asyncssh": {"fleet"},
     "cryptography": {"bundle"},
     "jinja2": {"report"},
     "matplotlib": {"report"},
