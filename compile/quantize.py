@@ -149,7 +149,7 @@ def main(
     claim(out, Quantized, model, images, kept)
     require_container(kept)
     run, chosen = RunConfig(device=device, threads=threads), find_target(target)
-    few = folder_images(images, split).first(CHECK_IMAGES)
+    few, policy = folder_images(images, split).first(CHECK_IMAGES), declared_policy(images)
     flags, held = InputFlags(input_name, read_shape(shape)), NOTHING_HELD
     if not model.is_dir():
         flags = flags._replace(size=next(few.read())[1].shape[:2])
@@ -162,12 +162,11 @@ def main(
             flags=flags,
             opsets=chosen.profile.opsets,
             images=few,
+            policy=policy,
         )
         if graph.folder != model:
             _show_import(graph)
-        drawn = from_folder(
-            images, split, count, seed=seed, preprocess=graph_info(graph).preprocess, policy=declared_policy(images)
-        )
+        drawn = from_folder(images, split, count, seed=seed, preprocess=graph_info(graph).preprocess, policy=policy)
         for finding in drawn.findings:
             say(f"calibration: {finding}")
         if not model.is_dir():

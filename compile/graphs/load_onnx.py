@@ -16,6 +16,7 @@ from bundle.base.frozen import faults
 from bundle.formats.artifacts import SIDECAR, Exported, Folded, Record, Simplified, TensorSpec, load
 from bundle.formats.manifest import Io
 from bundle.tasks.preprocess import Preprocess
+from bundle.tasks.spec import SizePolicy
 from calibration.image_files import ImageFiles
 from compile.graphs.foreign import Prepared, prepare
 from compile.graphs.nodes import unused
@@ -46,12 +47,13 @@ def import_graph(
     flags: InputFlags = AS_IT_IS,
     opsets: tuple[int, int] | None = None,
     images: ImageFiles | None = None,
+    policy: SizePolicy | None = None,
 ) -> Simplified:
     """Return the graph at ``path`` as an artifact; what is none yet is copied to ``scratch``, which must not exist.
 
     ``mean``, ``std``, ``flags`` and ``opsets`` (the first and last that the target takes) are for a bare file; an artifact
     knows its own. A mean and a std have three values or one for all channels; () are those of ``DEFAULTS``.
-    What had to change in a file is checked on ``images``.
+    What had to change in a file is checked on ``images``, fitted by ``policy``.
 
     Raises:
         ArtifactError: the folder holds no graph, or a file of it was altered.
@@ -68,7 +70,7 @@ def import_graph(
     info = contract_of(prepared.model, path, mean=mean, std=std)
     imported = _wrap(path, info, scratch, parent=None, prepared=prepared)
     if prepared.changes and images is not None:
-        _check_prepared(prepared, imported, images)
+        _check_prepared(prepared, imported, images.fitted(info.preprocess, policy))
     return imported
 
 

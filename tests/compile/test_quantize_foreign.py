@@ -1,5 +1,7 @@
 """A bare ONNX file through quantize: what it costs is measured on images held out, and INT8 of no use ends with 1."""
 
+import json
+import shutil
 from pathlib import Path
 
 import numpy as np
@@ -23,6 +25,7 @@ from tests.contract.flows import QUANTIZING
 
 HEAD = '<ir_version: 9, opset_import: ["": 17]> g (float[N,{channels},H,W] pixels) => (float[N,5] scores) '
 SIZE = 32
+SCENES = Path(__file__).parents[2] / "data" / "scenes"
 FLAGS = InputFlags("pixels", (1, 3, SIZE, SIZE))
 
 
@@ -137,6 +140,18 @@ def test_a_grey_network_is_quantized(
             [want] = given.run(None, {"pixels": as_pillow_has_it(path)})
             feed = settings.graph.feed(np.asarray(Image.open(path)))
             np.testing.assert_allclose(session.infer(feed)["scores"], want, rtol=1e-3, atol=1e-4)
+
+
+@pytest.mark.slow
+def test_images_of_any_size_are_fitted_before_a_prepared_file_is_checked(images: Path, tmp_path: Path) -> None:
+    labelled = tmp_path / "labelled"
+    shutil.copytree(images, labelled / "image")
+    names = sorted(path.stem for path in images.iterdir())
+    (labelled / "calibration.txt").write_text("\n".join(names) + "\n")
+    spec = json.loads((SCENES / "dataset.json").read_text()) | {"schema_version": 2, "size_policy": "stretch"}
+    (labelled / "dataset.json").write_text(json.dumps(spec))
+    main("intel", network(tmp_path, 1.0), labelled, tmp_path / "out", threads=1, input_name="pixels", shape="1,3,24,40")
+    assert read_settings(QuantizedSettings, load(Quantized, tmp_path / "out")).graph.preprocess.width == 40
 
 
 def row(sqnr_db: float, *, share: float | None = 1.0, labels: bool = False) -> VariantFidelity:
