@@ -11,7 +11,6 @@ from bundle.base.limits import Positive, Real, Side
 from bundle.tasks.dataset import check_image
 from bundle.tasks.spec import Array
 
-Triple: TypeAlias = tuple[float, float, float]
 Mean: TypeAlias = tuple[Real, Real, Real]
 Deviation: TypeAlias = tuple[Positive, Positive, Positive]
 

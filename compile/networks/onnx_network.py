@@ -161,7 +161,10 @@ def _pinned(image: ir.Value, described: NetworkDescription, size: Size | None, p
         raise _described(path, "the network's input is no image", f"{form} (input.layout is {layout})", got)
     channels, own = (sizes[3], sizes[1:3]) if last else (sizes[1], sizes[2:])
     if channels not in (COLOURS, None) or (channels is None and COLOURS in own):
-        raise _described(path, "the network's input has not three colours", f"{form} (input.layout is {layout})", got)
+        fix = "a bundle takes RGB frames; tdss quantize takes a grey network as it is" if channels == 1 else FIX_TASKS
+        raise _described(
+            path, "the network's input has not three colours", f"{form} (input.layout is {layout})", got, fix
+        )
     if image.dtype == ir.DataType.UINT8 and (described.input.range != "0..255" or described.input.normalised):
         raise _described(path, "a uint8 input cannot be normalised", 'range = "0..255", no mean, no std', got)
     if size is None and None in own:
