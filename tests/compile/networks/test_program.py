@@ -89,6 +89,15 @@ def test_a_program_answers_as_its_module_does(module: TwoHeads, saved: Path, tmp
     np.testing.assert_allclose(eager.reference(1).run(pixels, name="one")["normals"], normals, atol=1e-5)
 
 
+def test_a_weight_of_a_program_that_is_no_number(tmp_path: Path) -> None:
+    module = WithoutSome(None).eval()
+    with torch.no_grad():
+        module.layer.weight[0, 0] = torch.nan
+    path = written(module, tmp_path, 16)
+    with pytest.raises(GraphError, match="not finite"):
+        open_network(path, read_description(tmp_path / "tasks.toml"), SIZE)
+
+
 class Finished(nn.Module):
     """Scores as an einsum, and finished answers at the image's size: classes, and a probability."""
 
