@@ -22,12 +22,14 @@ NHWC = (0, 2, 3, 1)
 class InputFlags(NamedTuple):
     """What a command line says of the input: its name, and its shape, () where the file's is taken.
 
-    ``size`` is the height and width of the images at hand; it is proposed where a file leaves them open.
+    ``size`` is the height and width of the images at hand; it is proposed where a file leaves them open. ``option`` is what
+    the size was given by; "" where it is the file's own.
     """
 
     name: str = ""
     shape: tuple[int, ...] = ()
     size: tuple[int, int] | None = None
+    option: str = "--shape"
 
 
 def read_shape(text: str) -> tuple[int, ...]:
