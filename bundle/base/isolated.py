@@ -22,6 +22,7 @@ OURS = (
     "device_runtime",
     "examples",
     "labelled_folder",
+    "predict",
     "report",
     "studies",
     "targets",

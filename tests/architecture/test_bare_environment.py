@@ -23,6 +23,7 @@ ALLOWED = {
     "device_runtime": CORE,
     "examples": CORE,
     "labelled_folder": CORE,
+    "predict": CORE,
     "report": (*CORE, "rich"),
     "studies": (*MODEL, *COMMAND, "onnx_ir", "scipy"),
     "targets": CORE,

@@ -21,6 +21,7 @@ OWNERS = {
     "nncf": {"targets", "compile"},
     "cryptography": {"bundle"},
     "jinja2": {"report"},
+    "av": {"predict"},
     "matplotlib": {"report"},
     "typer": {"cli", "compile"},
     "rich": {"cli", "compile", "report", "tdss"},
