@@ -9,7 +9,7 @@ from fractions import Fraction
 from pathlib import Path
 from time import perf_counter
 from types import ModuleType
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, cast
 
 import numpy as np
 
@@ -74,11 +74,10 @@ def _frames(container: "InputContainer", name: str, av: ModuleType, *, live: boo
     start, count = perf_counter(), 0
     for decoded in _decoded(container, stream, name, av, live=live):
         _check_size(decoded.width, decoded.height, name)
-        image = np.rot90(decoded.to_ndarray(format="rgb24"), decoded.rotation // 90)
-        last = count / RATE if decoded.time is None else float(decoded.time)
+        pixels = np.rot90(decoded.to_ndarray(format="rgb24"), decoded.rotation // 90).astype(np.uint8, order="C")
+        last = count / RATE if decoded.pts is None else float(decoded.time)
         first = last if count == 0 else first
-        pixels, where = np.ascontiguousarray(image), f"{name}, frame {count}"
-        yield Frame(f"{count:06d}", where, pixels, last - first, since_ms(start), perf_counter())
+        yield Frame(f"{count:06d}", f"{name}, frame {count}", pixels, last - first, since_ms(start), perf_counter())
         count, start = count + 1, perf_counter()
     if count == 0:
         raise _refused("the source has no frame", "at least one", "none", name, "record or send it again")
@@ -169,7 +168,7 @@ class VideoWriter:
             raise _refused("the video cannot be encoded", self._codec, str(error), "--codec", fix) from error
 
     def _opened(self, picture: Image) -> "VideoStream":
-        stream: VideoStream = self._container.add_stream(self._codec, rate=RATE)
+        stream = cast("VideoStream", self._container.add_stream(self._codec, rate=RATE))
         stream.height, stream.width = picture.shape[:2]
         stream.pix_fmt = "yuv420p"
         stream.bit_rate = BITS * picture.shape[0] * picture.shape[1]

@@ -86,7 +86,7 @@ def restore(row: Task, prediction: Array, own: Size, policy: SizePolicy | None) 
     seen, held = boxes(own, size, policy, where=row.name)
     part = prediction[(..., *held.slices)]
     if (seen.height, seen.width) != (held.height, held.width):
-        part = row.kind.enlarged(part, (seen.height, seen.width))
+        part = row.kind.restored(part, (seen.height, seen.width))
     if (seen.height, seen.width) == own:
         return np.ascontiguousarray(part)
     result = np.full((*part.shape[:-2], *own), row.kind.unseen, dtype=part.dtype)

@@ -113,7 +113,7 @@ class Kind(Frozen):
         """Return a checked encoded label at another size: here, of the nearest pixels."""
         return nearest(encoded, size)
 
-    def enlarged(self, prediction: Array, size: Size) -> Array:
+    def restored(self, prediction: Array, size: Size) -> Array:
         """Return a prediction ``[*axes, H, W]`` at another size: here, linear between pixels."""
         moved = np.moveaxis(smooth(np.moveaxis(prediction, (-2, -1), (0, 1)), size), (0, 1), (-2, -1))
         return np.ascontiguousarray(moved, dtype=np.float32)

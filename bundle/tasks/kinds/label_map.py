@@ -59,7 +59,7 @@ class LabelMap(Kind):
         """Return how many pixels each class has."""
         return np.bincount(self.decode(encoded, spec).reshape(-1), minlength=IGNORE)[:channels]
 
-    def enlarged(self, prediction: Array, size: Size) -> Array:
+    def restored(self, prediction: Array, size: Size) -> Array:
         """Return the classes of the nearest pixels."""
         return nearest(prediction, size)
 
