@@ -23,6 +23,7 @@ OURS = (
     "examples",
     "fleet",
     "labelled_folder",
+    "predict",
     "report",
     "studies",
     "targets",

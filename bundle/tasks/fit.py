@@ -72,6 +72,28 @@ def fit_label(row: Task, encoded: Array, spec: DatasetSpec, size: Size, policy: 
     return _fit(encoded, size, policy, row.kind.resized, row.kind.void(spec), where)
 
 
+def restore(row: Task, prediction: Array, own: Size, policy: SizePolicy | None) -> Array:
+    """Return a prediction ``[*axes, H, W]`` at the size ``own`` of the image that ``fit_image`` made the model's.
+
+    A pixel of the image that the model did not see holds the kind's ``unseen``. What was around the image is cut off.
+
+    Raises:
+        DatasetError: the policy is ``pad`` and the image is larger than the model's.
+    """
+    size = (prediction.shape[-2], prediction.shape[-1])
+    if policy is None or own == size:
+        return prediction
+    seen, held = boxes(own, size, policy, where=row.name)
+    part = prediction[(..., *held.slices)]
+    if (seen.height, seen.width) != (held.height, held.width):
+        part = row.kind.restored(part, (seen.height, seen.width))
+    if (seen.height, seen.width) == own:
+        return np.ascontiguousarray(part)
+    result = np.full((*part.shape[:-2], *own), row.kind.unseen, dtype=part.dtype)
+    result[(..., *seen.slices)] = part
+    return result
+
+
 def _fit(
     values: Array, size: Size, policy: SizePolicy, resize: Callable[[Array, Size], Array], around: int, where: str
 ) -> Array:

@@ -36,7 +36,7 @@ class Preprocess(Frozen):
                 expected=f"height {self.height}, width {self.width}",
                 got=f"height {checked.shape[0]}, width {checked.shape[1]}",
                 where=name,
-                fix="declare a size_policy in dataset.json, resize the image yourself, or build for this size",
+                fix="declare a size_policy in dataset.json, give tdss predict --fit, resize the image yourself, or build for this size",
             )
         return checked
 

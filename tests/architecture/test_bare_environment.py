@@ -25,6 +25,7 @@ ALLOWED = {
     "fleet": CORE,
     "fleet.ssh": (*CORE, "asyncssh"),
     "labelled_folder": CORE,
+    "predict": CORE,
     "report": (*CORE, "rich"),
     "studies": (*MODEL, *COMMAND, "onnx_ir", "scipy"),
     "targets": CORE,

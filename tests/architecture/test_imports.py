@@ -22,6 +22,7 @@ OWNERS = {
     "asyncssh": {"fleet"},
     "cryptography": {"bundle"},
     "jinja2": {"report"},
+    "av": {"predict"},
     "matplotlib": {"report"},
     "typer": {"cli", "compile"},
     "rich": {"cli", "compile", "report", "tdss"},

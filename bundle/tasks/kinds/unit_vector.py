@@ -65,6 +65,10 @@ class UnitVector(Kind):
         kept = nearest(valid, size) & (length > 0)
         return np.where(kept, np.rint((unit + 1) * 127.5), 0).astype(np.uint8)
 
+    def restored(self, prediction: Array, size: Size) -> Array:
+        """Return the directions of the vectors between the pixels."""
+        return self.predict(super().restored(prediction, size).astype(np.float32, copy=False))
+
     def traits(self, encoded: Array, spec: DatasetSpec) -> Floats:
         """Return shares of the valid pixels, and two differences between halves of the image.
 
