@@ -1,7 +1,6 @@
 """What goes to each device, and what comes back: the archive, the runtime file, and the results of this bundle only."""
 
 import hashlib
-import json
 import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -9,6 +8,7 @@ from pathlib import Path
 from typing import NamedTuple
 
 from bundle.base.errors import ArtifactError
+from bundle.base.strict_json import dumps
 from bundle.formats.contents import MANIFEST
 from bundle.formats.manifest import Manifest, verify_bundle
 from bundle.formats.results import read_manifest_bytes
@@ -50,7 +50,7 @@ def key_of(sent: Parcel, device: Device) -> str:
     """Return the sha256 that a result is kept under: of the bundle, the runtime, the device's address and how it judges."""
     how = device.model_dump(include={"host", "port", "user", "python", "judge"})
     facts = {"bundle": sent.bundle, "runtime": sent.runtime, **how}
-    return hashlib.sha256(json.dumps(facts, sort_keys=True).encode()).hexdigest()
+    return hashlib.sha256(dumps(facts, sort_keys=True).encode()).hexdigest()
 
 
 def read_received(path: Path, bundle: str) -> Result:

@@ -22,11 +22,11 @@ from fleet.parcel import ARCHIVE, Parcel, key_of
 from fleet.rows import Lacking
 
 Say: TypeAlias = Callable[[str], None]
-CONNECT_S = 30.0  # to be reached and logged in to
-ALIVE_S = 15  # between questions whether the device is still there; after three without an answer it is not
-KILL_S = 10  # a run that ignores SIGTERM gets SIGKILL
-TAIL = 16_384  # of what a run prints, the last bytes are kept
-MOST = LIMITS["result_bytes"].most  # bytes of a results archive
+CONNECT_S = 30.0  # To be reached and logged in to.
+ALIVE_S = 15  # Between questions whether the device is still there. After three without an answer it is not.
+KILL_S = 10  # A run that ignores SIGTERM gets SIGKILL.
+TAIL = 16_384  # Of what a run prints, the last bytes are kept.
+MOST = LIMITS["result_bytes"].most  # Bytes of a results archive.
 BUSY, LATE, NOT_EXECUTABLE, NOT_FOUND, SIGNALLED = 75, 124, 126, 127, 128
 NO_SPACE = os.strerror(errno.ENOSPC)
 

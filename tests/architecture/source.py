@@ -13,6 +13,7 @@ PACKAGES = (
     "compile",
     "device_runtime",
     "examples",
+    "fleet",
     "labelled_folder",
     "predict",
     "report",
