@@ -82,9 +82,7 @@ COMMANDS = (
     ),
     Command("data convert", "cli.convert_data", "Write a published data set as a labelled folder."),
     Command("regress", "cli.regress", "Judge every task of a bundle on this machine against the stored reference."),
-    Command(
-        "predict", "cli.predict_source", "Run a bundle on images or a video, and write what each task sees as pictures."
-    ),
+    Command("predict", "cli.predict_source", "Run a bundle on images or a video, and write what each task sees."),
     Command("report", "cli.draw_report", "Draw the page of a bundle, report.html."),
     Command(
         "bundle verify",

@@ -34,9 +34,9 @@ def main(
     key: Annotated[Path | None, asked(PREDICTING, "key")] = None,
     as_json: Annotated[bool, typer.Option("--json", help="Print a line of JSON a frame, and a last one.")] = False,
 ) -> None:
-    """Run a bundle on images or a video, and write what each task sees: colours, overlays, sheets, arrays.
+    """Run a bundle on images or a video, and write what each task sees.
 
-    Maps have the size of the source's image. At the end it says how long each step took. A video needs PyAV.
+    It writes colours, overlays, sheets and arrays at the size of the source's images. At the end it says how long each step took. A video needs PyAV.
 
     Example: tdss predict build/default/intel street.mp4 --out seen --tasks semseg,depth
     """

@@ -68,7 +68,7 @@ def predict(ask: Asked) -> None:
             frames = chosen(_until(stop, _counted(source.frames, clock)), ask.every, ask.limit)
             with reporting(ask.out, ask.out), outputs:
                 run(manifest, session.infer, frames, outputs, _report(ask), clock, ahead=not source.live)
-    _show(ask, session, clock, source)
+    _show(ask, session, clock, source, outputs.videos)
     if stop.is_set() and not source.live:
         raise SystemExit(INTERRUPTED)
 
@@ -111,13 +111,14 @@ def _report(ask: Asked) -> Report:
     return report
 
 
-def _show(ask: Asked, session: Session, clock: Clock, source: Source) -> None:
+def _show(ask: Asked, session: Session, clock: Clock, source: Source, videos: list[str]) -> None:
     """Print the last line of JSON, or the table of times."""
     seconds, spreads, info = clock.seconds(), clock.spreads(), session.info
     rate = clock.frames / seconds
     if ask.as_json:
         answer = {
             "out": str(ask.out),
+            "videos": videos,
             "frames": clock.frames,
             "seconds": seconds,
             "frames_per_second": rate,

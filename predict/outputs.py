@@ -70,6 +70,11 @@ class Outputs:
         """The tasks whose maps are written."""
         return self._wanted.tasks
 
+    @property
+    def videos(self) -> list[str]:
+        """The names of the videos, below the folder; they are complete when the block has ended."""
+        return [f"{name}.mp4" for name in self._videos]
+
     def draw(self, frame: Frame, maps: Maps) -> dict[str, Rgb]:
         """Return the pictures that are asked for, by the names of their files without suffix and frame."""
         colours = {name: self._coloured(name, values) for name, values in maps.items()} if self._draws() else {}

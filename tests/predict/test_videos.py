@@ -20,6 +20,14 @@ from tests.predict.made_video import av, cut, read_video, write_video
 from tests.predict.seen import NAMES, colours_of, files_below, lines_of, maps_of
 
 IMAGES = [image(index) for index in range(6)]
+# No file may be larger than 8,000 bytes, which stands in for a full disk.
+LIMITED = """
+import resource, signal, sys
+signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
+from cli.main import run
+resource.setrlimit(resource.RLIMIT_FSIZE, (8000, 8000))
+run(sys.argv[1:])
+"""
 ENDLESS = "testsrc2=size=32x24:rate=25,realtime"
 
 
@@ -42,6 +50,7 @@ def test_every_frame_of_a_file_is_seen(made: Path, tmp_path: Path, capsys) -> No
     assert code == 0 and last["frames"] == 6 and [frame["frame"] for frame in frames] == [f"{i:06d}" for i in range(6)]
     assert [frame["time_s"] for frame in frames] == pytest.approx([0.04 * i for i in range(6)], abs=1e-3)
     arrays = [f"arrays/{index:06d}.npz" for index in range(6)]
+    assert last["videos"] == [*(f"maps/{name}.mp4" for name in NAMES), "sheet.mp4"]
     assert files_below(out) == sorted([*arrays, *(f"maps/{name}.mp4" for name in NAMES), "sheet.mp4"])
     for index, shown in enumerate(IMAGES):
         with np.load(out / arrays[index], allow_pickle=False) as held:
@@ -231,3 +240,13 @@ def test_frames_of_odd_sides_get_a_row_and_a_column_more(made: Path, tmp_path: P
     source = "color=c=red:size=33x25:rate=25"
     assert tdss("predict", str(made), source, *words, "--out", str(tmp_path / "out"), capsys=capsys)[0] == 0
     assert {picture.shape for _, picture in read_video(tmp_path / "out" / "maps" / "depth.mp4")} == {(26, 34, 3)}
+
+
+@pytest.mark.slow
+def test_a_full_disk_is_one_error_and_leaves_no_video(made: Path, tmp_path: Path) -> None:
+    video = write_video(tmp_path / "v.mkv", [image(index) for index in range(40)])
+    words = ("--write", "sheets", "--out", str(tmp_path / "out"))
+    command = [sys.executable, "-c", LIMITED, "predict", str(made), str(video), *words]
+    done = subprocess.run(command, capture_output=True, text=True, env=environment(), cwd=tmp_path, check=False)
+    assert done.returncode == 2 and "Traceback" not in done.stderr and done.stderr.count("error:") == 1, done.stderr
+    assert "File too large" in done.stderr and files_below(tmp_path / "out") == []
