@@ -175,7 +175,7 @@ def without_labels(dataset: FolderDataset, ids: Sequence[str], tasks: Sequence[s
     return tuple(
         identifier
         for identifier in ids
-        if not all((dataset.root / name / f"{identifier}.png").is_file() for name in tasks)
+        if not all(dataset.label_path(name, identifier).is_file() for name in tasks)
     )
 
 

@@ -97,6 +97,10 @@ class Kind(Frozen):
         """Return how many pixels of a checked encoded label have each of ``values``: here, how many are not 0."""
         return np.array([np.count_nonzero(encoded.reshape(*encoded.shape[:2], -1).any(axis=2))])
 
+    def float_unit(self, spec: DatasetSpec) -> float | None:
+        """Return one step of an encoded label in the unit of a file of floats; None: no such file is a label."""
+        return None
+
     def traits(self, encoded: Array, spec: DatasetSpec) -> Floats:
         """Return figures of a checked encoded label that has a valid pixel: a wrong unit or axis shows in their mean."""
         return np.zeros(0)
