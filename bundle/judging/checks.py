@@ -127,10 +127,27 @@ def require_passed(report: RegressionReport) -> None:
 
 
 def _fix(report: RegressionReport) -> str:
-    """Say what helps: more images where the verdicts are only inconclusive."""
-    verdicts = {row.verdict for row in report.tasks.values()} - {"pass"}
-    images = "add labelled images: the verdict is inconclusive on those that are here"
-    return images if verdicts == {"inconclusive"} else "keep the costly layers in float, or ship another variant"
+    """Say what helps: the reference on these images or more of them where the verdicts are only inconclusive."""
+    undecided = {name: row for name, row in report.tasks.items() if row.verdict == "inconclusive"}
+    if not undecided or any(row.verdict not in ("pass", "inconclusive") for row in report.tasks.values()):
+        return "keep the costly layers in float, or ship another variant"
+    helps: dict[str, list[str]] = {}
+    for name, row in undecided.items():
+        helps.setdefault(_help(row), []).append(name)
+    return "; ".join(f"{', '.join(names)}: {what}" for what, names in helps.items())
+
+
+def _help(row: TaskResult) -> str:
+    by_agreement = row.metric == AGREEMENT
+    if row.cause == "no_reference":
+        return (
+            "leave --data out"
+            if by_agreement
+            else "tdss evaluate CHECKPOINT --data DIR --arrays FILE, then --reference FILE"
+        )
+    if by_agreement:
+        return "add images to the split that judges, and build again"
+    return "add labelled images: the verdict is inconclusive on those that are here"
 
 
 def disagreeing(report: RegressionReport) -> tuple[Check, ...]:
