@@ -73,7 +73,7 @@ def load_spec(path: Path) -> DatasetSpec:
     except ValidationError as error:
         raise DatasetError(
             "the data set's spec cannot be read",
-            expected="the keys of DatasetSpec, schema_version 1 or 2",
+            expected="the keys of DatasetSpec, schema_version 1 to 3",
             got=faults(error),
             where=str(path),
             fix=fix_of(error),

@@ -66,7 +66,7 @@ def missing_label(path: Path, row: Task) -> DatasetError:
 
 def _steps(numbers: Array, row: Task, spec: DatasetSpec, path: Path) -> Array:
     """Return a map of floats as steps of the data's unit, at least one step where it is valid."""
-    unit, most = row.kind.float_unit(spec) or 1.0, np.iinfo(row.kind.label_dtype).max
+    unit, most = row.kind.float_unit(spec) or 1.0, np.iinfo(np.dtype(row.kind.label_dtype).name).max
     if numbers.dtype.kind != "f" or numbers.ndim != 2:
         raise _wrong(row, path, "floats [height, width]", f"{numbers.dtype} {list(numbers.shape)}")
     values = np.nan_to_num(numbers.astype(np.float64), nan=0.0, posinf=np.inf, neginf=-np.inf)

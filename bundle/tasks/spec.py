@@ -11,10 +11,12 @@ from bundle.base.limits import LIMITS, Positive
 
 Array: TypeAlias = NDArray[np.generic]
 Byte: TypeAlias = Annotated[int, Field(ge=0, le=255)]
-SizePolicy: TypeAlias = Literal["stretch", "letterbox", "crop", "pad"]
+Overshoot: TypeAlias = Literal["as-published", "clipped"]
+SizePolicy: TypeAlias = Literal["stretch", "letterbox", "crop", "pad"] | Overshoot
 
 IGNORE = 255
-SIZE_POLICIES: tuple[SizePolicy, ...] = get_args(SizePolicy)
+OVERSHOOTS: tuple[Overshoot, ...] = get_args(Overshoot)
+SIZE_POLICIES: tuple[SizePolicy, ...] = ("stretch", "letterbox", "crop", "pad", *OVERSHOOTS)
 
 
 class DatasetSpec(Frozen):
@@ -23,10 +25,10 @@ class DatasetSpec(Frozen):
     ``classes`` and ``palettes`` (8-bit RGB) hold one entry per class of each task of classes. A label pixel of
     ``ignore_index`` counts nowhere. A depth pixel is ``depth_unit_m`` metres per step, 0 = invalid. ``size_policy`` says how
     images of another size than the model's become its input (bundle/tasks/fit.py); None: there are none. It is a key of
-    version 2, and version 1 is written as before.
+    version 2, and version 1 is written as before. The two policies of published evaluation code are values of version 3.
     """
 
-    schema_version: Literal[1, 2] = 1
+    schema_version: Literal[1, 2, 3] = 1
     name: str
     classes: dict[str, tuple[str, ...]]
     palettes: dict[str, tuple[tuple[Byte, Byte, Byte], ...]]
@@ -43,6 +45,8 @@ class DatasetSpec(Frozen):
     def _version_has_policy(self) -> "DatasetSpec":
         if self.size_policy is not None and self.schema_version < 2:
             raise ValueError("size_policy is a key of schema_version 2")
+        if self.size_policy in OVERSHOOTS and self.schema_version < 3:
+            raise ValueError(f"the size_policy {self.size_policy} is of schema_version 3")
         return self
 
     @model_validator(mode="after")

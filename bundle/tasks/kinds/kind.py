@@ -13,6 +13,7 @@ from numpy.typing import NDArray
 
 from bundle.base.errors import DatasetError
 from bundle.base.frozen import Frozen
+from bundle.tasks import published_resize
 from bundle.tasks.agreement import Floats, RelativeRmse
 from bundle.tasks.kinds.colours import Inks, Palette, Rgb, ramp
 from bundle.tasks.metrics import Metric
@@ -112,6 +113,10 @@ class Kind(Frozen):
     def resized(self, encoded: Array, size: Size) -> Array:
         """Return a checked encoded label at another size: here, of the nearest pixels."""
         return nearest(encoded, size)
+
+    def resized_as_published(self, encoded: Array, size: Size) -> Array:
+        """Return a checked encoded label at another size, by the rules of published evaluation code."""
+        return published_resize.nearest(encoded, size)
 
     def void(self, spec: DatasetSpec) -> int:
         """Return what an encoded label holds where nothing is labelled."""
