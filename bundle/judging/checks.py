@@ -11,7 +11,7 @@ from bundle.base.errors import RegressionFailed
 from bundle.base.frozen import Frozen
 from bundle.judging import wording
 from bundle.judging.regression_report import RegressionReport, TaskCheck, TaskResult, VariantTask
-from bundle.judging.sentences import why_verdict
+from bundle.judging.sentences import images_of, why_verdict
 from bundle.judging.verdict import accepted
 from bundle.tasks.agreement import AGREEMENT
 from bundle.tasks.table import task
@@ -121,7 +121,7 @@ def require_passed(report: RegressionReport) -> None:
         f"{report.model} for {report.target} {outcome}",
         expected="verdict pass on every task",
         got="; ".join(failed),
-        where=f"{report.precision}, {report.executed_on}, {report.images} images",
+        where=f"{report.precision}, {report.executed_on}, {images_of(report)}",
         fix=_fix(report),
     )
 
@@ -168,6 +168,6 @@ def require_agreement(report: RegressionReport) -> None:
             f"{report.model} for {report.target} does not answer as its reference does",
             expected="the same answers, roughly",
             got="; ".join(failed),
-            where=f"{report.precision}, {report.executed_on}, {report.images} images",
+            where=f"{report.precision}, {report.executed_on}, {images_of(report)}",
             fix="look at the worst images (tdss report); check the order of outputs and the preprocessing",
         )

@@ -58,6 +58,12 @@ def why_verdict(report: RegressionReport, name: str) -> str:
     )
 
 
+def images_of(report: RegressionReport) -> str:
+    """Say on how many images a report is, and where its metrics are not at the model's size."""
+    own_size = "" if report.metrics_at == "model" else ", metrics at the size of each"
+    return f"{wording.plural(report.images, 'image')}{own_size}"
+
+
 def rounded(number: int) -> str:
     """Write a count that is only an estimate, to two digits: 1,234 is 1,200."""
     digits = max(0, len(str(number)) - 2)

@@ -10,7 +10,7 @@ Files are read in bundle/tasks/image_files.py.
 """
 
 import re
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
 from typing import TypeAlias
 
@@ -21,7 +21,7 @@ from pydantic import ValidationError
 from bundle.base.errors import DatasetError
 from bundle.base.frozen import Frozen, faults, fix_of
 from bundle.base.limits import read_limited
-from bundle.tasks.fit import fit_image, fit_label
+from bundle.tasks.fit import fit_image, fit_label, judged
 from bundle.tasks.image_files import decode_npy, decode_rgb, image_size
 from bundle.tasks.label_files import find_label, read_label
 from bundle.tasks.spec import Array, DatasetSpec
@@ -153,6 +153,18 @@ class FolderDataset(Frozen):
         if self.size is None or self.spec.size_policy is None:
             return encoded
         return fit_label(task(task_name), encoded, self.spec, self.size, self.spec.size_policy, where=where)
+
+    def own_labels(self, tasks: Iterable[str], identifier: str) -> dict[str, Array]:
+        """Return the encoded labels at the image's own size; none where metrics are at the model's."""
+        own = self.model_copy(update={"size": None})
+        at_image = self.spec.metrics_at == "image"
+        return {name: own.encoded_label(name, identifier) for name in tasks} if at_image else {}
+
+    def judged(self, task_name: str, identifier: str, prediction: Array) -> tuple[Array, Array]:
+        """Return a prediction and the label as a metric compares them, at the size that the spec says."""
+        encoded = self.own_labels((task_name,), identifier).get(task_name)
+        encoded = self.encoded_label(task_name, identifier) if encoded is None else encoded
+        return judged(task(task_name), prediction, encoded, self.spec)
 
     def label_path(self, task_name: str, identifier: str) -> Path:
         """Return where a label is stored, if there is one.

@@ -81,6 +81,22 @@ def fit_label(row: Task, encoded: Array, spec: DatasetSpec, size: Size, policy: 
     return _fit(encoded, size, policy, resized, row.kind.void(spec), where)
 
 
+def judged(row: Task, prediction: Array, encoded: Array, spec: DatasetSpec) -> tuple[Array, Array]:
+    """Return a prediction of the model's size and a checked encoded label as a metric compares them, at the label's size.
+
+    A label of the image's own size gets the prediction mapped back: what stands around the image is cut off the
+    prediction, and what a crop leaves out is cut off the label.
+    """
+    label = row.kind.decode(encoded, spec)
+    own, size = (label.shape[-2], label.shape[-1]), (prediction.shape[-2], prediction.shape[-1])
+    if own == size or spec.size_policy is None:
+        return prediction, label
+    source, target = boxes(own, size, spec.size_policy, where=row.name)
+    part = prediction[..., target.slices[0], target.slices[1]]
+    part = part if source[2:] == target[2:] else row.kind.restored(part, (source.height, source.width))
+    return part, label[..., source.slices[0], source.slices[1]]
+
+
 def _fit(
     values: Array, size: Size, policy: SizePolicy, resize: Callable[[Array, Size], Array], around: int, where: str
 ) -> Array:

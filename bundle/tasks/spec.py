@@ -15,6 +15,7 @@ Overshoot: TypeAlias = Literal["as-published", "clipped"]
 SizePolicy: TypeAlias = Literal["stretch", "letterbox", "crop", "pad"] | Overshoot
 
 IGNORE = 255
+MetricsAt: TypeAlias = Literal["model", "image"]
 OVERSHOOTS: tuple[Overshoot, ...] = get_args(Overshoot)
 SIZE_POLICIES: tuple[SizePolicy, ...] = ("stretch", "letterbox", "crop", "pad", *OVERSHOOTS)
 
@@ -26,6 +27,8 @@ class DatasetSpec(Frozen):
     ``ignore_index`` counts nowhere. A depth pixel is ``depth_unit_m`` metres per step, 0 = invalid. ``size_policy`` says how
     images of another size than the model's become its input (bundle/tasks/fit.py); None: there are none. It is a key of
     version 2, and version 1 is written as before. The two policies of published evaluation code are values of version 3.
+    ``metrics_at``, a key of version 3, is the size at which a metric compares a prediction with its label: what the model
+    takes, or the image's own, to which the prediction is mapped back.
     """
 
     schema_version: Literal[1, 2, 3] = 1
@@ -36,10 +39,12 @@ class DatasetSpec(Frozen):
     depth_unit_m: Positive = 0.001
     attribution: str
     size_policy: SizePolicy | None = None
+    metrics_at: MetricsAt = "model"
 
     @model_serializer(mode="wrap")
     def _without_policy(self, write: SerializerFunctionWrapHandler):  # type: ignore[no-untyped-def]  # a type hides the schema
-        return {name: value for name, value in write(self).items() if name != "size_policy" or value is not None}
+        left_out = {"size_policy": None, "metrics_at": "model"}
+        return {name: value for name, value in write(self).items() if name not in left_out or value != left_out[name]}
 
     @model_validator(mode="after")
     def _version_has_policy(self) -> "DatasetSpec":
@@ -47,6 +52,8 @@ class DatasetSpec(Frozen):
             raise ValueError("size_policy is a key of schema_version 2")
         if self.size_policy in OVERSHOOTS and self.schema_version < 3:
             raise ValueError(f"the size_policy {self.size_policy} is of schema_version 3")
+        if self.metrics_at != "model" and self.schema_version < 3:
+            raise ValueError("metrics_at is a key of schema_version 3")
         return self
 
     @model_validator(mode="after")

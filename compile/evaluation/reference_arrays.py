@@ -40,7 +40,7 @@ def measure_reference(
         outputs = model.run(dataset.image(identifier), name=identifier)
         require_finite(outputs, identifier)
         for name, channels in model.config.tasks.items():
-            prediction, label = predict(task(name), outputs[name]), dataset.label(name, identifier)
+            prediction, label = dataset.judged(name, identifier, predict(task(name), outputs[name]))
             for figure in task(name).figures(channels):
                 found[name].setdefault(figure.name, []).append(figure.per_image(prediction, label))
     references = {name: {key: np.stack(arrays) for key, arrays in rows.items()} for name, rows in found.items()}

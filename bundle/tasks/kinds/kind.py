@@ -17,7 +17,7 @@ from bundle.tasks import published_resize
 from bundle.tasks.agreement import Floats, RelativeRmse
 from bundle.tasks.kinds.colours import Inks, Palette, Rgb, ramp
 from bundle.tasks.metrics import Metric
-from bundle.tasks.resize import Size, nearest
+from bundle.tasks.resize import Size, nearest, smooth
 from bundle.tasks.spec import Array, DatasetSpec
 
 
@@ -117,6 +117,10 @@ class Kind(Frozen):
     def resized_as_published(self, encoded: Array, size: Size) -> Array:
         """Return a checked encoded label at another size, by the rules of published evaluation code."""
         return published_resize.nearest(encoded, size)
+
+    def restored(self, prediction: Array, size: Size) -> Array:
+        """Return a prediction ``[*axes, H, W]`` at another size: here, linear between its pixels."""
+        return smooth(prediction, size).astype(self.dtype)
 
     def void(self, spec: DatasetSpec) -> int:
         """Return what an encoded label holds where nothing is labelled."""

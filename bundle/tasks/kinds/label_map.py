@@ -8,6 +8,7 @@ from bundle.tasks.agreement import AGREEMENT, Floats
 from bundle.tasks.kinds.colours import IGNORE_COLOUR, Inks, Rgb
 from bundle.tasks.kinds.kind import Kind
 from bundle.tasks.metrics import MeanIou, Metric
+from bundle.tasks.resize import Size, nearest
 from bundle.tasks.spec import IGNORE, Array, DatasetSpec
 
 
@@ -56,6 +57,10 @@ class LabelMap(Kind):
     def pixels(self, encoded: Array, channels: int, spec: DatasetSpec) -> NDArray[np.int64]:
         """Return how many pixels each class has."""
         return np.bincount(self.decode(encoded, spec).reshape(-1), minlength=IGNORE)[:channels]
+
+    def restored(self, prediction: Array, size: Size) -> Array:
+        """Return the classes of the nearest pixels."""
+        return nearest(prediction, size)
 
     def void(self, spec: DatasetSpec) -> int:
         """Return the spec's ``ignore_index``."""

@@ -68,6 +68,10 @@ class UnitVector(Kind):
         vectors = np.where(encoded.any(axis=2, keepdims=True), encoded.astype(np.float64) / 127.5 - 1, 0.0)
         return encode_directions(unit(cubic(vectors, size)))
 
+    def restored(self, prediction: Array, size: Size) -> Array:
+        """Return the directions of linear means."""
+        return unit(smooth(prediction.transpose(1, 2, 0), size)).transpose(2, 0, 1).astype(self.dtype)
+
     def traits(self, encoded: Array, spec: DatasetSpec) -> Floats:
         """Return shares of the valid pixels, and two differences between halves of the image.
 
