@@ -31,8 +31,7 @@ def title(report: RegressionReport) -> str:
     """Return the table's heading: model, target, what ran where, and on how many images."""
     semantics = "on the device" if report.executed_on == "device" else "not executed on a device"
     return (
-        f"{report.model} → {report.target}, {report.precision} {semantics} ({report.device.name}), "
-        f"{images_of(report)}"
+        f"{report.model} → {report.target}, {report.precision} {semantics} ({report.device.name}), {images_of(report)}"
     )
 
 
