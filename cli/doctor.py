@@ -19,6 +19,7 @@ from targets.table import TARGETS
 ABSENT = "0.dev0"  # within no range
 USES = {name: target.profile.extra for name, target in TARGETS.items()} | {
     "train": "train",
+    "fleet": "fleet",
     "prove": "proof",
     "bench": "dev",
 }

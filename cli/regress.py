@@ -5,7 +5,6 @@ from typing import Annotated
 
 import typer
 from rich.progress import Progress
-from typer.models import OptionInfo
 
 from bundle.base.terminal import print_answer
 from bundle.formats.manifest import Bundle
@@ -14,6 +13,7 @@ from bundle.judging.checks import answers, require_agreement, require_passed
 from bundle.judging.harness import REPORTS, Judged, Options, inputs_of, judge_bundle
 from bundle.judging.regression_report import RegressionReport
 from bundle.transport.signature import load_trusted
+from cli.option_table import asked
 from compile.stage.console import EscapingConsole
 from report.junit import JUNIT, junit
 from report.terminal import notes, tasks_table
@@ -24,29 +24,21 @@ from targets.open import execution, open_session
 TO_STDERR = EscapingConsole(stderr=True)
 
 
-def _asked(name: str) -> OptionInfo:
-    """Return an option of the table as typer takes it."""
-    row = JUDGING[name]
-    least, most = row.bounds
-    option: OptionInfo = typer.Option(help=f"{row.help[0].upper()}{row.help[1:]}.", min=least, max=most)
-    return option
-
-
 def main(
     bundle: Annotated[Path, typer.Argument(help="A bundle: build/<model>/<target>.")],
-    execute: Annotated[Execute, _asked("execute")] = "auto",
-    variant: Annotated[str, _asked("variant")] = "",
-    device: Annotated[str, _asked("device")] = "",
-    threads: Annotated[int, _asked("threads")] = RUN.threads,
-    allow_inconclusive: Annotated[bool, _asked("allow-inconclusive")] = False,
-    two_sided: Annotated[bool, _asked("two-sided")] = False,
-    data: Annotated[Path | None, _asked("data")] = None,
-    split: Annotated[str, _asked("split")] = DEFAULTS.split,
-    reference: Annotated[Path | None, _asked("reference")] = None,
-    baseline: Annotated[Path | None, _asked("baseline")] = None,
-    time_limit: Annotated[float, _asked("time-limit")] = DEFAULTS.time_limit_s,
-    out: Annotated[Path | None, _asked("out")] = None,
-    key: Annotated[Path | None, _asked("key")] = None,
+    execute: Annotated[Execute, asked(JUDGING, "execute")] = "auto",
+    variant: Annotated[str, asked(JUDGING, "variant")] = "",
+    device: Annotated[str, asked(JUDGING, "device")] = "",
+    threads: Annotated[int, asked(JUDGING, "threads")] = RUN.threads,
+    allow_inconclusive: Annotated[bool, asked(JUDGING, "allow-inconclusive")] = False,
+    two_sided: Annotated[bool, asked(JUDGING, "two-sided")] = False,
+    data: Annotated[Path | None, asked(JUDGING, "data")] = None,
+    split: Annotated[str, asked(JUDGING, "split")] = DEFAULTS.split,
+    reference: Annotated[Path | None, asked(JUDGING, "reference")] = None,
+    baseline: Annotated[Path | None, asked(JUDGING, "baseline")] = None,
+    time_limit: Annotated[float, asked(JUDGING, "time-limit")] = DEFAULTS.time_limit_s,
+    out: Annotated[Path | None, asked(JUDGING, "out")] = None,
+    key: Annotated[Path | None, asked(JUDGING, "key")] = None,
     junit_file: Annotated[Path | None, typer.Option("--junit", help="Write the checks as JUnit XML.")] = None,
     as_json: Annotated[bool, typer.Option("--json", help="Print regression.json, without its arrays.")] = False,
 ) -> None:

@@ -17,13 +17,12 @@ from bundle.base.limits import LIMITS
 from bundle.base.terminal import say
 from bundle.formats.artifacts import Quantized, Simplified, load
 from bundle.formats.outputs import require_container
-from bundle.tasks.preprocess import Preprocess, Triple
 from calibration.image_files import ImageFiles, declared_policy, folder_images
 from calibration.sampling import CalibrationSet, from_folder, hold_out
 from compile.graphs.fp16 import write_fp16
 from compile.graphs.load_onnx import import_graph
 from compile.graphs.output_floors import comparison_floors
-from compile.graphs.pin_input import InputFlags, read_shape
+from compile.graphs.pin_input import InputFlags, read_shape, read_values
 from compile.quantization.fidelity import lines, measure_fidelity, useless
 from compile.quantization.formats import format_of
 from compile.quantization.nncf_calibration import feeds_of, weights_only
@@ -40,7 +39,7 @@ from targets.table import target as find_target
 CHECK_IMAGES = 4
 HELD_IMAGES = 16
 NOTHING_HELD = ImageFiles(paths=())
-MEAN, STD = (Preprocess.model_fields[name].get_default() for name in ("mean", "std"))
+NORMALISATION = "one value or R,G,B, of an ONNX file; an artifact knows its own. Default: ImageNet's; of a grey input"
 
 
 def quantize(
@@ -124,10 +123,13 @@ def main(
     out: Out,
     split: Split = "calibration",
     count: Annotated[int, typer.Option(min=1, max=LIMITS["count"].most, help="How many images to calibrate on.")] = 64,
-    mean: Annotated[Triple, typer.Option(help="Normalisation of an ONNX file; an artifact knows its own.")] = MEAN,
-    std: Annotated[Triple, typer.Option(help="Normalisation of an ONNX file; an artifact knows its own.")] = STD,
+    mean: Annotated[str, typer.Option(help=f"Mean: {NORMALISATION} 0.")] = "",
+    std: Annotated[str, typer.Option(help=f"Deviation: {NORMALISATION} 1.")] = "",
     input_name: Annotated[str, typer.Option("--input", help="The input of an ONNX file that is the image.")] = "",
-    shape: Annotated[str, typer.Option(help="The shape of that input: 1,3,HEIGHT,WIDTH or 1,HEIGHT,WIDTH,3.")] = "",
+    shape: Annotated[
+        str,
+        typer.Option(help="The shape of that input: 1,C,HEIGHT,WIDTH or 1,HEIGHT,WIDTH,C; C is 3 (RGB) or 1 (grey)."),
+    ] = "",
     seed: Annotated[
         int,
         typer.Option(
@@ -147,19 +149,24 @@ def main(
     claim(out, Quantized, model, images, kept)
     require_container(kept)
     run, chosen = RunConfig(device=device, threads=threads), find_target(target)
-    few = folder_images(images, split).first(CHECK_IMAGES)
+    few, policy = folder_images(images, split).first(CHECK_IMAGES), declared_policy(images)
     flags, held = InputFlags(input_name, read_shape(shape)), NOTHING_HELD
     if not model.is_dir():
         flags = flags._replace(size=next(few.read())[1].shape[:2])
     with TemporaryDirectory() as scratch:
         graph = import_graph(
-            model, Path(scratch) / "adopted", mean=mean, std=std, flags=flags, opsets=chosen.profile.opsets, images=few
+            model,
+            Path(scratch) / "adopted",
+            mean=read_values(mean, "--mean"),
+            std=read_values(std, "--std"),
+            flags=flags,
+            opsets=chosen.profile.opsets,
+            images=few,
+            policy=policy,
         )
         if graph.folder != model:
-            say(f"graph: {read_settings(SimplifiedSettings, graph).preparation}")
-        drawn = from_folder(
-            images, split, count, seed=seed, preprocess=graph_info(graph).preprocess, policy=declared_policy(images)
-        )
+            _show_import(graph)
+        drawn = from_folder(images, split, count, seed=seed, preprocess=graph_info(graph).preprocess, policy=policy)
         for finding in drawn.findings:
             say(f"calibration: {finding}")
         if not model.is_dir():
@@ -168,6 +175,15 @@ def main(
             quantized = quantize(graph, drawn, out, chosen, run, cache=kept, held=held)
         announce(quantized, as_json=as_json)
     _show(quantized, held)
+
+
+def _show_import(graph: Simplified) -> None:
+    """Say what was done to a file, and how an image becomes grey where its input is."""
+    say(f"graph: {read_settings(SimplifiedSettings, graph).preparation}")
+    info = graph_info(graph)
+    if info.colours == "grey":
+        raw = f", mean {info.preprocess.mean[0]:g}, std {info.preprocess.std[0]:g}" if info.io == "raw" else ""
+        say(f"images: made grey (Pillow's mode L, ITU-R 601){raw}")
 
 
 def _show(quantized: Quantized, held: ImageFiles) -> None:

@@ -7,6 +7,7 @@ package is missing or failed; 4 a fault of this program.
 import argparse
 from pathlib import Path
 
+import predict.command as predicting
 import targets.__main__ as judging
 from bundle import __main__ as bundles
 from bundle.base.arguments import Parser
@@ -19,6 +20,7 @@ EXAMPLES = """\
 examples:
   python3 tdss-runtime.pyz judge default-jetson.zip --execute device   verify, unpack, build, time, judge, choose
   python3 tdss-runtime.pyz test default-jetson -q --junitxml out.xml   the regression suite; options of pytest go last
+  python3 tdss-runtime.pyz predict default-jetson video.mp4 --out seen         what each task sees, as pictures and videos
   python3 tdss-runtime.pyz verify default-jetson --key release.pub
 """
 
@@ -29,6 +31,8 @@ def main(arguments: list[str] | None = None) -> None:
     given = _parser().parse_args(arguments)
     if given.command == "judge":
         judging.judge(given)
+    elif given.command == "predict":
+        predicting.predict(predicting.asked(given))
     elif given.command == "test":
         run_suite(given.bundle, given.options)
     else:
@@ -51,5 +55,10 @@ def _parser() -> Parser:
     row = rows.add_parser("test", help=text, description=f"{text[0].upper()}{text[1:]}.")
     row.add_argument("bundle", type=Path, help="a bundle's folder, or its archive NAME.zip: unpacked as NAME beside it")
     row.add_argument("options", nargs=argparse.REMAINDER, help="--key PUB, --variant NAME, -q and others of pytest")
+    predicting.add_arguments(
+        rows.add_parser(
+            "predict", help="write what each task sees in images or a video", description=predicting.DESCRIPTION
+        )
+    )
     bundles.add_commands(rows, CHECKS)
     return parser

@@ -19,7 +19,7 @@ from device_runtime.suite import INSIDE, SETTINGS, SUITE
 from targets.target_profile import FILE as PROFILE
 
 RUNTIME = "tdss-runtime.pyz"
-PACKAGES = ("bundle", "device_runtime", "targets")
+PACKAGES = ("bundle", "device_runtime", "predict", "targets")
 SHEBANG = b"#!/usr/bin/env python3\n"
 START = "__main__.py"  # what Python runs of a zip file
 EARLIER = zip_with(START, "device_runtime/__init__.py")  # what a runtime file may be written over

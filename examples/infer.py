@@ -6,12 +6,11 @@ pydantic and the target's runtime only.
 """
 
 import argparse
-import struct
-import zlib
 from pathlib import Path
 
 from bundle.base.arguments import Parser
 from bundle.base.errors import InputError
+from bundle.base.png import png
 from bundle.base.terminal import exit_status, print_answer
 from bundle.formats.manifest import Bundle
 from bundle.judging.frames import feed, predictions
@@ -41,19 +40,6 @@ def picture(bundle: Bundle, name: str, values: Array) -> Rgb:
     """Draw a task's map as uint8 RGB ``[height, width, 3]``: classes in the data set's colours, depths from near to far."""
     kind = task(name).kind
     return kind.draw(values, kind.inks(bundle.manifest.dataset.palettes.get(name, ()), values))
-
-
-def png(rgb: Rgb) -> bytes:
-    """Return uint8 RGB ``[height, width, 3]`` as a PNG file."""
-
-    def chunk(kind: bytes, content: bytes) -> bytes:
-        return struct.pack(">I", len(content)) + kind + content + struct.pack(">I", zlib.crc32(kind + content))
-
-    height, width, _ = rgb.shape
-    header = struct.pack(">IIBBBBB", width, height, 8, 2, 0, 0, 0)  # 8 bits, RGB
-    rows = b"".join(b"\0" + row.tobytes() for row in rgb)  # 0: the row is not filtered
-    chunks = chunk(b"IHDR", header) + chunk(b"IDAT", zlib.compress(rows)) + chunk(b"IEND", b"")
-    return b"\x89PNG\r\n\x1a\n" + chunks
 
 
 @exit_status()

@@ -27,7 +27,7 @@ from bundle.tasks.dataset import (
 from bundle.tasks.fit import boxes
 from bundle.tasks.preprocess import Preprocess
 from bundle.tasks.spec import SizePolicy
-from bundle.tasks.table import TASKS, Task, task
+from bundle.tasks.table import Task, task, tasks_among
 from labelled_folder.compare import compare_labels, compare_sizes, compare_splits, find_unused
 from labelled_folder.findings import Findings, FolderReport, Splits
 from labelled_folder.tally import Tally, count_splits
@@ -63,7 +63,7 @@ def check_folder(root: Path, spec: Path | None, use: Use, track: Track) -> Folde
         DatasetError: there is no such folder.
         TargetUnavailable: Pillow is not installed.
     """
-    rows = [task(name) for name in use.tasks] or [row for row in TASKS if (root / row.name).is_dir()]
+    rows = [task(name) for name in use.tasks] or tasks_among(path.name for path in root.glob("*") if path.is_dir())
     if not root.is_dir():
         raise _no_folder(root)
     findings = Findings()

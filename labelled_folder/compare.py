@@ -7,7 +7,7 @@ from pathlib import Path
 from bundle.base.errors import DatasetError
 from bundle.judging.verdict import MINIMUM_IMAGES
 from bundle.tasks.dataset import SPEC_FILE
-from bundle.tasks.table import TASKS
+from bundle.tasks.table import TASKS, find_task
 from labelled_folder.findings import Findings, Splits
 from labelled_folder.tally import Tally
 
@@ -107,7 +107,7 @@ def find_unused(root: Path, splits: Splits, findings: Findings) -> None:
     known = {name for ids in splits.values() for name in ids}
     tasks = [row.name for row in TASKS]
     for folder in sorted(path for path in root.iterdir() if path.is_dir() and path.name[0] != "."):
-        if folder.name not in (IMAGES, *tasks):
+        if folder.name != IMAGES and find_task(folder.name) is None:
             findings.warn(
                 f"the folder {folder.name} is not read",
                 expected=f"{IMAGES}, {', '.join(tasks)}",

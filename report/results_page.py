@@ -97,7 +97,7 @@ def read_result(path: Path) -> Result:
         ArtifactError: it holds no regression.json, or one that was altered or is of another schema.
     """
     if path.is_dir():
-        return _from_folder(path, str(path))
+        return from_folder(path, str(path))
     if not path.exists():
         expected = f"a bundle's folder, a {RESULT}, or an archive that a device sent back"
         raise InputError(
@@ -109,8 +109,8 @@ def read_result(path: Path) -> Result:
         )
     if _begins_as_archive(path):
         with tempfile.TemporaryDirectory() as folder:
-            _take_out(path, Path(folder))
-            return _from_folder(Path(folder), str(path))
+            take_out(path, Path(folder))
+            return from_folder(Path(folder), str(path))
     report = open_report(path)
     return Result(source=str(path), report=report, latency_ms=_own_latency(report))
 
@@ -123,7 +123,7 @@ def _begins_as_archive(path: Path) -> bool:
         return stream.read(2) == b"PK"
 
 
-def _take_out(path: Path, folder: Path) -> None:
+def take_out(path: Path, folder: Path) -> None:
     """Write an archive's two results, its manifest and their hashes into a folder, under their own names and no other.
 
     Raises:
@@ -152,8 +152,12 @@ def _no_result(path: Path, expected: str, got: str) -> ArtifactError:
     )
 
 
-def _from_folder(folder: Path, source: str) -> Result:
-    """Read a folder's results; beside a manifest each must have its hash and name that manifest."""
+def from_folder(folder: Path, source: str) -> Result:
+    """Read a folder's results; beside a manifest each must have its hash and name that manifest.
+
+    Raises:
+        ArtifactError: there is no regression.json, or one was altered, is of another schema or of another bundle.
+    """
     report = read_report(folder) if (folder / MANIFEST).is_file() else open_report(folder / RESULT)
     bench = read_bench(folder)
     shipped = None if bench is None or bench.shipped_precision != report.precision else bench.shipped_ms

@@ -24,11 +24,12 @@ class Option(NamedTuple):
     choices: tuple[str, ...] = ()
     limit: str = ""
     metavar: str = ""
+    least: int = 0
 
     @property
     def bounds(self) -> tuple[int, int] | tuple[None, None]:
         """The smallest and the largest number; None for what is no number."""
-        return (0, LIMITS[self.limit].most) if self.limit else (None, None)
+        return (self.least, LIMITS[self.limit].most) if self.limit else (None, None)
 
     def settings(self) -> dict[str, object]:
         """Return what argparse and pytest take of it."""
@@ -38,7 +39,7 @@ class Option(NamedTuple):
         if self.choices:
             return {"help": self.help + shown, "choices": self.choices, "default": self.default}
         number = float if isinstance(self.default, float) else int
-        read = within(0, self.limit, number) if self.limit else Path if self.default is None else str
+        read = within(self.least, self.limit, number) if self.limit else Path if self.default is None else str
         named = {"metavar": self.metavar} if self.metavar else {}
         return {"help": self.help + shown, "type": read, "default": self.default, **named}
 

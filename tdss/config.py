@@ -8,7 +8,7 @@ from pydantic import Discriminator, Field, Tag, field_validator, model_validator
 
 from bundle.base.frozen import Frozen
 from bundle.base.limits import LIMITS, Channels, Name
-from bundle.tasks.table import TASKS
+from bundle.tasks.table import find_task
 from tdss.adapters.config import AdapterConfig
 from tdss.backbones.config import BackboneConfig, ImageConfig, kind_or
 from tdss.decoders.config import DecoderConfig
@@ -80,11 +80,11 @@ class ModelConfig(Frozen):
 
     def _check_channels(self) -> None:
         """Refuse a task whose metric cannot take the channels; a name that is no task is refused by ``bundle.tasks.table.task``."""
-        for row in TASKS:
-            channels = self.tasks.get(row.name)
-            if channels is not None and (channels < 2 if row.channels is None else channels != row.channels):
+        for name, channels in self.tasks.items():
+            row = find_task(name)
+            if row is not None and (channels < 2 if row.channels is None else channels != row.channels):
                 wanted = "at least 2" if row.channels is None else str(row.channels)
-                raise ValueError(f"tasks.{row.name} has {channels} channels, and needs {wanted}")
+                raise ValueError(f"tasks.{name} has {channels} channels, and needs {wanted}")
 
 
 def keep_tasks(config: ModelConfig, tasks: Sequence[str]) -> ModelConfig:

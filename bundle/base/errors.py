@@ -28,7 +28,13 @@ from bundle.base.isolated import ROOT
 DEBUG = "TDSS_DEBUG"
 BASE = ("numpy>=1.26", "pydantic>=2.7,<3", "pytest>=8")  # what pyproject.toml asks for on every device
 RUNTIMES: Mapping[str, str] = MappingProxyType(
-    {"cryptography": "cryptography>=42", "onnxruntime": "onnxruntime>=1.23", "openvino": "openvino>=2026.4"}
+    {
+        "av": "av>=17,<20",
+        "cryptography": "cryptography>=42",
+        "onnxruntime": "onnxruntime>=1.23",
+        "openvino": "openvino>=2026.4",
+        "pillow": "pillow>=11",
+    }
 )
 
 

@@ -38,6 +38,7 @@ LIMITS: Mapping[str, Limit] = MappingProxyType(
         "small_integer": Limit(4_096, "", "windows, patches, strides, heads and ranks are below 1,000"),
         "mlp_ratio": Limit(256, "", "published backbones have 4"),
         "parameters": Limit(4_000_000_000, "parameters", "16 GB of float32: more than a host can fold"),
+        "share": Limit(1, "", "a part of a whole"),
         "real": Limit(1_000_000, "", "larger factors, means and rates overflow float32 products"),
         "count": Limit(1_000_000_000, "", "images, steps and rounds are counted in fewer"),
         "batch": Limit(65_536, "images", "a batch is held in memory"),

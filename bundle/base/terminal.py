@@ -15,7 +15,7 @@ from bundle.base.isolated import OURS, isolate
 
 INTERNAL = 4
 CLOSED_PIPE, INTERRUPTED = 128 + 13, 128 + 2  # as a shell reports SIGPIPE and SIGINT
-EXTRAS = {"lightning": "train", "tensorrt_rtx": "proof"}  # any other package: host
+EXTRAS = {"asyncssh": "fleet", "av": "video", "lightning": "train", "tensorrt_rtx": "proof"}  # any other package: host
 ON_HOSTS = "tdss (a device has python -m targets and python -m bundle instead)"
 REPORT = "report it with the lines above, the command you gave and the output of 'tdss --version'"
 

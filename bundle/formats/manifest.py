@@ -205,22 +205,22 @@ class Bundle(Frozen):
 
 
 def interface(
-    io: Io, preprocess: Preprocess, tasks: dict[str, int]
+    io: Io, preprocess: Preprocess, tasks: dict[str, int], *, colours: int = 3
 ) -> tuple[tuple[TensorSpec, ...], tuple[TensorSpec, ...]]:
     """Return the input and output specs of a graph: batch 1, static size, outputs in the order of ``tasks``.
 
     ``raw``: float32 ``[1,3,H,W]`` in, float32 ``[1,C,H,W]`` out. ``edge``: uint8 ``[1,H,W,3]`` in; predictions
-    ``[1,*axes,H,W]`` of the dtypes of the tasks' kinds out.
+    ``[1,*axes,H,W]`` of the dtypes of the tasks' kinds out. ``colours`` stands for the 3; it is 3 in every bundle.
     """
     size = (preprocess.height, preprocess.width)
     if io == "raw":
         outputs = tuple(
             TensorSpec(name=name, dtype="float32", shape=(1, channels, *size)) for name, channels in tasks.items()
         )
-        return (TensorSpec(name="image", dtype="float32", shape=(1, 3, *size)),), outputs
+        return (TensorSpec(name="image", dtype="float32", shape=(1, colours, *size)),), outputs
     kinds = {name: task(name).kind for name in tasks}
     outputs = tuple(TensorSpec(name=name, dtype=k.dtype, shape=(1, *k.axes, *size)) for name, k in kinds.items())
-    return (TensorSpec(name="image", dtype="uint8", shape=(1, *size, 3)),), outputs
+    return (TensorSpec(name="image", dtype="uint8", shape=(1, *size, colours)),), outputs
 
 
 def default_budgets(tasks: Iterable[str], *, strict: bool, agreement: Iterable[str] = ()) -> dict[str, float]:

@@ -35,6 +35,9 @@ def predictions(manifest: Manifest, outputs: Mapping[str, Array]) -> dict[str, A
     Raises:
         RegressionFailed: a raw output holds NaN or infinity.
     """
-    if manifest.io == "edge":
-        return {name: outputs[name][0] for name in manifest.tasks}
-    return {name: predict(task(name), outputs[name][0]) for name in manifest.tasks}
+    return {name: prediction(manifest, name, outputs[name][0]) for name in manifest.tasks}
+
+
+def prediction(manifest: Manifest, name: str, output: Array) -> Array:
+    """Return a task's map of its output without the batch axis; raises as ``predictions`` does."""
+    return output if manifest.io == "edge" else predict(task(name), output)

@@ -235,6 +235,14 @@ def read_lines(path: Path) -> tuple[str, ...]:
     Raises:
         DatasetError: the file is missing or empty.
     """
+    if not path.is_file() and not (path.parent / "image").is_dir():
+        raise DatasetError(
+            "this is no labelled folder, and what judges a model needs one",
+            expected=f"{path.name} with one id a line, and the folder image",
+            got="no such folder" if not path.parent.is_dir() else "a folder without image",
+            where=str(path.parent),
+            fix="move the images into image, and list the ids of two splits: calibration.txt, and val.txt for those that judge",
+        )
     if not path.is_file():
         known = ", ".join(sorted(other.stem for other in path.parent.glob("*.txt"))) or "none"
         raise DatasetError(

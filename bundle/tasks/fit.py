@@ -84,17 +84,36 @@ def fit_label(row: Task, encoded: Array, spec: DatasetSpec, size: Size, policy: 
 def judged(row: Task, prediction: Array, encoded: Array, spec: DatasetSpec) -> tuple[Array, Array]:
     """Return a prediction of the model's size and a checked encoded label as a metric compares them, at the label's size.
 
-    A label of the image's own size gets the prediction mapped back: what stands around the image is cut off the
-    prediction, and what a crop leaves out is cut off the label.
+    A label of the image's own size gets the prediction that ``restore`` maps back. What a crop leaves out is cut off both.
     """
     label = row.kind.decode(encoded, spec)
     own, size = (label.shape[-2], label.shape[-1]), (prediction.shape[-2], prediction.shape[-1])
     if own == size or spec.size_policy is None:
         return prediction, label
-    source, target = boxes(own, size, spec.size_policy, where=row.name)
-    part = prediction[..., target.slices[0], target.slices[1]]
-    part = part if source[2:] == target[2:] else row.kind.restored(part, (source.height, source.width))
-    return part, label[..., source.slices[0], source.slices[1]]
+    seen, _ = boxes(own, size, spec.size_policy, where=row.name)
+    return restore(row, prediction, own, spec.size_policy)[(..., *seen.slices)], label[(..., *seen.slices)]
+
+
+def restore(row: Task, prediction: Array, own: Size, policy: SizePolicy | None) -> Array:
+    """Return a prediction ``[*axes, H, W]`` at the size ``own`` of the image that ``fit_image`` made the model's.
+
+    A pixel of the image that the model did not see holds the kind's ``unseen``. What was around the image is cut off.
+
+    Raises:
+        DatasetError: the policy is ``pad`` and the image is larger than the model's.
+    """
+    size = (prediction.shape[-2], prediction.shape[-1])
+    if policy is None or own == size:
+        return prediction
+    seen, held = boxes(own, size, policy, where=row.name)
+    part = prediction[(..., *held.slices)]
+    if (seen.height, seen.width) != (held.height, held.width):
+        part = row.kind.restored(part, (seen.height, seen.width))
+    if (seen.height, seen.width) == own:
+        return np.ascontiguousarray(part)
+    result = np.full((*part.shape[:-2], *own), row.kind.unseen, dtype=part.dtype)
+    result[(..., *seen.slices)] = part
+    return result
 
 
 def _fit(

@@ -75,6 +75,19 @@ def decode_rgb(path: Path, *, as_shown: bool) -> Array:
         return np.asarray(_upright(image).convert("RGB"))
 
 
+def as_grey(image: NDArray[np.uint8]) -> NDArray[np.uint8]:
+    """Return uint8 ``[H, W, 3]`` with the luma of an RGB image in each channel.
+
+    It is Pillow's mode L: ITU-R BT.601's 0.299 R + 0.587 G + 0.114 B, rounded.
+
+    Raises:
+        TargetUnavailable: Pillow is not installed.
+    """
+    pillow = _pillow("a grey image")
+    grey: NDArray[np.uint8] = np.asarray(pillow.fromarray(image).convert("L").convert("RGB"))
+    return grey
+
+
 def _upright(image: "Opened") -> "Picture":
     from PIL import ImageOps
 
@@ -185,11 +198,11 @@ def _too_large(path: Path, got: str) -> DatasetError:
     )
 
 
-def _pillow(path: Path) -> ModuleType:
+def _pillow(where: Path | str) -> ModuleType:
     try:
         from PIL import Image as pillow
     except ImportError as error:
-        raise not_installed("an image file", "pillow", extra="host", where=str(path), error=error) from error
+        raise not_installed("an image file", "pillow", extra="host", where=str(where), error=error) from error
     return pillow
 
 

@@ -11,7 +11,6 @@ from bundle.base.limits import Positive, Real, Side
 from bundle.tasks.dataset import check_image
 from bundle.tasks.spec import Array
 
-Triple: TypeAlias = tuple[float, float, float]
 Mean: TypeAlias = tuple[Real, Real, Real]
 Deviation: TypeAlias = tuple[Positive, Positive, Positive]
 
@@ -37,7 +36,7 @@ class Preprocess(Frozen):
                 expected=f"height {self.height}, width {self.width}",
                 got=f"height {checked.shape[0]}, width {checked.shape[1]}",
                 where=name,
-                fix="declare a size_policy in dataset.json, resize the image yourself, or build for this size",
+                fix="declare a size_policy in dataset.json, give tdss predict --fit, resize the image yourself, or build for this size",
             )
         return checked
 

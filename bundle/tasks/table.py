@@ -1,7 +1,12 @@
 """The task table: what a dense-prediction task is. Adding a task is one row; its kind is a class of bundle/tasks/kinds/.
 
+A model may have several tasks of a row: ``semseg-lanes`` is a task like ``semseg``, with classes and labels of its own.
+
 Channels, class names and palettes are not here: they belong to a dataset's spec.
 """
+
+import re
+from collections.abc import Iterable
 
 from bundle.base.errors import ConfigError
 from bundle.base.frozen import Frozen
@@ -63,19 +68,37 @@ TASKS: tuple[Task, ...] = (
 )
 
 
+_SUFFIX = re.compile(r"[a-z0-9][a-z0-9_]{0,31}")
+
+
+def find_task(name: str) -> Task | None:
+    """Return the row called ``name``; of ``ROW-suffix`` the row, under that name. None: there is no such row."""
+    base, dash, suffix = name.partition("-")
+    row = next((one for one in TASKS if one.name == base), None)
+    if row is None or not dash:
+        return row
+    return row.model_copy(update={"name": name}) if _SUFFIX.fullmatch(suffix) else None
+
+
+def tasks_among(names: Iterable[str]) -> list[Task]:
+    """Return the tasks among some names, in the order of the table."""
+    order = [row.name for row in TASKS]
+    found = filter(None, map(find_task, names))
+    return sorted(found, key=lambda row: (order.index(row.name.partition("-")[0]), row.name))
+
+
 def task(name: str) -> Task:
-    """Return the row called ``name``.
+    """Return the task called ``name``: see ``find_task``.
 
     Raises:
         ConfigError: no row has this name.
     """
-    for row in TASKS:
-        if row.name == name:
-            return row
+    if row := find_task(name):
+        return row
     known = ", ".join(row.name for row in TASKS)
     raise ConfigError(
         f"unknown task {name!r}",
-        expected=f"one of {known}",
+        expected=f"one of {known}; or one of them with a suffix, as semseg-lanes",
         got=repr(name),
         where="the list of tasks",
         fix="correct the name, or add a row to bundle/tasks/table.py",

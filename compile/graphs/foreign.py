@@ -81,7 +81,7 @@ def prepare_model(model: ir.Model, path: Path, flags: InputFlags, opsets: tuple[
         converted.append(f"{spread} scalar biases as vectors")
     _refuse(path, "ONNX has no such operator", [node for node in model.graph.all_nodes() if not is_standard(node)])
     RemoveUnusedOpsetsPass()(model)
-    _require_shapes(model, path)
+    _require_shapes(model, path, flags.option)
     _check(model, path)
     return Prepared(model, original, (*changes, *converted))
 
@@ -178,19 +178,20 @@ def _at_opset(model: ir.Model, opset: int, wanted: int, path: Path) -> ir.Model:
         ) from error
 
 
-def _require_shapes(model: ir.Model, path: Path) -> None:
+def _require_shapes(model: ir.Model, path: Path, option: str) -> None:
     """Refuse a graph with an output of no known size: the input's size does not fit, or the values decide it.
 
     Raises:
         GraphError: there is one.
     """
+    advice = f"give a size that the network takes, with {option}; or " if option else ""
     if unknown := [value for value in model.graph.outputs if shape_of(value) is None]:
         raise GraphError(
             "the size of an output is unknown",
             expected="static shapes",
             got=f"{unknown[0].name!r} {unknown[0].shape}",
             where=str(path),
-            fix="pin the input to a size that the network takes, with --shape; or end the network before what selects boxes",
+            fix=f"{advice}end the network before what selects boxes",
         )
 
 

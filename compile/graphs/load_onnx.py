@@ -15,7 +15,8 @@ from bundle.base.errors import ConfigError, GraphError
 from bundle.base.frozen import faults
 from bundle.formats.artifacts import SIDECAR, Exported, Folded, Record, Simplified, TensorSpec, load
 from bundle.formats.manifest import Io
-from bundle.tasks.preprocess import Preprocess, Triple
+from bundle.tasks.preprocess import Preprocess
+from bundle.tasks.spec import SizePolicy
 from calibration.image_files import ImageFiles
 from compile.graphs.foreign import Prepared, prepare
 from compile.graphs.nodes import unused
@@ -30,25 +31,33 @@ if TYPE_CHECKING:
     import onnx_ir
 
 AS_IT_IS = InputFlags()
+DEFAULTS = {
+    name: (Preprocess.model_fields[name].get_default(), (neutral,) * 3)
+    for name, neutral in (("mean", 0.0), ("std", 1.0))
+}
+"""The normalisation of an RGB input, ImageNet's, and of a grey one: x/255."""
 
 
 def import_graph(
     path: Path,
     scratch: Path,
     *,
-    mean: Triple,
-    std: Triple,
+    mean: tuple[float, ...] = (),
+    std: tuple[float, ...] = (),
     flags: InputFlags = AS_IT_IS,
     opsets: tuple[int, int] | None = None,
     images: ImageFiles | None = None,
+    policy: SizePolicy | None = None,
 ) -> Simplified:
     """Return the graph at ``path`` as an artifact; what is none yet is copied to ``scratch``, which must not exist.
 
     ``mean``, ``std``, ``flags`` and ``opsets`` (the first and last that the target takes) are for a bare file; an artifact
-    knows its own. What had to change in a file is checked on ``images``.
+    knows its own. A mean and a std have three values or one for all channels; () are those of ``DEFAULTS``.
+    What had to change in a file is checked on ``images``, fitted by ``policy``.
 
     Raises:
         ArtifactError: the folder holds no graph, or a file of it was altered.
+        ConfigError: a grey input, and three values.
         GraphError: the file is no such graph, or its prepared form answers something else.
     """
     if path.is_dir():
@@ -61,11 +70,11 @@ def import_graph(
     info = contract_of(prepared.model, path, mean=mean, std=std)
     imported = _wrap(path, info, scratch, parent=None, prepared=prepared)
     if prepared.changes and images is not None:
-        _check_prepared(prepared, imported, images)
+        _check_prepared(prepared, imported, images.fitted(info.preprocess, policy))
     return imported
 
 
-def read_contract(path: Path, *, mean: Triple, std: Triple) -> GraphInfo:
+def read_contract(path: Path, *, mean: tuple[float, ...], std: tuple[float, ...]) -> GraphInfo:
     """Read from an ONNX file which images it takes and which tasks it answers.
 
     Raises:
@@ -74,23 +83,44 @@ def read_contract(path: Path, *, mean: Triple, std: Triple) -> GraphInfo:
     return contract_of(prepare(path, AS_IT_IS, None).model, path, mean=mean, std=std)
 
 
-def contract_of(model: "onnx_ir.Model", path: Path, *, mean: Triple, std: Triple) -> GraphInfo:
+def contract_of(model: "onnx_ir.Model", path: Path, *, mean: tuple[float, ...], std: tuple[float, ...]) -> GraphInfo:
     """Return which images a prepared graph takes, and which tasks it answers; () where its outputs are no tasks' answers.
 
     Raises:
+        ConfigError: a grey input, and three values.
         GraphError: an output or the input is not of a static shape, or beyond the limits.
     """
     [taken] = (_spec(value, path) for value in model.graph.inputs)
     outputs = tuple(_spec(value, path) for value in model.graph.outputs)
     io: Io = "edge" if taken.dtype == "uint8" else "raw"
+    grey = taken.shape[3 if io == "edge" else 1] == 1
     height, width = taken.shape[1:3] if io == "edge" else taken.shape[2:4]
+    normalisation = {name: _triple(name, values, grey=grey) for name, values in (("mean", mean), ("std", std))}
     if not outputs:
         raise _refused(path, "an output", "none")
     try:
-        preprocess = Preprocess(height=height, width=width, mean=mean, std=std)
+        preprocess = Preprocess.model_validate({"height": height, "width": width} | normalisation)
     except ValidationError as error:
         raise _refused(path, "a size, a mean and a std within the limits", faults(error)) from error
-    return _of_tasks(io, preprocess, outputs) or GraphInfo(io=io, preprocess=preprocess, tasks={}, free_outputs=outputs)
+    free = GraphInfo(io=io, preprocess=preprocess, colours="grey" if grey else "rgb", tasks={}, free_outputs=outputs)
+    return (None if grey else _of_tasks(io, preprocess, outputs)) or free
+
+
+def _triple(name: str, values: tuple[float, ...], *, grey: bool) -> tuple[float, ...]:
+    """Return the mean or the deviation of R, G and B.
+
+    Raises:
+        ConfigError: the input is grey, and there are three values.
+    """
+    if grey and len(values) > 1:
+        raise ConfigError(
+            "the input is grey: it has one channel",
+            expected="one value",
+            got=",".join(f"{value:g}" for value in values),
+            where=f"--{name}",
+            fix=f"--{name} 0.5, or what the network was trained with",
+        )
+    return values * 3 if len(values) == 1 else values or DEFAULTS[name][grey]
 
 
 def _of_tasks(io: Io, preprocess: Preprocess, outputs: tuple[TensorSpec, ...]) -> GraphInfo | None:

@@ -1,6 +1,7 @@
 """How large every tensor of a graph gets on real images: what decides where FP16 is wide enough.
 
-Each float32 value gets Abs → ReduceMax → one more output, so a run holds one tensor at a time, not a thousand.
+Each float32 value gets Abs → ReduceMax → one more output, so a run holds one tensor at a time, not a thousand. A value that
+something is divided by, or whose logarithm is taken, gets Abs → ReduceMin too: FP16 rounds a small one to 0.
 """
 
 from collections.abc import Mapping, Sequence
@@ -16,6 +17,7 @@ from compile.stage.artifacts import Range
 from compile.stage.compare import run_model
 from compile.stage.graph_info import Array
 
+DIVISORS = {"Div": 1, "Log": 0, "Reciprocal": 0}  # the input whose smallest magnitude counts
 HEADROOM = 4.0  # images that were not measured may be this much larger; one bit more than the field's usual factor 2
 
 
@@ -28,9 +30,12 @@ def measure_ranges(graph_path: Path, feeds: Sequence[Mapping[str, Array]], *, th
     model = ShapeInferencePass()(ir.load(graph_path)).model
     values = [*model.graph.inputs, *(value for node in model.graph for value in node.outputs)]
     values = [value for value in values if value.dtype == ir.DataType.FLOAT]
-    names = [str(value.name) for value in values]
-    peaks = measure_peaks(model, values, feeds, exact=True, threads=threads)
-    return tuple(Range(tensor=name, largest=float(peak)) for name, peak in zip(names, peaks, strict=True))
+    divisors = [value for value in values if any(DIVISORS.get(node.op_type) == at for node, at in value.uses())]
+    wanted = [*((value, "ReduceMax") for value in values), *((value, "ReduceMin") for value in divisors)]
+    found = _measure(model, wanted, feeds, exact=True, threads=threads)
+    least = {value: float(low) for value, low in zip(divisors, found[len(values) :], strict=True) if np.isfinite(low)}
+    peaks = zip(values, map(float, found[: len(values)]), strict=True)
+    return tuple(Range(tensor=str(value.name), largest=peak, divisor=least.get(value)) for value, peak in peaks)
 
 
 def measure_peaks(
@@ -49,15 +54,33 @@ def measure_peaks(
     Raises:
         GraphError: ONNX Runtime refuses the graph.
     """
+    wanted = [(value, "ReduceMax") for value in values]
+    return _measure(model, wanted, feeds, by_channel=by_channel, exact=exact, threads=threads)
+
+
+def _measure(
+    model: ir.Model,
+    wanted: Sequence[tuple[ir.Value, str]],
+    feeds: Sequence[Mapping[str, Array]],
+    *,
+    by_channel: bool = False,
+    exact: bool,
+    threads: int,
+) -> list[Array]:
+    """Return each value's max |x| (ReduceMax) or min |x| (ReduceMin) over all feeds."""
     graph, taken = model.graph, names_of(model.graph)
-    peaks = [_peak(model, value, taken, by_channel=by_channel) for value in values]
-    graph.outputs.extend(peaks)
+    extremes = [_extreme(model, value, reduction, taken, by_channel=by_channel) for value, reduction in wanted]
+    graph.outputs.extend(extremes)
     runs = run_model(model, feeds, exact=exact, threads=threads)
-    return [np.asarray(np.max([outputs[str(peak.name)] for outputs in runs], axis=0)) for peak in peaks]
+    over = {"ReduceMax": np.max, "ReduceMin": np.min}
+    return [
+        np.asarray(over[reduction]([outputs[str(extreme.name)] for outputs in runs], axis=0))
+        for (_, reduction), extreme in zip(wanted, extremes, strict=True)
+    ]
 
 
-def _peak(model: ir.Model, value: ir.Value, taken: set[str | None], *, by_channel: bool) -> ir.Value:
-    outer, inner = (unused(f"{value.name}/{suffix}", taken) for suffix in ("largest", "size"))
+def _extreme(model: ir.Model, value: ir.Value, reduction: str, taken: set[str | None], *, by_channel: bool) -> ir.Value:
+    outer, inner = (unused(f"{value.name}/{suffix}", taken) for suffix in (reduction, f"{reduction}/size"))
     size = ir.Node("", "Abs", [value], name=inner)
     size.outputs[0].name = inner
     inputs, shape = [size.outputs[0]], list[int]()
@@ -65,10 +88,14 @@ def _peak(model: ir.Model, value: ir.Value, taken: set[str | None], *, by_channe
         sizes = shape_of(value) or ()
         axes = register(model, unused(f"{value.name}/axes", taken), np.arange(len(sizes) - 1, dtype=np.int64))
         inputs, shape = [*inputs, axes], [*sizes[-1:]]
-    peak = ir.Node("", "ReduceMax", inputs, [ir.AttrInt64("keepdims", 0)], name=outer)
-    peak.outputs[0].name, peak.outputs[0].dtype, peak.outputs[0].shape = outer, ir.DataType.FLOAT, ir.Shape(shape)
-    model.graph.extend([size, peak])
-    return peak.outputs[0]
+    extreme = ir.Node("", reduction, inputs, [ir.AttrInt64("keepdims", 0)], name=outer)
+    extreme.outputs[0].name, extreme.outputs[0].dtype, extreme.outputs[0].shape = (
+        outer,
+        ir.DataType.FLOAT,
+        ir.Shape(shape),
+    )
+    model.graph.extend([size, extreme])
+    return extreme.outputs[0]
 
 
 def too_wide(ranges: Sequence[Range]) -> dict[str, str]:
@@ -80,6 +107,10 @@ def too_wide(ranges: Sequence[Range]) -> dict[str, str]:
             found[row.tensor] = f"{row.tensor} reaches {reached}, FP16 ends at {LARGEST:g}"
         elif 0 < row.largest < SMALLEST:
             found[row.tensor] = f"{row.tensor} stays below {row.largest:.3g}, FP16 is exact from {SMALLEST:.3g}"
+        elif row.divisor is not None and row.divisor < SMALLEST * HEADROOM:
+            found[row.tensor] = (
+                f"{row.tensor}, a divisor, falls to {row.divisor:.3g}, FP16 is exact from {SMALLEST:.3g}"
+            )
     return found
 
 

@@ -4,7 +4,7 @@ What cannot be adapted is refused here, before any stage runs. An ArgMax or a Si
 the task's answer is the same, and its scores can be compared and quantized.
 """
 
-from collections.abc import Iterator
+from collections.abc import Container, Iterator
 from pathlib import Path
 from typing import NamedTuple
 
@@ -24,10 +24,10 @@ from compile.graphs.read_onnx import flatten, read_model
 from compile.graphs.torch_export import OPSET
 from compile.networks.adapter import Adapter, answer, reversed_colours
 from compile.networks.description import NetworkDescription, OutputDescription
+from compile.networks.widen import HALVES, widen_halves
 from compile.stage.graph_info import INPUT
 
 COLOURS = 3
-HALVES = (ir.DataType.FLOAT16, ir.DataType.BFLOAT16)
 STORED = frozenset({"Cast", "Constant", "Identity"})
 FORWARDED = frozenset({"Cast", "Identity", "Squeeze"})
 FIX_SIZE = "give --size, the height and width of your images"
@@ -58,13 +58,18 @@ def adapt(path: Path, described: NetworkDescription, size: Size | None) -> Adapt
         ConfigError: ``tasks.toml`` names an input or output that the network lacks, or leaves one out.
         GraphError: the network cannot be compiled: its input, an output, an operator or a weight is named.
     """
-    return adapt_model(ir.external_data.load_to_model(read_model(path)), path, described, size, ends=True)
+    outputs = {given.output for given in described.tasks.values()}
+    model = flatten(ir.external_data.load_to_model(read_model(path)), path.name)
+    halves = widen_halves(model)
+    adapted = adapt_model(model, path, described, size, ends=outputs)
+    changes = (f"{halves} values of half precision taken as float32",) if halves else ()
+    return adapted._replace(changes=(*changes, *adapted.changes))
 
 
 def adapt_model(
-    model: ir.Model, path: Path, described: NetworkDescription, size: Size | None, *, ends: bool
+    model: ir.Model, path: Path, described: NetworkDescription, size: Size | None, *, ends: Container[str]
 ) -> Adapted:
-    """Adapt a model that was read from ``path``; see ``adapt``. ``ends``: what ends an output may be left out."""
+    """Adapt a model that was read from ``path``; see ``adapt``. What ends an output that is in ``ends`` may be left out."""
     model.graph.sort()  # some converters append the nodes that they add, and ONNX Runtime takes them in any order
     _require_finite(model, path)
     image = _choose_input(model, described, path)
@@ -72,9 +77,7 @@ def adapt_model(
     _require_outputs(model, described, path)
     model = flatten(model, path.name)
     _require_float32(model, path)
-    given = (
-        _with_scores(model, described, pinned) if ends else {name: (one, "") for name, one in described.tasks.items()}
-    )
+    given = _with_scores(model, described, pinned, ends)
     image = next(value for value in model.graph.inputs if value.name == image.name)
     changes = [f"{name}: {words}" for name, (_, words) in given.items() if words]
     outputs = {name: output for name, (output, _) in given.items()}
@@ -84,7 +87,7 @@ def adapt_model(
         _shape(described, pinned)
     )
     _take_floats(model, image)
-    flags = InputFlags(str(image.name), _shape(described, pinned))
+    flags = InputFlags(str(image.name), _shape(described, pinned), option="" if size is None else "--size")
     prepared = prepare_model(model, path, flags, (OPSET, OPSET))
     _refuse_control_flow(prepared.model, path)
     for kept, known in zip(as_given.graph.outputs, prepared.model.graph.outputs, strict=True):
@@ -125,7 +128,7 @@ def _require_float32(model: ir.Model, path: Path) -> None:
                     expected="float32",
                     got=f"{value.dtype} of {node.op_type} {label(node)}",
                     where=str(path),
-                    fix="export it in float32: the target's variants have less precision where that is within the budgets",
+                    fix="export it in float32, or as .onnx, which is taken as float32",
                 )
 
 
@@ -161,7 +164,10 @@ def _pinned(image: ir.Value, described: NetworkDescription, size: Size | None, p
         raise _described(path, "the network's input is no image", f"{form} (input.layout is {layout})", got)
     channels, own = (sizes[3], sizes[1:3]) if last else (sizes[1], sizes[2:])
     if channels not in (COLOURS, None) or (channels is None and COLOURS in own):
-        raise _described(path, "the network's input has not three colours", f"{form} (input.layout is {layout})", got)
+        fix = "a bundle takes RGB frames; tdss quantize takes a grey network as it is" if channels == 1 else FIX_TASKS
+        raise _described(
+            path, "the network's input has not three colours", f"{form} (input.layout is {layout})", got, fix
+        )
     if image.dtype == ir.DataType.UINT8 and (described.input.range != "0..255" or described.input.normalised):
         raise _described(path, "a uint8 input cannot be normalised", 'range = "0..255", no mean, no std', got)
     if size is None and None in own:
@@ -205,9 +211,9 @@ def _require_outputs(model: ir.Model, described: NetworkDescription, path: Path)
 
 
 def _with_scores(
-    model: ir.Model, described: NetworkDescription, size: Size
+    model: ir.Model, described: NetworkDescription, size: Size, ends: Container[str]
 ) -> dict[str, tuple[OutputDescription, str]]:
-    """Return each output, or where an ArgMax or a Sigmoid ends it, the scores before it, with a word about that."""
+    """Return each output, or where an ArgMax or a Sigmoid ends one of ``ends``, the scores before it, with a word about that."""
     trial = model.clone()
     image = trial.graph.inputs[0]
     image.shape = ir.Shape(_shape(described, size))
@@ -215,7 +221,10 @@ def _with_scores(
         for value in node.outputs:
             value.shape = None
     ShapeInferencePass(check_type=False, strict_mode=False, data_prop=True)(trial)
-    return {name: _scores(_value(trial, given.output), given, size) for name, given in described.tasks.items()}
+    return {
+        name: _scores(_value(trial, given.output), given, size) if given.output in ends else (given, "")
+        for name, given in described.tasks.items()
+    }
 
 
 def _scores(output: ir.Value, given: OutputDescription, size: Size) -> tuple[OutputDescription, str]:

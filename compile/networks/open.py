@@ -8,6 +8,7 @@ from typing import NamedTuple
 import numpy as np
 import onnx_ir as ir
 
+from bundle.base.errors import GraphError, SessionFailed
 from bundle.formats.artifacts import hash_file
 from bundle.tasks.preprocess import Preprocess
 from compile.graphs.read_onnx import read_model
@@ -45,6 +46,7 @@ def open_network(path: Path, described: NetworkDescription, size: Size | None) -
     if path.suffix == PROGRAM:
         return _open_program(path, described, size)
     adapted = adapt(path, described, size)
+    _try(OnnxReference(adapted, described, threads=1), adapted.size, path)
     return Opened(
         graph=adapted.adapted,
         tasks=adapted.tasks,
@@ -57,15 +59,15 @@ def open_network(path: Path, described: NetworkDescription, size: Size | None) -
 
 
 def _open_program(path: Path, described: NetworkDescription, size: Size | None) -> Opened:
-    from compile.networks.program import EagerProgram, load_program, program_graph
+    from compile.networks.program import EagerProgram, ended_outputs, load_program, program_graph
 
     program = load_program(path)
-    adapted = adapt_model(program_graph(program, path), path, described, size, ends=False)
+    adapted = adapt_model(program_graph(program, path), path, described, size, ends=ended_outputs(program))
 
     def reference(threads: int) -> EagerProgram:
         return EagerProgram(program, adapted, described, threads=threads)
 
-    reference(1).run(np.zeros((*adapted.size, 3), np.uint8), name=str(path))  # sizes it was not exported for end here
+    _try(reference(1), adapted.size, path)
     return Opened(
         graph=adapted.adapted,
         tasks=adapted.tasks,
@@ -75,6 +77,24 @@ def _open_program(path: Path, described: NetworkDescription, size: Size | None) 
         framework=f"torch {tool_versions('torch')['torch']}, eager, float32, as given",
         eager=True,
     )
+
+
+def _try(reference: ReferenceModel, size: Size, path: Path) -> None:
+    """Run a reference on an image of zeros: a size that the network cannot run at ends here, before any stage.
+
+    Raises:
+        GraphError: it does not run.
+    """
+    try:
+        reference.run(np.zeros((*size, 3), np.uint8), name=str(path))
+    except SessionFailed as error:
+        raise GraphError(
+            "the network does not run on an image of its size",
+            expected=f"an answer for height {size[0]}, width {size[1]}",
+            got=" ".join(error.got.split()),
+            where=str(path),
+            fix="give a --size that the network takes, or export it for this one",
+        ) from error
 
 
 def network_digest(path: Path) -> str:

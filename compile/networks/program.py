@@ -1,6 +1,7 @@
 """A .pt2 program: as an ONNX graph, and in eager PyTorch as its reference."""
 
 import io
+from collections.abc import Iterable
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -19,6 +20,10 @@ from compile.networks.reference import network_input, open_adapter
 
 if TYPE_CHECKING:
     from torch.export import ExportedProgram
+    from torch.fx import GraphModule, Node
+
+ENDS = frozenset({"argmax", "sigmoid"})
+FORWARDED = frozenset({"_to_copy", "alias", "clone", "squeeze", "to"})
 
 
 def load_program(path: Path) -> "ExportedProgram":
@@ -69,6 +74,38 @@ def output_names(program: "ExportedProgram") -> list[str]:
     return [".".join(str(getattr(key, "key", getattr(key, "idx", key))) for key in keys) for keys, _ in leaves]
 
 
+def ended_outputs(program: "ExportedProgram") -> frozenset[str]:
+    """Return the outputs that an ArgMax or a Sigmoid ends, after which their values only change type or lose an axis."""
+    module = program.module(check_guards=False)
+    names = output_names(program)
+    return frozenset(name for index, name in enumerate(names) if _before_end(module, index) is not None)
+
+
+def _before_end(module: "GraphModule", output: int) -> "Node | None":
+    """Return what the ArgMax or Sigmoid at the end of an output takes; None where none is there."""
+    from torch.fx import Node
+
+    node = module.graph.output_node().args[0][output]
+    while isinstance(node, Node) and _name(node) in FORWARDED:
+        node = node.args[0]
+    return node.args[0] if isinstance(node, Node) and _name(node) in ENDS else None
+
+
+def _name(node: "Node") -> str:
+    return str(node.target).removeprefix("aten.").partition(".")[0]
+
+
+def _without_ends(module: "GraphModule", outputs: Iterable[int]) -> None:
+    """Have a module answer what is before the ends of some of its outputs."""
+    end = module.graph.output_node()
+    answers = list(end.args[0])
+    for output in outputs:
+        answers[output] = _before_end(module, output)
+    end.args = (tuple(answers),)
+    module.graph.lint()
+    module.recompile()
+
+
 class EagerProgram:
     """A program ready to run in eager PyTorch; what it answers is brought into the contract by the adapter's operators."""
 
@@ -78,7 +115,11 @@ class EagerProgram:
         self.tasks = dict(adapted.tasks)
         self.preprocess = described.input.preprocess(*adapted.size)
         self._described, self._names = described, output_names(program)
+        self._scores = {described.tasks[name].output: given.output for name, given in adapted.outputs.items()}
         self._module = program.module(check_guards=False)
+        _without_ends(
+            self._module, [index for index, name in enumerate(self._names) if self._scores.get(name, name) != name]
+        )
         [taken] = adapted.given.graph.inputs
         self._dtype = taken.dtype
         self._adapter = open_adapter(adapted, threads)
@@ -101,6 +142,6 @@ class EagerProgram:
             wanted, got = "an image that it was exported for", faults(error).partition("\n")[0]
             fix = "give another --size, or export the program for this one"
             raise refused(Path(name), "the program does not run on this image", wanted, got, fix) from error
-        outputs = dict(zip(self._names, leaves, strict=True))
+        outputs = {self._scores.get(name, name): leaf for name, leaf in zip(self._names, leaves, strict=True)}
         answers = self._adapter.infer({spec.name: outputs[spec.name].numpy() for spec in self._adapter.inputs})
         return {task: answers[f"{task}/answer"][0] for task in self.tasks}

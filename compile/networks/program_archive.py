@@ -42,7 +42,9 @@ OPERATOR = re.compile(
 )
 CONTROL = "torch.ops.higher_order."
 FILES = re.compile(r"torch\.ops\.aten\.(from_file|save|load|_print|warn|record_stream)\b.*")
-WORD = re.compile(r"[A-Za-z_]{0,30}")  # of an operator's text: a mode, a reduction
+WORD = re.compile(
+    r"[A-Za-z_]{0,30}|[A-Za-z., ]{1,60}->[A-Za-z. ]{0,30}"
+)  # of an operator's text: a mode, or an equation of einsum
 CONTAINERS = frozenset({"builtins.tuple", "builtins.list", "builtins.dict", "collections.OrderedDict", None})
 SYMBOL = re.compile(r"[a-z]{1,3}\d+")
 FUNCTIONS = frozenset(

@@ -80,10 +80,14 @@ class FoldedSettings(GraphSettings):
 
 
 class Range(Frozen):
-    """The largest magnitude of a tensor over all images; 0 where it is 0 everywhere, NaN where a file says null: NaN or infinity."""
+    """The largest magnitude of a tensor over all images; 0 where it is 0 everywhere, NaN where a file says null: NaN or infinity.
+
+    ``divisor`` is the smallest magnitude, of a tensor that something is divided by or whose logarithm is taken.
+    """
 
     tensor: str
     largest: NullableFloat
+    divisor: float | None = None
 
 
 class Fp16Note(Frozen):

@@ -1,6 +1,6 @@
 """What every graph of a compilation carries with it: how an image becomes its input, and which tasks it answers."""
 
-from typing import TypeAlias, TypeVar
+from typing import Literal, TypeAlias, TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
@@ -13,6 +13,7 @@ from bundle.base.strict_json import dumps
 from bundle.formats.artifacts import SIDECAR, Artifact, TensorSpec
 from bundle.formats.manifest import Io, interface
 from bundle.tasks.dataset import Image
+from bundle.tasks.image_files import as_grey
 from bundle.tasks.preprocess import Preprocess
 
 Array: TypeAlias = NDArray[np.generic]
@@ -25,28 +26,38 @@ class GraphInfo(Frozen):
     ``[1, H, W, 3]`` in, predictions ``[1, H, W]`` (normals ``[1, 3, H, W]``) out. ``tasks`` maps a task to its channels.
 
     A graph of another exporter may answer what is no task: ``tasks`` is empty then, and ``free_outputs`` has its outputs.
+    It may take ``grey`` images: one channel instead of three, and three equal means and deviations.
     """
 
     io: Io
     preprocess: Preprocess
+    colours: Literal["rgb", "grey"] = "rgb"
     tasks: dict[str, Channels]
     free_outputs: tuple[TensorSpec, ...] = ()
 
     @property
+    def channels(self) -> int:
+        """The channels of the input."""
+        return 1 if self.colours == "grey" else 3
+
+    @property
     def interface(self) -> tuple[tuple[TensorSpec, ...], tuple[TensorSpec, ...]]:
         """The graph's input and output specs."""
-        inputs, outputs = interface(self.io, self.preprocess, self.tasks)
+        inputs, outputs = interface(self.io, self.preprocess, self.tasks, colours=self.channels)
         return inputs, self.free_outputs or outputs
 
     def feed(self, image: Image, *, name: str = "the image given") -> dict[str, Array]:
-        """Turn a uint8 ``[H, W, 3]`` image into the graph's input.
+        """Turn a uint8 ``[H, W, 3]`` image into the graph's input, a grey one by ITU-R 601's luma.
 
         Raises:
             DatasetError: the image has another size or dtype; ``name`` says which one.
+            TargetUnavailable: the input is grey, and Pillow is not installed.
         """
+        if self.colours == "grey":
+            image = as_grey(self.preprocess.check(image, name=name))
         if self.io == "raw":
-            return {INPUT: self.preprocess.apply(image, name=name)}
-        return {INPUT: np.ascontiguousarray(self.preprocess.check(image, name=name)[None])}
+            return {INPUT: np.ascontiguousarray(self.preprocess.apply(image, name=name)[:, : self.channels])}
+        return {INPUT: np.ascontiguousarray(self.preprocess.check(image, name=name)[None, ..., : self.channels])}
 
 
 class GraphSettings(Frozen):

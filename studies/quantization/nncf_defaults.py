@@ -19,7 +19,6 @@ from bundle.tasks.dataset import read_image
 from calibration.sampling import from_folder
 from compile.graphs.load_onnx import import_graph
 from compile.quantization.nncf_calibration import quantize_plainly
-from compile.quantize import MEAN, STD
 from compile.stage.command import run_script
 from compile.stage.graph_info import GRAPH_FILE, Array, graph_info
 from compile.tensorrt_checks.check_build import GraphCheck, check_graph
@@ -67,7 +66,7 @@ def main(
     """
     require_folder(out, ONLY, [model, calibration, *([] if ours is None else [ours])])
     with TemporaryDirectory() as scratch:
-        graph = import_graph(model, Path(scratch) / "adopted", mean=MEAN, std=STD)
+        graph = import_graph(model, Path(scratch) / "adopted")
         info = graph_info(graph)
         drawn = from_folder(calibration, split, count, seed=seed, preprocess=info.preprocess)
         feeds = [info.feed(read_image(path), name=str(path)) for path in drawn.paths]

@@ -26,7 +26,6 @@ from compile.graphs.load_onnx import import_graph
 from compile.quantization.accuracy import AccuracyEvaluator, read_labelled
 from compile.quantization.dequantize import read_macs
 from compile.quantization.variants import CACHE
-from compile.quantize import MEAN, STD
 from compile.stage.command import run_script
 from compile.stage.compare import open_graph
 from compile.stage.graph_info import GRAPH_FILE, graph_info
@@ -85,7 +84,7 @@ def main(
         require_file(_rows_file(page, name), ROWS, [model, data])
     dataset = FolderDataset(root=data, spec=load_spec(data / SPEC_FILE))
     with TemporaryDirectory() as temporary:
-        graph = import_graph(model, Path(temporary) / "adopted", mean=MEAN, std=STD)
+        graph = import_graph(model, Path(temporary) / "adopted")
         info, source = graph_info(graph), graph.file(GRAPH_FILE)
         ids = choose(dataset.ids("val"), images, seed=0)
         evaluator = AccuracyEvaluator(

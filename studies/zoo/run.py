@@ -16,9 +16,11 @@ from bundle.base.terminal import print_answer, say
 from bundle.formats.outputs import require_container, require_file
 from compile.stage.command import run_script
 from report.results_page import PAGES, render_sweep
+from studies.bundle_files import Made
+from studies.command_journal import run_job
 from studies.generated_section import replace_section
-from studies.zoo.jobs import Terms, jobs, run_job
-from studies.zoo.results import Made, Result, read_row
+from studies.zoo.jobs import Terms, job_key, jobs
+from studies.zoo.results import Result, read_row
 from studies.zoo.rows import ZOO, read_rows
 from studies.zoo.tables import markdown
 
@@ -50,7 +52,7 @@ def main(
     require_file(out / REPORT, PAGES)
     for row in () if draw else chosen:
         for job in jobs(row, terms):
-            run_job(job, terms, say)
+            run_job(job, job_key(row, job, terms), say)
     results = [read_row(row, terms) for row in rows]
     text = markdown(results, terms)
     replace_section(page, SECTION, text, title=TITLE)

@@ -6,18 +6,15 @@ from typing import TypeAlias
 import numpy as np
 
 from bundle.judging import wording
-from bundle.judging.regression_report import RegressionReport, verdicts_of
-from bundle.judging.standing import variant_summary
+from bundle.judging.regression_report import RegressionReport
 from bundle.judging.verdict import delta_m, relative_drop
-from compile.quantization.contenders import PLAIN, REPAIRS
-from compile.tensorrt_checks.plan_gates import REFERENCE
+from studies.bundle_cells import measured, milliseconds, plan_cells, table, verdict, worst_drops
+from studies.bundle_files import Made
 from studies.zoo.jobs import TARGETS, Terms
-from studies.zoo.results import Made, Result
+from studies.zoo.results import Result
 from studies.zoo.rows import BASELINE
 
 INTEL, JETSON = TARGETS
-INT8 = (PLAIN, *REPAIRS)
-BUSY = "†"
 Cells: TypeAlias = Callable[[Result, Made], list[str]]
 METRIC_HEAD = ("Δm", "trained M", "checkpoint MB")
 INTEL_HEAD = (
@@ -46,27 +43,12 @@ JETSON_HEAD = (
 
 def markdown(results: Sequence[Result], terms: Terms) -> str:
     """Return the tables, and what they were measured on."""
-    return "\n\n".join([_measured(results, terms), _metrics(results), _costs(results), _plans(results)])
+    return "\n\n".join([_header(results, terms), _metrics(results), _costs(results), _plans(results)])
 
 
-def _table(head: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
-    lines = [head, ["--"] * len(head), *rows]
-    return "\n".join(f"| {' | '.join(cells)} |" for cells in lines)
-
-
-def _measured(results: Sequence[Result], terms: Terms) -> str:
-    """Say on what machine, with which tools, and how busy it was."""
+def _header(results: Sequence[Result], terms: Terms) -> str:
     made = [one for result in results for one in result.bundles.values() if isinstance(one, Made)]
-    if not made:
-        return "`make zoo`: no bundle was built."
-    report, tools = made[0].report, made[0].manifest.tools
-    loads = [one.bench.load.before[0] for one in made if one.bench and one.bench.load and one.bench.load.before]
-    busy = f"load average {min(loads):.1f} to {max(loads):.1f} before a row is timed" if loads else "load not known"
-    names = ", ".join(f"{name} {version}" for name, version in tools.items())
-    return (
-        f'`make zoo options="--evaluation-count {terms.images}"`: {report.images} validation images, on {report.device.name} '
-        f"({', '.join(report.device.isa)}); {busy}; {names}."
-    )
+    return measured(made, f'make zoo options="--evaluation-count {terms.images}"')
 
 
 def _metrics(results: Sequence[Result]) -> str:
@@ -74,7 +56,7 @@ def _metrics(results: Sequence[Result]) -> str:
     tasks = list(dict.fromkeys(task for result in results for task in result.row.config.model.tasks))
     base = next((_report(result) for result in results if result.row.name == BASELINE), None)
     rows = [[result.row.name, *_metric_cells(result, tasks, base), *_size_cells(result)] for result in results]
-    return _table(("metrics", *tasks, *METRIC_HEAD), rows)
+    return table(("metrics", *tasks, *METRIC_HEAD), rows)
 
 
 def _report(result: Result) -> RegressionReport | None:
@@ -111,11 +93,11 @@ def _size_cells(result: Result) -> list[str]:
 
 
 def _costs(results: Sequence[Result]) -> str:
-    return _table(("intel", *INTEL_HEAD), [_row(result, INTEL, _cost_cells, len(INTEL_HEAD)) for result in results])
+    return table(("intel", *INTEL_HEAD), [_row(result, INTEL, _cost_cells, len(INTEL_HEAD)) for result in results])
 
 
 def _plans(results: Sequence[Result]) -> str:
-    return _table(("jetson", *JETSON_HEAD), [_row(result, JETSON, _plan_cells, len(JETSON_HEAD)) for result in results])
+    return table(("jetson", *JETSON_HEAD), [_row(result, JETSON, _graph_cells, len(JETSON_HEAD)) for result in results])
 
 
 def _row(result: Result, target: str, cells: Cells, width: int) -> list[str]:
@@ -123,21 +105,19 @@ def _row(result: Result, target: str, cells: Cells, width: int) -> list[str]:
     made = result.bundles[target]
     if isinstance(made, str):
         return [result.row.name, made, *[""] * (width - 1)]
-    tail = [_verdict(made), f"{made.bytes / 1e6:.1f}", f"{made.seconds:.0f}"]
+    tail = [verdict(made), f"{made.bytes / 1e6:.1f}", f"{made.seconds:.0f}"]
     return [result.row.name, *cells(result, made), *tail]
 
 
 def _cost_cells(result: Result, made: Made) -> list[str]:
-    folding, bench = made.folding, made.bench
-    time = "not timed" if bench is None or bench.shipped_ms is None else f"{bench.shipped_ms:.2f}"
-    mark = f" {BUSY}" if bench is not None and bench.disturbed else ""
+    folding = made.folding
     macs = [f"{count / 1e9:.3f}" for count in (folding.macs_before, folding.macs_after)]
     return [
         *macs,
         _growth(folding.macs_after, result.fewer_macs),
-        time + mark,
+        milliseconds(made),
         made.manifest.shipped,
-        _worst(made.report),
+        worst_drops(made.report),
     ]
 
 
@@ -146,38 +126,8 @@ def _growth(macs: int, fewer: int | str) -> str:
     return fewer if isinstance(fewer, str) else f"{(macs - fewer) / 1e6:.0f} ({wording.percent(macs / fewer - 1)})"
 
 
-def _worst(report: RegressionReport) -> str:
-    """Return each INT8 graph's largest drop and its task, or why it was not judged."""
-    cells = []
-    for row in (row for row in report.variants if row.name in INT8):
-        drops = {name: np.inf if task.drop_relative is None else task.drop_relative for name, task in row.tasks.items()}
-        worst = max(drops, key=lambda name: drops[name], default="")
-        text = f"{wording.percent(row.tasks[worst].drop_relative)} {worst}" if worst else row.reason
-        cells.append(text if row.name == PLAIN else f"{row.name}: {text}")
-    return "; ".join(cells) or "no INT8 graph"
-
-
-def _verdict(made: Made) -> str:
-    """Return how the shipped variant fares, with the other checks that failed."""
-    if not made.failed:
-        return "within every budget"
-    summary = variant_summary(verdicts_of(made.report), accepted=False)
-    plans = [] if made.proof is None else [f"plan check failed: {gate.got}" for gate in made.proof.failed]
-    return "; ".join([summary, *plans])
-
-
-def _plan_cells(result: Result, made: Made) -> list[str]:
-    return [made.manifest.shipped, *_kernels(made), _worst(made.report), _lint(made)]
-
-
-def _kernels(made: Made) -> list[str]:
-    """Return the kernels of the shipped graph, what they move, and its fused attentions beside those of the FP16 graph."""
-    plan, proof = made.plan, made.proof
-    if plan is None or proof is None:
-        return ["no proof" if proof is None else f"{proof.status}: {proof.reason}", "", ""]
-    half = next((one for one in proof.graphs if one.graph == REFERENCE), None)
-    beside = "" if half is None else f" ({half.fused} in FP16)"
-    return [str(plan.kernels), f"{plan.moved_bytes / 1e6:.1f}", f"{plan.fused} of {plan.attentions}{beside}"]
+def _graph_cells(result: Result, made: Made) -> list[str]:
+    return [made.manifest.shipped, *plan_cells(made), worst_drops(made.report), _lint(made)]
 
 
 def _lint(made: Made) -> str:

@@ -132,7 +132,7 @@ class OnnxRuntimeSession(Session):
         options = runtime.SessionOptions()
         options.graph_optimization_level = level.ORT_ENABLE_ALL if optimizations else level.ORT_DISABLE_ALL
         options.intra_op_num_threads = threads
-        options.log_severity_level = 3
+        options.log_severity_level = 4  # what it logs as an error it raises, too
         if not path.is_file():
             raise ArtifactError(
                 "the graph is missing",

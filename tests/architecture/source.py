@@ -14,6 +14,7 @@ PACKAGES = (
     "device_runtime",
     "examples",
     "labelled_folder",
+    "predict",
     "report",
     "studies",
     "targets",
@@ -37,6 +38,7 @@ def device_side() -> list[Path]:
     seeds = [
         *(ROOT / "bundle").rglob("*.py"),
         *(ROOT / "device_runtime").rglob("*.py"),
+        *(ROOT / "predict").rglob("*.py"),
         *targets.glob("*/session.py"),
         targets / "__main__.py",
         ROOT / "examples" / "infer.py",

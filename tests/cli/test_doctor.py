@@ -30,7 +30,7 @@ def without(monkeypatch: pytest.MonkeyPatch, *names: str) -> None:
 def test_it_finds_what_is_here(capsys: pytest.CaptureFixture[str]) -> None:
     code, out, _ = tdss("doctor", "--json", capsys=capsys)
     found = json.loads(out)
-    assert code == 0 and list(found["uses"]) == [*TARGETS, "train", "prove", "bench"]
+    assert code == 0 and list(found["uses"]) == [*TARGETS, "train", "fleet", "prove", "bench"]
     intel = found["uses"]["intel"]
     assert (intel["missing"], intel["install"]) == ([], "")
     assert intel["packages"]["numpy"] == np.__version__ and intel["packages"]["torch"] == version("torch")

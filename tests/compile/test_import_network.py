@@ -151,20 +151,14 @@ FAULTS = {
         foreign.UNET_TASKS.replace('form = "logits"', 'form = "logits"\nclasses = ["a", "b"]'),
         "2 in tasks.semseg.classes",
     ),
-    "an input of half precision": (
-        foreign.UNET.replace("float[N,3,H,W]", "float16[N,3,H,W]")
+    "an input of double precision": (
+        foreign.UNET.replace("float[N,3,H,W]", "double[N,3,H,W]")
         .replace("a = Conv", "x = Cast <to=1> (pixels)\n    a = Conv")
         .replace("(pixels, w1)", "(x, w1)"),
         foreign.UNET_TASKS,
         "neither float32 nor uint8",
     ),
-    "half precision inside": (
-        foreign.UNET.replace(
-            CONTROL, "half = Cast <to=10> (m)\n    soft = Softplus (half)\n    metres = Cast <to=1> (soft)"
-        ),
-        foreign.UNET_TASKS,
-        "FLOAT16 of Softplus",
-    ),
+    "a task of no row": (foreign.UNET, foreign.UNET_TASKS.replace("tasks.depth", "tasks.depth-"), "unknown task"),
     "a sequence": (
         foreign.UNET.replace(CONTROL, "metres = SequenceConstruct (m)").replace(
             "float[N,1,H3,W3] metres", "seq(float[N,1,H3,W3]) metres"
@@ -223,6 +217,50 @@ def test_nodes_in_any_order_and_an_infinite_end_of_a_clip(tmp_path: Path, images
     np.testing.assert_allclose(
         answers(imported(network, tasks, images), image)["depth"], given["metres"][0, 0], rtol=1e-4
     )
+
+
+def test_half_precision_is_taken_as_float32(tmp_path: Path, images: ImageFiles) -> None:
+    network, tasks = foreign.unet(tmp_path)
+    model = onnx.load(network)
+    for weight in model.graph.initializer:
+        half = onnx.numpy_helper.to_array(weight).astype(np.float16)
+        weight.CopyFrom(onnx.numpy_helper.from_array(half, weight.name))
+    for value in (*model.graph.input, *model.graph.output):
+        value.type.tensor_type.elem_type = onnx.TensorProto.FLOAT16
+    onnx.save(model, network)
+    image = next(images.read())[1]
+    given = as_given(network, {"pixels": ((image / 255 - MEAN) / STD).transpose(2, 0, 1)[None].astype(np.float16)})
+    exported = imported(network, tasks, images)
+    np.testing.assert_allclose(answers(exported, image)["depth"], given["metres"][0, 0], atol=2e-3)
+    assert any("half precision taken as float32" in one for one in read_settings(ExportedSettings, exported).changes)
+
+
+RESHAPED = foreign.UNET.replace("metres = Softplus (m)", "n = Softplus (m)\n    metres = Reshape (n, sides)")
+
+
+@pytest.mark.parametrize(("text", "size"), [(foreign.UNET, (51, 48)), (RESHAPED, (64, 48))])
+def test_a_size_that_the_network_cannot_run_at(tmp_path: Path, text: str, size: tuple[int, int]) -> None:
+    network, tasks = foreign.unet(tmp_path, text)
+    model = onnx.load(network)
+    model.graph.initializer.append(onnx.numpy_helper.from_array(np.array([1, 1, 32, 32]), "sides"))
+    onnx.save(model, network)
+    with pytest.raises(GraphError) as refused:
+        open_network(network, read_description(tasks), size)
+    assert "--size" in refused.value.fix and "--shape" not in refused.value.fix
+
+
+def test_two_label_maps_have_names_of_their_own(tmp_path: Path, images: ImageFiles) -> None:
+    text = foreign.UNET_TASKS.replace("tasks.semseg", "tasks.semseg-lanes").replace("tasks.depth", "tasks.semseg")
+    tasks = text.replace('"metres"', '"more"').replace('"distance"', '"logits"')
+    both = foreign.UNET.replace("float[N,1,H3,W3] metres", "float[N,4,H3,W3] more").replace(
+        "m = Conv (h, depth)\n    metres = Softplus (m)", "more = Neg (logits)"
+    )
+    network, described = foreign.unet(tmp_path, both, tasks)
+    exported, image = imported(network, described, images), next(images.read())[1]
+    given = as_given(network, {"pixels": ((image / 255 - MEAN) / STD).transpose(2, 0, 1)[None].astype(np.float32)})
+    ours = answers(exported, image)
+    assert (ours["semseg-lanes"] == given["logits"][0].argmax(0)).mean() > 0.999
+    assert (ours["semseg"] == given["logits"][0].argmin(0)).mean() > 0.999
 
 
 def test_an_open_size_is_asked_for(tmp_path: Path) -> None:

@@ -129,6 +129,13 @@ def test_bad_data_is_refused_before_the_first_stage(tmp_path: Path) -> None:
     refused(asked, DatasetError, "no split 'calibration'")
 
 
+def test_a_plain_folder_of_images_is_told_what_it_lacks(tmp_path: Path) -> None:
+    (tmp_path / "plain").mkdir()
+    for seed in range(3):
+        Image.fromarray(image(seed)).save(tmp_path / "plain" / f"{seed}.png")
+    refused(config("intel", tmp_path, tmp_path / "plain"), DatasetError, "no labelled folder")
+
+
 def test_classes_that_the_data_has_not(tmp_path: Path) -> None:
     data = scenes(tmp_path / "data", labelled=True)
     (data / "dataset.json").write_text(

@@ -1,9 +1,12 @@
 """A bare ONNX file through quantize: what it costs is measured on images held out, and INT8 of no use ends with 1."""
 
+import json
+import shutil
 from pathlib import Path
 
 import numpy as np
 import onnx
+import onnxruntime as ort
 import pytest
 from onnx import numpy_helper
 from PIL import Image
@@ -16,10 +19,13 @@ from compile.quantization.fidelity import useless
 from compile.quantize import main
 from compile.stage.artifacts import OutputFidelity, QuantizedSettings, VariantFidelity, variants_of
 from compile.stage.graph_info import graph_info, read_settings
+from targets.base import RunConfig
+from targets.table import target as find_target
 from tests.contract.flows import QUANTIZING
 
-HEAD = '<ir_version: 9, opset_import: ["": 17]> g (float[N,3,H,W] pixels) => (float[N,5] scores) '
+HEAD = '<ir_version: 9, opset_import: ["": 17]> g (float[N,{channels},H,W] pixels) => (float[N,5] scores) '
 SIZE = 32
+SCENES = Path(__file__).parents[2] / "data" / "scenes"
 FLAGS = InputFlags("pixels", (1, 3, SIZE, SIZE))
 
 
@@ -34,7 +40,7 @@ def images(tmp_path: Path) -> Path:
     return folder
 
 
-def network(folder: Path, outlier: float, last: str = "scores = Gemm (h, last)") -> Path:
+def network(folder: Path, outlier: float, last: str = "scores = Gemm (h, last)", channels: int = 3) -> Path:
     """A classifier with weights in FP16 behind a Cast; its first channel is ``outlier`` times larger, and nothing reads it."""
     body = """{
         w = Cast <to=1> (half)
@@ -45,8 +51,11 @@ def network(folder: Path, outlier: float, last: str = "scores = Gemm (h, last)")
         f = GlobalAveragePool (e)
         h = Flatten (f)
     """
-    model, generator = onnx.parser.parse_model(f"{HEAD}{body}{last} }}"), np.random.default_rng(2)
-    first, second = generator.normal(size=(16, 3, 3, 3)) / 5, generator.normal(size=(16, 16, 3, 3)) / 12
+    model, generator = (
+        onnx.parser.parse_model(f"{HEAD.format(channels=channels)}{body}{last} }}"),
+        np.random.default_rng(2),
+    )
+    first, second = generator.normal(size=(16, channels, 3, 3)) / 5, generator.normal(size=(16, 16, 3, 3)) / 12
     first[0] *= outlier
     second[:, 0] = 0
     arrays = {
@@ -60,9 +69,12 @@ def network(folder: Path, outlier: float, last: str = "scores = Gemm (h, last)")
     return folder / "net.onnx"
 
 
-def run(target: str, model: Path, images: Path) -> QuantizedSettings:
+def run(target: str, model: Path, images: Path, *, grey: bool = False) -> QuantizedSettings:
     """Quantize as the command does."""
-    main(target, model, images, model.parent / "out", count=8, threads=1, input_name="pixels", shape="1,3,32,32")
+    half = "0.5" if grey else ""
+    shape = f"1,{1 if grey else 3},{SIZE},{SIZE}"
+    out = model.parent / "out"
+    main(target, model, images, out, count=8, threads=1, mean=half, std=half, input_name="pixels", shape=shape)
     return read_settings(QuantizedSettings, load(Quantized, model.parent / "out"))
 
 
@@ -101,6 +113,45 @@ def test_probabilities_that_are_near_zero_on_every_image_are_converted(
     faint = network(tmp_path, 1.0, "g = Gemm (h, last)\n k = Sub (g, off)\n scores = Sigmoid (k)")
     for row in run(target, faint, images).fidelity:
         assert row.outputs[0].below_floor and row.outputs[0].sqnr_db > 100
+
+
+def as_pillow_has_it(path: Path) -> np.ndarray:
+    """An image as a grey network takes it with a mean and a deviation of a half: float32 [1, 1, H, W] of -1 to 1."""
+    grey = np.asarray(Image.open(path).convert("L"), dtype=np.float32)
+    return (grey / 127.5 - 1)[None, None]
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("target", QUANTIZING)
+def test_a_grey_network_is_quantized(
+    target: str, images: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    settings = run(target, network(tmp_path, 1.0, channels=1), images, grey=True)
+    assert settings.graph.interface[0][0].shape == (1, 1, SIZE, SIZE) and settings.graph.colours == "grey"
+    assert settings.graph.preprocess.mean == settings.graph.preprocess.std == (0.5, 0.5, 0.5)
+    rows = {row.variant: row.outputs[0] for row in settings.fidelity}
+    assert rows["f32"].sqnr_db > 80 > rows["int8"].sqnr_db > 20
+    assert "made grey (Pillow's mode L, ITU-R 601), mean 0.5, std 0.5" in capsys.readouterr().err
+    given = ort.InferenceSession(tmp_path / "net.onnx", providers=["CPUExecutionProvider"])
+    with find_target(target).open(
+        tmp_path / "out", settings.variants[0], RunConfig(threads=1), "auto", keep=tmp_path
+    ) as session:
+        for path in sorted(images.iterdir()):
+            [want] = given.run(None, {"pixels": as_pillow_has_it(path)})
+            feed = settings.graph.feed(np.asarray(Image.open(path)))
+            np.testing.assert_allclose(session.infer(feed)["scores"], want, rtol=1e-3, atol=1e-4)
+
+
+@pytest.mark.slow
+def test_images_of_any_size_are_fitted_before_a_prepared_file_is_checked(images: Path, tmp_path: Path) -> None:
+    labelled = tmp_path / "labelled"
+    shutil.copytree(images, labelled / "image")
+    names = sorted(path.stem for path in images.iterdir())
+    (labelled / "calibration.txt").write_text("\n".join(names) + "\n")
+    spec = json.loads((SCENES / "dataset.json").read_text()) | {"schema_version": 2, "size_policy": "stretch"}
+    (labelled / "dataset.json").write_text(json.dumps(spec))
+    main("intel", network(tmp_path, 1.0), labelled, tmp_path / "out", threads=1, input_name="pixels", shape="1,3,24,40")
+    assert read_settings(QuantizedSettings, load(Quantized, tmp_path / "out")).graph.preprocess.width == 40
 
 
 def row(sqnr_db: float, *, share: float | None = 1.0, labels: bool = False) -> VariantFidelity:

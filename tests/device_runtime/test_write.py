@@ -59,6 +59,7 @@ def test_it_holds_what_its_files_import_of_ours_and_nothing_of_the_host(runtime:
         "__main__.py",
         "bundle",
         "device_runtime",
+        "predict",
         "suite",
         "targets",
     }

@@ -172,6 +172,15 @@ def test_what_is_few_missing_or_unused_is_a_warning(root: Path) -> None:
     ]
 
 
+def test_a_folder_with_a_suffix_holds_labels_of_a_task(root: Path) -> None:
+    shutil.copytree(root / "depth", root / "depth-left")
+    (root / "depth-Left!").mkdir()
+    (root / "depth-left" / "v1.png").write_bytes(b"")
+    report = check(root)
+    assert [one.message for one in report.of("error")] == ["v1.png cannot be read"]
+    assert "the folder depth-Left! is not read" in [one.message for one in report.of("warning")]
+
+
 def test_without_a_spec_the_images_are_read_all_the_same(root: Path) -> None:
     (root / "dataset.json").unlink()
     (root / "image" / "v1.png").write_bytes(b"")

@@ -23,6 +23,7 @@ class Depth(Kind):
     label_modes = ("I;16",)
     label_dtype = np.uint16
     stored = np.float16
+    in_metres = True
     agreement_floor = 0.8
     change_unit = "metres"
     change_words = (1.0, " m mean change")

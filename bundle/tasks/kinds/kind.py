@@ -52,6 +52,10 @@ class Kind(Frozen):
 
     agreement_floor: ClassVar[float]
     """Swapped outputs, a flipped image or a forgotten activation give less; INT8 within its budget does not."""
+    unseen: ClassVar[int] = 0
+    """What a prediction holds where the model saw nothing of the image (bundle/tasks/fit.py)."""
+    in_metres: ClassVar[bool] = False
+    """Whether a prediction ``[H, W]`` is a distance in metres."""
     change_unit: ClassVar[str]
     change_words: ClassVar[tuple[float, str]]
     """How a mean change is written: a factor, and what follows the number."""
@@ -119,8 +123,9 @@ class Kind(Frozen):
         return published_resize.nearest(encoded, size)
 
     def restored(self, prediction: Array, size: Size) -> Array:
-        """Return a prediction ``[*axes, H, W]`` at another size: here, linear between its pixels."""
-        return smooth(prediction, size).astype(self.dtype)
+        """Return a prediction ``[*axes, H, W]`` at another size: here, linear between pixels."""
+        moved = np.moveaxis(smooth(np.moveaxis(prediction, (-2, -1), (0, 1)), size), (0, 1), (-2, -1))
+        return np.ascontiguousarray(moved, dtype=np.float32)
 
     def void(self, spec: DatasetSpec) -> int:
         """Return what an encoded label holds where nothing is labelled."""

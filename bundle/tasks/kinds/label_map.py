@@ -24,6 +24,7 @@ class LabelMap(Kind):
     stored = np.uint8
     all_pixels = True
     agreement_floor = 0.8
+    unseen = IGNORE
     change_unit = "share of pixels whose class changed"
     change_words = (100.0, "% of pixels changed class")
     change_scale = (1.0, "another class")

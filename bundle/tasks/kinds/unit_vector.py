@@ -69,8 +69,8 @@ class UnitVector(Kind):
         return encode_directions(unit(cubic(vectors, size)))
 
     def restored(self, prediction: Array, size: Size) -> Array:
-        """Return the directions of linear means."""
-        return unit(smooth(prediction.transpose(1, 2, 0), size)).transpose(2, 0, 1).astype(self.dtype)
+        """Return the directions of the vectors between the pixels."""
+        return self.predict(super().restored(prediction, size).astype(np.float32, copy=False))
 
     def traits(self, encoded: Array, spec: DatasetSpec) -> Floats:
         """Return shares of the valid pixels, and two differences between halves of the image.

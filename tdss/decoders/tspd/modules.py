@@ -48,8 +48,9 @@ class Consensus(nn.Module):
         low_pull, edge_pull = low_rate * self.scales[0], edge_rate * self.scales[1]
         size, goal = (torch.linalg.vector_norm(x, dim=2, keepdim=True) for x in (own, others))
         wanted = self.each(1 - low_rate) * size + self.each(low_pull) * goal
-        change = self.low * (wanted / (size + SMALL) - 1)
-        moved: Tensor = own + change * own + self.edge * (self.each(edge_pull) * others - self.each(edge_rate) * own)
+        unit = own / (size + SMALL)  # bounded where wanted / size is not, so that FP16 holds it
+        pulled = self.low * (unit * wanted - own)
+        moved: Tensor = own + pulled + self.edge * (self.each(edge_pull) * others - self.each(edge_rate) * own)
         return moved
 
     def each(self, values: Tensor) -> Tensor:

@@ -9,7 +9,7 @@ from pydantic import ValidationError
 
 from bundle.base.errors import DatasetError
 from bundle.tasks.dataset import FolderDataset
-from bundle.tasks.fit import Box, boxes, fit_image, fit_label
+from bundle.tasks.fit import Box, boxes, fit_image, fit_label, restore
 from bundle.tasks.resize import nearest, smooth
 from bundle.tasks.spec import SIZE_POLICIES, DatasetSpec, SizePolicy
 from bundle.tasks.table import TASKS, task
@@ -99,3 +99,39 @@ def test_the_policy_is_a_key_of_version_2_and_version_1_is_written_as_it_was() -
     assert "size_policy" not in made_scenes.SPEC.model_dump_json()
     spec = DatasetSpec.model_validate(made_scenes.SPEC.model_dump() | {"schema_version": 2, "size_policy": "crop"})
     assert DatasetSpec.model_validate_json(spec.model_dump_json()) == spec
+
+
+@pytest.mark.parametrize("policy", SIZE_POLICIES)
+@pytest.mark.parametrize("own", [(60, 80), (80, 60), (48, 64), (12, 16), (20, 20)])
+def test_a_map_of_the_image_itself_comes_back_where_the_image_was(policy: SizePolicy, own: tuple[int, int]) -> None:
+    """The "model" answers with its input, a plane, which linear interpolation keeps inside; what it did not see is 0."""
+    if policy == "pad" and max(own[0] / 48, own[1] / 64) > 1:
+        return
+    rows, columns = np.mgrid[: own[0], : own[1]]
+    plane = np.rint(20 + 150 * rows / own[0] + 50 * columns / own[1]).astype(np.uint8)
+    fitted = fit_image(np.repeat(plane[..., None], 3, axis=2), (48, 64), policy, where="here")
+    back = restore(task("depth"), fitted[..., 0].astype(np.float32), own, policy)
+    assert back.shape == own and back.dtype == np.float32
+    seen = boxes(own, (48, 64), policy, where="here")[0].slices
+    around = np.ones(own, bool)
+    around[seen] = False
+    assert not back[around].any() and around.any() == (policy == "crop" and own[0] * 64 != own[1] * 48)
+    wrong = np.abs(back - plane)[seen]
+    assert wrong[3:-3, 3:-3].max() < 2.5 and wrong.max() < 16  # the border has no neighbours outside of it
+
+
+def test_a_restored_class_is_one_that_was_there_and_255_where_nothing_was_seen() -> None:
+    labels = np.where(np.arange(32) < 16, 3, 9).astype(np.uint8)[None].repeat(24, axis=0)
+    back = restore(task("semseg"), labels, (24, 96), "crop")
+    assert np.unique(back[:, 32:64]).tolist() == [3, 9] and (back[:, :32] == 255).all() and (back[:, 64:] == 255).all()
+
+
+def test_a_restored_direction_has_length_1() -> None:
+    vectors = np.random.default_rng(4).normal(size=(3, 24, 32)).astype(np.float32)
+    back = restore(task("normals"), vectors / np.linalg.norm(vectors, axis=0), (50, 70), "stretch")
+    assert back.shape == (3, 50, 70) and np.allclose(np.linalg.norm(back, axis=0), 1, atol=1e-6)
+
+
+def test_without_a_policy_a_map_is_as_it_is() -> None:
+    labels = np.zeros((24, 32), np.uint8)
+    assert restore(task("semseg"), labels, (24, 32), None) is labels

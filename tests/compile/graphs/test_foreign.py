@@ -11,7 +11,7 @@ from onnx import TensorProto, helper, numpy_helper
 from bundle.base.errors import ConfigError, GraphError
 from compile.graphs.foreign import Prepared, prepare
 from compile.graphs.load_onnx import contract_of
-from compile.graphs.pin_input import InputFlags, read_shape
+from compile.graphs.pin_input import InputFlags, read_shape, read_values
 from compile.stage.compare import run_model
 
 JETSON = (19, 20)
@@ -220,7 +220,10 @@ def test_a_refusal_names_the_flags_that_make_the_file_fit(
     ("text", "body"),
     [
         ("float[1,3,8,8] a, float[1,3,8,8] b", "y = Add (a, b)"),
-        ("float[1,1,8,8] a", "y = Relu (a)"),
+        ("float[1,2,8,8] a", "y = Relu (a)"),
+        ("float[1,4,8,8] a", "y = Relu (a)"),
+        ("float[1,8,8,5] a", "y = Relu (a)"),
+        ("uint8[1,1,8,8] a", "y = Identity (a)"),
         ("float[1,64] a", "y = Relu (a)"),
         ("int64[1,3,8,8] a", "y = Neg (a)"),
         ("uint8[1,3,8,8] a", "y = Identity (a)"),
@@ -235,6 +238,56 @@ def test_where_no_flag_helps_none_is_named(text: str, body: str, tmp_path: Path)
     with pytest.raises(GraphError) as caught:
         prepare(tmp_path / "m.onnx", InputFlags(), JETSON)
     assert "--" not in caught.value.fix
+
+
+@pytest.mark.parametrize(("channels", "shape"), [(4, "1,3,8,8"), (2, "1,1,8,8"), (3, "1,1,8,8"), (1, "1,3,8,8")])
+def test_a_shape_of_other_channels_than_the_file_has_is_refused(channels: int, shape: str, tmp_path: Path) -> None:
+    path = saved("semseg = Relu (image)", tmp_path, shape=f"N,{channels},H,W", out="a,b,c,d")
+    with pytest.raises(GraphError) as caught:
+        prepare(path, InputFlags(shape=read_shape(shape)), JETSON)
+    assert "C 3 or 1" in caught.value.expected and f",{channels}," in caught.value.got
+
+
+@pytest.mark.parametrize(
+    ("kind", "shape", "size", "typed"),
+    [
+        ("float", "N,1,64,W", (64, 256), "--input pixels --shape 1,1,64,256"),
+        ("float", "1,1,8,8", None, "--input pixels"),
+        ("float", "N,H,W,1", (16, 24), "--input pixels --shape 1,16,24,1"),
+        ("uint8", "N,8,8,1", None, "--input pixels --shape 1,8,8,1"),
+    ],
+)
+def test_a_grey_input_is_taken(kind: str, shape: str, size: tuple[int, int] | None, typed: str, tmp_path: Path) -> None:
+    text = f'<ir_version: 9, opset_import: ["": 20]> g ({kind}[{shape}] pixels) => ({kind}[a,b,c,d] y) {{ y = Identity (pixels) }}'
+    path = tmp_path / "m.onnx"
+    onnx.save(onnx.parser.parse_model(text), path)
+    with pytest.raises(GraphError) as caught:
+        prepare(path, InputFlags(size=size), JETSON)
+    assert caught.value.fix == f"type {typed}"
+    prepared = prepare(path, InputFlags("pixels", read_shape(typed.partition("--shape ")[2])), JETSON)
+    info = contract_of(prepared.model, path, mean=(), std=(0.5,))
+    height, width = size or (8, 8)
+    image = GENERATOR.integers(0, 256, (height, width, 3), dtype=np.uint8)
+    luma = image @ np.array([0.299, 0.587, 0.114])
+    fed = info.feed(image)["image"]
+    assert fed.shape == info.interface[0][0].shape and 1 in fed.shape[1::2]
+    assert np.abs(fed.reshape(height, width) * (0.5 * 255 if kind == "float" else 1) - luma).max() < 0.51
+    with pytest.raises(ConfigError, match="grey"):
+        contract_of(prepared.model, path, mean=(0.1, 0.2, 0.3), std=())
+
+
+@pytest.mark.parametrize(
+    ("text", "values"), [("", ()), ("0.5", (0.5,)), ("0.485,0.456,0.406", (0.485, 0.456, 0.406)), ("-1", (-1.0,))]
+)
+def test_a_normalisation_is_one_value_or_three(text: str, values: tuple[float, ...]) -> None:
+    assert read_values(text, "--mean") == values
+
+
+@pytest.mark.parametrize("text", ["0.5,0.5", "x", "1,2,3,4", "0.5,", "0.5 0.5 0.5"])
+def test_another_normalisation_is_refused(text: str) -> None:
+    with pytest.raises(ConfigError) as caught:
+        read_values(text, "--std")
+    assert caught.value.where == "--std"
 
 
 def test_an_output_whose_size_the_values_decide_is_refused(tmp_path: Path) -> None:

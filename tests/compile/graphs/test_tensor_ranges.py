@@ -67,3 +67,24 @@ def test_what_leaves_half_with_headroom_is_named_with_the_nodes_around_it(ranges
 )
 def test_the_limits(largest: float, wide: bool) -> None:
     assert bool(too_wide([Range(tensor="t", largest=largest)])) == wide
+
+
+DIVIDES = """
+g (float[1,2] x, float[1,2] d) => (float[1,2] y)
+{
+    [less] e = Neg (d)
+    [quotient] y = Div (x, e)
+}
+"""
+
+
+@pytest.mark.parametrize(("least", "kept"), [(1e-6, {"less", "quotient"}), (1e-3, set())])
+def test_a_division_stays_in_float32_where_its_divisor_falls_below_what_fp16_holds(
+    tmp_path: Path, least: float, kept: set[str]
+) -> None:
+    ir.save(graph(DIVIDES), tmp_path / "g.onnx")
+    feed = {"x": np.ones((1, 2), np.float32), "d": np.array([[3, least]], np.float32)}
+    ranges = measure_ranges(tmp_path / "g.onnx", [feed], threads=1)
+    tensors = too_wide([row for row in ranges if row.tensor == "e"])
+    assert set(nodes_at(graph(DIVIDES).graph, tensors)) == kept
+    assert all("a divisor, falls to 1e-06" in reason for reason in tensors.values())

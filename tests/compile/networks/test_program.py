@@ -89,6 +89,55 @@ def test_a_program_answers_as_its_module_does(module: TwoHeads, saved: Path, tmp
     np.testing.assert_allclose(eager.reference(1).run(pixels, name="one")["normals"], normals, atol=1e-5)
 
 
+def test_a_weight_of_a_program_that_is_no_number(tmp_path: Path) -> None:
+    module = WithoutSome(None).eval()
+    with torch.no_grad():
+        module.layer.weight[0, 0] = torch.nan
+    path = written(module, tmp_path, 16)
+    with pytest.raises(GraphError, match="not finite"):
+        open_network(path, read_description(tmp_path / "tasks.toml"), SIZE)
+
+
+class Finished(nn.Module):
+    """Scores as an einsum, and finished answers at the image's size: classes, and a probability."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.layer = nn.Conv2d(3, 8, 3, padding=1)
+        self.heads = nn.Parameter(torch.randn(5, 8))
+
+    def forward(self, image: Tensor) -> dict[str, Tensor]:
+        """Map an image to classes and probabilities."""
+        scores = torch.einsum("kc,bchw->bkhw", self.heads, self.layer(image).relu())
+        return {"salient": scores[:, 4:].sigmoid(), "classes": scores[:, :4].argmax(1)}
+
+
+def test_the_ends_of_a_program_are_taken_off_in_the_graph_and_in_eager(tmp_path: Path) -> None:
+    torch.manual_seed(0)
+    module = Finished().eval()
+    torch.export.save(torch.export.export(module, (torch.zeros(1, 3, *SIZE),)), tmp_path / "net.pt2")
+    (tmp_path / "tasks.toml").write_text(
+        'name = "ends"\n[input]\nrange = "0..1"\n[tasks.semseg]\noutput = "classes"\nform = "labels"\n'
+        '[tasks.saliency]\noutput = "salient"\nform = "probability"\n'
+    )
+    pixels = np.random.default_rng(1).integers(0, 255, (*SIZE, 3), dtype=np.uint8)
+    opened = open_network(tmp_path / "net.pt2", read_description(tmp_path / "tasks.toml"), None)
+    assert [word.partition(" /")[0].split(" ")[3:5] for word in opened.changes[:2]] == [
+        ["the", "ArgMax"],
+        ["the", "Sigmoid"],
+    ]
+    with torch.no_grad():
+        given = module(torch.from_numpy(pixels.transpose(2, 0, 1)[None] / np.float32(255)))
+    raw = opened.reference(1).run(pixels, name="one")
+    assert opened.tasks == {"semseg": 4, "saliency": 1}
+    assert (predict(task("semseg"), raw["semseg"]) == given["classes"][0].numpy()).all()
+    np.testing.assert_allclose(predict(task("saliency"), raw["saliency"]), given["salient"][0, 0].numpy(), atol=1e-6)
+    Image.fromarray(pixels).save(tmp_path / "one.png")
+    import_network(
+        tmp_path / "net.pt2", opened, tmp_path / "out", "raw", ImageFiles(paths=(tmp_path / "one.png",)), threads=1
+    )
+
+
 def test_outputs_are_named_by_their_keys_and_positions(saved: Path) -> None:
     assert output_names(load_program(saved)) == ["normals", "rest.0", "rest.1"]
 

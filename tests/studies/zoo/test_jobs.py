@@ -6,7 +6,8 @@ import pytest
 
 from bundle.base.append_log import AppendLog
 from bundle.formats.artifacts import Record, write_record
-from studies.zoo.jobs import Job, Terms, jobs, run_job
+from studies.command_journal import Job, run_job
+from studies.zoo.jobs import Terms, job_key, jobs
 from studies.zoo.rows import read_rows
 from tests.report import made
 
@@ -18,10 +19,10 @@ def job(zoo: Path, terms: Terms, *words: str) -> Job:
     return first._replace(words=("cli.main", *words))
 
 
-def run(job: Job, terms: Terms) -> list[str]:
+def run(job: Job, terms: Terms, zoo: Path) -> list[str]:
     """Run it, and return what was said."""
     said: list[str] = []
-    run_job(job, terms, said.append)
+    run_job(job, job_key(read_rows(zoo)[0], job, terms), said.append)
     return said
 
 
@@ -49,38 +50,38 @@ def test_the_last_command_goes_on_from_the_graph_of_the_first(zoo: Path, terms: 
 
 def test_a_command_is_not_run_again_until_something_changes(zoo: Path, terms: Terms) -> None:
     done = job(zoo, terms, "--version")
-    assert "taken from" not in "".join(run(done, terms)) and done.missing == ""
+    assert "taken from" not in "".join(run(done, terms, zoo)) and done.missing == ""
     before = done.journal.read_bytes()
-    assert "taken from" in run(done, terms)[0] and done.journal.read_bytes() == before
+    assert "taken from" in run(done, terms, zoo)[0] and done.journal.read_bytes() == before
     keys = [done.lines()[-1].key]
-    for path in (done.row.folder / "config.toml", terms.data / "val.txt"):
+    for path in (zoo / done.row / "config.toml", terms.data / "val.txt"):
         path.write_text("changed")
-        assert "started" in run(done, terms)[0]
+        assert "started" in run(done, terms, zoo)[0]
         assert len({line.key for line in done.lines()}) == 1
         keys.append(done.lines()[-1].key)
     assert len(set(keys)) == 3
     done.folder.rmdir()
-    assert "started" in run(done, terms)[0]
+    assert "started" in run(done, terms, zoo)[0]
 
 
 def test_the_seconds_of_a_killed_command_count(zoo: Path, terms: Terms) -> None:
     killed = job(zoo, terms, "--version")
-    run(killed, terms)
+    run(killed, terms, zoo)
     log = AppendLog(killed.journal)
     [entry] = log.entries
     log.keep(0)
     log.add(entry.replace('"code":0', '"code":null').replace('"seconds":', '"seconds":100'))
     assert killed.missing == "not run"
-    run(killed, terms)
+    run(killed, terms, zoo)
     assert len(killed.lines()) == 2 and killed.missing == ""
     assert killed.seconds == sum(line.seconds for line in killed.lines()) > 100
 
 
 def test_a_command_that_fails_says_why_and_is_tried_again(zoo: Path, terms: Terms) -> None:
     failed = job(zoo, terms, "flod")
-    said = run(failed, terms)
+    said = run(failed, terms, zoo)
     assert failed.missing == "not run: there is no command 'flod'; 'flod'" and failed.missing in said[-1]
-    assert "started" in run(failed, terms)[0]
+    assert "started" in run(failed, terms, zoo)[0]
 
 
 @pytest.mark.parametrize("code, there", [(0, True), (1, True), (2, False), (3, False), (4, False), (-9, False)])

@@ -7,8 +7,9 @@ import pytest
 from bundle.base.append_log import AppendLog
 from bundle.base.errors import RegressionFailed
 from bundle.formats.tensorrt_checks import Finding, Gate, GraphProof, LintReport, LintReports, Proof
+from studies.bundle_files import Made
 from studies.zoo.jobs import Terms, bundle_job
-from studies.zoo.results import Made, Result, read_row
+from studies.zoo.results import Result, read_row
 from studies.zoo.rows import Row, read_rows
 from studies.zoo.run import require_green
 from studies.zoo.tables import markdown

@@ -13,7 +13,7 @@ from torch.nn import functional
 from tdss.backbones.config import StageShape
 from tdss.decoders.base import Sizes
 from tdss.decoders.tspd.config import TspdConfig
-from tdss.decoders.tspd.modules import TspdDecoders, TspdHead
+from tdss.decoders.tspd.modules import Consensus, TspdDecoders, TspdHead
 from tdss.decoders.tspd.spectrum import Inverse, Transform, bands
 
 ORACLE = Path(__file__).parents[1] / "oracles/faar"
@@ -167,3 +167,14 @@ def test_shapes_at_448() -> None:
 def test_meta_of_the_oracle_is_what_the_tests_assume() -> None:
     meta = json.loads((ORACLE / "modules.json").read_text())["meta"]
     assert meta["head"]["channels"] == [2, 3, 2, 3] and meta["head"]["donors"] == 2 and meta["cwsp"]["bins"] == 16
+
+
+def test_a_frequency_that_only_other_tasks_have_is_finite_in_fp16() -> None:
+    band = bands((4, 4), "centred", 4)
+    own, others = torch.zeros(2, 1, 1, 2, 4, 3)
+    others += 10
+    own[..., 1:, :] = 5
+    consensus = Consensus([1], band.low, band.edge)
+    want = consensus(own, others)
+    got = consensus.half()(own.half(), others.half())
+    assert far(got.double(), want.detach().numpy()) < 1e-2

@@ -1,0 +1,1 @@
+"""Several devices judge one bundle over SSH, and one page says how each fared."""

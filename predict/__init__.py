@@ -1,0 +1,1 @@
+"""Run a bundle on images and videos, and write what each task sees."""

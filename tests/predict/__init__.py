@@ -1,0 +1,1 @@
+"""``tdss predict``: images, videos and streams in, what each task sees out."""
