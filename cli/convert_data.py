@@ -11,12 +11,12 @@ from bundle.base.errors import InputError
 from bundle.base.limits import LIMITS
 from bundle.base.strict_json import dumps
 from bundle.base.terminal import print_answer
+from bundle.tasks.spec import OVERSHOOTS, Overshoot
 from compile.stage.console import EscapingConsole
 from compile.stage.options import Out, completing
 from labelled_folder.convert import Terms, convert
 from labelled_folder.published.layout import Layout
 from labelled_folder.published.table import LAYOUTS
-from labelled_folder.resize import OVERSHOOTS, Overshoot
 
 _SIDE = LIMITS["image_side"].most
 
@@ -30,7 +30,10 @@ def main(
     size: Annotated[
         tuple[int, int] | None,
         typer.Option(
-            min=1, max=_SIDE, metavar="H W", help="Rows and columns of all images. Default: each image's own."
+            min=1,
+            max=_SIDE,
+            metavar="H W",
+            help="Rows and columns of all images. Default: each image's own, and --resize is the folder's size policy.",
         ),
     ] = None,
     resize: Annotated[

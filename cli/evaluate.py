@@ -17,7 +17,7 @@ from bundle.judging.verdict import relative_drop
 from bundle.tasks.dataset import SPEC_FILE, FolderDataset, load_spec, output_channels
 from bundle.tasks.table import task
 from compile.stage.console import EscapingConsole
-from compile.stage.options import Data
+from compile.stage.options import SIZE, Data
 
 
 def main(
@@ -27,6 +27,7 @@ def main(
     tasks: Annotated[
         str, typer.Option(help="These only: semseg,depth; no other has to be labelled. Default: every task.")
     ] = "",
+    size: Annotated[tuple[int, int] | None, SIZE] = None,
     arrays: Annotated[
         Path | None, typer.Option(help="Also keep the per-image arrays here: tdss regress --data DIR --reference FILE.")
     ] = None,
@@ -49,9 +50,9 @@ def main(
         say(halves)
     names = tuple(tasks.split(",")) if tasks else ()
     if arrays is None:
-        metrics = _evaluate(checkpoint, dataset, split, names)
+        metrics = _evaluate(checkpoint, dataset, split, names, size)
     else:
-        metrics = _record(checkpoint, dataset, split, names, arrays)
+        metrics = _record(checkpoint, dataset, split, names, size, arrays)
     for name, constant in (card.baselines.get(TRIVIAL, {}) if card else {}).items():
         if (
             name in metrics
@@ -70,23 +71,32 @@ def _progress(ids: Iterable[str]) -> Iterable[str]:
     return track(list(ids), description="images", console=EscapingConsole(stderr=True))
 
 
-def _evaluate(checkpoint: Path, dataset: FolderDataset, split: str, tasks: tuple[str, ...]) -> dict[str, float]:
-    from tdss.checkpoint import load
+def _evaluate(
+    checkpoint: Path, dataset: FolderDataset, split: str, tasks: tuple[str, ...], size: tuple[int, int] | None
+) -> dict[str, float]:
+    from tdss.resized import load_at
     from tdss.training.evaluate import evaluate
 
-    _, model = load(checkpoint)
+    _, model, changes = load_at(checkpoint, size)
+    for change in changes:
+        say(change)
     if tasks:
         model.keep(tasks)
     return evaluate(model, model.config, dataset, _progress(dataset.ids(split)), tuple(model.config.tasks))
 
 
 def _record(
-    checkpoint: Path, dataset: FolderDataset, split: str, tasks: tuple[str, ...], out: Path
+    checkpoint: Path,
+    dataset: FolderDataset,
+    split: str,
+    tasks: tuple[str, ...],
+    size: tuple[int, int] | None,
+    out: Path,
 ) -> dict[str, float]:
     """Measure as the bundle's reference is measured, and keep every figure's arrays."""
     from compile.evaluation.reference_arrays import gated_metrics, record_reference
 
-    figures = record_reference(checkpoint, dataset, dataset.ids(split), out, _progress, tasks)
+    figures = record_reference(checkpoint, dataset, dataset.ids(split), out, _progress, tasks, size)
     say(f"written: {out}")
     return gated_metrics(figures, {name: output_channels(task(name), dataset.spec) for name in figures})
 

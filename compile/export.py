@@ -23,8 +23,8 @@ from compile.graphs.torch_export import OPSET, to_onnx
 from compile.stage.artifacts import ExportedSettings
 from compile.stage.command import announce, claim, run_script, timed
 from compile.stage.compare import Outputs, compare, require, run_graph
-from compile.stage.graph_info import GRAPH_FILE, INPUT, GraphInfo
-from compile.stage.options import CheckCount, Images, Out, RecordAsJson, Split, Threads
+from compile.stage.graph_info import GRAPH_FILE, INPUT, GraphInfo, read_settings
+from compile.stage.options import SIZE, CheckCount, Images, Out, RecordAsJson, Split, Threads
 from compile.stage.store import seal, stage_tools, writing
 
 if TYPE_CHECKING:
@@ -32,9 +32,19 @@ if TYPE_CHECKING:
 
 
 def export(
-    checkpoint: Path, out: Path, io: Io, images: ImageFiles, progress: Callable[[str], None], *, threads: int
+    checkpoint: Path,
+    out: Path,
+    io: Io,
+    images: ImageFiles,
+    progress: Callable[[str], None],
+    *,
+    threads: int,
+    size: tuple[int, int] | None = None,
 ) -> Exported:
     """Write the checkpoint as an ``Exported`` artifact in ``out``, checked on ``images``.
+
+    ``size`` is that of the images it will take, rows and columns; None: those it was trained on. What that changes is
+    recorded.
 
     ``threads`` are those of the check; 0 leaves their number to the runtimes.
 
@@ -44,21 +54,32 @@ def export(
         DatasetError: an image cannot be read or has another size than the model's.
         GraphError: the exporter left something a target cannot take, or the graph computes something else.
     """
-    from tdss.checkpoint import load as load_checkpoint
     from tdss.checkpoint import stored_halves
     from tdss.config_file import WEIGHTS
+    from tdss.resized import load_at
 
-    config, model = load_checkpoint(checkpoint)
+    config, model, changes = load_at(checkpoint, size)
     if halves := stored_halves(checkpoint / WEIGHTS):
         progress(halves)
     info = GraphInfo(io=io, preprocess=Preprocess(**config.image.model_dump()), tasks=dict(config.tasks))
-    return export_module(model, info, out, images, parent=hash_file(checkpoint / WEIGHTS), threads=threads)
+    parent = hash_file(checkpoint / WEIGHTS)
+    return export_module(model, info, out, images, parent=parent, threads=threads, changes=changes)
 
 
 def export_module(
-    model: "nn.Module", info: GraphInfo, out: Path, images: ImageFiles, *, parent: str | None, threads: int
+    model: "nn.Module",
+    info: GraphInfo,
+    out: Path,
+    images: ImageFiles,
+    *,
+    parent: str | None,
+    threads: int,
+    changes: tuple[str, ...] = (),
 ) -> Exported:
-    """Export a model that maps float32 ``[1, 3, H, W]`` to raw outputs by task; see ``export``."""
+    """Export a model that maps float32 ``[1, 3, H, W]`` to raw outputs by task; see ``export``.
+
+    ``changes`` to the model are recorded.
+    """
     import torch
     from onnx_ir import save
 
@@ -72,7 +93,7 @@ def export_module(
         save(graph, folder / GRAPH_FILE)
         answers = run_graph(folder / GRAPH_FILE, info, feeds, exact=False, threads=threads)
         errors = require("export", compare(answers, eager), lambda: comparison_floors(graph, feeds, threads=threads))
-        settings = ExportedSettings(graph=info, opset=OPSET, check=errors)
+        settings = ExportedSettings(graph=info, opset=OPSET, check=errors, changes=changes)
         seal(Exported, folder, parent=parent, settings=settings, tools=stage_tools("export"))
     return load(Exported, out)
 
@@ -100,11 +121,11 @@ def _run_eager(wrapped: "nn.Module", info: GraphInfo, feed: Outputs) -> Outputs:
     return {name: output.numpy() for name, output in zip(info.tasks, outputs, strict=True)}
 
 
-def checkpoint_images(checkpoint: Path, images: Path, split: str) -> ImageFiles:
-    """Return the images of a folder for a checkpoint's model; raises as ``fitted_images`` and ``read_config`` do."""
-    from tdss.config_file import CONFIG, read_config
+def checkpoint_images(checkpoint: Path, images: Path, split: str, size: tuple[int, int] | None = None) -> ImageFiles:
+    """Return the images of a folder for a checkpoint's model; raises as ``fitted_images`` and ``read_config_at`` do."""
+    from tdss.config_file import read_config_at
 
-    return fitted_images(images, split, Preprocess(**read_config(checkpoint / CONFIG).image.model_dump()))
+    return fitted_images(images, split, Preprocess(**read_config_at(checkpoint, size).image.model_dump()))
 
 
 def main(
@@ -112,6 +133,7 @@ def main(
     images: Images,
     out: Out,
     io: Annotated[Io, typer.Option(help="raw: tensors in and out. edge: camera frames in, maps out.")] = "raw",
+    size: Annotated[tuple[int, int] | None, SIZE] = None,
     split: Split = "calibration",
     count: CheckCount = 4,
     threads: Threads = 0,
@@ -122,9 +144,11 @@ def main(
     Example: python compile/export.py --model models/default --out build/exported
     """
     claim(out, Exported, model, images)
-    chosen = checkpoint_images(model, images, split).first(count)
+    chosen = checkpoint_images(model, images, split, size).first(count)
     with timed("export"):
-        exported = export(model, out, io, chosen, say, threads=threads)
+        exported = export(model, out, io, chosen, say, threads=threads, size=size)
+    for change in read_settings(ExportedSettings, exported).changes:
+        say(f"  {change}")
     announce(exported, as_json=as_json)
 
 

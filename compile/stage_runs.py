@@ -73,10 +73,17 @@ def run_export(context: BuildContext) -> Exported:
     def make(out: Path) -> Exported:
         from compile.export import export
 
-        return export(config.checkpoint, out, io, images, context.say, threads=threads)
+        return export(config.checkpoint, out, io, images, context.say, threads=threads, size=config.size)
 
     inputs = (context.subject.sha256, images.sha256)
-    return run_stage(context, Exported, "export", inputs=inputs, settings={"io": io}, make=make)
+    exported = run_stage(context, Exported, "export", inputs=inputs, settings={"io": io}, make=make)
+    _say_changes(context, exported)
+    return exported
+
+
+def _say_changes(context: BuildContext, exported: Exported) -> None:
+    for change in read_settings(ExportedSettings, exported).changes:
+        context.say(f"  {change}")
 
 
 def _import(context: BuildContext, subject: Subject, opened: "Opened") -> Exported:
@@ -91,8 +98,7 @@ def _import(context: BuildContext, subject: Subject, opened: "Opened") -> Export
     inputs = (subject.sha256, images.sha256)
     settings: dict[str, JsonValue] = {"io": config.io, "size": list(size)}
     imported = run_stage(context, Exported, "import", inputs=inputs, settings=settings, make=make)
-    for change in read_settings(ExportedSettings, imported).changes:
-        context.say(f"  {change}")
+    _say_changes(context, imported)
     return imported
 
 

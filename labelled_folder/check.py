@@ -148,7 +148,9 @@ def _read_labels(
     data = labels.data
     for name in labels.tasks:
         tallies = [labels.tallies[split, name] for split in splits]
-        path = data.label_path(name, identifier)
+        path = findings.result(data.label_path, name, identifier)
+        if path is None:
+            continue
         if not path.is_file():
             for tally in tallies:
                 tally.missing += 1

@@ -12,17 +12,21 @@ from bundle.base.frozen import Frozen
 from bundle.base.limits import CountOrNone, Side
 from bundle.formats.outputs import nothing, replacing, require_folder
 from bundle.tasks.dataset import SPEC_FILE, Image, check_encoded
-from bundle.tasks.spec import Array
-from labelled_folder.encode import encode_directions
+from bundle.tasks.kinds.unit_vector import encode_directions
+from bundle.tasks.published_resize import resize_image, resize_label, unit
+from bundle.tasks.resize import Size
+from bundle.tasks.spec import Array, Overshoot
 from labelled_folder.published.layout import Example, Ids, Layout
-from labelled_folder.resize import Overshoot, Size, resize_image, resize_label, unit
 
 Track: TypeAlias = Callable[[Iterable[tuple[str, str]]], Iterable[tuple[str, str]]]
 TRAIN, EVALUATION, CALIBRATION = "train", "val", "calibration"
 
 
 class Terms(Frozen):
-    """What is written: ``size`` None keeps each image's own; ``calibration`` images of train; all of train with ``train``."""
+    """What is written: ``calibration`` images of train; all of train with ``train``.
+
+    ``size`` None keeps each image's own. The folder then declares ``overshoot`` as its size policy.
+    """
 
     size: tuple[Side, Side] | None = None
     overshoot: Overshoot = "clipped"
@@ -53,7 +57,9 @@ def convert(layout: Layout, source: Path, out: Path, terms: Terms, track: Track)
             _write(layout, source, split, identifier, folder, terms, pillow)
         for split, ids in splits.items():
             (folder / f"{split}.txt").write_text("".join(f"{name}\n" for name in ids), encoding="utf-8")
-        (folder / SPEC_FILE).write_text(layout.spec.model_dump_json(indent=2) + "\n", encoding="utf-8")
+        declared = {} if terms.size is not None else {"schema_version": 3, "size_policy": terms.overshoot}
+        spec = layout.spec.model_copy(update=declared)
+        (folder / SPEC_FILE).write_text(spec.model_dump_json(indent=2) + "\n", encoding="utf-8")
     return {split: len(ids) for split, ids in splits.items()}
 
 

@@ -1,4 +1,4 @@
-"""Metres and directions as a labelled folder stores them."""
+"""Metres as a labelled folder stores them."""
 
 import numpy as np
 from numpy.typing import NDArray
@@ -25,9 +25,3 @@ def encode_depth(metres: NDArray[np.float64], unit_m: float, *, where: str) -> A
         )
     steps = np.rint(metres / unit_m)
     return np.where(steps <= _STEPS, np.where(metres > 0, np.maximum(steps, 1), 0), 0).astype(np.uint16)
-
-
-def encode_directions(vectors: NDArray[np.float64]) -> Array:
-    """Return directions ``[H, W, 3]`` of length 1 as bytes (n + 1) · 127.5; a zero vector becomes (0, 0, 0), invalid."""
-    bytes_ = np.rint((vectors + 1) * 127.5)
-    return np.where(vectors.any(axis=2, keepdims=True), bytes_, 0).astype(np.uint8)

@@ -6,7 +6,7 @@ from bundle.base.errors import not_installed
 from bundle.judging import wording
 from bundle.judging.checks import behind
 from bundle.judging.regression_report import BaselineResult, RegressionReport, TaskCheck, TaskResult, verdicts_of
-from bundle.judging.sentences import why_verdict
+from bundle.judging.sentences import images_of, why_verdict
 from bundle.judging.standing import against, standing, summary
 from bundle.judging.verdict import Verdict
 from bundle.tasks.agreement import AGREEMENT
@@ -31,8 +31,7 @@ def title(report: RegressionReport) -> str:
     """Return the table's heading: model, target, what ran where, and on how many images."""
     semantics = "on the device" if report.executed_on == "device" else "not executed on a device"
     return (
-        f"{report.model} → {report.target}, {report.precision} {semantics} ({report.device.name}), "
-        f"{wording.plural(report.images, 'image')}"
+        f"{report.model} → {report.target}, {report.precision} {semantics} ({report.device.name}), {images_of(report)}"
     )
 
 

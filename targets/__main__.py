@@ -20,7 +20,7 @@ from bundle.formats.outputs import require_container
 from bundle.judging.checks import disagreeing, require_agreement, require_passed, task_sentence
 from bundle.judging.harness import Options
 from bundle.judging.regression_report import verdicts_of
-from bundle.judging.sentences import why_candidate, why_shipped
+from bundle.judging.sentences import images_of, why_candidate, why_shipped
 from bundle.judging.standing import standing, summary
 from bundle.judging.timing import busy
 from bundle.transport.archive import unpack_beside
@@ -118,7 +118,7 @@ def _text(decision: Decision, sent: Path) -> str:
     good = report.passed and not disagreeing(report)
     verdicts = verdicts_of(report)
     verdict = "FAIL" if not good else "PASS" if standing(verdicts) == "within" else "UNDECIDED, ALLOWED"
-    where = f"{report.device.name}, {report.precision}, {report.executed_on}, {report.images} images"
+    where = f"{report.device.name}, {report.precision}, {report.executed_on}, {images_of(report)}"
     if report.executed_on == "device" and "clocks" in decision.bench.machine:
         where += f"; clocks: {decision.bench.machine['clocks']}"
     lines.append(summary(verdicts, accepted=report.passed))

@@ -1,5 +1,6 @@
 """The files of a checkpoint by name, and its configuration: what can be read without PyTorch."""
 
+import hashlib
 from collections.abc import Mapping
 from pathlib import Path
 
@@ -44,7 +45,35 @@ def make_config(values: Mapping[str, object], path: Path, fix: str = "") -> Mode
     return config
 
 
-def checkpoint_digest(checkpoint: Path) -> str:
-    """Return what a manifest calls ``reference.checkpoint_sha256``: half of the sha256 of its configuration and of its weights."""
+def read_config_at(checkpoint: Path, size: tuple[int, int] | None) -> ModelConfig:
+    """Read a checkpoint's configuration, for images of ``size`` (rows, columns); None: those it was trained on.
+
+    Raises:
+        ConfigError: it is wrong, or a part of the model cannot take images of this size.
+    """
+    config = read_config(checkpoint / CONFIG)
+    if size is None:
+        return config
+    image = config.image.model_copy(update={"height": size[0], "width": size[1]})
+    try:
+        return ModelConfig.model_validate(config.model_dump() | {"image": image.model_dump()})
+    except ValidationError as error:
+        raise ConfigError(
+            "the model cannot take images of this size",
+            expected="a size that its backbone and decoder take",
+            got=faults(error),
+            where="--size",
+            fix="give another size, a multiple of the patch",
+        ) from error
+
+
+def checkpoint_digest(checkpoint: Path, size: tuple[int, int] | None = None) -> str:
+    """Return what a manifest calls ``reference.checkpoint_sha256``: half of the sha256 of its configuration and of its weights.
+
+    With a ``size`` that is not its own it is another reference, and has another digest.
+    """
     files = (checkpoint / CONFIG, checkpoint / WEIGHTS)
-    return "-".join(hash_file(path)[:32] if path.is_file() else "missing" for path in files)
+    digest = "-".join(hash_file(path)[:32] if path.is_file() else "missing" for path in files)
+    if size is None or read_config(checkpoint / CONFIG).image == read_config_at(checkpoint, size).image:
+        return digest
+    return hashlib.sha256(f"{digest} {size[0]}×{size[1]}".encode()).hexdigest()

@@ -20,7 +20,7 @@ def hash_images(paths: Iterable[Path]) -> str:
 def hash_labelled(dataset: FolderDataset, ids: Sequence[str], tasks: Iterable[str]) -> str:
     """Return one sha256 over the data set's spec, the size it is read at, and the image and label files of these ids."""
     names = tuple(tasks)
-    labels = [dataset.root / name / f"{identifier}.png" for identifier in ids for name in names]
+    labels = [dataset.label_path(name, identifier) for identifier in ids for name in names]
     files = hash_images([*(dataset.image_path(identifier) for identifier in ids), *labels])
     size = "" if dataset.size is None or dataset.spec.size_policy is None else f"{list(dataset.size)}\n"
     return hashlib.sha256(f"{size}{dataset.spec.model_dump_json()}\n{files}".encode()).hexdigest()

@@ -4,6 +4,8 @@
     unlabelled             unicode [U], the tasks without labels and without metric arrays; only where there are any
     images                 uint8 [N, H, W, 3]
     label_<task>           the encoded label (bundle/tasks/dataset.py): uint8 [N, H, W] or [N, H, W, 3], uint16 [N, H, W]
+    own_sizes              int64 [N, 2], rows and columns of each image as it was given; with metrics at that size only
+    own_label_<task>       the same label at that size, of all images in one row; with metrics at that size only
     ref_metric_<task>      float64 [N, …], the reference's per-image metric arrays (bundle/tasks/metrics.py)
     ref_metric_<task>.<f>  float64 [N, …], the same for each other figure of the task's kind
     ref_pred_<task>        the reference's predictions, compact: label maps uint8 of every pixel; of every fourth row and
@@ -16,27 +18,26 @@ Both directions hold one image at a time: each member is a stream of its own.
 """
 
 import io
-import math
-import shutil
 import zipfile
 from collections.abc import Collection, Iterable, Iterator, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from types import TracebackType
-from typing import IO, Literal, TypeAlias
+from typing import Literal, TypeAlias
 
 import numpy as np
 from numpy.typing import NDArray
 
-from bundle.base.array_files import read_header, read_member, read_names, read_rows
+from bundle.base.array_files import read_member, read_names, read_rows
 from bundle.base.errors import ArtifactError, CheckpointError, DatasetError
 from bundle.base.frozen import faults
-from bundle.base.limits import LIMITS
 from bundle.base.zip_entries import UNREADABLE, new_entry
-from bundle.formats.delta_coding import Encoding, decode, encode
+from bundle.formats.delta_coding import Encoding
+from bundle.formats.image_streams import Member, Reader, Spool
 from bundle.formats.stored_maps import kept, kept_output, stretched
-from bundle.tasks.dataset import check_encoded, check_ids, check_image, decode_label
+from bundle.tasks.dataset import check_encoded, check_ids, check_image
+from bundle.tasks.fit import judged
 from bundle.tasks.metrics import Floats, Metric
 from bundle.tasks.postprocess import predict
 from bundle.tasks.spec import Array, DatasetSpec
@@ -46,6 +47,7 @@ Role: TypeAlias = Literal["random", "hard"]
 """``random``: drawn at random, counts for the metrics. ``hard``: chosen because it is hard, so it counts for none; how
 alike the two models' answers are is seen on it too."""
 FULL = 8  # images with raw outputs
+OWN_SIZES = "own_sizes"
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -57,6 +59,8 @@ class Evaluated:
     labels: Mapping[str, Array]
     outputs: Mapping[str, Array]
     role: Role = "random"
+    own_labels: Mapping[str, Array] = field(default_factory=dict)
+    """Where metrics are at the image's own size: the encoded labels of that size."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -70,6 +74,11 @@ class EvaluationSample:
     labels: dict[str, Array]
     predictions: dict[str, Array]
     outputs: dict[str, Array]
+    own_labels: Mapping[str, Array] = field(default_factory=dict)
+
+    def judged(self, name: str) -> Array:
+        """Return the encoded label of a task at the size of its metric."""
+        return self.own_labels.get(name, self.labels[name])
 
     def shown(self, name: str) -> Array:
         """Return a kept prediction in the size of the image, for a picture: what was left out is interpolated."""
@@ -80,74 +89,22 @@ class EvaluationSample:
         return stretched(stretched(prediction, -2, height), -1, width)
 
 
-@dataclass(frozen=True, kw_only=True)
-class _Member:
-    """How one array of pixels is stored: its dtype outside, the axis of an image's rows, the encoding."""
-
-    name: str
-    dtype: np.dtype[np.generic]
-    row_axis: int = 0
-    encoding: Encoding = "difference"
-
-
-def _members(tasks: Iterable[str], unlabelled: Collection[str]) -> dict[str, _Member]:
+def _members(tasks: Iterable[str], unlabelled: Collection[str], *, own: bool) -> dict[str, Member]:
     byte = np.dtype(np.uint8)
-    members = [_Member(name="images", dtype=byte, encoding="colour")]
+    members = [Member(name="images", dtype=byte, encoding="colour")]
     for name in tasks:
         kind = task(name).kind
         label, stored = np.dtype(kind.label_dtype), np.dtype(kind.stored)
         label_coding: Encoding = "plain" if label == byte else "difference"
         coding: Encoding = "plain" if kind.all_pixels else "difference"  # the differences of class numbers say nothing
-        labels = [] if name in unlabelled else [_Member(name=f"label_{name}", dtype=label, encoding=label_coding)]
+        names = () if name in unlabelled else (f"label_{name}", f"own_label_{name}") if own else (f"label_{name}",)
+        labels = [Member(name=one, dtype=label, encoding=label_coding, ragged=one != f"label_{name}") for one in names]
         members += [
             *labels,
-            _Member(name=f"ref_pred_{name}", dtype=stored, row_axis=len(kind.axes), encoding=coding),
-            _Member(name=f"ref_raw_{name}", dtype=np.dtype(np.float32), row_axis=1),
+            Member(name=f"ref_pred_{name}", dtype=stored, row_axis=len(kind.axes), encoding=coding),
+            Member(name=f"ref_raw_{name}", dtype=np.dtype(np.float32), row_axis=1),
         ]
     return {member.name: member for member in members}
-
-
-class _Spool:
-    """A member being written: its images are one after the other in a file, until their number is known."""
-
-    def __init__(self, member: _Member, folder: Path) -> None:
-        self.member = member
-        self.path = folder / member.name
-        self.count = 0
-        self.layout: tuple[np.dtype[np.generic], tuple[int, ...]] | None = None
-        self._stream = self.path.open("wb")
-
-    def add(self, pixels: Array, identifier: str) -> None:
-        """Append one image's array; every one has the first one's shape."""
-        if pixels.dtype != self.member.dtype:
-            raise _unfit(self.member.name, identifier, str(self.member.dtype), str(pixels.dtype))
-        stored = encode(pixels, self.member.encoding, self.member.row_axis)
-        if self.layout not in (None, (stored.dtype, stored.shape)):
-            raise _unfit(self.member.name, identifier, str(self.layout), str((stored.dtype, stored.shape)))
-        self.layout = (stored.dtype, stored.shape)
-        self.count += 1
-        self._stream.write(stored.tobytes())
-
-    def close(self) -> None:
-        """Finish the file."""
-        self._stream.close()
-
-    def copy_to(self, stream: IO[bytes], dtype: np.dtype[np.generic], shape: tuple[int, ...]) -> None:
-        """Write the member as an .npy file, a little at a time; ``dtype`` and ``shape`` are ``layout``."""
-        header = {"descr": np.lib.format.dtype_to_descr(dtype), "fortran_order": False, "shape": (self.count, *shape)}
-        np.lib.format.write_array_header_1_0(stream, header)
-        with self.path.open("rb") as source:
-            shutil.copyfileobj(source, stream)
-
-
-def _unfit(name: str, identifier: str, expected: str, got: str) -> DatasetError:
-    return DatasetError(
-        f"{name} of image {identifier!r} does not fit the others",
-        expected=expected,
-        got=got,
-        where="vectors.npz",
-        fix="evaluation images have one size; raw outputs are float32",
-    )
 
 
 def write_vectors(
@@ -170,12 +127,15 @@ def write_vectors(
     ids: list[str] = []
     roles: list[str] = []
     metrics: dict[str, list[Floats]] = {}
+    own_sizes: list[tuple[int, ...]] = []
+    members = _members(tasks, unlabelled, own=spec.metrics_at == "image")
     with TemporaryDirectory(prefix=".vectors.", dir=path.parent) as folder:
-        spools = {name: _Spool(member, Path(folder)) for name, member in _members(tasks, unlabelled).items()}
+        spools = {name: Spool(member, Path(folder)) for name, member in members.items()}
         try:
             for evaluated in images:
                 ids.append(evaluated.id)
                 roles.append(evaluated.role)
+                own_sizes += [label.shape[:2] for label in evaluated.own_labels.values()][:1]
                 _add(evaluated, tasks, spec, spools, metrics, full=len(ids) <= FULL)
         finally:
             for spool in spools.values():
@@ -191,6 +151,7 @@ def write_vectors(
         check_ids(tuple(ids), where=str(path))
         small: dict[str, Array] = {"ids": np.array(ids), "roles": np.array(roles), "tasks": np.array(list(tasks))}
         small |= {"unlabelled": np.array(list(unlabelled))} if unlabelled else {}
+        small |= {OWN_SIZES: np.array(own_sizes, np.int64)} if own_sizes else {}
         small |= {name: np.stack(arrays) for name, arrays in metrics.items()}
         temporary = Path(folder) / path.name
         _pack(temporary, small, spools)
@@ -202,7 +163,7 @@ def _add(
     evaluated: Evaluated,
     tasks: Mapping[str, int],
     spec: DatasetSpec,
-    spools: Mapping[str, _Spool],
+    spools: Mapping[str, Spool],
     metrics: dict[str, list[Floats]],
     *,
     full: bool,
@@ -223,10 +184,13 @@ def _add(
         if f"label_{key}" in spools:
             label = evaluated.labels[key]
             check_encoded(key, label, spec, where=f"label {key} of image {name!r}")
-            truth = decode_label(key, label, spec)
+            own = evaluated.own_labels[key] if spec.metrics_at == "image" else None
+            pair = judged(row, prediction, label if own is None else own, spec)
             for figure in row.figures(channels):
-                metrics.setdefault(_metric_name(key, figure), []).append(figure.per_image(prediction, truth))
+                metrics.setdefault(_metric_name(key, figure), []).append(figure.per_image(*pair))
             spools[f"label_{key}"].add(label, name)
+            if own is not None:
+                spools[f"own_label_{key}"].add(own, name)
         spools[f"ref_pred_{key}"].add(row.kind.compact(kept(row.kind, prediction)), name)
         if full:
             spools[f"ref_raw_{key}"].add(kept_output(raw), name)
@@ -236,7 +200,7 @@ def _metric_name(key: str, figure: Metric) -> str:
     return f"ref_metric_{key}" if figure.name == task(key).metric else f"ref_metric_{key}.{figure.name}"
 
 
-def _pack(path: Path, small: Mapping[str, Array], spools: Mapping[str, _Spool]) -> None:
+def _pack(path: Path, small: Mapping[str, Array], spools: Mapping[str, Spool]) -> None:
     with zipfile.ZipFile(path, "w") as archive:
         for name, array in small.items():
             with archive.open(new_entry(f"{name}.npy"), "w") as stream:
@@ -256,28 +220,6 @@ def _check_sizes(stored: EvaluationSample) -> None:
         raw = stored.outputs.get(name, kept_output(flat)).shape[-2:]
         if (*sizes, raw) != (flat.shape, kept(kind, flat).shape, kept_output(flat).shape):
             raise ValueError(f"{name} of image {stored.id!r} has another size than the image")
-
-
-class _Reader:
-    """A member being read, one image after the other."""
-
-    def __init__(self, archive: zipfile.ZipFile, member: _Member) -> None:
-        self.member = member
-        self._stream: IO[bytes] = archive.open(f"{member.name}.npy")
-        header = read_header(self._stream)
-        (self.count, *shape), self._dtype = header.shape, header.dtype
-        self._shape = tuple(shape)
-        if header.nbytes > self.count * LIMITS["array_bytes"].most:
-            raise ValueError(f"an image of {member.name}.npy has more than {LIMITS['array_bytes'].most} bytes")
-
-    def next(self) -> Array:
-        """Return the next image's array, in the dtype it has outside."""
-        size = math.prod(self._shape) * self._dtype.itemsize
-        buffer = self._stream.read(size)
-        if len(buffer) != size:
-            raise ValueError(f"{self.member.name}.npy ends early")
-        stored = np.frombuffer(buffer, self._dtype).reshape(self._shape)
-        return decode(stored, self.member.dtype, self.member.encoding, self.member.row_axis)
 
 
 class Vectors:
@@ -365,21 +307,39 @@ class Vectors:
             ArtifactError: an array is missing or ends early.
         """
         try:
-            readers = {
-                name: _Reader(self._archive, member) for name, member in _members(self.tasks, self.unlabelled).items()
-            }
+            sizes = self._own_sizes()
+            members = _members(self.tasks, self.unlabelled, own=bool(sizes))
+            readers = {name: Reader(self._archive, member) for name, member in members.items()}
             for index, identifier in enumerate(self.ids):
-                yield self._stored(identifier, {name: r.next() for name, r in readers.items() if index < r.count})
+                whole = {n: r.next() for n, r in readers.items() if index < r.count and not r.member.ragged}
+                own = {
+                    name: readers[f"own_label_{name}"].next((*sizes[index], *task(name).kind.label_axes))
+                    for name in self.tasks
+                    if f"own_label_{name}" in readers
+                }
+                yield self._stored(identifier, whole, own)
         except (KeyError, *UNREADABLE) as error:
             raise self._unreadable(error) from error
 
-    def _stored(self, identifier: str, arrays: Mapping[str, Array]) -> EvaluationSample:
+    def _own_sizes(self) -> list[tuple[int, int]]:
+        """Return each image's own rows and columns; none where metrics are at the model's size."""
+        if f"{OWN_SIZES}.npy" not in self._archive.namelist():
+            return []
+        sizes = read_member(self._archive, OWN_SIZES)
+        if sizes.shape != (len(self.ids), 2) or sizes.dtype != np.int64 or sizes.min(initial=1) < 1:
+            raise ValueError(f"{OWN_SIZES} is {sizes.dtype} {list(sizes.shape)}, and there are {len(self.ids)} images")
+        return [(int(height), int(width)) for height, width in sizes]
+
+    def _stored(
+        self, identifier: str, arrays: Mapping[str, Array], own_labels: Mapping[str, Array]
+    ) -> EvaluationSample:
         stored = EvaluationSample(
             id=identifier,
             image=arrays["images"].astype(np.uint8, copy=False),
             labels={name: arrays[f"label_{name}"] for name in self.tasks if name not in self.unlabelled},
             predictions={name: task(name).kind.expand(arrays[f"ref_pred_{name}"]) for name in self.tasks},
             outputs={name: arrays[f"ref_raw_{name}"] for name in self.tasks if f"ref_raw_{name}" in arrays},
+            own_labels=own_labels,
         )
         _check_sizes(stored)
         return stored

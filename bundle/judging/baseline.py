@@ -64,6 +64,9 @@ def compare(
     Raises:
         InputError: the earlier run is of other images or tasks, or keeps no arrays.
     """
+    at = manifest.dataset.metrics_at
+    if earlier.metrics_at != at:
+        raise _refused("measured at another size", f"metrics_at {at!r}", f"metrics_at {earlier.metrics_at!r}")
     kept = _comparable(earlier, ids, tuple(arrays))
     judged: dict[str, Judgement] = {}
     for name, ours in arrays.items():

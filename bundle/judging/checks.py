@@ -11,7 +11,7 @@ from bundle.base.errors import RegressionFailed
 from bundle.base.frozen import Frozen
 from bundle.judging import wording
 from bundle.judging.regression_report import RegressionReport, TaskCheck, TaskResult, VariantTask
-from bundle.judging.sentences import why_verdict
+from bundle.judging.sentences import images_of, why_verdict
 from bundle.judging.verdict import accepted
 from bundle.tasks.agreement import AGREEMENT
 from bundle.tasks.table import task
@@ -121,16 +121,33 @@ def require_passed(report: RegressionReport) -> None:
         f"{report.model} for {report.target} {outcome}",
         expected="verdict pass on every task",
         got="; ".join(failed),
-        where=f"{report.precision}, {report.executed_on}, {report.images} images",
+        where=f"{report.precision}, {report.executed_on}, {images_of(report)}",
         fix=_fix(report),
     )
 
 
 def _fix(report: RegressionReport) -> str:
-    """Say what helps: more images where the verdicts are only inconclusive."""
-    verdicts = {row.verdict for row in report.tasks.values()} - {"pass"}
-    images = "add labelled images: the verdict is inconclusive on those that are here"
-    return images if verdicts == {"inconclusive"} else "keep the costly layers in float, or ship another variant"
+    """Say what helps: the reference on these images or more of them where the verdicts are only inconclusive."""
+    undecided = {name: row for name, row in report.tasks.items() if row.verdict == "inconclusive"}
+    if not undecided or any(row.verdict not in ("pass", "inconclusive") for row in report.tasks.values()):
+        return "keep the costly layers in float, or ship another variant"
+    helps: dict[str, list[str]] = {}
+    for name, row in undecided.items():
+        helps.setdefault(_help(row), []).append(name)
+    return "; ".join(f"{', '.join(names)}: {what}" for what, names in helps.items())
+
+
+def _help(row: TaskResult) -> str:
+    by_agreement = row.metric == AGREEMENT
+    if row.cause == "no_reference":
+        return (
+            "leave --data out"
+            if by_agreement
+            else "tdss evaluate CHECKPOINT --data DIR --arrays FILE, then --reference FILE"
+        )
+    if by_agreement:
+        return "add images to the split that judges, and build again"
+    return "add labelled images: the verdict is inconclusive on those that are here"
 
 
 def disagreeing(report: RegressionReport) -> tuple[Check, ...]:
@@ -151,6 +168,6 @@ def require_agreement(report: RegressionReport) -> None:
             f"{report.model} for {report.target} does not answer as its reference does",
             expected="the same answers, roughly",
             got="; ".join(failed),
-            where=f"{report.precision}, {report.executed_on}, {report.images} images",
+            where=f"{report.precision}, {report.executed_on}, {images_of(report)}",
             fix="look at the worst images (tdss report); check the order of outputs and the preprocessing",
         )

@@ -18,7 +18,7 @@ from bundle.formats.stored_maps import kept, kept_output
 from bundle.formats.vectors import EvaluationSample
 from bundle.judging import frames
 from bundle.tasks.agreement import ENERGIES, energy
-from bundle.tasks.dataset import decode_label
+from bundle.tasks.fit import judged
 from bundle.tasks.kinds.kind import Kind
 from bundle.tasks.postprocess import predict
 from bundle.tasks.spec import Array
@@ -94,7 +94,7 @@ def compared(row: Task, prediction: Array, stored: EvaluationSample, manifest: M
     None: the reference's prediction is not at hand.
     """
     if not row.agreement:
-        return prediction, decode_label(row.name, stored.labels[row.name], manifest.dataset)
+        return judged(row, prediction, stored.judged(row.name), manifest.dataset)
     known, kind = stored.predictions.get(row.name), row.kind
     return None if known is None else (kind.expand(kind.compact(kept(kind, prediction))), known)
 

@@ -109,12 +109,13 @@ def _check_spec(root: Path, manifest: Manifest) -> None:
     own, ours = load_spec(root / SPEC_FILE), manifest.dataset
     read = [name for name in manifest.tasks if name not in manifest.agreement]
     meanings = [
-        (spec.ignore_index, spec.depth_unit_m, {name: spec.classes.get(name) for name in read}) for spec in (own, ours)
+        (spec.ignore_index, spec.depth_unit_m, spec.metrics_at, {name: spec.classes.get(name) for name in read})
+        for spec in (own, ours)
     ]
     if meanings[0] != meanings[1]:
         raise DatasetError(
             "the labels of this folder mean something else than the bundle's",
-            expected=f"ignore_index, depth_unit_m and classes {meanings[1]}",
+            expected=f"ignore_index, depth_unit_m, metrics_at and classes {meanings[1]}",
             got=str(meanings[0]),
             where=str(root / SPEC_FILE),
             fix="give data of the bundle's classes and units",
@@ -135,7 +136,8 @@ def _folder_images(data: FolderDataset, ids: tuple[str, ...], manifest: Manifest
             )
         asked = [name for name in manifest.tasks if name not in manifest.agreement]
         labels = {name: data.encoded_label(name, identifier) for name in asked}
-        yield EvaluationSample(id=identifier, image=image, labels=labels, predictions={}, outputs={})
+        own = data.own_labels(asked, identifier)
+        yield EvaluationSample(id=identifier, image=image, labels=labels, predictions={}, outputs={}, own_labels=own)
 
 
 def write_arrays(

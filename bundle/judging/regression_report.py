@@ -8,7 +8,15 @@ for people.
 from pathlib import Path
 from typing import Annotated, Literal, TypeAlias
 
-from pydantic import BeforeValidator, ConfigDict, Field, ValidationError
+from pydantic import (
+    BeforeValidator,
+    ConfigDict,
+    Field,
+    SerializerFunctionWrapHandler,
+    ValidationError,
+    model_serializer,
+    model_validator,
+)
 
 from bundle.base.errors import ArtifactError
 from bundle.base.frozen import Frozen, faults
@@ -16,6 +24,7 @@ from bundle.base.limits import NotNegative
 from bundle.formats.results import Result, open_result, read_result
 from bundle.judging.verdict import Cause, Gate, Verdict
 from bundle.tasks.metrics import Direction
+from bundle.tasks.spec import MetricsAt
 
 RESULT = "regression.json"
 LARGEST = 1e100  # of a figure: a hundred times it, as a page shows a share, is finite
@@ -161,12 +170,13 @@ class RegressionReport(Result):
     ``variants`` has a row for every variant that was tried, where whoever made the report compared several.
     ``source`` names the images, ``session`` the runtime and its effective settings, ``checks`` the direct agreement.
     ``variant`` is the one that was judged. ``chosen_by``: it was asked for by name, or is that of the bundle's choice
-    or of its build. ``chosen`` is the same in words, for people.
+    or of its build. ``chosen`` is the same in words, for people. ``metrics_at`` is the size at which metrics
+    against labels are (``DatasetSpec``); an agreement is at the model's. It is a key of schema 4; schema 3 is as it was.
     """
 
     model_config = ConfigDict(populate_by_name=True)
 
-    schema_version: Literal[3] = Field(default=3, alias="schema")
+    schema_version: Literal[3, 4] = Field(default=3, alias="schema")
     model: str
     target: str
     device: Device
@@ -186,7 +196,18 @@ class RegressionReport(Result):
     session: dict[str, str] = Field(default_factory=dict)
     checks: dict[str, TaskCheck] = Field(default_factory=dict)
     baseline: BaselineResult | None = None
+    metrics_at: MetricsAt = "model"
     arrays: PackedArrays | None = None
+
+    @model_serializer(mode="wrap")
+    def _without_size(self, write: SerializerFunctionWrapHandler):  # type: ignore[no-untyped-def]  # a type hides the schema
+        return {name: value for name, value in write(self).items() if (name, value) != ("metrics_at", "model")}
+
+    @model_validator(mode="after")
+    def _version_has_size(self) -> "RegressionReport":
+        if self.metrics_at != "model" and self.schema_version < 4:
+            raise ValueError("metrics_at is a key of schema 4")
+        return self
 
 
 def verdicts_of(report: RegressionReport) -> dict[str, Verdict]:
@@ -227,7 +248,7 @@ def parse_report(content: bytes, folder: Path) -> RegressionReport:
 def _unread(folder: Path, error: Exception) -> ArtifactError:
     return ArtifactError(
         f"{RESULT} cannot be read",
-        expected="schema 3",
+        expected="schema 3 or 4",
         got=faults(error),
         where=str(folder / RESULT),
         fix="run pytest tests/regression --bundle on this bundle",
@@ -245,7 +266,7 @@ def open_report(path: Path) -> RegressionReport:
     except (FileNotFoundError, IsADirectoryError, NotADirectoryError, ValidationError) as error:
         raise ArtifactError(
             f"{path.name} is no result of a regression",
-            expected="a regression.json of schema 3",
+            expected="a regression.json of schema 3 or 4",
             got=faults(error),
             where=str(path),
             fix="name the file that pytest tests/regression or tdss regress wrote; judge again if an older version did",

@@ -102,7 +102,10 @@ def _report(
     others = {
         name: _figures(manifest, name, rows[1:], arrays, source.references, judging) for name, rows in figures.items()
     }
+    at = manifest.dataset.metrics_at
     return RegressionReport(
+        schema_version=3 if at == "model" else 4,
+        metrics_at=at,
         model=manifest.name,
         target=manifest.target,
         device=execution.device,

@@ -26,13 +26,19 @@ CAUSES: dict[Cause, str] = {
     "not_finite": "the output is not finite on {bad}: {ids}",
     "hard_not_finite": "the output is not finite on {bad}, which count for no metric: {ids}",
     "no_label": "the metric is undefined: no image has a label for this task",
-    "no_reference": "the reference was not measured on these images: give its arrays (--reference); a task that is judged by agreement has none, so leave --data out",
+    "no_reference": "{unmeasured}",
     "compiled_undefined": "the metric of the compiled model is undefined, the reference's is not",
     "reference_zero": "the reference's metric is 0, so no drop relative to it is finite",
     "too_few_images": f"{{labelled}} of {{images}} images {{counted}}, and a verdict needs {MINIMUM_IMAGES}",
     "more_images": "about {needed} images would decide it if the drop stayed as it is",
     "improvement": "better than the reference by more than the budget: an improvement to be explained, not to be trusted",
 }
+
+
+UNMEASURED = "the reference was not measured on these images: give its arrays (--reference)"
+ELSEWHERE = (
+    "it is judged by agreement, and the bundle has the reference's answers on its own images only: leave --data out"
+)
 
 
 def why_verdict(report: RegressionReport, name: str) -> str:
@@ -46,9 +52,16 @@ def why_verdict(report: RegressionReport, name: str) -> str:
         ids="" if check is None else ", ".join(check.nonfinite),
         labelled=result.labelled_images,
         counted="can be compared" if result.metric == AGREEMENT else "have a label for this task",
+        unmeasured=ELSEWHERE if result.metric == AGREEMENT else UNMEASURED,
         images=report.images,
         needed=rounded(result.images_needed or 0),
     )
+
+
+def images_of(report: RegressionReport) -> str:
+    """Say on how many images a report is, and where its metrics are not at the model's size."""
+    own_size = "" if report.metrics_at == "model" else ", metrics at the size of each"
+    return f"{wording.plural(report.images, 'image')}{own_size}"
 
 
 def rounded(number: int) -> str:

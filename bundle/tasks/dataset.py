@@ -3,14 +3,14 @@
     <root>/dataset.json            the spec: class names, palettes, units, attribution
     <root>/<split>.txt             one id a line
     <root>/image/<id>.jpg|.png|.npy    RGB, 8 bit, height × width × 3
-    <root>/<task>/<id>.png         one label map per task; its encoding follows the task's kind
+    <root>/<task>/<id>.png         one label map per task; its encoding follows the task's kind (bundle/tasks/label_files.py)
 
 A label is stored *encoded* (what the PNG holds, see ``check_encoded``) and used *decoded* (``decode_label``).
 Files are read in bundle/tasks/image_files.py.
 """
 
 import re
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
 from typing import TypeAlias
 
@@ -21,9 +21,10 @@ from pydantic import ValidationError
 from bundle.base.errors import DatasetError
 from bundle.base.frozen import Frozen, faults, fix_of
 from bundle.base.limits import read_limited
-from bundle.tasks.fit import fit_image, fit_label
-from bundle.tasks.image_files import decode, decode_npy, decode_rgb, image_size
-from bundle.tasks.spec import IGNORE, Array, DatasetSpec
+from bundle.tasks.fit import fit_image, fit_label, judged
+from bundle.tasks.image_files import decode_npy, decode_rgb, image_size
+from bundle.tasks.label_files import find_label, read_label
+from bundle.tasks.spec import Array, DatasetSpec
 from bundle.tasks.table import Task, task
 
 Image: TypeAlias = NDArray[np.uint8]
@@ -72,7 +73,7 @@ def load_spec(path: Path) -> DatasetSpec:
     except ValidationError as error:
         raise DatasetError(
             "the data set's spec cannot be read",
-            expected="the keys of DatasetSpec, schema_version 1 or 2",
+            expected="the keys of DatasetSpec, schema_version 1 to 3",
             got=faults(error),
             where=str(path),
             fix=fix_of(error),
@@ -153,17 +154,29 @@ class FolderDataset(Frozen):
             return encoded
         return fit_label(task(task_name), encoded, self.spec, self.size, self.spec.size_policy, where=where)
 
-    def label_path(self, task_name: str, identifier: str) -> Path:
-        """Return where a label is stored, if there is one."""
-        return self.root / task_name / f"{identifier}.png"
+    def own_labels(self, tasks: Iterable[str], identifier: str) -> dict[str, Array]:
+        """Return the encoded labels at the image's own size; none where metrics are at the model's."""
+        own = self.model_copy(update={"size": None})
+        at_image = self.spec.metrics_at == "image"
+        return {name: own.encoded_label(name, identifier) for name in tasks} if at_image else {}
 
-    def stored_label(self, task_name: str, identifier: str) -> Array:
-        """Return a label's pixels, of which nothing but the mode was checked.
+    def judged(self, task_name: str, identifier: str, prediction: Array) -> tuple[Array, Array]:
+        """Return a prediction and the label as a metric compares them, at the size that the spec says."""
+        encoded = self.own_labels((task_name,), identifier).get(task_name)
+        encoded = self.encoded_label(task_name, identifier) if encoded is None else encoded
+        return judged(task(task_name), prediction, encoded, self.spec)
+
+    def label_path(self, task_name: str, identifier: str) -> Path:
+        """Return where a label is stored, if there is one.
 
         Raises:
-            DatasetError: the file is missing or unreadable, or its mode is wrong.
+            DatasetError: more than one file could be it.
         """
-        return _read_png(self.label_path(task_name, identifier), task(task_name))
+        return find_label(self.root, task(task_name), identifier, self.spec)
+
+    def stored_label(self, task_name: str, identifier: str) -> Array:
+        """Return a label as ``read_label`` does; ``check_encoded`` was not asked."""
+        return read_label(self.label_path(task_name, identifier), task(task_name), self.spec)
 
     def check_label_size(self, task_name: str, identifier: str, encoded: Array) -> None:
         """Refuse a label of another size than its image.
@@ -366,16 +379,3 @@ def check_encoded(task_name: str, encoded: Array, spec: DatasetSpec, *, where: s
 def decode_label(task_name: str, encoded: Array, spec: DatasetSpec) -> Array:
     """Turn a checked encoded label into what a metric compares, as the task's kind says."""
     return task(task_name).kind.decode(encoded, spec)
-
-
-def _read_png(path: Path, row: Task) -> Array:
-    if not path.is_file():
-        raise DatasetError(
-            f"the {row.name} label is missing",
-            expected=path.name,
-            got="no such file",
-            where=str(path),
-            fix="add the label, or leave the task or the id out",
-        )
-    encoded = decode(path, row.kind.label_modes)
-    return np.where(encoded, np.uint8(IGNORE), np.uint8(0)) if encoded.dtype == np.bool_ else encoded

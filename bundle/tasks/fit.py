@@ -4,6 +4,7 @@
     letterbox   all of the image, its ratio kept, in the middle of black
     crop        the largest part in the middle that has the model's ratio
     pad         the image as it is, in the middle of black; a larger one is refused
+    as-published, clipped    as stretch, by the rules of published evaluation code (bundle/tasks/published_resize.py)
 
 Labels follow. Around them nothing counts: a class is ignored, a direction and a depth are invalid. A probability has no
 such value, so it is negative there.
@@ -15,8 +16,9 @@ from typing import NamedTuple
 import numpy as np
 
 from bundle.base.errors import DatasetError
+from bundle.tasks.published_resize import resize_image
 from bundle.tasks.resize import Array, Size, smooth
-from bundle.tasks.spec import DatasetSpec, SizePolicy
+from bundle.tasks.spec import OVERSHOOTS, DatasetSpec, SizePolicy
 from bundle.tasks.table import Task
 
 
@@ -64,12 +66,32 @@ def _middle(inner: Size, outer: Size) -> Box:
 
 def fit_image(image: Array, size: Size, policy: SizePolicy, *, where: str) -> Array:
     """Return a uint8 image ``[H, W, 3]`` at ``size``; raises as ``boxes`` does."""
-    return _fit(image, size, policy, lambda part, to: np.rint(smooth(part, to)).astype(np.uint8), 0, where)
+
+    def resized(part: Array, to: Size) -> Array:
+        if policy == "as-published" or policy == "clipped":
+            return resize_image(part, to, policy)
+        return np.rint(smooth(part, to)).astype(np.uint8)
+
+    return _fit(image, size, policy, resized, 0, where)
 
 
 def fit_label(row: Task, encoded: Array, spec: DatasetSpec, size: Size, policy: SizePolicy, *, where: str) -> Array:
     """Return a checked encoded label at ``size``; raises as ``boxes`` does."""
-    return _fit(encoded, size, policy, row.kind.resized, row.kind.void(spec), where)
+    resized = row.kind.resized_as_published if policy in OVERSHOOTS else row.kind.resized
+    return _fit(encoded, size, policy, resized, row.kind.void(spec), where)
+
+
+def judged(row: Task, prediction: Array, encoded: Array, spec: DatasetSpec) -> tuple[Array, Array]:
+    """Return a prediction of the model's size and a checked encoded label as a metric compares them, at the label's size.
+
+    A label of the image's own size gets the prediction that ``restore`` maps back. What a crop leaves out is cut off both.
+    """
+    label = row.kind.decode(encoded, spec)
+    own, size = (label.shape[-2], label.shape[-1]), (prediction.shape[-2], prediction.shape[-1])
+    if own == size or spec.size_policy is None:
+        return prediction, label
+    seen, _ = boxes(own, size, spec.size_policy, where=row.name)
+    return restore(row, prediction, own, spec.size_policy)[(..., *seen.slices)], label[(..., *seen.slices)]
 
 
 def restore(row: Task, prediction: Array, own: Size, policy: SizePolicy | None) -> Array:

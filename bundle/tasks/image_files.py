@@ -3,7 +3,8 @@
 Pillow is needed to read them, so it is imported here only, and a device that decodes stored arrays does without it.
 A file whose Exif orientation asks a viewer to turn or mirror it is refused where it has labels. They may have been drawn on the
 pixels or on what the viewer shows, and nothing in the file decides which. So is one that Pillow would cut, scale or read in
-part: 16 bits a channel, grey of 2 or 4 bits, an animation (docs/decisions/0123, 0322).
+part: 16 bits a channel, an animation, a label in grey of 2 or 4 bits. An image of so few bits has black and white as every
+other, so it is scaled to 8 (docs/decisions/0123, 0322, 0334).
 """
 
 import re
@@ -31,10 +32,11 @@ Array: TypeAlias = NDArray[np.generic]
 ORIENTATION = 0x0112  # the Exif tag; 1 is upright, 2 to 8 are turned or mirrored
 TURNED = range(2, 9)
 RGB_MODES = ("RGB", "L", "1", "P", "RGBA", "LA")  # what can be RGB in one way only
+_CUT, _CUT_OR_SCALED = r";16", r";(16|[124](?!\d))"  # of Pillow's raw modes
 FORMATS = ("JPEG", "PNG")  # whatever the suffix is: Pillow runs Ghostscript on some of its other formats
 
 
-def decode(path: Path, modes: tuple[str, ...]) -> Array:
+def decode(path: Path, modes: tuple[str, ...], *, formats: tuple[str, ...] = FORMATS) -> Array:
     """Return the stored pixels of an image file whose Pillow mode is one of ``modes``.
 
     Raises:
@@ -42,8 +44,8 @@ def decode(path: Path, modes: tuple[str, ...]) -> Array:
             are stored with more or fewer bits than the mode has.
         TargetUnavailable: Pillow is not installed.
     """
-    with _opened(path) as image:
-        _refuse_converted(path, image)
+    with _opened(path, formats) as image:
+        _refuse_converted(path, image, _CUT_OR_SCALED)
         _refuse_turned(path, image)
         mode, array = image.mode, np.asarray(image)
     if mode not in modes:
@@ -62,7 +64,7 @@ def decode_rgb(path: Path, *, as_shown: bool) -> Array:
         TargetUnavailable: Pillow is not installed.
     """
     with _opened(path) as image:
-        _refuse_converted(path, image)
+        _refuse_converted(path, image, _CUT)
         if not as_shown:
             _refuse_turned(path, image)
         image.load()
@@ -115,14 +117,14 @@ def _wrong_mode(path: Path, expected: str, got: str) -> DatasetError:
     )
 
 
-def _refuse_converted(path: Path, image: "Opened") -> None:
+def _refuse_converted(path: Path, image: "Opened", changed: str) -> None:
     """Refuse what Pillow would not give as it is stored: it scales grey of 1 to 4 bits, and cuts colour of 16 bits to 8.
 
     It knows before it decodes, and ``getexif`` may decode.
     """
     stored = {str(args[0] if isinstance(args, tuple) else args) for _, _, _, args in image.tile}
-    bits = sorted(raw for raw in stored if image.mode in ("L", "RGB") and re.search(r";(16|[124](?!\d))", raw))
-    pictures = getattr(image, "n_frames", 1) if image.format == "PNG" else 1  # JPEG: a preview may follow the picture
+    bits = sorted(raw for raw in stored if image.mode in ("L", "RGB") and re.search(changed, raw))
+    pictures = getattr(image, "n_frames", 1) if image.format != "JPEG" else 1  # JPEG: a preview may follow the picture
     if bits or pictures > 1:
         raise DatasetError(
             f"{path.name} cannot be read exactly as it is stored",
@@ -163,20 +165,22 @@ def image_size(path: Path) -> tuple[int, int]:
 
 
 @contextmanager
-def _opened(path: Path) -> "Iterator[Opened]":
+def _opened(path: Path, formats: tuple[str, ...] = FORMATS) -> "Iterator[Opened]":
     """Open an image file; its pixels are decoded in the block, if at all."""
     pillow = _pillow(path)
     try:
         with warnings.catch_warnings():
             warnings.simplefilter("error", pillow.DecompressionBombWarning)
             warnings.filterwarnings("error", module=r"PIL\.TiffImagePlugin")  # damaged Exif: its orientation is unknown
-            with pillow.open(path, formats=FORMATS) as image:
+            with pillow.open(path, formats=formats) as image:
                 _check_size(path, image.width, image.height)
                 yield image
     except (pillow.DecompressionBombError, pillow.DecompressionBombWarning) as error:
         raise _too_large(path, str(error)) from error
     except (OSError, SyntaxError, ValueError, TypeError, KeyError, IndexError, struct.error, UserWarning) as error:
-        raise _unreadable(path, error, "a JPEG or PNG file") from error  # all of these come from Pillow's decoders
+        raise _unreadable(
+            path, error, f"a {' or '.join(formats)} file"
+        ) from error  # all of these come from Pillow's decoders
 
 
 def _check_size(path: Path, width: int, height: int) -> None:

@@ -11,10 +11,13 @@ from bundle.base.limits import LIMITS, Positive
 
 Array: TypeAlias = NDArray[np.generic]
 Byte: TypeAlias = Annotated[int, Field(ge=0, le=255)]
-SizePolicy: TypeAlias = Literal["stretch", "letterbox", "crop", "pad"]
+Overshoot: TypeAlias = Literal["as-published", "clipped"]
+SizePolicy: TypeAlias = Literal["stretch", "letterbox", "crop", "pad"] | Overshoot
 
 IGNORE = 255
-SIZE_POLICIES: tuple[SizePolicy, ...] = get_args(SizePolicy)
+MetricsAt: TypeAlias = Literal["model", "image"]
+OVERSHOOTS: tuple[Overshoot, ...] = get_args(Overshoot)
+SIZE_POLICIES: tuple[SizePolicy, ...] = ("stretch", "letterbox", "crop", "pad", *OVERSHOOTS)
 
 
 class DatasetSpec(Frozen):
@@ -23,10 +26,12 @@ class DatasetSpec(Frozen):
     ``classes`` and ``palettes`` (8-bit RGB) hold one entry per class of each task of classes. A label pixel of
     ``ignore_index`` counts nowhere. A depth pixel is ``depth_unit_m`` metres per step, 0 = invalid. ``size_policy`` says how
     images of another size than the model's become its input (bundle/tasks/fit.py); None: there are none. It is a key of
-    version 2, and version 1 is written as before.
+    version 2, and version 1 is written as before. The two policies of published evaluation code are values of version 3.
+    ``metrics_at``, a key of version 3, is the size at which a metric compares a prediction with its label: what the model
+    takes, or the image's own, to which the prediction is mapped back.
     """
 
-    schema_version: Literal[1, 2] = 1
+    schema_version: Literal[1, 2, 3] = 1
     name: str
     classes: dict[str, tuple[str, ...]]
     palettes: dict[str, tuple[tuple[Byte, Byte, Byte], ...]]
@@ -34,15 +39,21 @@ class DatasetSpec(Frozen):
     depth_unit_m: Positive = 0.001
     attribution: str
     size_policy: SizePolicy | None = None
+    metrics_at: MetricsAt = "model"
 
     @model_serializer(mode="wrap")
     def _without_policy(self, write: SerializerFunctionWrapHandler):  # type: ignore[no-untyped-def]  # a type hides the schema
-        return {name: value for name, value in write(self).items() if name != "size_policy" or value is not None}
+        left_out = {"size_policy": None, "metrics_at": "model"}
+        return {name: value for name, value in write(self).items() if name not in left_out or value != left_out[name]}
 
     @model_validator(mode="after")
     def _version_has_policy(self) -> "DatasetSpec":
         if self.size_policy is not None and self.schema_version < 2:
             raise ValueError("size_policy is a key of schema_version 2")
+        if self.size_policy in OVERSHOOTS and self.schema_version < 3:
+            raise ValueError(f"the size_policy {self.size_policy} is of schema_version 3")
+        if self.metrics_at != "model" and self.schema_version < 3:
+            raise ValueError("metrics_at is a key of schema_version 3")
         return self
 
     @model_validator(mode="after")

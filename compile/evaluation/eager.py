@@ -10,22 +10,22 @@ from numpy.typing import NDArray
 
 from bundle.tasks.dataset import Image
 from bundle.tasks.preprocess import Preprocess
-from tdss.checkpoint import load
 from tdss.config import ModelConfig
+from tdss.resized import load_at
 
 
 class EagerModel:
     """A checkpoint ready to run; ``config`` is its configuration."""
 
-    def __init__(self, checkpoint: Path) -> None:
-        """Load it.
+    def __init__(self, checkpoint: Path, size: tuple[int, int] | None = None) -> None:
+        """Load it, for images of ``size`` (rows, columns); None: those it was trained on.
 
         Raises:
             ConfigError: its config.toml is wrong.
             CheckpointError: its weights are wrong.
         """
         self.config: ModelConfig
-        self.config, model = load(checkpoint)
+        self.config, model, _ = load_at(checkpoint, size)
         self._model = model.float().eval()
         self.preprocess = Preprocess(**self.config.image.model_dump())
 

@@ -10,7 +10,9 @@ from bundle.formats.outputs import bundle_of, require_container, require_folder
 from bundle.tasks.dataset import FolderDataset
 from bundle.tasks.fit import boxes
 from bundle.tasks.image_files import image_size
+from bundle.tasks.label_files import missing_label
 from bundle.tasks.preprocess import Preprocess
+from bundle.tasks.table import task
 from bundle.transport.signature import require_private_key
 from compile.stage.config import BuildConfig
 
@@ -101,12 +103,6 @@ def require_evaluation(dataset: FolderDataset, ids: tuple[str, ...], tasks: Iter
                 fix="resize the images and labels of the split, or declare a size_policy in dataset.json",
             )
         for name in tasks:
-            label = dataset.root / name / f"{identifier}.png"
+            label = dataset.label_path(name, identifier)
             if not label.is_file():
-                raise DatasetError(
-                    f"the {name} label is missing",
-                    expected=label.name,
-                    got="no such file",
-                    where=str(label),
-                    fix="add the label, or leave the task or the id out",
-                )
+                raise missing_label(label, task(name))

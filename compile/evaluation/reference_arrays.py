@@ -19,11 +19,17 @@ Track = Callable[[Iterable[str]], Iterable[str]]
 
 
 def measure_reference(
-    checkpoint: Path, dataset: FolderDataset, ids: tuple[str, ...], track: Track, tasks: tuple[str, ...] = ()
+    checkpoint: Path,
+    dataset: FolderDataset,
+    ids: tuple[str, ...],
+    track: Track,
+    tasks: tuple[str, ...] = (),
+    size: tuple[int, int] | None = None,
 ) -> References:
     """Run the checkpoint in eager PyTorch on the images ``ids`` and return every figure's arrays, float64 ``[N, …]``.
 
     ``tasks`` are those that are measured, and no other has to be labelled; empty: all of the checkpoint's.
+    ``size`` is that of the images the model takes; None: its own.
 
     Raises:
         ConfigError: the checkpoint has no such task.
@@ -31,7 +37,7 @@ def measure_reference(
             pixel of a task is labelled.
         CheckpointError: the reference's output is not finite.
     """
-    model = EagerModel(checkpoint)
+    model = EagerModel(checkpoint, size)
     model.keep(tasks or tuple(model.config.tasks))
     dataset.require_channels(model.config.tasks)
     dataset = dataset.at((model.preprocess.height, model.preprocess.width))
@@ -40,7 +46,7 @@ def measure_reference(
         outputs = model.run(dataset.image(identifier), name=identifier)
         require_finite(outputs, identifier)
         for name, channels in model.config.tasks.items():
-            prediction, label = predict(task(name), outputs[name]), dataset.label(name, identifier)
+            prediction, label = dataset.judged(name, identifier, predict(task(name), outputs[name]))
             for figure in task(name).figures(channels):
                 found[name].setdefault(figure.name, []).append(figure.per_image(prediction, label))
     references = {name: {key: np.stack(arrays) for key, arrays in rows.items()} for name, rows in found.items()}
@@ -55,7 +61,13 @@ def gated_metrics(references: References, channels: Mapping[str, int]) -> dict[s
 
 
 def record_reference(
-    checkpoint: Path, dataset: FolderDataset, ids: tuple[str, ...], out: Path, track: Track, tasks: tuple[str, ...] = ()
+    checkpoint: Path,
+    dataset: FolderDataset,
+    ids: tuple[str, ...],
+    out: Path,
+    track: Track,
+    tasks: tuple[str, ...] = (),
+    size: tuple[int, int] | None = None,
 ) -> References:
     """Measure the reference and write its arrays to ``out``; see ``measure_reference``.
 
@@ -63,6 +75,6 @@ def record_reference(
         InputError: something else than such arrays is at ``out``, or ``out`` is an input or inside one.
     """
     require_file(out, ARRAYS, [checkpoint, dataset.root])
-    arrays = measure_reference(checkpoint, dataset, ids, track, tasks)
-    write_arrays(out, ids, arrays, checkpoint_digest(checkpoint))
+    arrays = measure_reference(checkpoint, dataset, ids, track, tasks, size)
+    write_arrays(out, ids, arrays, checkpoint_digest(checkpoint, size))
     return arrays

@@ -16,7 +16,7 @@ from compile.stage.config import BuildConfig
 from compile.stage.reference_model import ReferenceModel
 from compile.stage.store import tool_versions
 from tdss.config import keep_tasks
-from tdss.config_file import CONFIG, checkpoint_digest, read_config
+from tdss.config_file import checkpoint_digest, read_config_at
 
 if TYPE_CHECKING:
     from compile.networks.open import Opened
@@ -63,14 +63,14 @@ def open_subject(config: BuildConfig) -> Subject:
 
 
 def _checkpoint(config: BuildConfig) -> Subject:
-    whole = read_config(config.checkpoint / CONFIG)
+    whole = read_config_at(config.checkpoint, config.size)
     model = keep_tasks(whole, config.kept_tasks or tuple(whole.tasks))
     tasks = tuple(model.tasks)
 
     def reference(threads: int) -> ReferenceModel:
         from compile.evaluation.eager import EagerModel
 
-        opened = EagerModel(config.checkpoint)
+        opened = EagerModel(config.checkpoint, config.size)
         opened.keep(tasks)
         return opened
 
@@ -80,7 +80,7 @@ def _checkpoint(config: BuildConfig) -> Subject:
         known=dict(whole.tasks),
         tasks=dict(model.tasks),
         preprocess=Preprocess(**model.image.model_dump()),
-        sha256=checkpoint_digest(config.checkpoint),
+        sha256=checkpoint_digest(config.checkpoint, config.size),
         framework=f"torch {tool_versions('torch')['torch']}, eager, float32, unfolded",
         eager=True,
         open=reference,

@@ -108,7 +108,8 @@ def _evaluated(
         image = dataset.image(identifier)
         labels = {name: dataset.encoded_label(name, identifier) for name in labelled}
         outputs = model.run(image, name=str(dataset.image_path(identifier)))
-        yield Evaluated(id=identifier, image=image, labels=labels, outputs=outputs, role=role)
+        own = dataset.own_labels(labelled, identifier)
+        yield Evaluated(id=identifier, image=image, labels=labels, outputs=outputs, role=role, own_labels=own)
 
 
 def _case(one: Evaluated, tasks: dict[str, int], dataset: FolderDataset) -> Case:

@@ -174,7 +174,7 @@ def read_labels(dataset: FolderDataset, paths: Sequence[Path], tasks: Mapping[st
     Raises:
         DatasetError: a label is wrong, or the data has other classes than ``tasks`` have channels.
     """
-    if not all((dataset.root / task / f"{path.stem}.png").is_file() for task in tasks for path in paths):
+    if not all(dataset.label_path(task, path.stem).is_file() for task in tasks for path in paths):
         return {}
     dataset.require_channels(tasks)
     return {task: [dataset.label(task, path.stem) for path in paths] for task in tasks}

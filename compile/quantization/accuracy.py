@@ -173,9 +173,7 @@ def read_labelled(
 def without_labels(dataset: FolderDataset, ids: Sequence[str], tasks: Sequence[str]) -> tuple[str, ...]:
     """Return those of the ids that lack a label for one of the tasks."""
     return tuple(
-        identifier
-        for identifier in ids
-        if not all((dataset.root / name / f"{identifier}.png").is_file() for name in tasks)
+        identifier for identifier in ids if not all(dataset.label_path(name, identifier).is_file() for name in tasks)
     )
 
 

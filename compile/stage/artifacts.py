@@ -27,7 +27,8 @@ class Judged(Artifact):
 
 
 class ExportedSettings(GraphSettings):
-    """How far the exported graph is from the checkpoint, output by output; ``changes`` is what was done to a foreign network."""
+    """How far the exported graph is from the checkpoint, output by output; ``changes`` is what was done to a
+    foreign network, or to a checkpoint for images of another size."""
 
     opset: int
     check: tuple[OutputError, ...]

@@ -103,7 +103,9 @@ class BuildConfig(Frozen):
     fold: FoldMode = "cost"
     tasks: tuple[str, ...] | Path = ()  # empty: every task of the model; a path: a network's tasks.toml.
     network: Path | None = None  # compiled instead of a checkpoint.
-    size: tuple[Side, Side] | None = None  # height and width, where the network leaves them open
+    size: tuple[Side, Side] | None = (
+        None  # height and width: of a checkpoint instead of its own, or what a network leaves open
+    )
     freeze_gates: bool = False
     io: Io = "raw"
     device: str = ""
@@ -123,8 +125,8 @@ class BuildConfig(Frozen):
     @model_validator(mode="after")
     def _one_subject(self) -> "BuildConfig":
         given = self.model_fields_set
-        if self.network is None and (isinstance(self.tasks, Path) or self.size is not None):
-            raise ValueError("size, and tasks as a file, belong to a network, and there is no network")
+        if self.network is None and isinstance(self.tasks, Path):
+            raise ValueError("tasks as a file belong to a network, and there is no network")
         if self.network is not None and "checkpoint" in given:
             raise ValueError("a build compiles a checkpoint or a network, and both are given")
         if self.network is not None and not isinstance(self.tasks, Path):

@@ -39,7 +39,7 @@ SIZE = typer.Option(
     min=1,
     max=LIMITS["image_side"].most,
     metavar="HEIGHT WIDTH",
-    help="The size of a network's image, where the network leaves it open.",
+    help="The image's size: of a network that leaves it open, or of a checkpoint instead of its own.",
 )
 TargetName: TypeAlias = Annotated[str, TARGET]
 Data: TypeAlias = Annotated[

@@ -7,7 +7,7 @@ from bundle.formats.manifest import Bundle, Manifest
 from bundle.judging import wording
 from bundle.judging.choice import Choice
 from bundle.judging.regression_report import RegressionReport
-from bundle.judging.sentences import why_shipped
+from bundle.judging.sentences import images_of, why_shipped
 from report.bundle_page.network import draw_network
 from report.bundle_page.views import FoldView, Group, LineRow, PartRow, PictureView, RuleRow
 from report.drawing.charts import bar
@@ -169,7 +169,7 @@ def _device(report: RegressionReport) -> tuple[tuple[str, str], ...]:
         ("ISA", ", ".join(report.device.isa) or "none recorded"),
         ("executed on", report.executed_on),
         ("precision", report.precision),
-        ("images", f"{report.images}: {report.source}"),
+        ("images", f"{images_of(report)}: {report.source}"),
         ("verdict rule", report.gate),
         *(("device of the runtime" if name == "device" else name, value) for name, value in report.session.items()),
     )

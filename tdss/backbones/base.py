@@ -17,6 +17,13 @@ class Published(NamedTuple):
     resized: tuple[str, ...] = ()
 
 
+class Refitted(NamedTuple):
+    """A backbone's tensors for images of another size, and what that changed, in sentences."""
+
+    tensors: dict[str, Tensor]
+    changes: tuple[str, ...]
+
+
 class Flow(NamedTuple):
     """What goes from block to block: the feature map, and the state that an adapter lets flow beside it, by name.
 
@@ -103,6 +110,11 @@ class Backbone(nn.Module):
         for stage in self.stages:
             assert isinstance(stage, Stage)
             yield from ((stage.blocks, index) for index in range(len(stage.blocks)))
+
+    @staticmethod
+    @abstractmethod
+    def refit(weights: Mapping[str, Tensor], config: BackboneConfig, old: ImageConfig, new: ImageConfig) -> Refitted:
+        """Return the tensors of a backbone that was made for images of size ``old``, for images of size ``new``."""
 
     @staticmethod
     @abstractmethod

@@ -11,7 +11,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
-from tdss.backbones.base import Backbone, Block, BlockTap, Flow, Published, Stage, StageTap, spread_drop_path
+from tdss.backbones.base import Backbone, Block, BlockTap, Flow, Published, Refitted, Stage, StageTap, spread_drop_path
 from tdss.backbones.config import BackboneConfig, ImageConfig, SwinConfig
 from tdss.backbones.swin_keys import from_published
 
@@ -273,10 +273,27 @@ class Swin(Backbone):
         return self.patch_embed(image)  # type: ignore[no-any-return]
 
     @staticmethod
+    def refit(weights: Mapping[str, Tensor], config: BackboneConfig, old: ImageConfig, new: ImageConfig) -> Refitted:
+        """See ``Backbone.refit``: position biases are within a window, so no tensor changes; other maps may be padded."""
+        assert isinstance(config, SwinConfig)
+        return Refitted(dict(weights), (_windows(config, new),))
+
+    @staticmethod
     def translate(weights: Mapping[str, Tensor], config: BackboneConfig, image: ImageConfig) -> Published:
         """See ``Backbone.translate``."""
         assert isinstance(config, SwinConfig)
         return from_published(weights, config.window)
+
+
+def _windows(config: SwinConfig, image: ImageConfig) -> str:
+    """Say which maps are no multiple of the window, and get rows or columns of zeros."""
+    padded = [
+        f"stage {stage}, {height} × {width}"
+        for stage, (height, width) in enumerate(stage_sizes(config, image))
+        if height % config.window or width % config.window
+    ]
+    window = f"windows of {config.window} × {config.window}"
+    return f"{window}, padded with zeros in {'; '.join(padded)}" if padded else f"{window} fit every stage"
 
 
 def stage_sizes(config: SwinConfig, image: ImageConfig) -> tuple[tuple[int, int], ...]:

@@ -10,10 +10,10 @@ from collections.abc import Mapping, Sequence
 import torch
 from torch import Tensor, nn
 
-from tdss.backbones.base import Backbone, Block, BlockTap, Flow, Published, Stage, StageTap, spread_drop_path
+from tdss.backbones.base import Backbone, Block, BlockTap, Flow, Published, Refitted, Stage, StageTap, spread_drop_path
 from tdss.backbones.config import BackboneConfig, ImageConfig, VitConfig
 from tdss.backbones.swin import DropPath, Mlp
-from tdss.backbones.vit_keys import from_published
+from tdss.backbones.vit_keys import from_published, resize_positions
 
 
 class Attention(nn.Module):
@@ -104,6 +104,19 @@ class Vit(Backbone):
         """Map ``[batch, 3, height, width]`` to the class token and the patches, ``[batch, 1 + height·width, dim]``."""
         tokens = self.patch_embed(image).flatten(2).transpose(1, 2)
         return torch.cat([self.class_token.expand(len(tokens), -1, -1), tokens], 1) + self.positions
+
+    @staticmethod
+    def refit(weights: Mapping[str, Tensor], config: BackboneConfig, old: ImageConfig, new: ImageConfig) -> Refitted:
+        """See ``Backbone.refit``: the position table is interpolated, as DINOv2 does it without registers."""
+        assert isinstance(config, VitConfig)
+        source, grid = ((image.height // config.patch, image.width // config.patch) for image in (old, new))
+        positions = resize_positions(weights["positions"], grid, source)
+        if source == grid:
+            return Refitted(dict(weights), ())
+        change = (
+            f"positions interpolated from {source[0]} × {source[1]} to {grid[0]} × {grid[1]}: bicubic, no antialiasing"
+        )
+        return Refitted({**weights, "positions": positions}, (change,))
 
     @staticmethod
     def translate(weights: Mapping[str, Tensor], config: BackboneConfig, image: ImageConfig) -> Published:

@@ -79,14 +79,19 @@ def from_published(weights: Mapping[str, Tensor], depths: Sequence[int], grid: t
     return Published(join_qkv(ours), tuple(left), () if ours["positions"] is table else ("positions",))
 
 
-def resize_positions(table: Tensor, grid: tuple[int, int]) -> Tensor:
-    """Resize a square position table ``[1, 1 + n², dim]`` bicubically to ``[1, 1 + height·width, dim]``.
+def resize_positions(table: Tensor, grid: tuple[int, int], source: tuple[int, int] | None = None) -> Tensor:
+    """Resize a position table ``[1, 1 + n², dim]`` bicubically to ``[1, 1 + height·width, dim]``; the class token stays.
+
+    ``source`` is the table's own (height, width) in patches; None: it is square. As in DINOv2 without registers (Oquab et
+    al., 2023, ``interpolate_pos_encoding``), nothing is smoothed before it is made smaller. Its offset of 0.1 is left out,
+    as in HF transformers.
 
     Raises:
         CheckpointError: the table is not one of a class token and a square grid, or not of floating-point numbers.
     """
     side = round(max(0, table.shape[1] - 1) ** 0.5) if table.ndim == 3 else 0
-    if table.ndim != 3 or side == 0 or table.shape[1] != 1 + side * side:
+    rows, columns = source or (side, side)
+    if table.ndim != 3 or rows * columns == 0 or table.shape[1] != 1 + rows * columns:
         raise CheckpointError(
             "the position table is not square",
             expected="[1, 1 + n², dim]: a class token and n × n patches",
@@ -102,9 +107,9 @@ def resize_positions(table: Tensor, grid: tuple[int, int]) -> Tensor:
             where="the checkpoint's position table",
             fix="save the weights as float32",
         )
-    if (side, side) == grid:
+    if (rows, columns) == grid:
         return table
-    square = table[:, 1:].unflatten(1, (side, side)).permute(0, 3, 1, 2)
+    square = table[:, 1:].unflatten(1, (rows, columns)).permute(0, 3, 1, 2)
     resized = functional.interpolate(square, size=grid, mode="bicubic", align_corners=False)
     return torch.cat([table[:, :1], resized.flatten(2).transpose(1, 2)], 1)
 

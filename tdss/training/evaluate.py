@@ -62,7 +62,7 @@ def measure(
     for name in ids:
         predictions = predictor(name)
         for task, judge in judges.items():
-            part = judge.per_image(predictions[task], dataset.label(task, name))
+            part = judge.per_image(*dataset.judged(task, name, predictions[task]))
             sums[task] = part if task not in sums else sums[task] + part
     metrics = {task: float(judge.reduce(sums[task])) for task, judge in judges.items()}
     require_defined(metrics, dataset)
@@ -108,6 +108,7 @@ def trivial(
 ) -> dict[str, float]:
     """Return the metrics of the best constant predictions for the training split, for tasks whose kind has one."""
     kinds = {task: task_row(task).kind for task in config.tasks}
+    dataset = dataset.at((config.image.height, config.image.width))
     made = {task: kind.trivial(dataset.label(task, name) for name in train_ids) for task, kind in kinds.items()}
     constants = {task: constant for task, constant in made.items() if constant is not None}
     return measure(lambda name: constants, config, dataset, ids, tuple(constants)) if constants else {}

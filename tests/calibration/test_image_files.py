@@ -10,7 +10,8 @@ from PIL import Image
 
 from bundle.base.errors import DatasetError
 from bundle.tasks.preprocess import Preprocess
-from calibration.image_files import ImageFiles, fitted_images, folder_images
+from calibration.image_files import ImageFiles, declared_policy, fitted_images, folder_images
+from calibration.sampling import from_folder
 from tests.compile import made
 
 PREPROCESS = Preprocess(height=made.SIDE, width=made.SIDE)
@@ -90,3 +91,21 @@ def test_a_turned_photo_is_turned_where_nothing_is_labelled(scenes: Path, tmp_pa
     shutil.copyfile(tmp_path / "photo.png", root / "image" / f"{made.CALIBRATION[0]}.png")
     with pytest.raises(DatasetError, match="turned or mirrored"):
         next(folder_images(root, "calibration").read())
+
+
+def test_a_plain_folder_declares_its_policy_in_a_spec_without_labels(tmp_path: Path) -> None:
+    Image.fromarray(np.full((10, 50, 3), 9, np.uint8)).save(tmp_path / "photo.png")
+    with pytest.raises(DatasetError, match="wrong size") as caught:
+        from_folder(tmp_path, "", 1, seed=0, preprocess=PREPROCESS, policy=declared_policy(tmp_path))
+    assert "size_policy in dataset.json" in caught.value.fix
+    spec = {
+        "schema_version": 2,
+        "name": "photos",
+        "classes": {},
+        "palettes": {},
+        "attribution": "",
+        "size_policy": "crop",
+    }
+    (tmp_path / "dataset.json").write_text(json.dumps(spec))
+    drawn = from_folder(tmp_path, "", 1, seed=0, preprocess=PREPROCESS, policy=declared_policy(tmp_path))
+    assert [image.shape for _, image in drawn.read()] == [(made.SIDE, made.SIDE, 3)]

@@ -170,3 +170,8 @@ def test_images_of_every_size_are_measured_by_the_declared_policy(
     (root / "dataset.json").write_text(json.dumps(spec))
     code, out, _ = tdss(*words, capsys=capsys)
     assert code == 0 and set(json.loads(out, parse_constant=pytest.fail)) == set(made.TASKS)
+    (root / "dataset.json").write_text(json.dumps(spec | {"schema_version": 3, "metrics_at": "image"}))
+    code, own, _ = tdss(*words, capsys=capsys)
+    assert code == 0 and set(json.loads(own)) == set(made.TASKS) and own != out
+    code, recorded, _ = tdss(*words, "--arrays", str(root.parent / "arrays.npz"), capsys=capsys)
+    assert code == 0 and json.loads(recorded) == pytest.approx(json.loads(own), rel=1e-5)

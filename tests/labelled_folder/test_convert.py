@@ -12,6 +12,8 @@ from PIL import Image
 from bundle.base.errors import DatasetError, InputError
 from bundle.formats.artifacts import hash_folder
 from bundle.tasks.dataset import FolderDataset, load_spec
+from bundle.tasks.spec import OVERSHOOTS
+from bundle.tasks.table import TASKS
 from labelled_folder.convert import Terms, convert, spread
 from labelled_folder.published.files import read_mat
 from labelled_folder.published.pascal_context import boundaries, thinned
@@ -76,6 +78,21 @@ def test_a_size_is_given_to_images_and_labels_alike_and_the_bytes_are_the_same_e
     assert data.image("2008_000001").shape == (8, 12, 3)
     assert data.encoded_label("edge", "2008_000001")[:, 3:7].tolist() == [[0] * 4] * 2 + [[0, 255, 255, 0]] * 6
     assert hash_folder(tmp_path / "a") == hash_folder(tmp_path / "b")
+
+
+@pytest.mark.parametrize("overshoot", OVERSHOOTS)
+@pytest.mark.parametrize("name", TREES)
+def test_without_a_size_the_policy_gives_what_the_conversion_would(tmp_path: Path, name: str, overshoot: str) -> None:
+    source, size = TREES[name](tmp_path / "in"), (8, 12)
+    now = converted(name, source, tmp_path / "now", size=size, overshoot=overshoot)
+    later = converted(name, source, tmp_path / "later", overshoot=overshoot)
+    assert (now.spec.size_policy, later.spec.size_policy) == (None, overshoot)
+    for identifier in now.ids("val"):
+        np.testing.assert_array_equal(later.at(size).image(identifier), now.image(identifier))
+        for task in TASKS:
+            if now.label_path(task.name, identifier).is_file():
+                one, other = (data.encoded_label(task.name, identifier).astype(int) for data in (now, later.at(size)))
+                assert np.abs(one - other).max() <= (2 if one.ndim == 3 else 0)  # directions were rounded to 8 bits
 
 
 def test_what_is_there_is_kept(tmp_path: Path) -> None:

@@ -42,6 +42,10 @@ class Depth(Kind):
         """Return float32 ``[H, W]`` metres, 0 = invalid."""
         return (encoded.astype(np.float64) * spec.depth_unit_m).astype(np.float32)
 
+    def float_unit(self, spec: DatasetSpec) -> float:
+        """Return the metres of a step."""
+        return spec.depth_unit_m
+
     def traits(self, encoded: Array, spec: DatasetSpec) -> Floats:
         """Return the median of the valid metres."""
         metres = self.decode(encoded, spec).astype(np.float64)

@@ -13,6 +13,7 @@ from numpy.typing import NDArray
 
 from bundle.base.errors import DatasetError
 from bundle.base.frozen import Frozen
+from bundle.tasks import published_resize
 from bundle.tasks.agreement import Floats, RelativeRmse
 from bundle.tasks.kinds.colours import Inks, Palette, Rgb, ramp
 from bundle.tasks.metrics import Metric
@@ -101,6 +102,10 @@ class Kind(Frozen):
         """Return how many pixels of a checked encoded label have each of ``values``: here, how many are not 0."""
         return np.array([np.count_nonzero(encoded.reshape(*encoded.shape[:2], -1).any(axis=2))])
 
+    def float_unit(self, spec: DatasetSpec) -> float | None:
+        """Return one step of an encoded label in the unit of a file of floats; None: no such file is a label."""
+        return None
+
     def traits(self, encoded: Array, spec: DatasetSpec) -> Floats:
         """Return figures of a checked encoded label that has a valid pixel: a wrong unit or axis shows in their mean."""
         return np.zeros(0)
@@ -112,6 +117,10 @@ class Kind(Frozen):
     def resized(self, encoded: Array, size: Size) -> Array:
         """Return a checked encoded label at another size: here, of the nearest pixels."""
         return nearest(encoded, size)
+
+    def resized_as_published(self, encoded: Array, size: Size) -> Array:
+        """Return a checked encoded label at another size, by the rules of published evaluation code."""
+        return published_resize.nearest(encoded, size)
 
     def restored(self, prediction: Array, size: Size) -> Array:
         """Return a prediction ``[*axes, H, W]`` at another size: here, linear between pixels."""

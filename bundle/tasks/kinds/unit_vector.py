@@ -9,6 +9,7 @@ from bundle.tasks.agreement import Floats, MeanAngle
 from bundle.tasks.kinds.colours import INVALID_COLOUR, Inks, Rgb
 from bundle.tasks.kinds.kind import Kind, mean_label
 from bundle.tasks.metrics import MeanAngularErrorDeg, Metric, ShareUnderDeg, angles_deg
+from bundle.tasks.published_resize import cubic, unit
 from bundle.tasks.resize import Size, nearest, smooth
 from bundle.tasks.spec import Array, DatasetSpec
 
@@ -60,10 +61,12 @@ class UnitVector(Kind):
         """Return the directions of the means of valid vectors, invalid where the nearest pixel is."""
         valid = np.asarray(encoded.any(axis=2, keepdims=True))
         mean = smooth(np.where(valid, encoded.astype(np.float64) / 127.5 - 1, 0.0), size)
-        length = np.sqrt((mean**2).sum(axis=2, keepdims=True))
-        unit = mean / np.where(length > 0, length, 1.0)
-        kept = nearest(valid, size) & (length > 0)
-        return np.where(kept, np.rint((unit + 1) * 127.5), 0).astype(np.uint8)
+        return encode_directions(np.where(nearest(valid, size), unit(mean), 0.0))
+
+    def resized_as_published(self, encoded: Array, size: Size) -> Array:
+        """Return the directions of cubic means, in which an invalid vector is zero; what is zero then is invalid."""
+        vectors = np.where(encoded.any(axis=2, keepdims=True), encoded.astype(np.float64) / 127.5 - 1, 0.0)
+        return encode_directions(unit(cubic(vectors, size)))
 
     def restored(self, prediction: Array, size: Size) -> Array:
         """Return the directions of the vectors between the pixels."""
@@ -120,6 +123,12 @@ class UnitVector(Kind):
         picture = ((np.clip(floats, -1.0, 1.0) + 1.0) * 127.5).round().astype(np.uint8).transpose(1, 2, 0)
         picture[~floats.any(axis=0)] = INVALID_COLOUR
         return np.ascontiguousarray(picture)
+
+
+def encode_directions(vectors: Floats) -> Array:
+    """Return directions ``[H, W, 3]`` of length 1 as bytes (n + 1) · 127.5; a zero vector becomes (0, 0, 0), invalid."""
+    bytes_ = np.rint((vectors + 1) * 127.5)
+    return np.where(vectors.any(axis=2, keepdims=True), bytes_, 0).astype(np.uint8)
 
 
 def _mean(values: Floats, valid: NDArray[np.bool_]) -> float:

@@ -7,16 +7,19 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from bundle.base.errors import RegressionFailed
 from bundle.formats.contents import VECTORS
 from bundle.formats.manifest import Bundle, Manifest, default_budgets, load_bundle, write_manifest
 from bundle.formats.vectors import Vectors, write_vectors
-from bundle.judging.checks import task_sentence
+from bundle.judging.checks import require_passed, task_sentence
+from bundle.judging.image_sources import labelled
 from bundle.judging.regression_report import Device, Execution
 from bundle.judging.run import run
 from bundle.tasks.spec import Array
 from bundle.tasks.table import TASKS as ROWS
 from bundle.tasks.table import task
 from tests.bundle import made
+from tests.bundle.made_scenes import write_folder
 
 SHAPES: Mapping[str, tuple[int, ...]] = {"semseg": (2, 2), "normals": (3, 1, 2), "depth": (1, 2), "saliency": (1, 2)}
 UNLABELLED = ("semseg", "depth")
@@ -95,3 +98,21 @@ def test_equal_answers_agree_wholly_and_others_do_not(bundle: Bundle) -> None:
     assert "agreement 1.0000 → 0.80" in task_sentence(other, "depth") and "labelled" not in task_sentence(
         other, "depth"
     )
+
+
+def test_on_other_images_the_message_says_where_the_references_answers_are(bundle: Bundle, tmp_path: Path) -> None:
+    """More labels would not help: nothing compares the answers of a task by agreement with a label."""
+    examples = {one.id: (one.image, one.labels) for one in made.evaluated(12)}
+    root = write_folder(tmp_path / "rooms", {"val": tuple(examples)}, examples, made.SPEC).root
+    report = run(bundle, made.session("raw"), EXECUTION, source=labelled(bundle.manifest, root, "val", None))
+    causes = {name: (row.verdict, row.cause) for name, row in report.tasks.items()}
+    assert set(causes.values()) == {("inconclusive", "no_reference")}
+    assert "leave --data out" in task_sentence(report, "semseg") and "--reference" not in task_sentence(
+        report, "semseg"
+    )
+    assert "--reference" in task_sentence(report, "normals") and "leave" not in task_sentence(report, "normals")
+    with pytest.raises(RegressionFailed) as caught:
+        require_passed(report)
+    fixes = dict(part.split(": ") for part in caught.value.fix.split("; "))
+    assert fixes[", ".join(name for name in made.TASKS if name in UNLABELLED)] == "leave --data out"
+    assert "--reference FILE" in fixes[", ".join(name for name in made.TASKS if name not in UNLABELLED)]

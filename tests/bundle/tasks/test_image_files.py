@@ -52,16 +52,14 @@ def test_an_upright_image_is_read(tmp_path: Path, orientation: int | None) -> No
     np.testing.assert_array_equal(read_image(write(tmp_path / "x.png", orientation)), PICTURE)
 
 
-def png(width: int, height: int, bits: int = 8, colour: int = 2) -> bytes:
-    """A PNG whose header tells of a size; its pixels are a bomb of zeros, or all there if it is small."""
+def png(width: int, height: int, bits: int = 8, colour: int = 2, pixels: bytes = bytes(1000)) -> bytes:
+    """A PNG whose header tells of a size; without ``pixels`` they are a bomb of zeros, or all there if it is small."""
 
     def chunk(kind: bytes, content: bytes) -> bytes:
         return struct.pack(">I", len(content)) + kind + content + struct.pack(">I", zlib.crc32(kind + content))
 
     head = struct.pack(">IIBBBBB", width, height, bits, colour, 0, 0, 0)
-    return (
-        b"\x89PNG\r\n\x1a\n" + chunk(b"IHDR", head) + chunk(b"IDAT", zlib.compress(bytes(1000))) + chunk(b"IEND", b"")
-    )
+    return b"\x89PNG\r\n\x1a\n" + chunk(b"IHDR", head) + chunk(b"IDAT", zlib.compress(pixels)) + chunk(b"IEND", b"")
 
 
 @pytest.mark.parametrize("size", [(10**9, 10**9), (100_000, 100_000), (10_000, 9_000), (16_385, 1), (1, 16_385)])
@@ -190,6 +188,16 @@ def palette(colours: list[int]) -> Image.Image:
 def test_what_can_be_rgb_in_one_way_only_is(tmp_path: Path, picture: Image.Image, expected: np.ndarray) -> None:
     picture.save(tmp_path / "x.png")
     np.testing.assert_array_equal(read_image(tmp_path / "x.png"), expected)
+
+
+@pytest.mark.parametrize("bits", [2, 4])
+def test_an_image_in_grey_of_few_bits_is_scaled_as_the_png_standard_says(tmp_path: Path, bits: int) -> None:
+    """A sample becomes floor(sample · 255 / (2^bits − 1) + 0.5)."""
+    samples = np.arange(2**bits, dtype=np.uint8)
+    packed = [int("".join(f"{one:0{bits}b}" for one in row), 2) for row in samples.reshape(-1, 8 // bits)]
+    (tmp_path / "x.png").write_bytes(png(2**bits, 1, bits, 0, bytes([0, *packed])))
+    expected = np.floor(samples * 255.0 / (2**bits - 1) + 0.5)
+    assert read_image(tmp_path / "x.png")[0, :, 1].tolist() == expected.tolist()
 
 
 @pytest.mark.parametrize(

@@ -6,22 +6,19 @@ the border. The cubic kernel is Keys' with a = −0.75. Nothing is smoothed befo
 
 from collections.abc import Callable, Mapping
 from types import MappingProxyType
-from typing import Literal, TypeAlias, get_args
+from typing import TypeAlias
 
 import numpy as np
 from numpy.typing import NDArray
 
-from bundle.tasks.dataset import Image
-from bundle.tasks.spec import Array
+from bundle.tasks.resize import Floats, Size
+from bundle.tasks.spec import Array, Overshoot
 
-Floats: TypeAlias = NDArray[np.float64]
-Size: TypeAlias = tuple[int, int]
-Overshoot: TypeAlias = Literal["as-published", "clipped"]
-OVERSHOOTS: tuple[Overshoot, ...] = get_args(Overshoot)
+Image: TypeAlias = NDArray[np.uint8]
 _A = np.float32(-0.75)
 
 
-def resize_image(image: Image, size: Size, overshoot: Overshoot) -> Image:
+def resize_image(image: Array, size: Size, overshoot: Overshoot) -> Image:
     """Return ``image`` with ``size`` rows and columns by cubic interpolation, which overshoots at sharp edges.
 
     ``as-published`` cuts the fraction off and keeps the lowest byte, so 256 becomes 0. ``clipped`` rounds and clips.
