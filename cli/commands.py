@@ -82,6 +82,11 @@ COMMANDS = (
     ),
     Command("data convert", "cli.convert_data", "Write a published data set as a labelled folder."),
     Command("regress", "cli.regress", "Judge every task of a bundle on this machine against the stored reference."),
+    Command(
+        "compare",
+        "cli.compare",
+        "Compare two results task by task and image by image: two bundles, two variants, two devices.",
+    ),
     Command("report", "cli.draw_report", "Draw the page of a bundle, report.html."),
     Command(
         "bundle verify",
