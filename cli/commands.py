@@ -107,6 +107,11 @@ COMMANDS = (
     Command(
         "bundle keygen", "cli.bundle_commands", "Make a pair of ed25519 keys: KEY signs, KEY.pub checks.", "keygen"
     ),
+    Command(
+        "serve-files",
+        "cli.serve_files",
+        "Write the files with which Triton, OVMS, Model API, DeepStream or Isaac ROS runs a bundle.",
+    ),
     Command("runtime", "cli.write_runtime", "Write the device runtime: the one file a device needs beside an archive."),
     Command(
         "doctor",

@@ -23,6 +23,7 @@ OURS = (
     "examples",
     "labelled_folder",
     "report",
+    "serving",
     "studies",
     "targets",
     "tdss",

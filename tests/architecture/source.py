@@ -15,6 +15,7 @@ PACKAGES = (
     "examples",
     "labelled_folder",
     "report",
+    "serving",
     "studies",
     "targets",
     "tdss",
