@@ -6,11 +6,18 @@
 
 #include <openvino/openvino.hpp>
 
+#include <algorithm>
 #include <fstream>
 #include <iostream>
 #include <iterator>
 #include <string>
 #include <vector>
+
+// The task's name: a port may have several, and the one that the bundle means is that of its Result.
+static std::string task_of(const ov::Output<const ov::Node>& output) {
+    const std::string name = output.get_node()->get_friendly_name();
+    return name.substr(0, name.find("/sink_port_"));
+}
 
 int main(int count, char** words) {
     if (count != 5) {
@@ -40,8 +47,8 @@ int main(int count, char** words) {
     request.infer();
     for (const auto& output : model.outputs()) {
         const ov::Tensor map = request.get_tensor(output);
-        std::ofstream out(std::string(words[4]) + "/" + output.get_any_name() + ".raw", std::ios::binary);
+        std::ofstream out(std::string(words[4]) + "/" + task_of(output) + ".raw", std::ios::binary);
         out.write(static_cast<const char*>(map.data()), static_cast<std::streamsize>(map.get_byte_size()));
-        std::cout << output.get_any_name() << " " << map.get_element_type() << " " << map.get_shape() << "\n";
+        std::cout << task_of(output) << " " << map.get_element_type() << " " << map.get_shape() << "\n";
     }
 }
