@@ -83,6 +83,11 @@ COMMANDS = (
     Command("data convert", "cli.convert_data", "Write a published data set as a labelled folder."),
     Command("regress", "cli.regress", "Judge every task of a bundle on this machine against the stored reference."),
     Command("predict", "cli.predict_source", "Run a bundle on images or a video, and write what each task sees."),
+    Command(
+        "compare",
+        "cli.compare",
+        "Compare two results task by task and image by image: two bundles, two variants, two devices.",
+    ),
     Command("report", "cli.draw_report", "Draw the page of a bundle, report.html."),
     Command(
         "bundle verify",
@@ -102,6 +107,11 @@ COMMANDS = (
     Command("bundle sign", "cli.bundle_commands", "Sign a bundle's manifest with a private key.", "sign"),
     Command(
         "bundle keygen", "cli.bundle_commands", "Make a pair of ed25519 keys: KEY signs, KEY.pub checks.", "keygen"
+    ),
+    Command(
+        "serve-files",
+        "cli.serve_files",
+        "Write the files with which Triton, OVMS, Model API, DeepStream or Isaac ROS runs a bundle.",
     ),
     Command("runtime", "cli.write_runtime", "Write the device runtime: the one file a device needs beside an archive."),
     Command(

@@ -16,7 +16,7 @@ import typer
 from bundle.base.errors import CheckpointError
 from bundle.base.terminal import say
 from bundle.formats.artifacts import Exported, hash_file, load
-from bundle.formats.manifest import Io
+from bundle.formats.io_forms import FORMS, IO_HELP, Io
 from bundle.tasks.preprocess import Preprocess
 from calibration.image_files import ImageFiles, fitted_images
 from compile.graphs.torch_export import OPSET, to_onnx
@@ -99,9 +99,10 @@ def export_module(
 
 
 def _with_io(model: "nn.Module", info: GraphInfo) -> "nn.Module":
-    from compile.graphs.io_wrappers import EdgeModel, RawModel
+    from compile.graphs.io_wrappers import MapModel, RawModel
 
-    return RawModel(model).eval() if info.io == "raw" else EdgeModel(model, info.preprocess, tuple(info.tasks)).eval()
+    form = FORMS[info.io]
+    return (MapModel(model, info.preprocess, tuple(info.tasks), form) if form.maps else RawModel(model)).eval()
 
 
 def _run_eager(wrapped: "nn.Module", info: GraphInfo, feed: Outputs) -> Outputs:
@@ -132,7 +133,7 @@ def main(
     model: Annotated[Path, typer.Option(help="A checkpoint folder: config.toml and model.safetensors.")],
     images: Images,
     out: Out,
-    io: Annotated[Io, typer.Option(help="raw: tensors in and out. edge: camera frames in, maps out.")] = "raw",
+    io: Annotated[Io, typer.Option(help=IO_HELP)] = "raw",
     size: Annotated[tuple[int, int] | None, SIZE] = None,
     split: Split = "calibration",
     count: CheckCount = 4,

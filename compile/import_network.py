@@ -13,7 +13,7 @@ import typer
 
 from bundle.base.terminal import say
 from bundle.formats.artifacts import Exported, hash_file, load
-from bundle.formats.manifest import Io
+from bundle.formats.io_forms import FORMS, IO_HELP, Io
 from bundle.tasks.postprocess import predict
 from bundle.tasks.table import task
 from calibration.image_files import ImageFiles, fitted_images
@@ -58,14 +58,16 @@ def import_network(network: Path, opened: Opened, out: Path, io: Io, images: Ima
 
 def _answer(raws: Outputs, info: GraphInfo) -> Outputs:
     """Return what the graph has to answer, with a batch axis."""
-    if info.io == "raw":
+    if not FORMS[info.io].maps:
         return {name: raw[None] for name, raw in raws.items()}
-    return {name: predict(task(name), raw)[None] for name, raw in raws.items()}
+    made = {name: predict(task(name), raw) for name, raw in raws.items()}
+    return {spec.name: made[spec.name].astype(spec.dtype).reshape(spec.shape) for spec in info.interface[1]}
 
 
 def _with_io(graph: "onnx_ir.Model", info: GraphInfo) -> "onnx_ir.Model":
     """Put preprocessing and postprocessing around a graph, where they belong into it."""
-    if info.io == "raw":
+    form = FORMS[info.io]
+    if not form.maps:
         return graph
     import torch
 
@@ -73,11 +75,13 @@ def _with_io(graph: "onnx_ir.Model", info: GraphInfo) -> "onnx_ir.Model":
     from compile.graphs.torch_export import to_onnx
     from compile.networks.join import join
 
-    size = (info.preprocess.height, info.preprocess.width)
-    frame = torch.zeros((1, *size, 3), dtype=torch.uint8)
-    before = to_onnx(Preprocessing(info.preprocess).eval(), (frame,), [INPUT], ["normalised"])
+    size, [taken] = (info.preprocess.height, info.preprocess.width), info.interface[0]
+    frame = torch.zeros(taken.shape, dtype=getattr(torch, taken.dtype))
+    before = to_onnx(Preprocessing(info.preprocess, form).eval(), (frame,), [INPUT], ["normalised"])
     after = {
-        name: to_onnx(Postprocessing(task(name).kind).eval(), (torch.zeros((1, channels, *size)),), [INPUT], [name])
+        name: to_onnx(
+            Postprocessing(task(name).kind, form).eval(), (torch.zeros((1, channels, *size)),), [INPUT], [name]
+        )
         for name, channels in info.tasks.items()
     }
     return join(before, graph, after)
@@ -89,7 +93,7 @@ def main(
     images: Images,
     out: Out,
     size: Annotated[tuple[int, int] | None, SIZE] = None,
-    io: Annotated[Io, typer.Option(help="raw: tensors in and out. edge: camera frames in, maps out.")] = "raw",
+    io: Annotated[Io, typer.Option(help=IO_HELP)] = "raw",
     split: Split = "calibration",
     count: CheckCount = 4,
     threads: Threads = 0,

@@ -17,7 +17,8 @@ import typer
 
 from bundle.base.strict_json import dumps
 from bundle.base.terminal import print_answer, say
-from bundle.formats.manifest import Io, Manifest
+from bundle.formats.io_forms import IO_HELP, Io
+from bundle.formats.manifest import Manifest
 from bundle.judging.checks import require_agreement, require_passed
 from bundle.judging.regression_report import RegressionReport, read_report
 from bundle.transport.signature import sign
@@ -152,7 +153,7 @@ def main(
     calibration_count: Annotated[int | None, typer.Option(help="How many. Default: 64.")] = None,
     evaluation_split: Annotated[str | None, typer.Option(help="Whose images judge. Default: val.")] = None,
     evaluation_count: Annotated[int | None, typer.Option(help="How many. Default: 100.")] = None,
-    io: Annotated[Io | None, typer.Option(help="raw: tensors. edge: camera frames in, maps out. Default: raw.")] = None,
+    io: Annotated[Io | None, typer.Option(help=f"{IO_HELP} Default: raw.")] = None,
     fold_mode: Annotated[str | None, FOLD_MODE] = None,
     network: Annotated[Path | None, NETWORK] = None,
     size: Annotated[tuple[int, int] | None, SIZE] = None,

@@ -11,8 +11,8 @@ from bundle.base.errors import ArtifactError, InputError
 from bundle.formats.artifacts import Engine, Exported, Folded, Quantized, Simplified
 from bundle.formats.contents import ENGINES, RESULTS, VECTORS
 from bundle.formats.fold import FOLD
+from bundle.formats.manifest import SINCE_4, Manifest, Reference, Seeds, load_bundle, verify_bundle, write_manifest
 from bundle.formats.manifest import Engine as EngineEntry
-from bundle.formats.manifest import Manifest, Reference, Seeds, load_bundle, verify_bundle, write_manifest
 from bundle.formats.outputs import bundle_of, replacing
 from bundle.formats.results import write_result
 from bundle.judging.choice import BENCH, CHOICE, Choice
@@ -101,6 +101,7 @@ def draft_manifest(
     inputs, outputs = info.interface
     reason = status.reason if isinstance(status, DeferredEngine) else ""
     return Manifest(
+        schema_version=4 if info.io in SINCE_4 else 3,
         name=subject.name,
         target=config.target,
         io=info.io,

@@ -60,6 +60,15 @@ def require_runtime(out: Path) -> None:
         InputError: as ``write_runtime`` raises it.
     """
     require_file(out, EARLIER)
+    require_checkout()
+
+
+def require_checkout() -> None:
+    """Do nothing if the runtime file can be made here.
+
+    Raises:
+        InputError: this is no checkout, which alone has the suite.
+    """
     if not (ROOT / SETTINGS).is_file():
         raise InputError(
             "the device runtime is made in a checkout",

@@ -9,8 +9,9 @@ from concurrent.futures import Future, ThreadPoolExecutor
 from itertools import islice
 from typing import TypeAlias
 
+from bundle.formats.io_forms import prediction
 from bundle.formats.manifest import Manifest
-from bundle.judging.frames import feed, prediction
+from bundle.judging.frames import feed
 from bundle.tasks.fit import restore
 from bundle.tasks.spec import Array
 from predict.frame import Clock, Frame
@@ -77,7 +78,8 @@ def maps_of(manifest: Manifest, frame: Frame, answer: Answer, tasks: tuple[str, 
     """Return the tasks' maps at the size of the frame's image."""
     own, policy = (frame.image.shape[0], frame.image.shape[1]), manifest.dataset.size_policy
     return {
-        name: restore(manifest.row(name), prediction(manifest, name, answer[name][0]), own, policy) for name in tasks
+        name: restore(manifest.row(name), prediction(manifest.io, manifest.row(name), answer[name][0]), own, policy)
+        for name in tasks
     }
 
 

@@ -25,6 +25,7 @@ OURS = (
     "labelled_folder",
     "predict",
     "report",
+    "serving",
     "studies",
     "targets",
     "tdss",

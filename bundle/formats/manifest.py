@@ -21,15 +21,15 @@ from bundle.formats.artifacts import TensorSpec, read_file, verify_files
 from bundle.formats.contents import EXPECTED, MANIFEST, RESULTS, VECTORS, check_contents, listable
 from bundle.formats.engines import check_engines
 from bundle.formats.hash_files import Digest, write_hashed
+from bundle.formats.io_forms import Io, interface
 from bundle.formats.results import Result, read_manifest_bytes, read_results, require_results, write_result
 from bundle.tasks.preprocess import Preprocess
 from bundle.tasks.spec import DatasetSpec
 from bundle.tasks.table import Task, task
 
-SCHEMA = 3
+SCHEMA = 4
+SINCE_4: tuple[Io, ...] = ("nchw", "nhwc")  # interfaces that older versions do not know
 STRICT = 0.1  # `strict` budgets are this fraction of the task table's: 99.9 % instead of 99 %
-
-Io = Literal["raw", "edge"]
 
 
 class BundleVariant(Frozen):
@@ -77,10 +77,11 @@ class Manifest(Frozen):
     ``tasks`` maps each task to its raw output channels, in output order; ``budgets`` to the largest tolerated
     relative drop of its metric. ``parents`` maps a stage's name to the sha256 of its artifact. ``results`` names the
     results the bundle was shipped with; their bytes may change (bundle/formats/results.py). ``agreement`` names the tasks
-    that are judged without labels, against the reference's own predictions; version 2 has no such tasks.
+    that are judged without labels, against the reference's own predictions; version 2 has no such tasks. Version 4 is that of the
+    interfaces ``SINCE_4``, and the others are written as version 3.
     """
 
-    schema_version: Literal[2, 3] = 3
+    schema_version: Literal[2, 3, 4] = 3
     name: str
     target: str
     io: Io
@@ -112,6 +113,8 @@ class Manifest(Frozen):
             raise ValueError(
                 f"the shipped variant {self.shipped!r} is none of {[variant.name for variant in self.variants]}"
             )
+        if self.io in SINCE_4 and self.schema_version < 4:
+            raise ValueError(f"io {self.io!r} is of schema_version 4")
         inputs, outputs = interface(self.io, self.preprocess, self.tasks)
         if (self.inputs, self.outputs) != (inputs, outputs):
             raise ValueError(f"a bundle with io {self.io!r} takes {inputs} and gives {outputs}")
@@ -204,25 +207,6 @@ class Bundle(Frozen):
         return write_result(self.folder, name, value, self.sha256)
 
 
-def interface(
-    io: Io, preprocess: Preprocess, tasks: dict[str, int], *, colours: int = 3
-) -> tuple[tuple[TensorSpec, ...], tuple[TensorSpec, ...]]:
-    """Return the input and output specs of a graph: batch 1, static size, outputs in the order of ``tasks``.
-
-    ``raw``: float32 ``[1,3,H,W]`` in, float32 ``[1,C,H,W]`` out. ``edge``: uint8 ``[1,H,W,3]`` in; predictions
-    ``[1,*axes,H,W]`` of the dtypes of the tasks' kinds out. ``colours`` stands for the 3; it is 3 in every bundle.
-    """
-    size = (preprocess.height, preprocess.width)
-    if io == "raw":
-        outputs = tuple(
-            TensorSpec(name=name, dtype="float32", shape=(1, channels, *size)) for name, channels in tasks.items()
-        )
-        return (TensorSpec(name="image", dtype="float32", shape=(1, colours, *size)),), outputs
-    kinds = {name: task(name).kind for name in tasks}
-    outputs = tuple(TensorSpec(name=name, dtype=k.dtype, shape=(1, *k.axes, *size)) for name, k in kinds.items())
-    return (TensorSpec(name="image", dtype="uint8", shape=(1, *size, colours)),), outputs
-
-
 def default_budgets(tasks: Iterable[str], *, strict: bool, agreement: Iterable[str] = ()) -> dict[str, float]:
     """Return each task's budget from the task table (MLPerf's 99 % rule), or a tenth of it (99.9 %).
 
@@ -260,7 +244,7 @@ def parse_manifest(content: bytes, folder: Path) -> Manifest:
         newer = _newer(error)
         raise ArtifactError(
             f"this bundle is of format {newer}, which is newer" if newer else f"{MANIFEST} cannot be read",
-            expected=f"schema_version 2 or {SCHEMA}",
+            expected=f"schema_version 2 to {SCHEMA}",
             got=faults(error),
             where=str(folder / MANIFEST),
             fix="take the tdss-runtime.pyz that was published beside the archive, or the version of the project that built it"

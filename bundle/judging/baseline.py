@@ -14,6 +14,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from bundle.base.errors import InputError
+from bundle.base.limits import LIMITS
 from bundle.formats.manifest import Manifest
 from bundle.judging.criteria import Judging
 from bundle.judging.regression_report import BaselineResult, PackedArrays, RegressionReport, VariantTask
@@ -38,22 +39,44 @@ def unpack(text: str, shape: tuple[int, ...]) -> Floats:
     Raises:
         InputError: the text holds something else.
     """
+    return _unpacked(text, 8 * math.prod(shape), f"packed float64 {list(shape)}").reshape(shape)
+
+
+def unpack_rows(text: str, images: int) -> Floats:
+    """Return the array that was packed for so many images, float64 ``[images, numbers]``.
+
+    Raises:
+        InputError: the text holds something else.
+    """
+    expected = f"packed float64 [{images}, …]"
+    flat = _unpacked(text, LIMITS["array_bytes"].most, expected, whole=False)
+    if images < 1 or flat.size == 0 or flat.size % images:
+        raise _unreadable(expected, f"{flat.size} numbers")
+    return flat.reshape(images, -1)
+
+
+def _unpacked(text: str, size: int, expected: str, *, whole: bool = True) -> Floats:
+    """Return what was packed, flat: of ``size`` bytes, or of at most so many if it is not ``whole``."""
     try:
-        size = 8 * math.prod(shape)
-        content = np.frombuffer(
-            zlib.decompressobj().decompress(base64.b64decode(text, validate=True), size + 1), np.uint8
-        )
-        if len(content) != size:
+        decoder = zlib.decompressobj()
+        content = np.frombuffer(decoder.decompress(base64.b64decode(text, validate=True), size + 1), np.uint8)
+        if len(content) > size or (whole and len(content) != size):
             raise ValueError(f"{'more' if len(content) > size else 'fewer'} than {size} bytes")
-        return np.ascontiguousarray(content.reshape(8, -1).T).view("<f8").reshape(shape).astype(np.float64)
+        if len(content) % 8 or not (whole or decoder.eof):
+            raise ValueError(f"{len(content)} bytes, which end early")
+        return np.ascontiguousarray(content.reshape(8, -1).T).view("<f8").reshape(-1).astype(np.float64)
     except (ValueError, zlib.error) as error:
-        raise InputError(
-            "the per-image arrays of the earlier run cannot be read",
-            expected=f"packed float64 {list(shape)}",
-            got=str(error),
-            where="arrays of regression.json",
-            fix="run the earlier version again",
-        ) from error
+        raise _unreadable(expected, str(error)) from error
+
+
+def _unreadable(expected: str, got: str) -> InputError:
+    return InputError(
+        "the per-image arrays of the earlier run cannot be read",
+        expected=expected,
+        got=got,
+        where="arrays of regression.json",
+        fix="run the earlier version again",
+    )
 
 
 def compare(

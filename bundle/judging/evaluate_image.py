@@ -13,6 +13,7 @@ from numpy.typing import NDArray
 
 from bundle.base.errors import ArtifactError
 from bundle.formats.artifacts import TensorSpec
+from bundle.formats.io_forms import FORMS, prediction
 from bundle.formats.manifest import Manifest
 from bundle.formats.stored_maps import kept, kept_output
 from bundle.formats.vectors import EvaluationSample
@@ -46,7 +47,7 @@ class ImageResult:
 
 
 def feed(manifest: Manifest, stored: EvaluationSample) -> dict[str, Array]:
-    """Return what a session of this bundle takes for a stored image: see ``bundle.formats.manifest.interface``."""
+    """Return what a session of this bundle takes for a stored image: see bundle/formats/io_forms.py."""
     return frames.feed(manifest, stored.image, name=f"image {stored.id!r}")
 
 
@@ -71,13 +72,13 @@ def _see(name: str, output: Array, stored: EvaluationSample, manifest: Manifest)
         return ImageResult(
             figures=arrays, finite=False, agreement=NAN, change=NAN, full_change=NAN, energies=nothing + NAN
         )
-    prediction = output if manifest.io == "edge" else predict(row, output)
-    pair = compared(row, prediction, stored, manifest)
+    made = prediction(manifest.io, row, output)
+    pair = compared(row, made, stored, manifest)
     arrays = {figure.name: np.zeros(figure.shape) if pair is None else figure.per_image(*pair) for figure in figures}
     known, full = stored.predictions.get(name), stored.outputs.get(name)
     exact = None if full is None else predict(row, full)
-    ours, ours_full = kept(kind, prediction), kept_output(prediction)
-    reference, answer = (exact, ours_full) if manifest.io == "edge" else (full, kept_output(output))
+    ours, ours_full = kept(kind, made), kept_output(made)
+    reference, answer = (exact, ours_full) if FORMS[manifest.io].maps else (full, kept_output(output))
     return ImageResult(
         figures=arrays,
         finite=True,
@@ -119,7 +120,7 @@ def _check_output(output: Array, spec: TensorSpec, manifest: Manifest, identifie
         raise _broken(
             f"output {spec.name!r} has the wrong dtype or shape", f"{spec.dtype} {list(spec.shape)}", got, identifier
         )
-    wrong = task(spec.name).kind.out_of_range(output, manifest.tasks[spec.name]) if manifest.io == "edge" else None
+    wrong = task(spec.name).kind.out_of_range(output, manifest.tasks[spec.name]) if FORMS[manifest.io].maps else None
     if wrong is not None:
         raise _broken(f"output {spec.name!r} holds a value that means nothing", *wrong, identifier)
 

@@ -1,11 +1,11 @@
-"""A camera frame in, each task's map out, whichever interface a bundle has (``raw`` or ``edge``, bundle/formats/manifest.py)."""
+"""A camera frame in, each task's map out, whichever interface a bundle has (bundle/formats/io_forms.py)."""
 
 from collections.abc import Mapping
 
+from bundle.formats.io_forms import model_input, prediction
 from bundle.formats.manifest import Manifest
 from bundle.tasks.dataset import check_image
 from bundle.tasks.fit import fit_image
-from bundle.tasks.postprocess import predict
 from bundle.tasks.spec import Array
 from bundle.tasks.table import task
 
@@ -22,9 +22,7 @@ def feed(manifest: Manifest, frame: Array, *, name: str = "the image given") -> 
     if policy is not None:
         size = (preprocess.height, preprocess.width)
         frame = fit_image(check_image(frame, where=name), size, policy, where=name)
-    if manifest.io == "edge":
-        return {"image": preprocess.check(frame, name=name)[None]}
-    return {"image": preprocess.apply(frame, name=name)}
+    return {"image": model_input(manifest.io, preprocess, frame, name=name)}
 
 
 def predictions(manifest: Manifest, outputs: Mapping[str, Array]) -> dict[str, Array]:
@@ -35,9 +33,4 @@ def predictions(manifest: Manifest, outputs: Mapping[str, Array]) -> dict[str, A
     Raises:
         RegressionFailed: a raw output holds NaN or infinity.
     """
-    return {name: prediction(manifest, name, outputs[name][0]) for name in manifest.tasks}
-
-
-def prediction(manifest: Manifest, name: str, output: Array) -> Array:
-    """Return a task's map of its output without the batch axis; raises as ``predictions`` does."""
-    return output if manifest.io == "edge" else predict(task(name), output)
+    return {name: prediction(manifest.io, task(name), outputs[name][0]) for name in manifest.tasks}

@@ -24,12 +24,12 @@ import numpy as np
 import onnx_ir as ir
 
 from bundle.formats.fold import FoldRecord
+from bundle.formats.io_forms import prediction
 from bundle.formats.manifest import default_budgets
 from bundle.judging import wording
 from bundle.judging.verdict import MINIMUM_IMAGES, labelled
 from bundle.tasks.dataset import FolderDataset
 from bundle.tasks.metrics import Floats
-from bundle.tasks.postprocess import predict
 from bundle.tasks.spec import Array
 from bundle.tasks.table import task as task_row
 from compile.folding.linear.matrices import Array as Floats64
@@ -97,7 +97,7 @@ class Agreement:
         for outputs in self.run(model):
             for task, made in found.items():
                 output = outputs[task][0]
-                made.append(predict(task_row(task), output) if self.info.io == "raw" else output)
+                made.append(prediction(self.info.io, task_row(task), output))
         return found
 
     def _measure(self, predictions: Predictions) -> dict[str, float]:
@@ -105,7 +105,7 @@ class Agreement:
         for task, channels in self.tasks.items():
             judge = task_row(task).judge(channels)
             pairs = zip(predictions[task], self.labels[task], strict=True)
-            parts: list[Floats] = [judge.per_image(prediction, label) for prediction, label in pairs]
+            parts: list[Floats] = [judge.per_image(made, label) for made, label in pairs]
             self.counted.setdefault(task, labelled(np.stack(parts), np.stack(parts)))
             found[task] = float(judge.reduce(np.sum(parts, axis=0)))
         return found

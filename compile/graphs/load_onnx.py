@@ -14,7 +14,7 @@ from pydantic import ValidationError
 from bundle.base.errors import ConfigError, GraphError
 from bundle.base.frozen import faults
 from bundle.formats.artifacts import SIDECAR, Exported, Folded, Record, Simplified, TensorSpec, load
-from bundle.formats.manifest import Io
+from bundle.formats.io_forms import Io
 from bundle.tasks.preprocess import Preprocess
 from bundle.tasks.spec import SizePolicy
 from calibration.image_files import ImageFiles

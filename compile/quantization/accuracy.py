@@ -9,13 +9,13 @@ from typing import NamedTuple, TypeAlias
 
 import numpy as np
 
+from bundle.formats.io_forms import prediction
 from bundle.formats.stored_maps import kept, kept_output
 from bundle.judging.sensitivity import TaskDrop
 from bundle.judging.verdict import Rule, judge
 from bundle.tasks.agreement import ENERGIES, energy
 from bundle.tasks.dataset import FolderDataset, decode_label
 from bundle.tasks.metrics import Floats, Metric
-from bundle.tasks.postprocess import predict
 from bundle.tasks.spec import Array
 from bundle.tasks.table import task
 from compile.stage.graph_info import GraphInfo
@@ -121,7 +121,7 @@ class AccuracyEvaluator:
         return self._metrics[name].per_image(self._prediction(name, output), self.samples[index].labels[name])
 
     def _prediction(self, name: str, output: Array) -> Array:
-        return predict(self.rows[name], output) if self.info.io == "raw" else output
+        return prediction(self.info.io, self.rows[name], output)
 
     def _stored(self, name: str, output: Array) -> Array:
         """Return a prediction as the vectors of a bundle keep it, which is what an agreement compares."""

@@ -9,7 +9,7 @@ from pydantic import Field, JsonValue, ValidationError, model_validator
 from bundle.base.errors import ConfigError
 from bundle.base.frozen import Frozen, faults, fix_of
 from bundle.base.limits import Count, CountOrNone, Positive, Seed, Side, SplitName, Threads
-from bundle.formats.manifest import Io
+from bundle.formats.io_forms import Io
 from bundle.judging.sensitivity import SearchConfig
 from bundle.judging.timing import AGAIN
 from bundle.tasks.dataset import FolderDataset

@@ -11,7 +11,7 @@ from bundle.base.frozen import Frozen, faults
 from bundle.base.limits import Channels
 from bundle.base.strict_json import dumps
 from bundle.formats.artifacts import SIDECAR, Artifact, TensorSpec
-from bundle.formats.manifest import Io, interface
+from bundle.formats.io_forms import Io, interface, model_input
 from bundle.tasks.dataset import Image
 from bundle.tasks.image_files import as_grey
 from bundle.tasks.preprocess import Preprocess
@@ -22,8 +22,7 @@ GRAPH_FILE = "model.onnx"
 
 
 class GraphInfo(Frozen):
-    """A graph's contract. ``io`` raw: float32 ``[1, 3, H, W]`` in, raw outputs ``[1, C, H, W]`` out; edge: uint8
-    ``[1, H, W, 3]`` in, predictions ``[1, H, W]`` (normals ``[1, 3, H, W]``) out. ``tasks`` maps a task to its channels.
+    """A graph's contract. bundle/formats/io_forms.py says what each ``io`` takes and gives. ``tasks`` maps a task to its channels.
 
     A graph of another exporter may answer what is no task: ``tasks`` is empty then, and ``free_outputs`` has its outputs.
     It may take ``grey`` images: one channel instead of three, and three equal means and deviations.
@@ -55,9 +54,7 @@ class GraphInfo(Frozen):
         """
         if self.colours == "grey":
             image = as_grey(self.preprocess.check(image, name=name))
-        if self.io == "raw":
-            return {INPUT: np.ascontiguousarray(self.preprocess.apply(image, name=name)[:, : self.channels])}
-        return {INPUT: np.ascontiguousarray(self.preprocess.check(image, name=name)[None, ..., : self.channels])}
+        return {INPUT: model_input(self.io, self.preprocess, image, channels=self.channels, name=name)}
 
 
 class GraphSettings(Frozen):

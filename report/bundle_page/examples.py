@@ -6,6 +6,7 @@ from typing import TypeAlias
 
 import numpy as np
 
+from bundle.formats.io_forms import prediction
 from bundle.formats.manifest import Bundle, Manifest
 from bundle.formats.vectors import EvaluationSample, Vectors
 from bundle.judging import wording
@@ -14,7 +15,6 @@ from bundle.judging.ranking import extremes, losses, reference_scores
 from bundle.judging.regression_report import RegressionReport
 from bundle.tasks.dataset import decode_label
 from bundle.tasks.kinds.colours import Inks
-from bundle.tasks.postprocess import predict
 from bundle.tasks.spec import Array, DatasetSpec
 from bundle.tasks.table import Task, task
 from report.bundle_page.views import Example, ImagesView, Legend, LegendEntry, Picture, TaskExamples
@@ -48,7 +48,7 @@ def answer(manifest: Manifest, stored: EvaluationSample, infer: Infer) -> Answer
 def _prediction(manifest: Manifest, row: Task, output: Array) -> Array | None:
     if not np.isfinite(output).all():
         return None
-    return output if manifest.io == "edge" else predict(row, output)
+    return prediction(manifest.io, row, output)
 
 
 @dataclass(frozen=True, kw_only=True)

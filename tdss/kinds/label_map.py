@@ -13,8 +13,13 @@ class LabelMapTensors(TensorKind[LabelMap]):
     """Labels are uint8 [B, H, W] in 0…C−1 or 255."""
 
     def predict(self, raw: Tensor) -> Tensor:
-        """Return uint8 [B, H, W]; the labels go through float32, for TensorRT makes uint8 outputs from floats only."""
-        return raw.argmax(1).float().to(torch.uint8)
+        """Return uint8 [B, H, W]."""
+        return self.predict_as(raw, torch.uint8)
+
+    def predict_as(self, raw: Tensor, dtype: torch.dtype) -> Tensor:
+        """Return the class in another integer type; to uint8 it goes through float32, for TensorRT makes that from floats only."""
+        label = raw.argmax(1)
+        return label.float().to(dtype) if dtype == torch.uint8 else label.to(dtype)
 
     def loss(self, raw: Tensor, label: Tensor, weight: Tensor | None) -> Tensor:
         """Return the mean cross-entropy; 0 if every pixel is ignored."""

@@ -22,6 +22,10 @@ class TensorKind(ABC, Generic[AnyKind]):
     def predict(self, raw: Tensor) -> Tensor:
         """Return ``kind.predict`` as operators of a graph, of float32 or integers ``[B, *axes, H, W]``."""
 
+    def predict_as(self, raw: Tensor, dtype: torch.dtype) -> Tensor:
+        """Return ``predict`` in another integer type, where it is one of integers; floats stay float32."""
+        return self.predict(raw)
+
     @abstractmethod
     def loss(self, raw: Tensor, label: Tensor, weight: Tensor | None) -> Tensor:
         """Return the mean loss over valid pixels, 0 if there are none; ``weight`` is what ``class_weights`` returned."""

@@ -17,6 +17,7 @@ PACKAGES = (
     "labelled_folder",
     "predict",
     "report",
+    "serving",
     "studies",
     "targets",
     "tdss",

@@ -9,16 +9,15 @@ import numpy as np
 from bundle.formats.artifacts import hash_file
 from bundle.formats.contents import DEVICE_FOLDERS, HASHED, MANIFEST
 from bundle.formats.hash_files import with_hashes, write_hashed
+from bundle.formats.io_forms import Io, interface
 from bundle.formats.manifest import (
     Bundle,
     BundleVariant,
     Engine,
-    Io,
     Manifest,
     Reference,
     Seeds,
     default_budgets,
-    interface,
     load_bundle,
     write_manifest,
 )
@@ -98,6 +97,7 @@ def manifest(folder: Path, io: Io = "raw", budget: float | None = None) -> Manif
     """A manifest of the files in ``folder``."""
     inputs, outputs = interface(io, PREPROCESS, TASKS)
     return Manifest(
+        schema_version=4 if io in ("nchw", "nhwc") else 3,
         name="made",
         target="reference",
         io=io,
@@ -144,10 +144,17 @@ def session(io: Io, change: Change = unchanged) -> Callable[[dict[str, Array]], 
     """A compiled model: the same arithmetic, with ``change(task, raw [1, C, H, W])`` applied to its raw outputs."""
 
     def infer(feed: dict[str, Array]) -> dict[str, Array]:
-        pixels = feed["image"] if io == "raw" else PREPROCESS.apply(feed["image"][0])
+        given = feed["image"]
+        frame = given[0].transpose(1, 2, 0) if io == "nchw" else given[0]
+        pixels = given if io == "raw" else PREPROCESS.apply(frame.astype(np.uint8))
         raw = {name: change(name, output) for name, output in model(pixels).items()}
         if io == "raw":
             return raw
-        return {name: predict(task(name), output[0])[None] for name, output in raw.items()}
+        maps = {name: predict(task(name), output[0])[None] for name, output in raw.items()}
+        if io == "edge":
+            return maps
+        for name in CLASSES:
+            maps[name] = maps[name].astype(np.int32)[..., None] if io == "nhwc" else maps[name].astype(np.int32)
+        return maps
 
     return infer

@@ -8,7 +8,7 @@ from typing import TypeAlias
 import pytest
 
 from bundle.formats.artifacts import Exported, Simplified
-from bundle.formats.manifest import Io
+from bundle.formats.io_forms import Io
 from bundle.tasks.dataset import FolderDataset
 from calibration.image_files import ImageFiles
 from calibration.sampling import CalibrationSet, from_folder

@@ -7,7 +7,7 @@ from pathlib import Path
 import numpy as np
 import torch
 
-from bundle.formats.manifest import Io
+from bundle.formats.io_forms import FORMS, Io
 from bundle.tasks.preprocess import Preprocess
 from bundle.tasks.spec import Array
 from compile.stage.graph_info import GraphInfo
@@ -30,7 +30,7 @@ CONFIG = ModelConfig(
     decoder=HrnetConfig(widths=(8, 8), hidden=16),
     tasks=TASKS,
 )
-INFO = {io: GraphInfo(io=io, preprocess=Preprocess(height=SIDE, width=SIDE), tasks=TASKS) for io in ("raw", "edge")}
+INFO = {io: GraphInfo(io=io, preprocess=Preprocess(height=SIDE, width=SIDE), tasks=TASKS) for io in FORMS}
 CALIBRATION = tuple(f"c{number}" for number in range(6))
 EVALUATION = tuple(f"v{number}" for number in range(22))  # every other one shows people
 ROOT = Path(__file__).resolve().parents[2]

@@ -5,7 +5,7 @@ from pathlib import Path
 
 import onnx
 
-from bundle.formats.manifest import Io
+from bundle.formats.io_forms import Io
 from targets.base import ExecutedOn, RunConfig, Session, Variant, VariantRecipe
 from targets.table import TARGETS, target
 from tests.contract.graphs import Case

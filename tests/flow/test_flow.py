@@ -8,6 +8,7 @@ import pytest
 import torch
 
 from bundle.base.errors import DatasetError
+from bundle.formats.io_forms import FORMS
 from bundle.formats.manifest import Bundle, load_bundle
 from bundle.formats.vectors import Vectors
 from bundle.judging.regression_report import read_report
@@ -103,7 +104,7 @@ def test_a_label_is_decoded_from_its_file(scenes: Path) -> None:
 
 def test_the_graph_predicts_what_numpy_does(row: Task) -> None:
     raw = np.random.default_rng(0).normal(scale=9, size=(2, 5, 6)).astype(np.float32)
-    inside = Postprocessing(row.kind)(torch.from_numpy(raw[None])).numpy()[0]
+    inside = Postprocessing(row.kind, FORMS["edge"])(torch.from_numpy(raw[None])).numpy()[0]
     np.testing.assert_array_equal(inside, predict(row, raw), strict=True)
 
 

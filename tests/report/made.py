@@ -7,16 +7,8 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from bundle.formats.manifest import (
-    BundleVariant,
-    Engine,
-    Manifest,
-    Reference,
-    Seeds,
-    default_budgets,
-    interface,
-    write_manifest,
-)
+from bundle.formats.io_forms import interface
+from bundle.formats.manifest import BundleVariant, Engine, Manifest, Reference, Seeds, default_budgets, write_manifest
 from bundle.formats.vectors import Evaluated, write_vectors
 from bundle.tasks.dataset import output_channels
 from bundle.tasks.preprocess import Preprocess

@@ -68,9 +68,10 @@ class LabelMap(Kind):
         return spec.ignore_index
 
     def out_of_range(self, prediction: Array, channels: int) -> tuple[str, str] | None:
-        """Return the classes and the largest number, if that is no class."""
-        largest = int(prediction.max())
-        return (f"0 to {channels - 1}", str(largest)) if largest >= channels else None
+        """Return the classes, and the smallest or the largest number if that is no class."""
+        ends = int(prediction.min()), int(prediction.max())
+        wrong = next((end for end in ends if not 0 <= end < channels), None)
+        return None if wrong is None else (f"0 to {channels - 1}", str(wrong))
 
     def compact(self, prediction: Array) -> Array:
         """Return it as it is."""

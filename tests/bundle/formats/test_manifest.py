@@ -10,12 +10,12 @@ from bundle.base.errors import ArtifactError
 from bundle.formats.artifacts import TensorSpec
 from bundle.formats.contents import ENGINES, MANIFEST, RESULTS
 from bundle.formats.engines import write_engine_file
+from bundle.formats.io_forms import Io, interface
 from bundle.formats.manifest import (
     BundleVariant,
     Engine,
     Manifest,
     default_budgets,
-    interface,
     load_bundle,
     read_manifest,
     verify_bundle,
@@ -105,8 +105,8 @@ def test_a_file_the_bundle_needs_must_be_listed(folder: Path, name: str) -> None
 
 
 def test_a_manifest_of_another_schema_says_so(folder: Path) -> None:
-    write_manifest(folder, manifest(folder).model_copy(update={"schema_version": 4}))
-    with pytest.raises(ArtifactError, match="of format 4, which is newer"):
+    write_manifest(folder, manifest(folder).model_copy(update={"schema_version": 5}))
+    with pytest.raises(ArtifactError, match="of format 5, which is newer"):
         read_manifest(folder)
 
 
@@ -165,6 +165,27 @@ def test_edge_interface() -> None:
         "depth": ("float32", (1, HEIGHT, WIDTH)),
         "edge": ("float32", (1, HEIGHT, WIDTH)),
     }
+
+
+@pytest.mark.parametrize(
+    ("io", "image", "label"), [("nchw", (1, 3, HEIGHT, WIDTH), ()), ("nhwc", (1, HEIGHT, WIDTH, 3), (1,))]
+)
+def test_interfaces_of_float_pixels(io: Io, image: tuple[int, ...], label: tuple[int, ...]) -> None:
+    inputs, outputs = interface(io, PREPROCESS, TASKS)
+    assert inputs == (TensorSpec(name="image", dtype="float32", shape=image),)
+    edge = {spec.name: spec for spec in interface("edge", PREPROCESS, TASKS)[1]}
+    for spec in outputs:
+        if edge[spec.name].dtype == "uint8":
+            assert (spec.dtype, spec.shape) == ("int32", (1, HEIGHT, WIDTH, *label))
+        else:
+            assert spec == edge[spec.name]
+
+
+def test_the_interfaces_of_version_4_are_refused_as_version_3(tmp_path: Path) -> None:
+    made = manifest(tmp_path, "nhwc").model_dump()
+    assert Manifest.model_validate(made).schema_version == 4
+    with pytest.raises(ValueError, match="io 'nhwc' is of schema_version 4"):
+        Manifest.model_validate({**made, "schema_version": 3})
 
 
 def test_budgets_are_the_99_and_the_99_9_percent_rules() -> None:

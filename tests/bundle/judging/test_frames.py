@@ -6,14 +6,16 @@ import numpy as np
 import pytest
 
 from bundle.base.errors import DatasetError
-from bundle.formats.manifest import Io
+from bundle.formats.io_forms import Io
 from bundle.judging.frames import feed, predictions
 from bundle.tasks.postprocess import predict
 from bundle.tasks.table import task
 from tests.bundle.made import HEIGHT, PREPROCESS, TASKS, WIDTH, image, make_bundle, model, session
 
+IOS: tuple[Io, ...] = ("raw", "edge", "nchw", "nhwc")
 
-@pytest.mark.parametrize("io", ["raw", "edge"])
+
+@pytest.mark.parametrize("io", IOS)
 def test_maps_are_the_models_answers_whatever_the_interface(tmp_path: Path, io: Io) -> None:
     manifest = make_bundle(tmp_path / "b", io=io, count=2).manifest
     fed = feed(manifest, image(0))
@@ -26,7 +28,7 @@ def test_maps_are_the_models_answers_whatever_the_interface(tmp_path: Path, io: 
         np.testing.assert_array_equal(values, predict(task(name), expected[name][0]))
 
 
-@pytest.mark.parametrize("io", ["raw", "edge"])
+@pytest.mark.parametrize("io", IOS)
 def test_a_frame_of_another_size_or_type_is_refused_by_name(tmp_path: Path, io: Io) -> None:
     manifest = make_bundle(tmp_path / "b", io=io, count=2).manifest
     with pytest.raises(DatasetError, match="wrong size") as caught:
@@ -38,7 +40,7 @@ def test_a_frame_of_another_size_or_type_is_refused_by_name(tmp_path: Path, io: 
             feed(manifest, frame)
 
 
-@pytest.mark.parametrize("io", ["raw", "edge"])
+@pytest.mark.parametrize("io", IOS)
 def test_a_frame_gets_the_size_by_the_policy_of_the_bundles_data(tmp_path: Path, io: Io) -> None:
     manifest = make_bundle(tmp_path / "b", io=io, count=2).manifest
     spec = manifest.dataset.model_copy(update={"schema_version": 2, "size_policy": "stretch"})

@@ -12,7 +12,8 @@ import pytest
 from bundle.base.errors import ArtifactError, RegressionFailed
 from bundle.formats.artifacts import hash_file
 from bundle.formats.contents import VECTORS
-from bundle.formats.manifest import Bundle, Io
+from bundle.formats.io_forms import Io
+from bundle.formats.manifest import Bundle
 from bundle.formats.vectors import FULL, Evaluated, Vectors, write_vectors
 from bundle.judging import wording
 from bundle.judging.checks import require_passed, sentence
@@ -32,7 +33,7 @@ Infer = Callable[[dict[str, Array]], dict[str, Array]]
 @pytest.fixture(scope="module")
 def bundles(tmp_path_factory: pytest.TempPathFactory) -> dict[Io, Bundle]:
     root = tmp_path_factory.mktemp("bundles")
-    ios: tuple[Io, ...] = ("raw", "edge")
+    ios: tuple[Io, ...] = ("raw", "edge", "nchw", "nhwc")
     return {io: make_bundle(root / io, io=io, count=COUNT) for io in ios}
 
 
@@ -49,7 +50,7 @@ def noisy(only: str, scale: float) -> Callable[[str, Array], Array]:
     return change
 
 
-@pytest.mark.parametrize("io", ["raw", "edge"])
+@pytest.mark.parametrize("io", ["raw", "edge", "nchw", "nhwc"])
 def test_the_reference_itself_passes_with_no_difference(bundles: dict[Io, Bundle], io: Io) -> None:
     report = judge(bundles[io], session(io))
     assert report.passed and report.images == COUNT and report.delta_m == 0.0

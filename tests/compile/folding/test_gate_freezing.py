@@ -8,11 +8,12 @@ import pytest
 import torch
 
 from bundle.formats.fold import FoldRecord
+from bundle.formats.io_forms import FORMS
 from bundle.judging.verdict import MINIMUM_IMAGES
 from bundle.tasks.dataset import SPEC_FILE, FolderDataset, load_spec
 from calibration.image_files import ImageFiles
 from compile.folding.gate_freezing import Agreement, freeze_gates, read_labels
-from compile.graphs.io_wrappers import EdgeModel, RawModel
+from compile.graphs.io_wrappers import MapModel, RawModel
 from compile.graphs.pytorch.convert import values_of
 from compile.stage.compare import Outputs, run_model
 from compile.stage.config import FreezeOptions
@@ -134,7 +135,7 @@ def test_labels_are_used_where_every_image_has_them(scenes: Path) -> None:
 @pytest.mark.parametrize("io", ["raw", "edge"])
 def test_a_model_does_not_drop_against_itself(images: ImageFiles, io: str) -> None:
     info, model = made.INFO[io], made.model()  # type: ignore[index]
-    wrapped = RawModel(model) if io == "raw" else EdgeModel(model, info.preprocess, tuple(made.TASKS))
+    wrapped = RawModel(model) if io == "raw" else MapModel(model, info.preprocess, tuple(made.TASKS), FORMS["edge"])
     feeds = [info.feed(image) for _, image in images.first(3).read()]
     graph = export_simplified(
         wrapped.eval(), torch.tensor(feeds[0]["image"]), names=("image",), outputs=tuple(made.TASKS)

@@ -1,0 +1,1 @@
+"""Configuration files with which other frameworks run a bundle's graph."""
