@@ -34,7 +34,6 @@ from compile.stage.console import EscapingConsole
 from compile.stage.options import BUDGETS, FOLD_MODE, NETWORK, SHIPPED_DATA, SHIPPED_MODEL, SIZE, TARGET
 from compile.stage.store import in_use
 from compile.stage_runs import (
-    STORE,
     run_build,
     run_export,
     run_fold,
@@ -77,7 +76,7 @@ def build_and_judge(config: BuildConfig, progress: Say) -> tuple[Path, Regressio
     The folder's own regression.json may be another's: whoever judges the bundle later, on other terms, writes there.
     """
     context = prepare_build(config, progress)
-    with in_use(config.out / STORE):
+    with in_use(context.store):
         return _run_stages(context)
 
 
@@ -178,6 +177,7 @@ def main(
     out: Annotated[
         Path | None, typer.Option(help="For bundles and the stage store. Default: build, in the working directory.")
     ] = None,
+    store: Annotated[str | None, typer.Option(help="The stage store: a folder or a URL. Default: OUT/.store.")] = None,
     sign_with: Annotated[Path | None, typer.Option("--sign", help="Sign the bundle with this private key.")] = None,
     as_json: Annotated[bool, typer.Option("--json", help="Print the bundle's folder and regression.json.")] = False,
 ) -> None:

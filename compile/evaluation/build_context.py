@@ -10,6 +10,7 @@ from compile.evaluation import vectors
 from compile.evaluation.preflight import budgets_of, require_evaluation, require_outputs, require_packages
 from compile.evaluation.subject import Subject, open_subject
 from compile.stage.config import BuildConfig
+from compile.stage.store import STORE, Root, open_store
 from targets.base import RunConfig, Target
 from targets.table import target as find_target
 
@@ -28,6 +29,7 @@ class BuildContext(NamedTuple):
     evaluation: vectors.Drawn
     budgets: dict[str, float]
     folder: Path  # where the bundle is published
+    store: Root  # where the stages' artifacts are
     say: Say
 
 
@@ -65,4 +67,5 @@ def prepare_build(config: BuildConfig, progress: Say) -> BuildContext:
     require_evaluation(dataset, evaluation.ids + evaluation.rest, subject.labelled, preprocess)
     if len(evaluation.ids) < config.evaluation.count:
         progress(f"evaluation: only {len(evaluation.ids)} images of the {config.evaluation.count} asked for")
-    return BuildContext(config, subject, target, run, dataset, drawn, evaluation, budgets, folder, progress)
+    store = open_store(config.store, config.out / STORE)
+    return BuildContext(config, subject, target, run, dataset, drawn, evaluation, budgets, folder, store, progress)

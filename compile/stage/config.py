@@ -113,6 +113,7 @@ class BuildConfig(Frozen):
     timing: TimingConfig = TimingConfig()
     seed: Seed = 0
     out: Path = Path("build")
+    store: str = ""  # of stages: a folder or an fsspec URL; "": OUT/.store
     sign: Path | None = None  # the private key that signs the bundle; None: it is not signed
 
     @property

@@ -18,9 +18,8 @@ from bundle.base.isolated import module
 from bundle.formats.artifacts import SIDECAR, Exported, Record, hash_folder
 from bundle.formats.manifest import read_manifest
 from compile.stage.code_hash import code_hash
-from compile.stage.store import StageKey, tool_versions
+from compile.stage.store import STORE, StageKey, tool_versions
 from compile.stage.tools import STAGES
-from compile.stage_runs import STORE
 from studies.zoo.rows import Row
 from tdss.config_file import checkpoint_digest
 
