@@ -87,7 +87,8 @@ def _run_stages(context: BuildContext) -> tuple[Path, RegressionReport]:
     if unchanged(folder, manifest):
         context.say(f"bundle: unchanged, {folder}")
     else:
-        publish(folder, manifest, built.parts, built.judged, context.run)
+        with context.machine.working():
+            publish(folder, manifest, built.parts, built.judged, context.run)
         context.say(f"bundle: {folder} ({perf_counter() - start:.1f} s)")
     if context.config.sign is not None:
         context.say(f"bundle: signed, {sign(folder, context.config.sign).name}")
@@ -121,7 +122,7 @@ def _judge(context: BuildContext, parts: StageArtifacts) -> Built:
     subject = context.subject
     draft = draft_manifest(config, subject, context.calibration, parts, terms_of(context, parts.vectors))
     eager = (lambda: subject.open(config.threads)) if subject.eager else None
-    terms = judge.JudgeSettings(draft, config.timing, config.allow_inconclusive, eager)
+    terms = judge.JudgeSettings(draft, config.timing, config.allow_inconclusive, eager, context.machine)
     settings = target_settings(context) | {
         "budgets": dict(draft.budgets),
         "agreement": list(draft.agreement),
@@ -178,6 +179,10 @@ def main(
         Path | None, typer.Option(help="For bundles and the stage store. Default: build, in the working directory.")
     ] = None,
     store: Annotated[str | None, typer.Option(help="The stage store: a folder or a URL. Default: OUT/.store.")] = None,
+    machine: Annotated[
+        Path | None,
+        typer.Option(help="A lock file: of the builds that name it, one measures at a time. Default: none."),
+    ] = None,
     sign_with: Annotated[Path | None, typer.Option("--sign", help="Sign the bundle with this private key.")] = None,
     as_json: Annotated[bool, typer.Option("--json", help="Print the bundle's folder and regression.json.")] = False,
 ) -> None:

@@ -48,7 +48,7 @@ def run_stage(
 
     def make_timed(out: Path) -> ArtifactT:
         made.append(out)
-        with timed(name, context.say):
+        with context.machine.working(), timed(name, context.say):
             return make(out)
 
     key = stage_key(name, inputs=inputs, settings=settings)

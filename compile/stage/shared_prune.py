@@ -40,10 +40,11 @@ def _list(opened: Opened, url: str) -> Listed:
     if not opened.system.exists(f"{opened.root}/{MARK}"):
         raise no_store(url, "a place that no build keeps its stages in")
     found: dict[tuple[str, str], dict[str, int]] = defaultdict(dict)
-    for path, info in opened.system.find(opened.root, detail=True).items():
-        stage, key, *name = [*path.removeprefix(opened.root).strip("/").split("/"), "", ""]
-        if KEY.fullmatch(key) and name[0]:
-            found[stage, key][name[0]] = int(info["size"])
+    listed: dict[str, dict[str, float]] = opened.system.find(opened.root, detail=True)
+    for path, info in listed.items():
+        stage, key, name = [*path.removeprefix(opened.root).strip("/").split("/"), "", ""][:3]
+        if KEY.fullmatch(key) and name:
+            found[stage, key][name] = int(info["size"])
     return Listed(found)
 
 

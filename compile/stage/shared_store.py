@@ -82,8 +82,11 @@ def reached(url: str) -> Iterator[Opened]:
     except ProjectError:
         raise
     except ImportError as error:
-        package = error.name or url.partition(":")[0]
-        raise not_installed(f"a stage store at {url}", package, extra="store", where=url, error=error) from error
+        cause = error.__cause__
+        name = error.name or (cause.name if isinstance(cause, ImportError) else None) or url.partition(":")[0]
+        raise not_installed(
+            f"a stage store at {url}", name.partition(".")[0], extra="store", where=url, error=error
+        ) from error
     except Exception as error:
         raise InputError(
             "the stage store cannot be reached or written",

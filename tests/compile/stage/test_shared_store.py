@@ -214,10 +214,14 @@ def test_a_store_that_goes_away_loses_nothing(tmp_path: Path) -> None:
     obtain(open_store(f"file://{shared}", tmp_path / "two"), Exported, KEY, never, quiet)
 
 
-def test_a_package_that_is_not_installed_is_named(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setitem(sys.modules, "fsspec.core", None)
-    with pytest.raises(TargetUnavailable, match=r"a stage store at memory://x needs fsspec") as caught:
-        open_store("memory://x", tmp_path)
+@pytest.mark.parametrize(("module", "url"), [("fsspec.core", "memory://x"), ("s3fs", "s3://x")])
+def test_a_package_that_is_not_installed_is_named(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, module: str, url: str
+) -> None:
+    monkeypatch.setitem(sys.modules, module, None)
+    monkeypatch.delitem(sys.modules["fsspec.registry"]._registry, "s3", raising=False)
+    with pytest.raises(TargetUnavailable, match=f"a stage store at {url} needs {module.partition('.')[0]},") as caught:
+        open_store(url, tmp_path)
     assert "[store]" in caught.value.fix
 
 
@@ -242,19 +246,17 @@ def test_the_commands_list_and_prune(url: str, tmp_path: Path, capsys: pytest.Ca
 
 
 def test_a_folder_needs_no_fsspec(tmp_path: Path) -> None:
-    code = """
+    code = f"""
 import sys
 from pathlib import Path
 from bundle.formats.artifacts import Exported
 from compile.stage.store import in_use, obtain, open_store
-from tests.compile.stage.test_prune import make, stage_key
+{MAKES}
 root = open_store(sys.argv[1], Path("unused"))
 with in_use(root):
     assert obtain(root, Exported, stage_key(0), make, print).folder.is_relative_to(sys.argv[1])
-print(sorted({"fsspec", "s3fs", "dask"} & set(sys.modules)))
+print(sorted({{"fsspec", "s3fs", "dask"}} & set(sys.modules)))
 """
-    # What tests.compile.made brings is not what is asked about.
-    code = code.replace("from tests.compile.stage.test_prune import make, stage_key", MAKES)
     ran = subprocess.run(
         [sys.executable, "-c", code, str(tmp_path / "store")], cwd=ROOT, check=True, capture_output=True
     )
