@@ -31,7 +31,7 @@ from compile.stage.artifacts import Judged, variants_of
 from compile.stage.command import run_script
 from compile.stage.config import BuildConfig, given_settings, load_config
 from compile.stage.console import EscapingConsole
-from compile.stage.options import BUDGETS, FOLD_MODE, NETWORK, SHIPPED_DATA, SHIPPED_MODEL, SIZE, TARGET
+from compile.stage.options import BUDGETS, FOLD_MODE, MACHINE, NETWORK, SHIPPED_DATA, SHIPPED_MODEL, SIZE, TARGET
 from compile.stage.store import in_use
 from compile.stage_runs import (
     run_build,
@@ -175,14 +175,9 @@ def main(
     timing_runs: Annotated[int | None, typer.Option(help="Timed rounds. Default: 15.")] = None,
     timing_warmup: Annotated[int | None, typer.Option(help="Untimed rounds before them. Default: 3.")] = None,
     seed: Annotated[int | None, typer.Option(help="Of the draws and the bootstrap. Default: 0.")] = None,
-    out: Annotated[
-        Path | None, typer.Option(help="For bundles and the stage store. Default: build, in the working directory.")
-    ] = None,
+    out: Annotated[Path | None, typer.Option(help="For bundles and the stage store. Default: ./build.")] = None,
     store: Annotated[str | None, typer.Option(help="The stage store: a folder or a URL. Default: OUT/.store.")] = None,
-    machine: Annotated[
-        Path | None,
-        typer.Option(help="A lock file: of the builds that name it, one measures at a time. Default: none."),
-    ] = None,
+    machine: Annotated[Path | None, MACHINE] = None,
     sign_with: Annotated[Path | None, typer.Option("--sign", help="Sign the bundle with this private key.")] = None,
     as_json: Annotated[bool, typer.Option("--json", help="Print the bundle's folder and regression.json.")] = False,
 ) -> None:

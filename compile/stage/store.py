@@ -200,7 +200,7 @@ def in_use(root: Root) -> Iterator[None]:
 
 
 def tidy(folder: Path) -> None:
-    """Remove what killed runs left in every stage, and the locks of keys that have no entry; nobody else may use the store."""
+    """Remove what killed runs left in every stage, and the locks of keys that have no entry. No other process may use the store."""
     for stage in folder.glob("[!.]*/"):
         if stage.is_symlink():
             continue

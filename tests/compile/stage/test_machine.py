@@ -1,4 +1,4 @@
-"""Builds that share a machine: many work, one measures, and nobody works then."""
+"""Builds that share a machine: many work, one measures, and no other works then."""
 
 import threading
 from pathlib import Path

@@ -32,7 +32,7 @@ def written(folder: Path, models: tuple[Path, Path], scenes: Path, out: Path) ->
         f'targets = {list(TARGETS)}\nout = "{out}"\n'
         f'[models.one]\ncheckpoint = "{models[0]}"\n[models.two]\ncheckpoint = "{models[1]}"\n'
         f'[build]\ndata = "{scenes}"\nthreads = 1\nbudgets = {{ {", ".join(f"{name} = 10.0" for name in TASKS)} }}\n'
-        "evaluation = { count = 6, hard = 0 }\ncalibration = { count = 2 }\nsearch.enabled = false\n"
+        "evaluation = { hard = 0 }\ncalibration = { count = 2 }\nsearch.enabled = false\n"
         "timing = { runs = 2, warmup = 1, again = 0, gain = 0.01 }\n"
     )
     return path
