@@ -33,6 +33,9 @@ COMMANDS = (
         "compile.pipeline",
         "Compile a checkpoint for a target: every stage, the bundle, the regression table.",
     ),
+    Command(
+        "sweep", "cli.sweep", "Build models for targets from one file, here or on a Dask cluster; one page over all."
+    ),
     Command("export", "compile.export", "Export a checkpoint to ONNX."),
     Command(
         "import-network",

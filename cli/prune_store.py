@@ -10,12 +10,12 @@ import typer
 from bundle.base.errors import InputError
 from bundle.base.strict_json import dumps
 from bundle.base.terminal import print_answer, say
-from cli.list_store import STORE
-from compile.stage import prune
+from cli.list_store import STORE, entries_of
+from compile.stage import prune, shared_prune
 
 
 def main(
-    store: Annotated[Path, typer.Option(help="The stage store: OUT/.store of a build.")] = STORE,
+    store: Annotated[str, typer.Option(help="The stage store: OUT/.store of a build, or a URL.")] = STORE,
     max_bytes: Annotated[
         str | None, typer.Option(help="Keep at most this: 2GB, 500MiB, or a number of bytes. Default: no limit.")
     ] = None,
@@ -40,9 +40,11 @@ def main(
     size = inf if max_bytes is None else prune.read_size(max_bytes)
     age = inf if older_than is None else prune.read_age(older_than)
     if dry_run:
-        gone = prune.choose(prune.entries(store), max_bytes=size, older_than_s=age, now=time.time())
+        gone = prune.choose(entries_of(store), max_bytes=size, older_than_s=age, now=time.time())
+    elif "://" in store:
+        gone = shared_prune.prune(store, max_bytes=size, older_than_s=age)
     else:
-        gone = prune.prune(store, max_bytes=size, older_than_s=age, say=say)
+        gone = prune.prune(Path(store), max_bytes=size, older_than_s=age, say=say)
     if as_json:
         answer = {"removed": [entry.model_dump() for entry in gone], "dry_run": dry_run}
         print_answer(dumps(answer))

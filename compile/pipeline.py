@@ -32,10 +32,9 @@ from compile.stage.artifacts import Judged, variants_of
 from compile.stage.command import run_script
 from compile.stage.config import BuildConfig, given_settings, load_config
 from compile.stage.console import EscapingConsole
-from compile.stage.options import BUDGETS, FOLD_MODE, NETWORK, SHIPPED_DATA, SHIPPED_MODEL, SIZE, TARGET
+from compile.stage.options import BUDGETS, FOLD_MODE, MACHINE, NETWORK, SHIPPED_DATA, SHIPPED_MODEL, SIZE, TARGET
 from compile.stage.store import in_use
 from compile.stage_runs import (
-    STORE,
     run_build,
     run_export,
     run_fold,
@@ -78,7 +77,7 @@ def build_and_judge(config: BuildConfig, progress: Say) -> tuple[Path, Regressio
     The folder's own regression.json may be another's: whoever judges the bundle later, on other terms, writes there.
     """
     context = prepare_build(config, progress)
-    with in_use(config.out / STORE):
+    with in_use(context.store):
         return _run_stages(context)
 
 
@@ -89,7 +88,8 @@ def _run_stages(context: BuildContext) -> tuple[Path, RegressionReport]:
     if unchanged(folder, manifest):
         context.say(f"bundle: unchanged, {folder}")
     else:
-        publish(folder, manifest, built.parts, built.judged, context.run)
+        with context.machine.working():
+            publish(folder, manifest, built.parts, built.judged, context.run)
         context.say(f"bundle: {folder} ({perf_counter() - start:.1f} s)")
     if context.config.sign is not None:
         context.say(f"bundle: signed, {sign(folder, context.config.sign).name}")
@@ -123,7 +123,7 @@ def _judge(context: BuildContext, parts: StageArtifacts) -> Built:
     subject = context.subject
     draft = draft_manifest(config, subject, context.calibration, parts, terms_of(context, parts.vectors))
     eager = (lambda: subject.open(config.threads)) if subject.eager else None
-    terms = judge.JudgeSettings(draft, config.timing, config.allow_inconclusive, eager)
+    terms = judge.JudgeSettings(draft, config.timing, config.allow_inconclusive, eager, context.machine)
     settings = target_settings(context) | {
         "budgets": dict(draft.budgets),
         "agreement": list(draft.agreement),
@@ -176,9 +176,9 @@ def main(
     timing_runs: Annotated[int | None, typer.Option(help="Timed rounds. Default: 15.")] = None,
     timing_warmup: Annotated[int | None, typer.Option(help="Untimed rounds before them. Default: 3.")] = None,
     seed: Annotated[int | None, typer.Option(help="Of the draws and the bootstrap. Default: 0.")] = None,
-    out: Annotated[
-        Path | None, typer.Option(help="For bundles and the stage store. Default: build, in the working directory.")
-    ] = None,
+    out: Annotated[Path | None, typer.Option(help="For bundles and the stage store. Default: ./build.")] = None,
+    store: Annotated[str | None, typer.Option(help="The stage store: a folder or a URL. Default: OUT/.store.")] = None,
+    machine: Annotated[Path | None, MACHINE] = None,
     sign_with: Annotated[Path | None, typer.Option("--sign", help="Sign the bundle with this private key.")] = None,
     as_json: Annotated[bool, typer.Option("--json", help="Print the bundle's folder and regression.json.")] = False,
 ) -> None:

@@ -32,7 +32,7 @@ from compile.stage.command import announce, claim, run_script, timed
 from compile.stage.compare import OutputError, Outputs, compare, require, run_graph
 from compile.stage.graph_info import GRAPH_FILE, graph_info, read_settings
 from compile.stage.options import CalibrationImages, Device, Out, RecordAsJson, Split, TargetName, Threads
-from compile.stage.store import seal, stage_tools, writing
+from compile.stage.store import Root, seal, stage_tools, writing
 from targets.base import RunConfig, Target, Variant, VariantRecipe
 from targets.table import target as find_target
 
@@ -49,7 +49,7 @@ def quantize(
     target: Target,
     run: RunConfig,
     *,
-    cache: Path,
+    cache: Root,
     held: ImageFiles = NOTHING_HELD,
 ) -> Quantized:
     """Write a ``Quantized`` artifact in ``out``: the graph of each of the target's variants, each checked on real images.

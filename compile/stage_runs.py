@@ -30,7 +30,6 @@ from tdss.card import CARD
 if TYPE_CHECKING:
     from compile.networks.open import Opened
 
-STORE = ".store"
 CHECK_IMAGES = 2
 FROZEN_IMAGES = 32
 
@@ -49,11 +48,11 @@ def run_stage(
 
     def make_timed(out: Path) -> ArtifactT:
         made.append(out)
-        with timed(name, context.say):
+        with context.machine.working(), timed(name, context.say):
             return make(out)
 
     key = stage_key(name, inputs=inputs, settings=settings)
-    artifact = obtain(context.config.out / STORE, kind, key, make_timed, context.say)
+    artifact = obtain(context.store, kind, key, make_timed, context.say)
     if not made:
         context.say(f"{name}: unchanged, taken from {key.digest}")
     return artifact
@@ -191,9 +190,7 @@ def run_quantize(context: BuildContext, simplified: Simplified) -> Quantized:
     def make(out: Path) -> Quantized:
         from compile.quantize import quantize
 
-        return quantize(
-            simplified, context.calibration, out, context.target, context.run, cache=context.config.out / STORE
-        )
+        return quantize(simplified, context.calibration, out, context.target, context.run, cache=context.store)
 
     inputs = (simplified.sha256, context.calibration.sha256)
     return run_stage(context, Quantized, "quantize", inputs=inputs, settings=target_settings(context), make=make)
@@ -222,7 +219,7 @@ def run_search(context: BuildContext, simplified: Simplified, quantized: Quantiz
             context.target,
             context.run,
             terms,
-            cache=config.out / STORE,
+            cache=context.store,
             progress=context.say,
         )
 

@@ -10,6 +10,8 @@ from compile.evaluation import vectors
 from compile.evaluation.preflight import budgets_of, require_evaluation, require_outputs, require_packages
 from compile.evaluation.subject import Subject, open_subject
 from compile.stage.config import BuildConfig
+from compile.stage.machine import Machine
+from compile.stage.store import STORE, Root, open_store
 from targets.base import RunConfig, Target
 from targets.table import target as find_target
 
@@ -28,6 +30,8 @@ class BuildContext(NamedTuple):
     evaluation: vectors.Drawn
     budgets: dict[str, float]
     folder: Path  # where the bundle is published
+    store: Root  # where the stages' artifacts are
+    machine: Machine  # the lock of the builds that share it
     say: Say
 
 
@@ -40,6 +44,12 @@ def prepare_build(config: BuildConfig, progress: Say) -> BuildContext:
         InputError: the bundle or the store cannot be written where it belongs, or the key cannot sign.
         TargetUnavailable: the target's runtime or device, or a package, is not here.
     """
+    machine = Machine(config.machine)
+    with machine.working():
+        return _prepare(config, machine, progress)
+
+
+def _prepare(config: BuildConfig, machine: Machine, progress: Say) -> BuildContext:
     target, run = find_target(config.target), RunConfig(device=config.device, threads=config.threads)
     target.capabilities(run)
     require_packages()
@@ -65,4 +75,7 @@ def prepare_build(config: BuildConfig, progress: Say) -> BuildContext:
     require_evaluation(dataset, evaluation.ids + evaluation.rest, subject.labelled, preprocess)
     if len(evaluation.ids) < config.evaluation.count:
         progress(f"evaluation: only {len(evaluation.ids)} images of the {config.evaluation.count} asked for")
-    return BuildContext(config, subject, target, run, dataset, drawn, evaluation, budgets, folder, progress)
+    store = open_store(config.store, config.out / STORE)
+    return BuildContext(
+        config, subject, target, run, dataset, drawn, evaluation, budgets, folder, store, machine, progress
+    )

@@ -26,6 +26,7 @@ from compile.evaluation.timing import sample
 from compile.quantization.contenders import Contest
 from compile.stage.artifacts import Judged, ReferenceVectors, variants_of
 from compile.stage.config import TimingConfig
+from compile.stage.machine import Machine
 from compile.stage.reference_model import ReferenceModel
 from compile.stage.store import seal, stage_tools, writing
 from targets.base import RunConfig, Session, Target
@@ -37,13 +38,15 @@ EAGER = "eager"
 class JudgeSettings(NamedTuple):
     """What a bundle is judged by: the manifest it will have (``shipped`` is provisional), and how to time it.
 
-    ``eager`` opens the reference where it is timed beside the variants, None where it is not in PyTorch.
+    ``eager`` opens the reference where it is timed beside the variants, None where it is not in PyTorch. ``machine`` is
+    what timing has to itself.
     """
 
     draft: Manifest
     timing: TimingConfig
     allow_inconclusive: bool
     eager: Callable[[], ReferenceModel] | None = None
+    machine: Machine = Machine(None)
 
 
 def judge(
@@ -128,7 +131,7 @@ def _rounds(
     subjects |= {name: _inference(session, settings.draft, first) for name, session in sessions.items()}
     from compile.evaluation.eager import torch_threads
 
-    with torch_threads(threads):
+    with settings.machine.alone(), torch_threads(threads):
         return measure(
             lambda warmup, runs: sample(subjects, timing.model_copy(update={"warmup": warmup, "runs": runs})),
             lambda rounds: contest.unsettled({name: rows for name, rows in rounds.items() if name != EAGER}),

@@ -29,6 +29,8 @@ def require_outputs(config: BuildConfig, name: str, source: Path) -> Path:
     """
     folder = config.out / name / config.target
     require_container(config.out)
+    if config.store and "://" not in config.store:
+        require_container(Path(config.store))
     spec = [] if config.dataset is None else [config.dataset]
     require_folder(folder, bundle_of(name, config.target), [source, config.data, *spec])
     if config.sign is not None:

@@ -62,7 +62,7 @@ from compile.stage.code_hash import code_hash
 from compile.stage.compare import open_graph
 from compile.stage.config import SearchSettings
 from compile.stage.graph_info import GRAPH_FILE, graph_info, read_settings
-from compile.stage.store import seal, stage_tools, writing
+from compile.stage.store import Root, seal, stage_tools, writing
 from targets.base import RunConfig, Target, Variant, VariantRecipe
 from targets.scheme import smoothed
 
@@ -80,7 +80,7 @@ def search(
     run: RunConfig,
     settings: SearchSettings,
     *,
-    cache: Path,
+    cache: Root,
     progress: Callable[[str], None],
 ) -> Quantized:
     """Write a ``Quantized`` artifact in ``out``: all of ``quantized``, sensitivity.json, and where plain INT8 breaks a

@@ -23,7 +23,7 @@ from calibration.image_files import ImageFiles
 from calibration.sampling import CalibrationSet
 from compile.quantization.ignored_nodes import ignored_nodes, value_names
 from compile.stage.graph_info import Array, GraphInfo
-from compile.stage.store import StageKey, keep, stage_key
+from compile.stage.store import Root, StageKey, keep, stage_key
 from targets.base import QuantizationScheme
 from targets.graph_format import Graph, GraphFormat
 
@@ -58,7 +58,7 @@ def cache_key(request: CalibrationRequest) -> StageKey:
     return stage_key("calibrate", inputs=inputs, settings=settings)
 
 
-def calibrate(request: CalibrationRequest, store: Path) -> Path:
+def calibrate(request: CalibrationRequest, store: Root) -> Path:
     """Return the graph with NNCF's quantizers, from the store or, if it is not there, made and kept.
 
     Raises:

@@ -11,6 +11,7 @@ from compile.quantization.ignored_nodes import ignored_nodes, value_names
 from compile.quantization.nncf_calibration import CalibrationRequest, calibrate, feeds_of
 from compile.stage.artifacts import Range, VariantNote
 from compile.stage.graph_info import GraphInfo
+from compile.stage.store import Root
 from targets.base import QuantizationScheme, RunConfig, Target, Variant, VariantRecipe
 
 CACHE = ".calibrated"
@@ -25,7 +26,7 @@ class QuantizationJob(NamedTuple):
     folder: Path
     target: Target
     run: RunConfig
-    cache: Path  # where calibrations are kept
+    cache: Root  # where calibrations are kept
 
 
 def scheme_of(job: QuantizationJob) -> QuantizationScheme:

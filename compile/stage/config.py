@@ -115,6 +115,8 @@ class BuildConfig(Frozen):
     timing: TimingConfig = TimingConfig()
     seed: Seed = 0
     out: Path = Path("build")
+    store: str = ""  # of stages: a folder or an fsspec URL; "": OUT/.store
+    machine: Path | None = None  # the lock file of builds that share this machine: one measures at a time
     sign: Path | None = None  # the private key that signs the bundle; None: it is not signed
 
     @property
@@ -166,7 +168,15 @@ def load_config(path: Path | None, options: Mapping[str, JsonValue | Path]) -> B
     values: dict[str, object] = {} if path is None else read_toml(path, "the build configuration")
     for name, value in options.items():
         _set(values, name, value)
-    where = "the command line" if path is None else str(path)
+    return validated(values, "the command line" if path is None else str(path))
+
+
+def validated(values: Mapping[str, object], where: str) -> BuildConfig:
+    """Return a build's configuration from its plain values; ``where`` names them in the error.
+
+    Raises:
+        ConfigError: a key or value is not one a build knows.
+    """
     try:
         return BuildConfig.model_validate(values)
     except ValidationError as error:

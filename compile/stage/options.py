@@ -31,6 +31,7 @@ FOLD_MODE = typer.Option(
     help="cost, the default: every elimination that pays. none: nothing.",
     autocompletion=completing(*get_args(FoldMode)),
 )
+MACHINE = typer.Option(help="A lock file: of the builds that name it, one measures at a time. Default: none.")
 BUDGETS = typer.Option(
     help="default (1 %), strict (0.1 %), or depth=0.01,...: drops.", autocompletion=completing("default", "strict")
 )

@@ -2,6 +2,8 @@
 
 A build holds a shared lock of its store for as long as it runs (compile/stage/store.py); pruning takes the exclusive one, so no
 entry goes that a build in progress has read or made. An entry is renamed before it is removed: a kill leaves no half one.
+
+A store at a URL has no locks, and needs none: builds read their own copies of its entries (compile/stage/shared_prune.py).
 """
 
 import fcntl
@@ -18,9 +20,9 @@ from pydantic import ValidationError
 from bundle.base.errors import InputError
 from bundle.base.frozen import Frozen
 from bundle.formats.artifacts import SIDECAR, Record
-from compile.stage.store import KEY_LENGTH, LOCK, locked
+from compile.stage.store import KEY_LENGTH, LOCK, locked, tidy
 
-_KEY = re.compile(rf"[0-9a-f]{{{KEY_LENGTH}}}")
+KEY = re.compile(rf"[0-9a-f]{{{KEY_LENGTH}}}")
 _UNITS = {"": 1, "b": 1} | {
     f"{letter}{suffix}": base**power
     for power, letter in enumerate("kmgt", start=1)
@@ -46,31 +48,42 @@ def entries(root: Path) -> tuple[Entry, ...]:
         InputError: there is no store.
     """
     if not (root / LOCK).is_file():
-        got = "a folder that no build keeps its stages in" if root.is_dir() else "no such folder"
-        raise InputError(
-            "there is no store here",
-            expected="a folder that a build made",
-            got=got,
-            where=str(root),
-            fix="name it with --store; a build keeps it as OUT/.store",
-        )
+        raise no_store(str(root), "a folder that no build keeps its stages in" if root.is_dir() else "no such folder")
     found = [entry for folder in root.glob("*/*") if (entry := _entry(folder)) is not None]
     return tuple(sorted(found, key=lambda entry: (entry.last_use, entry.stage, entry.key)))
+
+
+def no_store(where: str, got: str) -> InputError:
+    """Return the error for a place without a store."""
+    return InputError(
+        "there is no store here",
+        expected="a folder or a URL that a build keeps its stages in",
+        got=got,
+        where=where,
+        fix="name it with --store; a build keeps it as OUT/.store",
+    )
 
 
 def _entry(folder: Path) -> Entry | None:
     """Return the entry in ``folder``; None if it is no entry: another name, a link, or no record in it."""
     record, stage = folder / SIDECAR, folder.parent
     linked = folder.is_symlink() or stage.is_symlink()
-    if not record.is_file() or linked or stage.name.startswith(".") or _KEY.fullmatch(folder.name) is None:
+    if not record.is_file() or linked or stage.name.startswith(".") or KEY.fullmatch(folder.name) is None:
         return None
     size = sum(path.lstat().st_size for path in folder.rglob("*") if path.is_file())
-    return Entry(stage=stage.name, key=folder.name, kind=_kind(record), bytes=size, last_use=record.stat().st_mtime)
+    return Entry(
+        stage=stage.name,
+        key=folder.name,
+        kind=kind_of(record.read_bytes()),
+        bytes=size,
+        last_use=record.stat().st_mtime,
+    )
 
 
-def _kind(record: Path) -> str:
+def kind_of(record: bytes) -> str:
+    """Return the kind that a record names."""
     try:
-        return Record.model_validate_json(record.read_bytes()).kind
+        return Record.model_validate_json(record).kind
     except ValidationError:
         return "damaged"
 
@@ -100,9 +113,10 @@ def prune(root: Path, *, max_bytes: float, older_than_s: float, say: Callable[[s
     with _alone(root, say):
         gone = choose(entries(root), max_bytes=max_bytes, older_than_s=older_than_s, now=time.time())
         for entry in gone:
-            with locked(root / entry.stage):
-                folder = root / entry.stage / entry.key
+            folder = root / entry.stage / entry.key
+            with locked(folder.parent, name=entry.key):
                 shutil.rmtree(folder.rename(folder.with_name(f".{entry.key}.{uuid.uuid4().hex}.tmp")))
+        tidy(root)
     return gone
 
 

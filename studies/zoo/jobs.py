@@ -9,7 +9,7 @@ from typing import NamedTuple
 
 from bundle.formats.artifacts import SIDECAR, Exported, Record
 from bundle.formats.manifest import read_manifest
-from compile.stage_runs import STORE
+from compile.stage.store import STORE
 from studies.command_journal import Job
 from studies.zoo.rows import Row
 from tdss.config_file import checkpoint_digest

@@ -15,6 +15,7 @@ from pydantic import BaseModel, ValidationError
 from cli.commands import COMMANDS
 from compile.networks.description import NetworkDescription
 from compile.stage.config import BuildConfig
+from compile.sweep.plan import SweepConfig
 from fleet.devices import Fleet
 from tdss.config import ModelConfig
 from tdss.training.config import TrainConfig
@@ -25,7 +26,7 @@ DECISIONS = DOCS / "decisions"
 NOTES = sorted(DECISIONS.glob("[0-9]*.md"))
 DOCUMENTS = [*ROOT.glob("*.md"), *DOCS.rglob("*.md"), *(ROOT / "data").rglob("*.md"), *(ROOT / "examples").glob("*.md")]
 OTHERS = {"build", "runs"}  # written by commands
-FORMATS = (NetworkDescription, Fleet, BuildConfig, TrainConfig, ModelConfig)
+FORMATS = (NetworkDescription, SweepConfig, Fleet, BuildConfig, TrainConfig, ModelConfig)
 
 
 def tokens(path: Path) -> Iterator[Token]:

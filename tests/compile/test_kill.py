@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 
 from bundle.formats.hash_files import with_hashes
-from compile.pipeline import STORE
+from compile.stage.store import STORE
 from tests.compile.made import STAGES, command
 
 pytestmark = pytest.mark.slow

@@ -27,8 +27,9 @@ from compile.evaluation import preflight
 from compile.evaluation.build_context import prepare_build
 from compile.evaluation.preflight import PACKAGES
 from compile.evaluation.summary import describe
-from compile.pipeline import STORE, build_and_judge, build_bundle
+from compile.pipeline import build_and_judge, build_bundle
 from compile.stage.config import BuildConfig, CalibrationConfig, TimingConfig
+from compile.stage.store import STORE
 from compile.stage_runs import hash_card
 from tests.compile import made
 from tests.compile.made import STAGES, command, quiet

@@ -71,7 +71,7 @@ def test_what_a_killed_run_left_is_swept_before_the_next(tmp_path: Path) -> None
     half.mkdir(parents=True)
     (half / "model.onnx").write_text("gra")
     obtain(tmp_path, Exported, KEY, make, lambda line: None)
-    assert sorted(path.name for path in stage.iterdir()) == [".lock", KEY.digest]
+    assert sorted(path.name for path in stage.iterdir()) == [f".{KEY.digest}.lock", KEY.digest]
 
 
 def test_a_folder_caught_between_two_renames_is_put_back(tmp_path: Path) -> None:
@@ -101,7 +101,7 @@ def test_a_stage_that_fails_leaves_nothing(tmp_path: Path) -> None:
 
     with pytest.raises(RuntimeError):
         obtain(tmp_path, Exported, KEY, fail, lambda line: None)
-    assert [path.name for path in (tmp_path / "export").iterdir()] == [".lock"]
+    assert [path.name for path in (tmp_path / "export").iterdir()] == [f".{KEY.digest}.lock"]
 
 
 def test_files_are_kept_by_their_key_and_made_again_where_one_is_missing(tmp_path: Path) -> None:
