@@ -41,6 +41,9 @@ HELD_IMAGES = 16
 NOTHING_HELD = ImageFiles(paths=())
 NORMALISATION = "one value or R,G,B, of an ONNX file; an artifact knows its own. Default: ImageNet's; of a grey input"
 
+SHAPE = typer.Option(help="The shape of that input: 1,C,HEIGHT,WIDTH or 1,HEIGHT,WIDTH,C; C is 3 (RGB) or 1 (grey).")
+SEED = typer.Option(min=0, max=LIMITS["seed"].most, help="Of the draw, where the folder holds more images than count.")
+
 
 def quantize(
     simplified: Simplified,
@@ -126,16 +129,8 @@ def main(
     mean: Annotated[str, typer.Option(help=f"Mean: {NORMALISATION} 0.")] = "",
     std: Annotated[str, typer.Option(help=f"Deviation: {NORMALISATION} 1.")] = "",
     input_name: Annotated[str, typer.Option("--input", help="The input of an ONNX file that is the image.")] = "",
-    shape: Annotated[
-        str,
-        typer.Option(help="The shape of that input: 1,C,HEIGHT,WIDTH or 1,HEIGHT,WIDTH,C; C is 3 (RGB) or 1 (grey)."),
-    ] = "",
-    seed: Annotated[
-        int,
-        typer.Option(
-            min=0, max=LIMITS["seed"].most, help="Of the draw, where the folder holds more images than count."
-        ),
-    ] = 0,
+    shape: Annotated[str, SHAPE] = "",
+    seed: Annotated[int, SEED] = 0,
     cache: Annotated[Path | None, typer.Option(help="Where calibrations are kept. Default: beside out.")] = None,
     device: Device = "",
     threads: Threads = 0,

@@ -27,6 +27,7 @@ ALLOWED = {
     "labelled_folder": CORE,
     "predict": CORE,
     "report": (*CORE, "rich"),
+    "serving": CORE,
     "studies": (*MODEL, *COMMAND, "onnx_ir", "scipy"),
     "targets": CORE,
     "tdss": MODEL,

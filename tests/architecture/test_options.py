@@ -13,8 +13,6 @@ from tests.architecture.source import ROOT, library, place, tree
 
 CHECKED_BY_CONFIG = ("compile.pipeline",)
 """Their options become a BuildConfig, whose types have the bounds (tests/compile/stage/test_config.py)."""
-CHECKED_BY_VALUE = ("mean", "std")
-"""Three numbers, which become a Preprocess."""
 
 
 def numbers(module: str) -> Iterator[tuple[str, float | None, float | None]]:
@@ -35,12 +33,12 @@ def commands() -> list[str]:
 def test_every_number_of_a_command_has_bounds_of_the_table(module: str) -> None:
     most = {limit.most for limit in LIMITS.values()}
     for name, low, high in numbers(module):
-        assert name in CHECKED_BY_VALUE or (low is not None and high in most), f"{module} {name}"
+        assert low is not None and high in most, f"{module} {name}"
 
 
 def test_the_check_sees_numbers() -> None:
     assert len(commands()) > 25
-    assert {name for name, *_ in numbers("compile.quantize")} == {"count", "mean", "std", "seed", "threads"}
+    assert {name for name, *_ in numbers("compile.quantize")} == {"count", "seed", "threads"}
 
 
 def test_no_number_of_argparse_is_without_bounds() -> None:
