@@ -11,7 +11,6 @@ from pathlib import Path
 from socket import gethostname
 from typing import NamedTuple
 
-import tomli_w
 from pydantic import JsonValue
 
 from bundle.base.errors import InputError, ProjectError, SessionFailed
@@ -109,6 +108,8 @@ def run_unit(*words: str) -> Outcome:
 
 def _build(config: BuildConfig, folder: Path) -> None:
     """Run ``tdss pipeline`` and copy the bundle's results to ``folder``."""
+    import tomli_w
+
     config.out.mkdir(parents=True, exist_ok=True)
     asked, log = config.out / BUILD, config.out / LOG
     write_text(asked, tomli_w.dumps(config.model_dump(mode="json", exclude_unset=True, exclude_none=True)))
