@@ -1,4 +1,4 @@
-"""The newest frame of a live source: a thread decodes all of them, and a frame that nobody took in time is dropped."""
+"""The newest frame of a live source: a thread decodes all of them, and one that is not taken before the next is dropped."""
 
 from collections.abc import Iterator
 from contextlib import contextmanager

@@ -16,7 +16,7 @@ from targets.base import Execute
 from targets.judge_options import JUDGING, Option
 
 Policy: TypeAlias = Literal["auto", "every", "newest"]
-Written: TypeAlias = Literal["maps", "overlays", "sheets", "arrays", "depth"]
+Written: TypeAlias = Literal["maps", "overlays", "sheets", "arrays", "millimetres"]
 WRITTEN: tuple[Written, ...] = get_args(Written)
 SHARED = ("execute", "variant", "device", "threads", "key")  # rows of targets/judge_options.py
 

@@ -4,7 +4,7 @@
     overlays/TASK/NAME.png   its colours over the image    overlays/TASK.mp4
     sheets/NAME.png          the image and all maps        sheet.mp4
     arrays/NAME.npz          each task's map, as numbers
-    depth/TASK/NAME.png      millimetres, 16 bits, 0 = invalid
+    millimetres/TASK/NAME.png    distances, 16 bits, 0 = invalid
 
 Every file gets its name when it is complete. A run that is killed leaves the finished ones, and at most hidden temporary files.
 """
@@ -116,21 +116,21 @@ class Outputs:
             with writing(self._path(f"arrays/{frame.name}.npz")) as temporary, temporary.open("wb") as stream:
                 np.savez_compressed(stream, **maps)  # type: ignore[arg-type]  # its stub takes one bool keyword
             yield f"arrays/{frame.name}.npz"
-        if "depth" in self._wanted.kinds:
+        if "millimetres" in self._wanted.kinds:
             for name in self._distances():
-                yield self._file(f"depth/{name}/{frame.name}.png", png(millimetres(maps[name])))
+                yield self._file(f"millimetres/{name}/{frame.name}.png", png(millimetres(maps[name])))
 
     def _distances(self) -> list[str]:
         return [name for name in self._wanted.tasks if self._manifest.row(name).kind.in_metres]
 
     def _require_distances(self) -> None:
-        if "depth" in self._wanted.kinds and not self._distances():
+        if "millimetres" in self._wanted.kinds and not self._distances():
             raise InputError(
                 "none of the tasks is a distance",
-                expected="a task of depth, for --write depth",
+                expected="a task of depth, for --write millimetres",
                 got=", ".join(self._wanted.tasks),
                 where="--write",
-                fix="leave depth out of --write, or name such a task in --tasks",
+                fix="leave millimetres out of --write, or name such a task in --tasks",
             )
 
     def _file(self, name: str, content: bytes) -> str:

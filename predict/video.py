@@ -26,9 +26,10 @@ if TYPE_CHECKING:
 
 TIMEOUT_S = (20.0, 10.0)  # to open a source, and to read from it
 MILLISECOND = Fraction(1, 1000)
-RATE = 25  # frames a second, for encoders that ask; the frames' own times are written
-BITS = 10  # of a second of one pixel
-LOST_S, LOST_SHARE = 0.1, 0.01  # a file that ends earlier than it declares, by more than both, is cut off
+RATE = 25  # frames a second, where none are known
+BITS = 10  # a second and pixel
+LOST_S, LOST_SHARE = 0.1, 0.01
+"""A file that lacks more than both, in seconds and of its declared length, was cut off."""
 
 
 def import_av(where: str) -> ModuleType:

@@ -17,7 +17,7 @@ def test_images_are_seen_without_pillow_and_pyav(runtime: Path, tmp_path: Path) 
     (there / "in").mkdir()
     for index in range(2):
         np.save(there / "in" / f"{index}.npy", image(index))
-    words = ("--out", "seen", "--write", "maps,arrays,depth", "--json")
+    words = ("--out", "seen", "--write", "maps,arrays,millimetres", "--json")
     done = start(there, "predict", "reference.zip", "in", *words, without=f"{HOST},av")
     assert done.returncode == 0, done.stderr
     frames, last = lines_of(done.stdout)
@@ -27,7 +27,7 @@ def test_images_are_seen_without_pillow_and_pyav(runtime: Path, tmp_path: Path) 
         assert (
             np.abs(read(there / "seen" / "maps" / name / "1.png").astype(int) - colours_of(image(1))[name]).max() <= 1
         )
-    metres = read(there / "seen" / "depth" / "depth" / "1.png") / 1000
+    metres = read(there / "seen" / "millimetres" / "depth" / "1.png") / 1000
     np.testing.assert_allclose(metres, maps_of(image(1))["depth"], atol=6e-4)
 
 

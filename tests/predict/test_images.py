@@ -11,7 +11,7 @@ from tests.bundle.made import HEIGHT, TASKS, WIDTH, image
 from tests.cli.run import tdss
 from tests.predict.seen import NAMES, colours_of, files_below, lines_of, maps_of, read
 
-ALL = "maps,overlays,sheets,arrays,depth"
+ALL = "maps,overlays,sheets,arrays,millimetres"
 
 
 @pytest.fixture
@@ -40,7 +40,7 @@ def test_every_file_of_an_image_is_what_the_model_says(made: Path, tmp_path: Pat
             assert list(arrays) == NAMES
             for name in NAMES:
                 np.testing.assert_allclose(arrays[name], maps[name], atol=1e-5)
-        millimetres = read(out / "depth" / "depth" / f"{index}.png")
+        millimetres = read(out / "millimetres" / "depth" / f"{index}.png")
         assert millimetres.dtype == np.uint16 and np.abs(millimetres - maps["depth"] * 1000).max() <= 0.51
         for name in NAMES:
             drawn = read(out / "maps" / name / f"{index}.png").astype(int)
@@ -117,7 +117,7 @@ def test_a_damaged_image_is_named_and_what_was_finished_stays(made: Path, tmp_pa
         ("missing.png", (), "there is no such source"),
         ("images", ("--tasks", "semseg,cats"), "--tasks names something that there is not"),
         ("images", ("--write", "pictures"), "--write names something that there is not"),
-        ("images", ("--write", "depth", "--tasks", "semseg"), "none of the tasks is a distance"),
+        ("images", ("--write", "millimetres", "--tasks", "semseg"), "none of the tasks is a distance"),
         ("images", ("--alpha", "1.5"), "the command line is wrong"),
         ("images", ("--every", "0"), "the command line is wrong"),
         ("images", ("--fit", "cut"), "the command line is wrong"),
