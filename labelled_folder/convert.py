@@ -12,8 +12,7 @@ from bundle.base.frozen import Frozen
 from bundle.base.limits import CountOrNone, Side
 from bundle.formats.outputs import nothing, replacing, require_folder
 from bundle.tasks.dataset import SPEC_FILE, Image, check_encoded
-from bundle.tasks.kinds.unit_vector import encode_directions
-from bundle.tasks.published_resize import resize_image, resize_label, unit
+from bundle.tasks.published_resize import encode_directions, resize_image, resize_label, unit
 from bundle.tasks.resize import Size
 from bundle.tasks.spec import Array, Overshoot
 from labelled_folder.published.layout import Example, Ids, Layout

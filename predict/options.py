@@ -47,7 +47,7 @@ class Asked(Frozen):
         """Return a bundle's manifest with the size policy that is asked for, if one is."""
         if not self.fit:
             return manifest
-        spec = manifest.dataset.model_copy(update={"schema_version": 2, "size_policy": self.fit})
+        spec = manifest.dataset.model_copy(update={"schema_version": 3, "size_policy": self.fit})
         return manifest.model_copy(update={"dataset": spec})
 
     def kinds(self) -> tuple[Written, ...]:

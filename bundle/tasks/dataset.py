@@ -235,7 +235,8 @@ def read_lines(path: Path) -> tuple[str, ...]:
     Raises:
         DatasetError: the file is missing or empty.
     """
-    if not path.is_file() and not (path.parent / "image").is_dir():
+    lists = any(path.parent.glob("*.txt"))  # a published data set has none of our folders
+    if not path.is_file() and not lists and not (path.parent / "image").is_dir():
         raise DatasetError(
             "this is no labelled folder, and what judges a model needs one",
             expected=f"{path.name} with one id a line, and the folder image",

@@ -39,6 +39,12 @@ def unit(vectors: Floats) -> Floats:
     return np.asarray(vectors / np.where(length > 0, length, 1.0))
 
 
+def encode_directions(vectors: Floats) -> Array:
+    """Return directions ``[H, W, 3]`` of length 1 as bytes (n + 1) · 127.5; a zero vector becomes (0, 0, 0), invalid."""
+    bytes_ = np.rint((vectors + 1) * 127.5)
+    return np.where(vectors.any(axis=2, keepdims=True), bytes_, 0).astype(np.uint8)
+
+
 def nearest(values: Array, size: Size) -> Array:
     """Return ``values`` ``[H, W, ...]`` at another size; each pixel is one of the source."""
     for axis, length in enumerate(size):

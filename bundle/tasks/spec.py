@@ -12,12 +12,12 @@ from bundle.base.limits import LIMITS, Positive
 Array: TypeAlias = NDArray[np.generic]
 Byte: TypeAlias = Annotated[int, Field(ge=0, le=255)]
 Overshoot: TypeAlias = Literal["as-published", "clipped"]
-SizePolicy: TypeAlias = Literal["stretch", "letterbox", "crop", "pad"] | Overshoot
+SizePolicy: TypeAlias = Literal["stretch", "letterbox", "crop", "pad", "as-published", "clipped"]
 
 IGNORE = 255
 MetricsAt: TypeAlias = Literal["model", "image"]
 OVERSHOOTS: tuple[Overshoot, ...] = get_args(Overshoot)
-SIZE_POLICIES: tuple[SizePolicy, ...] = ("stretch", "letterbox", "crop", "pad", *OVERSHOOTS)
+SIZE_POLICIES: tuple[SizePolicy, ...] = get_args(SizePolicy)
 
 
 class DatasetSpec(Frozen):

@@ -9,7 +9,7 @@ from bundle.tasks.agreement import Floats, MeanAngle
 from bundle.tasks.kinds.colours import INVALID_COLOUR, Inks, Rgb
 from bundle.tasks.kinds.kind import Kind, mean_label
 from bundle.tasks.metrics import MeanAngularErrorDeg, Metric, ShareUnderDeg, angles_deg
-from bundle.tasks.published_resize import cubic, unit
+from bundle.tasks.published_resize import cubic, encode_directions, unit
 from bundle.tasks.resize import Size, nearest, smooth
 from bundle.tasks.spec import Array, DatasetSpec
 
@@ -123,12 +123,6 @@ class UnitVector(Kind):
         picture = ((np.clip(floats, -1.0, 1.0) + 1.0) * 127.5).round().astype(np.uint8).transpose(1, 2, 0)
         picture[~floats.any(axis=0)] = INVALID_COLOUR
         return np.ascontiguousarray(picture)
-
-
-def encode_directions(vectors: Floats) -> Array:
-    """Return directions ``[H, W, 3]`` of length 1 as bytes (n + 1) · 127.5; a zero vector becomes (0, 0, 0), invalid."""
-    bytes_ = np.rint((vectors + 1) * 127.5)
-    return np.where(vectors.any(axis=2, keepdims=True), bytes_, 0).astype(np.uint8)
 
 
 def _mean(values: Floats, valid: NDArray[np.bool_]) -> float:

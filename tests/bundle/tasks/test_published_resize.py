@@ -4,8 +4,7 @@ import numpy as np
 import pytest
 
 from bundle.tasks.fit import fit_image, fit_label
-from bundle.tasks.kinds.unit_vector import encode_directions
-from bundle.tasks.published_resize import cubic, nearest, resize_image, resize_label, unit
+from bundle.tasks.published_resize import cubic, encode_directions, nearest, resize_image, resize_label, unit
 from bundle.tasks.spec import OVERSHOOTS, DatasetSpec, Overshoot
 from bundle.tasks.table import task
 from tests.bundle import made_scenes
