@@ -24,6 +24,7 @@ ALLOWED = {
     "examples": CORE,
     "labelled_folder": CORE,
     "report": (*CORE, "rich"),
+    "serving": CORE,
     "studies": (*MODEL, *COMMAND, "onnx_ir", "scipy"),
     "targets": CORE,
     "tdss": MODEL,

@@ -10,7 +10,7 @@ from tests.architecture.source import PACKAGES, ROOT, device_side, imports, libr
 OWNERS = {
     "torch": {"tdss", "compile"},
     "lightning": {"tdss"},
-    "onnx": {"compile", "targets", "report"},
+    "onnx": {"compile", "targets", "report", "serving"},
     "onnx_ir": {"compile", "targets"},
     "onnxscript": {"compile"},
     "onnxsim": {"compile"},
