@@ -3,6 +3,7 @@
 import sys
 from pathlib import Path
 
+from bundle.base.terminal import print_answer
 from bundle.formats.manifest import load_bundle
 from bundle.judging.frames import feed, predictions
 from bundle.tasks.dataset import read_image
@@ -18,4 +19,4 @@ if __name__ == "__main__":
             frame = read_image(path, as_shown=True)  # uint8 [height, width, 3], RGB; any source of frames will do
             maps = predictions(bundle.manifest, session.infer(feed(bundle.manifest, frame, name=str(path))))
             for name, values in maps.items():  # NumPy: label maps uint8, the others float32
-                sys.stdout.write(f"{path.name} {name} {values.dtype} {values.shape} mean {values.mean():.3f}\n")
+                print_answer(f"{path.name} {name} {values.dtype} {values.shape} mean {values.mean():.3f}")

@@ -1,4 +1,4 @@
-"""What a framework is told of a bundle, and what it is given back: files, and what will really run."""
+"""What a bundle offers a framework, and what is written for it: files, and what will really run."""
 
 import re
 from collections.abc import Mapping
