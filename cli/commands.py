@@ -33,9 +33,7 @@ COMMANDS = (
         "compile.pipeline",
         "Compile a checkpoint for a target: every stage, the bundle, the regression table.",
     ),
-    Command(
-        "sweep", "cli.sweep", "Build models for targets from one file, here or on a Dask cluster; one page over all."
-    ),
+    Command("sweep", "cli.sweep", "Build every model for every target with every variant and seed of a file."),
     Command("export", "compile.export", "Export a checkpoint to ONNX."),
     Command(
         "import-network",
@@ -89,7 +87,7 @@ COMMANDS = (
     Command(
         "compare",
         "cli.compare",
-        "Compare two results task by task and image by image: two bundles, two variants, two devices.",
+        "Compare two results task by task and image by image: two bundles, two variants, or one bundle on two devices.",
     ),
     Command("report", "cli.draw_report", "Draw the page of a bundle, report.html."),
     Command(
@@ -111,11 +109,7 @@ COMMANDS = (
     Command(
         "bundle keygen", "cli.bundle_commands", "Make a pair of ed25519 keys: KEY signs, KEY.pub checks.", "keygen"
     ),
-    Command(
-        "serve-files",
-        "cli.serve_files",
-        "Write the files with which Triton, OVMS, Model API, DeepStream or Isaac ROS runs a bundle.",
-    ),
+    Command("serve-files", "cli.serve_files", "Write the files with which a serving framework runs a bundle."),
     Command("runtime", "cli.write_runtime", "Write the device runtime: the one file a device needs beside an archive."),
     Command(
         "fleet",

@@ -21,8 +21,9 @@ def main(
     out: Annotated[Path, typer.Option(help="Where results archives and fleet.html go.")] = Path("build/fleet"),
     as_json: Annotated[bool, typer.Option("--json", help="Print the rows as JSON.")] = False,
 ) -> None:
-    """Copy the runtime and the bundle to each device, judge there, and bring the results back; exit 1 if one is beyond a budget.
+    """Have several devices judge one bundle over SSH, and draw one page: devices × variants.
 
+    The runtime and the bundle are copied to each device, and its results come back. The exit code is 1 if one is beyond a budget.
     A device that gives no result is a row with the reason, and the exit code is 3. The same command again asks only those
     devices whose result for this bundle and this runtime is not here.
 

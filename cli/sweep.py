@@ -30,7 +30,9 @@ def main(
     ] = False,
     as_json: Annotated[bool, typer.Option("--json", help="Print the units as JSON.")] = False,
 ) -> None:
-    """Build every model for every target with every variant and seed of a file, and draw one page over all results.
+    """Build every model for every target with every variant and seed of a file.
+
+    One page shows all results.
 
     The same command resumes a sweep that was killed. A unit whose results the store has is not built again.
 

@@ -3,7 +3,7 @@
 import io
 from collections.abc import Iterable
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import onnx_ir as ir
@@ -85,7 +85,8 @@ def _before_end(module: "GraphModule", output: int) -> "Node | None":
     """Return what the ArgMax or Sigmoid at the end of an output takes; None where none is there."""
     from torch.fx import Node
 
-    node = module.graph.output_node().args[0][output]
+    answers: Any = module.graph.output_node().args[0]
+    node = answers[output]
     while isinstance(node, Node) and _name(node) in FORWARDED:
         node = node.args[0]
     return node.args[0] if isinstance(node, Node) and _name(node) in ENDS else None
@@ -98,7 +99,8 @@ def _name(node: "Node") -> str:
 def _without_ends(module: "GraphModule", outputs: Iterable[int]) -> None:
     """Have a module answer what is before the ends of some of its outputs."""
     end = module.graph.output_node()
-    answers = list(end.args[0])
+    given: Any = end.args[0]
+    answers = list(given)
     for output in outputs:
         answers[output] = _before_end(module, output)
     end.args = (tuple(answers),)

@@ -66,7 +66,7 @@ def make_files(network: Network, terms: Terms, say: Callable[[str], None]) -> No
 def build_job(network: Network, target: str, terms: Terms) -> Job:
     """Return the command that builds a network for a target."""
     folder, size = terms.folder(network), () if network.size is None else ("--size", *map(str, network.size))
-    words = ("cli.main", "pipeline", "--target", target, "--network", str(folder / network.file))
+    words: tuple[str, ...] = ("cli.main", "pipeline", "--target", target, "--network", str(folder / network.file))
     words = (*words, "--tasks", str(folder / TASKS), *size, "--data", str(folder / "data"))
     words = (*words, "--evaluation-count", str(terms.images), "--out", str(terms.out))
     words = (*words, "--search" if terms.search else "--no-search")

@@ -5,6 +5,7 @@ the values' own. Attention is ``eager``: the fused operator of the Swin classes 
 """
 
 from collections.abc import Callable
+from typing import Any
 
 import torch
 from torch import Tensor, nn
@@ -75,7 +76,8 @@ def mask2former() -> nn.Module:
     """
     from transformers import Mask2FormerConfig, Mask2FormerForUniversalSegmentation
 
-    config = Mask2FormerConfig(
+    made: Any = Mask2FormerConfig
+    config = made(
         backbone_config=_swin(),
         feature_size=32,
         mask_feature_size=32,
@@ -103,10 +105,11 @@ class Mask2FormerAnswer:
     masks_queries_logits: Tensor
 
 
-def _swin() -> object:
+def _swin() -> Any:  # the library's types lack fields that every configuration has
     from transformers import SwinConfig
 
-    return SwinConfig(
+    made: Any = SwinConfig
+    return made(
         image_size=SWIN_SIDE,
         embed_dim=24,
         depths=[1, 1, 2, 1],

@@ -39,6 +39,7 @@ def test_a_range_that_is_not_finite_comes_first_and_is_null_as_json(tmp_path: Pa
     assert json.loads(out)[0] == {
         "tensor": "n",
         "largest": None,
+        "divisor": None,
         "kept": "n reaches NaN or infinity, FP16 ends at 65504",
     }
 

@@ -151,7 +151,6 @@ def test_classes_that_the_data_has_not(tmp_path: Path) -> None:
     [
         ({"network": "net.onnx"}, "needs tasks"),
         ({"tasks": "tasks.toml"}, "no network"),
-        ({"size": [64, 64]}, "no network"),
         ({"network": "n.onnx", "tasks": "t.toml", "checkpoint": "c"}, "both are given"),
         ({"network": "n.onnx", "tasks": "t.toml", "freeze_gates": True}, "freeze_gates"),
     ],
