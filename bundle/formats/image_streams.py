@@ -1,7 +1,7 @@
 """A member of ``vectors.npz`` as a stream: written and read one image at a time.
 
 Images of one size make an array ``[N, …]``. Of a ``ragged`` member each image has a size of its own: their numbers stand one
-after the other in one row, and the reader is told each image's shape.
+after the other in one row, and ``Reader.next`` takes each shape.
 """
 
 import math

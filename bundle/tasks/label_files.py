@@ -1,7 +1,7 @@
 """The file of a label: a PNG that holds it encoded, or floats in the unit of its kind that become steps of the data's own.
 
 A kind that has such a unit takes ``.npy`` and ``.tif`` files of float32, or of other floats. 0 and NaN are invalid. What is
-negative, infinite or beyond the last step is refused: it may be of another unit, or mean something that nobody declared.
+negative, infinite or beyond the last step is refused: it may be of another unit, or be a mark that the format does not have.
 """
 
 from pathlib import Path
