@@ -86,10 +86,11 @@ def _before_end(module: "GraphModule", output: int) -> "Node | None":
     from torch.fx import Node
 
     answers: Any = module.graph.output_node().args[0]
-    node = answers[output]
+    node: Any = answers[output]
     while isinstance(node, Node) and _name(node) in FORWARDED:
         node = node.args[0]
-    return node.args[0] if isinstance(node, Node) and _name(node) in ENDS else None
+    taken: Any = node.args[0] if isinstance(node, Node) and _name(node) in ENDS else None
+    return taken  # type: ignore[no-any-return]
 
 
 def _name(node: "Node") -> str:

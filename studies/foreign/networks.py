@@ -119,8 +119,9 @@ def _unet(path: Path, sources: Sources) -> None:
     from studies.foreign.own import UNet
 
     torch.manual_seed(0)
-    network = UNet(len(load_spec(sources.spec).classes["semseg"]))
-    _fit(network, ("semseg", "depth"), sources)
+    labelled, *others = ("semseg", "depth")
+    network = UNet(len(load_spec(sources.spec).classes[labelled]))
+    _fit(network, (labelled, *others), sources)
     write_onnx(network, SIZE, path, ["classes", "metres"], any_size=True)
 
 

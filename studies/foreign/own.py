@@ -67,8 +67,8 @@ class TwoHeads(Fitted):
 
     def forward(self, pixels: Tensor) -> dict[str, Tensor]:
         """Map images to normals and probabilities."""
-        raw = self.raw(pixels)
-        return {"normals": raw["normals"], "salient": raw["saliency"].sigmoid()}
+        normals, salient = self.raw(pixels).values()
+        return {"normals": normals, "salient": salient.sigmoid()}
 
     def raw(self, pixels: Tensor) -> Mapping[str, Tensor]:
         """Return the outputs by task, the probability as its logit."""

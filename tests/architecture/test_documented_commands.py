@@ -30,6 +30,7 @@ OPTIONS = {
     "bench": "studies.comparison.command",
     "bench-fold": "studies.folding.run",
     "bundle": "targets.__main__",
+    "foreign": "studies.foreign.run",
     "zoo": "studies.zoo.run",
     "zoo-train": "studies.zoo.train",
 }  # whose command line make's options become
