@@ -102,7 +102,7 @@ def adapt_model(
 def _require_finite(model: ir.Model, path: Path) -> None:
     for value in _values(model):
         array = constant(value)
-        if array is not None and np.issubdtype(array.dtype, np.floating) and not _is_sound(array, value):
+        if array is not None and np.issubdtype(array.dtype, np.floating) and not _is_sound(array):
             raise GraphError(
                 "a weight of the network is not finite",
                 expected="finite numbers",
@@ -112,10 +112,11 @@ def _require_finite(model: ir.Model, path: Path) -> None:
             )
 
 
-def _is_sound(array: np.ndarray, value: ir.Value) -> bool:
-    """Say whether an array is finite; a Constant of one number may be infinite, as an end of a Clip or a mask is."""
-    number = array.ndim == 0 and value.producer() is not None
-    return bool(np.isfinite(array).all() or (number and np.isinf(array)))
+def _is_sound(array: np.ndarray) -> bool:
+    """Say whether an array is finite, or one infinite number (an end of a Clip, a fill), or a mask of 0 and infinity."""
+    infinite = np.isinf(array)
+    mask = array.ndim > 1 and bool((array == 0).any() and (infinite | (array == 0)).all())
+    return bool(np.isfinite(array).all() or mask or (array.ndim == 0 and infinite))
 
 
 def _require_float32(model: ir.Model, path: Path) -> None:

@@ -204,6 +204,27 @@ def test_a_weight_that_is_no_number(tmp_path: Path, node: bool) -> None:
         open_network(network, read_description(tasks), SIZE)
 
 
+INFINITE = {
+    "a fill": np.array(-np.inf),
+    "a mask": np.tile([0, -np.inf], (1, SIZE[1] // 2)),
+    "a weight": np.tile([1, -np.inf], (1, SIZE[1] // 2)),
+}
+
+
+@pytest.mark.parametrize("name", INFINITE)
+def test_infinity_is_a_fill_or_a_mask_and_no_weight(tmp_path: Path, name: str) -> None:
+    text = foreign.UNET.replace("metres = Softplus (m)", "n = Softplus (m)\n    metres = Max (n, least)")
+    network, tasks = foreign.unet(tmp_path, text)
+    model = onnx.load(network)
+    model.graph.initializer.append(onnx.numpy_helper.from_array(INFINITE[name].astype(np.float32), "least"))
+    onnx.save(model, network)
+    if name == "a weight":
+        with pytest.raises(GraphError, match="not finite"):
+            open_network(network, read_description(tasks), SIZE)
+    else:
+        assert open_network(network, read_description(tasks), SIZE).tasks["depth"] == 1
+
+
 def test_nodes_in_any_order_and_an_infinite_end_of_a_clip(tmp_path: Path, images: ImageFiles) -> None:
     text = foreign.UNET.replace("metres = Softplus (m)", "n = Softplus (m)\n    metres = Clip (n, , most)")
     network, tasks = foreign.unet(tmp_path, text)
