@@ -8,10 +8,11 @@ import typer
 
 from bundle.base.strict_json import dumps
 from bundle.base.terminal import print_answer, say
+from bundle.formats.folder_lock import alone
 from fleet.devices import only, read_fleet
 from fleet.page import markdown, require_good, write_page
 from fleet.parcel import parcel
-from fleet.run import alone, run_fleet
+from fleet.run import run_fleet
 
 
 def main(
@@ -33,7 +34,7 @@ def main(
 
     fleet = only(read_fleet(devices), names or [], devices)
     trust = read_trust(fleet)
-    with parcel(bundle) as sent, alone(out):
+    with parcel(bundle) as sent, alone(out, "tdss fleet"):
         rows = asyncio.run(
             run_fleet(fleet, sent, out, lambda name, device, held: judge_there(name, device, held, trust, say))
         )

@@ -1,15 +1,13 @@
 """Every device at once, up to a limit: what is here already is not judged again, and what comes back is checked."""
 
 import asyncio
-import fcntl
 from collections import defaultdict
-from collections.abc import Awaitable, Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Awaitable, Callable
 from pathlib import Path
 from typing import TypeAlias
 
-from bundle.base.errors import ArtifactError, InputError
-from bundle.formats.outputs import overwriting, require_container
+from bundle.base.errors import ArtifactError
+from bundle.formats.outputs import overwriting
 from fleet.devices import Device, Fleet
 from fleet.parcel import Parcel, key_of, read_received
 from fleet.rows import Lacking, Row, judged, lacking
@@ -18,30 +16,6 @@ from targets.sendback import ARCHIVES
 
 Judge: TypeAlias = Callable[[str, Device, Parcel], Awaitable[bytes]]
 """Have a device judge the parcel and return its results archive, or raise ``Lacking``."""
-LOCK = ".lock"
-
-
-@contextmanager
-def alone(out: Path) -> Iterator[None]:
-    """Hold the folder of the results for one fleet; it is made if there is none.
-
-    Raises:
-        InputError: it cannot be written, or another fleet is writing there.
-    """
-    require_container(out)
-    out.mkdir(parents=True, exist_ok=True)
-    with (out / LOCK).open("w") as stream:
-        try:
-            fcntl.flock(stream, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError as error:
-            raise InputError(
-                "another tdss fleet is writing here",
-                expected="one at a time",
-                got="two",
-                where=str(out),
-                fix="wait until it ends, or name another folder with --out",
-            ) from error
-        yield
 
 
 async def run_fleet(fleet: Fleet, sent: Parcel, out: Path, judge: Judge) -> tuple[Row, ...]:

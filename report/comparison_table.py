@@ -2,11 +2,10 @@
 
 from typing import TYPE_CHECKING
 
-from bundle.base.errors import not_installed
 from bundle.judging import wording
 from bundle.judging.comparison import Comparison, Side, TaskComparison
 from bundle.judging.verdict import Verdict
-from report.terminal import DASH, STYLES
+from report.terminal import STYLES, verdict_table
 
 if TYPE_CHECKING:
     from rich.table import Table
@@ -19,7 +18,6 @@ WORDS: dict[Verdict, str] = {
 }
 """What a verdict says of B."""
 COLUMNS = ("task", "A", "B", "drop", "95% interval", "n", "budget", "B is")
-LEFT = ("task", "B is")
 SHOWN = 3  # images of a task in a terminal
 
 
@@ -36,29 +34,10 @@ def comparison_table(comparison: Comparison) -> "Table":
     Raises:
         TargetUnavailable: rich is not installed, as on a device.
     """
-    try:
-        from rich.box import SIMPLE_HEAD
-        from rich.table import Table
-        from rich.text import Text
-    except ImportError as error:
-        where = "report.comparison_table"
-        raise not_installed("the table", "rich", extra="host", where=where, error=error) from error
-    table = Table(
-        title=Text(f"A  {side(comparison.a)}\nB  {side(comparison.b)}"),
-        caption=Text(f"drop: from A to B, positive is worse\n\n{delta_m(comparison)}"),
-        title_justify="left",
-        caption_justify="left",
-        box=SIMPLE_HEAD,
-        show_edge=False,
-        padding=0,
-        pad_edge=False,
-    )
-    for name in COLUMNS:
-        table.add_column(name, justify="left" if name in LEFT else "right", no_wrap=True)
-    for name, row in comparison.tasks.items():
-        words = (Text(cell.replace(wording.UNDEFINED, DASH)) for cell in cells(name, row))
-        table.add_row(*words, Text(verdict(row), style=STYLES[row.verdict]))
-    return table
+    rows = [(*cells(name, row), verdict(row)) for name, row in comparison.tasks.items()]
+    heading = f"A  {side(comparison.a)}\nB  {side(comparison.b)}"
+    caption = f"drop: from A to B, positive is worse\n\n{delta_m(comparison)}"
+    return verdict_table(heading, caption, COLUMNS, rows, [STYLES[row.verdict] for row in comparison.tasks.values()])
 
 
 def cells(name: str, row: TaskComparison) -> tuple[str, ...]:

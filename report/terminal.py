@@ -1,5 +1,6 @@
 """The table a build ends with: six tasks, what the reference and the compiled model reach, and the verdict."""
 
+from collections.abc import Iterable, Sequence
 from typing import TYPE_CHECKING
 
 from bundle.base.errors import not_installed
@@ -23,7 +24,6 @@ STYLES: dict[Verdict, str] = {
 }
 
 COLUMNS = ("task", "reference", "compiled", "drop", "95% interval", "n", "budget", "verdict")
-LEFT = ("task", "verdict")
 DASH = "–"
 
 
@@ -41,6 +41,19 @@ def tasks_table(report: RegressionReport) -> "Table":
     Raises:
         TargetUnavailable: rich is not installed, as on a device.
     """
+    rows = [(*cells(name, result), verdict(result)) for name, result in report.tasks.items()]
+    styles = [STYLES[result.verdict] for result in report.tasks.values()]
+    return verdict_table(title(report), f"{counted(report)}\n\n{ending(report)}", COLUMNS, rows, styles)
+
+
+def verdict_table(
+    heading: str, caption: str, columns: Sequence[str], rows: Iterable[Sequence[str]], styles: Iterable[str]
+) -> "Table":
+    """Return a table of tasks: names and verdicts are on the left, figures on the right; ``styles`` are of the verdicts.
+
+    Raises:
+        TargetUnavailable: rich is not installed, as on a device.
+    """
     try:
         from rich.box import SIMPLE_HEAD
         from rich.table import Table
@@ -48,8 +61,8 @@ def tasks_table(report: RegressionReport) -> "Table":
     except ImportError as error:
         raise not_installed("the table", "rich", extra="host", where="report.terminal", error=error) from error
     table = Table(
-        title=Text(title(report)),
-        caption=Text(f"{counted(report)}\n\n{ending(report)}"),
+        title=Text(heading),
+        caption=Text(caption),
         title_justify="left",
         caption_justify="left",
         box=SIMPLE_HEAD,
@@ -57,11 +70,10 @@ def tasks_table(report: RegressionReport) -> "Table":
         padding=0,
         pad_edge=False,
     )
-    for name in COLUMNS:
-        table.add_column(name, justify="left" if name in LEFT else "right", no_wrap=True)
-    for name, result in report.tasks.items():
-        words = (Text(cell.replace(wording.UNDEFINED, DASH)) for cell in cells(name, result))
-        table.add_row(*words, Text(verdict(result), style=STYLES[result.verdict]))
+    for name in columns:
+        table.add_column(name, justify="left" if name in (columns[0], columns[-1]) else "right", no_wrap=True)
+    for (*words, said), style in zip(rows, styles, strict=True):
+        table.add_row(*(Text(word.replace(wording.UNDEFINED, DASH)) for word in words), Text(said, style=style))
     return table
 
 

@@ -3,15 +3,14 @@
 ``OUT/results/<unit>/`` has each unit's results, ``OUT/units/<unit>/`` its configuration, log and bundle on the machine that built it.
 """
 
-import fcntl
 import shutil
-from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import NamedTuple
 
 from bundle.base.errors import InputError, RegressionFailed
-from bundle.formats.outputs import only, replacing, require_container, require_file
+from bundle.formats.folder_lock import alone
+from bundle.formats.outputs import only, replacing, require_file
 from bundle.judging.regression_report import read_report
 from compile.stage.store import STORE, Kept, Root, StageKey, in_use, obtain, open_store
 from compile.sweep.plan import SweepConfig, Unit, units_of
@@ -20,7 +19,7 @@ from compile.sweep.unit import RESULTS, Outcome, order_of, unit_key
 from report.results_page import PAGES, render_sweep
 from targets.table import target
 
-RESULTS_FOLDER, PAGE, LOCK, MACHINE = "results", "report.html", ".sweep.lock", ".machine"
+RESULTS_FOLDER, PAGE, MACHINE = "results", "report.html", ".machine"
 
 
 class Row(NamedTuple):
@@ -49,9 +48,8 @@ def run_sweep(sweep: SweepConfig, where: Path, places: Places, say: Callable[[st
     for name in sweep.targets:
         target(name)
     units, out = units_of(sweep, where), sweep.out
-    require_container(out)
     require_file(out / PAGE, PAGES)
-    with _alone_in(out):
+    with alone(out, "sweep"):
         root = open_store(units[0].config.store, out / STORE)
         with in_use(root):
             rows = _run(units, root, out, places, say)
@@ -93,28 +91,6 @@ def _absent(folder: Path) -> Kept:
         where=str(folder),
         fix="give a folder that all machines share, or a URL, as store in the sweep's file",
     )
-
-
-@contextmanager
-def _alone_in(out: Path) -> Iterator[None]:
-    """Hold the lock of a sweep's folder.
-
-    Raises:
-        InputError: another sweep has it.
-    """
-    out.mkdir(parents=True, exist_ok=True)
-    with (out / LOCK).open("w") as stream:
-        try:
-            fcntl.flock(stream, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError as error:
-            raise InputError(
-                "another sweep is writing here",
-                expected="a folder of its own for each sweep",
-                got="a sweep at work",
-                where=str(out),
-                fix="wait until it ends, or give this one another out",
-            ) from error
-        yield
 
 
 def require_within(rows: Sequence[Row], page: Path) -> None:

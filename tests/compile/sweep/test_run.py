@@ -14,9 +14,10 @@ from pathlib import Path
 import pytest
 
 from bundle.formats.artifacts import SIDECAR, Record
+from bundle.formats.folder_lock import LOCK
 from bundle.judging.regression_report import RESULT
 from compile.stage.store import STORE
-from compile.sweep.run import LOCK, PAGE, RESULTS_FOLDER
+from compile.sweep.run import PAGE, RESULTS_FOLDER
 from compile.sweep.unit import LOG
 from tests.cli.run import tdss
 from tests.compile.made import ROOT, TASKS
