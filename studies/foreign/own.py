@@ -7,7 +7,7 @@ from itertools import pairwise
 import torch
 from torch import Tensor, nn
 
-WIDTHS = (16, 32, 64, 96)
+WIDTHS = (8, 16, 32, 64)
 
 
 class Fitted(nn.Module):
