@@ -2,7 +2,7 @@
 
 import torch
 
-from compile.graphs.pytorch import arithmetic, layout, normalization, pooling, products, reduction, resize
+from compile.graphs.pytorch import arithmetic, layout, normalization, pooling, products, reduction, resize, sampling
 from compile.graphs.pytorch.base import Operator
 
 _AXES = (1,)
@@ -90,6 +90,7 @@ LAYOUT = {
     "Gather": Operator(layout.gather, "axis"),
     "GatherElements": Operator(layout.gather_elements, "axis"),
     "GatherND": Operator(layout.gather_nd, "batch_dims"),
+    "GridSample": Operator(sampling.grid_sample, "mode padding_mode align_corners", since=16),
     "Pad": Operator(layout.pad, "mode pads value", static=(1, 2, 3), since=2),
     "Range": Operator(layout.count_up, ignored="stash_type"),
     "Reshape": Operator(layout.reshape, "shape allowzero", static=(1,)),
