@@ -110,6 +110,10 @@ def _operator(node: ir.Node) -> Operator | None:
     operator = OPERATORS.get(node.op_type)
     if operator is not None and any(shape_of(output) is None for output in node.outputs):
         raise NotLinear("its shape is not known")
+    if operator is not None and any(
+        one.dtype is not None and not one.dtype.is_floating_point() for one in node.outputs
+    ):
+        raise NotLinear("it is of integers, and what is folded is float32")
     return operator
 
 

@@ -2,6 +2,7 @@
 
 import onnx_ir as ir
 import pytest
+from onnx_ir.passes.common import ShapeInferencePass
 
 from compile.folding.choice.search import search
 from compile.folding.reading.operators import OPERATORS
@@ -48,6 +49,17 @@ def test_a_node_that_stays_has_a_reason(reason: str) -> None:
         if node.outputs[0].shape is None and node.op_type == "Transpose":
             node.outputs[0].shape = ir.Shape([1, 6, 4])
     assert read_network(model.graph).notes == {"y": reason}
+
+
+def test_a_sum_of_integers_is_left_as_it_is() -> None:
+    nodes = """a = Constant <value_ints = [2]> ()
+i = Cast <to = 7> (x)
+s = ReduceSum (i, a)
+y = Cast <to = 1> (s)"""
+    model = ir.from_onnx_text(f"{HEAD % '1, 4, 1'} {{\n{nodes}\n}}")
+    network = read_network(ShapeInferencePass()(model).model.graph)
+    assert network.notes["s"] == "ReduceSum: it is of integers, and what is folded is float32"
+    assert [node.op_type for node in network.opaque] == ["Cast", "ReduceSum", "Cast"]
 
 
 @pytest.mark.parametrize("first", [0, *(pytest.param(first, marks=pytest.mark.slow) for first in (40, 80))])
