@@ -1,7 +1,9 @@
 """Assemble: the stages' artifacts become one bundle folder, written whole or not at all."""
 
+import json
 import shlex
 import shutil
+from collections.abc import Mapping
 from pathlib import Path
 from typing import NamedTuple
 
@@ -32,6 +34,7 @@ from compile.stage.artifacts import (
     QuantizedSettings,
     ReferenceVectors,
     SimplifiedSettings,
+    VariantNote,
     variants_of,
 )
 from compile.stage.config import BuildConfig
@@ -144,9 +147,14 @@ def _settings(config: BuildConfig, calibration: CalibrationSet, parts: StageArti
         "fold": fold.model_dump(mode="json"),
         "simplify": simplified.preparation.model_dump(mode="json"),
         "rewrites": dict(simplified.rewrites),
-        "quantize": {name: note.model_dump(mode="json") for name, note in notes.items()},
+        "quantize": written(notes),
         "engine": read_settings(EngineSettings, parts.engine).status.model_dump(mode="json"),
     }
+
+
+def written(notes: Mapping[str, VariantNote]) -> dict[str, JsonValue]:
+    """Return the notes about variants as a file holds them: NaN, the range of a tensor with infinite elements, is null."""
+    return {name: json.loads(note.model_dump_json()) for name, note in notes.items()}
 
 
 def ship(draft: Manifest, choice: Choice, judged: str) -> Manifest:

@@ -9,8 +9,8 @@ from bundle.formats.artifacts import Engine as EngineArtifact
 from bundle.formats.manifest import BundleVariant, Engine, Manifest
 from bundle.formats.outputs import anything, replacing
 from bundle.judging.choice import Candidate, Choice
-from compile.publish import StageArtifacts, publish_runtime, ship
-from compile.stage.artifacts import ReferenceVectors
+from compile.publish import StageArtifacts, publish_runtime, ship, written
+from compile.stage.artifacts import Fp16Note, Range, ReferenceVectors, VariantNote
 from compile.stage.store import seal
 from device_runtime.write import RUNTIME
 from targets.table import TARGETS
@@ -27,6 +27,17 @@ def draft(folder: Path, target: str) -> Manifest:
     return made.model_copy(
         update={"target": target, "variants": variants, "files": dict.fromkeys(sorted(names), "0" * 64)}
     )
+
+
+def test_a_manifest_holds_the_range_of_a_tensor_with_infinite_elements(tmp_path: Path) -> None:
+    ranges = (Range(tensor="mask", largest=float("nan")), Range(tensor="scores", largest=3.0))
+    note = VariantNote(fp16=Fp16Note(tensors=2, headroom=4.0, kept_by_range={}, float32=1, widest=ranges))
+    known = draft(tmp_path / "bundle", "jetson").model_dump()
+    manifest = Manifest.model_validate({**known, "settings": {"quantize": written({"f16": note})}})
+    again = Manifest.model_validate_json(manifest.model_dump_json())
+    assert again.settings["quantize"]["f16"]["fp16"]["widest"][0]["largest"] is None  # type: ignore[index, call-overload]
+    with pytest.raises(ValueError, match="finite"):
+        Manifest.model_validate({**known, "settings": {"quantize": note.model_dump(mode="json")}})
 
 
 def test_engines_that_were_built_here_go_along_unlisted(tmp_path: Path) -> None:
