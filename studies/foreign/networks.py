@@ -5,6 +5,8 @@ from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Literal, NamedTuple
 
+import numpy as np
+
 from bundle.base.errors import InputError
 from bundle.tasks.dataset import SPEC_FILE, load_spec
 
@@ -36,6 +38,7 @@ class Network(NamedTuple):
     """A network: ``make`` writes its file; ``outputs`` holds the output and the form of each task.
 
     ``size`` is given on the command line where the file leaves it open. ``labelled`` tasks are judged against labels.
+    ``text``: its images are painted with words, without which it finds nothing.
     """
 
     name: str
@@ -46,6 +49,7 @@ class Network(NamedTuple):
     normalised: str = IMAGENET
     size: tuple[int, int] | None = None
     labelled: bool = False
+    text: bool = False
 
     @property
     def tasks(self) -> str:
@@ -188,6 +192,7 @@ NETWORKS: tuple[Network, ...] = (
         _detector,
         normalised=CENTRED,
         size=(160, 160),
+        text=True,
     ),
 )
 
@@ -199,6 +204,23 @@ def write_view(data: Path, network: Network, out: Path) -> None:
     (out / SPEC_FILE).write_text(spec.model_dump_json(indent=1) + "\n", encoding="utf-8")
     for split in sorted(data.glob("*.txt")):
         (out / split.name).write_bytes(split.read_bytes())
-    for name in ("image", *(network.outputs if network.labelled else ())):
+    if network.text:
+        _write_words(data / "image", out / "image")
+    for name in (*(() if network.text else ("image",)), *(network.outputs if network.labelled else ())):
         if not (out / name).is_symlink():
             (out / name).symlink_to((data / name).resolve(), target_is_directory=True)
+
+
+def _write_words(images: Path, out: Path) -> None:
+    """Copy images with a line of capitals on each, of a seeded size, place and colour."""
+    from PIL import Image, ImageDraw, ImageFont
+
+    out.mkdir(exist_ok=True)
+    generator = np.random.default_rng(0)
+    for path in sorted(images.iterdir()):
+        image = Image.open(path).convert("RGB")
+        word = "".join(chr(code) for code in generator.integers(ord("A"), ord("Z") + 1, 6))
+        size, left, top = (int(generator.integers(least, most)) for least, most in ((24, 44), (4, 60), (4, 160)))
+        ink = (255, 255, 255) if generator.random() < 0.5 else (0, 0, 0)
+        ImageDraw.Draw(image).text((left, top), word, fill=ink, font=ImageFont.load_default(size))
+        image.save(out / f"{path.stem}.png")

@@ -2,8 +2,10 @@
 
 from pathlib import Path
 
+import numpy as np
 import pytest
 import torch
+from PIL import Image
 
 from bundle.base.append_log import AppendLog
 from bundle.base.errors import InputError, RegressionFailed
@@ -56,6 +58,13 @@ def test_a_view_has_labels_only_where_they_judge(tmp_path: Path) -> None:
     write_view(SCENES, by_name("dpt"), tmp_path / "bare")
     assert {path.name for path in (tmp_path / "judged").iterdir() if path.is_dir()} == {"image", "normals", "saliency"}
     assert {path.name for path in (tmp_path / "bare").iterdir() if path.is_dir()} == {"image"}
+    write_view(SCENES, by_name("text-detector"), tmp_path / "text")
+    name = (SCENES / "val.txt").read_text().split()[0]
+    painted, plain = (
+        np.asarray(Image.open(path).convert("RGB"), int)
+        for path in (tmp_path / "text" / "image" / f"{name}.png", SCENES / "image" / f"{name}.jpg")
+    )
+    assert 0.001 < (painted != plain).any(-1).mean() < 0.2
     data = FolderDataset(root=tmp_path / "bare", spec=load_spec(tmp_path / "bare" / "dataset.json"), size=(32, 48))
     assert data.image(data.ids("val")[0]).shape == (32, 48, 3)
 
