@@ -77,4 +77,5 @@ def build_job(network: Network, target: str, terms: Terms) -> Job:
 def job_key(network: Network, job: Job, terms: Terms) -> str:
     """Return the key of a command of a network."""
     folder = terms.folder(network)
-    return job.key("foreign", terms.data, *(hash_file(folder / name) for name in (network.file, TASKS)))
+    made = (hash_file(folder / name) for name in (network.file, TASKS))
+    return job.key("foreign", terms.data, code_hash("studies.foreign.networks"), *made)
