@@ -13,7 +13,7 @@ from torch import Tensor, nn
 from tdss.backbones.base import Backbone, Block, BlockTap, Flow, Published, Refitted, Stage, StageTap, spread_drop_path
 from tdss.backbones.config import BackboneConfig, ImageConfig, VitConfig
 from tdss.backbones.swin import DropPath, Mlp
-from tdss.backbones.vit_keys import from_published, resize_positions
+from tdss.backbones.vit_keys import from_published, resize_positions, with_patch
 
 
 class Attention(nn.Module):
@@ -120,9 +120,10 @@ class Vit(Backbone):
 
     @staticmethod
     def translate(weights: Mapping[str, Tensor], config: BackboneConfig, image: ImageConfig) -> Published:
-        """See ``Backbone.translate``."""
+        """See ``Backbone.translate``; a patch embedding of another patch is resized."""
         assert isinstance(config, VitConfig)
-        return from_published(weights, config.depths, (image.height // config.patch, image.width // config.patch))
+        grid = (image.height // config.patch, image.width // config.patch)
+        return with_patch(from_published(weights, config.depths, grid), config.patch)
 
 
 def patches(tokens: Tensor, size: tuple[int, int]) -> Tensor:

@@ -6,7 +6,8 @@
                transformers 5 has layers.3 for a plain one
 
 Where no block has a LayerScale its gains are 1. A position table of another grid is resized bicubically, once, here
-(Oquab et al. do it at run time).
+(Oquab et al. do it at run time). So is a patch embedding of another patch. Both are computed in float64 and then rounded,
+so that they hardly depend on the machine.
 """
 
 import re
@@ -20,6 +21,7 @@ from bundle.base.errors import CheckpointError
 from tdss.backbones.base import Published
 from tdss.backbones.layouts import HF_BLOCK, Rules, join_qkv, prefix_of, renamed
 
+KERNEL = "patch_embed.weight"
 UNUSED = re.compile(r"(^|\.)(mask_token|(head|classifier|norm|fc_norm|layernorm|pooler)\..*)$")
 REGISTERS = re.compile(r"(^|\.)register_tokens$")
 BLOCK = re.compile(r"^(?:encoder\.layer|layers|blocks(?:\.\d+(?=\.\d))?)\.(\d+)\.(.*)$")
@@ -28,8 +30,8 @@ TOP = {
     "cls_token": "class_token",
     "embeddings.position_embeddings": "positions",
     "pos_embed": "positions",
-    "embeddings.patch_embeddings.projection.weight": "patch_embed.weight",
-    "patch_embed.proj.weight": "patch_embed.weight",
+    "embeddings.patch_embeddings.projection.weight": KERNEL,
+    "patch_embed.proj.weight": KERNEL,
     "embeddings.patch_embeddings.projection.bias": "patch_embed.bias",
     "patch_embed.proj.bias": "patch_embed.bias",
 }
@@ -109,9 +111,33 @@ def resize_positions(table: Tensor, grid: tuple[int, int], source: tuple[int, in
         )
     if (rows, columns) == grid:
         return table
-    square = table[:, 1:].unflatten(1, (rows, columns)).permute(0, 3, 1, 2)
+    square = table[:, 1:].double().unflatten(1, (rows, columns)).permute(0, 3, 1, 2)
     resized = functional.interpolate(square, size=grid, mode="bicubic", align_corners=False)
-    return torch.cat([table[:, :1], resized.flatten(2).transpose(1, 2)], 1)
+    return torch.cat([table[:, :1], resized.flatten(2).transpose(1, 2).float()], 1)
+
+
+def with_patch(published: Published, patch: int) -> Published:
+    """Return what was published with a patch embedding for patches of ``patch`` × ``patch`` pixels, where its own are others.
+
+    See ``resize_kernel``. A kernel that is not square is left, and fits no model.
+    """
+    kernel = published.tensors.get(KERNEL)
+    if kernel is None or kernel.ndim != 4 or kernel.shape[2] != kernel.shape[3] or kernel.shape[2] == patch:
+        return published
+    tensors = {**published.tensors, KERNEL: resize_kernel(kernel, patch)}
+    return published._replace(tensors=tensors, resized=(*published.resized, KERNEL))
+
+
+def resize_kernel(kernel: Tensor, patch: int) -> Tensor:
+    """Resize a patch embedding ``[dim, 3, n, n]`` to ``[dim, 3, patch, patch]``, for an image that is not enlarged.
+
+    With U ``[n, patch]``, the matrix of bilinear interpolation with half-pixel centres, W' = Uᵀ W U in each channel. For
+    every patch x then ⟨W', x⟩ = ⟨W, U x Uᵀ⟩: the published kernel sees the enlarged patch. FlexiViT (Beyer et al., CVPR
+    2023, section 3.4) inverts the same matrix where a patch grows.
+    """
+    identity = torch.eye(patch, dtype=torch.float64)[None]
+    transposed = functional.interpolate(identity, size=kernel.shape[-1], mode="linear", align_corners=False)[0]
+    return torch.einsum("ia,dcab,jb->dcij", transposed, kernel.double(), transposed).float()
 
 
 def _translate(key: str, blocks: Sequence[tuple[int, int]]) -> str | None:

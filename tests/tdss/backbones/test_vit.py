@@ -3,14 +3,16 @@
 import os
 import re
 
+import numpy as np
 import pytest
 import torch
+from numpy.typing import NDArray
 from torch import Tensor
 
 from bundle.base.errors import CheckpointError
 from tdss.backbones.config import ImageConfig, VitConfig
 from tdss.backbones.vit import Vit
-from tdss.backbones.vit_keys import from_published, resize_positions
+from tdss.backbones.vit_keys import from_published, resize_kernel, resize_positions
 
 os.environ["HF_HUB_OFFLINE"] = "1"
 PARITY = 1e-5
@@ -200,6 +202,36 @@ def test_registers_are_refused(hf: torch.nn.Module) -> None:
         with pytest.raises(CheckpointError, match="has registers") as caught:
             from_published(named, CONFIG.depths, GRID)
         assert "register_tokens" in caught.value.got
+
+
+def enlarged(channel: NDArray[np.float64], size: int) -> NDArray[np.float64]:
+    """Enlarge a square map as bilinear interpolation with half-pixel centres does; NumPy keeps the edge's value outside."""
+    side = len(channel)
+    places = (np.arange(size) + 0.5) * side / size - 0.5
+    rows = np.stack([np.interp(places, np.arange(side), row) for row in channel])
+    return np.stack([np.interp(places, np.arange(side), column) for column in rows.T], 1)
+
+
+@pytest.mark.parametrize("patch", [7, 8, 14])
+def test_a_resized_patch_embedding_sees_what_the_published_one_sees_of_the_enlarged_patch(patch: int) -> None:
+    draw = np.random.default_rng(0)
+    kernel, pixels = draw.standard_normal((5, 3, 14, 14)), draw.standard_normal((3, patch, patch))
+    resized = resize_kernel(torch.from_numpy(kernel), patch).double().numpy()
+    seen = np.stack([enlarged(channel, 14) for channel in pixels])
+    want = np.tensordot(kernel, seen, 3)
+    assert np.abs(np.tensordot(resized, pixels, 3) - want).max() < 1e-5 * np.abs(want).max()  # the result is float32
+
+
+def test_a_backbone_with_smaller_patches_takes_the_published_weights(hf: torch.nn.Module) -> None:
+    config = CONFIG.model_copy(update={"patch": 7})
+    published = Vit.translate(hf.state_dict(), config, ImageConfig(height=56, width=56))
+    assert published.resized == ("positions", "patch_embed.weight")
+    ours = Vit(config, ImageConfig(height=56, width=56))
+    ours.load_state_dict(published.tensors)
+    same = Vit.translate(hf.state_dict(), CONFIG, ImageConfig(height=56, width=56))
+    assert same.resized == () and torch.equal(
+        same.tensors["patch_embed.weight"], hf.state_dict()["embeddings.patch_embeddings.projection.weight"]
+    )
 
 
 @pytest.mark.parametrize("shape", [(1, 13, 5), (1, 1, 5), (17, 5)])
