@@ -71,8 +71,8 @@ class ModelConfig(Frozen):
 
     @model_validator(mode="after")
     def _parts_agree(self) -> "ModelConfig":
-        stages = len(self.backbone.depths)
-        for fault in (self.adapter.fault(self.backbone), self.backbone.fault(self.image), self.decoder.fault(stages)):
+        maps = self.adapter.maps(len(self.backbone.depths))
+        for fault in (self.adapter.fault(self.backbone), self.backbone.fault(self.image), self.decoder.fault(maps)):
             if fault:
                 raise ValueError(fault)
         self._check_channels()

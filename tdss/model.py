@@ -8,7 +8,7 @@ from torch import Tensor, nn
 from bundle.base.errors import ConfigError
 from bundle.base.limits import LIMITS
 from tdss.adapters.base import Adapter
-from tdss.backbones.base import Backbone
+from tdss.backbones.base import Backbone, StageTap
 from tdss.backbones.config import StageShape
 from tdss.config import ModelConfig, keep_tasks
 from tdss.decoders.base import Decoders, Sizes
@@ -26,15 +26,19 @@ class MultiTaskModel(nn.Module):
         self.backbone = plain_backbone(config) if backbone is None else backbone
         plain = [StageShape(config.backbone.width(index), *size) for index, size in enumerate(self.backbone.sizes)]
         self.adapter: Adapter = class_of(config.adapter)(config.adapter, self.backbone, tuple(config.tasks))
-        sizes = Sizes(config.adapter.shapes(plain), config.tasks, (config.image.height, config.image.width))
+        image = (config.image.height, config.image.width)
+        sizes = Sizes(config.adapter.shapes(plain, image), config.tasks, image)
         self.decoders: Decoders = class_of(config.decoder)(config.decoder, sizes)
 
-    def forward(self, image: Tensor) -> dict[str, Tensor]:
+    def forward(self, image: Tensor, taps: Sequence[StageTap] | None = None) -> dict[str, Tensor]:
         """Map a normalised image ``[batch, 3, height, width]`` to raw outputs ``[batch, channels, height, width]``.
 
-        In training mode there may be auxiliary outputs beside them (tdss/decoders/base.py).
+        ``taps`` are the backbone's of this image, where it has run before (tdss/training/tap_cache.py). In training mode
+        there may be auxiliary outputs beside the others (tdss/decoders/base.py).
         """
-        return self.decoders(self.adapter.features(self.backbone, image))  # type: ignore[no-any-return]
+        adapter = self.adapter
+        features = adapter.features(self.backbone, image) if taps is None else adapter.adapt(taps, image)
+        return self.decoders(features)  # type: ignore[no-any-return]
 
     def parts(self) -> Iterator[tuple[str, Part]]:
         """Yield every part of the model by its path, the adapter and the decoders among them."""

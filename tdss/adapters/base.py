@@ -30,7 +30,11 @@ class Adapter(nn.Module, Part):
 
     def features(self, backbone: Backbone, image: Tensor) -> TaskFeatures:
         """Run the backbone and adapt its stages; an adapter whose tasks do not share one pass overrides this."""
-        return self(backbone(image))  # type: ignore[no-any-return]
+        return self.adapt(backbone(image), image)
+
+    def adapt(self, taps: Sequence[StageTap], image: Tensor) -> TaskFeatures:
+        """Adapt the taps of ``image``; an adapter that reads the image itself overrides this."""
+        return self(taps)  # type: ignore[no-any-return]
 
     def forward(self, taps: Sequence[StageTap]) -> TaskFeatures:
         """Adapt every stage for every task; here each task reads the stages' outputs."""

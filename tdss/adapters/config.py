@@ -10,6 +10,8 @@ from bundle.base.limits import LIMITS, Experts, Positive, Real, Small
 from tdss.backbones.config import BackboneConfig, StageShape
 
 Gate: TypeAlias = Literal["static", "dynamic"]
+Site: TypeAlias = Literal["attention", "mlp"]
+"""An input of a transformer block that adapters read: a field of ``tdss.backbones.base.BlockTap``."""
 
 
 class AdapterConfig(Frozen):
@@ -28,9 +30,20 @@ class AdapterConfig(Frozen):
         fits = self.backbones in ("", backbone.kind)
         return "" if fits else f"adapter.kind {self.kind} needs a backbone of kind {self.backbones}"
 
-    def shapes(self, stages: Sequence[StageShape]) -> tuple[StageShape, ...]:
-        """Return the shapes of what a task's decoder gets, from those of the backbone's stages; the last has no merging."""
+    def maps(self, stages: int) -> int:
+        """Return how many maps a task's decoder gets of a backbone with this number of stages."""
+        return stages
+
+    def shapes(self, stages: Sequence[StageShape], image: tuple[int, int]) -> tuple[StageShape, ...]:
+        """Return the shapes of what a task's decoder gets, from those of the backbone's stages; the last has no merging.
+
+        ``image`` is the (height, width) of the image.
+        """
         return (*stages[1:], stages[-1]) if self.merges else tuple(stages)
+
+    def reads(self) -> tuple[Site, ...] | None:
+        """Return the inputs of every block that it reads beside the stages' outputs; None: it is inside the backbone."""
+        return None
 
     def trainable(self) -> tuple[str, ...]:
         """Return patterns of parameters inside the backbone that are trained though it is frozen (tdss/training/start.py)."""
@@ -41,7 +54,8 @@ class TdssConfig(AdapterConfig):
     """TDSS adapters; every equation is in ``tdss/adapters/tdss.py``, each choice a switch.
 
     ``gates`` holds one list per stage with one gate kind per block.
-    ``top_k`` = 0 keeps every skill; otherwise only the k largest gate values of each task stay.
+    ``top_k`` = 0 keeps every skill; otherwise only the k largest gate values of each task stay. ``stem`` is the number of
+    channels of a convolutional stem beside the backbone (tdss/adapters/stem.py); 0: there is none.
     """
 
     kind: Literal["tdss"] = "tdss"
@@ -54,11 +68,25 @@ class TdssConfig(AdapterConfig):
     tsai: Literal["off", "static", "dynamic"] = "static"
     temperature: Positive = 1.0
     alpha: Real = 1.0
+    stem: Annotated[int, Field(strict=True, ge=0, le=LIMITS["width"].most)] = 0
 
     def fault(self, backbone: BackboneConfig) -> str:
         """See ``AdapterConfig.fault``."""
         gates, depths = tuple(len(stage) for stage in self.gates), backbone.depths
         return "" if gates == depths else f"adapter.gates has {gates} blocks per stage, backbone.depths is {depths}"
+
+    def maps(self, stages: int) -> int:
+        """See ``AdapterConfig.maps``: the stem's is one more."""
+        return stages + bool(self.stem)
+
+    def shapes(self, stages: Sequence[StageShape], image: tuple[int, int]) -> tuple[StageShape, ...]:
+        """See ``AdapterConfig.shapes``: the stem's map comes first."""
+        height, width = (-(-side // STEM_STRIDE) for side in image)
+        return (*((StageShape(self.stem, height, width),) if self.stem else ()), *stages)
+
+    def reads(self) -> tuple[Site, ...]:
+        """See ``AdapterConfig.reads``."""
+        return ("attention", "mlp") if self.insertion == "both" else (self.insertion,)
 
 
 class MtloraConfig(AdapterConfig):
@@ -95,7 +123,13 @@ class NoAdapterConfig(AdapterConfig):
 
     kind: Literal["none"] = "none"
 
+    def reads(self) -> tuple[Site, ...]:
+        """See ``AdapterConfig.reads``: the stages' outputs only."""
+        return ()
 
+
+STEM_STRIDE = 4
+"""A stem's map has H/4 × W/4 positions, rounded up."""
 LORA = ("backbone.*.update.*", "backbone.*.shared.*", "backbone.*.tasks.*")
 PUBLISHED = ("backbone.patch_embed.*", "backbone.*norm*", "backbone.*.bias_table")
 """What MTLoRA and the systems that build on it train of the backbone itself."""

@@ -11,6 +11,8 @@ reconstruction, not the paper's design, and each choice is a switch of ``TdssCon
     D_t    = Σ_{l in stage} Δ_t,l                 the task-adapted feature;  G = the frozen stage's output
     C      = W_c [G ; mean_t D_t]                 TSAI: bridges generic and adapted features
     F_t    = G + D_t + γ_t ⊙ C                    γ_t = sigmoid(w_t) static | sigmoid(W_t·GAP[G ; D_t]) dynamic
+
+With ``stem`` each decoder gets one more map, of the image itself (tdss/adapters/stem.py).
 """
 
 from collections.abc import Sequence
@@ -21,6 +23,7 @@ from torch.nn import functional
 
 from tdss.adapters.base import Adapter, TaskFeatures
 from tdss.adapters.config import Gate, TdssConfig
+from tdss.adapters.stem import Stem
 from tdss.backbones.base import Backbone, BlockTap, StageTap
 from tdss.linears import bias_of, linear_of
 
@@ -161,8 +164,7 @@ class TdssBlock(nn.Module):
 
     def __init__(self, config: TdssConfig, dim: int, tasks: int, gate: Gate) -> None:
         super().__init__()
-        sites = ("attention", "mlp") if config.insertion == "both" else (config.insertion,)
-        self.banks = nn.ModuleDict({site: SkillBank(config, dim, tasks, gate) for site in sites})
+        self.banks = nn.ModuleDict({site: SkillBank(config, dim, tasks, gate) for site in config.reads()})
 
     def forward(self, tap: BlockTap) -> list[Tensor]:
         """Return the sum of the banks' Δ for each task, ``[batch, height, width, dim]``."""
@@ -214,6 +216,7 @@ class Tdss(Adapter):
         self.stages = nn.ModuleList(
             TdssStage(config, dim, self.tasks, gates) for dim, gates in zip(widths, config.gates, strict=True)
         )
+        self.stem = Stem(config.stem) if config.stem else None
 
     def keep(self, tasks: Sequence[str]) -> None:
         """Answer ``tasks`` only."""
@@ -221,6 +224,14 @@ class Tdss(Adapter):
         for stage in self.stages:
             assert isinstance(stage, TdssStage)
             stage.keep(tasks)
+
+    def adapt(self, taps: Sequence[StageTap], image: Tensor) -> TaskFeatures:
+        """See ``Adapter.adapt``: the stem's map comes before those of the stages, the same for every task."""
+        adapted = super().adapt(taps, image)
+        if self.stem is None:
+            return adapted
+        detail = self.stem(image)
+        return {task: [detail, *maps] for task, maps in adapted.items()}
 
     def forward(self, taps: Sequence[StageTap]) -> TaskFeatures:
         """Adapt every stage for every task."""

@@ -11,8 +11,8 @@ class DecoderConfig(Frozen):
 
     kind: str
 
-    def fault(self, stages: int) -> str:
-        """Say why the decoder cannot take this number of stages, with the key; "" if it can."""
+    def fault(self, maps: int) -> str:
+        """Say why the decoder cannot take this number of maps for each task, with the key; "" if it can."""
         return ""
 
 
@@ -29,10 +29,10 @@ class HrnetConfig(DecoderConfig):
     stride: Small = 8
     mix_bias: bool = False
 
-    def fault(self, stages: int) -> str:
+    def fault(self, maps: int) -> str:
         """See ``DecoderConfig.fault``."""
         entries = len(self.widths)
-        return "" if entries == stages else f"decoder.widths has {entries} entries, the backbone {stages} stages"
+        return "" if entries == maps else f"decoder.widths has {entries} entries, backbone and adapter give {maps} maps"
 
     def grid_of(self, image: tuple[int, int]) -> tuple[int, int]:
         """Return the (height, width) of the grid on which an image's maps are joined."""

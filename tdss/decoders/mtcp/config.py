@@ -38,6 +38,6 @@ class MtcpConfig(DecoderConfig):
         """Return each task's Swin, whose patches are the shared map's positions."""
         return SwinConfig(embed_dim=self.width, depths=self.depths, heads=self.heads, window=self.window, patch=1)
 
-    def fault(self, stages: int) -> str:
+    def fault(self, maps: int) -> str:
         """See ``DecoderConfig.fault``."""
-        return "" if self.finest < stages else f"decoder.finest is {self.finest}, the backbone has {stages} stages"
+        return "" if self.finest < maps else f"decoder.finest is {self.finest}, backbone and adapter give {maps} maps"

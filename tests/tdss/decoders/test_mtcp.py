@@ -311,7 +311,7 @@ def test_the_side_heads_are_trained_and_never_answered() -> None:
 
 
 def test_a_stage_that_is_not_there_is_refused() -> None:
-    with pytest.raises(ValidationError, match=r"decoder\.finest is 2, the backbone has 2 stages"):
+    with pytest.raises(ValidationError, match=r"decoder\.finest is 2, backbone and adapter give 2 maps"):
         ModelConfig.model_validate(small().model_dump() | {"decoder": {"kind": "mtcp", "width": 4, "finest": 2}})
     with pytest.raises(ValidationError, match="width 6 is not a multiple of 4 heads"):
         MtcpConfig(kind="mtcp", width=6, heads=(4, 4, 4))
