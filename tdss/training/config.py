@@ -49,6 +49,11 @@ class AugmentConfig(Frozen):
     gain: Fraction = 0.0
     paste: Annotated[float, Field(ge=0, le=1)] = 0.0
 
+    @property
+    def flips_only(self) -> bool:
+        """Whether an image is at most mirrored."""
+        return self == AugmentConfig(flip=self.flip, zoom=self.zoom)
+
 
 class OptimizerConfig(Frozen):
     """AdamW (Loshchilov and Hutter, ICLR 2019), linear warm-up, cosine to ``final`` × ``lr``, clipped by norm.
@@ -83,7 +88,8 @@ class TrainConfig(Frozen):
     Exactly one of ``steps`` and ``minutes`` is given; minutes become steps by timing the first ones.
     ``init_backbone`` is a checkpoint folder whose backbone is loaded. ``freeze_backbone`` keeps it as it is, but for
     what its adapter trains inside it. ``trainable`` names the trained parameters itself, by patterns. ``stores`` "trained"
-    leaves out of the checkpoint what is as in ``init_backbone``, and names that by its hash.
+    leaves out of the checkpoint what is as in ``init_backbone``, and names that by its hash. ``cache_taps`` is a folder for
+    the frozen backbone's taps (tdss/training/tap_cache.py).
     ``baseline_of`` names a finished run that this one is the baseline of: its card gains the comparison.
     """
 
@@ -102,6 +108,7 @@ class TrainConfig(Frozen):
     freeze_backbone: bool = False
     trainable: tuple[Pattern, ...] = ()
     stores: Literal["all", "trained"] = "all"
+    cache_taps: Path | None = None
     baseline_of: Path | None = None
     data: DataConfig
     augment: AugmentConfig = AugmentConfig()
@@ -122,6 +129,11 @@ class TrainConfig(Frozen):
             raise ValueError('freeze_backbone and stores = "trained" need init_backbone: the backbone they keep')
         if self.freeze_backbone and self.trainable:
             raise ValueError("give freeze_backbone or trainable: the patterns say what is trained of the backbone too")
+        if self.cache_taps is not None:
+            if not self.freeze_backbone or self.model.adapter.reads() is None:
+                raise ValueError("cache_taps needs freeze_backbone and an adapter beside the backbone: tdss or none")
+            if not self.augment.flips_only:
+                raise ValueError("cache_taps needs an augmentation by flips only: scale 1, the others 0")
         if self.model.base is not None:
             raise ValueError("model.base is written by a run; give init_backbone")
         return self

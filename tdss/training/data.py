@@ -18,10 +18,14 @@ from tdss.training.config import AugmentConfig
 
 
 class Batch(Frozen, arbitrary_types_allowed=True):
-    """Normalised images float32 [B, 3, H, W] and each task's labels [B, H, W] or [B, 3, H, W]."""
+    """Normalised images float32 [B, 3, H, W] and each task's labels [B, H, W] or [B, 3, H, W].
+
+    ``views`` number the images before crop and colour: the N images of the split, then their mirrored ones.
+    """
 
     images: Tensor
     labels: dict[str, Tensor]
+    views: tuple[int, ...]
 
 
 class Ram:
@@ -110,4 +114,5 @@ def make_batch(
         holes = augment.pastes(count, height, width, config, draw)
         images = augment.paste(images, holes)
         labels = {task: augment.paste(rows, holes) for task, rows in labels.items()}
-    return Batch(images=images, labels=labels)
+    views = tuple(index + flip * len(ram) for index, flip in zip(chosen, flips, strict=True))
+    return Batch(images=images, labels=labels, views=views)

@@ -27,6 +27,7 @@ from tdss.training.interrupt import held_interrupt
 from tdss.training.progress import Display
 from tdss.training.schedule import ema_decay, learning_rate
 from tdss.training.start import averaged, build_model, make_optimizer, set_training
+from tdss.training.tap_cache import NoTaps, Taps, open_taps
 
 if TYPE_CHECKING:
     from lightning.fabric import Fabric
@@ -54,6 +55,7 @@ class Run:
         self.ema = {name: tensor.detach().clone() for name, tensor in averaged(self.model).items()}
         self.weights: dict[str, Tensor] = {}
         self.parts = [part for _, part in self.model.parts()]
+        self.taps: Taps = NoTaps()
         self._take_factors()
 
     def resume(self) -> None:
@@ -87,6 +89,7 @@ class Run:
             KeyboardInterrupt: the run was interrupted; its last step is saved.
         """
         ram = self._decode()
+        self.taps = open_taps(self.config, ram, self.model.backbone, self.fabric, self.display)
         saved = time.monotonic()
         with held_interrupt() as interrupted:
             while not self.counters.total or self.counters.step < self.counters.total:
@@ -127,7 +130,7 @@ class Run:
             group["lr"] = rate
         for part in self.parts:
             part.before_step(moment)
-        raw: dict[str, Tensor] = self.module(self.fabric.to_device(batch.images))
+        raw: dict[str, Tensor] = self.module(self.fabric.to_device(batch.images), self.taps.read(batch.views))
         labels = {task: self.fabric.to_device(label) for task, label in batch.labels.items()}
         parts = {name: self._loss(name, output, labels, draw) for name, output in raw.items()}
         weighted = [self._weight(name) * value for name, value in parts.items()]
