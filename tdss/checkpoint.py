@@ -205,12 +205,13 @@ def _read_base(folder: Path, base: BaseConfig) -> dict[str, Tensor]:
     content = path.read_bytes() if path.is_file() else None
     got = "no such file" if content is None else f"sha256 {hashlib.sha256(content).hexdigest()}"
     if content is None or got != f"sha256 {base.sha256}":
+        there = f"{base.made_by} makes it" if base.made_by else "put the checkpoint with these weights there"
         raise CheckpointError(
             "the base of this checkpoint is not the one that it was trained on",
             expected=f"sha256 {base.sha256}",
             got=got,
             where=str(path),
-            fix=f"put the checkpoint with these weights there, or write its folder as base.path into {folder / CONFIG}",
+            fix=f"{there}; or write its folder as base.path into {folder / CONFIG}",
         )
     with reading(path):
         tensors = widened(load_bytes(content))

@@ -37,11 +37,13 @@ else:
 class BaseConfig(Frozen):
     """The checkpoint that holds the backbone's other tensors: its folder, and the sha256 of its ``model.safetensors``.
 
-    ``path`` is relative to the folder of the checkpoint that names it, as in ``"../default"``.
+    ``path`` is relative to the folder of the checkpoint that names it, as in ``"../default"``. ``made_by`` is the command
+    that puts it there, in words for a person; nothing runs it.
     """
 
     path: Annotated[str, Field(max_length=LIMITS["path_bytes"].most, pattern=r"^[^\x00-\x1f\\]+$")]
     sha256: Annotated[str, Field(pattern=r"^[0-9a-f]{64}$")]
+    made_by: Annotated[str, Field(max_length=LIMITS["name"].most, pattern=r"^[\x20-\x7e]*$")] = ""
 
     @field_validator("path")
     @classmethod

