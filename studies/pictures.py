@@ -50,7 +50,7 @@ def picture(bundle: Bundle, *, ids: tuple[str, ...], tile: int, labels: bool) ->
             )
         found = {stored.id: stored for stored in vectors.images() if stored.id in names}
     rows = [row for name in names for row in _rows(found[name], bundle.manifest, tile, labels)]
-    return _stack([_heading(bundle.manifest, tile, labels), *rows], axis=0)
+    return stacked([_heading(bundle.manifest, tile, labels), *rows], axis=0)
 
 
 def _rows(stored: EvaluationSample, manifest: Manifest, tile: int, labels: bool) -> list[Rgb]:
@@ -63,22 +63,23 @@ def _rows(stored: EvaluationSample, manifest: Manifest, tile: int, labels: bool)
         answers.append(resized(row.kind.draw(stored.shown(name), colours), tile))
     photo = resized(stored.image, tile)
     if not labels:
-        return [_stack([photo, *answers], axis=1)]
+        return [stacked([photo, *answers], axis=1)]
     height = photo.shape[0]
-    first = _stack([written("model", MARGIN, height), photo, *answers], axis=1)
-    return [first, _stack([written("label", MARGIN, height), _white(height, tile), *truth], axis=1)]
+    first = stacked([written("model", MARGIN, height), photo, *answers], axis=1)
+    return [first, stacked([written("label", MARGIN, height), white(height, tile), *truth], axis=1)]
 
 
 def _heading(manifest: Manifest, tile: int, labels: bool) -> Rgb:
     names = [written(name.replace("_", " "), tile, HEADING) for name in ("input", *manifest.tasks)]
-    return _stack([_white(HEADING, MARGIN), *names] if labels else names, axis=1)
+    return stacked([white(HEADING, MARGIN), *names] if labels else names, axis=1)
 
 
-def _white(height: int, width: int) -> Rgb:
+def white(height: int, width: int) -> Rgb:
+    """Return a white picture, uint8 RGB ``[height, width, 3]``."""
     return np.full((height, width, 3), 255, np.uint8)
 
 
-def _stack(parts: Sequence[Rgb], *, axis: int) -> Rgb:
+def stacked(parts: Sequence[Rgb], *, axis: int) -> Rgb:
     """Join pictures along an axis with white gaps between them."""
     shape = list(parts[0].shape)
     shape[axis] = GAP

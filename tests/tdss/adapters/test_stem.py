@@ -34,7 +34,7 @@ def test_equals_its_convolutions() -> None:
     image = np.random.default_rng(0).standard_normal((3, 22, 13))
     x = image
     for index, stride in enumerate((2, 2, 1, 1, 1, 1)):
-        kernel, norm = stem[3 * index].weight.detach().numpy(), stem[3 * index + 1]
+        kernel, norm = stem.layers[3 * index].weight.detach().numpy(), stem.layers[3 * index + 1]
         padded = np.pad(x, ((0, 0), (1, 1), (1, 1)))
         x = np.stack([sum(correlate2d(c, k, "valid") for c, k in zip(padded, row, strict=True)) for row in kernel])
         gain, shift, mean, variance = (
