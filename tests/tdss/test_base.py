@@ -71,6 +71,17 @@ def test_joined_it_needs_no_base(tmp_path: Path, capsys: pytest.CaptureFixture[s
     assert caught.value.got == "no such file" and caught.value.where.endswith("own/../base/model.safetensors")
 
 
+def test_a_missing_base_names_the_command_that_makes_it(tmp_path: Path) -> None:
+    model = write_pair(tmp_path)
+    assert model.config.base is not None
+    told = model.config.base.model_copy(update={"made_by": "make base-of-mine"})
+    checkpoint.write_config(tmp_path / "own" / "config.toml", model.config.model_copy(update={"base": told}))
+    (tmp_path / "base" / checkpoint.WEIGHTS).unlink()
+    with pytest.raises(CheckpointError, match="not the one") as caught:
+        checkpoint.load(tmp_path / "own")
+    assert caught.value.fix.startswith("make base-of-mine makes it; or write its folder as base.path")
+
+
 @pytest.mark.slow
 def test_every_later_stage_gets_the_graph_of_the_joined_one(tmp_path: Path) -> None:
     write_pair(tmp_path, VmtConfig(kind="vmt", rank=2))
