@@ -47,8 +47,7 @@ def cards(models: Sequence[Path]) -> str:
         cells = [wording.metric_value(row.metric, value) for value in values]
         rows.append([name, wording.metric_name(row.metric), *cells, wording.percent(gain)])
     sizes = [
-        f"`{model}`: {wording.count(card.parameters or 0)} parameters, {wording.count(card.trained or 0)} of them trained; "
-        f"{wording.file_size((model / WEIGHTS).stat().st_size)}; {card.steps} steps, {60 * card.hours:.0f} minutes."
+        f"`{model}`: {_counted(card)}{wording.file_size((model / WEIGHTS).stat().st_size)}; {card.steps} steps, {60 * card.hours:.0f} minutes."
         for model, card in zip(models, read, strict=True)
     ]
     head = ("task", "metric", *map(str, models), "better by")
@@ -87,6 +86,13 @@ def bundles(folders: Sequence[Path], command: str) -> str:
         for one in made
     ]
     return "\n\n".join([measured(made, command), table((*head, "INT8, worst task", "verdict"), rows)])
+
+
+def _counted(card: Card) -> str:
+    """Write a card's numbers of parameters; an old card has none."""
+    if card.parameters is None or card.trained is None:
+        return ""
+    return f"{wording.count(card.parameters)} parameters, {wording.count(card.trained)} of them trained; "
 
 
 def _card(model: Path) -> Card:
