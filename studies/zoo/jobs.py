@@ -4,6 +4,7 @@ A row has three: a bundle for each of two targets, and a fold without its last t
 one of them measures, the others wait.
 """
 
+import os
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor, as_completed
 from contextlib import nullcontext
@@ -35,7 +36,7 @@ class Terms(NamedTuple):
 def bundle_job(row: Row, target: str, terms: Terms) -> Job:
     """Return the command that builds a row's bundle for a target."""
     options = ("--data", str(terms.data), "--evaluation-count", str(terms.images), "--out", str(terms.out))
-    shared = ("--no-search", "--machine", str(terms.out / MACHINE))
+    shared = ("--no-search", "--threads", "1", "--machine", str(terms.out / MACHINE))
     words = ("cli.main", "pipeline", "--target", target, "--checkpoint", str(row.folder), *shared, *options)
     return Job(row.name, target, words, terms.out / row.name / target, _journal(row, target, terms))
 
@@ -75,8 +76,9 @@ def job_key(row: Row, job: Job, terms: Terms) -> str:
 
 
 def run_rows(rows: Sequence[Row], terms: Terms, at_once: int, say: Callable[[str], None]) -> None:
-    """Run the commands of each row, ``at_once`` rows beside each other; an interrupt ends all of them."""
+    """Run the commands of each row, ``at_once`` rows beside each other, each on one thread; an interrupt ends all of them."""
     stopped = Event()
+    os.environ.setdefault("OMP_NUM_THREADS", "1")
 
     def run(row: Row) -> None:
         for job in jobs(row, terms):
