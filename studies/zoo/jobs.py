@@ -7,7 +7,7 @@ one of them measures, the others wait.
 import os
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor, as_completed
-from contextlib import nullcontext
+from contextlib import contextmanager, nullcontext
 from pathlib import Path
 from threading import Event
 from typing import NamedTuple
@@ -82,17 +82,21 @@ def run_rows(rows: Sequence[Row], terms: Terms, at_once: int, say: Callable[[str
 
     def run(row: Row) -> None:
         for job in jobs(row, terms):
-            if stopped.is_set():
-                return
             waits = Machine(terms.out / MACHINE).working() if job.name == FEWER else nullcontext()
-            with waits:
-                run_job(job, job_key(row, job, terms), say)
+            with stopping(stopped), waits:
+                if not stopped.is_set():
+                    run_job(job, job_key(row, job, terms), say)
 
-    with ThreadPoolExecutor(at_once) as pool:
-        try:
-            for done in as_completed([pool.submit(run, row) for row in rows]):
-                done.result()
-        except BaseException:
-            stopped.set()
-            pool.shutdown(wait=False, cancel_futures=True)
-            raise
+    with ThreadPoolExecutor(at_once) as pool, stopping(stopped):
+        for done in as_completed([pool.submit(run, row) for row in rows]):
+            done.result()
+
+
+@contextmanager
+def stopping(stopped: Event) -> Iterator[None]:
+    """Set the event if the block raises."""
+    try:
+        yield
+    except BaseException:
+        stopped.set()
+        raise
