@@ -27,7 +27,7 @@ def save(path: Path) -> Path:
 def test_an_error_while_a_graph_runs_is_the_runtimes(tmp_path: Path) -> None:
     feed = {"image": np.zeros((1, 3, 8, 8), np.float32)}
     with open_graph(save(tmp_path / "g.onnx"), exact=True, threads=1) as session:
-        for run in (session.infer, session.timed):
+        for run in (session.infer, session.timed, lambda fed: session.start(fed)()):
             with pytest.raises(SessionFailed, match="failed while it ran the graph") as caught:
                 run(feed)
             assert "out of data bounds" in caught.value.got
