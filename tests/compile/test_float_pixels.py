@@ -1,5 +1,9 @@
-"""The interfaces ``nchw`` and ``nhwc`` through the stages: float32 at both ends, of the FP16 graph too, on each runtime."""
+"""The interfaces ``nchw`` and ``nhwc`` through the stages: float32 at both ends, of the FP16 graph too, on each runtime.
 
+And through a whole build: judged like the others, and served as the files of a framework say.
+"""
+
+import json
 from pathlib import Path
 
 import numpy as np
@@ -7,14 +11,21 @@ import onnx
 import pytest
 
 from bundle.formats.io_forms import Io, prediction
+from bundle.formats.manifest import load_bundle
+from bundle.judging.choice import pick
+from bundle.judging.regression_report import read_report
 from bundle.tasks.postprocess import predict
 from bundle.tasks.table import task
 from compile.graphs.fp16 import write_fp16, write_ranges
+from compile.pipeline import build_bundle
 from compile.stage.graph_info import GRAPH_FILE
+from serving.table import Framework
+from serving.write import write_serving
 from targets.base import RunConfig, Variant, VariantRecipe
 from targets.table import target
 from tests.compile import made
 from tests.compile.conftest import FirstStages
+from tests.compile.test_pipeline import config
 
 TYPES = {onnx.TensorProto.FLOAT: "float32", onnx.TensorProto.INT32: "int32"}
 
@@ -49,3 +60,38 @@ def test_each_runtime_answers_the_same_maps(io: Io, first_stages: FirstStages, t
                 assert (got == wanted).mean() > 0.999
             else:
                 np.testing.assert_allclose(got, wanted, atol=1e-4)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(
+    ("name", "io", "framework"),
+    [
+        ("intel", "nchw", "ovms"),
+        ("intel", "nhwc", "triton"),
+        ("jetson", "nchw", "deepstream"),
+        ("jetson", "nhwc", "isaac-ros"),
+    ],
+)
+def test_a_whole_build_is_judged_like_the_others_and_served(
+    name: str, io: Io, framework: Framework, checkpoint: Path, scenes: Path, tmp_path: Path
+) -> None:
+    """The metrics are those of the interface ``edge``, whose answers differ in their dtype and their axes only."""
+    reports = {}
+    for each in (io, "edge"):
+        folder = build_bundle(config(name, checkpoint, scenes, tmp_path / each, io=each), made.quiet)
+        reports[each] = read_report(folder)
+    bundle = load_bundle(tmp_path / io / "tiny" / name)
+    assert bundle.manifest.io == io and (bundle.manifest.inputs, bundle.manifest.outputs) == made.info(io).interface
+    assert reports[io].images == len(made.EVALUATION) and reports[io].passed
+    for row, edge in zip(reports[io].tasks.values(), reports["edge"].tasks.values(), strict=True):
+        assert row.reference == edge.reference and row.compiled == pytest.approx(edge.compiled, rel=0.02)
+    for variant in bundle.manifest.variants if name == "jetson" else ():
+        graph = onnx.load(bundle.folder / variant.files[0], load_external_data=False).graph
+        assert [TYPES[one.type.tensor_type.elem_type] for one in (*graph.input, *graph.output)] == [
+            spec.dtype for specs in made.info(io).interface for spec in specs
+        ]
+    write_serving(bundle, framework, tmp_path / "served", variant="")
+    held = {path.name: path.read_bytes() for path in (tmp_path / "served").rglob("*") if path.is_file()}
+    graph_file = bundle.manifest.variant(pick(bundle, "").variant).files[0]
+    assert bundle.read(graph_file) in held.values()
+    assert json.loads(held["classes.json"])["image"]["io"] == io

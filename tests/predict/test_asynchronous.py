@@ -17,22 +17,7 @@ from tests.bundle.made import hash_bundle, image
 from tests.bundle.made_onnx import graph, make
 from tests.cli.run import tdss
 from tests.predict.seen import files_below, lines_of
-
-# Expand gets a width of 33 where a pixel is brighter than the limit, and 32 cannot become 33.
-BREAKS = """<ir_version: 9, opset_import: ["": 20]>
-breaks (float[1,3,24,32] image) => (float[1,3,24,32] kept)
-<float limit = {1}, int64[3] head = {1,3,24}, int64[1] width = {32}, int64[4] all = {1,3,24,32}, int64[1] axis = {0}>
-{
-  most = ReduceMax<keepdims = 0> (image)
-  bright = Greater (most, limit)
-  one = Cast<to = 7> (bright)
-  more = Unsqueeze (one, axis)
-  wide = Add (width, more)
-  shape = Concat<axis = 0> (head, wide)
-  grown = Expand (image, shape)
-  kept = Reshape (grown, all)
-}
-"""
+from tests.targets.test_runtime_errors import BREAKS
 
 
 def images(folder: Path, count: int) -> Path:
