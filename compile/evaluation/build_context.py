@@ -33,7 +33,7 @@ class BuildContext(NamedTuple):
     folder: Path  # where the bundle is published
     store: Root  # where the stages' artifacts are
     machine: Machine  # the lock of the builds that share it
-    spread: Spread  # where the parts of a stage are made
+    spread: Spread
     say: Say
 
 

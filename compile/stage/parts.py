@@ -28,7 +28,7 @@ Measure: TypeAlias = Callable[[str, Path], None]
 
 
 class Work(Frozen, ABC):
-    """What a worker is told of a stage. ``files`` are those that it reads, each with its sha256.
+    """What a worker gets to know of a stage. ``files`` are those that it reads, each with its sha256.
 
     A part has a text of its own, ``first:end``: which of the items in their order it has.
     """
@@ -99,7 +99,7 @@ class Spread:
             for share in shares
         }
         client = self._connected()
-        with _told(client, topic, done):
+        with _reported(client, topic, done):
             for name, answer in answers(client, make_on_worker, orders, self._places):
                 if answer is None:
                     raise _killed(name)
@@ -163,7 +163,7 @@ def make_parts(
 
 
 def make_on_worker(kind: type[Work], asked: str, digests: dict[str, str], folder: str, topic: str) -> bool:
-    """Make parts in a worker of Dask, which tells of each one; always True."""
+    """Make parts in a worker of Dask, which reports each one; always True."""
     from distributed import get_worker
 
     isolate()
@@ -173,15 +173,15 @@ def make_on_worker(kind: type[Work], asked: str, digests: dict[str, str], folder
 
 
 @contextmanager
-def _told(client: "Client", topic: str, done: Callable[[int], None]) -> Iterator[None]:
-    """Call ``done`` with the number of parts that the workers told of."""
+def _reported(client: "Client", topic: str, done: Callable[[int], None]) -> Iterator[None]:
+    """Call ``done`` with the number of parts that workers report."""
     made = set[str]()
 
-    def told(event: tuple[float, str]) -> None:
+    def report(event: tuple[float, str]) -> None:
         made.add(event[1])
         done(len(made))
 
-    client.subscribe_topic(topic, told)
+    client.subscribe_topic(topic, report)
     try:
         yield
     finally:
