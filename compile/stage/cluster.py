@@ -115,9 +115,9 @@ def connected(places: Places) -> "Iterator[Client]":
 
         if str(ROOT) not in sys.path:
             sys.path.append(str(ROOT))  # a worker starts with this path, and takes the checkout off it again
-        with config.set(
-            {"distributed.nanny.pre-spawn-environ": {}}
-        ):  # a build has this process's environment, as without a cluster
+        # A build has this process's environment, as without a cluster. No worker samples its threads while the build times.
+        settings = {"distributed.nanny.pre-spawn-environ": {}, "distributed.worker.profile.enabled": False}
+        with config.set(settings):
             cluster = LocalCluster(
                 n_workers=places.workers,
                 threads_per_worker=1,
