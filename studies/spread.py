@@ -50,12 +50,12 @@ class Contender(NamedTuple):
         return ("--threads", str(self.threads), "--workers", str(self.workers))
 
 
-ONE, TWO, HERE = (
+CONTENDERS = (
     Contender("one worker, one thread", 1, 1),
     Contender("two workers, one thread each", 1, 2),
     Contender("no worker, two threads", 2, 0),
 )
-CONTENDERS = (ONE, TWO, HERE, Contender("no worker, one thread", 1, 0))
+ONE = CONTENDERS[0]
 
 
 class Spent(NamedTuple):
@@ -146,6 +146,9 @@ def main(
     checkpoint: Annotated[Path, typer.Option(help="The checkpoint's folder.")] = Path("models/default"),
     data: Annotated[Path, typer.Option(help="A labelled folder.")] = Path("data/scenes"),
     rounds: Annotated[int, typer.Option(min=1, max=LIMITS["count"].most, help="How many rounds.")] = 3,
+    images: Annotated[
+        int, typer.Option(min=1, max=LIMITS["count"].most, help="How many calibrate, and how many judge.")
+    ] = 64,
     out: Annotated[Path, typer.Option(help="For the builds.")] = Path("build/spread"),
     page: Annotated[Path, typer.Option(help="The page whose table is replaced.")] = Path("docs/studies/spread.md"),
 ) -> None:
@@ -155,6 +158,7 @@ def main(
     """
     require_container(out)
     words = ("--target", target, "--checkpoint", str(checkpoint), "--data", str(data), "--budgets", "strict")
+    words = (*words, "--calibration-count", str(images), "--evaluation-count", str(images))
     before = glance()
     rows = list(measure(words, out, rounds))
     text = markdown(rows, words, load_between(before, glance()))
