@@ -157,8 +157,8 @@ def main(
     Example: python -m studies.spread --rounds 3
     """
     require_container(out)
-    words = ("--target", target, "--checkpoint", str(checkpoint), "--data", str(data), "--budgets", "strict")
-    words = (*words, "--calibration-count", str(images), "--evaluation-count", str(images))
+    model = ("--target", target, "--checkpoint", str(checkpoint), "--data", str(data), "--budgets", "strict")
+    words = (*model, "--calibration-count", str(images), "--evaluation-count", str(images))
     before = glance()
     rows = list(measure(words, out, rounds))
     text = markdown(rows, words, load_between(before, glance()))
