@@ -90,7 +90,7 @@ class OpenVinoSession(Session):
         return wait
 
     def _close(self) -> None:
-        with suppress(RuntimeError):  # of a run that nobody waited for
+        with suppress(RuntimeError):  # of a run that was not waited for
             self._request.wait()
         del self._arrays, self._request
 
