@@ -74,13 +74,12 @@ def made(out: Path) -> dict[str, dict[str, str]]:
 
 
 def judged(out: Path) -> dict[str, object]:
-    """What each unit's result says, per-image arrays and verdicts, but for times and the bundle that holds them."""
+    """What each unit's result says, per-image arrays and verdicts, but for times, the sentences and the bundle that hold them."""
 
     def timeless(value: object) -> object:
         if isinstance(value, dict):
-            return {
-                key: timeless(one) for key, one in value.items() if key not in ("bundle", "reason") and "_ms" not in key
-            }
+            timed = ("bundle", "chosen", "reason")
+            return {key: timeless(one) for key, one in value.items() if key not in timed and "_ms" not in key}
         return [timeless(one) for one in value] if isinstance(value, list) else value
 
     return {name: timeless(json.loads((out / RESULTS_FOLDER / name / RESULT).read_text())) for name in UNITS}
