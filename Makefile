@@ -68,7 +68,7 @@ help:
 	@echo "make env                     only the environment; then: . $(BIN)/activate, and tdss --help"
 	@echo "make test                    run the tests but for the slow ones, in as many processes as there are processors, 8 at most"
 	@echo "make test-slow               run the slow tests: builds that are killed, whole builds, random models"
-	@echo "make check                   format, lint, types and the architecture's rules"
+	@echo "make check                   format, lint, types and the directions of imports"
 	@echo "make bench                   time what a user would do instead beside this compiler's graphs; 45 minutes on two cores, resumes"
 	@echo "     options='...'           ... --quick, --only NAME; see $(BIN)/tdss bench --help"
 	@echo "make bench-fold              what folding gains and a folded Swin-T costs, in one interleaved run; half an hour, resumes"
@@ -124,7 +124,6 @@ check: $(call ready,dev)
 	$(BIN)/mdformat --check $(DOCUMENTS)
 	$(BIN)/mypy
 	$(BIN)/lint-imports --no-logo
-	$(BIN)/python -I -m pytest -q tests/architecture
 
 format: $(call ready,dev)
 	$(BIN)/ruff format .

@@ -8,9 +8,9 @@ import typer
 from bundle.base.limits import LIMITS
 from bundle.base.strict_json import dumps
 from bundle.base.terminal import print_answer, say
+from compile.stage.cluster import Places
 from compile.sweep.plan import read_sweep
 from compile.sweep.run import PAGE, require_within, run_sweep
-from compile.sweep.spread import Places
 
 
 def main(

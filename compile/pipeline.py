@@ -32,7 +32,17 @@ from compile.stage.artifacts import Judged, variants_of
 from compile.stage.command import run_script
 from compile.stage.config import BuildConfig, given_settings, load_config
 from compile.stage.console import EscapingConsole
-from compile.stage.options import BUDGETS, FOLD_MODE, MACHINE, NETWORK, SHIPPED_DATA, SHIPPED_MODEL, SIZE, TARGET
+from compile.stage.options import (
+    BUDGETS,
+    FOLD_MODE,
+    MACHINE,
+    NETWORK,
+    SHIPPED_DATA,
+    SHIPPED_MODEL,
+    SIZE,
+    TARGET,
+    WORKERS,
+)
 from compile.stage.store import in_use
 from compile.stage_runs import (
     run_build,
@@ -77,7 +87,7 @@ def build_and_judge(config: BuildConfig, progress: Say) -> tuple[Path, Regressio
     The folder's own regression.json may be another's: whoever judges the bundle later, on other terms, writes there.
     """
     context = prepare_build(config, progress)
-    with in_use(context.store):
+    with in_use(context.store), context.spread:
         return _run_stages(context)
 
 
@@ -123,7 +133,7 @@ def _judge(context: BuildContext, parts: StageArtifacts) -> Built:
     subject = context.subject
     draft = draft_manifest(config, subject, context.calibration, parts, terms_of(context, parts.vectors))
     eager = (lambda: subject.open(config.threads)) if subject.eager else None
-    terms = judge.JudgeSettings(draft, config.timing, config.allow_inconclusive, eager, context.machine)
+    terms = judge.JudgeSettings(draft, config.timing, config.allow_inconclusive, context.spread, eager, context.machine)
     settings = target_settings(context) | {
         "budgets": dict(draft.budgets),
         "agreement": list(draft.agreement),
@@ -179,6 +189,7 @@ def main(
     out: Annotated[Path | None, typer.Option(help="For bundles and the stage store. Default: ./build.")] = None,
     store: Annotated[str | None, typer.Option(help="The stage store: a folder or a URL. Default: OUT/.store.")] = None,
     machine: Annotated[Path | None, MACHINE] = None,
+    workers: Annotated[int | None, WORKERS] = None,
     sign_with: Annotated[Path | None, typer.Option("--sign", help="Sign the bundle with this private key.")] = None,
     as_json: Annotated[bool, typer.Option("--json", help="Print the bundle's folder and regression.json.")] = False,
 ) -> None:

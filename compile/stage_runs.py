@@ -219,7 +219,7 @@ def run_search(context: BuildContext, simplified: Simplified, quantized: Quantiz
             context.target,
             context.run,
             terms,
-            cache=context.store,
+            spread=context.spread,
             progress=context.say,
         )
 

@@ -67,7 +67,7 @@ def predict(ask: Asked) -> None:
             clock = Clock()
             frames = chosen(_until(stop, _counted(source.frames, clock)), ask.every, ask.limit)
             with reporting(ask.out, ask.out), outputs:
-                run(manifest, session.infer, frames, outputs, _report(ask), clock, ahead=not source.live)
+                run(manifest, session.start, frames, outputs, _report(ask), clock, ahead=not source.live)
     _show(ask, session, clock, source, outputs.videos)
     if stop.is_set() and not source.live:
         raise SystemExit(INTERRUPTED)

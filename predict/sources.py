@@ -48,7 +48,7 @@ def opened(source: str, form: str, policy: Policy) -> Iterator[Source]:
         yield Source(_read(paths), moving=False, live=False)
         return
     path = Path(source)
-    if not (form or source == PIPE or "://" in source or path.exists()):
+    if not (form or source == PIPE or "://" in source or (source and path.exists())):
         raise _nothing("there is no such source", "a file, a folder, a pattern, a URL or - for a pipe", source)
     live = policy == "newest" or (policy == "auto" and ("://" in source or path.is_char_device()))
     name = f"pipe:{sys.stdin.fileno()}" if source == PIPE else source
@@ -63,7 +63,7 @@ def opened(source: str, form: str, policy: Policy) -> Iterator[Source]:
 def _images(source: str) -> tuple[Path, ...]:
     """Return the image files that a source names; () if it is no name of images."""
     path = Path(source)
-    if path.is_dir():
+    if source and path.is_dir():
         found = sorted(one for one in path.iterdir() if one.suffix.lower() in IMAGE_SUFFIXES and one.is_file())
         if not found:
             raise _nothing("the folder has no images", f"files called *{', *'.join(IMAGE_SUFFIXES)}", source)

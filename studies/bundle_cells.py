@@ -51,7 +51,7 @@ def verdict(made: Made) -> str:
     if not made.failed:
         return "within every budget"
     summary = variant_summary(verdicts_of(made.report), accepted=False)
-    plans = [] if made.proof is None else [f"plan check failed: {gate.got}" for gate in made.proof.failed]
+    plans = [f"plan check failed: {gate.got}" for gate in made.failed_plans]
     return "; ".join([summary, *plans])
 
 

@@ -6,7 +6,7 @@ from typing import NamedTuple
 from bundle.base.errors import ArtifactError, ProjectError
 from bundle.formats.fold import FoldPart, read_fold_settings
 from bundle.formats.manifest import Manifest, load_bundle
-from bundle.formats.tensorrt_checks import GraphProof, LintReports, Proof, read_lint, read_proof
+from bundle.formats.tensorrt_checks import Gate, GraphProof, LintReports, Proof, read_lint, read_proof
 from bundle.judging.checks import answers
 from bundle.judging.choice import Bench, read_bench
 from bundle.judging.regression_report import RegressionReport, read_report
@@ -39,11 +39,19 @@ class Made(NamedTuple):
         return next((one for one in (self.proof.graphs if self.proof else ()) if one.graph == name), None)
 
     @property
+    def failed_answers(self) -> tuple[str, ...]:
+        """The checks of verdicts and answers that failed."""
+        return tuple(check.text for check in answers(self.report, allow_inconclusive=False) if not check.passed)
+
+    @property
+    def failed_plans(self) -> tuple[Gate, ...]:
+        """The plan checks that failed."""
+        return () if self.proof is None else self.proof.failed
+
+    @property
     def failed(self) -> tuple[str, ...]:
-        """The checks that failed: of verdicts, of answers, of plans."""
-        checks = answers(self.report, allow_inconclusive=False)
-        gates = () if self.proof is None else self.proof.failed
-        return (*(check.text for check in checks if not check.passed), *(f"{gate.says}: {gate.got}" for gate in gates))
+        """All checks that failed."""
+        return (*self.failed_answers, *(f"{gate.says}: {gate.got}" for gate in self.failed_plans))
 
 
 def read_bundle(job: Job) -> Made | str:

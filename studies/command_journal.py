@@ -86,7 +86,7 @@ def run_job(job: Job, key: str, say: Callable[[str], None]) -> None:
     with subprocess.Popen(module(*job.words), stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True) as child:
         for text in child.stderr or ():
             said.append(text)
-            say(f"  {text.rstrip()}")
+            say(f"{job.row}, {job.name}: {text.rstrip()}")
             now = perf_counter()
             log.add(Line(key=key, seconds=now - start).model_dump_json())
             start = now

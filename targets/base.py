@@ -2,17 +2,19 @@
 
 A target is a folder: data in ``profile.json`` (targets/target_profile.py), and a class with a few verbs. ``convert`` writes
 the graph in the format of the target. ``build`` makes what the device loads, or says why that must wait. ``open`` gives a
-``Session``. ``Session.infer`` checks names, dtypes and shapes in one public method; a backend writes ``_infer`` only.
+``Session``. ``Session.infer`` checks names, dtypes and shapes in one public method; a backend writes ``_infer`` only, and
+``_start`` too where its runtime has asynchronous requests.
 """
 
 import shutil
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Mapping
+from concurrent.futures import ThreadPoolExecutor
 from functools import cached_property
 from pathlib import Path
 from time import perf_counter
 from types import TracebackType
-from typing import ClassVar, Literal, NamedTuple, TypeAlias
+from typing import ClassVar, Literal, NamedTuple, TypeAlias, TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
@@ -33,6 +35,7 @@ HeadType: TypeAlias = Literal["float", "int8"]
 Array: TypeAlias = NDArray[np.generic]
 Execute: TypeAlias = Literal["auto", "device", "emulation"]
 ExecutedOn: TypeAlias = Literal["device", "emulation"]
+Value = TypeVar("Value")
 
 
 class Capabilities(Frozen):
@@ -150,6 +153,16 @@ class Latency(Frozen):
     compute_ms: float | None = None
 
 
+class Ran(NamedTuple):
+    """What a run that was started gave, and the milliseconds from its start to its end, not to when it was asked for."""
+
+    outputs: dict[str, Array]
+    ms: float
+
+
+Wait: TypeAlias = Callable[[], Ran]
+
+
 class Session(ABC):
     """A loaded graph, ready to run; close it, or use it in a ``with`` block. ``info`` says what really runs."""
 
@@ -158,6 +171,7 @@ class Session(ABC):
         self.inputs = inputs
         self.outputs = outputs
         self._open = True
+        self._worker = ThreadPoolExecutor(1, "inference")  # no thread before the first run that is started
 
     def __enter__(self) -> "Session":
         return self
@@ -176,13 +190,25 @@ class Session(ABC):
             SessionFailed: the runtime raised an error of its own.
         """
         self._check(feed)
-        outputs = self._guarded(feed)
-        check_outputs(
-            outputs,
-            self.outputs,
-            where=f"target {self.info.target}, {self.info.precision} on {self.info.capabilities.device}",
-        )
-        return {spec.name: outputs[spec.name] for spec in self.outputs}
+        return self._checked(self._guarded(lambda: self._infer(feed)))
+
+    def start(self, feed: Mapping[str, Array]) -> Wait:
+        """Begin a run and return at once; the function returned waits for its end and raises what ``infer`` would.
+
+        One run at a time: wait for it before the next call of this session. The feed stays as it is until then.
+
+        Raises:
+            InputError: the feed breaks ``inputs``, or the session is closed.
+            SessionFailed: the runtime raised an error of its own.
+        """
+        self._check(feed)
+        wait = self._guarded(lambda: self._start(feed))
+
+        def ended() -> Ran:
+            ran = self._guarded(wait)
+            return Ran(self._checked(ran.outputs), ran.ms)
+
+        return ended
 
     def timed(self, feed: Mapping[str, Array]) -> Latency:
         """Run the graph once and say how long it took; the outputs are dropped. A device with a clock of its own uses it.
@@ -192,13 +218,16 @@ class Session(ABC):
             SessionFailed: the runtime raised an error of its own.
         """
         self._check(feed)
-        start = perf_counter()
-        self._guarded(feed)
-        return Latency(total_ms=(perf_counter() - start) * 1e3)
+        return Latency(total_ms=self._guarded(lambda: self._timed(feed)).ms)
 
-    def _guarded(self, feed: Mapping[str, Array]) -> dict[str, Array]:
+    def _timed(self, feed: Mapping[str, Array]) -> Ran:
+        start = perf_counter()
+        outputs = self._infer(feed)
+        return Ran(outputs, (perf_counter() - start) * 1e3)
+
+    def _guarded(self, call: Callable[[], Value]) -> Value:
         try:
-            return self._infer(feed)
+            return call()
         except (ProjectError, MemoryError):
             raise
         except Exception as error:
@@ -206,14 +235,22 @@ class Session(ABC):
                 "the runtime failed while it ran the graph",
                 expected="outputs",
                 got=f"{type(error).__name__}: {error}",
-                where=f"target {self.info.target}, {self.info.precision} on {self.info.capabilities.device}",
+                where=self._where(),
                 fix="fix what the runtime names: the graph, or the memory that it needs",
             ) from error
 
+    def _checked(self, outputs: dict[str, Array]) -> dict[str, Array]:
+        check_outputs(outputs, self.outputs, where=self._where())
+        return {spec.name: outputs[spec.name] for spec in self.outputs}
+
+    def _where(self) -> str:
+        return f"target {self.info.target}, {self.info.precision} on {self.info.capabilities.device}"
+
     def close(self) -> None:
-        """Free what the backend holds; a second call does nothing."""
+        """Free what the backend holds, when a run that was started has ended; a second call does nothing."""
         if self._open:
             self._open = False
+            self._worker.shutdown()
             self._close()
 
     def _check(self, feed: Mapping[str, Array]) -> None:
@@ -225,6 +262,10 @@ class Session(ABC):
     @abstractmethod
     def _infer(self, feed: Mapping[str, Array]) -> dict[str, Array]:
         """Run the graph on a checked feed; return fresh arrays by output name."""
+
+    def _start(self, feed: Mapping[str, Array]) -> Wait:
+        """Begin a run on a checked feed: in a thread, where the runtime has no asynchronous requests."""
+        return self._worker.submit(self._timed, feed).result
 
     @abstractmethod
     def _close(self) -> None:

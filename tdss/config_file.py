@@ -48,6 +48,8 @@ def make_config(values: Mapping[str, object], path: Path, fix: str = "") -> Mode
 def read_config_at(checkpoint: Path, size: tuple[int, int] | None) -> ModelConfig:
     """Read a checkpoint's configuration, for images of ``size`` (rows, columns); None: those it was trained on.
 
+    Another size than its own is a part of the name.
+
     Raises:
         ConfigError: it is wrong, or a part of the model cannot take images of this size.
     """
@@ -55,8 +57,9 @@ def read_config_at(checkpoint: Path, size: tuple[int, int] | None) -> ModelConfi
     if size is None:
         return config
     image = config.image.model_copy(update={"height": size[0], "width": size[1]})
+    name = config.name if image == config.image else f"{config.name}-{size[0]}x{size[1]}"
     try:
-        return ModelConfig.model_validate(config.model_dump() | {"image": image.model_dump()})
+        return ModelConfig.model_validate(config.model_dump() | {"name": name, "image": image.model_dump()})
     except ValidationError as error:
         raise ConfigError(
             "the model cannot take images of this size",

@@ -62,6 +62,11 @@ class MultiTaskModel(nn.Module):
                 part.keep(needed)
         self.decoders.keep(kept)
 
+    def precompute(self) -> None:
+        """Have each part compute once what depends on weights alone, for a model whose weights stay as they are."""
+        for _, part in self.parts():
+            part.precompute()
+
     def settle(self) -> None:
         """Drop what only training needs, in place; in evaluation mode the outputs stay the same."""
         self.config = self.config.model_copy(update={"adapter": self.adapter.settle()})

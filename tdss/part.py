@@ -27,6 +27,10 @@ class Part:
         """Answer ``tasks`` only, in place, and drop every weight that only other tasks need; what is kept is unchanged."""
         return
 
+    def precompute(self) -> None:
+        """Compute once, in place, what depends on weights alone; in evaluation mode the outputs stay the same."""
+        return
+
     def before_step(self, moment: Moment) -> None:
         """Prepare the forward pass of a training step: sample a rank, switch a penalty on."""
         return

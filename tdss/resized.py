@@ -15,7 +15,7 @@ from tdss.model import MultiTaskModel, shapes
 
 
 class Resized(NamedTuple):
-    """A configuration, its float32 model in evaluation mode, and what its size changed, in sentences."""
+    """A configuration, its float32 model for evaluation only (``MultiTaskModel.precompute``), and what its size changed, in sentences."""
 
     config: ModelConfig
     model: MultiTaskModel
@@ -43,6 +43,7 @@ def load_at(folder: Path, size: tuple[int, int] | None) -> Resized:
         _require_shapes(whole, {name: tuple(tensor.shape) for name, tensor in weights.items()}, folder / WEIGHTS)
     model = MultiTaskModel(wanted)
     model.load_state_dict(weights)
+    model.precompute()
     return Resized(wanted, model.eval(), changes)
 
 

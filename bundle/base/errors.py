@@ -18,7 +18,8 @@ What is raised by mistake ends with 4 (bundle/base/terminal.py).
 import os
 import shlex
 import sys
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
+from functools import partial
 from types import MappingProxyType
 from typing import ClassVar
 
@@ -50,6 +51,11 @@ class ProjectError(Exception):
         self.got = got
         self.where = where
         self.fix = fix
+
+    def __reduce__(self) -> tuple[Callable[[], "ProjectError"], tuple[()]]:
+        """Keep the facts where an error comes from another process."""
+        facts = {"expected": self.expected, "got": self.got, "where": self.where, "fix": self.fix}
+        return partial(type(self), self.message, **facts), ()
 
     def __str__(self) -> str:
         facts = {"expected:": self.expected, "got:": self.got, "where:": self.where, "fix:": self.fix}

@@ -55,7 +55,7 @@ def exit_status() -> Iterator[None]:
     except MemoryError as error:
         raise _end(out_of_memory(error)) from None
     except KeyboardInterrupt:
-        say("interrupted: run the same command again to go on; what is finished is kept")
+        say("interrupted: run the same command again; finished stages are kept, and no file is half-written")
         raise SystemExit(INTERRUPTED) from None
     except Exception as error:  # noqa: BLE001 - the last one to catch it, and it is shown whole
         raise _end_unexpected(error) from None

@@ -65,6 +65,15 @@ def run(
     return _report(bundle.manifest, images, seen, execution, judging, baseline)
 
 
+def judge_seen(
+    bundle: Bundle, seen: dict[str, dict[str, ImageResult]], execution: Execution, *, allow_inconclusive: bool
+) -> RegressionReport:
+    """Judge what the bundle's own images showed of every task, in their order; see ``run``."""
+    with bundled(bundle) as images:
+        judging = Judging("one-sided", RESAMPLES, allow_inconclusive)
+        return _report(bundle.manifest, images, seen, execution, judging, None)
+
+
 def _measure(
     manifest: Manifest, source: Source, infer: Infer, journal: Journal | None, limit_s: float, progress: Progress | None
 ) -> dict[str, dict[str, ImageResult]]:

@@ -11,6 +11,7 @@ from compile.evaluation.preflight import budgets_of, require_evaluation, require
 from compile.evaluation.subject import Subject, open_subject
 from compile.stage.config import BuildConfig
 from compile.stage.machine import Machine
+from compile.stage.parts import Spread
 from compile.stage.store import STORE, Root, open_store
 from targets.base import RunConfig, Target
 from targets.table import target as find_target
@@ -32,6 +33,7 @@ class BuildContext(NamedTuple):
     folder: Path  # where the bundle is published
     store: Root  # where the stages' artifacts are
     machine: Machine  # the lock of the builds that share it
+    spread: Spread
     say: Say
 
 
@@ -52,7 +54,7 @@ def prepare_build(config: BuildConfig, progress: Say) -> BuildContext:
 def _prepare(config: BuildConfig, machine: Machine, progress: Say) -> BuildContext:
     target, run = find_target(config.target), RunConfig(device=config.device, threads=config.threads)
     target.capabilities(run)
-    require_packages()
+    require_packages(config.workers)
     subject = open_subject(config)
     folder = require_outputs(config, subject.name, subject.path)
     budgets = budgets_of(config, subject.known, subject.tasks, progress, subject.unlabelled)
@@ -76,6 +78,7 @@ def _prepare(config: BuildConfig, machine: Machine, progress: Say) -> BuildConte
     if len(evaluation.ids) < config.evaluation.count:
         progress(f"evaluation: only {len(evaluation.ids)} images of the {config.evaluation.count} asked for")
     store = open_store(config.store, config.out / STORE)
+    spread = Spread(store, config.workers)
     return BuildContext(
-        config, subject, target, run, dataset, drawn, evaluation, budgets, folder, store, machine, progress
+        config, subject, target, run, dataset, drawn, evaluation, budgets, folder, store, machine, spread, progress
     )

@@ -20,13 +20,15 @@ from bundle.judging.choice import BENCH, CHOICE, Bench, Choice, VariantLatency
 from bundle.judging.choice_rule import choose, with_variants
 from bundle.judging.evaluate_image import feed as feed_of
 from bundle.judging.regression_report import RESULT, RegressionReport
-from bundle.judging.run import run
+from bundle.judging.run import judge_seen
 from bundle.judging.timing import Load, glance, load_between, measure, median, percentiles
+from compile.evaluation.judged_images import JudgedImages, judged_images, work_of
 from compile.evaluation.timing import sample
 from compile.quantization.contenders import Contest
 from compile.stage.artifacts import Judged, ReferenceVectors, variants_of
 from compile.stage.config import TimingConfig
 from compile.stage.machine import Machine
+from compile.stage.parts import Spread
 from compile.stage.reference_model import ReferenceModel
 from compile.stage.store import seal, stage_tools, writing
 from targets.base import RunConfig, Session, Target
@@ -39,12 +41,13 @@ class JudgeSettings(NamedTuple):
     """What a bundle is judged by: the manifest it will have (``shipped`` is provisional), and how to time it.
 
     ``eager`` opens the reference where it is timed beside the variants, None where it is not in PyTorch. ``machine`` is
-    what timing has to itself.
+    what timing has to itself. ``spread`` says where images are judged; nothing is timed meanwhile.
     """
 
     draft: Manifest
     timing: TimingConfig
     allow_inconclusive: bool
+    spread: Spread
     eager: Callable[[], ReferenceModel] | None = None
     machine: Machine = Machine(None)
 
@@ -65,9 +68,12 @@ def judge(
             v.recipe.name: stack.enter_context(target.open(engine.folder, v, run_config, "auto", keep=engine.folder))
             for v in variants
         }
+        works: dict[str, JudgedImages] = {
+            v.recipe.name: work_of(engine, v, vectors, target, run_config, settings.draft) for v in variants
+        }
         contest = Contest(
             tuple(sessions),
-            lambda name: _judge_one(sessions[name], vectors, settings),
+            lambda name: _judge_one(works[name], sessions[name], vectors, settings),
             target.profile.judged_only,
             settings.timing.gain,
         )
@@ -150,7 +156,10 @@ def _inference(session: Session, draft: Manifest, stored: EvaluationSample) -> C
     return lambda: session.infer(fed)
 
 
-def _judge_one(session: Session, vectors: ReferenceVectors, settings: JudgeSettings) -> RegressionReport:
+def _judge_one(
+    work: JudgedImages, session: Session, vectors: ReferenceVectors, settings: JudgeSettings
+) -> RegressionReport:
+    seen = judged_images(work, session, settings.spread)
     draft = settings.draft.model_copy(update={"files": dict(vectors.record.files)})  # all that is read of the folder
     opened = Bundle(folder=vectors.folder, manifest=draft)
-    return run(opened, session.infer, execution(session), allow_inconclusive=settings.allow_inconclusive)
+    return judge_seen(opened, seen, execution(session), allow_inconclusive=settings.allow_inconclusive)

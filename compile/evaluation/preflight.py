@@ -18,6 +18,7 @@ from compile.stage.config import BuildConfig
 
 PACKAGES = {"nncf": "quantization", "jinja2": "the page", "PIL": "an image file"}
 """What later stages import, whatever the target."""
+CLUSTER = {"distributed": "a cluster"}
 
 
 def require_outputs(config: BuildConfig, name: str, source: Path) -> Path:
@@ -38,16 +39,17 @@ def require_outputs(config: BuildConfig, name: str, source: Path) -> Path:
     return folder
 
 
-def require_packages() -> None:
-    """Do nothing if every package that a later stage imports is installed.
+def require_packages(workers: int) -> None:
+    """Do nothing if every package that a later stage imports is installed, and with ``workers`` a cluster's.
 
     Raises:
         TargetUnavailable: one is not; it is named.
     """
-    for package, what in PACKAGES.items():
+    for package, what in (PACKAGES | (CLUSTER if workers else {})).items():
         if find_spec(package) is None:
             error = ModuleNotFoundError(f"No module named {package!r}", name=package)
-            raise not_installed(what, package, extra="host", where="this Python", error=error)
+            extra = "cluster" if package in CLUSTER else "host"
+            raise not_installed(what, package, extra=extra, where="this Python", error=error)
 
 
 def budgets_of(

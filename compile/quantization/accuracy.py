@@ -4,16 +4,19 @@ What the search for mixed precision asks again and again, on calibration images 
 bundle, on others. Held in memory: the images and labels, and of the reference the metric's array for each image.
 """
 
+import hashlib
 from collections.abc import Callable, Mapping, Sequence
 from typing import NamedTuple, TypeAlias
 
 import numpy as np
 
+from bundle.base.frozen import Frozen
+from bundle.formats.image_hash import hash_labelled
 from bundle.formats.io_forms import prediction
 from bundle.formats.stored_maps import kept, kept_output
 from bundle.judging.sensitivity import TaskDrop
 from bundle.judging.verdict import Rule, judge
-from bundle.tasks.agreement import ENERGIES, energy
+from bundle.tasks.agreement import energy
 from bundle.tasks.dataset import FolderDataset, decode_label
 from bundle.tasks.metrics import Floats, Metric
 from bundle.tasks.spec import Array
@@ -23,6 +26,14 @@ from compile.stage.graph_info import GraphInfo
 Infer: TypeAlias = Callable[[Mapping[str, Array]], Mapping[str, Array]]
 Measured: TypeAlias = dict[str, Floats]
 RESAMPLES = 2_000
+METRIC, OUTPUT, ANSWER = "metric_", "output_", "answer_"
+
+
+class Seen(NamedTuple):
+    """What images show of a graph, by task: the metric's arrays, float64 ``[N, …]``, and energies, float64 ``[N, ENERGIES]``."""
+
+    metrics: Measured
+    energies: Measured
 
 
 class LabelledImage(NamedTuple):
@@ -66,18 +77,19 @@ class AccuracyEvaluator:
 
         self._reference = self.measure(remembered)
 
-    def noise(self, infer: Infer, count: int) -> dict[str, float]:
-        """Return Σ difference² / Σ reference² of each task's output against the float graph's, on the first ``count`` images.
+    def see(self, infer: Infer) -> Seen:
+        """Return what ``measure`` does, and how far each output is from the float graph's; of every seventh row and column."""
+        energies: dict[str, list[Floats]] = {name: [] for name in self._metrics}
+        references = iter(self._outputs)
 
-        Of every seventh row and column; a label map is taken as its one-hot map. Infinite where the reference is 0 everywhere
-        and the output is not, or where the output is not finite.
-        """
-        sums = {name: np.zeros(ENERGIES) for name in self._metrics}
-        for sample, reference in zip(self.samples[:count], self._outputs, strict=False):
-            outputs = infer(sample.feed)
-            for name, one in reference.items():
-                sums[name] += energy(one, kept_output(outputs[name]))
-        return {name: _ratio(difference, whole) for name, (whole, difference, _, _) in sums.items()}
+        def compared(feed: Mapping[str, Array]) -> Mapping[str, Array]:
+            outputs = infer(feed)
+            for name, one in next(references).items():
+                energies[name].append(energy(one, kept_output(outputs[name])))
+            return outputs
+
+        measured = self.measure(compared)
+        return Seen(measured, {name: np.stack(rows) for name, rows in energies.items()})
 
     def measure(self, infer: Infer) -> Measured:
         """Return each task's metric array for each image, float64 ``[N, …]``; NaN where an output is not finite."""
@@ -96,6 +108,20 @@ class AccuracyEvaluator:
         """Return an evaluator of these images only, without a reference."""
         chosen = [self.samples[index] for index in indices]
         return AccuracyEvaluator(chosen, self.info, self.budgets, self.seed, self.agreement)
+
+    def kept_reference(self) -> dict[str, Array]:
+        """Return what ``set_reference`` measured, as arrays for a file."""
+        answers = {ANSWER + name: np.stack([one[name] for one in self._answers]) for name in self.agreement}
+        outputs = {OUTPUT + name: np.stack([one[name] for one in self._outputs]) for name in self._metrics}
+        return {METRIC + name: rows for name, rows in self._reference.items()} | outputs | answers
+
+    def restore_reference(self, arrays: Mapping[str, Array]) -> None:
+        """Take what ``kept_reference`` gave in place of ``set_reference``; without outputs and answers only ``judge`` is possible."""
+        self._reference = {name: np.asarray(arrays[METRIC + name], np.float64) for name in self._metrics}
+        self._outputs, self._answers = (
+            [{name: arrays[key + name][index] for name in names} for index in range(len(self.samples))]
+            for key, names in ((OUTPUT, self._metrics), (ANSWER, self.agreement))
+        )
 
     @property
     def reference(self) -> Measured:
@@ -143,10 +169,49 @@ class AccuracyEvaluator:
         )
 
 
+def noise_of(energies: Measured, count: int) -> dict[str, float]:
+    """Return Σ difference² / Σ reference² of each task's output against the float graph's, on the first ``count`` images.
+
+    A label map is taken as its one-hot map. Infinite where the reference is 0 everywhere and the output is not, or where
+    the output is not finite.
+    """
+    sums = {name: rows[:count].sum(axis=0) for name, rows in energies.items()}
+    return {name: _ratio(difference, whole) for name, (whole, difference, _, _) in sums.items()}
+
+
 def _ratio(difference: float, whole: float) -> float:
     if difference == 0:
         return 0.0
     return float(difference / whole) if whole > 0 and np.isfinite(difference) else float("inf")
+
+
+class LabelledImages(Frozen):
+    """Which images a graph is measured on; tasks of ``agreement`` need no labels."""
+
+    info: GraphInfo
+    dataset: FolderDataset
+    ids: tuple[str, ...]
+    agreement: tuple[str, ...]
+
+    def only(self, chosen: range) -> "LabelledImages":
+        """Return some of the images, by their places."""
+        return self.model_copy(update={"ids": tuple(self.ids[index] for index in chosen)})
+
+    @property
+    def sha256(self) -> str:
+        """The hash of all files that are read, and of how they are read."""
+        files = hash_labelled(self.dataset, self.ids, [name for name in self.info.tasks if name not in self.agreement])
+        text = f"{files}\n{self.info.model_dump_json()}\n{self.agreement}"
+        return hashlib.sha256(text.encode()).hexdigest()
+
+    def read(self, budgets: Mapping[str, float], seed: int) -> AccuracyEvaluator:
+        """Read the images for an evaluator.
+
+        Raises:
+            DatasetError: an image or a label is missing or wrong.
+        """
+        samples = read_labelled(self.dataset, self.ids, self.info, self.agreement)
+        return AccuracyEvaluator(samples, self.info, budgets, seed, self.agreement)
 
 
 def read_labelled(

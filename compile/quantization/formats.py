@@ -8,6 +8,7 @@ import onnx_ir as ir
 
 from compile.graphs.cost import macs_by_node, read_inferred
 from compile.graphs.quantizers import dequantizers_behind
+from compile.quantization.computed_weights import hide, show
 from compile.quantization.dequantize import dequantize_layers
 from targets.base import Target
 from targets.graph_format import GraphFormat, Quantizer
@@ -25,7 +26,9 @@ class OnnxFormat:
         """Write the graph as ``quantizer`` returns it."""
         import onnx
 
-        onnx.save(quantizer(onnx.load(source), list(kept)), out)
+        quantized = quantizer(hide(onnx.load(source)), list(kept))
+        show(quantized)
+        onnx.save(quantized, out)
         return (out.name,)
 
     def return_to_float(self, quantized: Path, original: Path, layers: Mapping[str, str], out: Path) -> tuple[str, ...]:

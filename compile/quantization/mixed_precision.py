@@ -21,7 +21,6 @@ task on them; failing that, that the drop itself is within ± ``margin`` where t
 more variant, ``int8_mixed``, made from plain INT8; the judgement and the device decide which is shipped.
 """
 
-import hashlib
 import shutil
 from collections.abc import Callable, Sequence
 from functools import partial
@@ -33,17 +32,16 @@ import onnx_ir as ir
 
 from bundle.base.errors import GraphError
 from bundle.formats.artifacts import Quantized, Simplified, hash_file, load, write_text
-from bundle.formats.image_hash import hash_labelled
 from bundle.judging.sensitivity import SENSITIVITY, Forecast, LayerSensitivity, SearchReport, Step
 from bundle.judging.sentences import step_ended
 from calibration.sampling import CalibrationSet
 from compile.graphs.passes.table import apply_passes
-from compile.quantization.accuracy import AccuracyEvaluator, read_labelled, without_labels
+from compile.quantization.accuracy import noise_of, without_labels
 from compile.quantization.contenders import MIXED, PLAIN, SMOOTH
 from compile.quantization.dequantize import layers_of, read_macs
 from compile.quantization.formats import ONNX
 from compile.quantization.nncf_calibration import CalibrationRequest, calibrate
-from compile.quantization.sensitivity import Subject, measure_layers
+from compile.quantization.sensitivity import LayerNoise, measure_layers
 from compile.quantization.steering import (
     NEAR,
     Aim,
@@ -56,18 +54,17 @@ from compile.quantization.steering import (
     order_layers,
     shortest,
 )
+from compile.quantization.trials import Trials
 from compile.quantization.variants import QuantizationJob, ranges_for, scheme_of, write_quantized
 from compile.stage.artifacts import QuantizedSettings, Range, VariantNote, variants_of
-from compile.stage.code_hash import code_hash
-from compile.stage.compare import open_graph
 from compile.stage.config import SearchSettings
 from compile.stage.graph_info import GRAPH_FILE, graph_info, read_settings
-from compile.stage.store import Root, seal, stage_tools, writing
+from compile.stage.parts import Spread
+from compile.stage.store import seal, stage_tools, writing
 from targets.base import RunConfig, Target, Variant, VariantRecipe
 from targets.scheme import smoothed
 
 STEERED = 16  # images that the noise of a whole graph is measured on: docs/decisions/0608
-NAME_LENGTH = 16
 Found: TypeAlias = tuple[Variant, VariantNote]
 
 
@@ -80,11 +77,11 @@ def search(
     run: RunConfig,
     settings: SearchSettings,
     *,
-    cache: Root,
+    spread: Spread,
     progress: Callable[[str], None],
 ) -> Quantized:
     """Write a ``Quantized`` artifact in ``out``: all of ``quantized``, sensitivity.json, and where plain INT8 breaks a
-    budget a smoothed graph, a mixed one, or both.
+    budget a smoothed graph, a mixed one, or both. ``spread`` says where graphs and layers are measured.
 
     Raises:
         DatasetError: an image or label of the calibration split is wrong.
@@ -96,9 +93,9 @@ def search(
         for name in quantized.record.files:
             shutil.copyfile(quantized.file(name), folder / name)
         job = QuantizationJob(
-            simplified.file(GRAPH_FILE), graph_info(simplified), calibration, folder, target, run, cache
+            simplified.file(GRAPH_FILE), graph_info(simplified), calibration, folder, target, run, spread.store
         )
-        report, found = _search(quantized, job, settings, progress)
+        report, found = _search(quantized, job, settings, spread, progress)
         added = {
             "variants": (*before.variants, *(variant for variant, _ in found)),
             "notes": before.notes | {variant.recipe.name: note for variant, note in found},
@@ -109,15 +106,12 @@ def search(
     return load(Quantized, out)
 
 
-def journal_name(target: str, graph: Path, images: str) -> str:
-    """Name the journal of a measurement after all its rows depend on: the graph as it is measured, the hash of images and labels, code."""
-    asked = (hash_file(graph), images, code_hash("compile.quantization.sensitivity"))
-    digest = hashlib.sha256("\n".join(asked).encode()).hexdigest()
-    return f"sensitivity-{target}-{digest[:NAME_LENGTH]}.jsonl"
-
-
 def _search(
-    quantized: Quantized, job: QuantizationJob, settings: SearchSettings, progress: Callable[[str], None]
+    quantized: Quantized,
+    job: QuantizationJob,
+    settings: SearchSettings,
+    spread: Spread,
+    progress: Callable[[str], None],
 ) -> tuple[SearchReport, tuple[Found, ...]]:
     plain = next((variant for variant in variants_of(quantized) if variant.recipe.name == PLAIN), None)
     report = partial(SearchReport, config=settings.config, budgets=settings.budgets)
@@ -129,26 +123,23 @@ def _search(
     labelled = tuple(name for name in job.info.tasks if name not in settings.agreement)
     if missing := without_labels(settings.dataset, images, labelled):
         return report(result="no_labels", unlabelled=len(missing), calibration_images=len(images)), ()
-    samples = read_labelled(settings.dataset, job.calibration.ids, job.info, settings.agreement)
-    evaluator = AccuracyEvaluator(samples, job.info, settings.budgets, settings.seed, settings.agreement)
-    with open_graph(job.source, exact=False, threads=job.run.threads) as session:
-        evaluator.set_reference(session.infer)
-    first = _try(job, plain, evaluator, settings)
+    trials = Trials(job, settings, spread)
+    first = _try(job, plain, trials, settings)
     if first.held:
-        return report(result="int8_holds", trial_images=len(evaluator.samples), steps=(first,)), ()
+        return report(result="int8_holds", trial_images=trials.count, steps=(first,)), ()
     progress(f"search: INT8 does not hold {', '.join(first.broken)} on the calibration images")
     ranges = ranges_for(job, (plain.recipe,))
     before, found = [first], list[Found]()
     with TemporaryDirectory(prefix=".smooth.", dir=job.folder) as scratch:
         inner = job._replace(folder=Path(scratch))
-        tried = _smooth(inner, plain.recipe, ranges, evaluator, settings, first, progress)
+        tried = _smooth(inner, plain.recipe, ranges, trials, settings, first, progress)
         if tried is not None:
             before.append(tried[1])
             if tried[1].level > first.level:
                 found.append(_taken(tried[0], inner.folder, job.folder))
     if before[-1].held:
-        return report(result="smooth_holds", trial_images=len(evaluator.samples), steps=tuple(before)), tuple(found)
-    ended, mixed = _mix(job, plain.recipe, ranges, evaluator, settings, tuple(before), progress)
+        return report(result="smooth_holds", trial_images=trials.count, steps=tuple(before)), tuple(found)
+    ended, mixed = _mix(job, plain.recipe, ranges, trials, settings, tuple(before), spread, progress)
     return ended, (*found, *(() if mixed is None else (mixed,)))
 
 
@@ -156,7 +147,7 @@ def _smooth(
     job: QuantizationJob,
     plain: VariantRecipe,
     ranges: tuple[Range, ...],
-    evaluator: AccuracyEvaluator,
+    trials: Trials,
     settings: SearchSettings,
     first: Step,
     progress: Callable[[str], None],
@@ -170,14 +161,13 @@ def _smooth(
     except GraphError as error:
         progress(f"search: without SmoothQuant, for it cannot be done here: {error.got}")
         return None
-    with job.target.open(job.folder, found[0], job.run, "auto", keep=job.folder) as session:
-        noise = evaluator.noise(session.infer, STEERED)
+    noise = noise_of(trials.see(job, found[0], STEERED).energies, STEERED)
     left = {name: noise[name] / first.noise[name] if first.noise[name] else 1.0 for name in first.tasks}
     said = ", ".join(f"{name} {left[name]:.0%}" for name in first.broken)
     if level(foresee(first.tasks, left, _aim(settings)), _aim(settings)) <= first.level:
         progress(f"search: without SmoothQuant, which leaves too much of plain INT8's noise: {said}")
         return None
-    step = _try(job, found[0], evaluator, settings, smooth=True)
+    step = _try(job, found[0], trials, settings, smooth=True)
     progress(f"search: with SmoothQuant, at {said} of plain INT8's noise: {step_ended(step, settings.config.margin)}")
     return found, step
 
@@ -193,21 +183,22 @@ def _mix(
     job: QuantizationJob,
     plain: VariantRecipe,
     ranges: tuple[Range, ...],
-    evaluator: AccuracyEvaluator,
+    trials: Trials,
     settings: SearchSettings,
     before: tuple[Step, ...],
+    spread: Spread,
     progress: Callable[[str], None],
 ) -> tuple[SearchReport, Found | None]:
     """Return layers of the plain graph to float, None if not one fits; ``before`` are the plain graph's step and, if there is one, the smoothed one's."""
     first, aim = before[0], _aim(settings)
-    rows, never = _sensitivities(job, evaluator, settings, progress)
+    rows, never = _sensitivities(job, trials, settings, spread, progress)
     ordered = affordable(order_layers(rows, first.broken), settings.config.limit - never)
     report = partial(
         SearchReport,
         config=settings.config,
         budgets=settings.budgets,
         images=settings.config.images,
-        trial_images=len(evaluator.samples),
+        trial_images=trials.count,
         layers=rows,
         never_quantized_share=never,
         enough=enough(rows, first.tasks, aim, never),
@@ -227,7 +218,7 @@ def _mix(
             inner, chosen = job._replace(folder=folder), frozenset(row.name for row in ordered[:number])
             kept[number] = (write_quantized(recipe, inner, ranges, scheme_of(job), chosen), folder)
             share = sum(row.macs_share for row in ordered[:number])
-            steps.append(_try(inner, kept[number][0][0], evaluator, settings, in_float=number, share=share))
+            steps.append(_try(inner, kept[number][0][0], trials, settings, in_float=number, share=share))
             progress(
                 f"search: {number} layers in float, {share:.1%} of the MACs: {step_ended(steps[-1], settings.config.margin)}"
             )
@@ -254,35 +245,41 @@ def _aim(settings: SearchSettings) -> Aim:
 
 
 def _sensitivities(
-    job: QuantizationJob, evaluator: AccuracyEvaluator, settings: SearchSettings, progress: Callable[[str], None]
+    job: QuantizationJob, trials: Trials, settings: SearchSettings, spread: Spread, progress: Callable[[str], None]
 ) -> tuple[tuple[LayerSensitivity, ...], float]:
     """Measure every layer of the calibrated graph as the target's passes leave it; and the share never quantized."""
     request = CalibrationRequest(job.source, job.info, job.calibration, scheme_of(job), ONNX)
     calibrated = calibrate(request, job.cache)
     macs = read_macs(job.source)
+    whole = sum(macs.values())
     with TemporaryDirectory(prefix=".sensitivity.", dir=job.folder) as scratch:
         graph = Path(scratch) / GRAPH_FILE
         apply_passes(job.target.passes, calibrated, graph)
         layers = layers_of(ir.load(graph), macs)
-        subject = Subject(graph, job.source, evaluator.first(settings.config.images), threads=job.run.threads)
-        images = hash_labelled(settings.dataset, job.calibration.ids[: settings.config.images], evaluator.rows)
-        journal = calibrated.with_name(journal_name(job.target.name, graph, images))
-        rows = measure_layers(subject, layers, sum(macs.values()), journal, progress)
-    return rows, 1.0 - sum(layer.macs for layer in layers) / sum(macs.values())
+        work = LayerNoise(
+            files={str(path): hash_file(path) for path in (graph, job.source)},
+            images=trials.first(settings.config.images),
+            quantized=graph,
+            original=job.source,
+            shares={layer.name: layer.macs / whole for layer in layers},
+            threads=job.run.threads,
+        )
+        rows = measure_layers(work, spread, progress)
+    return rows, 1.0 - sum(layer.macs for layer in layers) / whole
 
 
 def _try(
     job: QuantizationJob,
     variant: Variant,
-    evaluator: AccuracyEvaluator,
+    trials: Trials,
     settings: SearchSettings,
     *,
     in_float: int = 0,
     share: float = 0.0,
     smooth: bool = False,
 ) -> Step:
-    with job.target.open(job.folder, variant, job.run, "auto", keep=job.folder) as session:
-        noise, tasks = evaluator.noise(session.infer, STEERED), evaluator.judge(evaluator.measure(session.infer))
+    seen = trials.see(job, variant, trials.count)
+    tasks = trials.evaluator.judge(seen.metrics)
     passed = all(value.verdict == "pass" for value in tasks.values() if value.defined)
     return Step(
         layers_in_float=in_float,
@@ -292,5 +289,5 @@ def _try(
         passed=passed,
         near=level(tasks, _aim(settings)) >= NEAR,
         smooth=smooth,
-        noise=noise,
+        noise=noise_of(seen.energies, STEERED),
     )

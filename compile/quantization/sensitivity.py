@@ -4,26 +4,33 @@ For each layer, every other one is dequantized to float; what is left at a task'
 against the float graph, and the drop of the metric. Noise of different layers is nearly uncorrelated, so energies add:
 Σ_layers 10^(−SQNR/10) ≈ 10^(−SQNR_int8/10), and a layer's part of the sum is what its return to float takes away.
 
-Measured in emulation, exact per operator (ONNX Runtime, no optimizations), on a few calibration images, whatever the target. Each result
-is appended to a journal as it comes, so a killed run goes on where it was.
+Measured in emulation, exact per operator (ONNX Runtime, no optimizations), on a few calibration images, whatever the target. A few
+layers are one part (compile/stage/parts.py), so a killed run goes on where it was.
 """
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 from tempfile import TemporaryDirectory
 
 import numpy as np
 import onnx_ir as ir
 
-from bundle.base.append_log import AppendLog
+from bundle.formats.artifacts import write_text
 from bundle.judging.sensitivity import NOTHING_DB, LayerSensitivity
 from bundle.judging.verdict import relative_drop
 from bundle.tasks.agreement import ENERGIES, energy, sqnr_db
 from bundle.tasks.table import Task
-from compile.quantization.accuracy import AccuracyEvaluator
-from compile.quantization.dequantize import Layer, dequantize_layers
+from compile.quantization.accuracy import AccuracyEvaluator, LabelledImages
+from compile.quantization.dequantize import dequantize_layers
 from compile.stage.compare import open_graph
 from compile.stage.graph_info import Array
+from compile.stage.parts import Measure, Spread, Work, of_part, span, spans
+from compile.stage.store import StageKey, stage_key
+
+LAYERS = 4  # of a part
+PROGRESS = 3  # parts between two lines
+ROWS = "layers.jsonl"
 
 
 class Subject:
@@ -70,22 +77,52 @@ class Subject:
         return answers, {name: self.evaluator.metric(name, arrays) for name, arrays in measured.items()}
 
 
-def measure_layers(
-    subject: Subject, layers: Sequence[Layer], total_macs: int, journal: Path, progress: Callable[[str], None]
-) -> tuple[LayerSensitivity, ...]:
-    """Measure every layer, one quantized at a time; results in ``journal`` are not measured again."""
-    log = AppendLog(journal)
-    known = {row.name: row for row in map(LayerSensitivity.model_validate_json, log.entries)}
-    names = [layer.name for layer in layers]
-    for number, layer in enumerate(layers, start=1):
-        if layer.name not in known:
-            noise, drop = subject.measure([name for name in names if name != layer.name])
-            row = LayerSensitivity(name=layer.name, macs_share=layer.macs / total_macs, sqnr_db=noise, drop=drop)
-            known[layer.name] = row
-            log.add(row.model_dump_json())
-        if number % 10 == 0 or number == len(layers):
-            progress(f"sensitivity: {number} of {len(layers)} layers")
-    return tuple(known[name] for name in names)
+class LayerNoise(Work):
+    """Every layer of a quantized graph, by name, with its share of the graph's MACs."""
+
+    images: LabelledImages
+    quantized: Path
+    original: Path
+    shares: dict[str, float]
+    threads: int
+
+    def keys(self, parts: Sequence[str]) -> dict[str, StageKey]:
+        """Return the keys of some layers each."""
+        settings = self.model_dump(mode="json", include={"shares", "threads"})
+        whole = stage_key("layers", inputs=(*self.files.values(), self.images.sha256), settings=settings)
+        return {part: of_part(whole, part) for part in parts}
+
+    @contextmanager
+    def open(self) -> Iterator[Measure]:
+        """Read the images and run the float graph."""
+        subject = Subject(self.quantized, self.original, self.images.read({}, 0), threads=self.threads)
+        names = list(self.shares)
+
+        def measure(part: str, out: Path) -> None:
+            rows = []
+            for name in (names[index] for index in span(part)):
+                noise, drop = subject.measure([other for other in names if other != name])
+                rows.append(LayerSensitivity(name=name, macs_share=self.shares[name], sqnr_db=noise, drop=drop))
+            write_text(out / ROWS, "".join(f"{row.model_dump_json()}\n" for row in rows))
+
+        yield measure
+
+
+def measure_layers(work: LayerNoise, spread: Spread, progress: Callable[[str], None]) -> tuple[LayerSensitivity, ...]:
+    """Measure every layer, one quantized at a time.
+
+    Raises:
+        SessionFailed: a worker was killed again and again.
+    """
+    count = len(work.shares)
+
+    def done(parts: int) -> None:
+        if parts % PROGRESS == 0 or parts * LAYERS >= count:
+            progress(f"sensitivity: {min(parts * LAYERS, count)} of {count} layers")
+
+    parts = spread.run(work, spans(count, LAYERS), done=done)
+    lines = [line for part in parts for line in part.file(ROWS).read_text().splitlines()]
+    return tuple(map(LayerSensitivity.model_validate_json, lines))
 
 
 def task_sqnr_db(references: Sequence[Array], outputs: Sequence[Array]) -> float:

@@ -117,6 +117,7 @@ class BuildConfig(Frozen):
     out: Path = Path("build")
     store: str = ""  # of stages: a folder or an fsspec URL; "": OUT/.store
     machine: Path | None = None  # the lock file of builds that share this machine: one measures at a time
+    workers: Threads = 0  # processes that search and judge; 0: this one
     sign: Path | None = None  # the private key that signs the bundle; None: it is not signed
 
     @property

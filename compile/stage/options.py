@@ -32,6 +32,9 @@ FOLD_MODE = typer.Option(
     autocompletion=completing(*get_args(FoldMode)),
 )
 MACHINE = typer.Option(help="A lock file: of the builds that name it, one measures at a time. Default: none.")
+WORKERS = typer.Option(
+    min=0, max=_THREADS, help="Search and judge on this many processes of this machine. Default: in this one."
+)
 BUDGETS = typer.Option(
     help="default (1 %), strict (0.1 %), or depth=0.01,...: drops.", autocompletion=completing("default", "strict")
 )

@@ -25,8 +25,11 @@ STAGES: MappingProxyType[str, StageCode] = MappingProxyType(
         "calibrate": StageCode("quantization.nncf_calibration", ("nncf", "onnx", *RUNTIMES)),
         "quantize": StageCode("quantize", ("nncf", "onnx", "onnx-ir", *RUNTIMES)),
         "search": StageCode("quantization.mixed_precision", ("nncf", "onnx", "onnx-ir", "numpy", *RUNTIMES)),
+        "trial": StageCode("quantization.trials", ("numpy", *RUNTIMES)),
+        "layers": StageCode("quantization.sensitivity", ("onnx", "onnx-ir", "numpy", *RUNTIMES)),
         "build": StageCode("build", RUNTIMES),
         "vectors": StageCode("evaluation.vectors", ("torch", "numpy")),
+        "images": StageCode("evaluation.judged_images", ("numpy", *RUNTIMES)),
         "judge": StageCode("evaluation.judge", ("torch", "numpy", *RUNTIMES)),
     }
 )

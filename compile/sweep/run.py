@@ -12,9 +12,10 @@ from bundle.base.errors import InputError, RegressionFailed
 from bundle.formats.folder_lock import alone
 from bundle.formats.outputs import only, replacing, require_file
 from bundle.judging.regression_report import read_report
+from compile.stage.cluster import Places, require_places
 from compile.stage.store import STORE, Kept, Root, StageKey, in_use, obtain, open_store
 from compile.sweep.plan import SweepConfig, Unit, units_of
-from compile.sweep.spread import Places, require_places, run_all
+from compile.sweep.spread import run_all
 from compile.sweep.unit import RESULTS, Outcome, order_of, unit_key
 from report.results_page import PAGES, render_sweep
 from targets.table import target

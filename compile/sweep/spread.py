@@ -1,74 +1,9 @@
-"""Where the units of a sweep run: in this process one after the other, or on the workers of a Dask cluster.
+"""The units of a sweep, in this process one after the other or on the workers of a cluster."""
 
-Dask sends pickles: whoever can connect to a scheduler runs code on its workers and its clients. So a cluster of our own listens on 127.0.0.1
-with a certificate made for it, and another one needs ``tls://`` with certificates.
-"""
+from collections.abc import Callable, Sequence
 
-import sys
-from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
-from pathlib import Path
-from typing import TYPE_CHECKING, NamedTuple
-
-from bundle.base.errors import ConfigError, InputError, not_installed
-from bundle.base.frozen import faults
-from bundle.base.isolated import ROOT
+from compile.stage.cluster import Places, answers, connected
 from compile.sweep.unit import Order, Outcome, run_unit
-
-if TYPE_CHECKING:
-    from distributed import Client
-
-LOOPBACK = "127.0.0.1"
-CONNECT_S = 10
-AUTHORITY, CERTIFICATE, PRIVATE = "ca.pem", "cert.pem", "key.pem"
-
-
-class Places(NamedTuple):
-    """Where units run: ``workers`` of a cluster of our own, a scheduler's address, or with neither this process.
-
-    ``certificates`` is a folder with ca.pem, cert.pem and key.pem, for ``tls://``. ``insecure`` allows ``tcp://``.
-    """
-
-    workers: int = 0
-    scheduler: str = ""
-    certificates: Path | None = None
-    insecure: bool = False
-
-
-def require_places(places: Places) -> None:
-    """Do nothing if units may run there.
-
-    Raises:
-        ConfigError: two places are named, or the scheduler's address is neither ``tls://`` with certificates nor allowed.
-    """
-    scheme = places.scheduler.partition("://")[0]
-    if places.workers and places.scheduler:
-        raise _refused("a sweep runs in one place", "--workers or --scheduler", "both", "leave one of them out")
-    if not places.scheduler or (scheme == "tcp" and places.insecure):
-        return
-    if scheme != "tls":
-        raise _refused(
-            "this address is open to everyone who reaches it, and who connects runs code on its workers",
-            "tls://HOST:PORT with --certificates",
-            places.scheduler,
-            "start the scheduler with certificates; --insecure allows tcp:// where nobody else reaches the network",
-        )
-    missing = [name for name in (AUTHORITY, CERTIFICATE, PRIVATE) if not _has(places.certificates, name)]
-    if missing:
-        raise _refused(
-            "tls:// needs certificates",
-            f"a folder with {AUTHORITY}, {CERTIFICATE} and {PRIVATE}",
-            "no folder" if places.certificates is None else f"no {', '.join(missing)} in {places.certificates}",
-            "name the folder with --certificates",
-        )
-
-
-def _has(folder: Path | None, name: str) -> bool:
-    return folder is not None and (folder / name).is_file()
-
-
-def _refused(message: str, expected: str, got: str, fix: str) -> ConfigError:
-    return ConfigError(message, expected=expected, got=got, where="the command line", fix=fix)
 
 
 def run_all(orders: Sequence[Order], places: Places, done: Callable[[Outcome], None]) -> None:
@@ -82,69 +17,7 @@ def run_all(orders: Sequence[Order], places: Places, done: Callable[[Outcome], N
         for order in orders:
             done(run_unit(*order))
         return
-    try:
-        from distributed import as_completed
-        from distributed.client import FutureCancelledError
-        from distributed.scheduler import KilledWorker
-    except ImportError as error:
-        raise not_installed("a cluster", "distributed", extra="cluster", where="this Python", error=error) from error
-    with _client(places) as client:
-        names = {f"{order.name} {order.digest}": order.name for order in orders}
-        futures = client.map(run_unit, *zip(*orders, strict=True), key=list(names))
-        for future in as_completed(futures, loop=client.loop):
-            try:
-                done(future.result())
-            except KilledWorker:
-                done(Outcome(names[future.key], "every worker that took it was killed"))
-            except (FutureCancelledError, OSError) as error:
-                raise _unreachable(places, error) from error
-
-
-@contextmanager
-def _client(places: Places) -> "Iterator[Client]":
-    """Yield a client of the scheduler, or of a cluster of our own that ends with the block."""
-    from distributed import Client, LocalCluster
-    from distributed.security import Security
-
-    if places.workers:
-        from dask import config
-
-        if str(ROOT) not in sys.path:
-            sys.path.append(str(ROOT))  # a worker starts with this path, and takes the checkout off it again
-        with config.set(
-            {"distributed.nanny.pre-spawn-environ": {}}
-        ):  # a build has this process's environment, as without a cluster
-            cluster = LocalCluster(
-                n_workers=places.workers,
-                threads_per_worker=1,
-                host=LOOPBACK,
-                protocol="tls://",
-                security=Security.temporary(),
-                dashboard_address=None,
-                memory_limit=0,
-            )
-        with cluster, Client(cluster, set_as_default=False) as client:
-            yield client
-        return
-    security = None
-    if places.certificates is not None:
-        authority, certificate, private = (str(places.certificates / n) for n in (AUTHORITY, CERTIFICATE, PRIVATE))
-        security = Security(
-            tls_ca_file=authority, tls_client_cert=certificate, tls_client_key=private, require_encryption=True
-        )
-    try:
-        client = Client(places.scheduler, timeout=CONNECT_S, security=security, set_as_default=False)
-    except (OSError, ValueError) as error:
-        raise _unreachable(places, error) from error
-    with client:
-        yield client
-
-
-def _unreachable(places: Places, error: Exception) -> InputError:
-    return InputError(
-        "the scheduler cannot be reached",
-        expected="a Dask scheduler of this version that takes these certificates",
-        got=faults(error),
-        where=places.scheduler or LOOPBACK,
-        fix="correct the address or start the scheduler; what is finished is in the store, and the same command goes on",
-    )
+    named = {f"{order.name} {order.digest}": order for order in orders}
+    with connected(places) as client:
+        for key, outcome in answers(client, run_unit, named, places):
+            done(outcome or Outcome(named[key].name, "every worker that took it was killed"))

@@ -55,7 +55,9 @@ def unit_key(config: BuildConfig) -> StageKey:
     Raises:
         InputError: a file or a folder that it names cannot be read.
     """
-    settings: dict[str, JsonValue] = config.model_dump(mode="json", exclude={"out", "store", "machine", "sign"})
+    settings: dict[str, JsonValue] = config.model_dump(
+        mode="json", exclude={"out", "store", "machine", "workers", "sign"}
+    )
     inputs = []
     for name, value in config:
         if isinstance(value, Path) and name in settings:

@@ -44,7 +44,8 @@ int main(int count, char** words) {
 
     auto request = model.create_infer_request();  // a program keeps it, and calls it for each frame
     request.set_input_tensor(image);
-    request.infer();
+    request.start_async();  // infer() of OpenVINO 2026.4 drops the errors of a graph that runs
+    request.wait();
     for (const auto& output : model.outputs()) {
         const ov::Tensor map = request.get_tensor(output);
         std::ofstream out(std::string(words[4]) + "/" + task_of(output) + ".raw", std::ios::binary);

@@ -4,7 +4,6 @@ from collections.abc import Mapping, Sequence
 from typing import NamedTuple
 
 from bundle.judging import wording
-from bundle.judging.checks import answers
 from studies.bundle_cells import measured, milliseconds, table, verdict, worst_drops
 from studies.bundle_files import Made
 from studies.foreign.networks import Network
@@ -27,9 +26,7 @@ class Result(NamedTuple):
     def failed(self) -> tuple[str, ...]:
         """The verdicts that failed, over all bundles; a plan check says whether INT8 pays, and small networks gain little."""
         made = [one for one in self.bundles.values() if isinstance(one, Made)]
-        return tuple(
-            check.text for one in made for check in answers(one.report, allow_inconclusive=False) if not check.passed
-        )
+        return tuple(text for one in made for text in one.failed_answers)
 
 
 def markdown(results: Sequence[Result], command: str) -> str:

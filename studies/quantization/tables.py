@@ -39,6 +39,7 @@ from compile.stage.artifacts import variants_of
 from compile.stage.compare import open_graph
 from compile.stage.config import SearchSettings
 from compile.stage.graph_info import GRAPH_FILE, GraphInfo
+from compile.stage.parts import Spread
 from compile.tensorrt_checks.run import lint_file
 from studies.quantization.accuracy_control import control
 from studies.quantization.feature_coverage import choose_covering
@@ -228,7 +229,15 @@ def _searched(study: Study, graph: Simplified) -> Iterator[Drops]:
     settings = SearchSettings(study.dataset, study.evaluator.budgets, 0, SearchConfig())
     start = perf_counter()
     found = search(
-        plain, graph, study.calibration, study.scratch / "found", JETSON, run, settings, cache=cache, progress=say
+        plain,
+        graph,
+        study.calibration,
+        study.scratch / "found",
+        JETSON,
+        run,
+        settings,
+        spread=Spread(cache),
+        progress=say,
     )
     minutes = (perf_counter() - start) / 60
     report = read_sensitivity(found.folder)

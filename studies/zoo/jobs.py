@@ -1,22 +1,28 @@
 """The commands that the table of the zoo needs, each in a process of its own, with a journal from which a killed run resumes.
 
-A row has three: a bundle for each of two targets, and a fold without its last task.
+A row has three: a bundle for each of two targets, and a fold without its last task. Several rows are built at once; where
+one of them measures, the others wait.
 """
 
-from collections.abc import Iterator
+import os
+from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor, as_completed
+from contextlib import contextmanager, nullcontext
 from pathlib import Path
+from threading import Event
 from typing import NamedTuple
 
 from bundle.formats.artifacts import SIDECAR, Exported, Record
 from bundle.formats.manifest import read_manifest
+from compile.stage.machine import Machine
 from compile.stage.store import STORE
-from studies.command_journal import Job
+from studies.command_journal import Job, run_job
 from studies.zoo.rows import Row
 from tdss.config_file import checkpoint_digest
 
 TARGETS = ("intel", "jetson")
 FEWER = "growth"
-JOURNAL = ".journal"
+JOURNAL, MACHINE = ".journal", ".machine"
 
 
 class Terms(NamedTuple):
@@ -30,7 +36,8 @@ class Terms(NamedTuple):
 def bundle_job(row: Row, target: str, terms: Terms) -> Job:
     """Return the command that builds a row's bundle for a target."""
     options = ("--data", str(terms.data), "--evaluation-count", str(terms.images), "--out", str(terms.out))
-    words = ("cli.main", "pipeline", "--target", target, "--checkpoint", str(row.folder), "--no-search", *options)
+    shared = ("--no-search", "--threads", "1", "--machine", str(terms.out / MACHINE))
+    words = ("cli.main", "pipeline", "--target", target, "--checkpoint", str(row.folder), *shared, *options)
     return Job(row.name, target, words, terms.out / row.name / target, _journal(row, target, terms))
 
 
@@ -66,3 +73,30 @@ def jobs(row: Row, terms: Terms) -> Iterator[Job]:
 def job_key(row: Row, job: Job, terms: Terms) -> str:
     """Return the key of a command of a row."""
     return job.key("zoo", terms.data, checkpoint_digest(row.folder))
+
+
+def run_rows(rows: Sequence[Row], terms: Terms, at_once: int, say: Callable[[str], None]) -> None:
+    """Run the commands of each row, ``at_once`` rows beside each other, each on one thread; an interrupt ends all of them."""
+    stopped = Event()
+    os.environ.setdefault("OMP_NUM_THREADS", "1")
+
+    def run(row: Row) -> None:
+        for job in jobs(row, terms):
+            waits = Machine(terms.out / MACHINE).working() if job.name == FEWER else nullcontext()
+            with stopping(stopped), waits:
+                if not stopped.is_set():
+                    run_job(job, job_key(row, job, terms), say)
+
+    with ThreadPoolExecutor(at_once) as pool, stopping(stopped):
+        for done in as_completed([pool.submit(run, row) for row in rows]):
+            done.result()
+
+
+@contextmanager
+def stopping(stopped: Event) -> Iterator[None]:
+    """Set the event if the block raises."""
+    try:
+        yield
+    except BaseException:
+        stopped.set()
+        raise

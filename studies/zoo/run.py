@@ -17,9 +17,8 @@ from bundle.formats.outputs import require_container, require_file
 from compile.stage.command import run_script
 from report.results_page import PAGES, render_sweep
 from studies.bundle_files import Made
-from studies.command_journal import run_job
 from studies.generated_section import replace_section
-from studies.zoo.jobs import Terms, job_key, jobs
+from studies.zoo.jobs import Terms, run_rows
 from studies.zoo.results import Result, read_row
 from studies.zoo.rows import ZOO, read_rows
 from studies.zoo.tables import markdown
@@ -40,6 +39,7 @@ def main(
     evaluation_count: Annotated[
         int, typer.Option(min=1, max=LIMITS["count"].most, help="How many images of val judge each bundle.")
     ] = IMAGES,
+    at_once: Annotated[int, typer.Option(min=1, max=LIMITS["count"].most, help="How many rows are built at once.")] = 2,
     draw: Annotated[bool, typer.Option("--draw", help="Run nothing: make tables and page of what is there.")] = False,
 ) -> None:
     """Build each row of the zoo for two targets, and write its tables and one page over all bundles.
@@ -50,9 +50,8 @@ def main(
     chosen = read_rows(zoo, tuple(only or ()))
     require_container(out)
     require_file(out / REPORT, PAGES)
-    for row in () if draw else chosen:
-        for job in jobs(row, terms):
-            run_job(job, job_key(row, job, terms), say)
+    if not draw:
+        run_rows(chosen, terms, at_once, say)
     results = [read_row(row, terms) for row in rows]
     text = markdown(results, terms)
     replace_section(page, SECTION, text, title=TITLE)

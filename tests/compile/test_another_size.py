@@ -39,6 +39,7 @@ def test_the_export_is_of_the_size_and_says_what_that_changed(checkpoint: Path, 
         target="reference", checkpoint=checkpoint, data=root, out=tmp_path / "out", size=SIZE, threads=1
     )
     context = prepare_build(asked, lines.append)
+    assert context.folder == tmp_path / "out" / "tiny-24x40" / "reference"  # that of its own size stays
     settings = read_settings(ExportedSettings, run_export(context))
     assert (settings.graph.preprocess.height, settings.graph.preprocess.width) == SIZE
     assert settings.changes == ("image 24 × 40 in the place of 32 × 32", WINDOWS)

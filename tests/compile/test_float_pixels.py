@@ -1,5 +1,9 @@
-"""The interfaces ``nchw`` and ``nhwc`` through the stages: float32 at both ends, of the FP16 graph too, on each runtime."""
+"""The interfaces ``nchw`` and ``nhwc`` through the stages: float32 at both ends, of the FP16 graph too, on each runtime.
 
+And through a whole build: judged like the others, and served as the files of a framework say.
+"""
+
+import json
 from pathlib import Path
 
 import numpy as np
@@ -7,14 +11,21 @@ import onnx
 import pytest
 
 from bundle.formats.io_forms import Io, prediction
+from bundle.formats.manifest import load_bundle
+from bundle.judging.choice import pick
+from bundle.judging.regression_report import read_report
 from bundle.tasks.postprocess import predict
 from bundle.tasks.table import task
 from compile.graphs.fp16 import write_fp16, write_ranges
+from compile.pipeline import build_bundle
 from compile.stage.graph_info import GRAPH_FILE
+from serving.table import Framework
+from serving.write import write_serving
 from targets.base import RunConfig, Variant, VariantRecipe
 from targets.table import target
 from tests.compile import made
 from tests.compile.conftest import FirstStages
+from tests.compile.test_pipeline import config
 
 TYPES = {onnx.TensorProto.FLOAT: "float32", onnx.TensorProto.INT32: "int32"}
 
@@ -49,3 +60,32 @@ def test_each_runtime_answers_the_same_maps(io: Io, first_stages: FirstStages, t
                 assert (got == wanted).mean() > 0.999
             else:
                 np.testing.assert_allclose(got, wanted, atol=1e-4)
+
+
+SERVED: dict[str, dict[Io, Framework]] = {
+    "intel": {"nchw": "ovms", "nhwc": "triton"},
+    "jetson": {"nchw": "deepstream", "nhwc": "isaac-ros"},
+}
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("name", SERVED)
+def test_a_whole_build_is_judged_and_served(name: str, checkpoint: Path, scenes: Path, tmp_path: Path) -> None:
+    """Both interfaces have the same metrics, near the reference's: their answers differ in dtypes and axes only."""
+    compiled = {}
+    for io, framework in SERVED[name].items():
+        bundle = load_bundle(build_bundle(config(name, checkpoint, scenes, tmp_path / io, io=io), made.quiet))
+        assert bundle.manifest.io == io and (bundle.manifest.inputs, bundle.manifest.outputs) == made.info(io).interface
+        report = read_report(bundle.folder)
+        assert report.images == len(made.EVALUATION) and report.passed
+        compiled[io] = {task: row.compiled for task, row in report.tasks.items()}
+        assert compiled[io] == pytest.approx({task: row.reference for task, row in report.tasks.items()}, rel=0.1)
+        for file in (one.files[0] for one in bundle.manifest.variants if name == "jetson"):
+            graph = onnx.load(bundle.folder / file, load_external_data=False).graph
+            ends = [TYPES[one.type.tensor_type.elem_type] for one in (*graph.input, *graph.output)]
+            assert ends == [spec.dtype for specs in made.info(io).interface for spec in specs], file
+        write_serving(bundle, framework, tmp_path / "served" / io, variant="")
+        held = {path.name: path.read_bytes() for path in (tmp_path / "served" / io).rglob("*") if path.is_file()}
+        assert bundle.read(bundle.manifest.variant(pick(bundle, "").variant).files[0]) in held.values()
+        assert json.loads(held["classes.json"])["image"]["io"] == io
+    assert compiled["nchw"] == pytest.approx(compiled["nhwc"], rel=0.02)

@@ -268,6 +268,13 @@ class TestRefusals:
         monkeypatch.setattr(preflight, "find_spec", lambda name: None if name == package else name)
         self.refuse(config("jetson", checkpoint, scenes, tmp_path / "out"), TargetUnavailable, f"needs {package}")
 
+    def test_without_the_library_that_spreads(
+        self, checkpoint: Path, scenes: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        monkeypatch.setattr(preflight, "find_spec", lambda name: None if name == "distributed" else name)
+        asked = config("jetson", checkpoint, scenes, tmp_path / "out", workers=2)
+        self.refuse(asked, TargetUnavailable, "a cluster needs distributed")
+
     @pytest.mark.parametrize("name", ["x" * 300, "a/b", "..", "x\\u0000y", ""])
     def test_a_name_that_no_bundle_can_have(self, checkpoint: Path, scenes: Path, tmp_path: Path, name: str) -> None:
         copy = shutil.copytree(checkpoint, tmp_path / "checkpoint")

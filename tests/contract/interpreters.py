@@ -11,6 +11,7 @@ from pathlib import Path
 import pytest
 from packaging.requirements import Requirement
 
+from bundle.base.errors import RUNTIMES
 from targets.table import TARGETS
 from tests.architecture.source import ROOT
 
@@ -52,11 +53,11 @@ def environment(version: str, kept: Path) -> Path:
 
 
 def _packages() -> list[str]:
-    """What a device has: the extra's packages within their pins, and the runtimes that a host pins."""
+    """What a device has: the extra's packages within their pins, the runtimes that a host pins, and PyAV for videos."""
     lines = (ROOT / "constraints" / "host.txt").read_text(encoding="utf-8").splitlines()
     runtimes = {name for target in INSTALLABLE for name in TARGETS[target].profile.distributions}
     found = [line for line in lines if line and line[0] != "#" and Requirement(line).name in runtimes]
-    return ["numpy", "pydantic", "pytest", *found]
+    return ["numpy", "pydantic", "pytest", RUNTIMES["av"], *found]
 
 
 def _make(interpreter: Path, folder: Path, wanted: list[str]) -> None:

@@ -1,7 +1,7 @@
 """The device half under each Python that a JetPack or an Intel device may have: 3.10 to 3.13, in fresh environments.
 
 They hold what a device installs and nothing of the host: no torch, no onnx. Found interpreters only; a version that is not on
-this machine is skipped by its name. The environments are kept in pytest's cache (250 MB each; ``make clean`` removes them).
+this machine is skipped by its name. The environments are kept in pytest's cache (350 MB each; ``make clean`` removes them).
 """
 
 import json
@@ -9,15 +9,17 @@ import subprocess
 import sys
 from pathlib import Path
 
+import numpy as np
 import pytest
 
 from device_runtime.write import RUNTIME, write_runtime
 from tests.architecture.source import ROOT, device_side
-from tests.bundle.made import TASKS
+from tests.bundle.made import HEIGHT, TASKS, WIDTH, image
 from tests.bundle.made_onnx import COUNT, make
 from tests.contract import interpreters
 from tests.contract.interpreters import INSTALLABLE, VERSIONS, environment, find
 from tests.device_runtime.runtime_file import altered, carry
+from tests.predict.seen import lines_of, maps_of
 
 pytestmark = pytest.mark.slow
 
@@ -99,6 +101,45 @@ def test_a_bundle_is_judged_from_two_files(
     assert report["passed"] and report["executed_on"] == executed_on and report["images"] == COUNT
     done = in_two_files(python, there, "test", target, "-q")
     assert done.returncode == 0 and f"{4 * len(TASKS) + 3} passed" in done.stdout, done.stdout + done.stderr
+
+
+def seen(python: str, there: Path, *words: str) -> tuple[list[dict[str, object]], dict[str, object]]:
+    """What ``predict`` of the intel archive prints as JSON: the lines of the frames, and the last one."""
+    done = in_two_files(python, there, "predict", "intel.zip", *words, "--json")
+    assert done.returncode == 0, done.stderr
+    return lines_of(done.stdout)
+
+
+def test_a_live_source_is_seen_by_its_newest_frames(python: str, runtime: Path, tmp_path: Path) -> None:
+    """Nothing holds lavfi's test source back, so frames come faster than they are seen, and some are passed over."""
+    from tests.predict.made_video import read_video
+
+    there, source = carry(runtime, tmp_path, "intel"), f"testsrc=size={WIDTH}x{HEIGHT}:rate=25"
+    words = ("--format", "lavfi", "--frames", "newest", "--limit", "40", "--write", "sheets,arrays", "--out", "live")
+    frames, last = seen(python, there, source, *words)
+    numbers = [int(str(frame["frame"])) for frame in frames]
+    assert last["live"] is True and last["executed_on"] == "device" and len(numbers) == last["frames"] == 40
+    assert numbers == sorted(set(numbers)) and numbers[-1] > 39
+    pictures = read_video(there / "live" / "sheet.mp4")
+    assert len(pictures) == 40 and not np.array_equal(pictures[0][1], pictures[-1][1])
+    with np.load(there / "live" / "arrays" / f"{numbers[-1]:06d}.npz", allow_pickle=False) as held:
+        assert list(held) == list(TASKS) and held["normals"].shape == (3, HEIGHT, WIDTH)
+
+
+def test_a_folder_and_a_video_are_seen(python: str, runtime: Path, tmp_path: Path) -> None:
+    from tests.predict.made_video import write_video
+
+    there, shown = carry(runtime, tmp_path, "intel"), [image(index) for index in range(5)]
+    (there / "in").mkdir()
+    for index, one in enumerate(shown):
+        np.save(there / "in" / f"{index}.npy", one)
+    write_video(there / "v.mkv", shown)
+    for source, out, names in (("in", "a", "01234"), ("v.mkv", "b", [f"{index:06d}" for index in range(5)])):
+        frames, last = seen(python, there, source, "--write", "arrays", "--out", out)
+        assert [frame["frame"] for frame in frames] == list(names) and last["live"] is False
+        for one, name in zip(shown, names, strict=True):
+            with np.load(there / out / "arrays" / f"{name}.npz", allow_pickle=False) as held:
+                assert (held["semseg"] == maps_of(one)["semseg"]).mean() > 0.98
 
 
 def test_an_altered_archive_is_refused(python: str, runtime: Path, tmp_path: Path) -> None:

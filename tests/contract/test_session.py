@@ -64,6 +64,24 @@ def test_outputs_belong_to_the_caller(session) -> None:
     np.testing.assert_array_equal(session.infer({"x": X})["y"], kept)
 
 
+def test_runs_that_are_started_give_to_the_bit_what_infer_gives_in_their_order(session) -> None:
+    feeds = [{"x": X * np.float32(scale)} for scale in (1, -1, 0.5, 3)]
+    plain = [session.infer(feed)["y"] for feed in feeds]
+    kept = []
+    for feed in feeds:
+        ran = session.start(feed)()
+        kept.append(ran.outputs["y"])
+        assert ran.ms > 0
+    for got, expected in zip(kept, plain, strict=True):
+        assert np.array_equal(got, expected)
+    assert not np.array_equal(plain[0], plain[1])
+
+
+def test_a_run_is_refused_before_it_is_started(session) -> None:
+    with pytest.raises(InputError, match="input 'x' is missing"):
+        session.start({})
+
+
 def test_the_feed_is_not_touched_and_need_not_be_contiguous(session) -> None:
     strided = np.asfortranarray(X)
     np.testing.assert_array_equal(session.infer({"x": strided})["y"], session.infer({"x": X})["y"])
@@ -72,7 +90,9 @@ def test_the_feed_is_not_touched_and_need_not_be_contiguous(session) -> None:
 @pytest.mark.parametrize("flow", FLOWS.values(), ids=list(FLOWS))
 def test_a_closed_session_says_so(tmp_path, flow: Flow) -> None:
     opened = open_case(flow, CASES["matmul_bias"], tmp_path)
+    opened.start({"x": X})  # closing waits for it
     opened.close()
     opened.close()
-    with pytest.raises(InputError, match="the session is closed"):
-        opened.infer({"x": X})
+    for use in (opened.infer, opened.start):
+        with pytest.raises(InputError, match="the session is closed"):
+            use({"x": X})

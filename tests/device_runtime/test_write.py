@@ -4,6 +4,7 @@ import ast
 import hashlib
 import json
 import os
+import re
 import subprocess
 import sys
 import zipapp
@@ -47,7 +48,13 @@ def test_python_and_sha256sum_take_it(runtime: Path) -> None:
     assert zipapp.get_interpreter(runtime) == "/usr/bin/env python3"
     done = subprocess.run(["sha256sum", "-c", f"{RUNTIME}.sha256"], cwd=runtime.parent, capture_output=True, text=True)
     assert done.stdout == f"{RUNTIME}: OK\n"
-    assert runtime.stat().st_size < 1_000_000
+
+
+@pytest.mark.parametrize("page", ["README.md", "docs/guides/device.md"])
+def test_a_page_states_the_size_that_it_has(runtime: Path, page: str) -> None:
+    text = " ".join((ROOT / page).read_text(encoding="utf-8").split())
+    stated = re.findall(r"(?:the code that judges it|`tests/regression`),? \(?(\d+\.\d) MB", text)
+    assert stated == [f"{runtime.stat().st_size / 1e6:.1f}"]
 
 
 def test_it_holds_what_its_files_import_of_ours_and_nothing_of_the_host(runtime: Path) -> None:

@@ -115,6 +115,7 @@ def test_a_damaged_image_is_named_and_what_was_finished_stays(made: Path, tmp_pa
         ("images/*.jpg", (), "nothing matches the pattern"),
         ("images/*", (), "matches something that is no image"),
         ("missing.png", (), "there is no such source"),
+        ("images/notes.txt", (), "the video cannot be read"),
         ("images", ("--tasks", "semseg,cats"), "--tasks names something that there is not"),
         ("images", ("--write", "pictures"), "--write names something that there is not"),
         ("images", ("--write", "millimetres", "--tasks", "semseg"), "none of the tasks is a distance"),
@@ -133,6 +134,36 @@ def test_what_cannot_be_used_is_one_error_and_nothing_is_written(
     )
     assert code == 2 and message in err and err.count("error:") == 1 and err.count("fix:") == 1
     assert not (tmp_path / "out").exists()
+
+
+@pytest.mark.parametrize("name", ["text.png", "text.jpg", "text.npy", "folder.png"])
+def test_a_file_that_is_no_image_is_one_error(made: Path, tmp_path: Path, name: str, capsys) -> None:
+    """Behind a pattern, after an image that is one: what was finished of that stays."""
+    (tmp_path / "in").mkdir()
+    Image.fromarray(image(0)).save(tmp_path / "in" / "a.png")
+    if name == "folder.png":
+        (tmp_path / "in" / name).mkdir()
+    else:
+        (tmp_path / "in" / name).write_text("none")
+    words = ("--out", str(tmp_path / "out"), "--write", "maps", "--tasks", "depth")
+    code, _, err = tdss("predict", str(made), str(tmp_path / "in" / "*"), *words, capsys=capsys)
+    assert code == 2 and err.count("error:") == 1 and err.count("fix:") == 1 and name in err, err
+    assert files_below(tmp_path / "out") == ["maps/depth/a.png"]
+
+
+def test_no_name_at_all_is_no_source(made: Path, tmp_path: Path, folder: Path, monkeypatch, capsys) -> None:
+    """As an empty variable of a shell: the working directory is not meant."""
+    monkeypatch.chdir(folder)
+    code, _, err = tdss("predict", str(made), "", "--out", str(tmp_path / "out"), capsys=capsys)
+    assert code == 2 and "there is no such source" in err and not (tmp_path / "out").exists()
+
+
+def test_an_output_folder_that_is_not_empty_is_left_as_it_is(made: Path, tmp_path: Path, folder: Path, capsys) -> None:
+    (tmp_path / "out").mkdir()
+    (tmp_path / "out" / "mine.txt").write_text("mine")
+    code, _, err = tdss("predict", str(made), str(folder), "--out", str(tmp_path / "out"), capsys=capsys)
+    assert code == 2 and err.count("error:") == 1 and str(tmp_path / "out") in err
+    assert files_below(tmp_path / "out") == ["mine.txt"]
 
 
 def test_no_file_of_the_user_is_written_over(made: Path, tmp_path: Path, folder: Path, capsys) -> None:

@@ -215,6 +215,24 @@ def test_a_video_that_ends_in_the_middle_is_one_error_and_no_video_is_left(
     assert all(file.startswith("arrays/0") for file in left) and len(left) < 30
 
 
+@pytest.mark.parametrize("content", [b"", b"G" * 500], ids=["nothing", "noise"])
+def test_a_stream_that_ends_before_its_first_frame_is_one_error(
+    made: Path, tmp_path: Path, capsys, content: bytes
+) -> None:
+    code, _, err = tdss("predict", str(made), Server(content).url, "--out", str(tmp_path / "out"), capsys=capsys)
+    assert code == 2 and err.count("error:") == 1 and err.count("fix:") == 1 and "tcp://127.0.0.1" in err, err
+    assert not (tmp_path / "out").exists()
+
+
+@pytest.mark.slow
+def test_a_pipe_that_nothing_comes_through_is_one_error(made: Path, tmp_path: Path) -> None:
+    done = subprocess.run(
+        predict(made, "-", "--out", tmp_path / "out"), input=b"", capture_output=True, env=environment(), cwd=tmp_path
+    )
+    assert done.returncode == 2 and done.stderr.count(b"error:") == 1 and b"Traceback" not in done.stderr, done.stderr
+    assert not (tmp_path / "out").exists()
+
+
 def test_nothing_comes_from_where_nobody_sends(made: Path, tmp_path: Path, capsys) -> None:
     with socket.create_server(("127.0.0.1", 0)) as closed:
         url = f"tcp://127.0.0.1:{closed.getsockname()[1]}"

@@ -60,6 +60,7 @@ def test_the_page_has_each_image_and_hostile_words_stay_text(
     assert tdss("compare", *map(str, results[:2]), "--out", str(out), capsys=capsys)[0] == 0
     page = Reader(out.read_text(encoding="utf-8"))
     assert HOSTILE in page.text and page.tags["script"] == 0 and page.tags["details"] == len(TASKS)
+    assert "edge has a budget of" in page.text, "a task keeps its name where it begins a sentence"
     assert page.text.count("image-11") >= len(TASKS) - 1 and SHOWN >= 12
     assert tdss("compare", str(results[0]), str(results[2]), "--out", str(out), capsys=capsys)[0] == 0
     assert "undefined" in Reader(out.read_text(encoding="utf-8")).text

@@ -37,6 +37,10 @@ class DoraLinear(nn.Linear, Part):
         bias = bias_of(self)
         return y if bias is None else y + bias  # type: ignore[no-any-return]
 
+    def precompute(self) -> None:
+        """See ``Part.precompute``."""
+        self.update.compute_once(self.weight)
+
     def penalties(self, moment: Moment) -> dict[str, Tensor]:
         """Return the penalty of magnitudes that leave the row norms."""
         return {"magnitudes": self.factor * penalty(self.update, self.weight)}
@@ -62,6 +66,12 @@ class DoraTaskLinear(TaskLinear):
             outputs.append(scaled + update + self.bias)
         gain, update = self.shared(self.weight, shared)
         return gain * base + update + self.bias, outputs
+
+    def precompute(self) -> None:
+        """See ``Part.precompute``."""
+        for update in (self.shared, *self.tasks.children()):
+            assert isinstance(update, Dora)
+            update.compute_once(self.weight)
 
     def penalties(self, moment: Moment) -> dict[str, Tensor]:
         """Return the penalty of the shared magnitudes."""

@@ -37,6 +37,8 @@ class Dora(nn.Module, Part):
 
     order: Tensor
     scores: Tensor
+    gain: Tensor | None
+    moved: Tensor | None
 
     def __init__(self, weight: Tensor, rank: int, config: FaarConfig) -> None:
         super().__init__()
@@ -48,6 +50,8 @@ class Dora(nn.Module, Part):
         nn.init.kaiming_uniform_(self.down, a=5**0.5)
         self.register_buffer("order", torch.arange(rank, device=weight.device))
         self.register_buffer("scores", weight.new_zeros(rank), persistent=False)
+        self.register_buffer("gain", None, persistent=False)
+        self.register_buffer("moved", None, persistent=False)
 
     def kept(self) -> int:
         """Return how many slots are not cut."""
@@ -59,11 +63,25 @@ class Dora(nn.Module, Part):
 
     def forward(self, weight: Tensor, x: Tensor) -> tuple[Tensor, Tensor]:
         """Map W0 and ``[…, in]`` to ``gain`` ``[out]`` and up (A x) ``[…, out]``; a slot that does not act is a column of zeros."""
+        gain, moved = (
+            self.effective(weight)
+            if self.training or self.gain is None or self.moved is None
+            else (self.gain, self.moved)
+        )
+        return gain, x @ self.down.T @ moved.T
+
+    def effective(self, weight: Tensor) -> tuple[Tensor, Tensor]:
+        """Return, of W0, ``gain`` ``[out]`` and ``up`` ``[out, rank]`` of the module's formula."""
         norms = row_norms(weight)
         acts = self.order < (self.prefix if self.training else len(self.order))
         up = self.config.scale * self.up * acts
         gain = self.magnitude(norms) / row_norms(weight / norms[:, None] + up @ self.down)
-        return gain, x @ self.down.T @ ((gain * norms)[:, None] * up).T
+        return gain, (gain * norms)[:, None] * up
+
+    @torch.no_grad()
+    def compute_once(self, weight: Tensor) -> None:
+        """Keep what ``effective`` returns of W0, for evaluation."""
+        self.gain, self.moved = self.effective(weight)
 
     def before_step(self, moment: Moment) -> None:
         """Draw the number of slots that this step trains."""

@@ -9,25 +9,29 @@ import pytest
 
 from bundle.formats.artifacts import load
 from bundle.formats.contents import VECTORS
-from bundle.formats.manifest import BundleVariant, Manifest, Reference, Seeds, default_budgets
+from bundle.formats.manifest import Bundle, BundleVariant, Manifest, Reference, Seeds, default_budgets
 from bundle.formats.manifest import Engine as EngineEntry
 from bundle.formats.outputs import anything, replacing
 from bundle.formats.vectors import Evaluated, write_vectors
 from bundle.judging import choice_rule
 from bundle.judging.choice_rule import order
 from bundle.judging.regression_report import RegressionReport, VariantRow
+from bundle.judging.run import run
 from bundle.judging.sentences import why_shipped
 from bundle.judging.timing import Load
 from bundle.tasks.dataset import FolderDataset
 from compile.evaluation import judge
 from compile.evaluation.eager import EagerModel
 from compile.evaluation.judge import JudgeSettings
+from compile.evaluation.judged_images import JudgedImages
 from compile.evaluation.timing import CLOCKS
 from compile.quantization.contenders import Contest
 from compile.stage.artifacts import ReferenceVectors
 from compile.stage.config import TimingConfig
+from compile.stage.parts import Spread
 from compile.stage.store import seal
-from targets.base import Array, Capabilities, Precision, Session, SessionInfo
+from targets.base import Array, Capabilities, Precision, RunConfig, Session, SessionInfo, Variant, VariantRecipe
+from targets.open import execution
 from tests.compile import made
 
 ABLE = Capabilities(device="CPU", device_name="a processor", isa=(), precisions=("f32", "int8"), runtime="made")
@@ -57,10 +61,12 @@ class Made(Session):
     def __init__(self, model: EagerModel, precision: Precision, noise: float) -> None:
         info = SessionInfo(target="made", capabilities=ABLE, precision=precision, executed_on="device", settings={})
         super().__init__(info, *made.INFO["raw"].interface)
-        self.model, self.noise = model, noise
+        self.model, self.noise, self.calls = model, noise, 0
 
     def _infer(self, feed: Mapping[str, Array]) -> dict[str, Array]:
         import torch
+
+        self.calls += 1
 
         with torch.no_grad():
             outputs = self.model._model(torch.tensor(feed["image"]))
@@ -101,7 +107,7 @@ def vectors(model: EagerModel, scenes: Path, tmp_path_factory: pytest.TempPathFa
 
 
 @pytest.fixture(scope="module")
-def settings() -> JudgeSettings:
+def settings(tmp_path_factory: pytest.TempPathFactory) -> JudgeSettings:
     """Default budgets on the tiny data."""
     info = made.INFO["raw"]
     inputs, outputs = info.interface
@@ -125,10 +131,39 @@ def settings() -> JudgeSettings:
         parents={},
         files={},
     )
-    return JudgeSettings(draft, TimingConfig(runs=1, warmup=0), allow_inconclusive=False)
+    store = tmp_path_factory.mktemp("store")
+    return JudgeSettings(draft, TimingConfig(runs=1, warmup=0), allow_inconclusive=False, spread=Spread(store))
 
 
 SIZES: dict[str, int] = dict.fromkeys(choice_rule.NARROWER, 1000)
+
+
+def judged(session: Made, vectors: ReferenceVectors, settings: JudgeSettings) -> RegressionReport:
+    """Judge a session that stands for a graph; its noise takes the place of the graph's hash."""
+    recipe = VariantRecipe(name=session.info.precision, graph="float", hint="f32", reason="")
+    work = JudgedImages(
+        files={str(vectors.file(VECTORS)): vectors.record.files[VECTORS]},
+        engine=Path(str(session.noise)),
+        variant=Variant(recipe=recipe, files=(f"{session.noise}",)),
+        target="intel",
+        run=RunConfig(),
+        able=ABLE,
+        vectors=vectors.file(VECTORS),
+        manifest=settings.draft,
+    )
+    return judge._judge_one(work, session, vectors, settings)
+
+
+@pytest.mark.parametrize("noise", [0.0, 3.0, float("nan")])
+def test_parts_of_the_images_give_the_report_of_one_run(
+    model: EagerModel, vectors: ReferenceVectors, settings: JudgeSettings, noise: float
+) -> None:
+    session = Made(model, "f32", noise)
+    bundle = Bundle(folder=vectors.folder, manifest=settings.draft.model_copy(update={"files": vectors.record.files}))
+    whole = run(bundle, session.infer, execution(session))
+    calls = session.calls
+    assert judged(session, vectors, settings).text() == whole.text() and session.calls == 2 * calls
+    assert judged(session, vectors, settings).text() == whole.text() and session.calls == 2 * calls
 
 
 def choose(
@@ -139,7 +174,7 @@ def choose(
     settings: JudgeSettings,
 ) -> tuple[RegressionReport, str]:
     """Judge sessions of these noises; return the shipped one's report with the table of all, and why it is shipped."""
-    reports = {name: judge._judge_one(Made(model, name, size), vectors, settings) for name, size in noise.items()}
+    reports = {name: judged(Made(model, name, size), vectors, settings) for name, size in noise.items()}
     rounds = {name: [value] for name, value in latency.items()}
     choice = choice_rule.choose(reports, rounds, 1.0 if latency else None, 0.95)
     report = choice_rule.with_variants(reports, choice, SIZES)
@@ -166,7 +201,7 @@ def test_a_host_measures_again_what_noise_hides_and_records_what_it_saw(
     monkeypatch.setattr(EagerModel, "run", lambda *given, **more: clock.__setitem__(0, clock[0] + 1.335))
     slower = [factor * value for value in NOISY[::-1]]
     sessions: dict[str, Session] = {"f32": Clocked(clock, "f32", NOISY), "int8": Clocked(clock, "int8", slower)}
-    good = judge._judge_one(Made(model, "f32", 0.0), vectors, settings)
+    good = judged(Made(model, "f32", 0.0), vectors, settings)
     timing = TimingConfig(runs=5, warmup=1)
     contest = Contest(tuple(sessions), lambda name: good, (), timing.gain)
     found = judge._rounds(sessions, vectors, settings._replace(timing=timing, eager=lambda: model), contest, 0)

@@ -1,5 +1,6 @@
 """Which layers go back to float, and that the search asks calibration images only, resumes, and says what it found."""
 
+import shutil
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -26,7 +27,7 @@ from compile.quantization import mixed_precision as stage
 from compile.quantization import sensitivity
 from compile.quantization.accuracy import AccuracyEvaluator
 from compile.quantization.contenders import MIXED, SMOOTH
-from compile.quantization.mixed_precision import journal_name, search
+from compile.quantization.mixed_precision import search
 from compile.quantization.sensitivity import task_sqnr_db
 from compile.quantization.steering import Aim, broken
 from compile.quantization.variants import QuantizationJob
@@ -34,6 +35,8 @@ from compile.quantize import quantize
 from compile.stage.artifacts import QuantizedSettings, variants_of
 from compile.stage.config import SearchSettings
 from compile.stage.graph_info import read_settings
+from compile.stage.parts import Spread
+from compile.stage.store import Kept
 from targets.base import RunConfig, VariantRecipe
 from targets.table import TARGETS
 from tests.compile import made
@@ -83,15 +86,6 @@ def test_noise_of_class_maps_is_that_of_one_hot_maps_and_stays_within_what_a_fil
     assert task_sqnr_db(reference, reference) == NOTHING_DB
     assert task_sqnr_db(reference, [one * np.float32("nan") for one in reference]) == -NOTHING_DB
     assert task_sqnr_db([one * 0 for one in reference], reference) == -NOTHING_DB
-
-
-def test_the_journal_is_named_after_all_it_depends_on(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    (tmp_path / "one.onnx").write_bytes(b"1")
-    (tmp_path / "two.onnx").write_bytes(b"2")
-    names = [journal_name("intel", tmp_path / name, images) for name in ("one.onnx", "two.onnx") for images in "ab"]
-    monkeypatch.setattr(stage, "code_hash", lambda module: f"{module} of another version")
-    names.append(journal_name("intel", tmp_path / "one.onnx", "a"))
-    assert len(set(names)) == 5
 
 
 def _read(folder: Path) -> SearchReport:
@@ -145,6 +139,7 @@ def ask(
     out: Path,
     *,
     budget: float,
+    spread: Spread | None = None,
     **config: float,
 ) -> tuple[Quantized, list[str]]:
     """Search with one budget for all tasks; return the artifact and the lines of progress."""
@@ -156,9 +151,14 @@ def ask(
         SearchConfig.model_validate({"images": 1, **config}),
     )
     lines: list[str] = []
-    cache = quantized.folder.parent / "cache"
-    search(quantized, simplified, drawn, out, target, RUN, settings, cache=cache, progress=lines.append)
+    places = spread or Spread(quantized.folder.parent / "cache")
+    search(quantized, simplified, drawn, out, target, RUN, settings, spread=places, progress=lines.append)
     return load(Quantized, out), lines
+
+
+def parts(stage: Path) -> dict[str, dict[str, str]]:
+    """The files and hashes of the parts of one stage in a store."""
+    return {path.name: load(Kept, path).record.files for path in stage.glob("[!.]*/")}
 
 
 @RAW
@@ -241,9 +241,7 @@ class TestSearch:
     ) -> None:
         tried = stage._try
         loud = [1.0]  # plain INT8 is measured first
-        monkeypatch.setattr(
-            AccuracyEvaluator, "noise", lambda *given: dict.fromkeys(made.TASKS, loud.pop() if loud else 0.0)
-        )
+        monkeypatch.setattr(stage, "noise_of", lambda *given: dict.fromkeys(made.TASKS, loud.pop() if loud else 0.0))
 
         def holds(*given: object, smooth: bool = False, **more: float) -> Step:
             return tried(*given, smooth=smooth, **more).model_copy(
@@ -297,11 +295,9 @@ class TestSearch:
         monkeypatch: pytest.MonkeyPatch,
     ) -> None:
         ask(quantized, simplified, drawn, scenes, tmp_path / "first", budget=1e-7)
-        [journal] = (quantized.folder.parent / "cache").rglob(
-            f"sensitivity-{read_settings(QuantizedSettings, quantized).target}-*.jsonl"
-        )
-        whole = journal.read_text().splitlines()
-        journal.write_text("\n".join(whole[:-2]) + "\n" + whole[-2][:20])
+        [entry, *others] = sorted((quantized.folder.parent / "cache" / "layers").glob("[!.]*/"))
+        lost = (entry / sensitivity.ROWS).read_text().splitlines()
+        shutil.rmtree(entry)
         measured: list[int] = []
         original = sensitivity.Subject.measure
 
@@ -311,8 +307,26 @@ class TestSearch:
 
         monkeypatch.setattr(sensitivity.Subject, "measure", counted)
         ask(quantized, simplified, drawn, scenes, tmp_path / "second", budget=1e-7)
-        assert len(measured) == 2
-        assert journal.read_text().splitlines() == whole
+        assert len(measured) == len(lost) and others
+        assert (entry / sensitivity.ROWS).read_text().splitlines() == lost
+
+    @pytest.mark.slow
+    @ONE
+    def test_workers_find_what_this_process_finds(
+        self, quantized: Quantized, simplified: Simplified, drawn: CalibrationSet, scenes: Path, tmp_path: Path
+    ) -> None:
+        pytest.importorskip("distributed", reason="the extra cluster is not installed")
+        here, _ = ask(quantized, simplified, drawn, scenes, tmp_path / "here", budget=1e-7, limit=0.5)
+        store = tmp_path / "store"
+        shutil.copytree(quantized.folder.parent / "cache" / "calibrate", store / "calibrate")
+        with Spread(store, workers=2) as spread:
+            there, lines = ask(
+                quantized, simplified, drawn, scenes, tmp_path / "there", budget=1e-7, spread=spread, limit=0.5
+            )
+        assert there.record == here.record and _read(there.folder).layers
+        assert any(line.startswith("sensitivity: ") for line in lines)
+        for name in ("trial", "layers"):
+            assert parts(store / name).items() <= parts(quantized.folder.parent / "cache" / name).items()
 
     @ONE
     def test_generous_budgets_need_no_search(

@@ -14,7 +14,7 @@ from bundle.judging.sensitivity import LayerSensitivity, TaskDrop, costliest
 from bundle.judging.verdict import Rule, Verdict, judge
 from bundle.tasks.spec import Array
 from bundle.tasks.table import task
-from compile.quantization.accuracy import AccuracyEvaluator, LabelledImage
+from compile.quantization.accuracy import AccuracyEvaluator, LabelledImage, noise_of
 from compile.quantization.steering import (
     HELD,
     NEAR,
@@ -94,14 +94,18 @@ def test_noise_is_the_signal_to_noise_ratio_that_torchmetrics_measures() -> None
         return {"depth": arrays[int(feed["image"])]}
 
     evaluator.set_reference(lambda feed: answers(outputs, feed))
-    found = evaluator.noise(lambda feed: answers(noisy, feed), 2)["depth"]
+
+    def noise(arrays: list[Array]) -> dict[str, float]:
+        return noise_of(evaluator.see(lambda feed: answers(arrays, feed)).energies, 2)
+
+    found = noise(noisy)["depth"]
     flat = [
         from_numpy(np.concatenate([one[..., ::OUTPUT_STEP, ::OUTPUT_STEP].reshape(-1) for one in rows[:2]]))
         for rows in (noisy, outputs)
     ]
     assert -10 * np.log10(found) == pytest.approx(float(signal_noise_ratio(*flat)), rel=1e-5)
-    assert evaluator.noise(lambda feed: answers(outputs, feed), 2) == {"depth": 0.0}
-    assert evaluator.noise(lambda feed: {"depth": outputs[0] * np.float32("nan")}, 2) == {"depth": float("inf")}
+    assert noise(outputs) == {"depth": 0.0}
+    assert noise([one * np.float32("nan") for one in outputs]) == {"depth": float("inf")}
 
 
 @pytest.mark.parametrize("left", [0.5, 0.25])

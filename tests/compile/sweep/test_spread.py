@@ -5,8 +5,9 @@ from pathlib import Path
 import pytest
 
 from bundle.base.errors import ConfigError, InputError, TargetUnavailable
-from compile.sweep import spread
-from compile.sweep.spread import AUTHORITY, CERTIFICATE, PRIVATE, Places, require_places, run_all
+from compile.stage import cluster
+from compile.stage.cluster import AUTHORITY, CERTIFICATE, PRIVATE, Places, require_places
+from compile.sweep.spread import run_all
 from compile.sweep.unit import Order
 
 ORDER = Order("a/b/c/0", "{}", "0" * 24, "machine")
@@ -50,7 +51,7 @@ def test_without_dask_the_extra_is_named(monkeypatch: pytest.MonkeyPatch) -> Non
 @pytest.mark.parametrize("address", ["tcp://127.0.0.1:9", "tcp://no.such.host.invalid:8786", "tcp://127.0.0.1:x"])
 def test_a_wrong_address_is_one_error(address: str, monkeypatch: pytest.MonkeyPatch) -> None:
     pytest.importorskip("distributed", reason="the extra cluster is not installed")
-    monkeypatch.setattr(spread, "CONNECT_S", 1)
+    monkeypatch.setattr(cluster, "CONNECT_S", 1)
     with pytest.raises(InputError, match="the scheduler cannot be reached") as caught:
         run_all([ORDER], Places(scheduler=address, insecure=True), print)
     assert caught.value.exit_code == 2 and caught.value.where == address

@@ -7,7 +7,8 @@ import pytest
 from bundle.base.append_log import AppendLog
 from bundle.formats.artifacts import Record, write_record
 from studies.command_journal import Job, run_job
-from studies.zoo.jobs import Terms, job_key, jobs
+from studies.zoo import jobs as zoo_jobs
+from studies.zoo.jobs import Terms, job_key, jobs, run_rows
 from studies.zoo.rows import read_rows
 from tests.report import made
 
@@ -90,3 +91,24 @@ def test_a_bundle_beyond_its_budget_is_one(zoo: Path, terms: Terms, code: int, t
     AppendLog(ended.journal).add(f'{{"key": "k", "seconds": 1.0, "code": {code}}}')
     assert (ended.missing == "") is there
     assert there or ended.missing == f"not run: exit code {code}"
+
+
+def test_every_command_of_every_row_is_run_and_a_fault_ends_all(
+    zoo: Path, terms: Terms, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    rows, ran = read_rows(zoo), list[tuple[str, str]]()
+
+    def run_job(job: Job, key: str, say: object) -> None:
+        ran.append((job.row, job.name))
+        if fails and job.name == "jetson":
+            raise KeyboardInterrupt
+
+    monkeypatch.setattr(zoo_jobs, "run_job", run_job)
+    fails = False
+    run_rows(rows, terms, 2, ran.append)
+    assert sorted(ran) == sorted((row.name, name) for row in rows for name in ("intel", "jetson", "growth"))
+    ran.clear()
+    fails = True
+    with pytest.raises(KeyboardInterrupt):
+        run_rows(rows, terms, 1, ran.append)
+    assert ran == [(rows[0].name, "intel"), (rows[0].name, "jetson")]

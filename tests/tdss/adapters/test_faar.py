@@ -64,6 +64,20 @@ def tiny_model(dtype: torch.dtype) -> tuple[ModelConfig, MultiTaskModel, dict[st
     return config, model, tensors
 
 
+def test_what_depends_on_weights_alone_is_computed_once() -> None:
+    _, model, _ = tiny_model(torch.float32)
+    image, names = torch.randn(1, 3, 224, 224), model.state_dict().keys()
+    with torch.no_grad():
+        before = model(image)
+        model.precompute()
+        updates = [module for module in model.modules() if isinstance(module, Dora)]
+        for update in updates:
+            update.theta.fill_(float("nan"))  # it is not read again
+        after = model(image)
+    assert updates and all(torch.equal(before[task], after[task]) for task in before)
+    assert model.state_dict().keys() == names
+
+
 def update_of(linear: nn.Module, stream: str) -> Dora:
     if stream != "shared":
         assert isinstance(linear, DoraTaskLinear)
