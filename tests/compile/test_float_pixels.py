@@ -88,4 +88,6 @@ def test_a_whole_build_is_judged_and_served(name: str, checkpoint: Path, scenes:
         held = {path.name: path.read_bytes() for path in (tmp_path / "served" / io).rglob("*") if path.is_file()}
         assert bundle.read(bundle.manifest.variant(pick(bundle, "").variant).files[0]) in held.values()
         assert json.loads(held["classes.json"])["image"]["io"] == io
-    assert compiled["nchw"] == pytest.approx(compiled["nhwc"], rel=0.02)
+    assert compiled["nchw"] == pytest.approx(
+        compiled["nhwc"], rel=0.02, abs=5e-3
+    )  # an untrained model's edges: F is .05
