@@ -43,6 +43,7 @@ class NoTaps:
 
     def read(self, views: Sequence[int]) -> None:
         """See ``Taps.read``."""
+        return
 
 
 class TapCache:
