@@ -124,7 +124,7 @@ def connected(places: Places) -> "Iterator[Client]":
                 host=LOOPBACK,
                 protocol="tls://",
                 security=Security.temporary(),
-                dashboard_address=None,
+                dashboard_address=f"{LOOPBACK}:0",  # None would open the fixed port 8787
                 memory_limit=0,
             )
         with cluster, Client(cluster, set_as_default=False) as client:
