@@ -48,10 +48,11 @@ def worst_drops(report: RegressionReport) -> str:
 
 def verdict(made: Made) -> str:
     """Return how the shipped variant fares, with the other checks that failed."""
-    if not made.failed:
-        return "within every budget"
-    summary = variant_summary(verdicts_of(made.report), accepted=False)
-    plans = [f"plan check failed: {gate.got}" for gate in made.failed_plans]
+    summary = variant_summary(verdicts_of(made.report), accepted=False) if made.failed else "within every budget"
+    plans = [
+        f"plan check failed{'' if made.ships(gate.graph) else ', and not shipped'}: {gate.got}"
+        for gate in made.failed_plans
+    ]
     return "; ".join([summary, *plans])
 
 

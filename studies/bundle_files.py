@@ -38,6 +38,10 @@ class Made(NamedTuple):
         name = self.manifest.variant(self.manifest.shipped).files[0]
         return next((one for one in (self.proof.graphs if self.proof else ()) if one.graph == name), None)
 
+    def ships(self, graph: str) -> bool:
+        """Say whether a graph belongs to the shipped variant."""
+        return graph in self.manifest.variant(self.manifest.shipped).files
+
     @property
     def failed_answers(self) -> tuple[str, ...]:
         """The checks of verdicts and answers that failed."""
@@ -45,13 +49,14 @@ class Made(NamedTuple):
 
     @property
     def failed_plans(self) -> tuple[Gate, ...]:
-        """The plan checks that failed."""
+        """The plan checks that failed, also those of graphs that are not shipped."""
         return () if self.proof is None else self.proof.failed
 
     @property
     def failed(self) -> tuple[str, ...]:
-        """All checks that failed."""
-        return (*self.failed_answers, *(f"{gate.says}: {gate.got}" for gate in self.failed_plans))
+        """All checks that the shipped variant failed."""
+        plans = (f"{gate.says}: {gate.got}" for gate in self.failed_plans if self.ships(gate.graph))
+        return (*self.failed_answers, *plans)
 
 
 def read_bundle(job: Job) -> Made | str:

@@ -20,12 +20,15 @@ from bundle.judging.verdict import Verdict
 BENCH = "bench.json"
 CHOICE = "choice.json"
 
-Rule: TypeAlias = Literal["fastest", "equal", "gain_not_shown", "narrowest", "none_agrees", "none_within"]
+Rule: TypeAlias = Literal[
+    "fastest", "equal", "gain_not_shown", "narrowest", "fewest_bytes", "none_agrees", "none_within"
+]
 """Why a variant is shipped.
 
 ``fastest``: its median is the best of those that may be shipped. ``equal``: noise cannot tell it from the fastest, and it
 is more precise. ``gain_not_shown``: it is more precise than the fastest, whose gain is not shown beyond the noise.
-``narrowest``: nothing was timed. ``none_agrees``: no variant within its budgets answers as the reference does.
+``narrowest``: nothing was timed. ``fewest_bytes``: nothing was timed, and by their plans a narrower one reads and writes more.
+``none_agrees``: no variant within its budgets answers as the reference does.
 ``none_within``: no variant is shown to be within its budgets. In the last two cases the most precise one is named.
 """
 Skip: TypeAlias = Literal["nothing_to_repair", "left_out", "slower", "not_opened"]

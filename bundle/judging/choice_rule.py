@@ -3,14 +3,15 @@
 Only variants whose answers resemble the reference's (bundle/judging/checks.py) count. Of those within their budgets
 the fastest is shipped. A narrower one must beat a wider one by ``gain`` and beyond the noise of the rounds. Of
 several that noise cannot tell apart the most precise one is shipped. A variant with an undecided task is shipped only where that is
-allowed and none is within its budgets. Where variants only run as an emulation, time means nothing: the narrowest is shipped,
-and the device decides by measuring. If none may be shipped, the most precise one is named, and the run fails.
+allowed and none is within its budgets. Where variants only run as an emulation, time means nothing: the one is shipped whose
+plan reads and writes the fewest bytes, without plans the narrowest, and the device decides by measuring. If none may be shipped, the most precise one is named, and the run fails.
 
 More precise is what ``NARROWER`` says, not the smaller drop on these images. The order is fixed before anything is measured:
 the smallest of several measured drops would be the luckiest one too.
 """
 
 from collections.abc import Mapping, Sequence
+from math import inf
 from types import MappingProxyType
 from typing import Literal, TypeAlias
 
@@ -33,16 +34,20 @@ NARROWER: dict[str, int] = {
 }
 """How much a variant gives up: of two that are equally fast, the one with the smaller number is shipped."""
 NONE_SKIPPED: Mapping[str, Skip] = MappingProxyType({})
+NO_PLANS: Mapping[str, float] = MappingProxyType({})
 
 
-def order(names: Sequence[str], latency: Mapping[str, float], gain: float) -> list[str]:
+def order(
+    names: Sequence[str], latency: Mapping[str, float], gain: float, moved: Mapping[str, float] = NO_PLANS
+) -> list[str]:
     """Return the variants in the order in which they deserve to be shipped, if the medians were exact.
 
     With latencies: the fastest first, but of two the wider one unless the narrower takes less than ``gain`` of its
-    time. That is the order by latency / gainⁿ, where n is 0 for f32, 1 for f16 and bf16, 2 for any kind of INT8. Without: the narrowest first.
+    time. That is the order by latency / gainⁿ, where n is 0 for f32, 1 for f16 and bf16, 2 for any kind of INT8. Without: the
+    one first whose plan moves the fewest bytes (``moved``, by name; one without a plan comes last), then the narrowest.
     """
     if not latency:
-        return sorted(names, key=lambda name: -NARROWER[name])
+        return sorted(names, key=lambda name: (moved.get(name, inf), -NARROWER[name]))
     return sorted(names, key=lambda name: (latency[name] / gain ** _steps(name), NARROWER[name]))
 
 
@@ -79,17 +84,19 @@ def choose(
     eager_ms: float | None,
     gain: float,
     skipped: Mapping[str, Skip] = NONE_SKIPPED,
+    moved: Mapping[str, float] = NO_PLANS,
 ) -> Choice:
     """Choose by the rule of this module. ``rounds`` is empty where nothing was timed.
 
     ``skipped`` are variants that were not judged, with the reason why not: none of them can be shipped.
+    ``moved`` are the bytes that a variant's plan reads and writes for a frame, by name, where a builder made one.
     """
     fit = _fit(reports)
     same = equals(fit, rounds, gain) if fit and rounds else ()
     if not fit:
         shipped = min(reports, key=lambda name: NARROWER[name])
     else:
-        shipped = min(same, key=lambda name: NARROWER[name]) if same else order(fit, {}, gain)[0]
+        shipped = min(same, key=lambda name: NARROWER[name]) if same else order(fit, {}, gain, moved)[0]
     judged = tuple(_candidate(name, rounds, reports[name], shipped) for name in reports)
     unjudged = tuple(
         Candidate(
@@ -118,7 +125,7 @@ def _rule(
         within = any(standing(verdicts_of(report)) == "within" for report in reports.values())
         return "none_agrees" if within else "none_within"
     if not same:
-        return "narrowest"
+        return "narrowest" if shipped == order(fit, {}, 1.0)[0] else "fewest_bytes"
     if same[0] == shipped:
         return "fastest"
     return "equal" if ratio(rounds[same[0]], rounds[shipped]).equal else "gain_not_shown"

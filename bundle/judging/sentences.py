@@ -12,6 +12,7 @@ from bundle.judging.timing import Ratio
 from bundle.judging.verdict import MINIMUM_IMAGES, Cause
 from bundle.tasks.agreement import AGREEMENT
 
+FEWEST = "reads and writes the fewest bytes"
 NONE_WITHIN = "no variant that answers as the reference does is shown to be within its budgets"
 NOT_PASSED: dict[Rule, str] = {
     "none_agrees": "no variant within its budgets answers as the reference does; the most precise one is named, and it does not pass",
@@ -106,13 +107,14 @@ def remark(choice: Choice, one: Candidate) -> str:
     if one.disagreeing:
         return f"it does not answer as the reference does: {', '.join(one.disagreeing)}"
     alike = one.standing == choice.ship.standing
-    return _compared(one.over_shipped, choice.shipped) if alike else f"{choice.shipped} passes on every task"
+    return _compared(one.over_shipped, choice) if alike else f"{choice.shipped} passes on every task"
 
 
-def _compared(over: Ratio | None, shipped: str) -> str:
+def _compared(over: Ratio | None, choice: Choice) -> str:
     """Say how a variant's time compares with the shipped one's."""
+    shipped = choice.shipped
     if over is None:
-        return f"{shipped} is narrower"
+        return f"{shipped} {FEWEST if choice.rule == 'fewest_bytes' else 'is narrower'}"
     if over.equal:
         return (
             f"equal within noise to {shipped}: {over.median:.2f} times its time, 95 % {over.low:.2f} to {over.high:.2f}"
@@ -131,6 +133,8 @@ def why_shipped(choice: Choice) -> str:
 def _passed(choice: Choice) -> str:
     fared = variant_summary(choice.ship.verdicts, accepted=True)
     kind = fared if choice.ship.standing == "within" else f"of those allowed ({fared}; {NONE_WITHIN})"
+    if choice.rule == "fewest_bytes":
+        return f"{kind}, and by the plans {FEWEST}; the device decides by measuring"
     if choice.rule == "narrowest":
         return f"the narrowest precision {kind} under emulation; the device decides by measuring"
     fastest = choice.candidate(choice.fastest or choice.shipped)

@@ -15,6 +15,7 @@ from typing import NamedTuple
 from bundle.formats.artifacts import Engine, load, write_text
 from bundle.formats.contents import VECTORS
 from bundle.formats.manifest import Bundle, Manifest
+from bundle.formats.tensorrt_checks import read_proof
 from bundle.formats.vectors import EvaluationSample, Vectors
 from bundle.judging.choice import BENCH, CHOICE, Bench, Choice, VariantLatency
 from bundle.judging.choice_rule import choose, with_variants
@@ -62,6 +63,7 @@ def judge(
         TargetUnavailable: the runtime or the device is not here.
     """
     variants = variants_of(engine)
+    moved = _moved(engine)
     sizes: dict[str, int] = {v.recipe.name: sum(engine.file(name).stat().st_size for name in v.files) for v in variants}
     with ExitStack() as stack:
         sessions: dict[str, Session] = {
@@ -76,13 +78,15 @@ def judge(
             lambda name: _judge_one(works[name], sessions[name], vectors, settings),
             target.profile.judged_only,
             settings.timing.gain,
+            moved,
         )
         before = glance()
         rounds = _rounds(sessions, vectors, settings, contest, run_config.threads)
         machine = load_between(before, glance())
         eager = rounds.pop(EAGER, None)
         reports = contest.reports(rounds)
-    choice = choose(reports, rounds, None if eager is None else median(eager), settings.timing.gain, contest.skipped)
+    eager_ms = None if eager is None else median(eager)
+    choice = choose(reports, rounds, eager_ms, settings.timing.gain, contest.skipped, moved)
     report = with_variants(reports, choice, sizes)
     bench = _bench(rounds, eager, machine, choice.shipped, settings.timing)
     with writing(out, Judged) as folder:
@@ -90,6 +94,13 @@ def judge(
             write_text(folder / name, result.text())
         seal(Judged, folder, parent=engine.sha256, tools=stage_tools("judge"))
     return load(Judged, out)
+
+
+def _moved(engine: Engine) -> dict[str, float]:
+    """Return the bytes that each variant's plan reads and writes for a frame; of those alone that a builder made a plan of."""
+    proof = read_proof(engine.folder)
+    plans = {plan.graph: plan.moved_bytes for plan in (proof.graphs if proof else ()) if plan.built}
+    return {v.recipe.name: plans[v.files[0]] for v in variants_of(engine) if v.files[0] in plans}
 
 
 def read_choice(judged: Judged) -> Choice:

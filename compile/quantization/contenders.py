@@ -9,10 +9,10 @@ The choice is that of all variants judged: what is not judged has one before it 
 never shipped in place of a plain one that needs no repair.
 """
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 
 from bundle.judging.choice import Choice, Skip
-from bundle.judging.choice_rule import equals, may_ship, order, unsettled
+from bundle.judging.choice_rule import NO_PLANS, equals, may_ship, order, unsettled
 from bundle.judging.regression_report import RegressionReport
 from bundle.judging.sentences import outcome
 from bundle.judging.timing import Rounds
@@ -23,7 +23,10 @@ REPAIRS = {MIXED: PLAIN, SMOOTH: PLAIN}
 
 
 class Contest:
-    """The variants of one build, in the order of their names, and what is known of each: reports come in one by one."""
+    """The variants of one build, in the order of their names, and what is known of each: reports come in one by one.
+
+    ``moved`` are the bytes that a variant's plan reads and writes for a frame, by name, where a builder made one.
+    """
 
     def __init__(
         self,
@@ -31,10 +34,12 @@ class Contest:
         judge_one: Callable[[str], RegressionReport],
         judged_only: Sequence[str],
         gain: float,
+        moved: Mapping[str, float] = NO_PLANS,
     ) -> None:
         self.names = tuple(names)
         self._judged_only = tuple(judged_only)
         self.gain = gain
+        self._moved = moved
         self._judge_one = judge_one
         self._reports: dict[str, RegressionReport] = {}
 
@@ -45,7 +50,7 @@ class Contest:
         able = [name for name in alive if REPAIRS.get(name) not in alive]
         if rounds:
             return equals(able, rounds, self.gain) if able else ()
-        return tuple(order([name for name in able if name not in self._judged_only], {}, self.gain))
+        return tuple(order([name for name in able if name not in self._judged_only], {}, self.gain, self._moved))
 
     def unsettled(self, rounds: Rounds) -> bool:
         """Judge until the first contender is within its budgets; say whether noise hides if it is the one to ship."""

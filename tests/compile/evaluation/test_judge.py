@@ -238,6 +238,11 @@ def test_without_latencies_the_narrowest_comes_first() -> None:
     assert order(names, {}, 0.95) == ["int8", "int8_smooth", "int8_mixed", "f16", "f32"]
 
 
+def test_without_latencies_the_fewest_bytes_come_first_and_one_without_a_plan_last() -> None:
+    assert order(list(NAMES), {}, 0.95, {"f32": 4.0, "f16": 1.0, "int8": 2.0}) == ["f16", "int8", "f32"]
+    assert order(list(NAMES), {}, 0.95, {"f16": 1.0, "int8": 1.0}) == ["int8", "f16", "f32"]
+
+
 def test_every_precision_has_its_place_in_the_order() -> None:
     assert set(choice_rule.NARROWER) == set(get_args(Precision))
 

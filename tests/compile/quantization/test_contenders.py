@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from bundle.judging.choice_rule import NARROWER, choose, with_variants
+from bundle.judging.choice_rule import NARROWER, NO_PLANS, choose, with_variants
 from bundle.judging.regression_report import Device, RegressionReport, TaskResult
 from bundle.judging.sentences import why_candidate, why_shipped
 from bundle.judging.verdict import Verdict
@@ -47,7 +47,10 @@ def report_of(edge: Verdict, *, allowed: bool = False) -> RegressionReport:
 
 
 def contest(
-    reports: Mapping[str, RegressionReport], target: str, rounds: Mapping[str, list[float]]
+    reports: Mapping[str, RegressionReport],
+    target: str,
+    rounds: Mapping[str, list[float]],
+    moved: Mapping[str, float] = NO_PLANS,
 ) -> tuple[Contest, dict[str, RegressionReport], list[str]]:
     """Let the variants compete; return who was judged, in the order of judging too."""
     asked: list[str] = []
@@ -56,7 +59,7 @@ def contest(
         asked.append(name)
         return reports[name]
 
-    made = Contest(tuple(reports), judge_one, TARGETS[target].profile.judged_only, GAIN)
+    made = Contest(tuple(reports), judge_one, TARGETS[target].profile.judged_only, GAIN, moved)
     if rounds:
         made.unsettled(rounds)
     return made, made.reports(rounds), asked
@@ -114,6 +117,24 @@ def test_under_emulation_all_are_judged_that_a_device_may_choose(plain: Verdict,
     reports["int8"] = report_of(edge=plain)
     made, _, found = contest(reports, "jetson", {})
     assert found == asked and set(made.skipped) == set(reports) - set(asked)
+
+
+@pytest.mark.parametrize(
+    ("int8_bytes", "shipped", "why"),
+    [
+        (161.6e6, "f16", "within its budgets, and by the plans reads and writes the fewest bytes"),
+        (103.0e6, "int8", "the narrowest precision within its budgets under emulation"),
+    ],
+)
+def test_under_emulation_int8_that_moves_more_bytes_than_fp16_is_not_shipped(
+    int8_bytes: float, shipped: str, why: str
+) -> None:
+    reports = dict.fromkeys(("f32", "f16", "int8"), report_of(edge="pass"))
+    moved = {"f32": 396.0e6, "f16": 159.2e6, "int8": int8_bytes}
+    made, judged, asked = contest(reports, "jetson", {}, moved)
+    choice = choose(judged, {}, None, GAIN, made.skipped, moved)
+    assert (asked[0], choice.shipped) == (shipped, shipped)
+    assert why_shipped(choice) == f"{why}; the device decides by measuring"
 
 
 @pytest.mark.parametrize("target", TARGETS)

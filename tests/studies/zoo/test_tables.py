@@ -149,3 +149,12 @@ def test_a_failed_plan_check_is_named(results: list[Result], terms: Terms) -> No
     gate = Gate(graph="f32.onnx", says="fewer bytes", status="failed", got="2 MB")
     row = cells(markdown([with_plan(results[0], gate)], terms), "jetson", "heads")
     assert row["verdict"] == "within its budgets; plan check failed: 2 MB"
+
+
+def test_a_plan_check_of_a_graph_that_is_not_shipped_is_named_and_fails_nothing(
+    results: list[Result], terms: Terms
+) -> None:
+    result = with_plan(results[0], Gate(graph="int8.onnx", says="fewer bytes", status="failed", got="2 MB"))
+    require_green([result])
+    row = cells(markdown([result], terms), "jetson", "heads")
+    assert row["verdict"] == "within every budget; plan check failed, and not shipped: 2 MB"
