@@ -5,8 +5,10 @@ from pathlib import Path
 import pytest
 
 from bundle.base.errors import CheckpointError
-from studies.dinov2.page import cards
-from tdss.card import Card
+from bundle.judging import wording
+from bundle.tasks.table import task
+from studies.dinov2.page import MODELS, cards
+from tdss.card import Card, load_card
 
 METRICS = {"semseg": 0.4, "normals": 30.0}
 
@@ -31,3 +33,11 @@ def test_a_model_without_a_card_is_refused(tmp_path: Path) -> None:
     (tmp_path / "b").mkdir()
     with pytest.raises(CheckpointError, match="has no card"):
         cards([write(tmp_path / "a", METRICS), tmp_path / "b"])
+
+
+@pytest.mark.parametrize("model", MODELS)
+def test_the_row_of_the_readme_is_the_models_card(model: Path) -> None:
+    card = load_card(model)
+    assert card is not None
+    values = [wording.metric_value(task(name).metric, value) for name, value in card.metrics.items()]
+    assert f"| `{model}` | {' | '.join(values)} |" in Path("README.md").read_text(encoding="utf-8")
