@@ -18,7 +18,7 @@ import typer
 from bundle.base.strict_json import dumps
 from bundle.base.terminal import print_answer, say
 from bundle.formats.io_forms import IO_HELP, Io
-from bundle.formats.manifest import Manifest
+from bundle.formats.manifest import Manifest, read_manifest
 from bundle.judging.checks import require_agreement, require_passed
 from bundle.judging.regression_report import RegressionReport, read_report
 from bundle.transport.signature import sign
@@ -213,7 +213,7 @@ def _require(asked: BuildConfig, folder: Path, report: RegressionReport) -> None
         say(line)
     require_passed(report)
     require_agreement(report)
-    require_plan(folder)
+    require_plan(folder, read_manifest(folder).variant(report.variant).files)
 
 
 if __name__ == "__main__":

@@ -43,11 +43,6 @@ class Made(NamedTuple):
         return graph in self.manifest.variant(self.manifest.shipped).files
 
     @property
-    def failed_answers(self) -> tuple[str, ...]:
-        """The checks of verdicts and answers that failed."""
-        return tuple(check.text for check in answers(self.report, allow_inconclusive=False) if not check.passed)
-
-    @property
     def failed_plans(self) -> tuple[Gate, ...]:
         """The plan checks that failed, also those of graphs that are not shipped."""
         return () if self.proof is None else self.proof.failed
@@ -56,7 +51,7 @@ class Made(NamedTuple):
     def failed(self) -> tuple[str, ...]:
         """All checks that the shipped variant failed."""
         plans = (f"{gate.says}: {gate.got}" for gate in self.failed_plans if self.ships(gate.graph))
-        return (*self.failed_answers, *plans)
+        return (*(check.text for check in answers(self.report, allow_inconclusive=False) if not check.passed), *plans)
 
 
 def read_bundle(job: Job) -> Made | str:

@@ -1,6 +1,6 @@
 """What lint.json and proof.json of a folder say, in lines for people; read without an ONNX library."""
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Collection, Iterable, Iterator
 from pathlib import Path
 
 from bundle.base.errors import PlanFailed
@@ -46,14 +46,14 @@ def graph_lines(proof: Proof) -> Iterable[str]:
         yield from (f"    {node}" for node in gate.nodes)
 
 
-def require_plan(folder: Path) -> None:
-    """Do nothing if no plan check in a bundle's ``proof.json`` failed; those that were not run did not.
+def require_plan(folder: Path, shipped: Collection[str]) -> None:
+    """Do nothing if no plan check of a shipped file in a bundle's ``proof.json`` failed; those that were not run did not.
 
     Raises:
         PlanFailed: naming every check that failed, and its nodes.
     """
     proof = read_proof(folder)
-    failed = () if proof is None else proof.failed
+    failed = [gate for gate in (proof.failed if proof else ()) if gate.graph in shipped]
     if failed:
         raise PlanFailed(
             f"the plans of {', '.join(dict.fromkeys(gate.graph for gate in failed))} fail {wording.plural(len(failed), 'plan check')}",

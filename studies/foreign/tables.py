@@ -24,9 +24,9 @@ class Result(NamedTuple):
 
     @property
     def failed(self) -> tuple[str, ...]:
-        """The verdicts that failed, over all bundles; a plan check says whether INT8 pays, and small networks gain little."""
+        """The checks that shipped variants failed, over all bundles."""
         made = [one for one in self.bundles.values() if isinstance(one, Made)]
-        return tuple(text for one in made for text in one.failed_answers)
+        return tuple(text for one in made for text in one.failed)
 
 
 def markdown(results: Sequence[Result], command: str) -> str:
