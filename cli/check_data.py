@@ -1,6 +1,6 @@
 """``tdss data check``: every problem of every file of a labelled folder, in one run."""
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
 from typing import Annotated
 
@@ -10,12 +10,14 @@ from rich.progress import track
 from bundle.base.errors import InputError
 from bundle.base.limits import LIMITS
 from bundle.base.terminal import print_answer
+from bundle.judging import wording
 from bundle.tasks.preprocess import Preprocess
 from compile.stage.console import EscapingConsole
 from labelled_folder.check import Use, check_folder
 from labelled_folder.findings import Finding, FolderReport, TaskCount
 
 _SIDE = LIMITS["image_side"].most
+SHOWN = 5  # sizes of images
 
 
 def main(
@@ -57,7 +59,7 @@ def _progress(ids: Iterable[str]) -> Iterable[str]:
 
 def lines(report: FolderReport) -> Iterator[str]:
     """Yield the report as text: what is there, then what is wrong, errors last."""
-    yield f"{report.folder}: " + ", ".join(f"{count} images of {size}" for size, count in report.sizes.items())
+    yield f"{report.folder}: {_sizes(report.sizes)}"
     for split in report.splits:
         yield f"{split.split}: {split.ids} ids"
         for count in split.tasks:
@@ -65,7 +67,14 @@ def lines(report: FolderReport) -> Iterator[str]:
     warnings, errors = report.of("warning"), report.of("error")
     for finding in (*warnings, *errors):
         yield from _finding(finding)
-    yield f"{len(errors)} errors, {len(warnings)} warnings"
+    yield f"{wording.plural(len(errors), 'error')}, {wording.plural(len(warnings), 'warning')}"
+
+
+def _sizes(counts: Mapping[str, int]) -> str:
+    """Say how many images have which size, the most frequent first; of many sizes only those, JSON has all."""
+    ranked = sorted(counts.items(), key=lambda entry: -entry[1])
+    shown = [f"{wording.plural(count, 'image')} of {size}" for size, count in ranked[:SHOWN]]
+    return ", ".join(shown) + (f", and {len(ranked) - SHOWN} more sizes" if len(ranked) > SHOWN else "")
 
 
 def _task(count: TaskCount) -> Iterator[str]:
