@@ -1,6 +1,5 @@
 """What ``tdss data check`` prints of a report."""
 
-
 import pytest
 
 from cli.check_data import SHOWN, lines

@@ -82,6 +82,7 @@ def _flatten(model: ir.Model, node: ir.Node, rows: dict[ir.Value, ir.Value]) -> 
         flat.attributes[attribute.name] = (
             ir.AttrInt64("axis", -1) if attribute.name == "axis" else attribute
         )  # the last
+    flat.metadata_props.update(node.metadata_props)  # whichever pass made the node, what it multiplies by is the same
     restored = new.reshape(made, shape, "restored")
     rows[restored] = made
     final = old.is_graph_output()

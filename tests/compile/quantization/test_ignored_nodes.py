@@ -147,9 +147,16 @@ def test_the_tiny_model_keeps_gates_and_ends_in_float(simplified: Simplified) ->
     assert not {name for name in found if name.endswith(".mlp.fc1/MatMul") or ".attn" in name}
 
 
+INTEL = tuple(TARGETS["intel"].rewrites(TARGETS["intel"].capabilities(RunConfig())))
+
+
 @pytest.mark.parametrize("io", ["raw"], indirect=True)
-def test_the_products_of_a_rewritten_resize_are_part_of_the_tail(simplified: Simplified, tmp_path: Path) -> None:
-    apply_passes(("resize_as_products",), simplified.file(GRAPH_FILE), tmp_path / "g.onnx")
+@pytest.mark.parametrize("passes", [("resize_as_products",), INTEL], ids=["alone", "with those behind it"])
+def test_the_products_of_a_rewritten_resize_are_part_of_the_tail(
+    simplified: Simplified, tmp_path: Path, passes: tuple[str, ...]
+) -> None:
+    """A pass that puts another node in a product's place leaves it a resize's: flatten_tokens does so."""
+    apply_passes(passes, simplified.file(GRAPH_FILE), tmp_path / "g.onnx")
     found = ignored_nodes(tmp_path / "g.onnx", scheme(thin_below=0, ignored=()))
     products = [
         str(node.name)
