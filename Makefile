@@ -83,7 +83,7 @@ help:
 	@echo "     options='...'           ... --only NAME; --draw makes tables and page of what is there"
 	@echo "make zoo-train               train the zoo's checkpoints again, at most 8 minutes each; resumes; as train"
 	@echo "make foreign                 seven networks of other people for intel and jetson, into docs/studies/foreign.md; half an hour, resumes"
-	@echo "     options='...'           ... --only NAME; --draw makes the table of what is there; --train DIR is where heads are fitted"
+	@echo "     options='...'           ... --only NAME; --draw makes the table of what is there; --train DIR fits two of them again"
 	@echo "make prove                   have NVIDIA's own parser and builder take the jetson graphs, on this CPU (x86-64, 230 MB)"
 	@echo "     bundle=DIR              ... those of a bundle that exists"
 	@echo "make agreement               lint beside NVIDIA's parser and builder, on the networks of ten packages (270 MB, by hash)"

@@ -70,9 +70,12 @@ def write_png(picture: Rgb, out: Path) -> None:
 
 
 def jpeg(picture: Rgb) -> bytes:
-    """Return a photograph or a smooth map, uint8 RGB ``[H, W, 3]``, as JPEG of quality 85, its colours at every pixel."""
+    """Return a photograph or a smooth map, uint8 RGB ``[H, W, 3]``, as JPEG of quality 85, its colours at every pixel.
+
+    Not optimized: then Pillow's encoder has a buffer of a byte for each pixel, and fails where noise needs more.
+    """
     stream = io.BytesIO()
-    _image(picture).save(stream, "JPEG", optimize=True, quality=85, subsampling=0)
+    _image(picture).save(stream, "JPEG", quality=85, subsampling=0)
     return stream.getvalue()
 
 

@@ -11,6 +11,7 @@ from torch.nn import functional
 from bundle.tasks.dataset import FolderDataset, load_spec
 from bundle.tasks.table import task
 from studies.foreign.own import Fitted
+from tdss.checkpoint import match, read_weights, write_weights
 from tdss.kinds.tensor_kind import tensors
 
 BATCH = 8
@@ -62,6 +63,28 @@ def fit(network: Fitted, scenes: Scenes, steps: int) -> None:
         optimizer.step()
         schedule.step()
     network.eval()
+
+
+def write_fitted(network: Fitted, path: Path) -> None:
+    """Write a network's weights and statistics as float16."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    write_weights(path, {name: tensor.half() for name, tensor in _state(network).items()})
+
+
+def read_fitted(network: Fitted, path: Path) -> None:
+    """Give a network the weights of a file, and set it to answer.
+
+    Raises:
+        CheckpointError: the file is missing or damaged, or is of another network.
+    """
+    weights = read_weights(path)
+    match(_state(network), weights, str(path))
+    network.load_state_dict(weights, strict=False)  # without the norms' counts of batches
+    network.eval()
+
+
+def _state(network: Fitted) -> dict[str, Tensor]:
+    return {name: tensor for name, tensor in network.state_dict().items() if tensor.is_floating_point()}
 
 
 def _loss(name: str, raw: Tensor, labels: Tensor, weight: Tensor | None) -> Tensor:

@@ -26,12 +26,16 @@ Out = Mapping[str, tuple[str, str]]
 
 
 class Sources(NamedTuple):
-    """What the networks are made of: labelled scenes with their spec and split, and the folder of wheels."""
+    """What the networks are made of: the spec of the scenes, a folder of wheels, and a folder of fitted weights.
 
-    scenes: Path
+    Where ``scenes`` is a labelled folder, the weights are fitted on its ``split`` again, and written.
+    """
+
     spec: Path
-    split: str
     wheels: Path
+    weights: Path
+    scenes: Path | None = None
+    split: str = "train"
 
 
 class Network(NamedTuple):
@@ -125,7 +129,7 @@ def _unet(path: Path, sources: Sources) -> None:
     torch.manual_seed(0)
     labelled, *others = ("semseg", "depth")
     network = UNet(len(load_spec(sources.spec).classes[labelled]))
-    _fit(network, (labelled, *others), sources)
+    _give_weights(network, "unet", (labelled, *others), sources)
     write_onnx(network, SIZE, path, ["classes", "metres"], any_size=True)
 
 
@@ -136,14 +140,18 @@ def _two_heads(path: Path, sources: Sources) -> None:
 
     torch.manual_seed(0)
     network = TwoHeads()
-    _fit(network, ("normals", "saliency"), sources)
+    _give_weights(network, "two-heads", ("normals", "saliency"), sources)
     write_program(network, SIZE, path)
 
 
-def _fit(network: "Fitted", tasks: tuple[str, ...], sources: Sources) -> None:
-    from studies.foreign.fit import fit, read_scenes
+def _give_weights(network: "Fitted", name: str, tasks: tuple[str, ...], sources: Sources) -> None:
+    from studies.foreign.fit import fit, read_fitted, read_scenes, write_fitted
 
-    fit(network, read_scenes(sources.scenes, sources.spec, sources.split, tasks, SIZE), STEPS)
+    path = sources.weights / f"{name}.safetensors"
+    if sources.scenes is not None:
+        fit(network, read_scenes(sources.scenes, sources.spec, sources.split, tasks, SIZE), STEPS)
+        write_fitted(network, path)
+    read_fitted(network, path)
 
 
 def _detector(path: Path, sources: Sources) -> None:

