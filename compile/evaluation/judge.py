@@ -7,7 +7,7 @@ Where noise hides which of the variants that may be shipped deserves it, as many
 The table of all variants goes into regression.json, with a reason for each.
 """
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import ExitStack
 from pathlib import Path
 from typing import NamedTuple
@@ -15,7 +15,7 @@ from typing import NamedTuple
 from bundle.formats.artifacts import Engine, load, write_text
 from bundle.formats.contents import VECTORS
 from bundle.formats.manifest import Bundle, Manifest
-from bundle.formats.tensorrt_checks import read_proof
+from bundle.formats.tensorrt_checks import Proof, read_proof
 from bundle.formats.vectors import EvaluationSample, Vectors
 from bundle.judging.choice import BENCH, CHOICE, Bench, Choice, VariantLatency
 from bundle.judging.choice_rule import choose, with_variants
@@ -32,7 +32,7 @@ from compile.stage.machine import Machine
 from compile.stage.parts import Spread
 from compile.stage.reference_model import ReferenceModel
 from compile.stage.store import seal, stage_tools, writing
-from targets.base import RunConfig, Session, Target
+from targets.base import RunConfig, Session, Target, Variant
 from targets.open import execution
 
 EAGER = "eager"
@@ -63,7 +63,7 @@ def judge(
         TargetUnavailable: the runtime or the device is not here.
     """
     variants = variants_of(engine)
-    moved = _moved(engine)
+    moved = moved_bytes(read_proof(engine.folder), variants)
     sizes: dict[str, int] = {v.recipe.name: sum(engine.file(name).stat().st_size for name in v.files) for v in variants}
     with ExitStack() as stack:
         sessions: dict[str, Session] = {
@@ -96,11 +96,10 @@ def judge(
     return load(Judged, out)
 
 
-def _moved(engine: Engine) -> dict[str, float]:
+def moved_bytes(proof: Proof | None, variants: Sequence[Variant]) -> dict[str, float]:
     """Return the bytes that each variant's plan reads and writes for a frame; of those alone that a builder made a plan of."""
-    proof = read_proof(engine.folder)
     plans = {plan.graph: plan.moved_bytes for plan in (proof.graphs if proof else ()) if plan.built}
-    return {v.recipe.name: plans[v.files[0]] for v in variants_of(engine) if v.files[0] in plans}
+    return {v.recipe.name: plans[v.files[0]] for v in variants if v.files[0] in plans}
 
 
 def read_choice(judged: Judged) -> Choice:

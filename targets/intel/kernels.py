@@ -23,8 +23,8 @@ def kernel_times(path: Path, feed: Mapping[str, Array], *, runs: int, threads: i
     request = shared_core().compile_model(read(path), "CPU", properties).create_infer_request()
     found: list[KernelTime] = []
     for _ in range(runs):
-        request.start_async(dict(feed))  # and wait: InferRequest.infer drops the errors of a graph that runs
-        request.wait()
+        request.start_async(dict(feed))
+        request.wait()  # InferRequest.infer drops the errors of a graph that runs
         for one in request.profiling_info:
             op = f"{one.node_type} (reference)" if one.exec_type.startswith(REFERENCE) else one.node_type
             found.append(KernelTime(one.node_name, op, one.real_time.total_seconds() * 1e3))

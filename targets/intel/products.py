@@ -127,10 +127,8 @@ def products_timer(path: Path, hint: str, *, threads: int) -> Callable[[], float
     feed = _random_feed(compiled)
 
     def spent_ms() -> float:
-        request.start_async(
-            feed, share_inputs=True
-        )  # and wait: InferRequest.infer drops the errors of a graph that runs
-        request.wait()
+        request.start_async(feed, share_inputs=True)
+        request.wait()  # InferRequest.infer drops the errors of a graph that runs
         spent_s: float = sum(
             one.real_time.total_seconds() for one in request.profiling_info if one.node_name in counted
         )

@@ -12,6 +12,7 @@ from bundle.formats.contents import VECTORS
 from bundle.formats.manifest import Bundle, BundleVariant, Manifest, Reference, Seeds, default_budgets
 from bundle.formats.manifest import Engine as EngineEntry
 from bundle.formats.outputs import anything, replacing
+from bundle.formats.tensorrt_checks import GraphProof, Proof
 from bundle.formats.vectors import Evaluated, write_vectors
 from bundle.judging import choice_rule
 from bundle.judging.choice_rule import order
@@ -33,6 +34,7 @@ from compile.stage.store import seal
 from targets.base import Array, Capabilities, Precision, RunConfig, Session, SessionInfo, Variant, VariantRecipe
 from targets.open import execution
 from tests.compile import made
+from tests.studies.zoo.test_tables import PLAN
 
 ABLE = Capabilities(device="CPU", device_name="a processor", isa=(), precisions=("f32", "int8"), runtime="made")
 NAMES: tuple[Precision, ...] = ("f32", "f16", "int8")
@@ -241,6 +243,17 @@ def test_without_latencies_the_narrowest_comes_first() -> None:
 def test_without_latencies_the_fewest_bytes_come_first_and_one_without_a_plan_last() -> None:
     assert order(list(NAMES), {}, 0.95, {"f32": 4.0, "f16": 1.0, "int8": 2.0}) == ["f16", "int8", "f32"]
     assert order(list(NAMES), {}, 0.95, {"f16": 1.0, "int8": 1.0}) == ["int8", "f16", "f32"]
+
+
+def test_a_variant_moves_the_bytes_of_its_first_graphs_plan_if_there_is_one() -> None:
+    recipe = VariantRecipe(name="f16", graph="fp16", hint="f16", reason="a test")
+    half = Variant(recipe=recipe, files=("f16.onnx", "f16.emulation.onnx"))
+    narrow = Variant(recipe=recipe.model_copy(update={"name": "int8"}), files=("int8.onnx", "int8.emulation.onnx"))
+    plans = tuple(
+        GraphProof.model_validate({**PLAN, "graph": one.files[0], "built": one is half}) for one in (half, narrow)
+    )
+    assert judge.moved_bytes(Proof(status="refused", graphs=plans), [half, narrow]) == {"f16": 101_000_000}
+    assert judge.moved_bytes(None, [half, narrow]) == {}
 
 
 def test_every_precision_has_its_place_in_the_order() -> None:
