@@ -5,7 +5,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
-from pydantic import TypeAdapter, ValidationError
+from pydantic import ValidationError
 
 from bundle.base.errors import ArtifactError
 from bundle.base.frozen import faults
@@ -81,13 +81,12 @@ def read_ranges(folder: Path) -> tuple["Range", ...]:
     Raises:
         ArtifactError: it is missing or holds something else; or a file of the bundle was altered.
     """
-    from compile.graphs.fp16 import RANGES
-    from compile.stage.artifacts import Range
+    from compile.graphs.fp16 import RANGES, RANGES_FILE
 
     path = folder / RANGES
     try:
         content = _stored(folder) if (folder / MANIFEST).exists() else path.read_bytes()
-        return TypeAdapter(tuple[Range, ...]).validate_json(content)
+        return RANGES_FILE.validate_json(content)
     except (OSError, ValidationError) as error:
         raise ArtifactError(
             f"{RANGES} cannot be read",

@@ -21,6 +21,7 @@ SHARED_FROM = 1024  # bytes; a smaller tensor is not worth a reference
 WIDEST = 5
 LEAST_OPSET = 19  # the first whose Q and DQ take FP16 scales
 RANGES = "ranges.json"
+RANGES_FILE = TypeAdapter(tuple[Range, ...])
 
 
 def write_ranges(
@@ -33,8 +34,14 @@ def write_ranges(
     """
     require_float32(source)
     ranges = measure_ranges(source, feeds, threads=threads)
-    write_text(folder / RANGES, TypeAdapter(tuple[Range, ...]).dump_json(ranges, indent=1).decode() + "\n")
+    write_text(folder / RANGES, RANGES_FILE.dump_json(ranges, indent=1).decode() + "\n")
     return ranges
+
+
+def kept_ranges(folder: Path) -> tuple[Range, ...]:
+    """Return what ``write_ranges`` left in a folder, nothing where it was not called."""
+    path = folder / RANGES
+    return RANGES_FILE.validate_json(path.read_bytes()) if path.exists() else ()
 
 
 def require_float32(source: Path) -> None:

@@ -26,7 +26,7 @@ from collections.abc import Callable, Sequence
 from functools import partial
 from pathlib import Path
 from tempfile import TemporaryDirectory
-from typing import TypeAlias
+from typing import NamedTuple, TypeAlias
 
 import onnx_ir as ir
 
@@ -35,13 +35,13 @@ from bundle.formats.artifacts import Quantized, Simplified, hash_file, load, wri
 from bundle.judging.sensitivity import SENSITIVITY, Forecast, LayerSensitivity, SearchReport, Step
 from bundle.judging.sentences import step_ended
 from calibration.sampling import CalibrationSet
-from compile.graphs.passes.table import apply_passes
+from compile.graphs.fp16 import kept_ranges
 from compile.quantization.accuracy import noise_of, without_labels
 from compile.quantization.contenders import MIXED, PLAIN, SMOOTH
 from compile.quantization.dequantize import layers_of, read_macs
 from compile.quantization.formats import ONNX
 from compile.quantization.nncf_calibration import CalibrationRequest, calibrate
-from compile.quantization.sensitivity import LayerNoise, measure_layers
+from compile.quantization.sensitivity import LayerNoise, legalised, measure_layers
 from compile.quantization.steering import (
     NEAR,
     Aim,
@@ -55,7 +55,7 @@ from compile.quantization.steering import (
     shortest,
 )
 from compile.quantization.trials import Trials
-from compile.quantization.variants import QuantizationJob, ranges_for, scheme_of, write_quantized
+from compile.quantization.variants import QuantizationJob, scheme_of, write_quantized
 from compile.stage.artifacts import QuantizedSettings, Range, VariantNote, variants_of
 from compile.stage.config import SearchSettings
 from compile.stage.graph_info import GRAPH_FILE, graph_info, read_settings
@@ -66,6 +66,13 @@ from targets.scheme import smoothed
 
 STEERED = 16  # images that the noise of a whole graph is measured on: docs/decisions/0608
 Found: TypeAlias = tuple[Variant, VariantNote]
+
+
+class Layers(NamedTuple):
+    """The layers whose noise is asked for, and the share of the multiply-accumulates that is never quantized."""
+
+    work: LayerNoise
+    never: float
 
 
 def search(
@@ -128,18 +135,20 @@ def _search(
     if first.held:
         return report(result="int8_holds", trial_images=trials.count, steps=(first,)), ()
     progress(f"search: INT8 does not hold {', '.join(first.broken)} on the calibration images")
-    ranges = ranges_for(job, (plain.recipe,))
+    ranges, layers = kept_ranges(job.folder), _layers(job, trials, settings)
     before, found = [first], list[Found]()
-    with TemporaryDirectory(prefix=".smooth.", dir=job.folder) as scratch:
-        inner = job._replace(folder=Path(scratch))
-        tried = _smooth(inner, plain.recipe, ranges, trials, settings, first, progress)
-        if tried is not None:
-            before.append(tried[1])
-            if tried[1].level > first.level:
-                found.append(_taken(tried[0], inner.folder, job.folder))
-    if before[-1].held:
-        return report(result="smooth_holds", trial_images=trials.count, steps=tuple(before)), tuple(found)
-    ended, mixed = _mix(job, plain.recipe, ranges, trials, settings, tuple(before), spread, progress)
+    with spread.ahead(layers.work, layers.work.parts):
+        with TemporaryDirectory(prefix=".smooth.", dir=job.folder) as scratch:
+            inner = job._replace(folder=Path(scratch))
+            tried = _smooth(inner, plain.recipe, ranges, trials, settings, first, progress)
+            if tried is not None:
+                before.append(tried[1])
+                if tried[1].level > first.level:
+                    found.append(_taken(tried[0], inner.folder, job.folder))
+        if before[-1].held:
+            return report(result="smooth_holds", trial_images=trials.count, steps=tuple(before)), tuple(found)
+        rows = measure_layers(layers.work, spread, progress)
+    ended, mixed = _mix(job, plain.recipe, ranges, trials, settings, tuple(before), rows, layers.never, progress)
     return ended, (*found, *(() if mixed is None else (mixed,)))
 
 
@@ -186,12 +195,15 @@ def _mix(
     trials: Trials,
     settings: SearchSettings,
     before: tuple[Step, ...],
-    spread: Spread,
+    rows: tuple[LayerSensitivity, ...],
+    never: float,
     progress: Callable[[str], None],
 ) -> tuple[SearchReport, Found | None]:
-    """Return layers of the plain graph to float, None if not one fits; ``before`` are the plain graph's step and, if there is one, the smoothed one's."""
+    """Return layers of the plain graph to float, None if not one fits; ``before`` are the plain graph's step and, if there is one, the smoothed one's.
+
+    ``never`` is the share of the multiply-accumulates that is not quantized at all.
+    """
     first, aim = before[0], _aim(settings)
-    rows, never = _sensitivities(job, trials, settings, spread, progress)
     ordered = affordable(order_layers(rows, first.broken), settings.config.limit - never)
     report = partial(
         SearchReport,
@@ -244,28 +256,23 @@ def _aim(settings: SearchSettings) -> Aim:
     return Aim(settings.budgets, settings.config.margin)
 
 
-def _sensitivities(
-    job: QuantizationJob, trials: Trials, settings: SearchSettings, spread: Spread, progress: Callable[[str], None]
-) -> tuple[tuple[LayerSensitivity, ...], float]:
-    """Measure every layer of the calibrated graph as the target's passes leave it; and the share never quantized."""
+def _layers(job: QuantizationJob, trials: Trials, settings: SearchSettings) -> Layers:
+    """Return every layer of the calibrated graph as the target's passes leave it."""
     request = CalibrationRequest(job.source, job.info, job.calibration, scheme_of(job), ONNX)
     calibrated = calibrate(request, job.cache)
     macs = read_macs(job.source)
     whole = sum(macs.values())
-    with TemporaryDirectory(prefix=".sensitivity.", dir=job.folder) as scratch:
-        graph = Path(scratch) / GRAPH_FILE
-        apply_passes(job.target.passes, calibrated, graph)
-        layers = layers_of(ir.load(graph), macs)
-        work = LayerNoise(
-            files={str(path): hash_file(path) for path in (graph, job.source)},
-            images=trials.first(settings.config.images),
-            quantized=graph,
-            original=job.source,
-            shares={layer.name: layer.macs / whole for layer in layers},
-            threads=job.run.threads,
-        )
-        rows = measure_layers(work, spread, progress)
-    return rows, 1.0 - sum(layer.macs for layer in layers) / whole
+    graph = legalised(calibrated, job.target.passes, job.cache)
+    layers = layers_of(ir.load(graph), macs)
+    work = LayerNoise(
+        files={str(path): hash_file(path) for path in (graph, job.source)},
+        images=trials.first(settings.config.images),
+        quantized=graph,
+        original=job.source,
+        shares={layer.name: layer.macs / whole for layer in layers},
+        threads=job.run.threads,
+    )
+    return Layers(work, 1.0 - sum(layer.macs for layer in layers) / whole)
 
 
 def _try(

@@ -16,17 +16,19 @@ from tempfile import TemporaryDirectory
 import numpy as np
 import onnx_ir as ir
 
-from bundle.formats.artifacts import write_text
+from bundle.base.terminal import say
+from bundle.formats.artifacts import hash_file, write_text
 from bundle.judging.sensitivity import NOTHING_DB, LayerSensitivity
 from bundle.judging.verdict import relative_drop
 from bundle.tasks.agreement import ENERGIES, energy, sqnr_db
 from bundle.tasks.table import Task
+from compile.graphs.passes.table import apply_passes
 from compile.quantization.accuracy import AccuracyEvaluator, LabelledImages
 from compile.quantization.dequantize import dequantize_layers
 from compile.stage.compare import open_graph
-from compile.stage.graph_info import Array
+from compile.stage.graph_info import GRAPH_FILE, Array
 from compile.stage.parts import Measure, Spread, Work, of_part, span, spans
-from compile.stage.store import StageKey, stage_key
+from compile.stage.store import Root, StageKey, folder_of, keep, stage_key
 
 LAYERS = 4  # of a part
 PROGRESS = 3  # parts between two lines
@@ -86,6 +88,11 @@ class LayerNoise(Work):
     shares: dict[str, float]
     threads: int
 
+    @property
+    def parts(self) -> tuple[str, ...]:
+        """All of its parts."""
+        return spans(len(self.shares), LAYERS)
+
     def keys(self, parts: Sequence[str]) -> dict[str, StageKey]:
         """Return the keys of some layers each."""
         settings = self.model_dump(mode="json", include={"shares", "threads"})
@@ -108,6 +115,13 @@ class LayerNoise(Work):
         yield measure
 
 
+def legalised(calibrated: Path, passes: Sequence[str], store: Root) -> Path:
+    """Return a calibrated graph as a target's passes leave it, from the store or, if it is not there, made and kept."""
+    key = stage_key("layers", inputs=(hash_file(calibrated),), settings={"passes": list(passes)})
+    kept = keep(folder_of(store), key, lambda out: apply_passes(passes, calibrated, out / GRAPH_FILE), say)
+    return kept.file(GRAPH_FILE)
+
+
 def measure_layers(work: LayerNoise, spread: Spread, progress: Callable[[str], None]) -> tuple[LayerSensitivity, ...]:
     """Measure every layer, one quantized at a time.
 
@@ -120,7 +134,7 @@ def measure_layers(work: LayerNoise, spread: Spread, progress: Callable[[str], N
         if parts % PROGRESS == 0 or parts * LAYERS >= count:
             progress(f"sensitivity: {min(parts * LAYERS, count)} of {count} layers")
 
-    parts = spread.run(work, spans(count, LAYERS), done=done)
+    parts = spread.run(work, work.parts, done=done)
     lines = [line for part in parts for line in part.file(ROWS).read_text().splitlines()]
     return tuple(map(LayerSensitivity.model_validate_json, lines))
 

@@ -5,19 +5,18 @@ with a certificate made for it, and another one needs ``tls://`` with certificat
 """
 
 import sys
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
-from typing import TYPE_CHECKING, NamedTuple, TypeVar
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 from bundle.base.errors import ConfigError, InputError, not_installed
 from bundle.base.frozen import faults
 from bundle.base.isolated import ROOT
 
 if TYPE_CHECKING:
-    from distributed import Client
+    from distributed import Client, Future
 
-AnswerT = TypeVar("AnswerT")
 LOOPBACK = "127.0.0.1"
 CONNECT_S = 10
 AUTHORITY, CERTIFICATE, PRIVATE = "ca.pem", "cert.pem", "key.pem"
@@ -71,12 +70,17 @@ def _refused(message: str, expected: str, got: str, fix: str) -> ConfigError:
     return ConfigError(message, expected=expected, got=got, where="the command line", fix=fix)
 
 
-def answers(
-    client: "Client", call: Callable[..., AnswerT], orders: Mapping[str, tuple[object, ...]], places: Places
-) -> Iterator[tuple[str, AnswerT | None]]:
-    """Call ``call(*order)`` on the workers for each order; yield its name and the answer, in the order in which they end.
+def send(
+    client: "Client", call: Callable[..., object], orders: Mapping[str, tuple[object, ...]], *, priority: int = 0
+) -> list["Future[Any]"]:
+    """Let the workers call ``call(*order)`` for each order, by its name; those of a higher priority begin first."""
+    return client.map(call, *zip(*orders.values(), strict=True), key=list(orders), priority=priority)
 
-    None instead of an answer: every worker that took the order was killed. What ``call`` raises is raised here.
+
+def answers(client: "Client", futures: Sequence["Future[Any]"], places: Places) -> Iterator[tuple[str, Any]]:
+    """Yield the name of each order that was sent and what its call returned, in the order in which they end.
+
+    None instead of that: every worker that took the order was killed. What the call raises is raised here.
 
     Raises:
         InputError: the scheduler went away.
@@ -85,7 +89,6 @@ def answers(
     from distributed.client import FutureCancelledError
     from distributed.scheduler import KilledWorker
 
-    futures = client.map(call, *zip(*orders.values(), strict=True), key=list(orders))
     for future in as_completed(futures, loop=client.loop):
         try:
             yield str(future.key), future.result()

@@ -10,21 +10,24 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager, ExitStack, contextmanager
 from itertools import pairwise
 from pathlib import Path
+from tempfile import TemporaryDirectory
 from types import TracebackType
-from typing import TYPE_CHECKING, TypeAlias
+from typing import TYPE_CHECKING, NamedTuple, TypeAlias
 
 from bundle.base.errors import ArtifactError, InputError, SessionFailed
 from bundle.base.frozen import Frozen
 from bundle.base.isolated import isolate
 from bundle.formats.artifacts import hash_file, load
-from compile.stage.cluster import Places, answers, connected
+from compile.stage.cluster import Places, answers, connected, send
 from compile.stage.store import Kept, Root, StageKey, folder_of, keep
 
 if TYPE_CHECKING:
-    from distributed import Client
+    from distributed import Client, Future
 
 Measure: TypeAlias = Callable[[str, Path], None]
 """Writes the files of one part into a folder."""
+AHEAD = 2
+"""Shares a worker of what is made ahead: smaller ones than those of what is waited for, for something else may come."""
 
 
 class Work(Frozen, ABC):
@@ -44,6 +47,14 @@ class Work(Frozen, ABC):
         """Open what every part needs; parts are measured in ascending order."""
 
 
+class Sent(NamedTuple):
+    """Parts of a work that workers have been asked for; they report each one under the topic."""
+
+    work: Work
+    topic: str
+    futures: "list[Future[bool]]"
+
+
 class Spread:
     """Where the parts of one build are made: in this process, or on workers that start with the first part.
 
@@ -55,6 +66,7 @@ class Spread:
         self._places = Places(workers)
         self._stack = ExitStack()
         self._client: Client | None = None
+        self._ahead: Sent | None = None
 
     def __enter__(self) -> "Spread":
         return self
@@ -83,27 +95,61 @@ class Spread:
             TargetUnavailable: Dask is not installed.
         """
         keys, folder = work.keys(parts), folder_of(self.store)
-        missing = {part: key.digest for part, key in keys.items() if not _there(folder / key.name)}
+        missing = _missing(keys, folder)
+
+        def count(made: int) -> None:
+            done(len(keys) - len(missing) + made)
+
+        if missing and self._ahead is not None and self._ahead.work == work:
+            self._wait(self._ahead, count)
+            missing = _missing(keys, folder)
+            count(0)
         if missing and self._places.workers:
-            self._run(work, missing, folder, lambda count: done(len(keys) - len(missing) + count))
+            self._wait(self._send(work, missing), count)
+            done(len(keys))
         elif missing:
             counts = iter(range(len(keys) - len(missing) + 1, len(keys) + 1))
             make_parts(work, missing, folder, opened or work.open, lambda part: done(next(counts)))
         return [keep(folder, key, _absent, lambda line: None) for key in keys.values()]
 
-    def _run(self, work: Work, digests: Mapping[str, str], folder: Path, done: Callable[[int], None]) -> None:
+    @contextmanager
+    def ahead(self, work: Work, parts: Sequence[str]) -> Iterator[None]:
+        """Let workers that wait make parts that the block may ask ``run`` for; at its end none is at work on them.
+
+        One worker, or none, makes them when they are asked for.
+        """
+        missing = _missing(work.keys(parts), folder_of(self.store)) if self._places.workers > 1 else {}
+        if not missing:
+            yield
+            return
+        from distributed import as_completed
+
+        with TemporaryDirectory() as wanted:
+            self._ahead = sent = self._send(work, missing, wanted, shares=AHEAD * self._places.workers, priority=-1)
+            try:
+                yield
+            finally:
+                self._ahead = None
+        for _ in as_completed(sent.futures, loop=self._connected().loop):
+            pass
+
+    def _send(
+        self, work: Work, digests: Mapping[str, str], wanted: str = "", *, shares: int = 0, priority: int = 0
+    ) -> "Sent":
         kind, asked, topic = type(work), work.model_dump_json(), min(digests.values())
-        shares = [dict(share) for share in shared_out(tuple(digests.items()), self._places.workers)]
+        folder = str(folder_of(self.store))
         orders = {
-            f"{kind.__name__} {' '.join(share)} {min(share.values())}": (kind, asked, share, str(folder), topic)
-            for share in shares
+            f"{kind.__name__} {' '.join(share)} {min(share.values())}": (kind, asked, share, folder, topic, wanted)
+            for share in map(dict, shared_out(tuple(digests.items()), shares or self._places.workers))
         }
+        return Sent(work, topic, send(self._connected(), make_on_worker, orders, priority=priority))
+
+    def _wait(self, sent: "Sent", done: Callable[[int], None]) -> None:
         client = self._connected()
-        with _reported(client, topic, done):
-            for name, answer in answers(client, make_on_worker, orders, self._places):
+        with _reported(client, sent.topic, done):
+            for name, answer in answers(client, sent.futures, self._places):
                 if answer is None:
                     raise _killed(name)
-        done(len(digests))
 
     def _connected(self) -> "Client":
         if self._client is None:
@@ -142,8 +188,9 @@ def make_parts(
     folder: Path,
     opened: Callable[[], AbstractContextManager[Measure]],
     made: Callable[[str], None],
+    more: Callable[[], bool] = lambda: True,
 ) -> None:
-    """Make the parts that the store in ``folder`` does not have; what they need is opened with the first of them."""
+    """Make the parts that the store in ``folder`` does not have, while ``more`` is true; what they need is opened with the first."""
     with ExitStack() as stack:
         found: list[Measure] = []
 
@@ -154,6 +201,8 @@ def make_parts(
             found[0](part, out)
 
         for part, key in work.keys(tuple(digests)).items():
+            if not more():
+                return
             if key.digest != digests[part]:
                 raise _other(
                     "a worker has other data, code or packages than the build", digests[part], key.digest, key.stage
@@ -162,13 +211,17 @@ def make_parts(
             made(part)
 
 
-def make_on_worker(kind: type[Work], asked: str, digests: dict[str, str], folder: str, topic: str) -> bool:
-    """Make parts in a worker of Dask, which reports each one; always True."""
+def make_on_worker(kind: type[Work], asked: str, digests: dict[str, str], folder: str, topic: str, wanted: str) -> bool:
+    """Make parts in a worker of Dask, which reports each one, until the folder ``wanted`` is gone, if one is named; always True."""
     from distributed import get_worker
 
     isolate()
     worker, work = get_worker(), kind.model_validate_json(asked)
-    make_parts(work, digests, Path(folder), work.open, lambda part: worker.log_event(topic, part))
+
+    def more() -> bool:
+        return not wanted or Path(wanted).exists()
+
+    make_parts(work, digests, Path(folder), work.open, lambda part: worker.log_event(topic, part), more)
     return True
 
 
@@ -186,6 +239,11 @@ def _reported(client: "Client", topic: str, done: Callable[[int], None]) -> Iter
         yield
     finally:
         client.unsubscribe_topic(topic)
+
+
+def _missing(keys: Mapping[str, StageKey], folder: Path) -> dict[str, str]:
+    """Return the digest of each part that the store does not have."""
+    return {part: key.digest for part, key in keys.items() if not _there(folder / key.name)}
 
 
 def _there(entry: Path) -> bool:

@@ -2,7 +2,7 @@
 
 from collections.abc import Callable, Sequence
 
-from compile.stage.cluster import Places, answers, connected
+from compile.stage.cluster import Places, answers, connected, send
 from compile.sweep.unit import Order, Outcome, run_unit
 
 
@@ -19,5 +19,5 @@ def run_all(orders: Sequence[Order], places: Places, done: Callable[[Outcome], N
         return
     named = {f"{order.name} {order.digest}": order for order in orders}
     with connected(places) as client:
-        for key, outcome in answers(client, run_unit, named, places):
+        for key, outcome in answers(client, send(client, run_unit, named), places):
             done(outcome or Outcome(named[key].name, "every worker that took it was killed"))

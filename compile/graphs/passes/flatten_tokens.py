@@ -19,7 +19,7 @@ from math import prod
 import onnx_ir as ir
 
 from compile.graphs.insert import Inserter, supersede
-from compile.graphs.nodes import constant, input_at, integer, is_standard, label, nodes_of, shape_of
+from compile.graphs.nodes import constant, input_at, integer, is_standard, label, names_of, nodes_of, shape_of
 
 NAME = "flatten_tokens"
 RANK = 3
@@ -32,8 +32,9 @@ def flatten_tokens(model: ir.Model) -> tuple[ir.Model, int]:
     starts = [node for node in nodes_of(model, "MatMul") if _is_token_product(node)]
     starts += [node for node in nodes_of(model, "LayerNormalization") if _keeps_rows(node)]
     rows: dict[ir.Value, ir.Value] = {}
+    taken = names_of(model.graph)
     for node in _rowwise(model.graph, starts):
-        _flatten(model, node, rows)
+        _flatten(model, node, rows, taken)
     unread = [value.producer() for value in rows if not value.uses() and not value.is_graph_output()]
     model.graph.remove([node for node in unread if node is not None], safe=True)
     return model, len(starts)
@@ -70,9 +71,9 @@ def _is_vector(value: ir.Value | None) -> bool:
     return shape is not None and len(shape) <= 1
 
 
-def _flatten(model: ir.Model, node: ir.Node, rows: dict[ir.Value, ir.Value]) -> None:
+def _flatten(model: ir.Model, node: ir.Node, rows: dict[ir.Value, ir.Value], taken: set[str | None]) -> None:
     """Put a node of flat inputs and a reshape in a node's place; ``rows`` holds the flat form of values."""
-    new, old = Inserter(model, node, label(node), NAME), node.outputs[0]
+    new, old = Inserter(model, node, label(node), NAME, taken), node.outputs[0]
     inputs = [_flat_form(new, value, rows) for value in node.inputs]
     shape = shape_of(old) or ()
     made = new.node(node.op_type, inputs, _flat(shape), "flat")

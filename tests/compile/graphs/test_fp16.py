@@ -8,7 +8,7 @@ import onnx_ir as ir
 import pytest
 
 from bundle.base.errors import GraphError
-from compile.graphs.fp16 import write_fp16, write_ranges
+from compile.graphs.fp16 import kept_ranges, write_fp16, write_ranges
 from targets.base import RunConfig, Variant
 from targets.jetson.emulation import open_emulation
 from targets.jetson.scheme import F16
@@ -45,6 +45,7 @@ def test_the_emulation_reads_its_weights_from_the_typed_graph(big: Path, tmp_pat
     files, note = write_fp16(big, out, "f16", ranges)
     assert files == ("f16.onnx", "f16.emulation.onnx")
     assert note.kept_by_range == {} and note.tensors == 3
+    assert kept_ranges(out) == ranges and kept_ranges(tmp_path) == ()
     assert (out / files[1]).stat().st_size < 4000 < 2 * WIDE * WIDE * 2 < (out / files[0]).stat().st_size
     with open_emulation(out, Variant(recipe=F16, files=files), RunConfig(threads=1)) as session:
         [emulated] = session.infer(FEED).values()

@@ -6,6 +6,7 @@ import signal
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
+from time import sleep
 
 import pytest
 
@@ -23,6 +24,7 @@ class Squares(Work):
     numbers: Path
     at: int = -1
     how: str = "error"
+    pause: float = 0.0  # seconds before each part
 
     def keys(self, parts: Sequence[str]) -> dict[str, StageKey]:
         whole = StageKey(stage="squares", inputs=tuple(self.files.values()), settings={}, code="", tools={})
@@ -35,6 +37,7 @@ class Squares(Work):
         opened.write_text(opened.read_text() + "." if opened.exists() else ".")
 
         def measure(part: str, out: Path) -> None:
+            sleep(self.pause)
             if self.at in span(part):
                 self._fail()
             (out / "squares").write_text(" ".join(str(int(numbers[index]) ** 2) for index in span(part)))
@@ -138,3 +141,21 @@ def test_workers_make_the_same_parts_whoever_is_killed_and_say_what_is_wrong(wor
         with pytest.raises(DatasetError, match="a number is wrong") as caught:
             spread.run(wrong, spans(3, 1))
         assert caught.value.fix == "correct it"
+
+
+@pytest.mark.slow
+def test_workers_that_wait_make_parts_ahead_until_nobody_wants_them(work: Squares, tmp_path: Path) -> None:
+    pytest.importorskip("distributed", reason="the extra cluster is not installed")
+    told: list[int] = []
+    with Spread(tmp_path / "store", workers=2) as spread:
+        with spread.ahead(work, PARTS):
+            assert squares(spread.run(work, PARTS, done=told.append)) == ALL and told[-1] == len(PARTS)
+        other = work.model_copy(update={"numbers": work.numbers.with_name("others"), "pause": 0.5})
+        other.numbers.write_text(" ".join(map(str, range(40))))
+        other = other.model_copy(update={"files": {str(other.numbers): hash_file(other.numbers)}})
+        with spread.ahead(other, spans(40, 1)):
+            sleep(1)
+        made = {*(tmp_path / "store" / "squares").glob("[!.]*/")}
+        sleep(2)
+        assert len(PARTS) < len(made) < 40 and {*(tmp_path / "store" / "squares").glob("[!.]*/")} == made
+        assert len(spread.run(other.model_copy(update={"pause": 0.0}), spans(40, 1))) == 40

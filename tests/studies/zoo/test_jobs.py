@@ -8,7 +8,7 @@ from bundle.base.append_log import AppendLog
 from bundle.formats.artifacts import Record, write_record
 from studies.command_journal import Job, run_job
 from studies.zoo import jobs as zoo_jobs
-from studies.zoo.jobs import Terms, job_key, jobs, run_rows
+from studies.zoo.jobs import Terms, job_key, jobs, measuring_jobs, run_rows
 from studies.zoo.rows import read_rows
 from tests.report import made
 
@@ -28,18 +28,20 @@ def run(job: Job, terms: Terms, zoo: Path) -> list[str]:
 
 
 def test_each_row_has_two_bundles_and_a_fold_without_the_last_task(zoo: Path, terms: Terms) -> None:
-    intel, jetson, fold = jobs(read_rows(zoo, ["added"])[0], terms)
+    row = read_rows(zoo, ["added"])[0]
+    jetson, fold = jobs(row, terms)
+    [intel] = measuring_jobs(row, terms)
     assert [one.folder for one in (intel, jetson)] == [terms.out / "added" / name for name in ("intel", "jetson")]
     assert fold.words[fold.words.index("--tasks") + 1] == "semseg"
     assert intel.missing == fold.missing == "not run"
 
 
-def test_the_last_command_goes_on_from_the_graph_of_the_first(zoo: Path, terms: Terms) -> None:
+def test_the_fold_goes_on_from_the_graph_of_the_bundle(zoo: Path, terms: Terms) -> None:
     row = read_rows(zoo)[0]
-    intel = next(jobs(row, terms))
+    bundle = next(jobs(row, terms))
     assert list(jobs(row, terms))[-1].words[2] == str(row.folder)
-    AppendLog(intel.journal).add('{"key": "k", "seconds": 1.0, "code": 0}')
-    made.make(intel.folder, None, bench=False, images=1, parents={"exported": "ab" * 32})
+    AppendLog(bundle.journal).add('{"key": "k", "seconds": 1.0, "code": 0}')
+    made.make(bundle.folder, None, bench=False, images=1, parents={"exported": "ab" * 32})
     assert list(jobs(row, terms))[-1].words[2] == str(row.folder)
     for name, parent in (("other", "cd" * 32), ("own", "ab" * 32)):
         entry = terms.out / ".store" / "simplify" / name
@@ -100,15 +102,16 @@ def test_every_command_of_every_row_is_run_and_a_fault_ends_all(
 
     def run_job(job: Job, key: str, say: object) -> None:
         ran.append((job.row, job.name))
-        if fails and job.name == "jetson":
+        if fails and job.name == "growth":
             raise KeyboardInterrupt
 
     monkeypatch.setattr(zoo_jobs, "run_job", run_job)
     fails = False
     run_rows(rows, terms, 2, ran.append)
     assert sorted(ran) == sorted((row.name, name) for row in rows for name in ("intel", "jetson", "growth"))
+    assert {name for _, name in ran[-len(rows) :]} == {"intel"}
     ran.clear()
     fails = True
     with pytest.raises(KeyboardInterrupt):
         run_rows(rows, terms, 1, ran.append)
-    assert ran == [(rows[0].name, "intel"), (rows[0].name, "jetson")]
+    assert ran == [(rows[0].name, "jetson"), (rows[0].name, "growth")]
