@@ -5,7 +5,7 @@ from collections.abc import Sequence
 import numpy as np
 import onnx_ir as ir
 
-from compile.graphs.nodes import free_name, names_of, register, unused
+from compile.graphs.nodes import add_constant, free_name
 
 MADE_BY = "pkg.onnxscript.rewriter.rule_name"  # the key of a node's metadata that names the pass, as onnxscript has it
 
@@ -16,7 +16,7 @@ class Inserter:
     def __init__(
         self, model: ir.Model, before: ir.Node, origin: str, made_by: str, taken: set[str | None] | None = None
     ) -> None:
-        """``taken`` are the names in the graph, which a pass with many sites asks for once; None: asked of the graph each time."""
+        """``taken``: see ``free_name``."""
         self.model, self.before, self.prefix, self.made_by = model, before, f"{origin}/{made_by}", made_by
         self._taken = taken
 
@@ -29,7 +29,7 @@ class Inserter:
         **attributes: int | str | Sequence[int],
     ) -> ir.Value:
         """Insert a node of one output, typed like its first input and of a static ``shape``; return the output."""
-        full = self._free(name)
+        full = free_name(self.model.graph, f"{self.prefix}/{name}", self._taken)
         first = inputs[0]
         output = ir.Value(name=full, type=None if first is None else first.type, shape=ir.Shape(shape))
         made = ir.node(
@@ -40,13 +40,7 @@ class Inserter:
 
     def constant(self, array: np.ndarray, name: str) -> ir.Value:
         """Add an initializer."""
-        return register(self.model, self._free(name), array)
-
-    def _free(self, name: str) -> str:
-        taken = names_of(self.model.graph) if self._taken is None else self._taken
-        full = unused(f"{self.prefix}/{name}", taken)
-        taken.add(full)
-        return full
+        return add_constant(self.model, f"{self.prefix}/{name}", array, self._taken)
 
     def reshape(self, value: ir.Value, shape: Sequence[int], name: str) -> ir.Value:
         """Insert a Reshape to a static shape."""

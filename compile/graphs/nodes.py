@@ -125,9 +125,9 @@ def label(node: ir.Node) -> str:
     return node.name or str(node.outputs[0].name)
 
 
-def add_constant(model: ir.Model, name: str, array: Array) -> ir.Value:
-    """Add an initializer; a name that is taken gets a number."""
-    return register(model, free_name(model.graph, name), array)
+def add_constant(model: ir.Model, name: str, array: Array, taken: set[str | None] | None = None) -> ir.Value:
+    """Add an initializer; see ``free_name`` for what becomes of a name that is taken."""
+    return register(model, free_name(model.graph, name, taken), array)
 
 
 def register(model: ir.Model, name: str, array: Array) -> ir.Value:
@@ -138,9 +138,15 @@ def register(model: ir.Model, name: str, array: Array) -> ir.Value:
     return value
 
 
-def free_name(graph: ir.Graph, name: str) -> str:
-    """Return a name for a new value and the node that makes it; one that is taken gets a number."""
-    return unused(name, names_of(graph))
+def free_name(graph: ir.Graph, name: str, taken: set[str | None] | None = None) -> str:
+    """Return a name for a new value and the node that makes it; one that is taken gets a number.
+
+    To ask the graph for its names takes long. A pass with many sites asks once, and gives them as ``taken``, which gets this one.
+    """
+    taken = names_of(graph) if taken is None else taken
+    found = unused(name, taken)
+    taken.add(found)
+    return found
 
 
 def names_of(graph: ir.Graph) -> set[str | None]:

@@ -17,7 +17,7 @@ from onnx_ir.passes.common import RemoveUnusedNodesPass
 from bundle.base.errors import GraphError
 from bundle.base.frozen import Frozen
 from compile.graphs.cost import macs_by_node, read_inferred
-from compile.graphs.nodes import WEIGHTED, add_constant, constant
+from compile.graphs.nodes import WEIGHTED, add_constant, constant, names_of
 from compile.graphs.quantizers import DEQUANTIZE, QUANTIZE
 
 MOVES = frozenset(
@@ -79,7 +79,7 @@ def dequantize_layers(model: ir.Model, original: ir.Model, names: Collection[str
         GraphError: a name is in neither graph, or the float graph has no such weight.
     """
     by_name = {str(node.name): node for node in original.graph}
-    wanted, changed = set(names), 0
+    wanted, taken, changed = set(names), names_of(model.graph), 0
     for node in [node for node in weighted(model) if node.name in wanted]:
         source = by_name.get(str(node.name))
         if source is None:
@@ -88,8 +88,8 @@ def dequantize_layers(model: ir.Model, original: ir.Model, names: Collection[str
         for index, value in enumerate(node.inputs[:2]):
             if value is not None:
                 node.replace_input_with(index, _around(model, value, node, copies))
-        _restore_constants(model, node, source)
-        _restore_bias(model, node, source)
+        _restore_constants(model, node, source, taken)
+        _restore_bias(model, node, source, taken)
         wanted.discard(str(node.name))
         changed += 1
     if wanted:
@@ -139,22 +139,22 @@ def _copy(node: ir.Node, inputs: list[ir.Value | None], suffix: str) -> ir.Node:
     return ir.Node(node.domain, node.op_type, inputs, list(node.attributes.values()), outputs=outputs, name=name)
 
 
-def _restore_constants(model: ir.Model, node: ir.Node, source: ir.Node) -> None:
+def _restore_constants(model: ir.Model, node: ir.Node, source: ir.Node, taken: set[str | None]) -> None:
     """Give an operator the weights of the float graph where it has quantized ones."""
     for index, value in enumerate(source.inputs):
         array = constant(value)
         if array is not None and value is not None:
-            node.replace_input_with(index, add_constant(model, f"{value.name}/float", array))
+            node.replace_input_with(index, add_constant(model, f"{value.name}/float", array, taken))
 
 
-def _restore_bias(model: ir.Model, node: ir.Node, source: ir.Node) -> None:
+def _restore_bias(model: ir.Model, node: ir.Node, source: ir.Node, taken: set[str | None]) -> None:
     """Give the Add behind a matrix product the bias of the float graph: NNCF shifted it to correct the quantized one."""
     for (adder, index), (original, _) in zip(_bias(node), _bias(source), strict=False):
         array = next((constant(value) for value in original.inputs if constant(value) is not None), None)
         if array is not None and adder.op_type == original.op_type:
             old = constant(adder.inputs[index])
             if old is not None and not np.array_equal(old, array):
-                adder.replace_input_with(index, add_constant(model, f"{adder.name}/bias", array))
+                adder.replace_input_with(index, add_constant(model, f"{adder.name}/bias", array, taken))
 
 
 def _bias(node: ir.Node) -> list[tuple[ir.Node, int]]:

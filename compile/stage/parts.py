@@ -135,7 +135,7 @@ class Spread:
 
     def _send(
         self, work: Work, digests: Mapping[str, str], wanted: str = "", *, shares: int = 0, priority: int = 0
-    ) -> "Sent":
+    ) -> Sent:
         kind, asked, topic = type(work), work.model_dump_json(), min(digests.values())
         folder = str(folder_of(self.store))
         orders = {
@@ -144,7 +144,7 @@ class Spread:
         }
         return Sent(work, topic, send(self._connected(), make_on_worker, orders, priority=priority))
 
-    def _wait(self, sent: "Sent", done: Callable[[int], None]) -> None:
+    def _wait(self, sent: Sent, done: Callable[[int], None]) -> None:
         client = self._connected()
         with _reported(client, sent.topic, done):
             for name, answer in answers(client, sent.futures, self._places):

@@ -39,7 +39,10 @@ def main(
     evaluation_count: Annotated[
         int, typer.Option(min=1, max=LIMITS["count"].most, help="How many images of val judge each bundle.")
     ] = IMAGES,
-    at_once: Annotated[int, typer.Option(min=1, max=LIMITS["count"].most, help="How many rows are built at once.")] = 2,
+    at_once: Annotated[
+        int,
+        typer.Option(min=1, max=LIMITS["count"].most, help="How many rows are built at once: one waits, now and then."),
+    ] = 3,
     draw: Annotated[bool, typer.Option("--draw", help="Run nothing: make tables and page of what is there.")] = False,
 ) -> None:
     """Build each row of the zoo for two targets, and write its tables and one page over all bundles.
