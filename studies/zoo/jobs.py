@@ -7,13 +7,14 @@ measures comes last, for where one row measures the others wait, each at the end
 import os
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor, as_completed
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext
 from pathlib import Path
 from threading import Event
 from typing import NamedTuple
 
 from bundle.formats.artifacts import SIDECAR, Exported, Record
 from bundle.formats.manifest import read_manifest
+from compile.stage.machine import Machine
 from compile.stage.store import STORE
 from studies.command_journal import Job, run_job
 from studies.zoo.rows import Row
@@ -87,7 +88,8 @@ def run_rows(rows: Sequence[Row], terms: Terms, at_once: int, say: Callable[[str
 
     def run(commands: Iterator[Job], row: Row) -> None:
         for job in commands:
-            with stopping(stopped):
+            waits = Machine(terms.out / MACHINE).working() if job.name == FEWER else nullcontext()
+            with stopping(stopped), waits:
                 if not stopped.is_set():
                     run_job(job, job_key(row, job, terms), say)
 
