@@ -13,7 +13,7 @@ from typing import TypeAlias
 import numpy as np
 from numpy.typing import NDArray
 
-from bundle.tasks.metrics import Metric, angles_deg
+from bundle.tasks.metrics import Metric, angles_deg, sum_of_products
 from bundle.tasks.spec import Array
 
 Floats: TypeAlias = NDArray[np.float64]
@@ -27,7 +27,7 @@ def signal_energy(reference: Array, output: Array) -> Floats:
     """Return Σ reference², Σ difference², Σ reference·output, Σ output² of two arrays of one shape, float64 ``[4]``."""
     r, o = reference.astype(np.float64).reshape(-1), output.astype(np.float64).reshape(-1)
     d = r - o
-    return np.array([r @ r, d @ d, r @ o, o @ o])
+    return np.array([sum_of_products(*pair) for pair in ((r, r), (d, d), (r, o), (o, o))])
 
 
 def label_energy(reference: Array, prediction: Array) -> Floats:

@@ -238,7 +238,7 @@ class RmseM(Metric):
     def _measure(self, prediction: Array, label: Array) -> Floats:
         valid = label != 0
         errors = prediction[valid].astype(np.float64) - label[valid].astype(np.float64)
-        return np.array([errors @ errors, errors.size], dtype=np.float64)
+        return np.array([sum_of_products(errors, errors), errors.size], dtype=np.float64)
 
     def reduce_many(self, sums: Floats) -> Floats:
         """Map ``[R, 2]`` to metres, ``[R]``."""
@@ -283,6 +283,11 @@ class OdsF(Metric):
         """Map ``[R, 3, 33]`` to the largest F measure, ``[R]``."""
         matched, predicted, labelled = sums[:, 0], sums[:, 1], sums[:, 2]
         return np.asarray(ratio(2 * matched, np.where(labelled == 0, 0.0, predicted + labelled)).max(axis=1))
+
+
+def sum_of_products(one: Array, other: Array) -> float:
+    """Return Σ one·other of float64 ``[N]``, in one thread: NumPy's ``@`` adds in another order with each number of threads."""
+    return float(np.einsum("i,i->", one, other))
 
 
 def ratio(top: Array, bottom: Array, *, empty: float = float("nan")) -> Floats:

@@ -258,7 +258,7 @@ def _aim(settings: SearchSettings) -> Aim:
 
 def _layers(job: QuantizationJob, trials: Trials, settings: SearchSettings) -> Layers:
     """Return every layer of the calibrated graph as the target's passes leave it."""
-    request = CalibrationRequest(job.source, job.info, job.calibration, scheme_of(job), ONNX)
+    request = CalibrationRequest(job.source, job.info, job.calibration, scheme_of(job), ONNX, job.run.threads)
     calibrated = calibrate(request, job.cache)
     macs = read_macs(job.source)
     whole = sum(macs.values())

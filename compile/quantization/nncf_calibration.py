@@ -10,7 +10,7 @@ from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager, redirect_stdout
 from io import StringIO
 from pathlib import Path
-from types import ModuleType
+from types import ModuleType, SimpleNamespace
 from typing import TYPE_CHECKING, NamedTuple
 
 from pydantic import JsonValue
@@ -36,13 +36,17 @@ UNEXPECTED = (AttributeError, IndexError, KeyError, RuntimeError, TypeError, Val
 
 
 class CalibrationRequest(NamedTuple):
-    """What a calibration depends on: the float graph, its contract, the images, how to quantize and in which format."""
+    """What a calibration depends on: the float graph, its contract, the images, how to quantize and in which format.
+
+    ``threads`` 0 leaves their number to the runtime that NNCF runs the graph with.
+    """
 
     source: Path
     info: GraphInfo
     calibration: CalibrationSet
     scheme: QuantizationScheme
     format: GraphFormat
+    threads: int = 0
 
 
 def cache_key(request: CalibrationRequest) -> StageKey:
@@ -52,6 +56,7 @@ def cache_key(request: CalibrationRequest) -> StageKey:
         "preprocess": request.info.preprocess.model_dump(mode="json"),
         "scheme": request.scheme.model_dump(mode="json"),
         "format": request.format.name,
+        "threads": request.threads,
         "kept": [*sorted(ignored_nodes(request.source, request.scheme))],
     }
     inputs = (hash_file(request.source), request.calibration.sha256)
@@ -95,7 +100,7 @@ def run_nncf(model: Graph, request: CalibrationRequest, kept: list[str]) -> Grap
         )
     kind = nncf.ModelType.TRANSFORMER if scheme.model_type == "transformer" else None
     try:
-        with quiet():
+        with quiet(), limited(request.threads):
             quantized: Graph = nncf.quantize(
                 model,
                 nncf.Dataset(feeds),
@@ -154,7 +159,7 @@ def accuracy_control(
     kind = nncf.ModelType.TRANSFORMER if scheme.model_type == "transformer" else None
     restorer = nncf.AdvancedAccuracyRestorerParameters(ranking_subset_size=ranking_images)
     try:
-        with quiet():
+        with quiet(), limited(request.threads):
             controlled: Graph = nncf.quantize_with_accuracy_control(
                 model,
                 nncf.Dataset(feeds),
@@ -257,3 +262,35 @@ def quiet() -> Iterator[None]:
             yield
     finally:
         logger.setLevel(level)
+
+
+@contextmanager
+def limited(threads: int) -> Iterator[None]:
+    """Let NNCF run graphs on that many threads; 0 changes nothing.
+
+    It opens ONNX Runtime and OpenVINO with their default options: a thread for each CPU, which spins where it waits.
+    """
+    if not threads:
+        yield
+        return
+    import nncf.onnx.engine as onnx_engine
+    import nncf.openvino.engine as openvino_engine
+
+    runtime, openvino = onnx_engine.rt, openvino_engine.ov
+
+    def options() -> object:
+        made = runtime.SessionOptions()
+        made.intra_op_num_threads = threads
+        return made
+
+    def core() -> object:
+        made = openvino.Core()
+        made.set_property("CPU", {"INFERENCE_NUM_THREADS": threads})
+        return made
+
+    onnx_engine.rt = SimpleNamespace(SessionOptions=options, InferenceSession=runtime.InferenceSession)
+    openvino_engine.ov = SimpleNamespace(Core=core)
+    try:
+        yield
+    finally:
+        onnx_engine.rt, openvino_engine.ov = runtime, openvino

@@ -48,7 +48,7 @@ def write_quantized(
         TargetUnavailable: NNCF is not installed.
     """
     form = format_of(job.target)
-    request = CalibrationRequest(job.source, job.info, job.calibration, scheme, form)
+    request = CalibrationRequest(job.source, job.info, job.calibration, scheme, form, job.run.threads)
     calibrated = calibrate(request, job.cache)
     path = job.folder / f"{recipe.name}{form.suffix}"
     files = form.return_to_float(calibrated, job.source, value_names(job.source, dequantized), path)

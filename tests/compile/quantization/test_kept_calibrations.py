@@ -80,7 +80,8 @@ def test_a_calibration_is_made_once(
         request._replace(calibration=drawn.model_copy(update={"ids": drawn.ids[::-1]})),
         request._replace(calibration=drawn.model_copy(update={"paths": drawn.paths[::-1]})),
         request._replace(format=TARGETS["intel"].own_format),
+        request._replace(threads=1),
     ]
-    assert len({calibrate.cache_key(one).digest for one in (request, *changed)}) == 5
+    assert len({calibrate.cache_key(one).digest for one in (request, *changed)}) == 6
     monkeypatch.setattr(calibrate, "ignored_nodes", lambda path, scheme: {"decoder.depth": "a test"})
     assert calibrate.cache_key(request).digest != key.digest

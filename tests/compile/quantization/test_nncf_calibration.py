@@ -6,7 +6,10 @@ import nncf
 import numpy as np
 import onnx
 import onnxruntime
+import openvino
 import pytest
+from nncf.onnx.engine import ONNXEngine
+from nncf.openvino.engine import OVNativeEngine
 from PIL import Image
 
 from bundle.base.errors import GraphError
@@ -54,6 +57,21 @@ def test_every_image_that_was_drawn_is_used_and_named_by_the_key(
     calibrate.run_nncf(onnx.load(request.source), request, [])
     assert seen == [(MANY, MANY)]
     assert calibrate.cache_key(request).settings["ids"] == list(request.calibration.ids)
+
+
+def test_nncf_runs_graphs_on_as_many_threads_as_the_build_has(tmp_path: Path) -> None:
+    graph = onnx.load(ask(tmp_path, "semseg = Neg (image)", count=1).source)
+
+    def taken() -> tuple[int, int]:
+        compiled = OVNativeEngine(openvino.convert_model(tmp_path / "g.onnx")).engine.infer_request.get_compiled_model()
+        session = ONNXEngine(graph).sess
+        return session.get_session_options().intra_op_num_threads, compiled.get_property("INFERENCE_NUM_THREADS")
+
+    with calibrate.limited(0):
+        default = taken()
+    with calibrate.limited(1):
+        assert taken() == (1, 1)
+    assert taken() == default
 
 
 def test_a_weight_behind_a_transpose_is_quantized_and_refused_with_smoothquant(tmp_path: Path) -> None:
