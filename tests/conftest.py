@@ -11,11 +11,11 @@ from bundle.base.telemetry import switch_off_telemetry
 from targets.judge_options import JUDGING, add_options
 
 
-def pytest_configure() -> None:
+def pytest_configure(config: pytest.Config) -> None:
     """Switch telemetry off before a test imports OpenVINO or ONNX Runtime itself; import nothing from a working directory."""
     isolate()
     switch_off_telemetry()
-    if "PYTEST_XDIST_WORKER" in os.environ:  # one thread for each of several processes
+    if getattr(config.option, "numprocesses", None):  # the processes begin with it: NumPy reads it when it is imported
         os.environ.setdefault("OMP_NUM_THREADS", "1")
     if find_spec("hypothesis") is not None:  # a device has none
         _let_properties_be_slow()

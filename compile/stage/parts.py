@@ -85,7 +85,9 @@ class Spread:
         opened: Callable[[], AbstractContextManager[Measure]] | None = None,
         done: Callable[[int], None] = lambda count: None,
     ) -> list[Kept]:
-        """Make the parts that the store does not have; return all, in their order. ``done`` is called with how many there are.
+        """Make the parts that the store does not have; return all, in their order.
+
+        ``done`` is called with how many there are, last with the number of all.
 
         ``opened`` opens in this process what ``work.open`` opens on a worker, where it is at hand already.
 
@@ -95,21 +97,24 @@ class Spread:
             TargetUnavailable: Dask is not installed.
         """
         keys, folder = work.keys(parts), folder_of(self.store)
-        missing = _missing(keys, folder)
+        missing, most = _missing(keys, folder), 0
 
         def count(made: int) -> None:
-            done(len(keys) - len(missing) + made)
+            nonlocal most
+            there = len(keys) - len(missing) + made
+            if there > most:
+                most = there
+                done(there)
 
         if missing and self._ahead is not None and self._ahead.work == work:
             self._wait(self._ahead, count)
             missing = _missing(keys, folder)
-            count(0)
         if missing and self._places.workers:
             self._wait(self._send(work, missing), count)
-            done(len(keys))
         elif missing:
-            counts = iter(range(len(keys) - len(missing) + 1, len(keys) + 1))
-            make_parts(work, missing, folder, opened or work.open, lambda part: done(next(counts)))
+            made = iter(range(1, len(missing) + 1))
+            make_parts(work, missing, folder, opened or work.open, lambda part: count(next(made)))
+        count(len(missing))
         return [keep(folder, key, _absent, lambda line: None) for key in keys.values()]
 
     @contextmanager

@@ -32,6 +32,7 @@ def test_regress_as_json_prints_what_it_writes(sound: Path, capsys: pytest.Captu
     assert written.pop("arrays")["ids"] and json.loads(out) == written
 
 
+@pytest.mark.slow
 def test_regress_compares_with_an_earlier_run_and_writes_junit(
     sound: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:

@@ -40,6 +40,7 @@ printf '%s\\n' "${{COMPREPLY[@]}}"
     return done.stdout.split()
 
 
+@pytest.mark.slow
 def test_bash_completes_commands_groups_and_options(program: Path) -> None:
     assert set(completed(program, "")) == {command.words[0] for command in COMMANDS}
     assert completed(program, "quan") == ["quantize"]
@@ -48,6 +49,7 @@ def test_bash_completes_commands_groups_and_options(program: Path) -> None:
     assert set(completed(program, "store", "")) == {"list", "prune"}
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("words", "offered"),
     [

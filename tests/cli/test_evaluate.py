@@ -45,6 +45,7 @@ def test_a_data_set_of_more_classes_than_channels_is_refused(
     assert tdss(*words, "--tasks", "depth", capsys=capsys)[0] == 0  # no class of it is asked for
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("arrays", [False, True])
 def test_a_split_without_a_labelled_pixel_is_refused_by_task(
     checkpoint: Path, root: Path, tmp_path: Path, arrays: bool, capsys: pytest.CaptureFixture[str]
@@ -154,6 +155,7 @@ def test_a_task_that_is_no_better_than_a_constant_answer_is_named(
     assert code == 0 and "depth: " in error and "normals: " not in error
 
 
+@pytest.mark.slow
 def test_images_of_every_size_are_measured_by_the_declared_policy(
     checkpoint: Path, root: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:

@@ -33,6 +33,7 @@ def root(tmp_path: Path) -> Path:
     return root
 
 
+@pytest.mark.slow
 def test_the_export_is_of_the_size_and_says_what_that_changed(checkpoint: Path, root: Path, tmp_path: Path) -> None:
     lines = list[str]()
     asked = BuildConfig(
@@ -49,6 +50,7 @@ def test_the_export_is_of_the_size_and_says_what_that_changed(checkpoint: Path, 
     assert answer["depth"].shape == (1, *SIZE)
 
 
+@pytest.mark.slow
 def test_evaluate_measures_the_checkpoint_at_the_size(
     checkpoint: Path, root: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:

@@ -89,6 +89,7 @@ def folded(work: Path) -> Folded:
     return load(Folded, work / "f")
 
 
+@pytest.mark.slow
 def test_what_was_written_answers_as_the_checkpoint_for_less(folded: Folded, checkpoint: Path) -> None:
     assert largest_relative(answers(folded), eager(checkpoint)) < 1e-5
     own = folding_of(folded)

@@ -58,6 +58,7 @@ def as_given(network: Path, feed: dict[str, np.ndarray]) -> dict[str, np.ndarray
     return dict(zip(names, session.run(names, feed), strict=True))
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("io", ["raw", "edge"])
 def test_a_unet_of_any_size_answers_as_its_file_does(tmp_path: Path, images: ImageFiles, io: str) -> None:
     network, tasks = foreign.unet(tmp_path)
@@ -70,6 +71,7 @@ def test_a_unet_of_any_size_answers_as_its_file_does(tmp_path: Path, images: Ima
     assert graph_info(exported).tasks == {"semseg": 4, "depth": 1}
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("io", ["raw", "edge"])
 def test_frames_in_bytes_and_finished_answers_are_adapted(tmp_path: Path, images: ImageFiles, io: str) -> None:
     network, tasks = foreign.of_bytes(tmp_path)

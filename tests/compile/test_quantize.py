@@ -60,6 +60,7 @@ def test_each_variant_of_the_target_is_there(quantized: Quantized) -> None:
     )
 
 
+@pytest.mark.slow
 @EDGE
 def test_its_numbers_are_near_the_float_model_and_not_equal(quantized: Quantized) -> None:
     checks = read_settings(QuantizedSettings, quantized).checks

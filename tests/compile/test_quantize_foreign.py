@@ -78,6 +78,7 @@ def run(target: str, model: Path, images: Path, *, grey: bool = False) -> Quanti
     return read_settings(QuantizedSettings, load(Quantized, model.parent / "out"))
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("target", QUANTIZING)
 def test_each_variant_of_a_bare_file_has_figures(
     target: str, images: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
@@ -95,6 +96,7 @@ def test_each_variant_of_a_bare_file_has_figures(
     assert "on 2 images held out" in capsys.readouterr().err
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("target", QUANTIZING)
 def test_int8_that_drowns_its_output_in_noise_ends_with_1(
     target: str, images: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
@@ -106,6 +108,7 @@ def test_int8_that_drowns_its_output_in_noise_ends_with_1(
     assert "of no use: int8: scores" in capsys.readouterr().err
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("target", QUANTIZING)
 def test_probabilities_that_are_near_zero_on_every_image_are_converted(
     target: str, images: Path, tmp_path: Path

@@ -32,6 +32,7 @@ def test_it_keeps_names_and_leaves_no_metadata_of_the_tool(exported: Exported, s
     assert not after.metadata_props
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("io", ["raw"], indirect=True)
 def test_paths_are_those_of_the_folder_one_stands_in(
     exported: Exported, simplified: Simplified, images: ImageFiles, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
@@ -74,6 +75,7 @@ class TestRefusals:
         self.use(monkeypatch, tmp_path, "raise RuntimeError('it said this')")
         assert "it said this" in refused(exported, images, tmp_path)
 
+    @pytest.mark.slow
     def test_a_file_it_cannot_use_is_no_reason_to_go_on_without_it(
         self, exported: Exported, images: ImageFiles, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
     ) -> None:

@@ -44,6 +44,7 @@ def judge(folder: Path, *options: str) -> "subprocess.CompletedProcess[str]":
     return subprocess.run([*command, *options], cwd=ROOT, capture_output=True, text=True, check=False)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("name", "executed_on"), EXECUTED_ON.items())
 def test_a_sound_bundle_passes_and_says_so(tmp_path: Path, name: str, executed_on: str) -> None:
     done = judge(make(tmp_path / name, name))
@@ -66,6 +67,7 @@ def test_a_worse_task_fails_alone_and_is_named(tmp_path: Path) -> None:
     assert json.loads((tmp_path / "worse" / "regression.json").read_text())["passed"] is False
 
 
+@pytest.mark.slow
 def test_nan_in_one_tasks_output_fails_that_task_and_no_other(tmp_path: Path) -> None:
     done = judge(make(tmp_path / "nan", "reference", noise=float("nan")))
     assert done.returncode == 1 and "Traceback" not in done.stdout + done.stderr
@@ -75,6 +77,7 @@ def test_nan_in_one_tasks_output_fails_that_task_and_no_other(tmp_path: Path) ->
     assert "depth holds NaN or infinity on 12 images" in done.stdout
 
 
+@pytest.mark.slow
 def test_a_graph_of_another_shape_is_refused_in_one_sentence(tmp_path: Path) -> None:
     done = judge(make(tmp_path / "other", "reference", tasks={**TASKS, "semseg": TASKS["semseg"] + 1}))
     assert done.returncode == 1 and "Traceback" not in done.stdout + done.stderr
@@ -82,6 +85,7 @@ def test_a_graph_of_another_shape_is_refused_in_one_sentence(tmp_path: Path) -> 
     assert not (tmp_path / "other" / "regression.json").exists()
 
 
+@pytest.mark.slow
 def test_what_the_device_chose_is_judged_and_said(tmp_path: Path) -> None:
     """The build shipped a sound f32; choice.json names an f16 whose depth is worse."""
     folder = make(tmp_path / "chosen", "reference")
@@ -104,6 +108,7 @@ def test_what_the_device_chose_is_judged_and_said(tmp_path: Path) -> None:
     assert json.loads((folder / "regression.json").read_text()) == report
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", ["f32.onnx", "vectors.npz", "manifest.json"])
 def test_an_altered_file_is_refused_by_name(tmp_path: Path, name: str) -> None:
     folder = make(tmp_path / "altered", "reference")
@@ -116,6 +121,7 @@ def test_an_altered_file_is_refused_by_name(tmp_path: Path, name: str) -> None:
     assert "Traceback" not in done.stdout and "fix:" in done.stdout
 
 
+@pytest.mark.slow
 def test_an_unsigned_bundle_is_refused_where_a_key_is_given(tmp_path: Path) -> None:
     folder, (private, public) = make(tmp_path / "unsigned", "reference"), make_keys(tmp_path / "key")
     done = judge(folder, "--key", str(public))
@@ -125,6 +131,7 @@ def test_an_unsigned_bundle_is_refused_where_a_key_is_given(tmp_path: Path) -> N
     assert judge(folder, "--key", str(public)).returncode == 0
 
 
+@pytest.mark.slow
 def test_the_junit_file_has_a_case_per_task_and_check_with_the_figures(tmp_path: Path) -> None:
     folder, junit = make(tmp_path / "worse", "reference", noise=0.5), tmp_path / "junit.xml"
     judge(folder, "--junitxml", str(junit))
@@ -139,6 +146,7 @@ def test_the_junit_file_has_a_case_per_task_and_check_with_the_figures(tmp_path:
     assert cases["test_budget[edge]"].find("failure") is None
 
 
+@pytest.mark.slow
 def test_a_session_that_does_not_come_back_in_time_fails_every_test_in_one_sentence(tmp_path: Path) -> None:
     done = judge(make(tmp_path / "slow", "reference"), "--time-limit", "0.000001")
     assert done.returncode == 1 and "Traceback" not in done.stdout + done.stderr
@@ -165,6 +173,7 @@ def test_a_baseline_gates_the_difference_and_two_sided_an_improvement(tmp_path: 
     assert better.returncode == 1 and "test_baseline[depth]" in better.stdout and "improvement" in better.stdout
 
 
+@pytest.mark.slow
 def test_a_labelled_folder_is_judged_instead_and_needs_its_reference(tmp_path: Path) -> None:
     folder, data = make(tmp_path / "bundle", "reference"), labelled_folder(tmp_path / "data")
     alone = judge(folder, "--data", str(data), "--out", str(tmp_path / "alone.json"))

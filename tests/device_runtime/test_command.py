@@ -43,6 +43,7 @@ def test_a_bundle_is_judged_from_two_files(runtime: Path, tmp_path: Path, target
     assert (there / RUNTIME).read_bytes() == runtime.read_bytes()
 
 
+@pytest.mark.slow
 def test_the_suite_runs_from_the_file_and_leaves_nothing_behind(runtime: Path, tmp_path: Path) -> None:
     there, scratch = carry(runtime, tmp_path, "reference"), tmp_path / "scratch"
     scratch.mkdir()
@@ -53,6 +54,7 @@ def test_the_suite_runs_from_the_file_and_leaves_nothing_behind(runtime: Path, t
     assert start(there, "test", "reference", "--no-such-option").returncode == 2
 
 
+@pytest.mark.slow
 def test_a_worse_model_ends_with_1(runtime: Path, tmp_path: Path) -> None:
     there = carry(runtime, tmp_path, "reference", noise=0.5)
     done = start(there, "judge", "reference.zip", *QUICK)
@@ -61,6 +63,7 @@ def test_a_worse_model_ends_with_1(runtime: Path, tmp_path: Path) -> None:
     assert done.returncode == 1 and "tests/regression/test_bundle.py::test_budget[depth]" in done.stdout
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("command", ["judge", "test"])
 def test_an_altered_archive_is_refused_by_name_and_leaves_nothing(runtime: Path, tmp_path: Path, command: str) -> None:
     there = carry(runtime, tmp_path, "reference")
@@ -89,6 +92,7 @@ def test_code_in_an_archive_is_refused_also_under_the_name_of_our_packages(runti
     assert not (there / "targets").exists()
 
 
+@pytest.mark.slow
 def test_a_signature_is_asked_for(runtime: Path, tmp_path: Path) -> None:
     there = carry(runtime, tmp_path, "reference")
     private, public = make_keys(tmp_path / "release")
@@ -111,6 +115,7 @@ def test_a_newer_bundle_is_refused_by_its_format(runtime: Path, tmp_path: Path) 
     assert done.returncode == 2 and f"of format {SCHEMA + 1}, which is newer" in done.stderr and RUNTIME in done.stderr
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("missing", "command", "line"),
     [

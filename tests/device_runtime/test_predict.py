@@ -31,6 +31,7 @@ def test_images_are_seen_without_pillow_and_pyav(runtime: Path, tmp_path: Path) 
     np.testing.assert_allclose(metres, maps_of(image(1))["depth"], atol=6e-4)
 
 
+@pytest.mark.slow
 def test_a_video_is_seen_with_pyav(runtime: Path, tmp_path: Path) -> None:
     from tests.predict.made_video import av, read_video, write_video
 
@@ -44,6 +45,7 @@ def test_a_video_is_seen_with_pyav(runtime: Path, tmp_path: Path) -> None:
         assert (held["semseg"] == maps_of(image(3))["semseg"]).mean() > 0.98
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("source", "line"), [("v.mp4", "'av>=17,<20'"), ("photo.png", "'pillow>=11'")])
 def test_a_package_that_a_source_needs_ends_with_3_and_pips_command(
     runtime: Path, tmp_path: Path, source: str, line: str

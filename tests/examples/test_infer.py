@@ -58,6 +58,7 @@ def test_a_picture_of_each_task(tmp_path: Path, photo: Path, target: str, capsys
     assert capsys.readouterr().out.splitlines() == [f"{tmp_path / 'out' / name}.png" for name in TASKS]
 
 
+@pytest.mark.slow
 def test_as_a_command_from_an_archive_with_a_jpeg(tmp_path: Path) -> None:
     Image.fromarray(image(1)).save(tmp_path / "photo.jpg")
     archive = pack(make(tmp_path / "made", "intel"), tmp_path / "sent.zip")

@@ -72,6 +72,7 @@ def test_a_page_without_any_result_passes_nothing(tmp_path: Path) -> None:
     assert "Drops against budgets" not in text
 
 
+@pytest.mark.slow
 @pytest.mark.skipif(browser.BROWSER is None, reason="no Chromium here: apt-get install chromium")
 @pytest.mark.parametrize("width", [390, 1280])
 def test_the_page_stands_alone_and_fits(tmp_path: Path, width: int) -> None:

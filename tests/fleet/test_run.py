@@ -142,6 +142,7 @@ OURS = (
 )
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("run", "lack", "reason"),
     [

@@ -15,6 +15,7 @@ def page(tmp_path_factory: pytest.TempPathFactory) -> bytes:
     return render(load_bundle(folder), made.Compiled(0.6)).read_bytes()
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("width", [PHONE, 390, 1280])
 def test_the_page_stands_alone_and_fits(page: bytes, width: int) -> None:
     seen = browser.look(page, width=width)

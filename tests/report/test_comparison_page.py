@@ -27,6 +27,7 @@ def results(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, Path, Path]
     return bundle.folder, folder / "bad.json", folder / "broken.json"
 
 
+@pytest.mark.slow
 def test_the_table_and_the_json_say_the_same(
     results: tuple[Path, Path, Path], capsys: pytest.CaptureFixture[str]
 ) -> None:
@@ -42,6 +43,7 @@ def test_the_table_and_the_json_say_the_same(
     )
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("width", [390, 1280])
 @pytest.mark.skipif(browser.BROWSER is None, reason="no Chromium here: apt-get install chromium")
 def test_the_page_stands_alone_and_fits(

@@ -156,6 +156,7 @@ def test_hostile_words_stay_text(tmp_path: Path) -> None:
     assert HOSTILE in page.text and page.tags["script"] == 0 and page.tags["img"] == 0
 
 
+@pytest.mark.slow
 @pytest.mark.skipif(browser.BROWSER is None, reason="no Chromium here: apt-get install chromium")
 @pytest.mark.parametrize("width", [390, 1280])
 def test_the_page_stands_alone_and_fits(results: list[Path], tmp_path: Path, width: int) -> None:

@@ -147,6 +147,7 @@ def test_a_variant_that_cannot_be_built_is_said_and_another_one_chosen(monkeypat
     assert (failed.name, failed.skipped) == ("int8", "not_opened") and "ran out of memory: killed" in failed.error
 
 
+@pytest.mark.slow
 def test_what_a_failed_session_had_allocated_is_free_before_the_next_one_opens(monkeypatch, folder: Path) -> None:
     use(monkeypatch, folder, broken=("f32",))
     opens = decide_module.open_session
@@ -192,6 +193,7 @@ def test_one_command_ends_with_a_verdict_per_task_and_a_file_to_send(monkeypatch
         assert json.loads(archive.read("regression.json"))["bundle"]
 
 
+@pytest.mark.slow
 def test_an_archive_is_judged_in_the_folder_it_is_unpacked_as(
     monkeypatch, folder: Path, tmp_path: Path, capsys
 ) -> None:
@@ -203,6 +205,7 @@ def test_an_archive_is_judged_in_the_folder_it_is_unpacked_as(
     assert "PASS" in capsys.readouterr().out and not (folder / "choice.json").exists()
 
 
+@pytest.mark.slow
 def test_a_regression_of_every_variant_is_exit_code_1_by_name(monkeypatch, folder: Path, capsys) -> None:
     use(monkeypatch, folder, noise=dict.fromkeys(SPEEDS, 0.5))
     with pytest.raises(SystemExit) as ended:
@@ -212,6 +215,7 @@ def test_a_regression_of_every_variant_is_exit_code_1_by_name(monkeypatch, folde
     assert json.loads(captured.out)["passed"] is False and "depth" in captured.err
 
 
+@pytest.mark.slow
 def test_an_unsigned_bundle_is_refused_where_a_key_is_given(monkeypatch, folder: Path, tmp_path: Path, capsys) -> None:
     use(monkeypatch, folder)
     private, public = make_keys(tmp_path / "key")
@@ -258,6 +262,7 @@ def test_what_the_system_refuses_is_bad_input(monkeypatch, folder: Path, capsys)
     assert ended.value.code == 2 and "Permission denied" in said and BENCH in said
 
 
+@pytest.mark.slow
 def test_answers_that_are_not_the_references_are_exit_code_1(monkeypatch, folder: Path, capsys) -> None:
     """Every metric passes, and yet no variant answers as the reference does."""
     use(monkeypatch, folder)
@@ -285,6 +290,7 @@ def test_a_run_that_ends_at_the_last_variant_goes_on_there(monkeypatch, folder: 
 NOISY = [8.0, 12.0, 9.0, 11.0, 10.0]
 
 
+@pytest.mark.slow
 def test_what_noise_cannot_tell_apart_is_measured_again_up_to_a_limit_and_the_more_precise_one_is_chosen(
     monkeypatch, folder: Path, capsys
 ) -> None:

@@ -73,6 +73,7 @@ def test_a_killed_run_ends_as_an_undisturbed_one(folder: Path, tmp_path: Path) -
         assert (killed / name).read_bytes() == (calm / name).read_bytes()
 
 
+@pytest.mark.slow
 def test_three_phases_leave_checkpoints_cards_and_a_comparison(folder: Path, tmp_path: Path) -> None:
     """The frozen backbone stays bit-equal, weights are FP16, metrics are those of the stored weights."""
     runs = tmp_path / "runs"
@@ -99,6 +100,7 @@ def test_three_phases_leave_checkpoints_cards_and_a_comparison(folder: Path, tmp
     assert load_card(runs / "six" / "checkpoint") == card
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     "adapter",
     [{"kind": "mtlora", "rank": 2}, {"kind": "tadformer", "rank": 2}, {"kind": "ssf"}, {"kind": "vmt", "rank": 2}],

@@ -40,6 +40,7 @@ def test_nothing_that_steers_is_left_and_a_second_time_changes_nothing(text: str
     assert all(character in "\n\t" or unicodedata.category(character) not in ("Cc", "Cf", "Cs") for character in shown)
 
 
+@pytest.mark.slow
 @given(st.recursive(st.text() | st.integers(), lambda inner: st.lists(inner) | st.dictionaries(st.text(), inner)))
 def test_a_json_document_keeps_its_value(value: object) -> None:
     assert json.loads(escaped(json.dumps(value, ensure_ascii=False))) == json.loads(json.dumps(value))

@@ -124,6 +124,7 @@ def test_what_we_start_ourselves_is_isolated_and_finds_our_packages(tmp_path: Pa
     assert run(module("bundle", "schema", "choice"), tmp_path, PYTHONPATH=str(tmp_path)).stdout.startswith("{")
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("command", [["bundle/__main__.py"], ["compile/build.py"]])
 def test_a_script_finds_nothing_in_the_working_directory(tmp_path: Path, command: list[str]) -> None:
     for name in NAMES:

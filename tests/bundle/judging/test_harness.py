@@ -184,6 +184,7 @@ def test_only_the_shipped_variants_judgement_on_the_bundles_images_is_written_in
     assert own.path == bundle.folder / "regression.json" and own.report.session == HERE.facts
 
 
+@pytest.mark.slow
 def test_memory_does_not_grow_with_the_images(bundle: Bundle) -> None:
     def peak(times: int) -> int:
         with bundled(bundle) as own:

@@ -18,7 +18,11 @@ def test_sums_do_not_depend_on_the_number_of_threads() -> None:
     """NumPy's ``@`` of two vectors depends on it, where there is more than one processor."""
     seen = {
         subprocess.run(
-            program(SUMS), env=os.environ | {"OPENBLAS_NUM_THREADS": threads}, capture_output=True, text=True, check=True
+            program(SUMS),
+            env=os.environ | {"OPENBLAS_NUM_THREADS": threads},
+            capture_output=True,
+            text=True,
+            check=True,
         ).stdout
         for threads in ("1", "2")
     }

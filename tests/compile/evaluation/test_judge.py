@@ -156,6 +156,7 @@ def judged(session: Made, vectors: ReferenceVectors, settings: JudgeSettings) ->
     return judge._judge_one(work, session, vectors, settings)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("noise", [0.0, 3.0, float("nan")])
 def test_parts_of_the_images_give_the_report_of_one_run(
     model: EagerModel, vectors: ReferenceVectors, settings: JudgeSettings, noise: float

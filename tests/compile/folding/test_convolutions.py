@@ -63,6 +63,7 @@ CASES: dict[str, Case] = {
 }
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("case", CASES)
 def test_convolutions_of_one_tensor(case: str) -> None:
     make, shape, count = CASES[case]
@@ -94,6 +95,7 @@ class Filtered(nn.Module):
         return torch.relu(self.up(filtered.permute(0, 2, 3, 1)))
 
 
+@pytest.mark.slow
 def test_images_side_by_side_in_channels_are_not_one_matrix() -> None:
     """Eight images of four channels: the linear behind the filter is 4 × 6 and not 32 × 48."""
     model, _, far = folded(Filtered(), 8, 7, 7, 6)

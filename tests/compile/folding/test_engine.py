@@ -58,6 +58,7 @@ def test_any_choice_of_values_is_exact(network: Network, seed: int, share: float
     stays_the_same(fold, network.model, network.feeds)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("rates", [RATES, SMALL], ids=["operators dear", "operators cheap"])
 @given(network=networks)
 @few(25)
@@ -65,6 +66,7 @@ def test_no_network_costs_more(rates: Rates, network: Network) -> None:
     costs_no_more(partial(fold_graph, rates=rates), network.model, partial(graph_price, rates=rates))
 
 
+@pytest.mark.slow
 def test_a_foreign_graph_comes_down_to_its_golden(merged: Foreign) -> None:
     comes_down_to_its_golden(fold_small, merged)
 
@@ -74,10 +76,12 @@ def test_peft_comes_down_to_what_the_library_merges(peft: Foreign) -> None:
     comes_down_to_its_golden(fold_small, peft)
 
 
+@pytest.mark.slow
 def test_an_adapter_beside_an_mlp_keeps_what_it_reads(beside: Foreign) -> None:
     reads_the_norm_beside_the_mlp(fold_small, beside)
 
 
+@pytest.mark.slow
 def test_a_product_reads_no_more_channels_than_it_needs() -> None:
     case = parts_of_a_tensor()
     folded = stays_the_same(fold_small, case.model, case.feeds)

@@ -64,6 +64,7 @@ def constant_of(graph: ir.Model) -> Array:
     return value.numpy()
 
 
+@pytest.mark.slow
 def test_a_gate_is_frozen_to_its_mean(graph: ir.Model, images: ImageFiles) -> None:
     model, answers = made.model(), list[torch.Tensor]()
     handle = model.get_submodule(GATE).register_forward_hook(lambda m, i, output: answers.append(output[0]))

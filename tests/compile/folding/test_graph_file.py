@@ -58,6 +58,7 @@ def quiet(_: str) -> None:
     """Say nothing."""
 
 
+@pytest.mark.slow
 def test_an_update_is_merged_into_its_layer(graph: Path, tmp_path: Path) -> None:
     out = tmp_path / "folded.onnx"
     record = fold_file(graph, out, None, 2, "reference", quiet)

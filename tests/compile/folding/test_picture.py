@@ -1,5 +1,6 @@
 """A picture shows one module before and after: what elimination took away is in the first only."""
 
+import pytest
 import torch
 from torch import Tensor, nn
 
@@ -33,6 +34,7 @@ class Host(nn.Module):
         return tuple(one.relu() for one in self.branches(x.relu()))
 
 
+@pytest.mark.slow
 def test_branches_of_low_rank_are_in_the_first_picture_only() -> None:
     found = eliminate(export_simplified(Host(), torch.randn(1, 50, 16)), RATES)
     drawn = picture(found.network, found.found.kept, {"branches": 1})
@@ -43,6 +45,7 @@ def test_branches_of_low_rank_are_in_the_first_picture_only() -> None:
     assert {(source, target) for source, target, _ in drawn.after.arrows} == {(0, 1)}
 
 
+@pytest.mark.slow
 def test_where_nothing_is_saved_nothing_is_drawn() -> None:
     found = eliminate(export_simplified(Host(), torch.randn(1, 50, 16)), RATES)
     assert picture(found.network, found.found.kept, {"branches": 0}) is None

@@ -26,6 +26,7 @@ from tests.compile.made import quiet
 NORMAL = {"mean": (0.485, 0.456, 0.406), "std": (0.229, 0.224, 0.225)}
 
 
+@pytest.mark.slow
 def test_a_folded_folder_is_wrapped(simplified: Simplified, images: ImageFiles, tmp_path: Path) -> None:
     folded = fold(simplified, tmp_path / "f", images, "none", rates_of("reference"), quiet, threads=1)
     adopted = import_graph(folded.folder, tmp_path / "x", **NORMAL)
@@ -133,6 +134,7 @@ def nameless(path: Path, where: Path, name: str) -> Path:
     return where / "nameless.onnx"
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("io", ["raw"], indirect=True)
 @pytest.mark.parametrize("name", ["", "node"])
 def test_nodes_without_names_of_their_own_get_some_and_keep_every_protection(
@@ -151,6 +153,7 @@ def test_nodes_without_names_of_their_own_get_some_and_keep_every_protection(
     assert list(macs[0].values()) == list(macs[1].values())
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("io", ["raw", "edge"], indirect=True)
 def test_our_own_graphs_are_taken_byte_for_byte(exported: Exported, tmp_path: Path) -> None:
     adopted = import_graph(exported.folder, tmp_path / "x", **NORMAL)

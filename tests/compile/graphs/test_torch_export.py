@@ -1,6 +1,7 @@
 """A module as ONNX, without the one rule of onnxscript that takes a third of the time and fires on no model here."""
 
 import numpy as np
+import pytest
 import torch
 from onnxscript import rewriter
 from torch import nn
@@ -16,6 +17,7 @@ class Halves(nn.Module):
         return pixels[:, :3] * pixels[:, 3:]
 
 
+@pytest.mark.slow
 def test_slices_stay_slices_and_the_librarys_rules_are_as_they_were() -> None:
     before = rewriter._DEFAULT_REWRITE_RULES
     assert [rule.name for rule in before].count(PAIRS) == 1

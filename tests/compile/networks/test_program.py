@@ -112,6 +112,7 @@ class Finished(nn.Module):
         return {"salient": scores[:, 4:].sigmoid(), "classes": scores[:, :4].argmax(1)}
 
 
+@pytest.mark.slow
 def test_the_ends_of_a_program_are_taken_off_in_the_graph_and_in_eager(tmp_path: Path) -> None:
     torch.manual_seed(0)
     module = Finished().eval()
@@ -174,6 +175,7 @@ def test_none_is_no_output(tmp_path: Path) -> None:
     np.testing.assert_allclose(opened.reference(1).run(pixels, name="one")["saliency"], given[0].numpy(), atol=1e-5)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("other", "least", "says"), [(3, 16, "cannot export"), (None, 96, "does not run")])
 def test_a_number_or_another_size_is_refused(tmp_path: Path, other: object, least: int, says: str) -> None:
     path = written(WithoutSome(other).eval(), tmp_path, least)
@@ -311,6 +313,7 @@ def test_pytorch_alone_executes_such_a_file(saved: Path, tmp_path: Path) -> None
     assert mark.exists()
 
 
+@pytest.mark.slow
 def test_guards_are_never_executed(saved: Path, tmp_path: Path) -> None:
     mark = tmp_path / "executed"
     guard = program(lambda d: d.update(guards_code=["__import__('os').system('touch MARK') == 0"]))

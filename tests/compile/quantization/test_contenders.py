@@ -65,6 +65,7 @@ def contest(
     return made, made.reports(rounds), asked
 
 
+@pytest.mark.slow
 @settings(deadline=None)
 @given(
     verdicts=st.dictionaries(st.sampled_from(WIDE), st.sampled_from(VERDICTS), min_size=1),

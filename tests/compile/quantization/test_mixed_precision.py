@@ -259,6 +259,7 @@ class TestSearch:
         assert (report.result, report.layers, report.steps[-1].smooth) == ("smooth_holds", (), True)
         assert search_ended(report).startswith("SmoothQuant, no layer in float: every task holds; on fewer than 10")
 
+    @pytest.mark.slow
     @ONE
     def test_a_graph_that_smoothquant_cannot_do_is_searched_without_it(
         self,

@@ -132,6 +132,7 @@ def test_a_stage_that_fails_or_is_interrupted_is_not_done(capsys: pytest.Capture
     assert caught.value.code == 130 and first == "fold: started" and "run the same command again" in last
 
 
+@pytest.mark.slow
 def test_an_artifact_is_announced_as_a_line_or_as_its_record(
     exported: "script.Artifact", capsys: pytest.CaptureFixture[str]
 ) -> None:

@@ -128,6 +128,7 @@ def started(code: str, root: Path) -> "Iterator[subprocess.Popen[bytes]]":
             process.kill()
 
 
+@pytest.mark.slow
 def test_a_prune_waits_while_another_process_builds(filled: Path) -> None:
     with started(BUILDS, filled) as build:
         assert build.stdout is not None and build.stdin is not None and build.stdout.readline() == b"builds\n"
@@ -143,6 +144,7 @@ def test_a_prune_waits_while_another_process_builds(filled: Path) -> None:
     assert entries(filled) == ()
 
 
+@pytest.mark.slow
 def test_builds_share_a_store_and_a_killed_one_lets_go(filled: Path) -> None:
     with started(BUILDS, filled) as build:
         assert build.stdout is not None and build.stdout.readline() == b"builds\n"

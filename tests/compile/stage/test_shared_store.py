@@ -174,6 +174,7 @@ obtain(open_store(sys.argv[1], Path(sys.argv[2])), Exported, KEY, make, print)
 """
 
 
+@pytest.mark.slow
 def test_a_killed_writer_leaves_no_entry_and_what_it_left_is_pruned(
     url: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

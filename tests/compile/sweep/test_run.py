@@ -158,6 +158,7 @@ def test_an_open_address_is_one_error(
     assert code == 2 and "runs code on its workers" in err and not (tmp_path / "out").exists()
 
 
+@pytest.mark.slow
 def test_a_scheduler_that_is_not_there_is_one_error_and_nothing_is_lost(
     models: tuple[Path, Path], scenes: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: Patch
 ) -> None:

@@ -115,6 +115,7 @@ def numbers(model: ir.Model, x: np.ndarray) -> dict[str, np.ndarray]:
     return {"y": np.asarray(y), **{name: held.numpy().copy() for name, held in weights.items() if held is not None}}
 
 
+@pytest.mark.slow
 def test_no_model_that_the_onnx_package_carries_is_too_strange() -> None:
     folder = Path(onnx.__file__).parent / "backend" / "test" / "data"
     files = sorted(folder.rglob("*.onnx"))

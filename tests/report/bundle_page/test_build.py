@@ -1,6 +1,8 @@
 import hashlib
 from pathlib import Path
 
+import pytest
+
 from bundle.formats.fold import FoldPart, FoldProof, FoldRecord, FoldSettings
 from bundle.formats.manifest import Bundle, load_bundle
 from bundle.judging.choice import Candidate, Choice
@@ -102,6 +104,7 @@ def test_the_provenance_names_hashes_device_and_tools() -> None:
     assert "Where it was judged" not in [group.title for group in unjudged]
 
 
+@pytest.mark.slow
 def test_parts_are_drawn_on_one_scale_and_summed(tmp_path: Path) -> None:
     part = {"bytes_before": 10, "bytes_after": 8, "params_before": 5, "params_after": 4}
     parts = [

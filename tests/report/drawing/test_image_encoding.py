@@ -10,6 +10,7 @@ from report.drawing.image_encoding import FEW_COLOURS, address, jpeg, jpeg_addre
 GENERATOR = np.random.default_rng(3)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("colours", [1, 2, 200, 256, 257, 5000])
 def test_png_keeps_every_pixel(colours: int) -> None:
     table = GENERATOR.permutation(1 << 24)[:colours]

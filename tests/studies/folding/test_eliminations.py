@@ -61,6 +61,7 @@ def test_the_graphs_compute_what_the_model_does(tmp_path: Path, monkeypatch: pyt
     assert read_cost(out / "elimination_ort.onnx").macs < read_cost(out / "plain.onnx").macs
 
 
+@pytest.mark.slow
 def test_graphs_of_the_rules_that_are_not_there_are_asked_for(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(bench_graphs, "config_of", lambda preset, gate: tiny(gate, tasks=1))
     with pytest.raises(InputError, match=r"there is no rules\.onnx"):

@@ -111,6 +111,7 @@ def test_every_missed_number_is_named_and_drawn() -> None:
     assert numbers_table(figures(good, bad)).row_count == 2
 
 
+@pytest.mark.slow
 def test_a_damaged_graph_that_an_earlier_run_kept_is_made_again(tmp_path: Path) -> None:
     kept = adapter_part("tiny", "static", 1, tmp_path).path
     good, made = kept.read_bytes(), kept.stat().st_mtime_ns

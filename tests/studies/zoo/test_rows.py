@@ -61,6 +61,7 @@ def test_shipped_rows_are_trained_alike(row: Row) -> None:
     assert (model.tasks, model.image, model.backbone) == (base.model.tasks, base.model.image, base.model.backbone)
 
 
+@pytest.mark.slow
 @NAMED
 def test_what_a_row_trains_fits_the_repository(row: Row) -> None:
     model = shapes(row.config.model)
@@ -73,6 +74,7 @@ def test_what_a_row_trains_fits_the_repository(row: Row) -> None:
     assert sum(x.numel() * width[x.is_floating_point()] for x in stored.values()) < 0.99e6 * LARGEST_MB
 
 
+@pytest.mark.slow
 @NAMED
 def test_a_shipped_checkpoint_is_that_of_its_training_file(row: Row) -> None:
     if not (row.folder / "model.safetensors").is_file():

@@ -186,6 +186,7 @@ def test_every_tensor_moves_an_output() -> None:
     assert tensors.keys() == watched.keys() | orders
 
 
+@pytest.mark.slow
 @pytest.mark.usefixtures("double")
 @pytest.mark.parametrize(
     ("path", "stream"),
@@ -209,6 +210,7 @@ def test_the_order_of_the_slots_moves_the_outputs(path: str, stream: str) -> Non
         assert bool((model(image)["saliency"] - before).abs().max() > 1e-4) == cut_off
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("rank", "task_rank"), [(32, 32), (64, 64), (5, 5), (7, 3)])
 def test_the_parameter_counts_of_the_release(rank: int, task_rank: int) -> None:
     config = ModelConfig(

@@ -135,6 +135,7 @@ def traced(model: MultiTaskModel, image: Tensor) -> dict[str, Tensor]:
     return seen | {f"out/{RELEASED[task]}": x[..., ::7, ::7] for task, x in outputs.items()}
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("kind", "skip"), [("dynamic", "straight"), ("static", "scrambled")])
 def test_every_tensor_moves_the_outputs(kind: str, skip: str) -> None:
     """A parameter by its gradient, a statistic by itself."""
@@ -263,6 +264,7 @@ def test_a_task_alone_answers_as_among_others() -> None:
     assert model.get_parameter("backbone.state.tokens").shape == (3, 12)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("kind", ["dynamic", "static"])
 def test_the_published_model_answers_at_448(kind: str) -> None:
     with torch.device("meta"):
@@ -272,6 +274,7 @@ def test_the_published_model_answers_at_448(kind: str) -> None:
     }
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("kind", ["dynamic", "static"])
 def test_a_run_that_is_cut_ends_as_an_undisturbed_one(kind: str, tmp_path: Path) -> None:
     """Every tensor that is trained has moved, and the frozen ones have not."""

@@ -314,6 +314,7 @@ def test_the_size_is_that_of_the_formula() -> None:
     assert count_parameters(config).trained == without + 4 * (matrices + norms + 4 * sum(blocks) + 3)
 
 
+@pytest.mark.slow
 def test_the_sizes_of_the_page() -> None:
     """What each task adds to the shipped model's backbone, and the bytes of six tasks with their decoders, buffers too."""
     page = (ROOT / "docs/systems/taps.md").read_text(encoding="utf-8")

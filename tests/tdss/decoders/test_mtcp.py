@@ -216,6 +216,7 @@ def test_float32_is_close(model: str, arrays: Mapping[str, np.ndarray]) -> None:
     assert max(far(x, want[name]) for name, x in seen(model, shared_of(arrays).float()).items()) < SINGLE
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("model", TASKS)
 def test_every_tensor_is_seen(model: str, arrays: Mapping[str, np.ndarray]) -> None:
     """A parameter by its gradient, a running statistic by its effect; the neck is not in the oracle."""

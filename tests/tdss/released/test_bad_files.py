@@ -58,6 +58,7 @@ def harmed(weights: Mapping[str, Tensor]) -> Iterator[tuple[str, dict[str, Tenso
             yield f"{name} {harm}", harms[harm]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("system", SYSTEMS)
 def test_every_harm_is_one_error(tmp_path: Path, system: str, monkeypatch: pytest.MonkeyPatch) -> None:
     made: dict[str, MultiTaskModel] = {}  # most harms leave the configuration as it is
@@ -92,6 +93,7 @@ def test_a_tensor_under_two_names_is_refused(tmp_path: Path) -> None:
         import_model("mtlora", tmp_path / "x.pth", None, tmp_path / "out")
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("system", SYSTEMS)
 def test_a_file_of_another_system_ends_with_2(tmp_path: Path, system: str, capsys: pytest.CaptureFixture[str]) -> None:
     (tmp_path / "given.toml").write_text(KEYS["faar"])

@@ -38,6 +38,7 @@ def ranks(run: Run) -> list[int]:
     return [part.kept() for part in run.parts if isinstance(part, Dora)]
 
 
+@pytest.mark.slow
 def test_a_run_stopped_between_two_shrinks_ends_as_an_undisturbed_one(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -70,6 +71,7 @@ def test_a_run_stopped_between_two_shrinks_ends_as_an_undisturbed_one(
     )
 
 
+@pytest.mark.slow
 def test_the_ranks_that_are_kept_are_in_the_checkpoint(tmp_path: Path) -> None:
     run = make_run(config_of(write_folder(tmp_path / "set"), tmp_path / "runs"))
     run.train()

@@ -61,6 +61,7 @@ def files(folder: Path) -> list[Path]:
     return [path for path in folder.iterdir() if path.name != ".lock"]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("adapter", ADAPTERS)
 def test_a_run_with_a_cache_trains_as_one_without(
     adapter: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch

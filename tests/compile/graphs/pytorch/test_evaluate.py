@@ -16,6 +16,7 @@ from compile.stage.graph_info import GRAPH_FILE, INPUT, graph_info
 from tests.compile import made
 
 
+@pytest.mark.slow
 def test_a_model_gives_the_runtimes_numbers(simplified: Simplified) -> None:
     path, info = simplified.file(GRAPH_FILE), graph_info(simplified)
     feed = info.feed(made.image(0))

@@ -68,6 +68,7 @@ MADE_INSIDE = {
 }
 
 
+@pytest.mark.slow
 @QUIET
 @pytest.mark.parametrize("name", MADE_INSIDE)
 def test_constants_that_a_call_makes_are_exported(name: str) -> None:

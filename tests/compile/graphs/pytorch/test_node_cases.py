@@ -92,6 +92,7 @@ def fault(case: NodeCase, types: Types) -> str:
     return ""
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("types", [AS_WRITTEN, IN_FLOAT64], ids=["as written", "in float64"])
 def test_every_case_gives_its_vector(cases: list[NodeCase], types: Types) -> None:
     chosen = [case for case in cases if not is_any(case.name, REFUSED | OTHERWISE)]

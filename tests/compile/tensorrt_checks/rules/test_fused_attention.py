@@ -94,6 +94,7 @@ def test_attention_of_unknown_shape_is_judged_by_its_types_alone() -> None:
     assert len(found(rounded(unknown, "q", "k"))) == 1
 
 
+@pytest.mark.slow
 @pytest.mark.skipif(bool(unavailable()), reason=f"a build by TensorRT-RTX needs it: {unavailable()}")
 @pytest.mark.parametrize("name", CASES)
 def test_nvidias_builder_splits_the_broken_graph_and_fuses_the_mended_one(name: str, tmp_path: Path) -> None:
