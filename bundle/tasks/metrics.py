@@ -285,7 +285,7 @@ class OdsF(Metric):
         return np.asarray(ratio(2 * matched, np.where(labelled == 0, 0.0, predicted + labelled)).max(axis=1))
 
 
-def sum_of_products(one: Array, other: Array) -> float:
+def sum_of_products(one: Floats, other: Floats) -> float:
     """Return Σ one·other of float64 ``[N]``, in one thread: NumPy's ``@`` adds in another order with each number of threads."""
     return float(np.einsum("i,i->", one, other))
 
