@@ -273,6 +273,7 @@ def limited(threads: int) -> Iterator[None]:
     if not threads:
         yield
         return
+    switch_off_telemetry()
     import nncf.onnx.engine as onnx_engine
     import nncf.openvino.engine as openvino_engine
 
