@@ -81,7 +81,7 @@ help:
 	@echo "make dinov2-backbone         ... only fetch its backbone; make target=... model=models/dinov2-s does so too"
 	@echo "make zoo                     build every system of the zoo for intel and jetson, and write docs/studies/zoo.md; an hour, resumes"
 	@echo "     options='...'           ... --only NAME; --draw makes tables and page of what is there"
-	@echo "make zoo-train               train the zoo's checkpoints again, at most 8 minutes each; resumes; as train"
+	@echo "make zoo-train               train the zoo's checkpoints again; resumes; as train"
 	@echo "make foreign                 seven networks of other people for intel and jetson, into docs/studies/foreign.md; half an hour, resumes"
 	@echo "     options='...'           ... --only NAME; --draw makes the table of what is there; --train DIR fits two of them again"
 	@echo "make prove                   have NVIDIA's own parser and builder take the jetson graphs, on this CPU (x86-64, 230 MB)"
