@@ -11,6 +11,7 @@ from numpy.typing import NDArray
 from bundle.base.errors import GraphError
 from bundle.base.frozen import Frozen
 from bundle.base.nullable_float import NullableFloat
+from bundle.tasks.metrics import sum_of_products
 from compile.stage.graph_info import GRAPH_FILE, GraphInfo
 from targets.base import RunConfig, Session, Variant
 from targets.reference.target import F32, REFERENCE
@@ -151,8 +152,8 @@ def _error(name: str, got: list[Array], reference: list[Array]) -> OutputError:
     if np.issubdtype(other.dtype, np.integer):
         unequal = float(np.mean(one != other))
         return OutputError(output=name, relative=unequal, max_abs=float(np.max(one != other)))
-    difference = float(np.linalg.norm(one.astype(np.float64) - other.astype(np.float64)))
-    norm = float(np.linalg.norm(other.astype(np.float64)))
+    expected = other.astype(np.float64).ravel()
+    wrong = one.astype(np.float64).ravel() - expected
+    difference, norm = (float(np.sqrt(sum_of_products(values, values))) for values in (wrong, expected))
     relative = difference / norm if norm else np.inf if difference else difference
-    largest = float(np.abs(one.astype(np.float64) - other.astype(np.float64)).max())
-    return OutputError(output=name, relative=relative, max_abs=largest)
+    return OutputError(output=name, relative=relative, max_abs=float(np.abs(wrong).max()))

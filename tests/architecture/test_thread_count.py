@@ -1,4 +1,4 @@
-"""What is summed over an image for its agreement with the reference."""
+"""Sums that a build or a device writes down are the same with any number of threads."""
 
 import os
 import subprocess
@@ -9,8 +9,10 @@ SUMS = """
 import numpy as np
 from bundle.tasks.agreement import energy
 from bundle.tasks.metrics import RmseM
+from compile.stage.compare import compare
 drawn = np.random.default_rng(0).random((2, 1, 1500, 1000), dtype=np.float32)
 print(energy(*drawn).tobytes().hex(), RmseM().per_image(*drawn).tobytes().hex())
+print(compare([{"depth": drawn[0]}], [{"depth": drawn[1]}])[0].relative.hex())
 """
 
 
