@@ -1,4 +1,4 @@
-"""A sweep of two tiny models for two targets: on a cluster it leaves what it leaves one by one, whoever is killed."""
+"""A sweep of two tiny models for three targets: on a cluster it leaves what it leaves one by one, whoever is killed."""
 
 import fcntl
 import json
@@ -24,7 +24,7 @@ from tests.cli.run import tdss
 from tests.compile.made import ROOT, TASKS
 
 Patch = pytest.MonkeyPatch
-TARGETS = ("jetson", "onnxruntime")
+TARGETS = ("intel", "jetson", "onnxruntime")
 UNITS = [f"{model}/{target}/plain/0" for model in ("one", "two") for target in TARGETS]
 
 
